@@ -1,0 +1,33 @@
+# Everything runs in .venv, which this file makes from python3 alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs clean
+
+help:  ## Show what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP)  ## The whole loop on the flights of 2013, in demo/
+	@$(BIN)/trimtab demo flights --into demo
+
+test: $(STAMP)  ## All tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)  ## Style, types, floors
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: $(STAMP)  ## Headline figures beside one peer each
+	@$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
+	@$(BIN)/python -m pytest -q tests/unit/docs
+
+clean:  ## Remove the environment and the demo
+	rm -rf $(VENV) demo

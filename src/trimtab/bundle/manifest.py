@@ -1,0 +1,66 @@
+"""MANIFEST.json: the SHA-256 of every file of a bundle, verified before any of them is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from trimtab.errors import DataError
+
+MANIFEST = "MANIFEST.json"
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Files by relative path with their SHA-256."""
+
+    files: dict[str, str]
+
+
+def write_manifest(folder: Path) -> str:
+    """Write MANIFEST.json over all files in `folder` and return the digest of the manifest."""
+    files = {
+        path.relative_to(folder).as_posix(): _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    content = msgspec.json.format(msgspec.json.encode(Manifest(files)), indent=2) + b"\n"
+    (folder / MANIFEST).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def verify(folder: Path, digest: str | None = None) -> str:
+    """Check every file against the manifest, and the manifest against `digest`; return the digest.
+
+    Raises DataError naming the file that is missing, added, changed or outside the folder.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; a bundle without a manifest is not loaded") from None
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise DataError(f"{path}: not a manifest: {error}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if digest is not None and found != digest:
+        raise DataError(f"{path}: digest {found[:12]}... is not the registered {digest[:12]}...")
+    for name, expected in manifest.files.items():
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise DataError(f"{path}: '{name}' leads outside the bundle")
+        file = folder / inside
+        if file.is_symlink() or not file.is_file():
+            raise DataError(f"{file}: listed in the manifest but missing")
+        if _sha256(file) != expected:
+            raise DataError(f"{file}: content differs from the manifest; the bundle was changed or damaged")
+    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, MANIFEST}
+    if extra:
+        raise DataError(f"{folder}: files that the manifest does not list: {', '.join(sorted(extra)[:5])}")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

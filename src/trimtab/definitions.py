@@ -1,0 +1,442 @@
+"""What data scientists write: sources, entities, feature views, on-demand transforms, models.
+
+Pure and light: importing this module loads no data library, and defining something reads no file.
+A wrong definition raises DefinitionError naming the object, what was expected and the nearest name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from trimtab import units
+from trimtab.errors import DefinitionError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Task = Literal["binary", "regression"]
+AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
+
+    timestamp: column of the moment a row is about. known_at: column of the moment the row's values
+    became known; without it a row is known at its timestamp. A null known_at means never known.
+    """
+
+    name: str
+    path: str
+    timestamp: str
+    known_at: str | None = None
+
+    def __post_init__(self) -> None:
+        _name("FileSource", self.name)
+        if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
+            raise DefinitionError(
+                f"FileSource '{self.name}': '{self.path}' is neither Parquet nor CSV; expected a path that ends "
+                "in .parquet or .csv, or a folder of such files"
+            )
+
+    @property
+    def known_column(self) -> str:
+        """Column of the moment a row became known."""
+        return self.known_at or self.timestamp
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A thing that features describe, found by its key columns."""
+
+    name: str
+    keys: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _name("Entity", self.name)
+        object.__setattr__(self, "keys", tuple(self.keys) or (self.name,))
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One feature: an aggregate of one column (none for count) over one window (None: all the past)."""
+
+    kind: AggregationKind
+    column: str | None
+    window: int | None
+    """Length in microseconds; a row at t counts for moments in [t, t + window)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the feature: late_mean_7d, count_1d; `last` without a window is the column's own name."""
+        if self.kind == "last" and self.window is None:
+            return str(self.column)
+        parts = [self.column, self.kind, units.short(self.window) if self.window is not None else None]
+        return "_".join(part for part in parts if part)
+
+
+def count(*windows: str) -> list[Aggregation]:
+    """Count the rows of each window, such as count("1d", "7d")."""
+    if not windows:
+        raise DefinitionError("count() needs at least one window, for example count('1d')")
+    return [Aggregation("count", None, _window("count", w)) for w in windows]
+
+
+def sum_(column: str, *windows: str) -> list[Aggregation]:
+    """Sum `column` over each window; empty windows and windows of nulls give null."""
+    return _aggregate("sum", column, windows)
+
+
+def mean(column: str, *windows: str) -> list[Aggregation]:
+    """Average `column` over each window."""
+    return _aggregate("mean", column, windows)
+
+
+def min_(column: str, *windows: str) -> list[Aggregation]:
+    """Smallest `column` in each window."""
+    return _aggregate("min", column, windows)
+
+
+def max_(column: str, *windows: str) -> list[Aggregation]:
+    """Largest `column` in each window."""
+    return _aggregate("max", column, windows)
+
+
+def last(*columns: str, window: str | None = None) -> list[Aggregation]:
+    """Latest value of each column (null included), by timestamp among the rows that were known."""
+    if not columns:
+        raise DefinitionError("last() needs at least one column, for example last('wind_speed')")
+    size = _window("last", window) if window else None
+    return [Aggregation("last", column, size) for column in columns]
+
+
+@dataclass(frozen=True)
+class FeatureView:
+    """Features of one entity computed from one source.
+
+    features: aggregations (lists are flattened). ttl: rows older than this give null, windows included.
+    every: values change only at whole multiples of this duration since the epoch, offline and online
+    alike, which keeps the online store small; without it they change at the very moment a row
+    becomes known or leaves a window.
+    """
+
+    name: str
+    entity: Entity
+    source: FileSource
+    features: Sequence[Aggregation | Sequence[Aggregation]]
+    ttl: str | None = None
+    every: str | None = None
+    aggregations: tuple[Aggregation, ...] = field(init=False)
+    ttl_micros: int | None = field(init=False)
+    every_micros: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        _name("FeatureView", self.name)
+        _expect(f"FeatureView '{self.name}': entity", self.entity, Entity)
+        _expect(f"FeatureView '{self.name}': source", self.source, FileSource)
+        flat: list[Aggregation] = []
+        for item in self.features:
+            flat.extend([item] if isinstance(item, Aggregation) else item)
+        if not flat:
+            raise DefinitionError(f"FeatureView '{self.name}' has no features")
+        names = [a.name for a in flat]
+        for name in names:
+            if names.count(name) > 1:
+                raise DefinitionError(f"FeatureView '{self.name}' has two features named '{name}'; remove one")
+        object.__setattr__(self, "aggregations", tuple(flat))
+        object.__setattr__(self, "ttl_micros", _optional(self.name, "ttl", self.ttl))
+        object.__setattr__(self, "every_micros", _optional(self.name, "every", self.every))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Full names, `view__feature`, in order."""
+        return tuple(f"{self.name}__{a.name}" for a in self.aggregations)
+
+    def spec(self) -> dict[str, Any]:
+        """Return the definition as plain values; equal specs compute equal values."""
+        return {
+            "view": self.name,
+            "entity": self.entity.name,
+            "keys": list(self.entity.keys),
+            "source": self.source.name,
+            "timestamp": self.source.timestamp,
+            "known_at": self.source.known_column,
+            "features": [[a.kind, a.column, a.window] for a in self.aggregations],
+            "ttl": self.ttl_micros,
+            "every": self.every_micros,
+        }
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits of the SHA-256 of the canonical spec."""
+        text = json.dumps(self.spec(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def version_id(self) -> str:
+        """Id of this version's record: `view@hash`."""
+        return f"{self.name}@{self.hash}"
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """A transform of request columns (and view features), run by the same code offline and online.
+
+    Takes one numpy array per input, returns one array (a single output) or a mapping from output name to
+    array. Arrays are float64, datetime64[us] (timestamps) or object (text); shape (rows,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    function: Callable[..., Any]
+    source: str
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Full names: `name` for a single unnamed output, else `name__output`."""
+        if self.outputs == (self.name,):
+            return (self.name,)
+        return tuple(f"{self.name}__{output}" for output in self.outputs)
+
+    def __call__(self, *arrays: np.ndarray[Any, Any]) -> Any:
+        """Call the function itself."""
+        return self.function(*arrays)
+
+
+def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable[[Callable[..., Any]], OnDemand]:
+    """Declare a transform of request columns: numpy in, numpy out.
+
+    outputs: names of the mapping's entries; without it the function returns one array.
+    """
+
+    def declare(function: Callable[..., Any]) -> OnDemand:
+        name = function.__name__
+        if not inputs:
+            raise DefinitionError(f"on_demand '{name}' has no inputs; name the request columns it takes")
+        wanted = len(inspect.signature(function).parameters)
+        if wanted != len(inputs):
+            raise DefinitionError(
+                f"on_demand '{name}' takes {wanted} arguments but declares {len(inputs)} inputs: {list(inputs)}"
+            )
+        try:
+            source = inspect.getsource(function)
+        except (OSError, TypeError):
+            source = name
+        return OnDemand(name, tuple(inputs), tuple(outputs) or (name,), function, source)
+
+    return declare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What a trainer receives. Rows are labelled examples in order of time.
+
+    X: float32, shape (rows, features), missing values are NaN. y: float64, shape (rows,).
+    timestamps: datetime64[us], shape (rows,).
+    """
+
+    X: np.ndarray[Any, Any]
+    y: np.ndarray[Any, Any]
+    feature_names: tuple[str, ...]
+    timestamps: np.ndarray[Any, Any]
+
+
+Trainer = Callable[[Dataset, dict[str, Any], int], Any]
+
+
+@dataclass
+class Model:
+    """A model: labelled examples, the features it may see, and a trainer.
+
+    examples: source of the labelled rows. label: its outcome column; the row's known_at is when the
+    outcome became known, and null labels never did. features: views, transforms, and names of columns
+    that the request brings along. Only name columns that are known when the request is made.
+    """
+
+    name: str
+    task: Task
+    examples: FileSource
+    label: str
+    features: Sequence[FeatureView | OnDemand | str]
+    fit: Trainer | None = None
+
+    def __post_init__(self) -> None:
+        _name("Model", self.name)
+        if self.task not in ("binary", "regression"):
+            raise DefinitionError(
+                f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), ('binary', 'regression'))}"
+            )
+        _expect(f"Model '{self.name}': examples", self.examples, FileSource)
+        names = list(self.feature_names)
+        for name in names:
+            if names.count(name) > 1:
+                raise DefinitionError(f"Model '{self.name}' has two features named '{name}'; rename or remove one")
+        if self.label in names:
+            raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as a feature")
+        for view in self.views:
+            if view.source == self.examples and view.source.known_at is None:
+                raise DefinitionError(
+                    f"Model '{self.name}' learns from source '{view.source.name}' and view '{view.name}' reads the "
+                    "same source, which has no known_at: outcomes would leak into features. Name the column of "
+                    "the moment an outcome became known: FileSource(..., known_at='...')"
+                )
+
+    @property
+    def views(self) -> tuple[FeatureView, ...]:
+        """Feature views in order."""
+        return tuple(f for f in self.features if isinstance(f, FeatureView))
+
+    @property
+    def transforms(self) -> tuple[OnDemand, ...]:
+        """On-demand transforms in order."""
+        return tuple(f for f in self.features if isinstance(f, OnDemand))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the model's input columns, in order."""
+        names: list[str] = []
+        for item in self.features:
+            if isinstance(item, str):
+                names.append(item)
+            elif isinstance(item, FeatureView | OnDemand):
+                names.extend(item.feature_names)
+            else:
+                raise DefinitionError(
+                    f"Model '{self.name}': {item!r} is no feature; expected a FeatureView, an on_demand transform "
+                    "or the name of a request column"
+                )
+        return tuple(names)
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """Columns a request brings: entity keys, inputs of transforms, plain columns; sorted by first use."""
+        made = {name for view in self.views for name in view.feature_names}
+        seen: dict[str, None] = {}
+        for item in self.features:
+            if isinstance(item, FeatureView):
+                seen.update(dict.fromkeys(item.entity.keys))
+            elif isinstance(item, OnDemand):
+                seen.update(dict.fromkeys(name for name in item.inputs if name not in made))
+            else:
+                seen[item] = None
+        return tuple(seen)
+
+    @property
+    def entity_keys(self) -> tuple[str, ...]:
+        """Key columns of all entities, in order of first use."""
+        return tuple(dict.fromkeys(key for view in self.views for key in view.entity.keys))
+
+    @property
+    def code_hash(self) -> str:
+        """Twelve hex digits over the source code of the on-demand transforms."""
+        text = json.dumps([[t.name, t.inputs, t.outputs, t.source] for t in self.transforms])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def trainer(self, function: Trainer) -> Trainer:
+        """Decorator: the function that fits the model; it returns a fitted scikit-learn-like estimator."""
+        wanted = list(inspect.signature(function).parameters)
+        if len(wanted) != 3:
+            raise DefinitionError(
+                f"trainer of model '{self.name}' takes {wanted}; expected three arguments: (data, params, seed)"
+            )
+        self.fit = function
+        return function
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything one project defines, found by name."""
+
+    sources: Mapping[str, FileSource]
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView]
+    transforms: Mapping[str, OnDemand]
+    models: Mapping[str, Model]
+    path: str = "definitions.py"
+
+    def model(self, name: str | None = None) -> Model:
+        """Return the model called `name`, or the only one. Raises DefinitionError."""
+        if name is None:
+            if len(self.models) == 1:
+                return next(iter(self.models.values()))
+            raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
+        if name not in self.models:
+            raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
+        return self.models[name]
+
+
+def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
+    """Gather the definitions in a module's namespace, following what they refer to.
+
+    Raises DefinitionError when two different things share one name.
+    """
+    found: dict[str, dict[str, Any]] = {
+        "sources": {},
+        "entities": {},
+        "views": {},
+        "transforms": {},
+        "models": {},
+    }
+
+    def add(item: Any) -> None:
+        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms"}
+        kind = "models" if isinstance(item, Model) else kinds.get(type(item))
+        if kind is None:
+            return
+        known = found[kind].get(item.name)
+        if known is item:
+            return
+        if known is not None and known != item:
+            raise DefinitionError(f"{path} defines two different {kind} named '{item.name}'; rename one")
+        found[kind][item.name] = item
+        if isinstance(item, FeatureView):
+            add(item.entity)
+            add(item.source)
+        elif isinstance(item, Model):
+            add(item.examples)
+            for feature in item.features:
+                add(feature)
+
+    for value in list(namespace.values()):
+        add(value)
+    return Definitions(**found, path=path)
+
+
+def _aggregate(kind: AggregationKind, column: str, windows: Sequence[str]) -> list[Aggregation]:
+    if not windows:
+        raise DefinitionError(f"{kind}('{column}') needs at least one window, for example {kind}('{column}', '7d')")
+    return [Aggregation(kind, column, _window(kind, w)) for w in windows]
+
+
+def _window(kind: str, text: str) -> int:
+    try:
+        return units.micros(text)
+    except ValueError as error:
+        raise DefinitionError(f"{kind}: {error}") from None
+
+
+def _optional(view: str, key: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return units.micros(text)
+    except ValueError as error:
+        raise DefinitionError(f"FeatureView '{view}': {key}: {error}") from None
+
+
+def _name(kind: str, name: str) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or "__" in name:
+        raise DefinitionError(
+            f"{kind} name {name!r} is not valid; expected letters, digits and single underscores, such as 'my_name'"
+        )
+
+
+def _expect(where: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise DefinitionError(f"{where} is {value!r}; expected one made with {kind.__name__}(...)")

@@ -1,0 +1,121 @@
+"""The error tree. Imports nothing; every floor raises from here.
+
+    TrimtabError
+    |-- DefinitionError (ValueError)    definitions.py of a project is wrong
+    |-- PolicyError (ValueError)        trimtab.yaml of a project is wrong
+    |-- UsageError (ValueError)         a command was called wrongly
+    |-- DataError (ValueError)          data does not have the promised form
+    |-- StoreError                      a store failed or refused
+    |   |-- NotFound (KeyError)         no such record, table or artifact
+    |   |-- Conflict                    somebody else wrote first
+    |   `-- MissingExtra (ImportError)  an optional package is not installed
+    |-- StageError                      a stage cannot run (what it needs is not there yet)
+    |-- CheckFailed                     data checks failed: exit code 1
+    |-- GateRefused                     a gate failed: exit code 1
+    `-- ActionError                     an action on what serves was refused
+
+Marks that can be mixed in: Temporary (try again after a while) and Permanent (never).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TrimtabError(Exception):
+    """Base of all errors that Trimtab raises on purpose; its text is meant for the user."""
+
+    exit_code = 3
+
+
+class DefinitionError(TrimtabError, ValueError):
+    """A definition is wrong; the message names the object, what was expected and the nearest valid name."""
+
+    exit_code = 2
+
+
+class PolicyError(TrimtabError, ValueError):
+    """The policy file is wrong; the message names file, line and key."""
+
+    exit_code = 2
+
+
+class UsageError(TrimtabError, ValueError):
+    """A command was called with arguments that do not fit."""
+
+    exit_code = 2
+
+
+class DataError(TrimtabError, ValueError):
+    """Data does not have the promised form."""
+
+    exit_code = 1
+
+
+class StoreError(TrimtabError):
+    """A store failed or refused."""
+
+
+class NotFound(StoreError, KeyError):
+    """No such record, table or artifact."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else "not found"
+
+
+class Conflict(StoreError):
+    """Somebody else wrote first: read again, then decide again."""
+
+
+class MissingExtra(StoreError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install 'trimtab[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class StageError(TrimtabError):
+    """A stage cannot run, usually because the stage before it has not."""
+
+
+class CheckFailed(TrimtabError):
+    """Data checks failed; nothing downstream sees the batch."""
+
+    exit_code = 1
+
+
+class GateRefused(TrimtabError):
+    """A gate refused the model; the message says by how much."""
+
+    exit_code = 1
+
+
+class ActionError(TrimtabError):
+    """An action on what serves was refused."""
+
+    exit_code = 1
+
+
+class Temporary:
+    """Mixed into an error that may vanish: try again after `after_s` seconds."""
+
+    after_s: float = 1.0
+
+
+class Permanent:
+    """Mixed into an error that trying again cannot mend."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the valid name nearest to `name`, else the list of valid names."""
+    names = sorted(valid)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    if not names:
+        return ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f" Valid: {shown}."

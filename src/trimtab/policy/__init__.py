@@ -1,0 +1,48 @@
+"""The policy of a project, trimtab.yaml: what reviewers and auditors read."""
+
+from trimtab.policy.matrix import Band, Matrix
+from trimtab.policy.model import (
+    Accuracy,
+    Bias,
+    Checks,
+    Decide,
+    Environment,
+    Gates,
+    Impact,
+    Performance,
+    Policy,
+    Prices,
+    PromoteWhen,
+    Robustness,
+    RollbackWhen,
+    Rollout,
+    Serving,
+    TableCheck,
+    Training,
+)
+from trimtab.policy.reader import json_schema, parse_policy, read_policy
+
+__all__ = [
+    "Accuracy",
+    "Band",
+    "Bias",
+    "Checks",
+    "Decide",
+    "Environment",
+    "Gates",
+    "Impact",
+    "Matrix",
+    "Performance",
+    "Policy",
+    "Prices",
+    "PromoteWhen",
+    "Robustness",
+    "RollbackWhen",
+    "Rollout",
+    "Serving",
+    "TableCheck",
+    "Training",
+    "json_schema",
+    "parse_policy",
+    "read_policy",
+]

@@ -1,0 +1,59 @@
+"""The only reader of the process environment.
+
+Every setting is a field with its variable, default and meaning; docs/settings.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the process environment says. Fields without a variable set keep their default."""
+
+    environment: str = field(default="local", metadata={"env": "TRIMTAB_ENV"})
+    """Which entry of `environments:` in trimtab.yaml to open."""
+
+    project: Path = field(default=Path("."), metadata={"env": "TRIMTAB_PROJECT"})
+    """The project folder when a command is not told one."""
+
+    log_level: str = field(default="WARNING", metadata={"env": "TRIMTAB_LOG_LEVEL"})
+    """Level of the log on standard error: DEBUG, INFO, WARNING, ERROR."""
+
+    cache: Path = field(default=Path("~/.cache/trimtab"), metadata={"env": "TRIMTAB_CACHE"})
+    """Where things that can be made again are kept, such as a migrated empty tracking database."""
+
+    user: str = field(default="", metadata={"env": "TRIMTAB_USER"})
+    """Who decides, in the record of approvals; empty means the login name."""
+
+    ci: bool = field(default=False, metadata={"env": "CI"})
+    """True on a build server: a service that is away then fails a test instead of skipping it."""
+
+
+def read() -> Settings:
+    """Read the environment afresh."""
+    values: dict[str, object] = {}
+    for item in fields(Settings):
+        text = os.environ.get(item.metadata["env"])
+        if text is None or text == "":
+            continue
+        if item.type == "Path":
+            values[item.name] = Path(text)
+        elif item.type == "bool":
+            values[item.name] = text.lower() in ("1", "true", "yes")
+        else:
+            values[item.name] = text
+    return Settings(**values)  # type: ignore[arg-type]  # the loop above converts by the field's own type
+
+
+def login() -> str:
+    """Return who runs this process, for records of who decided."""
+    return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or "unknown"
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """Return this process's environment with `extra` set, for a child process."""
+    return {**os.environ, **extra}

@@ -1,0 +1,36 @@
+"""The contract of the artifact store: folders that appear whole and never change.
+
+Guarantees
+- `publish` is atomic: a name either leads to a complete folder or to nothing.
+- Publishing a name again keeps the first folder and discards the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class Artifacts(Protocol):
+    """Immutable folders by name, such as `bundles/delay/3`."""
+
+    def staging(self) -> Path:
+        """Return a new empty folder to fill, on the store's own file system."""
+        ...
+
+    def publish(self, folder: Path, name: str) -> str:
+        """Move a staging folder to `name` and return the name."""
+        ...
+
+    def open(self, name: str) -> Path:
+        """Return a local folder with the content. Raises NotFound."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Tell whether `name` was published."""
+        ...
+
+    def names(self, prefix: str = "") -> Sequence[str]:
+        """Return published names that start with `prefix`, sorted."""
+        ...

@@ -1,0 +1,50 @@
+"""The contract of the metadata store: an append-only book of records.
+
+Guarantees
+- Safe to share between threads and processes.
+- Records never change. Putting a record again under its id does nothing when only `created_at`
+  differs, and raises Conflict when anything else does; so a stage that runs twice writes once.
+- `put` writes all of its records or none, and they are on disk when it returns.
+- `find` returns records in the order they were written, newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from trimtab.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class Metadata(Protocol):
+    """A book of immutable records."""
+
+    def put(self, *records: Record) -> None:
+        """Write records, all or none. Raises Conflict."""
+        ...
+
+    def get(self, kind: type[R], id_: str) -> R:
+        """Return one record. Raises NotFound."""
+        ...
+
+    def find(
+        self, kind: type[R], *, limit: int | None = None, oldest_first: bool = False, **where: object
+    ) -> Sequence[R]:
+        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
+        ...
+
+    def count(self, kind: type[Record], **where: object) -> int:
+        """Return how many records `find` would return."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+def latest(store: Metadata, kind: type[R], **where: Any) -> R | None:
+    """Return the newest matching record, or None."""
+    found = store.find(kind, limit=1, **where)
+    return found[0] if found else None

@@ -1,0 +1,48 @@
+"""The contract of the table store: versioned, append-only tables.
+
+Guarantees
+- A version is immutable and complete: readers never see half an append.
+- `append` with a batch id that is already in the table adds nothing and returns the version that holds
+  it, also after a crash between writing and recording.
+- Appends of several processes to one table do not lose rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+
+class Tables(Protocol):
+    """Versioned tables by name."""
+
+    def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
+        """Append rows as one new version and return it; `batch` identifies them.
+
+        Creates the table on first use. Raises DataError when columns differ and `add_columns` is off.
+        """
+        ...
+
+    def batch_version(self, name: str, batch: str) -> int | None:
+        """Return the version that holds `batch`, or None."""
+        ...
+
+    def scan(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
+        """Return the rows of one version (None: the newest), lazily. Raises NotFound."""
+        ...
+
+    def schema(self, name: str) -> dict[str, str] | None:
+        """Return column -> type of the newest version, or None when there is no such table."""
+        ...
+
+    def version(self, name: str) -> int | None:
+        """Return the newest version, or None when there is no such table."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all tables, sorted."""
+        ...

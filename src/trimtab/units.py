@@ -1,0 +1,100 @@
+"""Durations, shares, money rates and sizes as people write them: "7d", "1%", "500/day", "500MB", "0.1sd".
+
+Used by definitions and policy; every function raises ValueError with the nearest valid form.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from trimtab.errors import nearest
+
+MICROS = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+PERIOD_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
+
+_NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)\s*$")
+
+
+def micros(text: str) -> int:
+    """Return the microseconds of a duration such as "90m" or "7d"; it is more than zero."""
+    number, unit = _split(text, "a duration", "10ms, 30s, 15m, 3h, 7d", MICROS)
+    value = round(number * MICROS[unit])
+    if value <= 0:
+        raise ValueError(f"'{text}' is not a duration: it must be more than zero, for example 10ms or 7d")
+    return value
+
+
+def duration(text: str) -> timedelta:
+    """Return a duration such as "90m" or "7d" as a timedelta."""
+    return timedelta(microseconds=micros(text))
+
+
+def short(value: int) -> str:
+    """Return microseconds as the shortest duration text: 86400000000 -> "1d"."""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        if unit != "w" and value % MICROS[unit] == 0:
+            return f"{value // MICROS[unit]}{unit}"
+    return f"{value}us"
+
+
+def share(text: str | float) -> float:
+    """Return "1%" or 0.01 as 0.01; between 0 and 1."""
+    if isinstance(text, str):
+        number, unit = _split(text, "a share", "1% or 0.01", {"%": 1, "": 1})
+        value = number / 100 if unit == "%" else number
+    else:
+        value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"'{text}' is not a share: expected between 0% and 100%, for example 1% or 0.01")
+    return value
+
+
+def bytes_(text: str | int) -> int:
+    """Return a size such as "500MB" in bytes."""
+    if isinstance(text, int):
+        return text
+    number, unit = _split(text, "a size", "500MB or 2GiB", SIZES)
+    return round(number * SIZES[unit])
+
+
+def standard_deviations(text: str | float) -> float:
+    """Return "0.1sd" or 0.1 as 0.1 standard deviations."""
+    if isinstance(text, int | float):
+        return float(text)
+    number, _ = _split(text, "a noise level", "0.1sd", {"sd": 1, "": 1})
+    return number
+
+
+def per_day(text: str | float) -> float:
+    """Return a money rate such as "500/day" or "8/month" as an amount a day (a month has 30 days)."""
+    if isinstance(text, int | float):
+        return float(text)
+    amount, _, period = text.partition("/")
+    period = period.strip() or "day"
+    if period not in PERIOD_DAYS:
+        raise ValueError(f"'{text}' is not a rate: '{period}' is no period.{nearest(period, PERIOD_DAYS)}")
+    try:
+        return float(amount) / PERIOD_DAYS[period]
+    except ValueError:
+        raise ValueError(f"'{text}' is not a rate: expected an amount and a period, such as 500/day") from None
+
+
+def _split(text: str, what: str, example: str, units: dict[str, int]) -> tuple[float, str]:
+    match = _NUMBER.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"'{text}' is not {what}: expected a number and a unit, such as {example}")
+    number, unit = float(match.group(1)), match.group(2)
+    if unit not in units:
+        hint = nearest(unit, [u for u in units if u]) if unit else f" Expected for example {example}."
+        raise ValueError(f"'{text}' is not {what}: '{unit}' is no unit.{hint}")
+    return number, unit
