@@ -1,0 +1,150 @@
+"""What every prediction log must hold: subclass `PredictionsContract` and say how to open one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trimtab.errors import DataError, StoreError
+from trimtab.stores.predictions import Cursor, Predictions
+
+Open = Callable[[], Predictions]
+
+
+def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Return columns for `append`: one row an id, whole columns replaced by `changed`."""
+    rows = len(ids)
+    columns: dict[str, Sequence[Any]] = {
+        "prediction_id": list(ids),
+        "model": ["delay"] * rows,
+        "version": [3] * rows,
+        "role": ["champion"] * rows,
+        "served": [True] * rows,
+        "revision": [7] * rows,
+        "event_time": [1_700_000_000_000_000 + n for n in range(rows)],
+        "logged_at": [1_700_000_000_500_000] * rows,
+        "entities": [[("carrier", "AA")]] * rows,
+        "features": [[0.5, 1.5]] * rows,
+        "score": [0.25] * rows,
+        "confidence": [0.75] * rows,
+        "latency_us": [120] * rows,
+        "cpu_us": [80] * rows,
+        "error": [None] * rows,
+    }
+    return columns | changed
+
+
+def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Return columns for `append_labels`."""
+    rows = len(ids)
+    columns: dict[str, Sequence[Any]] = {
+        "prediction_id": list(ids),
+        "label": [1.0] * rows,
+        "known_at": [1_700_000_001_000_000] * rows,
+        "received_at": [1_700_000_002_000_000] * rows,
+    }
+    return columns | changed
+
+
+class PredictionsContract:
+    """The guarantees of the contract. A subclass overrides the fixture `open_log`."""
+
+    @pytest.fixture
+    def open_log(self, tmp_path: Path) -> Open:
+        """Return a function that opens the same log again and again."""
+        raise NotImplementedError
+
+    def test_rows_come_back_as_they_were_written(self, open_log: Open) -> None:
+        log = open_log()
+        log.append(prediction_rows(["a", "b"]))
+        log.append(prediction_rows(["c"], entities=[None], features=[None], score=[None], error=["no such row"]))
+        rows = log.read()[0].to_pylist()
+        log.close()
+        assert [row["prediction_id"] for row in rows] == ["a", "b", "c"]
+        assert rows[0]["entities"] == [("carrier", "AA")]
+        assert rows[0]["features"] == [0.5, 1.5]
+        assert rows[1]["event_time"].timestamp() == 1_700_000_000.000001
+        assert (rows[2]["features"], rows[2]["score"], rows[2]["error"]) == (None, None, "no such row")
+
+    def test_labels_come_back_as_they_were_written(self, open_log: Open) -> None:
+        log = open_log()
+        log.append_labels(label_rows(["a", "b"], label=[0.0, 1.0]))
+        rows = log.read_labels()[0].to_pylist()
+        log.close()
+        assert [(row["prediction_id"], row["label"]) for row in rows] == [("a", 0.0), ("b", 1.0)]
+
+    def test_an_empty_log_reads_as_no_rows(self, open_log: Open) -> None:
+        table, cursor = open_log().read()
+        assert table.num_rows == 0
+        assert cursor == Cursor("", 0)
+
+    def test_a_cursor_goes_on_where_it_stopped(self, open_log: Open) -> None:
+        log, reader = open_log(), open_log()
+        log.append(prediction_rows(["a"]))
+        first, cursor = reader.read()
+        log.append(prediction_rows(["b"]))
+        second, cursor = reader.read(cursor)
+        third, cursor = reader.read(cursor)
+        log.close()
+        assert [t["prediction_id"].to_pylist() for t in (first, second, third)] == [["a"], ["b"], []]
+
+    def test_limited_reads_give_every_row_once(self, open_log: Open) -> None:
+        log = open_log()
+        ids = [str(n) for n in range(25)]
+        for start in range(0, 25, 2):
+            log.append(prediction_rows(ids[start : start + 2]))
+        read: list[str] = []
+        table, cursor = log.read(limit=3)
+        while table.num_rows:
+            assert table.num_rows <= 4  # whole appends: about the limit
+            read += table["prediction_id"].to_pylist()
+            table, cursor = log.read(cursor, limit=3)
+        log.close()
+        assert read == ids
+
+    def test_what_is_appended_is_read_before_the_log_is_closed(self, open_log: Open) -> None:
+        log = open_log()
+        log.append(prediction_rows(["a"]))
+        assert open_log().read()[0].num_rows == 1
+        log.close()
+
+    def test_a_log_is_written_on_after_it_was_opened_again(self, open_log: Open) -> None:
+        for name in "abc":
+            log = open_log()
+            log.append(prediction_rows([name]))
+            log.close()
+        assert open_log().read()[0]["prediction_id"].to_pylist() == ["a", "b", "c"]
+
+    def test_a_second_writer_is_refused(self, open_log: Open) -> None:
+        log = open_log()
+        log.append(prediction_rows([]))
+        with pytest.raises(StoreError, match="one writer"):
+            open_log().append(prediction_rows(["a"]))
+        log.close()
+        second = open_log()
+        second.append(prediction_rows(["a"]))
+        second.close()
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"score": ["high"]}, "score"),
+            ({"prediction_id": [None]}, "prediction_id"),
+            ({"version": [None]}, "version"),
+            ({"served": [None]}, "served"),
+            ({"version": [2**40]}, "version"),
+            ({"score": [0.5, 0.6]}, "score"),
+            ({"scores": [0.5]}, "scores"),
+        ],
+    )
+    def test_rows_that_do_not_fit_are_refused_whole(
+        self, open_log: Open, columns: dict[str, Sequence[Any]], message: str
+    ) -> None:
+        log = open_log()
+        with pytest.raises(DataError, match=message):
+            log.append(prediction_rows(["a"], **columns))
+        assert log.read()[0].num_rows == 0
+        log.close()

@@ -1,0 +1,191 @@
+"""The segment log: the contract, what a crash leaves behind, rotation, readers beside a writer."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trimtab.errors import StoreError
+from trimtab.stores.predictions import START, Cursor, Predictions
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import PredictionsContract, label_rows, prediction_rows
+
+
+class TestSegmentLog(PredictionsContract):
+    @pytest.fixture
+    def open_log(self, tmp_path: Path) -> Callable[[], Predictions]:
+        return partial(SegmentLog, tmp_path / "log")
+
+
+class TestSegmentLogThatRotatesOften(PredictionsContract):
+    @pytest.fixture
+    def open_log(self, tmp_path: Path) -> Callable[[], Predictions]:
+        return partial(SegmentLog, tmp_path / "log", segment_rows=2)
+
+
+def ids_in(log: SegmentLog, after: Cursor = START) -> list[str]:
+    return list(log.read(after)[0]["prediction_id"].to_pylist())
+
+
+@pytest.fixture(scope="module")
+def whole_segment(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[int, list[str]]]]:
+    """A segment's bytes, and after each append the size and the ids acknowledged so far."""
+    folder = tmp_path_factory.mktemp("whole")
+    log = SegmentLog(folder)
+    path = folder / "predictions-000001.arrows"
+    acknowledged: list[tuple[int, list[str]]] = [(0, [])]
+    for append, rows in enumerate([1, 3, 2]):
+        ids = [f"{append}.{n}" for n in range(rows)]
+        log.append(prediction_rows(ids))
+        acknowledged.append((path.stat().st_size, acknowledged[-1][1] + ids))
+    content = path.read_bytes()
+    log.close()
+    return content, acknowledged
+
+
+def test_a_segment_cut_at_any_byte_keeps_what_was_acknowledged_before(
+    tmp_path: Path, whole_segment: tuple[bytes, list[tuple[int, list[str]]]]
+) -> None:
+    content, acknowledged = whole_segment
+    path = tmp_path / "predictions-000001.arrows"
+    log = SegmentLog(tmp_path)
+    for size in range(len(content), -1, -1):
+        path.write_bytes(content[:size])
+        expected = max((before for before in acknowledged if before[0] <= size), key=lambda before: before[0])[1]
+        assert ids_in(log) == expected, f"cut at byte {size}"
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cut=st.integers(0, 10_000), garbage=st.binary(max_size=64), later=st.integers(1, 4))
+def test_a_writer_after_a_crash_leaves_every_acknowledged_row_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    whole_segment: tuple[bytes, list[tuple[int, list[str]]]],
+    cut: int,
+    garbage: bytes,
+    later: int,
+) -> None:
+    content, acknowledged = whole_segment
+    folder = tmp_path_factory.mktemp("crashed")
+    size = cut % (len(content) + 1)
+    (folder / "predictions-000001.arrows").write_bytes(content[:size] + (b"\0" + garbage if garbage else b""))
+    expected = max((before for before in acknowledged if before[0] <= size), key=lambda before: before[0])[1]
+    before, cursor = SegmentLog(folder).read()
+    writer = SegmentLog(folder, segment_rows=2)
+    new = [f"new-{n}" for n in range(later)]
+    for name in new:
+        writer.append(prediction_rows([name]))
+    writer.close()
+    assert before["prediction_id"].to_pylist() == expected
+    assert ids_in(SegmentLog(folder), cursor) == new
+    assert ids_in(SegmentLog(folder)) == expected + new
+
+
+def test_segments_rotate_and_any_arrow_reader_reads_them(tmp_path: Path) -> None:
+    log = SegmentLog(tmp_path, segment_rows=3)
+    for n in range(7):
+        log.append(prediction_rows([f"{n}"]))
+    log.close()
+    names = sorted(path.name for path in tmp_path.glob("predictions-*"))
+    tables = [pa.ipc.open_stream(tmp_path / name).read_all() for name in names]
+    assert names == [f"predictions-00000{n}.arrows" for n in (1, 2, 3)]
+    assert [table.num_rows for table in tables] == [3, 3, 1]
+    assert all((tmp_path / name).read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0") for name in names)
+
+
+def test_a_reader_follows_a_writer_over_segments(tmp_path: Path) -> None:
+    writer, reader = SegmentLog(tmp_path, segment_rows=3), SegmentLog(tmp_path)
+    cursor, seen = START, []
+    for n in range(20):
+        writer.append(prediction_rows([f"{n}"]))
+        table, cursor = reader.read(cursor)
+        seen.append(table["prediction_id"].to_pylist())
+    writer.close()
+    assert seen == [[f"{n}"] for n in range(20)]
+    assert reader.read(cursor)[0].num_rows == 0
+
+
+def test_a_cursor_into_a_removed_segment_goes_on_with_the_next(tmp_path: Path) -> None:
+    log = SegmentLog(tmp_path, segment_rows=1)
+    log.append(prediction_rows(["a"]))
+    cursor = log.read()[1]
+    log.append(prediction_rows(["b"]))
+    log.close()
+    (tmp_path / cursor.segment).unlink()
+    assert ids_in(log, cursor) == ["b"]
+
+
+def test_a_message_longer_than_one_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.stores.predictions.segments.READ_BYTES", 512)
+    log = SegmentLog(tmp_path)
+    log.append(prediction_rows(["a"]))
+    log.append(prediction_rows([f"b{n}" for n in range(50)]))
+    log.append(prediction_rows(["c"]))
+    log.close()
+    assert ids_in(log) == ["a", *(f"b{n}" for n in range(50)), "c"]
+
+
+def test_a_killed_writer_loses_nothing_and_frees_the_lock(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        log = SegmentLog(tmp_path)
+        log.append(prediction_rows(["a", "b"]))
+        log.append_labels(label_rows(["a"]))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    log = SegmentLog(tmp_path)
+    log.append(prediction_rows(["c"]))
+    log.close()
+    assert ids_in(log) == ["a", "b", "c"]
+    assert log.read_labels()[0].num_rows == 1
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Make writes beyond `size` bytes of a file fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_an_append_that_fits_only_in_part_is_taken_back(tmp_path: Path) -> None:
+    log = SegmentLog(tmp_path)
+    log.append(prediction_rows(["a"]))
+    path = tmp_path / "predictions-000001.arrows"
+    size = path.stat().st_size
+    with largest_file(size + 100), pytest.raises(StoreError, match="cannot write the prediction log"):
+        log.append(prediction_rows(["b"]))
+    assert path.stat().st_size == size
+    log.append(prediction_rows(["c"]))
+    log.close()
+    assert ids_in(log) == ["a", "c"]
+
+
+def test_a_segment_whose_first_write_fails_is_not_gone_on_with(tmp_path: Path) -> None:
+    log = SegmentLog(tmp_path)
+    with largest_file(100), pytest.raises(StoreError):
+        log.append(prediction_rows(["a"]))
+    log.append(prediction_rows(["b"]))
+    log.close()
+    assert ids_in(log) == ["b"]
+    assert (tmp_path / "predictions-000002.arrows").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot open the lock"):
+        SegmentLog(tmp_path / "file" / "log").append(prediction_rows(["a"]))
