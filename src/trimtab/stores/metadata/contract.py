@@ -4,7 +4,9 @@ Guarantees
 - Safe to share between threads and processes.
 - Records never change. Putting a record again under its id does nothing when only `created_at`
   differs, and raises Conflict when anything else does; so a stage that runs twice writes once.
-- `put` writes all of its records or none, and they are on disk when it returns.
+- `put` writes all of its records or none, and they are on disk when it returns: they survive the death of
+  the process and the loss of power.
+- Times are aware; what JSON cannot hold (NaN, infinity) is refused, so what was put can be read back.
 - `find` returns records in the order they were written, newest first.
 """
 
@@ -25,17 +27,20 @@ class Metadata(Protocol):
         """Write records, all or none. Raises Conflict."""
         ...
 
-    def get(self, kind: type[R], id_: str) -> R:
+    def get(self, kind: type[R], id_: str, /) -> R:
         """Return one record. Raises NotFound."""
         ...
 
     def find(
-        self, kind: type[R], *, limit: int | None = None, oldest_first: bool = False, **where: object
+        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
     ) -> Sequence[R]:
-        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
+        """Return records whose KEYS fields equal `where`; a tuple value means any of them.
+
+        Raises StoreError for a field that is not in KEYS or a value of the wrong type.
+        """
         ...
 
-    def count(self, kind: type[Record], **where: object) -> int:
+    def count(self, kind: type[Record], /, **where: object) -> int:
         """Return how many records `find` would return."""
         ...
 
@@ -44,7 +49,7 @@ class Metadata(Protocol):
         ...
 
 
-def latest(store: Metadata, kind: type[R], **where: Any) -> R | None:
+def latest(store: Metadata, kind: type[R], /, **where: Any) -> R | None:
     """Return the newest matching record, or None."""
     found = store.find(kind, limit=1, **where)
     return found[0] if found else None

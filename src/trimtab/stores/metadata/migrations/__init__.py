@@ -1,0 +1,69 @@
+"""Brings a metadata database up to the newest schema when a store is opened; called by the SQL backend.
+
+A change of records.RECORDS or of a record's KEYS needs a new file in versions/, named NNNN_what.py with
+`revision = "NNNN"`; a test compares the migrated schema with the one made from the records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from trimtab.errors import StoreError
+
+VERSION_TABLE = "trimtab_schema"
+"""Not Alembic's own name for it, because MLflow migrates itself in the same database under that one."""
+
+FOLDER = Path(__file__).parent
+
+ADVISORY_LOCK = 0x7472696D746162
+"""Key of the PostgreSQL lock under which one process migrates ("trimtab" in ASCII)."""
+
+
+def newest() -> str:
+    """Return the newest schema revision that this code knows."""
+    return max(path.name.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def stamped(connection: sa.Connection) -> str | None:
+    """Return the schema revision of a database, or None when it is fresh."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
+    return None if found is None else str(found)
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Apply what is missing; several processes may try at once. Raises StoreError for a newer database."""
+    if _is_current(engine):
+        return
+    if engine.dialect.name == "sqlite":
+        with engine.execution_options(trimtab_read=True).connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # kept in the file from now on
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+        if stamped(connection) != newest():
+            _upgrade(connection)
+
+
+def _is_current(engine: sa.Engine) -> bool:
+    with engine.execution_options(trimtab_read=True).connect() as connection:
+        found = stamped(connection)
+    if found is not None and found > newest():
+        raise StoreError(
+            f"the metadata database has schema {found}, which is newer than this Trimtab knows ({newest()}). "
+            "Upgrade with: pip install --upgrade trimtab"
+        )
+    return found == newest()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    # Here, because Alembic takes a third of a second to import and is needed once in a database's life.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    command.upgrade(config, "head")

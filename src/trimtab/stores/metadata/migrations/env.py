@@ -1,0 +1,17 @@
+"""Run by Alembic for each migration; works on the connection that migrations.migrate hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from trimtab.stores.metadata.migrations import VERSION_TABLE
+from trimtab.stores.metadata.schema import METADATA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=METADATA,
+    version_table=VERSION_TABLE,
+    render_as_batch=True,  # SQLite changes a table by copying it
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,207 @@
+"""What every metadata store must do; subclassed in the tests of each backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import Conflict, NotFound, StoreError
+from trimtab.records import Assignment, Profile, Revision, Signal
+from trimtab.stores.metadata import Metadata, latest
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def revision(number: int, *, model: str = "delay", cause: str = "test", at: datetime = NOON) -> Revision:
+    """Return a small record to write."""
+    return Revision(
+        id=f"{model}#{number}",
+        created_at=at,
+        model=model,
+        number=number,
+        assignments=(Assignment(role="champion", bundle=f"{model}/{number}", version=number, weight=100.0),),
+        action="deploy",
+        cause=cause,
+        reason="trying",
+        by="tester",
+    )
+
+
+def signal(start: datetime, *, kind: str = "data", version: int = 1, value: float = 0.5) -> Signal:
+    """Return a record with a time and a choice among its keys."""
+    return Signal(
+        id=f"delay/v{version}/{start.isoformat()}/{kind}/all",
+        created_at=NOON,
+        model="delay",
+        version=version,
+        kind=kind,  # type: ignore[arg-type]  # one of the choices
+        subject="all",
+        start=start,
+        end=start + timedelta(days=1),
+        statistic="ks",
+        value=value,
+        p=None,
+        p_seq=0.5,
+        effect={"psi": 0.1},
+        rows=100,
+        reference_windows=20,
+        carriers=("distance",),
+        reason="steady",
+    )
+
+
+class MetadataConformance:
+    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+
+    def open(self, folder: Path) -> Metadata:
+        """Open the store of a folder; a second call sees what the first store wrote."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Metadata]:
+        """A fresh store."""
+        store = self.open(tmp_path)
+        yield store
+        store.close()
+
+    def test_a_record_comes_back_equal(self, store: Metadata) -> None:
+        record = revision(1)
+        store.put(record)
+        assert store.get(Revision, record.id) == record
+
+    def test_a_missing_record_is_not_found_with_the_nearest_id(self, store: Metadata) -> None:
+        store.put(revision(1))
+        with pytest.raises(NotFound, match="Did you mean 'delay#1'"):
+            store.get(Revision, "dely#1")
+
+    def test_putting_again_changes_nothing_when_only_created_at_differs(self, store: Metadata) -> None:
+        store.put(revision(1))
+        store.put(revision(1, at=NOON + timedelta(hours=1)))
+        assert store.find(Revision) == [revision(1)]
+
+    def test_putting_other_content_under_an_id_is_a_conflict_that_names_the_field(self, store: Metadata) -> None:
+        store.put(revision(1))
+        with pytest.raises(Conflict, match="'cause'.*'test', not 'other'"):
+            store.put(revision(1, cause="other"))
+        assert store.get(Revision, "delay#1").cause == "test"
+
+    def test_all_of_a_put_is_written_or_none(self, store: Metadata) -> None:
+        store.put(revision(3))
+        with pytest.raises(Conflict):
+            store.put(revision(1), signal(NOON), revision(2), revision(3, cause="other"))
+        assert store.count(Revision) == 1
+        assert store.count(Signal) == 0
+
+    def test_one_put_may_hold_a_record_twice_but_not_in_two_forms(self, store: Metadata) -> None:
+        store.put(revision(1), revision(1))
+        assert store.count(Revision) == 1
+        with pytest.raises(Conflict):
+            store.put(revision(2), revision(2, cause="other"))
+        assert store.count(Revision) == 1
+
+    def test_putting_nothing_is_fine(self, store: Metadata) -> None:
+        store.put()
+
+    def test_find_returns_the_order_of_writing_newest_first(self, store: Metadata) -> None:
+        store.put(revision(2), revision(1))
+        store.put(revision(3))
+        assert [found.number for found in store.find(Revision)] == [3, 1, 2]
+        assert [found.number for found in store.find(Revision, oldest_first=True)] == [2, 1, 3]
+        assert [found.number for found in store.find(Revision, limit=2)] == [3, 1]
+        assert [found.number for found in store.find(Revision, limit=2, oldest_first=True)] == [2, 1]
+
+    def test_find_filters_by_every_key_given(self, store: Metadata) -> None:
+        store.put(*(revision(n, model=model) for n in (1, 2, 3) for model in ("delay", "fraud")))
+        assert [found.id for found in store.find(Revision, model="delay", number=2)] == ["delay#2"]
+        assert store.find(Revision, model="other") == []
+        assert store.count(Revision, model="fraud") == 3
+
+    def test_a_tuple_means_any_of_its_values(self, store: Metadata) -> None:
+        store.put(*(revision(n) for n in range(1, 6)))
+        assert [found.number for found in store.find(Revision, number=(2, 4))] == [4, 2]
+        assert store.find(Revision, number=()) == []
+        assert store.count(Revision, number=(1, 5, 9)) == 2
+
+    def test_a_key_may_be_called_kind(self, store: Metadata) -> None:
+        store.put(signal(NOON), signal(NOON, kind="concept"))
+        assert [found.kind for found in store.find(Signal, kind="concept")] == ["concept"]
+        newest = latest(store, Signal, kind="data")
+        assert newest is not None
+        assert newest.kind == "data"
+
+    def test_times_are_compared_as_moments_whatever_their_zone(self, store: Metadata) -> None:
+        store.put(signal(NOON), signal(NOON + timedelta(microseconds=1), value=0.7))
+        elsewhere = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
+        assert [found.value for found in store.find(Signal, start=elsewhere)] == [0.5]
+        assert store.count(Signal, start=(NOON, NOON + timedelta(microseconds=1))) == 2
+
+    def test_a_time_without_a_zone_is_refused(self, store: Metadata) -> None:
+        with pytest.raises(StoreError, match="without a zone"):
+            store.put(revision(1, at=NOON.replace(tzinfo=None)))
+
+    def test_a_value_that_json_cannot_hold_is_refused(self, store: Metadata) -> None:
+        with pytest.raises(StoreError, match="NaN"):
+            store.put(signal(NOON, value=float("nan")))
+        assert store.count(Signal) == 0
+
+    def test_an_unknown_key_is_an_error_with_the_nearest_one(self, store: Metadata) -> None:
+        with pytest.raises(StoreError, match="Did you mean 'model'"):
+            store.find(Revision, modle="delay")
+        with pytest.raises(StoreError, match="by 'reason'"):
+            store.count(Revision, reason="trying")
+
+    def test_a_value_of_the_wrong_type_is_an_error(self, store: Metadata) -> None:
+        with pytest.raises(StoreError, match="'3'; expected int"):
+            store.find(Revision, number="3")
+
+    def test_kinds_do_not_share_ids(self, store: Metadata) -> None:
+        profile = Profile(
+            id="delay#1", created_at=NOON, model="delay", version=1, start=NOON, end=NOON, rows=0, columns={}
+        )
+        store.put(revision(1), profile)
+        assert store.get(Profile, "delay#1") == profile
+        assert store.get(Revision, "delay#1") == revision(1)
+
+    def test_many_records_at_once(self, store: Metadata) -> None:
+        store.put(*(revision(n) for n in range(1200)))
+        store.put(*(revision(n) for n in range(1300)))
+        assert store.count(Revision) == 1300
+        assert [found.number for found in store.find(Revision, oldest_first=True)] == list(range(1300))
+
+    def test_latest_is_the_newest_match_or_none(self, store: Metadata) -> None:
+        assert latest(store, Revision, model="delay") is None
+        store.put(revision(1), revision(2), revision(1, model="fraud"))
+        newest = latest(store, Revision, model="delay")
+        assert newest is not None
+        assert newest.number == 2
+
+    def test_records_are_there_when_the_store_is_opened_again(self, store: Metadata, tmp_path: Path) -> None:
+        store.put(revision(1))
+        other = self.open(tmp_path)
+        assert other.get(Revision, "delay#1") == revision(1)
+        store.put(revision(2))
+        assert other.count(Revision) == 2
+        other.close()
+
+    def test_threads_write_and_read_at_once(self, store: Metadata) -> None:
+        problems: list[Exception] = []
+
+        def work(model: str) -> None:
+            try:
+                for number in range(20):
+                    store.put(revision(number, model=model), revision(number, model="shared"))
+                    assert store.count(Revision, model=model) == number + 1
+            except Exception as problem:
+                problems.append(problem)
+
+        threads = [threading.Thread(target=work, args=(f"model{n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert problems == []
+        assert store.count(Revision) == 5 * 20

@@ -1,0 +1,5 @@
+"""What every online store must do; subclassed in the tests of each backend."""
+
+
+class OnlineConformance:
+    pass
