@@ -231,7 +231,7 @@ class WindowReport(Record, frozen=True, kw_only=True):
     """
 
     KIND = "window"
-    KEYS = ("model", "version", "stage", "start")
+    KEYS = ("model", "version", "role", "stage", "start")
 
     model: str
     version: int

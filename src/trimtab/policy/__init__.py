@@ -20,7 +20,7 @@ from trimtab.policy.model import (
     TableCheck,
     Training,
 )
-from trimtab.policy.reader import json_schema, parse_policy, read_policy
+from trimtab.policy.reader import json_schema, line_of, parse_policy, read_policy
 
 __all__ = [
     "Accuracy",
@@ -43,6 +43,7 @@ __all__ = [
     "TableCheck",
     "Training",
     "json_schema",
+    "line_of",
     "parse_policy",
     "read_policy",
 ]

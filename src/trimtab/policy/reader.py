@@ -47,6 +47,14 @@ def parse_policy(text: str, name: str = "trimtab.yaml") -> Policy:
         raise PolicyError("\n".join(_explain(problem, lines, name) for problem in error.errors())) from None
 
 
+def line_of(path: Path, key: str) -> int:
+    """Return the line of a dotted key of a policy file, or of its nearest parent that is there."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    lines = dict(_lines(node, ())) if node else {}
+    parts = tuple(key.split("."))
+    return next((lines[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in lines), 1)
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of trimtab.yaml, for editors; units may be written as text."""
     schema = Policy.model_json_schema(mode="validation")

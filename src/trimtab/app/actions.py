@@ -1,0 +1,35 @@
+"""What the controller may do. Each action is safe to ask for twice: it goes by the decision's id."""
+
+from __future__ import annotations
+
+from trimtab.app import stages
+from trimtab.app.retraining import Retraining
+from trimtab.app.rollout import open_rollouts
+from trimtab.app.workspace import Workspace
+from trimtab.records import Decision
+
+
+class LoopActions:
+    """The real actions, handed to the controller."""
+
+    def __init__(self, workspace: Workspace, retraining: Retraining) -> None:
+        self._workspace = workspace
+        self._retraining = retraining
+
+    def retrain(self, decision: Decision) -> None:
+        """Start the retraining workflow."""
+        self._retraining.start(decision, as_of=decision.end, approved=True)
+
+    def review(self, decision: Decision) -> None:
+        """Start the workflow; it waits for a person first."""
+        self._retraining.start(decision, as_of=decision.end, approved=False)
+
+    def rollback(self, decision: Decision) -> None:
+        """Restore what served before."""
+        rollouts = open_rollouts(self._workspace, decision.model)
+        revision = rollouts.rollback(cause=decision.id, reason="; ".join(decision.reasons), by="trimtab")
+        stages.set_aliases(self._workspace, revision)
+
+    def running(self, model: str) -> bool:
+        """Tell whether a retraining of the model has not ended."""
+        return bool(self._retraining.active(model))

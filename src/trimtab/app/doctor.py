@@ -1,0 +1,130 @@
+"""`trimtab doctor`: checks a project, its environment and its services, and says what to do."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Literal
+
+from trimtab import data
+from trimtab.app.project import check_columns, load_definitions
+from trimtab.app.serving import running_gateway
+from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.definitions import FileSource, Model
+from trimtab.errors import TrimtabError
+from trimtab.policy import read_policy
+from trimtab.records import Revision
+from trimtab.stores.metadata import latest
+
+FREE_BYTES = 2_000_000_000
+SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime")
+SLOW_IMPORTS = ("sklearn", "pandas", "torch", "lightgbm", "xgboost", "tensorflow")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Literal["ok", "warn", "fail"]
+    text: str
+    remedy: str = ""
+
+
+def examine(folder: Path, environment: str) -> list[Finding]:
+    """Look at everything, stopping where what follows cannot be looked at."""
+    findings = [*_packages(), _disk(folder)]
+    policy = _try("policy", lambda: f"project '{read_policy(folder / 'trimtab.yaml').project}'")
+    definitions = _try("definitions", lambda: _count(folder))
+    findings += [policy, definitions]
+    if any(f.verdict == "fail" for f in (policy, definitions)):
+        return findings
+    try:
+        workspace = open_workspace(folder, environment)
+    except TrimtabError as error:
+        return [*findings, Finding("project", "fail", str(error))]
+    findings += _sources(workspace)
+    for name in ("metadata", "tables", "online", "artifacts"):
+        findings.append(_try(f"store {name}", partial(_opened, workspace, name)))
+    findings.append(_gateway(workspace))
+    findings += [_serving(workspace, model) for model in workspace.project.definitions.models]
+    return findings
+
+
+def _try(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, "ok", look())
+    except TrimtabError as error:
+        return Finding(subject, "fail", str(error))
+
+
+def _packages() -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    versions = ", ".join(f"{name} {packages.version(name)}" for name in SHOWN_PACKAGES)
+    yield Finding("packages", "ok", f"Python {python}, {versions}")
+    protobuf = packages.version("protobuf")
+    if int(protobuf.split(".")[0]) >= 7:
+        text = f"{protobuf} cannot write ONNX graphs"
+        yield Finding("protobuf", "fail", text, "pip install 'protobuf<7' (or install with constraints.txt)")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder if folder.exists() else Path()).free
+    text = f"{free / 1e9:.1f} GB free"
+    return Finding("disk", "ok" if free > FREE_BYTES else "warn", text, "" if free > FREE_BYTES else "make room")
+
+
+def _count(folder: Path) -> str:
+    before = set(sys.modules)
+    found = load_definitions(folder)
+    heavy = [name for name in SLOW_IMPORTS if name in set(sys.modules) - before]
+    text = f"{len(found.sources)} sources, {len(found.views)} views, {len(found.models)} models"
+    return text + (
+        f"; imports {', '.join(heavy)}: import them inside the trainer, so the gateway starts fast" if heavy else ""
+    )
+
+
+def _sources(workspace: Workspace) -> Iterator[Finding]:
+    project = workspace.project
+    for source in project.definitions.sources.values():
+        yield _try(f"source {source.name}", partial(_files, source, project.folder))
+    for model in project.definitions.models.values():
+        schema = workspace.tables.schema(model.examples.name)
+        if schema is None:
+            text = f"source '{model.examples.name}' is not ingested yet"
+            yield Finding(f"model {model.name}", "warn", text, "trimtab ingest")
+        else:
+            yield _try(f"model {model.name}", partial(_columns, workspace, model, tuple(schema)))
+
+
+def _files(source: FileSource, folder: Path) -> str:
+    return f"{len(data.find_files(source, folder))} files"
+
+
+def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> str:
+    check_columns(workspace.project.policy, model, workspace.project.folder, columns)
+    return "all columns are there"
+
+
+def _opened(workspace: Workspace, name: str) -> str:
+    getattr(workspace, name)
+    return "opens"
+
+
+def _gateway(workspace: Workspace) -> Finding:
+    if found := running_gateway(workspace.run_folder):
+        return Finding("gateway", "ok", f"runs at {found.url} (process {found.pid})")
+    return Finding("gateway", "ok", "does not run; start it with: trimtab up")
+
+
+def _serving(workspace: Workspace, model: str) -> Finding:
+    revision = latest(workspace.metadata, Revision, model=model)
+    if revision is None:
+        return Finding(f"serving {model}", "warn", "nothing is deployed yet", "trimtab run")
+    roles = ", ".join(f"{a.role} {a.bundle}" for a in revision.assignments)
+    return Finding(f"serving {model}", "ok", f"revision {revision.number}: {roles}")

@@ -1,0 +1,43 @@
+"""Small files that processes leave for one another, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old or the new content, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def own_pid() -> int:
+    """Return the id of this process."""
+    return os.getpid()
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is alive."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal; a process that has ended already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,74 @@
+"""From one prediction back to everything it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pyarrow.compute as pc
+
+from trimtab.app.workspace import Workspace
+from trimtab.errors import NotFound
+from trimtab.records import Bundle, DatasetVersion, FeatureViewVersion, GateReport, Revision, Run, TableVersion
+from trimtab.stores.predictions import LABELS, START, Cursor
+
+BLOCK_ROWS = 200_000
+
+
+def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
+    """Return the log rows of a prediction with bundle, run, dataset, views, tables and code. Raises NotFound."""
+    rows = _rows(workspace, prediction_id)
+    if not rows:
+        raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{workspace.project.policy.project}'")
+    return {
+        "prediction_id": prediction_id,
+        "label": _label(workspace, prediction_id),
+        "predictions": [{**row, "made_by": _bundle(workspace, row)} for row in rows],
+    }
+
+
+def _rows(workspace: Workspace, prediction_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor: Cursor = START
+    while True:
+        table, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
+        if table.num_rows == 0:
+            return found
+        found.extend(table.filter(pc.equal(table["prediction_id"], prediction_id)).to_pylist())
+
+
+def _label(workspace: Workspace, prediction_id: str) -> dict[str, Any] | None:
+    latest: dict[str, Any] | None = None
+    cursor: Cursor = START
+    while True:
+        table, cursor = workspace.predictions.read_labels(cursor, limit=BLOCK_ROWS)
+        if table.num_rows == 0:
+            return latest
+        for row in table.filter(pc.equal(table["prediction_id"], prediction_id)).to_pylist():
+            if latest is None or row["known_at"] >= latest["known_at"]:
+                latest = {name: row[name] for name in LABELS.names if name != "prediction_id"}
+
+
+def _bundle(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
+    metadata = workspace.metadata
+    bundle = metadata.get(Bundle, f"{row['model']}/{row['version']}")
+    row["features"] = dict(zip(bundle.features, row["features"] or (), strict=False))
+    row["entities"] = dict(row["entities"] or ())
+    run = metadata.get(Run, bundle.run)
+    dataset = metadata.get(DatasetVersion, bundle.dataset)
+    views = [metadata.get(FeatureViewVersion, view) for view in dataset.views]
+    tables = [metadata.get(TableVersion, version) for version in dataset.tables.values()]
+    return {
+        "revision": _plain(metadata.get(Revision, f"{row['model']}#{row['revision']}")),
+        "bundle": _plain(bundle),
+        "gates": _plain(metadata.get(GateReport, bundle.gate_report)),
+        "run": _plain(run),
+        "code": {"git": run.code_version, "transforms": dataset.code_hash, "environment": run.environment_hash},
+        "dataset": _plain(dataset),
+        "views": [_plain(view) for view in views],
+        "tables": [_plain(table) for table in tables],
+    }
+
+
+def _plain(record: Any) -> Any:
+    return msgspec.to_builtins(record)

@@ -1,0 +1,142 @@
+"""Opens a project folder: policy and definitions, each checked alone and against the other."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.definitions import Definitions, Model, collect
+from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
+from trimtab.policy import Policy, line_of, read_policy
+
+POLICY = "trimtab.yaml"
+DEFINITIONS = "definitions.py"
+REGRESSION_METRICS = ("rmse", "mae", "r2")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder that was read and checked."""
+
+    folder: Path
+    policy: Policy
+    definitions: Definitions
+
+    @property
+    def root(self) -> Path:
+        """Folder of the embedded stores."""
+        return self.folder / ".trimtab"
+
+
+def open_project(folder: Path) -> Project:
+    """Read and check a project. Raises PolicyError or DefinitionError."""
+    folder = folder.expanduser().resolve()
+    policy = read_policy(folder / POLICY)
+    definitions = load_definitions(folder)
+    _check(folder, policy, definitions)
+    return Project(folder, policy, definitions)
+
+
+def load_definitions(folder: Path) -> Definitions:
+    """Run definitions.py in `folder` and collect what it defines.
+
+    Modules that it imports from its own folder are forgotten afterwards, so another version of the same
+    project (in a bundle) can be loaded beside it. Raises DefinitionError naming file and line.
+    """
+    path = folder / DEFINITIONS
+    if not path.is_file():
+        raise DefinitionError(f"{path}: no such file. A project needs one; make an example with: trimtab init flights")
+    name = f"trimtab_project_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DefinitionError(f"{path}: cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return collect(vars(module), str(path))
+    except DefinitionError as error:
+        line = _line_in(path, error)
+        raise DefinitionError(str(error) if line is None else f"{path}:{line}: {error}") from None
+    except SyntaxError as error:
+        raise DefinitionError(f"{error.filename}:{error.lineno}: {error.msg}") from None
+    except Exception as error:  # strangers' code: whatever it raises is told with its place
+        raise DefinitionError(f"{path}:{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(folder))
+        _forget(folder, before)
+
+
+def _line_in(path: Path, error: BaseException) -> int | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+
+
+def _forget(folder: Path, before: set[str]) -> None:
+    for name in set(sys.modules) - before:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin:
+            del sys.modules[name]
+
+
+def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
+    """Check the policy against the definitions."""
+    where = folder / POLICY
+    for name in policy.checks.tables:
+        if name not in definitions.sources:
+            raise PolicyError(
+                f"{where}:{line_of(where, f'checks.{name}')}: checks.{name}: {DEFINITIONS} has no source '{name}'."
+                f"{nearest(name, definitions.sources)}"
+            )
+    for model in definitions.models.values():
+        _check_model(where, policy, model)
+
+
+def _check_model(where: Path, policy: Policy, model: Model) -> None:
+    for column in policy.rollout.sticky or ():
+        _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
+    metrics = {"rollout.promote_when.metric": policy.rollout.promote_when.metric}
+    if policy.gates.accuracy:
+        metrics["gates.accuracy.metric"] = policy.gates.accuracy.metric
+    if policy.gates.robustness and policy.gates.robustness.metric:
+        metrics["gates.robustness.metric"] = policy.gates.robustness.metric
+    for key, metric in metrics.items():
+        if (metric in REGRESSION_METRICS) != (model.task == "regression"):
+            raise PolicyError(
+                f"{where}:{line_of(where, key)}: {key}: '{metric}' does not fit model '{model.name}', "
+                f"whose task is {model.task}"
+            )
+
+
+def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[str]) -> None:
+    """Check names in policy and definitions against the columns of the examples.
+
+    Raises PolicyError or DefinitionError with the nearest column.
+    """
+    known = list(columns)
+    where = folder / POLICY
+    for column in policy.gates.bias.sensitive if policy.gates.bias else ():
+        _expect_name(where, "gates.bias.sensitive", column, known, f"column of source '{model.examples.name}'")
+    for column in (model.label, model.examples.timestamp, *model.request_columns):
+        if column not in known:
+            raise DefinitionError(
+                f"{folder / DEFINITIONS}: model '{model.name}': source '{model.examples.name}' has no column "
+                f"'{column}'.{nearest(column, known)}"
+            )
+
+
+def _expect_name(where: Path, key: str, name: str, valid: Iterable[str], what: str) -> None:
+    names = list(valid)
+    if name not in names:
+        raise PolicyError(f"{where}:{line_of(where, key)}: {key}: '{name}' is no {what}.{nearest(name, names)}")
+
+
+def explain(error: BaseException) -> str:
+    """Return the text of an error as a user should read it."""
+    return str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,247 @@
+"""The retraining workflow: snapshot, train, gates, register, challenge, compare, promote or abandon.
+
+A DBOS workflow: each step is recorded when it is done, and a process that dies goes on at the first
+step that was not. Every step is safe to run again: it asks for its record by a key before it makes one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+from trimtab import __version__
+from trimtab.app import stages
+from trimtab.app.rollout import open_rollouts
+from trimtab.app.workspace import Workspace
+from trimtab.clock import from_micros, to_micros
+from trimtab.errors import TrimtabError
+from trimtab.monitoring import compare
+from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Run, WindowReport, WorkflowStep
+from trimtab.stores.metadata import latest
+
+log = logging.getLogger(__name__)
+
+APPROVAL = "approval"
+MATURED = "matured"
+WAIT_SECONDS = 3600.0
+"""Longest single wait; a wait that ends without a message is begun again."""
+POLL_SECONDS = 0.05
+WORKFLOW = "retrain"
+UNFINISHED = ["PENDING", "ENQUEUED"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Retraining:
+    """Runs retraining workflows of one workspace. One instance a process."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._waiting: set[str] = set()
+        self._lock = threading.Lock()
+        config: DBOSConfig = {
+            "name": "trimtab",
+            "system_database_url": workspace.workflows_url,
+            "application_version": __version__,
+            "executor_id": "local",
+            "log_level": "ERROR",
+            "run_admin_server": False,
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+        }
+        self._dbos = DBOS(config=config)
+
+        @DBOS.workflow(name=WORKFLOW)
+        def retrain(model: str, decision: str, as_of: int, approved: bool) -> str:
+            return self._retrain(model, decision, as_of, approved)
+
+        self._workflow = retrain
+
+    def launch(self) -> None:
+        """Start DBOS; workflows that a dead process left behind go on."""
+        DBOS.launch()
+
+    def close(self) -> None:
+        """Stop; unfinished workflows go on at the next launch."""
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+
+    def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
+        """Start the workflow of a decision, or find it when it was started before; return its id."""
+        workflow = workflow_id(decision.id)
+        with SetWorkflowID(workflow):
+            DBOS.start_workflow(self._workflow, decision.model, decision.id, to_micros(as_of), approved)
+        return workflow
+
+    def tell(self, workflow: str, topic: str, message: str) -> None:
+        """Wake a waiting workflow."""
+        with self._lock:
+            self._waiting.discard(workflow)
+        DBOS.send(workflow, message, topic)
+
+    def active(self, model: str) -> list[str]:
+        """Return the ids of this model's workflows that have not ended, oldest first."""
+        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        return [w.workflow_id for w in found if w.input and w.input["args"][0] == model]
+
+    def busy(self) -> bool:
+        """Tell whether any workflow is at work rather than waiting for labels or a person."""
+        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        with self._lock:
+            return any(w.workflow_id not in self._waiting for w in found)
+
+    # --- the workflow: only steps and waits, nothing that could differ when it is run again
+
+    def _retrain(self, model: str, decision: str, as_of: int, approved: bool) -> str:
+        workflow = str(DBOS.workflow_id)
+        if not approved:
+            verdict = self._wait(workflow, APPROVAL)
+            if not self._do(self._approval, workflow, model, decision, verdict):
+                return "rejected"
+        try:
+            dataset = self._do(self._snapshot, workflow, model, decision, as_of)
+            run = self._do(self._train, workflow, model, decision, dataset)
+            report = self._do(self._gates, workflow, model, decision, run)
+            bundle = self._do(self._register, workflow, model, decision, run, report)
+            self._do(self._challenge, workflow, model, decision, bundle)
+        except TrimtabError as error:
+            self._do(self._stop, workflow, model, decision, str(error))
+            return "stopped"
+        while True:
+            verdict = self._do(self._compare, workflow, model, decision, bundle)
+            if verdict == "promote":
+                return str(self._do(self._promote, workflow, model, decision, bundle))
+            if verdict != "continue":
+                return str(self._do(self._abandon, workflow, model, decision, bundle, verdict))
+            self._wait(workflow, MATURED)
+
+    def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return DBOS.run_step({"name": step.__name__.strip("_")}, step, *args, **kwargs)
+
+    def _wait(self, workflow: str, topic: str) -> str:
+        with self._lock:
+            self._waiting.add(workflow)
+        try:
+            while (message := DBOS.recv(topic, timeout_seconds=WAIT_SECONDS)) is None:
+                pass
+        finally:
+            with self._lock:
+                self._waiting.discard(workflow)
+        return str(message)
+
+    # --- the steps
+
+    def _approval(self, workflow: str, model: str, decision: str, verdict: str) -> bool:
+        self._note(workflow, model, decision, "approval", f"a person said: {verdict}")
+        return verdict == "approve"
+
+    def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
+        closed = latest(self._workspace.metadata, WindowReport, model=model)
+        moment = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
+        dataset = stages.snapshot(self._workspace, model, as_of=moment)
+        line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
+        self._note(workflow, model, decision, "snapshot", line, dataset.id)
+        return dataset.id
+
+    def _train(self, workflow: str, model: str, decision: str, dataset: str) -> str:
+        version = self._workspace.metadata.get(DatasetVersion, dataset)
+        run = stages.train(self._workspace, model, version, key=workflow)
+        self._note(workflow, model, decision, "train", f"run {run.id[:8]}, {run.cpu_seconds:.1f} CPU seconds", run.id)
+        return run.id
+
+    def _gates(self, workflow: str, model: str, decision: str, run: str) -> str:
+        report = stages.evaluate(self._workspace, self._workspace.metadata.get(Run, run))
+        outcome = "; ".join(f"{r.gate} {r.verdict}" for r in report.results)
+        self._note(workflow, model, decision, "gates", outcome, report.id)
+        stages.refuse(report)
+        return report.id
+
+    def _register(self, workflow: str, model: str, decision: str, run: str, report: str) -> str:
+        metadata = self._workspace.metadata
+        bundle = stages.register(self._workspace, metadata.get(Run, run), metadata.get(GateReport, report))
+        self._note(workflow, model, decision, "register", f"version {bundle.version}", bundle.id)
+        return bundle.id
+
+    def _challenge(self, workflow: str, model: str, decision: str, bundle: str) -> None:
+        revision = stages.deploy(
+            self._workspace,
+            self._workspace.metadata.get(Bundle, bundle),
+            cause=f"{workflow}/challenge",
+            reason=f"retrained by decision {decision}",
+            by="trimtab",
+        )
+        outcome = f"revision {revision.number}: {revision.action}"
+        self._note(workflow, model, decision, "challenge", outcome, revision.id)
+
+    def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        rollouts = open_rollouts(self._workspace, model)
+        revision = rollouts.current()
+        if revision is None or revision.bundle_in("challenger") != bundle:
+            return "replaced"
+        metadata = self._workspace.metadata
+        champion = metadata.get(Bundle, str(revision.bundle_in("champion")))
+        challenger = metadata.get(Bundle, bundle)
+        result = compare(
+            metadata,
+            model=model,
+            champion=champion.version,
+            challenger=challenger.version,
+            policy=self._workspace.project.policy.rollout.promote_when,
+        )
+        if result.verdict != "continue":
+            self._note(workflow, model, decision, "compare", result.reason)
+        return str(result.verdict)
+
+    def _promote(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        reason = self._reason(workflow)
+        revision = open_rollouts(self._workspace, model).promote(
+            cause=f"{workflow}/promote", reason=reason, by="trimtab"
+        )
+        stages.set_aliases(self._workspace, revision)
+        self._note(workflow, model, decision, "promote", f"{bundle} is champion", revision.id)
+        return "promoted"
+
+    def _abandon(self, workflow: str, model: str, decision: str, bundle: str, verdict: str) -> str:
+        if verdict == "replaced":
+            self._note(workflow, model, decision, "abandon", f"{bundle} no longer challenges")
+            return "replaced"
+        reason = self._reason(workflow)
+        revision = open_rollouts(self._workspace, model).abandon(
+            cause=f"{workflow}/abandon", reason=reason, by="trimtab"
+        )
+        stages.set_aliases(self._workspace, revision)
+        self._note(workflow, model, decision, "abandon", f"{bundle} is abandoned", revision.id)
+        return "abandoned"
+
+    def _stop(self, workflow: str, model: str, decision: str, reason: str) -> None:
+        self._note(workflow, model, decision, "stop", reason)
+
+    def _reason(self, workflow: str) -> str:
+        step = latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step="compare")
+        return step.outcome if step else "compared on matured labels"
+
+    def _note(
+        self, workflow: str, model: str, decision: str, step: str, outcome: str, refers_to: str | None = None
+    ) -> None:
+        if latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step=step):
+            return  # the step is run again after a crash; what it said first stays
+        note = WorkflowStep(
+            id=f"{workflow}/{step}",
+            created_at=self._workspace.now(),
+            workflow=workflow,
+            model=model,
+            decision=decision,
+            step=step,
+            outcome=outcome,
+            refers_to=refers_to,
+        )
+        self._workspace.metadata.put(note)
+
+
+def workflow_id(decision: str) -> str:
+    """Return the id of the workflow that a decision starts."""
+    return f"retrain/{decision}"

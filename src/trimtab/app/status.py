@@ -1,0 +1,106 @@
+"""What serves, how it does, what waits for a decision, what it costs. Read from the stores alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trimtab.app.serving import running_gateway
+from trimtab.app.steering import read_progress
+from trimtab.app.workspace import Workspace
+from trimtab.control import pending_reviews
+from trimtab.records import (
+    RECORDS,
+    Assignment,
+    Decision,
+    Revision,
+    Run,
+    Signal,
+    WindowReport,
+    WorkflowStep,
+)
+from trimtab.stores.metadata import latest
+from trimtab.stores.predictions import PREDICTIONS
+
+LAST_WINDOWS = 5
+LAST_DECISIONS = 5
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """Return the state of a project as plain values."""
+    gateway = running_gateway(workspace.run_folder)
+    progress = read_progress(workspace.run_folder)
+    return {
+        "project": workspace.project.policy.project,
+        "gateway": {"url": gateway.url, "pid": gateway.pid} if gateway else None,
+        "steering": msgspec.to_builtins(progress) if progress else None,
+        "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
+        "records": _records(workspace),
+    }
+
+
+def _model(workspace: Workspace, model: str) -> dict[str, Any]:
+    metadata = workspace.metadata
+    revision = latest(metadata, Revision, model=model)
+    decisions = metadata.find(Decision, model=model, limit=LAST_DECISIONS)
+    steps = metadata.find(WorkflowStep, model=model, limit=LAST_DECISIONS)
+    return {
+        "serving": [
+            {**msgspec.to_builtins(a), "since": _since(workspace, model, a)}
+            for a in (revision.assignments if revision else ())
+        ],
+        "revision": _plain(revision),
+        "windows": [_plain(w) for w in metadata.find(WindowReport, model=model, limit=LAST_WINDOWS)],
+        "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
+        "decisions": [_plain(d) for d in decisions],
+        "open_reviews": [_plain(d) for d in pending_reviews(metadata, model)],
+        "workflow_steps": [_plain(s) for s in steps],
+        "money": _money(workspace, model),
+    }
+
+
+def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
+    """Return since when a bundle has been in its role, without a break."""
+    since = ""
+    for revision in workspace.metadata.find(Revision, model=model):
+        if revision.bundle_in(assignment.role) != assignment.bundle:
+            break
+        since = revision.created_at.isoformat()
+    return since
+
+
+def _money(workspace: Workspace, model: str) -> dict[str, Any]:
+    windows = workspace.metadata.find(WindowReport, model=model, stage="closed")
+    runs = workspace.metadata.find(Run, model=model)
+    serving = sum(w.metrics.get("cost", 0.0) for w in windows)
+    rows = sum(w.rows for w in windows)
+    return {
+        "currency": workspace.project.policy.impact.currency,
+        "training": sum(run.cost for run in runs),
+        "runs": len(runs),
+        "serving": serving,
+        "serving_per_1000": 1000 * serving / rows if rows else None,
+    }
+
+
+def _records(workspace: Workspace) -> dict[str, Any]:
+    """Return count and newest record of every kind, and the prediction log's size."""
+    kinds: dict[str, Any] = {
+        name: {"count": workspace.metadata.count(kind), "latest": _plain(latest(workspace.metadata, kind))}
+        for name, kind in RECORDS.items()
+    }
+    predictions, _ = workspace.predictions.read()
+    labels, _ = workspace.predictions.read_labels()
+    newest = predictions.slice(max(predictions.num_rows - 1, 0)).to_pylist()
+    kinds["prediction_log"] = {
+        "count": predictions.num_rows,
+        "labels": labels.num_rows,
+        "fields": PREDICTIONS.names,
+        "latest": newest[0] if newest else None,
+    }
+    return kinds
+
+
+def _plain(record: Any) -> Any:
+    return msgspec.to_builtins(record) if record is not None else None

@@ -1,0 +1,175 @@
+"""What the loop has done over a stretch of event time, read from the stores alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab.app.workspace import Workspace
+from trimtab.bundle import Scorer, read_spec
+from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Revision, Run, WindowReport, WorkflowStep
+from trimtab.stats import metric_value
+
+COMPARED = ("log_loss", "roc_auc", "brier")
+BLOCK_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The loop beside its first champion, never retrained, on the same labelled rows."""
+
+    rows: int
+    loop: dict[str, float]
+    frozen: dict[str, float]
+    frozen_version: int
+    loop_money_lost: float
+    frozen_money_lost: float
+
+
+@dataclass(frozen=True)
+class Version:
+    """One trained model and what became of it."""
+
+    version: int | None
+    run: str
+    as_of: datetime
+    gates: str
+    fate: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the table at the end of a replay shows."""
+
+    predictions: int
+    scored_beside: int
+    errors: int
+    labels: int
+    windows: int
+    cells: dict[tuple[str, str, str], int]
+    """(band, impact, action) -> decisions."""
+    acted: tuple[Decision, ...]
+    versions: tuple[Version, ...]
+    comparison: Comparison | None
+    training_cost: float
+    serving_cost: float
+    currency: str
+
+
+def summarise(workspace: Workspace, model: str) -> Summary:
+    """Gather the summary of one model."""
+    metadata = workspace.metadata
+    log, _ = workspace.predictions.read()
+    frame = pl.from_arrow(log)
+    assert isinstance(frame, pl.DataFrame)
+    frame = frame.filter(pl.col("model") == model)
+    served = frame.filter("served")
+    labels = _labels(workspace)
+    decisions = metadata.find(Decision, model=model, oldest_first=True)
+    windows = metadata.find(WindowReport, model=model, stage="closed")
+    return Summary(
+        predictions=served.height,
+        scored_beside=frame.height - served.height,
+        errors=frame.filter(pl.col("error").is_not_null()).height,
+        labels=labels.height,
+        windows=len({w.start for w in windows}),
+        cells=dict(Counter((d.band, d.impact, d.action) for d in decisions)),
+        acted=tuple(d for d in decisions if d.action != "monitor"),
+        versions=tuple(_versions(workspace, model)),
+        comparison=_compare(workspace, model, served.join(labels, on="prediction_id", how="inner")),
+        training_cost=sum(run.cost for run in metadata.find(Run, model=model)),
+        serving_cost=sum(w.metrics.get("cost", 0.0) for w in windows),
+        currency=workspace.project.policy.impact.currency,
+    )
+
+
+def _labels(workspace: Workspace) -> pl.DataFrame:
+    table, _ = workspace.predictions.read_labels()
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return (
+        frame.sort("known_at", maintain_order=True)
+        .unique("prediction_id", keep="last")
+        .select("prediction_id", "label")
+    )
+
+
+def _versions(workspace: Workspace, model: str) -> list[Version]:
+    metadata = workspace.metadata
+    revisions = metadata.find(Revision, model=model, oldest_first=True)
+    steps = metadata.find(WorkflowStep, model=model, oldest_first=True)
+    found = []
+    for run in metadata.find(Run, model=model, oldest_first=True):
+        bundle = next(iter(metadata.find(Bundle, model=model, run=run.id)), None)
+        reports = metadata.find(GateReport, model=model, run=run.id, limit=1)
+        fate = _fate(bundle, revisions, steps) if bundle else "refused by a gate"
+        dataset = run.dataset
+        found.append(
+            Version(
+                version=bundle.version if bundle else None,
+                run=run.id,
+                as_of=_as_of(workspace, dataset),
+                gates=reports[0].verdict if reports else "not judged",
+                fate=fate,
+            )
+        )
+    return found
+
+
+def _as_of(workspace: Workspace, dataset: str) -> datetime:
+    return workspace.metadata.get(DatasetVersion, dataset).as_of
+
+
+def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
+    """Tell in words what became of a bundle, and on what evidence."""
+    last = revisions[-1] if revisions else None
+    if last and last.bundle_in("champion") == bundle.id:
+        first = next(r for r in revisions if r.bundle_in("champion") == bundle.id)
+        return "champion" if first.action == "deploy" else f"champion: {first.reason}"
+    if last and last.bundle_in("challenger") == bundle.id:
+        return "still challenging"
+    served = any(r.bundle_in("champion") == bundle.id for r in revisions)
+    workflow = next((s.workflow for s in steps if s.refers_to == bundle.id), None)
+    evidence = next((s.outcome for s in steps if s.workflow == workflow and s.step == "compare"), "")
+    return "replaced as champion" if served else f"abandoned: {evidence}" if evidence else "abandoned"
+
+
+def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison | None:
+    """Score the rows that the loop answered with the first champion, from the features as they were logged."""
+    first = next(iter(workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)), None)
+    if first is None or rows.is_empty():
+        return None
+    frozen = workspace.metadata.get(Bundle, str(first.bundle_in("champion")))
+    same = [
+        b.version
+        for b in workspace.metadata.find(Bundle, model=model)
+        if b.features == frozen.features and b.views == frozen.views
+    ]
+    rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(same))
+    if rows.is_empty():
+        return None
+    folder = workspace.artifacts.open(frozen.path)
+    scorer = Scorer.open(folder, read_spec(folder).task)
+    X = np.array(rows["features"].to_list(), dtype=np.float32)
+    scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
+    y, answered = rows["label"].to_numpy(), rows["score"].to_numpy()
+    costs, threshold = workspace.project.policy.impact.cost, frozen.threshold
+    return Comparison(
+        rows=rows.height,
+        loop={name: metric_value(name, y, answered, threshold=threshold) for name in COMPARED},
+        frozen={name: metric_value(name, y, scores, threshold=threshold) for name in COMPARED},
+        frozen_version=frozen.version,
+        loop_money_lost=_money(y, answered, threshold, costs),
+        frozen_money_lost=_money(y, scores, threshold, costs),
+    )
+
+
+def _money(y: np.ndarray[Any, Any], score: np.ndarray[Any, Any], threshold: float, costs: Any) -> float:
+    said = score >= threshold
+    missed, false_alarms = int(((y == 1) & ~said).sum()), int(((y == 0) & said).sum())
+    return missed * costs.get("false_negative", 0.0) + false_alarms * costs.get("false_positive", 0.0)

@@ -1,0 +1,131 @@
+"""`trimtab up`: the gateway as a child process, the steering loop in this one.
+
+The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from trimtab.app.files import is_running, send_signal
+from trimtab.app.serving import Announcement, running_gateway
+from trimtab.app.steering import Steering
+from trimtab.app.workspace import Workspace
+from trimtab.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+MAX_RESTARTS = 5
+
+
+class Stop:
+    """Set by SIGINT or SIGTERM; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def install(self) -> None:
+        """Listen for SIGINT and SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __call__(self) -> bool:
+        return self.requested
+
+
+class GatewayProcess:
+    """The gateway of a project as a process: started, adopted, watched, stopped."""
+
+    def __init__(self, workspace: Workspace, *, environment: str, port: int | None) -> None:
+        self._workspace = workspace
+        self._command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(workspace.project.folder)]
+        self._command += ["--env", environment]
+        if port is not None:
+            self._command += ["--port", str(port)]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._restarts = 0
+
+    def start(self) -> tuple[Announcement, bool]:
+        """Adopt the gateway that runs, or start one; return what it announces, and whether it was adopted.
+
+        Raises StoreError with the gateway's own words when it does not come up.
+        """
+        if found := running_gateway(self._workspace.run_folder):
+            return found, True
+        log_path = self._workspace.run_folder / "gateway.log"
+        with log_path.open("ab") as output:
+            start = output.tell()
+            self._child = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        waited = 0.0
+        while waited < START_SECONDS:
+            if found := running_gateway(self._workspace.run_folder):
+                return found, False
+            if self._child.poll() is not None:
+                break
+            self._workspace.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+        words = log_path.read_bytes()[start:].decode(errors="replace").strip()
+        raise StoreError(f"the gateway did not start: {words[-2000:] or 'it said nothing; see ' + str(log_path)}")
+
+    def watch(self) -> None:
+        """Start the gateway again when it has died. Raises StoreError when it keeps dying."""
+        if running_gateway(self._workspace.run_folder):
+            return
+        self._restarts += 1
+        if self._restarts > MAX_RESTARTS:
+            raise StoreError(f"the gateway died {self._restarts} times; see {self._workspace.run_folder}/gateway.log")
+        log.warning("the gateway has died; starting it again (%d of %d)", self._restarts, MAX_RESTARTS)
+        self.start()
+
+    def stop(self) -> None:
+        """Let the gateway finish what it has begun, and end it."""
+        found = running_gateway(self._workspace.run_folder)
+        if found is None:
+            return
+        send_signal(found.pid, signal.SIGTERM)
+        waited = 0.0
+        while is_running(found.pid) and waited < STOP_SECONDS:
+            if self._child is not None:
+                self._child.poll()
+            self._workspace.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+        if is_running(found.pid):
+            send_signal(found.pid, signal.SIGKILL)
+
+
+def up(
+    workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop | None = None
+) -> None:
+    """Run gateway, monitor and controller until SIGINT or SIGTERM."""
+    stop = stop or Stop()
+    stop.install()
+    gateway = GatewayProcess(workspace, environment=environment, port=port)
+    found, adopted = gateway.start()
+    say(f"gateway  {found.url}{' (was running already)' if adopted else ''}")
+    steering = Steering(workspace)
+    try:
+        steering.launch()
+        say("steering: monitor and controller are on; Ctrl-C stops everything")
+        while not stop():
+            gateway.watch()
+            if not steering.step():
+                workspace.clock.sleep(POLL_SECONDS)
+    finally:
+        steering.close()
+        gateway.stop()
+        say("stopped; nothing is lost, `trimtab up` goes on where this ended")

@@ -1,0 +1,72 @@
+"""Verbs that only look: status, lineage, doctor, schema."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trimtab.app.doctor import examine
+from trimtab.app.lineage import lineage as trace
+from trimtab.app.status import status as read_status
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ProjectFolder,
+    console,
+    print_json,
+    workspace,
+)
+from trimtab.cli.views import show_lineage, show_status
+from trimtab.policy import json_schema
+
+app = typer.Typer()
+
+
+@app.command()
+def status(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
+    """What serves in which role and since when, the last windows, open reviews, money."""
+    found = read_status(workspace(project, env))
+    if json:
+        print_json(found)
+    else:
+        show_status(console, found)
+
+
+@app.command()
+def lineage(
+    prediction_id: Annotated[str, typer.Argument(help="Id of a prediction, as the gateway answered it.")],
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Follow one prediction back to bundle, run, dataset, feature views, tables and code."""
+    found = trace(workspace(project, env), prediction_id)
+    if json:
+        print_json(found)
+    else:
+        show_lineage(console, found)
+
+
+@app.command()
+def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
+    """Check a project, its environment and its services; exit code 1 when something must be done."""
+    findings = examine(project, env)
+    if json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}[finding.verdict]
+            console.print(f"{mark}  {finding.subject}: {finding.text}", soft_wrap=True)
+            if finding.remedy:
+                console.print(f"      -> {finding.remedy}", soft_wrap=True)
+    if any(finding.verdict == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of trimtab.yaml."""
+    print_json(json_schema())

@@ -1,0 +1,136 @@
+"""Verbs of the loop: up, monitor, decide, retrain, approve, reject."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from trimtab import settings
+from trimtab.app import stages
+from trimtab.app.monitors import open_monitor
+from trimtab.app.steering import Steering
+from trimtab.app.up import up as run_up
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ModelName,
+    ProjectFolder,
+    console,
+    moment,
+    print_json,
+    workspace,
+)
+from trimtab.cli.views import show_decisions, show_windows
+from trimtab.control import resolve
+from trimtab.records import Decision
+
+app = typer.Typer()
+
+DecisionId = Annotated[str, typer.Argument(help="Id of the decision, as `trimtab status` shows it.")]
+WhyNot = Annotated[str, typer.Option("--reason", help="Why, for the record.", prompt="Reason")]
+
+
+@app.command()
+def up(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 takes a free one.")] = None,
+) -> None:
+    """Run gateway, monitor and controller until Ctrl-C."""
+    run_up(workspace(project, env), environment=env, port=port, say=lambda text: console.print(text, soft_wrap=True))
+
+
+@app.command()
+def monitor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
+    """Take in what is new in the prediction log: close windows, write profiles and signals."""
+    reports = open_monitor(workspace(project, env)).step()
+    if json:
+        print_json(reports)
+    else:
+        show_windows(console, reports)
+
+
+@app.command()
+def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
+    """Decide once on the windows that are ready, and start what the decisions ask for."""
+    ws = workspace(project, env)
+    before = {d.id for d in ws.metadata.find(Decision)}
+    steering = Steering(ws)
+    try:
+        steering.launch()
+        steering.step()
+    finally:
+        steering.close()
+    decisions = [d for d in ws.metadata.find(Decision, oldest_first=True) if d.id not in before]
+    if json:
+        print_json(decisions)
+    else:
+        show_decisions(console, decisions)
+
+
+@app.command()
+def retrain(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    as_of: Annotated[str | None, typer.Option(help="Use nothing that became known later.")] = None,
+    json: Json = False,
+) -> None:
+    """Retrain now on what is known, put the run through the gates, and deploy it."""
+    ws = workspace(project, env)
+    name = ws.model(model).name
+    dataset = stages.snapshot(ws, name, as_of=moment("--as-of", as_of) or ws.now())
+    run = stages.train(ws, name, dataset)
+    report = stages.evaluate(ws, run)
+    stages.refuse(report)
+    bundle = stages.register(ws, run, report)
+    cause = f"command/retrain/{bundle.id}"
+    revision = stages.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
+    stages.set_aliases(ws, revision)
+    if json:
+        print_json(revision)
+    else:
+        console.print(f"{bundle.id} is deployed by revision {revision.number} ({revision.action})")
+
+
+@app.command()
+def approve(
+    decision: DecisionId,
+    reason: WhyNot,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Approve the retraining that a decision proposes; the running loop starts it."""
+    _resolve(decision, "approve", reason, project, env, json)
+
+
+@app.command()
+def reject(
+    decision: DecisionId,
+    reason: WhyNot,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Reject the retraining that a decision proposes."""
+    _resolve(decision, "reject", reason, project, env, json)
+
+
+def _resolve(
+    decision: str,
+    verdict: Literal["approve", "reject"],
+    reason: str,
+    project: ProjectFolder,
+    env: str,
+    json: bool,
+) -> None:
+    ws = workspace(project, env)
+    resolution = resolve(ws.metadata, decision, verdict, reason=reason, by=settings.login(), clock=ws.clock)
+    if json:
+        print_json(resolution)
+    else:
+        console.print(f"{resolution.decision}: {resolution.verdict} by {resolution.by} ({resolution.reason})")

@@ -1,0 +1,158 @@
+"""The verb replay, with its live view."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from trimtab.app.client import Client
+from trimtab.app.files import send_signal
+from trimtab.app.replay import Replay, Tally
+from trimtab.app.reviewer import Reviewer
+from trimtab.app.serving import Announcement, running_gateway
+from trimtab.app.steering import read_progress
+from trimtab.app.summary import summarise
+from trimtab.app.up import Stop
+from trimtab.app.workspace import Workspace
+from trimtab.cli.live import LoopView
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    ModelName,
+    ProjectFolder,
+    console,
+    moment,
+    workspace,
+)
+from trimtab.cli.views import show_summary
+from trimtab.errors import StageError, StoreError
+
+app = typer.Typer()
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.05
+SIGINT, SIGKILL = 2, 9
+
+
+@app.callback()
+def group() -> None:
+    """Keep the verb a subcommand even while it is the only one."""
+
+
+@app.command()
+def replay(
+    start: Annotated[str, typer.Option("--from", help="First moment of event time.")],
+    end: Annotated[str, typer.Option("--to", help="Moment at which to stop.")],
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    up: Annotated[bool, typer.Option("--up/--no-up", help="Start `trimtab up` for the replay when it is off.")] = True,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Approve reviews as they come, as a person at the desk would.")
+    ] = False,
+) -> None:
+    """Play the examples of a model as live traffic in event time, then show what the loop did."""
+    first, last = moment("--from", start), moment("--to", end)
+    assert first is not None
+    assert last is not None
+    run_replay(workspace(project, env), env=env, model=model, start=first, end=last, up=up, approve=approve)
+
+
+def run_replay(
+    ws: Workspace, *, env: str, model: str | None, start: datetime, end: datetime, up: bool, approve: bool
+) -> None:
+    """Replay with a live view and print the summary. Exit code 1 when a request failed."""
+    definition = ws.model(model)
+    play = Replay(ws, definition, start=start, end=end)
+    stop = Stop()
+    stop.install()
+    with _loop(ws, env, start=up) as gateway:
+        client = Client(gateway.url, ws.clock)
+        reviewer = Reviewer(ws, definition.name) if approve else None
+        bar = _bar()
+        task = bar.add_task("", total=play.rows.height, moment="", failed=0)
+        view = LoopView(ws, definition.name)
+        with Live(Group(view, bar), console=console, refresh_per_second=4):
+
+            def tell(tally: Tally) -> None:
+                if reviewer:
+                    reviewer.step()
+                bar.update(task, completed=tally.sent, failed=tally.failed, moment=f"{tally.moment:%Y-%m-%d}")
+
+            tally = play.run(client, tell=tell, stopping=stop)
+        client.close()
+    show_summary(console, summarise(ws, definition.name), failed=tally.failed + tally.labels_failed)
+    for error in tally.errors:
+        console.print(f"failed: {error}", style="red", soft_wrap=True)
+    if tally.failed or tally.labels_failed:
+        raise typer.Exit(1)
+    if stop.requested:
+        console.print("stopped before the end; the same command goes on from here")
+        raise typer.Exit(130)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.fields[moment]}"),
+        BarColumn(bar_width=40),
+        TextColumn("{task.completed:,} of {task.total:,} requests"),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeElapsedColumn(),
+    )
+
+
+@contextmanager
+def _loop(ws: Workspace, env: str, *, start: bool) -> Iterator[Announcement]:
+    """Use the loop that runs, or run one for the time of the replay."""
+    found = running_gateway(ws.run_folder)
+    if found and (read_progress(ws.run_folder) or not start):
+        yield found
+        return
+    if not start:
+        raise StageError("no gateway runs for this project; start one with: trimtab up")
+    log_path = ws.run_folder / "up.log"
+    command = [
+        sys.executable,
+        "-m",
+        "trimtab.cli",
+        "up",
+        "--project",
+        str(ws.project.folder),
+        "--env",
+        env,
+        "--port",
+        "0",
+    ]
+    with log_path.open("wb") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        yield _wait(ws, child, log_path)
+    finally:
+        send_signal(child.pid, SIGINT)
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            send_signal(child.pid, SIGKILL)
+
+
+def _wait(ws: Workspace, child: subprocess.Popen[bytes], log_path: Path) -> Announcement:
+    waited = 0.0
+    while waited < START_SECONDS and child.poll() is None:
+        found = running_gateway(ws.run_folder)
+        if found and read_progress(ws.run_folder):
+            return found
+        ws.clock.sleep(POLL_SECONDS)
+        waited += POLL_SECONDS
+    raise StoreError(f"the loop did not start: {log_path.read_text(errors='replace').strip()[-2000:]}")

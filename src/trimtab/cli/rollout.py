@@ -1,0 +1,112 @@
+"""Verbs that change what serves: deploy, promote, abandon, rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trimtab import settings
+from trimtab.app import stages
+from trimtab.app.rollout import Rollouts, open_rollouts
+from trimtab.app.workspace import Workspace
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ModelName,
+    ProjectFolder,
+    Reason,
+    console,
+    print_json,
+    workspace,
+)
+from trimtab.errors import StageError
+from trimtab.records import Bundle, Revision
+from trimtab.stores.metadata import latest
+
+app = typer.Typer()
+
+ASKED = "asked for on the command line"
+
+
+@app.command()
+def deploy(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    version: Annotated[int | None, typer.Option(help="Version to deploy; the newest by default.")] = None,
+    reason: Reason = ASKED,
+    json: Json = False,
+) -> None:
+    """Bring a bundle into service: as champion when there is none, else as the policy's strategy says."""
+    ws = workspace(project, env)
+    name = ws.model(model).name
+    found = latest(ws.metadata, Bundle, model=name) if version is None else ws.metadata.get(Bundle, f"{name}/{version}")
+    if found is None:
+        raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
+    cause = _cause(open_rollouts(ws, name), f"deploy {found.id}")
+    _apply(ws, stages.deploy(ws, found, cause=cause, reason=reason, by=settings.login()), json)
+
+
+@app.command()
+def promote(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    reason: Reason = ASKED,
+    json: Json = False,
+) -> None:
+    """Make the challenger champion."""
+    ws = workspace(project, env)
+    rollouts = open_rollouts(ws, ws.model(model).name)
+    revision = rollouts.promote(cause=_cause(rollouts, "promote"), reason=reason, by=settings.login())
+    _apply(ws, revision, json)
+
+
+@app.command()
+def abandon(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    reason: Reason = ASKED,
+    json: Json = False,
+) -> None:
+    """Take the challenger out of service."""
+    ws = workspace(project, env)
+    rollouts = open_rollouts(ws, ws.model(model).name)
+    revision = rollouts.abandon(cause=_cause(rollouts, "abandon"), reason=reason, by=settings.login())
+    _apply(ws, revision, json)
+
+
+@app.command()
+def rollback(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    to: Annotated[int | None, typer.Option(help="Number of the revision to restore.")] = None,
+    reason: Reason = ASKED,
+    json: Json = False,
+) -> None:
+    """Restore what served before the present champion; takes effect in under a second."""
+    ws = workspace(project, env)
+    rollouts = open_rollouts(ws, ws.model(model).name)
+    revision = rollouts.rollback(cause=_cause(rollouts, "rollback"), reason=reason, by=settings.login(), to=to)
+    _apply(ws, revision, json)
+
+
+def _cause(rollouts: Rollouts, what: str) -> str:
+    """Return a cause that is new whenever something else serves: asking twice changes once."""
+    now = rollouts.current()
+    return f"command/{what}/{now.number if now else 0}"
+
+
+def _apply(ws: Workspace, revision: Revision, json: bool) -> None:
+    stages.set_aliases(ws, revision)
+    if json:
+        print_json(revision)
+        return
+    console.print(f"revision {revision.number} of {revision.model}: {revision.action}")
+    for a in revision.assignments:
+        console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")

@@ -1,0 +1,182 @@
+"""What the verbs show a person: tables and short lines, made with Rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from trimtab.app.summary import Summary
+from trimtab.records import Decision, WindowReport
+
+ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table; columns that start with '>' are right-aligned."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def show_windows(console: Console, reports: Sequence[WindowReport]) -> None:
+    """Print window reports, one line each."""
+    if not reports:
+        console.print("no window was ready")
+        return
+    made = table("Windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">lost")
+    for r in reports:
+        made.add_row(
+            f"{r.start:%Y-%m-%d %H:%M}",
+            str(r.version),
+            r.role,
+            r.stage,
+            f"{r.rows:,}",
+            f"{r.coverage:.0%}",
+            _number(r.metrics.get("log_loss"), ".4f"),
+            _number(r.metrics.get("money_lost"), ",.0f"),
+        )
+    console.print(made)
+
+
+def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
+    """Print decisions with their reasons."""
+    if not decisions:
+        console.print("no window was ready to be decided on")
+        return
+    made = table("Decisions", "window", "band", "impact", "action", "why")
+    for d in decisions:
+        style = ACTION_STYLE.get(d.action, "")
+        action = f"[{style}]{d.action}[/]" if style else d.action
+        made.add_row(f"{d.start:%Y-%m-%d}", d.band, d.impact, action, escape("; ".join(d.reasons)))
+    console.print(made)
+
+
+def show_status(console: Console, found: dict[str, Any]) -> None:
+    """Print the state of a project."""
+    gateway = found["gateway"]
+    console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
+    for name, model in found["models"].items():
+        made = table(f"Model {name}", "role", "bundle", ">traffic", "since")
+        for a in model["serving"]:
+            made.add_row(a["role"], a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
+        console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: trimtab run")
+        _show_windows(console, model["windows"])
+        for d in model["open_reviews"]:
+            console.print(f"[yellow]review[/] {d['id']}: {escape('; '.join(d['reasons']))}", soft_wrap=True)
+            console.print(f"       trimtab approve {d['id']} --reason '...'   or   trimtab reject ...")
+        for d in model["decisions"][:3]:
+            line = f"decided {d['start'][:10]}: {d['action']} ({d['band']}, {d['impact']} impact)"
+            console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
+        money = model["money"]
+        per_1000 = money["serving_per_1000"]
+        console.print(
+            f"money: {money['training']:.4f} {money['currency']} for {money['runs']} trainings, "
+            f"{money['serving']:.4f} for serving"
+            + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
+        )
+    counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
+    console.print(f"records: {counts}", soft_wrap=True)
+
+
+def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
+    made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">p99 ms")
+    for w in windows:
+        made.add_row(
+            w["start"][:16].replace("T", " "),
+            str(w["version"]),
+            w["role"],
+            w["stage"],
+            f"{w['rows']:,}",
+            f"{w['coverage']:.0%}",
+            _number(w["metrics"].get("log_loss"), ".4f"),
+            _number(w["metrics"].get("p99_ms"), ".2f"),
+        )
+    if made.row_count:
+        console.print(made)
+
+
+def show_lineage(console: Console, found: dict[str, Any]) -> None:
+    """Print the lineage of a prediction as a tree."""
+    tree = Tree(f"prediction [bold]{escape(found['prediction_id'])}[/]  label {_label(found['label'])}")
+    for row in found["predictions"]:
+        made = row["made_by"]
+        what = "answered by" if row["served"] else "scored beside by"
+        leaf = tree.add(f"{what} {row['role']} version {row['version']}: score {_number(row['score'], '.6f')}")
+        leaf.add(f"at {row['event_time']}, latency {row['latency_us']} us, entities {row['entities']}")
+        features = leaf.add("features as used")
+        for name, value in row["features"].items():
+            features.add(f"{name} = {_number(value, '.6g')}")
+        leaf.add(
+            f"revision {made['revision']['id']}: {made['revision']['action']} ({escape(made['revision']['reason'])})"
+        )
+        bundle = leaf.add(f"bundle {made['bundle']['id']}  sha256 {made['bundle']['digest'][:16]}")
+        bundle.add("gates: " + ", ".join(f"{g['gate']} {g['verdict']}" for g in made["gates"]["results"]))
+        run = bundle.add(f"run {made['run']['id']}  seed {made['run']['seed']}  params {made['run']['params']}")
+        run.add(f"code {made['code']['git']}  environment {made['code']['environment'][:12]}")
+        dataset = run.add(f"dataset {made['dataset']['id'][:16]}  {made['dataset']['rows']:,} rows")
+        for view in made["views"]:
+            dataset.add(f"feature view {view['id']}: {', '.join(view['features'])}")
+        for version in made["tables"]:
+            dataset.add(f"table {version['id']}  {version['rows']:,} rows  {version['content_hash'][:16]}")
+    console.print(tree, soft_wrap=True)
+
+
+def show_summary(console: Console, s: Summary, *, failed: int) -> None:
+    """Print what the loop has done."""
+    facts = table("What the loop did", "", ">")
+    for name, value in (
+        ("predictions served", f"{s.predictions:,}"),
+        ("requests failed", f"{failed:,}"),
+        ("scored beside, for comparison", f"{s.scored_beside:,}"),
+        ("labels", f"{s.labels:,}"),
+        ("windows", f"{s.windows:,}"),
+        (f"training, {s.currency}", f"{s.training_cost:.4f}"),
+        (f"serving, {s.currency}", f"{s.serving_cost:.4f}"),
+    ):
+        facts.add_row(name, value)
+    console.print(facts)
+    cells = table("Decisions by cell of the matrix", "p-value band", "impact", "action", ">decisions")
+    for (band, impact, action), count in sorted(s.cells.items()):
+        cells.add_row(band, impact, f"[{ACTION_STYLE[action]}]{action}[/]", str(count))
+    console.print(cells)
+    show_decisions(console, s.acted)
+    versions = table("Versions", ">version", "data up to", "gates", "what became of it")
+    for v in s.versions:
+        versions.add_row(str(v.version or "-"), f"{v.as_of:%Y-%m-%d}", v.gates, escape(v.fate))
+    console.print(versions)
+    _show_comparison(console, s)
+
+
+def _show_comparison(console: Console, s: Summary) -> None:
+    c = s.comparison
+    if c is None:
+        console.print("no labelled prediction can be compared with the first champion yet")
+        return
+    title = f"The loop beside version {c.frozen_version}, never retrained, on the same {c.rows:,} labelled rows"
+    made = table(title, "", ">the loop", ">never retrained")
+    for name, value in c.loop.items():
+        made.add_row(name, f"{value:.4f}", f"{c.frozen[name]:.4f}")
+    made.add_row(f"lost by mistakes, {s.currency}", f"{c.loop_money_lost:,.0f}", f"{c.frozen_money_lost:,.0f}")
+    console.print(made)
+    gain = c.frozen["log_loss"] - c.loop["log_loss"]
+    money = c.frozen_money_lost - c.loop_money_lost
+    verdict = "beats" if gain > 0 else "does not beat"
+    console.print(
+        f"The loop {verdict} the model that was never retrained: log-loss {gain:+.4f} better, "
+        f"{money:+,.0f} {s.currency} saved."
+    )
+
+
+def _label(label: dict[str, Any] | None) -> str:
+    return "not known" if label is None else f"{label['label']:g}, known at {label['known_at']}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
