@@ -46,7 +46,11 @@ def test_processes_open_a_fresh_store_and_write_the_same_records_at_once(tmp_pat
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
     for writer in writers:
-        writer.communicate("go\n", timeout=60)
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
     assert [writer.returncode for writer in writers] == [0] * WRITERS
 
     store = SqlMetadata(path)

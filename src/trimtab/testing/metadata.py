@@ -85,7 +85,7 @@ class MetadataConformance:
 
     def test_putting_other_content_under_an_id_is_a_conflict_that_names_the_field(self, store: Metadata) -> None:
         store.put(revision(1))
-        with pytest.raises(Conflict, match="'cause'.*'test', not 'other'"):
+        with pytest.raises(Conflict, match=r"'cause'.*'test', not 'other'"):
             store.put(revision(1, cause="other"))
         assert store.get(Revision, "delay#1").cause == "test"
 

@@ -1,5 +1,209 @@
-"""What every tables store must do; subclassed in the tests of each backend."""
+"""What every table store must do; subclassed in the tests of each backend."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from trimtab.errors import DataError, NotFound
+from trimtab.stores.tables import Tables
+
+UTC_MICROS = pa.timestamp("us", tz="UTC")
+
+
+def batch(*numbers: int) -> pa.Table:
+    """Return a small batch with a number, a time and a text that may be null."""
+    return pa.table(
+        {
+            "number": pa.array(numbers, pa.int64()),
+            "moment": pa.array(numbers, UTC_MICROS),
+            "text": pa.array([None if n % 3 == 0 else f"text {n}" for n in numbers], pa.string()),
+        }
+    )
+
+
+def numbers(frame: pl.LazyFrame) -> list[int]:
+    """Return the sorted numbers of a scan."""
+    return sorted(frame.select("number").collect()["number"].to_list())
 
 
 class TablesConformance:
-    pass
+    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+
+    def open(self, folder: Path) -> Tables:
+        """Open the store of a folder; a second call sees what the first store wrote."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Tables:
+        """A fresh store."""
+        return self.open(tmp_path)
+
+    def test_appended_rows_come_back_with_their_types(self, store: Tables) -> None:
+        store.append("flights", batch(1, 2, 3), batch="a")
+        frame = store.scan("flights").sort("number").collect()
+        assert frame.schema == {
+            "number": pl.Int64(),
+            "moment": pl.Datetime("us", "UTC"),
+            "text": pl.String(),
+        }
+        assert frame["text"].to_list() == ["text 1", "text 2", None]
+        assert frame["moment"].to_physical().to_list() == [1, 2, 3]
+
+    def test_each_append_is_a_new_version_and_old_ones_stay(self, store: Tables) -> None:
+        first = store.append("flights", batch(1, 2), batch="a")
+        second = store.append("flights", batch(3), batch="b")
+        assert second > first
+        assert store.version("flights") == second
+        assert numbers(store.scan("flights")) == [1, 2, 3]
+        assert numbers(store.scan("flights", version=first)) == [1, 2]
+
+    def test_a_batch_that_is_there_adds_nothing_and_returns_its_version(self, store: Tables) -> None:
+        first = store.append("flights", batch(1), batch="a")
+        second = store.append("flights", batch(2), batch="b")
+        assert store.append("flights", batch(1), batch="a") == first
+        assert store.append("flights", batch(9), batch="b") == second
+        assert store.version("flights") == second
+        assert numbers(store.scan("flights")) == [1, 2]
+
+    def test_the_same_batch_may_go_to_two_tables(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        store.append("weather", batch(1), batch="a")
+        assert numbers(store.scan("weather")) == [1]
+
+    def test_batches_are_found_by_id(self, store: Tables) -> None:
+        assert store.batch_version("flights", "a") is None
+        version = store.append("flights", batch(1), batch="a")
+        assert store.batch_version("flights", "a") == version
+        assert store.batch_version("flights", "b") is None
+
+    def test_batches_are_found_among_many_versions(self, store: Tables) -> None:
+        versions = {f"batch {n}": store.append("flights", batch(n), batch=f"batch {n}") for n in range(60)}
+        assert {id_: store.batch_version("flights", id_) for id_ in versions} == versions
+        assert numbers(store.scan("flights", version=versions["batch 30"])) == list(range(31))
+
+    def test_an_empty_batch_is_a_version_like_any_other(self, store: Tables) -> None:
+        first = store.append("flights", batch(), batch="a")
+        second = store.append("flights", batch(1), batch="b")
+        third = store.append("flights", batch(), batch="c")
+        assert [store.batch_version("flights", id_) for id_ in "abc"] == [first, second, third]
+        assert numbers(store.scan("flights")) == [1]
+
+    def test_columns_may_come_in_any_order(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        store.append("flights", batch(2).select(["text", "number", "moment"]), batch="b")
+        assert store.scan("flights").collect_schema().names() == ["number", "moment", "text"]
+        assert numbers(store.scan("flights")) == [1, 2]
+
+    def test_other_columns_are_refused_with_the_difference(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        other = batch(2).drop_columns(["text"]).append_column("extra", pa.array([1.5]))
+        with pytest.raises(DataError, match=r"- text: string is missing\n  \+ extra: double is new"):
+            store.append("flights", other, batch="b")
+        assert numbers(store.scan("flights")) == [1]
+        assert store.batch_version("flights", "b") is None
+
+    def test_another_type_is_refused_even_where_columns_may_be_added(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        other = batch(2).set_column(0, "number", pa.array(["two"]))
+        for add_columns in (False, True):
+            with pytest.raises(DataError, match="~ number: int64 in the table, string in the batch"):
+                store.append("flights", other, batch="b", add_columns=add_columns)
+
+    def test_columns_are_added_when_allowed(self, store: Tables) -> None:
+        first = store.append("flights", batch(1), batch="a")
+        store.append("flights", batch(2).append_column("extra", pa.array([1.5])), batch="b", add_columns=True)
+        store.append("flights", batch(3).drop_columns(["text"]), batch="c", add_columns=True)
+        frame = store.scan("flights").sort("number").collect()
+        assert frame["extra"].to_list() == [None, 1.5, None]
+        assert frame["text"].to_list() == ["text 1", "text 2", None]
+        assert store.schema("flights", version=first) == {
+            "number": "int64",
+            "moment": "timestamp[us, tz=UTC]",
+            "text": "string",
+        }
+        newest = store.schema("flights")
+        assert newest is not None
+        assert newest["extra"] == "double"
+
+    def test_texts_of_every_encoding_are_texts(self, store: Tables) -> None:
+        store.append("flights", batch(1, 2), batch="a")
+        for n, type_ in enumerate((pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))):
+            other = batch(4, 5).set_column(2, "text", pa.array(["x", "y"]).cast(type_))
+            store.append("flights", other, batch=f"b{n}")
+        assert store.scan("flights").collect_schema()["text"] == pl.String()
+
+    @pytest.mark.parametrize(
+        "type_", [pa.timestamp("us"), pa.timestamp("ns", tz="UTC"), pa.timestamp("us", tz="Europe/Rome")], ids=str
+    )
+    def test_times_other_than_utc_micros_are_refused(self, store: Tables, type_: pa.DataType) -> None:
+        other = batch(1).set_column(1, "moment", pa.array([1], type_))
+        with pytest.raises(DataError, match="column 'moment' is timestamp"):
+            store.append("flights", other, batch="a")
+        assert store.version("flights") is None
+
+    @pytest.mark.parametrize("type_", [pa.uint8(), pa.null(), pa.time64("us"), pa.duration("us")], ids=str)
+    def test_types_that_would_not_come_back_are_refused(self, store: Tables, type_: pa.DataType) -> None:
+        with pytest.raises(DataError, match="column 'odd' is"):
+            store.append("flights", pa.table({"odd": pa.nulls(2, type_)}), batch="a")
+
+    def test_a_missing_table_is_not_found_with_the_nearest_name(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        with pytest.raises(NotFound, match="Did you mean 'flights'"):
+            store.scan("flihts")
+        assert store.version("flihts") is None
+        assert store.schema("flihts") is None
+
+    def test_a_missing_version_is_not_found(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        with pytest.raises(NotFound, match="no version 99"):
+            store.scan("flights", version=99)
+
+    def test_names_are_sorted(self, store: Tables) -> None:
+        assert list(store.names()) == []
+        for name in ("weather", "flights", "flights_quarantine"):
+            store.append(name, batch(1), batch="a")
+        assert list(store.names()) == ["flights", "flights_quarantine", "weather"]
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b"])
+    def test_a_name_that_is_no_name_is_refused(self, store: Tables, name: str) -> None:
+        with pytest.raises(DataError, match="no name for a table"):
+            store.append(name, batch(1), batch="a")
+
+    def test_a_scan_stays_at_its_version(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        frame = store.scan("flights")
+        store.append("flights", batch(2), batch="b")
+        assert numbers(frame) == [1]
+
+    def test_another_store_of_the_folder_sees_the_same(self, store: Tables, tmp_path: Path) -> None:
+        version = store.append("flights", batch(1), batch="a")
+        other = self.open(tmp_path)
+        assert other.batch_version("flights", "a") == version
+        other.append("flights", batch(2), batch="b")
+        assert numbers(store.scan("flights")) == [1, 2]
+
+    def test_threads_that_append_to_one_table_lose_nothing(self, store: Tables) -> None:
+        problems: list[Exception] = []
+
+        def work(writer: int) -> None:
+            try:
+                for n in range(6):
+                    own = store.append("flights", batch(10 * writer + n), batch=f"own {writer} {n}")
+                    assert store.batch_version("flights", f"own {writer} {n}") == own
+                    store.append("flights", batch(1000 + n), batch=f"shared {n}")
+            except Exception as problem:
+                problems.append(problem)
+
+        threads = [threading.Thread(target=work, args=(writer,)) for writer in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert problems == []
+        own = [10 * writer + n for writer in range(4) for n in range(6)]
+        assert numbers(store.scan("flights")) == sorted([*own, *range(1000, 1006)])

@@ -5,6 +5,8 @@ Guarantees
 - `append` with a batch id that is already in the table adds nothing and returns the version that holds
   it, also after a crash between writing and recording.
 - Appends of several processes to one table do not lose rows.
+- An append is on disk when it returns, and its version stays readable for ever.
+- Timestamps are UTC microseconds. The order of rows is not kept.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class Tables(Protocol):
     def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
         """Append rows as one new version and return it; `batch` identifies them.
 
-        Creates the table on first use. Raises DataError when columns differ and `add_columns` is off.
+        Creates the table on first use. Raises DataError when columns differ and `add_columns` is off; when it
+        is on, rows have null in the columns that they lack. A column never changes its type.
         """
         ...
 
@@ -35,8 +38,8 @@ class Tables(Protocol):
         """Return the rows of one version (None: the newest), lazily. Raises NotFound."""
         ...
 
-    def schema(self, name: str) -> dict[str, str] | None:
-        """Return column -> type of the newest version, or None when there is no such table."""
+    def schema(self, name: str, *, version: int | None = None) -> dict[str, str] | None:
+        """Return column -> Arrow type of one version (None: the newest), or None when there is no such table."""
         ...
 
     def version(self, name: str) -> int | None:

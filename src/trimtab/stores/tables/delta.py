@@ -1,0 +1,152 @@
+"""Versioned tables as Delta Lake tables in a local folder, through delta-rs. Opened by stores.catalog.
+
+Each append is one commit. It carries a Delta application transaction: the batch id, with the number of the
+version that the commit makes. So rows and batch id become visible together, a look-up needs no scan of the
+history, and a writer that died before its commit has left only files that no version names.
+Writers on one machine take turns by a lock file; those elsewhere are noticed by Delta's own rule that a
+version is written once: the loser reads again and tries with the next number.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
+from trimtab.stores.tables.contract import Tables
+from trimtab.stores.tables.fit import fit
+
+CONFIGURATION = {
+    "delta.checkpointInterval": "20",  # opening reads one checkpoint and at most 20 small files
+    "delta.enableExpiredLogCleanup": "false",  # old versions stay readable
+}
+
+ATTEMPTS = 50
+"""Of an append that loses against writers on other machines; each loss means that another one has won."""
+
+_NAME = re.compile(r"\w[\w-]*")
+
+
+class DeltaTables:
+    """Delta Lake tables, one folder each; safe to share between threads and processes."""
+
+    def __init__(self, root: Path) -> None:
+        """Open a folder of tables; it is made when missing."""
+        self._root = root
+        self._locks = root / ".locks"
+        self._locks.mkdir(parents=True, exist_ok=True)
+
+    def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
+        """Append rows as one new version and return it; a batch that is there already adds nothing."""
+        self._check_name(name)
+        with self._turn(name):
+            for _ in range(ATTEMPTS):
+                table = self._open(name)
+                known = table.transaction_version(batch) if table else None
+                if known is not None:
+                    return known
+                version = table.version() + 1 if table else 0
+                rows = fit(name, data, _arrow_schema(table) if table else None, add_columns=add_columns)
+                properties = CommitProperties(
+                    app_transactions=[Transaction(batch, version)],
+                    max_commit_retries=0,  # because the batch must carry the number that its commit really gets
+                )
+                try:
+                    write_deltalake(
+                        table or self._root / name,
+                        rows,
+                        mode="append",
+                        schema_mode="merge" if table and add_columns else None,
+                        configuration=None if table else CONFIGURATION,
+                        commit_properties=properties,
+                    )
+                except Exception as error:  # delta-rs raises DeltaError and bare Exception
+                    if self.version(name) == (version - 1 if table else None):
+                        raise StoreError(f"table '{name}': append of batch {batch} failed: {error}") from error
+                    continue
+                self._sync(name, version)
+                return version
+        raise Conflict(f"table '{name}': lost against other writers {ATTEMPTS} times; try again when they are done")
+
+    def batch_version(self, name: str, batch: str) -> int | None:
+        """Return the version that holds `batch`, or None."""
+        table = self._open(name)
+        return table.transaction_version(batch) if table else None
+
+    def scan(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
+        """Return the rows of one version (None: the newest), lazily. Raises NotFound."""
+        table = self._open(name, version)
+        if table is None:
+            raise NotFound(f"there is no table '{name}'.{nearest(name, self.names())}")
+        return pl.scan_delta(table)
+
+    def schema(self, name: str, *, version: int | None = None) -> dict[str, str] | None:
+        """Return column -> Arrow type of one version (None: the newest), or None without such a table."""
+        table = self._open(name, version)
+        return {field.name: str(field.type) for field in _arrow_schema(table)} if table else None
+
+    def version(self, name: str) -> int | None:
+        """Return the newest version, or None when there is no such table."""
+        table = self._open(name)
+        return table.version() if table else None
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all tables, sorted."""
+        return sorted(log.parent.name for log in self._root.glob("*/_delta_log") if any(log.glob("*.json")))
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise DataError(f"'{name}' is no name for a table: expected letters, digits, '_' and '-'")
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
+        self._check_name(name)
+        folder = self._root / name
+        if not (folder / "_delta_log").is_dir():
+            return None
+        try:
+            return DeltaTable(folder, version=version)
+        except TableNotFoundError:
+            return None
+        except DeltaError as error:
+            newest = self.version(name) if version is not None else None
+            if newest is not None and version is not None and not 0 <= version <= newest:
+                raise NotFound(f"table '{name}' has no version {version}; expected 0 to {newest}") from None
+            raise StoreError(f"table '{name}' cannot be read: {error}") from error
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """Hold the table's lock; the system gives it back when the process dies."""
+        with (self._locks / name).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _sync(self, name: str, version: int) -> None:
+        """Put a commit and the data files that it names on disk; delta-rs leaves that to the system."""
+        folder = self._root / name
+        log = folder / "_delta_log" / f"{version:020}.json"
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        added = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
+        for path in (*added, folder, log, log.parent, self._root):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _arrow_schema(table: DeltaTable) -> pa.Schema:
+    return pa.schema(table.schema().to_arrow())
+
+
+_: type[Tables] = DeltaTables

@@ -1,0 +1,87 @@
+"""The Delta table store: the contract, and what its folder looks like to other Delta readers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab.errors import StoreError
+from trimtab.stores.tables import Tables
+from trimtab.stores.tables.delta import DeltaTables
+from trimtab.testing import TablesConformance
+from trimtab.testing.tables import batch, numbers
+
+
+class TestDelta(TablesConformance):
+    def open(self, folder: Path) -> Tables:
+        return DeltaTables(folder)
+
+
+@settings(max_examples=10, deadline=None)
+@given(order=st.lists(st.integers(0, 5), min_size=1, max_size=15))
+def test_however_often_batches_arrive_each_is_there_once(order: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = DeltaTables(Path(folder))
+        versions = [store.append("t", batch(n), batch=f"batch {n}") for n in order]
+        seen = list(dict.fromkeys(order))
+        assert versions == [seen.index(n) for n in order]
+        assert numbers(store.scan("t")) == sorted(seen)
+
+
+def test_files_of_an_append_that_never_committed_are_invisible(tmp_path: Path) -> None:
+    # given a table, and what a writer leaves that dies between its data file and its commit
+    store = DeltaTables(tmp_path)
+    store.append("t", batch(1), batch="a")
+    store.append("t", batch(2), batch="b")
+    (tmp_path / "t" / "_delta_log" / f"{1:020}.json").unlink()
+    # when the batch arrives again
+    assert store.batch_version("t", "b") is None
+    assert store.append("t", batch(2), batch="b") == 1
+    # then it is there once
+    assert numbers(store.scan("t")) == [1, 2]
+
+
+def test_a_folder_without_its_first_commit_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "t" / "_delta_log").mkdir(parents=True)
+    store = DeltaTables(tmp_path)
+    assert store.names() == []
+    assert store.version("t") is None
+    assert store.append("t", batch(1), batch="a") == 0
+
+
+def test_a_writer_that_took_the_next_version_elsewhere_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a store that has read version 0 when another machine, which knows no lock of ours, writes version 1
+    store = DeltaTables(tmp_path)
+    store.append("t", batch(1), batch="a")
+    stale = DeltaTable(tmp_path / "t")
+    DeltaTables(tmp_path).append("t", batch(2), batch="b")
+    fresh = store._open
+    reads = iter([stale])
+    monkeypatch.setattr(store, "_open", lambda name, version=None: next(reads, None) or fresh(name, version))
+    # when it appends, then both are there
+    assert store.append("t", batch(3), batch="c") == 2
+    assert numbers(store.scan("t")) == [1, 2, 3]
+
+
+def test_an_append_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+    store = DeltaTables(tmp_path)
+    (tmp_path / "t").write_text("a file where the table should be")
+    with pytest.raises(StoreError, match="table 't': append of batch a failed"):
+        store.append("t", batch(1), batch="a")
+
+
+def test_it_is_a_plain_delta_table(tmp_path: Path) -> None:
+    store = DeltaTables(tmp_path)
+    store.append("t", batch(1, 2), batch="a")
+    store.append("t", batch(3), batch="b")
+    table = DeltaTable(tmp_path / "t")
+    assert table.version() == 1
+    assert table.count() == 3
+    assert table.metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
