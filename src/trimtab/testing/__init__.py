@@ -4,7 +4,7 @@
         def open(self, folder):
             return MyStore(folder)
 
-Importing this package needs pytest; nothing else in Trimtab imports it.
+Importing this package needs pytest and hypothesis; nothing else in Trimtab imports it.
 """
 
 from trimtab.testing.artifacts import ArtifactsConformance

@@ -1,8 +1,8 @@
-"""What every prediction log must hold: subclass `PredictionsContract` and say how to open one."""
+"""What every prediction log must hold. Subclass and say how to open one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ import pytest
 
 from trimtab.errors import DataError, StoreError
 from trimtab.stores.predictions import Cursor, Predictions
-
-Open = Callable[[], Predictions]
 
 
 def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
@@ -49,16 +47,15 @@ def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequen
     return columns | changed
 
 
-class PredictionsContract:
-    """The guarantees of the contract. A subclass overrides the fixture `open_log`."""
+class PredictionsConformance:
+    """The guarantees of the contract of the prediction log."""
 
-    @pytest.fixture
-    def open_log(self, tmp_path: Path) -> Open:
-        """Return a function that opens the same log again and again."""
+    def open(self, folder: Path) -> Predictions:
+        """Open the same log again and again."""
         raise NotImplementedError
 
-    def test_rows_come_back_as_they_were_written(self, open_log: Open) -> None:
-        log = open_log()
+    def test_rows_come_back_as_they_were_written(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
         log.append(prediction_rows(["a", "b"]))
         log.append(prediction_rows(["c"], entities=[None], features=[None], score=[None], error=["no such row"]))
         rows = log.read()[0].to_pylist()
@@ -69,20 +66,20 @@ class PredictionsContract:
         assert rows[1]["event_time"].timestamp() == 1_700_000_000.000001
         assert (rows[2]["features"], rows[2]["score"], rows[2]["error"]) == (None, None, "no such row")
 
-    def test_labels_come_back_as_they_were_written(self, open_log: Open) -> None:
-        log = open_log()
+    def test_labels_come_back_as_they_were_written(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
         log.append_labels(label_rows(["a", "b"], label=[0.0, 1.0]))
         rows = log.read_labels()[0].to_pylist()
         log.close()
         assert [(row["prediction_id"], row["label"]) for row in rows] == [("a", 0.0), ("b", 1.0)]
 
-    def test_an_empty_log_reads_as_no_rows(self, open_log: Open) -> None:
-        table, cursor = open_log().read()
+    def test_an_empty_log_reads_as_no_rows(self, tmp_path: Path) -> None:
+        table, cursor = self.open(tmp_path).read()
         assert table.num_rows == 0
         assert cursor == Cursor("", 0)
 
-    def test_a_cursor_goes_on_where_it_stopped(self, open_log: Open) -> None:
-        log, reader = open_log(), open_log()
+    def test_a_cursor_goes_on_where_it_stopped(self, tmp_path: Path) -> None:
+        log, reader = self.open(tmp_path), self.open(tmp_path)
         log.append(prediction_rows(["a"]))
         first, cursor = reader.read()
         log.append(prediction_rows(["b"]))
@@ -91,8 +88,8 @@ class PredictionsContract:
         log.close()
         assert [t["prediction_id"].to_pylist() for t in (first, second, third)] == [["a"], ["b"], []]
 
-    def test_limited_reads_give_every_row_once(self, open_log: Open) -> None:
-        log = open_log()
+    def test_limited_reads_give_every_row_once(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
         ids = [str(n) for n in range(25)]
         for start in range(0, 25, 2):
             log.append(prediction_rows(ids[start : start + 2]))
@@ -105,26 +102,26 @@ class PredictionsContract:
         log.close()
         assert read == ids
 
-    def test_what_is_appended_is_read_before_the_log_is_closed(self, open_log: Open) -> None:
-        log = open_log()
+    def test_what_is_appended_is_read_before_the_log_is_closed(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
         log.append(prediction_rows(["a"]))
-        assert open_log().read()[0].num_rows == 1
+        assert self.open(tmp_path).read()[0].num_rows == 1
         log.close()
 
-    def test_a_log_is_written_on_after_it_was_opened_again(self, open_log: Open) -> None:
+    def test_a_log_is_written_on_after_it_was_opened_again(self, tmp_path: Path) -> None:
         for name in "abc":
-            log = open_log()
+            log = self.open(tmp_path)
             log.append(prediction_rows([name]))
             log.close()
-        assert open_log().read()[0]["prediction_id"].to_pylist() == ["a", "b", "c"]
+        assert self.open(tmp_path).read()[0]["prediction_id"].to_pylist() == ["a", "b", "c"]
 
-    def test_a_second_writer_is_refused(self, open_log: Open) -> None:
-        log = open_log()
+    def test_a_second_writer_is_refused(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
         log.append(prediction_rows([]))
         with pytest.raises(StoreError, match="one writer"):
-            open_log().append(prediction_rows(["a"]))
+            self.open(tmp_path).append(prediction_rows(["a"]))
         log.close()
-        second = open_log()
+        second = self.open(tmp_path)
         second.append(prediction_rows(["a"]))
         second.close()
 
@@ -141,9 +138,9 @@ class PredictionsContract:
         ],
     )
     def test_rows_that_do_not_fit_are_refused_whole(
-        self, open_log: Open, columns: dict[str, Sequence[Any]], message: str
+        self, tmp_path: Path, columns: dict[str, Sequence[Any]], message: str
     ) -> None:
-        log = open_log()
+        log = self.open(tmp_path)
         with pytest.raises(DataError, match=message):
             log.append(prediction_rows(["a"], **columns))
         assert log.read()[0].num_rows == 0

@@ -3,6 +3,9 @@
 Guarantees
 - `publish` is atomic: a name either leads to a complete folder or to nothing.
 - Publishing a name again keeps the first folder and discards the new one.
+- A published folder is on disk when `publish` returns.
+- A name is one or more parts joined by '/', and neither begins with a published name nor lies above one.
+- Staging folders live as long as the process that asked for them.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ class Artifacts(Protocol):
         ...
 
     def publish(self, folder: Path, name: str) -> str:
-        """Move a staging folder to `name` and return the name."""
+        """Move a staging folder to `name` and return the name.
+
+        The folder holds at least one file beside any folders. Raises StoreError, Conflict.
+        """
         ...
 
     def open(self, name: str) -> Path:

@@ -4,7 +4,8 @@ For each view version and entity key it keeps values with the moment from which 
 what held at a moment, so a replay of last year reads last year's values, and a request of now the newest.
 
 Guarantees
-- `write` is atomic: readers see all of it, its watermark included, or none.
+- `write` is atomic: readers see all of it, its watermark included, or none; and it is on disk when it returns.
+- Entity keys are any bytes of any length, empty ones included; one may begin with another.
 - Readers never block and may be other processes.
 - A missing row is None; time-to-live is the reader's business (it is part of the packed value).
 """
@@ -22,9 +23,10 @@ class Online(Protocol):
     """Timelines of packed values by view version and entity key."""
 
     def write(self, view: str, entries: Iterable[Entry], *, until: int) -> int:
-        """Add values and set the view's watermark to `until` (microseconds); return the number added.
+        """Add values and set the view's watermark to `until` (microseconds); return how many changed something.
 
-        Writing the same entry again changes nothing.
+        Writing the same entry again changes nothing; another value for the same key and moment replaces the
+        first. A watermark never goes back.
         """
         ...
 

@@ -1,0 +1,193 @@
+"""The online store in LMDB: memory-mapped timelines that other processes read while one writes. Opened by
+stores.catalog.
+
+A key is: view prefix (12 bytes of the SHA-256 of the view version's id), length of the entity key (2 bytes),
+entity key, and the moment (8 bytes), counted backwards from the last possible one. The length makes a key that
+begins with another one a different range; the backward count puts newer values first, so that the value that
+held at a moment is the first one at or behind it: one seek a read. LMDB takes keys of 511 bytes, so an entity
+key longer than 489 bytes is replaced by its SHA-256, under a length that no short key has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lmdb
+
+from trimtab.errors import StoreError
+from trimtab.stores.online.contract import Entry, Online
+
+MAP_SIZE = 1 << 30
+"""Bytes of address space at first; the file is as large as its content. Doubled when full."""
+
+MAX_READERS = 1024
+"""Reading threads of all processes at once."""
+
+LONGEST_KEY = 511 - 12 - 2 - 8
+"""Bytes of an entity key that fit as they are."""
+
+_LAST = (1 << 63) - 1
+_MOMENT = struct.Struct(">Q").pack
+_VALUE = struct.Struct(">q")
+_LENGTHS = [struct.pack(">H", length) for length in range(LONGEST_KEY + 1)]
+_HASHED = b"\xff\xff"
+_WATERMARK = b"\x00"
+"""Before the prefix of a view; prefixes of timelines never begin with it."""
+
+
+@dataclass
+class _Environment:
+    """One open file. LMDB forbids a process to open one twice, so stores of the same folder share it.
+
+    resizing is held for reads and for changes of the map's size, which must not meet; writing by writers.
+    """
+
+    env: lmdb.Environment
+    users: int = 0
+    resizing: threading.Lock = field(default_factory=threading.Lock)
+    writing: threading.Lock = field(default_factory=threading.Lock)
+
+
+_OPEN: dict[tuple[int, str], _Environment] = {}
+_OPENING = threading.Lock()
+
+
+class LmdbOnline:
+    """Timelines in one LMDB folder; safe to share between threads. Open it after a fork, not before."""
+
+    def __init__(self, folder: Path, *, map_size: int = MAP_SIZE) -> None:
+        """Open a folder; it is made when missing. map_size: bytes of address space to begin with."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._name = (os.getpid(), str(folder.resolve()))
+        with _OPENING:
+            if self._name not in _OPEN:
+                _OPEN[self._name] = _Environment(_open(folder, map_size))
+            self._shared = _OPEN[self._name]
+            self._shared.users += 1
+        self._env = self._shared.env
+        self._resizing = self._shared.resizing
+        self._closed = False
+
+    def prefix(self, view: str) -> bytes:
+        """Return the key prefix of a view version, to be computed once."""
+        digest = hashlib.sha256(view.encode()).digest()[:12]
+        return bytes([digest[0] | 0x80]) + digest[1:]
+
+    def read(self, wanted: Sequence[tuple[bytes, bytes]], at: int) -> list[bytes | None]:
+        """Return the value that held at `at` for each (view prefix, entity key)."""
+        moment = _MOMENT(_LAST - at)
+        with self._resizing:
+            try:
+                return self._read(wanted, moment)
+            except lmdb.MapResizedError:  # another process has made the map larger
+                self._env.set_mapsize(0)
+                return self._read(wanted, moment)
+            except lmdb.Error as error:
+                raise self._failed("reading", error) from error
+
+    def write(self, view: str, entries: Iterable[Entry], *, until: int) -> int:
+        """Add values and set the view's watermark; return how many changed something."""
+        prefix = self.prefix(view)
+        items = {_timeline(prefix, key) + _MOMENT(_LAST - at): value for key, at, value in entries}
+        ordered = sorted(items.items())
+        with self._shared.writing:
+            while True:
+                try:
+                    return self._write(prefix, ordered, until)
+                except lmdb.MapFullError:
+                    with self._resizing:
+                        self._env.set_mapsize(2 * self._env.info()["map_size"])
+                except lmdb.MapResizedError:
+                    with self._resizing:
+                        self._env.set_mapsize(0)
+                except lmdb.Error as error:
+                    raise self._failed(f"writing view '{view}'", error) from error
+
+    def watermark(self, view: str) -> int | None:
+        """Return the moment up to which `view` is complete, or None when nothing was written."""
+        key = _WATERMARK + self.prefix(view)
+        with self._resizing:
+            try:
+                found = _get(self._env, key)
+            except lmdb.MapResizedError:
+                self._env.set_mapsize(0)
+                found = _get(self._env, key)
+            except lmdb.Error as error:
+                raise self._failed(f"reading the watermark of '{view}'", error) from error
+        return None if found is None else int(_VALUE.unpack(found)[0])
+
+    def close(self) -> None:
+        """Close the store; the last one of a folder in a process closes the file."""
+        with _OPENING:
+            if self._closed:
+                return
+            self._closed = True
+            self._shared.users -= 1
+            if self._shared.users == 0:
+                del _OPEN[self._name]
+                self._env.close()
+
+    def _failed(self, what: str, error: lmdb.Error) -> StoreError:
+        return StoreError(f"online store {self._name[1]}: {what} failed: {error}")
+
+    def _read(self, wanted: Sequence[tuple[bytes, bytes]], moment: bytes) -> list[bytes | None]:
+        lengths = _LENGTHS
+        with self._env.begin() as transaction:
+            cursor = transaction.cursor()
+            seek, here, value = cursor.set_range, cursor.key, cursor.value
+            try:
+                return [
+                    value()
+                    if seek((line := prefix + lengths[len(key)] + key) + moment) and here().startswith(line)
+                    else None
+                    for prefix, key in wanted
+                ]
+            except IndexError:  # a key longer than LONGEST_KEY
+                lines = [_timeline(prefix, key) for prefix, key in wanted]
+                return [value() if seek(line + moment) and here().startswith(line) else None for line in lines]
+
+    def _write(self, prefix: bytes, items: Sequence[tuple[bytes, bytes]], until: int) -> int:
+        mark = _WATERMARK + prefix
+        with self._env.begin(write=True) as transaction:
+            cursor = transaction.cursor()
+            _, changed = cursor.putmulti(items, overwrite=False)
+            if changed < len(items):
+                for key, value in items:
+                    if transaction.get(key) != value:
+                        transaction.put(key, value)
+                        changed += 1
+            before = transaction.get(mark)
+            if before is None or _VALUE.unpack(before)[0] < until:
+                transaction.put(mark, _VALUE.pack(until))
+        return int(changed)
+
+
+def _open(folder: Path, map_size: int) -> lmdb.Environment:
+    try:
+        env = lmdb.open(str(folder), map_size=map_size, max_readers=MAX_READERS)
+        env.reader_check()  # free the places of readers that died; they would keep old pages alive
+    except lmdb.Error as error:
+        raise StoreError(f"online store {folder} cannot be opened: {error}") from error
+    return env
+
+
+def _get(env: lmdb.Environment, key: bytes) -> bytes | None:
+    with env.begin() as transaction:
+        found = transaction.get(key)
+    return None if found is None else bytes(found)
+
+
+def _timeline(prefix: bytes, key: bytes) -> bytes:
+    """Return what all keys of one entity's timeline begin with, and no others."""
+    if len(key) <= LONGEST_KEY:
+        return prefix + _LENGTHS[len(key)] + key
+    return prefix + _HASHED + hashlib.sha256(key).digest()
+
+
+_: type[Online] = LmdbOnline

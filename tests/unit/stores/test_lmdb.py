@@ -1,0 +1,52 @@
+"""The LMDB online store: the contract, and what is its own: long keys, a map that grows, sharing of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import StoreError
+from trimtab.stores.online import Online
+from trimtab.stores.online.lmdb import LONGEST_KEY, LmdbOnline
+from trimtab.testing import OnlineConformance
+
+
+class TestLmdb(OnlineConformance):
+    def open(self, folder: Path) -> Online:
+        return LmdbOnline(folder, map_size=1 << 16)
+
+
+def test_keys_around_the_limit_are_kept_apart(tmp_path: Path) -> None:
+    store = LmdbOnline(tmp_path)
+    keys = [b"k" * size for size in (LONGEST_KEY - 1, LONGEST_KEY, LONGEST_KEY + 1, 5000)]
+    store.write("view", [(key, 1, b"%d" % len(key)) for key in keys], until=1)
+    prefix = store.prefix("view")
+    assert store.read([(prefix, key) for key in keys], 1) == [b"%d" % len(key) for key in keys]
+    store.close()
+
+
+def test_the_map_grows_with_what_is_written(tmp_path: Path) -> None:
+    store = LmdbOnline(tmp_path, map_size=1 << 16)
+    store.write("view", [(b"%d" % n, 1, b"x" * 1000) for n in range(1000)], until=1)
+    assert store.read([(store.prefix("view"), b"999")], 1) == [b"x" * 1000]
+    store.close()
+
+
+def test_stores_of_one_folder_share_the_file_until_the_last_is_closed(tmp_path: Path) -> None:
+    first, second = LmdbOnline(tmp_path), LmdbOnline(tmp_path / "." / "x" / "..")
+    assert first._env is second._env
+    first.close()
+    first.close()  # closing twice is closing once
+    second.write("view", [(b"a", 1, b"a")], until=1)
+    second.close()
+    third = LmdbOnline(tmp_path)
+    assert third._env is not second._env
+    assert third.watermark("view") == 1
+    third.close()
+
+
+def test_a_folder_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        LmdbOnline(tmp_path)
