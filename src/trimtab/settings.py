@@ -57,3 +57,9 @@ def login() -> str:
 def child_environment(**extra: str) -> dict[str, str]:
     """Return this process's environment with `extra` set, for a child process."""
     return {**os.environ, **extra}
+
+
+def offer(**variables: str) -> None:
+    """Set variables that a library reads when it is imported, where the user has not set them."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)

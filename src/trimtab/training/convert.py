@@ -1,0 +1,102 @@
+"""A fitted estimator as an ONNX graph, the same bytes for the same estimator. Called by train.py.
+
+The graph has one input "X", float32 (rows, features), and for a binary model an output "probabilities",
+float32 (rows, 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from trimtab.definitions import Task
+from trimtab.errors import MissingExtra, StageError
+
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+"""Operator sets of the graph, pinned so that a newer converter writes the same graph."""
+ONNXMLTOOLS_OPSET = 15
+"""The newest that onnxmltools takes for trees."""
+SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost"
+
+
+def convert(estimator: Any, *, task: Task, features: int) -> bytes:
+    """Return the serialized graph of a fitted estimator with `features` inputs.
+
+    Raises StageError naming the type when it cannot be converted, MissingExtra without its converter.
+    """
+    library = type(estimator).__module__.partition(".")[0]
+    converters: dict[str, Callable[[Any, Task, int], Any]] = {
+        "sklearn": _convert_sklearn,
+        "lightgbm": _convert_lightgbm,
+        "xgboost": _convert_xgboost,
+    }
+    if library not in converters:
+        raise StageError(
+            f"{type(estimator).__module__}.{type(estimator).__qualname__} cannot be converted to ONNX; "
+            f"supported: {SUPPORTED}"
+        )
+    return _serialize(converters[library](estimator, task, features), task)
+
+
+def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
+    # these take seconds to import, and only training converts
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+
+    try:
+        return convert_sklearn(
+            estimator,
+            name="trimtab",  # without a name it makes a random one
+            initial_types=[("X", FloatTensorType([None, features]))],
+            options={"zipmap": False} if task == "binary" else None,
+            target_opset=OPSETS,
+        )
+    except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(
+            f"{type(estimator).__name__} cannot be converted to ONNX: {reason} Supported: {SUPPORTED}"
+        ) from error
+
+
+def _convert_lightgbm(estimator: Any, task: Task, features: int) -> Any:
+    _expect_onnxmltools()
+    from onnxmltools import convert_lightgbm
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    return convert_lightgbm(
+        estimator,
+        name="trimtab",
+        initial_types=[("X", FloatTensorType([None, features]))],
+        target_opset=ONNXMLTOOLS_OPSET,
+        **({"zipmap": False} if task == "binary" else {}),
+    )
+
+
+def _convert_xgboost(estimator: Any, task: Task, features: int) -> Any:
+    _expect_onnxmltools()
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    return convert_xgboost(
+        estimator,
+        name="trimtab",
+        initial_types=[("X", FloatTensorType([None, features]))],
+        target_opset=ONNXMLTOOLS_OPSET,
+    )
+
+
+def _expect_onnxmltools() -> None:
+    if find_spec("onnxmltools") is None:
+        raise MissingExtra("onnxmltools", "boosting")
+
+
+def _serialize(graph: Any, task: Task) -> bytes:
+    outputs = [output.name for output in graph.graph.output]
+    if task == "binary" and "probabilities" not in outputs:
+        raise StageError(f"the ONNX graph gives {outputs}; a binary model must give 'probabilities'")
+    graph.producer_name, graph.producer_version = "trimtab", ""
+    graph.domain, graph.doc_string, graph.model_version = "", "", 0
+    graph.graph.name, graph.graph.doc_string = "trimtab", ""
+    return bytes(graph.SerializeToString(deterministic=True))

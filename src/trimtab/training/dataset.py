@@ -1,0 +1,223 @@
+"""Freezes a point-in-time frame as an immutable, content-addressed training set, and loads it again.
+
+Called by app/stages. The frame comes from the features wing: `timestamp` (microseconds, UTC), `label`
+(null = unknown), the model's features, and columns to keep, such as sensitive groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from trimtab.clock import Clock, from_micros, to_micros
+from trimtab.definitions import Dataset, Model, Task
+from trimtab.errors import DataError, StageError
+from trimtab.records import DatasetVersion
+from trimtab.stores.artifacts import Artifacts
+from trimtab.training.content import content_hash
+
+DATA = "data.parquet"
+ABOUT = "dataset.json"
+TIMESTAMP = "timestamp"
+LABEL = "label"
+MICROSECONDS_UTC = pl.Datetime("us", "UTC")
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """dataset.json: what is in data.parquet."""
+
+    version: DatasetVersion
+    task: Task
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A frozen dataset in memory. Rows are in order of time.
+
+    train and holdout have labelled rows only; frame has all rows, the label null where unknown.
+    holdout_groups: one value a holdout row, by name of the kept column.
+    """
+
+    version: DatasetVersion
+    frame: pl.DataFrame
+    train: Dataset
+    holdout: Dataset
+    holdout_groups: dict[str, np.ndarray[Any, Any]]
+
+
+def freeze(
+    frame: pl.DataFrame,
+    *,
+    model: Model,
+    tables: Mapping[str, str],
+    as_of: datetime,
+    start: datetime | None,
+    holdout_share: float,
+    min_examples: int,
+    artifacts: Artifacts,
+    clock: Clock,
+    keep: Sequence[str] = (),
+) -> DatasetVersion:
+    """Publish the frame as `datasets/MODEL/HASH` and return its record.
+
+    tables: table name -> id of its TableVersion. start: earliest moment that was asked for; None takes
+    the first row's. holdout_share: latest share of the labelled rows' time span. keep: columns beside
+    the features. Freezing the same content again returns the first record.
+
+    Raises DataError when the frame does not have the promised form, StageError when it has too few
+    labelled rows.
+    """
+    features = model.feature_names
+    keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL)))
+    rows = _canonical(frame, model, keep)
+    split_at = _split(rows, model, holdout_share, min_examples)
+    labelled = rows.filter(pl.col(LABEL).is_not_null())
+    version = DatasetVersion(
+        id="",
+        created_at=clock.now(),
+        model=model.name,
+        start=start if start is not None else from_micros(rows[TIMESTAMP].to_physical()[0]),
+        as_of=as_of,
+        split_at=from_micros(split_at),
+        rows=len(rows),
+        labelled=len(labelled),
+        holdout_rows=int((labelled[TIMESTAMP].to_physical() >= split_at).sum()),
+        label_mean=float(labelled[LABEL].to_numpy().mean()),
+        tables=dict(tables),
+        views=tuple(view.version_id for view in model.views),
+        code_hash=model.code_hash,
+        features=features,
+        path="",
+    )
+    digest = _hash(rows, About(version=version, task=model.task, keep=keep))
+    name = f"datasets/{model.name}/{digest}"
+    version = msgspec.structs.replace(version, id=digest, path=name)
+    if not artifacts.exists(name):
+        folder = artifacts.staging()
+        rows.write_parquet(folder / DATA, compression="zstd")
+        about = msgspec.json.encode(About(version=version, task=model.task, keep=keep))
+        (folder / ABOUT).write_bytes(msgspec.json.format(about, indent=2) + b"\n")
+        artifacts.publish(folder, name)
+    return _read_about(artifacts.open(name)).version
+
+
+def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
+    """Read a frozen dataset. Raises NotFound, and DataError when the content is not what was frozen."""
+    folder = artifacts.open(version.path)
+    about = _read_about(folder)
+    rows = pl.read_parquet(folder / DATA)
+    found = _hash(rows, about)
+    if found != version.id:
+        raise DataError(f"{folder / DATA}: content hash {found[:12]}... is not the recorded {version.id[:12]}...")
+    labelled = rows.filter(pl.col(LABEL).is_not_null())
+    is_holdout = labelled[TIMESTAMP] >= version.split_at
+    holdout = labelled.filter(is_holdout)
+    return Frozen(
+        version=version,
+        frame=rows,
+        train=examples(labelled.filter(~is_holdout), version.features),
+        holdout=examples(holdout, version.features),
+        holdout_groups={name: holdout[name].to_numpy() for name in about.keep},
+    )
+
+
+def examples(rows: pl.DataFrame, features: Sequence[str]) -> Dataset:
+    """Return rows of a frozen frame as arrays; an unknown label is NaN."""
+    X = np.empty((len(rows), len(features)), dtype=np.float32)
+    for j, name in enumerate(features):
+        X[:, j] = rows[name].to_numpy()
+    y = rows[LABEL].fill_null(float("nan")).to_numpy().astype(np.float64)
+    timestamps = rows[TIMESTAMP].to_physical().to_numpy().astype("datetime64[us]")
+    return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps)
+
+
+def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str]) -> pl.DataFrame:
+    """Check form and types, and put rows into the one order that depends on their values alone."""
+    wanted = (TIMESTAMP, LABEL, *model.feature_names, *keep)
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        raise DataError(f"dataset of model '{model.name}' lacks the columns {missing}; it has {frame.columns}")
+    if frame.is_empty():
+        raise StageError(f"model '{model.name}' has no examples at all; ingest '{model.examples.name}' first")
+    if frame.schema[TIMESTAMP] != MICROSECONDS_UTC:
+        raise DataError(f"'{TIMESTAMP}' is {frame.schema[TIMESTAMP]}; expected microseconds in UTC")
+    if nulls := frame[TIMESTAMP].null_count():
+        raise DataError(f"dataset of model '{model.name}': {nulls} rows have no timestamp")
+    for name in (LABEL, *model.feature_names):
+        if not (frame.schema[name].is_numeric() or frame.schema[name] in (pl.Boolean, pl.Null)):
+            raise DataError(f"column '{name}' is {frame.schema[name]}; expected numbers")
+    extra = [name for name in keep if name not in model.feature_names]
+    texts = [name for name in extra if frame.schema[name] in (pl.Categorical, pl.Enum)]
+    rows = frame.select(
+        pl.col(TIMESTAMP),
+        pl.col(LABEL).cast(pl.Float64).fill_nan(None),
+        *(pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in model.feature_names),
+        *(pl.col(name).cast(pl.String) if name in texts else pl.col(name) for name in extra),
+    )
+    return rows.sort(rows.columns, nulls_last=True)
+
+
+def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int) -> int:
+    """Return the moment (microseconds) from which labelled rows are the holdout."""
+    labelled = rows.filter(pl.col(LABEL).is_not_null())
+    name = f"model '{model.name}'"
+    if len(labelled) < min_examples:
+        raise StageError(
+            f"{name} has {len(labelled)} labelled examples among {len(rows)} rows; training.min_examples asks for "
+            f"{min_examples}. Ingest more labels, or lower it in trimtab.yaml"
+        )
+    if not 0 < share < 1:
+        raise DataError(f"{name}: a holdout share of {share:g} leaves nothing on one side; expected between 0 and 1")
+    times = labelled[TIMESTAMP].to_physical().to_numpy()
+    first, last = int(times.min()), int(times.max())
+    split_at = last - round((last - first) * share)
+    late = times >= split_at
+    y = labelled[LABEL].to_numpy()
+    if model.task == "binary":
+        others = np.setdiff1d(y, [0.0, 1.0])
+        if others.size:
+            raise DataError(f"{name} is binary but has labels {others[:5].tolist()}; expected 0 and 1")
+    for side, mask in (("training part", ~late), ("holdout", late)):
+        _expect_both(name, side, y[mask], model.task, from_micros(split_at))
+    return split_at
+
+
+def _expect_both(name: str, side: str, y: np.ndarray[Any, Any], task: Task, split_at: datetime) -> None:
+    where = f"{name}: the {side} (cut at {split_at:%Y-%m-%d %H:%M})"
+    if y.size < 2:
+        raise DataError(f"{where} has {y.size} labelled rows; take more history or another training.holdout")
+    if task == "binary" and y.min() == y.max():
+        raise DataError(f"{where} has {y.size} labelled rows, all of class {y[0]:g}; expected both classes")
+
+
+def _hash(rows: pl.DataFrame, about: About) -> str:
+    """Hash what makes the dataset what it is; when and how often it was asked for does not."""
+    version = about.version
+    header = {
+        "format": 1,
+        "model": version.model,
+        "task": about.task,
+        "split_at": to_micros(version.split_at),
+        "tables": version.tables,
+        "views": list(version.views),
+        "code_hash": version.code_hash,
+        "features": list(version.features),
+        "keep": list(about.keep),
+    }
+    extra = [name for name in about.keep if name not in version.features]
+    return content_hash(rows, (TIMESTAMP, LABEL, *version.features, *extra), header)
+
+
+def _read_about(folder: Path) -> About:
+    try:
+        return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+    except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise DataError(f"{folder / ABOUT}: {error}") from None

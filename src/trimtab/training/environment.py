@@ -1,0 +1,93 @@
+"""What a run was made with: code version, packages, Python. Called by train.py; it never fails a run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+UNVERSIONED = "unversioned"
+GIT_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Code and packages of one run."""
+
+    code_version: str
+    """Git revision of the project, '+dirty' when tracked or new files differ, or 'unversioned'."""
+    code_hash: str
+    """SHA-256 over the project's top-level Python files, which says more than '+dirty'."""
+    python: str
+    platform: str
+    packages: tuple[str, ...]
+    """name==version, sorted."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over Python, platform and packages."""
+        return hashlib.sha256("\n".join((self.python, self.platform, *self.packages)).encode()).hexdigest()
+
+    @property
+    def requirements(self) -> str:
+        """The packages as a requirements.txt."""
+        return "".join(f"{package}\n" for package in self.packages)
+
+
+def capture(project: Path) -> Environment:
+    """Describe this process and the project folder."""
+    digest = hashlib.sha256()
+    for path in code_files(project):
+        digest.update(f"{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return Environment(
+        code_version=code_version(project),
+        code_hash=digest.hexdigest(),
+        python=platform.python_version(),
+        platform=f"{platform.system()}-{platform.machine()}",
+        packages=installed_packages(),
+    )
+
+
+def code_files(project: Path) -> list[Path]:
+    """Return the project's top-level Python files, sorted by name."""
+    return sorted(path for path in project.glob("*.py") if path.is_file())
+
+
+def code_version(project: Path) -> str:
+    """Return the git revision of a folder that git tracks, '+dirty' when it differs, else 'unversioned'."""
+    revision = _git(project, "rev-parse", "--verify", "HEAD")
+    if not revision or not _git(project, "ls-files", "--", "."):
+        return UNVERSIONED
+    changes = _git(project, "status", "--porcelain", "--", ".")
+    return revision if changes == "" else f"{revision}+dirty"
+
+
+def installed_packages() -> tuple[str, ...]:
+    """Return name==version of every installed distribution, names as PEP 503 writes them, sorted."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:  # a half-removed distribution has none
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+    return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    """Return what git prints, or None when it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

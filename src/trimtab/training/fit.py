@@ -1,0 +1,62 @@
+"""Calls a project's trainer with fixed seeds; its errors name the trainer's own line. Called by train.py, scores.py."""
+
+from __future__ import annotations
+
+import copy
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.definitions import Dataset, Model
+from trimtab.errors import StageError, TrimtabError
+
+
+def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
+    """Return the fitted estimator. Raises StageError naming the model, the trainer's line and its message."""
+    if model.fit is None:
+        raise StageError(f"model '{model.name}' has no trainer; decorate one with @{model.name}.trainer")
+    with seeded(seed):
+        try:
+            estimator = model.fit(data, copy.deepcopy(params), seed)
+        except TrimtabError:
+            raise
+        except Exception as error:  # a border: the trainer is the user's code
+            kind = type(error).__name__
+            raise StageError(
+                f"the trainer of model '{model.name}' failed at {_place(model, error)}: {kind}: {error}"
+            ) from error
+    if estimator is None or not hasattr(estimator, "predict"):
+        code = getattr(model.fit, "__code__", None)
+        where = f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "definitions.py"
+        raise StageError(
+            f"the trainer of model '{model.name}' ({where}) returned {type(estimator).__name__}; "
+            "expected a fitted estimator (is 'return' missing?)"
+        )
+    return estimator
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global generators for the block, and put their states back after it."""
+    python, numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _place(model: Model, error: Exception) -> str:
+    """Return file:line of the deepest frame in the trainer's own file, or of the deepest frame."""
+    code = getattr(model.fit, "__code__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if code and frame.filename == code.co_filename]
+    frame = (own or list(frames))[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

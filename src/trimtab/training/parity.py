@@ -1,0 +1,80 @@
+"""Checks that the graph that will serve says what the fitted estimator says, on real rows. Called by train.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle import Scorer
+from trimtab.definitions import Task
+from trimtab.errors import StageError
+from trimtab.training.scores import native_scores
+
+ROWS = 2000
+TOLERANCE = 1e-5
+"""Of a probability; of a regression's value relative to its size where that is more than one."""
+MAX_SHARE_OVER = 0.001
+"""A row whose value lies within float32 rounding of a tree's threshold may go the other way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far graph and estimator are apart."""
+
+    rows: int
+    max_difference: float
+    """Over all rows."""
+    share_over: float
+    """Share of rows that differ by more than TOLERANCE."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether few enough rows differ."""
+        return self.share_over <= MAX_SHARE_OVER
+
+
+def check_parity(estimator: Any, graph: bytes, X: np.ndarray[Any, Any], task: Task) -> Parity:
+    """Compare on up to ROWS rows of X, half of them with missing values where there are any.
+
+    Raises StageError with the figures when more than MAX_SHARE_OVER of the rows differ.
+    """
+    parity = compare(estimator, Scorer(graph, task), pick(X), task)
+    if not parity.ok:
+        raise StageError(
+            f"the ONNX graph of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "
+            f"{parity.rows} real rows differ by more than {TOLERANCE:g} (largest difference "
+            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may. Use another estimator, or float32 inputs "
+            "in its preprocessing"
+        )
+    return parity
+
+
+def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task) -> Parity:
+    """Return how far the two are apart on all rows of X; NaN on one side only is infinitely far."""
+    expected, found = native_scores(estimator, X, task), scorer.score(X)
+    scale = np.maximum(1.0, np.abs(expected)) if task == "regression" else np.ones(len(X))
+    difference = np.abs(found - expected) / scale
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
+    return Parity(
+        rows=len(X),
+        max_difference=float(difference.max(initial=0.0)),
+        share_over=float((difference > TOLERANCE).mean()) if len(X) else 0.0,
+    )
+
+
+def pick(X: np.ndarray[Any, Any], rows: int = ROWS) -> np.ndarray[Any, Any]:
+    """Return up to `rows` rows, evenly spread; half of them with missing values where there are so many."""
+    gaps = np.isnan(X).any(axis=1)
+    holey, whole = np.flatnonzero(gaps), np.flatnonzero(~gaps)
+    wanted = min(len(holey), max(rows // 2, rows - len(whole)))
+    chosen = np.concatenate([_spread(holey, wanted), _spread(whole, rows - wanted)])
+    return np.ascontiguousarray(X[np.sort(chosen)])
+
+
+def _spread(indices: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    if len(indices) <= count:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, count).astype(np.int64)]

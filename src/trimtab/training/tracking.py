@@ -1,0 +1,146 @@
+"""Runs in MLflow, found again by what asked for them. Called by train.py.
+
+A run carries the tag trimtab.key. One that FINISHED is returned instead of training again; one that is
+still RUNNING under the key when training starts is left over from a process that died, and is marked
+KILLED. The Run record is written to tags before the run becomes FINISHED, so a finished run has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trimtab.clock import Clock, to_micros
+from trimtab.errors import StoreError
+from trimtab.records import DatasetVersion, Run
+from trimtab.training.client import load_mlflow, open_client
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.tracking import MlflowClient
+
+KEY = "trimtab.key"
+RECORD = "trimtab.run."
+TAG_CHARACTERS = 4000
+"""Longest piece of a record in one tag; MLflow takes 8000 and older servers 5000."""
+PARAM_CHARACTERS = 500
+"""Longest value of a parameter that every MLflow backend keeps; the record has it whole."""
+
+
+class Tracking:
+    """Experiments and runs of one project.
+
+    project: keeps apart projects that share a server; experiments are `PROJECT/MODEL`.
+    artifacts: folder or URI for files of runs; an http(s) server has its own place for them.
+    """
+
+    def __init__(self, uri: str, *, project: str, artifacts: Path | str, cache: Path, clock: Clock) -> None:
+        self.client: MlflowClient = open_client(uri, cache)
+        self.project = project
+        self._clock = clock
+        root = artifacts.absolute().as_uri() if isinstance(artifacts, Path) else artifacts
+        self._artifacts = None if uri.startswith("http") else root
+
+    def experiment_name(self, model: str) -> str:
+        """Return the name of the experiment of a model."""
+        return f"{self.project}/{model}"
+
+    def experiment(self, model: str) -> str:
+        """Return the id of the experiment of a model, making it on first use."""
+        name = self.experiment_name(model)
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = f"{self._artifacts}/{model}" if self._artifacts else None
+        try:
+            return str(self.client.create_experiment(name, artifact_location=location))
+        except load_mlflow().exceptions.MlflowException:
+            found = self.client.get_experiment_by_name(name)  # another process was first
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def finished(self, model: str, key: str) -> Run | None:
+        """Return the record of the run that finished under a key, or None."""
+        runs = self._runs(model, key, "FINISHED")
+        return _read_record(runs[0]) if runs else None
+
+    def begin(self, model: str, key: str, *, name: str, tags: Mapping[str, str]) -> str:
+        """Start a run and return its id; runs left RUNNING under the key are marked KILLED."""
+        for left in self._runs(model, key, "RUNNING"):
+            self._end(left.info.run_id, "KILLED")
+        run = self.client.create_run(
+            self.experiment(model), start_time=self._milliseconds(), run_name=name, tags={**tags, KEY: key}
+        )
+        return str(run.info.run_id)
+
+    @contextmanager
+    def ending(self, run: str) -> Iterator[None]:
+        """Mark a run FAILED when the block raises an error, KILLED when it is interrupted."""
+        try:
+            yield
+        except Exception as error:
+            self.client.set_tag(run, "trimtab.error", str(error)[:TAG_CHARACTERS])
+            self._end(run, "FAILED")
+            raise
+        except BaseException:
+            self._end(run, "KILLED")
+            raise
+
+    def finish(self, record: Run, dataset: DatasetVersion, *, metrics: Mapping[str, float], requirements: str) -> None:
+        """Log everything of a run in one batch, and mark it FINISHED."""
+        entities = load_mlflow().entities
+        at = self._milliseconds()
+        params = {"seed": record.seed, **{f"param.{name}": value for name, value in record.params.items()}}
+        pieces = _pieces(msgspec.json.encode(record).decode())
+        self.client.log_batch(
+            record.id,
+            metrics=[entities.Metric(name, float(value), at, 0) for name, value in metrics.items()],
+            params=[entities.Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in params.items()],
+            tags=[entities.RunTag(f"{RECORD}{i}", piece) for i, piece in enumerate(pieces)],
+        )
+        self.client.log_inputs(record.id, datasets=[_dataset_input(dataset)])
+        self.client.log_text(record.id, requirements, "requirements.txt")
+        self._end(record.id, "FINISHED")
+
+    def _runs(self, model: str, key: str, status: str) -> list[MlflowRun]:
+        if "'" in key:
+            raise StoreError(f"the key {key!r} has an apostrophe, which MLflow cannot search for")
+        wanted = f"tags.`{KEY}` = '{key}' and attributes.status = '{status}'"
+        return list(self.client.search_runs([self.experiment(model)], wanted, order_by=["attributes.start_time ASC"]))
+
+    def _end(self, run: str, status: str) -> None:
+        self.client.set_terminated(run, status=status, end_time=self._milliseconds())
+
+    def _milliseconds(self) -> int:
+        return to_micros(self._clock.now()) // 1000
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[at : at + TAG_CHARACTERS] for at in range(0, len(text), TAG_CHARACTERS)]
+
+
+def _read_record(run: MlflowRun) -> Run:
+    tags = run.data.tags
+    pieces = sorted((int(name.removeprefix(RECORD)), text) for name, text in tags.items() if name.startswith(RECORD))
+    try:
+        return msgspec.json.decode("".join(text for _, text in pieces), type=Run)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise StoreError(f"MLflow run {run.info.run_id} is FINISHED but its record cannot be read: {error}") from None
+
+
+def _dataset_input(version: DatasetVersion) -> Any:
+    entities = load_mlflow().entities
+    about = {"rows": version.rows, "labelled": version.labelled, "holdout_rows": version.holdout_rows}
+    dataset = entities.Dataset(
+        name=version.model,
+        digest=version.id[:36],  # MLflow takes no more
+        source_type="trimtab",
+        source=msgspec.json.encode({"path": version.path, "tables": version.tables}).decode(),
+        profile=msgspec.json.encode(about).decode(),
+    )
+    return entities.DatasetInput(dataset, [entities.InputTag("mlflow.data.context", "training")])

@@ -1,0 +1,211 @@
+"""One training: fit, score, convert, package, record. Called by app/stages and by the retraining workflow.
+
+The same key trains once: a run that finished under it is returned, so a workflow that died after training
+and is resumed goes on with the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab.bundle import Scorer
+from trimtab.clock import Clock
+from trimtab.definitions import Dataset, Model, Task
+from trimtab.policy import Prices
+from trimtab.records import Run
+from trimtab.stats import metric_value
+from trimtab.stores.artifacts import Artifacts
+from trimtab.training.convert import convert
+from trimtab.training.dataset import TIMESTAMP, Frozen, examples
+from trimtab.training.environment import Environment, capture
+from trimtab.training.fit import fit
+from trimtab.training.package import Contents, package
+from trimtab.training.parity import Parity, check_parity, pick
+from trimtab.training.scores import cross_fit
+from trimtab.training.tracking import Tracking
+from trimtab.training.usage import Meter
+
+HOLDOUT_METRICS: dict[Task, tuple[str, ...]] = {
+    "binary": ("roc_auc", "average_precision", "log_loss", "brier"),
+    "regression": ("rmse", "mae", "r2"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """All rows of a dataset with scores that no row's own label had a part in: monitoring's reference.
+
+    rows: in order of time; an unlabelled row has label NaN. scores: float64 (rows,); before `split_at`
+    cross-fitted by stretches of time, from it on by the model that was packaged. split: index of the
+    first row of the holdout's span.
+    """
+
+    rows: Dataset
+    scores: np.ndarray[Any, Any]
+    split: int
+
+
+Reference = Callable[[Scored], Mapping[str, bytes]]
+"""Makes further files of the bundle, by relative path, such as reference/windows.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """What all trainings of one project share."""
+
+    tracking: Tracking
+    artifacts: Artifacts
+    project: Path
+    prices: Prices
+    clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    estimator: Any
+    graph: bytes
+    parity: Parity
+    holdout_scores: np.ndarray[Any, Any]
+    extra: Mapping[str, bytes]
+
+
+def train(
+    model: Model,
+    frozen: Frozen,
+    *,
+    trainer: Trainer,
+    params: Mapping[str, Any],
+    seed: int,
+    key: str,
+    threshold: float = 0.5,
+    reference: Reference | None = None,
+) -> Run:
+    """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
+
+    params: handed to the project's trainer. key: what asks for the training; the same key asks for the
+    same run. threshold: probability from which the bundle says yes. Raises StageError when the trainer
+    fails or its estimator cannot be converted; the MLflow run is then FAILED.
+    """
+    tracking = trainer.tracking
+    if (done := tracking.finished(model.name, key)) is not None:
+        return done
+    environment = capture(trainer.project)
+    version = frozen.version
+    tags = {
+        "trimtab.model": model.name,
+        "trimtab.dataset": version.id,
+        "trimtab.code_hash": environment.code_hash,
+        "trimtab.environment_hash": environment.hash,
+        "trimtab.platform": environment.platform,
+        "trimtab.python": environment.python,
+        "mlflow.source.git.commit": environment.code_version,
+        "mlflow.source.name": trainer.project.name,
+    }
+    run = tracking.begin(model.name, key, name=f"{model.name}-{version.id[:8]}", tags=tags)
+    with tracking.ending(run):
+        with Meter() as meter:
+            fitted = _fit(model, frozen, dict(params), seed, reference)
+        staging = _package(model, frozen, fitted, run, environment, trainer, threshold)
+        used = meter.usage
+        record = Run(
+            id=run,
+            created_at=trainer.clock.now(),
+            key=key,
+            model=model.name,
+            dataset=version.id,
+            experiment=tracking.experiment_name(model.name),
+            seed=seed,
+            params=dict(params),
+            metrics=_measure(model.task, frozen.holdout.y, fitted.holdout_scores, threshold),
+            code_version=environment.code_version,
+            environment_hash=environment.hash,
+            cpu_seconds=used.cpu_seconds,
+            wall_seconds=used.wall_seconds,
+            peak_memory_mb=used.peak_memory_mb,
+            cost=used.cost(trainer.prices),
+            model_hash=hashlib.sha256(fitted.graph).hexdigest(),
+            staging=staging,
+        )
+        tracking.finish(
+            record, version, metrics=_all_metrics(record, frozen, fitted.parity), requirements=environment.requirements
+        )
+    return record
+
+
+def _fit(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, reference: Reference | None) -> _Fitted:
+    estimator = fit(model, frozen.train, params, seed)
+    graph = convert(estimator, task=model.task, features=len(frozen.version.features))
+    parity = check_parity(estimator, graph, pick(np.concatenate([frozen.train.X, frozen.holdout.X])), model.task)
+    scorer = Scorer(graph, model.task)
+    extra = reference(_score_all(model, frozen, params, seed, scorer)) if reference else {}
+    return _Fitted(
+        estimator=estimator,
+        graph=graph,
+        parity=parity,
+        holdout_scores=scorer.score(frozen.holdout.X),
+        extra=extra,
+    )
+
+
+def _score_all(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, scorer: Scorer) -> Scored:
+    version = frozen.version
+    early = frozen.frame.filter(pl.col(TIMESTAMP) < version.split_at)
+    rows = examples(frozen.frame, version.features)
+    split = len(early)
+    before = cross_fit(model, frozen.train, params, seed, rows=examples(early, version.features))
+    after = scorer.score(rows.X[split:]) if split < len(rows.y) else np.empty(0)
+    return Scored(rows=rows, scores=np.concatenate([before, after]), split=split)
+
+
+def _package(
+    model: Model,
+    frozen: Frozen,
+    fitted: _Fitted,
+    run: str,
+    environment: Environment,
+    trainer: Trainer,
+    threshold: float,
+) -> str:
+    folder = trainer.artifacts.staging()
+    contents = Contents(
+        model=model,
+        run=run,
+        version=frozen.version,
+        estimator=fitted.estimator,
+        graph=fitted.graph,
+        holdout=frozen.holdout,
+        scores=fitted.holdout_scores,
+        threshold=threshold,
+        project=trainer.project,
+        environment=environment,
+        extra=fitted.extra,
+    )
+    package(folder, contents)
+    return trainer.artifacts.publish(folder, f"runs/{model.name}/{run}")
+
+
+def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
+    return {name: float(metric_value(name, y, scores, threshold=threshold)) for name in HOLDOUT_METRICS[task]}
+
+
+def _all_metrics(record: Run, frozen: Frozen, parity: Parity) -> dict[str, float]:
+    """What MLflow shows: holdout metrics, sizes, parity, resources, money."""
+    return {
+        **record.metrics,
+        "train_rows": len(frozen.train.y),
+        "holdout_rows": len(frozen.holdout.y),
+        "label_mean": frozen.version.label_mean,
+        "parity_max_difference": parity.max_difference,
+        "parity_share_over": parity.share_over,
+        "cpu_seconds": record.cpu_seconds,
+        "wall_seconds": record.wall_seconds,
+        "peak_memory_mb": record.peak_memory_mb,
+        "cost": record.cost,
+    }
