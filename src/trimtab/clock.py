@@ -45,7 +45,7 @@ class ManualClock:
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
+        self._now += timedelta(seconds=max(seconds, 0))
 
     def move_to(self, moment: datetime) -> None:
         """Set the time; it never goes backwards."""
@@ -70,4 +70,7 @@ def from_micros(micros: int) -> datetime:
 
 def parse_time(text: str) -> datetime:
     """Parse an ISO 8601 date or time; without an offset it is UTC. Raises ValueError."""
-    return to_utc(datetime.fromisoformat(text.strip().replace("Z", "+00:00")))
+    try:
+        return to_utc(datetime.fromisoformat(text.strip()))
+    except (ValueError, OverflowError):
+        raise ValueError(f"'{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z") from None

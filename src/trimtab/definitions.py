@@ -38,9 +38,14 @@ class FileSource:
 
     def __post_init__(self) -> None:
         _name("FileSource", self.name)
+        where = f"FileSource '{self.name}'"
+        _text(f"{where}: path", self.path, "data/flights.parquet")
+        _text(f"{where}: timestamp", self.timestamp, "scheduled_at")
+        if self.known_at is not None:
+            _text(f"{where}: known_at", self.known_at, "landed_at")
         if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
             raise DefinitionError(
-                f"FileSource '{self.name}': '{self.path}' is neither Parquet nor CSV; expected a path that ends "
+                f"{where}: '{self.path}' is neither Parquet nor CSV; expected a path that ends "
                 "in .parquet or .csv, or a folder of such files"
             )
 
@@ -59,7 +64,8 @@ class Entity:
 
     def __post_init__(self) -> None:
         _name("Entity", self.name)
-        object.__setattr__(self, "keys", tuple(self.keys) or (self.name,))
+        keys = _columns(f"Entity '{self.name}': keys", self.keys) or (self.name,)
+        object.__setattr__(self, "keys", keys)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,9 @@ def last(*columns: str, window: str | None = None) -> list[Aggregation]:
     """Latest value of each column (null included), by timestamp among the rows that were known."""
     if not columns:
         raise DefinitionError("last() needs at least one column, for example last('wind_speed')")
-    size = _window("last", window) if window else None
+    for column in columns:
+        _text("last: column", column, "wind_speed")
+    size = None if window is None else _window("last", window)
     return [Aggregation("last", column, size) for column in columns]
 
 
@@ -139,11 +147,7 @@ class FeatureView:
         _name("FeatureView", self.name)
         _expect(f"FeatureView '{self.name}': entity", self.entity, Entity)
         _expect(f"FeatureView '{self.name}': source", self.source, FileSource)
-        flat: list[Aggregation] = []
-        for item in self.features:
-            flat.extend([item] if isinstance(item, Aggregation) else item)
-        if not flat:
-            raise DefinitionError(f"FeatureView '{self.name}' has no features")
+        flat = _flat(self.name, self.features)
         names = [a.name for a in flat]
         for name in names:
             if names.count(name) > 1:
@@ -217,13 +221,14 @@ def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable
 
     def declare(function: Callable[..., Any]) -> OnDemand:
         name = function.__name__
-        if not inputs:
-            raise DefinitionError(f"on_demand '{name}' has no inputs; name the request columns it takes")
+        _name("on_demand", name)
+        where = f"on_demand '{name}'"
+        if not _columns(f"{where}: inputs", inputs):
+            raise DefinitionError(f"{where} has no inputs; name the request columns it takes")
+        _columns(f"{where}: outputs", outputs)
         wanted = len(inspect.signature(function).parameters)
         if wanted != len(inputs):
-            raise DefinitionError(
-                f"on_demand '{name}' takes {wanted} arguments but declares {len(inputs)} inputs: {list(inputs)}"
-            )
+            raise DefinitionError(f"{where} takes {wanted} arguments but names {len(inputs)} inputs: {list(inputs)}")
         try:
             source = inspect.getsource(function)
         except (OSError, TypeError):
@@ -273,12 +278,24 @@ class Model:
                 f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), ('binary', 'regression'))}"
             )
         _expect(f"Model '{self.name}': examples", self.examples, FileSource)
+        _text(f"Model '{self.name}': label", self.label, "late")
         names = list(self.feature_names)
+        if not names:
+            raise DefinitionError(f"Model '{self.name}' has no features")
         for name in names:
             if names.count(name) > 1:
                 raise DefinitionError(f"Model '{self.name}' has two features named '{name}'; rename or remove one")
-        if self.label in names:
-            raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as a feature")
+        self._refuse_leaks()
+
+    def _refuse_leaks(self) -> None:
+        """Refuse what would tell the model its own outcome."""
+        if self.label in self.request_columns:
+            raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as an input")
+        known_at = self.examples.known_at
+        if known_at != self.examples.timestamp and known_at in self.request_columns:
+            raise DefinitionError(
+                f"Model '{self.name}' uses '{known_at}' as an input, but that is the moment its outcome became known"
+            )
         for view in self.views:
             if view.source == self.examples and view.source.known_at is None:
                 raise DefinitionError(
@@ -301,6 +318,10 @@ class Model:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
         names: list[str] = []
+        if isinstance(self.features, str):
+            raise DefinitionError(
+                f"Model '{self.name}': features is {self.features!r}; expected a list, such as [{self.features!r}]"
+            )
         for item in self.features:
             if isinstance(item, str):
                 names.append(item)
@@ -365,6 +386,8 @@ class Definitions:
         if name is None:
             if len(self.models) == 1:
                 return next(iter(self.models.values()))
+            if not self.models:
+                raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
             raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
         if name not in self.models:
             raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
@@ -409,9 +432,24 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
 
 
 def _aggregate(kind: AggregationKind, column: str, windows: Sequence[str]) -> list[Aggregation]:
+    _text(f"{kind}: column", column, "late")
     if not windows:
         raise DefinitionError(f"{kind}('{column}') needs at least one window, for example {kind}('{column}', '7d')")
     return [Aggregation(kind, column, _window(kind, w)) for w in windows]
+
+
+def _flat(view: str, features: object) -> list[Aggregation]:
+    """Return the aggregations of a list that may hold lists."""
+    flat: list[Aggregation] = []
+    for item in features if isinstance(features, list | tuple) else [features]:
+        for one in item if isinstance(item, list | tuple) else [item]:
+            if not isinstance(one, Aggregation):
+                text = f"{one!r} is no aggregation; expected such as tt.mean('late', '7d')"
+                raise DefinitionError(f"FeatureView '{view}': {text}")
+            flat.append(one)
+    if not flat:
+        raise DefinitionError(f"FeatureView '{view}' has no features; expected such as [tt.count('1d')]")
+    return flat
 
 
 def _window(kind: str, text: str) -> int:
@@ -435,6 +473,23 @@ def _name(kind: str, name: str) -> None:
         raise DefinitionError(
             f"{kind} name {name!r} is not valid; expected letters, digits and single underscores, such as 'my_name'"
         )
+
+
+def _text(where: str, value: object, example: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise DefinitionError(f"{where} is {value!r}; expected text, such as '{example}'")
+
+
+def _columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return column names as a tuple. A single text is refused: as a sequence it would be letters."""
+    if isinstance(names, str):
+        raise DefinitionError(f"{where} is '{names}'; expected a list, such as ['{names}']")
+    found = tuple(names)
+    for name in found:
+        _text(f"{where}: one of them", name, "carrier")
+        if found.count(name) > 1:
+            raise DefinitionError(f"{where}: '{name}' is there twice")
+    return found
 
 
 def _expect(where: str, value: object, kind: type) -> None:

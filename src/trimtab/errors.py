@@ -76,6 +76,9 @@ class MissingExtra(StoreError, ImportError):
         self.package = package
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:  # its arguments are not its text
+        return type(self), (self.package, self.extra)
+
 
 class StageError(TrimtabError):
     """A stage cannot run, usually because the stage before it has not."""
@@ -110,11 +113,15 @@ class Permanent:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the valid name nearest to `name`, else the list of valid names."""
+    """Return " Did you mean 'x'?" for the valid name nearest to `name`, else the list of valid names.
+
+    Capitals do not count: 'mb' is as near to 'MB' as can be.
+    """
     names = sorted(valid)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    folded = {each.casefold(): each for each in names}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
-        return f" Did you mean '{close[0]}'?"
+        return f" Did you mean '{folded[close[0]]}'?"
     if not names:
         return ""
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

@@ -2,8 +2,7 @@
 
 Each stage reads one record and writes the next. Records are immutable: putting one again under the
 same id changes nothing. Times are aware UTC datetimes; money is in the policy's currency.
-The prediction log's rows and the MLflow run live outside the metadata store; `PREDICTION_FIELDS`
-and `Run` describe them.
+The rows of the prediction log live outside the metadata store; `stores.predictions` describes them.
 """
 
 from __future__ import annotations

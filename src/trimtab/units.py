@@ -5,6 +5,7 @@ Used by definitions and policy; every function raises ValueError with the neares
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 
@@ -19,18 +20,34 @@ MICROS = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+MAX_MICROS = 2**63 - 1
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+WORDS = {
+    "sec": "s",
+    "second": "s",
+    "min": "m",
+    "minute": "m",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+    "week": "w",
+    "std": "sd",
+    "percent": "%",
+}
+"""Units as people spell them, for the hint in an error."""
 PERIOD_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
 
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)\s*$")
 
 
 def micros(text: str) -> int:
-    """Return the microseconds of a duration such as "90m" or "7d"; it is more than zero."""
-    number, unit = _split(text, "a duration", "10ms, 30s, 15m, 3h, 7d", MICROS)
+    """Return the microseconds of a duration such as "90m" or "7d"; more than zero, and it fits in 64 bits."""
+    number, unit = _split(text, "a duration", "10ms, 30s, 15m, 3h or 7d", MICROS)
     value = round(number * MICROS[unit])
     if value <= 0:
         raise ValueError(f"'{text}' is not a duration: it must be more than zero, for example 10ms or 7d")
+    if value > MAX_MICROS:
+        raise ValueError(f"'{text}' is not a duration: it must be less than {MAX_MICROS // MICROS['d']}d")
     return value
 
 
@@ -40,9 +57,9 @@ def duration(text: str) -> timedelta:
 
 
 def short(value: int) -> str:
-    """Return microseconds as the shortest duration text: 86400000000 -> "1d"."""
-    for unit in ("w", "d", "h", "m", "s", "ms"):
-        if unit != "w" and value % MICROS[unit] == 0:
+    """Return microseconds in the largest unit up to days that divides them: 86400000000 -> "1d"."""
+    for unit in ("d", "h", "m", "s", "ms"):
+        if value % MICROS[unit] == 0:
             return f"{value // MICROS[unit]}{unit}"
     return f"{value}us"
 
@@ -84,9 +101,12 @@ def per_day(text: str | float) -> float:
     if period not in PERIOD_DAYS:
         raise ValueError(f"'{text}' is not a rate: '{period}' is no period.{nearest(period, PERIOD_DAYS)}")
     try:
-        return float(amount) / PERIOD_DAYS[period]
+        value = float(amount) / PERIOD_DAYS[period]
     except ValueError:
-        raise ValueError(f"'{text}' is not a rate: expected an amount and a period, such as 500/day") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"'{text}' is not a rate: expected an amount and a period, such as 500/day")
+    return value
 
 
 def _split(text: str, what: str, example: str, units: dict[str, int]) -> tuple[float, str]:
@@ -95,6 +115,9 @@ def _split(text: str, what: str, example: str, units: dict[str, int]) -> tuple[f
         raise ValueError(f"'{text}' is not {what}: expected a number and a unit, such as {example}")
     number, unit = float(match.group(1)), match.group(2)
     if unit not in units:
-        hint = nearest(unit, [u for u in units if u]) if unit else f" Expected for example {example}."
+        if not unit:
+            raise ValueError(f"'{text}' is not {what}: it has no unit; expected such as {example}")
+        word = WORDS.get(unit.casefold().removesuffix("s"), unit)
+        hint = f" Did you mean '{word}'?" if word in units else nearest(unit, [u for u in units if u])
         raise ValueError(f"'{text}' is not {what}: '{unit}' is no unit.{hint}")
     return number, unit
