@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,19 +17,17 @@ from hypothesis import strategies as st
 from trimtab.errors import StoreError
 from trimtab.stores.predictions import START, Cursor, Predictions
 from trimtab.stores.predictions.segments import SegmentLog
-from trimtab.testing.predictions import PredictionsContract, label_rows, prediction_rows
+from trimtab.testing.predictions import PredictionsConformance, label_rows, prediction_rows
 
 
-class TestSegmentLog(PredictionsContract):
-    @pytest.fixture
-    def open_log(self, tmp_path: Path) -> Callable[[], Predictions]:
-        return partial(SegmentLog, tmp_path / "log")
+class TestSegmentLog(PredictionsConformance):
+    def open(self, folder: Path) -> Predictions:
+        return SegmentLog(folder / "log")
 
 
-class TestSegmentLogThatRotatesOften(PredictionsContract):
-    @pytest.fixture
-    def open_log(self, tmp_path: Path) -> Callable[[], Predictions]:
-        return partial(SegmentLog, tmp_path / "log", segment_rows=2)
+class TestSegmentLogThatRotatesOften(PredictionsConformance):
+    def open(self, folder: Path) -> Predictions:
+        return SegmentLog(folder / "log", segment_rows=2)
 
 
 def ids_in(log: SegmentLog, after: Cursor = START) -> list[str]:

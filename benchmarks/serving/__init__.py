@@ -1,0 +1,1 @@
+"""The gateway beside a hand-written server of the same model."""

@@ -1,0 +1,192 @@
+"""The gateway: takes neutral requests, gives neutral responses, whatever protocol they came by. Called by asgi.
+
+Lives on one event loop. What serves is one immutable table; `swap` replaces it between two requests, and
+requests that are under way end with the table they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from trimtab.clock import Clock, parse_time, to_micros
+from trimtab.serving.desk import TURN_ROWS, Desk
+from trimtab.serving.feedback import Label
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, check_id
+from trimtab.serving.scoring import vectorize
+from trimtab.serving.table import RoutingTable
+from trimtab.serving.work import Entities, Work
+from trimtab.stores.predictions import PREDICTIONS, Predictions
+
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Years 1 and 9999, microseconds since the epoch."""
+
+
+class Gateway:
+    """Answers, logs, and takes labels for all models of a project."""
+
+    def __init__(self, predictions: Predictions, clock: Clock) -> None:
+        self.table = RoutingTable()
+        self.metrics = Metrics()
+        self._predictions = predictions
+        self._clock = clock
+        self._desk = Desk(predictions, clock, self.metrics)
+
+    def open(self) -> None:
+        """Become the writer of the prediction log. Raises StoreError when another process is."""
+        self._predictions.append(dict.fromkeys(PREDICTIONS.names, ()))
+
+    def swap(self, table: RoutingTable) -> None:
+        """Serve by another table from the next request on."""
+        self.table = table
+
+    def close(self) -> None:
+        """Settle what waits and close the prediction log."""
+        self._desk.flush()
+        self._predictions.close()
+
+    async def infer(
+        self, model: str | None, version: str | None, request: InferenceRequest, received_ns: int
+    ) -> InferenceResponse:
+        """Score and log the rows of a request; return when they are in the log. Raises Refused."""
+        table = self.table.model(model)
+        pinned = table.lane(version)
+        if not request.rows:
+            raise Refused(400, "the request has no rows")
+        request_id = check_id(request.request_id) if request.request_id is not None else new_id()
+        lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
+        work = Work(
+            table=table,
+            lanes=lanes,
+            columns=request.columns,
+            features=request.features,
+            ids=[request_id] if request.rows == 1 else [f"{request_id}/{row}" for row in range(request.rows)],
+            at=self._event_times(request, table.spec.timestamp),
+            entities=_entities(request, table.spec.entity_keys),
+            received_ns=received_ns,
+        )
+        if request.rows <= TURN_ROWS:
+            await self._desk.submit(work)
+        else:
+            await self._in_turns(work)
+        if work.failure is not None:
+            raise Refused(*work.failure)
+        return _response(work, request_id)
+
+    def feedback(self, model: str, labels: Sequence[Label]) -> int:
+        """Log the labels of earlier predictions; return how many. Raises Refused, and then none is logged."""
+        table = self.table.model(model)
+        now = to_micros(self._clock.now())
+        for label in labels:
+            label.check(table.spec.task)
+        columns: dict[str, Sequence[Any]] = {
+            "prediction_id": [label.id for label in labels],
+            "label": [label.label for label in labels],
+            "known_at": [now if label.known_at is None else label.known_at for label in labels],
+            "received_at": [now] * len(labels),
+        }
+        try:
+            self._predictions.append_labels(columns)
+        except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
+            raise Refused(503, f"the labels could not be logged: {error}") from error
+        self.metrics.labels += len(labels)
+        return len(labels)
+
+    def _event_times(self, request: InferenceRequest, column: str) -> list[int]:
+        given = request.columns.get(column)
+        if given is None:
+            return [to_micros(self._clock.now())] * request.rows
+        return [
+            to_micros(self._clock.now()) if value is None else _moment(value, column, row)
+            for row, value in enumerate(given)
+        ]
+
+    async def _in_turns(self, work: Work) -> None:
+        """Settle a long request in several turns, others in between. A value that cannot be used fails it whole."""
+        chunks = _chunks(work)
+        for chunk in chunks:
+            vectorize(chunk.lanes[0].bundle, chunk)
+            if chunk.failure is not None:
+                work.failure = chunk.failure
+                return
+            await asyncio.sleep(0)
+        for chunk in chunks:
+            await self._desk.submit(chunk)
+            work.scores += chunk.scores
+            if chunk.failure is not None:
+                work.failure = chunk.failure
+                return
+
+
+def new_id() -> str:
+    """Return a random UUID (version 4) as 32 hex digits."""
+    text = os.urandom(16).hex()
+    return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
+
+
+def _chunks(work: Work) -> list[Work]:
+    return [
+        Work(
+            table=work.table,
+            lanes=work.lanes[start : start + TURN_ROWS],
+            columns={name: values[start : start + TURN_ROWS] for name, values in work.columns.items()},
+            features=None if work.features is None else work.features[start : start + TURN_ROWS],
+            ids=work.ids[start : start + TURN_ROWS],
+            at=work.at[start : start + TURN_ROWS],
+            entities=work.entities[start : start + TURN_ROWS],
+            received_ns=work.received_ns,
+        )
+        for start in range(0, work.rows, TURN_ROWS)
+    ]
+
+
+def _moment(value: object, column: str, row: int) -> int:
+    """Return an event time in microseconds. Raises Refused."""
+    if isinstance(value, int) and not isinstance(value, bool) and EARLIEST <= value <= LATEST:
+        return value
+    if isinstance(value, str):
+        try:
+            return to_micros(parse_time(value))
+        except (ValueError, OverflowError):
+            pass
+    raise Refused(
+        400,
+        f"column '{column}', row {row}: {value!r:.60} is not a moment; expected ISO 8601 text such as "
+        "2026-01-31T12:00:00Z, or microseconds since 1970 as an integer",
+    )
+
+
+def _entities(request: InferenceRequest, keys: Sequence[str]) -> list[Entities | None]:
+    given = [(key, request.columns[key]) for key in keys if key in request.columns]
+    if not given:
+        return [None] * request.rows
+    return [
+        [(key, str(values[row])) for key, values in given if values[row] is not None] or None
+        for row in range(request.rows)
+    ]
+
+
+def _response(work: Work, request_id: str) -> InferenceResponse:
+    table, lanes = work.table, work.lanes
+    first = lanes[0]
+    mixed = len(lanes) > 1 and any(lane is not first for lane in lanes)
+    spec = first.bundle.spec
+    return InferenceResponse(
+        model=table.model,
+        version=(table.champion if mixed else first).bundle.version,
+        role="mixed" if mixed else first.role,
+        revision=table.revision,
+        request_id=request_id,
+        prediction_ids=work.ids,
+        task=spec.task,
+        scores=work.scores,
+        labels=_decisions(work) if spec.task == "binary" else [],
+        versions=[lane.bundle.version for lane in lanes] if mixed else None,
+    )
+
+
+def _decisions(work: Work) -> list[int]:
+    return [int(score >= lane.bundle.spec.threshold) for score, lane in zip(work.scores, work.lanes, strict=True)]
