@@ -86,6 +86,12 @@ def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> No
         SqlMetadata(tmp_path / "metadata.db")
 
 
+def test_a_path_may_hold_characters_that_mean_something_in_a_url(tmp_path: Path) -> None:
+    path = tmp_path / "what? 100% #1" / "metadata.db"
+    SqlMetadata(path).close()
+    assert path.is_file()
+
+
 def test_it_lives_beside_the_tables_of_others(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     with sqlite3.connect(path) as connection:

@@ -50,7 +50,7 @@ class SqlMetadata:
         """Open a database by SQLAlchemy URL, or a SQLite file by path, and bring its tables up to date."""
         if isinstance(url, Path):
             url.parent.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{url}"
+            url = sa.URL.create("sqlite", database=str(url)).render_as_string()
         self._engine = _engine(url)
         self._reader = self._engine.execution_options(**_READ)
         with _wrapped("open"):

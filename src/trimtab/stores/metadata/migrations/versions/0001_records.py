@@ -19,7 +19,7 @@ KEYS: dict[str, dict[str, sa.types.TypeEngine[str] | sa.types.TypeEngine[int]]] 
     "gate_report": {"model": TEXT, "run": TEXT, "verdict": TEXT},
     "bundle": {"model": TEXT, "run": TEXT, "digest": TEXT},
     "revision": {"model": TEXT, "number": NUMBER, "cause": TEXT},
-    "window": {"model": TEXT, "version": NUMBER, "stage": TEXT, "start": NUMBER},
+    "window": {"model": TEXT, "version": NUMBER, "role": TEXT, "stage": TEXT, "start": NUMBER},
     "profile": {"model": TEXT, "version": NUMBER, "start": NUMBER},
     "signal": {"model": TEXT, "version": NUMBER, "kind": TEXT, "start": NUMBER},
     "decision": {"model": TEXT, "number": NUMBER, "action": TEXT, "start": NUMBER},

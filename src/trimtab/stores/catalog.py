@@ -1,0 +1,86 @@
+"""Opens a project's stores: one lazy table of backends a kind, chosen by the scheme of a URL. Called by app.
+
+None opens the embedded backend under the project's own folder ROOT (PROJECT/.trimtab). A path without a scheme
+is a folder on a local disk. Relative paths start at the project folder. Only the chosen backend is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from trimtab.errors import StoreError, nearest
+from trimtab.stores.artifacts import Artifacts
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.online import Online
+from trimtab.stores.predictions import Predictions
+from trimtab.stores.tables import Tables
+
+METADATA = {
+    "sqlite": "trimtab.stores.metadata.sql:SqlMetadata",
+    "postgresql": "trimtab.stores.metadata.sql:SqlMetadata",
+}
+TABLES = {"file": "trimtab.stores.tables.delta:DeltaTables"}
+ONLINE = {"file": "trimtab.stores.online.lmdb:LmdbOnline"}
+ARTIFACTS = {"file": "trimtab.stores.artifacts.folder:FolderArtifacts"}
+PREDICTIONS = {"file": "trimtab.stores.predictions.segments:SegmentLog"}
+
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
+
+
+def open_metadata(url: str | None, root: Path) -> Metadata:
+    """Open the book of records; a SQLAlchemy URL, or ROOT/metadata.db."""
+    if url is None:
+        return cast(Metadata, _backend("metadata", "sqlite", METADATA)(root / "metadata.db"))
+    scheme = url.split(":", 1)[0].split("+", 1)[0] if ":" in url else url
+    return cast(Metadata, _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root)))
+
+
+def open_tables(url: str | None, root: Path) -> Tables:
+    """Open the versioned tables; a folder, or ROOT/tables."""
+    return cast(Tables, _open_folder("tables", url, root, TABLES))
+
+
+def open_online(url: str | None, root: Path) -> Online:
+    """Open the online store; a folder, or ROOT/online."""
+    return cast(Online, _open_folder("online", url, root, ONLINE))
+
+
+def open_artifacts(url: str | None, root: Path) -> Artifacts:
+    """Open the artifacts; a folder, or ROOT/artifacts."""
+    return cast(Artifacts, _open_folder("artifacts", url, root, ARTIFACTS))
+
+
+def open_predictions(url: str | None, root: Path) -> Predictions:
+    """Open the prediction log; a folder, or ROOT/predictions."""
+    return cast(Predictions, _open_folder("predictions", url, root, PREDICTIONS))
+
+
+def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str]) -> Any:
+    if url is None:
+        return _backend(kind, "file", backends)(root / kind)
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return _backend(kind, "file", backends)(root.parent / Path(url).expanduser())
+    backend = _backend(kind, parts.scheme, backends)
+    if parts.scheme != "file":
+        return backend(url)
+    if parts.netloc not in ("", "localhost"):
+        raise StoreError(f"{kind}: '{url}' names the host '{parts.netloc}'; expected file:///absolute/path")
+    return backend(Path(unquote(parts.path)))
+
+
+def _absolute_sqlite(url: str, root: Path) -> str:
+    """Return the URL with a relative SQLite path starting at the project folder, wherever the process runs."""
+    relative = _SQLITE.fullmatch(url)
+    return f"{relative[1]}{root.parent.resolve() / relative[2]}" if relative else url
+
+
+def _backend(kind: str, scheme: str, backends: dict[str, str]) -> Any:
+    if scheme not in backends:
+        raise StoreError(f"{kind}: no backend for '{scheme}'.{nearest(scheme, backends)}")
+    module, name = backends[scheme].split(":")
+    return getattr(import_module(module), name)
