@@ -65,6 +65,10 @@ class CheckReport(Record, frozen=True, kw_only=True):
 
     table: str
     batch_hash: str
+    source: str
+    """Name of the file that was checked, or id of the TableVersion."""
+    content_hash: str
+    """Over the batch hash and the numbers of the failing rows: what a table takes in of the batch."""
     verdict: Verdict
     rows: int
     failing_rows: int
@@ -299,6 +303,8 @@ class Decision(Record, frozen=True, kw_only=True):
     number: int
     version: int
     """The champion that was judged."""
+    window: str
+    """Id of the WindowReport that was judged."""
     start: datetime
     end: datetime
     band: str
