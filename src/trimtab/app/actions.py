@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trimtab.app import stages
 from trimtab.app.retraining import Retraining
 from trimtab.app.rollout import open_rollouts
+from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.records import Decision
 
@@ -28,7 +28,7 @@ class LoopActions:
         """Restore what served before."""
         rollouts = open_rollouts(self._workspace, decision.model)
         revision = rollouts.rollback(cause=decision.id, reason="; ".join(decision.reasons), by="trimtab")
-        stages.set_aliases(self._workspace, revision)
+        set_aliases(self._workspace, revision)
 
     def running(self, model: str) -> bool:
         """Tell whether a retraining of the model has not ended."""

@@ -17,6 +17,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from trimtab import __version__
 from trimtab.app import stages
 from trimtab.app.rollout import open_rollouts
+from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.errors import TrimtabError
@@ -201,7 +202,7 @@ class Retraining:
         revision = open_rollouts(self._workspace, model).promote(
             cause=f"{workflow}/promote", reason=reason, by="trimtab"
         )
-        stages.set_aliases(self._workspace, revision)
+        set_aliases(self._workspace, revision)
         self._note(workflow, model, decision, "promote", f"{bundle} is champion", revision.id)
         return "promoted"
 
@@ -213,7 +214,7 @@ class Retraining:
         revision = open_rollouts(self._workspace, model).abandon(
             cause=f"{workflow}/abandon", reason=reason, by="trimtab"
         )
-        stages.set_aliases(self._workspace, revision)
+        set_aliases(self._workspace, revision)
         self._note(workflow, model, decision, "abandon", f"{bundle} is abandoned", revision.id)
         return "abandoned"
 

@@ -89,7 +89,6 @@ def retrain(
     bundle = stages.register(ws, run, report)
     cause = f"command/retrain/{bundle.id}"
     revision = stages.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
-    stages.set_aliases(ws, revision)
     if json:
         print_json(revision)
     else:

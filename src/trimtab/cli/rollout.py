@@ -9,6 +9,7 @@ import typer
 from trimtab import settings
 from trimtab.app import stages
 from trimtab.app.rollout import Rollouts, open_rollouts
+from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -103,7 +104,7 @@ def _cause(rollouts: Rollouts, what: str) -> str:
 
 
 def _apply(ws: Workspace, revision: Revision, json: bool) -> None:
-    stages.set_aliases(ws, revision)
+    set_aliases(ws, revision)
     if json:
         print_json(revision)
         return

@@ -1,0 +1,71 @@
+"""Gathers what the gates judge: a run's model beside the champion that serves, on the same holdout rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab import features, training
+from trimtab.app.project import load_definitions
+from trimtab.app.rollout import open_rollouts
+from trimtab.app.workspace import Workspace
+from trimtab.bundle import Scorer, read_spec
+from trimtab.gates import GateInputs
+from trimtab.records import Bundle, DatasetVersion, Run
+from trimtab.training import Frozen
+
+
+def gate_inputs(workspace: Workspace, run: Run) -> tuple[GateInputs, str | None]:
+    """Return the gates' inputs for a run, and the id of the champion it is compared with."""
+    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
+    frozen = training.load(dataset, workspace.artifacts)
+    folder = workspace.artifacts.open(run.staging)
+    spec = read_spec(folder)
+    revision = open_rollouts(workspace, run.model).current()
+    champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
+    if champion is not None and champion.run == run.id:
+        champion = None
+    scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
+    inputs = GateInputs(
+        X=frozen.holdout.X,
+        y=frozen.holdout.y,
+        timestamps=frozen.holdout.timestamps,
+        groups=frozen.holdout_groups,
+        feature_names=dataset.features,
+        candidate=Scorer.open(folder, spec.task),
+        champion=scorer,
+        champion_X=rows,
+        threshold=spec.threshold,
+        folder=folder,
+        seed=run.seed,
+    )
+    return inputs, champion.id if champion else None
+
+
+def _champion(
+    workspace: Workspace, champion: Bundle, dataset: DatasetVersion, frozen: Frozen
+) -> tuple[Scorer, np.ndarray[Any, Any]]:
+    """Return the champion's scorer and the holdout rows as its own features."""
+    folder = workspace.artifacts.open(champion.path)
+    spec = read_spec(folder)
+    scorer = Scorer.open(folder, spec.task)
+    if (spec.features, spec.views, spec.code_hash) == (dataset.features, dataset.views, dataset.code_hash):
+        return scorer, frozen.holdout.X
+    return scorer, _other_features(workspace, folder / "code", dataset)
+
+
+def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -> np.ndarray[Any, Any]:
+    """Return the holdout's rows as another version of the project computes them.
+
+    Rows of one moment and label may come in another order than the candidate's; they lie in the same day,
+    which is the gates' unit, and have the same label, so no figure depends on it.
+    """
+    model = load_definitions(code).model(dataset.model)
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    frame = features.training_frame(model, workspace.scan(versions), as_of=dataset.as_of, start=dataset.start)
+    rows = frame.filter(pl.col("label").is_not_null() & (pl.col("timestamp") >= dataset.split_at))
+    rows = rows.sort("timestamp", "label", maintain_order=True)
+    return rows.select(pl.col(model.feature_names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()

@@ -1,0 +1,226 @@
+"""The stages of the loop, each reading a record and writing the next; all safe to run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import datetime, timedelta
+
+import msgspec
+
+from trimtab import data, features, gates, monitoring, training
+from trimtab.app.judging import gate_inputs
+from trimtab.app.project import check_columns
+from trimtab.app.rollout import open_rollouts
+from trimtab.app.tracking import open_registry, open_trainer, set_aliases
+from trimtab.app.workspace import Workspace
+from trimtab.clock import to_micros
+from trimtab.definitions import FileSource, Model
+from trimtab.errors import DefinitionError, StageError, nearest
+from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Revision, Run, TableVersion
+from trimtab.stores.metadata import latest
+
+REFERENCE = "reference/windows.json"
+
+
+def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
+    """Return one source by name, or all. Raises DefinitionError with the nearest name."""
+    sources = workspace.project.definitions.sources
+    if name is None:
+        return list(sources.values())
+    if name not in sources:
+        raise DefinitionError(f"{workspace.project.definitions.path} has no source '{name}'.{nearest(name, sources)}")
+    return [sources[name]]
+
+
+def ingest(workspace: Workspace, source: str | None = None) -> list[data.Ingested]:
+    """Take new files of one source, or of all, into tables. Raises DataError or CheckFailed."""
+    done: list[data.Ingested] = []
+    for one in chosen_sources(workspace, source):
+        done.extend(
+            data.ingest(
+                one,
+                folder=workspace.project.folder,
+                checks=workspace.project.policy.checks,
+                tables=workspace.tables,
+                metadata=workspace.metadata,
+                clock=workspace.clock,
+            )
+        )
+    return done
+
+
+def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
+    """Check the newest version of one table, or of all."""
+    return [
+        data.validate(
+            one,
+            folder=workspace.project.folder,
+            checks=workspace.project.policy.checks,
+            tables=workspace.tables,
+            metadata=workspace.metadata,
+            clock=workspace.clock,
+        )
+        for one in chosen_sources(workspace, source)
+    ]
+
+
+def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
+    """Bring the online values of a model's views up to the newest tables; return values written by view."""
+    written = {}
+    for view in model.views:
+        workspace.metadata.put(features.view_version(view, workspace.clock))
+        version = _table_version(workspace, view.source.name)
+        mark = f"table of {view.version_id}"
+        if workspace.online.watermark(mark) == version.version:
+            written[view.name] = 0
+            continue
+        rows = workspace.tables.scan(view.source.name, version=version.version)
+        written[view.name] = features.materialize(
+            view, rows, workspace.online, until=to_micros(workspace.now()), full=True
+        )
+        workspace.online.write(mark, (), until=version.version)
+    return written
+
+
+def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
+    """Freeze the training set of what was known at `as_of`, and bring the online values up to date."""
+    definition = workspace.model(model)
+    policy = workspace.project.policy
+    tables = {
+        name: _table_version(workspace, name)
+        for name in dict.fromkeys([definition.examples.name, *(view.source.name for view in definition.views)])
+    }
+    check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
+    materialise(workspace, definition)
+    start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
+    keep = tuple(policy.gates.bias.sensitive) if policy.gates.bias else ()
+    scan = workspace.scan({name: version.version for name, version in tables.items()})
+    version = training.freeze(
+        features.training_frame(definition, scan, as_of=as_of, start=start, keep=keep),
+        model=definition,
+        tables={name: version.id for name, version in tables.items()},
+        as_of=as_of,
+        start=start,
+        holdout_share=policy.training.holdout,
+        min_examples=policy.training.min_examples,
+        artifacts=workspace.artifacts,
+        clock=workspace.clock,
+        keep=keep,
+    )
+    workspace.metadata.put(version)
+    return version
+
+
+def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str | None = None) -> Run:
+    """Train on a dataset. Without a key, the same dataset, code, parameters and seed give the same run."""
+    definition = workspace.model(model)
+    policy = workspace.project.policy
+    run = training.train(
+        definition,
+        training.load(dataset, workspace.artifacts),
+        trainer=open_trainer(workspace),
+        params=policy.training.params,
+        seed=policy.training.seed,
+        key=key or _train_key(workspace, dataset),
+        threshold=policy.impact.threshold,
+        reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
+    )
+    workspace.metadata.put(run)
+    return run
+
+
+def evaluate(workspace: Workspace, run: Run) -> GateReport:
+    """Put a run through the gates, beside the champion that serves now."""
+    policy = workspace.project.policy.gates
+    inputs, champion = gate_inputs(workspace, run)
+    report = gates.report(
+        gates.evaluate(inputs, policy), model=run.model, run=run.id, champion=champion, clock=workspace.clock
+    )
+    workspace.metadata.put(report)
+    return report
+
+
+def refuse(report: GateReport) -> None:
+    """Raise GateRefused when a gate failed."""
+    gates.refuse(report)
+
+
+def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
+    """Make the bundle of a run that passed its gates, and register it. Raises GateRefused."""
+    refuse(report)
+    known = latest(workspace.metadata, Bundle, run=run.id)
+    if known is not None:
+        return known
+    folder = workspace.artifacts.staging()
+    shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
+    digest = training.finish(folder, msgspec.json.format(msgspec.json.encode(report)))
+    path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
+    uri = workspace.artifacts.open(path).as_uri()
+    version = open_registry(workspace).register(
+        run.model, run, uri, digest, run.key, tags={"trimtab.gates": report.verdict}
+    )
+    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
+    bundle = Bundle(
+        id=f"{run.model}/{version}",
+        created_at=workspace.now(),
+        model=run.model,
+        version=version,
+        run=run.id,
+        dataset=run.dataset,
+        gate_report=report.id,
+        digest=digest,
+        path=path,
+        features=dataset.features,
+        views=dataset.views,
+        threshold=workspace.project.policy.impact.threshold,
+    )
+    workspace.metadata.put(bundle)
+    return bundle
+
+
+def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
+    """Bring a bundle into service as the policy's strategy says."""
+    revision = open_rollouts(workspace, bundle.model).deploy(bundle, cause=cause, reason=reason, by=by)
+    set_aliases(workspace, revision)
+    return revision
+
+
+def newest(workspace: Workspace, kind: type[Run] | type[DatasetVersion], model: str) -> Run | DatasetVersion:
+    """Return a model's newest run or dataset. Raises StageError naming the stage that makes one."""
+    found = latest(workspace.metadata, kind, model=model)
+    if found is None:
+        stage = "features" if kind is DatasetVersion else "train"
+        raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")
+    return found
+
+
+def _table_version(workspace: Workspace, table: str) -> TableVersion:
+    found = latest(workspace.metadata, TableVersion, table=table)
+    if found is None:
+        raise StageError(f"table '{table}' is empty; run: trimtab ingest")
+    return found
+
+
+def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:
+    policy = workspace.project.policy.training
+    code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
+    asked = json.dumps([dataset.id, policy.seed, policy.params, code], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _reference(workspace: Workspace, model: Model, scored: training.Scored) -> bytes:
+    policy = workspace.project.policy
+    reference = monitoring.build_reference(
+        scored.rows.X,
+        scored.scores,
+        scored.rows.y,
+        scored.rows.timestamps,
+        model.feature_names,
+        window=policy.decide.window,
+        task=model.task,
+        threshold=policy.impact.threshold,
+        costs=policy.impact.cost,
+    )
+    return reference.to_json()

@@ -1,0 +1,219 @@
+"""The verbs of the stages, one after another or all at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from trimtab import settings
+from trimtab.app import stages
+from trimtab.app.workspace import Workspace
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ModelName,
+    ProjectFolder,
+    console,
+    moment,
+    print_json,
+    workspace,
+)
+from trimtab.cli.views import table
+from trimtab.data import Ingested
+from trimtab.errors import CheckFailed, StageError
+from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Revision, Run
+from trimtab.stores.metadata import latest
+
+app = typer.Typer()
+
+SourceName = Annotated[str | None, typer.Argument(help="Source; all of them by default.")]
+AsOf = Annotated[
+    str | None, typer.Option(help="Use nothing that became known later, such as 2013-03-01; now by default.")
+]
+VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
+
+
+@app.command()
+def ingest(
+    source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
+) -> None:
+    """Take new files into versioned tables; a file that was taken in before adds nothing."""
+    done = stages.ingest(workspace(project, env), source)
+    if json:
+        print_json(done)
+    else:
+        show_ingested(done)
+
+
+@app.command()
+def validate(
+    source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
+) -> None:
+    """Check the tables again; exit code 1 when a table fails."""
+    reports = stages.validate(workspace(project, env), source)
+    if json:
+        print_json(reports)
+    else:
+        show_checks(reports)
+    if any(report.verdict == "fail" for report in reports):
+        raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))
+
+
+@app.command()
+def features(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    as_of: AsOf = None,
+    json: Json = False,
+) -> None:
+    """Build the point-in-time training set, and bring the online feature values up to date."""
+    ws = workspace(project, env)
+    found = stages.snapshot(ws, ws.model(model).name, as_of=moment("--as-of", as_of) or ws.now())
+    if json:
+        print_json(found)
+    else:
+        show_dataset(found)
+
+
+@app.command()
+def train(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    dataset: Annotated[str | None, typer.Option(help="Id of the training set; the newest by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Train on the newest training set. The same data, code, parameters and seed give the same run."""
+    ws = workspace(project, env)
+    name = ws.model(model).name
+    version = ws.metadata.get(DatasetVersion, dataset) if dataset else stages.newest(ws, DatasetVersion, name)
+    run = stages.train(ws, name, version)
+    if json:
+        print_json(run)
+    else:
+        show_run(run, ws.project.policy.impact.currency)
+
+
+@app.command()
+def evaluate(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    run: Annotated[str | None, typer.Option(help="Id of the run; the newest by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Put a run through the gates; exit code 1 when one fails."""
+    ws = workspace(project, env)
+    found = ws.metadata.get(Run, run) if run else stages.newest(ws, Run, ws.model(model).name)
+    report = stages.evaluate(ws, found)
+    if json:
+        print_json(report)
+    else:
+        show_gates(report)
+    stages.refuse(report)
+
+
+@app.command()
+def register(
+    project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, model: ModelName = None, json: Json = False
+) -> None:
+    """Make a bundle of the newest run that was evaluated, and register it."""
+    ws = workspace(project, env)
+    run = stages.newest(ws, Run, ws.model(model).name)
+    report = latest(ws.metadata, GateReport, model=run.model, run=run.id)
+    if report is None:
+        raise StageError(f"run {run.id} was not put through the gates yet; run: trimtab evaluate")
+    bundle = stages.register(ws, run, report)
+    if json:
+        print_json(bundle)
+    else:
+        show_bundle(bundle)
+
+
+@app.command()
+def run(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    as_of: AsOf = None,
+) -> None:
+    """Ingest, validate, features, train, evaluate, register, deploy: one after another."""
+    ws = workspace(project, env)
+    run_all(ws, ws.model(model).name, as_of=moment("--as-of", as_of))
+
+
+def run_all(ws: Workspace, model: str, *, as_of: datetime | None) -> Revision:
+    """Run all stages, telling what each did. Raises what a stage raises; a failing gate stops the line."""
+    show_ingested(stages.ingest(ws))
+    reports = stages.validate(ws)
+    show_checks(reports)
+    if failing := [report.reason for report in reports if report.verdict == "fail"]:
+        raise CheckFailed("; ".join(failing))
+    dataset = stages.snapshot(ws, model, as_of=as_of or ws.now())
+    show_dataset(dataset)
+    trained = stages.train(ws, model, dataset)
+    show_run(trained, ws.project.policy.impact.currency)
+    report = stages.evaluate(ws, trained)
+    show_gates(report)
+    bundle = stages.register(ws, trained, report)
+    show_bundle(bundle)
+    cause = f"command/run/{bundle.id}"
+    revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
+    console.print(f"deploy    revision {revision.number}: {revision.action} {bundle.id}")
+    return revision
+
+
+def show_ingested(done: list[Ingested]) -> None:
+    """Print what was taken in, one line a source that has news."""
+    for name in dict.fromkeys(one.table for one in done):
+        mine = [one for one in done if one.table == name]
+        new = [one for one in mine if not one.skipped]
+        rows, quarantined = sum(one.added_rows for one in new), sum(one.quarantined_rows for one in new)
+        text = f"{rows:,} rows from {len(new)} files" if new else f"nothing new in {len(mine)} files"
+        quarantine = f", {quarantined:,} rows quarantined" if quarantined else ""
+        console.print(f"ingest    {name}: {text}{quarantine}")
+
+
+def show_checks(reports: list[CheckReport]) -> None:
+    """Print check reports."""
+    for r in reports:
+        console.print(
+            f"validate  {r.table}: [{VERDICT_STYLE[r.verdict]}]{r.verdict}[/]  {escape(r.reason)}", soft_wrap=True
+        )
+
+
+def show_dataset(d: DatasetVersion) -> None:
+    """Print a training set."""
+    console.print(
+        f"features  {len(d.features)} features of {len(d.views)} views; training set {d.id[:12]}: {d.rows:,} rows, "
+        f"{d.labelled:,} labelled, known by {d.as_of:%Y-%m-%d %H:%M} UTC",
+        soft_wrap=True,
+    )
+
+
+def show_run(r: Run, currency: str) -> None:
+    """Print a run."""
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in r.metrics.items())
+    console.print(
+        f"train     run {r.id[:8]}: {metrics}; {r.cpu_seconds:.1f} CPU s, {r.cost:.5f} {currency}", soft_wrap=True
+    )
+
+
+def show_gates(report: GateReport) -> None:
+    """Print every gate's verdict."""
+    made = table("", "evaluate", "verdict", "why")
+    for result in report.results:
+        style = VERDICT_STYLE[result.verdict]
+        made.add_row(result.gate, f"[{style}]{result.verdict}[/]", escape(result.reason))
+    console.print(made)
+
+
+def show_bundle(bundle: Bundle) -> None:
+    """Print a bundle."""
+    console.print(f"register  {bundle.id}  sha256 {bundle.digest[:16]}")
