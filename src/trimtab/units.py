@@ -92,12 +92,15 @@ def standard_deviations(text: str | float) -> float:
     return number
 
 
-def per_day(text: str | float) -> float:
-    """Return a money rate such as "500/day" or "8/month" as an amount a day (a month has 30 days)."""
+def per_day(text: str | float, *, otherwise: str = "day") -> float:
+    """Return a rate such as "500/day" or "8/month" as an amount a day (a month has 30 days).
+
+    otherwise: the period of an amount without one.
+    """
     if isinstance(text, int | float):
-        return float(text)
+        return float(text) / PERIOD_DAYS[otherwise]
     amount, _, period = text.partition("/")
-    period = period.strip() or "day"
+    period = period.strip() or otherwise
     if period not in PERIOD_DAYS:
         raise ValueError(f"'{text}' is not a rate: '{period}' is no period.{nearest(period, PERIOD_DAYS)}")
     try:

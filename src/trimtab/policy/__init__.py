@@ -20,7 +20,8 @@ from trimtab.policy.model import (
     TableCheck,
     Training,
 )
-from trimtab.policy.reader import json_schema, line_of, parse_policy, read_policy
+from trimtab.policy.reader import line_of, parse_policy, read_policy
+from trimtab.policy.reference import json_schema
 
 __all__ = [
     "Accuracy",

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, model_validator
 
+from trimtab.policy.values import Written
+
 Cell = Literal["monitor", "review", "retrain"]
 
 _NUMBER = r"([0-9]*\.?[0-9]+)"
@@ -15,32 +17,44 @@ _BELOW = re.compile(rf"^\s*<\s*{_NUMBER}\s*$")
 _BETWEEN = re.compile(rf"^\s*{_NUMBER}\s*-\s*{_NUMBER}\s*$")
 
 
-def _band(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _band(value: object) -> object:
+    """Return the limits of a band that is given as text or as two numbers."""
+    text = value if isinstance(value, str) else ""
     if match := _ABOVE.match(text):
         low, high = float(match[1]), 1.0
     elif match := _BELOW.match(text):
         low, high = 0.0, float(match[1])
     elif match := _BETWEEN.match(text):
         low, high = float(match[1]), float(match[2])
+    elif isinstance(value, tuple) and len(value) == 2:
+        low, high = map(float, value)
     else:
-        raise ValueError(f"'{text}' is no band of p-values: expected '> 0.05', '0.01 - 0.05' or '< 0.01'")
+        raise ValueError(f"'{value}' is no band of p-values: expected '> 0.05', '0.01 - 0.05' or '< 0.01'")
     if not 0 <= low < high <= 1:
-        raise ValueError(f"'{text}' is no band of p-values: expected 0 <= low < high <= 1")
+        raise ValueError(f"'{value}' is no band of p-values: expected 0 <= low < high <= 1")
     return (low, high)
 
 
 class Band(BaseModel):
-    """One band of p-values and what to do at each level of business impact."""
+    """One band of p-values, and what is done at each level of business impact."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    p: Annotated[tuple[float, float], BeforeValidator(_band)]
-    """Lower (included) and upper (excluded) limit; a band that ends at 1 includes 1."""
+    p: Annotated[
+        tuple[float, float],
+        BeforeValidator(_band),
+        Written(
+            "band: '> 0.05', '0.01 - 0.05' or '< 0.01'",
+            {"type": "string", "pattern": r"^\s*([<>]\s*[0-9.]+|[0-9.]+\s*-\s*[0-9.]+)\s*$", "examples": ["< 0.01"]},
+        ),
+    ]
+    """The band's limits: the lower one belongs to it, the upper one does not, except 1."""
     low: Cell
+    """What is done while the impact is below `impact.medium`."""
     medium: Cell
+    """What is done from `impact.medium` on."""
     high: Cell
+    """What is done from `impact.high` on."""
 
 
 class Matrix(RootModel[dict[str, Band]]):
@@ -50,21 +64,22 @@ class Matrix(RootModel[dict[str, Band]]):
 
     @model_validator(mode="after")
     def _covers(self) -> Matrix:
-        bands = sorted((band.p, name) for name, band in self.root.items())
         edge = 0.0
-        for (low, high), name in bands:
-            if abs(low - edge) > 1e-12:
+        for (low, high), name in sorted((band.p, name) for name, band in self.root.items()):
+            if low != edge:
                 what = "overlap" if low < edge else "leave a gap"
-                raise ValueError(f"the bands {what} at p = {min(low, edge):g} (band '{name}' starts at {low:g})")
+                raise ValueError(
+                    f"the bands {what} between p = {min(low, edge):g} and {max(low, edge):g} (at '{name}')"
+                )
             edge = high
-        if abs(edge - 1.0) > 1e-12:
+        if edge != 1.0:
             raise ValueError(f"the bands end at p = {edge:g}; expected them to cover 0 to 1")
         return self
 
     def band(self, p: float) -> tuple[str, Band]:
-        """Return the band that p falls in, with its name."""
+        """Return the band that p falls in, with its name. Raises ValueError when p is not between 0 and 1."""
         for name, band in self.root.items():
-            if band.p[0] <= p < band.p[1] or (p >= 1.0 and band.p[1] == 1.0):
+            if band.p[0] <= p < band.p[1] or p == band.p[1] == 1.0:
                 return name, band
         raise ValueError(f"p = {p} is not between 0 and 1")
 

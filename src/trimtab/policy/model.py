@@ -1,113 +1,70 @@
 """trimtab.yaml as pydantic models: every key with its unit, default and meaning.
 
-Durations become microseconds (int), shares floats between 0 and 1, sizes bytes, rates money a day.
+The text under a field is its meaning; docs/policy.md and the JSON Schema are made from it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trimtab import units
-from trimtab.errors import nearest
 from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
-
-HIGHER_IS_BETTER = {
-    "roc_auc": True,
-    "average_precision": True,
-    "accuracy": True,
-    "precision": True,
-    "recall": True,
-    "f1": True,
-    "r2": True,
-    "log_loss": False,
-    "brier": False,
-    "rmse": False,
-    "mae": False,
-}
-BOUNDED_BY_ONE = ("roc_auc", "average_precision", "accuracy", "precision", "recall", "f1", "r2")
-FAIRNESS_METRICS = (
-    "demographic_parity_difference",
-    "demographic_parity_ratio",
-    "equalized_odds_difference",
-    "equalized_odds_ratio",
-    "equal_opportunity_difference",
-    "equal_opportunity_ratio",
+from trimtab.policy.values import (
+    HIGHER_IS_BETTER,
+    Bytes,
+    Confidence,
+    Duration,
+    FairnessMetric,
+    Metric,
+    Noise,
+    PerDay,
+    PerMonth,
+    Share,
 )
 
-
-def _convert(function: Any) -> BeforeValidator:
-    """A key given in a unit; a number that is already converted passes."""
-    return BeforeValidator(lambda value: function(value) if isinstance(value, str) else value)
-
-
-def _metric(name: str) -> str:
-    if name not in HIGHER_IS_BETTER:
-        raise ValueError(f"unknown metric '{name}'.{nearest(name, HIGHER_IS_BETTER)}")
-    return name
-
-
-def _fairness(name: str) -> str:
-    if name not in FAIRNESS_METRICS:
-        raise ValueError(f"unknown fairness metric '{name}'.{nearest(name, FAIRNESS_METRICS)}")
-    return name
-
-
-def _retrains(value: object) -> object:
-    return value if not isinstance(value, str) else units.per_day(value) * 30
-
-
-def _passable(gate: str, low: float | None, high: float | None) -> None:
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"this gate can never pass: {gate} min {low:g} is more than max {high:g}")
-
-
-Duration = Annotated[int, _convert(units.micros), Field(gt=0)]
-Share = Annotated[float, _convert(units.share), Field(ge=0, le=1)]
-Bytes = Annotated[int, _convert(units.bytes_), Field(gt=0)]
-Noise = Annotated[float, _convert(units.standard_deviations), Field(ge=0)]
-PerDay = Annotated[float, _convert(units.per_day), Field(ge=0)]
-PerMonth = Annotated[float, BeforeValidator(_retrains), Field(ge=0)]
-Metric = Annotated[str, BeforeValidator(_metric)]
-FairnessMetric = Annotated[str, BeforeValidator(_fairness)]
-Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+SCHEMA_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
+    """Base of all sections: unknown keys are errors, values do not change and are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TableCheck(Section):
-    """Checks of one table."""
+    """Checks of one table; `flights: checks.Flights` is short for `flights: { schema: checks.Flights }`."""
 
     schema_: str | None = Field(default=None, alias="schema")
-    """`module.Name` of a Pandera schema or model in the project folder; None checks types only."""
+    """`module.Name` of a Pandera schema or model in the project folder; left out, only types are checked."""
     max_failing_rows: Share | None = None
-    """Overrides the share of all tables."""
-
-
-class Checks(BaseModel):
-    """Checks by table: `flights: checks.Flights`, beside the limits for all tables."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    max_failing_rows: Share = 0.01
-    """A batch with a larger share of failing rows is refused whole; below, they are quarantined."""
-    schema_changes: Literal["refuse", "add_columns"] = "refuse"
-    """What happens to a batch whose columns differ from the table's."""
+    """Takes the place of the share for all tables."""
 
     @model_validator(mode="before")
     @classmethod
-    def _tables(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {
-                key: {"schema": value} if isinstance(value, str) and key not in cls.model_fields else value
-                for key, value in data.items()
-            }
+    def _short_form(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            if not SCHEMA_NAME.fullmatch(data):
+                raise ValueError(f"'{data}' names no schema; expected module.Name, such as checks.Flights")
+            return {"schema": data}
         return data
+
+
+def _tables_in_short(schema: dict[str, Any]) -> None:
+    schema["additionalProperties"] = {"anyOf": [{"type": "string"}, schema["additionalProperties"]]}
+
+
+class Checks(BaseModel):
+    """What a batch must look like to enter a table. Beside these keys, one key for each table that has a schema."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_tables_in_short)
+
+    max_failing_rows: Share = 0.01
+    """A batch with a larger share of failing rows is refused whole; in a smaller one they are quarantined."""
+    schema_changes: Literal["refuse", "add_columns"] = "refuse"
+    """What happens to a batch whose columns differ from the table's."""
 
     __pydantic_extra__: dict[str, TableCheck] = Field(init=False)
 
@@ -121,93 +78,122 @@ class Training(Section):
     """How training sets are cut and runs are made."""
 
     history: Duration | None = None
-    """How far back examples go; None takes all."""
-    holdout: Share = 0.2
+    """How far back examples go; left out, all the way."""
+    holdout: Share = Field(default=0.2, gt=0, lt=1)
     """Latest share of the examples' time that gates are measured on and the trainer never sees."""
     seed: int = 0
+    """Handed to the trainer: the same seed, data and code make the same model."""
     params: dict[str, Any] = {}
     """Handed to the trainer as they are."""
     min_examples: int = Field(default=500, gt=0)
-    """Fewer labelled examples are refused."""
+    """With fewer labelled examples nothing is trained."""
 
 
 class Accuracy(Section):
-    """Accuracy gate: the interval's unfavourable end must pass."""
+    """Accuracy gate: the end of the confidence interval that speaks against the model must pass."""
 
     metric: Metric = "roc_auc"
+    """What is measured on the holdout."""
     min: float | None = None
+    """Lowest value that passes, for metrics where more is better."""
     max: float | None = None
-    """For metrics where less is better, such as log_loss."""
+    """Highest value that passes, for metrics where less is better, such as log_loss."""
     not_worse_than_champion_by: float | None = Field(default=None, ge=0)
-    """Largest loss against the champion on the same rows, in the metric's unit."""
+    """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
     confidence: Confidence = 0.95
+    """Confidence of the interval."""
     resamples: int = Field(default=500, ge=100)
+    """Bootstrap resamples that the interval rests on."""
 
     @model_validator(mode="after")
     def _possible(self) -> Accuracy:
-        _passable("accuracy", self.min, self.max)
-        if self.min is not None and self.metric in BOUNDED_BY_ONE and self.min > 1:
-            raise ValueError(f"this gate can never pass: {self.metric} is at most 1, min is {self.min:g}")
+        if HIGHER_IS_BETTER[self.metric]:
+            if self.max is not None:
+                raise ValueError(f"give min, not max: for {self.metric} more is better")
+            if self.min is not None and self.min > 1:
+                raise ValueError(f"this gate can never pass: {self.metric} is at most 1, min is {self.min:g}")
+        elif self.min is not None:
+            raise ValueError(f"give max, not min: for {self.metric} less is better")
+        elif self.max is not None and self.max < 0:
+            raise ValueError(f"this gate can never pass: {self.metric} is at least 0, max is {self.max:g}")
         return self
 
 
 class Bias(Section):
-    """Bias gate: differences between groups, by Fairlearn."""
+    """Bias gate: differences or ratios between groups, by Fairlearn."""
 
     sensitive: list[str] = Field(min_length=1)
     """Columns of the examples that name the groups."""
     metric: FairnessMetric = "equalized_odds_difference"
+    """What is compared between the groups of each column."""
     max: float | None = None
+    """Highest difference that passes; 0 is no difference."""
     min: float | None = None
-    """For ratio metrics."""
+    """Lowest ratio that passes; 1 is no difference."""
     min_group_size: int = Field(default=100, gt=0)
-    """Smaller groups are shown but not judged."""
+    """Groups with fewer rows are shown but not judged."""
 
     @model_validator(mode="after")
     def _possible(self) -> Bias:
-        _passable("bias", self.min, self.max)
-        if self.max is None and self.min is None:
-            raise ValueError("needs max (for a difference) or min (for a ratio)")
+        if self.metric.endswith("_ratio") and (self.min is None or self.max is not None):
+            raise ValueError(f"give min: {self.metric} is 1 when groups fare alike, and less when they do not")
+        if self.metric.endswith("_difference") and (self.max is None or self.min is not None):
+            raise ValueError(f"give max: {self.metric} is 0 when groups fare alike, and more when they do not")
+        if self.max is not None and self.max < 0:
+            raise ValueError(f"this gate can never pass: {self.metric} is at least 0, max is {self.max:g}")
+        if self.min is not None and self.min > 1:
+            raise ValueError(f"this gate can never pass: {self.metric} is at most 1, min is {self.min:g}")
         return self
 
 
 class Robustness(Section):
-    """Robustness gate: measured drop of the accuracy metric under disturbed inputs."""
+    """Robustness gate: how far the accuracy metric drops when the inputs are disturbed."""
 
     metric: Metric | None = None
-    """None takes the accuracy gate's."""
+    """What is measured; left out, the accuracy gate's metric."""
     missing: Share = 0.05
-    """Share of values blanked at random."""
+    """Share of values that are blanked at random."""
     noise: Noise = 0.1
-    """Noise added to each feature, in its standard deviations."""
+    """Noise that is added to each feature, in its own standard deviations."""
     shifted_units: float | None = None
-    """Factor applied to one feature at a time, such as 1000 for a wrong unit; None leaves it out."""
+    """Factor applied to one feature at a time, such as 1000 for grams that come as kilograms; left out, none is."""
     max_drop: float = Field(default=0.03, ge=0)
+    """Largest drop that passes, in the metric's unit."""
 
 
 class Performance(Section):
-    """Performance gate: the packaged bundle measured in a fresh process."""
+    """Performance gate: the packaged bundle, measured in a fresh process."""
 
     p99: Duration = 10_000
+    """Longest time that 99 of 100 single-row predictions may take."""
     memory: Bytes = 500_000_000
+    """Most memory that the process may use."""
 
 
 class Gates(Section):
-    """Gates that a model must pass before it is registered; one left out is not run."""
+    """Gates that a run must pass before it becomes a bundle; set one to null to leave it out."""
 
     accuracy: Accuracy | None = Accuracy()
+    """Is it good enough, and not worse than what serves?"""
     bias: Bias | None = None
+    """Does it treat groups alike?"""
     robustness: Robustness | None = None
+    """Does it stand disturbed inputs?"""
     performance: Performance | None = Performance()
+    """Is it fast and small enough to serve?"""
 
 
 class PromoteWhen(Section):
-    """Evidence for promoting a challenger: paired losses on the same matured labels."""
+    """Evidence that promotes a challenger: losses of both on the same matured labels, window by window."""
 
     metric: Metric = "log_loss"
+    """Loss that is compared."""
     confidence: Confidence = 0.95
+    """Confidence that the challenger is better, which holds however often one looks."""
     min_labels: int = Field(default=1000, ge=0)
+    """No verdict on fewer labels."""
     min_windows: int = Field(default=10, ge=2)
+    """No verdict on fewer windows."""
     max_windows: int = Field(default=60, ge=2)
     """Without a verdict after so many windows the challenger is abandoned."""
     smallest_effect: float = Field(default=0.0, ge=0)
@@ -217,47 +203,58 @@ class PromoteWhen(Section):
     def _possible(self) -> PromoteWhen:
         if self.min_windows > self.max_windows:
             raise ValueError(
-                f"min_windows {self.min_windows} > max_windows {self.max_windows}: nothing can be promoted"
+                f"min_windows {self.min_windows} is more than max_windows {self.max_windows}: "
+                "nothing can ever be promoted"
             )
         return self
 
 
 class RollbackWhen(Section):
-    """Limits that roll back at once, judged per window."""
+    """Limits that roll back at once, judged window by window."""
 
     error_rate: Share | None = None
+    """Largest share of failed predictions; left out, it is not judged."""
     p99: Duration | None = None
+    """Longest time that 99 of 100 predictions may take; left out, it is not judged."""
 
 
 class Rollout(Section):
     """How a new bundle reaches traffic."""
 
     strategy: Literal["champion-challenger", "blue-green"] = "champion-challenger"
+    """A challenger shares the traffic until the evidence is in; blue-green swaps at once."""
     split: dict[Literal["champion", "challenger"], float] = {"champion": 90, "challenger": 10}
-    """Percent of the traffic answered by each role; sums to 100."""
+    """Percent of the traffic that each role answers; adds up to 100."""
     sticky: list[str] | None = None
-    """Request columns whose values pin a request to one role; None takes all entity keys."""
+    """Request columns whose values pin a request to one role; left out, all entity keys."""
     promote_when: PromoteWhen = PromoteWhen()
+    """What promotes a challenger."""
     rollback_when: RollbackWhen = RollbackWhen()
+    """What rolls back at once."""
 
-    @model_validator(mode="after")
-    def _adds_up(self) -> Rollout:
-        total = sum(self.split.values())
+    @field_validator("split")
+    @classmethod
+    def _adds_up(cls, split: dict[str, float]) -> dict[str, float]:
+        for role, weight in split.items():
+            if weight < 0:
+                raise ValueError(f"{role} has {weight:g}; expected a share from 0 to 100 percent")
+        total = sum(split.values())
         if abs(total - 100) > 1e-9:
-            raise ValueError(f"split adds up to {total:g}; expected 100")
-        if any(weight < 0 for weight in self.split.values()):
-            raise ValueError("split has a negative weight")
-        return self
+            raise ValueError(f"adds up to {total:g}; expected 100")
+        return split
 
 
 class Impact(Section):
-    """What mistakes cost, and from which loss a day an impact counts as medium or high."""
+    """What mistakes cost, and from which loss a day on an impact counts as medium or high."""
 
     currency: str = "USD"
+    """Name of the currency; nothing is converted."""
     cost: dict[Literal["false_negative", "false_positive", "absolute_error"], float] = {}
-    """Money per mistake; absolute_error is per unit of error of a regression."""
+    """Money for each mistake; absolute_error is for each unit of error of a regression."""
     medium: PerDay = 500.0
+    """From here on the impact is medium."""
     high: PerDay = 5000.0
+    """From here on the impact is high."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Impact:
@@ -275,66 +272,90 @@ class Impact(Section):
 
 
 class Budget(Section):
-    """How much automation may spend."""
+    """How much automation may spend; beyond it a retraining waits for review."""
 
     retrains: PerMonth = 8.0
+    """Retrainings that start by themselves."""
     cost: PerMonth = 200.0
+    """Money for training."""
 
 
 class Decide(Section):
-    """The decision matrix and its brakes."""
+    """When the loop looks, what it then does, and its brakes."""
 
     window: Duration = units.MICROS["d"]
+    """Length of the windows of event time that are judged."""
     matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
+    """Bands of p-values by name, each with what is done at low, medium and high business impact."""
     cooldown: Duration = 3 * units.MICROS["d"]
-    """After a retraining, none starts automatically for so long (event time)."""
+    """After a retraining none starts by itself for so long (event time)."""
     budget: Budget = Budget()
+    """How much automation may spend."""
     labels_mature_after: Duration = 2 * units.MICROS["d"]
-    """A window's labels count as complete this long after its end."""
+    """A window's labels count as complete so long after its end."""
     require_harm: bool = True
-    """Automated retraining needs measured harm on labels, not only a shift of inputs."""
+    """A retraining starts by itself only when labels show harm, not when inputs shift alone."""
     horizon: int = Field(default=100, gt=0)
-    """Windows over which a sequential p-value keeps its promise."""
+    """Windows for which a sequential p-value keeps its promise."""
     lateness: Duration = units.MICROS["h"]
-    """A window closes when event time has passed its end by this much."""
+    """A window closes when event time has passed its end by so much."""
 
 
 class Prices(Section):
-    """What computing costs."""
+    """What computing costs, in the currency of `impact`."""
 
     cpu_hour: float = Field(default=0.04, ge=0)
+    """One core for one hour."""
     memory_gb_hour: float = Field(default=0.005, ge=0)
+    """One gigabyte of memory for one hour."""
 
 
 class Serving(Section):
     """The gateway."""
 
     host: str = "127.0.0.1"
+    """Address that it listens on; 0.0.0.0 is every one."""
     port: int = Field(default=8080, ge=0, le=65535)
+    """Port that it listens on; 0 takes a free one."""
     segment_rows: int = Field(default=100_000, gt=0)
-    """Rows after which a new segment of the prediction log is begun."""
+    """Rows after which the prediction log begins a new segment."""
 
 
 class Environment(Section):
-    """Where things live; an empty entry is embedded, everything under .trimtab/."""
+    """Where things live; a key left out is embedded, under .trimtab/ in the project folder."""
 
     metadata: str | None = None
+    """SQLAlchemy URL of the records and the workflows."""
     tables: str | None = None
+    """Where tables live."""
     online: str | None = None
+    """Where feature values for serving live."""
     artifacts: str | None = None
+    """Where datasets and bundles live."""
     tracking: str | None = None
+    """MLflow tracking URI of runs and the registry."""
 
 
 class Policy(Section):
     """The whole of trimtab.yaml."""
 
-    project: str
+    project: str = Field(min_length=1)
+    """Name of the project."""
     checks: Checks = Checks()
+    """What a batch must look like."""
     training: Training = Training()
+    """How training sets are cut and runs are made."""
     gates: Gates = Gates()
+    """What a run must pass."""
     rollout: Rollout = Rollout()
+    """How a new bundle reaches traffic."""
     impact: Impact = Impact()
+    """What mistakes cost."""
     decide: Decide = Decide()
+    """When the loop acts."""
     prices: Prices = Prices()
+    """What computing costs."""
     serving: Serving = Serving()
+    """The gateway."""
     environments: dict[str, Environment] = {"local": Environment()}
+    """Where things live, by name of the environment; `local` is always there."""

@@ -1,0 +1,143 @@
+"""What may stand in trimtab.yaml, read from its models: the JSON Schema for editors, the rows of docs/policy.md.
+
+Meanings are the texts under the fields; they are read from the source, since Python does not keep them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from trimtab.policy.model import Checks, Policy, TableCheck
+from trimtab.policy.tree import below
+from trimtab.policy.values import Written
+
+WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section."""
+
+    name: str
+    written: str
+    """How its value is written, in words; empty for a section."""
+    default: str
+    """As it would be written; "required", or "none" when leaving it out means something of its own."""
+    meaning: str
+
+
+@dataclass(frozen=True)
+class SectionKeys:
+    """One section: its place in the file, what it is for, its keys."""
+
+    path: str
+    meaning: str
+    keys: tuple[Key, ...]
+
+
+def reference() -> list[SectionKeys]:
+    """Return every section of the policy, in the order of the file."""
+    return list(_sections(Policy, ""))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of trimtab.yaml, for editors: units as they are written, meanings as descriptions."""
+    schema = Policy.model_json_schema(mode="validation")
+    for section in {model for _, model in _models(Policy, "")}:
+        properties = (schema if section is Policy else schema["$defs"][section.__name__])["properties"]
+        texts = meanings(section)
+        for name, field in section.model_fields.items():
+            entry = properties[field.alias or name]
+            entry.pop("title", None)
+            entry.pop("default", None)
+            entry["description"] = texts[name]
+            if below(field.annotation)[0] is None and not field.is_required() and field.default is not None:
+                written = _written(field)
+                entry["default"] = written.text(field.default) if written else field.default
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "trimtab.yaml"}
+
+
+def meanings(section: type[BaseModel]) -> dict[str, str]:
+    """Return field -> the text under it in the source, on one line."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            found[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[SectionKeys]:
+    for place, section in _models(model, path):
+        texts = meanings(section)
+        keys = (
+            Key(field.alias or name, _words(field), _default(field), texts.get(name, ""))
+            for name, field in section.model_fields.items()
+        )
+        yield SectionKeys(place, " ".join((section.__doc__ or "").split()), tuple(keys))
+
+
+def _models(section: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield a section and those below it, with their places; NAME stands for any name."""
+    yield path, section
+    if section is Checks:
+        yield f"{path}.TABLE", TableCheck
+    for name, field in section.model_fields.items():
+        inner, named = below(field.annotation)
+        if inner is not None:
+            yield from _models(inner, f"{path}.{name}".lstrip(".") + (".NAME" if named else ""))
+
+
+def _written(field: FieldInfo) -> Written | None:
+    parts = [*field.metadata, *(each for part in get_args(field.annotation) for each in get_args(part))]
+    return next((part for part in parts if isinstance(part, Written)), None)
+
+
+def _words(field: FieldInfo) -> str:
+    if below(field.annotation)[0] is not None:
+        return ""
+    written = _written(field)
+    return written.words if written else _type_words(field.annotation)
+
+
+def _type_words(annotation: Any) -> str:
+    arguments = [part for part in get_args(annotation) if part is not type(None)]
+    if annotation in WORDS:
+        return WORDS[annotation]
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(arguments)
+    if get_origin(annotation) is list:
+        return "list of texts"
+    if get_origin(annotation) is dict:
+        names = get_args(arguments[0])
+        return f"number for each of {', '.join(names)}" if names else "keys and values"
+    return _type_words(arguments[0])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if below(field.annotation)[0] is not None:
+        return NONE if field.default is None else ""
+    written = _written(field)
+    return written.text(field.default) if written and field.default is not None else _as_yaml(field.default)
+
+
+def _as_yaml(value: Any) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key}: {_as_yaml(each)}" for key, each in value.items()) + " }" if value else "{}"
+    return str(value)

@@ -1,0 +1,170 @@
+"""The kinds of values in trimtab.yaml as people write them, such as 7d, 1% or 500/day. Used by model and reference.
+
+Durations become microseconds (int), shares floats between 0 and 1, sizes bytes, rates money a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema
+
+from trimtab import units
+from trimtab.errors import nearest
+
+HIGHER_IS_BETTER = {  # the better ones are at most 1, the others at least 0
+    "roc_auc": True,
+    "average_precision": True,
+    "accuracy": True,
+    "precision": True,
+    "recall": True,
+    "f1": True,
+    "r2": True,
+    "log_loss": False,
+    "brier": False,
+    "rmse": False,
+    "mae": False,
+}
+FAIRNESS_METRICS = (
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equalized_odds_difference",
+    "equalized_odds_ratio",
+    "equal_opportunity_difference",
+    "equal_opportunity_ratio",
+)
+FROM_FILE = {"from_file": True}
+"""Context of a validation whose values a person wrote: a bare number where a unit is due is then refused."""
+NUMBER = r"[0-9]+(\.[0-9]+)?"
+
+
+@dataclass(frozen=True, eq=False)  # annotations are hashed, and a schema is not hashable
+class Written:
+    """How a kind of value is written: in words, as JSON Schema, and back into text."""
+
+    words: str
+    schema: dict[str, Any]
+    text: Callable[[Any], str] = str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _with_unit(function: Callable[[str], object], example: str) -> BeforeValidator:
+    """Text is converted. A number is converted already, unless a person wrote it: then its unit is missing."""
+
+    def convert(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str):
+            return function(value)
+        if info.context == FROM_FILE and isinstance(value, int | float):
+            raise ValueError(f"{value} has no unit; expected such as {example}")
+        return value
+
+    return BeforeValidator(convert)
+
+
+def _with_or_without_unit(function: Callable[[str], object]) -> BeforeValidator:
+    return BeforeValidator(lambda value: function(value) if isinstance(value, str) else value)
+
+
+def _one_of(what: str, names: tuple[str, ...]) -> BeforeValidator:
+    def check(name: object) -> object:
+        if name not in names:
+            raise ValueError(f"unknown {what} '{name}'.{nearest(str(name), names)}")
+        return name
+
+    return BeforeValidator(check)
+
+
+def _a_month(text: str) -> float:
+    return units.per_day(text, otherwise="month") * units.PERIOD_DAYS["month"]
+
+
+def _pattern(pattern: str, example: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^ *{pattern} *$", "examples": [example]}
+
+
+def _or_number(text: dict[str, Any], **limits: float) -> dict[str, Any]:
+    return {"anyOf": [{"type": "number", **limits}, text]}
+
+
+def _size(value: int) -> str:
+    unit = max((unit for unit, size in units.SIZES.items() if value % size == 0), key=lambda unit: units.SIZES[unit])
+    return f"{value // units.SIZES[unit]}{unit}"
+
+
+_UNITS = "|".join(sorted(units.MICROS, key=len, reverse=True))
+_SIZES = "|".join(units.SIZES)
+_RATE = rf"{NUMBER} *(/ *({'|'.join(units.PERIOD_DAYS)}))?"
+_METRICS = tuple(HIGHER_IS_BETTER)
+
+Duration = Annotated[
+    int,
+    _with_unit(units.micros, "10ms, 3h or 7d"),
+    Field(gt=0),
+    Written("duration: 10ms, 30s, 15m, 3h, 7d", _pattern(rf"{NUMBER} *({_UNITS})", "7d"), units.short),
+]
+Bytes = Annotated[
+    int,
+    _with_unit(units.bytes_, "500MB"),
+    Field(gt=0),
+    Written("size: 500MB, 2GiB", _pattern(rf"{NUMBER} *({_SIZES})", "500MB"), _size),
+]
+Share = Annotated[
+    float,
+    _with_or_without_unit(units.share),
+    Field(ge=0, le=1),
+    Written(
+        "share: 1% or 0.01",
+        _or_number(_pattern(rf"{NUMBER} *%?", "1%"), minimum=0, maximum=1),
+        lambda value: f"{value * 100:g}%",
+    ),
+]
+Confidence = Annotated[
+    float,
+    _with_or_without_unit(units.share),
+    Field(gt=0.5, lt=1),
+    Written(
+        "confidence: 0.95 or 95%",
+        _or_number(_pattern(rf"{NUMBER} *%?", "95%"), exclusiveMinimum=0.5, exclusiveMaximum=1),
+    ),
+]
+Noise = Annotated[
+    float,
+    _with_or_without_unit(units.standard_deviations),
+    Field(ge=0),
+    Written(
+        "standard deviations: 0.1sd or 0.1",
+        _or_number(_pattern(rf"{NUMBER} *(sd)?", "0.1sd"), minimum=0),
+        lambda value: f"{value:g}sd",
+    ),
+]
+PerDay = Annotated[
+    float,
+    _with_or_without_unit(units.per_day),
+    Field(ge=0),
+    Written(
+        "money a day: 500/day, 2000/week or 500",
+        _or_number(_pattern(_RATE, "500/day"), minimum=0),
+        lambda value: f"{value:g}/day",
+    ),
+]
+PerMonth = Annotated[
+    float,
+    _with_or_without_unit(_a_month),
+    Field(ge=0),
+    Written(
+        "a month of 30 days: 8/month, 2/week or 8",
+        _or_number(_pattern(_RATE, "8/month"), minimum=0),
+        lambda value: f"{value:g}/month",
+    ),
+]
+Metric = Annotated[str, _one_of("metric", _METRICS), Written(f"one of {', '.join(_METRICS)}", {"enum": list(_METRICS)})]
+FairnessMetric = Annotated[
+    str,
+    _one_of("fairness metric", FAIRNESS_METRICS),
+    Written(f"one of {', '.join(FAIRNESS_METRICS)}", {"enum": list(FAIRNESS_METRICS)}),
+]
