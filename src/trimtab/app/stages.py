@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +23,8 @@ from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Rev
 from trimtab.stores.metadata import latest
 
 REFERENCE = "reference/windows.json"
+
+R = TypeVar("R", Run, DatasetVersion)
 
 
 def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
@@ -187,7 +190,7 @@ def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by:
     return revision
 
 
-def newest(workspace: Workspace, kind: type[Run] | type[DatasetVersion], model: str) -> Run | DatasetVersion:
+def newest(workspace: Workspace, kind: type[R], model: str) -> R:
     """Return a model's newest run or dataset. Raises StageError naming the stage that makes one."""
     found = latest(workspace.metadata, kind, model=model)
     if found is None:
