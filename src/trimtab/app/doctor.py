@@ -13,7 +13,7 @@ from typing import Literal
 
 from trimtab import data
 from trimtab.app.project import check_columns, load_definitions
-from trimtab.app.serving import running_gateway
+from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import TrimtabError
@@ -118,7 +118,7 @@ def _opened(workspace: Workspace, name: str) -> str:
 
 def _gateway(workspace: Workspace) -> Finding:
     if found := running_gateway(workspace.run_folder):
-        return Finding("gateway", "ok", f"runs at {found.url} (process {found.pid})")
+        return Finding("gateway", "ok", f"runs at {url_of(found)} (process {found.pid})")
     return Finding("gateway", "ok", "does not run; start it with: trimtab up")
 
 

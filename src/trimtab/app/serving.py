@@ -12,22 +12,7 @@ from trimtab.app.project import load_definitions
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import Spec
 from trimtab.features import OnlinePlan
-from trimtab.serving import GatewayConfig, Vectorizer
-
-ANNOUNCEMENT = "gateway.json"
-
-
-class Announcement(msgspec.Struct, frozen=True):
-    """What a running gateway says of itself."""
-
-    host: str
-    port: int
-    pid: int
-
-    @property
-    def url(self) -> str:
-        """Base URL."""
-        return f"http://{self.host}:{self.port}"
+from trimtab.serving import ANNOUNCEMENT, Announcement, GatewayConfig, Vectorizer
 
 
 def running_gateway(run_folder: Path) -> Announcement | None:
@@ -63,3 +48,8 @@ def vectorizers(workspace: Workspace) -> Callable[[Path, Spec], Vectorizer]:
         return OnlinePlan(definitions.model(spec.model), workspace.online)
 
     return make
+
+
+def url_of(gateway: Announcement) -> str:
+    """Return the base URL of a gateway."""
+    return f"http://{gateway.host}:{gateway.port}"

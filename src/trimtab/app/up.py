@@ -13,10 +13,11 @@ from collections.abc import Callable
 from types import FrameType
 
 from trimtab.app.files import is_running, send_signal
-from trimtab.app.serving import Announcement, running_gateway
+from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import Steering
 from trimtab.app.workspace import Workspace
 from trimtab.errors import StoreError
+from trimtab.serving import Announcement
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def up(
     stop.install()
     gateway = GatewayProcess(workspace, environment=environment, port=port)
     found, adopted = gateway.start()
-    say(f"gateway  {found.url}{' (was running already)' if adopted else ''}")
+    say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     steering = Steering(workspace)
     try:
         steering.launch()

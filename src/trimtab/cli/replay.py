@@ -19,7 +19,7 @@ from trimtab.app.client import Client
 from trimtab.app.files import send_signal
 from trimtab.app.replay import Replay, Tally
 from trimtab.app.reviewer import Reviewer
-from trimtab.app.serving import Announcement, running_gateway
+from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import read_progress
 from trimtab.app.summary import summarise
 from trimtab.app.up import Stop
@@ -37,6 +37,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.views import show_summary
 from trimtab.errors import StageError, StoreError
+from trimtab.serving import Announcement
 
 app = typer.Typer()
 
@@ -79,7 +80,7 @@ def run_replay(
     stop = Stop()
     stop.install()
     with _loop(ws, env, start=up) as gateway:
-        client = Client(gateway.url, ws.clock)
+        client = Client(url_of(gateway), ws.clock)
         reviewer = Reviewer(ws, definition.name) if approve else None
         bar = _bar()
         task = bar.add_task("", total=play.rows.height, moment="", failed=0)
