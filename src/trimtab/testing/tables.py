@@ -174,6 +174,28 @@ class TablesConformance:
         with pytest.raises(DataError, match="no name for a table"):
             store.append(name, batch(1), batch="a")
 
+    def test_rows_come_in_the_order_of_appending(self, store: Tables) -> None:
+        for n in range(30):
+            store.append("flights", batch(*range(5 * n + 4, 5 * n - 1, -1)), batch=f"{n}")
+        expected = [number for n in range(30) for number in range(5 * n + 4, 5 * n - 1, -1)]
+        assert store.scan("flights").collect()["number"].to_list() == expected
+        assert store.scan("flights", version=9).collect()["number"].to_list() == expected[:50]
+
+    def test_filters_and_projections_work_on_a_scan(self, store: Tables) -> None:
+        store.append("flights", batch(1, 2, 3), batch="a")
+        store.append("flights", batch(4).append_column("extra", pa.array([1.5])), batch="b", add_columns=True)
+        frame = store.scan("flights").filter(pl.col("number") > 2).select("extra", "number").collect()
+        assert frame.rows() == [(None, 3), (1.5, 4)]
+
+    def test_nested_values_come_back(self, store: Tables) -> None:
+        data = pa.table({"list": [[1, 2], None], "pair": [{"x": 1.5, "y": "a"}, {"x": None, "y": "b"}]})
+        store.append("flights", data, batch="a")
+        store.append("flights", data, batch="b")
+        assert store.scan("flights").collect().rows() == 2 * [
+            ([1, 2], {"x": 1.5, "y": "a"}),
+            (None, {"x": None, "y": "b"}),
+        ]
+
     def test_a_scan_stays_at_its_version(self, store: Tables) -> None:
         store.append("flights", batch(1), batch="a")
         frame = store.scan("flights")

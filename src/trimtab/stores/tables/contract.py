@@ -6,7 +6,8 @@ Guarantees
   it, also after a crash between writing and recording.
 - Appends of several processes to one table do not lose rows.
 - An append is on disk when it returns, and its version stays readable for ever.
-- Timestamps are UTC microseconds. The order of rows is not kept.
+- Timestamps are UTC microseconds.
+- A scan returns rows in the order in which they were appended.
 """
 
 from __future__ import annotations
