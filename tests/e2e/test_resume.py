@@ -1,0 +1,92 @@
+"""`trimtab up` is killed at each step of the retraining workflow; the next one finishes it, once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from e2e.kit import Up, edit_policy, trimtab, wait_until
+from trimtab.app.retraining import workflow_id
+from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.bundle import verify
+from trimtab.control import Cause, Draft, Ledger
+from trimtab.records import Bundle, Decision, Revision, Run, WindowReport, WorkflowStep
+from trimtab.stores.metadata import Metadata
+
+STEPS = ("nothing", "snapshot", "train", "gates", "register", "challenge")
+"""The kill comes right after this step was noted, so in the middle of the one behind it."""
+WINDOW = (datetime(2013, 3, 12, tzinfo=UTC), datetime(2013, 3, 13, tzinfo=UTC))
+
+
+def order_retraining(workspace: Workspace) -> Decision:
+    """Write the decision that the controller writes on a severe window of high impact."""
+    window = WindowReport(
+        id="delay/v1/2013-03-12/matured",
+        created_at=workspace.now(),
+        model="delay",
+        version=1,
+        role="champion",
+        stage="matured",
+        start=WINDOW[0],
+        end=WINDOW[1],
+        rows=400,
+        served_rows=400,
+        labelled=390,
+        coverage=0.975,
+        metrics={},
+    )
+    draft = Draft(
+        cause=Cause(window=window, signals=()),
+        band="severe",
+        impact_per_day=2000.0,
+        impact="high",
+        cell="retrain",
+        action="retrain",
+        reasons=("the test orders a retraining",),
+    )
+    ledger = Ledger(workspace.metadata, "delay")
+    ledger.refresh()
+    decision = ledger.append(draft, clock=workspace.clock)
+    assert decision is not None
+    return decision
+
+
+def steps_of(metadata: Metadata, workflow: str) -> list[str]:
+    return [s.step for s in metadata.find(WorkflowStep, workflow=workflow, oldest_first=True)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_workflow_finishes_once(project: Path, up: Up, step: str) -> None:
+    # given a weak champion, two weeks of its traffic, and a decision to retrain
+    edit_policy(
+        project,
+        rollout={"promote_when": {"metric": "log_loss", "min_labels": 100, "min_windows": 2, "max_windows": 4}},
+    )
+    workspace = open_workspace(project)
+    decision = order_retraining(workspace)
+    workflow = workflow_id(decision.id)
+    metadata = workspace.metadata
+    # when the loop is killed after that step, and started again
+    up.start()
+    if step != "nothing":
+        wait_until(lambda: step in steps_of(metadata, workflow), f"step {step}")
+    up.kill()
+    up.start()
+    # then the challenger is deployed, compared on new traffic, and promoted or abandoned
+    wait_until(lambda: "challenge" in steps_of(metadata, workflow), "challenge")
+    trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-22")
+    ends = {"promote", "abandon"}
+    wait_until(lambda: ends & set(steps_of(metadata, workflow)), "promote or abandon")
+    assert up.interrupt() == 0
+    # and everything happened once
+    assert max(Counter(steps_of(metadata, workflow)).values()) == 1
+    assert len(metadata.find(Run)) == len(metadata.find(Bundle)) == 2
+    assert [r.number for r in metadata.find(Revision, oldest_first=True)] == [1, 2, 3]
+    newest = metadata.find(Revision)[0]
+    assert [a.role for a in newest.assignments] == ["champion"]
+    # and nothing is half-written
+    for bundle in metadata.find(Bundle):
+        assert verify(workspace.artifacts.open(bundle.path), bundle.digest) == bundle.digest
