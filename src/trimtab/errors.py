@@ -124,5 +124,4 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return f" Did you mean '{folded[close[0]]}'?"
     if not names:
         return ""
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f" Valid: {shown}."
+    return f" Valid: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else ".")

@@ -19,12 +19,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def write_manifest(folder: Path) -> str:
-    """Write MANIFEST.json over all files in `folder` and return the digest of the manifest."""
-    files = {
-        path.relative_to(folder).as_posix(): _sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+    """Write MANIFEST.json over all files in `folder` and return the digest of the manifest.
+
+    Raises DataError for what is neither a file nor a folder: links could lead outside.
+    """
+    files = {name: _sha256(folder / name) for name in _names(folder) if name != MANIFEST}
     content = msgspec.json.format(msgspec.json.encode(Manifest(files)), indent=2) + b"\n"
     (folder / MANIFEST).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -46,19 +45,31 @@ def verify(folder: Path, digest: str | None = None) -> str:
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
         raise DataError(f"{path}: digest {found[:12]}... is not the registered {digest[:12]}...")
-    for name, expected in manifest.files.items():
+    for name in manifest.files:
         inside = PurePosixPath(name)
         if inside.is_absolute() or ".." in inside.parts:
             raise DataError(f"{path}: '{name}' leads outside the bundle")
-        file = folder / inside
-        if file.is_symlink() or not file.is_file():
-            raise DataError(f"{file}: listed in the manifest but missing")
-        if _sha256(file) != expected:
-            raise DataError(f"{file}: content differs from the manifest; the bundle was changed or damaged")
-    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {*manifest.files, MANIFEST}
+    there = set(_names(folder))
+    for name, expected in manifest.files.items():
+        if name not in there:
+            raise DataError(f"{folder / name}: listed in the manifest but missing")
+        if _sha256(folder / name) != expected:
+            raise DataError(f"{folder / name}: content differs from the manifest; the bundle was changed or damaged")
+    extra = there - {*manifest.files, MANIFEST}
     if extra:
         raise DataError(f"{folder}: files that the manifest does not list: {', '.join(sorted(extra)[:5])}")
     return found
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the files below a folder by relative path, sorted. Raises DataError for links and the like."""
+    names = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path}: a bundle holds files only; this is a link or a device")
+        if path.is_file():
+            names.append(path.relative_to(folder).as_posix())
+    return names
 
 
 def _sha256(path: Path) -> str:

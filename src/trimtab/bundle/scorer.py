@@ -14,7 +14,7 @@ Task = Literal["binary", "regression"]
 
 
 class Scorer:
-    """An ONNX Runtime session with one thread.
+    """An ONNX Runtime session with one thread. Raises DataError for a graph that cannot be loaded.
 
     score(X) takes float32 (rows, features) and returns float64 (rows,): the probability of the positive
     class of a binary model, the predicted value of a regression.
@@ -25,7 +25,11 @@ class Scorer:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # a backend wrapper: ONNX Runtime raises many kinds of errors, with no common base
+            where = graph if isinstance(graph, str) else "the graph"
+            raise DataError(f"{where}: ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
         self.task = task
         outputs = [output.name for output in self._session.get_outputs()]

@@ -156,7 +156,7 @@ class Robustness(Section):
     noise: Noise = 0.1
     """Noise that is added to each feature, in its own standard deviations."""
     shifted_units: float | None = None
-    """Factor applied to one feature at a time, such as 1000 for grams that come as kilograms; left out, none is."""
+    """Factor applied to one feature at a time, such as 1000 for grams where kilograms are due; left out, none is."""
     max_drop: float = Field(default=0.03, ge=0)
     """Largest drop that passes, in the metric's unit."""
 
