@@ -1,89 +1,51 @@
 """Turns the command line into a call, and errors into messages and exit codes.
 
-0 passed, 1 failed a check or a gate, 2 wrong usage, 3 infrastructure, 130 interrupted.
+0 passed, 1 failed a check or a gate, 2 wrong usage, 3 infrastructure, 130 interrupted. The module of a
+verb is imported when the verb is called, so that help is quick and the gateway loads only what it needs.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import traceback
 from importlib import import_module
+from types import FrameType
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from trimtab import __version__, settings
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
 
-INTERRUPTED = 130
+WRONG_USAGE = 2
 INFRASTRUCTURE = 3
+INTERRUPTED = 130
 
 
-class LazyVerbs(TyperGroup):
-    """A group that imports a verb's module when the verb is called, so that `--help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all verbs, in the order of the loop."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one verb."""
-        if cmd_name not in VERBS:
-            return None
-        module = import_module(f"trimtab.cli.{VERBS[cmd_name][0]}")
-        group = typer.main.get_group(module.app)
-        return group.commands[cmd_name]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb; a wrong one is told the nearest."""
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
-            raise click.UsageError(f"no command '{args[0]}'.{nearest(args[0], VERBS)}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help page in plain text."""
-        click.Group.format_help(self, ctx, formatter)
-
-
-app = typer.Typer(cls=LazyVerbs, add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.callback(invoke_without_command=True)
-def trimtab(
-    ctx: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and end."),
-) -> None:
-    """MLOps that steers itself: one loop from data to production and back."""
-    if version:
-        typer.echo(f"trimtab {__version__}")
-        raise typer.Exit
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+class Interrupted(BaseException):
+    """Ctrl-C, under a name that the command-line library does not take for its own."""
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
     level = settings.read().log_level.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGINT, _interrupt)
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        typer.echo(_help())
+        return 0
+    if arguments[0] == "--version":
+        typer.echo(f"trimtab {__version__}")
+        return 0
     try:
-        result = app(standalone_mode=False, prog_name="trimtab")
+        return _call(arguments)
     except TrimtabError as error:
         _complain(str(error), level)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except Interrupted:
         typer.echo("interrupted; what was finished is kept, run the command again to go on", err=True)
         return INTERRUPTED
     except BrokenPipeError:
@@ -91,7 +53,39 @@ def main() -> int:
     except Exception as error:  # the last border: a user never sees a traceback unless asked for
         _complain(f"{type(error).__name__}: {error}\nFor the traceback: TRIMTAB_LOG_LEVEL=DEBUG trimtab ...", level)
         return INFRASTRUCTURE
-    return result if isinstance(result, int) else 0
+
+
+def _call(arguments: list[str]) -> int:
+    verb = arguments[0]
+    if verb not in VERBS:
+        typer.echo(f"error: no command '{verb}'.{nearest(verb, VERBS)} All of them: trimtab --help", err=True)
+        return WRONG_USAGE
+    group = import_module(f"trimtab.cli.{VERBS[verb][0]}")
+    try:
+        typer.main.get_command(group.app)(args=arguments, prog_name="trimtab")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(
+        [
+            "trimtab: MLOps that steers itself, one loop from data to production and back",
+            "",
+            "usage: trimtab VERB [OPTIONS]      trimtab VERB --help",
+            "",
+            *lines,
+            "",
+            "exit codes: 0 passed, 1 failed a check or a gate, 2 wrong usage, 3 infrastructure",
+        ]
+    )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
 
 
 def _complain(message: str, level: str) -> None:

@@ -22,7 +22,7 @@ from trimtab.cli.options import (
 from trimtab.cli.views import show_lineage, show_status
 from trimtab.policy import json_schema
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.command()

@@ -27,7 +27,7 @@ from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control import resolve
 from trimtab.records import Decision
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, as `trimtab status` shows it.")]
 WhyNot = Annotated[str, typer.Option("--reason", help="Why, for the record.", prompt="Reason")]

@@ -39,7 +39,7 @@ from trimtab.cli.views import show_summary
 from trimtab.errors import StageError, StoreError
 from trimtab.serving import Announcement
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0

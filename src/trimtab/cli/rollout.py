@@ -27,7 +27,7 @@ from trimtab.errors import StageError
 from trimtab.records import Bundle, Revision
 from trimtab.stores.metadata import latest
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 ASKED = "asked for on the command line"
 

@@ -10,7 +10,7 @@ from trimtab.app.serving import gateway_config
 from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFolder, workspace
 from trimtab.serving import serve as serve_forever
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 
 @app.callback()

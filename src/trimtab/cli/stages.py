@@ -29,7 +29,7 @@ from trimtab.errors import CheckFailed, StageError
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Revision, Run
 from trimtab.stores.metadata import latest
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 SourceName = Annotated[str | None, typer.Argument(help="Source; all of them by default.")]
 AsOf = Annotated[

@@ -14,7 +14,7 @@ from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all
 from trimtab.clock import parse_time
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 FLIGHTS_TRAINED_ON_UNTIL = "2013-03-01T05:00Z"
 """Two months; midnight in New York."""
