@@ -11,10 +11,10 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
-from trimtab import data
 from trimtab.app.project import check_columns, load_definitions
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.data.files import find_files
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import TrimtabError
 from trimtab.policy import read_policy
@@ -103,7 +103,7 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _files(source: FileSource, folder: Path) -> str:
-    return f"{len(data.find_files(source, folder))} files"
+    return f"{len(find_files(source, folder))} files"
 
 
 def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> str:

@@ -18,8 +18,8 @@ from trimtab.records import Bundle, DatasetVersion, Run
 from trimtab.training import Frozen
 
 
-def gate_inputs(workspace: Workspace, run: Run) -> tuple[GateInputs, str | None]:
-    """Return the gates' inputs for a run, and the id of the champion it is compared with."""
+def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
+    """Return the gates' inputs for a run, the champion it is compared with among them."""
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     frozen = training.load(dataset, workspace.artifacts)
     folder = workspace.artifacts.open(run.staging)
@@ -29,7 +29,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> tuple[GateInputs, str | None]
     if champion is not None and champion.run == run.id:
         champion = None
     scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
-    inputs = GateInputs(
+    return GateInputs(
         X=frozen.holdout.X,
         y=frozen.holdout.y,
         timestamps=frozen.holdout.timestamps,
@@ -38,11 +38,11 @@ def gate_inputs(workspace: Workspace, run: Run) -> tuple[GateInputs, str | None]
         candidate=Scorer.open(folder, spec.task),
         champion=scorer,
         champion_X=rows,
+        champion_id=champion.id if champion else None,
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,
     )
-    return inputs, champion.id if champion else None
 
 
 def _champion(

@@ -174,7 +174,7 @@ def show_ingested(done: list[Ingested]) -> None:
     for name in dict.fromkeys(one.table for one in done):
         mine = [one for one in done if one.table == name]
         new = [one for one in mine if not one.skipped]
-        rows, quarantined = sum(one.added_rows for one in new), sum(one.quarantined_rows for one in new)
+        rows, quarantined = sum(one.rows_added for one in new), sum(one.rows_quarantined for one in new)
         text = f"{rows:,} rows from {len(new)} files" if new else f"nothing new in {len(mine)} files"
         quarantine = f", {quarantined:,} rows quarantined" if quarantined else ""
         console.print(f"ingest    {name}: {text}{quarantine}")
