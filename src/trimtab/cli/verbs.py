@@ -2,7 +2,7 @@
 
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("start", "Make a project from a template."),
-    "demo": ("start", "Make an example project, run the loop on it, and show what it did."),
+    "demo": ("demo", "Make an example project, run the loop on it, and show what it did."),
     "doctor": ("look", "Check project, environment and services, and say what to do."),
     "schema": ("look", "Print the JSON Schema of trimtab.yaml, for editors."),
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
