@@ -1,0 +1,157 @@
+"""The brakes: reasons to do less than the matrix says. Called by decision.py, in the order of BRAKES.
+
+A brake sees an action and may soften it: retrain -> review or monitor, review -> monitor. None ever hardens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from trimtab import units
+from trimtab.clock import to_micros
+from trimtab.control.cause import Cause
+from trimtab.control.history import MONTH, History
+from trimtab.control.impact import HARM_P, Judged
+from trimtab.policy import Policy
+
+AUTOMATION_P = 0.01
+"""Automated retraining needs a sequential p-value below this (docs: from signals to the matrix)."""
+
+MIN_REFERENCE_WINDOWS = 30
+"""With fewer reference windows a p-value is too coarse to act on without a person."""
+
+Wanted = Literal["monitor", "review", "retrain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a brake looks at. proposal: a review that asks for leave to retrain, or a retraining."""
+
+    cause: Cause
+    impact: Judged
+    policy: Policy
+    history: History
+    wanted: Wanted
+    proposal: bool
+
+
+@dataclass(frozen=True)
+class Softened:
+    """A softer action, and why."""
+
+    action: Wanted
+    reason: str
+
+
+Brake = Callable[[Question], Softened | None]
+
+
+def replaced(q: Question) -> Softened | None:
+    """A version that no longer serves is not retrained."""
+    champion, judged = q.history.champion, q.cause.window.version
+    if champion is None or champion == judged:
+        return None
+    return Softened("monitor", f"version {judged} no longer serves: version {champion} is champion now")
+
+
+def harmless(q: Question) -> Softened | None:
+    """Automated retraining needs a severe drift and measured harm."""
+    if q.wanted != "retrain" or not q.policy.decide.require_harm:
+        return None
+    if q.cause.p_seq >= AUTOMATION_P:
+        return Softened(
+            "review",
+            f"a person decides: automated retraining needs p_seq below {AUTOMATION_P:g}, it is {q.cause.p_seq:.2g}",
+        )
+    if q.cause.harm_p_seq < HARM_P or q.impact.level != "low":
+        return None
+    currency = q.policy.impact.currency
+    return Softened(
+        "review",
+        f"a person decides: the inputs changed, but no harm is measured (label p_seq {q.cause.harm_p_seq:.2g} is not "
+        f"below {HARM_P:g}, and {q.impact.per_day:,.0f} {currency} a day is below {q.policy.impact.medium:,.0f})",
+    )
+
+
+def little_reference(q: Question) -> Softened | None:
+    """A short reference cannot tell a rare window from a new normal."""
+    windows = q.cause.reference_windows
+    if q.wanted != "retrain" or windows >= MIN_REFERENCE_WINDOWS:
+        return None
+    return Softened(
+        "review",
+        f"a person decides: the reference has {windows} windows, automation needs {MIN_REFERENCE_WINDOWS}",
+    )
+
+
+def cooling_down(q: Question) -> Softened | None:
+    """After a retraining none is started or proposed for a while."""
+    last, cooldown = q.history.last_retrain, q.policy.decide.cooldown
+    if not q.proposal or last is None:
+        return None
+    passed = to_micros(q.cause.window.end) - to_micros(last)
+    if passed >= cooldown:
+        return None
+    return Softened(
+        "monitor",
+        f"the last retraining was asked for on {last:%Y-%m-%d}, {_days(passed)} ago; the cooldown is {_days(cooldown)}",
+    )
+
+
+def over_budget(q: Question) -> Softened | None:
+    """Automation spends no more than the policy's budget; a person may."""
+    if q.wanted != "retrain":
+        return None
+    budget, history = q.policy.decide.budget, q.history
+    if history.retrains + 1 > budget.retrains:
+        return Softened(
+            "review",
+            f"a person decides: {history.retrains} of {budget.retrains:g} retrainings of {MONTH.days} days are used up",
+        )
+    if history.spent + history.next_cost > budget.cost:
+        currency = q.policy.impact.currency
+        return Softened(
+            "review",
+            f"a person decides: trainings cost {history.spent:,.2f} {currency} in {MONTH.days} days, and one more "
+            f"(about {history.next_cost:,.2f}) would exceed the budget of {budget.cost:,.2f}",
+        )
+    return None
+
+
+def already_open(q: Question) -> Softened | None:
+    """One open question is enough."""
+    if q.proposal and q.history.open_review is not None:
+        return Softened("monitor", f"a review is already open ({q.history.open_review})")
+    noted_at = q.history.noted_at
+    if q.wanted != "review" or q.proposal or noted_at is None:
+        return None
+    if q.history.open_review is not None:
+        return Softened("monitor", f"a review is already open ({q.history.open_review})")
+    if abs(to_micros(q.cause.window.end) - to_micros(noted_at)) > q.policy.decide.cooldown:
+        return None
+    return Softened("monitor", f"a review is already open ({q.history.noted_review})")
+
+
+def in_progress(q: Question) -> Softened | None:
+    """One retraining at a time."""
+    if not q.proposal or not q.history.running:
+        return None
+    return Softened("monitor", "a retraining is under way: it trains, or its challenger is still being compared")
+
+
+BRAKES: tuple[Brake, ...] = (
+    replaced,
+    harmless,
+    little_reference,
+    cooling_down,
+    over_budget,
+    already_open,
+    in_progress,
+)
+
+
+def _days(micros: int) -> str:
+    days = max(micros, 0) / units.MICROS["d"]
+    return f"{days:.1f} days" if days % 1 else f"{days:.0f} days"

@@ -1,0 +1,69 @@
+"""What a decision is about: one champion window with its signals. Called by controller.py; read by decision.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trimtab.records import Signal, SignalKind, WindowReport
+from trimtab.stores.metadata import Metadata
+
+COUNTED: tuple[SignalKind, ...] = ("data", "concept")
+"""Kinds whose p-values choose the band: drift of the inputs, and mistakes that the model did not expect.
+
+Drift of the score is a function of the inputs' and is shown beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """One window of a champion, and everything that was measured on it."""
+
+    window: WindowReport
+    signals: tuple[Signal, ...]
+
+    def signal(self, kind: SignalKind, subject: str = "all") -> Signal | None:
+        """Return the signal of a kind, or None when it was not measured."""
+        return next((s for s in self.signals if s.kind == kind and s.subject == subject), None)
+
+    @property
+    def p_seq(self) -> float:
+        """Sequential p-value of the window: the smallest of the counted kinds, times how many there are.
+
+        Each kind keeps its promise alone; the factor (Bonferroni) keeps it for all of them together.
+        """
+        return _combined([s.p_seq for s in self._counted() if s.p_seq is not None])
+
+    @property
+    def p(self) -> float:
+        """The same of the p-values of this window alone."""
+        return _combined([s.p for s in self._counted() if s.p is not None])
+
+    @property
+    def harm_p_seq(self) -> float:
+        """Sequential p-value of the mistakes that the model did not expect; 1 without labels."""
+        concept = self.signal("concept")
+        return 1.0 if concept is None or concept.p_seq is None else concept.p_seq
+
+    @property
+    def impact_per_day(self) -> float | None:
+        """Money lost a day by mistakes beyond what the reference lost; None when it is not known."""
+        kpi = self.signal("kpi")
+        return None if kpi is None else kpi.value
+
+    @property
+    def reference_windows(self) -> int:
+        """How many reference windows the inputs were compared with; 0 without a reference."""
+        data = self.signal("data")
+        return 0 if data is None else data.reference_windows
+
+    def _counted(self) -> list[Signal]:
+        return [s for kind in COUNTED if (s := self.signal(kind)) is not None]
+
+
+def gather(metadata: Metadata, window: WindowReport) -> Cause:
+    """Return the cause that a window is."""
+    found = metadata.find(Signal, oldest_first=True, model=window.model, version=window.version, start=window.start)
+    return Cause(window=window, signals=tuple(found))
+
+
+def _combined(values: list[float]) -> float:
+    return min(1.0, len(values) * min(values)) if values else 1.0

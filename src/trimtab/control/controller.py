@@ -1,0 +1,146 @@
+"""The controller of one model: judges champion windows, writes decisions, starts what they ask for.
+
+A decision is in the ledger before its action is started. When the process dies in between, the first step of the
+next one starts it; actions are idempotent by the decision's id, so an action happens once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from trimtab.clock import Clock
+from trimtab.control.cause import gather
+from trimtab.control.decision import Draft, decide
+from trimtab.control.history import History, champions, gather_history
+from trimtab.control.ledger import Ledger
+from trimtab.control.reviews import proposes_retraining
+from trimtab.control.rollback import broken_limits, decide_rollback
+from trimtab.errors import Conflict, Temporary, TrimtabError
+from trimtab.policy import Policy
+from trimtab.records import Decision, Resolution, Revision, WindowReport, WorkflowStep
+from trimtab.stores.metadata import Metadata, latest
+
+log = logging.getLogger(__name__)
+
+
+class Actions(Protocol):
+    """What a controller may do. Idempotent by the decision's id: asked for twice, each happens once."""
+
+    def retrain(self, decision: Decision) -> None:
+        """Start a retraining."""
+        ...
+
+    def review(self, decision: Decision) -> None:
+        """Ask a person whether to retrain, and do it when the answer is yes."""
+        ...
+
+    def rollback(self, decision: Decision) -> None:
+        """Restore what served before."""
+        ...
+
+    def running(self, model: str) -> bool:
+        """Tell whether a retraining of the model has not ended."""
+        ...
+
+
+class Controller:
+    """Judges each champion window of one model once: when its labels matured, and operations when it closed."""
+
+    def __init__(self, metadata: Metadata, policy: Policy, model: str, actions: Actions, clock: Clock) -> None:
+        self._metadata = metadata
+        self._policy = policy
+        self._model = model
+        self._actions = actions
+        self._clock = clock
+        self._ledger = Ledger(metadata, model)
+        self._seen = 0
+        self._unstarted: list[Decision] | None = None
+
+    def step(self) -> tuple[Decision, ...]:
+        """Decide on every window that became ready, oldest first, and start the actions."""
+        self._ledger.refresh()
+        if self._unstarted is None:
+            self._unstarted = self._left_behind()
+        self._start()
+        made = []
+        count = self._metadata.count(WindowReport, model=self._model)
+        for window in self._news(count):
+            draft = self._judge(window)
+            decision = self._ledger.append(draft, clock=self._clock) if draft else None
+            if decision is not None:
+                made.append(decision)
+                self._unstarted.append(decision)
+                self._start()
+        self._seen = count
+        return tuple(made)
+
+    def _news(self, count: int) -> list[WindowReport]:
+        """Return the champion windows that were not looked at yet, in the order they were written."""
+        if count == self._seen:
+            return []
+        found = self._metadata.find(WindowReport, model=self._model, limit=count - self._seen)
+        champion = [w for w in reversed(found) if w.role == "champion" and not self._ledger.judged(w.id)]
+        return [w for w in champion if w.stage == "matured" or not _later_closed(w, champion)]
+
+    def _judge(self, window: WindowReport) -> Draft | None:
+        if window.stage == "matured":
+            return decide(gather(self._metadata, window), self._policy, self._history(window))
+        if not broken_limits(window, self._policy.rollout.rollback_when):
+            return None
+        return decide_rollback(gather(self._metadata, window), self._policy, self._history(window))
+
+    def _history(self, window: WindowReport) -> History:
+        return gather_history(
+            self._metadata,
+            self._model,
+            self._ledger.decisions,
+            moment=window.end,
+            running=self._actions.running(self._model),
+        )
+
+    def _left_behind(self) -> list[Decision]:
+        """Return the decisions of a dead process whose actions left no trace, as far as they still make sense."""
+        champion, _ = champions(self._metadata.find(Revision, model=self._model))
+        wanted = [d for d in self._ledger.decisions if _needs_action(d) and champion in (None, d.version)]
+        if not wanted:
+            return []
+        begun = {step.decision for step in self._metadata.find(WorkflowStep, model=self._model)}
+        answered = {r.decision for r in self._metadata.find(Resolution, model=self._model) if r.verdict == "reject"}
+        return [
+            d
+            for d in wanted
+            if d.id not in begun | answered and latest(self._metadata, Revision, model=self._model, cause=d.id) is None
+        ]
+
+    def _start(self) -> None:
+        """Start what was decided. What may succeed later stays for the next step; the rest is given up, and told."""
+        waiting, self._unstarted = self._unstarted or [], []
+        for place, decision in enumerate(waiting):
+            try:
+                self._act(decision)
+            except TrimtabError as error:
+                again = isinstance(error, Conflict | Temporary)
+                if again:
+                    self._unstarted.append(decision)
+                outcome = "is tried again" if again else "could not be done"
+                log.warning("%s: %s %s: %s", decision.id, decision.action, outcome, error)
+            except BaseException:
+                self._unstarted = [*self._unstarted, *waiting[place:]]
+                raise
+
+    def _act(self, decision: Decision) -> None:
+        if decision.action == "retrain":
+            self._actions.retrain(decision)
+        elif decision.action == "rollback":
+            self._actions.rollback(decision)
+        elif proposes_retraining(decision):
+            self._actions.review(decision)
+
+
+def _needs_action(decision: Decision) -> bool:
+    return decision.action in ("retrain", "rollback") or proposes_retraining(decision)
+
+
+def _later_closed(window: WindowReport, windows: list[WindowReport]) -> bool:
+    return any(w.version == window.version and w.start > window.start for w in windows)

@@ -1,0 +1,94 @@
+"""From a cause to a decision: p-value band x business impact -> matrix -> brakes. Pure. Called by controller.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from trimtab.control.brakes import BRAKES, Question, Wanted
+from trimtab.control.cause import Cause
+from trimtab.control.history import History
+from trimtab.control.impact import Judged, judge
+from trimtab.control.reviews import PROPOSAL_P
+from trimtab.policy import Policy
+from trimtab.records import Action, Level, Signal
+
+REVIEW_P = 0.01
+"""A window whose own p-value is below this opens a review, no more: one window in a hundred does by chance."""
+
+SEVERITY: tuple[Wanted, ...] = ("monitor", "review", "retrain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A decision before it has a place in the ledger."""
+
+    cause: Cause
+    band: str
+    impact_per_day: float
+    impact: Level
+    cell: Action
+    action: Action
+    reasons: tuple[str, ...]
+
+
+def decide(cause: Cause, policy: Policy, history: History) -> Draft:
+    """Return what to do about a matured window, with every reason that led there."""
+    impact = judge(cause, policy.impact)
+    band, row = policy.decide.matrix.band(cause.p_seq)
+    cell = cast(Wanted, getattr(row, impact.level))
+    reasons = [*_drift(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
+    wanted = cell
+    if wanted == "monitor" and cause.p < REVIEW_P:
+        wanted = "review"
+        reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
+    wanted = _braked(cause, impact, policy, history, wanted, reasons)
+    return Draft(
+        cause=cause,
+        band=band,
+        impact_per_day=impact.per_day,
+        impact=impact.level,
+        cell=cell,
+        action=wanted,
+        reasons=tuple(reasons),
+    )
+
+
+def _braked(
+    cause: Cause, impact: Judged, policy: Policy, history: History, wanted: Wanted, reasons: list[str]
+) -> Wanted:
+    """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
+    for brake in BRAKES:
+        if wanted == "monitor":
+            break
+        proposal = wanted == "retrain" or (cause.p_seq < PROPOSAL_P and impact.level != "low")
+        softened = brake(
+            Question(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
+        )
+        if softened is not None and SEVERITY.index(softened.action) < SEVERITY.index(wanted):
+            wanted = softened.action
+            reasons.append(softened.reason)
+    return wanted
+
+
+def _drift(cause: Cause) -> list[str]:
+    """Say what the signals say, one sentence a kind."""
+    found = []
+    data, concept = cause.signal("data"), cause.signal("concept")
+    if data is None or data.p_seq is None:
+        found.append(f"version {cause.window.version} has no reference that its inputs could be compared with")
+    else:
+        found.append(_inputs(data, data.p_seq))
+    if concept is None or concept.p_seq is None:
+        found.append(f"labels are too few to judge mistakes ({cause.window.coverage:.0%} of the rows have one)")
+    else:
+        said = "mistakes are more than the model expects" if concept.p_seq < PROPOSAL_P else "mistakes are as usual"
+        found.append(f"{said} (p_seq {concept.p_seq:.2g}, {cause.window.labelled:,} labels)")
+    return found
+
+
+def _inputs(data: Signal, p_seq: float) -> str:
+    if p_seq >= PROPOSAL_P:
+        return f"inputs look like the {data.reference_windows} reference windows (p_seq {p_seq:.2g})"
+    carriers = f", most in {', '.join(data.carriers)}" if data.carriers else ""
+    return f"inputs differ from the {data.reference_windows} reference windows (p_seq {p_seq:.2g}{carriers})"

@@ -1,0 +1,91 @@
+"""What happened before a decision, as far as the brakes care. Called by controller.py; read by brakes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from trimtab.control.reviews import proposes_retraining
+from trimtab.records import DatasetVersion, Decision, Resolution, Revision, Run
+from trimtab.stores.metadata import Metadata
+
+MONTH = timedelta(days=30)
+"""Budgets are counted over the trailing 30 days of event time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The past of one model, seen from the end of the judged window (event time)."""
+
+    champion: int | None = None
+    """Version that serves as champion now; None when nothing was ever deployed (recordings)."""
+    previous: int | None = None
+    """Version that was champion before it; None when there was no other."""
+    running: bool = False
+    """A retraining has not ended: it trains, waits for a person, or its challenger is being compared."""
+    last_retrain: datetime | None = None
+    """End of the window whose decision asked for the newest retraining (automated or approved)."""
+    retrains: int = 0
+    """Retrainings of the trailing 30 days."""
+    spent: float = 0.0
+    """Money that trainings of the trailing 30 days cost."""
+    next_cost: float = 0.0
+    """What the newest training cost: the best guess for another one."""
+    open_review: str | None = None
+    """Oldest decision that proposes a retraining and waits for a person."""
+    noted_review: str | None = None
+    noted_at: datetime | None = None
+    """Newest review without a proposal that nobody has answered, and the end of its window."""
+    restored: bool = False
+    """The present champion came back by a rollback."""
+
+
+def gather_history(
+    metadata: Metadata, model: str, decisions: Sequence[Decision], *, moment: datetime, running: bool
+) -> History:
+    """Return the history of a model at a moment of event time. decisions: the ledger, oldest first."""
+    revisions = metadata.find(Revision, model=model)
+    champion, previous = champions(revisions)
+    verdicts = {r.decision: r.verdict for r in metadata.find(Resolution, model=model)}
+    retrained = [d.end for d in decisions if d.action == "retrain" or _approved(d, verdicts)]
+    waiting = [d for d in decisions if d.action == "review" and d.id not in verdicts]
+    proposals = [d for d in waiting if proposes_retraining(d)]
+    notes = [d for d in waiting if not proposes_retraining(d) and champion in (None, d.version)]
+    runs = metadata.find(Run, model=model)
+    return History(
+        champion=champion,
+        previous=previous,
+        running=running,
+        last_retrain=max(retrained, default=None),
+        retrains=sum(end > moment - MONTH for end in retrained),
+        spent=sum(run.cost for run in runs if metadata.get(DatasetVersion, run.dataset).as_of > moment - MONTH),
+        next_cost=runs[0].cost if runs else 0.0,
+        open_review=proposals[0].id if proposals else None,
+        noted_review=notes[-1].id if notes else None,
+        noted_at=notes[-1].end if notes else None,
+        restored=_restored(revisions),
+    )
+
+
+def _approved(decision: Decision, verdicts: Mapping[str, str]) -> bool:
+    return proposes_retraining(decision) and verdicts.get(decision.id) == "approve"
+
+
+def champions(revisions: Sequence[Revision]) -> tuple[int | None, int | None]:
+    """Return the versions of the present champion and of the one before. revisions: newest first."""
+    versions = [v for r in revisions if (v := _champion(r)) is not None]
+    if not versions:
+        return None, None
+    return versions[0], next((v for v in versions if v != versions[0]), None)
+
+
+def _restored(revisions: Sequence[Revision]) -> bool:
+    """Tell whether the revision that made the present champion one was a rollback. revisions: newest first."""
+    since = list(takewhile(lambda r: _champion(r) == _champion(revisions[0]), revisions))
+    return bool(since) and since[-1].action == "rollback"
+
+
+def _champion(revision: Revision) -> int | None:
+    return next((a.version for a in revision.assignments if a.role == "champion"), None)

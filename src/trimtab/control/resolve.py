@@ -1,0 +1,69 @@
+"""A person's answer to a review. Called by faces; the loop tells the waiting workflow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trimtab.clock import Clock
+from trimtab.control.reviews import pending_reviews
+from trimtab.errors import Conflict, NotFound, UsageError, nearest
+from trimtab.records import Decision, Resolution
+from trimtab.stores.metadata import Metadata, latest
+
+
+def resolve(
+    metadata: Metadata,
+    decision_id: str,
+    verdict: Literal["approve", "reject"],
+    reason: str,
+    by: str,
+    clock: Clock,
+) -> Resolution:
+    """Write the answer to a decision that waits for review, once.
+
+    Raises UsageError for an unknown decision, one that asks for no review, one that is answered already,
+    an unknown verdict, or an empty reason or name.
+    """
+    if verdict not in ("approve", "reject"):
+        raise UsageError(f"'{verdict}' is no verdict.{nearest(verdict, ('approve', 'reject'))}")
+    for value, what in ((reason, "reason"), (by, "name of who decides")):
+        if not value.strip():
+            raise UsageError(f"{verdict} of '{decision_id}' needs a {what}: it stands in the record of decisions")
+    decision = _decision(metadata, decision_id)
+    if decision.action != "review":
+        raise UsageError(f"'{decision_id}' is a decision to {decision.action}; it does not wait for a person")
+    resolution = Resolution(
+        id=f"{decision_id}/resolution",
+        created_at=clock.now(),
+        model=decision.model,
+        decision=decision_id,
+        verdict=verdict,
+        reason=reason.strip(),
+        by=by.strip(),
+    )
+    _refuse_second(metadata, decision_id)
+    try:
+        metadata.put(resolution)
+    except Conflict:  # somebody answered between the look and the write
+        _refuse_second(metadata, decision_id)
+        raise
+    return resolution
+
+
+def _decision(metadata: Metadata, decision_id: str) -> Decision:
+    try:
+        return metadata.get(Decision, decision_id)
+    except NotFound as error:
+        models = {d.model for d in metadata.find(Decision, action="review")}
+        waiting = [d.id for model in sorted(models) for d in pending_reviews(metadata, model)]
+        hint = f" Waiting for review: {', '.join(waiting)}." if waiting else " Nothing waits for review."
+        raise UsageError(f"{error}{hint}") from None
+
+
+def _refuse_second(metadata: Metadata, decision_id: str) -> None:
+    before = latest(metadata, Resolution, decision=decision_id)
+    if before is not None:
+        raise UsageError(
+            f"'{decision_id}' is resolved already: {before.by} said {before.verdict} on "
+            f"{before.created_at:%Y-%m-%d %H:%M} ({before.reason})"
+        )

@@ -1,0 +1,60 @@
+"""Rollback at once when a closed window broke an operational limit. Pure. Called by controller.py."""
+
+from __future__ import annotations
+
+from trimtab.clock import to_micros
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.history import History
+from trimtab.policy import Policy, RollbackWhen
+from trimtab.records import Action, WindowReport
+from trimtab.units import MICROS
+
+
+def broken_limits(window: WindowReport, limits: RollbackWhen) -> tuple[str, ...]:
+    """Return one sentence for each limit that the window exceeded."""
+    found = []
+    rate = window.metrics.get("error_rate")
+    if limits.error_rate is not None and rate is not None and rate > limits.error_rate:
+        found.append(f"{rate:.2%} of {window.rows:,} predictions failed; the limit is {limits.error_rate:.2%}")
+    p99 = window.metrics.get("p99_ms")
+    if limits.p99 is not None and p99 is not None and p99 * MICROS["ms"] > limits.p99:
+        found.append(f"the slowest 1% took {p99:.1f} ms or more; the limit is {limits.p99 / MICROS['ms']:g} ms")
+    return tuple(found)
+
+
+def decide_rollback(cause: Cause, policy: Policy, history: History) -> Draft | None:
+    """Return a rollback for a closed champion window that broke a limit, or None.
+
+    Without an earlier champion, or when the champion itself came back by a rollback (rolling back again would
+    restore what failed before), a person is asked to look instead.
+    """
+    window = cause.window
+    broken = broken_limits(window, policy.rollout.rollback_when)
+    if not broken or (history.champion is not None and history.champion != window.version):
+        return None
+    band, row = policy.decide.matrix.band(cause.p_seq)
+    action: Action = "rollback"
+    if history.previous is None:
+        action, why = "review", "no other version has served, so there is nothing to roll back to"
+    elif history.restored:
+        action, why = "review", f"version {window.version} was itself restored by a rollback; a person should look"
+    else:
+        why = f"version {history.previous}, which served before, is restored"
+    if action == "review" and _asked_before(window, policy, history):
+        action, why = "monitor", f"{why}; a review is already open ({history.noted_review})"
+    return Draft(
+        cause=cause,
+        band=band,
+        impact_per_day=0.0,
+        impact="low",
+        cell=row.low,
+        action=action,
+        reasons=(*broken, why, "labels are not here yet, so business impact was not judged"),
+    )
+
+
+def _asked_before(window: WindowReport, policy: Policy, history: History) -> bool:
+    if history.noted_at is None:
+        return False
+    return to_micros(window.end) - to_micros(history.noted_at) <= policy.decide.cooldown

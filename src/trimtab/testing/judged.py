@@ -1,0 +1,147 @@
+"""Records of judged windows to test the control wing with: small, complete, with sensible defaults."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from trimtab.records import (
+    Assignment,
+    Decision,
+    Revision,
+    Role,
+    Signal,
+    SignalKind,
+    WindowReport,
+)
+
+MODEL = "delay"
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def window_report(
+    day: int = 0,
+    *,
+    version: int = 1,
+    role: Role = "champion",
+    stage: Literal["closed", "matured"] = "matured",
+    metrics: dict[str, float] | None = None,
+    labelled: int = 900,
+) -> WindowReport:
+    """Return the report of one day's window of 1,000 rows."""
+    start = FIRST + day * DAY
+    return WindowReport(
+        id=f"{MODEL}/v{version}/{start:%Y-%m-%dT%H:%M:%SZ}/{stage}",
+        created_at=FIRST,
+        model=MODEL,
+        version=version,
+        role=role,
+        stage=stage,
+        start=start,
+        end=start + DAY,
+        rows=1000,
+        served_rows=1000,
+        labelled=labelled,
+        coverage=labelled / 1000,
+        metrics=metrics or {},
+    )
+
+
+def signal(
+    window: WindowReport,
+    kind: SignalKind,
+    *,
+    value: float = 0.0,
+    p: float | None = None,
+    p_seq: float | None = None,
+    reference_windows: int = 60,
+    carriers: tuple[str, ...] = (),
+) -> Signal:
+    """Return the overall signal of one kind of a window."""
+    return Signal(
+        id=f"{window.id.rsplit('/', 1)[0]}/{kind}/all",
+        created_at=FIRST,
+        model=window.model,
+        version=window.version,
+        kind=kind,
+        subject="all",
+        start=window.start,
+        end=window.end,
+        statistic="test",
+        value=value,
+        p=p,
+        p_seq=p_seq,
+        effect={},
+        rows=window.rows,
+        reference_windows=reference_windows,
+        carriers=carriers,
+        reason="made for a test",
+    )
+
+
+def judged_signals(
+    window: WindowReport,
+    *,
+    data_p_seq: float = 1.0,
+    concept_p_seq: float = 1.0,
+    p: float = 0.5,
+    money_per_day: float | None = 0.0,
+    reference_windows: int = 60,
+) -> list[Signal]:
+    """Return the signals that a decision is made of."""
+    found = [
+        signal(window, "data", p=p, p_seq=data_p_seq, reference_windows=reference_windows, carriers=("wind", "month")),
+        signal(window, "concept", p=0.5, p_seq=concept_p_seq),
+    ]
+    if money_per_day is not None:
+        found.append(signal(window, "kpi", value=money_per_day))
+    return found
+
+
+def champion_revision(
+    number: int, version: int, *, action: Literal["deploy", "promote", "rollback"] = "deploy", cause: str = "test"
+) -> Revision:
+    """Return a revision in which one version serves alone."""
+    bundle = f"{MODEL}/{version}"
+    return Revision(
+        id=f"{MODEL}#{number}",
+        created_at=FIRST,
+        model=MODEL,
+        number=number,
+        assignments=(Assignment(role="champion", bundle=bundle, version=version, weight=100.0),),
+        action=action,
+        cause=cause,
+        reason="made for a test",
+        by="tester",
+    )
+
+
+class RecordingActions:
+    """Actions that remember what was asked for; `busy` says whether a retraining is under way."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.busy = False
+        self.failing: Exception | None = None
+
+    def retrain(self, decision: Decision) -> None:
+        """Remember it, or fail as told."""
+        self._ask("retrain", decision)
+
+    def review(self, decision: Decision) -> None:
+        """Remember it, or fail as told."""
+        self._ask("review", decision)
+
+    def rollback(self, decision: Decision) -> None:
+        """Remember it, or fail as told."""
+        self._ask("rollback", decision)
+
+    def running(self, model: str) -> bool:
+        """Tell what `busy` says."""
+        return self.busy
+
+    def _ask(self, action: str, decision: Decision) -> None:
+        if self.failing is not None:
+            raise self.failing
+        self.asked.append((action, decision.id))

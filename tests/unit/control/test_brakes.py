@@ -1,0 +1,131 @@
+"""Each brake: what it softens, to what, and the sentence it gives."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from trimtab.control import Cause, Draft, History, decide
+from trimtab.policy import parse_policy
+from trimtab.testing.judged import FIRST, judged_signals, window_report
+
+POLICY = """
+project: flights
+impact: { cost: { false_negative: 40, false_positive: 5 }, medium: 500/day, high: 5000/day }
+decide:
+  matrix:
+    minor:    { p: "> 0.05",      low: monitor, medium: monitor, high: review  }
+    moderate: { p: "0.01 - 0.05", low: monitor, medium: review,  high: retrain }
+    severe:   { p: "< 0.01",      low: retrain, medium: retrain, high: retrain }
+  cooldown: 3d
+  budget: { retrains: 2/month, cost: 10/month }
+"""
+
+
+def judge(
+    history: History | None = None,
+    *,
+    data: float = 1e-4,
+    concept: float = 1.0,
+    money: float = 6000.0,
+    windows: int = 60,
+    more: str = "",
+    p: float = 0.5,
+) -> Draft:
+    """Judge day 10 of version 1; left alone it is a severe drift with high impact: retrain."""
+    window = window_report(10)
+    signals = judged_signals(
+        window, data_p_seq=data, concept_p_seq=concept, money_per_day=money, reference_windows=windows, p=p
+    )
+    policy = parse_policy(POLICY + more)
+    return decide(Cause(window=window, signals=tuple(signals)), policy, history or History())
+
+
+def test_nothing_brakes_a_severe_drift_that_costs_much() -> None:
+    assert judge().action == "retrain"
+
+
+def test_a_version_that_no_longer_serves_is_left_alone() -> None:
+    draft = judge(History(champion=2))
+    assert (draft.cell, draft.action) == ("retrain", "monitor")
+    assert "version 2 is champion now" in draft.reasons[-1]
+
+
+def test_a_shift_without_harm_asks_a_person() -> None:
+    draft = judge(money=100.0)
+    assert (draft.cell, draft.action) == ("retrain", "review")
+    assert "no harm is measured" in draft.reasons[-1]
+    assert "100 USD a day is below 500" in draft.reasons[-1]
+
+
+@pytest.mark.parametrize("evidence", [{"concept": 0.04}, {"money": 700.0}])
+def test_harm_is_mistakes_or_money(evidence: dict[str, float]) -> None:
+    assert judge(**{"money": 100.0, **evidence}).action == "retrain"  # type: ignore[arg-type]  # names of floats
+
+
+def test_a_moderate_drift_is_not_retrained_automatically_whatever_the_matrix_says() -> None:
+    draft = judge(data=0.02)
+    assert (draft.band, draft.cell, draft.action) == ("moderate", "retrain", "review")
+    assert "needs p_seq below 0.01, it is 0.04" in draft.reasons[-1]
+
+
+def test_the_policy_may_waive_evidence_of_harm() -> None:
+    assert judge(data=0.02, more="  require_harm: false\n").action == "retrain"
+
+
+def test_a_short_reference_asks_a_person() -> None:
+    draft = judge(windows=29)
+    assert draft.action == "review"
+    assert "the reference has 29 windows, automation needs 30" in draft.reasons[-1]
+
+
+@pytest.mark.parametrize(("days", "action"), [(2, "monitor"), (3, "retrain")])
+def test_after_a_retraining_the_cooldown_counts_in_event_time(days: int, action: str) -> None:
+    judged_end = FIRST + timedelta(days=11)
+    draft = judge(History(last_retrain=judged_end - timedelta(days=days)))
+    assert draft.action == action
+    if action == "monitor":
+        assert "2026-03-10, 2 days ago; the cooldown is 3 days" in draft.reasons[-1]
+
+
+def test_the_budget_of_retrainings_asks_a_person() -> None:
+    assert judge(History(retrains=1)).action == "retrain"
+    draft = judge(History(retrains=2))
+    assert draft.action == "review"
+    assert "2 of 2 retrainings of 30 days are used up" in draft.reasons[-1]
+
+
+def test_the_budget_of_money_counts_what_the_next_training_would_cost() -> None:
+    assert judge(History(spent=4.0, next_cost=5.0)).action == "retrain"
+    draft = judge(History(spent=6.0, next_cost=5.0))
+    assert draft.action == "review"
+    assert "would exceed the budget of 10.00" in draft.reasons[-1]
+
+
+def test_an_open_review_is_not_opened_again() -> None:
+    draft = judge(History(open_review="delay/decision/3", running=True))
+    assert draft.action == "monitor"
+    assert draft.reasons[-1] == "a review is already open (delay/decision/3)"
+
+
+@pytest.mark.parametrize(("days", "action"), [(3, "monitor"), (4, "review")])
+def test_a_request_to_look_is_repeated_after_the_cooldown_only(days: int, action: str) -> None:
+    noted = FIRST + timedelta(days=11 - days)
+    draft = judge(History(noted_review="delay/decision/2", noted_at=noted), data=1.0, money=0.0, p=1e-4)
+    assert (draft.cell, draft.action) == ("monitor", action)
+
+
+def test_a_request_to_look_does_not_hold_up_a_proposal() -> None:
+    draft = judge(History(noted_review="delay/decision/2", noted_at=FIRST), data=0.02, money=700.0)
+    assert (draft.cell, draft.action) == ("review", "review")
+
+
+def test_one_retraining_at_a_time() -> None:
+    draft = judge(History(running=True))
+    assert draft.action == "monitor"
+    assert "a retraining is under way" in draft.reasons[-1]
+
+
+def test_a_retraining_under_way_does_not_stop_people_from_looking() -> None:
+    assert judge(History(running=True), data=1.0, money=0.0, p=1e-4).action == "review"

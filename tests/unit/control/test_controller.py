@@ -1,0 +1,198 @@
+"""The controller: each window judged once, decisions before actions, and what a crash leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trimtab.clock import ManualClock
+from trimtab.control import Controller, pending_reviews, resolve, verify_chain
+from trimtab.errors import ActionError, Conflict
+from trimtab.policy import parse_policy
+from trimtab.records import Decision, WorkflowStep
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import (
+    FIRST,
+    MODEL,
+    RecordingActions,
+    champion_revision,
+    judged_signals,
+    window_report,
+)
+
+CLOCK = ManualClock(FIRST)
+POLICY = parse_policy(
+    """
+project: p
+impact: { cost: { false_negative: 40 } }
+rollout: { rollback_when: { error_rate: 2% } }
+"""
+)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Metadata]:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    store.put(champion_revision(1, 1))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def actions() -> RecordingActions:
+    return RecordingActions()
+
+
+def controller(book: Metadata, actions: RecordingActions) -> Controller:
+    return Controller(book, POLICY, MODEL, actions, CLOCK)
+
+
+def mature(book: Metadata, day: int, *, version: int = 1, p_seq: float = 1.0, money: float = 0.0) -> None:
+    window = window_report(day, version=version)
+    book.put(window, *judged_signals(window, data_p_seq=p_seq, money_per_day=money))
+
+
+def test_every_champion_window_gets_one_decision_also_when_nothing_is_done(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    loop = controller(book, actions)
+    mature(book, 0)
+    book.put(window_report(0, version=2, role="challenger"), window_report(1, stage="closed"))
+    assert [d.action for d in loop.step()] == ["monitor"]
+    mature(book, 1)
+    mature(book, 2)
+    assert [d.number for d in loop.step()] == [2, 3]
+    assert loop.step() == ()
+    assert actions.asked == []
+    assert controller(book, actions).step() == (), "another process judges nothing again"
+    verify_chain(book.find(Decision, model=MODEL, oldest_first=True))
+
+
+def test_a_severe_drift_with_high_impact_starts_a_retraining_and_cools_down(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    loop = controller(book, actions)
+    for day in range(5):
+        mature(book, day, p_seq=0.001, money=6000.0)
+    assert [d.action for d in loop.step()] == ["retrain", "monitor", "monitor", "retrain", "monitor"]
+    assert actions.asked == [("retrain", "delay/decision/1"), ("retrain", "delay/decision/4")]
+
+
+def test_a_proposal_is_made_once_until_it_is_answered(book: Metadata, actions: RecordingActions) -> None:
+    loop = controller(book, actions)
+    mature(book, 0, p_seq=0.001, money=700.0)
+    mature(book, 1, p_seq=0.001, money=700.0)
+    first, second = loop.step()
+    assert (first.action, second.action) == ("review", "monitor")
+    assert second.reasons[-1] == "a review is already open (delay/decision/1)"
+    assert [d.id for d in pending_reviews(book, MODEL)] == [first.id]
+    resolve(book, first.id, "reject", "it is the season", "ann", CLOCK)
+    mature(book, 2, p_seq=0.001, money=700.0)
+    assert [d.action for d in loop.step()] == ["review"]
+    assert actions.asked == [("review", "delay/decision/1"), ("review", "delay/decision/3")]
+
+
+def test_an_approved_review_begins_the_cooldown(book: Metadata, actions: RecordingActions) -> None:
+    loop = controller(book, actions)
+    mature(book, 0, p_seq=0.001, money=700.0)
+    (proposal,) = loop.step()
+    resolve(book, proposal.id, "approve", "yes", "ann", CLOCK)
+    mature(book, 1, p_seq=0.001, money=6000.0)
+    (after,) = loop.step()
+    assert (after.cell, after.action) == ("retrain", "monitor")
+    assert "cooldown" in after.reasons[-1]
+
+
+def test_a_request_to_look_starts_nothing(book: Metadata, actions: RecordingActions) -> None:
+    mature(book, 0, p_seq=0.001, money=0.0)
+    (decision,) = controller(book, actions).step()
+    assert decision.action == "review"
+    assert actions.asked == []
+    assert pending_reviews(book, MODEL) == ()
+
+
+def test_broken_limits_roll_back_when_the_window_closes_and_its_labels_are_judged_later(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    book.put(champion_revision(2, 2, action="promote"))
+    loop = controller(book, actions)
+    book.put(window_report(0, version=2, stage="closed", metrics={"error_rate": 0.2}))
+    (rollback,) = loop.step()
+    assert rollback.action == "rollback"
+    assert actions.asked == [("rollback", rollback.id)]
+    book.put(champion_revision(3, 1, action="rollback", cause=rollback.id))
+    mature(book, 0, version=2, p_seq=0.001, money=6000.0)
+    (judged,) = loop.step()
+    assert judged.action == "monitor"
+    assert "version 2 no longer serves" in judged.reasons[-1]
+    book.put(window_report(1, stage="closed", metrics={"error_rate": 0.2}))
+    (again,) = loop.step()
+    assert again.action == "review", "version 1 came back by a rollback; version 2 failed"
+
+
+def test_only_the_newest_closed_window_rolls_back(book: Metadata, actions: RecordingActions) -> None:
+    book.put(champion_revision(2, 2, action="promote"))
+    book.put(
+        window_report(0, version=2, stage="closed", metrics={"error_rate": 0.2}),
+        window_report(1, version=2, stage="closed", metrics={"error_rate": 0.0}),
+    )
+    assert controller(book, actions).step() == ()
+
+
+def test_a_process_that_died_before_the_action_is_made_up_for(book: Metadata, actions: RecordingActions) -> None:
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    actions.failing = KeyboardInterrupt()  # type: ignore[assignment]  # death, not an error
+    with pytest.raises(KeyboardInterrupt):
+        controller(book, actions).step()
+    assert book.count(Decision) == 1, "the decision was written first"
+    actions.failing = None
+    assert controller(book, actions).step() == ()
+    assert actions.asked == [("retrain", "delay/decision/1")]
+
+
+def test_an_action_that_left_a_trace_is_not_asked_for_again(book: Metadata, actions: RecordingActions) -> None:
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    (decision,) = controller(book, actions).step()
+    book.put(
+        WorkflowStep(
+            id="w/train",
+            created_at=FIRST,
+            workflow="w",
+            model=MODEL,
+            decision=decision.id,
+            step="train",
+            outcome="done",
+            refers_to=None,
+        )
+    )
+    controller(book, actions).step()
+    assert len(actions.asked) == 1
+
+
+def test_what_is_left_behind_for_a_replaced_champion_is_dropped(book: Metadata, actions: RecordingActions) -> None:
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    actions.failing = ActionError("no room")
+    controller(book, actions).step()
+    actions.failing = None
+    book.put(champion_revision(2, 2, action="promote"))
+    controller(book, actions).step()
+    assert actions.asked == []
+
+
+def test_a_refused_action_is_given_up_and_a_conflict_is_tried_again(book: Metadata, actions: RecordingActions) -> None:
+    loop = controller(book, actions)
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    actions.failing = Conflict("somebody wrote first")
+    loop.step()
+    actions.failing = None
+    loop.step()
+    assert actions.asked == [("retrain", "delay/decision/1")]
+    mature(book, 5, p_seq=0.001, money=6000.0)
+    actions.failing = ActionError("not now")
+    loop.step()
+    actions.failing = None
+    loop.step()
+    assert len(actions.asked) == 1
