@@ -1,7 +1,8 @@
-"""Makes a batch fit the columns of a table, or says how they differ; used by the table backends."""
+"""Makes a batch fit the columns of a table, or says how they differ; used by table backends and by ingest."""
 
 from __future__ import annotations
 
+import polars as pl
 import pyarrow as pa
 
 from trimtab.errors import DataError
@@ -40,6 +41,12 @@ def difference(table: pa.Schema, batch: pa.Schema) -> list[str]:
             if column in after and _plain(after[column]) != _plain(type_)
         ),
     ]
+
+
+def columns_of(frame: pl.LazyFrame) -> pa.Schema:
+    """Return the columns of a scan as a table keeps them."""
+    schema = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
+    return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
 
 
 def _storable(name: str, field: pa.Field) -> pa.Field:

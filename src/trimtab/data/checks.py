@@ -1,0 +1,152 @@
+"""Checks the rows of one batch against a Pandera schema; called by ingest and validate.
+
+Checks judge, they never change data: a schema that coerces or drops rows does so for its own eyes only.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trimtab.errors import PolicyError
+from trimtab.records import CheckFailure
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+    from pandera.errors import SchemaError
+
+NOT_NULL = "not_nullable"
+"""Pandera's name for its check that no value is missing."""
+
+EXAMPLE_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks found in one batch.
+
+    failing: numbers of the rows that fail, from 0, in order. reasons: one text for each of them, such as
+    "delay: less_than(60); origin: isin(['JFK'])". broken: what is wrong with the batch as a whole (a missing
+    column, a wrong type, a condition on an average); such a batch cannot be mended by leaving rows out.
+    """
+
+    rows: int
+    failing: pl.Series
+    reasons: pl.Series
+    failures: tuple[CheckFailure, ...]
+    broken: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Failing share of the rows."""
+        return len(self.failing) / self.rows if self.rows else 0.0
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One check that failed; `passed` tells it row by row, or is None when it is about the whole batch."""
+
+    failure: CheckFailure
+    passed: pl.Series | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.failure.column}: {self.failure.check}"
+
+
+def check(frame: pl.DataFrame, schema: pa.DataFrameSchema | None, *, timestamp: str) -> Checked:
+    """Check a batch; without a schema only that `timestamp`, a column of it, is never null.
+
+    Raises PolicyError when a check cannot run.
+    """
+    findings = _run(frame, schema) if schema is not None else []
+    if not any(found.failure.column == timestamp and found.failure.check == NOT_NULL for found in findings):
+        findings = [*_null_times(frame, timestamp), *findings]
+    failing, reasons = _rows(findings)
+    return Checked(
+        rows=frame.height,
+        failing=failing,
+        reasons=reasons,
+        failures=tuple(found.failure for found in findings),
+        broken=tuple(f"{found.label}: {found.failure.example}" for found in findings if found.passed is None),
+    )
+
+
+def _rows(findings: list[_Finding]) -> tuple[pl.Series, pl.Series]:
+    """Return the numbers of the rows that fail any check, and the reasons of each."""
+    passed = {str(n): found.passed for n, found in enumerate(findings) if found.passed is not None}
+    if not passed:
+        return pl.Series("row", [], dtype=pl.UInt32), pl.Series("reason", [], dtype=pl.String)
+    marks = pl.DataFrame(passed)
+    failing = marks.select(~pl.all_horizontal(pl.all())).to_series().arg_true()
+    labels = [pl.when(~pl.col(n)).then(pl.lit(findings[int(n)].label)) for n in passed]
+    reasons = marks[failing].select(pl.concat_str(labels, separator="; ", ignore_nulls=True)).to_series()
+    return failing.alias("row"), reasons.alias("reason")
+
+
+def _null_times(frame: pl.DataFrame, timestamp: str) -> list[_Finding]:
+    passed = frame[timestamp].is_not_null()
+    missing = int((~passed).sum())
+    if not missing:
+        return []
+    return [_Finding(CheckFailure(column=timestamp, check=NOT_NULL, rows=missing, example="null"), passed)]
+
+
+def _run(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[_Finding]:
+    # Here, because Pandera takes more than a second to import and most commands check nothing.
+    from pandera.config import ValidationDepth, config_context
+    from pandera.errors import SchemaErrors
+
+    if schema.drop_invalid_rows:  # it would hide what fails
+        schema = deepcopy(schema)
+        schema.drop_invalid_rows = False
+    try:
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        return [_finding(frame, error) for error in errors.schema_errors]
+    except Exception as error:  # strangers' code
+        raise PolicyError(
+            f"the checks of schema '{schema.name}' cannot run: {type(error).__name__}: {error}. A check returns a "
+            "frame with one truth value a row, or one for the whole batch"
+        ) from error
+    return []
+
+
+def _finding(frame: pl.DataFrame, error: SchemaError) -> _Finding:
+    passed = _row_by_row(frame, error)
+    cases = error.failure_cases
+    if isinstance(cases, pl.DataFrame):
+        example = (
+            ", ".join(str(value) for value in cases.row(0)) if passed is not None and cases.height else "is not met"
+        )
+    else:
+        example = str(cases).splitlines()[0] if cases is not None else str(error).splitlines()[0]
+    check = error.check
+    failure = CheckFailure(
+        column=error.column_name or _column_of(error),
+        check=str(getattr(check, "error", None) or getattr(check, "name", None) or check),
+        rows=frame.height if passed is None else int((~passed).sum()),
+        example=example[:EXAMPLE_CHARACTERS],
+    )
+    return _Finding(failure, passed)
+
+
+def _row_by_row(frame: pl.DataFrame, error: SchemaError) -> pl.Series | None:
+    """Return which rows passed, or None when the check gave one answer for the whole batch."""
+    output = error.check_output
+    if not isinstance(output, pl.DataFrame) or output.height != frame.height or output.width != 1:
+        return None
+    return output.to_series().fill_null(True)
+
+
+def _column_of(error: SchemaError) -> str:
+    """Return the column that is missing or too many, or '*' for a check of whole rows."""
+    missing = error.reason_code is not None and error.reason_code.name in (
+        "COLUMN_NOT_IN_DATAFRAME",
+        "COLUMN_NOT_IN_SCHEMA",
+    )
+    return str(error.failure_cases) if missing else "*"

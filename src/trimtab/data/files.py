@@ -1,0 +1,72 @@
+"""Finds the files of a source and hashes them; called by ingest and validate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trimtab.definitions import FileSource
+from trimtab.errors import DataError, nearest
+
+SUFFIXES = (".parquet", ".csv")
+_GLOB = set("*?[")
+
+
+def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
+    """Return the files of a source in order of name; a relative path starts at the project folder.
+
+    A folder stands for the Parquet and CSV files directly in it; hidden ones and those that begin with '_'
+    are passed over. Raises DataError when there is none, naming the path and the nearest existing one.
+    """
+    path = folder / Path(source.path).expanduser()
+    if _GLOB & set(source.path):
+        fixed = next(parent for parent in path.parents if not _GLOB & set(str(parent)))
+        found = fixed.glob(str(path.relative_to(fixed)))
+    elif path.is_dir():
+        found = path.iterdir()
+    elif path.is_file():
+        return (path,)
+    else:
+        raise DataError(f"source '{source.name}': there is no '{path}'.{_nearest_existing(path)}")
+    files = tuple(sorted(file for file in found if _is_data(file)))
+    if not files:
+        raise DataError(
+            f"source '{source.name}': '{path}' has no file that ends in {' or '.join(SUFFIXES)}."
+            f"{_nearest_existing(path) if not path.is_dir() else ''}"
+        )
+    return files
+
+
+def file_name(path: Path, folder: Path) -> str:
+    """Return the name under which a file is recorded: its path below the project folder, else its full path."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Raise DataError when a file is written to while it is hashed and read."""
+    before = path.stat()
+    yield
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise DataError(f"{path}: the file changed while it was read; run this again when it is complete")
+
+
+def _is_data(path: Path) -> bool:
+    return path.suffix in SUFFIXES and not path.name.startswith((".", "_")) and path.is_file()
+
+
+def _nearest_existing(path: Path) -> str:
+    """Return a hint: the sibling with the nearest name, or the last folder above that exists."""
+    above = next(parent for parent in path.parents if parent.is_dir())
+    missing = path.relative_to(above).parts[0]
+    hint = nearest(missing, (child.name for child in above.iterdir() if not child.name.startswith(".")))
+    return f" The nearest folder that exists is '{above}'.{hint}"

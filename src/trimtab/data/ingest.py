@@ -1,0 +1,113 @@
+"""Takes new files of a source into its table; the `ingest` stage, called by app.
+
+Safe to kill anywhere and to run again, alone or at once with another one: each file is taken in once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from trimtab.clock import Clock
+from trimtab.data.batch import Batch, Intake, open_intake, read_batch
+from trimtab.data.files import file_hash, file_name, find_files
+from trimtab.data.quarantine import quarantined, table_of
+from trimtab.data.reports import failure_lines
+from trimtab.data.versions import record_versions
+from trimtab.definitions import FileSource
+from trimtab.errors import CheckFailed, DataError
+from trimtab.policy import Checks
+from trimtab.records import TableVersion
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.tables import Tables
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of one file."""
+
+    table: str
+    file: str
+    rows_added: int
+    rows_quarantined: int
+    version: TableVersion
+    """The table version that holds the file's rows."""
+    skipped: str | None = None
+    """Why nothing was done, or None."""
+
+
+def ingest(
+    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+) -> list[Ingested]:
+    """Take in the files of `source` that its table does not hold yet, in order of name.
+
+    folder: of the project. Each file is read, checked and appended as one version; its failing rows go to the
+    quarantine table. Files before one that fails stay taken in.
+    Raises DataError for a file that cannot be read, has other columns than the table or has changed since it was
+    taken in; CheckFailed, after the report is written, when too many of its rows fail; PolicyError.
+    """
+    files = find_files(source, folder)
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
+    return [_ingest_file(intake, path) for path in files]
+
+
+def _ingest_file(intake: Intake, path: Path) -> Ingested:
+    versions = _versions_by_hash(intake)
+    known = versions.get(file_hash(path))
+    if known is not None:
+        return _skipped(known, file_name(path, intake.folder))
+    _expect_new_name(file_name(path, intake.folder), versions)
+    batch = read_batch(intake, path)
+    intake.metadata.put(batch.report)
+    if batch.report.verdict == "fail":
+        lines = "".join(f"\n  {line}" for line in failure_lines(batch.report))
+        raise CheckFailed(f"{batch.report.reason}{lines}\nNothing of it was taken into table '{intake.table}'")
+    _append(intake, batch)
+    version = _versions_by_hash(intake)[batch.hash]
+    return Ingested(
+        table=intake.table,
+        file=batch.file,
+        rows_added=version.added_rows,
+        rows_quarantined=batch.report.failing_rows,
+        version=version,
+    )
+
+
+def _append(intake: Intake, batch: Batch) -> None:
+    """Append the failing rows to the quarantine and the others to the table, each once."""
+    data = batch.data
+    if batch.report.failing_rows:
+        rejected = quarantined(batch.frame, batch.checked, report=batch.report)
+        intake.tables.append(table_of(intake.table), rejected, batch=batch.report.id)
+        data = data.filter(_passing(batch))
+    intake.tables.append(intake.table, data, batch=batch.hash, add_columns=intake.add_columns)
+
+
+def _passing(batch: Batch) -> pa.Array:
+    rows = pl.int_range(batch.data.num_rows, eager=True)
+    return (~rows.is_in(batch.checked.failing.cast(pl.Int64).implode())).to_arrow()
+
+
+def _versions_by_hash(intake: Intake) -> dict[str, TableVersion]:
+    """Write the missing records of table versions and return all by the hash of their file."""
+    found = record_versions(intake.table, tables=intake.tables, metadata=intake.metadata, clock=intake.clock)
+    return {version.source_hash: version for version in found}
+
+
+def _skipped(version: TableVersion, file: str) -> Ingested:
+    reason = f"already in {version.id}" + ("" if version.source == file else f", from {version.source}")
+    return Ingested(table=version.table, file=file, rows_added=0, rows_quarantined=0, version=version, skipped=reason)
+
+
+def _expect_new_name(file: str, versions: Mapping[str, TableVersion]) -> None:
+    """Refuse a file that has changed, because the rows that were taken in before would be there twice."""
+    before = next((version for version in versions.values() if version.source == file), None)
+    if before is not None:
+        raise DataError(
+            f"{file} has changed since it was taken in as {before.id}. Tables only grow: give the new rows a file of "
+            "their own beside it, and restore this one"
+        )

@@ -1,0 +1,103 @@
+"""Finds the Pandera schema that the policy names, in a module of the project folder; called by ingest and validate."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from trimtab.errors import PolicyError, nearest
+from trimtab.policy import line_of
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+POLICY = "trimtab.yaml"
+
+
+def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
+    """Return the schema called `module.Name`, such as checks.Flights for Flights in checks.py.
+
+    Raises PolicyError naming the key and the nearest module or schema, or the line where the module fails.
+    """
+    # Here, because Pandera takes more than a second to import and most commands check nothing.
+    import pandera.polars as pa
+
+    where = _where(folder, table)
+    module_name, _, attribute = name.rpartition(".")
+    path = folder.joinpath(*module_name.split(".")).with_suffix(".py") if module_name else folder / "checks.py"
+    if not module_name or not path.is_file():
+        modules = [file.stem for file in folder.glob("*.py")]
+        raise PolicyError(
+            f"{where}: '{name}' is in no module of {folder}; expected such as checks.{attribute or 'Rows'}."
+            f"{nearest(module_name or name, modules)}"
+        )
+    with _imported(path, where) as module:
+        found = getattr(module, attribute, None)
+        if isinstance(found, pa.DataFrameSchema):
+            return found
+        if isinstance(found, type) and issubclass(found, pa.DataFrameModel):
+            return _schema_of(found, where, name)
+    schemas = [key for key, value in vars(module).items() if _is_schema(value, pa)]
+    if found is not None:
+        raise PolicyError(
+            f"{where}: '{name}' is {found!r}; expected a pandera.polars DataFrameSchema or DataFrameModel."
+            f"{nearest(attribute, schemas)}"
+        )
+    raise PolicyError(f"{where}: {path} has no schema '{attribute}'.{nearest(attribute, schemas)}")
+
+
+def _schema_of(model: type[pa.DataFrameModel], where: str, name: str) -> pa.DataFrameSchema:
+    try:
+        return model.to_schema()
+    except Exception as error:  # strangers' code
+        raise PolicyError(f"{where}: '{name}' cannot be made a schema: {error}") from error
+
+
+def _is_schema(value: object, pa: ModuleType) -> bool:
+    if isinstance(value, type):
+        return issubclass(value, pa.DataFrameModel) and value is not pa.DataFrameModel
+    return isinstance(value, pa.DataFrameSchema)
+
+
+def _where(folder: Path, table: str) -> str:
+    policy = folder / POLICY
+    key = f"checks.{table}"
+    return f"{policy}:{line_of(policy, key)}: {key}" if policy.is_file() else key
+
+
+@contextmanager
+def _imported(path: Path, where: str) -> Iterator[ModuleType]:
+    """Run a module of the project, which may import its neighbours, and forget all of them afterwards."""
+    name = f"trimtab_checks_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PolicyError(f"{where}: {path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    before = set(sys.modules)
+    sys.path.insert(0, str(path.parent))
+    try:
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # strangers' code: whatever it raises is told with its place
+            raise PolicyError(f"{where}: {_place(path, error)}: {type(error).__name__}: {error}") from error
+        yield module
+    finally:
+        sys.path.remove(str(path.parent))
+        for other in set(sys.modules) - before:
+            origin = getattr(sys.modules[other], "__file__", None)
+            if origin and Path(origin).parent == path.parent:
+                del sys.modules[other]
+
+
+def _place(path: Path, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f"{path}:{frame.lineno}" for frame in reversed(frames) if frame.filename == str(path)), str(path))
