@@ -1,0 +1,79 @@
+"""Features as they could be known at given moments: for training frames, timelines and stand-alone joins.
+
+A source row with timestamp ts that became known at k counts for moment t when max(ts, k) <= t < ts + window.
+Moments are first cut down to a multiple of the view's `every`. A row without timestamp or known_at never counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from trimtab.definitions import FeatureView
+from trimtab.errors import DataError, nearest
+from trimtab.features.aggregates import aggregate, floor_to
+from trimtab.features.columns import NEVER, Array, micros
+from trimtab.features.timelines import Timelines
+from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
+
+
+def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
+    """Return the view's features for each (entity, moment), in the given order.
+
+    rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
+    keys: the entity's key columns, (n,) rows. at: int64 microseconds, (n,); NEVER gives nulls.
+    Returns float64 columns named as `view.feature_names`; entities that are null or unknown have count 0 and nulls.
+    Raises DefinitionError when a column is missing or of a wrong type.
+    """
+    numbered = distinct_keys(view, keys.select(view.entity.keys))
+    entities = numbers_of(view, keys.select(view.entity.keys), numbered)
+    timeless = at == NEVER
+    moments = np.where(timeless, 0, at)
+    asked = floor_to(moments[~timeless], view.every_micros)
+    first, last = (int(asked.min()), int(asked.max())) if len(asked) else (0, 0)
+    found = read_rows(view, rows, numbered, first=first, last=last)
+    lines = Timelines.of(found.entities, numbered.height, found.times, found.known, found.chosen)
+    values = aggregate(view, lines, found, entities, moments)
+    for column in values.values():
+        column[timeless] = np.nan
+    return pl.DataFrame(
+        [pl.Series(f"{view.name}__{name}", column, nan_to_null=True) for name, column in values.items()]
+    )
+
+
+def point_in_time_join(
+    labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str
+) -> pl.DataFrame:
+    """Return `labels` with the features of each view as they could be known at each row's moment.
+
+    labels: every row is kept, in its order. views: pairs of a view and the rows of its source.
+    at: the column of `labels` with the moment; a row without one gets nulls.
+    Adds float64 columns named `view__feature`. Raises DataError when `labels` lacks a column or has one of these,
+    DefinitionError when a view's source does not fit it.
+
+    >>> import polars as pl, trimtab as tt
+    >>> from datetime import datetime
+    >>> weather = tt.FileSource("weather", "weather.parquet", timestamp="observed_at")
+    >>> wind = tt.FeatureView("wind", tt.Entity("origin"), weather, [tt.mean("speed", "1h")])
+    >>> rows = pl.DataFrame({"origin": ["JFK"], "observed_at": [datetime(2013, 1, 1, 9)], "speed": [4.0]})
+    >>> labels = pl.DataFrame({"origin": ["JFK", "JFK"], "t": [datetime(2013, 1, 1, 8), datetime(2013, 1, 1, 9)]})
+    >>> point_in_time_join(labels, [(wind, rows)], at="t")["wind__speed_mean_1h"].to_list()
+    [None, 4.0]
+    """
+    _check_labels(labels, [at, *(key for view, _ in views for key in view.entity.keys)])
+    moments = micros(labels[at], where="point_in_time_join")
+    joined = [labels]
+    for view, rows in views:
+        taken = [name for frame in joined for name in frame.columns if name in view.feature_names]
+        if taken:
+            raise DataError(f"column '{taken[0]}' is there already; rename it, or name view '{view.name}' once")
+        joined.append(view_values(view, rows, labels, moments))
+    return pl.concat(joined, how="horizontal")
+
+
+def _check_labels(labels: pl.DataFrame, needed: Sequence[str]) -> None:
+    for column in needed:
+        if column not in labels.columns:
+            raise DataError(f"the labels have no column '{column}'.{nearest(column, labels.columns)}")
