@@ -1,0 +1,165 @@
+"""The sections of the policy: what can never work is refused, and every key is described."""
+
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trimtab.policy import (
+    Accuracy,
+    Bias,
+    Decide,
+    Impact,
+    Performance,
+    Policy,
+    PromoteWhen,
+    Rollout,
+    parse_policy,
+)
+from trimtab.policy.reference import meanings, reference
+from trimtab.policy.tree import valid_keys
+from trimtab.policy.values import FAIRNESS_METRICS, HIGHER_IS_BETTER
+from trimtab.units import MICROS
+
+NEEDED: dict[str, dict[str, Any]] = {"gates.bias": {"sensitive": ["carrier"], "max": 0.2}}
+"""Keys without which a section does not parse."""
+
+
+def refused(model: type[BaseModel], words: str, **values: Any) -> None:
+    with pytest.raises(ValidationError, match=words):
+        model.model_validate(values)
+
+
+def test_numbers_in_code_are_converted_already() -> None:
+    assert Decide(window=MICROS["h"]).window == MICROS["h"]
+    assert Performance(memory=10).memory == 10
+
+
+def test_gates_that_can_never_pass_are_refused() -> None:
+    refused(Accuracy, "can never pass: roc_auc is at most 1, min is 1.2", min=1.2)
+    refused(Accuracy, "can never pass: log_loss is at least 0, max is -1", metric="log_loss", max=-1)
+    refused(Bias, "can never pass: equalized_odds_difference is at least 0", sensitive=["a"], max=-0.1)
+    refused(Bias, "at most 1, min is 2", sensitive=["a"], metric="equalized_odds_ratio", min=2)
+
+
+@pytest.mark.parametrize("metric", sorted(HIGHER_IS_BETTER))
+def test_a_limit_on_the_wrong_side_is_refused(metric: str) -> None:
+    right, wrong = ("min", "max") if HIGHER_IS_BETTER[metric] else ("max", "min")
+    Accuracy.model_validate({"metric": metric, right: 0.5})
+    refused(Accuracy, f"give {right}, not {wrong}: for {metric} (more|less) is better", metric=metric, **{wrong: 0.5})
+
+
+@pytest.mark.parametrize("metric", FAIRNESS_METRICS)
+def test_a_ratio_needs_min_and_a_difference_max(metric: str) -> None:
+    right, wrong = ("min", "max") if metric.endswith("_ratio") else ("max", "min")
+    Bias.model_validate({"sensitive": ["a"], "metric": metric, right: 0.5})
+    refused(Bias, f"give {right}: {metric} is", sensitive=["a"], metric=metric, **{wrong: 0.5})
+    refused(Bias, f"give {right}: {metric} is", sensitive=["a"], metric=metric)
+
+
+def test_a_comparison_that_ends_before_it_begins_is_refused() -> None:
+    refused(PromoteWhen, "min_windows 20 is more than max_windows 10", min_windows=20, max_windows=10)
+
+
+@pytest.mark.parametrize("split", [{"champion": 90, "challenger": 20}, {"champion": 50}, {}])
+def test_a_split_adds_up(split: dict[str, float]) -> None:
+    refused(Rollout, "expected 100", split=split)
+
+
+def test_a_split_has_no_negative_share() -> None:
+    refused(Rollout, "challenger has -10", split={"champion": 110, "challenger": -10})
+
+
+def test_levels_of_impact_are_in_order() -> None:
+    refused(Impact, "must be less than high", medium="500/day", high="100/week")
+
+
+@pytest.mark.parametrize(
+    ("cost", "threshold"),
+    [({}, 0.5), ({"false_negative": 40, "false_positive": 5}, 1 / 9), ({"false_negative": 40}, 0.5)],
+)
+def test_the_threshold_follows_from_the_costs(cost: dict[str, float], threshold: float) -> None:
+    assert Impact.model_validate({"cost": cost}).threshold == pytest.approx(threshold)
+
+
+def test_saying_yes_at_the_threshold_costs_as_much_as_saying_no() -> None:
+    impact = Impact.model_validate({"cost": {"false_negative": 40, "false_positive": 5}})
+    p = impact.threshold
+    assert (1 - p) * impact.cost["false_positive"] == pytest.approx(p * impact.cost["false_negative"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("95%", 0.95), ("0.9", 0.9)])
+def test_confidence_may_be_a_percentage(text: str, value: float) -> None:
+    assert Accuracy.model_validate({"confidence": text}).confidence == value
+
+
+def test_a_month_of_retrainings_needs_no_period() -> None:
+    texts = ("8", "8/month", f"{8 / 30:.4f}/day")
+    values = [Decide.model_validate({"budget": {"retrains": text}}).budget.retrains for text in texts]
+    assert values == pytest.approx([8, 8, 8], abs=0.01)
+
+
+def test_a_policy_cannot_be_changed() -> None:
+    policy = parse_policy("project: p")
+    with pytest.raises(ValidationError, match="frozen"):
+        policy.project = "q"
+
+
+# --- what is said of the keys
+
+
+def test_every_key_of_every_section_has_a_meaning() -> None:
+    sections = reference()
+    assert len(sections) > 15
+    assert [f"{section.path}.{key.name}" for section in sections for key in section.keys if not key.meaning] == []
+    assert [section.path for section in sections if not section.meaning] == []
+
+
+def test_every_value_is_described_and_has_a_default_that_parses() -> None:
+    for section in reference():
+        if "TABLE" in section.path or "NAME" in section.path:
+            continue
+        for key in section.keys:
+            if key.default in ("", "none", "required"):
+                continue
+            assert key.written, key
+            nested: Any = {**NEEDED.get(section.path, {}), key.name: yaml.safe_load(key.default)}
+            for part in reversed(section.path.split(".")):
+                nested = {part: nested}
+            parse_policy(yaml.safe_dump({"project": "p", **nested}))
+
+
+def test_defaults_are_written_as_they_are() -> None:
+    parsed, default = parse_policy("project: p\ndecide: { window: 1d }\n"), parse_policy("project: p")
+    assert parsed.decide.window == default.decide.window
+    keys = {f"{section.path}.{key.name}": key.default for section in reference() for key in section.keys}
+    assert keys["decide.window"] == "1d"
+    assert keys["gates.performance.memory"] == "500MB"
+    assert keys["gates.robustness.noise"] == "0.1sd"
+    assert keys["impact.high"] == "5000/day"
+    assert keys["decide.budget.retrains"] == "8/month"
+    assert keys["checks.max_failing_rows"] == "1%"
+
+
+def test_meanings_are_read_from_the_source() -> None:
+    assert meanings(Policy)["project"] == "Name of the project."
+
+
+@pytest.mark.parametrize(
+    ("path", "some"),
+    [
+        ((), "project"),
+        (("checks", "any_table"), "schema"),
+        (("decide", "matrix", "any_band"), "p"),
+        (("environments", "any_name"), "metadata"),
+        (("gates", "bias"), "sensitive"),
+    ],
+)
+def test_valid_keys(path: tuple[str, ...], some: str) -> None:
+    assert some in valid_keys(path)
+
+
+@pytest.mark.parametrize("path", [("decide", "matrix"), ("project",), ("training", "params"), ("no", "such", "place")])
+def test_where_any_name_may_stand_or_none(path: tuple[str, ...]) -> None:
+    assert valid_keys(path) == []
