@@ -314,7 +314,7 @@ class Serving(Section):
     """The gateway."""
 
     host: str = "127.0.0.1"
-    """Address that it listens on; 0.0.0.0 is every one."""
+    """Address that it listens on: one of this machine alone, since the gateway does not check who calls it."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port that it listens on; 0 takes a free one."""
     segment_rows: int = Field(default=100_000, gt=0)
