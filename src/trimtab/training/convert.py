@@ -12,6 +12,7 @@ from typing import Any
 
 from trimtab.definitions import Task
 from trimtab.errors import MissingExtra, StageError
+from trimtab.training.canonical import canonical_bytes
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 """Operator sets of the graph, pinned so that a newer converter writes the same graph."""
@@ -48,7 +49,7 @@ def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
     try:
         return convert_sklearn(
             estimator,
-            name="trimtab",  # without a name it makes a random one
+            name="trimtab",
             initial_types=[("X", FloatTensorType([None, features]))],
             options={"zipmap": False} if task == "binary" else None,
             target_opset=OPSETS,
@@ -96,7 +97,4 @@ def _serialize(graph: Any, task: Task) -> bytes:
     outputs = [output.name for output in graph.graph.output]
     if task == "binary" and "probabilities" not in outputs:
         raise StageError(f"the ONNX graph gives {outputs}; a binary model must give 'probabilities'")
-    graph.producer_name, graph.producer_version = "trimtab", ""
-    graph.domain, graph.doc_string, graph.model_version = "", "", 0
-    graph.graph.name, graph.graph.doc_string = "trimtab", ""
-    return bytes(graph.SerializeToString(deterministic=True))
+    return canonical_bytes(graph)

@@ -14,7 +14,7 @@ from trimtab.training.scores import native_scores
 
 ROWS = 2000
 TOLERANCE = 1e-5
-"""Of a probability; of a regression's value relative to its size where that is more than one."""
+"""Of a probability; of a regression's values in their standard deviations."""
 MAX_SHARE_OVER = 0.001
 """A row whose value lies within float32 rounding of a tree's threshold may go the other way."""
 
@@ -54,7 +54,7 @@ def check_parity(estimator: Any, graph: bytes, X: np.ndarray[Any, Any], task: Ta
 def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task) -> Parity:
     """Return how far the two are apart on all rows of X; NaN on one side only is infinitely far."""
     expected, found = native_scores(estimator, X, task), scorer.score(X)
-    scale = np.maximum(1.0, np.abs(expected)) if task == "regression" else np.ones(len(X))
+    scale = (float(np.nanstd(expected)) or 1.0) if task == "regression" and len(X) else 1.0
     difference = np.abs(found - expected) / scale
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))

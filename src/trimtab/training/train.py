@@ -192,7 +192,9 @@ def _package(
 
 
 def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
-    return {name: float(metric_value(name, y, scores, threshold=threshold)) for name in HOLDOUT_METRICS[task]}
+    """Return the metrics that have a value; a constant label has no r2."""
+    found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in HOLDOUT_METRICS[task]}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _all_metrics(record: Run, frozen: Frozen, parity: Parity) -> dict[str, float]:

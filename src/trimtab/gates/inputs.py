@@ -1,0 +1,62 @@
+"""What the gates look at: holdout rows, the candidate, and the champion on the same rows. Made by app/stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle import Scorer
+from trimtab.definitions import Task
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateInputs:
+    """Labelled holdout rows and who scores them.
+
+    X: float32 (rows, features), missing values NaN. y: float64 (rows,). timestamps: datetime64[us] (rows,).
+    groups: one value a row, by sensitive column. champion_X: the same rows in the champion's features,
+    when they differ. folder: the packaged candidate, with reference/rows.parquet.
+    """
+
+    X: Array
+    y: Array
+    timestamps: Array
+    feature_names: tuple[str, ...]
+    candidate: Scorer
+    folder: Path
+    threshold: float = 0.5
+    seed: int = 0
+    groups: Mapping[str, Array] = field(default_factory=dict)
+    champion: Scorer | None = None
+    champion_X: Array | None = None
+    champion_id: str | None = None
+    """Id of the champion's bundle, for the texts."""
+
+    @property
+    def task(self) -> Task:
+        """Task of the candidate."""
+        return self.candidate.task
+
+    @cached_property
+    def scores(self) -> Array:
+        """The candidate's scores, float64 (rows,)."""
+        return self.candidate.score(self.X)
+
+    @cached_property
+    def champion_scores(self) -> Array | None:
+        """The champion's scores of the same rows, or None."""
+        if self.champion is None:
+            return None
+        return self.champion.score(self.X if self.champion_X is None else self.champion_X)
+
+    @cached_property
+    def days(self) -> Array:
+        """The UTC day of each row, datetime64[D] (rows,)."""
+        return self.timestamps.astype("datetime64[D]")

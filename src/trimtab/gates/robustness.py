@@ -1,0 +1,113 @@
+"""The robustness gate: how much the metric drops when inputs go missing, are noisy, or come in the wrong unit.
+
+Called by run.py. Random disturbances are repeated with several seeds and averaged; a wrong unit hits one
+feature at a time, which shows a model that leans on one column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from trimtab.gates.inputs import Array, GateInputs
+from trimtab.policy import Robustness
+from trimtab.policy.model import HIGHER_IS_BETTER
+from trimtab.records import GateResult
+from trimtab.stats import metric_value
+
+GATE = "robustness"
+REPEATS = 5
+MAX_ROWS = 20_000
+"""Rows beyond this are thinned out evenly: the drop is a mean, and each feature costs one scoring."""
+
+
+def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tuple[GateResult, ...]:
+    """Judge the largest drop of `metric`; a disturbed row without a number counts as a failure of its own."""
+    rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
+    X, y = inputs.X[rows], inputs.y[rows]
+    clean = metric_value(metric, y, inputs.scores[rows], threshold=inputs.threshold)
+    drops: dict[str, float] = {}
+    for name, versions in disturbances(X, inputs.feature_names, policy, inputs.seed):
+        measured = []
+        for disturbed in versions:
+            scores = inputs.candidate.score(disturbed)
+            if (lost := int((~np.isfinite(scores)).sum())) > 0:
+                return (_no_number(name, lost, len(rows)),)
+            value = metric_value(metric, y, scores, threshold=inputs.threshold)
+            measured.append(clean - value if HIGHER_IS_BETTER[metric] else value - clean)
+        drops[name] = float(np.mean(measured))
+    return (_result(metric, float(clean), drops, len(rows), policy),)
+
+
+def disturbances(
+    X: Array, features: tuple[str, ...], policy: Robustness, seed: int
+) -> Iterator[tuple[str, Iterator[Array]]]:
+    """Yield the name of each disturbance that the policy asks for, with its disturbed copies of X."""
+    if policy.missing > 0:
+        yield f"{policy.missing:.3g} of values missing", _blanked(X, policy.missing, seed)
+    if policy.noise > 0:
+        yield f"noise of {policy.noise:g} sd", _noisy(X, policy.noise, seed)
+    if policy.shifted_units is not None:
+        for j, name in enumerate(features):
+            yield f"{name} times {policy.shifted_units:g}", _shifted(X, j, policy.shifted_units)
+
+
+def _blanked(X: Array, share: float, seed: int) -> Iterator[Array]:
+    for repeat in range(REPEATS):
+        chance = np.random.default_rng((seed, repeat, 0)).random(X.shape)
+        yield np.where(chance < share, np.float32(np.nan), X)
+
+
+def _noisy(X: Array, size: float, seed: int) -> Iterator[Array]:
+    spread = np.zeros(X.shape[1])
+    known = ~np.isnan(X).all(axis=0)  # a column without any value has no spread
+    spread[known] = np.nanstd(X[:, known].astype(np.float64), axis=0)
+    for repeat in range(REPEATS):
+        noise = np.random.default_rng((seed, repeat, 1)).standard_normal(X.shape)
+        yield (X + size * spread * noise).astype(np.float32)
+
+
+def _shifted(X: Array, column: int, factor: float) -> Iterator[Array]:
+    disturbed = X.copy()
+    disturbed[:, column] *= np.float32(factor)
+    yield disturbed
+
+
+def _result(metric: str, clean: float, drops: dict[str, float], rows: int, policy: Robustness) -> GateResult:
+    name, drop = max(drops.items(), key=lambda item: item[1], default=("nothing", 0.0))
+    over = drop > policy.max_drop
+    by = abs(drop - policy.max_drop)
+    reason = f"{metric} drops by {drop:.4f} from {clean:.4f} under {name} (the worst of {len(drops)}), " + (
+        f"{by:.4f} more than the {policy.max_drop:g} allowed"
+        if over
+        else f"{by:.4f} less than the {policy.max_drop:g} allowed"
+    )
+    details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
+    return GateResult(
+        gate=GATE,
+        metric=f"{metric} drop",
+        verdict="fail" if over else "pass",
+        value=drop,
+        low=None,
+        high=None,
+        threshold=policy.max_drop,
+        reason=reason,
+        details=details,
+    )
+
+
+def _no_number(name: str, lost: int, rows: int) -> GateResult:
+    return GateResult(
+        gate=GATE,
+        metric="share without a number",
+        verdict="fail",
+        value=lost / rows,
+        low=None,
+        high=None,
+        threshold=0.0,
+        reason=f"the model gives no number for {lost} of {rows} rows under {name}; impute missing values in the "
+        "trainer's pipeline, or use an estimator that takes them",
+        details={"disturbance": name, "rows_without_number": lost, "rows": rows},
+    )

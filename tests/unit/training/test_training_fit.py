@@ -1,0 +1,79 @@
+"""Trainers are seeded, and their errors name the line."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trimtab.definitions import Dataset, Model
+from trimtab.errors import StageError
+from trimtab.training.fit import fit, seeded
+
+
+@pytest.fixture
+def data() -> Dataset:
+    return Dataset(
+        X=np.zeros((4, 1), dtype=np.float32),
+        y=np.array([0.0, 1.0, 0.0, 1.0]),
+        feature_names=("x",),
+        timestamps=np.arange(4).astype("datetime64[us]"),
+    )
+
+
+class Drawn:
+    """An estimator that remembers what it drew."""
+
+    def __init__(self) -> None:
+        self.drawn = (random.random(), float(np.random.random()))
+
+    def predict(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.full(len(X), self.drawn[0])
+
+
+def test_the_same_seed_draws_the_same_and_leaves_no_trace(model: Model, data: Dataset) -> None:
+    model.fit = lambda data, params, seed: Drawn()
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr,index]  # legacy state
+    first, second, other = fit(model, data, {}, 7), fit(model, data, {}, 7), fit(model, data, {}, 8)
+    assert first.drawn == second.drawn != other.drawn
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[union-attr,index]
+
+
+def test_an_error_names_the_trainers_own_line(model: Model, data: Dataset) -> None:
+    def train(data: Dataset, params: dict[str, Any], seed: int) -> Any:
+        return np.linalg.inv(np.zeros((2, 2)))  # fails inside numpy
+
+    model.fit = train
+    line = train.__code__.co_firstlineno + 1
+    with pytest.raises(StageError, match=rf"model 'delay' failed at test_training_fit.py:{line}: LinAlgError: Sing"):
+        fit(model, data, {}, 0)
+
+
+def test_a_trainer_that_returns_nothing_is_told_so(model: Model, data: Dataset) -> None:
+    model.fit = lambda data, params, seed: None
+    with pytest.raises(StageError, match=r"returned NoneType.*is 'return' missing"):
+        fit(model, data, {}, 0)
+
+
+def test_a_model_without_trainer_is_told_how_to_get_one(model: Model, data: Dataset) -> None:
+    model.fit = None
+    with pytest.raises(StageError, match=r"@delay\.trainer"):
+        fit(model, data, {}, 0)
+
+
+def test_a_trainer_cannot_change_the_params_of_the_record(model: Model, data: Dataset) -> None:
+    def train(data: Dataset, params: dict[str, Any], seed: int) -> Any:
+        params["layers"].append(1)
+        return Drawn()
+
+    model.fit = train
+    params: dict[str, Any] = {"layers": []}
+    fit(model, data, params, 0)
+    assert params == {"layers": []}
+
+
+def test_large_seeds_are_fine() -> None:
+    with seeded(2**40):
+        assert 0 <= random.random() < 1

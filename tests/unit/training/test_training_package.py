@@ -1,0 +1,107 @@
+"""The bundle folder: everything a server, an auditor and MLflow look for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from mlflow.models import Model as Description
+from skops.io import get_untrusted_types, load
+
+from trimtab.bundle import Scorer, read_spec, verify
+from trimtab.definitions import Model
+from trimtab.errors import DataError, StageError
+from trimtab.records import Run
+from trimtab.stores.artifacts.folder import FolderArtifacts
+from trimtab.training import Frozen, Scored, Trainer, finish, train
+
+
+@pytest.fixture
+def run(model: Model, frozen: Frozen, trainer: Trainer) -> Run:
+    return train(
+        model,
+        frozen,
+        trainer=trainer,
+        params={"max_iter": 5},
+        seed=0,
+        key="k",
+        threshold=0.25,
+        reference=lambda scored: {"reference/windows.json": b"[]"},
+    )
+
+
+@pytest.fixture
+def folder(run: Run, artifacts: FolderArtifacts, tmp_path: Path) -> Path:
+    """The packaged model, copied to where the gates' report is added."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(artifacts.open(run.staging), copy)
+    return copy
+
+
+def test_the_bundle_says_what_it_is(folder: Path, run: Run, frozen: Frozen) -> None:
+    spec = read_spec(folder)
+    assert spec.model == "delay"
+    assert spec.features == frozen.version.features
+    assert spec.threshold == 0.25
+    assert (spec.run, spec.dataset) == (run.id, frozen.version.id)
+    assert (folder / "code" / "definitions.py").read_text() == "answer = 42\n"
+    assert (folder / "reference" / "windows.json").read_bytes() == b"[]"
+    assert any(line.startswith("onnxruntime==") for line in (folder / "requirements.txt").read_text().splitlines())
+
+
+def test_reference_rows_carry_the_scores_that_the_graph_gives(folder: Path) -> None:
+    rows = pl.read_parquet(folder / "reference" / "rows.parquet")
+    spec = read_spec(folder)
+    assert rows.columns == [*spec.features, "score"]
+    assert 500 < len(rows) <= 1000
+    X = rows.select(spec.features).to_numpy().astype(np.float32)
+    assert (Scorer.open(folder, spec.task).score(X) == rows["score"].to_numpy()).all()
+
+
+def test_mlflow_reads_its_description(folder: Path, run: Run) -> None:
+    described = Description.load(str(folder))
+    assert described.run_id == run.id
+    assert described.flavors["python_function"]["loader_module"] == "mlflow.onnx"
+    assert (folder / described.flavors["python_function"]["data"]).is_file()
+    assert (folder / described.flavors["python_function"]["env"]["virtualenv"]).is_file()
+    assert described.flavors["onnx"]["data"] == "model.onnx"
+    assert described.signature is not None
+    assert described.signature.inputs.is_tensor_spec()
+    assert yaml.safe_load((folder / "MLmodel").read_text())["metadata"]["trimtab"]["model"] == "delay"
+
+
+def test_the_estimator_is_read_without_unpickling(folder: Path) -> None:
+    types = get_untrusted_types(file=folder / "model.skops")
+    assert all(name.startswith(("sklearn.", "numpy.")) for name in types), types
+    assert hasattr(load(folder / "model.skops", trusted=types), "predict_proba")
+
+
+def test_finishing_gives_a_digest_that_any_change_breaks(folder: Path) -> None:
+    digest = finish(folder, b'{"verdict": "pass"}')
+    assert verify(folder, digest) == digest
+    (folder / "gate_report.json").write_text('{"verdict": "fail"}')
+    with pytest.raises(DataError, match=r"gate_report.json: content differs"):
+        verify(folder, digest)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/absolute", "model.onnx"])
+def test_an_extra_file_stays_inside_and_replaces_nothing(
+    name: str, model: Model, frozen: Frozen, trainer: Trainer
+) -> None:
+    def reference(scored: Scored) -> dict[str, bytes]:
+        return {name: b""}
+
+    with pytest.raises(DataError, match=r"leads outside|is in the bundle already"):
+        train(model, frozen, trainer=trainer, params={"max_iter": 5}, seed=0, key="k", reference=reference)
+
+
+def test_a_feature_called_score_is_refused(
+    model: Model, frozen: Frozen, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.training.package.SCORE", "hour")
+    with pytest.raises(StageError, match="has a feature called 'hour'; rename it"):
+        train(model, frozen, trainer=trainer, params={"max_iter": 5}, seed=0, key="k")

@@ -1,0 +1,99 @@
+"""Cross-fitted scores: no row is scored by a model that saw its stretch of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from trimtab.definitions import Dataset, FileSource, Model
+from trimtab.errors import StageError
+from trimtab.training.scores import cross_fit, native_scores
+
+SOURCE = FileSource("flights", "flights.parquet", timestamp="timestamp")
+
+
+class Memory:
+    """Gives 1 to every row that it was fitted on, else 0."""
+
+    def __init__(self, X: np.ndarray[Any, Any]) -> None:
+        self._known = {float(x) for x in X[:, 0]}
+
+    def predict(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.array([float(float(x) in self._known) for x in X[:, 0]])
+
+
+def dataset(times: list[int]) -> Dataset:
+    """Rows whose only feature is their number."""
+    count = len(times)
+    return Dataset(
+        X=np.arange(count, dtype=np.float32)[:, None],
+        y=(np.arange(count) % 2).astype(np.float64),
+        feature_names=("x",),
+        timestamps=np.sort(np.array(times)).astype("datetime64[us]"),
+    )
+
+
+def remembering() -> Model:
+    return Model(
+        "memory",
+        task="regression",
+        examples=SOURCE,
+        label="late",
+        features=["x"],
+        fit=lambda data, params, seed: Memory(data.X),
+    )
+
+
+@given(st.lists(st.integers(0, 60), min_size=8, max_size=80), st.integers(2, 4))
+def test_no_row_is_scored_by_a_model_that_saw_it(times: list[int], folds: int) -> None:
+    data = dataset(times)
+    try:
+        scores = cross_fit(remembering(), data, {}, 0, folds=folds)
+    except StageError:
+        assert max(times.count(t) for t in times) >= len(times) / folds, "only a crowded moment leaves one stretch"
+        return
+    assert (scores == 0.0).all()
+
+
+def test_stretches_are_contiguous_and_of_about_equal_size() -> None:
+    # given models that give the number of rows they were fitted on
+    data = dataset(list(range(100)))
+    model = remembering()
+    sizes: list[int] = []
+    model.fit = lambda data, params, seed: (sizes.append(len(data.y)), Memory(data.X))[1]
+    cross_fit(model, data, {}, 0, folds=4)
+    assert sizes == [75, 75, 75, 75]
+
+
+def test_unlabelled_rows_are_scored_by_their_stretch() -> None:
+    data, rows = dataset(list(range(0, 100, 2))), dataset(list(range(100)))
+    assert cross_fit(remembering(), data, {}, 0, rows=rows).shape == (100,)
+
+
+def test_too_few_examples_are_refused() -> None:
+    with pytest.raises(StageError, match="5 examples are too few for 4"):
+        cross_fit(remembering(), dataset([1, 2, 3, 4, 5]), {}, 0)
+
+
+def test_native_scores_are_the_probability_of_one() -> None:
+    X = np.arange(10, dtype=np.float32)[:, None]
+    y = (X[:, 0] > 4).astype(float)
+    fitted = LogisticRegression().fit(X, y)
+    assert (np.diff(native_scores(fitted, X, "binary")) > 0).all()
+    never = DummyClassifier().fit(X, np.zeros(10))
+    assert (native_scores(never, X, "binary") == 0.0).all()
+
+
+def test_estimators_without_probabilities_or_with_other_classes_are_refused() -> None:
+    X = np.arange(10, dtype=np.float32)[:, None]
+    with pytest.raises(StageError, match="LinearSVC has no predict_proba"):
+        native_scores(LinearSVC().fit(X, X[:, 0] > 4), X, "binary")
+    with pytest.raises(StageError, match=r"classes \[1.0, 2.0\]; expected 0 and 1"):
+        native_scores(LogisticRegression().fit(X, (X[:, 0] > 4) + 1.0), X, "binary")
