@@ -1,0 +1,40 @@
+"""Profiles, scores, honest p-values, intervals and metrics. Pure: numbers in, numbers out; every wing may use it."""
+
+from trimtab.stats.intervals import Interval, bootstrap, wilson
+from trimtab.stats.metrics import METRICS, Metric, metric_value, row_loss
+from trimtab.stats.profile import (
+    ColumnProfile,
+    WindowProfile,
+    merge,
+    merge_windows,
+    profile,
+    profile_categories,
+    profile_matrix,
+)
+from trimtab.stats.schemes import Bins, CategoryBins, NumericBins, bins_from_dict
+from trimtab.stats.sequential import DriftDetector
+from trimtab.stats.step import ColumnDrift, DriftStep
+
+__all__ = [
+    "METRICS",
+    "Bins",
+    "CategoryBins",
+    "ColumnDrift",
+    "ColumnProfile",
+    "DriftDetector",
+    "DriftStep",
+    "Interval",
+    "Metric",
+    "NumericBins",
+    "WindowProfile",
+    "bins_from_dict",
+    "bootstrap",
+    "merge",
+    "merge_windows",
+    "metric_value",
+    "profile",
+    "profile_categories",
+    "profile_matrix",
+    "row_loss",
+    "wilson",
+]
