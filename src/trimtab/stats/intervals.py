@@ -1,79 +1,121 @@
-"""Confidence intervals: bootstrap of any statistic over clustered rows, and Wilson's for a share.
+"""Confidence intervals of one look: bootstrap and Wilson. Gates and reports use them; repeated looks belong elsewhere.
 
-Rows of one day share weather, congestion and luck: resampling whole clusters (days) keeps that, resampling rows
-would promise more than the data holds.
+Rows that fail together (one day, one customer) are resampled together: pass their group, or the interval is too short.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+import numpy.typing as npt
 
 from trimtab.errors import DataError
+from trimtab.stats.schemes import Floats, Ints
 
-Array = np.ndarray[Any, Any]
+DRAWS = 1_000
+# With fewer usable draws than this share the interval says nothing (a metric is NaN where one class is absent).
+USABLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its confidence interval. clusters: how many units were resampled."""
+    """An estimate with its limits; limits are NaN when it cannot be told."""
 
-    value: float
-    low: float
-    high: float
+    estimate: float
+    lower: float
+    upper: float
     confidence: float
-    clusters: int
 
 
-def bootstrap(
-    statistic: Callable[[Array], float],
-    rows: int,
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    *columns: npt.ArrayLike,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+    groups: npt.ArrayLike | None = None,
+) -> Interval:
+    """Return the percentile bootstrap interval of `statistic(*columns)`.
+
+    Args:
+        statistic: takes arrays of resampled rows, as many as there are columns; NaN where it is not defined.
+        columns: arrays of equal length; rows are drawn together.
+        confidence: two-sided; take 0.90 for a one-sided bound at 0.95.
+        draws: number of resamples.
+        seed: equal seeds give equal intervals.
+        groups: [rows] group of each row; whole groups are drawn instead of rows.
+    """
+    arrays = [np.asarray(column) for column in columns]
+    rows = _rows(arrays)
+    if draws < 1 or not 0 < confidence < 1:
+        raise DataError(
+            f"draws {draws}, confidence {confidence}: expected 1 draw or more and a confidence within (0, 1)"
+        )
+    drawn = _draws(rows, draws, np.random.default_rng(seed), groups)
+    found = np.array([statistic(*(array[index] for array in arrays)) for index in drawn])
+    return _percentiles(float(statistic(*arrays)), found, confidence)
+
+
+def paired_bootstrap_difference(
+    statistic: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float],
+    y: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
     *,
     confidence: float = 0.95,
-    resamples: int = 500,
+    draws: int = DRAWS,
     seed: int = 0,
-    clusters: Array | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> Interval:
-    """Return the percentile interval of `statistic`, a function of row indices (int64, any length).
+    """Return the interval of statistic(y, first) - statistic(y, second) on the same resampled rows."""
 
-    clusters: one value a row; rows with the same value are drawn together. None draws rows alone.
-    For a paired difference, let `statistic` compute both figures on the same indices and subtract.
-    Resamples on which the statistic is not defined (NaN) are left out. Raises DataError without rows.
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 8 (clusters).
-    """
-    if rows == 0:
-        raise DataError("a bootstrap needs at least one row; it was given none")
-    members = _members(rows, clusters)
-    random = np.random.default_rng(seed)
-    draws = np.array([statistic(_draw(members, random)) for _ in range(resamples)])
-    defined = draws[~np.isnan(draws)]
+    def difference(label: npt.NDArray[Any], a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+        return statistic(label, a) - statistic(label, b)
+
+    return bootstrap_interval(
+        difference, y, first, second, confidence=confidence, draws=draws, seed=seed, groups=groups
+    )
+
+
+def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """Return Wilson's interval of a share (E. B. Wilson 1927); [0, 1] without rows."""
+    if not 0 <= successes <= n:
+        raise DataError(f"{successes} of {n}: expected a count from 0 to {n}")
+    if n == 0:
+        return Interval(math.nan, 0.0, 1.0, confidence)
+    z, p = NormalDist().inv_cdf(0.5 + confidence / 2), successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), confidence)
+
+
+def _rows(arrays: list[npt.NDArray[Any]]) -> int:
+    lengths = {len(array) for array in arrays}
+    if len(lengths) != 1 or lengths == {0}:
+        raise DataError(f"columns of lengths {sorted(lengths)}: expected columns of one length, 1 row or more")
+    return lengths.pop()
+
+
+def _draws(rows: int, draws: int, random: np.random.Generator, groups: npt.ArrayLike | None) -> list[Ints]:
+    if groups is None:
+        return [random.integers(0, rows, rows) for _ in range(draws)]
+    _, place, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    if place.size != rows:
+        raise DataError(f"{rows} rows but {place.size} groups: expected one group a row")
+    members = np.split(np.argsort(place, kind="stable"), np.cumsum(sizes)[:-1])
+    chosen = random.integers(0, len(members), (draws, len(members)))
+    return [np.concatenate([members[group] for group in draw]) for draw in chosen]
+
+
+def _percentiles(estimate: float, found: Floats, confidence: float) -> Interval:
+    usable = found[np.isfinite(found)]
+    if usable.size < max(1, USABLE_SHARE * found.size):
+        return Interval(estimate, math.nan, math.nan, confidence)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-    return Interval(statistic(np.arange(rows)), float(low), float(high), confidence, len(members))
-
-
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share. Source: E. B. Wilson, JASA 22 (1927). Raises DataError."""
-    if not 0 <= successes <= trials or trials == 0:
-        raise DataError(f"a share needs 0 <= successes <= trials and a trial; got {successes} of {trials}")
-    z = float(norm.ppf(0.5 + confidence / 2))
-    p = successes / trials
-    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * float(np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)))
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), confidence, trials)
-
-
-def _members(rows: int, clusters: Array | None) -> list[Array]:
-    if clusters is None:
-        return list(np.arange(rows).reshape(rows, 1))
-    order = np.argsort(clusters, kind="stable")
-    _, starts = np.unique(clusters[order], return_index=True)
-    return np.split(order, starts[1:])
-
-
-def _draw(members: list[Array], random: np.random.Generator) -> Array:
-    return np.concatenate([members[n] for n in random.integers(0, len(members), len(members))])
+    lower, upper = np.quantile(usable, (tail, 1 - tail))
+    return Interval(estimate, float(lower), float(upper), confidence)

@@ -1,159 +1,160 @@
-"""Quality metrics by name, for gates, monitoring and summaries. Fast enough for a bootstrap.
+"""The metrics that gates, monitoring and the policy name: one table of name, function, direction and task.
 
-Each takes labels y and scores, float64 (rows,), and the threshold from which a score says yes. A metric that
-the rows do not define (one class only, no rows) is NaN, never an exception.
+Functions take y and scores as 1-D arrays and a threshold. A window in which a metric is not defined (one class only,
+no row) gives NaN, never an exception. Equal to scikit-learn's where that is defined, and quick enough to bootstrap.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
+import numpy.typing as npt
 
-from trimtab.errors import UsageError, nearest
+from trimtab.errors import DataError, nearest
+from trimtab.stats.schemes import Floats
 
-Array = np.ndarray[Any, Any]
+THRESHOLD = 0.5
 
-CLIP = 1e-15
-"""Probabilities are kept this far from 0 and 1, so that one certain mistake does not cost infinity."""
+Array = npt.NDArray[Any]
+MetricFunction = Callable[[Array, Array, float], float]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: how to compute it, and which direction is better."""
+    """One metric: what computes it, which way is better, and for which task it is."""
 
     name: str
-    task: Literal["binary", "regression"]
+    function: MetricFunction
     higher_is_better: bool
-    function: Callable[[Array, Array, float], float]
+    task: Literal["binary", "regression"]
 
 
-def metric_value(name: str, y: Array, score: Array, *, threshold: float = 0.5) -> float:
-    """Return a metric by name. Raises UsageError with the nearest name."""
-    if name not in METRICS:
-        raise UsageError(f"unknown metric '{name}'.{nearest(name, METRICS)}")
-    if len(y) == 0:
-        return float("nan")
-    return METRICS[name].function(np.asarray(y, dtype=float), np.asarray(score, dtype=float), threshold)
+def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float = THRESHOLD) -> float:
+    """Return a metric by name.
 
+    Args:
+        name: a key of METRICS.
+        y: labels 0 or 1 (binary) or values (regression), [rows].
+        scores: probabilities of 1 (binary) or predictions (regression), [rows].
+        threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1.
 
-def row_loss(name: str, y: Array, score: Array) -> Array:
-    """Return the loss of each row, float64 (rows,), for metrics that are means of losses.
-
-    log_loss, brier (binary); mae, rmse as squared error (regression). Raises UsageError for another metric.
+    Raises DataError for an unknown name, for arrays of different lengths and for NaN in them.
     """
-    if name not in ROW_LOSSES:
-        raise UsageError(f"metric '{name}' is no mean of row losses.{nearest(name, ROW_LOSSES)}")
-    return ROW_LOSSES[name](np.asarray(y, dtype=float), np.asarray(score, dtype=float))
+    if name not in METRICS:
+        raise DataError(f"unknown metric '{name}'.{nearest(name, METRICS)}")
+    label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64).ravel()
+    if label.size != score.size:
+        raise DataError(f"{label.size} labels but {score.size} scores: expected one score a label")
+    if np.isnan(label).any() or np.isnan(score).any():
+        raise DataError(f"{name} needs every label and score: leave rows without a label out")
+    return METRICS[name].function(label, score, threshold)
 
 
-def _log_losses(y: Array, score: Array) -> Array:
-    p = np.clip(score, CLIP, 1 - CLIP)
-    return np.asarray(-(y * np.log(p) + (1 - y) * np.log1p(-p)))
-
-
-def _squared(y: Array, score: Array) -> Array:
-    return np.asarray((score - y) ** 2)
-
-
-def _absolute(y: Array, score: Array) -> Array:
-    return np.asarray(np.abs(score - y))
-
-
-def _roc_auc(y: Array, score: Array, threshold: float) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic, ties counted half."""
-    positives = float((y == 1).sum())
-    negatives = len(y) - positives
+def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Area under the ROC curve: the chance that a random 1 scores above a random 0, ties counting half."""
+    hits, rows = _by_score(y, score)
+    positives = hits.sum()
+    misses = rows - hits
+    negatives = misses.sum()
     if positives == 0 or negatives == 0:
-        return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+        return math.nan
+    above = hits.cumsum() - hits / 2
+    return float((misses * above).sum() / (positives * negatives))
 
 
-def _average_precision(y: Array, score: Array, threshold: float) -> float:
-    """Sum over thresholds of precision times the gain in recall; tied scores are one threshold."""
-    positives = (y == 1).sum()
-    if positives == 0:
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    ranked, hits = score[order], np.cumsum(y[order] == 1)
-    last = np.append(ranked[1:] != ranked[:-1], True)
-    hits, said = hits[last], np.flatnonzero(last) + 1
-    return float((np.diff(hits, prepend=0) * hits / said).sum() / positives)
+def average_precision(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Sum of the precision at each distinct score, weighted by the recall it adds."""
+    hits, rows = _by_score(y, score)
+    positives = hits.sum()
+    return float((hits * hits.cumsum() / rows.cumsum()).sum() / positives) if positives else math.nan
 
 
-def _counts(y: Array, score: Array, threshold: float) -> tuple[float, float, float]:
-    said, true = score >= threshold, y == 1
-    return float((said & true).sum()), float((said & ~true).sum()), float((~said & true).sum())
+def log_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean negative log likelihood, in nats; probabilities are clipped to [eps, 1 - eps] of float64."""
+    eps = np.finfo(np.float64).eps
+    p = np.clip(score, eps, 1 - eps)
+    return _mean(-np.where(y > 0, np.log(p), np.log1p(-p)))
 
 
-def _accuracy(y: Array, score: Array, threshold: float) -> float:
-    return float(((score >= threshold) == (y == 1)).mean())
+def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean squared difference of probability and label."""
+    return _mean((score - y) ** 2)
 
 
-def _precision(y: Array, score: Array, threshold: float) -> float:
-    hit, false_alarm, _ = _counts(y, score, threshold)
-    return _ratio(hit, hit + false_alarm)
+def accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Share of rows on the right side of the threshold."""
+    return _mean((score >= threshold) == (y > 0))
 
 
-def _recall(y: Array, score: Array, threshold: float) -> float:
-    hit, _, missed = _counts(y, score, threshold)
-    return _ratio(hit, hit + missed)
+def precision(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Share of 1 among those predicted 1; NaN when none is."""
+    predicted = score >= threshold
+    return _share(np.count_nonzero(predicted & (y > 0)), np.count_nonzero(predicted))
 
 
-def _f1(y: Array, score: Array, threshold: float) -> float:
-    hit, false_alarm, missed = _counts(y, score, threshold)
-    return _ratio(2 * hit, 2 * hit + false_alarm + missed)
+def recall(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Share predicted 1 among those that are 1; NaN when none is."""
+    positive = y > 0
+    return _share(np.count_nonzero(positive & (score >= threshold)), np.count_nonzero(positive))
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+def f1(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Harmonic mean of precision and recall; NaN when nothing is 1 and nothing is predicted 1."""
+    positive, predicted = y > 0, score >= threshold
+    both = np.count_nonzero(positive) + np.count_nonzero(predicted)
+    return _share(2 * np.count_nonzero(positive & predicted), both)
 
 
-def _log_loss(y: Array, score: Array, threshold: float) -> float:
-    return float(_log_losses(y, score).mean())
+def rmse(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Root of the mean squared error, in the unit of y."""
+    return math.sqrt(_mean((score - y) ** 2))
 
 
-def _brier(y: Array, score: Array, threshold: float) -> float:
-    return float(_squared(y, score).mean())
+def mae(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean absolute error, in the unit of y."""
+    return _mean(np.abs(score - y))
 
 
-def _rmse(y: Array, score: Array, threshold: float) -> float:
-    return float(np.sqrt(_squared(y, score).mean()))
+def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Share of the variance of y that is explained; NaN when y does not vary."""
+    spread = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
+    return 1 - float(((y - score) ** 2).sum()) / spread if spread > 0 else math.nan
 
 
-def _mae(y: Array, score: Array, threshold: float) -> float:
-    return float(_absolute(y, score).mean())
+def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
+    """Return, for each distinct score from high to low, its rows that are 1 and all its rows."""
+    order = np.argsort(-score)
+    ranked = score[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if ranked.size else np.zeros(0, np.int64)
+    hits = np.cumsum(y[order] > 0)[last]
+    return np.diff(hits, prepend=0).astype(np.float64), np.diff(last + 1, prepend=0).astype(np.float64)
 
 
-def _r2(y: Array, score: Array, threshold: float) -> float:
-    total = float(((y - y.mean()) ** 2).sum())
-    return 1 - float(_squared(y, score).sum()) / total if total else float("nan")
+def _mean(values: Array) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("roc_auc", "binary", True, _roc_auc),
-        Metric("average_precision", "binary", True, _average_precision),
-        Metric("accuracy", "binary", True, _accuracy),
-        Metric("precision", "binary", True, _precision),
-        Metric("recall", "binary", True, _recall),
-        Metric("f1", "binary", True, _f1),
-        Metric("log_loss", "binary", False, _log_loss),
-        Metric("brier", "binary", False, _brier),
-        Metric("rmse", "regression", False, _rmse),
-        Metric("mae", "regression", False, _mae),
-        Metric("r2", "regression", True, _r2),
+        Metric("roc_auc", roc_auc, True, "binary"),
+        Metric("average_precision", average_precision, True, "binary"),
+        Metric("accuracy", accuracy, True, "binary"),
+        Metric("precision", precision, True, "binary"),
+        Metric("recall", recall, True, "binary"),
+        Metric("f1", f1, True, "binary"),
+        Metric("log_loss", log_loss, False, "binary"),
+        Metric("brier", brier, False, "binary"),
+        Metric("rmse", rmse, False, "regression"),
+        Metric("mae", mae, False, "regression"),
+        Metric("r2", r2, True, "regression"),
     )
-}
-
-ROW_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
-    "log_loss": _log_losses,
-    "brier": _squared,
-    "rmse": _squared,
-    "mae": _absolute,
 }

@@ -1,0 +1,239 @@
+"""Harm, window by window: does a figure that should not grow grow? Monitoring steps one per model, segment and figure.
+
+For concept drift the figure is the mean over matured labels of the loss minus the loss that the model itself
+expected, so that harder cases alone raise no alarm. Latency, error rate and cost a window are watched the same way.
+Upward only: a model that gets better is not an alarm.
+
+Half of the stakes bet on the window p (rank, and beyond it the tail), half on small lasting rises by smoothed
+conformal ranks. What is theorem and what is heuristic is the same as in sequential.py.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.errors import DataError
+from trimtab.stats.autocorrelation import tempering
+from trimtab.stats.evidence import Mixture, calibrate, p_floor, power_bets, smoothed_ranks
+from trimtab.stats.quarantine import POOL_LIMIT, Quarantine, quarantine_length
+from trimtab.stats.schemes import Floats, as_floats
+from trimtab.stats.score import leave_one_out_z
+from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
+from trimtab.stats.tail import tail_p
+
+WEIGHTS = (0.5, 0.5)
+# Two constant references must not make an alarm of a rounding error.
+RELATIVE_SD_FLOOR = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpwardStep:
+    """One window's figure against the pool. `p` may open a review; only `p_seq` is honest under repeated looks."""
+
+    tested: bool
+    """False: too few rows; the window is held and will be judged together with the next one."""
+    value: float
+    """The window's figure, in its own unit."""
+    expected: float
+    """Mean of the figure over the pool."""
+    rise_sd: float
+    """How far the value lies above it, in standard deviations between windows of the pool."""
+    p: float
+    p_seq: float
+    n: int
+    """Rows of the window."""
+    m: int
+    """Windows it was compared with."""
+    enough_reference: bool
+    """False below 30 reference windows: show it, do not act on it automatically."""
+    reason: str
+
+
+class UpwardDetector:
+    """Judges one figure a window. `fit` makes one; `state` and `from_state` carry it over a restart."""
+
+    def __init__(
+        self,
+        pool: Sequence[float],
+        evidence: Mixture,
+        quarantine: Quarantine[float],
+        *,
+        horizon: int,
+        seed: int,
+        reference_windows: int,
+        min_rows: float,
+        smallest_sd: float,
+    ) -> None:
+        self.horizon = horizon
+        self.reference_windows = reference_windows
+        self.min_rows = min_rows
+        self.smallest_sd = smallest_sd
+        self._pool = list(pool)
+        self._evidence = evidence
+        self._quarantine = quarantine
+        self._seed = seed
+        self._steps = 0
+        self._held: tuple[float, int] | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        values: Sequence[float],
+        rows: Sequence[int],
+        *,
+        horizon: int = HORIZON,
+        seed: int = 0,
+        smallest_sd: float = 0.0,
+    ) -> Self:
+        """Return a detector for a figure that behaves as it did over the reference windows.
+
+        Args:
+            values: the figure of each reference window, in order of time; 30 or more before it may act.
+            rows: rows (labels, requests) behind each of them. Windows under half of the median merge into the next.
+            horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
+            seed: of the numbers that break ties between ranks.
+            smallest_sd: spread between windows, in the figure's unit, below which differences are noise.
+
+        Raises DataError with fewer than three windows or figures that are not finite.
+        """
+        if len(values) != len(rows):
+            raise DataError(f"{len(values)} values but {len(rows)} row counts: expected one row count a value")
+        if not np.all(np.isfinite(values)):
+            raise DataError("a reference window has no finite figure: leave windows without rows or labels out")
+        min_rows = SMALLEST_SHARE_OF_ROWS * statistics.median(list(rows) or [0])
+        pool = _merge_small(list(zip(values, rows, strict=True)), min_rows)
+        if len(pool) < FEWEST_WINDOWS:
+            raise DataError(
+                f"{len(pool)} reference windows, expected {ENOUGH_WINDOWS} or more (at least {FEWEST_WINDOWS}): "
+                "choose shorter windows or a longer reference period"
+            )
+        tau = tempering(pool)
+        return cls(
+            pool,
+            Mixture(WEIGHTS, [np.array([tau]), np.array([tau])]),
+            Quarantine(quarantine_length(tau)),
+            horizon=horizon,
+            seed=seed,
+            reference_windows=len(pool),
+            min_rows=min_rows,
+            smallest_sd=smallest_sd,
+        )
+
+    @property
+    def enough_reference(self) -> bool:
+        """Whether automation may act on what it says."""
+        return self.reference_windows >= ENOUGH_WINDOWS
+
+    def step(self, value: float, n: int) -> UpwardStep:
+        """Judge the next window's figure over its n rows; raises DataError when a window with rows has no figure."""
+        if n > 0 and not np.isfinite(value):
+            raise DataError(f"the figure of a window with {n} rows is {value}, expected a finite number")
+        value, n = _mean([(value if n > 0 else 0.0, n), self._held or (0.0, 0)])
+        if n < max(self.min_rows, 1):
+            self._held = (value, n)
+            return self._tell(value, n, p=1.0, tested=False)
+        self._held = None
+        return self._judge(value, n)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
+        return {
+            "pool": list(self._pool),
+            "evidence": self._evidence.state(),
+            "quarantine": self._quarantine.length,
+            "waiting": list(self._quarantine.waiting),
+            "held": list(self._held) if self._held else None,
+            "steps": self._steps,
+            "seed": self._seed,
+            "horizon": self.horizon,
+            "reference_windows": self.reference_windows,
+            "min_rows": self.min_rows,
+            "smallest_sd": self.smallest_sd,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the detector whose `state` this is."""
+        settings = ("horizon", "seed", "reference_windows", "min_rows", "smallest_sd")
+        detector = cls(
+            state["pool"],
+            Mixture.from_state(state["evidence"]),
+            Quarantine(state["quarantine"], state["waiting"]),
+            **{name: state[name] for name in settings},
+        )
+        detector._steps = state["steps"]
+        detector._held = (state["held"][0], state["held"][1]) if state["held"] else None
+        return detector
+
+    def _judge(self, value: float, n: int) -> UpwardStep:
+        pool = np.array(self._pool)
+        z = leave_one_out_z(np.append(pool, value), sd_floor=self._sd_floor(pool))
+        p = float(tail_p(z[:-1], z[-1]))
+        uniform = np.random.default_rng((self._seed, self._steps)).random(1)
+        rank = smoothed_ranks(pool[:, None], np.array([value]), uniform)
+        self._evidence.bet([calibrate(np.maximum([p], p_floor(len(pool)))), power_bets(rank)[0]])
+        self._steps += 1
+        told = self._tell(value, n, p=p, tested=True)
+        if len(pool) < POOL_LIMIT:
+            self._pool += self._quarantine.admit(value, told.p_seq)
+        return told
+
+    def _sd_floor(self, pool: Floats) -> float:
+        return max(self.smallest_sd, RELATIVE_SD_FLOOR * float(np.abs(pool).max()), 1e-300)
+
+    def _tell(self, value: float, n: int, *, p: float, tested: bool) -> UpwardStep:
+        pool = np.array(self._pool)
+        expected, sd = float(pool.mean()), max(float(pool.std(ddof=1)), self._sd_floor(pool))
+        p_seq = self._evidence.p_value(self.horizon)
+        reason = f"{value:.4g} where {expected:.4g} is usual ({len(pool)} windows): p {p:.2g}, sequential p {p_seq:.2g}"
+        if not self.enough_reference:
+            reason += f"; only {self.reference_windows} reference windows, {ENOUGH_WINDOWS} are needed to act"
+        if not tested:
+            reason = f"{n} rows, {self.min_rows:g} are needed: held until the next window"
+        return UpwardStep(
+            tested=tested,
+            value=value,
+            expected=expected,
+            rise_sd=(value - expected) / sd,
+            p=p,
+            p_seq=p_seq,
+            n=n,
+            m=len(pool),
+            enough_reference=self.enough_reference,
+            reason=reason,
+        )
+
+
+def excess_brier(y: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
+    """Return, for each row, the Brier loss minus what the model expected of it: (y - p)^2 - p (1 - p).
+
+    y is 0 or 1, p the predicted probability of 1. Mean 0 for a calibrated model, however hard the rows are.
+    """
+    label, score = as_floats(y).astype(np.float64), as_floats(p).astype(np.float64)
+    return (label - score) ** 2 - score * (1 - score)
+
+
+def _merge_small(windows: Sequence[tuple[float, int]], min_rows: float) -> list[float]:
+    """Merge every window of too few rows into the next one; a last one into the one before. Return the figures."""
+    merged: list[tuple[float, int]] = []
+    held: tuple[float, int] = (0.0, 0)
+    for window in windows:
+        held = _mean([window, held])
+        if held[1] >= max(min_rows, 1):
+            merged.append(held)
+            held = (0.0, 0)
+    if held[1] and merged:
+        merged[-1] = _mean([merged[-1], held])
+    return [value for value, _ in merged]
+
+
+def _mean(windows: Sequence[tuple[float, int]]) -> tuple[float, int]:
+    """Return the mean of the figures weighted by rows, and all the rows."""
+    rows = sum(n for _, n in windows)
+    return (sum(value * n for value, n in windows) / rows if rows else 0.0), rows
