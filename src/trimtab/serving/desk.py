@@ -35,11 +35,12 @@ class Desk:
         self._metrics = metrics
         self._waiting: list[Work] = []
         self._beside: list[Part] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._cpu_ns = time.thread_time_ns()
 
     def submit(self, work: Work) -> asyncio.Future[None]:
         """Take a work on; the future is done when it is scored and logged, or has failed."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         work.done = loop.create_future()
         self._waiting.append(work)
         if len(self._waiting) == 1:
@@ -57,11 +58,11 @@ class Desk:
         if not works:
             return
         self._settle(works)
-        loop = asyncio.get_running_loop()
+        assert self._loop is not None
         if self._waiting:
-            loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn)
         if self._beside:
-            loop.call_soon(self._score_beside)  # behind the tasks that send the answers
+            self._loop.call_soon(self._score_beside)  # behind the tasks that send the answers
 
     def _take(self) -> list[Work]:
         works, rows, taken = self._waiting, 0, 0

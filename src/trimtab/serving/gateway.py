@@ -23,6 +23,7 @@ from trimtab.stores.predictions import PREDICTIONS, Predictions
 
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 and 9999, microseconds since the epoch."""
+IDS_AT_ONCE = 256
 
 
 class Gateway:
@@ -33,6 +34,7 @@ class Gateway:
         self.metrics = Metrics()
         self._predictions = predictions
         self._clock = clock
+        self._ids = Ids()
         self._desk = Desk(predictions, clock, self.metrics)
 
     def open(self) -> None:
@@ -56,7 +58,7 @@ class Gateway:
         pinned = table.lane(version)
         if not request.rows:
             raise Refused(400, "the request has no rows")
-        request_id = check_id(request.request_id) if request.request_id is not None else new_id()
+        request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
         lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
         work = Work(
             table=table,
@@ -121,10 +123,19 @@ class Gateway:
                 return
 
 
-def new_id() -> str:
-    """Return a random UUID (version 4) as 32 hex digits."""
-    text = os.urandom(16).hex()
-    return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
+class Ids:
+    """Random UUIDs (version 4) as 32 hex digits; the system is asked for chance in bulk."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def new(self) -> str:
+        """Return an id."""
+        if not self._left:
+            text = os.urandom(16 * IDS_AT_ONCE).hex()
+            self._left = [text[start : start + 32] for start in range(0, len(text), 32)]
+        text = self._left.pop()
+        return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
 
 
 def _chunks(work: Work) -> list[Work]:

@@ -29,6 +29,7 @@ from trimtab.serving.gateway import Gateway
 from trimtab.serving.revisions import Revisions, Watch
 from trimtab.serving.runtime import VectorizerFactory
 from trimtab.serving.table import RoutingTable
+from trimtab.serving.transport import HoldingProtocol
 from trimtab.stores.artifacts import Artifacts
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.predictions import Predictions
@@ -119,7 +120,7 @@ async def _serve(config: GatewayConfig, gateway: Gateway, listener: socket.socke
         uvicorn.Config(
             Application(gateway, max_body=config.max_body),
             interface="asgi3",
-            http="httptools",
+            http=HoldingProtocol,
             ws="none",
             lifespan="off",
             loop="none",

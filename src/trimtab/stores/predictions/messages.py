@@ -35,6 +35,7 @@ Parts = list[bytes]
 Column = Callable[[Sequence[Any], Nodes, Parts], None]
 
 _PADS = tuple(bytes(n) for n in range(8))
+_I64 = struct.Struct("<q")
 
 
 class MessageWriter:
@@ -46,7 +47,7 @@ class MessageWriter:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.schema_message: bytes = schema.serialize().to_pybytes()
-        self._columns = [(f.name, _column(f.type), f.nullable) for f in schema]
+        self._columns = [(f.name, _column(f.type, nullable=f.nullable)) for f in schema]
         message = _one_row(schema).serialize().to_pybytes()
         view = memoryview(message)
         root = PREFIX_BYTES + struct.unpack_from("<I", view, PREFIX_BYTES)[0]
@@ -64,60 +65,68 @@ class MessageWriter:
         nodes: Nodes = []
         parts: Parts = []
         rows = self._check(columns)
-        for name, write, nullable in self._columns:
+        for name, write in self._columns:
             try:
-                first = len(nodes) + 1
                 write(columns[name], nodes, parts)
             except (TypeError, ValueError, OverflowError, AttributeError) as error:
-                raise DataError(f"column '{name}': {error}; expected {self.schema.field(name).type}") from None
-            if not nullable and nodes[first]:
-                raise DataError(f"column '{name}' holds None; every row needs a value")
-        places: list[int] = []
-        body: list[bytes] = []
-        at = 0
-        for part in parts:
-            size = len(part)
-            places += (at, size)
-            if size:
-                pad = -size & 7
-                body += (part, _PADS[pad])
-                at += size + pad
+                raise self._misfit(name, columns[name], error) from None
+        sizes = list(map(len, parts))
+        ends = list(accumulate([(size + 7) & -8 for size in sizes]))
+        places = [0] * (2 * len(parts))
+        places[2::2] = ends[:-1]
+        places[1::2] = sizes
         head = bytearray(self._head)
-        struct.pack_into("<q", head, self._body_at, at)
-        struct.pack_into("<q", head, self._rows_at, rows)
+        _I64.pack_into(head, self._body_at, ends[-1])
+        _I64.pack_into(head, self._rows_at, rows)
         self._nodes.pack_into(head, self._nodes_at, *nodes)
         self._buffers.pack_into(head, self._buffers_at, *places)
-        return b"".join((head, *body)), rows
+        return b"".join([head, *[part + _PADS[-len(part) & 7] for part in parts if part]]), rows
+
+    def _misfit(self, name: str, values: Sequence[Any], error: Exception) -> DataError:
+        field = self.schema.field(name)
+        if not field.nullable and any(value is None for value in values):
+            return DataError(f"column '{name}' holds None; every row needs a value")
+        return DataError(f"column '{name}': {error}; expected {field.type}")
 
     def _check(self, columns: Mapping[str, Sequence[Any]]) -> int:
-        rows = -1
-        for name, _, _ in self._columns:
-            if name not in columns:
-                raise DataError(f"column '{name}' is missing")
-            if rows < 0:
-                rows = len(columns[name])
-            elif len(columns[name]) != rows:
-                raise DataError(f"column '{name}' has {len(columns[name])} rows; the columns before it have {rows}")
-        if len(columns) > len(self._columns):
-            known = [name for name, _, _ in self._columns]
+        try:
+            sizes = [len(columns[name]) for name, _ in self._columns]
+        except KeyError as error:
+            raise DataError(f"column {error} is missing") from None
+        rows = sizes[0]
+        if sizes.count(rows) != len(sizes):
+            name, size = next((n, size) for (n, _), size in zip(self._columns, sizes, strict=True) if size != rows)
+            raise DataError(f"column '{name}' has {size} rows; the columns before it have {rows}")
+        if len(columns) > len(sizes):
+            known = [name for name, _ in self._columns]
             strange = next(name for name in columns if name not in known)
             raise DataError(f"column '{strange}' is not part of the log.{nearest(strange, known)}")
         return rows
 
 
-def _column(kind: pa.DataType) -> Column:
+def _column(kind: pa.DataType, *, nullable: bool) -> Column:
     for matches, column in (
-        (pa.types.is_string, _text),
-        (pa.types.is_boolean, _flags),
-        (pa.types.is_int32, _numbers("i")),
-        (pa.types.is_float64, _numbers("d")),
-        (pa.types.is_timestamp, _numbers("q")),
+        (pa.types.is_string, _text if nullable else _given_text),
+        (pa.types.is_boolean, _given_flags),
+        (pa.types.is_int32, _numbers("i") if nullable else _given_numbers("i")),
+        (pa.types.is_float64, _numbers("d") if nullable else _given_numbers("d")),
+        (pa.types.is_timestamp, _numbers("q") if nullable else _given_numbers("q")),
         (pa.types.is_map, _pairs),
         (pa.types.is_list, _vectors),
     ):
         if matches(kind):
             return column
     raise DataError(f"no writer for {kind}")
+
+
+def _given_numbers(code: str) -> Column:
+    """Fixed-width numbers without None."""
+
+    def write(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
+        nodes += (len(values), 0)
+        parts += (b"", array(code, values).tobytes())
+
+    return write
 
 
 def _numbers(code: str) -> Column:
@@ -133,10 +142,17 @@ def _numbers(code: str) -> Column:
     return write
 
 
-def _flags(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
-    validity, nulls = _validity(values)
-    nodes += (len(values), nulls)
-    parts += (validity, _bitmap(values))
+def _given_flags(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
+    if None in values:
+        raise TypeError("None is neither True nor False")
+    nodes += (len(values), 0)
+    parts += (b"", _bitmap(values))
+
+
+def _given_text(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
+    nodes += (len(values), 0)
+    encoded = [value.encode() for value in values]
+    parts += (b"", _offsets(map(len, encoded)), b"".join(encoded))
 
 
 def _text(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
@@ -152,7 +168,7 @@ def _pairs(values: Sequence[Any], nodes: Nodes, parts: Parts) -> None:
     pairs = [pair for row in values if row for pair in row]
     nodes += (len(values), nulls, len(pairs), 0)
     parts += (validity, _offsets(len(row) if row else 0 for row in values), b"")
-    _text([key for key, _ in pairs], nodes, parts)
+    _given_text([key for key, _ in pairs], nodes, parts)
     _text([value for _, value in pairs], nodes, parts)
 
 
@@ -176,6 +192,9 @@ def _validity(values: Sequence[Any]) -> tuple[bytes, int]:
 
 
 def _bitmap(values: Sequence[Any]) -> bytes:
+    """Eight rows a byte, the first row in the lowest bit."""
+    if len(values) == 1:
+        return b"\1" if values[0] else b"\0"
     return np.packbits(np.array(values, dtype=np.bool_), bitorder="little").tobytes()
 
 
