@@ -15,5 +15,5 @@ if [ -z "$uv" ]; then
   [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip --quiet --disable-pip-version-check install uv
   uv="$venv/bin/uv"
 fi
-"$uv" pip install --quiet --python "$venv/bin/python" --constraint constraints.txt --group dev --editable '.[examples]'
-"$venv/bin/python" -m compileall -q "$venv/lib" >/dev/null 2>&1 || true
+"$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" \
+  --constraint constraints.txt --group dev --editable '.[examples]'
