@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NOT_NULL = "not_nullable"
 """Pandera's name for its check that no value is missing."""
 
+PASSED = "check_output"
+"""Pandera's column of truth values."""
+
 EXAMPLE_CHARACTERS = 80
 
 
@@ -110,8 +113,8 @@ def _run(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[_Finding]:
         return [_finding(frame, error) for error in errors.schema_errors]
     except Exception as error:  # strangers' code
         raise PolicyError(
-            f"the checks of schema '{schema.name}' cannot run: {type(error).__name__}: {error}. A check returns a "
-            "frame with one truth value a row, or one for the whole batch"
+            f"the checks of schema '{schema.name}' cannot run: {type(error).__name__}: {_first_line(error)}. "
+            "A check returns a frame with one truth value a row, or one for the whole batch"
         ) from error
     return []
 
@@ -124,7 +127,7 @@ def _finding(frame: pl.DataFrame, error: SchemaError) -> _Finding:
             ", ".join(str(value) for value in cases.row(0)) if passed is not None and cases.height else "is not met"
         )
     else:
-        example = str(cases).splitlines()[0] if cases is not None else str(error).splitlines()[0]
+        example = _first_line(error if cases is None else cases)
     check = error.check
     failure = CheckFailure(
         column=error.column_name or _column_of(error),
@@ -135,12 +138,16 @@ def _finding(frame: pl.DataFrame, error: SchemaError) -> _Finding:
     return _Finding(failure, passed)
 
 
+def _first_line(value: object) -> str:
+    return next(iter(str(value).splitlines()), "")
+
+
 def _row_by_row(frame: pl.DataFrame, error: SchemaError) -> pl.Series | None:
     """Return which rows passed, or None when the check gave one answer for the whole batch."""
     output = error.check_output
-    if not isinstance(output, pl.DataFrame) or output.height != frame.height or output.width != 1:
+    if not isinstance(output, pl.DataFrame) or output.height != frame.height or PASSED not in output.columns:
         return None
-    return output.to_series().fill_null(True)
+    return output[PASSED].fill_null(True)
 
 
 def _column_of(error: SchemaError) -> str:
