@@ -1,4 +1,4 @@
-"""Real streams in which nothing drifts: whole days of flights in shuffled order. Used by every part of the benchmark."""
+"""Real streams in which nothing drifts: whole days of flights in shuffled order. All parts of the benchmark use it."""
 
 from __future__ import annotations
 

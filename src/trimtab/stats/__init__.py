@@ -1,10 +1,9 @@
 """Profiles, scores, honest p-values, intervals and metrics. Pure: numbers in, numbers out; every wing may use it."""
 
 from trimtab.stats.comparison import Comparison, compare, window_means
-from trimtab.stats.concept import UpwardDetector, UpwardStep, excess_brier
-from trimtab.stats.intervals import Interval, bootstrap_interval, paired_bootstrap_difference, wilson_interval
-from trimtab.stats.loss_expectation import LossExpectation
-from trimtab.stats.metrics import METRICS, Metric, metric_value
+from trimtab.stats.concept import UpwardDetector, UpwardStep
+from trimtab.stats.intervals import Interval, bootstrap, bootstrap_difference, wilson
+from trimtab.stats.metrics import METRICS, Metric, metric_value, row_loss
 from trimtab.stats.profile import (
     ColumnProfile,
     WindowProfile,
@@ -29,25 +28,24 @@ __all__ = [
     "DriftDetector",
     "DriftStep",
     "Interval",
-    "LossExpectation",
     "Metric",
     "NumericBins",
     "UpwardDetector",
     "UpwardStep",
     "WindowProfile",
     "bins_from_dict",
-    "bootstrap_interval",
+    "bootstrap",
+    "bootstrap_difference",
     "compare",
-    "excess_brier",
     "holm",
     "merge",
     "merge_windows",
     "metric_value",
-    "paired_bootstrap_difference",
     "profile",
     "profile_categories",
     "profile_matrix",
+    "row_loss",
     "tail_p",
-    "wilson_interval",
+    "wilson",
     "window_means",
 ]

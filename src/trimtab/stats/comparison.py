@@ -28,7 +28,7 @@ Verdict = Literal["promote", "futile", "continue"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Where the comparison stands. Differences are champion loss minus challenger loss: positive = challenger better."""
+    """Where the comparison stands. Differences are champion's loss minus challenger's: positive = challenger better."""
 
     verdict: Verdict
     n: int

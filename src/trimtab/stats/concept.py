@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from trimtab.errors import DataError
 from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.evidence import Mixture, calibrate, p_floor, power_bets, smoothed_ranks
 from trimtab.stats.quarantine import POOL_LIMIT, Quarantine, quarantine_length
-from trimtab.stats.schemes import Floats, as_floats
+from trimtab.stats.schemes import Floats
 from trimtab.stats.score import leave_one_out_z
 from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
 from trimtab.stats.tail import tail_p
@@ -208,15 +207,6 @@ class UpwardDetector:
             enough_reference=self.enough_reference,
             reason=reason,
         )
-
-
-def excess_brier(y: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
-    """Return, for each row, the Brier loss minus what the model expected of it: (y - p)^2 - p (1 - p).
-
-    y is 0 or 1, p the predicted probability of 1. Mean 0 for a calibrated model, however hard the rows are.
-    """
-    label, score = as_floats(y).astype(np.float64), as_floats(p).astype(np.float64)
-    return (label - score) ** 2 - score * (1 - score)
 
 
 def _merge_small(windows: Sequence[tuple[float, int]], min_rows: float) -> list[float]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.errors import DataError, nearest
+from trimtab.errors import DataError, UsageError, nearest
 from trimtab.stats.schemes import Floats
 
 THRESHOLD = 0.5
@@ -42,16 +42,26 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
         scores: probabilities of 1 (binary) or predictions (regression), [rows].
         threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1.
 
-    Raises DataError for an unknown name, for arrays of different lengths and for NaN in them.
+    Raises UsageError for an unknown name, DataError for arrays of different lengths and for NaN in them.
     """
     if name not in METRICS:
-        raise DataError(f"unknown metric '{name}'.{nearest(name, METRICS)}")
+        raise UsageError(f"unknown metric '{name}'.{nearest(name, METRICS)}")
     label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64).ravel()
     if label.size != score.size:
         raise DataError(f"{label.size} labels but {score.size} scores: expected one score a label")
     if np.isnan(label).any() or np.isnan(score).any():
         raise DataError(f"{name} needs every label and score: leave rows without a label out")
     return METRICS[name].function(label, score, threshold)
+
+
+def row_loss(name: str, y: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
+    """Return the loss of each row, float64 [rows], for metrics that are means of losses.
+
+    log_loss, brier (binary); mae, rmse as squared error (regression). Raises UsageError for another metric.
+    """
+    if name not in ROW_LOSSES:
+        raise UsageError(f"metric '{name}' is no mean of row losses.{nearest(name, ROW_LOSSES)}")
+    return ROW_LOSSES[name](np.asarray(y, np.float64), np.asarray(scores, np.float64))
 
 
 def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -74,15 +84,13 @@ def average_precision(y: Array, score: Array, threshold: float = THRESHOLD) -> f
 
 
 def log_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
-    """Mean negative log likelihood, in nats; probabilities are clipped to [eps, 1 - eps] of float64."""
-    eps = np.finfo(np.float64).eps
-    p = np.clip(score, eps, 1 - eps)
-    return _mean(-np.where(y > 0, np.log(p), np.log1p(-p)))
+    """Mean negative log likelihood, in nats."""
+    return _mean(_log_losses(y, score))
 
 
 def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Mean squared difference of probability and label."""
-    return _mean((score - y) ** 2)
+    return _mean(_squared(y, score))
 
 
 def accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -111,18 +119,18 @@ def f1(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
 
 def rmse(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Root of the mean squared error, in the unit of y."""
-    return math.sqrt(_mean((score - y) ** 2))
+    return math.sqrt(_mean(_squared(y, score)))
 
 
 def mae(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Mean absolute error, in the unit of y."""
-    return _mean(np.abs(score - y))
+    return _mean(_absolute(y, score))
 
 
 def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Share of the variance of y that is explained; NaN when y does not vary."""
     spread = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
-    return 1 - float(((y - score) ** 2).sum()) / spread if spread > 0 else math.nan
+    return 1 - float(_squared(y, score).sum()) / spread if spread > 0 else math.nan
 
 
 def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
@@ -134,12 +142,29 @@ def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
     return np.diff(hits, prepend=0).astype(np.float64), np.diff(last + 1, prepend=0).astype(np.float64)
 
 
+def _log_losses(y: Array, score: Array) -> Floats:
+    eps = np.finfo(np.float64).eps  # clipped, so that one certain mistake does not cost infinity
+    p = np.clip(score, eps, 1 - eps)
+    losses: Floats = -np.where(y > 0, np.log(p), np.log1p(-p))
+    return losses
+
+
+def _squared(y: Array, score: Array) -> Floats:
+    squares: Floats = (score - y) ** 2
+    return squares
+
+
+def _absolute(y: Array, score: Array) -> Floats:
+    sizes: Floats = np.abs(score - y)
+    return sizes
+
+
 def _mean(values: Array) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _share(part: Any, whole: Any) -> float:
+    return float(part / whole) if whole else math.nan
 
 
 METRICS: dict[str, Metric] = {
@@ -157,4 +182,11 @@ METRICS: dict[str, Metric] = {
         Metric("mae", mae, False, "regression"),
         Metric("r2", r2, True, "regression"),
     )
+}
+
+ROW_LOSSES: dict[str, Callable[[Array, Array], Floats]] = {
+    "log_loss": _log_losses,
+    "brier": _squared,
+    "rmse": _squared,
+    "mae": _absolute,
 }
