@@ -10,6 +10,13 @@ Importing this package needs pytest and hypothesis; nothing else in Trimtab impo
 from trimtab.testing.artifacts import ArtifactsConformance
 from trimtab.testing.metadata import MetadataConformance
 from trimtab.testing.online import OnlineConformance
+from trimtab.testing.predictions import PredictionsConformance
 from trimtab.testing.tables import TablesConformance
 
-__all__ = ["ArtifactsConformance", "MetadataConformance", "OnlineConformance", "TablesConformance"]
+__all__ = [
+    "ArtifactsConformance",
+    "MetadataConformance",
+    "OnlineConformance",
+    "PredictionsConformance",
+    "TablesConformance",
+]
