@@ -44,7 +44,7 @@ class Band(BaseModel):
         tuple[float, float],
         BeforeValidator(_band),
         Written(
-            "band: '> 0.05', '0.01 - 0.05' or '< 0.01'",
+            "band of p-values",
             {"type": "string", "pattern": r"^\s*([<>]\s*[0-9.]+|[0-9.]+\s*-\s*[0-9.]+)\s*$", "examples": ["< 0.01"]},
         ),
     ]

@@ -288,13 +288,13 @@ class Decide(Section):
     matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
     """Bands of p-values by name, each with what is done at low, medium and high business impact."""
     cooldown: Duration = 3 * units.MICROS["d"]
-    """After a retraining none starts by itself for so long (event time)."""
+    """After a retraining was asked for, none is started or proposed for so long (event time)."""
     budget: Budget = Budget()
     """How much automation may spend."""
     labels_mature_after: Duration = 2 * units.MICROS["d"]
     """A window's labels count as complete so long after its end."""
     require_harm: bool = True
-    """A retraining starts by itself only when labels show harm, not when inputs shift alone."""
+    """A retraining starts by itself only when harm is measured, on labels or in money, not when inputs shift alone."""
     horizon: int = Field(default=100, gt=0)
     """Windows for which a sequential p-value keeps its promise."""
     lateness: Duration = units.MICROS["h"]
@@ -322,16 +322,16 @@ class Serving(Section):
 
 
 class Environment(Section):
-    """Where things live; a key left out is embedded, under .trimtab/ in the project folder."""
+    """Where things live; what is left out is embedded, under .trimtab/ in the project folder."""
 
     metadata: str | None = None
-    """SQLAlchemy URL of the records and the workflows."""
+    """SQLAlchemy URL (sqlite or postgresql) of the records and the workflows."""
     tables: str | None = None
-    """Where tables live."""
+    """Folder of the versioned tables."""
     online: str | None = None
-    """Where feature values for serving live."""
+    """Folder of the feature values for serving."""
     artifacts: str | None = None
-    """Where datasets and bundles live."""
+    """Folder of the training sets and bundles."""
     tracking: str | None = None
     """MLflow tracking URI of runs and the registry."""
 

@@ -105,20 +105,20 @@ Duration = Annotated[
     int,
     _with_unit(units.micros, "10ms, 3h or 7d"),
     Field(gt=0),
-    Written("duration: 10ms, 30s, 15m, 3h, 7d", _pattern(rf"{NUMBER} *({_UNITS})", "7d"), units.short),
+    Written("duration", _pattern(rf"{NUMBER} *({_UNITS})", "7d"), units.short),
 ]
 Bytes = Annotated[
     int,
     _with_unit(units.bytes_, "500MB"),
     Field(gt=0),
-    Written("size: 500MB, 2GiB", _pattern(rf"{NUMBER} *({_SIZES})", "500MB"), _size),
+    Written("size", _pattern(rf"{NUMBER} *({_SIZES})", "500MB"), _size),
 ]
 Share = Annotated[
     float,
     _with_or_without_unit(units.share),
     Field(ge=0, le=1),
     Written(
-        "share: 1% or 0.01",
+        "share",
         _or_number(_pattern(rf"{NUMBER} *%?", "1%"), minimum=0, maximum=1),
         lambda value: f"{value * 100:g}%",
     ),
@@ -128,7 +128,7 @@ Confidence = Annotated[
     _with_or_without_unit(units.share),
     Field(gt=0.5, lt=1),
     Written(
-        "confidence: 0.95 or 95%",
+        "share between 50% and 100%",
         _or_number(_pattern(rf"{NUMBER} *%?", "95%"), exclusiveMinimum=0.5, exclusiveMaximum=1),
     ),
 ]
@@ -137,7 +137,7 @@ Noise = Annotated[
     _with_or_without_unit(units.standard_deviations),
     Field(ge=0),
     Written(
-        "standard deviations: 0.1sd or 0.1",
+        "standard deviations",
         _or_number(_pattern(rf"{NUMBER} *(sd)?", "0.1sd"), minimum=0),
         lambda value: f"{value:g}sd",
     ),
@@ -147,7 +147,7 @@ PerDay = Annotated[
     _with_or_without_unit(units.per_day),
     Field(ge=0),
     Written(
-        "money a day: 500/day, 2000/week or 500",
+        "rate; a day without a period",
         _or_number(_pattern(_RATE, "500/day"), minimum=0),
         lambda value: f"{value:g}/day",
     ),
@@ -157,14 +157,14 @@ PerMonth = Annotated[
     _with_or_without_unit(_a_month),
     Field(ge=0),
     Written(
-        "a month of 30 days: 8/month, 2/week or 8",
+        "rate; a month without a period",
         _or_number(_pattern(_RATE, "8/month"), minimum=0),
         lambda value: f"{value:g}/month",
     ),
 ]
-Metric = Annotated[str, _one_of("metric", _METRICS), Written(f"one of {', '.join(_METRICS)}", {"enum": list(_METRICS)})]
+Metric = Annotated[str, _one_of("metric", _METRICS), Written("metric", {"enum": list(_METRICS)})]
 FairnessMetric = Annotated[
     str,
     _one_of("fairness metric", FAIRNESS_METRICS),
-    Written(f"one of {', '.join(FAIRNESS_METRICS)}", {"enum": list(FAIRNESS_METRICS)}),
+    Written("fairness metric", {"enum": list(FAIRNESS_METRICS)}),
 ]

@@ -1,0 +1,81 @@
+"""Writes docs/policy.md from the models of the policy: python scripts/policy_page.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trimtab.policy.matrix import DEFAULT_MATRIX
+from trimtab.policy.reference import Key, SectionKeys, reference
+from trimtab.policy.values import FAIRNESS_METRICS, HIGHER_IS_BETTER
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "policy.md"
+INTRODUCTION = f"""\
+<!-- Made by scripts/policy_page.py from src/trimtab/policy/model.py; change the texts there. -->
+# The policy: trimtab.yaml
+
+What reviewers and auditors read. It says what data must look like, which gates a model must pass, how a new one
+reaches traffic, what mistakes cost, and what happens when something drifts. Only `project` is required; every
+other key has a default.
+
+Mistakes are told with file, line and key, with what was expected and the nearest valid name:
+
+```text
+trimtab.yaml:12: gates.accuracy.metric: unknown metric 'roc_acu'. Did you mean 'roc_auc'?
+trimtab.yaml:15: gates.performance.p99: 10 has no unit; expected such as 10ms, 3h or 7d
+```
+
+For completion and checks while you type, let your editor read the schema:
+`trimtab schema > trimtab.schema.json`, and put `# yaml-language-server: $schema=trimtab.schema.json` on the first line.
+
+How values are written:
+
+- a **duration** is a number and a unit: `10ms`, `30s`, `15m`, `3h`, `7d`, `2w`;
+- a **share** is `1%` or `0.01`;
+- a **size** is `500MB` or `2GiB`;
+- a **rate** is an amount and a period: `500/day`, `2000/week`, `8/month` (a month has 30 days);
+- a number of **standard deviations** is `0.1sd` or `0.1`;
+- a **band of p-values** is `"> 0.05"`, `"0.01 - 0.05"` or `"< 0.01"`, in quotes;
+- a **metric** is one of {", ".join(f"`{name}`" for name in HIGHER_IS_BETTER)};
+- a **fairness metric** is one of {", ".join(f"`{name}`" for name in FAIRNESS_METRICS)}.
+
+`none` in the column of defaults means that leaving the key out says something of its own, which the meaning tells.
+A complete policy stands in [examples/flights/trimtab.yaml](../examples/flights/trimtab.yaml).
+"""
+PLACES = {
+    "checks.TABLE": "checks.TABLE, one for each table by name",
+    "decide.matrix.NAME": "decide.matrix.NAME, one for each band; the name is yours",
+    "environments.NAME": "environments.NAME, one for each environment; the name is yours",
+}
+AFTER = {
+    "decide.matrix.NAME": "\nLeft out, the matrix is:\n\n```yaml\ndecide:\n  matrix:\n"
+    + "".join(
+        f'    {name}: {{ p: "{p}", low: {low}, medium: {medium}, high: {high} }}\n'
+        for name, (p, low, medium, high) in ((name, band.values()) for name, band in DEFAULT_MATRIX.items())
+    )
+    + "```\n"
+}
+
+
+def page() -> str:
+    """Return the whole page."""
+    return INTRODUCTION + "".join(section(each) for each in reference())
+
+
+def section(of: SectionKeys) -> str:
+    """Return one section: heading, what it is for, a table of its keys."""
+    heading = PLACES.get(of.path, of.path) or "The top level"
+    rows = "".join(row(key) for key in of.keys)
+    table = f"| Key | Written | Default | Meaning |\n|---|---|---|---|\n{rows}"
+    return f"\n## {heading}\n\n{of.meaning}\n\n{table}{AFTER.get(of.path, '')}"
+
+
+def row(key: Key) -> str:
+    """Return one line of a table."""
+    default = key.default if key.default in ("", "none", "required") else f"`{key.default}`"
+    cells = (f"`{key.name}`", key.written or "section", default, key.meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
