@@ -58,6 +58,15 @@ def test_a_child_gets_everything_and_more(monkeypatch: pytest.MonkeyPatch) -> No
     assert (child["TRIMTAB_USER"], child["OMP_NUM_THREADS"]) == ("grace", "1")
 
 
+def test_an_offer_yields_to_what_the_user_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_TEST_SET", "mine")
+    monkeypatch.setenv("TRIMTAB_TEST_UNSET", "")
+    monkeypatch.delenv("TRIMTAB_TEST_UNSET")
+    settings.offer(TRIMTAB_TEST_SET="offered", TRIMTAB_TEST_UNSET="offered")
+    child = settings.child_environment()
+    assert (child["TRIMTAB_TEST_SET"], child["TRIMTAB_TEST_UNSET"]) == ("mine", "offered")
+
+
 @pytest.mark.parametrize("item", fields(Settings), ids=lambda item: str(item.name))
 def test_every_setting_is_documented_with_its_default(item: object) -> None:
     field = next(each for each in fields(Settings) if each is item)
