@@ -16,7 +16,7 @@ from trimtab.definitions import Aggregation, FeatureView
 from trimtab.features.columns import Array
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, range_minima, staircase_minima
-from trimtab.features.timelines import Timelines
+from trimtab.features.timelines import Timelines, in_order
 
 Window = int | None
 
@@ -45,6 +45,10 @@ def aggregate(view: FeatureView, lines: Timelines, values: Values, entities: Arr
 
     entities: numbers as in `lines`; the one behind the last is nobody. at: int64 microseconds.
     """
+    order = in_order(entities, at, at)
+    ordered = _rising(order)
+    if not ordered:
+        entities, at = entities[order], at[order]
     cut = _Cut(lines, entities, floor_to(at, view.every_micros))
     found: dict[str, Array] = {}
     by_column: dict[str, list[Aggregation]] = {}
@@ -62,6 +66,11 @@ def aggregate(view: FeatureView, lines: Timelines, values: Values, entities: Arr
         if numbers:
             summary = _Summary(cut, column[lines.rows], {a: window_of(view, a) for a in numbers})
             found.update((a.name, summary.value(a)) for a in numbers)
+    if not ordered:
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        for name in found:
+            found[name] = np.take(found[name], place, mode="clip")  # the fastest of numpy's gathers
     return {a.name: found[a.name] for a in view.aggregations}
 
 
@@ -147,11 +156,13 @@ class _Summary:
         if aggregation.kind == "sum":
             return np.where(self._count(window) > 0, self._sums[window], np.nan)
         if aggregation.kind == "mean":
-            count = self._count(window)
-            return np.where(count > 0, self._sums[window] / np.maximum(count, 1), np.nan)
-        minima = (self._minima if aggregation.kind == "min" else self._maxima)[window]
-        minima = np.where(minima == NOTHING, np.nan, minima)
-        return (minima if aggregation.kind == "min" else -minima) + 0.0  # so that -0.0 is 0.0
+            with np.errstate(invalid="ignore"):
+                means: Array = self._sums[window] / self._count(window)  # 0 / 0 is NaN
+            return means
+        extremes = (self._minima if aggregation.kind == "min" else self._maxima)[window]
+        extremes[np.isinf(extremes)] = np.nan
+        extremes += 0.0  # so that -0.0 is 0.0
+        return extremes
 
     def _count(self, window: Window) -> Array:
         cut = self._cut
@@ -188,7 +199,10 @@ class _Summary:
 
     @cached_property
     def _maxima(self) -> dict[Window, Array]:
-        return self._extremes(np.where(self._finite, -self._column, NOTHING), self._asked("max"))
+        found = self._extremes(np.where(self._finite, -self._column, NOTHING), self._asked("max"))
+        for minima in found.values():
+            np.negative(minima, out=minima)
+        return found
 
     def _extremes(self, values: Array, windows: list[Window]) -> dict[Window, Array]:
         cut, order = self._cut, self._cut.lines.known_order
@@ -207,3 +221,7 @@ def _running(present: Array) -> Array:
     counts = np.zeros(len(present) + 1, dtype=np.int64)
     np.cumsum(present, out=counts[1:])
     return counts
+
+
+def _rising(order: Array) -> bool:
+    return bool(np.all(order[1:] > order[:-1]))

@@ -10,8 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from trimtab.features.columns import Array
+
+MERGE_FROM = 50_000
+"""Queries from which one pass over rows and queries is quicker than a search for each."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Timelines:
 
         known may be the very array `times`. chosen: index in the table of each row, rising; None: all of the table.
         """
-        order = _in_order(entities, times, known)
+        order = in_order(entities, times, known)
         counts = np.bincount(entities, minlength=entity_count + 1)
         starts = np.concatenate([[0], np.cumsum(counts)])
         rows = order if chosen is None else chosen[order]
@@ -91,14 +95,16 @@ class Segments:
         self._keys = keys if order is None else keys[order]
 
     def end(self, entities: Array, moments: Array) -> Array:
-        """Return for each (entity, moment) the place behind the entity's last row at or before the moment."""
+        """Return for each (entity, moment) the place behind the entity's last row at or before the moment.
+
+        entities, moments: in order, which many queries are answered by one pass over both sides.
+        """
         wanted = self._combine(entities, moments)
-        if bool(np.all(wanted[1:] >= wanted[:-1])):
+        if len(wanted) < MERGE_FROM or len(self._keys) == 0:
             return np.searchsorted(self._keys, wanted, side="right")
-        order = np.argsort(wanted)  # a search in order stays in the processor's cache
-        ends = np.empty(len(wanted), dtype=np.int64)
-        ends[order] = np.searchsorted(self._keys, wanted[order], side="right")
-        return ends
+        places = pl.DataFrame({"key": self._keys}).set_sorted("key").with_row_index("place", offset=1)
+        found = pl.DataFrame({"key": wanted}).set_sorted("key").join_asof(places, on="key", coalesce=True)
+        return found["place"].fill_null(0).to_numpy().astype(np.int64)
 
     def _combine(self, entities: Array, moments: Array) -> Array:
         if self._ranks is not None:
@@ -111,8 +117,8 @@ class Segments:
         return keys
 
 
-def _in_order(entities: Array, times: Array, known: Array) -> Array:
-    """Return the indices of the rows in order of (entity, time, known, index)."""
+def in_order(entities: Array, times: Array, known: Array) -> Array:
+    """Return the indices of the rows in order of (entity, time, known, index); known may be the very array times."""
     rising = times[1:] >= times[:-1]
     if known is not times:
         rising &= (times[1:] != times[:-1]) | (known[1:] >= known[:-1])

@@ -7,7 +7,7 @@ Used by point_in_time and materialize.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -45,6 +45,21 @@ class ViewRows:
     times: Array
     known: Array
     chosen: Array | None
+
+    def lasting(self, first: int) -> Array:
+        """Return whether each row may still count at `first` or later."""
+        longest = longest_window(self.view)
+        return np.full(len(self.times), True) if longest is None else self.times > first - longest
+
+    def only(self, kept: Array) -> ViewRows:
+        """Return the rows where `kept` is True."""
+        if bool(kept.all()):
+            return self
+        places = np.flatnonzero(kept)
+        times = self.times[places]
+        known = times if self.known is self.times else self.known[places]
+        chosen = places if self.chosen is None else self.chosen[places]
+        return replace(self, entities=self.entities[places], times=times, known=known, chosen=chosen)
 
     def columns(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
         """Read whole columns of the table: float64, NaN for null. Raises DataError when it has changed meanwhile."""
@@ -119,21 +134,26 @@ def read_rows(view: FeatureView, rows: Rows, numbered: pl.DataFrame, *, first: i
     A LazyFrame must give the same rows in the same order each time it is collected, as a scan does.
     """
     source = rows.lazy()
+    return choose_rows(view, source, read_moments(view, source), numbered, first=first, last=last)
+
+
+def read_moments(view: FeatureView, source: pl.LazyFrame) -> pl.DataFrame:
+    """Read the key columns, timestamp and known_at of all rows. Raises DefinitionError when a column is missing."""
     check_columns(view, source.collect_schema())
-    needed = dict.fromkeys([*view.entity.keys, view.source.timestamp, view.source.known_column])
-    frame = source.select(*needed).collect()
+    return source.select(
+        *dict.fromkeys([*view.entity.keys, view.source.timestamp, view.source.known_column])
+    ).collect()
+
+
+def choose_rows(
+    view: FeatureView, source: pl.LazyFrame, moments: pl.DataFrame, numbered: pl.DataFrame, *, first: int, last: int
+) -> ViewRows:
+    """Choose among the rows of `read_moments` those that may count for the numbered entities from `first` to `last`."""
     where = f"FeatureView '{view.name}', source '{view.source.name}'"
-    times = micros(frame[view.source.timestamp], where=where)
-    known = times if view.source.known_at is None else micros(frame[view.source.known_at], where=where)
-    entities = numbers_of(view, frame.select(view.entity.keys), numbered)
+    times = micros(moments[view.source.timestamp], where=where)
+    known = times if view.source.known_at is None else micros(moments[view.source.known_at], where=where)
+    entities = numbers_of(view, moments.select(view.entity.keys), numbered)
     kept = (times != NEVER) & (known != NEVER) & (entities < numbered.height)
     kept &= (times <= last) & (known <= last)
-    longest = longest_window(view)
-    if longest is not None:
-        kept &= times > first - longest
-    if bool(kept.all()):
-        return ViewRows(view, source, frame.height, entities, times, known, None)
-    chosen = np.flatnonzero(kept)
-    moments = times[chosen]
-    known = moments if known is times else known[chosen]
-    return ViewRows(view, source, frame.height, entities[chosen], moments, known, chosen)
+    every_row = ViewRows(view, source, moments.height, entities, times, known, None)
+    return every_row.only(kept & every_row.lasting(first))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import trimtab as tt
 from trimtab.definitions import Aggregation, FeatureView
 from trimtab.errors import DataError, DefinitionError
+from trimtab.features import view_values
 from trimtab.features.columns import NEVER
 
 Oracle = Callable[..., "list[float | None]"]
@@ -81,7 +82,7 @@ def test_every_value_equals_the_oracle_bit_for_bit(
     keys = pl.DataFrame({"key": [key for key, _ in asked]}, schema={"key": frame.schema["key"]})
     at = np.array([NEVER if moment is None else moment for _, moment in asked], dtype=np.int64)
 
-    found = tt.features.view_values(view, frame, keys, at)
+    found = view_values(view, frame, keys, at)
 
     assert found.columns == list(view.feature_names)
     assert set(found.dtypes) == {pl.Float64}

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab.features import timelines
 from trimtab.features.timelines import Segments, Timelines
 
 
+@pytest.mark.parametrize("merge_from", [0, 100])
 @pytest.mark.parametrize("scale", [1, 10**6, 2**57])
 @settings(max_examples=60, deadline=None)
 @given(
@@ -17,13 +19,16 @@ from trimtab.features.timelines import Segments, Timelines
     asked=st.lists(st.tuples(st.integers(0, 6), st.integers(-40, 40)), max_size=20),
 )
 def test_end_counts_the_entities_before_and_the_moments_until(
-    scale: int, rows: list[tuple[int, int]], asked: list[tuple[int, int]]
+    merge_from: int, scale: int, rows: list[tuple[int, int]], asked: list[tuple[int, int]]
 ) -> None:
-    ordered = sorted(rows)
+    ordered, asked = sorted(rows), sorted(asked)
     entities = np.array([entity for entity, _ in ordered], dtype=np.int64)
     moments = np.array([moment for _, moment in ordered], dtype=np.int64) * scale
     segments = Segments(entities, moments, None, 6)
-    found = segments.end(np.array([e for e, _ in asked], dtype=np.int64), np.array([t for _, t in asked], dtype=np.int64) * scale)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timelines, "MERGE_FROM", merge_from)
+        questions = np.array(asked, dtype=np.int64).reshape(-1, 2)
+        found = segments.end(questions[:, 0], questions[:, 1] * scale)
     assert found.tolist() == [sum(row <= question for row in ordered) for question in asked]
 
 

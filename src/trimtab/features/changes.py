@@ -1,0 +1,54 @@
+"""The moments at which an entity's features can change. Used by materialize."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from trimtab.definitions import FeatureView
+from trimtab.features.aggregates import window_of
+from trimtab.features.columns import Array
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Moments in order of (entity, moment), each once; shape (n,).
+
+    settled: a row known by `since` changes a value here, so an earlier run may have written this moment.
+    """
+
+    entities: Array
+    moments: Array
+    settled: Array
+
+
+def changes(view: FeatureView, entities: Array, times: Array, known: Array, *, since: int | None) -> Changes:
+    """Return every moment after `since` (None: ever) at which one of the rows comes in or leaves a window.
+
+    entities: int64; times, known: microseconds; by row. Moments are rounded up to a multiple of `every`.
+    """
+    effective = np.maximum(times, known)
+    moments, owners, sources = [effective], [entities], [effective]
+    for window in sorted({w for a in view.aggregations if (w := window_of(view, a)) is not None}):
+        counted = effective < times + window
+        moments.append(times[counted] + window)
+        owners.append(entities[counted])
+        sources.append(effective[counted])
+    points = pl.DataFrame(
+        {
+            "entity": np.concatenate(owners),
+            "moment": ceil_to(np.concatenate(moments), view.every_micros),
+            "settled": np.concatenate(sources) <= (since if since is not None else np.iinfo(np.int64).min),
+        }
+    )
+    if since is not None:
+        points = points.filter(pl.col("moment") > since)
+    points = points.group_by("entity", "moment").agg(pl.col("settled").any()).sort("entity", "moment")
+    return Changes(*(points[name].to_numpy() for name in ("entity", "moment", "settled")))
+
+
+def ceil_to(moments: Array, every: int | None) -> Array:
+    """Return moments raised to a multiple of `every` since the epoch."""
+    return moments if every is None else moments + -moments % every

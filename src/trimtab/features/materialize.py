@@ -1,0 +1,143 @@
+"""Writes a view's values into the online store as timelines: what holds from which moment. Called by the app.
+
+A timeline has an entry at every moment at which a value can change: when a row becomes known and when it leaves a
+window. Those of rows known by `until` that leave later are written, too; so a read after `until` finds what
+the rows known by then say of that moment, and the value of a view whose job has died still expires.
+
+A later run carries on at the watermark: it writes the changes of the entities that have new rows. A row that arrives
+only after the watermark has passed its effective moment would be missed by that. So each run stores how many rows it
+knew of every entity, counts them again in the next one, and writes the whole timeline of entities that have
+more (or fewer) rows known by the watermark than it was told. Tables are append-only, so every moment that was ever
+written is among those that are written again; moments of rows that were removed stay.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import polars as pl
+
+from trimtab.definitions import FeatureView
+from trimtab.errors import UsageError
+from trimtab.features.aggregates import aggregate
+from trimtab.features.changes import Changes, changes
+from trimtab.features.columns import Array
+from trimtab.features.keys import encode_frame
+from trimtab.features.packing import KNOWN_ROWS, pack, pack_count, table_of, unpack_count
+from trimtab.features.timelines import Timelines
+from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
+from trimtab.stores.online import Online
+from trimtab.stores.online.contract import Entry
+
+READ_AT_ONCE = 4096
+"""Entities whose number of known rows is read in one round trip."""
+
+BEGINNING = np.iinfo(np.int64).min // 2
+"""Before all rows, with room to subtract a window."""
+
+log = logging.getLogger(__name__)
+
+
+def materialize(
+    view: FeatureView, rows: Rows, online: Online, *, until: int, since: int | None = None, full: bool = False
+) -> int:
+    """Write the view's timelines up to `until` (microseconds); return the number of entries that changed something.
+
+    rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
+    since: write all changes after this moment again, when it lies before the watermark. full: write all of them again.
+    Running it again is harmless, and several runs give the timelines of one; an `until` before the watermark
+    changes nothing. Raises DefinitionError when a column is missing or of a wrong type, UsageError when changes
+    shall be written again only up to a moment before the watermark.
+    """
+    watermark = online.watermark(view.version_id)
+    if watermark is not None and until < watermark:
+        if full or since is not None:
+            raise UsageError(
+                f"view '{view.name}' is complete up to {watermark} already; expected `until` at or after that, not {until}"
+            )
+        return 0
+    known = _known_rows(view, rows.lazy(), until=until)
+    recounted = np.full(len(known.keys), True)
+    entries: list[Iterable[Entry]] = []
+    if watermark is None or full:
+        entries.append(_entries(known, known.rows, since=None, skip_repeats=watermark is None))
+    elif since is not None:
+        entries.append(_entries(known, known.rows, since=min(since, watermark), skip_repeats=False))
+    else:
+        late, grown = _changed(known, online, watermark)
+        if late.any():
+            log.warning(
+                "view '%s': %d of %d entities have rows that arrived after the watermark had passed them; "
+                "their timelines are written again from the beginning",
+                view.name,
+                late.sum(),
+                len(late),
+            )
+            entries.append(_entries(known, known.rows.only(late[known.rows.entities]), since=None, skip_repeats=False))
+        lasting = grown[known.rows.entities] & known.rows.lasting(watermark)
+        entries.append(_entries(known, known.rows.only(lasting), since=watermark, skip_repeats=True))
+        recounted = late | grown
+    counts = known.counts(until)
+    entries.append((KNOWN_ROWS + known.keys[n], until, pack_count(counts[n])) for n in np.flatnonzero(recounted))
+    return online.write(view.version_id, chain(*entries), until=until)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The rows known by the end of a run, and the encoded keys of the entities by number."""
+
+    rows: ViewRows
+    keys: list[bytes]
+    effective: Array
+
+    def counts(self, moment: int) -> list[int]:
+        """Return how many rows of each entity were known by a moment."""
+        counted = self.rows.entities[self.effective <= moment]
+        return [int(n) for n in np.bincount(counted, minlength=len(self.keys))]
+
+
+def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int) -> _Known:
+    moments = read_moments(view, source)
+    numbered = distinct_keys(view, moments.select(view.entity.keys))
+    rows = choose_rows(view, source, moments, numbered, first=BEGINNING, last=until)
+    return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known))
+
+
+def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array]:
+    """Return which entities have other rows known by the watermark than it was told, and which only later ones."""
+    prefix = online.prefix(known.rows.view.version_id)
+    told: list[int] = []
+    for first in range(0, len(known.keys), READ_AT_ONCE):
+        wanted = [(prefix, KNOWN_ROWS + key) for key in known.keys[first : first + READ_AT_ONCE]]
+        told += [unpack_count(value) for value in online.read(wanted, watermark)]
+    before = np.array(known.counts(watermark), dtype=np.int64)
+    late = before != np.array(told, dtype=np.int64)
+    now = np.bincount(known.rows.entities, minlength=len(known.keys))
+    return late, (now > before) & ~late
+
+
+def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: bool) -> Iterator[Entry]:
+    """Compute the entries after `since` of the entities of `rows`, all of whose rows that still count are given.
+
+    skip_repeats: leave out values that equal the one before, except where an earlier run may have written another.
+    """
+    view = rows.view
+    points = changes(view, rows.entities, rows.times, rows.known, since=since)
+    lines = Timelines.of(rows.entities, len(known.keys), rows.times, rows.known, rows.chosen)
+    table = table_of(list(aggregate(view, lines, rows, points.entities, points.moments).values()))
+    kept = ~_repeats(points, table) | points.settled if skip_repeats else np.full(len(table), True)
+    keys = known.keys
+    owners = [keys[entity] for entity in points.entities[kept].tolist()]
+    yield from zip(owners, points.moments[kept].tolist(), pack(table[kept]), strict=True)
+
+
+def _repeats(points: Changes, table: Array) -> Array:
+    """Return which entries equal the one before of the same entity."""
+    repeats = np.zeros(len(table), dtype=bool)
+    raw = table.view(np.int64)
+    repeats[1:] = (points.entities[1:] == points.entities[:-1]) & (raw[1:] == raw[:-1]).all(axis=1)
+    return repeats
