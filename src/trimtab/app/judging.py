@@ -13,7 +13,7 @@ from trimtab.app.project import load_definitions
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import Scorer, read_spec
-from trimtab.gates import GateInputs
+from trimtab.gates.inputs import GateInputs
 from trimtab.records import Bundle, DatasetVersion, Run
 from trimtab.training import Frozen
 

@@ -52,7 +52,6 @@ class Retraining:
             "application_version": __version__,
             "executor_id": "local",
             "log_level": "ERROR",
-            "run_admin_server": False,
             "notification_listener_polling_interval_sec": POLL_SECONDS,
         }
         self._dbos = DBOS(config=config)
@@ -186,12 +185,14 @@ class Retraining:
         metadata = self._workspace.metadata
         champion = metadata.get(Bundle, str(revision.bundle_in("champion")))
         challenger = metadata.get(Bundle, bundle)
+        policy = self._workspace.project.policy.rollout
         result = compare(
             metadata,
             model=model,
             champion=champion.version,
             challenger=challenger.version,
-            policy=self._workspace.project.policy.rollout.promote_when,
+            policy=policy.promote_when,
+            limits=policy.rollback_when,
         )
         if result.verdict != "continue":
             self._note(workflow, model, decision, "compare", result.reason)

@@ -10,15 +10,18 @@ from typing import TypeVar
 
 import msgspec
 
-from trimtab import data, features, gates, monitoring, training
+from trimtab import data, features, monitoring, training
 from trimtab.app.judging import gate_inputs
 from trimtab.app.project import check_columns
 from trimtab.app.rollout import open_rollouts
-from trimtab.app.tracking import open_registry, open_trainer, set_aliases
+from trimtab.app.tracking import open_registry, open_workbench, set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.clock import to_micros
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, StageError, nearest
+from trimtab.gates.report import refuse as refuse_failing
+from trimtab.gates.report import report as write_report
+from trimtab.gates.run import evaluate as judge
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Revision, Run, TableVersion
 from trimtab.stores.metadata import latest
 
@@ -123,7 +126,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
     run = training.train(
         definition,
         training.load(dataset, workspace.artifacts),
-        trainer=open_trainer(workspace),
+        bench=open_workbench(workspace),
         params=policy.training.params,
         seed=policy.training.seed,
         key=key or _train_key(workspace, dataset),
@@ -140,15 +143,15 @@ def evaluate(workspace: Workspace, run: Run) -> GateReport:
     for known in workspace.metadata.find(GateReport, run=run.id):
         if known.champion == inputs.champion_id:
             return known
-    results = gates.evaluate(inputs, workspace.project.policy.gates)
-    report = gates.report(results, model=run.model, run=run.id, champion=inputs.champion_id, clock=workspace.clock)
+    results = judge(inputs, workspace.project.policy.gates)
+    report = write_report(results, model=run.model, run=run.id, champion=inputs.champion_id, clock=workspace.clock)
     workspace.metadata.put(report)
     return report
 
 
 def refuse(report: GateReport) -> None:
     """Raise GateRefused when a gate failed."""
-    gates.refuse(report)
+    refuse_failing(report)
 
 
 def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:

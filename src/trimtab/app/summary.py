@@ -172,4 +172,5 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison
 def _money(y: np.ndarray[Any, Any], score: np.ndarray[Any, Any], threshold: float, costs: Any) -> float:
     said = score >= threshold
     missed, false_alarms = int(((y == 1) & ~said).sum()), int(((y == 0) & said).sum())
-    return missed * costs.get("false_negative", 0.0) + false_alarms * costs.get("false_positive", 0.0)
+    lost: float = missed * costs.get("false_negative", 0.0) + false_alarms * costs.get("false_positive", 0.0)
+    return lost

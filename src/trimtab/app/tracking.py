@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimtab import settings
 from trimtab.app.workspace import Workspace
 from trimtab.records import Revision
-from trimtab.training import Registry, Tracking, Trainer
+from trimtab.training import Registry, Tracking, Workbench
 
 ALIASES = ("champion", "challenger")
 
@@ -21,9 +21,9 @@ def open_tracking(workspace: Workspace) -> Tracking:
     )
 
 
-def open_trainer(workspace: Workspace) -> Trainer:
+def open_workbench(workspace: Workspace) -> Workbench:
     """Return what all trainings of the project share."""
-    return Trainer(
+    return Workbench(
         tracking=open_tracking(workspace),
         artifacts=workspace.artifacts,
         project=workspace.project.folder,
