@@ -14,7 +14,7 @@ from trimtab.serving.runtime import LoadedBundle
 from trimtab.serving.table import ModelTable, RoutingTable
 
 if TYPE_CHECKING:
-    from tests.unit.serving.conftest import Served
+    from unit.serving.conftest import Served
 
 Packer = Callable[..., LoadedBundle]
 TableOf = Callable[..., ModelTable]

@@ -19,7 +19,7 @@ from trimtab.serving.table import ModelTable
 from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:
-    from tests.unit.serving.conftest import Served
+    from unit.serving.conftest import Served
 
 Packer = Callable[..., LoadedBundle]
 TableOf = Callable[..., ModelTable]
