@@ -78,15 +78,11 @@ def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
     for view in model.views:
         workspace.metadata.put(features.view_version(view, workspace.clock))
         version = _table_version(workspace, view.source.name)
-        mark = f"table of {view.version_id}"
-        if workspace.online.watermark(mark) == version.version:
-            written[view.name] = 0
-            continue
+        done_until = workspace.online.watermark(view.version_id)
+        if done_until is not None and done_until >= to_micros(version.created_at):
+            continue  # nothing has been taken in since
         rows = workspace.tables.scan(view.source.name, version=version.version)
-        written[view.name] = features.materialize(
-            view, rows, workspace.online, until=to_micros(workspace.now()), full=True
-        )
-        workspace.online.write(mark, (), until=version.version)
+        written[view.name] = features.materialize(view, rows, workspace.online, until=to_micros(workspace.now()))
     return written
 
 

@@ -19,6 +19,7 @@ from trimtab import __version__, settings
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 WRONG_USAGE = 2
 INFRASTRUCTURE = 3
 INTERRUPTED = 130
@@ -31,6 +32,9 @@ class Interrupted(BaseException):
 def main() -> int:
     """Run the command line and return the exit code."""
     level = settings.read().log_level.upper()
+    if level not in LEVELS:
+        typer.echo(f"error: TRIMTAB_LOG_LEVEL={level} is no level.{nearest(level, LEVELS)}", err=True)
+        return WRONG_USAGE
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGINT, _interrupt)
     arguments = sys.argv[1:]
