@@ -1,1 +1,1 @@
-"""The gateway beside a hand-written server of the same model."""
+"""The gateway beside hand-written servers of the same model, under the same load, in one run."""
