@@ -1,6 +1,47 @@
-"""Features without leakage and without skew: one definition computes training sets, timelines and requests."""
+"""Features without leakage and without skew: one definition computes training sets, timelines and requests.
 
-from trimtab.features.materialize import materialize
-from trimtab.features.point_in_time import point_in_time_join, view_values
+Names are loaded on first use, so that the gateway, which needs OnlinePlan alone, starts without Polars.
+"""
 
-__all__ = ["materialize", "point_in_time_join", "view_values"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trimtab.features.catalog import view_version
+    from trimtab.features.kinds import Kind
+    from trimtab.features.materialization import materialize
+    from trimtab.features.online_plan import OnlinePlan
+    from trimtab.features.point_in_time import point_in_time_join, view_values
+    from trimtab.features.training_frames import request_types, training_frame
+
+_HOMES = {
+    "Kind": "kinds",
+    "OnlinePlan": "online_plan",
+    "materialize": "materialization",
+    "point_in_time_join": "point_in_time",
+    "request_types": "training_frames",
+    "training_frame": "training_frames",
+    "view_values": "point_in_time",
+    "view_version": "catalog",
+}
+
+__all__ = [
+    "Kind",
+    "OnlinePlan",
+    "materialize",
+    "point_in_time_join",
+    "request_types",
+    "training_frame",
+    "view_values",
+    "view_version",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from trimtab.definitions import Aggregation, FeatureView
-from trimtab.features.columns import Array
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, range_minima, staircase_minima
+from trimtab.features.kinds import Array
 from trimtab.features.timelines import Timelines, in_order
 
 Window = int | None

@@ -1,4 +1,4 @@
-"""The moments at which an entity's features can change. Used by materialize."""
+"""The moments at which an entity's features can change. Used by materialization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from trimtab.definitions import FeatureView
 from trimtab.features.aggregates import window_of
-from trimtab.features.columns import Array
+from trimtab.features.kinds import Array
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,16 @@ Called wherever a table's columns enter a computation, so that training and serv
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from trimtab.errors import DefinitionError, nearest
-
-Kind = Literal["number", "text", "integer", "boolean", "time"]
-"""What a request's value must be: a key column is text, integer or boolean; any number or boolean may stand
-for a number; a time is ISO 8601 text, microseconds since the epoch, or a datetime."""
+from trimtab.features.kinds import Array, Kind
 
 NEVER = np.iinfo(np.int64).max
 """The moment of a null timestamp."""
-
-Array = np.ndarray[Any, Any]
 
 
 def require(schema: Mapping[str, Any], columns: Iterable[str], *, source: str, needed_by: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.features.columns import Array
+from trimtab.features.kinds import Array
 
 SUM_BITS = 62
 """Bits of a range's sum of one limb, sign aside."""
@@ -126,7 +126,8 @@ def _rounded(sums: list[Array], bits: int, exponent: int) -> Array:
     if bool(negative.any()):
         digits = _carried([np.where(negative, -part, part) for part in sums], bits)
     magnitude = _round_digits([*digits[:-1], digits[-1] & ((1 << bits) - 1), digits[-1] >> bits], bits, exponent)
-    return np.where(negative, -magnitude, magnitude)
+    signed: Array = np.where(negative, -magnitude, magnitude)
+    return signed
 
 
 def _carried(sums: list[Array], bits: int) -> list[Array]:
@@ -154,8 +155,9 @@ def _round_digits(digits: list[Array], bits: int, exponent: int) -> Array:
 
 
 def _bit_length(values: Array) -> Array:
-    length = np.frexp(values.astype(np.float64))[1].astype(np.int64)
-    return length - ((values >> np.maximum(length - 1, 0)) == 0) * (length > 0)  # the conversion may round up
+    length: Array = np.frexp(values.astype(np.float64))[1].astype(np.int64)
+    length -= ((values >> np.maximum(length - 1, 0)) == 0) & (length > 0)  # where the conversion rounded up
+    return length
 
 
 def _scaled(values: Array, exponent: Array | int) -> Array:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trimtab.features.columns import Array
+from trimtab.features.kinds import Array
 
 NOTHING = np.inf
 """The minimum of a range without values."""
+
+_BEHIND = np.iinfo(np.int64).max
 
 
 def range_minima(values: Array, begins: Array, ends: Array) -> Array:
@@ -47,37 +49,39 @@ def staircase_minima(
     values: float64 by place, missing ones are NOTHING. order: places in order of (entity, effective moment).
     starts: first place of each entity. entities, ends, begins: by query.
     """
-    results = [np.full(len(ends), NOTHING) for _ in begins]
     by_end = np.argsort(ends, kind="stable")
     by_end = by_end[ends[by_end] > starts[entities[by_end]]]
-    entity_starts = starts[entities[by_end]].tolist()
-    steps = order.tolist()
-    heights = values[order].tolist()
-    answers: list[list[float]] = [[] for _ in begins]
-    wanted = [begin[by_end].tolist() for begin in begins]
-    places: list[int] = []
-    minima: list[float] = []
-    done = 0
-    for query, end in enumerate(ends[by_end].tolist()):
-        start = entity_starts[query]
-        if done < start or (done == start and places):
-            places, minima, done = [], [], start
-        for at in range(done, end):
-            _insert(places, minima, steps[at], heights[at])
-        done = end
-        for answer, begin in zip(answers, wanted, strict=True):
-            step = bisect_left(places, begin[query])
-            answer.append(minima[step] if step < len(minima) else NOTHING)
-    for result, answer in zip(results, answers, strict=True):
-        result[by_end] = answer
-    return results
+    first_places = starts[entities[by_end]].tolist()
+    rows = list(zip(order.tolist(), values[order].tolist(), strict=True))
+    wanted = list(zip(*[begin[by_end].tolist() for begin in begins], strict=True))
+    answers: list[float] = []
+    stairs = _Stairs(0)
+    for first, end, edges in zip(first_places, ends[by_end].tolist(), wanted, strict=True):
+        if first >= stairs.end:  # the next entity
+            stairs = _Stairs(first)
+        stairs.add(rows[stairs.end : end])
+        places, minima = stairs.places, stairs.minima
+        answers += [minima[bisect_left(places, edge)] for edge in edges]
+    table = np.full((len(ends), len(begins)), NOTHING)
+    table[by_end] = np.array(answers).reshape(-1, len(begins))
+    return list(table.T.copy())
 
 
-def _insert(places: list[int], minima: list[float], place: int, value: float) -> None:
-    """Add a row to a staircase, unless a later row is as small; drop the earlier rows that are not smaller."""
-    at = bisect_left(places, place)
-    if value == NOTHING or (at < len(minima) and minima[at] <= value):
-        return
-    first = bisect_left(minima, value, 0, at)
-    places[first:at] = [place]
-    minima[first:at] = [value]
+class _Stairs:
+    """Steps of one entity: places and minima both increase; the last step is a bound behind all rows."""
+
+    def __init__(self, first: int) -> None:
+        self.end = first
+        self.places = [_BEHIND]
+        self.minima = [NOTHING]
+
+    def add(self, rows: list[tuple[int, float]]) -> None:
+        """Add rows as (place, value): no step if a later one is as small, and none of the earlier ones not smaller."""
+        places, minima = self.places, self.minima
+        for place, value in rows:
+            at = bisect_left(places, place)
+            if value < minima[at]:
+                first = bisect_left(minima, value, 0, at)
+                places[first:at] = [place]
+                minima[first:at] = [value]
+        self.end += len(rows)

@@ -1,6 +1,6 @@
 """The value of a view in the online store: its features as little-endian float64, NaN for null.
 
-Written by materialize, read by online_plan. A timeline also holds the moments at which rows leave their windows,
+Written by materialization, read by online_plan. A timeline also holds the moments at which rows leave their windows,
 so what a read finds is never out of date by itself, and needs no expiry of its own.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trimtab.definitions import FeatureView
-from trimtab.features.columns import Array
+from trimtab.features.kinds import Array
 
 PACKED = np.dtype("<f8")
 

@@ -14,7 +14,8 @@ import polars as pl
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError, nearest
 from trimtab.features.aggregates import aggregate, floor_to
-from trimtab.features.columns import NEVER, Array, micros
+from trimtab.features.columns import NEVER, micros
+from trimtab.features.kinds import Array
 from trimtab.features.timelines import Timelines
 from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
 
@@ -43,9 +44,7 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     )
 
 
-def point_in_time_join(
-    labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str
-) -> pl.DataFrame:
+def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:
     """Return `labels` with the features of each view as they could be known at each row's moment.
 
     labels: every row is kept, in its order. views: pairs of a view and the rows of its source.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from trimtab.features.columns import Array
+from trimtab.features.kinds import Array
 
 MERGE_FROM = 50_000
 """Queries from which one pass over rows and queries is quicker than a search for each."""

@@ -1,7 +1,7 @@
 """Reads the rows of a view's source: first keys and moments, then the value columns, a few at a time.
 
 So a wide table never stands in memory whole. Rows that cannot count for any moment asked for are left out.
-Used by point_in_time and materialize.
+Used by point_in_time and materialization.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import polars as pl
 
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError
-from trimtab.features import keys as entity_keys
+from trimtab.features import key_columns
 from trimtab.features.aggregates import window_of
-from trimtab.features.columns import NEVER, Array, floats, micros, require
+from trimtab.features.columns import NEVER, floats, micros, require
+from trimtab.features.kinds import Array
 
 CHUNK_BYTES = 80 << 20
 """Value columns that are read at a time, together."""
@@ -91,15 +92,15 @@ def longest_window(view: FeatureView) -> int | None:
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:
     """Return each entity once, with its number in column ENTITY; keys with a null are nobody's."""
-    plain = entity_keys.plain_keys(keys, where=f"FeatureView '{view.name}'")
+    plain = key_columns.plain_keys(keys, where=f"FeatureView '{view.name}'")
     return plain.drop_nulls().unique(maintain_order=True).with_row_index(ENTITY)
 
 
 def numbers_of(view: FeatureView, keys: pl.DataFrame, numbered: pl.DataFrame) -> Array:
     """Return the number of each row's entity, len(numbered) for nobody."""
     where = f"FeatureView '{view.name}'"
-    plain = entity_keys.plain_keys(keys, where=where)
-    entity_keys.check_same(plain, numbered.drop(ENTITY), where=where)
+    plain = key_columns.plain_keys(keys, where=where)
+    key_columns.check_same(plain, numbered.drop(ENTITY), where=where)
     if numbered.height == 0:
         return np.zeros(keys.height, dtype=np.int64)
     names = [name for name in numbered.columns if name != ENTITY]
@@ -125,7 +126,8 @@ def _looked_up(keys: pl.Series, numbered: pl.Series) -> Array | None:
     table[numbered.to_numpy() - (least - 1)] = np.arange(len(numbered))
     inside = np.clip(keys.fill_null(least - 1).to_numpy(), least - 1, most + 1)
     inside -= least - 1
-    return table[inside]
+    numbers: Array = table[inside]
+    return numbers
 
 
 def read_rows(view: FeatureView, rows: Rows, numbered: pl.DataFrame, *, first: int, last: int) -> ViewRows:
@@ -140,9 +142,7 @@ def read_rows(view: FeatureView, rows: Rows, numbered: pl.DataFrame, *, first: i
 def read_moments(view: FeatureView, source: pl.LazyFrame) -> pl.DataFrame:
     """Read the key columns, timestamp and known_at of all rows. Raises DefinitionError when a column is missing."""
     check_columns(view, source.collect_schema())
-    return source.select(
-        *dict.fromkeys([*view.entity.keys, view.source.timestamp, view.source.known_column])
-    ).collect()
+    return source.select(*dict.fromkeys([*view.entity.keys, view.source.timestamp, view.source.known_column])).collect()
 
 
 def choose_rows(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
 from trimtab.definitions import Aggregation, FeatureView
-from trimtab.errors import DataError, DefinitionError
 from trimtab.features import view_values
 from trimtab.features.columns import NEVER
 
@@ -36,7 +33,9 @@ def numbers() -> st.SearchStrategy[float | None]:
     return st.one_of(st.sampled_from(special), st.floats(width=64), st.integers(-4, 4).map(float))
 
 
-def rows_of(entities: st.SearchStrategy[Any], *, late: bool, moments: int = 40) -> st.SearchStrategy[list[dict[str, Any]]]:
+def rows_of(
+    entities: st.SearchStrategy[Any], *, late: bool, moments: int = 40
+) -> st.SearchStrategy[list[dict[str, Any]]]:
     moment = st.integers(-5, moments)
     known = st.one_of(st.none(), st.integers(-10, moments + 20)) if late else st.just(-100)
     row = st.fixed_dictionaries(

@@ -162,3 +162,11 @@ def test_an_empty_table_sets_the_watermark(online: LmdbOnline) -> None:
 def test_a_missing_column_is_named_with_the_nearest(online: LmdbOnline) -> None:
     with pytest.raises(DefinitionError, match="column 'xx', which source 'events' does not have. Did you mean 'x'?"):
         materialize(view_of(last("xx")), frame([]), online, until=5)
+
+
+def test_an_end_that_an_earlier_run_foresaw_is_taken_back_when_a_new_row_comes(online: LmdbOnline) -> None:
+    view = view_of(last("x", window="7us"))
+    materialize(view, frame(rows_at(0)), online, until=1)
+    assert read(view, online, ("x", 1), 7) == [None]
+    materialize(view, frame(rows_at(0, 3)), online, until=4)
+    assert [read(view, online, ("x", 1), at) for at in (3, 7, 9, 10)] == [[1.0], [1.0], [1.0], [None]]

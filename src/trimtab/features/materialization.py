@@ -25,8 +25,8 @@ from trimtab.definitions import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.aggregates import aggregate
 from trimtab.features.changes import Changes, changes
-from trimtab.features.columns import Array
-from trimtab.features.keys import encode_frame
+from trimtab.features.key_columns import encode_frame
+from trimtab.features.kinds import Array
 from trimtab.features.packing import KNOWN_ROWS, pack, pack_count, table_of, unpack_count
 from trimtab.features.timelines import Timelines
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
@@ -57,7 +57,8 @@ def materialize(
     if watermark is not None and until < watermark:
         if full or since is not None:
             raise UsageError(
-                f"view '{view.name}' is complete up to {watermark} already; expected `until` at or after that, not {until}"
+                f"view '{view.name}' is complete up to {watermark} already; expected `until` at or after that, "
+                f"not {until}"
             )
         return 0
     known = _known_rows(view, rows.lazy(), until=until)

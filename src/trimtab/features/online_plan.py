@@ -1,0 +1,136 @@
+"""Computes a model's feature vectors for requests, exactly as the training frame has them. Made once by the gateway.
+
+All that can be known beforehand is: prefixes and layouts of the views, converters of the columns, places in
+the vector. A request costs one read of the online store a row (one for all rows, when they are of one moment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trimtab.definitions import FeatureView, Model, OnDemand
+from trimtab.errors import DataError, DefinitionError, nearest
+from trimtab.features.kinds import KINDS, Array, Kind
+from trimtab.features.packing import PACKED, nothing
+from trimtab.features.request_columns import for_transform, key_part, number
+from trimtab.features.transforms import run
+from trimtab.stores.online import Online
+
+
+class OnlinePlan:
+    """What turns request columns and moments into feature vectors; safe to share between threads."""
+
+    def __init__(self, model: Model, online: Online, types: Mapping[str, Kind] | None = None) -> None:
+        """Prepare everything that does not depend on a request.
+
+        types: kind of each request column, from `request_types`. A column that is not in it is judged by each
+        value's own type, except the examples' timestamp, which is a time.
+        """
+        kinds = _checked_kinds(model, types or {})
+        places = {name: place for place, name in enumerate(model.feature_names)}
+        self._read = online.read
+        self._width = len(places)
+        self._columns = model.request_columns
+        self._keys = [_key_of(view, kinds) for view in model.views]
+        self._prefixes = [online.prefix(view.version_id) for view in model.views]
+        self._nothing = [nothing(view) for view in model.views]
+        names = [name for view in model.views for name in view.feature_names]
+        self._view_width = len(names)
+        self._view_places = _as_slice([places[name] for name in names])
+        self._plain = [(name, places[name], number(name)) for name in model.features if isinstance(name, str)]
+        self._transforms = [
+            _Step(
+                transform,
+                [(names.index(name) if name in names else None, name) for name in transform.inputs],
+                [places[name] for name in transform.feature_names],
+            )
+            for transform in model.transforms
+        ]
+        inputs = {name for step in self._transforms for at, name in step.inputs if at is None}
+        self._inputs = [(name, for_transform(name, kinds.get(name))) for name in sorted(inputs)]
+
+    def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Array:
+        """Return the feature vectors: float32, shape (rows, features), NaN for what is missing.
+
+        columns: one sequence of `len(at)` values for each of the model's request columns; others are ignored.
+        at: moment of each row, microseconds since the epoch. Raises DataError naming a missing or wrong column.
+        """
+        rows = len(at)
+        for name in self._columns:
+            if name not in columns:
+                raise DataError(f"the request has no column '{name}'.{nearest(name, columns)}")
+            if len(columns[name]) != rows:
+                raise DataError(f"column '{name}' has {len(columns[name])} values; expected {rows}, one a row")
+        out = np.empty((rows, self._width), dtype=np.float32)
+        with np.errstate(all="ignore"):
+            table = self._view_table(columns, at)
+            out[:, self._view_places] = table
+            for name, place, convert in self._plain:
+                out[:, place] = convert(columns[name])
+            if self._transforms:
+                given = {name: convert(columns[name]) for name, convert in self._inputs}
+                for step in self._transforms:
+                    arrays = [given[name] if view is None else table[:, view].copy() for view, name in step.inputs]
+                    for place, output in zip(step.places, run(step.transform, arrays, rows), strict=True):
+                        out[:, place] = output
+        return out
+
+    def _view_table(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Array:
+        """Return the features of all views in their order: float64, shape (rows, view features)."""
+        if not self._keys:
+            return np.empty((len(at), 0))
+        wanted = [
+            [(prefix, make(columns, row)) for prefix, make in zip(self._prefixes, self._keys, strict=True)]
+            for row in range(len(at))
+        ]
+        if len(at) > 1 and len(set(at)) == 1:
+            found = self._read([pair for pairs in wanted for pair in pairs], at[0])
+        else:
+            found = [value for pairs, moment in zip(wanted, at, strict=True) for value in self._read(pairs, moment)]
+        packed = [
+            value if value is not None else other for value, other in zip(found, self._nothing * len(at), strict=True)
+        ]
+        return np.frombuffer(b"".join(packed), dtype=PACKED).reshape(len(at), self._view_width)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A transform in the plan. inputs: place among the views' features, or None and the request column's name."""
+
+    transform: OnDemand
+    inputs: list[tuple[int | None, str]]
+    places: list[int]
+
+
+def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[str, Sequence[Any]], int], bytes]:
+    """Return what encodes the view's entity key in a row of a request, as `keys.encode` does."""
+    parts = [(name, key_part(name, kinds.get(name))) for name in view.entity.keys]
+    *firsts, (last, encode_last) = parts
+
+    def one(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
+        return encode_last(columns[last][row])
+
+    def several(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
+        encoded = [encode(columns[name][row]) for name, encode in firsts]
+        return b"".join([b"%d:%b" % (len(part), part) for part in encoded]) + encode_last(columns[last][row])
+
+    return several if firsts else one
+
+
+def _as_slice(places: list[int]) -> slice | list[int]:
+    """Return consecutive places as a slice, which numpy fills several times as fast."""
+    first = places[0] if places else 0
+    return slice(first, first + len(places)) if places == list(range(first, first + len(places))) else places
+
+
+def _checked_kinds(model: Model, types: Mapping[str, Kind]) -> dict[str, Kind]:
+    for name, kind in types.items():
+        if kind not in KINDS:
+            raise DefinitionError(
+                f"Model '{model.name}': request column '{name}' has kind '{kind}'.{nearest(str(kind), KINDS)}"
+            )
+    return {model.examples.timestamp: "time", **types}

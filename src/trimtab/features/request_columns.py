@@ -1,0 +1,147 @@
+"""Turns the values of a request into arrays and entity keys, as the table's columns were turned. Used by online_plan.
+
+Values are what JSON brings (text, numbers, true, false, null), or numpy scalars and datetimes. null is a missing
+number, text or moment, and an entity that nobody is. Each function here makes a converter for one column.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from trimtab.clock import parse_time, to_micros
+from trimtab.errors import DataError, DefinitionError
+from trimtab.features.keys import encode_part
+from trimtab.features.kinds import Array, Kind
+
+NOT_A_TIME = np.iinfo(np.int64).min
+"""The microseconds that numpy shows as NaT."""
+
+_PLAIN_NUMBERS = frozenset((float, int, bool, type(None)))
+
+
+def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
+    """Return what encodes a value of a key column. kind None: its own type decides.
+
+    An integer column takes 7.0 for 7, because many clients write whole numbers so.
+    """
+
+    def text(value: Any) -> bytes:
+        if value.__class__ is str or value is None:
+            return encode_part(value)
+        raise _wrong(column, value, "text")
+
+    def integer(value: Any) -> bytes:
+        if value.__class__ is int or value is None:
+            return encode_part(value)
+        if isinstance(value, float | np.integer | np.floating) and float(value).is_integer():
+            return encode_part(int(value))
+        raise _wrong(column, value, "a whole number")
+
+    def boolean(value: Any) -> bytes:
+        if value.__class__ is bool or value is None:
+            return encode_part(value)
+        raise _wrong(column, value, "true or false")
+
+    def own(value: Any) -> bytes:
+        if isinstance(value, str | bool | None):
+            return encode_part(value)
+        return integer(value)
+
+    if kind in ("number", "time"):
+        raise DefinitionError(f"entity key '{column}' is a {kind}; expected text, an integer or a boolean")
+    return {"text": text, "integer": integer, "boolean": boolean}.get(kind or "", own)
+
+
+def number(column: str) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column of numbers float64, null NaN."""
+
+    def convert(values: Sequence[Any]) -> Array:
+        if _PLAIN_NUMBERS.issuperset(map(type, values)):
+            try:
+                return np.array(values, dtype=np.float64)
+            except OverflowError:  # told below with the value
+                pass
+        return np.array([_number(column, value) for value in values], dtype=np.float64)
+
+    return convert
+
+
+def moment(column: str) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column of times datetime64[us] in UTC, null NaT."""
+
+    def convert(values: Sequence[Any]) -> Array:
+        return np.array([_micros(column, value) for value in values], dtype=np.int64).view("datetime64[us]")
+
+    return convert
+
+
+def text(column: str) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column of text an object array, null None."""
+
+    def convert(values: Sequence[Any]) -> Array:
+        for value in values:
+            if value is not None and not isinstance(value, str):
+                raise _wrong(column, value, "text")
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+
+    return convert
+
+
+def by_value(column: str) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column whose type nobody told an array: text, times, or else numbers."""
+
+    def convert(values: Sequence[Any]) -> Array:
+        if any(isinstance(value, str) for value in values):
+            return text(column)(values)
+        if any(isinstance(value, datetime | np.datetime64) for value in values):
+            return moment(column)(values)
+        return number(column)(values)
+
+    return convert
+
+
+def for_transform(column: str, kind: Kind | None) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column an input of a transform."""
+    if kind is None:
+        return by_value(column)
+    return {"text": text, "time": moment}.get(kind, number)(column)
+
+
+def _number(column: str, value: Any) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, float | int | np.floating | np.integer | np.bool_):
+        raise _wrong(column, value, "a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise _wrong(column, value, "a number that fits into float64") from None
+
+
+def _micros(column: str, value: Any) -> int:
+    expected = "a time: ISO 8601 text such as '2013-01-01T05:00:00Z', or microseconds since the epoch"
+    if isinstance(value, str):
+        try:
+            return to_micros(parse_time(value))
+        except ValueError:
+            raise _wrong(column, value, expected) from None
+    if value is None:
+        return NOT_A_TIME
+    if isinstance(value, datetime):
+        return to_micros(value)
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[us]").astype(np.int64))
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    raise _wrong(column, value, expected)
+
+
+def _wrong(column: str, value: Any, expected: str) -> DataError:
+    return DataError(f"column '{column}' is {value!r}; expected {expected}")

@@ -1,0 +1,115 @@
+"""Builds the training frame of a model: labelled examples with features as they could be known. Called by the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from trimtab.clock import to_micros
+from trimtab.definitions import FeatureView, Model
+from trimtab.errors import DefinitionError
+from trimtab.features.columns import NEVER, floats, kind_of, micros, require, transform_input
+from trimtab.features.kinds import Array, Kind
+from trimtab.features.point_in_time import view_values
+from trimtab.features.transforms import check_rows_apart, run
+
+TIMESTAMP, LABEL = "timestamp", "label"
+
+Scan = Callable[[str], pl.LazyFrame]
+"""Returns the rows of a source by its name, in the same order each time they are collected."""
+
+
+def training_frame(
+    model: Model, scan: Scan, *, as_of: datetime, start: datetime | None = None, keep: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Return the examples with start <= timestamp < as_of, in order of (timestamp, order in the table).
+
+    Columns: `timestamp` (microseconds, UTC), `label` (float64; null when the outcome is not known at as_of), the
+    model's features (float32; NaN is null), and the columns of the examples named in `keep` that are no features.
+    Views are taken at the row's timestamp. Raises DefinitionError naming a missing or wrong column and its source.
+    """
+    examples = _examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
+    where = f"Model '{model.name}', source '{model.examples.name}'"
+    at = micros(examples[model.examples.timestamp], where=where)
+    features = _features(model, scan, examples, at)
+    columns = [
+        pl.Series(TIMESTAMP, at).cast(pl.Datetime("us", "UTC")),
+        _label(model, examples, as_of=to_micros(as_of)),
+        *(pl.Series(name, as_float32(features[name]), nan_to_null=True) for name in model.feature_names),
+    ]
+    taken = {column.name for column in columns}
+    return pl.DataFrame([*columns, *(examples[name] for name in dict.fromkeys(keep) if name not in taken)])
+
+
+def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
+    """Return the kind of value that a request brings for each of the model's request columns.
+
+    It is the type of the examples' column; OnlinePlan takes it. Raises DefinitionError naming a missing column.
+    """
+    schema = scan(model.examples.name).collect_schema()
+    require(schema, model.request_columns, source=model.examples.name, needed_by=f"Model '{model.name}'")
+    return {
+        column: kind_of(schema[column], where=f"Model '{model.name}': column '{column}'")
+        for column in model.request_columns
+    }
+
+
+def as_float32(values: Array) -> Array:
+    """Return values as a model sees them, by way of float64 in training and serving alike."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float64, copy=False).astype(np.float32)
+
+
+def _examples(
+    model: Model, rows: pl.LazyFrame, keep: Sequence[str], *, as_of: datetime, start: datetime | None
+) -> pl.DataFrame:
+    source, user = model.examples, f"Model '{model.name}'"
+    for name in (*model.feature_names, *keep):
+        if name in (TIMESTAMP, LABEL) and name not in (source.timestamp, model.label):
+            raise DefinitionError(f"{user}: column '{name}' has a name that the training frame needs; rename it")
+    needed = dict.fromkeys([source.timestamp, source.known_column, model.label, *model.request_columns, *keep])
+    require(rows.collect_schema(), needed, source=source.name, needed_by=user)
+    frame = rows.select(*needed).collect()
+    moments = micros(frame[source.timestamp], where=f"{user}, source '{source.name}'")
+    chosen = np.flatnonzero((moments < to_micros(as_of)) & (moments != NEVER))
+    if start is not None:
+        chosen = chosen[moments[chosen] >= to_micros(start)]
+    order = chosen[np.argsort(moments[chosen], kind="stable")]
+    return frame[order]
+
+
+def _label(model: Model, examples: pl.DataFrame, *, as_of: int) -> pl.Series:
+    where = f"Model '{model.name}', source '{model.examples.name}'"
+    values = floats(examples[model.label], where=where).copy()
+    known = micros(examples[model.examples.known_column], where=where)
+    values[(known == NEVER) | (known > as_of)] = np.nan
+    return pl.Series(LABEL, values, nan_to_null=True)
+
+
+def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:
+    where = f"Model '{model.name}', source '{model.examples.name}'"
+    found: dict[str, Array] = {}
+    for view in model.views:
+        found.update(_of_view(view, scan, examples, at))
+    for item in model.features:
+        if isinstance(item, str):
+            found[item] = floats(examples[item], where=where)
+    for transform in model.transforms:
+        inputs = [
+            found[name].copy() if name in found and name not in model.request_columns
+            else transform_input(examples[name], where=f"on_demand '{transform.name}'")
+            for name in transform.inputs
+        ]  # fmt: skip
+        with np.errstate(all="ignore"):
+            outputs = run(transform, inputs, examples.height)
+            check_rows_apart(transform, inputs, outputs)
+        found.update(zip(transform.feature_names, outputs, strict=True))
+    return found
+
+
+def _of_view(view: FeatureView, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:
+    values = view_values(view, scan(view.source.name), examples.select(view.entity.keys), at)
+    return {column.name: column.to_numpy() for column in values}

@@ -1,0 +1,84 @@
+"""Runs on-demand transforms over arrays and checks what comes back. Used by training_frames and online_plan.
+
+A transform works row by row: a value that depends on other rows would be another one when a request brings a
+single row. `check_rows_apart` finds that out before a model is trained on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from trimtab.definitions import OnDemand
+from trimtab.errors import DefinitionError, nearest
+from trimtab.features.kinds import Array
+
+SAMPLED_ROWS = 8
+"""Rows that are computed once more by themselves."""
+
+
+def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
+    """Return the transform's outputs in the order of `transform.outputs`, as numeric arrays of shape (rows,).
+
+    inputs: float64, datetime64[us] or object arrays of shape (rows,), which the transform may not change.
+    Callers silence numpy's warnings, because missing values are NaN.
+    Raises DefinitionError naming transform and output.
+    """
+    for array in inputs:
+        array.flags.writeable = False
+    try:
+        result = transform.function(*inputs)
+    except Exception as error:  # the user's own code: whatever it raises is told with its name
+        raise DefinitionError(f"on_demand '{transform.name}' failed: {type(error).__name__}: {error}") from error
+    if not isinstance(result, Mapping):
+        if transform.outputs != (transform.name,):
+            raise DefinitionError(
+                f"on_demand '{transform.name}' returned {type(result).__name__}; expected a mapping with the outputs "
+                f"{list(transform.outputs)}"
+            )
+        return [_checked(transform, transform.name, result, rows)]
+    _check_names(transform, result)
+    return [_checked(transform, output, result[output], rows) for output in transform.outputs]
+
+
+def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    """Check on some rows that each by itself gives what it gave among all. Raises DefinitionError."""
+    rows = len(outputs[0])
+    for row in np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).astype(int)):
+        alone = run(transform, [array[row : row + 1] for array in inputs], 1)
+        for name, found, expected in zip(transform.outputs, alone, outputs, strict=True):
+            pair = np.array([found[0], expected[row]], dtype=np.float64).astype(np.float32)
+            if not np.array_equal(pair[:1], pair[1:], equal_nan=True):
+                raise DefinitionError(
+                    f"on_demand '{transform.name}', output '{name}': row {row} gives {expected[row]} among {rows} rows "
+                    f"but {found[0]} by itself, as a request brings it; it may not look at other rows"
+                )
+
+
+def _check_names(transform: OnDemand, result: Mapping[str, object]) -> None:
+    for name in transform.outputs:
+        if name not in result:
+            raise DefinitionError(
+                f"on_demand '{transform.name}' did not return output '{name}'.{nearest(name, map(str, result))}"
+            )
+    for name in result:
+        if name not in transform.outputs:
+            raise DefinitionError(
+                f"on_demand '{transform.name}' returned '{name}', which is none of its outputs."
+                f"{nearest(str(name), transform.outputs)}"
+            )
+
+
+def _checked(transform: OnDemand, output: str, value: object, rows: int) -> Array:
+    array = np.asarray(value)
+    if array.shape != (rows,):
+        raise DefinitionError(
+            f"on_demand '{transform.name}', output '{output}' has shape {array.shape}; expected ({rows},), "
+            "one value a row"
+        )
+    if array.dtype.kind not in "fiub":
+        raise DefinitionError(
+            f"on_demand '{transform.name}', output '{output}' is {array.dtype}; expected numbers or booleans"
+        )
+    return array
