@@ -47,7 +47,7 @@ class Step:
     """The traffic of one tick."""
 
     start: int
-    requests: list[tuple[str, bytes]]
+    requests: list[bytes]
     labels: list[dict[str, object]]
 
 
@@ -119,7 +119,7 @@ class Replay:
                     labels.append({"id": ids[row], "label": float(label[row]), "known_at": int(known[row])})
             while next_row < len(at) and at[next_row] < tick + TICK:
                 if ids[next_row] not in done_predictions:
-                    requests.append((self._path, bodies[next_row]))
+                    requests.append(bodies[next_row])
                 next_row += 1
             if labels or requests:
                 yield Step(tick, requests, labels)
@@ -159,7 +159,7 @@ class Replay:
             if not answer.ok:
                 self.tally.labels_failed += len(step.labels)
                 self._remember(answer.body)
-        for answer in client.post_all(step.requests):
+        for answer in client.post_all(self._path, step.requests):
             self.tally.sent += 1
             if not answer.ok:
                 self.tally.failed += 1
