@@ -28,6 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY = 16 * 2**20
 """Largest request body in bytes."""
+KNOWN_PATHS = 512
+"""Paths of models whose handlers are remembered."""
 MODEL_HEADER = b"x-trimtab-model"
 VERSION = package_version("trimtab")
 JSON, TEXT = b"application/json", b"text/plain; version=0.0.4; charset=utf-8"
@@ -98,13 +100,15 @@ class Application:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._max_body:
-                raise self._too_large()
         message = await receive()
         body: bytes = message.get("body", b"")
         if not message.get("more_body"):
+            if len(body) > self._max_body:
+                raise self._too_large()
             return body
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > self._max_body:
+                raise self._too_large()
         chunks, size = [body], len(body)
         while message.get("more_body"):
             message = await receive()
@@ -121,8 +125,13 @@ class Application:
         found, other = (self._post, self._get) if method == "POST" else (self._get, self._post)
         if method not in ("GET", "HEAD", "POST"):
             raise Refused(405, f"method {method} is not served; expected GET or POST")
-        handler = found.get(path) or self._of_model(method, path)
+        handler = found.get(path)
         if handler is not None:
+            return handler
+        handler = self._of_model(method, path)
+        if handler is not None:
+            if len(found) < KNOWN_PATHS and len(path) < 200:
+                found[path] = handler
             return handler
         if path in other or self._of_model("POST" if method != "POST" else "GET", path) is not None:
             raise Refused(405, f"{method} is not served at {path:.200}")

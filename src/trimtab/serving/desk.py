@@ -36,7 +36,14 @@ class Desk:
         self._waiting: list[Work] = []
         self._beside: list[Part] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._now = 0
         self._cpu_ns = time.thread_time_ns()
+
+    def now(self) -> int:
+        """Return the time in microseconds since the epoch: one for all requests of a turn."""
+        if not self._waiting:
+            self._now = to_micros(self._clock.now())
+        return self._now
 
     def submit(self, work: Work) -> asyncio.Future[None]:
         """Take a work on; the future is done when it is scored and logged, or has failed."""

@@ -100,11 +100,8 @@ class Gateway:
     def _event_times(self, request: InferenceRequest, column: str) -> list[int]:
         given = request.columns.get(column)
         if given is None:
-            return [to_micros(self._clock.now())] * request.rows
-        return [
-            to_micros(self._clock.now()) if value is None else _moment(value, column, row)
-            for row, value in enumerate(given)
-        ]
+            return [self._desk.now()] * request.rows
+        return [self._desk.now() if value is None else _moment(value, column, row) for row, value in enumerate(given)]
 
     async def _in_turns(self, work: Work) -> None:
         """Settle a long request in several turns, others in between. A value that cannot be used fails it whole."""

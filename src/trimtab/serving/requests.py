@@ -75,8 +75,7 @@ def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]
         names = sorted(kind.__name__ for kind in kinds - _NUMBERS)
         raise Refused(400, f"features must be numbers or null; found {', '.join(names)}")
     try:
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, as it was in training
-            array = np.array(data, dtype=np.float32)
+        array = np.array(data, dtype=np.float32)  # beyond float32 is infinite, as it was in training
         if array.ndim == 1 and rows:
             array = array.reshape(rows, -1)
     except (ValueError, OverflowError) as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import uvicorn
 import uvloop
 
@@ -83,7 +84,11 @@ def serve(config: GatewayConfig) -> None:
         gateway = Gateway(config.predictions, config.clock)
         gateway.open()
         try:
-            with _quiet_signals(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with (
+                _quiet_signals(),
+                np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
                 runner.run(_serve(config, gateway, listener))
         finally:
             gateway.close()

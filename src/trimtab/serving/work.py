@@ -28,6 +28,7 @@ class Work:
     """Event time of each row, microseconds since the epoch."""
     entities: list[Entities | None]
     received_ns: int
+    rows: int = field(init=False)
     vectors: dict[tuple[object, ...], np.ndarray[Any, Any]] = field(default_factory=dict)
     """By the recipe of the bundles that share them."""
     scores: list[float] = field(default_factory=list)
@@ -35,15 +36,13 @@ class Work:
     """HTTP status and text, when the request is not answered."""
     done: asyncio.Future[None] | None = None
 
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.ids)
+    def __post_init__(self) -> None:
+        self.rows = len(self.ids)
 
     def parts(self) -> list[Part]:
         """Return one part for each lane that answers some of the rows."""
         first = self.lanes[0]
-        if len(self.lanes) == 1 or all(lane is first for lane in self.lanes):
+        if self.rows == 1 or all(lane is first for lane in self.lanes):
             return [Part(self, first, None)]
         found: dict[Lane, list[int]] = {}
         for row, lane in enumerate(self.lanes):
@@ -72,11 +71,10 @@ class Part:
     error: str | None = None
     """Why its rows have no score, or must not be used."""
     status: int = 200
+    rows: int = field(init=False)
 
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.work.rows if self.indices is None else len(self.indices)
+    def __post_init__(self) -> None:
+        self.rows = self.work.rows if self.indices is None else len(self.indices)
 
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""
