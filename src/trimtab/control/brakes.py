@@ -121,22 +121,22 @@ def over_budget(q: Question) -> Softened | None:
 
 
 def already_open(q: Question) -> Softened | None:
-    """One open question is enough."""
-    if q.proposal and q.history.open_review is not None:
-        return Softened("monitor", f"a review is already open ({q.history.open_review})")
-    noted_at = q.history.noted_at
-    if q.wanted != "review" or q.proposal or noted_at is None:
+    """One open question is enough; a retraining that may start by itself does not wait for its answer."""
+    if q.wanted == "retrain":
         return None
     if q.history.open_review is not None:
         return Softened("monitor", f"a review is already open ({q.history.open_review})")
+    noted_at = q.history.noted_at
+    if q.proposal or noted_at is None:
+        return None
     if abs(to_micros(q.cause.window.end) - to_micros(noted_at)) > q.policy.decide.cooldown:
         return None
     return Softened("monitor", f"a review is already open ({q.history.noted_review})")
 
 
 def in_progress(q: Question) -> Softened | None:
-    """One retraining at a time."""
-    if not q.proposal or not q.history.running:
+    """One retraining at a time. While a review is open, what runs is the workflow that waits for its answer."""
+    if not q.proposal or not q.history.running or q.history.open_review is not None:
         return None
     return Softened("monitor", "a retraining is under way: it trains, or its challenger is still being compared")
 

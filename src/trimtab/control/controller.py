@@ -14,6 +14,7 @@ from trimtab.control.cause import gather
 from trimtab.control.decision import Draft, decide
 from trimtab.control.history import History, champions, gather_history
 from trimtab.control.ledger import Ledger
+from trimtab.control.resolve import supersede
 from trimtab.control.reviews import proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.errors import Conflict, Temporary, TrimtabError
@@ -131,6 +132,7 @@ class Controller:
 
     def _act(self, decision: Decision) -> None:
         if decision.action == "retrain":
+            supersede(self._metadata, decision, clock=self._clock)
             self._actions.retrain(decision)
         elif decision.action == "rollback":
             self._actions.rollback(decision)

@@ -43,6 +43,8 @@ def decide(cause: Cause, policy: Policy, history: History) -> Draft:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
     wanted = _braked(cause, impact, policy, history, wanted, reasons)
+    if wanted == "retrain" and history.open_review is not None:
+        reasons.append(f"it takes the place of the open review ({history.open_review})")
     return Draft(
         cause=cause,
         band=band,
@@ -76,7 +78,9 @@ def _drift(cause: Cause) -> list[str]:
     found = []
     data, concept = cause.signal("data"), cause.signal("concept")
     if data is None or data.p_seq is None:
-        found.append(f"version {cause.window.version} has no reference that its inputs could be compared with")
+        found.append(
+            f"inputs of version {cause.window.version} were not compared: it has no reference for such a window"
+        )
     else:
         found.append(_inputs(data, data.p_seq))
     if concept is None or concept.p_seq is None:

@@ -1,10 +1,12 @@
-"""A person's answer to a review. Called by faces; the loop tells the waiting workflow."""
+"""Answers to reviews: a person's, called by faces, or the policy's own. The loop tells the waiting workflow."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 
 from trimtab.clock import Clock
+from trimtab.control.ledger import BY
 from trimtab.control.reviews import pending_reviews
 from trimtab.errors import Conflict, NotFound, UsageError, nearest
 from trimtab.records import Decision, Resolution
@@ -48,6 +50,24 @@ def resolve(
         _refuse_second(metadata, decision_id)
         raise
     return resolution
+
+
+def supersede(metadata: Metadata, decision: Decision, *, clock: Clock) -> None:
+    """Close the reviews that a retraining takes the place of, in the policy's name; what waits for them ends."""
+    for review in pending_reviews(metadata, decision.model):
+        if review.number >= decision.number:
+            continue
+        resolution = Resolution(
+            id=f"{review.id}/resolution",
+            created_at=clock.now(),
+            model=review.model,
+            decision=review.id,
+            verdict="reject",
+            reason=f"superseded: {decision.id} retrains without waiting",
+            by=BY,
+        )
+        with suppress(Conflict):  # a person answered at this moment: the answer stands
+            metadata.put(resolution)
 
 
 def _decision(metadata: Metadata, decision_id: str) -> Decision:

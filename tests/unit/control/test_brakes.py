@@ -104,9 +104,15 @@ def test_the_budget_of_money_counts_what_the_next_training_would_cost() -> None:
 
 
 def test_an_open_review_is_not_opened_again() -> None:
-    draft = judge(History(open_review="delay/decision/3", running=True))
-    assert draft.action == "monitor"
+    draft = judge(History(open_review="delay/decision/3", running=True), data=0.02, money=700.0)
+    assert (draft.cell, draft.action) == ("review", "monitor")
     assert draft.reasons[-1] == "a review is already open (delay/decision/3)"
+
+
+def test_an_automated_retraining_does_not_wait_for_the_answer_to_a_review() -> None:
+    draft = judge(History(open_review="delay/decision/3", running=True))
+    assert draft.action == "retrain"
+    assert draft.reasons[-1] == "it takes the place of the open review (delay/decision/3)"
 
 
 @pytest.mark.parametrize(("days", "action"), [(3, "monitor"), (4, "review")])

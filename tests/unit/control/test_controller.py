@@ -11,7 +11,7 @@ from trimtab.clock import ManualClock
 from trimtab.control import Controller, pending_reviews, resolve, verify_chain
 from trimtab.errors import ActionError, Conflict
 from trimtab.policy import parse_policy
-from trimtab.records import Decision, WorkflowStep
+from trimtab.records import Decision, Resolution, WorkflowStep
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import (
@@ -93,6 +93,28 @@ def test_a_proposal_is_made_once_until_it_is_answered(book: Metadata, actions: R
     mature(book, 2, p_seq=0.001, money=700.0)
     assert [d.action for d in loop.step()] == ["review"]
     assert actions.asked == [("review", "delay/decision/1"), ("review", "delay/decision/3")]
+
+
+def test_when_it_gets_severe_the_policy_answers_its_own_open_review_and_retrains(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    loop = controller(book, actions)
+    actions.busy = True
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    assert [d.action for d in loop.step()] == ["monitor"], "something else is being trained"
+    actions.busy = False
+    mature(book, 1, p_seq=0.015, money=700.0)
+    (proposal,) = loop.step()
+    assert proposal.action == "review"
+    actions.busy = True  # the workflow that waits for the answer
+    mature(book, 2, p_seq=0.001, money=6000.0)
+    (retraining,) = loop.step()
+    assert retraining.action == "retrain"
+    assert actions.asked == [("review", proposal.id), ("retrain", retraining.id)]
+    assert pending_reviews(book, MODEL) == ()
+    (answer,) = book.find(Resolution)
+    assert (answer.verdict, answer.by) == ("reject", "policy")
+    assert answer.reason == f"superseded: {retraining.id} retrains without waiting"
 
 
 def test_an_approved_review_begins_the_cooldown(book: Metadata, actions: RecordingActions) -> None:

@@ -1,0 +1,129 @@
+"""Champion or challenger: the verdict on matured windows, from records. Called by the retraining workflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from trimtab import stats
+from trimtab.monitoring.outcomes import gain_name
+from trimtab.policy import PromoteWhen, RollbackWhen
+from trimtab.records import WindowReport
+from trimtab.stores.metadata import Metadata
+from trimtab.units import MICROS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Where a comparison stands. Differences are positive when the challenger is better, in the metric's unit."""
+
+    verdict: Literal["promote", "futile", "continue", "expired"]
+    windows: int
+    labels: int
+    """Paired labelled rows."""
+    mean: float
+    """NaN without windows."""
+    lower: float
+    upper: float
+    """Bounds that hold at all looks together; infinite before min_windows."""
+    error_rate: float | None
+    p99_ms: float | None
+    """Of the challenger: over all its windows, and of its worst window."""
+    broken: tuple[str, ...]
+    """Limits that the challenger exceeds; it is not promoted while it does."""
+    reason: str
+
+
+def compare(
+    metadata: Metadata,
+    *,
+    model: str,
+    champion: int,
+    challenger: int,
+    policy: PromoteWhen,
+    limits: RollbackWhen | None = None,
+    since: datetime | None = None,
+) -> Comparison:
+    """Compare two versions on the predictions that both scored, by windows whose labels matured.
+
+    limits: what the challenger's own windows must keep, to be promoted. since: only windows from this start on.
+    """
+    windows = _windows(metadata, model, challenger, since)
+    name = gain_name(policy.metric)
+    paired = [w for w in windows if name in w.metrics and w.metrics.get("paired_version") == champion]
+    labels = round(sum(w.metrics["paired_rows"] for w in paired))
+    found = stats.compare(
+        [w.metrics[name] for w in paired],
+        confidence=policy.confidence,
+        min_windows=policy.min_windows,
+        smallest_effect=policy.smallest_effect,
+    )
+    error_rate, p99_ms = _operations(windows)
+    broken = _broken(error_rate, p99_ms, limits)
+    verdict, reason = _verdict(found, policy, labels, len(windows), broken)
+    return Comparison(
+        verdict=verdict,
+        windows=found.n,
+        labels=labels,
+        mean=found.mean,
+        lower=found.lower,
+        upper=found.upper,
+        error_rate=error_rate,
+        p99_ms=p99_ms,
+        broken=broken,
+        reason=f"{reason} ({_evidence(found, policy, labels)})",
+    )
+
+
+def _windows(metadata: Metadata, model: str, challenger: int, since: datetime | None) -> list[WindowReport]:
+    found = metadata.find(WindowReport, model=model, version=challenger, stage="matured")
+    kept = [w for w in found if w.role != "champion" and (since is None or w.start >= since)]
+    return sorted(kept, key=lambda w: w.start)
+
+
+def _operations(windows: Sequence[WindowReport]) -> tuple[float | None, float | None]:
+    rows = sum(w.rows for w in windows)
+    if not rows:
+        return None, None
+    errors = sum(w.metrics.get("error_rate", 0.0) * w.rows for w in windows)
+    return errors / rows, max(w.metrics.get("p99_ms", 0.0) for w in windows)
+
+
+def _broken(error_rate: float | None, p99_ms: float | None, limits: RollbackWhen | None) -> tuple[str, ...]:
+    found = []
+    if limits is not None and limits.error_rate is not None and (error_rate or 0.0) > limits.error_rate:
+        found.append(f"{error_rate:.2%} of its predictions failed, the limit is {limits.error_rate:.2%}")
+    if limits is not None and limits.p99 is not None and (p99_ms or 0.0) * MICROS["ms"] > limits.p99:
+        found.append(f"its slowest 1% took {p99_ms:.1f} ms, the limit is {limits.p99 / MICROS['ms']:g} ms")
+    return tuple(found)
+
+
+def _verdict(
+    found: stats.Comparison, policy: PromoteWhen, labels: int, seen: int, broken: Sequence[str]
+) -> tuple[Literal["promote", "futile", "continue", "expired"], str]:
+    """Return the verdict; a comparison that may not promote yet still ends when it is futile or too old."""
+    if found.verdict == "promote" and not broken and labels >= policy.min_labels:
+        return "promote", found.reason
+    if found.verdict == "futile":
+        return "futile", found.reason
+    if seen >= policy.max_windows:
+        return "expired", f"no verdict after {seen} windows, {policy.max_windows} are allowed"
+    if broken:
+        return "continue", f"the challenger may not be promoted: {'; '.join(broken)}"
+    if found.verdict == "promote":
+        return "continue", f"{found.reason}, but only {labels:,} of at least {policy.min_labels:,} labels are there"
+    return "continue", found.reason
+
+
+def _evidence(found: stats.Comparison, policy: PromoteWhen, labels: int) -> str:
+    if not found.n:
+        return "no paired labels yet"
+    bounds = f", {policy.confidence:.0%} bounds {found.lower:+.4g} to {found.upper:+.4g}" if _finite(found) else ""
+    return f"gain in {policy.metric} {found.mean:+.4g} on {labels:,} labels in {found.n} windows{bounds}"
+
+
+def _finite(found: stats.Comparison) -> bool:
+    return math.isfinite(found.lower) and math.isfinite(found.upper)

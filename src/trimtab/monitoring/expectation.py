@@ -1,0 +1,51 @@
+"""What loss a model expects of itself, and by how much it was exceeded. Called by reference.py and outcomes.py.
+
+binary      Brier - p (1 - p): a calibrated model's Brier loss is p (1 - p) in the mean, however hard the rows are
+regression  squared error - its mean in the reference among rows of a like prediction (20 quantile bins)
+
+So a shift of the inputs alone, towards cases that are harder, is not taken for concept drift.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.definitions import Task
+
+Floats = npt.NDArray[np.float64]
+
+BINS = 20
+MIN_ROWS_A_BIN = 50
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """The loss that a model expects. A regression's: `losses[i]` for predictions in [edges[i-1], edges[i])."""
+
+    task: Task
+    edges: tuple[float, ...] = ()
+    losses: tuple[float, ...] = (0.0,)
+
+    @classmethod
+    def fit(cls, y: Floats, score: Floats, *, task: Task) -> Self:
+        """Learn it from labels and out-of-sample scores, shape (rows,), without NaN."""
+        if task == "binary" or not len(y):
+            return cls(task=task)
+        bins = max(1, min(BINS, len(y) // MIN_ROWS_A_BIN))
+        edges = np.unique(np.quantile(score, np.arange(1, bins) / bins))
+        loss, place = (y - score) ** 2, np.searchsorted(edges, score, side="right")
+        rows = np.bincount(place, minlength=len(edges) + 1)
+        sums = np.bincount(place, weights=loss, minlength=len(edges) + 1)
+        means = np.where(rows > 0, sums / np.maximum(rows, 1), loss.mean())
+        return cls(task=task, edges=tuple(edges.tolist()), losses=tuple(means.tolist()))
+
+    def excess(self, y: Floats, score: Floats) -> Floats:
+        """Return loss minus expected loss of each row, shape (rows,)."""
+        loss: Floats = (y - score) ** 2
+        if self.task == "binary":
+            return loss - score * (1 - score)
+        expected: Floats = np.array(self.losses)[np.searchsorted(np.array(self.edges), score, side="right")]
+        return loss - expected

@@ -1,0 +1,130 @@
+"""Joins labels to predictions, whenever they come. Called by stream.py and monitor.py.
+
+A label may arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one
+prediction the latest known_at counts. A window is judged on the labels that were known by a moment of event time,
+so the result does not depend on when the monitor happened to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NEVER = np.iinfo(np.int64).max
+"""When the label of a row that has none was known."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Some rows of the label log."""
+
+    ids: pa.StringArray
+    label: Floats
+    known_at: Ints
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> Labels:
+        """Return the labels where mask is true."""
+        return Labels(self.ids.filter(pa.array(mask)), self.label[mask], self.known_at[mask])
+
+    def __len__(self) -> int:
+        return len(self.known_at)
+
+
+def from_table(table: pa.Table) -> Labels:
+    """Return the rows of a table with the schema LABELS."""
+    table = table.combine_chunks()
+    ids = pa.concat_arrays(table["prediction_id"].chunks) if table.num_rows else pa.array([], pa.string())
+    known = table["known_at"].cast(pa.int64()).to_numpy()
+    return Labels(ids, table["label"].to_numpy(), known)
+
+
+class LabelPool:
+    """Labels whose window is not closed yet, or whose prediction nobody knows."""
+
+    def __init__(self) -> None:
+        self._parts: list[Labels] = []
+        self.unmatched = 0
+        """Labels given up: of unknown predictions, or of windows that had been judged."""
+
+    def add(self, labels: Labels) -> None:
+        """Take in labels."""
+        if len(labels):
+            self._parts.append(labels)
+
+    def give_to(self, window: WindowLabels) -> None:
+        """Move the labels of a closed window's predictions to it."""
+        kept = []
+        for labels in self._parts:
+            mine = window.accept(labels)
+            rest = labels.take(~mine) if mine.any() else labels
+            if len(rest):
+                kept.append(rest)
+        self._parts = kept
+
+    def drop_before(self, moment: int) -> None:
+        """Give up labels that were known before `moment`: the predictions they belong to are not open any more."""
+        kept = []
+        for labels in self._parts:
+            young = labels.known_at >= moment
+            if not young.all():
+                self.unmatched += int((~young).sum())
+                labels = labels.take(young)
+            if len(labels):
+                kept.append(labels)
+        self._parts = kept
+
+    def __len__(self) -> int:
+        return sum(len(labels) for labels in self._parts)
+
+
+@dataclass
+class WindowLabels:
+    """The labels of one closed window's predictions.
+
+    ids: the window's different predictions. Arrays that labels are given in stay in the order of the label log.
+    """
+
+    ids: pa.StringArray
+    _places: list[Ints] = field(default_factory=list)
+    _labels: list[Labels] = field(default_factory=list)
+    _first_known: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first_known = np.full(len(self.ids), NEVER, np.int64)
+
+    def accept(self, labels: Labels) -> npt.NDArray[np.bool_]:
+        """Take the labels that are of this window; tell which."""
+        found = pc.index_in(labels.ids, value_set=self.ids)
+        mine: npt.NDArray[np.bool_] = found.is_valid().to_numpy(zero_copy_only=False)
+        if mine.any():
+            places = found.drop_null().to_numpy().astype(np.int64)
+            own = labels if mine.all() else labels.take(mine)
+            self._places.append(places)
+            self._labels.append(own)
+            np.minimum.at(self._first_known, places, own.known_at)
+        return mine
+
+    @property
+    def complete_at(self) -> int:
+        """The moment when every prediction had a label; NEVER while one has none."""
+        return int(self._first_known.max()) if len(self._first_known) else NEVER
+
+    def known_by(self, moment: int) -> tuple[Floats, int]:
+        """Return the label of each of `ids` as of a moment (NaN where there is none), and how many were repeats."""
+        values = np.full(len(self.ids), np.nan)
+        if not self._places:
+            return values, 0
+        places = np.concatenate(self._places)
+        label = np.concatenate([part.label for part in self._labels])
+        known = np.concatenate([part.known_at for part in self._labels])
+        counted = known <= moment
+        order = np.argsort(known[counted], kind="stable")
+        values[places[counted][order]] = label[counted][order]  # the last one written wins: the latest known
+        return values, int(counted.sum()) - int(np.isfinite(values).sum())

@@ -1,0 +1,151 @@
+"""The monitor of one project: reads the prediction log, writes WindowReport, Profile and Signal records.
+
+    log -> open windows -> closed: inputs and operations -> matured: labels and money -> records
+
+What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. A window's
+records of one stage are written in one call, all or none; a new process reads the log again from the start, passes
+over what is written, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from datetime import datetime
+
+import pyarrow.compute as pc
+
+from trimtab.clock import Clock, to_micros
+from trimtab.monitoring.labels import LabelPool, from_table
+from trimtab.monitoring.opened import of_model
+from trimtab.monitoring.stream import References, Stream
+from trimtab.monitoring.windows import BEGINNING
+from trimtab.policy import Policy
+from trimtab.records import Record, WindowReport
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.predictions import START, Cursor, Predictions
+
+log = logging.getLogger(__name__)
+
+BLOCK_ROWS = 50_000
+"""Rows taken in at a time; memory is bounded by it and by the rows of open windows."""
+
+
+class Monitor:
+    """Watches all models of one project. Not shared between threads; one instance at a time a project.
+
+    references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        predictions: Predictions,
+        policy: Policy,
+        references: References,
+        clock: Clock,
+    ) -> None:
+        self._metadata = metadata
+        self._predictions = predictions
+        self._policy = policy
+        self._references = references
+        self._clock = clock
+        self._streams: dict[str, Stream] = {}
+        self._pool = LabelPool()
+        self._cursor: Cursor = START
+        self._labels_cursor: Cursor = START
+        self._unwritten: deque[tuple[Record, ...]] = deque()
+        self.rows = 0
+        """Rows of the prediction log taken in since the start of the process."""
+        self.labels = 0
+        """Rows of the label log taken in since the start of the process."""
+
+    @property
+    def watermark(self) -> int:
+        """Largest event time (microseconds since the epoch) that was taken in, over all models."""
+        return max((stream.open.watermark for stream in self._streams.values()), default=BEGINNING)
+
+    @property
+    def late(self) -> int:
+        """Rows left out because their window had been closed."""
+        return sum(stream.open.late for stream in self._streams.values())
+
+    @property
+    def unmatched_labels(self) -> int:
+        """Labels given up: of predictions nobody knows, or of windows that had been judged."""
+        return self._pool.unmatched
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows in memory: of open windows, and of closed ones that wait for labels."""
+        return sum(stream.rows_kept for stream in self._streams.values())
+
+    @property
+    def labels_kept(self) -> int:
+        """Labels in memory whose window is not closed yet."""
+        return len(self._pool)
+
+    def step(self, *, watermark: datetime | None = None) -> tuple[WindowReport, ...]:
+        """Take in what is new, and return the reports of the windows that closed or matured, in order of writing.
+
+        watermark: event time is at least here although no row says so, such as at the end of a recording; rows of
+        windows closed by it count as late from then on.
+        """
+        reports = self._write()
+        more = True
+        while more:
+            more = self._take_rows()
+            self._take_labels()
+            reports += self._settle()
+        if watermark is not None:
+            for stream in self._streams.values():
+                stream.open.watermark = max(stream.open.watermark, to_micros(watermark))
+            reports += self._settle()
+        return tuple(reports)
+
+    def _take_rows(self) -> bool:
+        table, self._cursor = self._predictions.read(self._cursor, limit=BLOCK_ROWS)
+        self.rows += table.num_rows
+        if not table.num_rows:
+            return False
+        for model in sorted(pc.unique(table["model"]).to_pylist()):
+            self._stream(model).open.add(of_model(table, model))
+        return True
+
+    def _take_labels(self) -> None:
+        """Read all labels there are: a window that is about to be judged must not miss one that was known."""
+        while True:
+            table, self._labels_cursor = self._predictions.read_labels(self._labels_cursor, limit=BLOCK_ROWS)
+            if not table.num_rows:
+                return
+            self.labels += table.num_rows
+            labels = from_table(table)
+            for stream in self._streams.values():
+                labels = stream.accept(labels)
+            self._pool.add(labels)
+
+    def _settle(self) -> list[WindowReport]:
+        reports: list[WindowReport] = []
+        for stream in self._streams.values():
+            for records in stream.close_windows(self._pool):
+                self._unwritten.append(records)
+                reports += self._write()
+            for records in stream.mature_windows():
+                self._unwritten.append(records)
+                reports += self._write()
+        if self._streams:
+            self._pool.drop_before(min(stream.needs_labels_from for stream in self._streams.values()))
+        return reports
+
+    def _write(self) -> list[WindowReport]:
+        """Write what was judged; what a failing store did not take is written by the next step."""
+        reports: list[WindowReport] = []
+        while self._unwritten:
+            self._metadata.put(*self._unwritten[0])
+            reports += [r for r in self._unwritten.popleft() if isinstance(r, WindowReport)]
+        return reports
+
+    def _stream(self, model: str) -> Stream:
+        if model not in self._streams:
+            self._streams[model] = Stream(model, self._policy, self._metadata, self._references, self._clock)
+        return self._streams[model]

@@ -1,0 +1,95 @@
+"""The windows of one model that are not closed yet, with their rows. Called by stream.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.monitoring.rows import KEPT, versions_of
+from trimtab.monitoring.stored import Stored
+from trimtab.monitoring.windows import BEGINNING, Span, Windowing, split
+
+
+class OpenWindows:
+    """Rows by window, until a window has all of them. Memory: the rows of open windows only."""
+
+    def __init__(self, windowing: Windowing, stored: Stored) -> None:
+        self.windowing = windowing
+        self.watermark = BEGINNING
+        """Event time that rows have reached, in microseconds; it never goes back."""
+        self.late = 0
+        """Rows left out because their window had been closed."""
+        self._stored = stored
+        self._rows: dict[int, list[pa.Table]] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in rows in the order of the log."""
+        rows = rows.select(KEPT)
+        times = rows["event_time"].cast(pa.int64()).to_numpy()
+        wanted, self.watermark = self.windowing.in_time(times, self.watermark)
+        self.late += len(times) - int(wanted.sum())
+        wanted &= times >= self._stored.matured_until
+        if not wanted.all():
+            rows, times = rows.filter(pa.array(wanted)), times[wanted]
+        for number, places in split(self.windowing.number(times)):
+            contiguous = int(places[-1]) - int(places[0]) + 1 == len(places)
+            part = rows.slice(int(places[0]), len(places)) if contiguous else rows.take(pa.array(places))
+            self._rows.setdefault(number, []).append(part)
+
+    def next_closed(self, min_rows: Callable[[int], float]) -> tuple[Span, pa.Table] | None:
+        """Take out the oldest window that has all its rows, with the small ones before it; None when there is none.
+
+        min_rows: from how many rows on a window stands alone, by the version that has the most.
+        """
+        numbers: list[int] = []
+        parts: list[pa.Table] = []
+        for number in sorted(self._rows):
+            numbers.append(number)
+            parts += self._rows[number]
+            if not self._complete(numbers, parts):
+                return None
+            if self._enough(numbers, parts, min_rows):
+                for taken in numbers:
+                    del self._rows[taken]
+                return self.windowing.span(numbers), pa.concat_tables(parts)
+        return None
+
+    @property
+    def oldest(self) -> int:
+        """Start of the oldest open window, or the watermark when no row waits."""
+        return min(self._rows) * self.windowing.size if self._rows else self.watermark
+
+    @property
+    def rows(self) -> int:
+        """How many rows wait."""
+        return sum(part.num_rows for parts in self._rows.values() for part in parts)
+
+    def _complete(self, numbers: list[int], parts: list[pa.Table]) -> bool:
+        """A window that is stored is complete when the rows it was made of are here again."""
+        stored = self._stored.closed.get(numbers[0] * self.windowing.size)
+        if stored is None:
+            return self.windowing.closed(numbers[-1], self.watermark)
+        if (numbers[-1] + 1) * self.windowing.size < self._stored.end(numbers[0] * self.windowing.size):
+            return True
+        rows = _rows_by_version(parts)
+        return all(rows.get(version, 0) >= report.rows for version, report in stored.items())
+
+    def _enough(self, numbers: list[int], parts: list[pa.Table], min_rows: Callable[[int], float]) -> bool:
+        start = numbers[0] * self.windowing.size
+        if start in self._stored.closed:
+            return (numbers[-1] + 1) * self.windowing.size >= self._stored.end(start)
+        rows = _rows_by_version(parts)
+        most = max(rows, key=lambda version: (rows[version], version))
+        return rows[most] >= min_rows(most)
+
+
+def _rows_by_version(parts: list[pa.Table]) -> dict[int, int]:
+    return versions_of(pa.concat_tables([part.select(["version"]) for part in parts]))
+
+
+def of_model(table: pa.Table, model: str) -> pa.Table:
+    """Return the rows of one model."""
+    mask = pc.equal(table["model"], model)
+    return table if pc.all(mask).as_py() else table.filter(mask)

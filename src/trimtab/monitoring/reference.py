@@ -1,0 +1,311 @@
+"""What a model's world looked like when it was trained: the yardstick of every later window.
+
+Training writes it into the bundle as reference/windows.json; the monitor reads it from there. It holds, for each
+window of the training span, profiles of all features and of the score, and what the labels said of out-of-sample
+scores. Money is not in it but the mistakes are, so that a changed price changes both sides of a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.definitions import Task
+from trimtab.errors import DataError
+from trimtab.monitoring import impact
+from trimtab.monitoring.expectation import Expectation
+from trimtab.monitoring.windows import Windowing, split
+from trimtab.stats.metrics import metric_value
+from trimtab.stats.profile import ColumnProfile, profile_matrix
+from trimtab.stats.schemes import Bins, NumericBins, bins_from_dict
+
+Floats = npt.NDArray[np.float64]
+
+SCORE = "score"
+"""Name of the model's output among the profiled columns."""
+SMALLEST_SHARE = 0.5
+"""A window with a smaller share of the median window's rows is merged into the next one."""
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """What the labels of one reference window said of the scores; None in a window without labels."""
+
+    rows: int
+    excess: float
+    """Mean loss beyond what the model expected of itself."""
+    mistakes: dict[impact.Mistake, float]
+    """Mean a prediction, by kind."""
+    log_loss: float | None
+
+
+class _Column(msgspec.Struct, frozen=True, kw_only=True):
+    """Profiles of one column, one entry a window."""
+
+    scheme: dict[str, Any]
+    counts: list[list[int]]
+    total: list[float]
+    squares: list[float]
+    minimum: list[float | None]
+    maximum: list[float | None]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """reference/windows.json."""
+
+    format: Literal[1] = 1
+    task: Task
+    threshold: float
+    window: int
+    costs: dict[impact.Mistake, float]
+    starts: list[int]
+    rows: list[int]
+    labelled: list[Labelled | None]
+    confidence: list[float | None]
+    expectation: Expectation
+    columns: dict[str, _Column]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The reference windows of one model version, oldest first."""
+
+    task: Task
+    threshold: float
+    window: int
+    """Length of a window in microseconds."""
+    costs: impact.Costs
+    """What mistakes cost when it was made, for the record; comparisons use today's policy."""
+    names: tuple[str, ...]
+    """Features, in the order of the model's input."""
+    schemes: Mapping[str, Bins]
+    """How each feature and the score are counted."""
+    starts: tuple[int, ...]
+    rows: tuple[int, ...]
+    profiles: tuple[Mapping[str, ColumnProfile], ...]
+    labelled: tuple[Labelled | None, ...]
+    confidence: tuple[float | None, ...]
+    """Mean confidence a window (binary only)."""
+    expectation: Expectation
+
+    @property
+    def windows(self) -> int:
+        """How many windows there are."""
+        return len(self.starts)
+
+    @cached_property
+    def median_rows(self) -> float:
+        """Rows of the median window."""
+        return float(np.median(self.rows))
+
+    @property
+    def min_rows(self) -> float:
+        """A window with fewer rows is merged into the next one."""
+        return SMALLEST_SHARE * self.median_rows
+
+    @cached_property
+    def excess(self) -> tuple[float, ...]:
+        """Mean loss beyond the expected one, of each window that has labels."""
+        return tuple(w.excess for w in self.labelled if w is not None)
+
+    @cached_property
+    def log_loss(self) -> float | None:
+        """Mean log-loss over all labelled rows; None for a regression."""
+        known = [(w.rows, w.log_loss) for w in self.labelled if w is not None and w.log_loss is not None]
+        rows = sum(n for n, _ in known)
+        return sum(n * loss for n, loss in known) / rows if rows else None
+
+    def money(self, costs: impact.Costs) -> float | None:
+        """Return the mean money lost a prediction; None without labels."""
+        known = [w for w in self.labelled if w is not None]
+        rows = sum(w.rows for w in known)
+        return sum(w.rows * impact.money(w.mistakes, costs) for w in known) / rows if rows else None
+
+    def missing(self) -> tuple[float, ...]:
+        """Return the share of missing feature values of each window."""
+        return tuple(missing_share(profile, self.names) for profile in self.profiles)
+
+    def to_json(self) -> bytes:
+        """Return the content of reference/windows.json; equal references give equal bytes."""
+        file = _File(
+            task=self.task,
+            threshold=self.threshold,
+            window=self.window,
+            costs=dict(self.costs),
+            starts=list(self.starts),
+            rows=list(self.rows),
+            labelled=list(self.labelled),
+            confidence=list(self.confidence),
+            expectation=self.expectation,
+            columns={name: _packed(bins, [w[name] for w in self.profiles]) for name, bins in self.schemes.items()},
+        )
+        return msgspec.json.encode(file)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Reference:
+        """Read what `to_json` wrote. Raises DataError."""
+        try:
+            file = msgspec.json.decode(content, type=_File)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise DataError(f"reference/windows.json is not a reference: {error}") from None
+        schemes = {name: bins_from_dict(column.scheme) for name, column in file.columns.items()}
+        columns = {name: _unpacked(schemes[name], column, file.rows) for name, column in file.columns.items()}
+        return cls(
+            task=file.task,
+            threshold=file.threshold,
+            window=file.window,
+            costs=file.costs,
+            names=tuple(name for name in schemes if name != SCORE),
+            schemes=schemes,
+            starts=tuple(file.starts),
+            rows=tuple(file.rows),
+            profiles=tuple({name: columns[name][i] for name in columns} for i in range(len(file.starts))),
+            labelled=tuple(file.labelled),
+            confidence=tuple(file.confidence),
+            expectation=file.expectation,
+        )
+
+
+def build_reference(
+    X: npt.NDArray[Any],
+    scores: npt.ArrayLike,
+    y: npt.ArrayLike,
+    timestamps: npt.ArrayLike,
+    names: Sequence[str],
+    *,
+    window: int,
+    task: Task,
+    threshold: float,
+    costs: impact.Costs,
+) -> Reference:
+    """Return the reference of a training span.
+
+    Args:
+        X: features as the model sees them, float (rows, features); missing is NaN.
+        scores: out-of-sample scores of the same rows (cross-fitted), float (rows,).
+        y: labels, float (rows,); NaN where there is none.
+        timestamps: event times, datetime64 or int microseconds since the epoch, (rows,).
+        names: names of the features.
+        window: length of a window in microseconds.
+        costs: money a mistake, by kind.
+
+    Raises DataError when there are no rows or shapes do not fit.
+    """
+    features = np.ascontiguousarray(X, np.float32)
+    score, label = np.asarray(scores, np.float64), np.asarray(y, np.float64)
+    times = _micros(timestamps)
+    if not len(features) or not (len(features) == len(score) == len(label) == len(times)):
+        raise DataError(
+            f"a reference needs rows, and as many of each: features {features.shape}, scores {score.shape}, "
+            f"labels {label.shape}, timestamps {times.shape}"
+        )
+    if features.ndim != 2 or features.shape[1] != len(names) or SCORE in names:
+        raise DataError(
+            f"features of shape {features.shape} do not fit the names {list(names)} (none may be '{SCORE}')"
+        )
+    matrix = np.column_stack([features, score.astype(np.float32)])
+    columns = (*names, SCORE)
+    schemes = {name: NumericBins.from_reference(matrix[:, place]) for place, name in enumerate(columns)}
+    known = np.isfinite(label) & np.isfinite(score)
+    expectation = Expectation.fit(label[known], score[known], task=task)
+    windows = _windows(times, window)
+    return Reference(
+        task=task,
+        threshold=threshold,
+        window=window,
+        costs=dict(costs),
+        names=tuple(names),
+        schemes=schemes,
+        starts=tuple(int(times[rows].min() // window * window) for rows in windows),
+        rows=tuple(len(rows) for rows in windows),
+        profiles=tuple(profile_rows(matrix[rows], schemes) for rows in windows),
+        labelled=tuple(
+            _labelled(label[rows][known[rows]], score[rows][known[rows]], expectation, task, threshold)
+            for rows in windows
+        ),
+        confidence=tuple(_confidence(score[rows], task) for rows in windows),
+        expectation=expectation,
+    )
+
+
+def profile_rows(matrix: npt.NDArray[np.float32], schemes: Mapping[str, Bins]) -> dict[str, ColumnProfile]:
+    """Return the profiles of a window: features and score side by side, in the order of the schemes."""
+    return dict(zip(schemes, profile_matrix(matrix, list(schemes.values())), strict=True))
+
+
+def missing_share(profile: Mapping[str, ColumnProfile], names: Sequence[str]) -> float:
+    """Return the share of missing values over all features of a window."""
+    cells = sum(profile[name].n for name in names)
+    return sum(profile[name].missing for name in names) / cells if cells else 0.0
+
+
+def _windows(times: npt.NDArray[np.int64], window: int) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each window, oldest first; small ones are merged forwards, a small last one backwards."""
+    each = [rows for _, rows in split(Windowing(window, 0).number(times))]
+    least = SMALLEST_SHARE * float(np.median([len(rows) for rows in each]))
+    merged: list[npt.NDArray[np.int64]] = []
+    held = np.zeros(0, np.int64)
+    for rows in each:
+        held = np.concatenate([held, rows])
+        if len(held) >= least:
+            merged.append(held)
+            held = np.zeros(0, np.int64)
+    if len(held):
+        merged[-1:] = [np.concatenate([*merged[-1:], held])]
+    return merged
+
+
+def _labelled(y: Floats, score: Floats, expectation: Expectation, task: Task, threshold: float) -> Labelled | None:
+    if not len(y):
+        return None
+    return Labelled(
+        rows=len(y),
+        excess=float(expectation.excess(y, score).mean()),
+        mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold),
+        log_loss=metric_value("log_loss", y, score) if task == "binary" else None,
+    )
+
+
+def _confidence(score: Floats, task: Task) -> float | None:
+    known = score[np.isfinite(score)]
+    return float(np.maximum(known, 1 - known).mean()) if task == "binary" and len(known) else None
+
+
+def _micros(timestamps: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    times = np.asarray(timestamps)
+    return times.astype("datetime64[us]").astype(np.int64) if times.dtype.kind == "M" else times.astype(np.int64)
+
+
+def _packed(bins: Bins, profiles: Sequence[ColumnProfile]) -> _Column:
+    return _Column(
+        scheme=bins.to_dict(),
+        counts=[list(p.counts) for p in profiles],
+        total=[p.total for p in profiles],
+        squares=[p.squares for p in profiles],
+        minimum=[p.minimum if np.isfinite(p.minimum) else None for p in profiles],
+        maximum=[p.maximum if np.isfinite(p.maximum) else None for p in profiles],
+    )
+
+
+def _unpacked(bins: Bins, column: _Column, rows: Sequence[int]) -> list[ColumnProfile]:
+    kind: Literal["ordered", "category"] = "ordered" if isinstance(bins, NumericBins) else "category"
+    return [
+        ColumnProfile(
+            kind,
+            bins.fingerprint,
+            tuple(counts),
+            n,
+            total,
+            squares,
+            np.inf if low is None else low,
+            -np.inf if high is None else high,
+        )
+        for counts, n, total, squares, low, high in zip(
+            column.counts, rows, column.total, column.squares, column.minimum, column.maximum, strict=True
+        )
+    ]

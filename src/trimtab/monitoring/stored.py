@@ -1,0 +1,35 @@
+"""Which windows of a model are written already: where the monitor goes on after a restart. Called by stream.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from trimtab.clock import to_micros
+from trimtab.monitoring.windows import BEGINNING
+from trimtab.records import WindowReport
+from trimtab.stores.metadata import Metadata
+
+
+@dataclass
+class Stored:
+    """Windows of one model by their start in microseconds; windows are closed, and matured, in order of time."""
+
+    closed: dict[int, dict[int, WindowReport]] = field(default_factory=lambda: defaultdict(dict))
+    """Closed but not matured: reports by version."""
+    matured_until: int = BEGINNING
+    """End of the newest matured window: rows before it are done with."""
+
+    def end(self, start: int) -> int:
+        """Return the end of a closed window."""
+        return to_micros(next(iter(self.closed[start].values())).end)
+
+
+def load(metadata: Metadata, model: str) -> Stored:
+    """Read what is stored of a model."""
+    matured = metadata.find(WindowReport, model=model, stage="matured")
+    found = Stored(matured_until=max((to_micros(r.end) for r in matured), default=BEGINNING))
+    for report in metadata.find(WindowReport, model=model, stage="closed"):
+        if to_micros(report.end) > found.matured_until:
+            found.closed[to_micros(report.start)][report.version] = report
+    return found

@@ -1,0 +1,122 @@
+"""What is remembered of one version between windows: its detectors. Called by stream.py.
+
+Nothing of it is stored: after a restart the detectors are stepped again through the stored profiles and signals,
+which leads to the same state bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from trimtab.errors import DataError
+from trimtab.monitoring.reference import SCORE, Reference, missing_share
+from trimtab.records import Profile, Signal, SignalKind
+from trimtab.stats.concept import UpwardDetector, UpwardStep
+from trimtab.stats.profile import ColumnProfile, WindowProfile
+from trimtab.stats.sequential import DriftDetector
+from trimtab.stats.step import DriftStep
+from trimtab.stores.metadata import Metadata
+
+LATENCY_WINDOWS = 30
+"""A version's first windows, which its later latency is compared with."""
+LATENCY_SD = 0.05
+"""Smallest spread of log p99 between windows that counts: 5 % more or less is noise."""
+MISSING_SD = 0.001
+"""Smallest spread of the missing share between windows that counts."""
+
+
+class Watch:
+    """The detectors of one version. None where the reference gives nothing to compare with."""
+
+    def __init__(self, reference: Reference, *, version: int, horizon: int) -> None:
+        self.reference = reference
+        self._seed = version
+        self._horizon = horizon
+        features = [name for name in reference.schemes if name != SCORE]
+        self._inputs = self._drift(features)
+        self._score = self._drift([SCORE])
+        self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if features else None
+        labelled = [w for w in reference.labelled if w is not None]
+        self._excess = self._upward(reference.excess, [w.rows for w in labelled])
+        self._latency: UpwardDetector | None = None
+        self._first_latencies: list[tuple[float, int]] = []
+
+    def inputs(self, profile: WindowProfile) -> DriftStep | None:
+        """Judge the inputs of the next window."""
+        return self._inputs.step(profile) if self._inputs else None
+
+    def score(self, profile: WindowProfile) -> DriftStep | None:
+        """Judge the scores of the next window."""
+        return self._score.step(profile) if self._score else None
+
+    def missing(self, share: float, rows: int) -> UpwardStep | None:
+        """Judge the share of missing values of the next window."""
+        return self._missing.step(share, rows) if self._missing else None
+
+    def excess(self, value: float, labels: int) -> UpwardStep | None:
+        """Judge the mean loss beyond the expected one of the next matured window."""
+        return self._excess.step(value, labels) if self._excess else None
+
+    def latency(self, p99_ms: float, rows: int) -> UpwardStep | None:
+        """Judge the slowest percent of the next window against the version's own first 30; None for those."""
+        value = math.log(max(p99_ms, 1e-3))
+        if self._latency is not None:
+            return self._latency.step(value, rows)
+        self._first_latencies.append((value, rows))
+        if len(self._first_latencies) == LATENCY_WINDOWS:
+            values, counts = zip(*self._first_latencies, strict=True)
+            self._latency = self._upward(values, counts, smallest_sd=LATENCY_SD)
+        return None
+
+    @property
+    def input_windows(self) -> int:
+        """Reference windows of the inputs."""
+        return self._inputs.reference_windows if self._inputs else 0
+
+    @property
+    def label_windows(self) -> int:
+        """Reference windows with labels."""
+        return self._excess.reference_windows if self._excess else 0
+
+    def restore(self, metadata: Metadata, model: str, version: int) -> None:
+        """Step through all windows that are stored."""
+
+        def stored(kind: SignalKind) -> dict[datetime, Signal]:
+            found = metadata.find(Signal, oldest_first=True, model=model, version=version, kind=kind)
+            return {s.start: s for s in sorted(found, key=lambda s: s.start) if s.subject == "all"}
+
+        data, prediction = stored("data"), stored("prediction")
+        profiles = metadata.find(Profile, oldest_first=True, model=model, version=version)
+        for record in sorted(profiles, key=lambda p: p.start):
+            columns = {name: ColumnProfile.from_dict(column) for name, column in record.columns.items()}
+            if record.start in data:
+                self.inputs(columns)
+            if record.start in prediction:
+                self.score(columns)
+        for signal in stored("quality").values():
+            self.missing(signal.value, signal.rows)
+        for signal in stored("latency").values():
+            self.latency(signal.value, signal.rows)
+        for signal in stored("concept").values():
+            self.excess(signal.value, signal.rows)
+
+    def share_missing(self, profile: WindowProfile) -> float:
+        """Return the share of missing feature values of a window."""
+        return missing_share(profile, self.reference.names)
+
+    def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
+        schemes = {name: self.reference.schemes[name] for name in columns}
+        try:
+            return DriftDetector.fit(self.reference.profiles, schemes=schemes, horizon=self._horizon, seed=self._seed)
+        except DataError:  # too few windows, or no columns: there is nothing to compare with
+            return None
+
+    def _upward(
+        self, values: Sequence[float], rows: Sequence[int], *, smallest_sd: float = 0.0
+    ) -> UpwardDetector | None:
+        try:
+            return UpwardDetector.fit(values, rows, horizon=self._horizon, seed=self._seed, smallest_sd=smallest_sd)
+        except DataError:  # too few windows
+            return None
