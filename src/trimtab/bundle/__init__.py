@@ -11,6 +11,7 @@ An MLflow model folder with these files:
     reference/rows.parquet   some real rows with their scores, for parity and performance checks
     gate_report.json         what the gates said
     requirements.txt         the packages it was made with
+    python_env.yaml          the same for MLflow: Python and requirements.txt
     MANIFEST.json            SHA-256 of every other file; its own SHA-256 is the bundle's digest
 """
 

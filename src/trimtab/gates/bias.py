@@ -8,19 +8,17 @@ import numpy as np
 
 from trimtab.errors import DataError, StageError, nearest
 from trimtab.gates.inputs import Array, GateInputs
+from trimtab.gates.spread import rates_of, spread
 from trimtab.policy import Bias
 from trimtab.records import GateResult, Verdict
+from trimtab.stats import Interval, bootstrap
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GATE = "bias"
-RATES = {
-    "demographic_parity": ("selection_rate",),
-    "equalized_odds": ("tpr", "fpr"),
-    "equal_opportunity": ("tpr",),
-}
-"""Which rates of the groups a family of fairness metrics compares; the widest of them makes the figure."""
+CONFIDENCE = 0.95
+RESAMPLES = 300
 NEEDED_LABELS = {"selection_rate": (), "tpr": ("positives",), "fpr": ("negatives",)}
 
 
@@ -44,7 +42,7 @@ def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
     # brings pandas and scikit-learn, which take seconds to import
     import fairlearn.metrics
 
-    names = np.array(["(missing)" if _is_missing(value) else str(value) for value in inputs.groups[column]])
+    names = _names(inputs.groups[column])
     said = (inputs.scores >= inputs.threshold).astype(np.int64)
     truth = inputs.y.astype(np.int64)
     table = _by_group(truth, said, names)
@@ -56,22 +54,39 @@ def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
     value = float(getattr(fairlearn.metrics, policy.metric)(truth[kept], said[kept], sensitive_features=names[kept]))
     rate, lowest, highest = _worst_pair(table.loc[judged], policy.metric)
     details["worst"] = {"rate": rate, "lowest": lowest, "highest": highest}
-    pair = (
-        f"{rate} {table.loc[lowest, rate]:.3f} of '{lowest}' ({table.loc[lowest, 'size']:.0f} rows) against "
-        f"{table.loc[highest, rate]:.3f} of '{highest}' ({table.loc[highest, 'size']:.0f} rows)"
+    pair = " against ".join(
+        f"{rate} {float(table[rate][name]):.3f} of '{name}' ({int(table['size'][name])} rows)"
+        for name in (lowest, highest)
     )
     verdict, threshold, by = _verdict(value, policy)
+    interval = _interval(inputs, policy, truth[kept], said[kept], names[kept], kept)
+    told = np.isfinite(interval.low)
+    shown = f" ({interval.low:.3f} to {interval.high:.3f} at {CONFIDENCE:.0%})" if told else ""
     return GateResult(
         gate=GATE,
         metric=f"{policy.metric}({column})",
         verdict=verdict,
         value=value,
-        low=None,
-        high=None,
+        low=interval.low if told else None,
+        high=interval.high if told else None,
         threshold=threshold,
-        reason=f"{policy.metric} over {column} is {value:.3f}, {by}; widest: {pair}; "
+        reason=f"{policy.metric} over {column} is {value:.3f}{shown}, {by}; widest: {pair}; "
         f"{len(judged)} of {len(table)} groups are large enough to be judged",
         details=details,
+    )
+
+
+def _interval(inputs: GateInputs, policy: Bias, truth: Array, said: Array, names: Array, kept: Array) -> Interval:
+    """Return the figure's interval over whole days. A widest gap only grows by chance, so it sits a little high."""
+    found, code = np.unique(names, return_inverse=True)
+    figure = spread(policy.metric, len(found))
+    return bootstrap(
+        lambda rows: figure(truth[rows], said[rows], code[rows]),
+        len(truth),
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        seed=inputs.seed,
+        clusters=inputs.clusters[kept],
     )
 
 
@@ -99,7 +114,7 @@ def _positives(truth: Array, said: Array) -> int:
 def _judged(table: pd.DataFrame, policy: Bias) -> list[str]:
     """Return the groups that are large enough and have the labels that the metric's rates rest on."""
     enough = table["size"] >= policy.min_group_size
-    for rate in _rates(policy.metric):
+    for rate in rates_of(policy.metric):
         for needed in NEEDED_LABELS[rate]:
             enough &= table[needed] > 0
     return [str(name) for name in table.index[enough]]
@@ -114,12 +129,8 @@ def _worst_pair(table: pd.DataFrame, metric: str) -> tuple[str, str, str]:
             return -(low / high) if high > 0 else -1.0
         return high - low
 
-    rate = max(_rates(metric), key=spread)
+    rate = max(rates_of(metric), key=spread)
     return rate, str(table[rate].idxmin()), str(table[rate].idxmax())
-
-
-def _rates(metric: str) -> tuple[str, ...]:
-    return RATES[metric.rpartition("_")[0]]
 
 
 def _verdict(value: float, policy: Bias) -> tuple[Verdict, float | None, str]:
@@ -161,5 +172,7 @@ def _plain(table: pd.DataFrame, judged: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _is_missing(value: object) -> bool:
-    return value is None or value != value  # NaN is the one value unlike itself
+def _names(values: Array) -> Array:
+    """Return the group of each row as text; None and NaN are a group of their own."""
+    missing = [value is None or value != value for value in values]  # NaN is the one value unlike itself
+    return np.where(missing, "(missing)", values.astype(str))

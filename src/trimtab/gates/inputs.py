@@ -15,6 +15,8 @@ from trimtab.definitions import Task
 
 Array = np.ndarray[Any, Any]
 
+MIN_DAYS = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateInputs:
@@ -57,6 +59,11 @@ class GateInputs:
         return self.champion.score(self.X if self.champion_X is None else self.champion_X)
 
     @cached_property
-    def days(self) -> Array:
-        """The UTC day of each row, datetime64[D] (rows,)."""
-        return self.timestamps.astype("datetime64[D]")
+    def clusters(self) -> Array:
+        """What a bootstrap draws together, one label a row: UTC days, or hours where there are few days."""
+        return self.timestamps.astype("datetime64[D]" if self.enough_days else "datetime64[h]")
+
+    @cached_property
+    def enough_days(self) -> bool:
+        """Whether there are days enough to draw them; if not, intervals are rough."""
+        return len(np.unique(self.timestamps.astype("datetime64[D]"))) >= MIN_DAYS

@@ -17,9 +17,9 @@ import psutil
 from trimtab.bundle import Scorer, read_spec
 
 WARM_UP = 200
-CALLS = 4000
+CALLS = 3000
 MIN_CALLS = 200
-BUDGET_S = 10.0
+BUDGET_S = 5.0
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

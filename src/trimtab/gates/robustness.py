@@ -6,39 +6,62 @@ feature at a time, which shows a model that leans on one column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy import Robustness
-from trimtab.policy.model import HIGHER_IS_BETTER
 from trimtab.records import GateResult
-from trimtab.stats import metric_value
+from trimtab.stats import METRICS, Interval, bootstrap, metric_value
 
 GATE = "robustness"
 REPEATS = 5
+CONFIDENCE = 0.95
+RESAMPLES = 200
 MAX_ROWS = 20_000
 """Rows beyond this are thinned out evenly: the drop is a mean, and each feature costs one scoring."""
 
 
 def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tuple[GateResult, ...]:
-    """Judge the largest drop of `metric`; a disturbed row without a number counts as a failure of its own."""
+    """Judge the largest drop of `metric`; a disturbed row without a number fails by itself.
+
+    The drop may be more than its mean on another stretch of time: the interval, over whole days, says how much.
+    """
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
-    X, y = inputs.X[rows], inputs.y[rows]
-    clean = metric_value(metric, y, inputs.scores[rows], threshold=inputs.threshold)
+    X, y, scores = inputs.X[rows], inputs.y[rows], inputs.scores[rows]
+    clean = metric_value(metric, y, scores, threshold=inputs.threshold)
+    drop = _drop(metric, inputs.threshold)
     drops: dict[str, float] = {}
+    worst: list[Array] = []
     for name, versions in disturbances(X, inputs.feature_names, policy, inputs.seed):
-        measured = []
-        for disturbed in versions:
-            scores = inputs.candidate.score(disturbed)
-            if (lost := int((~np.isfinite(scores)).sum())) > 0:
-                return (_no_number(name, lost, len(rows)),)
-            value = metric_value(metric, y, scores, threshold=inputs.threshold)
-            measured.append(clean - value if HIGHER_IS_BETTER[metric] else value - clean)
-        drops[name] = float(np.mean(measured))
-    return (_result(metric, float(clean), drops, len(rows), policy),)
+        disturbed = [inputs.candidate.score(version) for version in versions]
+        if (lost := int((~np.isfinite(disturbed)).any(axis=0).sum())) > 0:
+            return (_no_number(name, lost, len(rows)),)
+        drops[name] = drop(y, scores, *disturbed)
+        if drops[name] >= max(drops.values()):
+            worst = disturbed
+    interval = bootstrap(
+        lambda drawn: drop(y[drawn], scores[drawn], *(disturbed[drawn] for disturbed in worst)),
+        len(y),
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+        seed=inputs.seed,
+        clusters=inputs.clusters[rows],
+    )
+    return (_result(metric, clean, drops, interval, len(rows), policy),)
+
+
+def _drop(metric: str, threshold: float) -> Callable[..., float]:
+    """Return the mean drop of a metric from clean scores to disturbed ones, as a function of y and all scores."""
+    function, sign = METRICS[metric].function, 1 if METRICS[metric].higher_is_better else -1
+
+    def drop(y: Array, clean: Array, *disturbed: Array) -> float:
+        found = [function(y, scores, threshold) for scores in disturbed] or [function(y, clean, threshold)]
+        return sign * (function(y, clean, threshold) - float(np.mean(found)))
+
+    return drop
 
 
 def disturbances(
@@ -75,7 +98,9 @@ def _shifted(X: Array, column: int, factor: float) -> Iterator[Array]:
     yield disturbed
 
 
-def _result(metric: str, clean: float, drops: dict[str, float], rows: int, policy: Robustness) -> GateResult:
+def _result(
+    metric: str, clean: float, drops: dict[str, float], interval: Interval, rows: int, policy: Robustness
+) -> GateResult:
     name, drop = max(drops.items(), key=lambda item: item[1], default=("nothing", 0.0))
     over = drop > policy.max_drop
     by = abs(drop - policy.max_drop)
@@ -90,8 +115,8 @@ def _result(metric: str, clean: float, drops: dict[str, float], rows: int, polic
         metric=f"{metric} drop",
         verdict="fail" if over else "pass",
         value=drop,
-        low=None,
-        high=None,
+        low=interval.low if np.isfinite(interval.low) else None,
+        high=interval.high if np.isfinite(interval.high) else None,
         threshold=policy.max_drop,
         reason=reason,
         details=details,

@@ -8,7 +8,7 @@ from trimtab.training.package import finish
 from trimtab.training.registry import Registry
 from trimtab.training.scores import cross_fit
 from trimtab.training.tracking import Tracking
-from trimtab.training.train import Reference, Scored, Trainer, train
+from trimtab.training.train import Reference, Scored, Workbench, train
 
 __all__ = [
     "Frozen",
@@ -16,7 +16,7 @@ __all__ = [
     "Registry",
     "Scored",
     "Tracking",
-    "Trainer",
+    "Workbench",
     "cross_fit",
     "finish",
     "freeze",

@@ -57,7 +57,7 @@ Reference = Callable[[Scored], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainer:
+class Workbench:
     """What all trainings of one project share."""
 
     tracking: Tracking
@@ -80,7 +80,7 @@ def train(
     model: Model,
     frozen: Frozen,
     *,
-    trainer: Trainer,
+    bench: Workbench,
     params: Mapping[str, Any],
     seed: int,
     key: str,
@@ -93,10 +93,10 @@ def train(
     same run. threshold: probability from which the bundle says yes. Raises StageError when the trainer
     fails or its estimator cannot be converted; the MLflow run is then FAILED.
     """
-    tracking = trainer.tracking
+    tracking = bench.tracking
     if (done := tracking.finished(model.name, key)) is not None:
         return done
-    environment = capture(trainer.project)
+    environment = capture(bench.project)
     version = frozen.version
     tags = {
         "trimtab.model": model.name,
@@ -106,17 +106,17 @@ def train(
         "trimtab.platform": environment.platform,
         "trimtab.python": environment.python,
         "mlflow.source.git.commit": environment.code_version,
-        "mlflow.source.name": trainer.project.name,
+        "mlflow.source.name": bench.project.name,
     }
     run = tracking.begin(model.name, key, name=f"{model.name}-{version.id[:8]}", tags=tags)
     with tracking.ending(run):
         with Meter() as meter:
             fitted = _fit(model, frozen, dict(params), seed, reference)
-        staging = _package(model, frozen, fitted, run, environment, trainer, threshold)
+        staging = _package(model, frozen, fitted, run, environment, bench, threshold)
         used = meter.usage
         record = Run(
             id=run,
-            created_at=trainer.clock.now(),
+            created_at=bench.clock.now(),
             key=key,
             model=model.name,
             dataset=version.id,
@@ -129,7 +129,7 @@ def train(
             cpu_seconds=used.cpu_seconds,
             wall_seconds=used.wall_seconds,
             peak_memory_mb=used.peak_memory_mb,
-            cost=used.cost(trainer.prices),
+            cost=used.cost(bench.prices),
             model_hash=hashlib.sha256(fitted.graph).hexdigest(),
             staging=staging,
         )
@@ -170,10 +170,10 @@ def _package(
     fitted: _Fitted,
     run: str,
     environment: Environment,
-    trainer: Trainer,
+    bench: Workbench,
     threshold: float,
 ) -> str:
-    folder = trainer.artifacts.staging()
+    folder = bench.artifacts.staging()
     contents = Contents(
         model=model,
         run=run,
@@ -183,12 +183,12 @@ def _package(
         holdout=frozen.holdout,
         scores=fitted.holdout_scores,
         threshold=threshold,
-        project=trainer.project,
+        project=bench.project,
         environment=environment,
         extra=fitted.extra,
     )
     package(folder, contents)
-    return trainer.artifacts.publish(folder, f"runs/{model.name}/{run}")
+    return bench.artifacts.publish(folder, f"runs/{model.name}/{run}")
 
 
 def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:

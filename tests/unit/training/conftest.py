@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from trimtab.clock import ManualClock
 from trimtab.definitions import Dataset, FileSource, Model
 from trimtab.policy import Prices
-from trimtab.records import DatasetVersion
+from trimtab.records import DatasetVersion, Run
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Frozen, Tracking, Trainer, freeze, load
+from trimtab.training import Frozen, Tracking, Workbench, freeze, load, train
 
 FEATURES = ["hour", "minute", "distance", "month", "dep_delay"]
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)
-PARAMS = {"max_iter": 20}
 
 
 def read_flights(every: int = 60) -> pl.DataFrame:
@@ -49,8 +49,7 @@ def flights() -> pl.DataFrame:
     return read_flights()
 
 
-@pytest.fixture
-def model() -> Model:
+def make_model() -> Model:
     """A model of lateness with a trainer."""
     source = FileSource("flights", "flights.parquet", timestamp="timestamp")
     made = Model("delay", task="binary", examples=source, label="late", features=FEATURES)
@@ -58,36 +57,38 @@ def model() -> Model:
     return made
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(datetime(2014, 1, 2, tzinfo=UTC))
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> FolderArtifacts:
-    return FolderArtifacts(tmp_path / "artifacts")
-
-
-@pytest.fixture
-def version(flights: pl.DataFrame, model: Model, artifacts: FolderArtifacts, clock: ManualClock) -> DatasetVersion:
-    """The flights, frozen."""
+def freeze_flights(flights: pl.DataFrame, artifacts: FolderArtifacts) -> DatasetVersion:
+    """Freeze the flights as every test expects them."""
     return freeze(
         flights,
-        model=model,
+        model=make_model(),
         tables={"flights": "flights@1"},
         as_of=AS_OF,
         start=None,
         holdout_share=0.25,
         min_examples=500,
         artifacts=artifacts,
-        clock=clock,
+        clock=ManualClock(AS_OF),
         keep=["carrier"],
     )
 
 
+def make_bench(folder: Path, cache: Path) -> Workbench:
+    """A workbench with a database, a store and a project of its own."""
+    clock = ManualClock(datetime(2014, 1, 2, tzinfo=UTC))
+    project = folder / "project"
+    project.mkdir(parents=True)
+    (project / "definitions.py").write_text("answer = 42\n")
+    tracking = Tracking(
+        f"sqlite:///{folder}/mlflow.db", project="flights", artifacts=folder / "mlartifacts", cache=cache, clock=clock
+    )
+    artifacts = FolderArtifacts(folder / "artifacts")
+    return Workbench(tracking=tracking, artifacts=artifacts, project=project, prices=Prices(), clock=clock)
+
+
 @pytest.fixture
-def frozen(version: DatasetVersion, artifacts: FolderArtifacts) -> Frozen:
-    return load(version, artifacts)
+def model() -> Model:
+    return make_model()
 
 
 @pytest.fixture(scope="session")
@@ -97,25 +98,46 @@ def tracking_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracking(tmp_path: Path, tracking_cache: Path, clock: ManualClock) -> Tracking:
-    return Tracking(
-        f"sqlite:///{tmp_path}/mlflow.db",
-        project="flights",
-        artifacts=tmp_path / "mlartifacts",
-        cache=tracking_cache,
-        clock=clock,
+def new_bench(tmp_path: Path, tracking_cache: Path) -> Callable[[str], Workbench]:
+    """Make a workbench in a folder of that name."""
+    return lambda name: make_bench(tmp_path / name, tracking_cache)
+
+
+@pytest.fixture
+def bench(new_bench: Callable[[str], Workbench]) -> Workbench:
+    return new_bench("bench")
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> FolderArtifacts:
+    """A store without a workbench, which opens no database."""
+    return FolderArtifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def frozen(flights: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Frozen:
+    """The flights, frozen and loaded."""
+    store = FolderArtifacts(tmp_path_factory.mktemp("frozen"))
+    return load(freeze_flights(flights, store), store)
+
+
+@pytest.fixture(scope="session")
+def version(frozen: Frozen) -> DatasetVersion:
+    return frozen.version
+
+
+@pytest.fixture(scope="session")
+def trained(frozen: Frozen, tracking_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    """One training with all that a bundle has: its record, and the folder that was packaged."""
+    bench = make_bench(tmp_path_factory.mktemp("trained") / "bench", tracking_cache)
+    run = train(
+        make_model(),
+        frozen,
+        bench=bench,
+        params={"max_iter": 5},
+        seed=0,
+        key="k",
+        threshold=0.25,
+        reference=lambda scored: {"reference/windows.json": b"[]"},
     )
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project folder with code."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "definitions.py").write_text("answer = 42\n")
-    return folder
-
-
-@pytest.fixture
-def trainer(tracking: Tracking, artifacts: FolderArtifacts, project: Path, clock: ManualClock) -> Trainer:
-    return Trainer(tracking=tracking, artifacts=artifacts, project=project, prices=Prices(), clock=clock)
+    return run, bench.artifacts.open(run.staging)

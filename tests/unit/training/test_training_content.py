@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from hypothesis import given
@@ -12,7 +14,7 @@ from trimtab.training.content import content_hash
 HEADER = {"model": "delay"}
 
 
-def of(name: str, values: object, dtype: pl.DataType | type[pl.DataType] | None = None) -> str:
+def of(name: str, values: Any, dtype: pl.DataType | type[pl.DataType] | None = None) -> str:
     return content_hash(pl.DataFrame({name: pl.Series(values, dtype=dtype)}), [name], HEADER)
 
 

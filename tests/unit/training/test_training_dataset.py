@@ -21,6 +21,11 @@ Freeze = Callable[..., DatasetVersion]
 
 
 @pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime(2014, 1, 2, tzinfo=UTC))
+
+
+@pytest.fixture
 def freezing(model: Model, artifacts: FolderArtifacts, clock: ManualClock) -> Freeze:
     def make(frame: pl.DataFrame, **changed: Any) -> DatasetVersion:
         usual: dict[str, Any] = {

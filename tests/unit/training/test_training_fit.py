@@ -35,10 +35,10 @@ class Drawn:
 
 def test_the_same_seed_draws_the_same_and_leaves_no_trace(model: Model, data: Dataset) -> None:
     model.fit = lambda data, params, seed: Drawn()
-    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr,index]  # legacy state
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # the legacy state is a tuple
     first, second, other = fit(model, data, {}, 7), fit(model, data, {}, 7), fit(model, data, {}, 8)
     assert first.drawn == second.drawn != other.drawn
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[union-attr,index]
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index]
 
 
 def test_an_error_names_the_trainers_own_line(model: Model, data: Dataset) -> None:

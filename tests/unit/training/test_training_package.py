@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 from mlflow.models import Model as Description
+from sklearn.dummy import DummyClassifier
 from skops.io import get_untrusted_types, load
 
 from trimtab.bundle import Scorer, read_spec, verify
 from trimtab.definitions import Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import Run
-from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Frozen, Scored, Trainer, finish, train
+from trimtab.training import Frozen, finish
+from trimtab.training.environment import capture
+from trimtab.training.package import Contents, package
 
 
 @pytest.fixture
-def run(model: Model, frozen: Frozen, trainer: Trainer) -> Run:
-    return train(
-        model,
-        frozen,
-        trainer=trainer,
-        params={"max_iter": 5},
-        seed=0,
-        key="k",
-        threshold=0.25,
-        reference=lambda scored: {"reference/windows.json": b"[]"},
-    )
+def run(trained: tuple[Run, Path]) -> Run:
+    return trained[0]
 
 
 @pytest.fixture
-def folder(run: Run, artifacts: FolderArtifacts, tmp_path: Path) -> Path:
+def folder(trained: tuple[Run, Path], tmp_path: Path) -> Path:
     """The packaged model, copied to where the gates' report is added."""
     copy = tmp_path / "bundle"
-    shutil.copytree(artifacts.open(run.staging), copy)
+    shutil.copytree(trained[1], copy)
     return copy
+
+
+@pytest.fixture
+def contents(model: Model, frozen: Frozen, tmp_path: Path) -> Contents:
+    """What a small bundle is made from."""
+    (tmp_path / "code").mkdir()
+    return Contents(
+        model=model,
+        run="r",
+        version=frozen.version,
+        estimator=DummyClassifier(),
+        graph=b"graph",
+        holdout=frozen.holdout,
+        scores=np.zeros(len(frozen.holdout.y)),
+        threshold=0.5,
+        project=tmp_path / "code",
+        environment=capture(tmp_path / "code"),
+        extra={},
+    )
 
 
 def test_the_bundle_says_what_it_is(folder: Path, run: Run, frozen: Frozen) -> None:
@@ -89,19 +103,17 @@ def test_finishing_gives_a_digest_that_any_change_breaks(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside", "/absolute", "model.onnx"])
-def test_an_extra_file_stays_inside_and_replaces_nothing(
-    name: str, model: Model, frozen: Frozen, trainer: Trainer
-) -> None:
-    def reference(scored: Scored) -> dict[str, bytes]:
-        return {name: b""}
-
+def test_an_extra_file_stays_inside_and_replaces_nothing(name: str, contents: Contents, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
     with pytest.raises(DataError, match=r"leads outside|is in the bundle already"):
-        train(model, frozen, trainer=trainer, params={"max_iter": 5}, seed=0, key="k", reference=reference)
+        package(target, replace(contents, extra={name: b""}))
+    assert not (tmp_path / "outside").exists()
 
 
-def test_a_feature_called_score_is_refused(
-    model: Model, frozen: Frozen, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trimtab.training.package.SCORE", "hour")
-    with pytest.raises(StageError, match="has a feature called 'hour'; rename it"):
-        train(model, frozen, trainer=trainer, params={"max_iter": 5}, seed=0, key="k")
+def test_a_feature_called_score_is_refused(contents: Contents, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    version = msgspec.structs.replace(contents.version, features=("score", *contents.version.features[1:]))
+    with pytest.raises(StageError, match="has a feature called 'score'; rename it"):
+        package(target, replace(contents, version=version))

@@ -67,7 +67,12 @@ def test_stretches_are_contiguous_and_of_about_equal_size() -> None:
     data = dataset(list(range(100)))
     model = remembering()
     sizes: list[int] = []
-    model.fit = lambda data, params, seed: (sizes.append(len(data.y)), Memory(data.X))[1]
+
+    def counting(data: Dataset, params: dict[str, Any], seed: int) -> Memory:
+        sizes.append(len(data.y))
+        return Memory(data.X)
+
+    model.fit = counting
     cross_fit(model, data, {}, 0, folds=4)
     assert sizes == [75, 75, 75, 75]
 

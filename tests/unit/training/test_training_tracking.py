@@ -9,7 +9,12 @@ import pytest
 from trimtab.clock import EPOCH, ManualClock
 from trimtab.errors import StageError, StoreError
 from trimtab.records import DatasetVersion, Run
-from trimtab.training import Tracking
+from trimtab.training import Tracking, Workbench
+
+
+@pytest.fixture
+def tracking(bench: Workbench) -> Tracking:
+    return bench.tracking
 
 
 def record(run: str, version: DatasetVersion, key: str = "k", **params: object) -> Run:
@@ -57,6 +62,7 @@ def test_mlflow_shows_what_a_person_looks_for(tracking: Tracking, version: Datas
     assert shown.data.params == {"seed": "7", "param.max_iter": "20"}
     assert shown.data.metrics == {"roc_auc": 0.75}
     assert shown.data.tags["trimtab.key"] == "k"
+    assert shown.inputs is not None
     assert shown.inputs.dataset_inputs[0].dataset.digest == version.id[:36]
     assert Path(tracking.client.download_artifacts(run, "requirements.txt")).read_text() == "numpy==2\n"
 
@@ -83,15 +89,13 @@ def test_an_error_marks_the_run_failed_and_an_interrupt_killed(tracking: Trackin
     assert status(tracking, stopped) == "KILLED"
 
 
-def test_projects_on_one_server_do_not_meet(
-    tracking: Tracking, tmp_path: Path, tracking_cache: Path, clock: ManualClock
-) -> None:
+def test_projects_on_one_server_do_not_meet(tracking: Tracking, tmp_path: Path, tracking_cache: Path) -> None:
     other = Tracking(
-        f"sqlite:///{tmp_path}/mlflow.db",
+        f"sqlite:///{tmp_path}/bench/mlflow.db",
         project="other",
         artifacts=tmp_path / "mlartifacts",
         cache=tracking_cache,
-        clock=clock,
+        clock=ManualClock(),
     )
     assert tracking.experiment("delay") != other.experiment("delay")
     assert tracking.experiment("delay") == tracking.experiment("delay")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from trimtab.bundle import Scorer
-from trimtab.clock import ManualClock
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import StageError
-from trimtab.policy import Prices
-from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Frozen, Scored, Tracking, Trainer, train
+from trimtab.training import Frozen, Scored, Tracking, Workbench, train
 
 PARAMS = {"max_iter": 10}
 
@@ -27,10 +24,8 @@ def statuses(tracking: Tracking) -> list[str]:
     return [run.info.status for run in tracking.client.search_runs([tracking.experiment("delay")])]
 
 
-def test_a_run_says_what_came_out_and_what_it_took(
-    model: Model, frozen: Frozen, trainer: Trainer, artifacts: FolderArtifacts
-) -> None:
-    run = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
+def test_a_run_says_what_came_out_and_what_it_took(model: Model, frozen: Frozen, bench: Workbench) -> None:
+    run = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
     assert run.metrics["roc_auc"] > 0.75, "the departure delay foretells the arrival"
     assert set(run.metrics) == {"roc_auc", "average_precision", "log_loss", "brier"}
     assert run.dataset == frozen.version.id
@@ -39,31 +34,19 @@ def test_a_run_says_what_came_out_and_what_it_took(
     assert 0 < run.cpu_seconds < 60
     assert run.peak_memory_mb > 50
     assert 0 < run.cost < 0.01
-    graph = (artifacts.open(run.staging) / "model.onnx").read_bytes()
+    graph = (bench.artifacts.open(run.staging) / "model.onnx").read_bytes()
     assert run.model_hash == hashlib.sha256(graph).hexdigest()
 
 
 def test_two_fresh_trackings_give_the_same_model(
-    model: Model, frozen: Frozen, trainer: Trainer, tmp_path: Path, tracking_cache: Path, clock: ManualClock
+    model: Model, frozen: Frozen, bench: Workbench, new_bench: Callable[[str], Workbench]
 ) -> None:
     # given a second project folder with a database and a store of its own
-    elsewhere = Trainer(
-        tracking=Tracking(
-            f"sqlite:///{tmp_path}/other/mlflow.db",
-            project="flights",
-            artifacts=tmp_path / "other" / "mlartifacts",
-            cache=tracking_cache,
-            clock=clock,
-        ),
-        artifacts=FolderArtifacts(tmp_path / "other" / "artifacts"),
-        project=trainer.project,
-        prices=Prices(),
-        clock=clock,
-    )
+    elsewhere = new_bench("elsewhere")
 
     # when both train on the same dataset with the same code and seed
-    here = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
-    there = train(model, frozen, trainer=elsewhere, params=PARAMS, seed=7, key="k")
+    here = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    there = train(model, frozen, bench=elsewhere, params=PARAMS, seed=7, key="k")
 
     # then runs differ and the model does not
     assert here.id != there.id
@@ -71,7 +54,7 @@ def test_two_fresh_trackings_give_the_same_model(
     assert here.metrics == there.metrics
 
 
-def test_the_same_key_trains_once(model: Model, frozen: Frozen, trainer: Trainer) -> None:
+def test_the_same_key_trains_once(model: Model, frozen: Frozen, bench: Workbench) -> None:
     calls: list[int] = []
     fit = model.fit
     assert fit is not None
@@ -81,23 +64,23 @@ def test_the_same_key_trains_once(model: Model, frozen: Frozen, trainer: Trainer
         return fit(data, params, seed)
 
     model.fit = counting
-    first = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
-    assert train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k") == first
-    other = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="another")
+    first = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    assert train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k") == first
+    other = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="another")
     assert other.id != first.id
     assert other.model_hash == first.model_hash
     assert calls == [7, 7]
 
 
-def test_what_a_dead_process_left_is_not_taken_for_a_run(model: Model, frozen: Frozen, trainer: Trainer) -> None:
-    trainer.tracking.begin("delay", "k", name="left", tags={})
-    run = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
-    assert sorted(statuses(trainer.tracking)) == ["FINISHED", "KILLED"]
-    assert train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k") == run
+def test_what_a_dead_process_left_is_not_taken_for_a_run(model: Model, frozen: Frozen, bench: Workbench) -> None:
+    bench.tracking.begin("delay", "k", name="left", tags={})
+    run = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    assert sorted(statuses(bench.tracking)) == ["FINISHED", "KILLED"]
+    assert train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k") == run
 
 
 def test_a_trainer_that_fails_leaves_a_failed_run_and_may_be_tried_again(
-    model: Model, frozen: Frozen, trainer: Trainer
+    model: Model, frozen: Frozen, bench: Workbench
 ) -> None:
     working = model.fit
 
@@ -106,17 +89,15 @@ def test_a_trainer_that_fails_leaves_a_failed_run_and_may_be_tried_again(
 
     model.fit = failing
     with pytest.raises(StageError, match=r"delay' failed at test_training_train.py:\d+: ValueError: no such column"):
-        train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
-    assert statuses(trainer.tracking) == ["FAILED"]
+        train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    assert statuses(bench.tracking) == ["FAILED"]
 
     model.fit = working
-    train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k")
-    assert sorted(statuses(trainer.tracking)) == ["FAILED", "FINISHED"]
+    train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    assert sorted(statuses(bench.tracking)) == ["FAILED", "FINISHED"]
 
 
-def test_the_reference_is_scored_by_models_that_did_not_see_it(
-    model: Model, frozen: Frozen, trainer: Trainer, artifacts: FolderArtifacts
-) -> None:
+def test_the_reference_is_scored_by_models_that_did_not_see_it(model: Model, frozen: Frozen, bench: Workbench) -> None:
     # when the reference is asked for
     seen: list[Scored] = []
 
@@ -124,7 +105,7 @@ def test_the_reference_is_scored_by_models_that_did_not_see_it(
         seen.append(scored)
         return {"reference/windows.json": b"{}"}
 
-    run = train(model, frozen, trainer=trainer, params=PARAMS, seed=7, key="k", reference=reference)
+    run = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k", reference=reference)
 
     # then all rows are scored, unlabelled ones too, and the holdout by the graph that was packaged
     (scored,) = seen
@@ -132,17 +113,17 @@ def test_the_reference_is_scored_by_models_that_did_not_see_it(
     assert len(scored.scores) == frozen.version.rows
     assert np.isfinite(scored.scores).all()
     assert np.isnan(rows.y).sum() == frozen.version.rows - frozen.version.labelled
-    graph = Scorer.open(artifacts.open(run.staging), "binary")
+    graph = Scorer.open(bench.artifacts.open(run.staging), "binary")
     assert (graph.score(rows.X[scored.split :]) == scored.scores[scored.split :]).all()
     assert (graph.score(rows.X[: scored.split]) != scored.scores[: scored.split]).mean() > 0.9
     split = np.datetime64(frozen.version.split_at.replace(tzinfo=None), "us")
     assert rows.timestamps[scored.split - 1] < split <= rows.timestamps[scored.split]
 
 
-def test_a_regression_has_its_own_metrics(model: Model, frozen: Frozen, trainer: Trainer) -> None:
+def test_a_regression_has_its_own_metrics(model: Model, frozen: Frozen, bench: Workbench) -> None:
     # given the same dataset read as numbers
     model.task = "regression"
     model.fit = lambda data, params, seed: make_pipeline(SimpleImputer(), Ridge()).fit(data.X, data.y)
-    run = train(model, frozen, trainer=trainer, params={}, seed=7, key="r")
+    run = train(model, frozen, bench=bench, params={}, seed=7, key="r")
     assert set(run.metrics) == {"rmse", "mae", "r2"}
     assert run.metrics["r2"] > 0.1

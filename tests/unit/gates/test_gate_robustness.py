@@ -1,0 +1,97 @@
+"""The robustness gate: how much the metric drops under disturbed inputs, and under which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from trimtab.bundle import Scorer
+from trimtab.gates.inputs import GateInputs
+from trimtab.gates.robustness import disturbances, judge_robustness
+from trimtab.policy import Robustness
+
+Make = Callable[..., GateInputs]
+
+
+def policy(**keys: Any) -> Robustness:
+    return Robustness.model_validate({"missing": 0.0, "noise": 0.0, **keys})
+
+
+def test_a_model_that_leans_on_one_column_fails_and_the_column_is_named(make: Make) -> None:
+    # when departure delays come in a unit that is a thousand times larger
+    (result,) = judge_robustness(make(), policy(shifted_units=1000, max_drop=0.03), "roc_auc")
+
+    # then the model that lives on them drops, and no other column matters as much
+    assert result.verdict == "fail"
+    assert "under dep_delay times 1000 (the worst of 5)" in result.reason
+    assert result.value > 0.03
+    drops = result.details["drops"]
+    assert max(drops, key=drops.__getitem__) == "dep_delay times 1000"
+    assert drops["distance times 1000"] < 0.03
+
+
+def test_a_model_that_does_not_look_at_it_passes(make: Make, poor: Scorer) -> None:
+    # given a model of the distance alone
+    (result,) = judge_robustness(make(poor), policy(missing=0.05, noise=0.1, max_drop=0.03), "roc_auc")
+    assert result.verdict == "pass"
+    assert result.low is not None
+    assert result.high is not None
+    assert "less than the 0.03 allowed" in result.reason
+
+
+def test_more_missing_values_cost_more(make: Make) -> None:
+    found = [judge_robustness(make(), policy(missing=share), "roc_auc")[0] for share in (0.05, 0.5)]
+    few, many = (result.value for result in found)
+    assert 0 < few < many
+    assert found[1].low is not None
+    assert found[1].high is not None
+    assert found[1].low <= many <= found[1].high
+    assert found[1].verdict == "fail"
+
+
+def test_a_rise_of_the_loss_is_a_drop(make: Make) -> None:
+    (result,) = judge_robustness(make(), policy(missing=0.5), "log_loss")
+    assert result.value > 0
+
+
+def test_a_model_without_numbers_for_gaps_fails(make: Make, flights: Any) -> None:
+    # given a linear model without imputation
+    fragile = Scorer(flights.graph(estimator=make_pipeline(StandardScaler(), LogisticRegression())), "binary")
+    (result,) = judge_robustness(make(fragile), policy(missing=0.05), "roc_auc")
+    assert result.verdict == "fail"
+    assert "gives no number" in result.reason
+    assert 0.5 < result.value <= 1
+
+
+def test_nothing_asked_for_is_nothing_dropped(make: Make) -> None:
+    (result,) = judge_robustness(make(), policy(), "roc_auc")
+    assert (result.verdict, result.value) == ("pass", 0.0)
+
+
+def test_disturbances_are_as_large_as_said_and_repeatable() -> None:
+    # given a column of sd 10, one without spread and one without values
+    X = np.stack([np.random.default_rng(0).normal(0, 10, 5000), np.ones(5000), np.full(5000, np.nan)], axis=1)
+    X = X.astype(np.float32)
+    keys = policy(missing=0.2, noise=0.5, shifted_units=3)
+    found = {name: list(versions) for name, versions in disturbances(X, ("a", "b", "c"), keys, 0)}
+
+    # then shares, noise and units are right, and the input is untouched
+    assert list(found) == ["0.2 of values missing", "noise of 0.5 sd", "a times 3", "b times 3", "c times 3"]
+    blanked = found["0.2 of values missing"]
+    assert [float(np.isnan(v[:, :2]).mean()) for v in blanked] == pytest.approx([0.2] * 5, abs=0.02)
+    noisy = found["noise of 0.5 sd"][0]
+    assert float((noisy - X)[:, 0].std()) == pytest.approx(5, rel=0.05)
+    assert (noisy[:, 1] == 1).all()
+    assert (found["a times 3"][0][:, 0] == X[:, 0] * 3).all()
+    assert (found["a times 3"][0][:, 1] == 1).all()
+    again = dict(disturbances(X, ("a", "b", "c"), keys, 0))
+    assert all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip(again["noise of 0.5 sd"], found["noise of 0.5 sd"], strict=True)
+    )

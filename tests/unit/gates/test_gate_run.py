@@ -1,0 +1,89 @@
+"""All gates of a policy, and the report that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from trimtab.bundle import Scorer
+from trimtab.clock import ManualClock
+from trimtab.errors import GateRefused, StageError
+from trimtab.gates.inputs import GateInputs
+from trimtab.gates.report import refuse, report
+from trimtab.gates.run import evaluate
+from trimtab.policy import Gates
+from trimtab.records import GateReport, GateResult, Verdict
+
+Make = Callable[..., GateInputs]
+
+CLOCK = ManualClock(datetime(2014, 1, 1, tzinfo=UTC))
+
+
+def gates(**keys: object) -> Gates:
+    return Gates.model_validate({"performance": None, **keys})
+
+
+def result(verdict: Verdict, gate: str = "accuracy", reason: str = "0.01 under the minimum") -> GateResult:
+    return GateResult(
+        gate=gate, metric="roc_auc", verdict=verdict, value=0.5, low=None, high=None, threshold=None, reason=reason
+    )
+
+
+def test_gates_run_in_the_order_of_the_policy_and_only_when_asked(make: Make, poor: Scorer) -> None:
+    policy = gates(
+        accuracy={"metric": "roc_auc", "resamples": 100, "not_worse_than_champion_by": 0.01},
+        bias={"sensitive": ["carrier"], "max": 1.0},
+        robustness={"missing": "5%", "noise": "0.1sd", "max_drop": 0.5},
+    )
+    found = evaluate(make(champion=poor), policy)
+    assert [r.gate for r in found] == ["accuracy", "accuracy", "bias", "robustness"]
+    assert evaluate(make(), gates(accuracy=None)) == ()
+
+
+def test_results_survive_being_written_as_json(make: Make) -> None:
+    policy = gates(accuracy={"resamples": 100}, bias={"sensitive": ["carrier"], "max": 1.0}, robustness={"noise": 0})
+    made = report(evaluate(make(), policy), model="delay", run="r1", champion=None, clock=CLOCK)
+    assert msgspec.json.decode(msgspec.json.encode(made), type=GateReport) == made
+
+
+def test_the_robustness_metric_defaults_to_the_accuracy_metric(make: Make) -> None:
+    policy = gates(accuracy={"metric": "brier", "resamples": 100}, robustness={"noise": 0})
+    assert evaluate(make(), policy)[1].metric == "brier drop"
+    assert evaluate(make(), gates(accuracy=None, robustness={"noise": 0}))[0].metric == "roc_auc drop"
+
+
+def test_a_metric_of_another_task_is_refused(make: Make) -> None:
+    with pytest.raises(StageError, match=r"gates.accuracy.metric: 'rmse' does not fit .* binary; expected roc_auc"):
+        evaluate(make(), gates(accuracy={"metric": "rmse"}))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [((), "pass"), (("pass", "pass"), "pass"), (("pass", "warn"), "warn"), (("fail", "warn"), "fail")],
+)
+def test_the_worst_verdict_counts(verdicts: tuple[Verdict, ...], expected: Verdict) -> None:
+    made = report([result(v) for v in verdicts], model="delay", run="r1", champion=None, clock=CLOCK)
+    assert made.verdict == expected
+    assert made.id == "r1/gates"
+    assert report([], model="delay", run="r1", champion="delay/3", clock=CLOCK).id == "r1/gates/delay/3"
+
+
+def test_a_refusal_has_one_line_per_failing_gate() -> None:
+    made = report(
+        [result("fail"), result("pass", "bias"), result("fail", "robustness", "drops by 0.1")],
+        model="delay",
+        run="r1",
+        champion=None,
+        clock=CLOCK,
+    )
+    with pytest.raises(GateRefused) as refused:
+        refuse(made)
+    assert str(refused.value).splitlines() == [
+        "model 'delay' was refused by 2 of 3 gate checks:",
+        "  accuracy: 0.01 under the minimum",
+        "  robustness: drops by 0.1",
+    ]
+    refuse(report([result("warn")], model="delay", run="r1", champion=None, clock=CLOCK))
