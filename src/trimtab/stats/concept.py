@@ -4,6 +4,9 @@ For concept drift the figure is the mean over matured labels of the loss minus t
 expected, so that harder cases alone raise no alarm. Latency, error rate and cost a window are watched the same way.
 Upward only: a model that gets better is not an alarm.
 
+A window of fewer rows than usual wobbles more: its distance from the middle is drawn in by sqrt(n / usual n), as if
+all wobble came from chance; a window of more rows is left as it is. Both err on the side of no alarm.
+
 Half of the stakes bet on the window p (rank, and beyond it the tail), half on small lasting rises by smoothed
 conformal ranks. What is theorem and what is heuristic is the same as in sequential.py.
 """
@@ -22,13 +25,16 @@ from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.evidence import Mixture, calibrate, p_floor, power_bets, smoothed_ranks
 from trimtab.stats.quarantine import POOL_LIMIT, Quarantine, quarantine_length
 from trimtab.stats.schemes import Floats
-from trimtab.stats.score import leave_one_out_z
 from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
-from trimtab.stats.tail import tail_p
+from trimtab.stats.tail import GLOBAL_FLOOR, tail_p
 
 WEIGHTS = (0.5, 0.5)
 # Two constant references must not make an alarm of a rounding error.
 RELATIVE_SD_FLOOR = 1e-9
+
+
+Figure = tuple[float, int]
+"""A window's figure and its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +65,28 @@ class UpwardDetector:
 
     def __init__(
         self,
-        pool: Sequence[float],
+        pool: Sequence[Figure],
         evidence: Mixture,
-        quarantine: Quarantine[float],
+        quarantine: Quarantine[Figure],
         *,
         horizon: int,
         seed: int,
         reference_windows: int,
         min_rows: float,
+        usual_rows: float,
         smallest_sd: float,
     ) -> None:
         self.horizon = horizon
         self.reference_windows = reference_windows
         self.min_rows = min_rows
+        self.usual_rows = usual_rows
         self.smallest_sd = smallest_sd
         self._pool = list(pool)
         self._evidence = evidence
         self._quarantine = quarantine
         self._seed = seed
         self._steps = 0
-        self._held: tuple[float, int] | None = None
+        self._held: Figure | None = None
 
     @classmethod
     def fit(
@@ -112,7 +120,8 @@ class UpwardDetector:
                 f"{len(pool)} reference windows, expected {ENOUGH_WINDOWS} or more (at least {FEWEST_WINDOWS}): "
                 "choose shorter windows or a longer reference period"
             )
-        tau = tempering(pool)
+        usual_rows = statistics.median([n for _, n in pool])
+        tau = tempering([value for value, _ in pool])
         return cls(
             pool,
             Mixture(WEIGHTS, [np.array([tau]), np.array([tau])]),
@@ -121,6 +130,7 @@ class UpwardDetector:
             seed=seed,
             reference_windows=len(pool),
             min_rows=min_rows,
+            usual_rows=usual_rows,
             smallest_sd=smallest_sd,
         )
 
@@ -143,27 +153,28 @@ class UpwardDetector:
     def state(self) -> dict[str, Any]:
         """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
         return {
-            "pool": list(self._pool),
+            "pool": [list(figure) for figure in self._pool],
             "evidence": self._evidence.state(),
             "quarantine": self._quarantine.length,
-            "waiting": list(self._quarantine.waiting),
+            "waiting": [list(figure) for figure in self._quarantine.waiting],
             "held": list(self._held) if self._held else None,
             "steps": self._steps,
             "seed": self._seed,
             "horizon": self.horizon,
             "reference_windows": self.reference_windows,
             "min_rows": self.min_rows,
+            "usual_rows": self.usual_rows,
             "smallest_sd": self.smallest_sd,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """Return the detector whose `state` this is."""
-        settings = ("horizon", "seed", "reference_windows", "min_rows", "smallest_sd")
+        settings = ("horizon", "seed", "reference_windows", "min_rows", "usual_rows", "smallest_sd")
         detector = cls(
-            state["pool"],
+            [(value, n) for value, n in state["pool"]],
             Mixture.from_state(state["evidence"]),
-            Quarantine(state["quarantine"], state["waiting"]),
+            Quarantine(state["quarantine"], [(value, n) for value, n in state["waiting"]]),
             **{name: state[name] for name in settings},
         )
         detector._steps = state["steps"]
@@ -171,24 +182,32 @@ class UpwardDetector:
         return detector
 
     def _judge(self, value: float, n: int) -> UpwardStep:
-        pool = np.array(self._pool)
-        z = leave_one_out_z(np.append(pool, value), sd_floor=self._sd_floor(pool))
-        p = float(tail_p(z[:-1], z[-1]))
+        scores = self._scores([*self._pool, (value, n)])
+        pool, current = scores[:-1], scores[-1]
+        p = float(tail_p(pool, current, floor=GLOBAL_FLOOR * self._sd(pool)))
         uniform = np.random.default_rng((self._seed, self._steps)).random(1)
-        rank = smoothed_ranks(pool[:, None], np.array([value]), uniform)
+        rank = smoothed_ranks(pool[:, None], np.array([current]), uniform)
         self._evidence.bet([calibrate(np.maximum([p], p_floor(len(pool)))), power_bets(rank)[0]])
         self._steps += 1
         told = self._tell(value, n, p=p, tested=True)
         if len(pool) < POOL_LIMIT:
-            self._pool += self._quarantine.admit(value, told.p_seq)
+            self._pool += self._quarantine.admit((value, n), told.p_seq)
         return told
 
-    def _sd_floor(self, pool: Floats) -> float:
-        return max(self.smallest_sd, RELATIVE_SD_FLOOR * float(np.abs(pool).max()), 1e-300)
+    def _scores(self, figures: Sequence[Figure]) -> Floats:
+        """Return the figures, those of few rows drawn in towards the middle."""
+        values = np.array([value for value, _ in figures])
+        middle = float(np.median(values))
+        trust = np.sqrt(np.minimum(1, np.array([n for _, n in figures]) / self.usual_rows))
+        drawn_in: Floats = middle + (values - middle) * trust
+        return drawn_in
+
+    def _sd(self, pool: Floats) -> float:
+        return max(float(pool.std(ddof=1)), self.smallest_sd, RELATIVE_SD_FLOOR * float(np.abs(pool).max()), 1e-300)
 
     def _tell(self, value: float, n: int, *, p: float, tested: bool) -> UpwardStep:
-        pool = np.array(self._pool)
-        expected, sd = float(pool.mean()), max(float(pool.std(ddof=1)), self._sd_floor(pool))
+        pool = np.array([value for value, _ in self._pool])
+        expected = float(pool.mean())
         p_seq = self._evidence.p_value(self.horizon)
         reason = f"{value:.4g} where {expected:.4g} is usual ({len(pool)} windows): p {p:.2g}, sequential p {p_seq:.2g}"
         if not self.enough_reference:
@@ -199,7 +218,7 @@ class UpwardDetector:
             tested=tested,
             value=value,
             expected=expected,
-            rise_sd=(value - expected) / sd,
+            rise_sd=(value - expected) / self._sd(pool),
             p=p,
             p_seq=p_seq,
             n=n,
@@ -209,10 +228,10 @@ class UpwardDetector:
         )
 
 
-def _merge_small(windows: Sequence[tuple[float, int]], min_rows: float) -> list[float]:
-    """Merge every window of too few rows into the next one; a last one into the one before. Return the figures."""
-    merged: list[tuple[float, int]] = []
-    held: tuple[float, int] = (0.0, 0)
+def _merge_small(windows: Sequence[Figure], min_rows: float) -> list[Figure]:
+    """Merge every window of too few rows into the next one; a last one into the one before."""
+    merged: list[Figure] = []
+    held: Figure = (0.0, 0)
     for window in windows:
         held = _mean([window, held])
         if held[1] >= max(min_rows, 1):
@@ -220,10 +239,10 @@ def _merge_small(windows: Sequence[tuple[float, int]], min_rows: float) -> list[
             held = (0.0, 0)
     if held[1] and merged:
         merged[-1] = _mean([merged[-1], held])
-    return [value for value, _ in merged]
+    return merged
 
 
-def _mean(windows: Sequence[tuple[float, int]]) -> tuple[float, int]:
+def _mean(windows: Sequence[Figure]) -> Figure:
     """Return the mean of the figures weighted by rows, and all the rows."""
     rows = sum(n for _, n in windows)
     return (sum(value * n for value, n in windows) / rows if rows else 0.0), rows

@@ -1,10 +1,10 @@
 """Scores of windows, each against the pool of all the others (full conformal). sequential.py calls it at every step.
 
-With q the shares of a window, p the shares of all other windows together and n the rows of the window:
+With D the distance of a column (distance.py), g its share of gross or unseen rows, n the rows of the window, and
+D(n) and g(n) what windows of n rows usually have (size.py):
 
-    ordered column    D = max over bins of |F_q - F_p|
-    category column   D = max over bins of |q - p| / sqrt(p + 1/n)
-    its score         s = log(D + 0.5 / sqrt(n)), and a second one, log(gross or unseen share + 3/n)
+    its score         s = log(D + 0.5 / sqrt(n)) - log(D(n) + 0.5 / sqrt(n))
+    a second one      log(g + 3/n) - log(g(n) + 3/n)
     window score      S = the largest leave-one-out z-score of s over columns (standard deviation floored at 0.2)
 
 Every window is treated alike, the newest included: exchangeable windows get exchangeable scores.
@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trimtab.stats.schemes import ABOVE, BELOW, MISSING, OTHER, Floats
+from trimtab.stats.distance import distances, gross_counts, pit_means, valid_rows
+from trimtab.stats.schemes import Floats
+from trimtab.stats.size import SizeEffect
 from trimtab.stats.table import Cells
 
 SD_FLOOR = 0.2
@@ -34,38 +36,30 @@ class Scores(NamedTuple):
     largest: Floats
     """[w]: S, the window score."""
     signed: Floats
-    """[w, 2o]: mean PIT of each ordered column, then mean |PIT - 1/2|."""
+    """[w, 2o]: mean PIT of each ordered column, then mean |PIT - 1/2|, in their standard deviations."""
 
 
-def score(cells: Cells) -> Scores:
+def score(cells: Cells, effect: SizeEffect) -> Scores:
     """Return the scores of all windows; needs at least three of them, each with a row or more."""
-    distance = column_scores(cells)
+    distance = np.concatenate([distance_scores(cells, effect), gross_scores(cells)], axis=1)
     z = leave_one_out_z(distance)
-    return Scores(distance, z, z.max(axis=1), pit_means(cells.ordered))
+    signed = effect.standardized(pit_means(cells.ordered), valid_rows(cells.ordered))
+    return Scores(distance, z, z.max(axis=1), signed)
 
 
-def column_scores(cells: Cells) -> Floats:
-    """Return s and the gross score of every window and column, [w, 2d]."""
-    n = cells.rows
-    others = n.sum() - n
-    # q - p = C_i / n_i - (T - C_i) / others, which is linear in the counts C_i and in their total T.
-    own, pooled = (1 / n + 1 / others)[:, None, None], (1 / others)[:, None, None]
-    moved = own * cells.ordered - pooled * cells.ordered.sum(axis=0)
-    ordered = np.maximum(moved.max(axis=2), -moved.min(axis=2))
-    totals = cells.category.sum(axis=0)
-    p = pooled * (totals - cells.category)
-    standard = np.abs(own * cells.category - pooled * totals) / np.sqrt(p + (1 / n)[:, None, None])
-    category = standard.max(axis=2)
-    below = cells.ordered[:, :, BELOW] - cells.ordered[:, :, MISSING]
-    above = cells.ordered[:, :, ABOVE] - cells.ordered[:, :, OTHER]
-    gross = np.concatenate([below + above, cells.category[:, :, BELOW]], axis=1) / n[:, None]
-    return np.concatenate(
-        [
-            np.log(np.concatenate([ordered, category], axis=1) + (DISTANCE_PRIOR / np.sqrt(n))[:, None]),
-            np.log(gross + (GROSS_PRIOR / n)[:, None]),
-        ],
-        axis=1,
-    )
+def distance_scores(cells: Cells, effect: SizeEffect) -> Floats:
+    """Return s of every window and column, [w, d]."""
+    prior = (DISTANCE_PRIOR / np.sqrt(cells.rows))[:, None]
+    s: Floats = np.log((distances(cells) + prior) / (effect.distance(cells.rows) + prior))
+    return s
+
+
+def gross_scores(cells: Cells) -> Floats:
+    """Return the gross score of every window and column, [w, d]; what is usual is the share of all windows."""
+    gross = gross_counts(cells)
+    usual = gross.sum(axis=0) / cells.rows.sum()
+    s: Floats = np.log((gross + GROSS_PRIOR) / (usual * cells.rows[:, None] + GROSS_PRIOR))
+    return s
 
 
 def leave_one_out_z(values: Floats, *, sd_floor: float = SD_FLOOR) -> Floats:
@@ -78,23 +72,3 @@ def leave_one_out_z(values: Floats, *, sd_floor: float = SD_FLOOR) -> Floats:
     sd = np.sqrt(np.maximum(variance, 0) * others / max(others - 1, 1))
     z: Floats = (centred - mean) / np.maximum(sd, sd_floor)
     return z
-
-
-def pit_means(ordered: Floats) -> Floats:
-    """Return the mean PIT, then the mean |PIT - 1/2|, of each window and ordered column, [w, 2o].
-
-    PIT = the mid-rank of a value's bin among all values of all windows: 1/2 on average, more when values grow.
-    """
-    valid = ordered[:, :, ABOVE] - ordered[:, :, MISSING]
-    total = ordered.sum(axis=0)
-    under = np.maximum(total - total[:, MISSING, None], 0)
-    middle = (under + np.concatenate([under[:, :1], under[:, :-1]], axis=1)) / 2
-    pit = middle / np.maximum(under[:, -1:], 1)
-    weights = np.stack([pit, np.abs(pit - 0.5)])
-    weights[:, :, MISSING] = 0
-    # The sum of counts times weights, told by cumulated counts: the weights become their differences.
-    steps = -np.diff(weights, append=0)
-    sums = np.einsum("wob,sob->wso", ordered, steps)
-    neutral = np.array([0.5, 0.25])[None, :, None]
-    means = np.where(valid[:, None] > 0, sums / np.maximum(valid, 1)[:, None], neutral)
-    return means.reshape(len(ordered), -1)

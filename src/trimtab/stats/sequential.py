@@ -4,6 +4,8 @@ Each window is scored against the pool of all others (score.py), gets a window p
 bets whose stakes add up over windows (evidence.py): 0.4 on the window score, 0.2 on single columns, 0.4 on small
 lasting shifts of a column's location or spread. A window joins the pool after a quarantine.
 
+What the number of rows alone does to a window is taken out (size.py), so that traffic may rise and fall.
+
 Theorem: rank p-values of exchangeable windows with a pool that takes every window are independent and uniform, so
 p_seq is valid at any time. Heuristic, held by measurement (benchmarks/drift): the tail beyond the rank, tempering for
 autocorrelated windows, quarantine and freeze.
@@ -25,6 +27,7 @@ from trimtab.stats.profile import ColumnProfile, WindowProfile, merge_windows
 from trimtab.stats.quarantine import POOL_LIMIT, Quarantine, quarantine_length
 from trimtab.stats.schemes import ABOVE, BELOW, MISSING, Bins, Floats, NumericBins, bins_from_dict
 from trimtab.stats.score import Scores, score
+from trimtab.stats.size import SizeEffect
 from trimtab.stats.step import ColumnDrift, DriftStep
 from trimtab.stats.table import Encoded, WindowTable, pack, unpack
 from trimtab.stats.tail import COLUMN_FLOOR, NAMED_BELOW, holm, tail_p
@@ -42,6 +45,7 @@ class DriftDetector:
     def __init__(
         self,
         table: WindowTable,
+        effect: SizeEffect,
         evidence: Mixture,
         quarantine: Quarantine[Encoded],
         *,
@@ -55,6 +59,7 @@ class DriftDetector:
         self.min_rows = min_rows
         """A window of fewer rows is held and judged together with the next one."""
         self._table = table
+        self._effect = effect
         self._evidence = evidence
         self._quarantine = quarantine
         self._seed = seed
@@ -88,10 +93,12 @@ class DriftDetector:
                 f"{table.size} reference windows, expected {ENOUGH_WINDOWS} or more (at least {FEWEST_WINDOWS}): "
                 "choose shorter windows or a longer reference period"
             )
-        tempers = _tempers(score(table.cells()))
+        effect = SizeEffect.fit(table.cells(), seed=seed)
+        tempers = _tempers(score(table.cells(), effect))
         wait = quarantine_length(float(np.median(np.concatenate([tau.ravel() for tau in tempers]))))
         return cls(
             table,
+            effect,
             Mixture(WEIGHTS, tempers),
             Quarantine(wait),
             horizon=horizon,
@@ -120,6 +127,7 @@ class DriftDetector:
         return {
             "schemes": [[name, bins.to_dict()] for name, bins in self._table.schemes.items()],
             "table": self._table.state(),
+            "effect": self._effect.state(),
             "evidence": self._evidence.state(),
             "quarantine": self._quarantine.length,
             "waiting": [[window.rows, pack(window.counts)] for window in self._quarantine.waiting],
@@ -140,6 +148,7 @@ class DriftDetector:
         waiting = [Encoded(rows, unpack(counts).reshape(shape)) for rows, counts in state["waiting"]]
         detector = cls(
             table,
+            SizeEffect.from_state(state["effect"]),
             Mixture.from_state(state["evidence"]),
             Quarantine(state["quarantine"], waiting),
             horizon=state["horizon"],
@@ -153,7 +162,7 @@ class DriftDetector:
         return detector
 
     def _judge(self, window: Encoded) -> DriftStep:
-        scores = score(self._table.cells_with(window))
+        scores = score(self._table.cells_with(window), self._effect)
         m = self._table.size
         p = float(tail_p(scores.largest[:m], scores.largest[m]))
         p_columns = tail_p(scores.distance[:m], scores.distance[m], floor=COLUMN_FLOOR)

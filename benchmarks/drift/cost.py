@@ -1,0 +1,52 @@
+"""What a window costs in CPU time: profiling 1,000 rows x 15 columns, and one step of the detector."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.drift.peer import RowTests
+from benchmarks.drift.streams import COLUMNS, IID_ROWS, NUMERIC, REFERENCE, Flights, profiled, schemes_of, windows
+from benchmarks.drift.table import Line
+from trimtab.stats import DriftDetector, NumericBins, profile_matrix
+
+REPEATS = 50
+PEER_REPEATS = 5
+BAR_MS = 2.0
+
+
+def measure(flights: Flights) -> Iterator[Line]:
+    """Yield milliseconds of CPU time, and how many times more the peer takes."""
+    stream = [flights.rows(index) for index in windows(flights, "iid", 0)]
+    reference, monitored = stream[:REFERENCE], stream[REFERENCE:]
+    schemes = schemes_of(reference)
+    detector = DriftDetector.fit([profiled(window, schemes) for window in reference], schemes=schemes)
+    tests = RowTests(reference)
+    matrix = np.random.default_rng(0).standard_normal((IID_ROWS, len(COLUMNS))).astype(np.float32)
+    numeric = [NumericBins.from_reference(column) for column in matrix.T]
+    profiles = [profiled(window, schemes) for window in monitored]
+    names = f"{len(NUMERIC)} numbers, {len(COLUMNS) - len(NUMERIC)} texts"
+    as_matrix = _cpu_ms(lambda _: profile_matrix(matrix, numeric), REPEATS)
+    as_columns = _cpu_ms(lambda place: profiled(monitored[place], schemes), REPEATS)
+    step = _cpu_ms(lambda place: detector.step(profiles[place]), REPEATS)
+    rows = _cpu_ms(lambda place: tests.p(monitored[place]), PEER_REPEATS)
+    yield Line("profile of 1,000 rows x 15 columns, float32 matrix", _ms(as_matrix), "", "<= 2 ms", as_matrix <= BAR_MS)
+    yield Line(f"profile of 1,000 rows x 15 columns ({names})", _ms(as_columns), "", "<= 2 ms", as_columns <= BAR_MS)
+    yield Line("one step of the detector, 60 to 110 windows", _ms(step), "", "<= 2 ms", step <= BAR_MS)
+    both = as_columns + step
+    yield Line(f"profile and step; the peer takes {rows / both:.0f} x as long", _ms(both), _ms(rows), "", None)
+
+
+def _cpu_ms(run: Callable[[int], object], repeats: int) -> float:
+    """Return the mean CPU time of a call, warmed up once; calls are numbered from 0."""
+    run(0)
+    start = time.process_time_ns()
+    for place in range(repeats):
+        run(place)
+    return (time.process_time_ns() - start) / 1e6 / repeats
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f} ms"

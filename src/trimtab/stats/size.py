@@ -1,0 +1,105 @@
+"""What the number of rows alone does to a window's statistics, so that it can be taken out. score.py applies it.
+
+A distance to the pool shrinks with the rows of the window: D^2 is about A/n + B, with A from chance alone and B from
+real differences between windows. Without a correction, a fall of traffic by a quarter looks like drift in every
+window. A is found by drawing windows from the pooled reference, B is what the reference has beyond it; both are fixed
+when the detector is fitted, and applied to every window alike, so exchangeability stays. Windows of equal rows are
+ranked as without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from trimtab.stats.distance import category_distances, distances, ordered_distances, pit_means, pit_weights, valid_rows
+from trimtab.stats.schemes import Floats
+from trimtab.stats.table import Cells
+
+DRAWS = 200
+# Of a normal distribution, the standard deviation in units of the median absolute deviation.
+SD_PER_MAD = 1.4826
+SMALLEST_VARIANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class SizeEffect:
+    """Variances by column: d columns, and two signed statistics for each of the o ordered ones."""
+
+    sampling: Floats
+    """[d]: typical D^2 times rows, when chance alone is at work."""
+    between: Floats
+    """[d]: typical D^2 of a window with endless rows."""
+    centre: Floats
+    """[2o]: typical signed statistics."""
+    signed_sampling: Floats
+    """[2o]: their variance times rows, when chance alone is at work."""
+    signed_between: Floats
+    """[2o]: their variance between windows with endless rows."""
+
+    @classmethod
+    def fit(cls, cells: Cells, *, seed: int) -> Self:
+        """Return the effect for windows like these."""
+        n = cells.rows[:, None]
+        sampling = _chance(cells, np.random.default_rng(seed))
+        between = np.maximum(np.median(distances(cells) ** 2 - sampling / n, axis=0), 0)
+        signed, weights = pit_means(cells.ordered), pit_weights(cells.ordered.sum(axis=0))
+        centre = np.median(signed, axis=0)
+        signed_sampling = _variance(cells.ordered.sum(axis=0), weights)
+        spread = (SD_PER_MAD * np.median(np.abs(signed - centre), axis=0)) ** 2
+        expected = np.median(signed_sampling / np.maximum(valid_rows(cells.ordered), 1), axis=0)
+        return cls(sampling, between, centre, signed_sampling, np.maximum(spread - expected, 0))
+
+    def distance(self, n: Floats) -> Floats:
+        """Return the typical distance of windows with so many rows, [w, d]."""
+        typical: Floats = np.sqrt(self.sampling / n[:, None] + self.between)
+        return typical
+
+    def standardized(self, signed: Floats, valid: Floats) -> Floats:
+        """Return signed statistics [w, 2o] in their standard deviations; valid is [w, 2o], rows with a value."""
+        variance = self.signed_sampling / np.maximum(valid, 1) + self.signed_between
+        standard: Floats = (signed - self.centre) / np.sqrt(np.maximum(variance, SMALLEST_VARIANCE))
+        return standard
+
+    def state(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the effect that `state` told."""
+        return cls(**{name: np.array(state[name], np.float64) for name in cls.__dataclass_fields__})
+
+
+def _chance(cells: Cells, random: np.random.Generator) -> Floats:
+    """Return the median of D^2 n over windows drawn from the pooled shares, [d]."""
+    rows = max(1, int(np.median(cells.rows)))
+    total = cells.rows.sum()
+
+    def draw(shares: Floats) -> Floats:
+        drawn = np.stack([random.multinomial(rows, p, size=DRAWS) for p in shares], axis=1)
+        return drawn.astype(np.float64)
+
+    found = []
+    if cells.ordered.shape[1]:
+        shares = np.diff(cells.ordered.sum(axis=0), prepend=0) / total
+        drawn = draw(shares).cumsum(axis=2)
+        found.append(ordered_distances(drawn / rows - shares.cumsum(axis=1)))
+    if cells.category.shape[1]:
+        shares = cells.category.sum(axis=0) / total
+        found.append(category_distances(draw(shares) / rows - shares, shares, np.full(DRAWS, float(rows))))
+    chance: Floats = np.median(np.concatenate(found, axis=1) ** 2, axis=0) * rows
+    return chance
+
+
+def _variance(total: Floats, weights: Floats) -> Floats:
+    """Return the variance of a row's PIT, then of its |PIT - 1/2|, by column, [2o]; total is cumulated, [o, 35]."""
+    counts = np.diff(total, prepend=0)
+    counts[:, 0] = 0
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    mean = (shares * weights).sum(axis=2, keepdims=True)
+    variance: Floats = (shares * (weights - mean) ** 2).sum(axis=2).ravel()
+    return variance

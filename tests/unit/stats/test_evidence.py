@@ -1,0 +1,85 @@
+"""Bets are fair, ranks are uniform, and the e-detector keeps its promise over a whole horizon."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import binom, kstest
+
+from trimtab.stats.evidence import KAPPAS, R_MAX, Mixture, calibrate, p_floor, power_bets, smoothed_ranks
+
+
+@given(st.floats(1e-12, 1))
+def test_the_calibrator_is_the_mean_of_all_power_bets(p: float) -> None:
+    mean, _ = quad(lambda kappa: kappa * p ** (kappa - 1), 0, 1)
+    assert calibrate(p) == pytest.approx(mean, rel=1e-3)
+
+
+def test_bets_are_fair() -> None:
+    # in u = -ln p the expectation of a bet is the integral of e(exp(-u)) exp(-u)
+    def expectation(bet: int | None) -> float:
+        def stake(u: float) -> float:
+            p = np.exp(-u)
+            return float((calibrate(p) if bet is None else power_bets(p)[bet]) * p)
+
+        return float(quad(stake, 0, 600, limit=500)[0])
+
+    assert expectation(None) <= 1
+    assert [expectation(place) for place in range(len(KAPPAS))] == pytest.approx([1] * len(KAPPAS), rel=1e-3)
+
+
+def test_smoothed_ranks_of_exchangeable_values_are_uniform_even_with_ties() -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 3, size=(21, 3_000)).astype(float)
+    ranks = smoothed_ranks(values[:20], values[20], random.random(3_000))
+    assert kstest(ranks, "uniform").pvalue > 0.001
+
+
+def test_the_e_detector_adds_a_stake_for_every_start() -> None:
+    mixture = Mixture((1.0,), [np.ones(1)])
+    assert [mixture.bet([np.array([e])]) for e in (2.0, 3.0, 0.5)] == [2.0, 9.0, 5.0]
+    assert mixture.p_value(100) == 1
+    assert mixture.p_value(1) == 1 / 5
+
+
+def test_groups_without_detectors_leave_their_weight_to_the_others() -> None:
+    mixture = Mixture((0.4, 0.6), [np.ones(2), np.ones(0)])
+    assert mixture.bet([np.array([2.0, 4.0]), np.zeros(0)]) == pytest.approx(3.0)
+
+
+def test_evidence_does_not_grow_beyond_use() -> None:
+    mixture = Mixture((1.0,), [np.ones(1)])
+    for _ in range(50):
+        mixture.bet([np.array([1e6])])
+    assert mixture.total == R_MAX
+
+
+def test_no_evidence_yet_is_p_one() -> None:
+    assert Mixture((1.0,), [np.ones(1)]).p_value(100) == 1
+
+
+def test_false_alarms_over_the_horizon_stay_below_alpha() -> None:
+    # given independent uniform p-values, the most that a detector may be fed when nothing changes
+    random, horizon, trials = np.random.default_rng(3), 100, 2_000
+    mixture = Mixture((1.0,), [np.ones(trials)])
+    largest = np.zeros(trials)
+    for _ in range(horizon):
+        mixture.bet([calibrate(np.maximum(random.random(trials), p_floor(60)))])
+        largest = np.maximum(largest, mixture.stakes[0])
+    # then p_seq < alpha happens at any time in at most alpha of the trials
+    for alpha in (0.05, 0.01):
+        assert (horizon / largest < alpha).sum() <= binom.ppf(0.999, trials, alpha)
+
+
+def test_a_mixture_survives_json() -> None:
+    mixture = Mixture((0.4, 0.6), [np.array([1.3, 1.7]), np.ones((2, 1))])
+    mixture.bet([np.array([2.2, 0.1]), np.full((2, 4), 1.1)])
+    again = Mixture.from_state(json.loads(json.dumps(mixture.state())))
+    more = [np.array([1.1, 3.3]), np.full((2, 4), 0.7)]
+    assert again.total == mixture.total
+    assert again.bet(more) == mixture.bet(more)

@@ -1,0 +1,95 @@
+"""Metrics: equal to scikit-learn's, NaN where there is nothing to tell, and the ones that the policy names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from trimtab.errors import DataError, UsageError
+from trimtab.policy.values import HIGHER_IS_BETTER
+from trimtab.stats import METRICS, metric_value, row_loss
+
+Reference = Callable[[Any, Any, float], float]
+REFERENCE: dict[str, Reference] = {
+    "roc_auc": lambda y, s, t: sk.roc_auc_score(y, s),
+    "average_precision": lambda y, s, t: sk.average_precision_score(y, s),
+    "log_loss": lambda y, s, t: sk.log_loss(y, s, labels=[0, 1]),
+    "brier": lambda y, s, t: sk.brier_score_loss(y, s),
+    "accuracy": lambda y, s, t: sk.accuracy_score(y, s >= t),
+    "precision": lambda y, s, t: sk.precision_score(y, s >= t),
+    "recall": lambda y, s, t: sk.recall_score(y, s >= t),
+    "f1": lambda y, s, t: sk.f1_score(y, s >= t),
+    "rmse": lambda y, s, t: sk.root_mean_squared_error(y, s),
+    "mae": lambda y, s, t: sk.mean_absolute_error(y, s),
+    "r2": lambda y, s, t: sk.r2_score(y, s),
+}
+BINARY = [name for name, metric in METRICS.items() if metric.task == "binary"]
+
+
+@pytest.mark.parametrize("digits", [1, 9])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_equal_to_scikit_learn(name: str, seed: int, digits: int) -> None:
+    random = np.random.default_rng(seed)
+    score = np.round(random.random(300), digits)  # one digit: many ties
+    y = (random.random(300) < score) * 1.0 if name in BINARY else score + random.normal(size=300)
+    expected = REFERENCE[name](y, score, 0.4)
+    assert metric_value(name, y, score, threshold=0.4) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_table_holds_what_the_policy_names() -> None:
+    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == HIGHER_IS_BETTER
+    assert all(name == metric.name for name, metric in METRICS.items())
+    assert REFERENCE.keys() == METRICS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_no_rows_is_nan(name: str) -> None:
+    assert math.isnan(metric_value(name, [], []))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("roc_auc", 0), ("roc_auc", 1), ("average_precision", 0), ("recall", 0), ("precision", 0), ("f1", 0), ("r2", 1)],
+)
+def test_one_class_is_nan_where_the_metric_needs_two(name: str, label: int) -> None:
+    assert math.isnan(metric_value(name, [label] * 3, [0.1, 0.2, 0.3]))
+
+
+@pytest.mark.parametrize("name", ["log_loss", "brier", "accuracy"])
+def test_one_class_is_a_figure_where_it_can_be(name: str) -> None:
+    assert metric_value(name, [0, 0], [0.1, 0.2]) == pytest.approx(
+        REFERENCE[name](np.zeros(2), np.array([0.1, 0.2]), 0.5)
+    )
+
+
+def test_a_model_that_never_says_yes_has_recall_zero() -> None:
+    assert metric_value("recall", [0, 1], [0.1, 0.2]) == 0
+    assert metric_value("f1", [0, 1], [0.1, 0.2]) == 0
+
+
+def test_a_certain_mistake_costs_much_and_not_infinity() -> None:
+    assert 30 < metric_value("log_loss", [1.0], [0.0]) < 40
+
+
+@pytest.mark.parametrize(("name", "of"), [("log_loss", "log_loss"), ("brier", "brier"), ("mae", "mae")])
+def test_row_losses_have_the_metric_as_their_mean(name: str, of: str) -> None:
+    y, score = np.array([0.0, 1, 1, 0]), np.array([0.1, 0.7, 0.4, 0.9])
+    assert row_loss(name, y, score).mean() == pytest.approx(metric_value(of, y, score))
+    assert row_loss("rmse", y, score).mean() == pytest.approx(metric_value("rmse", y, score) ** 2)
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'roc_auc'"):
+        metric_value("roc_acu", [1], [0.5])
+    with pytest.raises(UsageError, match="no mean of row losses"):
+        row_loss("roc_auc", [1], [0.5])
+    with pytest.raises(DataError, match="2 labels but 1 scores"):
+        metric_value("brier", [1, 0], [0.5])
+    with pytest.raises(DataError, match="leave rows without a label out"):
+        metric_value("brier", [1, float("nan")], [0.5, 0.5])
