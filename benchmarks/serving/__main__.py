@@ -69,14 +69,14 @@ def median_of(several: list[Figures]) -> Figures:
 
 
 def _print_table(servers: list[Server], figures: dict[tuple[str, int], Figures], memory: dict[str, float]) -> None:
-    head = "".join(f"{name:>8}" for name in ("req/s", "p50 ms", "p99 ms", "CPU us", "failed", "cold s", "MB"))
+    head = "".join(f"{name:>8}" for name in ("req/s", "p50 ms", "p99 ms", "CPU us", "failed", "cold s", "cpu s", "MB"))
     print(f"\n{'server':26}{'conn':>5}{head}")
     for server in servers:
         for connections in CONNECTIONS:
             one = figures[server.name, connections]
             print(
                 f"{server.name:26}{connections:5}{one.per_second:8.0f}{one.p50_ms:8.2f}{one.p99_ms:8.2f}"
-                f"{one.cpu_us:8.0f}{one.failed:8.0f}{server.cold_s:8.2f}{memory[server.name]:8.0f}"
+                f"{one.cpu_us:8.0f}{one.failed:8.0f}{server.cold_s:8.2f}{server.cold_cpu_s:8.2f}{memory[server.name]:8.0f}"
             )
 
 
@@ -91,7 +91,8 @@ def _judge(servers: list[Server], figures: dict[tuple[str, int], Figures], took:
         f"beside FastAPI: {ratio:.1f}x less CPU, {ours.per_second / peer.per_second:.1f}x the requests "
         f"(promised >= {PROMISE_RATIO:.0f}x); beside bare ASGI: {ours.cpu_us / bare.cpu_us:.2f}x the CPU, "
         f"{ours.p99_ms / max(bare.p99_ms, 1e-9):.1f}x the p99\n"
-        f"cold start: {servers[0].cold_s:.2f} s (promised < {PROMISE_COLD_S:.0f})\n"
+        f"cold start: {servers[0].cold_s:.2f} s, of processor time {servers[0].cold_cpu_s:.2f} s "
+        f"(promised < {PROMISE_COLD_S:.0f})\n"
         f"{len(took)} swaps under {load.per_second:.0f} requests a second: slowest {max(took):.2f} s "
         f"(promised < {PROMISE_SWAP_S:.0f}), {load.failed} failed requests\n"
         f"{'held' if held else 'NOT HELD'}"

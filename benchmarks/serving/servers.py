@@ -30,6 +30,8 @@ class Server:
     process: subprocess.Popen[bytes]
     cold_s: float
     """From the start of the process to the first answer that says it is ready."""
+    cold_cpu_s: float
+    """Processor time until then: what the start takes on a machine that does nothing else."""
 
     @property
     def memory_mb(self) -> float:
@@ -52,7 +54,8 @@ def running(name: str, script: str, argument: Path) -> Iterator[Server]:
             if process.poll() is not None or time.perf_counter() - began > PATIENCE_S:
                 raise RuntimeError(f"{script} did not start")
             SystemClock().sleep(0.01)
-        yield Server(name, port, process, time.perf_counter() - began)
+        cold_s, used = time.perf_counter() - began, psutil.Process(process.pid).cpu_times()
+        yield Server(name, port, process, cold_s, used.user + used.system)
     finally:
         process.terminate()
         process.wait(PATIENCE_S)

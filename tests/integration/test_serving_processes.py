@@ -32,6 +32,7 @@ from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
 
+pytestmark = pytest.mark.filterwarnings("ignore:Field onnx:DeprecationWarning")  # skl2onnx with protobuf 6
 PROCESS = Path(__file__).with_name("serving_process.py")
 FEATURES = ["distance", "wind", "visibility"]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -202,7 +203,7 @@ def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
         gateway = start()
         load = Load(gateway.ready(), until_broken=True)
         with load.running():
-            load.wait_for_acknowledged(1_500)
+            load.wait_for_acknowledged(1_000)
             gateway.stop(signal.SIGKILL)
         assert load.failures == []
         acknowledged += load.acknowledged

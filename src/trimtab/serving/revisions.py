@@ -55,21 +55,33 @@ class Revisions:
         current: dict[str, Revision] = {}
         for revision in self._metadata.find(Revision):
             current.setdefault(revision.model, revision)
-        for model, revision in current.items():
-            self._follow(model, revision)
-        self._newest = newest.id if newest is not None else None
-        self._read = True
+        waiting = [revision for revision in current.values() if not self._serves(revision)]
+        loaded = [revision for revision in waiting if self._is_loaded(revision)]
+        for revision in loaded or waiting:  # a rollback does not wait until another model's bundle is loaded
+            self._follow(revision)
+        if len(loaded) in (0, len(waiting)):
+            self._newest = newest.id if newest is not None else None
+            self._read = True
         in_use = {bundle.id: bundle for table in self._tables.values() for bundle in _bundles_of(table)}
         self._bundles = in_use
         return RoutingTable(
             models=dict(self._tables), errors=dict(self._errors), complete=self._tables.keys() >= current.keys()
         )
 
-    def _follow(self, model: str, revision: Revision) -> None:
-        serving = self._tables.get(model)
-        if serving is not None and serving.revision == revision.number:
-            self._errors.pop(model, None)
-            return
+    def _serves(self, revision: Revision) -> bool:
+        serving = self._tables.get(revision.model)
+        return (
+            serving is not None
+            and serving.revision == revision.number
+            and len(serving.lanes) == len(revision.assignments)
+        )
+
+    def _is_loaded(self, revision: Revision) -> bool:
+        return all(assignment.bundle in self._bundles for assignment in revision.assignments)
+
+    def _follow(self, revision: Revision) -> None:
+        model, serving = revision.model, self._tables.get(revision.model)
+        self._errors.pop(model, None)
         try:
             self._tables[model] = self._table(revision, serving)
         except TrimtabError as error:
@@ -77,7 +89,6 @@ class Revisions:
             goes_on = f"revision {serving.revision} goes on serving" if serving else "nothing serves it"
             logger.error("model %s, revision %d cannot serve; %s: %s", model, revision.number, goes_on, error)
         else:
-            self._errors.pop(model, None)
             logger.info("model %s: revision %d serves (%s)", model, revision.number, revision.action)
 
     def _table(self, revision: Revision, serving: ModelTable | None) -> ModelTable:
@@ -90,7 +101,10 @@ class Revisions:
             except TrimtabError as error:
                 if serving is not None or assignment.role == "champion":
                     raise
-                logger.error("model %s starts without its %s: %s", revision.model, assignment.role, error)
+                self._errors[revision.model] = (
+                    f"revision {revision.number} serves without its {assignment.role}: {error}"
+                )
+                logger.error("model %s: %s", revision.model, self._errors[revision.model])
         loaded = {lane.bundle.id for lane in lanes}
         before = [] if serving is None else [serving.champion.bundle, *serving.warm]
         warm = [bundle for bundle in before if bundle.id not in loaded][:1]

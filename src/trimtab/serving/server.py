@@ -85,7 +85,6 @@ def serve(config: GatewayConfig) -> None:
         gateway.open()
         try:
             with (
-                _quiet_signals(),
                 np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
@@ -116,8 +115,9 @@ async def _serve(config: GatewayConfig, gateway: Gateway, listener: socket.socke
     revisions = Revisions(config.metadata, config.artifacts, config.vectorizer_factory, sticky=config.rollout.sticky)
 
     def hand_over(table: RoutingTable) -> None:
-        gc.collect()
-        gc.freeze()  # what was loaded stays: full collections need not walk over it
+        if not gc.get_freeze_count():
+            gc.collect()
+            gc.freeze()  # what was loaded by now stays: full collections need not walk over it
         loop.call_soon_threadsafe(gateway.swap, table)
 
     watch = Watch(revisions, hand_over, every_s=config.poll_s)
@@ -141,7 +141,7 @@ async def _serve(config: GatewayConfig, gateway: Gateway, listener: socket.socke
     )
     watch.start()
     try:
-        with _announced(config.run_folder, listener):
+        with _stopping(server), _announced(config.run_folder, listener):
             await server.serve(sockets=[listener])
     finally:
         await asyncio.to_thread(watch.stop)
@@ -165,9 +165,13 @@ def _announced(folder: Path, listener: socket.socket) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """Let uvicorn drain on SIGTERM and SIGINT, and swallow the signal that it raises again when it is done."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+def _stopping(server: uvicorn.Server) -> Iterator[None]:
+    """Drain on SIGTERM and SIGINT, also before uvicorn listens to them and when it raises them again at its end."""
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

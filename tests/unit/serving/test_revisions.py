@@ -39,6 +39,9 @@ class Registry:
         (folder / "model.onnx").chmod(0o644)
         (folder / "model.onnx").write_bytes(b"damaged")
 
+    def repair(self, folder: Path) -> None:
+        (folder / "model.onnx").write_bytes(lookup_graph([0.2]))
+
     def revise(self, number: int, roles: Mapping[int, tuple[Role, float]], model: str = "delay") -> Revision:
         record = revision(model, number, roles, created_at=NOW)
         self.metadata.put(record)
@@ -140,12 +143,36 @@ def test_a_start_without_a_champion_is_not_ready(registry: Registry) -> None:
 
 def test_a_start_does_without_a_challenger_that_cannot_be_loaded(registry: Registry) -> None:
     registry.bundle(1)
-    registry.damage(registry.bundle(2))
+    folder = registry.bundle(2)
+    registry.damage(folder)
     registry.revise(1, {1: ("champion", 90), 2: ("challenger", 10)})
-    table = registry.revisions().poll()
+    revisions = registry.revisions()
+    table = revisions.poll()
     assert served(table)["lanes"] == [1]
     assert table is not None
     assert table.complete
+    assert "serves without its challenger" in table.errors["delay"]
+    registry.repair(folder)
+    polls = [table for table in (revisions.poll() for _ in range(RETRY_POLLS)) if table is not None]
+    assert [served(table)["lanes"] for table in polls] == [[1, 2]]
+    assert polls[0].errors == {}
+
+
+def test_a_rollback_does_not_wait_for_another_models_bundle(registry: Registry) -> None:
+    for version in (1, 2):
+        registry.bundle(version)
+        registry.bundle(version, model="fraud")
+    revisions = registry.revisions()
+    for number, version in ((1, 1), (2, 2)):
+        registry.revise(number, {version: ("champion", 100)})
+        registry.revise(1, {1: ("champion", 100)}, model="fraud")
+        revisions.poll()
+    registry.revise(2, {2: ("champion", 100)}, model="fraud")
+    registry.revise(3, {1: ("champion", 100)})
+    first, second, third = revisions.poll(), revisions.poll(), revisions.poll()
+    assert [served(first, model)["revision"] for model in ("delay", "fraud")] == [[3], [1]]
+    assert [served(second, model)["revision"] for model in ("delay", "fraud")] == [[3], [2]]
+    assert third is None
 
 
 def test_a_revision_without_a_champion_is_refused(registry: Registry) -> None:

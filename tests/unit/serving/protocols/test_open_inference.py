@@ -63,6 +63,7 @@ def test_features_may_have_another_name_and_columns_beside_them() -> None:
     assert request.columns == {"carrier": ["AA"]}
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_a_number_beyond_float32_is_infinite_as_in_training() -> None:
     features = read({"inputs": [tensor("X", "FP64", [1e300, -1e300], [1, 2])]}).features
     assert features is not None
