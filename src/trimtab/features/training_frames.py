@@ -97,12 +97,14 @@ def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> di
     for item in model.features:
         if isinstance(item, str):
             found[item] = floats(examples[item], where=where)
+    made = {name: values for name, values in found.items() if name not in model.request_columns}
     for transform in model.transforms:
         inputs = [
-            found[name].copy() if name in found and name not in model.request_columns
+            made[name].copy()
+            if name in made
             else transform_input(examples[name], where=f"on_demand '{transform.name}'")
             for name in transform.inputs
-        ]  # fmt: skip
+        ]
         with np.errstate(all="ignore"):
             outputs = run(transform, inputs, examples.height)
             check_rows_apart(transform, inputs, outputs)

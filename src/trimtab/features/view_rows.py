@@ -100,7 +100,7 @@ def numbers_of(view: FeatureView, keys: pl.DataFrame, numbered: pl.DataFrame) ->
     """Return the number of each row's entity, len(numbered) for nobody."""
     where = f"FeatureView '{view.name}'"
     plain = key_columns.plain_keys(keys, where=where)
-    key_columns.check_same(plain, numbered.drop(ENTITY), where=where)
+    key_columns.check_same(numbered.drop(ENTITY), plain, where=where)
     if numbered.height == 0:
         return np.zeros(keys.height, dtype=np.int64)
     names = [name for name in numbered.columns if name != ENTITY]

@@ -160,7 +160,7 @@ def test_an_empty_table_sets_the_watermark(online: LmdbOnline) -> None:
 
 
 def test_a_missing_column_is_named_with_the_nearest(online: LmdbOnline) -> None:
-    with pytest.raises(DefinitionError, match="column 'xx', which source 'events' does not have. Did you mean 'x'?"):
+    with pytest.raises(DefinitionError, match=r"column 'xx', which source 'events' does not have. Did you mean 'x'\?"):
         materialize(view_of(last("xx")), frame([]), online, until=5)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
 from trimtab.definitions import Aggregation, FeatureView
+from trimtab.errors import DataError, DefinitionError
 from trimtab.features import view_values
 from trimtab.features.columns import NEVER
 
@@ -87,3 +90,92 @@ def test_every_value_equals_the_oracle_bit_for_bit(
     assert set(found.dtypes) == {pl.Float64}
     for (key, moment), values in zip(asked, found.rows(), strict=True):
         assert bits(values) == bits(oracle(view, rows, {"key": key}, moment))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10**6))
+def test_long_timelines_of_several_keys_equal_the_oracle(
+    data: st.DataObject, seed: int, oracle: Oracle, bits: Bits
+) -> None:
+    # given rows of one entity that fill many blocks, steps and limbs, known in order or not
+    rng = np.random.default_rng(seed)
+    size = 120
+    ordered = data.draw(st.booleans())
+    times = np.sort(rng.integers(0, 200, size))
+    known = times + (2 if ordered else rng.integers(-5, 60, size))
+    values = data.draw(
+        st.sampled_from([rng.normal(size=size), rng.integers(-9, 9, size) * 1.0, 10.0 ** rng.integers(-40, 40, size)])
+    )
+    columns = {"key": rng.choice(["a", "b"], size), "ts": times, "known": known, "x": values, "y": times}
+    shuffled = pl.DataFrame(columns).sample(fraction=1.0, shuffle=not ordered, seed=seed)
+    rows = [{**row, "b": None} for row in shuffled.rows(named=True)]
+    windows = [7, 50, 10_000]
+    features = [Aggregation(kind, "x", w) for kind in ("sum", "mean", "min", "max", "last") for w in windows]
+    view = view_of([*features, Aggregation("count", None, 50)])
+    keys, at = rng.choice(["a", "b", "c"], 60), rng.integers(-5, 300, 60)
+
+    found = view_values(view, rows_frame(rows), pl.DataFrame({"key": keys}), at)
+
+    for key, moment, values_found in zip(keys, at, found.rows(), strict=True):
+        assert bits(values_found) == bits(oracle(view, rows, {"key": key}, int(moment)))
+
+
+DAY = datetime(2013, 1, 1)
+EVENTS = tt.FileSource("events", "events.parquet", timestamp="t")
+TEMPERATURE = FeatureView("weather", tt.Entity("airport"), EVENTS, [Aggregation("last", "celsius", None)])
+ROWS = pl.DataFrame({"airport": ["JFK", "LGA", "JFK"], "t": [DAY, DAY, DAY + timedelta(hours=2)], "celsius": [1, 2, 3]})
+LABELS = pl.DataFrame(
+    {
+        "airport": ["LGA", "JFK", None, "JFK", "XXX"],
+        "asked": [DAY + timedelta(hours=h) if h is not None else None for h in (5, 1, 5, None, 5)],
+        "y": [1, 2, 3, 4, 5],
+    }
+)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_a_join_keeps_every_label_row_in_its_order(lazy: bool) -> None:
+    joined = tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS.lazy() if lazy else ROWS)], at="asked")
+    assert joined.drop("weather__celsius").equals(LABELS)
+    assert joined["weather__celsius"].to_list() == [2.0, 1.0, None, None, None]
+
+
+def test_only_columns_that_are_needed_are_read() -> None:
+    # given a column that cannot be computed
+    broken = ROWS.lazy().with_columns(broken=pl.col("airport").cast(pl.Int64))
+    assert tt.point_in_time_join(LABELS, [(TEMPERATURE, broken)], at="asked").height == LABELS.height
+
+
+def test_many_columns_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.features.view_rows.CHUNK_BYTES", 8 * ROWS.height * 2)
+    names = [f"c{n}" for n in range(5)]
+    wide = ROWS.with_columns(pl.col("celsius").alias(name) * n for n, name in enumerate(names))
+    view = FeatureView("w", tt.Entity("airport"), EVENTS, [Aggregation("last", name, None) for name in names])
+    joined = tt.point_in_time_join(LABELS, [(view, wide.lazy())], at="asked")
+    assert joined.row(0)[3:] == (0.0, 2.0, 4.0, 6.0, 8.0)
+
+
+def test_integer_keys_far_apart_and_beyond_any_table_are_found() -> None:
+    keys = [2**63 - 1, -(2**63), 0, None]
+    rows = pl.DataFrame({"airport": keys, "t": [DAY] * 4, "celsius": [1, 2, 3, 4]})
+    labels = pl.DataFrame({"airport": [*keys, 5], "asked": [DAY] * 5})
+    joined = tt.point_in_time_join(labels, [(TEMPERATURE, rows)], at="asked")
+    assert joined["weather__celsius"].to_list() == [1.0, 2.0, 3.0, None, None]
+
+
+def test_a_column_that_is_missing_or_taken_is_named() -> None:
+    with pytest.raises(DataError, match=r"the labels have no column 'askd'. Did you mean 'asked'\?"):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS)], at="askd")
+    with pytest.raises(DataError, match="the labels have no column 'airport'"):
+        tt.point_in_time_join(LABELS.drop("airport"), [(TEMPERATURE, ROWS)], at="asked")
+    with pytest.raises(DataError, match="column 'weather__celsius' is there already"):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS), (TEMPERATURE, ROWS)], at="asked")
+    with pytest.raises(DefinitionError, match=r"column 'celsius', which source 'events' does not have"):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS.drop("celsius"))], at="asked")
+
+
+def test_a_table_that_grows_while_it_is_read_is_noticed() -> None:
+    sizes = iter([2, 3])
+    growing = ROWS.lazy().map_batches(lambda frame: frame.head(next(sizes)), streamable=False)
+    with pytest.raises(DataError, match="source 'events' had 2 rows and now has 3; read one version of it"):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, growing)], at="asked")
