@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.drift.streams import KINDS, REFERENCE, Flights, windows
-from benchmarks.drift.table import Line, share
+from benchmarks.drift.table import Line, at_least, at_most, share
 from trimtab.stats import UpwardDetector, compare, window_means
 
 Floats = npt.NDArray[np.float64]
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 NUMBERS = ("sched_dep_time", "sched_arr_time", "dep_delay", "distance", "hour", "minute")
 QUIET = 50
 FLIPPED = 0.1
-WITHIN = {"iid": 4, "day": None, "week": None}
+IID_WITHIN = 4
 PEEKS = 100
 WINDOW_SD = 0.5
 
@@ -70,12 +70,13 @@ def measure_harm(flights: Flights, scored: Scored, streams: int) -> Iterator[Lin
             p_seq = [detector.step(v, n).p_seq for v, n in zip(figures[REFERENCE:], rows[REFERENCE:], strict=True)]
             seen = [place + 1 for place, value in enumerate(p_seq[QUIET:]) if value < 0.05]
             delays.append(seen[0] if seen else np.inf)
-        false = float((np.array(smallest) < 0.05).mean())
-        yield Line(f"{kind}: label p_seq < .05 in 100 quiet windows", share(false), "", "<= 5.0 %", false <= 0.05)
-        within = WITHIN[kind]
-        in_time = float((np.array(delays) <= (within or QUIET)).mean())
-        claim = f"{kind}: 10 % of labels flipped, seen within {within or QUIET} (median {np.median(delays):g})"
-        yield Line(claim, share(in_time), "", ">= 95 %" if within else "", in_time >= 0.95 if within else None)
+        yield at_most(f"{kind}: label p_seq < .05 in 100 quiet windows", np.array(smallest) < 0.05, 0.05)
+        seen_in = np.array(delays)
+        claim = f"{kind}: 10 % of labels flipped, seen within {{}} (median {np.median(seen_in):g})"
+        if kind == "iid":
+            yield at_least(claim.format(IID_WITHIN), seen_in <= IID_WITHIN, 0.95)
+        else:  # how much of a flip shows above the differences between days depends on the model: no bar
+            yield Line(claim.format(QUIET), share(float((seen_in <= QUIET).mean())))
 
 
 def measure_promotion(flights: Flights, scored: Scored, streams: int) -> Iterator[Line]:
@@ -87,11 +88,8 @@ def measure_promotion(flights: Flights, scored: Scored, streams: int) -> Iterato
     equal = [_promoted(days - days.mean(), seed) for seed in range(streams)]
     better = [_promoted(days - days.mean() + WINDOW_SD * sd, seed) for seed in range(streams)]
     peer = [_row_test([day - rows.mean() for day in by_day], seed) for seed in range(min(streams, 50))]
-    false, power = float(np.mean(equal)), float(np.mean(better))
-    yield Line(
-        "no difference, 100 looks: promoted", share(false), share(float(np.mean(peer))), "<= 5.0 %", false <= 0.05
-    )
-    yield Line(f"better by {WINDOW_SD} window sd, 100 looks: promoted", share(power), "", ">= 90 %", power >= 0.9)
+    yield at_most("no difference, 100 looks: promoted", equal, 0.05, peer=share(float(np.mean(peer))))
+    yield at_least(f"better by {WINDOW_SD} window sd, 100 looks: promoted", better, 0.9)
 
 
 def _promoted(days: Floats, seed: int) -> bool:
