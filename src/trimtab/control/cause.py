@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from statistics import fmean
 
 from trimtab.records import Signal, SignalKind, WindowReport
 from trimtab.stores.metadata import Metadata
 
-COUNTED: tuple[SignalKind, ...] = ("data", "concept")
-"""Kinds whose p-values choose the band: drift of the inputs, and mistakes that the model did not expect.
+COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
+"""Kinds whose p-values choose the band: drift of the inputs, of the score, and mistakes that the model did not expect.
 
-Drift of the score is a function of the inputs' and is shown beside them."""
+The score weighs the inputs as the model does, so it can show a drift that is spread too thin over them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Cause:
 
     window: WindowReport
     signals: tuple[Signal, ...]
+    losses: tuple[float, ...] = ()
+    """Money lost a day beyond the reference, by window, over the policy's stretch up to this window."""
 
     def signal(self, kind: SignalKind, subject: str = "all") -> Signal | None:
         """Return the signal of a kind, or None when it was not measured."""
@@ -45,7 +49,9 @@ class Cause:
 
     @property
     def impact_per_day(self) -> float | None:
-        """Money lost a day by mistakes beyond what the reference lost; None when it is not known."""
+        """Money lost a day by mistakes beyond what the reference lost, averaged over `losses`; None when not known."""
+        if self.losses:
+            return fmean(self.losses)
         kpi = self.signal("kpi")
         return None if kpi is None else kpi.value
 
@@ -59,10 +65,14 @@ class Cause:
         return [s for kind in COUNTED if (s := self.signal(kind)) is not None]
 
 
-def gather(metadata: Metadata, window: WindowReport) -> Cause:
-    """Return the cause that a window is."""
+def gather(metadata: Metadata, window: WindowReport, *, over: int) -> Cause:
+    """Return the cause that a window is. over: how far back (microseconds) losses are averaged, this window included."""
     found = metadata.find(Signal, oldest_first=True, model=window.model, version=window.version, start=window.start)
-    return Cause(window=window, signals=tuple(found))
+    money = metadata.find(Signal, model=window.model, version=window.version, kind="kpi")
+    begin = window.end - timedelta(microseconds=over)
+    recent = [s for s in money if s.subject == "all" and begin < s.end <= window.end]
+    losses = tuple(s.value for s in sorted(recent, key=lambda s: s.start))
+    return Cause(window=window, signals=tuple(found), losses=losses)
 
 
 def _combined(values: list[float]) -> float:

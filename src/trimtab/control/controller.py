@@ -86,10 +86,10 @@ class Controller:
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
-            return decide(gather(self._metadata, window), self._policy, self._history(window))
+            return decide(gather(self._metadata, window, over=self._policy.impact.over), self._policy, self._history(window))
         if not broken_limits(window, self._policy.rollout.rollback_when):
             return None
-        return decide_rollback(gather(self._metadata, window), self._policy, self._history(window))
+        return decide_rollback(gather(self._metadata, window, over=self._policy.impact.over), self._policy, self._history(window))
 
     def _history(self, window: WindowReport) -> History:
         return gather_history(

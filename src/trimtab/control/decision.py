@@ -9,9 +9,11 @@ from trimtab.control.brakes import BRAKES, Question, Wanted
 from trimtab.control.cause import Cause
 from trimtab.control.history import History
 from trimtab.control.impact import Judged, judge
-from trimtab.control.reviews import PROPOSAL_P
 from trimtab.policy import Policy
 from trimtab.records import Action, Level, Signal
+
+DRIFT_P = 0.05
+"""Below this the reasons speak of a difference."""
 
 REVIEW_P = 0.01
 """A window whose own p-value is below this opens a review, no more: one window in a hundred does by chance."""
@@ -42,7 +44,7 @@ def decide(cause: Cause, policy: Policy, history: History) -> Draft:
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
-    wanted = _braked(cause, impact, policy, history, wanted, reasons)
+    wanted = _braked(cause, impact, policy, history, cell, wanted, reasons)
     if wanted == "retrain" and history.open_review is not None:
         reasons.append(f"it takes the place of the open review ({history.open_review})")
     return Draft(
@@ -57,13 +59,13 @@ def decide(cause: Cause, policy: Policy, history: History) -> Draft:
 
 
 def _braked(
-    cause: Cause, impact: Judged, policy: Policy, history: History, wanted: Wanted, reasons: list[str]
+    cause: Cause, impact: Judged, policy: Policy, history: History, cell: Wanted, wanted: Wanted, reasons: list[str]
 ) -> Wanted:
     """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
     for brake in BRAKES:
         if wanted == "monitor":
             break
-        proposal = wanted == "retrain" or (cause.p_seq < PROPOSAL_P and impact.level != "low")
+        proposal = cell != "monitor"
         softened = brake(
             Question(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
         )
@@ -76,23 +78,25 @@ def _braked(
 def _drift(cause: Cause) -> list[str]:
     """Say what the signals say, one sentence a kind."""
     found = []
-    data, concept = cause.signal("data"), cause.signal("concept")
+    data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")
     if data is None or data.p_seq is None:
         found.append(
             f"inputs of version {cause.window.version} were not compared: it has no reference for such a window"
         )
     else:
         found.append(_inputs(data, data.p_seq))
+    if score is not None and score.p_seq is not None and score.p_seq < DRIFT_P:
+        found.append(f"the model's answers are spread differently than in the reference (p_seq {score.p_seq:.2g})")
     if concept is None or concept.p_seq is None:
         found.append(f"labels are too few to judge mistakes ({cause.window.coverage:.0%} of the rows have one)")
     else:
-        said = "mistakes are more than the model expects" if concept.p_seq < PROPOSAL_P else "mistakes are as usual"
+        said = "mistakes are more than the model expects" if concept.p_seq < DRIFT_P else "mistakes are as usual"
         found.append(f"{said} (p_seq {concept.p_seq:.2g}, {cause.window.labelled:,} labels)")
     return found
 
 
 def _inputs(data: Signal, p_seq: float) -> str:
-    if p_seq >= PROPOSAL_P:
+    if p_seq >= DRIFT_P:
         return f"inputs look like the {data.reference_windows} reference windows (p_seq {p_seq:.2g})"
     carriers = f", most in {', '.join(data.carriers)}" if data.carriers else ""
     return f"inputs differ from the {data.reference_windows} reference windows (p_seq {p_seq:.2g}{carriers})"

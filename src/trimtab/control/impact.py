@@ -48,7 +48,8 @@ def judge(cause: Cause, policy: Impact) -> Judged:
         per_day=per_day,
         level=level,
         reason=(
-            f"mistakes cost {abs(per_day):,.0f} {policy.currency} a day {direction} than in the reference: "
+            f"mistakes cost {abs(per_day):,.0f} {policy.currency} a day {direction} than in the reference "
+            f"(mean of {max(len(cause.losses), 1)} windows): "
             f"{level} impact ({limit.get(level, f'from {policy.high:,.0f}')})"
         ),
     )

@@ -5,16 +5,12 @@ from __future__ import annotations
 from trimtab.records import Decision, Resolution
 from trimtab.stores.metadata import Metadata
 
-PROPOSAL_P = 0.05
-"""A review proposes a retraining when drift is at least moderate (p_seq below this) ..."""
-
-
 def proposes_retraining(decision: Decision) -> bool:
-    """Tell whether a review asks for leave to retrain; other reviews only ask a person to look.
+    """Tell whether a review asks for leave to retrain: when the matrix wants one.
 
-    It does when the sequential p-value is below 0.05 and the impact is medium or high.
+    A review of a window that is only unusual by itself asks a person to look, no more.
     """
-    return decision.action == "review" and decision.p_seq < PROPOSAL_P and decision.impact != "low"
+    return decision.action == "review" and decision.cell != "monitor"
 
 
 def pending_reviews(metadata: Metadata, model: str) -> tuple[Decision, ...]:

@@ -255,6 +255,8 @@ class Impact(Section):
     """From here on the impact is medium."""
     high: PerDay = 5000.0
     """From here on the impact is high."""
+    over: Duration = 7 * units.MICROS["d"]
+    """Losses are averaged over the windows of this stretch, so that one bad day decides nothing."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Impact:

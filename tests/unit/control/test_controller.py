@@ -27,7 +27,7 @@ CLOCK = ManualClock(FIRST)
 POLICY = parse_policy(
     """
 project: p
-impact: { cost: { false_negative: 40 } }
+impact: { cost: { false_negative: 40 }, over: 1d }
 rollout: { rollback_when: { error_rate: 2% } }
 """
 )
@@ -129,9 +129,10 @@ def test_an_approved_review_begins_the_cooldown(book: Metadata, actions: Recordi
 
 
 def test_a_request_to_look_starts_nothing(book: Metadata, actions: RecordingActions) -> None:
-    mature(book, 0, p_seq=0.001, money=0.0)
+    window = window_report(0)
+    book.put(window, *judged_signals(window, p=0.0001))
     (decision,) = controller(book, actions).step()
-    assert decision.action == "review"
+    assert (decision.cell, decision.action) == ("monitor", "review")
     assert actions.asked == []
     assert pending_reviews(book, MODEL) == ()
 
