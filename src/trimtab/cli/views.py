@@ -14,6 +14,7 @@ from rich.tree import Tree
 from trimtab.app.summary import Summary
 from trimtab.records import Decision, WindowReport
 
+TIPPING_REASONS = 2
 ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
 
 
@@ -46,7 +47,7 @@ def show_windows(console: Console, reports: Sequence[WindowReport]) -> None:
 
 
 def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
-    """Print decisions with their reasons."""
+    """Print decisions with the reasons that tipped them; `--json` has all reasons."""
     if not decisions:
         console.print("no window was ready to be decided on")
         return
@@ -54,7 +55,7 @@ def show_decisions(console: Console, decisions: Sequence[Decision]) -> None:
     for d in decisions:
         style = ACTION_STYLE.get(d.action, "")
         action = f"[{style}]{d.action}[/]" if style else d.action
-        made.add_row(f"{d.start:%Y-%m-%d}", d.band, d.impact, action, escape("; ".join(d.reasons)))
+        made.add_row(f"{d.start:%Y-%m-%d}", d.band, d.impact, action, escape("; ".join(d.reasons[-TIPPING_REASONS:])))
     console.print(made)
 
 
