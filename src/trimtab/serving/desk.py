@@ -2,7 +2,8 @@
 
 All requests that arrive in one turn are scored in one call a bundle and appended to the prediction log as
 one record batch; only then is any of them answered, so an answer that a client has seen is in the log.
-After the answers have been sent, the other bundles that have a role score the same rows for comparison.
+Some milliseconds after the answers have been sent, the other bundles that have a role score the same rows
+for comparison.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from trimtab.stores.predictions import Predictions
 TURN_ROWS = 1024
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
 
+BESIDE_S = 0.005
+"""How long rows wait to be scored for comparison: those of many turns then share one call and one append."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +39,7 @@ class Desk:
         self._metrics = metrics
         self._waiting: list[Work] = []
         self._beside: list[Part] = []
+        self._beside_rows = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now = 0
         self._cpu_ns = time.thread_time_ns()
@@ -68,8 +73,6 @@ class Desk:
         assert self._loop is not None
         if self._waiting:
             self._loop.call_soon(self._turn)
-        if self._beside:
-            self._loop.call_soon(self._score_beside)  # behind the tasks that send the answers
 
     def _take(self) -> list[Work]:
         works, rows, taken = self._waiting, 0, 0
@@ -91,8 +94,20 @@ class Desk:
         for work in works:
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
-            if work.failure is None or work.failure[0] != 400:
-                self._beside += work.parts_beside()
+            self._note_beside(work)
+
+    def _note_beside(self, work: Work) -> None:
+        if work.failure is not None and work.failure[0] == 400:
+            return
+        parts = work.parts_beside()
+        if not parts:
+            return
+        if not self._beside and self._loop is not None:
+            self._loop.call_later(BESIDE_S, self._score_beside)
+        self._beside += parts
+        self._beside_rows += sum([part.rows for part in parts])
+        if self._beside_rows >= TURN_ROWS and self._loop is not None:
+            self._loop.call_soon(self._score_beside)  # behind the tasks that send the answers
 
     def _score(self, works: Sequence[Work]) -> list[tuple[Part, int]]:
         parts: dict[LoadedBundle, list[Part]] = {}
@@ -132,7 +147,9 @@ class Desk:
             self._metrics.count(scored, served=served)
 
     def _score_beside(self) -> None:
-        beside, self._beside = self._beside, []
+        beside, self._beside, self._beside_rows = self._beside, [], 0
+        if not beside:
+            return
         parts: dict[LoadedBundle, list[Part]] = {}
         for part in beside:
             parts.setdefault(part.lane.bundle, []).append(part)

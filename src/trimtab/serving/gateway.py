@@ -45,9 +45,13 @@ class Gateway:
         """Serve by another table from the next request on."""
         self.table = table
 
+    def settle(self) -> None:
+        """Score and log everything that waits, comparisons included."""
+        self._desk.flush()
+
     def close(self) -> None:
         """Settle what waits and close the prediction log."""
-        self._desk.flush()
+        self.settle()
         self._predictions.close()
 
     async def infer(

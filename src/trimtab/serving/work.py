@@ -51,9 +51,12 @@ class Work:
 
     def parts_beside(self) -> list[Part]:
         """Return the rows of each lane that did not answer them."""
+        if self.rows == 1 or len(self.table.lanes) == 1:
+            answering = self.lanes[0].bundle
+            return [Part(self, lane, None) for lane in self.table.lanes if lane.bundle is not answering]
         found = []
         for lane in self.table.lanes:
-            rows = [row for row, answering in enumerate(self.lanes) if answering.bundle is not lane.bundle]
+            rows = [row for row, by in enumerate(self.lanes) if by.bundle is not lane.bundle]
             if rows:
                 found.append(Part(self, lane, None if len(rows) == self.rows else rows))
         return found

@@ -62,14 +62,13 @@ class Browser:
 
     def together(self, calls: Sequence[tuple[str, Any]], **headers: str) -> list[Reply]:
         async def run() -> list[Reply]:
-            replies = await asyncio.gather(
+            contents = [body if isinstance(body, bytes) else msgspec.json.encode(body) for _, body in calls]
+            return await asyncio.gather(
                 *[
-                    self._call("POST", path, [body if isinstance(body, bytes) else msgspec.json.encode(body)], headers)
-                    for path, body in calls
+                    self._call("POST", path, [content], headers)
+                    for (path, _), content in zip(calls, contents, strict=True)
                 ]
             )
-            await asyncio.sleep(0)  # what is scored beside the answers comes one turn later
-            return replies
 
         return self._runner.run(run())
 
@@ -168,6 +167,7 @@ class Served:
         return self
 
     def rows(self) -> list[dict[str, Any]]:
+        self.gateway.settle()
         return list(self.log.read()[0].to_pylist())
 
 

@@ -143,6 +143,7 @@ def test_mlflow_refuses_other_content_types(delay: Served) -> None:
 def test_metrics_count_what_happened(delay: Served, infer_body: Body) -> None:
     delay.browser.together([(INFER, infer_body(0, 1)), (INFER, infer_body(9)), (INFER, b"{")])
     delay.browser.post("/v2/models/delay/feedback", {"id": "a", "label": 1})
+    delay.gateway.settle()
     text = delay.browser.get("/metrics").body.decode()
     counts = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
     total = sum(value for name, value in counts.items() if "predictions_total" in name and 'served="true"' in name)

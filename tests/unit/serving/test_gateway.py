@@ -231,8 +231,8 @@ def test_bundles_with_one_recipe_share_vectors(
     served.serve(table_of(("champion", champion, 100), ("shadow", shadow, 0)))
     Counting.calls = 0
     served.browser.together([(INFER, infer_body(n % 2)) for n in range(5)])
-    assert Counting.calls == calls
     assert len(served.rows()) == 10
+    assert Counting.calls == calls
 
 
 def test_rows_of_one_request_may_be_answered_by_several_roles(
