@@ -14,6 +14,9 @@ COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
 
 The score weighs the inputs as the model does, so it can show a drift that is spread too thin over them."""
 
+STARTS_A_QUERY = 300
+"""Windows that are looked up together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
@@ -65,14 +68,31 @@ class Cause:
         return [s for kind in COUNTED if (s := self.signal(kind)) is not None]
 
 
-def gather(metadata: Metadata, window: WindowReport, *, over: int) -> Cause:
-    """Return the cause that a window is. over: how far back (microseconds) losses are averaged, this window included."""
+def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) -> Cause:
+    """Return the cause that a window is.
+
+    over: how far back losses are averaged, this window included. size: of a window. Both in microseconds.
+    """
     found = metadata.find(Signal, oldest_first=True, model=window.model, version=window.version, start=window.start)
-    money = metadata.find(Signal, model=window.model, version=window.version, kind="kpi")
-    begin = window.end - timedelta(microseconds=over)
-    recent = [s for s in money if s.subject == "all" and begin < s.end <= window.end]
-    losses = tuple(s.value for s in sorted(recent, key=lambda s: s.start))
-    return Cause(window=window, signals=tuple(found), losses=losses)
+    return Cause(window=window, signals=tuple(found), losses=_losses(metadata, window, over, size))
+
+
+def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> tuple[float, ...]:
+    """Return the money lost a day beyond the reference, by window of the stretch, oldest first."""
+    starts = [window.end - timedelta(microseconds=size) * back for back in range(1, -(-over // size) + 1)]
+    found = [
+        signal
+        for first in range(0, len(starts), STARTS_A_QUERY)
+        for signal in metadata.find(
+            Signal,
+            model=window.model,
+            version=window.version,
+            kind="kpi",
+            start=tuple(starts[first : first + STARTS_A_QUERY]),
+        )
+    ]
+    kept = [s for s in found if s.subject == "all" and s.end <= window.end]
+    return tuple(s.value for s in sorted(kept, key=lambda s: s.start))
 
 
 def _combined(values: list[float]) -> float:

@@ -10,7 +10,7 @@ import logging
 from typing import Protocol
 
 from trimtab.clock import Clock
-from trimtab.control.cause import gather
+from trimtab.control.cause import Cause, gather
 from trimtab.control.decision import Draft, decide
 from trimtab.control.history import History, champions, gather_history
 from trimtab.control.ledger import Ledger
@@ -86,10 +86,14 @@ class Controller:
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
-            return decide(gather(self._metadata, window, over=self._policy.impact.over), self._policy, self._history(window))
+            return decide(self._cause(window), self._policy, self._history(window))
         if not broken_limits(window, self._policy.rollout.rollback_when):
             return None
-        return decide_rollback(gather(self._metadata, window, over=self._policy.impact.over), self._policy, self._history(window))
+        return decide_rollback(self._cause(window), self._policy, self._history(window))
+
+    def _cause(self, window: WindowReport) -> Cause:
+        policy = self._policy
+        return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
     def _history(self, window: WindowReport) -> History:
         return gather_history(

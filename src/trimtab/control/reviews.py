@@ -5,6 +5,7 @@ from __future__ import annotations
 from trimtab.records import Decision, Resolution
 from trimtab.stores.metadata import Metadata
 
+
 def proposes_retraining(decision: Decision) -> bool:
     """Tell whether a review asks for leave to retrain: when the matrix wants one.
 

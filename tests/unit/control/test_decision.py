@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trimtab.control import Cause, Draft, History, decide
 from trimtab.control.decision import SEVERITY
 from trimtab.policy import Policy, parse_policy
-from trimtab.testing.judged import judged_signals, window_report
+from trimtab.testing.judged import judged_signals, signal, window_report
 
 POLICY = """
 project: flights
@@ -60,12 +60,14 @@ def test_the_band_reads_the_sequential_p_value_and_a_strange_window_alone_only_o
     assert "this window alone is unusual" in draft.reasons[-1]
 
 
-def test_two_kinds_of_p_value_keep_one_promise_together() -> None:
-    found = cause(0.04, concept=0.015)
-    assert found.p_seq == pytest.approx(0.03), "twice the smaller one"
-    alone = Cause(window=found.window, signals=tuple(s for s in found.signals if s.kind == "concept"))
-    assert alone.p_seq == pytest.approx(0.015)
-    assert Cause(window=found.window, signals=()).p_seq == 1.0
+def test_a_drift_of_the_answers_counts_and_is_told(policy: Policy) -> None:
+    quiet = cause(1.0)
+    drifted = Cause(
+        window=quiet.window, signals=(*quiet.signals, signal(quiet.window, "prediction", p=0.5, p_seq=0.001))
+    )
+    draft = decide(drifted, policy, History())
+    assert (draft.band, draft.action) == ("severe", "review")
+    assert "answers are spread differently" in draft.reasons[1]
 
 
 def test_without_labels_the_impact_is_low_and_the_reason_says_so(policy: Policy) -> None:

@@ -1,0 +1,74 @@
+"""What is gathered about a window before it is decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trimtab.control import Cause
+from trimtab.control.cause import STARTS_A_QUERY, gather
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import DAY, judged_signals, signal, window_report
+from trimtab.units import MICROS
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Metadata]:
+    """Twenty days of version 1 that lost 1, 2, ... 20 a day, and one day of version 2."""
+    store = SqlMetadata(tmp_path / "metadata.db")
+    for day in range(20):
+        window = window_report(day)
+        store.put(window, *judged_signals(window, money_per_day=day + 1.0))
+    other = window_report(15, version=2)
+    store.put(other, *judged_signals(other, money_per_day=1e6))
+    yield store
+    store.close()
+
+
+def of(book: Metadata, day: int, *, days: int = 7) -> Cause:
+    return gather(book, window_report(day), over=days * MICROS["d"], size=MICROS["d"])
+
+
+def test_a_cause_holds_the_signals_of_its_own_window_and_version(book: Metadata) -> None:
+    found = of(book, 15)
+    assert [s.id for s in found.signals] == [
+        f"delay/v1/2026-03-16T00:00:00Z/{k}/all" for k in ("data", "concept", "kpi")
+    ]
+    assert found.reference_windows == 60
+
+
+def test_losses_are_averaged_over_the_stretch_up_to_the_window_and_no_further(book: Metadata) -> None:
+    assert of(book, 15).losses == (10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
+    assert of(book, 15).impact_per_day == 13.0
+    assert of(book, 1).losses == (1.0, 2.0), "later windows, of a process that was away, do not count"
+    assert of(book, 15, days=1).impact_per_day == 16.0
+    assert of(book, 15, days=STARTS_A_QUERY * 3).losses == tuple(float(n) for n in range(1, 17))
+
+
+def test_a_window_merged_from_several_counts_once(book: Metadata) -> None:
+    merged = msgspec.structs.replace(window_report(20), end=window_report(22).end)
+    book.put(msgspec.structs.replace(signal(merged, "kpi", value=100.0), end=merged.end))
+    found = gather(book, merged, over=4 * MICROS["d"], size=MICROS["d"])
+    assert found.losses == (20.0, 100.0)
+    assert merged.end - merged.start == 3 * DAY
+
+
+def test_without_labels_the_impact_is_not_known() -> None:
+    window = window_report()
+    cause = Cause(window=window, signals=tuple(judged_signals(window, money_per_day=None)))
+    assert cause.impact_per_day is None
+
+
+def test_the_kinds_that_count_keep_one_promise_together() -> None:
+    window = window_report()
+    both = judged_signals(window, data_p_seq=0.02, concept_p_seq=0.015)
+    assert Cause(window=window, signals=tuple(both)).p_seq == pytest.approx(0.03), "twice the smaller one"
+    three = (*both, signal(window, "prediction", p=0.5, p_seq=0.004))
+    assert Cause(window=window, signals=three).p_seq == pytest.approx(0.012), "three times the smallest"
+    assert Cause(window=window, signals=tuple(both[1:2])).p_seq == 0.015
+    assert Cause(window=window, signals=()).p_seq == 1.0
+    assert Cause(window=window, signals=tuple(both)).harm_p_seq == 0.015
