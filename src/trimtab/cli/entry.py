@@ -20,6 +20,8 @@ from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+TRAINING_THREADS = "1"
+"""Unless the environment says otherwise: waiting OpenMP threads spin, which on busy cores costs several times the work."""
 WRONG_USAGE = 2
 INFRASTRUCTURE = 3
 INTERRUPTED = 130
@@ -31,6 +33,7 @@ class Interrupted(BaseException):
 
 def main() -> int:
     """Run the command line and return the exit code."""
+    settings.offer(OMP_NUM_THREADS=TRAINING_THREADS)
     level = settings.read().log_level.upper()
     if level not in LEVELS:
         typer.echo(f"error: TRIMTAB_LOG_LEVEL={level} is no level.{nearest(level, LEVELS)}", err=True)
