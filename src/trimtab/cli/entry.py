@@ -21,7 +21,7 @@ from trimtab.errors import TrimtabError, nearest
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRAINING_THREADS = "1"
-"""Unless the environment says otherwise: waiting OpenMP threads spin, which on busy cores costs several times the work."""
+"""Unless the environment says otherwise: OpenMP threads that wait spin, and on busy cores cost more than they give."""
 WRONG_USAGE = 2
 INFRASTRUCTURE = 3
 INTERRUPTED = 130

@@ -8,6 +8,7 @@ import typer
 
 from trimtab import settings
 from trimtab.app import stages
+from trimtab.app.files import exit_now
 from trimtab.app.monitors import open_monitor
 from trimtab.app.steering import Steering
 from trimtab.app.up import up as run_up
@@ -41,6 +42,7 @@ def up(
 ) -> None:
     """Run gateway, monitor and controller until Ctrl-C."""
     run_up(workspace(project, env), environment=env, port=port, say=lambda text: console.print(text, soft_wrap=True))
+    exit_now(0)
 
 
 @app.command()
@@ -69,6 +71,7 @@ def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
         print_json(decisions)
     else:
         show_decisions(console, decisions)
+    exit_now(0)
 
 
 @app.command()
