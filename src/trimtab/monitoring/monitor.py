@@ -2,9 +2,9 @@
 
     log -> open windows -> closed: inputs and operations -> matured: labels and money -> records
 
-What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. A window's
-records of one stage are written in one call, all or none; a new process reads the log again from the start, passes
-over what is written, and goes on.
+What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. (Labels are
+taken to be in the log when event time passes the moment they were known.) A window's records of one stage are written
+in one call, all or none; a new process reads the log again from the start, passes over what is written, and goes on.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class Monitor:
     def late(self) -> int:
         """Rows left out because their window had been closed."""
         return sum(stream.open.late for stream in self._streams.values())
+
+    @property
+    def ahead(self) -> int:
+        """Rows left out because their event time lay more than a window after the moment they were logged."""
+        return sum(stream.open.ahead for stream in self._streams.values())
 
     @property
     def unmatched_labels(self) -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.monitoring.rows import KEPT, versions_of
 from trimtab.monitoring.stored import Stored
 from trimtab.monitoring.windows import BEGINNING, Span, Windowing, split
+
+log = logging.getLogger(__name__)
 
 
 class OpenWindows:
@@ -21,13 +26,14 @@ class OpenWindows:
         """Event time that rows have reached, in microseconds; it never goes back."""
         self.late = 0
         """Rows left out because their window had been closed."""
+        self.ahead = 0
+        """Rows left out because their event time lies more than a window after the moment they were logged."""
         self._stored = stored
         self._rows: dict[int, list[pa.Table]] = {}
 
     def add(self, rows: pa.Table) -> None:
         """Take in rows in the order of the log."""
-        rows = rows.select(KEPT)
-        times = rows["event_time"].cast(pa.int64()).to_numpy()
+        rows, times = self._plausible(rows)
         wanted, self.watermark = self.windowing.in_time(times, self.watermark)
         self.late += len(times) - int(wanted.sum())
         wanted &= times >= self._stored.matured_until
@@ -37,6 +43,18 @@ class OpenWindows:
             contiguous = int(places[-1]) - int(places[0]) + 1 == len(places)
             part = rows.slice(int(places[0]), len(places)) if contiguous else rows.take(pa.array(places))
             self._rows.setdefault(number, []).append(part)
+
+    def _plausible(self, rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        """Leave out rows from the future: one wrong clock would close all windows up to it, for good."""
+        times, logged = (rows[name].cast(pa.int64()).to_numpy() for name in ("event_time", "logged_at"))
+        rows = rows.select(KEPT)
+        ahead = times > logged + self.windowing.size
+        if not ahead.any():
+            return rows, times
+        if not self.ahead:
+            log.warning("rows with event times in the future are left out, the first of them: %s", times[ahead][0])
+        self.ahead += int(ahead.sum())
+        return rows.filter(pa.array(~ahead)), times[~ahead]
 
     def next_closed(self, min_rows: Callable[[int], float]) -> tuple[Span, pa.Table] | None:
         """Take out the oldest window that has all its rows, with the small ones before it; None when there is none.

@@ -13,7 +13,7 @@ import pytest
 
 from trimtab.clock import EPOCH, ManualClock, from_micros
 from trimtab.definitions import Task
-from trimtab.monitoring import Monitor, Reference, build_reference
+from trimtab.monitoring import Comparison, Monitor, Reference, build_reference, compare
 from trimtab.policy import Policy, parse_policy
 from trimtab.records import Profile, Record, Signal, SignalKind, WindowReport
 from trimtab.stores.metadata import Metadata
@@ -146,6 +146,19 @@ def test_a_late_row_is_left_out_and_counted(bench: Bench) -> None:
     assert [r.rows for r in bench.reports("closed")] == [300, 300]
 
 
+def test_one_wrong_clock_does_not_close_all_windows_up_to_it(bench: Bench) -> None:
+    monitor = bench.monitor()
+    start = FIRST_DAY * DAY
+    wrong = prediction_rows(
+        ["a"], version=[1], event_time=[start + 3650 * DAY], logged_at=[start], features=[[0.0] * 4], score=[0.5]
+    )
+    bench.log.append(wrong)
+    play(bench.log, QUIET, range(3))
+    monitor.step()
+    assert (monitor.ahead, monitor.late) == (1, 0)
+    assert [r.rows for r in bench.reports("closed")] == [300, 300]
+
+
 def test_a_small_window_is_judged_together_with_the_next(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, [0])
@@ -257,6 +270,7 @@ def test_odd_rows_do_no_harm(bench: Bench) -> None:
         ["a", "b", "c"],
         version=[1] * 3,
         event_time=[start, start + 1, start + 2],
+        logged_at=[start] * 3,
         features=[None, [1.0], [float("nan")] * 4],
         score=[None, 0.5, float("nan")],
         confidence=[None] * 3,
@@ -440,3 +454,25 @@ def test_a_regression_is_judged_on_its_own_terms(bench: Bench) -> None:
     assert "log_loss" not in matured
     assert lowest(bench.signals("concept")) > 0.05
     assert abs(np.mean([s.value for s in bench.signals("kpi")])) < 30
+
+
+# --- champion and challenger
+
+
+def test_a_better_challenger_is_promoted_and_an_equal_one_is_not(bench: Bench) -> None:
+    lanes = (
+        Lane(version=1, worse=True),
+        Lane(version=2, role="challenger"),
+        Lane(version=3, role="shadow", worse=True),
+    )
+    play(bench.log, World(seed=11), range(DAYS, DAYS + 14), lanes)
+    bench.monitor().step()
+
+    def look(challenger: int) -> Comparison:
+        when = POLICY.rollout.promote_when
+        return compare(bench.book, model="delay", champion=1, challenger=challenger, policy=when)
+
+    assert (look(2).verdict, look(3).verdict) == ("promote", "continue")
+    assert look(2).windows == look(3).windows == 12
+    assert look(3).mean == 0.0
+    assert "paired_rows" not in bench.reports(version=1)[0].metrics
