@@ -16,6 +16,7 @@ from trimtab.app.project import check_columns
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import open_registry, open_workbench, set_aliases
 from trimtab.app.workspace import Workspace
+from trimtab.bundle import read_spec
 from trimtab.clock import to_micros
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, StageError, nearest
@@ -160,9 +161,9 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
     shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
     digest = training.finish(folder, msgspec.json.format(msgspec.json.encode(report)))
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
-    uri = workspace.artifacts.open(path).as_uri()
+    published = workspace.artifacts.open(path)
     version = open_registry(workspace).register(
-        run.model, run, uri, digest, run.key, tags={"trimtab.gates": report.verdict}
+        run.model, run, published.as_uri(), digest, run.key, tags={"trimtab.gates": report.verdict}
     )
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     bundle = Bundle(
@@ -177,7 +178,7 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
         path=path,
         features=dataset.features,
         views=dataset.views,
-        threshold=workspace.project.policy.impact.threshold,
+        threshold=read_spec(published).threshold,
     )
     workspace.metadata.put(bundle)
     return bundle
@@ -207,9 +208,9 @@ def _table_version(workspace: Workspace, table: str) -> TableVersion:
 
 
 def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:
-    policy = workspace.project.policy.training
+    policy, threshold = workspace.project.policy.training, workspace.project.policy.impact.threshold
     code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
-    asked = json.dumps([dataset.id, policy.seed, policy.params, code], sort_keys=True)
+    asked = json.dumps([dataset.id, policy.seed, policy.params, threshold, code], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
 

@@ -1,0 +1,120 @@
+"""What serves: every change is a new revision, each cause changes once, a rollback restores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trimtab.app.rollout import Rollouts
+from trimtab.clock import ManualClock
+from trimtab.errors import ActionError
+from trimtab.policy import Rollout
+from trimtab.records import Bundle, Revision
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata.sql import SqlMetadata
+
+CLOCK = ManualClock()
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Iterator[Metadata]:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    yield store
+    store.close()
+
+
+def rollouts(metadata: Metadata, **policy: object) -> Rollouts:
+    return Rollouts(metadata, Rollout.model_validate(policy), "delay", CLOCK)
+
+
+def bundle(version: int) -> Bundle:
+    return Bundle(
+        id=f"delay/{version}",
+        created_at=CLOCK.now(),
+        model="delay",
+        version=version,
+        run=f"run{version}",
+        dataset="d",
+        gate_report="g",
+        digest="0" * 64,
+        path=f"bundles/delay/{version}",
+        features=("x",),
+        views=(),
+        threshold=0.5,
+    )
+
+
+def deploy(to: Rollouts, version: int) -> Revision:
+    return to.deploy(bundle(version), cause=f"deploy {version}", reason="test", by="test")
+
+
+def roles(revision: Revision) -> dict[str, tuple[int, float]]:
+    return {a.role: (a.version, a.weight) for a in revision.assignments}
+
+
+def test_the_first_bundle_is_champion_and_the_next_challenges(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    assert roles(deploy(to, 1)) == {"champion": (1, 100.0)}
+    second = deploy(to, 2)
+    assert second.action == "challenge"
+    assert roles(second) == {"champion": (1, 90.0), "challenger": (2, 10.0)}
+
+
+def test_blue_green_replaces_at_once(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    deploy(to, 1)
+    assert roles(deploy(to, 2)) == {"champion": (2, 100.0)}
+
+
+def test_deploying_what_serves_changes_nothing(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    deploy(to, 1)
+    again = to.deploy(bundle(1), cause="another", reason="test", by="test")
+    assert again.number == 1
+
+
+def test_the_same_cause_changes_once(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    deploy(to, 1)
+    deploy(to, 2)
+    first = to.promote(cause="workflow/promote", reason="better", by="test")
+    assert to.promote(cause="workflow/promote", reason="better", by="test") == first
+    assert metadata.count(Revision) == 3
+
+
+def test_a_rollback_is_a_new_revision_that_restores_the_earlier_champion(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    deploy(to, 1)
+    deploy(to, 2)
+    to.promote(cause="p", reason="better", by="test")
+    back = to.rollback(cause="r", reason="worse", by="test")
+    assert (back.number, back.action) == (4, "rollback")
+    assert roles(back) == {"champion": (1, 100.0)}
+
+
+def test_a_rollback_of_the_first_champion_takes_its_challenger_away(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    deploy(to, 1)
+    deploy(to, 2)
+    assert roles(to.rollback(cause="r", reason="worse", by="test")) == {"champion": (1, 100.0)}
+
+
+def test_a_rollback_can_name_its_target(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    for version in (1, 2, 3):
+        deploy(to, version)
+    assert roles(to.rollback(cause="r", reason="worse", by="test", to=1)) == {"champion": (1, 100.0)}
+    with pytest.raises(ActionError, match="no revision 9; the newest is 4"):
+        to.rollback(cause="r2", reason="worse", by="test", to=9)
+
+
+@pytest.mark.parametrize("action", ["promote", "abandon", "rollback"])
+def test_what_cannot_be_done_says_why(metadata: Metadata, action: str) -> None:
+    to = rollouts(metadata)
+    with pytest.raises(ActionError, match="nothing serves for model 'delay' yet; run: trimtab run"):
+        getattr(to, action)(cause="c", reason="r", by="test")
+    deploy(to, 1)
+    with pytest.raises(ActionError, match=r"no challenger|nothing to restore"):
+        getattr(to, action)(cause="c", reason="r", by="test")
