@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from trimtab.records import Role
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
@@ -19,8 +21,9 @@ TREES = 200
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def make_stores(root: Path) -> Path:
-    """Write stores with two versions, the first one serving; return the path of its graph."""
+def make_stores(root: Path, roles: Mapping[int, tuple[Role, float]]) -> Path:
+    """Write stores with two versions that serve in some roles; return the path of the first one's graph."""
+    root.mkdir()
     rng = np.random.default_rng(0)
     X = rng.normal(size=(5_000, FEATURES)).astype(np.float32)
     y = (X[:, 0] + X[:, 1] * X[:, 2] + rng.normal(size=len(X)) > 0).astype(int)
@@ -32,6 +35,6 @@ def make_stores(root: Path) -> Path:
         record = register_bundle(metadata, artifacts, graph, spec, version=version, created_at=NOW)
         if version == 1:
             path = artifacts.open(record.path) / "model.onnx"
-    metadata.put(revision(MODEL, 1, {1: ("champion", 100)}, created_at=NOW))
+    metadata.put(revision(MODEL, 1, roles, created_at=NOW))
     metadata.close()
     return path
