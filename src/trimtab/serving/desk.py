@@ -97,8 +97,8 @@ class Desk:
             self._note_beside(work)
 
     def _note_beside(self, work: Work) -> None:
-        if work.failure is not None and work.failure[0] == 400:
-            return
+        if work.failure is not None and work.failure[0] != 500:
+            return  # the client's fault, or nothing that could be compared was logged
         parts = work.parts_beside()
         if not parts:
             return

@@ -16,6 +16,7 @@ from trimtab.serving.desk import TURN_ROWS, Desk
 from trimtab.serving.feedback import Label
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, check_id
+from trimtab.serving.router import key_text
 from trimtab.serving.scoring import vectorize
 from trimtab.serving.table import RoutingTable
 from trimtab.serving.work import Entities, Work
@@ -176,7 +177,7 @@ def _entities(request: InferenceRequest, keys: Sequence[str]) -> list[Entities |
     if not given:
         return [None] * request.rows
     return [
-        [(key, str(values[row])) for key, values in given if values[row] is not None] or None
+        [(key, key_text(values[row])) for key, values in given if values[row] is not None] or None
         for row in range(request.rows)
     ]
 

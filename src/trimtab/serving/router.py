@@ -20,13 +20,13 @@ def point(salt: str, values: Iterable[object]) -> float:
 
     salt: name of the model, so that an entity is not the guinea pig of every model at once.
     """
-    text = "\x1f".join([salt, *map(_text, values)])
+    text = "\x1f".join([salt, *map(key_text, values)])
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) * _SCALE
 
 
-def _text(value: object) -> str:
-    """One text for 7, 7.0 and "7": clients of different protocols send the same key differently."""
+def key_text(value: object) -> str:
+    """Return one text for 7, 7.0 and "7": clients of different protocols send the same key differently."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
