@@ -136,7 +136,7 @@ class Retraining:
     # --- the steps
 
     def _approval(self, workflow: str, model: str, decision: str, verdict: str) -> bool:
-        self._note(workflow, model, decision, "approval", f"a person said: {verdict}")
+        self._note(workflow, model, decision, "approval", f"the answer to the review: {verdict}")
         return verdict == "approve"
 
     def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
