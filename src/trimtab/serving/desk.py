@@ -160,9 +160,9 @@ class Desk:
                 score(bundle, own)
                 latency = (time.perf_counter_ns() - start) // 1000
                 scored += [(part, latency) for part in own]
-                for part in own:
-                    if part.error:
-                        logger.warning("bundle %s beside the answer: %s", bundle.id, part.error)
+                errors = [part.error for part in own if part.error]
+                if errors:
+                    logger.warning("bundle %s failed beside %d answers: %s", bundle.id, len(errors), errors[0])
             self._log(scored, served=False)
         except Exception:  # comparisons never harm the answers
             logger.exception("the comparison of %d requests was lost", len(beside))

@@ -33,14 +33,14 @@ def score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
     try:
         _score(bundle, ready)
     except Exception as error:  # ONNX Runtime's errors have no common base
-        if len(ready) == 1:
-            _failed(bundle, ready[0], error)
-            return
+        logger.error("bundle %s failed to score", bundle.id, exc_info=error)  # once, however many rows are tried next
         for part in ready:
             try:
                 _score(bundle, [part])
             except Exception as own:  # as above
-                _failed(bundle, part, own)
+                part.fail(
+                    500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(own)}"
+                )
 
 
 def vectorize(bundle: LoadedBundle, work: Work) -> None:
@@ -52,22 +52,19 @@ def vectorize(bundle: LoadedBundle, work: Work) -> None:
 
 
 def _score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
-    rows = [_rows(part) for part in parts]
+    rows = []
+    for part in parts:
+        part.vectors = vectors = _rows(part)
+        rows.append(vectors)
     scores: list[float] = bundle.scorer.score(rows[0] if len(rows) == 1 else np.concatenate(rows)).tolist()
     finite = math.isfinite(sum(scores))  # a sum that overflows only costs the closer look
     start = 0
-    for part, vectors in zip(parts, rows, strict=True):
-        part.vectors = vectors
+    for part in parts:
         part.scores = own = scores[start : start + part.rows]
         start += part.rows
         if not finite and not all(map(math.isfinite, own)):
             bad = next(value for value in own if not math.isfinite(value))
             part.fail(500, f"model '{bundle.spec.model}' version {bundle.version} gave {bad}; expected a number")
-
-
-def _failed(bundle: LoadedBundle, part: Part, error: Exception) -> None:
-    logger.error("bundle %s failed to score", bundle.id, exc_info=error)
-    part.fail(500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(error)}")
 
 
 def _rows(part: Part) -> np.ndarray[Any, Any]:
@@ -90,15 +87,18 @@ def _vectorize(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
             part.fail(400, str(error))
     if len(waiting) > 1 and _together(bundle, waiting):
         return
+    failed: Exception | None = None
     for part, columns in waiting:
         try:
             part.work.vectors[bundle.recipe] = _vectors(bundle, columns, part.work.at)
         except DataError as error:
             part.fail(400, str(error))
         except Exception as error:  # the project's transforms are strangers' code
-            logger.error("features of bundle %s failed", bundle.id, exc_info=error)
+            failed = error
             status = 503 if isinstance(error, StoreError) else 500
             part.fail(status, f"the features of model '{bundle.spec.model}' failed: {_first_line(error)}")
+    if failed is not None:
+        logger.error("the features of bundle %s failed", bundle.id, exc_info=failed)
 
 
 def _together(bundle: LoadedBundle, waiting: Sequence[tuple[Part, Columns]]) -> bool:

@@ -147,7 +147,7 @@ def test_a_bad_value_harms_only_its_own_request(
     assert rows.keys() == {"good", "nan", "fails", "also"}
     assert [rows[name]["error"] is None for name in ("good", "nan", "fails", "also")] == [True, False, False, True]
     assert rows["nan"]["score"] is rows["fails"]["score"] is None
-    assert rows["nan"]["features"] == [2.0]
+    assert [rows[name]["features"] for name in ("good", "nan", "fails")] == [[1.0], [2.0], [9.0]]
 
 
 class Faulty:
