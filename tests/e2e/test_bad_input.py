@@ -66,7 +66,7 @@ def test_a_changed_schema_is_refused_with_the_difference(fresh_project: Path) ->
         (("rollback", "-p", "{project}"), 1, "nothing serves"),
         (("lineage", "-p", "{project}", "nope"), 3, "no prediction 'nope'"),
         (("init", "flihgts", "--into", "{project}/x"), 2, "Did you mean 'flights'?"),
-        (("approve", "delay/decision/9", "-p", "{project}", "--reason", "ok"), 3, "delay/decision/9"),
+        (("approve", "delay/decision/9", "-p", "{project}", "--reason", "ok"), 2, "no decision 'delay/decision/9'"),
     ],
 )
 def test_a_command_that_cannot_run_says_what_to_do(
