@@ -94,7 +94,8 @@ class Desk:
         for work in works:
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
-            self._note_beside(work)
+            if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:
+                self._note_beside(work)
 
     def _note_beside(self, work: Work) -> None:
         if work.failure is not None and work.failure[0] != 500:
