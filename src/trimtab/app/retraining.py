@@ -20,7 +20,7 @@ from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
-from trimtab.errors import TrimtabError
+from trimtab.errors import StageError, TrimtabError
 from trimtab.monitoring import compare
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Run, WindowReport, WorkflowStep
 from trimtab.stores.metadata import latest
@@ -120,7 +120,18 @@ class Retraining:
             self._wait(workflow, MATURED)
 
     def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return DBOS.run_step({"name": step.__name__.strip("_")}, step, *args, **kwargs)
+        """Run a step. Whatever it raises stops the workflow with a reason, and leaves the loop alone."""
+
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return step(*args, **kwargs)
+            except TrimtabError:
+                raise
+            except Exception as error:  # a border: the worker
+                log.exception("step %s failed", step.__name__)
+                raise StageError(f"{step.__name__.strip('_')}: {type(error).__name__}: {error}") from error
+
+        return DBOS.run_step({"name": step.__name__.strip("_")}, guarded, *args, **kwargs)
 
     def _wait(self, workflow: str, topic: str) -> str:
         with self._lock:

@@ -90,7 +90,7 @@ def run_replay(
             def tell(tally: Tally) -> None:
                 if reviewer:
                     reviewer.step()
-                    shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
+                shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
                 bar.update(task, completed=tally.sent, failed=tally.failed, moment=shown)
 
             tally = play.run(client, tell=tell, stopping=stop)
