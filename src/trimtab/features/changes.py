@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from trimtab.definitions import FeatureView
-from trimtab.features.aggregates import window_of
 from trimtab.features.kinds import Array
+from trimtab.features.windows import ceil_to, finite_windows
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def changes(view: FeatureView, entities: Array, times: Array, known: Array, *, s
     """
     effective = np.maximum(times, known)
     moments, owners, sources = [effective], [entities], [effective]
-    for window in sorted({w for a in view.aggregations if (w := window_of(view, a)) is not None}):
+    for window in finite_windows(view):
         counted = effective < times + window
         moments.append(times[counted] + window)
         owners.append(entities[counted])
@@ -47,8 +47,3 @@ def changes(view: FeatureView, entities: Array, times: Array, known: Array, *, s
         points = points.filter(pl.col("moment") > since)
     points = points.group_by("entity", "moment").agg(pl.col("settled").any()).sort("entity", "moment")
     return Changes(*(points[name].to_numpy() for name in ("entity", "moment", "settled")))
-
-
-def ceil_to(moments: Array, every: int | None) -> Array:
-    """Return moments raised to a multiple of `every` since the epoch."""
-    return moments if every is None else moments + -moments % every

@@ -28,7 +28,7 @@ from trimtab.features.changes import Changes, changes
 from trimtab.features.key_columns import encode_frame
 from trimtab.features.kinds import Array
 from trimtab.features.packing import KNOWN_ROWS, pack, pack_count, table_of, unpack_count
-from trimtab.features.timelines import Timelines
+from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.stores.online import Online
 from trimtab.stores.online.contract import Entry
@@ -128,8 +128,8 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
     """
     view = rows.view
     points = changes(view, rows.entities, rows.times, rows.known, since=since)
-    lines = Timelines.of(rows.entities, len(known.keys), rows.times, rows.known, rows.chosen)
-    table = table_of(list(aggregate(view, lines, rows, points.entities, points.moments).values()))
+    ordered = EntityRows.of(rows.entities, len(known.keys), rows.times, rows.known, rows.chosen)
+    table = table_of(list(aggregate(view, ordered, rows, points.entities, points.moments).values()))
     kept = ~_repeats(points, table) | points.settled if skip_repeats else np.full(len(table), True)
     keys = known.keys
     owners = [keys[entity] for entity in points.entities[kept].tolist()]

@@ -13,11 +13,12 @@ import polars as pl
 
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError, nearest
-from trimtab.features.aggregates import aggregate, floor_to
+from trimtab.features.aggregates import aggregate
 from trimtab.features.columns import NEVER, micros
 from trimtab.features.kinds import Array
-from trimtab.features.timelines import Timelines
+from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
+from trimtab.features.windows import floor_to
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
@@ -35,8 +36,8 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     asked = floor_to(moments[~timeless], view.every_micros)
     first, last = (int(asked.min()), int(asked.max())) if len(asked) else (0, 0)
     found = read_rows(view, rows, numbered, first=first, last=last)
-    lines = Timelines.of(found.entities, numbered.height, found.times, found.known, found.chosen)
-    values = aggregate(view, lines, found, entities, moments)
+    rows_of = EntityRows.of(found.entities, numbered.height, found.times, found.known, found.chosen)
+    values = aggregate(view, rows_of, found, entities, moments)
     for column in values.values():
         column[timeless] = np.nan
     return pl.DataFrame(

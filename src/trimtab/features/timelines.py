@@ -10,21 +10,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from trimtab.features.kinds import Array
 
-MERGE_FROM = 50_000
-"""Queries from which one pass over rows and queries is quicker than a search for each."""
+
+@dataclass(frozen=True)
+class EntityRows:
+    """Rows of m entities, put in order of (entity, ts, known, table order), to be cut into parts.
+
+    order: index of each row in `times` and `known` (microseconds), by place. starts: first place of each entity,
+    shape (m + 1,). chosen: index in the table of each row of `times`, rising; None: all of the table.
+    """
+
+    order: Array
+    starts: Array
+    times: Array
+    known: Array
+    chosen: Array | None
+
+    @classmethod
+    def of(
+        cls, entities: Array, entity_count: int, times: Array, known: Array, chosen: Array | None = None
+    ) -> EntityRows:
+        """Put rows in order. entities: int64 from 0 to entity_count - 1. known may be the very array `times`."""
+        counts = np.bincount(entities, minlength=entity_count)
+        return cls(in_order(entities, times, known), np.concatenate([[0], np.cumsum(counts)]), times, known, chosen)
+
+    def part(self, first: int, end: int) -> Timelines:
+        """Return the timelines of entities from `first` to `end` - 1, which become entities from 0."""
+        order = self.order[self.starts[first] : self.starts[end]]
+        times = self.times[order]
+        known = times if self.known is self.times else self.known[order]
+        return Timelines.of(
+            order if self.chosen is None else self.chosen[order],
+            self.starts[first : end + 1] - self.starts[first],
+            times,
+            known,
+        )
 
 
 @dataclass(frozen=True)
 class Timelines:
     """n rows of m entities; the place of a row is its rank in order of (entity, ts, known, table order).
 
-    rows: index in the table by place (of `chosen` rows, when only some were). starts: first place of each entity,
-    shape (m + 2,): entity m is nobody, and has no rows. known_order: places in order of (entity, e), or None when
-    that is the order of places. delays: e - ts by place, empty when known_order is None.
+    rows: index in the table by place. starts: first place of each entity, (m + 1,). known_order: places in order of
+    (entity, e), or None when that is the order of places. delays: e - ts by place, empty when known_order is None.
     """
 
     rows: Array
@@ -35,29 +65,20 @@ class Timelines:
     _by_known: Segments
 
     @classmethod
-    def of(
-        cls, entities: Array, entity_count: int, times: Array, known: Array, chosen: Array | None = None
-    ) -> Timelines:
-        """Put rows in order. entities: int64 from 0 to entity_count - 1; times, known: microseconds.
-
-        known may be the very array `times`. chosen: index in the table of each row, rising; None: all of the table.
-        """
-        order = in_order(entities, times, known)
-        counts = np.bincount(entities, minlength=entity_count + 1)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        rows = order if chosen is None else chosen[order]
-        by_time = Segments(entities, times, order, entity_count)
+    def of(cls, rows: Array, starts: Array, times: Array, known: Array) -> Timelines:
+        """Make timelines of rows that are in order; known may be the very array `times`."""
+        count = len(starts) - 1
+        entities = np.repeat(np.arange(count), np.diff(starts))
+        by_time = Segments(entities, times, count)
         nothing = np.zeros(0, dtype=np.int64)
         if known is times:
             return cls(rows, starts, None, nothing, by_time, by_time)
-        effective = np.maximum(times, known)[order]
-        entities = np.repeat(np.arange(entity_count + 1), counts)
+        effective = np.maximum(times, known)
         if bool(np.all((effective[1:] >= effective[:-1]) | (entities[1:] != entities[:-1]))):
-            return cls(rows, starts, None, nothing, by_time, Segments(entities, effective, None, entity_count))
-        known_order = np.argsort(effective, kind="stable")
-        known_order = known_order[_stable_order(entities[known_order])]
-        by_known = Segments(entities, effective, known_order, entity_count)
-        return cls(rows, starts, known_order, effective - times[order], by_time, by_known)
+            return cls(rows, starts, None, nothing, by_time, Segments(entities, effective, count))
+        known_order = in_order(entities, effective, effective)
+        by_known = Segments(entities, effective[known_order], count)
+        return cls(rows, starts, known_order, effective - times, by_time, by_known)
 
     def known_until(self, entities: Array, at: Array) -> Array:
         """Return for each (entity, t) the end of the entity's rows with e <= t, in known_order."""
@@ -82,8 +103,8 @@ class Segments:
     offset leaves) below the entity's number. A single binary search then finds the place.
     """
 
-    def __init__(self, entities: Array, moments: Array, order: Array | None, entity_count: int) -> None:
-        """order: what sorts them by (entity, moment), None when they are sorted."""
+    def __init__(self, entities: Array, moments: Array, entity_count: int) -> None:
+        """entities, moments: in order of both."""
         self._least = int(moments.min(initial=np.iinfo(np.int64).max))
         self._most = max(int(moments.max(initial=0)), self._least)
         self._ranks: Array | None = None
@@ -91,20 +112,14 @@ class Segments:
         if self._bits + entity_count.bit_length() > 62:
             self._ranks = np.unique(moments)
             self._bits = (len(self._ranks) + 1).bit_length()
-        keys = self._combine(entities, moments)
-        self._keys = keys if order is None else keys[order]
+        self._keys = self._combine(entities, moments)
 
     def end(self, entities: Array, moments: Array) -> Array:
         """Return for each (entity, moment) the place behind the entity's last row at or before the moment.
 
-        entities, moments: in order, which many queries are answered by one pass over both sides.
+        Fastest for queries in order.
         """
-        wanted = self._combine(entities, moments)
-        if len(wanted) < MERGE_FROM or len(self._keys) == 0:
-            return np.searchsorted(self._keys, wanted, side="right")
-        places = pl.DataFrame({"key": self._keys}).set_sorted("key").with_row_index("place", offset=1)
-        found = pl.DataFrame({"key": wanted}).set_sorted("key").join_asof(places, on="key", coalesce=True)
-        return found["place"].fill_null(0).to_numpy().astype(np.int64)
+        return np.searchsorted(self._keys, self._combine(entities, moments), side="right")
 
     def _combine(self, entities: Array, moments: Array) -> Array:
         if self._ranks is not None:

@@ -15,11 +15,12 @@ import polars as pl
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError
 from trimtab.features import key_columns
-from trimtab.features.aggregates import window_of
 from trimtab.features.columns import NEVER, floats, micros, require
 from trimtab.features.kinds import Array
+from trimtab.features.queries import Picks
+from trimtab.features.windows import longest_window
 
-CHUNK_BYTES = 80 << 20
+CHUNK_BYTES = 192 << 20
 """Value columns that are read at a time, together."""
 
 FAR = 1 << 62
@@ -29,6 +30,29 @@ ENTITY = "__entity"
 """Name of the column with an entity's number."""
 
 Rows = pl.DataFrame | pl.LazyFrame
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table, turned into float64 when and where it is needed."""
+
+    series: pl.Series
+    where: str
+
+    def whole(self) -> Array:
+        """Return all values, NaN for null, by index in the table."""
+        return floats(self.series, where=self.where)
+
+    def pick(self, picks: Picks) -> Array:
+        """Return the picked values, NaN for none. A file's row groups are left as they lie."""
+        values = np.full(len(picks.order), np.nan)
+        first = 0
+        for chunk in self.series.get_chunks():
+            begin, end = np.searchsorted(picks.rows, [first, first + len(chunk)])
+            if begin < end:
+                values[picks.order[begin:end]] = floats(chunk, where=self.where)[picks.rows[begin:end] - first]
+            first += len(chunk)
+        return values
 
 
 @dataclass(frozen=True)
@@ -62,8 +86,8 @@ class ViewRows:
         chosen = places if self.chosen is None else self.chosen[places]
         return replace(self, entities=self.entities[places], times=times, known=known, chosen=chosen)
 
-    def columns(self, names: Iterable[str]) -> Iterator[tuple[str, Array]]:
-        """Read whole columns of the table: float64, NaN for null. Raises DataError when it has changed meanwhile."""
+    def columns(self, names: Iterable[str]) -> Iterator[tuple[str, Column]]:
+        """Read columns of the table, each once. Raises DataError when the table has changed meanwhile."""
         wanted = list(names)
         at_once = max(1, CHUNK_BYTES // (8 * max(self.height, 1)))
         for first in range(0, len(wanted), at_once):
@@ -74,7 +98,7 @@ class ViewRows:
                     "read one version of it"
                 )
             for column in frame:
-                yield column.name, floats(column, where=f"FeatureView '{self.view.name}'")
+                yield column.name, Column(column, f"FeatureView '{self.view.name}'")
 
 
 def check_columns(view: FeatureView, schema: pl.Schema) -> None:
@@ -82,12 +106,6 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
     needed = [*view.entity.keys, view.source.timestamp, view.source.known_column]
     needed += [a.column for a in view.aggregations if a.column is not None]
     require(schema, needed, source=view.source.name, needed_by=f"FeatureView '{view.name}'")
-
-
-def longest_window(view: FeatureView) -> int | None:
-    """Return the longest time for which a row counts, None for ever."""
-    windows = [window_of(view, a) for a in view.aggregations]
-    return None if None in windows else max(window for window in windows if window is not None)
 
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:

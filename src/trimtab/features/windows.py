@@ -1,0 +1,36 @@
+"""Windows of a view, and moments cut to its steps. Used wherever rows are chosen by time."""
+
+from __future__ import annotations
+
+from trimtab.definitions import Aggregation, FeatureView
+from trimtab.features.kinds import Array
+
+Window = int | None
+"""Microseconds after which a row no longer counts, None for never."""
+
+
+def window_of(view: FeatureView, aggregation: Aggregation) -> Window:
+    """Return the lesser of the aggregation's window and the view's ttl."""
+    lengths = [length for length in (aggregation.window, view.ttl_micros) if length is not None]
+    return min(lengths, default=None)
+
+
+def finite_windows(view: FeatureView) -> list[int]:
+    """Return the view's windows that end, each once, the shortest first."""
+    return sorted({w for a in view.aggregations if (w := window_of(view, a)) is not None})
+
+
+def longest_window(view: FeatureView) -> Window:
+    """Return the longest time for which a row counts."""
+    windows = [window_of(view, a) for a in view.aggregations]
+    return None if None in windows else max(window for window in windows if window is not None)
+
+
+def floor_to(moments: Array, every: int | None) -> Array:
+    """Return moments cut down to a multiple of `every` since the epoch."""
+    return moments if every is None else moments - moments % every
+
+
+def ceil_to(moments: Array, every: int | None) -> Array:
+    """Return moments raised to a multiple of `every` since the epoch."""
+    return moments if every is None else moments + -moments % every
