@@ -68,7 +68,7 @@ class Workspace:
     @cached_property
     def predictions(self) -> Predictions:
         """The prediction log."""
-        return open_predictions(None, self.root)
+        return open_predictions(None, self.root, segment_rows=self.project.policy.serving.segment_rows)
 
     @property
     def tracking_uri(self) -> str:

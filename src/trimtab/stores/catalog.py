@@ -54,23 +54,23 @@ def open_artifacts(url: str | None, root: Path) -> Artifacts:
     return cast(Artifacts, _open_folder("artifacts", url, root, ARTIFACTS))
 
 
-def open_predictions(url: str | None, root: Path) -> Predictions:
-    """Open the prediction log; a folder, or ROOT/predictions."""
-    return cast(Predictions, _open_folder("predictions", url, root, PREDICTIONS))
+def open_predictions(url: str | None, root: Path, **options: int) -> Predictions:
+    """Open the prediction log; a folder, or ROOT/predictions. options: what the backend takes, such as segment_rows."""
+    return cast(Predictions, _open_folder("predictions", url, root, PREDICTIONS, **options))
 
 
-def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str]) -> Any:
+def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str], **options: int) -> Any:
     if url is None:
-        return _backend(kind, "file", backends)(root / kind)
+        return _backend(kind, "file", backends)(root / kind, **options)
     parts = urlsplit(url)
     if not parts.scheme:
-        return _backend(kind, "file", backends)(root.parent / Path(url).expanduser())
+        return _backend(kind, "file", backends)(root.parent / Path(url).expanduser(), **options)
     backend = _backend(kind, parts.scheme, backends)
     if parts.scheme != "file":
-        return backend(url)
+        return backend(url, **options)
     if parts.netloc not in ("", "localhost"):
         raise StoreError(f"{kind}: '{url}' names the host '{parts.netloc}'; expected file:///absolute/path")
-    return backend(Path(unquote(parts.path)))
+    return backend(Path(unquote(parts.path)), **options)
 
 
 def _absolute_sqlite(url: str, root: Path) -> str:
