@@ -31,6 +31,7 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
     made = lineage["predictions"][0]["made_by"]
     assert {"revision", "bundle", "gates", "run", "code", "dataset", "views", "tables"} <= set(made)
     assert {table["table"] for table in made["tables"]} == {"flights", "weather"}
+    assert "feature view punctuality@" in trimtab("lineage", "-p", project, newest).stdout
     # and the same replay again sends nothing twice
     again = trimtab("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15")
     assert again.returncode == 0
@@ -39,6 +40,11 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
 
 
 def test_running_all_stages_again_changes_nothing(project: Path) -> None:
+    # given a project whose first model has been replaced by a better one
+    edit_seed(project, 99)
+    trimtab("run", "-p", project, "--as-of", "2013-03-10")
+    trimtab("promote", "-p", project, "--reason", "test")
+    edit_seed(project, 7, was=99)
     before = open_workspace(project).metadata
     kinds = {name: before.count(kind) for name, kind in RECORDS.items()}
     trimtab("run", "-p", project, "--as-of", TRAINED_UNTIL.isoformat())
@@ -80,6 +86,6 @@ def test_rollback_restores_what_served_before(project: Path) -> None:
     assert (newest.number, newest.action, newest.bundle_in("champion")) == (4, "rollback", "delay/1")
 
 
-def edit_seed(folder: Path, seed: int) -> None:
+def edit_seed(folder: Path, seed: int, *, was: int = 7) -> None:
     path = folder / "trimtab.yaml"
-    path.write_text(path.read_text().replace("seed: 7", f"seed: {seed}"))
+    path.write_text(path.read_text().replace(f"seed: {was}", f"seed: {seed}"))

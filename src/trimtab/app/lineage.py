@@ -23,7 +23,7 @@ def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
     return {
         "prediction_id": prediction_id,
         "label": _label(workspace, prediction_id),
-        "predictions": [{**row, "made_by": _bundle(workspace, row)} for row in rows],
+        "predictions": [_explain(workspace, row) for row in rows],
     }
 
 
@@ -49,11 +49,19 @@ def _label(workspace: Workspace, prediction_id: str) -> dict[str, Any] | None:
                 latest = {name: row[name] for name in LABELS.names if name != "prediction_id"}
 
 
-def _bundle(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
+def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a log row with its features by name, and everything that made it."""
+    bundle = workspace.metadata.get(Bundle, f"{row['model']}/{row['version']}")
+    return {
+        **row,
+        "entities": dict(row["entities"] or ()),
+        "features": dict(zip(bundle.features, row["features"] or (), strict=False)),
+        "made_by": _made_by(workspace, row, bundle),
+    }
+
+
+def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
     metadata = workspace.metadata
-    bundle = metadata.get(Bundle, f"{row['model']}/{row['version']}")
-    row["features"] = dict(zip(bundle.features, row["features"] or (), strict=False))
-    row["entities"] = dict(row["entities"] or ())
     run = metadata.get(Run, bundle.run)
     dataset = metadata.get(DatasetVersion, bundle.dataset)
     views = [metadata.get(FeatureViewVersion, view) for view in dataset.views]

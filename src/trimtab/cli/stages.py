@@ -159,9 +159,11 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None) -> Revision:
     show_dataset(dataset)
     trained = stages.train(ws, model, dataset)
     show_run(trained, ws.project.policy.impact.currency)
-    report = stages.evaluate(ws, trained)
-    show_gates(report)
-    bundle = stages.register(ws, trained, report)
+    bundle = latest(ws.metadata, Bundle, run=trained.id)
+    if bundle is None:
+        report = stages.evaluate(ws, trained)
+        show_gates(report)
+        bundle = stages.register(ws, trained, report)
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
     revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
