@@ -1,4 +1,4 @@
-"""python -m benchmarks.point_in_time [--events 1e6] [--labels 1e5]"""
+"""python -m benchmarks.point_in_time [--events 1e6] [--labels 1e5] [--runs 3]"""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.point_in_time")
     parser.add_argument("--events", type=float, default=1e6)
     parser.add_argument("--labels", type=float, default=1e5)
+    parser.add_argument("--runs", type=int, default=3, help="the least of so many counts")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data.write(folder, events=int(options.events), labels=int(options.labels))
         for task in TASKS:
-            report(task, folder, f"{options.events:g} events, {options.labels:g} labels")
+            print(f"\n{TASKS[task][0]}: {options.events:g} events, {options.labels:g} labels", flush=True)
+            report(task, folder, options.runs)
 
 
-def report(task: str, folder: Path, sizes: str) -> None:
+def report(task: str, folder: Path, runs: int) -> None:
     """Run one task by every engine that is installed and print its table."""
-    title, engines, check = TASKS[task]
-    print(f"\n{title} ({sizes}; least of 3 runs, each engine in a process of its own)")
-    figures = {engine: run(task, engine, folder) for engine in engines if engine != "duckdb" or find_spec("duckdb")}
+    _, engines, check = TASKS[task]
+    installed = [engine for engine in engines if engine != "duckdb" or find_spec("duckdb")]
+    figures = {engine: run(task, engine, folder, runs) for engine in installed}
     if "duckdb" not in figures:
         print("duckdb is not installed: skipped")
     found = {engine: pl.read_ipc(folder / f"{task}-{engine}.arrow") for engine in figures}
@@ -51,9 +53,9 @@ def report(task: str, folder: Path, sizes: str) -> None:
         )
 
 
-def run(task: str, engine: str, folder: Path) -> dict[str, float]:
+def run(task: str, engine: str, folder: Path, runs: int) -> dict[str, float]:
     """Run one engine in a process of its own and return its figures."""
-    command = [sys.executable, "-m", "benchmarks.point_in_time.measure", task, engine, str(folder)]
+    command = [sys.executable, "-m", "benchmarks.point_in_time.measure", task, engine, str(folder), str(runs)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -1,6 +1,6 @@
 """Runs one engine in a process of its own and reports CPU seconds and peak memory; started by __main__.
 
-Usage: python -m benchmarks.point_in_time.measure TASK ENGINE FOLDER
+Usage: python -m benchmarks.point_in_time.measure TASK ENGINE FOLDER RUNS
 Prints one JSON object and leaves the result in FOLDER/TASK-ENGINE.arrow.
 """
 
@@ -15,14 +15,13 @@ from pathlib import Path
 from benchmarks.point_in_time import joins, windows
 
 ENGINES = {"join": joins.ENGINES, "windows": windows.ENGINES}
-RUNS = 3
 
 
-def main(task: str, engine: str, folder: Path) -> None:
-    """Run an engine three times; the least of each figure counts, because others share the machine."""
+def main(task: str, engine: str, folder: Path, runs: int) -> None:
+    """Run an engine several times; the least of each figure counts, because others share the machine."""
     run = ENGINES[task][engine]
     spent: list[tuple[float, float]] = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         wall, cpu = time.perf_counter(), time.process_time()
         result = run(folder)
         spent.append((time.process_time() - cpu, time.perf_counter() - wall))
@@ -42,4 +41,4 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

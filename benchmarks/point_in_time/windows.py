@@ -64,10 +64,10 @@ def duckdb(folder: Path) -> pl.DataFrame:
         for window in WINDOWS
     )
     windows = ", ".join(
-        f"w{name} AS (PARTITION BY user ORDER BY epoch_us(at) RANGE BETWEEN {size - 1} PRECEDING AND CURRENT ROW)"
+        f'w{name} AS (PARTITION BY "user" ORDER BY epoch_us("at") RANGE BETWEEN {size - 1} PRECEDING AND CURRENT ROW)'
         for name, size in WINDOWS.items()
     )
-    query = f"SELECT user, at, f0, {columns} FROM '{folder}/events.parquet' WINDOW {windows}"
+    query = f'SELECT "user", "at", f0, {columns} FROM \'{folder}/events.parquet\' WINDOW {windows}'
     frame: pl.DataFrame = connection.sql(query).pl()
     return frame
 

@@ -6,7 +6,7 @@ feature that could differ from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from trimtab.definitions import Aggregation, FeatureView
@@ -36,7 +36,7 @@ class Values(Protocol):
         ...
 
 
-def aggregate(view: FeatureView, rows: EntityRows, values: Values, entities: Array, at: Array) -> Mapping[str, Array]:
+def aggregate(view: FeatureView, rows: EntityRows, values: Values, entities: Array, at: Array) -> dict[str, Array]:
     """Return the view's features at (entity, t), by aggregation name: float64, NaN for null, shape (queries,).
 
     entities: numbers as in `rows`; nobody has a number behind the last. at: int64 microseconds.

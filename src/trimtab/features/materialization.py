@@ -105,6 +105,7 @@ def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int) -> _Know
     moments = read_moments(view, source)
     numbered = distinct_keys(view, moments.select(view.entity.keys))
     rows = choose_rows(view, source, moments, numbered, first=BEGINNING, last=until)
+    rows = rows.only(np.maximum(rows.times, rows.known) <= until)
     return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known))
 
 

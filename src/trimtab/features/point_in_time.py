@@ -38,11 +38,12 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     found = read_rows(view, rows, numbered, first=first, last=last)
     rows_of = EntityRows.of(found.entities, numbered.height, found.times, found.known, found.chosen)
     values = aggregate(view, rows_of, found, entities, moments)
-    for column in values.values():
+    columns = []
+    for name in list(values):
+        column = values.pop(name)  # so that no two copies of all columns stand in memory
         column[timeless] = np.nan
-    return pl.DataFrame(
-        [pl.Series(f"{view.name}__{name}", column, nan_to_null=True) for name, column in values.items()]
-    )
+        columns.append(pl.Series(f"{view.name}__{name}", column, nan_to_null=True))
+    return pl.DataFrame(columns)
 
 
 def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:

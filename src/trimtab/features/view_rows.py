@@ -23,6 +23,9 @@ from trimtab.features.windows import longest_window
 CHUNK_BYTES = 192 << 20
 """Value columns that are read at a time, together."""
 
+WORTH_COPYING = 0.9
+"""Share of useful rows above which the others are left in: they cannot count, and a copy costs more than they do."""
+
 FAR = 1 << 62
 """Keys beyond are left to a join, so that their neighbours are integers, too."""
 
@@ -166,12 +169,17 @@ def read_moments(view: FeatureView, source: pl.LazyFrame) -> pl.DataFrame:
 def choose_rows(
     view: FeatureView, source: pl.LazyFrame, moments: pl.DataFrame, numbered: pl.DataFrame, *, first: int, last: int
 ) -> ViewRows:
-    """Choose among the rows of `read_moments` those that may count for the numbered entities from `first` to `last`."""
+    """Choose among the rows of `read_moments` those that may count for the numbered entities from `first` to `last`.
+
+    A few that cannot count may be left in.
+    """
     where = f"FeatureView '{view.name}', source '{view.source.name}'"
     times = micros(moments[view.source.timestamp], where=where)
     known = times if view.source.known_at is None else micros(moments[view.source.known_at], where=where)
     entities = numbers_of(view, moments.select(view.entity.keys), numbered)
-    kept = (times != NEVER) & (known != NEVER) & (entities < numbered.height)
-    kept &= (times <= last) & (known <= last)
     every_row = ViewRows(view, source, moments.height, entities, times, known, None)
-    return every_row.only(kept & every_row.lasting(first))
+    possible = (times != NEVER) & (known != NEVER) & (entities < numbered.height)
+    useful = possible & (times <= last) & (known <= last) & every_row.lasting(first)
+    if bool(possible.all()) and np.count_nonzero(useful) > WORTH_COPYING * len(useful):
+        return every_row
+    return every_row.only(useful)
