@@ -9,18 +9,23 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from trimtab.app.files import is_running
 from trimtab.app.serving import running_gateway
 from trimtab.app.steering import read_progress
+from trimtab.app.workspace import Workspace
 from trimtab.clock import SystemClock
+from trimtab.control import Cause, Draft, Ledger
+from trimtab.records import Decision, WindowReport
 
 CARRIERS = ("UA", "MQ")
 TRAINED_UNTIL = datetime(2013, 3, 1, 5, tzinfo=UTC)
 LAST_DAY = datetime(2013, 4, 15, tzinfo=UTC)
 PATIENCE_SECONDS = 90.0
+WINDOW = (datetime(2013, 3, 12, tzinfo=UTC), datetime(2013, 3, 13, tzinfo=UTC))
 
 
 def trimtab(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -102,3 +107,36 @@ class Up:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
+
+
+def order_retraining(workspace: Workspace, action: Literal["retrain", "review"] = "retrain") -> Decision:
+    """Write the decision that the controller writes on a severe window of high impact."""
+    window = WindowReport(
+        id="delay/v1/2013-03-12/matured",
+        created_at=workspace.now(),
+        model="delay",
+        version=1,
+        role="champion",
+        stage="matured",
+        start=WINDOW[0],
+        end=WINDOW[1],
+        rows=400,
+        served_rows=400,
+        labelled=390,
+        coverage=0.975,
+        metrics={},
+    )
+    draft = Draft(
+        cause=Cause(window=window, signals=()),
+        band="severe",
+        impact_per_day=2000.0,
+        impact="high",
+        cell="retrain",
+        action=action,
+        reasons=("the test orders a retraining",),
+    )
+    ledger = Ledger(workspace.metadata, "delay")
+    ledger.refresh()
+    decision = ledger.append(draft, clock=workspace.clock)
+    assert decision is not None
+    return decision

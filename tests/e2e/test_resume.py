@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from e2e.kit import Up, edit_policy, trimtab, wait_until
+from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
 from trimtab.app.retraining import workflow_id
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.workspace import open_workspace
 from trimtab.bundle import verify
-from trimtab.control import Cause, Draft, Ledger
-from trimtab.records import Bundle, Decision, Revision, Run, WindowReport, WorkflowStep
+from trimtab.records import Bundle, Revision, Run, WorkflowStep
 from trimtab.stores.metadata import Metadata
 
 STEPS = ("nothing", "snapshot", "train", "gates", "register", "challenge")
 """The kill comes right after this step was noted, so in the middle of the one behind it."""
-WINDOW = (datetime(2013, 3, 12, tzinfo=UTC), datetime(2013, 3, 13, tzinfo=UTC))
-
-
-def order_retraining(workspace: Workspace) -> Decision:
-    """Write the decision that the controller writes on a severe window of high impact."""
-    window = WindowReport(
-        id="delay/v1/2013-03-12/matured",
-        created_at=workspace.now(),
-        model="delay",
-        version=1,
-        role="champion",
-        stage="matured",
-        start=WINDOW[0],
-        end=WINDOW[1],
-        rows=400,
-        served_rows=400,
-        labelled=390,
-        coverage=0.975,
-        metrics={},
-    )
-    draft = Draft(
-        cause=Cause(window=window, signals=()),
-        band="severe",
-        impact_per_day=2000.0,
-        impact="high",
-        cell="retrain",
-        action="retrain",
-        reasons=("the test orders a retraining",),
-    )
-    ledger = Ledger(workspace.metadata, "delay")
-    ledger.refresh()
-    decision = ledger.append(draft, clock=workspace.clock)
-    assert decision is not None
-    return decision
 
 
 def steps_of(metadata: Metadata, workflow: str) -> list[str]:

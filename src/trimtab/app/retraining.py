@@ -44,7 +44,7 @@ class Retraining:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, str] = {}
         self._lock = threading.Lock()
         config: DBOSConfig = {
             "name": "trimtab",
@@ -78,10 +78,16 @@ class Retraining:
         return workflow
 
     def tell(self, workflow: str, topic: str, message: str) -> None:
-        """Wake a waiting workflow."""
+        """Send a workflow a message; it counts as at work from now on when it waits for that topic."""
         with self._lock:
-            self._waiting.discard(workflow)
+            if self._waiting.get(workflow) == topic:
+                del self._waiting[workflow]
         DBOS.send(workflow, message, topic)
+
+    def waits_for(self, workflow: str, topic: str) -> bool:
+        """Tell whether a workflow waits for a topic now."""
+        with self._lock:
+            return self._waiting.get(workflow) == topic
 
     def active(self, model: str) -> list[str]:
         """Return the ids of this model's workflows that have not ended, oldest first."""
@@ -135,13 +141,13 @@ class Retraining:
 
     def _wait(self, workflow: str, topic: str) -> str:
         with self._lock:
-            self._waiting.add(workflow)
+            self._waiting[workflow] = topic
         try:
             while (message := DBOS.recv(topic, timeout_seconds=WAIT_SECONDS)) is None:
                 pass
         finally:
             with self._lock:
-                self._waiting.discard(workflow)
+                self._waiting.pop(workflow, None)
         return str(message)
 
     # --- the steps

@@ -61,7 +61,6 @@ class Steering:
             )
             for name in workspace.project.definitions.models
         }
-        self._told: set[str] = set()
 
     def launch(self) -> None:
         """Begin; what a dead process left unfinished goes on."""
@@ -92,12 +91,11 @@ class Steering:
                 self._tell_resolution(model, workflow)
 
     def _tell_resolution(self, model: str, workflow: str) -> None:
-        if workflow in self._told:
+        if not self._retraining.waits_for(workflow, APPROVAL):
             return
         for resolution in self._workspace.metadata.find(Resolution, model=model):
             if workflow_id(resolution.decision) == workflow:
                 self._retraining.tell(workflow, APPROVAL, resolution.verdict)
-                self._told.add(workflow)
 
     def _announce(self) -> None:
         progress = Progress(
