@@ -11,8 +11,9 @@ import numpy.typing as npt
 def autocorrelation_time(values: npt.ArrayLike) -> float:
     """Return tau0 = 1 + 2 (sum of the initial positive autocorrelations), at least 1; [m] in order of time.
 
-    Sums of neighbouring autocorrelations are added in pairs while they stay positive (Geyer 1992, the initial
-    positive sequence). A constant has 1.
+    Autocorrelations are added until the first that is not positive, after the initial positive sequence of Geyer 1992.
+    His adds them in pairs; over some 60 windows single ones are steadier when windows are independent, and as honest
+    when they are not (measured in benchmarks/drift). A constant has 1.
     """
     x = np.asarray(values, np.float64)
     x = x - x.mean()
@@ -20,10 +21,8 @@ def autocorrelation_time(values: npt.ArrayLike) -> float:
     if x.size < 3 or variance <= 1e-20:
         return 1.0
     rho = np.correlate(x, x, "full")[x.size - 1 :] / variance
-    pairs = rho[: x.size // 2 * 2].reshape(-1, 2).sum(axis=1)
-    ends = np.flatnonzero(pairs <= 0)
-    initial = pairs[: ends[0]] if ends.size else pairs
-    return max(1.0, 2 * float(initial.sum()) - 1)
+    initial = rho[: int(np.argmax(rho <= 0))]  # they sum to -1/2 beyond lag 0, so one of them is not positive
+    return 2 * float(initial.sum()) - 1
 
 
 def tempering(values: npt.ArrayLike) -> float:

@@ -7,7 +7,7 @@ Upward only: a model that gets better is not an alarm.
 A window of fewer rows than usual wobbles more: its distance from the middle is drawn in by sqrt(n / usual n), as if
 all wobble came from chance; a window of more rows is left as it is. Both err on the side of no alarm.
 
-Half of the stakes bet on the window p (rank, and beyond it the tail), half on small lasting rises by smoothed
+Of the stakes 0.6 bet on the window p (rank, and beyond it the tail), 0.4 on small lasting rises by smoothed
 conformal ranks. What is theorem and what is heuristic is the same as in sequential.py.
 """
 
@@ -28,7 +28,7 @@ from trimtab.stats.schemes import Floats
 from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
 from trimtab.stats.tail import GLOBAL_FLOOR, tail_p
 
-WEIGHTS = (0.5, 0.5)
+WEIGHTS = (0.6, 0.4)
 # Two constant references must not make an alarm of a rounding error.
 RELATIVE_SD_FLOOR = 1e-9
 

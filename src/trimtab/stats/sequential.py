@@ -270,13 +270,16 @@ def _add(a: Encoded, b: Encoded) -> Encoded:
 
 
 def _tempers(scores: Scores) -> list[Floats]:
-    """Return tau of the window score, of each column's scores, and of each signed statistic (for all its bets)."""
+    """Return tau of the window score, of each column's scores, and of each signed statistic (for all its bets).
+
+    A reference without gross rows cannot tell whether those come alone or in spells (a new category stays for a
+    season): the gross score is tempered at least as its column and as the median column.
+    """
 
     def each(values: Floats) -> Floats:
         return np.array([tempering(column) for column in values.T])
 
-    return [
-        each(scores.largest[:, None]),
-        each(scores.distance),
-        np.repeat(each(scores.signed)[:, None], KAPPAS.size, 1),
-    ]
+    distance, gross = np.split(each(scores.distance), 2)
+    gross = np.maximum(np.maximum(gross, distance), np.median(distance))
+    signed = np.repeat(each(scores.signed)[:, None], KAPPAS.size, axis=1)
+    return [each(scores.largest[:, None]), np.concatenate([distance, gross]), signed]

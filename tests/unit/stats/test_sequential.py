@@ -153,6 +153,21 @@ def test_a_category_never_seen_is_gross() -> None:
     assert "kind" in step.named
 
 
+def test_gross_rows_are_tempered_at_least_as_their_column_and_the_median_one() -> None:
+    # given windows whose x drifts slowly up and down, and no gross row: spells of those cannot be told from the past
+    random = np.random.default_rng(6)
+    schemes, level, reference = schemes_for(random), 0.0, []
+    for _ in range(60):
+        level = 0.9 * level + 0.2 * random.normal()
+        x = matrix(random)
+        x[:, 0] += level
+        reference.append(profiled(x, schemes))
+    tempers = DriftDetector.fit(reference, schemes=schemes).state()["evidence"]["tempers"][1]
+    distance, gross = np.array(tempers[:4]), np.array(tempers[4:])
+    assert distance.max() > 2
+    assert (gross == np.maximum(distance, np.median(distance))).all()
+
+
 @pytest.mark.parametrize("after", [0, 1, 12, 23])
 def test_a_restart_changes_nothing(after: int) -> None:
     # given a stream that is quiet, has a small window, then drifts
