@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trimtab.app import history
 from trimtab.errors import StageError, UsageError, nearest
 
 IN_WHEEL = Path(__file__).resolve().parents[1] / "examples"
@@ -39,6 +40,8 @@ def init(template: str, folder: Path) -> list[str]:
     if (folder / "prepare.py").exists() and not (folder / "data").exists():
         _prepare(folder)
         written.append("data/")
+    if history.begin(folder):
+        written.append(".git/")
     return written
 
 
