@@ -1,9 +1,11 @@
 """Smallest values of many ranges of a float64 column; the largest are those of the negated column. Used by aggregates.
 
 When rows become known in order of their timestamps, a range is a range of places: doubling blocks answer all of
-them, a level at a time (a sparse table of which only one level is kept). Otherwise a staircase for each entity:
-the known rows that no later row undercuts, so places and values both increase, and the first step at or
-behind a range's begin is its minimum.
+them, a level at a time (a sparse table of which only one level is kept). Otherwise a range has three stretches in the
+order in which rows became known: one of rows before its begin, a mixed one, and one of rows behind its begin.
+The last is a range again, and the mixed one is looked through, as long as rows are not so late that it grows large.
+Then a staircase for each entity takes over: the known rows that no later row undercuts, so places and values both
+increase, and the first step at or behind a range's begin is its minimum.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from trimtab.features.kinds import Array
 
 NOTHING = np.inf
 """The minimum of a range without values."""
+
+MIXED_ROWS = 64
+"""Mixed rows a query up to which looking through them is quicker than a staircase."""
 
 _BEHIND = np.iinfo(np.int64).max
 
@@ -41,7 +46,7 @@ def range_minima(values: Array, begins: Array, ends: Array) -> Array:
     return result
 
 
-def staircase_minima(
+def late_minima(
     values: Array, order: Array, starts: Array, entities: Array, ends: Array, begins: Sequence[Array]
 ) -> list[Array]:
     """Return for each array of begins the minimum over the places in order[:end] of the entity that are >= begin.
@@ -49,6 +54,36 @@ def staircase_minima(
     values: float64 by place, missing ones are NOTHING. order: places in order of (entity, effective moment).
     starts: first place of each entity. entities, ends, begins: by query.
     """
+    before = np.maximum.accumulate(order)
+    behind = np.minimum.accumulate(order[::-1])[::-1]
+    stretches = [(np.searchsorted(before, begin), np.minimum(np.searchsorted(behind, begin), ends)) for begin in begins]
+    mixed = sum(int(np.maximum(behind - first, 0).sum()) for first, behind in stretches)
+    if mixed > MIXED_ROWS * len(ends) * len(begins):
+        return staircase_minima(values, order, starts, entities, ends, begins)
+    known = values[order]
+    return [
+        np.minimum(_mixed_minima(known, order, first, behind, begin), range_minima(known, behind, ends))
+        for (first, behind), begin in zip(stretches, begins, strict=True)
+    ]
+
+
+def _mixed_minima(values: Array, order: Array, first: Array, end: Array, begins: Array) -> Array:
+    """Return the minimum of values[first:end] where order >= begin, for each query."""
+    result = np.full(len(first), NOTHING)
+    queries = np.flatnonzero(end > first)
+    lengths = (end - first)[queries]
+    stops = np.cumsum(lengths)
+    rows = np.arange(int(lengths.sum())) + np.repeat(first[queries] - (stops - lengths), lengths)
+    inside = order[rows] >= np.repeat(begins[queries], lengths)
+    if len(queries):
+        result[queries] = np.minimum.reduceat(np.where(inside, values[rows], NOTHING), stops - lengths)
+    return result
+
+
+def staircase_minima(
+    values: Array, order: Array, starts: Array, entities: Array, ends: Array, begins: Sequence[Array]
+) -> list[Array]:
+    """Return what `late_minima` does, however late rows are."""
     by_end = np.argsort(ends, kind="stable")
     by_end = by_end[ends[by_end] > starts[entities[by_end]]]
     first_places = starts[entities[by_end]].tolist()

@@ -10,7 +10,7 @@ import numpy as np
 from trimtab.definitions import Aggregation
 from trimtab.features.cuts import Cut
 from trimtab.features.exact_sums import Range, range_sums
-from trimtab.features.extremes import NOTHING, range_minima, staircase_minima
+from trimtab.features.extremes import NOTHING, late_minima, range_minima
 from trimtab.features.kinds import Array
 from trimtab.features.windows import Window
 
@@ -85,7 +85,7 @@ class Summary:
         if order is None:
             found = [range_minima(values, begin, cut.ends) for begin in begins]
         else:
-            found = staircase_minima(values, order, cut.lines.starts, cut.entities, cut.ends, begins)
+            found = late_minima(values, order, cut.lines.starts, cut.entities, cut.ends, begins)
         return dict(zip(windows, found, strict=True))
 
     def _asked(self, *kinds: str) -> list[Window]:

@@ -114,7 +114,11 @@ def test_long_timelines_of_several_keys_equal_the_oracle(
     view = view_of([*features, Aggregation("count", None, 50)])
     keys, at = rng.choice(["a", "b", "c"], 60), rng.integers(-5, 300, 60)
 
-    found = view_values(view, rows_frame(rows), pl.DataFrame({"key": keys}), at)
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans()):  # every path for every size: small parts, staircases instead of mixed rows
+            patch.setattr("trimtab.features.queries.PART", 10)
+            patch.setattr("trimtab.features.extremes.MIXED_ROWS", 0)
+        found = view_values(view, rows_frame(rows), pl.DataFrame({"key": keys}), at)
 
     for key, moment, values_found in zip(keys, at, found.rows(), strict=True):
         assert bits(values_found) == bits(oracle(view, rows, {"key": key}, int(moment)))
