@@ -40,6 +40,13 @@ def test_fewer_rows_may_wobble_more() -> None:
     assert min(step.p_seq for step in steps) > 0.05
 
 
+def test_the_same_rise_over_fewer_rows_says_less() -> None:
+    values = np.random.default_rng(9).normal(size=60)
+    p = [fitted(values).step(4.0, rows).p for rows in (60, 80, 100, 500)]
+    assert p[0] > 1.5 * p[1] > 2 * p[2]
+    assert p[2] == p[3]
+
+
 def test_harm_is_seen_in_time() -> None:
     values = np.random.default_rng(1).normal(0.10, 0.01, size=60)
     detector = fitted(values[:50])

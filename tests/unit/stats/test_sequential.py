@@ -11,9 +11,14 @@ import pytest
 from scipy.stats import binom
 
 from trimtab.errors import DataError
-from trimtab.stats import CategoryBins, ColumnProfile, DriftDetector, DriftStep, NumericBins, profile_matrix
+from trimtab.stats import CategoryBins, ColumnProfile, DriftDetector, DriftStep, NumericBins, profile, profile_matrix
+from trimtab.stats.evidence import calibrate, power_bets, smoothed_ranks
 from trimtab.stats.quarantine import WINDOWS as QUARANTINE
-from trimtab.stats.schemes import Bins
+from trimtab.stats.schemes import BELOW, OTHER, Bins
+from trimtab.stats.score import score
+from trimtab.stats.size import SizeEffect
+from trimtab.stats.table import WindowTable
+from trimtab.stats.tail import tail_p
 
 NAMES = ("x", "y", "steps", "kind")
 CHANCES = (0.5, 0.3, 0.15, 0.05)
@@ -111,17 +116,57 @@ def test_a_change_is_seen_in_time_and_named(change: str) -> None:
     assert column in steps[-1].reason
 
 
-def test_a_small_lasting_shift_is_seen_although_hardly_a_window_shows_it() -> None:
+@pytest.mark.parametrize("shift", [0.17, -0.17])
+def test_a_small_lasting_shift_is_seen_although_hardly_a_window_shows_it(shift: float) -> None:
     stream = Stream(101)
     stream.steps([stream.window() for _ in range(15)])
     shifted = []
     for _ in range(20):
         x = matrix(stream.random)
-        x[:, 1] += 0.17
+        x[:, 1] += shift
         shifted.append(profiled(x, stream.schemes))
     steps = stream.steps(shifted)
-    assert np.median([step.p for step in steps]) > 0.01
+    assert np.mean([step.p < 0.01 for step in steps]) < 0.7
     assert min(step.p_seq for step in steps) < 0.05
+
+
+def test_one_odd_window_is_not_enough_for_the_sequential_p() -> None:
+    stream = Stream(111)
+    step = stream.detector.step(profiled(np.full((300, 4), 1e9), stream.schemes))
+    assert step.p < 1e-6
+    assert step.p_seq == 1
+    assert min(later.p_seq for later in stream.steps([stream.window() for _ in range(20)])) > 0.05
+
+
+def test_the_first_step_equals_the_formula() -> None:
+    stream = Stream(112)
+    window, state = stream.window(), stream.detector.state()
+    step = stream.detector.step(window)
+    table = WindowTable(stream.schemes)
+    table.restore(state["table"])
+    found = score(table.cells_with(table.encode(window)), SizeEffect.from_state(state["effect"]))
+    others, last = found.distance[:-1], found.distance[-1]
+    p = [tail_p(found.largest[:-1], found.largest[-1]), tail_p(others, last, floor=0.1)]
+    rank = smoothed_ranks(found.signed[:-1], found.signed[-1], np.random.default_rng((0, 0)).random(6))
+    bets = [*(calibrate(np.maximum(value, 1 / 410)) for value in p), power_bets(2 * np.minimum(rank, 1 - rank))]
+    tempers = [np.array(tau) for tau in state["evidence"]["tempers"]]
+    means = [float((e ** (1 / tau)).mean()) for e, tau in zip(bets, tempers, strict=True)]
+    assert [step.score, step.p] == [float(found.largest[-1]), float(p[0])]
+    stakes = stream.detector.state()["evidence"]["stakes"]
+    assert [float(np.mean(stake)) for stake in stakes] == pytest.approx(means)
+    total = 0.4 * means[0] + 0.2 * means[1] + 0.4 * means[2]
+    assert stream.detector.state()["evidence"]["weights"] == [0.4, 0.2, 0.4]
+    assert step.p_seq == min(1.0, 100 / total)
+
+
+def test_a_category_of_one_reference_window_is_unseen_for_that_window_alone() -> None:
+    frequent = [f"c{number}" for number in range(31)]
+    scheme = CategoryBins.from_reference([*frequent, *frequent, "rare"], windows=[*[0] * 31, *[1] * 31, 1])
+    table = WindowTable({"kind": scheme})
+    window = {"kind": profile(["rare", "c1"], scheme)}
+    counts = {reference: table.encode(window, reference=reference).counts[0] for reference in (True, False)}
+    assert (counts[True][BELOW], counts[True][OTHER]) == (1, 0)
+    assert (counts[False][BELOW], counts[False][OTHER]) == (0, 1)
 
 
 def test_effect_sizes_tell_how_much_changed() -> None:
