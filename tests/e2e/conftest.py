@@ -51,7 +51,7 @@ def trained_flights(small_flights: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def fresh_project(small_flights: Path, tmp_path: Path) -> Path:
     """A copy of the small project, untouched."""
-    return Path(shutil.copytree(small_flights, tmp_path / "project"))
+    return Path(shutil.copytree(small_flights, tmp_path / "fresh"))
 
 
 @pytest.fixture
