@@ -42,13 +42,17 @@ def micros(column: pl.Series, *, where: str) -> Array:
     return physical.to_numpy()
 
 
+def require_numbers(name: str, dtype: pl.DataType, *, where: str) -> None:
+    """Check that a column holds numbers or booleans. Raises DefinitionError."""
+    if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+        raise DefinitionError(f"{where}: column '{name}' is {dtype}; expected numbers or booleans")
+
+
 def floats(column: pl.Series, *, where: str) -> Array:
     """Return numbers or booleans as float64, nulls as NaN. Raises DefinitionError for anything else."""
-    dtype = column.dtype
-    if isinstance(dtype, pl.Decimal):
+    require_numbers(column.name, column.dtype, where=where)
+    if isinstance(column.dtype, pl.Decimal):
         column = column.cast(pl.String)  # through text, because a request's decimals are read from text, too
-    elif not (dtype.is_numeric() or dtype == pl.Boolean or dtype == pl.Null):
-        raise DefinitionError(f"{where}: column '{column.name}' is {dtype}; expected numbers or booleans")
     return column.cast(pl.Float64).to_numpy()
 
 

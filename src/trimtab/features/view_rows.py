@@ -15,7 +15,7 @@ import polars as pl
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError
 from trimtab.features import key_columns
-from trimtab.features.columns import NEVER, floats, micros, require
+from trimtab.features.columns import NEVER, floats, micros, require, require_numbers
 from trimtab.features.kinds import Array
 from trimtab.features.queries import Picks
 from trimtab.features.windows import longest_window
@@ -106,9 +106,12 @@ class ViewRows:
 
 def check_columns(view: FeatureView, schema: pl.Schema) -> None:
     """Check that the source has what the view needs. Raises DefinitionError naming column and nearest column."""
-    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column]
-    needed += [a.column for a in view.aggregations if a.column is not None]
-    require(schema, needed, source=view.source.name, needed_by=f"FeatureView '{view.name}'")
+    where = f"FeatureView '{view.name}'"
+    numbers = list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
+    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *numbers]
+    require(schema, needed, source=view.source.name, needed_by=where)
+    for column in numbers:
+        require_numbers(column, schema[column], where=where)
 
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:

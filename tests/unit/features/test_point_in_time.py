@@ -176,6 +176,9 @@ def test_a_column_that_is_missing_or_taken_is_named() -> None:
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS), (TEMPERATURE, ROWS)], at="asked")
     with pytest.raises(DefinitionError, match=r"column 'celsius', which source 'events' does not have"):
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS.drop("celsius"))], at="asked")
+    text = ROWS.with_columns(pl.col("celsius").cast(pl.String)).clear()
+    with pytest.raises(DefinitionError, match="column 'celsius' is String; expected numbers or booleans"):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, text)], at="asked")
 
 
 def test_a_table_that_grows_while_it_is_read_is_noticed() -> None:
