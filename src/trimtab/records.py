@@ -216,7 +216,7 @@ class Revision(Record, frozen=True, kw_only=True):
     model: str
     number: int
     assignments: tuple[Assignment, ...]
-    action: Literal["deploy", "challenge", "promote", "abandon", "rollback"]
+    action: Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]
     cause: str
     """What asked for it (a workflow step, a decision, a command's key); the same cause writes once."""
     reason: str
@@ -225,6 +225,47 @@ class Revision(Record, frozen=True, kw_only=True):
     def bundle_in(self, role: Role) -> str | None:
         """Return the id of the bundle in `role`, or None."""
         return next((a.bundle for a in self.assignments if a.role == role), None)
+
+
+class Token(Record, frozen=True, kw_only=True):
+    """Leave to call the gateway. The secret itself is shown once and kept nowhere."""
+
+    KIND = "token"
+    KEYS = ("name",)
+
+    name: str
+    sha256: str
+    """Of the secret, in hex."""
+    models: tuple[str, ...]
+    """Models that it opens; empty for all."""
+    verbs: tuple[str, ...]
+    """Of infer, feedback, read, admin."""
+    expires_at: datetime | None
+    by: str
+
+
+class TokenRevocation(Record, frozen=True, kw_only=True):
+    """The end of a token; id is `token/revocation`."""
+
+    KIND = "token_revocation"
+    KEYS = ("token",)
+
+    token: str
+    reason: str
+    by: str
+
+
+class LogGap(Record, frozen=True, kw_only=True):
+    """Predictions that were answered but could not be logged."""
+
+    KIND = "log_gap"
+    KEYS = ("worker",)
+
+    worker: str
+    rows: int
+    start: datetime
+    end: datetime
+    reason: str
 
 
 class WindowReport(Record, frozen=True, kw_only=True):
@@ -364,6 +405,9 @@ RECORDS: dict[str, type[Record]] = {
         GateReport,
         Bundle,
         Revision,
+        Token,
+        TokenRevocation,
+        LogGap,
         WindowReport,
         Profile,
         Signal,

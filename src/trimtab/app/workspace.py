@@ -68,7 +68,8 @@ class Workspace:
     @cached_property
     def predictions(self) -> Predictions:
         """The prediction log."""
-        return open_predictions(None, self.root, segment_rows=self.project.policy.serving.segment_rows)
+        log = self.project.policy.serving.log
+        return open_predictions(self.environment.predictions, self.root, segment_rows=log.segment_rows)
 
     @property
     def tracking_uri(self) -> str:

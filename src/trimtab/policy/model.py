@@ -210,23 +210,67 @@ class PromoteWhen(Section):
 
 
 class RollbackWhen(Section):
-    """Limits that roll back at once, judged window by window."""
+    """Limits that roll back at once: judged window by window by the loop, and within seconds by the gateway's guard."""
 
     error_rate: Share | None = None
     """Largest share of failed predictions; left out, it is not judged."""
     p99: Duration | None = None
     """Longest time that 99 of 100 predictions may take; left out, it is not judged."""
+    constant_output: int | None = Field(default=None, gt=1)
+    """So many predictions in a row that are all the same break the limit; left out, they are not counted."""
+    output_jump: Share | None = None
+    """Largest distance (total variation) between the scores of now and those of the champion before; left out, none."""
+    over: Duration = 30 * units.MICROS["s"]
+    """Stretch of wall time that the guard looks back over."""
+    min_requests: int = Field(default=50, gt=0)
+    """The guard does not judge fewer predictions."""
+
+
+class Canary(Section):
+    """How the canary strategy moves traffic to a new bundle."""
+
+    steps: list[Share] = [0.01, 0.05, 0.25, 0.5]
+    """Shares of the traffic that the new bundle gets, one after another, before all of it."""
+    hold: Duration = 10 * units.MICROS["m"]
+    """How long a step lasts at least (wall time)."""
+    min_requests: int = Field(default=100, ge=0)
+    """A step is held until the new bundle has answered so many predictions in it."""
+
+    @field_validator("steps")
+    @classmethod
+    def _rise(cls, steps: list[float]) -> list[float]:
+        if not steps or sorted(set(steps)) != steps or steps[0] <= 0 or steps[-1] >= 1:
+            raise ValueError("expected rising shares between 0% and 100%, such as [1%, 5%, 25%, 50%]")
+        return steps
+
+
+class Fallback(Section):
+    """Who answers when a model fails or is too slow."""
+
+    previous_champion: bool = True
+    """The champion before answers first, while it is warm."""
+    value: float | None = None
+    """Then this score is the answer; left out, the request fails."""
+    slower_than: Duration | None = None
+    """A prediction that takes longer is answered by the fallback; left out, only errors are."""
 
 
 class Rollout(Section):
     """How a new bundle reaches traffic."""
 
-    strategy: Literal["champion-challenger", "blue-green"] = "champion-challenger"
-    """A challenger shares the traffic until the evidence is in; blue-green swaps at once."""
+    strategy: Literal["champion-challenger", "blue-green", "canary", "shadow"] = "champion-challenger"
+    """A challenger shares the traffic until the evidence is in; blue-green swaps at once; a canary gets more traffic
+    step by step; a shadow scores copies and answers nobody."""
     split: dict[Literal["champion", "challenger"], float] = {"champion": 90, "challenger": 10}
     """Percent of the traffic that each role answers; adds up to 100."""
     sticky: list[str] | None = None
     """Request columns whose values pin a request to one role; left out, all entity keys."""
+    canary: Canary = Canary()
+    """How a canary's share rises."""
+    keep_warm: Duration = units.MICROS["d"]
+    """How long the champion before stays loaded after a change, so that a rollback is a swap."""
+    fallback: Fallback = Fallback()
+    """Who answers when a model fails or is too slow."""
     promote_when: PromoteWhen = PromoteWhen()
     """What promotes a challenger."""
     rollback_when: RollbackWhen = RollbackWhen()
@@ -312,15 +356,65 @@ class Prices(Section):
     """One gigabyte of memory for one hour."""
 
 
+class Log(Section):
+    """The prediction log."""
+
+    durability: Literal["acknowledged", "interval"] = "acknowledged"
+    """acknowledged: an answer leaves when its row would survive the death of the machine (requests share one disk
+    flush); interval: when it would survive the death of the process, with a flush every `interval`."""
+    interval: Duration = units.MICROS["s"]
+    """Time between two flushes."""
+    when_full: Literal["serve", "refuse"] = "serve"
+    """When rows cannot be written: serve and record the gap, or refuse to answer."""
+    segment_rows: int = Field(default=100_000, gt=0)
+    """Rows after which a new segment begins."""
+    segment_age: Duration = units.MICROS["h"]
+    """Time after which a new segment begins."""
+    retention: Duration = 400 * units.MICROS["d"]
+    """How long rows are kept."""
+
+
+class Tls(Section):
+    """Files for encrypted connections."""
+
+    certificate: str
+    """PEM file with the certificate and its chain."""
+    key: str
+    """PEM file with the private key."""
+
+
 class Serving(Section):
     """The gateway."""
 
     host: str = "127.0.0.1"
-    """Address that it listens on: one of this machine alone, since the gateway does not check who calls it."""
+    """Address that it listens on; one that other machines can reach needs `authentication: tokens`."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port that it listens on; 0 takes a free one."""
-    segment_rows: int = Field(default=100_000, gt=0)
-    """Rows after which the prediction log begins a new segment."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the gRPC service (8081 is usual; 0 takes a free one); left out, there is none."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that answer."""
+    authentication: Literal["none", "tokens"] = "none"
+    """Whether callers must bring a bearer token (trimtab token create)."""
+    tls: Tls | None = None
+    """Left out, connections are not encrypted."""
+    max_body: Bytes = 16 * 2**20
+    """Largest request body."""
+    max_rows: int = Field(default=100_000, gt=0)
+    """Most rows that one request may bring."""
+    max_waiting_rows: int = Field(default=20_000, gt=0)
+    """With more rows waiting in a worker, further requests are told to come back later (503)."""
+    timeout: Duration = 30 * units.MICROS["s"]
+    """A request that takes longer is answered with 504."""
+    drain: Duration = 10 * units.MICROS["s"]
+    """Time that requests under way get when the gateway is told to stop."""
+    log: Log = Log()
+    """The prediction log."""
+    trust: list[str] = []
+    """What may be loaded beyond ONNX, LightGBM and XGBoost files: `pyfunc` for MLflow models that hold pickles, and
+    names of Python types that skops files may hold."""
+    signed_by: str | None = None
+    """PEM file with the public key that bundles must be signed with; left out, signatures are not asked for."""
 
 
 class Environment(Section):
@@ -334,6 +428,8 @@ class Environment(Section):
     """Folder of the feature values for serving."""
     artifacts: str | None = None
     """Folder of the training sets and bundles."""
+    predictions: str | None = None
+    """Folder of the prediction log, or kafka://host:port/topic."""
     tracking: str | None = None
     """MLflow tracking URI of runs and the registry."""
 

@@ -107,7 +107,9 @@ def _words(field: FieldInfo) -> str:
     if below(field.annotation)[0] is not None:
         return ""
     written = _written(field)
-    return written.words if written else _type_words(field.annotation)
+    if written is None:
+        return _type_words(field.annotation)
+    return f"list of: {written.words}" if get_origin(field.annotation) is list else written.words
 
 
 def _type_words(annotation: Any) -> str:
@@ -130,7 +132,11 @@ def _default(field: FieldInfo) -> str:
     if below(field.annotation)[0] is not None:
         return NONE if field.default is None else ""
     written = _written(field)
-    return written.text(field.default) if written and field.default is not None else _as_yaml(field.default)
+    if written is None or field.default is None:
+        return _as_yaml(field.default)
+    if isinstance(field.default, list):
+        return f"[{', '.join(map(written.text, field.default))}]"
+    return written.text(field.default)
 
 
 def _as_yaml(value: Any) -> str:

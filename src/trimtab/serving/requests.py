@@ -15,11 +15,15 @@ _NUMBERS = {float, int, bool, type(None)}
 
 
 class Refused(TrimtabError):
-    """A request that is not answered; `status` is the HTTP status, the text is meant for the client."""
+    """A request that is not answered; `status` is the HTTP status, the text is meant for the client.
 
-    def __init__(self, status: int, message: str) -> None:
+    retry_after: seconds after which the client may try again, for 503.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
 
 class InferenceRequest(msgspec.Struct):
@@ -32,6 +36,23 @@ class InferenceRequest(msgspec.Struct):
     """float32 (rows, features) in the order of the bundle's feature list; the columns then only route and describe."""
     request_id: str | None = None
     """The client's; None asks for a new one."""
+    explain: bool = False
+    """Whether each feature's contribution to the score is asked for."""
+    coverage: float | None = None
+    """Share of true values that an interval should hold, such as 0.9; None asks for no interval."""
+
+
+class Explanation(msgspec.Struct):
+    """What each feature added to the scores. base + the sum of a row's contributions is its output."""
+
+    features: tuple[str, ...]
+    base: float
+    contributions: list[list[float]]
+    """One list a row, in the order of `features`."""
+    method: str
+    """Such as "tree_shap" or "permutation"."""
+    unit: Literal["log_odds", "probability", "value"]
+    """Of base and contributions."""
 
 
 class InferenceResponse(msgspec.Struct):
@@ -51,6 +72,23 @@ class InferenceResponse(msgspec.Struct):
     """The decision by each version's own threshold; empty for a regression."""
     versions: list[int] | None = None
     """Of each row, when they differ."""
+    confidences: list[float] | None = None
+    """Probability of the decision; None for a regression."""
+    lower: list[float] | None = None
+    upper: list[float] | None = None
+    """Bounds of the conformal interval of each row, when asked for."""
+    explanation: Explanation | None = None
+    fallback: str | None = None
+    """Why another than the routed version answered, None when none did."""
+
+
+class ModelState(msgspec.Struct):
+    """One version of one model in the repository."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE", "LOADING"]
+    reason: str = ""
 
 
 def check_id(text: str) -> str:

@@ -1,0 +1,69 @@
+"""What a protocol is to the server: routes, calls and answers. Filled by protocols, run by asgi."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+JSON, TEXT = b"application/json", b"text/plain; charset=utf-8"
+MODEL_HEADER, VERSION_HEADER = b"x-trimtab-model", b"x-trimtab-version"
+
+Verb = Literal["open", "infer", "feedback", "read", "admin"]
+"""What a token must allow; open needs none."""
+Headers = Sequence[tuple[bytes, bytes]]
+EncodeError = Callable[[int, str], bytes]
+"""Writes an error of a status and a text in the protocol's own shape, as JSON."""
+
+
+class Answer(NamedTuple):
+    """A status, a body, its content type, and further headers."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: Headers = ()
+
+
+class Call(NamedTuple):
+    """One HTTP request with its body. params: the parts of the path that the route names, percent-decoded."""
+
+    params: Mapping[str, str]
+    headers: Headers
+    query: bytes
+    body: bytes
+    received_ns: int
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value; `name` in lower case."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+    @property
+    def model(self) -> str | None:
+        """The model that the path or the header X-Trimtab-Model names."""
+        return self.params.get("model") or self.header(MODEL_HEADER)
+
+    @property
+    def version(self) -> str | None:
+        """The version that the path or the header X-Trimtab-Version pins."""
+        return self.params.get("version") or self.header(VERSION_HEADER)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Route(NamedTuple):
+    """One path and method. Segments of the path in braces, such as {model}, take any text without a slash.
+
+    Texts around the braces are literal: "/v1/models/{model}:predict".
+    """
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    verb: Verb
+    handle: Handler
+    encode_error: EncodeError
+    summary: str
+    """One line for the OpenAPI document."""
