@@ -116,7 +116,7 @@ WRONG = {
     "strategy": (
         "project: p\nrollout: { strategy: blue-gren }\n",
         ":2: rollout.strategy: unknown value 'blue-gren'. Did you mean 'blue-green'?",
-        "Valid: champion-challenger, blue-green.",
+        "Did you mean 'blue-green'?",
     ),
     "action": (
         'project: p\ndecide:\n  matrix:\n    all: { p: "> 0", low: retrian, medium: review, high: review }\n',
