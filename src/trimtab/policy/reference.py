@@ -62,7 +62,7 @@ def json_schema() -> dict[str, Any]:
             entry["description"] = texts[name]
             if below(field.annotation)[0] is None and not field.is_required() and field.default is not None:
                 written = _written(field)
-                entry["default"] = written.text(field.default) if written else field.default
+                entry["default"] = _as_written(written, field.default) if written else field.default
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "trimtab.yaml"}
 
 
@@ -134,9 +134,12 @@ def _default(field: FieldInfo) -> str:
     written = _written(field)
     if written is None or field.default is None:
         return _as_yaml(field.default)
-    if isinstance(field.default, list):
-        return f"[{', '.join(map(written.text, field.default))}]"
-    return written.text(field.default)
+    text = _as_written(written, field.default)
+    return f"[{', '.join(text)}]" if isinstance(text, list) else text
+
+
+def _as_written(written: Written, value: Any) -> str | list[str]:
+    return [written.text(each) for each in value] if isinstance(value, list) else written.text(value)
 
 
 def _as_yaml(value: Any) -> str:
