@@ -1,4 +1,4 @@
-"""The rows of the prediction log for some scored parts. Called by desk."""
+"""The rows of the prediction log for some scored parts. Called by journal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from trimtab.serving.work import Part
 MAX_INT32 = 2**31 - 1
 
 
-def log_columns(
-    parts: Sequence[tuple[Part, int]], *, served: bool, logged_at: int, cpu_us: int
-) -> dict[str, Sequence[Any]]:
-    """Return one column a field of PREDICTIONS for the rows of all parts, each given with its latency (us).
+def log_columns(parts: Sequence[Part], *, logged_at: int, cpu_us: int) -> dict[str, Sequence[Any]]:
+    """Return one column a field of PREDICTIONS for the rows of all parts.
 
     logged_at: microseconds since the epoch. cpu_us: each row's share of the processor time.
     """
@@ -31,7 +29,9 @@ def log_columns(
     confidences: list[float | None] = []
     latencies: list[int] = []
     errors: list[str | None] = []
-    for part, latency_us in parts:
+    served: list[bool] = []
+    routes: list[str] = []
+    for part in parts:
         work, lane, rows, indices = part.work, part.lane, part.rows, part.indices
         if indices is None:
             ids += work.ids
@@ -45,7 +45,9 @@ def log_columns(
         versions += [lane.bundle.version] * rows
         roles += [lane.role] * rows
         revisions += [work.table.revision] * rows
-        latencies += [min(latency_us, MAX_INT32)] * rows
+        served += [part.served] * rows
+        routes += [part.route] * rows
+        latencies += [min(part.latency_us, MAX_INT32)] * rows
         errors += [part.error] * rows
         own = _finite(part)
         scores += own
@@ -56,7 +58,8 @@ def log_columns(
         "model": models,
         "version": versions,
         "role": roles,
-        "served": [served] * rows,
+        "served": served,
+        "route": routes,
         "revision": revisions,
         "event_time": event_times,
         "logged_at": [logged_at] * rows,
@@ -83,15 +86,15 @@ def _confidences(scores: Sequence[float | None]) -> list[float | None]:
     return [None if score is None else score if score > 0.5 else 1.0 - score for score in scores]
 
 
-def _features(parts: Sequence[tuple[Part, int]]) -> Any:
+def _features(parts: Sequence[Part]) -> Any:
     """Return one matrix where that is possible, which the log writes fastest, else one array a row."""
-    found = [part.vectors for part, _ in parts]
+    found = [part.vectors for part in parts]
     if len(found) == 1 and found[0] is not None:
         return found[0]
     width = None if found[0] is None else found[0].shape[1]
     if width is not None and all(vectors is not None and vectors.shape[1] == width for vectors in found):
         return np.concatenate([vectors for vectors in found if vectors is not None])
     rows: list[Any] = []
-    for (part, _), vectors in zip(parts, found, strict=True):
+    for part, vectors in zip(parts, found, strict=True):
         rows += [None] * part.rows if vectors is None else list(vectors)
     return rows

@@ -54,12 +54,15 @@ def open_artifacts(url: str | None, root: Path) -> Artifacts:
     return cast(Artifacts, _open_folder("artifacts", url, root, ARTIFACTS))
 
 
-def open_predictions(url: str | None, root: Path, **options: int) -> Predictions:
-    """Open the prediction log; a folder, or ROOT/predictions. options: what the backend takes, such as segment_rows."""
+def open_predictions(url: str | None, root: Path, **options: Any) -> Predictions:
+    """Open the prediction log; a folder, or ROOT/predictions.
+
+    options: what every backend takes: writer (the name this process writes under), segment_rows, segment_age_s, clock.
+    """
     return cast(Predictions, _open_folder("predictions", url, root, PREDICTIONS, **options))
 
 
-def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str], **options: int) -> Any:
+def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str], **options: Any) -> Any:
     if url is None:
         return _backend(kind, "file", backends)(root / kind, **options)
     parts = urlsplit(url)

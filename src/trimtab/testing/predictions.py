@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trimtab.errors import DataError, StoreError
-from trimtab.stores.predictions import Cursor, Predictions
+from trimtab.stores.predictions import START, Predictions
 
 
 def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
@@ -21,6 +21,7 @@ def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, S
         "version": [3] * rows,
         "role": ["champion"] * rows,
         "served": [True] * rows,
+        "route": ["split"] * rows,
         "revision": [7] * rows,
         "event_time": [1_700_000_000_000_000 + n for n in range(rows)],
         "logged_at": [1_700_000_000_500_000] * rows,
@@ -76,7 +77,7 @@ class PredictionsConformance:
     def test_an_empty_log_reads_as_no_rows(self, tmp_path: Path) -> None:
         table, cursor = self.open(tmp_path).read()
         assert table.num_rows == 0
-        assert cursor == Cursor("", 0)
+        assert cursor == START
 
     def test_a_cursor_goes_on_where_it_stopped(self, tmp_path: Path) -> None:
         log, reader = self.open(tmp_path), self.open(tmp_path)
@@ -132,6 +133,7 @@ class PredictionsConformance:
             ({"prediction_id": [None]}, "prediction_id"),
             ({"version": [None]}, "version"),
             ({"served": [None]}, "served"),
+            ({"route": [None]}, "route"),
             ({"version": [2**40]}, "version"),
             ({"score": [0.5, 0.6]}, "score"),
             ({"scores": [0.5]}, "scores"),

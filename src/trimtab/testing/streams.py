@@ -130,6 +130,7 @@ def log_rows(
             "version": [lane.version] * count,
             "role": [lane.role] * count,
             "served": [served] * count,
+            "route": ["split"] * count,
             "revision": [1] * count,
             "event_time": times,
             "logged_at": times,

@@ -35,8 +35,9 @@ def test_the_gateway_does_without_the_heavy_libraries() -> None:
     heavy = ("pandas", "polars", "sklearn", "mlflow", "scipy", "onnx", "deltalake", "pandera", "fairlearn")
     program = (
         "import sys, trimtab.serving, trimtab.serving.columns, trimtab.stores.predictions.segments as s\n"
-        "from trimtab.stores.predictions import PREDICTIONS\n"
-        "s.MessageWriter(PREDICTIONS).encode(dict.fromkeys(PREDICTIONS.names, ()))\n"
+        "from trimtab.stores.predictions import PREDICTION_FIELDS\n"
+        "s.SegmentLog(s.Path('unused'))\n"
+        "dict.fromkeys(PREDICTION_FIELDS, ())\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

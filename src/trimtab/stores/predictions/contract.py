@@ -1,61 +1,54 @@
 """The contract of the prediction log: what was answered, and the labels that came later.
 
 Guarantees
-- When `append` or `append_labels` returns, the rows survive the death (SIGKILL) of the process.
+- When `append` or `append_labels` returns, the rows survive the death (SIGKILL) of the process. When `sync`
+  returns, everything that was appended before it was called survives the death of the machine.
 - A torn tail, left by a crash in the middle of a write, is dropped by readers and by later writers; every
-  row that was acknowledged is there exactly once.
-- One writing process a log; any number of readers, also in other processes, while it is written.
-- Rows come back in the order they were written.
+  row that was acknowledged is there exactly once, in order of its writer. Writers are merged by the time of logging.
+- Several writers a log, each by a name of its own and one process a name; any number of readers, also in other
+  processes, while it is written. Appending may share a log between threads, and `sync` runs beside it.
+- An append that fails raises StoreError and leaves nothing behind; the next one may succeed.
+- Writing imports no pyarrow: a gateway's worker does without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa  # only readers load it
 
-PREDICTIONS = pa.schema(
-    [
-        pa.field("prediction_id", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("version", pa.int32(), nullable=False),
-        pa.field("role", pa.string(), nullable=False),
-        pa.field("served", pa.bool_(), nullable=False),
-        pa.field("revision", pa.int32(), nullable=False),
-        pa.field("event_time", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("logged_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("entities", pa.map_(pa.string(), pa.string())),
-        pa.field("features", pa.list_(pa.float32())),
-        pa.field("score", pa.float64()),
-        pa.field("confidence", pa.float64()),
-        pa.field("latency_us", pa.int32(), nullable=False),
-        pa.field("cpu_us", pa.int32(), nullable=False),
-        pa.field("error", pa.string()),
-    ]
+PREDICTION_FIELDS = (
+    "prediction_id",
+    "model",
+    "version",
+    "role",
+    "served",
+    "route",
+    "revision",
+    "event_time",
+    "logged_at",
+    "entities",
+    "features",
+    "score",
+    "confidence",
+    "latency_us",
+    "cpu_us",
+    "error",
 )
-"""One row a prediction and version. served: this row's answer went to the client; others were scored
-beside it, for comparison. features: as used, in the order of the bundle's feature list."""
-
-LABELS = pa.schema(
-    [
-        pa.field("prediction_id", pa.string(), nullable=False),
-        pa.field("label", pa.float64(), nullable=False),
-        pa.field("known_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
-"""One row a label. Of several for one prediction the latest known_at counts."""
+LABEL_FIELDS = ("prediction_id", "label", "known_at", "received_at")
 
 
-class Cursor(NamedTuple):
-    """A place in a log: name of the segment and byte offset. The start is Cursor("", 0)."""
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a log, opaque to everybody but its backend: (part, section, offset) for each part of the log."""
 
-    segment: str
-    offset: int
+    places: tuple[tuple[str, int, int], ...] = ()
 
 
-START = Cursor("", 0)
+START = Cursor()
 
 
 class Predictions(Protocol):
@@ -67,6 +60,13 @@ class Predictions(Protocol):
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows, given as one sequence a field of LABELS (times as int microseconds)."""
+        ...
+
+    def sync(self) -> None:
+        """Return when all that was appended before the call survives the death of the machine, or raise StoreError.
+
+        Called from another thread than `append`, which goes on meanwhile: one sync serves many appends.
+        """
         ...
 
     def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError
-from trimtab.stores.predictions import LABELS, PREDICTIONS
+from trimtab.stores.predictions import LABEL_FIELDS, LABELS, PREDICTION_FIELDS, PREDICTIONS, templates
 from trimtab.stores.predictions.messages import MessageWriter
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -25,6 +27,7 @@ row = st.fixed_dictionaries(
         "version": int32,
         "role": st.sampled_from(["champion", "challenger"]),
         "served": st.booleans(),
+        "route": st.sampled_from(["split", "pinned", "fallback"]),
         "revision": int32,
         "event_time": micros,
         "logged_at": micros,
@@ -39,7 +42,7 @@ row = st.fixed_dictionaries(
 )
 
 
-def decoded(message: bytes, schema: pa.Schema) -> pa.RecordBatch:
+def decoded(message: bytes | bytearray, schema: pa.Schema) -> pa.RecordBatch:
     batch = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
     batch.validate(full=True)
     return batch
@@ -49,7 +52,7 @@ def decoded(message: bytes, schema: pa.Schema) -> pa.RecordBatch:
 @given(st.lists(row, max_size=12))
 def test_any_rows_equal_the_batch_that_pyarrow_builds(rows: list[dict[str, Any]]) -> None:
     columns = {name: [r[name] for r in rows] for name in PREDICTIONS.names}
-    message, count = MessageWriter(PREDICTIONS).encode(columns)
+    message, count = MessageWriter(templates.PREDICTIONS).encode(columns)
     expected = pa.RecordBatch.from_arrays([pa.array(columns[f.name], f.type) for f in PREDICTIONS], schema=PREDICTIONS)
     assert count == len(rows)
     assert decoded(message, PREDICTIONS).equals(expected)
@@ -60,13 +63,13 @@ def test_any_rows_equal_the_batch_that_pyarrow_builds(rows: list[dict[str, Any]]
 @pytest.mark.parametrize("rows", [0, 1, 33])
 def test_one_float32_matrix_stands_for_a_column_of_vectors(rows: int, width: int) -> None:
     matrix = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
-    message, _ = MessageWriter(PREDICTIONS).encode(prediction_rows(["x"] * rows, features=matrix))  # type: ignore[arg-type]  # an array has all that is used of a Sequence
+    message, _ = MessageWriter(templates.PREDICTIONS).encode(prediction_rows(["x"] * rows, features=matrix))  # type: ignore[arg-type]  # an array has all that is used of a Sequence
     assert decoded(message, PREDICTIONS)["features"].to_pylist() == matrix.tolist()
 
 
 def test_nan_is_kept_apart_from_null() -> None:
     columns = prediction_rows(["x"] * 2, features=[[float("nan")], None], score=[float("nan"), None])
-    batch = decoded(MessageWriter(PREDICTIONS).encode(columns)[0], PREDICTIONS)
+    batch = decoded(MessageWriter(templates.PREDICTIONS).encode(columns)[0], PREDICTIONS)
     assert batch["score"].null_count == 1
     assert batch["features"].null_count == 1
     assert np.isnan(batch["features"][0].as_py()[0])
@@ -74,17 +77,28 @@ def test_nan_is_kept_apart_from_null() -> None:
 
 def test_the_label_schema_is_written_too() -> None:
     columns = label_rows(["a", "b"], label=[0.0, 2.5])
-    batch = decoded(MessageWriter(LABELS).encode(columns)[0], LABELS)
+    batch = decoded(MessageWriter(templates.LABELS).encode(columns)[0], LABELS)
     assert batch["label"].to_pylist() == [0.0, 2.5]
+
+
+def test_the_templates_are_what_the_installed_pyarrow_writes() -> None:
+    script = Path(__file__).parents[4] / "scripts" / "log_templates.py"
+    made = runpy.run_path(str(script))["module"]()
+    assert Path(templates.__file__).read_text(encoding="utf-8") == made
+
+
+def test_the_names_of_the_fields_are_those_of_the_schemas() -> None:
+    assert list(PREDICTION_FIELDS) == PREDICTIONS.names
+    assert list(LABEL_FIELDS) == LABELS.names
 
 
 def test_a_missing_column_is_named() -> None:
     columns = dict(prediction_rows(["a"]))
     del columns["score"]
     with pytest.raises(DataError, match="'score' is missing"):
-        MessageWriter(PREDICTIONS).encode(columns)
+        MessageWriter(templates.PREDICTIONS).encode(columns)
 
 
 def test_a_type_that_no_column_has_is_refused() -> None:
     with pytest.raises(DataError, match="date32"):
-        MessageWriter(pa.schema([pa.field("day", pa.date32())]))
+        MessageWriter(templates.LABELS._replace(fields=(("day", "date32", False),)))

@@ -1,0 +1,88 @@
+"""The names in the folder of the embedded log. Called by its writers, readers and compaction.
+
+predictions-0-000001.arrows   segment 1 of writer 0; numbers rise and are never used twice
+labels-0-000001.arrows
+writer-0.lock                 held (flock) by the process that writes as 0
+removed.json                  up to which segment each writer's rows are in the Delta tables alone
+delta/predictions, delta/labels
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from trimtab.errors import StoreError
+
+REMOVED = "removed.json"
+NAME = re.compile(r"(predictions|labels)-([A-Za-z0-9_]+)-(\d{6,})\.arrows")
+WRITER = re.compile(r"[A-Za-z0-9_]+")
+
+Removed = dict[str, dict[str, int]]
+"""Kind -> writer -> number of the last segment that is no longer read from its file."""
+
+
+class Segment(NamedTuple):
+    """One file of one writer."""
+
+    writer: str
+    number: int
+    path: Path
+
+
+def check_writer(name: str) -> str:
+    """Return the name of a writer. Raises StoreError for one that makes no file name."""
+    if not WRITER.fullmatch(name):
+        raise StoreError(f"'{name}' is no name for a writer of the prediction log: expected letters, digits and '_'")
+    return name
+
+
+def lock_path(folder: Path, writer: str) -> Path:
+    """Return the lock of a writer."""
+    return folder / f"writer-{writer}.lock"
+
+
+def segment_path(folder: Path, kind: str, writer: str, number: int) -> Path:
+    """Return where a segment is."""
+    return folder / f"{kind}-{writer}-{number:06d}.arrows"
+
+
+def segments(folder: Path, kind: str) -> list[Segment]:
+    """Return the segments of a kind that are there, ordered by writer and number."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    found = (NAME.fullmatch(name) for name in names)
+    return sorted(Segment(m[2], int(m[3]), folder / m[0]) for m in found if m and m[1] == kind)
+
+
+def removed(folder: Path) -> Removed:
+    """Return what has been removed. Read it after `segments`: a file is removed only after it stands here."""
+    try:
+        data = (folder / REMOVED).read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        return msgspec.json.decode(data, type=Removed)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"{folder / REMOVED}: damaged ({error}); restore the file from a backup") from None
+
+
+def next_number(folder: Path, kind: str, writer: str) -> int:
+    """Return the number of the writer's next segment."""
+    numbers = [segment.number for segment in segments(folder, kind) if segment.writer == writer]
+    return max([*numbers, removed(folder).get(kind, {}).get(writer, 0)]) + 1
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
