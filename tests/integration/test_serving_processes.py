@@ -24,7 +24,7 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.clock import SystemClock
 from trimtab.serving import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
@@ -259,7 +259,7 @@ def test_a_gateway_answers_as_the_graph_does_in_every_protocol(
 ) -> None:
     client = Client(start().ready())
     row = [0.5, -1.25, 2.0]
-    expected = Scorer(graphs[0], "binary").score(np.array([row], dtype=np.float32))[0]
+    expected = OnnxScorer(graphs[0], "binary").score(np.array([row], dtype=np.float32))[0]
     columns = client.predict(row)
     whole = {"inputs": [{"name": "X", "shape": [1, 3], "datatype": "FP32", "data": row}]}
     _, tensor = client.call("POST", "/v2/models/delay/infer", whole)

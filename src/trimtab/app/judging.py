@@ -12,7 +12,7 @@ from trimtab import features, training
 from trimtab.app.project import load_definitions
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.workspace import Workspace
-from trimtab.bundle import Scorer, read_spec
+from trimtab.bundle import Scorer, open_scorer, read_spec
 from trimtab.gates.inputs import GateInputs
 from trimtab.records import Bundle, DatasetVersion, Run
 from trimtab.training import Frozen
@@ -23,7 +23,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     frozen = training.load(dataset, workspace.artifacts)
     folder = workspace.artifacts.open(run.staging)
-    spec = read_spec(folder)
+    spec, trust = read_spec(folder), tuple(workspace.project.policy.serving.trust)
     revision = open_rollouts(workspace, run.model).current()
     champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
     if champion is not None and champion.run == run.id:
@@ -35,13 +35,14 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         timestamps=frozen.holdout.timestamps,
         groups=frozen.holdout_groups,
         feature_names=dataset.features,
-        candidate=Scorer.open(folder, spec.task),
+        candidate=open_scorer(folder, spec, trust=trust),
         champion=scorer,
         champion_X=rows,
         champion_id=champion.id if champion else None,
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,
+        trust=trust,
     )
 
 
@@ -51,7 +52,7 @@ def _champion(
     """Return the champion's scorer and the holdout rows as its own features."""
     folder = workspace.artifacts.open(champion.path)
     spec = read_spec(folder)
-    scorer = Scorer.open(folder, spec.task)
+    scorer = open_scorer(folder, spec, trust=workspace.project.policy.serving.trust)
     if (spec.features, spec.views, spec.code_hash) == (dataset.features, dataset.views, dataset.code_hash):
         return scorer, frozen.holdout.X
     return scorer, _other_features(workspace, folder / "code", dataset)

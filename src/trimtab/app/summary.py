@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.app.workspace import Workspace
-from trimtab.bundle import Scorer, read_spec
+from trimtab.bundle import open_scorer, read_spec
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Revision, Run, WindowReport, WorkflowStep
 from trimtab.stats import metric_value
 
@@ -154,7 +154,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison
     if rows.is_empty():
         return None
     folder = workspace.artifacts.open(frozen.path)
-    scorer = Scorer.open(folder, read_spec(folder).task)
+    scorer = open_scorer(folder, read_spec(folder), trust=workspace.project.policy.serving.trust)
     X = np.array(rows["features"].to_list(), dtype=np.float32)
     scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
     y, answered = rows["label"].to_numpy(), rows["score"].to_numpy()

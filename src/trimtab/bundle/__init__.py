@@ -3,20 +3,40 @@
 An MLflow model folder with these files:
 
     MLmodel                  MLflow's description: flavours, signature
-    bundle.json              Spec: features, task, threshold, versions it came from
+    bundle.json              Spec: features, task, threshold, runtime, calibration, versions it came from
     model.onnx               the graph that serves; input "X": float32 (rows, features)
-    model.skops              the fitted estimator, readable without unpickling
+    model.lgb                LightGBM's own text; explains the graph's scores, or serves when there is no graph
+    model.ubj                the same for XGBoost
+    model.skops              a fitted estimator of scikit-learn, readable without unpickling; the same
     code/*.py                the project's Python files as they were
     reference/windows.json   profiles of the reference windows, for monitoring
     reference/rows.parquet   some real rows with their scores, for parity and performance checks
+    reference/background.npy some real rows, float32, that explanations compare with
     gate_report.json         what the gates said
     requirements.txt         the packages it was made with
     python_env.yaml          the same for MLflow: Python and requirements.txt
     MANIFEST.json            SHA-256 of every other file; its own SHA-256 is the bundle's digest
+    model.sig                signature over all of them, when the bundle was signed
+
+Runtimes are imported when a bundle that needs them is opened.
 """
 
+from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
-from trimtab.bundle.scorer import Scorer
-from trimtab.bundle.spec import Spec, read_spec, write_spec
+from trimtab.bundle.scorer import Scorer, open_scorer
+from trimtab.bundle.spec import Runtime, Spec, Task, read_spec, write_spec
 
-__all__ = ["MANIFEST", "Scorer", "Spec", "read_spec", "verify", "write_manifest", "write_spec"]
+__all__ = [
+    "MANIFEST",
+    "Calibration",
+    "Runtime",
+    "Scorer",
+    "Spec",
+    "Task",
+    "calibrate",
+    "open_scorer",
+    "read_spec",
+    "verify",
+    "write_manifest",
+    "write_spec",
+]

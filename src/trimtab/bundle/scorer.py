@@ -1,53 +1,86 @@
-"""Scores rows with a bundle's ONNX graph. Used by parity checks, gates and the gateway."""
+"""Scores rows with a bundle's model, whatever runtime opens it. Used by parity checks, gates and the gateway."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Collection
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, cast
 
 import numpy as np
-import onnxruntime
 
-from trimtab.errors import DataError
+from trimtab.bundle.spec import Runtime, Spec, Task
+from trimtab.errors import DataError, MissingExtra
 
-Task = Literal["binary", "regression"]
+PYFUNC = "pyfunc"
+"""What policy `serving.trust` must hold before an MLflow model with pickles is run."""
+
+RUNTIMES: dict[Runtime, tuple[str, str]] = {
+    "onnx": ("trimtab.bundle.runtimes.onnx", "onnxruntime"),
+    "lightgbm": ("trimtab.bundle.runtimes.lightgbm", "lightgbm"),
+    "xgboost": ("trimtab.bundle.runtimes.xgboost", "xgboost"),
+    "skops": ("trimtab.bundle.runtimes.skops", "skops"),
+    "pyfunc": ("trimtab.bundle.runtimes.pyfunc", "mlflow"),
+}
+"""The file of each runtime, which has a function `open_model`, and the package that it needs; imported on first use."""
 
 
-class Scorer:
-    """An ONNX Runtime session with one thread. Raises DataError for a graph that cannot be loaded.
+class Scorer(Protocol):
+    """A model that is ready to score. Safe to share between threads."""
 
-    score(X) takes float32 (rows, features) and returns float64 (rows,): the probability of the positive
-    class of a binary model, the predicted value of a regression.
-    """
+    @property
+    def task(self) -> Task:
+        """What the scores are."""
+        ...
 
-    def __init__(self, graph: bytes | str, task: Task) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # a backend wrapper: ONNX Runtime raises many kinds of errors, with no common base
-            where = graph if isinstance(graph, str) else "the graph"
-            raise DataError(f"{where}: ONNX Runtime cannot load it: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-        self.task = task
-        outputs = [output.name for output in self._session.get_outputs()]
-        if task == "binary" and "probabilities" not in outputs:
-            raise DataError(f"the graph of a binary model needs an output 'probabilities'; it has {outputs}")
-        self._output = "probabilities" if task == "binary" else outputs[0]
-
-    @classmethod
-    def open(cls, folder: Path, task: Task) -> Scorer:
-        """Load model.onnx of a bundle folder. Raises DataError."""
-        path = folder / "model.onnx"
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
-        return cls(str(path), task)
+    @property
+    def in_process(self) -> bool:
+        """False when scoring waits for another process, and so does not belong on an event loop."""
+        ...
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
-        out = self._session.run([self._output], {self._input: X})[0]
-        if self.task == "binary":
-            out = out[:, 1]
-        return np.asarray(out, dtype=np.float64).reshape(len(X))
+        """Return one score a row: float64 (rows,) for float32 (rows, features), NaN for what is missing.
+
+        It is the probability of the positive class of a binary model, the predicted value of a regression.
+        Raises what the runtime raises; DataError when the model gives anything but one number a row.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the model; it is not scored afterwards."""
+        ...
+
+
+Opener = Callable[[Path, Spec, Collection[str]], Scorer]
+"""What `open_model` of a runtime's file is: it takes the folder, the spec and what is trusted."""
+
+
+def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = ()) -> Scorer:
+    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` says "pyfunc".
+
+    trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
+    known to be safe. Raises DataError naming the file, and what to add to `trust`; MissingExtra when the
+    runtime's package is not installed.
+    """
+    if spec.runtime == "pyfunc":
+        if PYFUNC not in trust:
+            raise DataError(
+                f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
+                "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
+                "serving: { trust: [pyfunc] }"
+            )
+    else:
+        _expect_file(folder, spec.model_file)
+    module, package = RUNTIMES[spec.runtime]
+    if find_spec(package) is None:
+        raise MissingExtra(package, "boosting" if spec.runtime in ("lightgbm", "xgboost") else "all")
+    return cast(Opener, import_module(module).open_model)(folder, spec, trust)
+
+
+def _expect_file(folder: Path, name: str) -> None:
+    inside = PurePosixPath(name)
+    if not name or inside.is_absolute() or ".." in inside.parts or "\\" in name:
+        raise DataError(f"{folder}: the model's file '{name}' leads outside the folder")
+    if not (folder / name).is_file():
+        raise DataError(f"{folder / name}: no such file")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from trimtab.bundle.calibration import Calibration
 from trimtab.errors import DataError
 
 SPEC = "bundle.json"
+GRAPH = "model.onnx"
+
+Task = Literal["binary", "regression"]
+Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
+"""What opens the model: ONNX Runtime, LightGBM, XGBoost, skops for scikit-learn, or MLflow in a process of its own."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +24,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     format: Literal[1] = 1
     model: str
-    task: Literal["binary", "regression"]
+    task: Task
     label: str
     features: tuple[str, ...]
-    """Names of the graph's input columns, in order."""
+    """Names of the model's input columns, in order."""
     request_columns: tuple[str, ...]
     """Columns a request brings."""
     entity_keys: tuple[str, ...]
@@ -31,6 +38,16 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     views: tuple[str, ...]
     code_hash: str
+    runtime: Runtime = "onnx"
+    model_file: str = GRAPH
+    """What the runtime opens, relative to the folder; for `pyfunc` it is the folder itself."""
+    runtime_reason: str = ""
+    """Why it is not ONNX Runtime that serves; empty when it is."""
+    request_types: Mapping[str, str] = {}
+    """Kind of value that a request brings for each column: number, integer, boolean, text or time. A column that is
+    not in it is judged by each value's own type."""
+    calibration: Calibration | None = None
+    """Widths of prediction intervals; only regressions have it."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

@@ -40,6 +40,8 @@ class GateInputs:
     champion_X: Array | None = None
     champion_id: str | None = None
     """Id of the champion's bundle, for the texts."""
+    trust: tuple[str, ...] = ()
+    """Policy `serving.trust`, for the process that measures the candidate."""
 
     @property
     def task(self) -> Task:

@@ -1,4 +1,4 @@
-"""Measures one bundle in a process of its own: `python -m trimtab.gates.measure FOLDER` prints JSON.
+"""Measures one bundle in a process of its own: `python -m trimtab.gates.measure FOLDER [TRUSTED ...]` prints JSON.
 
 Loads the graph, scores single rows from reference/rows.parquet, and reports latencies, load time and
 memory. Called by performance.py. Memory is what the process holds without the reader of the rows.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import psutil
 
-from trimtab.bundle import Scorer, read_spec
+from trimtab.bundle import open_scorer, read_spec
 
 WARM_UP = 200
 CALLS = 3000
@@ -34,12 +35,12 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """Resident memory in 10^6 bytes."""
 
 
-def measure(folder: Path) -> Measurement:
+def measure(folder: Path, *, trust: Sequence[str] = ()) -> Measurement:
     """Load the bundle in `folder` and score single rows, CALLS times or until BUDGET_S have passed."""
     process = psutil.Process()
     spec = read_spec(folder)
     began = time.perf_counter_ns()
-    scorer = Scorer.open(folder, spec.task)
+    scorer = open_scorer(folder, spec, trust=trust)
     scorer.score(np.zeros((1, len(spec.features)), dtype=np.float32))
     load_seconds = (time.perf_counter_ns() - began) / 1e9
     loaded = process.memory_info().rss
@@ -77,4 +78,4 @@ def _read_rows(folder: Path, features: tuple[str, ...]) -> list[np.ndarray[tuple
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(measure(Path(sys.argv[1]))) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(measure(Path(sys.argv[1]), trust=sys.argv[2:])) + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ TIMEOUT_S = 300
 
 def judge_performance(inputs: GateInputs, policy: Performance) -> tuple[GateResult, ...]:
     """Judge the latency of one row and the memory of a process that serves the bundle."""
-    found = run_measure(inputs.folder)
+    found = run_measure(inputs.folder, trust=inputs.trust)
     if isinstance(found, str):
         return (_broken(found),)
     details: dict[str, Any] = msgspec.structs.asdict(found)
@@ -31,9 +32,9 @@ def judge_performance(inputs: GateInputs, policy: Performance) -> tuple[GateResu
     return latency, memory
 
 
-def run_measure(folder: Path) -> Measurement | str:
+def run_measure(folder: Path, *, trust: Sequence[str] = ()) -> Measurement | str:
     """Measure a bundle in a fresh process; return what is wrong when that fails."""
-    command = [sys.executable, "-P", "-m", "trimtab.gates.measure", str(folder.absolute())]
+    command = [sys.executable, "-P", "-m", "trimtab.gates.measure", str(folder.absolute()), *trust]
     try:
         done = subprocess.run(
             command,

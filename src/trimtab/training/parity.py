@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Task
 from trimtab.errors import StageError
 from trimtab.training.scores import native_scores
@@ -40,7 +41,7 @@ def check_parity(estimator: Any, graph: bytes, X: np.ndarray[Any, Any], task: Ta
 
     Raises StageError with the figures when more than MAX_SHARE_OVER of the rows differ.
     """
-    parity = compare(estimator, Scorer(graph, task), pick(X), task)
+    parity = compare(estimator, OnnxScorer(graph, task), pick(X), task)
     if not parity.ok:
         raise StageError(
             f"the ONNX graph of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.clock import Clock
 from trimtab.definitions import Dataset, Model, Task
 from trimtab.policy import Prices
@@ -143,7 +144,7 @@ def _fit(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, refere
     estimator = fit(model, frozen.train, params, seed)
     graph = convert(estimator, task=model.task, features=len(frozen.version.features))
     parity = check_parity(estimator, graph, pick(np.concatenate([frozen.train.X, frozen.holdout.X])), model.task)
-    scorer = Scorer(graph, model.task)
+    scorer = OnnxScorer(graph, model.task)
     extra = reference(_score_all(model, frozen, params, seed, scorer)) if reference else {}
     return _Fitted(
         estimator=estimator,

@@ -15,6 +15,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab.bundle import Scorer, Spec, write_spec
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.gates.inputs import GateInputs
 from trimtab.training.convert import convert
 
@@ -69,13 +70,13 @@ def flights() -> Flights:
 @pytest.fixture(scope="session")
 def good(flights: Flights) -> Scorer:
     """A model of all features."""
-    return Scorer(flights.graph(), "binary")
+    return OnnxScorer(flights.graph(), "binary")
 
 
 @pytest.fixture(scope="session")
 def poor(flights: Flights) -> Scorer:
     """A model that may only look at the distance."""
-    return Scorer(flights.graph([1]), "binary")
+    return OnnxScorer(flights.graph([1]), "binary")
 
 
 Make = Callable[..., GateInputs]

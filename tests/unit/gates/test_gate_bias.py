@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.errors import DataError, StageError
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.inputs import GateInputs
@@ -32,7 +33,7 @@ def policy(**keys: Any) -> Bias:
 @pytest.fixture(scope="module")
 def biased(flights: Any) -> Scorer:
     """A model that may only look at the carrier: all flights of a carrier get one answer."""
-    return Scorer(flights.graph([4]), "binary")
+    return OnnxScorer(flights.graph([4]), "binary")
 
 
 def test_a_model_that_judges_by_carrier_fails(make: Make, biased: Scorer) -> None:
@@ -114,7 +115,7 @@ def test_unknown_columns_and_regressions_are_refused(make: Make, flights: Any) -
     with pytest.raises(DataError, match=r"no column 'carier'. Did you mean 'carrier'"):
         judge_bias(make(), policy(sensitive=["carier"]))
     estimator = importlib.import_module("sklearn.linear_model").Ridge().fit(flights.X[:100, :5] * 0, flights.y[:100])
-    numbers = Scorer(convert(estimator, task="regression", features=5), "regression")
+    numbers = OnnxScorer(convert(estimator, task="regression", features=5), "regression")
     with pytest.raises(StageError, match=r"remove gates\.bias"):
         judge_bias(make(numbers), policy())
 

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.robustness import disturbances, judge_robustness
 from trimtab.policy import Robustness
@@ -62,7 +63,7 @@ def test_a_rise_of_the_loss_is_a_drop(make: Make) -> None:
 
 def test_a_model_without_numbers_for_gaps_fails(make: Make, flights: Any) -> None:
     # given a linear model without imputation
-    fragile = Scorer(flights.graph(estimator=make_pipeline(StandardScaler(), LogisticRegression())), "binary")
+    fragile = OnnxScorer(flights.graph(estimator=make_pipeline(StandardScaler(), LogisticRegression())), "binary")
     (result,) = judge_robustness(make(fragile), policy(missing=0.05), "roc_auc")
     assert result.verdict == "fail"
     assert "gives no number" in result.reason

@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Task
 from trimtab.errors import MissingExtra, StageError
 from trimtab.training.canonical import canonical_bytes
@@ -41,7 +41,7 @@ Y = (np.nan_to_num(X[:, 0]) + RNG.normal(size=600) > 0).astype(float)
 def test_graphs_reproduce_the_estimator_and_themselves(estimator: Any, task: Task) -> None:
     estimator.fit(X, Y)
     graph = convert(estimator, task=task, features=4)
-    assert compare(estimator, Scorer(graph, task), X, task).share_over == 0.0
+    assert compare(estimator, OnnxScorer(graph, task), X, task).share_over == 0.0
     assert convert(estimator, task=task, features=4) == graph
 
 
@@ -83,7 +83,7 @@ def test_boosting_libraries_convert_where_installed(library: str, kind: str) -> 
     pytest.importorskip("onnxmltools")
     estimator = getattr(pytest.importorskip(library), kind)(n_estimators=10).fit(X, Y)
     graph = convert(estimator, task="binary", features=4)
-    assert compare(estimator, Scorer(graph, "binary"), X, "binary").share_over == 0.0
+    assert compare(estimator, OnnxScorer(graph, "binary"), X, "binary").share_over == 0.0
     assert convert(estimator, task="binary", features=4) == graph
 
 

@@ -15,7 +15,7 @@ from mlflow.models import Model as Description
 from sklearn.dummy import DummyClassifier
 from skops.io import get_untrusted_types, load
 
-from trimtab.bundle import Scorer, read_spec, verify
+from trimtab.bundle import open_scorer, read_spec, verify
 from trimtab.definitions import Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import Run
@@ -73,7 +73,7 @@ def test_reference_rows_carry_the_scores_that_the_graph_gives(folder: Path) -> N
     assert rows.columns == [*spec.features, "score"]
     assert 500 < len(rows) <= 1000
     X = rows.select(spec.features).to_numpy().astype(np.float32)
-    assert (Scorer.open(folder, spec.task).score(X) == rows["score"].to_numpy()).all()
+    assert (open_scorer(folder, spec).score(X) == rows["score"].to_numpy()).all()
 
 
 def test_mlflow_reads_its_description(folder: Path, run: Run) -> None:

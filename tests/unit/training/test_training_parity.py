@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Dataset
 from trimtab.errors import StageError
 from trimtab.training import Frozen
@@ -42,7 +42,7 @@ def test_a_forest_that_learned_from_gaps_is_refused(train: Dataset) -> None:
 def test_another_models_graph_is_refused(train: Dataset) -> None:
     small = HistGradientBoostingClassifier(max_iter=5).fit(train.X, train.y)
     large = HistGradientBoostingClassifier(max_iter=20).fit(train.X, train.y)
-    parity = compare(large, Scorer(convert(small, task="binary", features=5), "binary"), train.X, "binary")
+    parity = compare(large, OnnxScorer(convert(small, task="binary", features=5), "binary"), train.X, "binary")
     assert not parity.ok
     assert parity.max_difference > 0.05
 

@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from trimtab.bundle import Scorer
+from trimtab.bundle import open_scorer, read_spec
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import StageError
 from trimtab.training import Frozen, Scored, Tracking, Workbench, train
@@ -113,7 +113,8 @@ def test_the_reference_is_scored_by_models_that_did_not_see_it(model: Model, fro
     assert len(scored.scores) == frozen.version.rows
     assert np.isfinite(scored.scores).all()
     assert np.isnan(rows.y).sum() == frozen.version.rows - frozen.version.labelled
-    graph = Scorer.open(bench.artifacts.open(run.staging), "binary")
+    folder = bench.artifacts.open(run.staging)
+    graph = open_scorer(folder, read_spec(folder))
     assert (graph.score(rows.X[scored.split :]) == scored.scores[scored.split :]).all()
     assert (graph.score(rows.X[: scored.split]) != scored.scores[: scored.split]).mean() > 0.9
     split = np.datetime64(frozen.version.split_at.replace(tzinfo=None), "us")

@@ -1,0 +1,75 @@
+"""Conformal prediction intervals of a regression: a small table in bundle.json, made from the holdout at packaging.
+
+Split conformal prediction: with n residuals |y - score| of rows that the model has not seen, the k-th smallest,
+k = ceil((n + 1) * coverage), is the half width of an interval around the score of a further row that holds its true
+value with at least that probability, when the rows are exchangeable. With k > n no finite interval can promise it.
+Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei, G'Sell, Rinaldo, Tibshirani, Wasserman,
+"Distribution-Free Predictive Inference for Regression", JASA 113 (2018), 1094-1111, section 2.2.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from trimtab.errors import DataError
+
+COVERAGES: tuple[float, ...] = (*(n / 100 for n in range(50, 100)), 0.995, 0.999)
+"""Coverages that are tabulated; one between two of them is answered by the wider interval."""
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Half widths of intervals around a regression's score, rising with the coverage."""
+
+    rows: int
+    """Residuals that it rests on."""
+    coverages: tuple[float, ...]
+    """Rising; only those that `rows` residuals can promise."""
+    half_widths: tuple[float, ...]
+    """In the unit of the label, one a coverage, never falling."""
+
+    def __post_init__(self) -> None:
+        if len(self.coverages) != len(self.half_widths):
+            raise ValueError(f"{len(self.coverages)} coverages have {len(self.half_widths)} half widths")
+        rising = all(a < b for a, b in zip(self.coverages, self.coverages[1:], strict=False))
+        growing = all(0 <= a <= b for a, b in zip(self.half_widths, self.half_widths[1:], strict=False))
+        if not (rising and growing):
+            raise ValueError("coverages must rise and half widths must not fall")
+
+    def half_width(self, coverage: float) -> float:
+        """Return how far an interval reaches to either side of the score; infinite when the rows cannot promise it.
+
+        coverage: share of true values that such intervals hold, such as 0.9. Raises DataError outside of (0, 1).
+        """
+        if not 0 < coverage < 1:
+            raise DataError(f"coverage is {coverage:g}; expected a share between 0 and 1, such as 0.9")
+        at = bisect_left(self.coverages, coverage)
+        return self.half_widths[at] if at < len(self.half_widths) else math.inf
+
+
+def calibrate(y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Calibration:
+    """Return the table for labels and scores of rows that the model was not fitted on, each of shape (rows,).
+
+    Rows without a label (NaN) are left out. Raises DataError for a score that is not finite.
+    """
+    known = ~np.isnan(y)
+    residuals = np.sort(np.abs(y[known] - scores[known]).astype(np.float64))
+    if not np.isfinite(residuals).all():
+        raise DataError("a score or a label of the holdout is not finite; intervals cannot be calibrated on it")
+    n = len(residuals)
+    promised = [(coverage, rank(coverage, n)) for coverage in COVERAGES if rank(coverage, n) <= n]
+    return Calibration(
+        rows=n,
+        coverages=tuple(coverage for coverage, _ in promised),
+        half_widths=tuple(float(residuals[k - 1]) for _, k in promised),
+    )
+
+
+def rank(coverage: float, n: int) -> int:
+    """Return ceil((n + 1) * coverage), the coverage taken as the decimal number that it is written as."""
+    return math.ceil(Fraction(repr(coverage)) * (n + 1))

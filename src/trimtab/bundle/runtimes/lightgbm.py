@@ -1,0 +1,66 @@
+"""LightGBM on its own text file, with one thread. Opened by bundle.scorer; explanations.py asks it for TreeSHAP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from trimtab.bundle.outputs import one_a_row
+from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.spec import Spec, Task
+from trimtab.errors import DataError
+
+PROBABILITY = ("binary", "cross_entropy", "xentropy")
+"""Objectives whose prediction is the probability of the positive class."""
+IDENTITY = ("regression", "regression_l2", "regression_l1", "l2", "l1", "huber", "fair", "quantile", "mape")
+"""Objectives whose prediction is the sum of the leaves."""
+
+
+class LightgbmScorer:
+    """A booster. Raises DataError for a file that LightGBM cannot read or that does not fit the task."""
+
+    in_process = True
+
+    def __init__(self, path: Path, task: Task) -> None:
+        try:
+            self.booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: LightGBM cannot load it: {error}") from error
+        self.task = task
+        self.objective = _objective(self.booster)
+        self._path = path
+        if self.booster.num_model_per_iteration() != 1:
+            raise DataError(f"{path}: it gives {self.booster.num_model_per_iteration()} numbers a row; expected one")
+        if task == "binary" and self.objective.split(" ")[0] not in PROBABILITY:
+            raise DataError(
+                f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
+                f"expected {' or '.join(PROBABILITY[:2])}"
+            )
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row."""
+        if not len(X):
+            return np.empty(0)
+        return one_a_row(self.booster.predict(X, num_threads=1), len(X), task=self.task, what=str(self._path))
+
+    def close(self) -> None:
+        """Free the trees."""
+        self.booster.free_dataset()
+
+
+def _objective(booster: lightgbm.Booster) -> str:
+    """Return the objective as the file has it, such as "binary sigmoid:1"."""
+    lines = booster.model_to_string(num_iteration=1).splitlines()
+    return next((line.removeprefix("objective=") for line in lines if line.startswith("objective=")), "none")
+
+
+def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
+    """Open the text file of a folder. Raises DataError."""
+    return LightgbmScorer(folder / spec.model_file, spec.task)
+
+
+_: Opener = open_model

@@ -1,0 +1,108 @@
+"""Estimators of scikit-learn from a skops file, which is read without unpickling. Opened by bundle.scorer.
+
+A skops file names the types that it wants made. Those of scikit-learn, NumPy and SciPy that skops knows, and those
+below, only hold numbers; any other type must be in policy `serving.trust`, because making it may run code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from skops.io import get_untrusted_types, load
+from threadpoolctl import ThreadpoolController
+
+from trimtab.bundle.outputs import estimator_scores
+from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.spec import Spec, Task
+from trimtab.errors import DataError
+
+KNOWN_SAFE = frozenset(
+    (
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "sklearn._loss.link.IdentityLink",
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogLink",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.loss.AbsoluteError",
+        "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn._loss.loss.HalfGammaLoss",
+        "sklearn._loss.loss.HalfPoissonLoss",
+        "sklearn._loss.loss.HalfSquaredError",
+        "sklearn._loss.loss.PinballLoss",
+        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neighbors._ball_tree.BallTree",
+    )
+)
+"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows."""
+
+
+class SkopsScorer:
+    """A fitted estimator. Raises DataError for one that does not fit the task."""
+
+    in_process = True
+
+    def __init__(self, estimator: Any, task: Task) -> None:
+        self.estimator = _one_job(estimator)
+        self.task = task
+        self._threads = ThreadpoolController()
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row."""
+        if not len(X):
+            return np.empty(0)
+        with self._threads.limit(limits=1):
+            return estimator_scores(self.estimator, X, self.task)
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
+
+
+def unknown_types(path: Path, trust: Collection[str] = ()) -> list[str]:
+    """Return the types in a skops file that are neither known to be safe nor trusted, sorted. Raises DataError."""
+    try:
+        found = get_untrusted_types(file=path)
+    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a skops file: {type(error).__name__}: {error}") from error
+    return sorted(name for name in found if name not in KNOWN_SAFE and name not in trust)
+
+
+def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
+    """Read the estimator of a skops file. Raises DataError listing the types that `trust` lacks."""
+    unknown = unknown_types(path, trust)
+    if unknown:
+        raise DataError(
+            f"{path}: it holds types that are not known to be safe; when you trust its source, add to trimtab.yaml: "
+            f"serving: {{ trust: [{', '.join(unknown)}] }}"
+        )
+    try:
+        return load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
+    except Exception as error:  # a backend wrapper: making the objects raises what their libraries raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        raise DataError(f"{path}: the estimator cannot be made: {type(error).__name__}: {reason}") from error
+
+
+def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
+    """Open the skops file of a folder. Raises DataError."""
+    return SkopsScorer(load_estimator(folder / spec.model_file, trust), spec.task)
+
+
+def _one_job(estimator: Any) -> Any:
+    """Return the estimator with all `n_jobs` at one: for a few rows, sharing the work costs more."""
+    if hasattr(estimator, "get_params"):
+        jobs = {name: 1 for name in estimator.get_params() if name == "n_jobs" or name.endswith("__n_jobs")}
+        if jobs:
+            estimator.set_params(**jobs)
+    return estimator
+
+
+_: Opener = open_model

@@ -1,0 +1,67 @@
+"""XGBoost on its own file, with one thread. Opened by bundle.scorer; explanations.py asks it for TreeSHAP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import xgboost
+
+from trimtab.bundle.outputs import one_a_row
+from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.spec import Spec, Task
+from trimtab.errors import DataError
+
+PROBABILITY = ("binary:logistic", "reg:logistic")
+"""Objectives whose prediction is the probability of the positive class."""
+IDENTITY = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror")
+"""Objectives whose prediction is the sum of the leaves."""
+
+
+class XgboostScorer:
+    """A booster. Raises DataError for a file that XGBoost cannot read or that does not fit the task."""
+
+    in_process = True
+
+    def __init__(self, path: Path, task: Task) -> None:
+        self.booster = xgboost.Booster()
+        try:
+            self.booster.load_model(str(path))
+            config = msgspec.json.decode(self.booster.save_config())
+        except (xgboost.core.XGBoostError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise DataError(f"{path}: XGBoost cannot load it: {reason}") from error
+        self.booster.set_param({"nthread": 1})
+        self.task = task
+        self.objective = str(config["learner"]["objective"]["name"])
+        self.linear = config["learner"]["gradient_booster"]["name"] == "gblinear"
+        self._path = path
+        if task == "binary" and self.objective not in PROBABILITY:
+            raise DataError(
+                f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
+                f"expected {PROBABILITY[0]}"
+            )
+        best = self.booster.attr("best_iteration")
+        self.iterations = (0, int(best) + 1) if best is not None and not self.linear else (0, 0)
+        """Rounds that count: those up to the best one after early stopping, (0, 0) for all."""
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row."""
+        if not len(X):
+            return np.empty(0)
+        out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
+        return one_a_row(out, len(X), task=self.task, what=str(self._path))
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
+
+
+def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
+    """Open the file of a folder. Raises DataError."""
+    return XgboostScorer(folder / spec.model_file, spec.task)
+
+
+_: Opener = open_model
