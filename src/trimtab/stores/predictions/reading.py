@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +12,9 @@ from pyarrow import ipc
 
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.folder import Segment, segments
-from trimtab.stores.predictions.framing import BATCH_MESSAGE, frames
+from trimtab.stores.predictions.scanning import Damages, scan
 from trimtab.stores.predictions.schemas import SCHEMAS
 
-READ_BYTES = 16 * 2**20
-"""What a reader takes at a time; doubled while a single message is longer."""
 TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at"}
 
 
@@ -34,9 +31,10 @@ class Block(NamedTuple):
 class SegmentReader:
     """Reads one kind of rows."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, damages: Damages) -> None:
         self._folder = folder
         self._kind = kind
+        self._damages = damages
         self._schema = SCHEMAS[kind]
         self._time = self._schema.get_field_index(TIME_OF_LOGGING[kind])
 
@@ -64,25 +62,10 @@ class SegmentReader:
             if segment.number < after[0]:
                 continue
             offset = after[1] if segment.number == after[0] else 0
-            for batch, end in self._messages(segment.path, offset):
+            for message in scan(segment.path, self._kind, self._damages, offset):
+                batch = ipc.read_record_batch(pa.py_buffer(message.data), self._schema)
                 moment = max(moment, batch.column(self._time)[0].value)
-                yield Block(moment, segment.writer, segment.number, end, batch)
-
-    def _messages(self, path: Path, offset: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-        size = READ_BYTES
-        with path.open("rb", buffering=0) as file:
-            while True:
-                data = os.pread(file.fileno(), size, offset)  # not a mapping: a writer may cut off a failed write
-                buffer, end = pa.py_buffer(data), 0
-                for frame in frames(memoryview(data)):
-                    end = frame.end
-                    if frame.kind == BATCH_MESSAGE and frame.rows:
-                        message = buffer.slice(frame.start, frame.end - frame.start)
-                        yield ipc.read_record_batch(message, self._schema), offset + end
-                if not end and len(data) < size:
-                    return
-                offset += end
-                size = READ_BYTES if end else size * 2
+                yield Block(moment, segment.writer, segment.number, message.end, batch)
 
 
 def _moment(block: Block) -> tuple[int, str]:

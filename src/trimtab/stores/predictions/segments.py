@@ -27,6 +27,7 @@ from trimtab.stores.predictions import templates
 from trimtab.stores.predictions.claim import Claim
 from trimtab.stores.predictions.contract import START, Cursor, Predictions
 from trimtab.stores.predictions.folder import check_writer, sync_folder
+from trimtab.stores.predictions.scanning import Damages
 from trimtab.stores.predictions.writing import SegmentWriter
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class SegmentLog:
     ) -> None:
         self.folder = folder
         clock = clock or SystemClock()
+        self._damages = Damages()
         self._appending = threading.Lock()
         self._syncing = threading.Lock()
         self._claim = Claim(folder, check_writer(writer), clock)
@@ -86,6 +88,11 @@ class SegmentLog:
         table, cursor = self._readers["labels"].read(after, limit)
         return table, cursor
 
+    @property
+    def damaged(self) -> int:
+        """Damaged stretches that this reader has met and left out."""
+        return len(self._damages)
+
     def close(self) -> None:
         """End the segments being written, put them on disk, and let another process write."""
         with self._appending:
@@ -101,7 +108,7 @@ class SegmentLog:
     def _readers(self) -> dict[str, Any]:
         """The reading half, which loads pyarrow: a process that only writes does without it."""
         reader = import_module("trimtab.stores.predictions.reading").SegmentReader
-        return {kind: reader(self.folder, kind) for kind in ("predictions", "labels")}
+        return {kind: reader(self.folder, kind, self._damages) for kind in ("predictions", "labels")}
 
     def _to_disk(self, writer: SegmentWriter) -> None:
         handles: list[int] = []

@@ -123,7 +123,7 @@ def test_a_cursor_into_a_removed_segment_goes_on_with_the_next(tmp_path: Path) -
 
 
 def test_a_message_longer_than_one_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.stores.predictions.reading.READ_BYTES", 512)
+    monkeypatch.setattr("trimtab.stores.predictions.scanning.READ_BYTES", 512)
     log = SegmentLog(tmp_path)
     log.append(prediction_rows(["a"]))
     log.append(prediction_rows([f"b{n}" for n in range(50)]))

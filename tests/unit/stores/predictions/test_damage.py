@@ -1,0 +1,102 @@
+"""Damage in the middle of a segment: left out, counted, told once; every other row is there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from trimtab.stores.predictions import templates
+from trimtab.stores.predictions.framing import frames
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import prediction_rows
+
+NAME = "predictions-0-000001.arrows"
+IDS = ["a", "b", "c", "d"]
+
+
+def ids_in(log: SegmentLog) -> list[str]:
+    return list(log.read()[0]["prediction_id"].to_pylist())
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Path:
+    """A segment of four messages of one row each, not ended."""
+    log = SegmentLog(tmp_path)
+    for name in IDS:
+        log.append(prediction_rows([name]))
+    return tmp_path / NAME
+
+
+def turn_over(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("message", [0, 1, 3])
+def test_any_bit_of_a_message_costs_that_message_and_no_other(segment: Path, message: int) -> None:
+    whole = segment.read_bytes()
+    frame = list(frames(memoryview(whole)))[1 + message]
+    others = [name for n, name in enumerate(IDS) if n != message]
+    for byte in range(frame.start, frame.end):
+        segment.write_bytes(whole)
+        turn_over(segment, 8 * byte + byte % 8)
+        assert ids_in(SegmentLog(segment.parent)) == others, f"byte {byte - frame.start}"
+
+
+def test_damage_is_told_once_with_file_offset_and_rows(segment: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = list(frames(memoryview(segment.read_bytes())))[2]
+    turn_over(segment, 8 * (frame.end - 100))
+    log = SegmentLog(segment.parent)
+    with caplog.at_level(logging.ERROR):
+        assert ids_in(log) == ids_in(log) == ["a", "c", "d"]
+    (record,) = caplog.records
+    assert log.damaged == 1
+    assert f"{segment}: bytes {frame.start} to {frame.end} are damaged and left out: 1 rows lost" in record.getMessage()
+
+
+def test_a_stretch_of_garbage_is_passed_over(segment: Path) -> None:
+    data = bytearray(segment.read_bytes())
+    _, _, second, third, _ = frames(memoryview(bytes(data)))
+    data[second.start : third.end - 40] = b"\xff" * (third.end - 40 - second.start)
+    segment.write_bytes(data)
+    log = SegmentLog(segment.parent)
+    assert ids_in(log) == ["a", "d"]
+    assert log.damaged == 1
+
+
+def test_a_torn_tail_is_no_damage(segment: Path, caplog: pytest.LogCaptureFixture) -> None:
+    segment.write_bytes(segment.read_bytes()[:-8])
+    log = SegmentLog(segment.parent)
+    assert ids_in(log) == ["a", "b", "c"]
+    assert log.damaged == 0
+    assert caplog.records == []
+
+
+def test_a_damaged_schema_costs_no_row(segment: Path) -> None:
+    turn_over(segment, 8 * 40)
+    assert ids_in(SegmentLog(segment.parent)) == IDS
+
+
+def test_damage_longer_than_one_read_is_passed_over(segment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.stores.predictions.scanning.READ_BYTES", 512)
+    frame = list(frames(memoryview(segment.read_bytes())))[1]
+    turn_over(segment, 8 * (frame.start + 7) + 5)  # a length of half a gigabyte
+    assert ids_in(SegmentLog(segment.parent)) == ["b", "c", "d"]
+
+
+def test_other_arrow_readers_read_the_rows_and_the_checksums(segment: Path) -> None:
+    with pa.ipc.open_stream(segment.read_bytes() + b"\xff\xff\xff\xff\0\0\0\0") as reader:
+        batches = [reader.read_next_batch_with_custom_metadata() for _ in IDS]
+    checksums = [batch.custom_metadata[b"crc32"] for batch in batches]
+    assert [batch.batch["prediction_id"].to_pylist() for batch in batches] == [[name] for name in IDS]
+    assert len({*checksums, b"00000000"}) == 5
+    assert all(len(checksum) == 8 for checksum in checksums)
+
+
+def test_the_checksum_of_a_template_is_where_it_says() -> None:
+    for template in (templates.PREDICTIONS, templates.LABELS):
+        assert template.head[template.checksum_at : template.checksum_at + 8] == b"00000000"

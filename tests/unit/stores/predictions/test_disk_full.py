@@ -1,0 +1,86 @@
+"""A full disk: the append fails and leaves nothing behind; when there is room again, the log goes on."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import StoreError
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import label_rows, prediction_rows
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if made.returncode:
+        pytest.skip(f"mounting is not allowed here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def ids_in(log: SegmentLog) -> list[str]:
+    return list(log.read()[0]["prediction_id"].to_pylist())
+
+
+def fill(log: SegmentLog, *, rows: int) -> list[str]:
+    """Append until the disk is full; return the ids that were acknowledged."""
+    acknowledged: list[str] = []
+    for n in range(10_000):
+        ids = [f"{n}.{row}" for row in range(rows)]
+        try:
+            log.append(prediction_rows(ids))
+        except StoreError as error:
+            assert "cannot write the prediction log: No space left on device" in str(error)
+            return acknowledged
+        acknowledged += ids
+    raise AssertionError("the disk was never full")
+
+
+@pytest.mark.parametrize("segment_rows", [100_000, 7])
+def test_appends_fail_while_the_disk_is_full_and_work_again_afterwards(small_disk: Path, segment_rows: int) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(700_000))
+    log = SegmentLog(small_disk / "log", segment_rows=segment_rows)
+    acknowledged = fill(log, rows=3)
+    for _ in range(5):
+        with pytest.raises(StoreError):
+            log.append(prediction_rows([f"refused-{n}" for n in range(50)]))
+        with pytest.raises(StoreError):
+            log.append_labels(label_rows([f"refused-{n}" for n in range(3000)]))
+    while_full = ids_in(log)
+    log.sync()
+    ballast.unlink()
+    log.append(prediction_rows(["later"]))
+    log.append_labels(label_rows(["later"]))
+    log.close()
+    assert while_full == acknowledged
+    assert ids_in(log) == ids_in(SegmentLog(small_disk / "log")) == [*acknowledged, "later"]
+    assert log.read_labels()[0]["prediction_id"].to_pylist() == ["later"]
+    assert log.damaged == 0
+
+
+def test_no_files_pile_up_while_the_disk_is_full(small_disk: Path) -> None:
+    log = SegmentLog(small_disk / "log", segment_rows=7)
+    fill(log, rows=3)
+    for _ in range(20):
+        with pytest.raises(StoreError):
+            log.append(prediction_rows([f"refused-{n}" for n in range(50)]))
+    names = len(list((small_disk / "log").iterdir()))
+    for _ in range(20):
+        with pytest.raises(StoreError):
+            log.append(prediction_rows([f"refused-{n}" for n in range(50)]))
+    assert len(list((small_disk / "log").iterdir())) == names
+    log.close()
