@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 JSON, TEXT = b"application/json", b"text/plain; charset=utf-8"
 MODEL_HEADER, VERSION_HEADER = b"x-trimtab-model", b"x-trimtab-version"
+REQUEST_ID_HEADER = b"x-request-id"
 
 Verb = Literal["open", "infer", "feedback", "read", "admin"]
 """What a token must allow; open needs none."""
@@ -32,6 +33,8 @@ class Call(NamedTuple):
     query: bytes
     body: bytes
     received_ns: int
+    request_id: str | None = None
+    """Of the header X-Request-Id, for a protocol whose body brings none."""
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; `name` in lower case."""
@@ -51,7 +54,31 @@ class Call(NamedTuple):
         return self.params.get("version") or self.header(VERSION_HEADER)
 
 
+def request_id_header(text: str) -> Headers:
+    """Return the header that tells a client the id of its request; nothing when a header cannot hold the id."""
+    return ((REQUEST_ID_HEADER, text.encode()),) if text.isascii() and text.isprintable() else ()
+
+
 Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Content(NamedTuple):
+    """One form of a body, for the OpenAPI document."""
+
+    schema: Any
+    """A type that msgspec can describe, or a JSON schema as a dict."""
+    example: Any = None
+    content_type: str = "application/json"
+
+
+class Description(NamedTuple):
+    """What a route takes and gives, for the OpenAPI document; where a route has none, any JSON is described."""
+
+    takes: Sequence[Content] = ()
+    gives: Sequence[Content] = ()
+    errors: Mapping[int, str] = {}
+    """Statuses of errors beyond those that every route of its verb can give, and what they mean."""
+    detail: str = ""
 
 
 class Route(NamedTuple):
@@ -67,3 +94,4 @@ class Route(NamedTuple):
     encode_error: EncodeError
     summary: str
     """One line for the OpenAPI document."""
+    description: Description | None = None

@@ -18,6 +18,7 @@ from trimtab.records import Bundle, Role
 from trimtab.serving.asgi import Application
 from trimtab.serving.columns import NumericColumns
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import LoadedBundle, VectorizerFactory, load_bundle
 from trimtab.serving.table import Lane, ModelTable, RoutingTable
 from trimtab.stores.artifacts.folder import FolderArtifacts
@@ -160,7 +161,7 @@ class Served:
         self.log = log
         self.clock = ManualClock(NOW)
         self.gateway = Gateway(log, self.clock)
-        self.browser = Browser(Application(self.gateway, max_body=100_000))
+        self.browser = Browser(Application(self.gateway, standard_routes(self.gateway), max_body=100_000))
 
     def serve(self, *tables: ModelTable) -> Served:
         self.gateway.swap(RoutingTable({table.model: table for table in tables}, {}, True))

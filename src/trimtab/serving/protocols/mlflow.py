@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import nearest
+from trimtab.serving.gateway import Gateway
+from trimtab.serving.http import Answer, Call, Route, request_id_header
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, matrix
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -22,6 +24,18 @@ CODES = {404: "RESOURCE_DOES_NOT_EXIST", 500: "INTERNAL_ERROR", 503: "TEMPORARIL
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the protocol over a gateway."""
+
+    async def invocations(call: Call) -> Answer:
+        request = decode(call.body, call.header(b"content-type") or "")
+        request.request_id = call.request_id
+        response = await gateway.infer(call.model, call.version, request, call.received_ns)
+        return Answer(200, encode(response), headers=request_id_header(response.request_id))
+
+    return [Route("POST", "/invocations", "infer", invocations, encode_error, "Score rows (MLflow).")]
 
 
 def decode(body: bytes, content_type: str) -> InferenceRequest:

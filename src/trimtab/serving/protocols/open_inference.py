@@ -7,12 +7,15 @@ Rows come as one tensor a request column, of shape [n] or [n, 1]; or as one tens
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version as package_version
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from trimtab.errors import nearest
+from trimtab.serving.gateway import Gateway
+from trimtab.serving.http import Answer, Call, Route
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, matrix
 from trimtab.serving.table import ModelTable
 
@@ -80,6 +83,44 @@ Wanted = list[str] | None
 
 _decode = msgspec.json.Decoder(Body).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the protocol over a gateway."""
+
+    async def server(call: Call) -> Answer:
+        return Answer(200, server_metadata(package_version("trimtab")))
+
+    async def models(call: Call) -> Answer:
+        return Answer(200, _encode({"models": sorted(gateway.table.models)}))
+
+    async def model(call: Call) -> Answer:
+        return Answer(200, model_metadata(gateway.table.model(call.model), call.version))
+
+    async def ready(call: Call) -> Answer:
+        gateway.table.model(call.model).lane(call.version)
+        return Answer(200, _encode({"name": call.model, "ready": True}))
+
+    async def infer(call: Call) -> Answer:
+        request, wanted = decode(call.body)
+        if request.request_id is None:
+            request.request_id = call.request_id
+        if wanted is not None:
+            check_outputs(wanted, gateway.table.model(call.model))
+        response = await gateway.infer(call.model, call.version, request, call.received_ns)
+        return Answer(200, encode(response, wanted))
+
+    found = [
+        Route("GET", "/v2", "open", server, encode_error, "Describe the server."),
+        Route("GET", "/v2/models", "read", models, encode_error, "List the models."),
+    ]
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        found += [
+            Route("POST", f"{path}/infer", "infer", infer, encode_error, "Score rows."),
+            Route("GET", path, "read", model, encode_error, "Describe a model."),
+            Route("GET", f"{path}/ready", "read", ready, encode_error, "Tell whether a model is ready."),
+        ]
+    return found
 
 
 def decode(body: bytes) -> tuple[InferenceRequest, Wanted]:
