@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench bench-serving docs clean
 
 help:  ## Show what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV)
@@ -26,8 +26,12 @@ lint: $(STAMP)  ## Style, types, floors
 bench: $(STAMP)  ## Headline figures beside one peer each
 	@$(BIN)/python -m benchmarks
 
+bench-serving: $(STAMP)  ## The gateway beside its peers, each installed into .bench/ (needs wrk)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh
+	@$(BIN)/python -m benchmarks.serving
+
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs
 
-clean:  ## Remove the environment and the demo
-	rm -rf $(VENV) demo
+clean:  ## Remove the environments and the demo
+	rm -rf $(VENV) .bench demo

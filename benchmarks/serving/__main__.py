@@ -1,9 +1,10 @@
-"""`python -m benchmarks.serving [--seconds S] [--rounds N]`: the gateway, a FastAPI server and a bare one.
+"""`python -m benchmarks.serving`: the gateway beside its peers, with the same model under the same load.
 
-Rounds take turns, so that whatever else the machine does falls on all of them; the figures are the medians.
-With a challenger the gateway scores every row twice, which the others do not, so the ratio is taken without.
-Exit code 1 when the gateway costs more than half of FastAPI's processor time, a swap fails a request or a
-swap takes a second.
+    --peers mlflow,mlserver,...   those of peers/catalog.py that are installed, when left out
+    --connections 1,32,128 --seconds N --rounds N
+    --parts table,scaling,swaps,shadow
+
+Exit code 1 when a promise is missed, 2 when wrk is missing.
 """
 
 from __future__ import annotations
@@ -11,99 +12,98 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
-from statistics import median
 
-from benchmarks.serving.load import Figures, generator, measure
-from benchmarks.serving.model import FEATURES, TREES, make_stores
-from benchmarks.serving.servers import Server, running
-from benchmarks.serving.swaps import swap_under_load
+from benchmarks.serving import promises, table
+from benchmarks.serving.gateway_server import Options, gateway
+from benchmarks.serving.load import NO_WRK, has_wrk
+from benchmarks.serving.model import FEATURES, TREES, Model, Roles, fit, make_stores, write_files
+from benchmarks.serving.peers.catalog import NAMES, peer
+from benchmarks.serving.scaling import scaling
+from benchmarks.serving.shadow import shadow
+from benchmarks.serving.swaps import swaps
+from benchmarks.serving.targets import Target
 
-CONNECTIONS = (1, 32)
-PROMISE_CPU_US = 110
-PROMISE_PER_SECOND = 8_000
-PROMISE_RATIO = 2.0
-PROMISE_COLD_S = 1.0
-PROMISE_SWAP_S = 1.0
+PARTS = ("table", "scaling", "swaps", "shadow")
 
 
 def main() -> int:
-    """Measure all servers, print a table and the ratios; return the exit code."""
+    """Measure what was asked for; return the exit code."""
+    options = _options()
+    if not has_wrk():
+        print(NO_WRK, file=sys.stderr)
+        return 2
+    models = {version: fit(version) for version in (1, 2)}
+    held = True
+    with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as folder:
+        work = Path(folder)
+        if "table" in options.parts:
+            held &= _table(options, models, work / "table")
+        if "scaling" in options.parts:
+            scaling(models, work / "scaling", workers=options.workers, seconds=options.seconds, rounds=options.rounds)
+        if "swaps" in options.parts:
+            held &= swaps(models, work / "swaps")
+        if "shadow" in options.parts:
+            held &= shadow(models, work / "shadow", seconds=options.seconds, rounds=options.rounds)
+    print("\nall promises held" if held else "\nNOT ALL PROMISES HELD")
+    return 0 if held else 1
+
+
+def _options() -> argparse.Namespace:
+    def several(text: str) -> list[str]:
+        return [part for part in text.split(",") if part]
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving")
+    parser.add_argument("--peers", type=several, default=list(NAMES), help=f"of {','.join(NAMES)}; '' for none")
+    parser.add_argument("--connections", type=lambda text: [int(n) for n in several(text)], default=[1, 32, 128])
     parser.add_argument("--seconds", type=int, default=4, help="length of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server")
+    parser.add_argument("--workers", type=lambda text: [int(n) for n in several(text)], default=[1, 2])
+    parser.add_argument("--parts", type=several, default=list(PARTS), help=f"of {','.join(PARTS)}")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        alone, beside = Path(folder) / "alone", Path(folder) / "beside"
-        graph = make_stores(alone, {1: ("champion", 100)})
-        make_stores(beside, {1: ("champion", 90), 2: ("challenger", 10)})
-        servers = [
-            stack.enter_context(running("gateway, with challenger", "gateway_server.py", beside)),
-            stack.enter_context(running("gateway, champion alone", "gateway_server.py", alone)),
-            stack.enter_context(running("FastAPI + ONNX Runtime", "fastapi_server.py", graph)),
-            stack.enter_context(running("bare ASGI + ONNX Runtime", "bare_server.py", graph)),
-        ]
-        print(
-            f"One row of {FEATURES} floats as JSON, {TREES} trees, one process each, load by {generator()}; "
-            f"the gateway routes, logs and counts (and scores each row with both versions), the others only answer"
-        )
-        figures = _rounds(servers, options.rounds, options.seconds)
-        memory = {server.name: server.memory_mb for server in servers}
-        took, load = swap_under_load(servers[1], alone)
-    _print_table(servers, figures, memory)
-    return _judge(servers, figures, took, load)
+    for name, known in (("peers", NAMES), ("parts", PARTS)):
+        wrong = sorted({*getattr(options, name)} - {*known})
+        if wrong:
+            parser.error(f"no {name} called {', '.join(wrong)}; there are {', '.join(known)}")
+    return options
 
 
-def _rounds(servers: list[Server], rounds: int, seconds: int) -> dict[tuple[str, int], Figures]:
-    found: dict[tuple[str, int], list[Figures]] = {}
-    for _ in range(rounds):
-        for connections in CONNECTIONS:
-            for server in servers:
-                one = measure(server.port, server.process.pid, connections=connections, seconds=seconds)
-                found.setdefault((server.name, connections), []).append(one)
-    return {key: median_of(several) for key, several in found.items()}
-
-
-def median_of(several: list[Figures]) -> Figures:
-    """Return the median of each figure."""
-    return Figures(**{field.name: median(getattr(one, field.name) for one in several) for field in fields(Figures)})
-
-
-def _print_table(servers: list[Server], figures: dict[tuple[str, int], Figures], memory: dict[str, float]) -> None:
-    head = "".join(f"{name:>8}" for name in ("req/s", "p50 ms", "p99 ms", "CPU us", "failed", "cold s", "cpu s", "MB"))
-    print(f"\n{'server':26}{'conn':>5}{head}")
-    for server in servers:
-        for connections in CONNECTIONS:
-            one = figures[server.name, connections]
-            print(
-                f"{server.name:26}{connections:5}{one.per_second:8.0f}{one.p50_ms:8.2f}{one.p99_ms:8.2f}"
-                f"{one.cpu_us:8.0f}{one.failed:8.0f}{server.cold_s:8.2f}{server.cold_cpu_s:8.2f}{memory[server.name]:8.0f}"
-            )
-
-
-def _judge(servers: list[Server], figures: dict[tuple[str, int], Figures], took: list[float], load: Figures) -> int:
-    ours, alone, peer, bare = (figures[server.name, 32] for server in servers)
-    ratio = peer.cpu_us / alone.cpu_us
-    per_core = 1e6 / alone.cpu_us
-    held = ratio >= PROMISE_RATIO and load.failed == 0 and max(took) < PROMISE_SWAP_S
+def _table(options: argparse.Namespace, models: dict[int, Model], work: Path) -> bool:
+    write_files(models[1], work / "model")
+    ours = _gateways(models, work)
+    targets = [*ours, *(peer(name, work / "model", work / "peers") for name in options.peers)]
     print(
-        f"\nCPU a request at 32 connections: {alone.cpu_us:.0f} us (promised <= {PROMISE_CPU_US}), that is "
-        f"{per_core:.0f} requests a core and second (promised >= {PROMISE_PER_SECOND}); "
-        f"{ours.cpu_us:.0f} us with a challenger\n"
-        f"beside FastAPI: {ratio:.1f}x less CPU (promised >= {PROMISE_RATIO:.0f}x), "
-        f"{alone.per_second / peer.per_second:.1f}x the requests; with a challenger "
-        f"{peer.cpu_us / ours.cpu_us:.1f}x and {ours.per_second / peer.per_second:.1f}x\n"
-        f"beside bare ASGI: {alone.cpu_us / bare.cpu_us:.2f}x the CPU (with a challenger "
-        f"{ours.cpu_us / bare.cpu_us:.2f}x), {alone.p99_ms / max(bare.p99_ms, 1e-9):.1f}x the p99\n"
-        f"cold start: {servers[1].cold_s:.2f} s, of processor time {servers[1].cold_cpu_s:.2f} s "
-        f"(promised < {PROMISE_COLD_S:.0f})\n"
-        f"{len(took)} swaps under {load.per_second:.0f} requests a second: slowest {max(took):.2f} s "
-        f"(promised < {PROMISE_SWAP_S:.0f}), {load.failed} failed requests\n"
-        f"{'held' if held else 'NOT HELD'}"
+        f"One row of {FEATURES} floats as JSON, {TREES} trees, one worker a server, load by wrk on loopback; "
+        f"medians of {options.rounds} rounds of {options.seconds} s. "
+        "The gateway routes, logs and counts; its peers only answer."
     )
-    return 0 if held else 1
+    results = table.compare(
+        targets, models, connections=options.connections, seconds=options.seconds, rounds=options.rounds
+    )
+    table.show(targets, results, options.connections)
+    held = True
+    for target in ours:
+        found = promises.judge(target.name, targets, results)
+        if found:
+            promises.show(target.title, found)
+        if target.name == "trimtab":
+            held = bool(found) and all(one.held for one in found if one.counts)
+    return held
+
+
+def _gateways(models: dict[int, Model], work: Path) -> list[Target]:
+    """Return the gateway in three ways; promises are judged by the first, which has all on as by default."""
+    split: Roles = {1: ("champion", 90.0), 2: ("challenger", 10.0)}
+    variants: list[tuple[str, str, Roles, Options]] = [
+        ("trimtab", "Trimtab, all on, acknowledged", split, Options(durability="acknowledged", tokens=True)),
+        ("trimtab-interval", "Trimtab, all on, log interval", split, Options(durability="interval", tokens=True)),
+        ("trimtab-alone", "Trimtab, champion alone, interval", {1: ("champion", 100.0)}, Options(tokens=True)),
+    ]
+    targets = []
+    for name, title, roles, options in variants:
+        make_stores(work / name / "stores", models, roles)
+        targets.append(gateway(name, title, work / name / "stores", work / name / "work", options))
+    return targets
 
 
 if __name__ == "__main__":

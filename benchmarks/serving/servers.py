@@ -1,72 +1,153 @@
-"""Server processes: start, wait until ready, stop."""
+"""Server processes: prepare, start, wait for the first right answer, stop. Called by everything that measures."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from benchmarks.serving.processes import cpu_seconds, tree
+from benchmarks.serving.targets import Answered, Ask, Target
 from trimtab import settings
 from trimtab.clock import SystemClock
 
-HERE = Path(__file__).parent
-PATIENCE_S = 60
+PATIENCE_S = 120
+LOCALHOST = "127.0.0.1"
+
+
+class NotRunning(Exception):
+    """A server could not be installed, prepared or started; the text says why."""
 
 
 @dataclass(frozen=True)
 class Server:
     """A running server."""
 
-    name: str
+    target: Target
     port: int
     process: subprocess.Popen[bytes]
     cold_s: float
-    """From the start of the process to the first answer that says it is ready."""
+    """From the start of the process to the first prediction that it answered."""
     cold_cpu_s: float
     """Processor time until then: what the start takes on a machine that does nothing else."""
 
-    @property
-    def memory_mb(self) -> float:
-        """Resident memory now."""
-        return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
+    def predict(self, row: Sequence[float]) -> Answered:
+        """Return the answer for one row. Raises NotRunning when it is not 200."""
+        status, body = post(self.port, self.target.ask(row))
+        if status != 200:
+            raise NotRunning(f"{self.target.title} answered {status}: {body[:200].decode(errors='replace')}")
+        return self.target.answer(body)
 
 
 @contextmanager
-def running(name: str, script: str, argument: Path) -> Iterator[Server]:
-    """Run a server script of this folder on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+def running(target: Target, row: Sequence[float]) -> Iterator[Server]:
+    """Run a server on a free port until it is no longer needed; `row` is asked until it is answered.
+
+    Raises NotRunning.
+    """
+    if target.missing is not None:
+        raise NotRunning(target.missing)
+    port = free_port()
+    log = target.work / "server.log"
+    environment = _environment(target, port)
+    _prepare(target, environment, log)
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / script), str(argument), str(port)],
-        env=settings.child_environment(OMP_NUM_THREADS="1"),
-    )
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            target.command(port),
+            cwd=target.folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
-        while not _ready(port):
-            if process.poll() is not None or time.perf_counter() - began > PATIENCE_S:
-                raise RuntimeError(f"{script} did not start")
+        ask = target.ask(row)
+        while not answers(port, ask):
+            if process.poll() is not None:
+                raise NotRunning(f"ended with {process.returncode}: {_last_line(log)}")
+            if time.perf_counter() - began > PATIENCE_S:
+                raise NotRunning(f"did not answer within {PATIENCE_S} s: {_last_line(log)}")
             SystemClock().sleep(0.01)
-        cold_s, used = time.perf_counter() - began, psutil.Process(process.pid).cpu_times()
-        yield Server(name, port, process, cold_s, used.user + used.system)
+        cold_s = time.perf_counter() - began
+        yield Server(target, port, process, cold_s, cpu_seconds(process.pid))
     finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and whatever it started."""
+    started = tree(process.pid)
+    with suppress(ProcessLookupError):
         process.terminate()
-        process.wait(PATIENCE_S)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    for one in started:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait(PATIENCE_S)
 
 
-def _ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def free_port() -> int:
+    """Return a port that is free now, with two free ones behind it for servers that take three."""
+    while True:
+        with socket.create_server((LOCALHOST, 0)) as probe:
+            port = int(probe.getsockname()[1])
+        if port < 65_000 and all(_is_free(port + more) for more in (1, 2)):
+            return port
+
+
+def answers(port: int, ask: Ask) -> bool:
+    """Return whether a request is answered with 200."""
     try:
-        connection.request("GET", "/v2/health/ready")
-        return connection.getresponse().status == 200
-    except OSError:
+        return post(port, ask)[0] == 200
+    except (OSError, http.client.HTTPException):
         return False
+
+
+def post(port: int, ask: Ask) -> tuple[int, bytes]:
+    """Send one request on a connection of its own; return status and body."""
+    connection = http.client.HTTPConnection(LOCALHOST, port, timeout=10)
+    try:
+        connection.request("POST", ask.path, ask.body, {"content-type": "application/json", **ask.headers})
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((LOCALHOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _environment(target: Target, port: int) -> dict[str, str]:
+    binaries = Path(target.command(port)[0]).parent
+    path = f"{binaries}:{settings.child_environment()['PATH']}"
+    return settings.child_environment(OMP_NUM_THREADS="1", PATH=path, **target.environment(port))
+
+
+def _prepare(target: Target, environment: dict[str, str], log: Path) -> None:
+    if not target.prepare:
+        return
+    with log.open("ab") as output:
+        done = subprocess.run(
+            target.prepare, cwd=target.folder, env=environment, stdout=output, stderr=output, check=False
+        )
+    if done.returncode:
+        raise NotRunning(f"could not be prepared: {_last_line(log)}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"

@@ -1,6 +1,6 @@
 """The ceiling: a raw ASGI callable, msgspec and ONNX Runtime on uvicorn, which does nothing but answer.
 
-python bare_server.py GRAPH PORT
+python serve.py MODEL_FOLDER PORT
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def application(graph: str) -> Application:
 
 if __name__ == "__main__":
     uvicorn.run(
-        application(sys.argv[1]),
+        application(f"{sys.argv[1]}/model.onnx"),
         host="127.0.0.1",
         port=int(sys.argv[2]),
         loop="uvloop",

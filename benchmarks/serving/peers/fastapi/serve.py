@@ -1,6 +1,6 @@
 """The peer: FastAPI, async, on uvicorn with ONNX Runtime, as one would write it by hand.
 
-No log, no routing, no metrics. python fastapi_server.py GRAPH PORT
+No log, no routing, no metrics. python serve.py MODEL_FOLDER PORT
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def application(graph: str) -> FastAPI:
 
 if __name__ == "__main__":
     uvicorn.run(
-        application(sys.argv[1]),
+        application(f"{sys.argv[1]}/model.onnx"),
         host="127.0.0.1",
         port=int(sys.argv[2]),
         loop="uvloop",

@@ -1,0 +1,81 @@
+"""What was promised, and whether a table holds it. Called by __main__."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.serving.table import Results
+from benchmarks.serving.targets import Target
+
+AT = 32
+"""Connections at which promises are judged."""
+CEILING, WRITTEN = "raw", "fastapi"
+MAX_CPU_US = 110
+MIN_PER_CORE = 8_000
+MIN_BESIDE_PACKAGED = 6.0
+MIN_BESIDE_WRITTEN = 2.0
+MAX_P99_BESIDE_CEILING = 2.0
+MAX_COLD_S = 1.0
+MAX_WORKER_MB = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """One promise and what was measured."""
+
+    text: str
+    value: float
+    bound: float
+    at_least: bool = False
+    counts: bool = True
+    """False for a figure that is shown beside the promises, and promised by nobody."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the figure keeps the promise."""
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+
+def judge(name: str, targets: Sequence[Target], results: Results) -> list[Promise]:
+    """Return the promises for the gateway called `name`, those left out that nothing was measured for."""
+    ours = results.figures.get((name, AT))
+    if ours is None:
+        return []
+    found = [
+        Promise(text="CPU us a request", value=ours.cpu_us, bound=MAX_CPU_US),
+        Promise(text="requests a core and second", value=1e6 / ours.cpu_us, bound=MIN_PER_CORE, at_least=True),
+    ]
+    for suffix, counts in (("", True), ("+onnx", False)):
+        packaged = [t for t in targets if t.packaged and t.name.endswith("+onnx") == bool(suffix)]
+        measured = [(results.figures[t.name, AT].cpu_us, t.title) for t in packaged if (t.name, AT) in results.figures]
+        if measured:
+            cpu_us, title = min(measured)
+            text = f"times less CPU than the best packaged peer ({title})"
+            found.append(
+                Promise(text=text, value=cpu_us / ours.cpu_us, bound=MIN_BESIDE_PACKAGED, at_least=True, counts=counts)
+            )
+    written, ceiling = results.figures.get((WRITTEN, AT)), results.figures.get((CEILING, AT))
+    if written is not None:
+        text = "times less CPU than FastAPI + ONNX"
+        found.append(Promise(text=text, value=written.cpu_us / ours.cpu_us, bound=MIN_BESIDE_WRITTEN, at_least=True))
+    if ceiling is not None:
+        text, ratio = "times the p99 of the ceiling", ours.p99_ms / max(ceiling.p99_ms, 1e-9)
+        found.append(Promise(text=text, value=ratio, bound=MAX_P99_BESIDE_CEILING))
+    cold_s, _ = results.cold[name]
+    failed = sum(one.failed for (server, _), one in results.figures.items() if server == name)
+    return [
+        *found,
+        Promise(text="s from start to first answer", value=cold_s, bound=MAX_COLD_S),
+        Promise(text="MB a worker", value=results.memory[name].worker, bound=MAX_WORKER_MB),
+        Promise(text="failed requests", value=failed, bound=0),
+    ]
+
+
+def show(title: str, promises: Sequence[Promise]) -> None:
+    """Print the promises for one gateway."""
+    print(f"\n{title}, at {AT} connections")
+    for one in promises:
+        sign = ">=" if one.at_least else "<="
+        verdict = ("held" if one.held else "MISSED") if one.counts else "(not promised)"
+        print(f"  {one.value:10.2f}  {one.text} (promised {sign} {one.bound:g}): {verdict}")

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Make one environment a peer under .bench/, from benchmarks/serving/peers/PEER/requirements.txt; all peers, or those named.
+# A peer that cannot be installed is reported, and its reason kept in .bench/PEER.failed for the table; the others go on.
+# Uses uv when it is on the PATH or in .venv, else installs uv into .bench/uv.
+set -u
+here="$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)"
+python="${PYTHON:-python3}"
+bench="$here/.bench"
+lists="$here/benchmarks/serving/peers"
+mkdir -p "$bench"
+uv="$(command -v uv || true)"
+[ -n "$uv" ] || { [ -x "$here/.venv/bin/uv" ] && uv="$here/.venv/bin/uv"; }
+if [ -z "$uv" ]; then
+  [ -x "$bench/uv/bin/uv" ] || { "$python" -m venv "$bench/uv" && "$bench/uv/bin/python" -m pip --quiet --disable-pip-version-check install uv; } || exit 2
+  uv="$bench/uv/bin/uv"
+fi
+[ $# -gt 0 ] || set -- $(cd "$lists" && for list in */requirements.txt; do dirname "$list"; done)
+missing=0
+for peer in "$@"; do
+  list="$lists/$peer/requirements.txt"
+  if [ ! -f "$list" ]; then
+    echo "no peer '$peer'; there are: $(cd "$lists" && ls -d */ | tr -d '/' | tr '\n' ' ')" >&2
+    exit 2
+  fi
+  venv="$bench/$peer"
+  cmp -s "$list" "$venv/installed.txt" && continue
+  echo "installing $peer"
+  if { [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"; } >"$bench/$peer.log" 2>&1 &&
+    cp "$list" "$venv/installing.txt" &&
+    "$uv" pip sync --quiet --compile-bytecode --python "$venv/bin/python" "$venv/installing.txt" >>"$bench/$peer.log" 2>&1; then
+    mv "$venv/installing.txt" "$venv/installed.txt"
+    rm -f "$bench/$peer.log" "$bench/$peer.failed"
+  else
+    mv "$bench/$peer.log" "$bench/$peer.failed"
+    missing=$((missing + 1))
+    echo "$peer cannot be installed:" >&2
+    tail -n 5 "$bench/$peer.failed" >&2
+  fi
+done
+[ "$missing" -eq 0 ] || echo "$missing of the peers could not be installed; the table will say so" >&2
