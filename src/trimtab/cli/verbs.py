@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "abandon": ("rollout", "Take the challenger out of service."),
     "rollback": ("rollout", "Restore what served before."),
     "serve": ("serve", "Run the gateway alone."),
+    "token": ("token", "Make, list and revoke tokens for callers of the gateway."),
     "up": ("loop", "Run gateway, monitor and controller together."),
     "monitor": ("loop", "Take in the prediction log once: windows, profiles, signals."),
     "decide": ("loop", "Decide once on the windows that are ready."),
