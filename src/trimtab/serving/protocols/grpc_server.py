@@ -1,0 +1,124 @@
+"""Opens the gRPC port of a gateway; gRPC itself is imported only then. Called by worker.
+
+Several workers may share a port (`shared`), which the kernel divides calls over; `reserve` keeps the port for
+them before the first has started, and sees whether it is free.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from trimtab.errors import MissingExtra, StageError
+from trimtab.serving.gateway import Gateway
+
+_SERVICE = "trimtab.serving.protocols.grpc_service"
+
+
+class PemFiles(Protocol):
+    """Paths of PEM files: the certificate with its chain, and the private key."""
+
+    @property
+    def certificate(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class GrpcServer:
+    """A server that answers calls until it is stopped."""
+
+    port: int
+    server: Any
+    """A grpc.aio.Server."""
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Take no more calls; wait for those under way, at most so long, and end the rest."""
+        await self.server.stop(grace_s)
+
+
+async def serve_grpc(
+    gateway: Gateway,
+    *,
+    host: str,
+    port: int,
+    max_body: int,
+    access: Any = None,
+    tls: PemFiles | None = None,
+    timeout_s: float | None = None,
+    shared: bool = False,
+) -> GrpcServer:
+    """Answer the Open Inference Protocol's gRPC calls on the running event loop; port 0 takes a free one.
+
+    access: has check(headers, verb, model), None lets everybody in. max_body: largest message in bytes.
+    Raises MissingExtra without gRPC, StageError when the port is taken or a PEM file cannot be used.
+    """
+    try:
+        grpc_aio = import_module("grpc.aio")
+        service = import_module(_SERVICE)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("grpc", "google"):
+            raise
+        raise MissingExtra("grpcio", "grpc") from error
+    server = grpc_aio.server(
+        options=[
+            ("grpc.max_receive_message_length", max_body),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", int(shared)),
+        ]
+    )
+    server.add_generic_rpc_handlers(service.InferenceService(gateway, access=access, timeout_s=timeout_s).handlers())
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        secret = None if tls is None else _credentials(tls)
+        bound = server.add_insecure_port(address) if secret is None else server.add_secure_port(address, secret)
+    except RuntimeError as error:
+        raise _taken(address, str(error)) from None
+    if not bound:
+        raise _taken(address, "the address cannot be used")
+    await server.start()
+    return GrpcServer(bound, server)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Bind a port that servers with `shared` take while the socket is open. Raises StageError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(probe, host, port)  # without SO_REUSEPORT this fails when a gateway is there already
+        port = probe.getsockname()[1]
+    kept = socket.socket(family)
+    try:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _bind(kept, host, port)
+    except StageError:
+        kept.close()
+        raise
+    return kept
+
+
+def _bind(one: socket.socket, host: str, port: int) -> None:
+    try:
+        one.bind((host, port))
+    except OSError as error:
+        raise _taken(f"{host}:{port}", error.strerror or errno.errorcode.get(error.errno or 0, "error")) from None
+
+
+def _taken(address: str, why: str) -> StageError:
+    return StageError(
+        f"cannot listen for gRPC on {address}: {why}. Stop what listens there, or choose another port "
+        "(serving.grpc_port in trimtab.yaml; 0 takes a free one)"
+    )
+
+
+def _credentials(tls: PemFiles) -> Any:
+    try:
+        key, chain = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
+    except OSError as error:
+        raise StageError(f"cannot read {error.filename} (serving.tls in trimtab.yaml): {error.strerror}") from None
+    return import_module("grpc").ssl_server_credentials([(key, chain)])

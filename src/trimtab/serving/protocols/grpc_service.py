@@ -1,0 +1,224 @@
+"""The gRPC service of the Open Inference Protocol over the gateway, with Triton's repository. Run by grpc_server.
+
+Lives on the gateway's event loop. A refusal becomes a status code; gRPC's own health service is there for the
+probes of orchestrators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version as package_version
+from typing import Any, NamedTuple
+
+import grpc
+import msgspec
+
+from trimtab.serving.gateway import Gateway
+from trimtab.serving.http import Verb
+from trimtab.serving.protocols import grpc_tensors, open_inference
+from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
+from trimtab.serving.protocols.grpc_tensors import Message
+from trimtab.serving.requests import Refused
+
+SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
+VERSION = package_version("trimtab")
+SERVING, NOT_SERVING = 1, 2
+"""States of grpc.health.v1."""
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""HTTP status of a refusal -> gRPC's; INTERNAL for all others."""
+PUSHBACK = "grpc-retry-pushback-ms"
+"""Trailing metadata that tells a client's retry policy how long to wait."""
+
+logger = logging.getLogger(__name__)
+
+Handle = Callable[[Message, int], Awaitable[Message]]
+"""Answers a message that was received at a time (perf_counter_ns)."""
+
+
+class Method(NamedTuple):
+    """One method of a service."""
+
+    request: Any
+    response: Any
+    verb: Verb
+    handle: Handle
+    names_model: str = ""
+    """Field of the request that holds a model's name."""
+
+
+class InferenceService:
+    """Answers the calls of one server. access: as the HTTP application has it, None lets everybody in.
+
+    timeout_s: how long a call may take; None leaves that to the clients' own deadlines.
+    """
+
+    def __init__(self, gateway: Gateway, *, access: Any = None, timeout_s: float | None = None) -> None:
+        self._gateway = gateway
+        self._access = access
+        self._timeout_s = timeout_s
+
+    def handlers(self) -> list[Any]:
+        """Return gRPC's handlers of both services."""
+        return [
+            grpc.method_handlers_generic_handler(
+                service, {name: self._handler(name, method) for name, method in methods.items()}
+            )
+            for service, methods in ((SERVICE, self._methods()), (HEALTH, self._health_methods()))
+        ]
+
+    def _methods(self) -> dict[str, Method]:
+        def method(name: str, verb: Verb, handle: Handle, names_model: str = "") -> Method:
+            return Method(MESSAGES[f"{name}Request"], MESSAGES[f"{name}Response"], verb, handle, names_model)
+
+        return {
+            "ServerLive": method("ServerLive", "open", self._server_live),
+            "ServerReady": method("ServerReady", "open", self._server_ready),
+            "ModelReady": method("ModelReady", "read", self._model_ready, "name"),
+            "ServerMetadata": method("ServerMetadata", "open", self._server_metadata),
+            "ModelMetadata": method("ModelMetadata", "read", self._model_metadata, "name"),
+            "ModelInfer": method("ModelInfer", "infer", self._model_infer, "model_name"),
+            "RepositoryIndex": method("RepositoryIndex", "read", self._index),
+            "RepositoryModelLoad": method("RepositoryModelLoad", "admin", self._load, "model_name"),
+            "RepositoryModelUnload": method("RepositoryModelUnload", "admin", self._unload, "model_name"),
+        }
+
+    def _health_methods(self) -> dict[str, Method]:
+        request, response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
+        return {"Check": Method(request, response, "open", self._check)}
+
+    def _handler(self, name: str, method: Method) -> Any:
+        async def run(message: Message, context: Any) -> Message:
+            received_ns = time.perf_counter_ns()
+            try:
+                if self._access is not None and method.verb != "open":
+                    self._access.check(_headers(context), method.verb, self._model(message, method))
+                async with asyncio.timeout(self._timeout_s):
+                    return await method.handle(message, received_ns)
+            except Refused as error:
+                refused = error
+            except TimeoutError:
+                refused = Refused(504, f"the request took longer than {self._timeout_s} s")
+            except Exception:  # the border of the worker: a client gets an answer whatever happens
+                logger.exception("%s failed", name)
+                refused = Refused(500, "the gateway failed; its log says why")
+            self._gateway.metrics.refuse(refused.status)
+            await context.abort(
+                CODES.get(refused.status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused.retry_after)
+            )
+            raise refused  # not reached: abort raises
+
+        return grpc.unary_unary_rpc_method_handler(
+            run, request_deserializer=method.request.FromString, response_serializer=method.response.SerializeToString
+        )
+
+    def _model(self, message: Message, method: Method) -> str | None:
+        """Return the model that a call is about: the one it names, or the only one there is."""
+        name: str = getattr(message, method.names_model) if method.names_model else ""
+        if method.verb == "admin":
+            return _repository_model(message)
+        models = self._gateway.table.models
+        return name or (next(iter(models)) if len(models) == 1 else None)
+
+    async def _server_live(self, message: Message, received_ns: int) -> Message:
+        return MESSAGES["ServerLiveResponse"](live=True)
+
+    async def _server_ready(self, message: Message, received_ns: int) -> Message:
+        return MESSAGES["ServerReadyResponse"](ready=self._gateway.table.complete)
+
+    async def _model_ready(self, message: Message, received_ns: int) -> Message:
+        try:
+            self._gateway.table.model(message.name or None).lane(message.version or None)
+        except Refused as refused:
+            if refused.status != 503:
+                raise
+            return MESSAGES["ModelReadyResponse"](ready=False)
+        return MESSAGES["ModelReadyResponse"](ready=True)
+
+    async def _server_metadata(self, message: Message, received_ns: int) -> Message:
+        return MESSAGES["ServerMetadataResponse"](**msgspec.json.decode(open_inference.server_metadata(VERSION)))
+
+    async def _model_metadata(self, message: Message, received_ns: int) -> Message:
+        table = self._gateway.table.model(message.name or None)
+        found = msgspec.json.decode(open_inference.model_metadata(table, message.version or None))  # one description
+        return MESSAGES["ModelMetadataResponse"](
+            name=found["name"],
+            versions=found["versions"],
+            platform=found["platform"],
+            inputs=[_tensor(tensor) for tensor in found["inputs"]],
+            outputs=[_tensor(tensor) for tensor in found["outputs"]],
+        )
+
+    async def _model_infer(self, message: Message, received_ns: int) -> Message:
+        request, wanted = grpc_tensors.decode(message)
+        model = message.model_name or None
+        if wanted is not None:
+            open_inference.check_outputs(wanted, self._gateway.table.model(model))
+        response = await self._gateway.infer(model, message.model_version or None, request, received_ns)
+        return grpc_tensors.encode(response, wanted, raw=bool(message.raw_input_contents))
+
+    async def _index(self, message: Message, received_ns: int) -> Message:
+        states = self._gateway.repository.index()
+        make = MESSAGES["RepositoryIndexResponse.ModelIndex"]
+        return MESSAGES["RepositoryIndexResponse"](
+            models=[
+                make(name=state.name, version=state.version, state=state.state, reason=state.reason)
+                for state in states
+                if state.state == "READY" or not message.ready
+            ]
+        )
+
+    async def _load(self, message: Message, received_ns: int) -> Message:
+        model = _repository_model(message)
+        await self._gateway.repository.load(model)
+        return MESSAGES["RepositoryModelLoadResponse"](model_name=model, isLoaded=True)
+
+    async def _unload(self, message: Message, received_ns: int) -> Message:
+        model = _repository_model(message)
+        await self._gateway.repository.unload(model)
+        return MESSAGES["RepositoryModelUnloadResponse"](model_name=model, isUnloaded=True)
+
+    async def _check(self, message: Message, received_ns: int) -> Message:
+        if message.service not in ("", SERVICE):
+            raise Refused(404, f"no service '{message.service:.60}'; there is {SERVICE}")
+        state = SERVING if self._gateway.table.complete else NOT_SERVING
+        return HEALTH_MESSAGES["HealthCheckResponse"](status=state)
+
+
+def _repository_model(message: Message) -> str:
+    """KServe's clients put the model's name where Triton's put the repository's; there is one repository."""
+    name: str = message.model_name or message.repository_name
+    if not name:
+        raise Refused(400, "model_name is empty; expected the name of a model")
+    return name
+
+
+def _tensor(found: dict[str, Any]) -> Message:
+    make = MESSAGES["ModelMetadataResponse.TensorMetadata"]
+    return make(name=found["name"], datatype=found["datatype"], shape=found["shape"])
+
+
+def _headers(context: Any) -> list[tuple[bytes, bytes]]:
+    """Return a call's metadata as HTTP headers are given."""
+    return [
+        (key.encode(), value if isinstance(value, bytes) else value.encode())
+        for key, value in context.invocation_metadata() or ()
+    ]
+
+
+def _trailers(retry_after: int | None) -> Sequence[tuple[str, str]]:
+    return () if retry_after is None else ((PUSHBACK, str(1000 * retry_after)),)

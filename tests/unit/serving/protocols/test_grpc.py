@@ -1,0 +1,407 @@
+"""The gRPC service, called over a socket by stubs that Triton's client brings."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from trimtab.errors import MissingExtra, StageError
+from trimtab.serving.protocols import grpc_messages, grpc_tensors
+from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
+from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
+from trimtab.serving.requests import InferenceRequest, ModelState, Refused
+from trimtab.serving.table import RoutingTable
+
+if TYPE_CHECKING:
+    from unit.serving.conftest import Served
+
+
+class Caller:
+    """A server and a stub on one event loop."""
+
+    def __init__(self, served: Served, **options: Any) -> None:
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self.server: GrpcServer = self.runner.run(
+            serve_grpc(served.gateway, **{"host": "127.0.0.1", "port": 0, "max_body": 100_000, **options})
+        )
+        self.channel = self.runner.run(self._open())
+        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
+
+    async def _open(self) -> Any:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
+
+    def __call__(self, method: str, *, metadata: Sequence[tuple[str, str]] = (), **fields: Any) -> Any:
+        message = getattr(service_pb2, f"{method}Request")(**fields)
+        return self.send(method, message, metadata)
+
+    def send(self, method: str, message: Any, metadata: Sequence[tuple[str, str]] = ()) -> Any:
+        async def run() -> Any:
+            return await getattr(self.stub, method)(message, metadata=metadata)
+
+        return self.runner.run(run())
+
+    def refusal(self, method: str, **fields: Any) -> tuple[Any, str]:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            self(method, **fields)
+        return refused.value.code(), str(refused.value.details())
+
+    def close(self) -> None:
+        self.runner.run(self.channel.close())
+        self.runner.run(self.server.stop(grace_s=0))
+        self.runner.close()
+
+
+@pytest.fixture
+def open_caller(delay: Served) -> Iterator[Callable[..., Caller]]:
+    """Return a function that opens a server over "delay" and a client of it."""
+    opened: list[Caller] = []
+
+    def make(**options: Any) -> Caller:
+        opened.append(Caller(delay, **options))
+        return opened[-1]
+
+    yield make
+    for caller in opened:
+        caller.close()
+
+
+@pytest.fixture
+def call(open_caller: Callable[..., Caller]) -> Caller:
+    return open_caller()
+
+
+def column(name: str, datatype: str, shape: Sequence[int], **contents: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(shape)}
+    return found | ({"contents": contents} if contents else {})
+
+
+ROW: dict[str, Any] = {"model_name": "delay", "inputs": [column("row", "FP64", [1], fp64_contents=[1])]}
+
+
+# --- messages
+
+
+@pytest.mark.parametrize("name", grpc_messages.INFERENCE)
+def test_fields_are_those_of_triton_s_definition(name: str) -> None:
+    public: Any = service_pb2
+    for part in name.split("."):
+        public = getattr(public, part)
+    ours, theirs = (
+        {field.name: (field.number, field.type) for field in made.DESCRIPTOR.fields}
+        for made in (MESSAGES[name], public)
+    )
+    assert {field: ours[field] for field in theirs} == theirs
+    assert ours.keys() - theirs.keys() <= {"model_name", "isLoaded", "isUnloaded"}  # what KServe answers beyond it
+
+
+# --- health and metadata
+
+
+def test_health(call: Caller, delay: Served) -> None:
+    assert call("ServerLive").live
+    assert call("ServerReady").ready
+    assert call("ModelReady", name="delay").ready
+    assert call("ModelReady", name="delay", version="1").ready
+    assert call.refusal("ModelReady", name="delay", version="9")[0] is grpc.StatusCode.NOT_FOUND
+    delay.gateway.swap(RoutingTable({}, {"delay": "damaged"}, False))
+    assert not call("ServerReady").ready
+    assert not call("ModelReady", name="delay").ready
+
+
+def test_probes_of_orchestrators_are_answered(call: Caller, delay: Served) -> None:
+    async def check(service: str) -> int:
+        ask = call.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
+            response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
+        )
+        return int((await ask(HEALTH_MESSAGES["HealthCheckRequest"](service=service))).status)
+
+    assert call.runner.run(check("")) == call.runner.run(check("inference.GRPCInferenceService")) == 1
+    delay.gateway.swap(RoutingTable())
+    assert call.runner.run(check("")) == 2
+    with pytest.raises(grpc.aio.AioRpcError, match="no service 'x'"):
+        call.runner.run(check("x"))
+
+
+def test_metadata_is_what_http_says(call: Caller) -> None:
+    server = call("ServerMetadata")
+    assert (server.name, bool(server.version)) == ("trimtab", True)
+    found = call("ModelMetadata", name="delay")
+    assert (found.name, list(found.versions)) == ("delay", ["1", "2", "3"])
+    assert {"probability": "FP64", "label": "INT64"}.items() <= {o.name: o.datatype for o in found.outputs}.items()
+    assert list(found.inputs[0].shape) == [-1, 1]
+
+
+# --- inference
+
+
+@pytest.mark.parametrize(
+    ("datatype", "contents"),
+    [
+        ("INT8", {"int_contents": [1, 0]}),
+        ("INT16", {"int_contents": [1, 0]}),
+        ("INT32", {"int_contents": [1, 0]}),
+        ("INT64", {"int64_contents": [1, 0]}),
+        ("UINT8", {"uint_contents": [1, 0]}),
+        ("UINT16", {"uint_contents": [1, 0]}),
+        ("UINT32", {"uint_contents": [1, 0]}),
+        ("UINT64", {"uint64_contents": [1, 0]}),
+        ("FP32", {"fp32_contents": [1, 0]}),
+        ("FP64", {"fp64_contents": [1, 0]}),
+        ("BOOL", {"bool_contents": [True, False]}),
+    ],
+)
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_typed_tensors_are_answered_in_kind(
+    call: Caller, datatype: str, contents: dict[str, Any], shape: list[int]
+) -> None:
+    found = call("ModelInfer", model_name="delay", id="a", inputs=[column("row", datatype, shape, **contents)])
+    assert (found.model_name, found.model_version, found.id) == ("delay", "2", "a")
+    assert {name: grpc_tensors.parameter(value) for name, value in found.parameters.items()} == {
+        "role": "champion",
+        "revision": 7,
+    }
+    outputs = {output.name: output for output in found.outputs}
+    assert list(outputs["probability"].contents.fp64_contents) == pytest.approx([0.8, 0.1], abs=1e-6)
+    assert list(outputs["label"].contents.int64_contents) == [1, 0]
+    assert not found.raw_output_contents
+
+
+@pytest.mark.parametrize("datatype", [name for name in grpc_tensors.DTYPES if name not in ("BYTES", "BOOL", "BF16")])
+@pytest.mark.parametrize("name", ["row", "X"])
+def test_raw_tensors_are_answered_raw(call: Caller, datatype: str, name: str) -> None:
+    raw = np.array([1, 0], dtype=grpc_tensors.DTYPES[datatype]).tobytes()
+    found = call(
+        "ModelInfer",
+        model_name="delay",
+        inputs=[column(name, datatype, [2, 1])],
+        raw_input_contents=[raw],
+        outputs=[{"name": "label"}, {"name": "probability"}],
+    )
+    assert [output.name for output in found.outputs] == ["label", "probability"]
+    assert np.frombuffer(found.raw_output_contents[0], "<i8").tolist() == [1, 0]
+    assert np.frombuffer(found.raw_output_contents[1], "<f8") == pytest.approx([0.8, 0.1], abs=1e-6)
+
+
+def test_brain_floats_and_texts_are_read() -> None:
+    message = MESSAGES["ModelInferRequest"](
+        inputs=[column("half", "BF16", [2]), column("carrier", "BYTES", [2]), column("late", "BOOL", [2])],
+        raw_input_contents=[
+            (np.array([1.5, -2], dtype=np.float32).view(np.uint32) >> 16).astype("<u2").tobytes(),
+            b"".join(struct.pack("<I", len(text)) + text for text in (b"UA", "É".encode())),
+            b"\1\0",
+        ],
+    )
+    request, wanted = grpc_tensors.decode(message)
+    assert request.columns == {"half": [1.5, -2.0], "carrier": ["UA", "É"], "late": [True, False]}
+    assert wanted is None
+    typed = MESSAGES["ModelInferRequest"](inputs=[column("carrier", "BYTES", [2], bytes_contents=[b"UA", b""])])
+    assert grpc_tensors.decode(typed)[0].columns == {"carrier": ["UA", ""]}
+
+
+def test_a_nan_is_a_missing_value() -> None:
+    nan = [1.0, float("nan")]
+    message = MESSAGES["ModelInferRequest"](inputs=[column("row", "FP64", [2], fp64_contents=nan)])
+    assert grpc_tensors.decode(message)[0].columns == {"row": [1.0, None]}
+
+
+def test_parameters_name_the_features_and_ask_for_more() -> None:
+    message = MESSAGES["ModelInferRequest"](inputs=[column("dense", "FP32", [2, 2], fp32_contents=[1, 2, 3, 4])])
+    message.parameters["features"].string_param = "dense"
+    message.parameters["explain"].bool_param = True
+    message.parameters["coverage"].double_param = 0.9
+    request, _ = grpc_tensors.decode(message)
+    assert request.features is not None
+    assert (request.features.tolist(), request.explain, request.coverage) == ([[1, 2], [3, 4]], True, 0.9)
+    message.parameters["coverage"].string_param = "1.5"
+    with pytest.raises(Refused, match="expected a share between 0 and 1"):
+        grpc_tensors.decode(message)
+
+
+def test_predictions_are_logged_under_the_client_s_id(call: Caller, delay: Served) -> None:
+    call("ModelInfer", **ROW, id="flight-1")
+    call("ModelInfer", **(ROW | {"model_version": "1"}), id="flight-2")
+    rows = {row["prediction_id"]: row["version"] for row in delay.rows() if row["served"]}
+    assert rows == {"flight-1": 2, "flight-2": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({"inputs": []}, "INVALID_ARGUMENT", "inputs is empty"),
+        ({"model_name": "dealy"}, "NOT_FOUND", "Did you mean 'delay'?"),
+        ({"model_version": "9"}, "NOT_FOUND", "has no version '9' loaded"),
+        ({"outputs": [{"name": "labels"}]}, "INVALID_ARGUMENT", "Did you mean 'label'?"),
+        ({"raw_input_contents": [b"", b""]}, "INVALID_ARGUMENT", "raw_input_contents has 2 entries"),
+        ({"raw_input_contents": [b"1"]}, "INVALID_ARGUMENT", "has 1 bytes; FP64 takes 8"),
+        ({"inputs": [column("row", "FP64", [2], fp64_contents=[1])]}, "INVALID_ARGUMENT", "has 1 values"),
+        ({"inputs": [column("row", "FP65", [1])]}, "INVALID_ARGUMENT", "unknown datatype 'FP65'"),
+        ({"inputs": [column("row", "FP16", [1])]}, "INVALID_ARGUMENT", "has to come raw"),
+        ({"inputs": [column("row", "FP64", [-1])]}, "INVALID_ARGUMENT", "has shape [-1]"),
+        ({"inputs": [column("row", "FP64", [10**9, 0])]}, "INVALID_ARGUMENT", "expected [n] or [n, d]"),
+        ({"inputs": [column("row", "INT8", [1], int_contents=[300])]}, "INVALID_ARGUMENT", "values beyond INT8"),
+        ({"inputs": [column("row", "BYTES", [1], bytes_contents=[b"\xff"])]}, "INVALID_ARGUMENT", "not UTF-8"),
+        ({"inputs": [column("line", "FP64", [1], fp64_contents=[1])]}, "INVALID_ARGUMENT", "'row' is missing"),
+        ({"inputs": [column("row", "FP64", [1], fp64_contents=[2])]}, "INTERNAL", "gave nan; expected a number"),
+    ],
+)
+def test_refusals_have_a_status_and_say_why(call: Caller, fields: dict[str, Any], code: str, says: str) -> None:
+    found, details = call.refusal("ModelInfer", **(ROW | fields))
+    assert (found.name, says in details) == (code, True), details
+
+
+def test_a_message_that_is_too_large_is_refused(call: Caller) -> None:
+    large = column("row", "FP64", [20_000], fp64_contents=[0.5] * 20_000)
+    assert call.refusal("ModelInfer", model_name="delay", inputs=[large])[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+# --- tokens
+
+
+class Tokens:
+    """Lets one token ask one model."""
+
+    def check(self, headers: Sequence[tuple[bytes, bytes]], verb: str, model: str | None) -> None:
+        given = dict(headers).get(b"authorization")
+        if given != b"Bearer good":
+            raise Refused(401, "no valid token")
+        if (verb, model) != ("infer", "delay"):
+            raise Refused(403, f"the token does not allow {verb} on {model}")
+
+
+def test_tokens_are_asked_for(open_caller: Callable[..., Caller]) -> None:
+    call = open_caller(access=Tokens())
+    good = [("authorization", "Bearer good")]
+    assert call("ModelInfer", **ROW, metadata=good).model_version == "2"
+    assert call("ModelInfer", **(ROW | {"model_name": ""}), metadata=good).model_version == "2"
+    assert call("ServerLive").live
+    assert call.refusal("ModelInfer", **ROW)[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert call.refusal("RepositoryIndex", metadata=good)[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert call.refusal("RepositoryModelUnload", repository_name="delay", metadata=good) == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "the token does not allow admin on delay",
+    )
+
+
+# --- the server
+
+
+def test_a_call_under_way_is_answered_when_the_server_stops(call: Caller, delay: Served) -> None:
+    async def run() -> Any:
+        under_way = asyncio.ensure_future(call.stub.ModelInfer(service_pb2.ModelInferRequest(**ROW)))
+        while not delay.gateway._desk._waiting and not under_way.done():  # until the server has read it
+            await asyncio.sleep(0)
+        await call.server.stop(grace_s=10)
+        return await under_way
+
+    assert call.runner.run(run()).model_version == "2"
+
+
+def test_a_port_that_is_taken_is_named(call: Caller, delay: Served) -> None:
+    with pytest.raises(StageError, match=f"127.0.0.1:{call.server.port}"):
+        call.runner.run(serve_grpc(delay.gateway, host="127.0.0.1", port=call.server.port, max_body=1))
+    with pytest.raises(StageError, match="choose another port"):
+        reserve("127.0.0.1", call.server.port)
+
+
+def test_workers_share_a_reserved_port(delay: Served, open_caller: Callable[..., Caller]) -> None:
+    with reserve("127.0.0.1", 0) as kept:
+        port = kept.getsockname()[1]
+        call = open_caller(port=port, shared=True)
+        second = call.runner.run(serve_grpc(delay.gateway, host="127.0.0.1", port=port, max_body=1_000, shared=True))
+        assert (call.server.port, second.port) == (port, port)
+        assert call("ServerLive").live
+        call.runner.run(second.stop(grace_s=0))
+
+
+def test_without_grpc_the_extra_is_named(delay: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "grpc.aio", raising=False)
+    with pytest.raises(MissingExtra, match=r"pip install 'trimtab\[grpc\]'"):
+        asyncio.run(serve_grpc(delay.gateway, host="127.0.0.1", port=0, max_body=1))
+
+
+# --- whatever comes
+
+TENSOR = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["row", "X", ""]),
+        "datatype": st.sampled_from([*grpc_tensors.DTYPES, "", "FP8"]),
+        "shape": st.lists(st.integers(-2, 4) | st.integers(-(2**63), 2**63 - 1), max_size=3),
+    },
+    optional={
+        "contents": st.fixed_dictionaries(
+            {},
+            optional={
+                "fp32_contents": st.lists(st.floats(width=32), max_size=4),
+                "fp64_contents": st.lists(st.floats(), max_size=4),
+                "int_contents": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=4),
+                "int64_contents": st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4),
+                "uint64_contents": st.lists(st.integers(0, 2**64 - 1), max_size=4),
+                "bytes_contents": st.lists(st.binary(max_size=4), max_size=4),
+            },
+        )
+    },
+)
+
+
+@given(
+    inputs=st.lists(TENSOR, max_size=3),
+    raw=st.just([]) | st.lists(st.binary(max_size=24), max_size=3),
+)
+def test_whatever_comes_is_rows_or_refused(inputs: list[dict[str, Any]], raw: list[bytes]) -> None:
+    message = MESSAGES["ModelInferRequest"](inputs=inputs, raw_input_contents=raw)
+    with suppress(Refused):
+        request, _ = grpc_tensors.decode(message)
+        assert isinstance(request, InferenceRequest)
+        assert all(len(values) == request.rows for values in request.columns.values())
+        assert request.features is None or (request.features.dtype, len(request.features)) == (np.float32, request.rows)
+
+
+class Repository:
+    """What the index, load and unload are called on."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    def index(self) -> list[ModelState]:
+        return [ModelState("delay", "2", "READY"), ModelState("noise", "1", "UNAVAILABLE", "unloaded")]
+
+    async def load(self, model: str) -> None:
+        self.held.remove(model)
+
+    async def unload(self, model: str) -> None:
+        if model != "delay":
+            raise Refused(404, f"no model '{model}'")
+        self.held.append(model)
+
+
+def test_the_repository_is_listed_loaded_and_unloaded(
+    call: Caller, delay: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository()
+    monkeypatch.setattr(delay.gateway, "repository", repository, raising=False)
+    assert [(m.name, m.version, m.state, m.reason) for m in call("RepositoryIndex").models] == [
+        ("delay", "2", "READY", ""),
+        ("noise", "1", "UNAVAILABLE", "unloaded"),
+    ]
+    assert [model.name for model in call("RepositoryIndex", ready=True).models] == ["delay"]
+    call("RepositoryModelUnload", model_name="delay")
+    assert repository.held == ["delay"]
+    call("RepositoryModelLoad", repository_name="delay")  # where KServe's clients put the name
+    assert repository.held == []
+    assert call.refusal("RepositoryModelUnload", model_name="x")[0] is grpc.StatusCode.NOT_FOUND
+    assert call.refusal("RepositoryModelLoad")[0] is grpc.StatusCode.INVALID_ARGUMENT
