@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trimtab.errors import MissingExtra, StageError
+from trimtab.serving.asgi import Access
 from trimtab.serving.gateway import Gateway
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
@@ -48,7 +49,7 @@ async def serve_grpc(
     host: str,
     port: int,
     max_body: int,
-    access: Any = None,
+    access: Access | None = None,
     tls: PemFiles | None = None,
     timeout_s: float | None = None,
     shared: bool = False,

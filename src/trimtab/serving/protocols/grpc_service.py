@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import grpc
 import msgspec
 
+from trimtab.serving.asgi import Access
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Verb
 from trimtab.serving.protocols import grpc_tensors, open_inference
@@ -67,7 +68,7 @@ class InferenceService:
     timeout_s: how long a call may take; None leaves that to the clients' own deadlines.
     """
 
-    def __init__(self, gateway: Gateway, *, access: Any = None, timeout_s: float | None = None) -> None:
+    def __init__(self, gateway: Gateway, *, access: Access | None = None, timeout_s: float | None = None) -> None:
         self._gateway = gateway
         self._access = access
         self._timeout_s = timeout_s

@@ -10,13 +10,44 @@ from typing import Any
 import msgspec
 
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Headers, Route
+from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
 from trimtab.serving.protocols import tabular
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
 KEYS = ("instances", "inputs")
-REQUEST_ID = b"x-request-id"
-"""The body has no place for an id: the client's comes, and the one that labels refer to goes back, as a header."""
+EXAMPLE = {"instances": [{"distance": 719, "planned_minutes": 150}]}
+ROWS = {
+    "type": "object",
+    "description": "exactly one of both: lists of all features, objects of column and value, or numbers",
+    "properties": {key: {"type": ["array", "object"]} for key in KEYS},
+    "minProperties": 1,
+}
+PREDICTIONS = {
+    "type": "object",
+    "required": ["predictions"],
+    "properties": {"predictions": {"type": "array", "items": {"type": "number"}}},
+}
+EXPLANATIONS = {
+    "type": "object",
+    "required": ["predictions", "explanations", "explanation"],
+    "properties": {
+        **PREDICTIONS["properties"],
+        "explanations": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": {"type": "number"}},
+            "description": "of each row: feature -> what it added",
+        },
+        "explanation": {
+            "type": "object",
+            "required": ["base", "method", "unit"],
+            "properties": {
+                "base": {"type": "number", "description": "what the contributions are added to"},
+                "method": {"type": "string"},
+                "unit": {"enum": ["log_odds", "probability", "value"]},
+            },
+        },
+    },
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,9 +64,9 @@ def routes(gateway: Gateway) -> list[Route]:
     async def infer(call: Call, *, explain: bool) -> Answer:
         request = decode(call.body)
         request.explain = explain
-        request.request_id = call.header(REQUEST_ID) or None
+        request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
-        return Answer(200, encode(response), headers=headers_of(response))
+        return Answer(200, encode(response), headers=request_id_header(response.request_id))
 
     async def models(call: Call) -> Answer:
         return Answer(200, _encode({"models": sorted(gateway.table.models)}))
@@ -45,11 +76,16 @@ def routes(gateway: Gateway) -> list[Route]:
         return Answer(200, _encode({"name": table.model, "ready": True}))
 
     path = "/v1/models/{model}"
+    rows = (Content(ROWS, EXAMPLE),)
+    scored = Description(rows, (Content(PREDICTIONS),), detail="Predictions are probabilities, or values.")
+    explained = Description(rows, (Content(EXPLANATIONS),), {501: "The model cannot be explained."})
+    listed = Description(gives=(Content({"type": "object", "required": ["models"]}, {"models": ["delay"]}),))
+    ready = Description(gives=(Content({"type": "object", "required": ["name", "ready"]}),))
     return [
-        Route("POST", f"{path}:predict", "infer", predict, encode_error, "Score rows (KServe v1)."),
-        Route("POST", f"{path}:explain", "infer", explain, encode_error, "Score rows and explain them (KServe v1)."),
-        Route("GET", "/v1/models", "read", models, encode_error, "List the models (KServe v1)."),
-        Route("GET", path, "open", model, encode_error, "Tell whether a model is ready (KServe v1)."),
+        Route("POST", f"{path}:predict", "infer", predict, encode_error, "Score rows (KServe v1).", scored),
+        Route("POST", f"{path}:explain", "infer", explain, encode_error, "Score and explain (KServe v1).", explained),
+        Route("GET", "/v1/models", "read", models, encode_error, "List the models (KServe v1).", listed),
+        Route("GET", path, "read", model, encode_error, "Tell whether a model is ready (KServe v1).", ready),
     ]
 
 
@@ -85,13 +121,6 @@ def explained(response: InferenceResponse) -> dict[str, Any]:
 def encode_error(status: int, message: str) -> bytes:
     """Write an error."""
     return _encode({"error": message})
-
-
-def headers_of(response: InferenceResponse) -> Headers:
-    """Return the id of the request, from which those of its rows follow. Nothing when a header cannot hold it."""
-    if not (response.request_id.isascii() and response.request_id.isprintable()):
-        return ()
-    return ((REQUEST_ID, response.request_id.encode()),)
 
 
 def _holds_columns(instance: Any) -> bool:
