@@ -23,6 +23,12 @@ class Settings:
     log_level: str = field(default="WARNING", metadata={"env": "TRIMTAB_LOG_LEVEL"})
     """Level of the log on standard error: DEBUG, INFO, WARNING, ERROR."""
 
+    log_format: str = field(default="auto", metadata={"env": "TRIMTAB_LOG_FORMAT"})
+    """Form of the gateway's log: json, text, or auto: text on a terminal, else JSON."""
+
+    otlp_endpoint: str | None = field(default=None, metadata={"env": "OTEL_EXPORTER_OTLP_ENDPOINT"})
+    """URL of the OpenTelemetry collector that takes the gateway's spans; None makes none."""
+
     cache: Path = field(default=Path("~/.cache/trimtab"), metadata={"env": "TRIMTAB_CACHE"})
     """Where things that can be made again are kept, such as a migrated empty tracking database."""
 
@@ -31,6 +37,27 @@ class Settings:
 
     ci: bool = field(default=False, metadata={"env": "CI"})
     """True on a build server: a service that is away then fails a test instead of skipping it."""
+
+    container: str = field(default="", metadata={"env": "TRIMTAB_CONTAINER"})
+    """The platform in whose container this process serves: sagemaker or vertex; empty means none."""
+
+    sagemaker_port: str = field(default="", metadata={"env": "SAGEMAKER_BIND_TO_PORT"})
+    """Port that SageMaker asks for; set, it means that SageMaker runs this container."""
+
+    vertex_mode: str = field(default="", metadata={"env": "AIP_MODE"})
+    """PREDICTION, with the next ones set, means that Vertex AI runs this container."""
+
+    vertex_port: str = field(default="", metadata={"env": "AIP_HTTP_PORT"})
+    """Port that Vertex AI asks for."""
+
+    vertex_health: str = field(default="", metadata={"env": "AIP_HEALTH_ROUTE"})
+    """Path of the health checks that Vertex AI makes."""
+
+    vertex_predict: str = field(default="", metadata={"env": "AIP_PREDICT_ROUTE"})
+    """Path of the requests that Vertex AI sends."""
+
+    vertex_storage: str = field(default="", metadata={"env": "AIP_STORAGE_URI"})
+    """Where Vertex AI keeps the model's files."""
 
 
 def read() -> Settings:

@@ -72,7 +72,7 @@ def test_every_setting_is_documented_with_its_default(item: object) -> None:
     field = next(each for each in fields(Settings) if each is item)
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{field.metadata['env']}` |")]
     assert len(rows) == 1
-    shown = {"": "your login name", False: "false"}.get(field.default, str(field.default))
+    shown = {"": "your login name", False: "false", None: "none"}.get(field.default, str(field.default))
     assert f"| {shown} |" in rows[0].replace("`", "")
 
 
