@@ -129,6 +129,8 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         key=key or _train_key(workspace, dataset),
         threshold=policy.impact.threshold,
         reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
+        request_types=_request_types(workspace, definition, dataset),
+        trust=policy.serving.trust,
     )
     workspace.metadata.put(run)
     return run
@@ -212,6 +214,12 @@ def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:
     code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
     asked = json.dumps([dataset.id, policy.seed, policy.params, threshold, code], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, features.Kind]:
+    """Return the kind of each request column, as the dataset's tables have it."""
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    return features.request_types(model, workspace.scan(versions))
 
 
 def _reference(workspace: Workspace, model: Model, scored: training.Scored) -> bytes:

@@ -24,10 +24,26 @@ Runtimes are imported when a bundle that needs them is opened.
 from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
 from trimtab.bundle.scorer import Scorer, open_scorer
-from trimtab.bundle.spec import Runtime, Spec, Task, read_spec, write_spec
+from trimtab.bundle.spec import (
+    BACKGROUND,
+    GRAPH,
+    LIGHTGBM_FILE,
+    SKOPS_FILE,
+    XGBOOST_FILE,
+    Runtime,
+    Spec,
+    Task,
+    read_spec,
+    write_spec,
+)
 
 __all__ = [
+    "BACKGROUND",
+    "GRAPH",
+    "LIGHTGBM_FILE",
     "MANIFEST",
+    "SKOPS_FILE",
+    "XGBOOST_FILE",
     "Calibration",
     "Runtime",
     "Scorer",

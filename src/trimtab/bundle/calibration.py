@@ -37,7 +37,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.coverages) != len(self.half_widths):
             raise ValueError(f"{len(self.coverages)} coverages have {len(self.half_widths)} half widths")
         rising = all(a < b for a, b in zip(self.coverages, self.coverages[1:], strict=False))
-        growing = all(0 <= a <= b for a, b in zip(self.half_widths, self.half_widths[1:], strict=False))
+        growing = all(a <= b for a, b in zip((0.0, *self.half_widths), self.half_widths, strict=False))
         if not (rising and growing):
             raise ValueError("coverages must rise and half widths must not fall")
 
@@ -62,7 +62,7 @@ def calibrate(y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Calibrat
     if not np.isfinite(residuals).all():
         raise DataError("a score or a label of the holdout is not finite; intervals cannot be calibrated on it")
     n = len(residuals)
-    promised = [(coverage, rank(coverage, n)) for coverage in COVERAGES if rank(coverage, n) <= n]
+    promised = [(coverage, k) for coverage in COVERAGES if (k := rank(coverage, n)) <= n]
     return Calibration(
         rows=n,
         coverages=tuple(coverage for coverage, _ in promised),

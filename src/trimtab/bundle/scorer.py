@@ -52,8 +52,8 @@ class Scorer(Protocol):
         ...
 
 
-Opener = Callable[[Path, Spec, Collection[str]], Scorer]
-"""What `open_model` of a runtime's file is: it takes the folder, the spec and what is trusted."""
+Opener = Callable[[Path, Task, Collection[str]], Scorer]
+"""What `open_model` of a runtime's file is: it takes the model's file (for pyfunc its folder), the task, the trust."""
 
 
 def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = ()) -> Scorer:
@@ -63,24 +63,30 @@ def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = ()) -> Sco
     known to be safe. Raises DataError naming the file, and what to add to `trust`; MissingExtra when the
     runtime's package is not installed.
     """
-    if spec.runtime == "pyfunc":
+    if spec.runtime == PYFUNC:
         if PYFUNC not in trust:
             raise DataError(
                 f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
                 "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
                 "serving: { trust: [pyfunc] }"
             )
-    else:
-        _expect_file(folder, spec.model_file)
-    module, package = RUNTIMES[spec.runtime]
+        return open_model(folder, runtime=spec.runtime, task=spec.task, trust=trust)
+    return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, trust=trust)
+
+
+def open_model(path: Path, *, runtime: Runtime, task: Task, trust: Collection[str] = ()) -> Scorer:
+    """Open a model's file. Raises as `open_scorer`, which callers that have a bundle want."""
+    module, package = RUNTIMES[runtime]
     if find_spec(package) is None:
-        raise MissingExtra(package, "boosting" if spec.runtime in ("lightgbm", "xgboost") else "all")
-    return cast(Opener, import_module(module).open_model)(folder, spec, trust)
+        raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost") else "all")
+    return cast(Opener, import_module(module).open_model)(path, task, trust)
 
 
-def _expect_file(folder: Path, name: str) -> None:
-    inside = PurePosixPath(name)
-    if not name or inside.is_absolute() or ".." in inside.parts or "\\" in name:
+def inside(folder: Path, name: str) -> Path:
+    """Return a file of a folder. Raises DataError when the name leads outside, or there is no such file."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
         raise DataError(f"{folder}: the model's file '{name}' leads outside the folder")
     if not (folder / name).is_file():
         raise DataError(f"{folder / name}: no such file")
+    return folder / name

@@ -13,6 +13,11 @@ from trimtab.errors import DataError
 
 SPEC = "bundle.json"
 GRAPH = "model.onnx"
+LIGHTGBM_FILE = "model.lgb"
+XGBOOST_FILE = "model.ubj"
+SKOPS_FILE = "model.skops"
+BACKGROUND = "reference/background.npy"
+"""Some real rows, float32 (rows, features), that explanations compare with."""
 
 Task = Literal["binary", "regression"]
 Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]

@@ -11,14 +11,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from trimtab.definitions import Task
-from trimtab.errors import MissingExtra, StageError
+from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.training.canonical import canonical_bytes
+from trimtab.training.modules import export_module, is_module
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 """Operator sets of the graph, pinned so that a newer converter writes the same graph."""
 ONNXMLTOOLS_OPSET = 15
 """The newest that onnxmltools takes for trees."""
-SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost"
+SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost, PyTorch modules"
 
 
 def convert(estimator: Any, *, task: Task, features: int) -> bytes:
@@ -32,33 +33,37 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
         "lightgbm": _convert_lightgbm,
         "xgboost": _convert_xgboost,
     }
+    if is_module(estimator):
+        return _serialize(export_module(estimator, task, features), task)
     if library not in converters:
         raise StageError(
             f"{type(estimator).__module__}.{type(estimator).__qualname__} cannot be converted to ONNX; "
             f"supported: {SUPPORTED}"
         )
-    return _serialize(converters[library](estimator, task, features), task)
+    try:
+        graph = converters[library](estimator, task, features)
+    except TrimtabError:
+        raise
+    except Exception as error:  # a border: converters raise errors with no common base
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StageError(
+            f"{type(estimator).__name__} cannot be converted to ONNX: {reason} Supported: {SUPPORTED}"
+        ) from error
+    return _serialize(graph, task)
 
 
 def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
     # these take seconds to import, and only training converts
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
-    try:
-        return convert_sklearn(
-            estimator,
-            name="trimtab",
-            initial_types=[("X", FloatTensorType([None, features]))],
-            options={"zipmap": False} if task == "binary" else None,
-            target_opset=OPSETS,
-        )
-    except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StageError(
-            f"{type(estimator).__name__} cannot be converted to ONNX: {reason} Supported: {SUPPORTED}"
-        ) from error
+    return convert_sklearn(
+        estimator,
+        name="trimtab",
+        initial_types=[("X", FloatTensorType([None, features]))],
+        options={"zipmap": False} if task == "binary" else None,
+        target_opset=OPSETS,
+    )
 
 
 def _convert_lightgbm(estimator: Any, task: Task, features: int) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import StageError, TrimtabError
+from trimtab.training.modules import is_module
 
 
 def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
@@ -30,12 +31,12 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             raise StageError(
                 f"the trainer of model '{model.name}' failed at {_place(model, error)}: {kind}: {error}"
             ) from error
-    if estimator is None or not hasattr(estimator, "predict"):
+    if estimator is None or not (hasattr(estimator, "predict") or is_module(estimator)):
         code = getattr(model.fit, "__code__", None)
         where = f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "definitions.py"
         raise StageError(
             f"the trainer of model '{model.name}' ({where}) returned {type(estimator).__name__}; "
-            "expected a fitted estimator (is 'return' missing?)"
+            "expected a fitted estimator or a PyTorch module (is 'return' missing?)"
         )
     return estimator
 

@@ -1,4 +1,4 @@
-"""Checks that the graph that will serve says what the fitted estimator says, on real rows. Called by train.py."""
+"""Checks that what will serve says what the fitted estimator says, on real rows. Called by forms.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle import Scorer
-from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Task
 from trimtab.errors import StageError
 from trimtab.training.scores import native_scores
@@ -22,7 +21,7 @@ MAX_SHARE_OVER = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far graph and estimator are apart."""
+    """How far what serves and the estimator are apart."""
 
     rows: int
     max_difference: float
@@ -36,18 +35,19 @@ class Parity:
         return self.share_over <= MAX_SHARE_OVER
 
 
-def check_parity(estimator: Any, graph: bytes, X: np.ndarray[Any, Any], task: Task) -> Parity:
+def check_parity(
+    estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task, *, what: str = "the ONNX graph"
+) -> Parity:
     """Compare on up to ROWS rows of X, half of them with missing values where there are any.
 
     Raises StageError with the figures when more than MAX_SHARE_OVER of the rows differ.
     """
-    parity = compare(estimator, OnnxScorer(graph, task), pick(X), task)
+    parity = compare(estimator, scorer, pick(X), task)
     if not parity.ok:
         raise StageError(
-            f"the ONNX graph of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "
+            f"{what} of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "
             f"{parity.rows} real rows differ by more than {TOLERANCE:g} (largest difference "
-            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may. Use another estimator, or float32 inputs "
-            "in its preprocessing"
+            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may"
         )
     return parity
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.outputs import estimator_scores
 from trimtab.definitions import Dataset, Model, Task
-from trimtab.errors import StageError
+from trimtab.errors import DataError, StageError
 from trimtab.training.fit import fit
+from trimtab.training.modules import is_module, module_scores
 
 FOLDS = 4
 
@@ -19,19 +21,16 @@ def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.nda
     Binary: the probability of class 1; an estimator that has seen one class only gives 0 or 1.
     Raises StageError when the estimator cannot do what the task asks for.
     """
-    if task == "regression":
-        return np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
-    if not hasattr(estimator, "predict_proba"):
-        raise StageError(
-            f"{type(estimator).__name__} has no predict_proba; a binary model must give probabilities, for example "
-            "with CalibratedClassifierCV around it"
-        )
-    classes = [float(label) for label in estimator.classes_]
-    if not set(classes) <= {0.0, 1.0}:
-        raise StageError(f"{type(estimator).__name__} was fitted on classes {classes}; expected 0 and 1")
-    if 1.0 not in classes:
-        return np.zeros(len(X))
-    return np.asarray(estimator.predict_proba(X)[:, classes.index(1.0)], dtype=np.float64)
+    if is_module(estimator):
+        return module_scores(estimator, X, task)
+    if task == "binary" and hasattr(estimator, "classes_"):
+        classes = [float(label) for label in estimator.classes_]
+        if not set(classes) <= {0.0, 1.0}:
+            raise StageError(f"{type(estimator).__name__} was fitted on classes {classes}; expected 0 and 1")
+    try:
+        return estimator_scores(estimator, X, task)
+    except DataError as error:
+        raise StageError(str(error)) from None
 
 
 def cross_fit(

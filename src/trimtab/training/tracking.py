@@ -91,7 +91,15 @@ class Tracking:
             self._end(run, "KILLED")
             raise
 
-    def finish(self, record: Run, dataset: DatasetVersion, *, metrics: Mapping[str, float], requirements: str) -> None:
+    def finish(
+        self,
+        record: Run,
+        dataset: DatasetVersion,
+        *,
+        metrics: Mapping[str, float],
+        requirements: str,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         """Log everything of a run in one batch, and mark it FINISHED."""
         entities = load_mlflow().entities
         at = self._milliseconds()
@@ -101,7 +109,10 @@ class Tracking:
             record.id,
             metrics=[entities.Metric(name, float(value), at, 0) for name, value in metrics.items()],
             params=[entities.Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in params.items()],
-            tags=[entities.RunTag(f"{RECORD}{i}", piece) for i, piece in enumerate(pieces)],
+            tags=[
+                *(entities.RunTag(name, text[:TAG_CHARACTERS]) for name, text in (tags or {}).items() if text),
+                *(entities.RunTag(f"{RECORD}{i}", piece) for i, piece in enumerate(pieces)),
+            ],
         )
         self.client.log_inputs(record.id, datasets=[_dataset_input(dataset)])
         self.client.log_text(record.id, requirements, "requirements.txt")

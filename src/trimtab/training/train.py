@@ -1,4 +1,4 @@
-"""One training: fit, score, convert, package, record. Called by app/stages and by the retraining workflow.
+"""One training: fit, choose what serves, score, package, record. Called by app/stages and the retraining workflow.
 
 The same key trains once: a run that finished under it is returned, so a workflow that died after training
 and is resumed goes on with the same run.
@@ -7,7 +7,7 @@ and is resumed goes on with the same run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,18 @@ import numpy as np
 import polars as pl
 
 from trimtab.bundle import Scorer
-from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.clock import Clock
 from trimtab.definitions import Dataset, Model, Task
 from trimtab.policy import Prices
 from trimtab.records import Run
 from trimtab.stats import metric_value
 from trimtab.stores.artifacts import Artifacts
-from trimtab.training.convert import convert
 from trimtab.training.dataset import TIMESTAMP, Frozen, examples
 from trimtab.training.environment import Environment, capture
 from trimtab.training.fit import fit
+from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
-from trimtab.training.parity import Parity, check_parity, pick
+from trimtab.training.parity import Parity, pick
 from trimtab.training.scores import cross_fit
 from trimtab.training.tracking import Tracking
 from trimtab.training.usage import Meter
@@ -70,9 +69,7 @@ class Workbench:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    estimator: Any
-    graph: bytes
-    parity: Parity
+    form: Form
     holdout_scores: np.ndarray[Any, Any]
     extra: Mapping[str, bytes]
 
@@ -87,12 +84,15 @@ def train(
     key: str,
     threshold: float = 0.5,
     reference: Reference | None = None,
+    request_types: Mapping[str, str] | None = None,
+    trust: Collection[str] = (),
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
     params: handed to the project's trainer. key: what asks for the training; the same key asks for the
-    same run. threshold: probability from which the bundle says yes. Raises StageError when the trainer
-    fails or its estimator cannot be converted; the MLflow run is then FAILED.
+    same run. threshold: probability from which the bundle says yes. request_types: kind of value that a request
+    brings for each column. trust: policy `serving.trust`. Raises StageError when the trainer fails, or when
+    neither ONNX Runtime nor its own library can serve its estimator; the MLflow run is then FAILED.
     """
     tracking = bench.tracking
     if (done := tracking.finished(model.name, key)) is not None:
@@ -112,8 +112,8 @@ def train(
     run = tracking.begin(model.name, key, name=f"{model.name}-{version.id[:8]}", tags=tags)
     with tracking.ending(run):
         with Meter() as meter:
-            fitted = _fit(model, frozen, dict(params), seed, reference)
-        staging = _package(model, frozen, fitted, run, environment, bench, threshold)
+            fitted = _fit(model, frozen, dict(params), seed, reference, trust)
+        staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {})
         used = meter.usage
         record = Run(
             id=run,
@@ -131,25 +131,29 @@ def train(
             wall_seconds=used.wall_seconds,
             peak_memory_mb=used.peak_memory_mb,
             cost=used.cost(bench.prices),
-            model_hash=hashlib.sha256(fitted.graph).hexdigest(),
+            model_hash=hashlib.sha256(fitted.form.content).hexdigest(),
             staging=staging,
         )
         tracking.finish(
-            record, version, metrics=_all_metrics(record, frozen, fitted.parity), requirements=environment.requirements
+            record,
+            version,
+            metrics=_all_metrics(record, frozen, fitted.form.parity),
+            requirements=environment.requirements,
+            tags={"trimtab.runtime": fitted.form.runtime, "trimtab.runtime_reason": fitted.form.reason},
         )
     return record
 
 
-def _fit(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, reference: Reference | None) -> _Fitted:
+def _fit(
+    model: Model, frozen: Frozen, params: dict[str, Any], seed: int, reference: Reference | None, trust: Collection[str]
+) -> _Fitted:
     estimator = fit(model, frozen.train, params, seed)
-    graph = convert(estimator, task=model.task, features=len(frozen.version.features))
-    parity = check_parity(estimator, graph, pick(np.concatenate([frozen.train.X, frozen.holdout.X])), model.task)
-    scorer = OnnxScorer(graph, model.task)
+    rows = pick(np.concatenate([frozen.train.X, frozen.holdout.X]))
+    form = choose(estimator, rows, task=model.task, features=len(frozen.version.features), trust=trust)
+    scorer = form.scorer
     extra = reference(_score_all(model, frozen, params, seed, scorer)) if reference else {}
     return _Fitted(
-        estimator=estimator,
-        graph=graph,
-        parity=parity,
+        form=form,
         holdout_scores=scorer.score(frozen.holdout.X),
         extra=extra,
     )
@@ -173,20 +177,21 @@ def _package(
     environment: Environment,
     bench: Workbench,
     threshold: float,
+    request_types: Mapping[str, str],
 ) -> str:
     folder = bench.artifacts.staging()
     contents = Contents(
         model=model,
         run=run,
         version=frozen.version,
-        estimator=fitted.estimator,
-        graph=fitted.graph,
+        form=fitted.form,
         holdout=frozen.holdout,
         scores=fitted.holdout_scores,
         threshold=threshold,
         project=bench.project,
         environment=environment,
         extra=fitted.extra,
+        request_types=request_types,
     )
     package(folder, contents)
     return bench.artifacts.publish(folder, f"runs/{model.name}/{run}")

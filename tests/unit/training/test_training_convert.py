@@ -68,7 +68,9 @@ def test_other_libraries_are_refused_by_name() -> None:
         def predict(self, X: Any) -> Any:
             return X[:, 0]
 
-    with pytest.raises(StageError, match=r"Guess cannot be converted to ONNX; supported: scikit-learn .* XGBoost"):
+    with pytest.raises(
+        StageError, match=r"Guess cannot be converted to ONNX; supported: scikit-learn .* PyTorch modules"
+    ):
         convert(Guess(), task="regression", features=4)
 
 
@@ -78,13 +80,15 @@ def test_an_estimator_without_converter_is_named() -> None:
         convert(voting.fit(X, Y), task="binary", features=4)
 
 
-@pytest.mark.parametrize(("library", "kind"), [("lightgbm", "LGBMClassifier"), ("xgboost", "XGBClassifier")])
-def test_boosting_libraries_convert_where_installed(library: str, kind: str) -> None:
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_boosting_libraries_convert_where_installed(library: str, task: Task) -> None:
     pytest.importorskip("onnxmltools")
-    estimator = getattr(pytest.importorskip(library), kind)(n_estimators=10).fit(X, Y)
-    graph = convert(estimator, task="binary", features=4)
-    assert compare(estimator, OnnxScorer(graph, "binary"), X, "binary").share_over == 0.0
-    assert convert(estimator, task="binary", features=4) == graph
+    kind = {"lightgbm": "LGBM", "xgboost": "XGB"}[library] + {"binary": "Classifier", "regression": "Regressor"}[task]
+    estimator = getattr(pytest.importorskip(library), kind)(n_estimators=10, n_jobs=1).fit(X, Y)
+    graph = convert(estimator, task=task, features=4)
+    assert compare(estimator, OnnxScorer(graph, task), X, task).share_over == 0.0
+    assert convert(estimator, task=task, features=4) == graph
 
 
 def test_without_its_converter_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,19 @@ import polars as pl
 import pytest
 import yaml
 from mlflow.models import Model as Description
-from sklearn.dummy import DummyClassifier
 from skops.io import get_untrusted_types, load
 
 from trimtab.bundle import open_scorer, read_spec, verify
+from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import Run
+from trimtab.testing.bundles import lookup_graph
 from trimtab.training import Frozen, finish
 from trimtab.training.environment import capture
+from trimtab.training.forms import Form
 from trimtab.training.package import Contents, package
+from trimtab.training.parity import Parity
 
 
 @pytest.fixture
@@ -45,8 +48,14 @@ def contents(model: Model, frozen: Frozen, tmp_path: Path) -> Contents:
         model=model,
         run="r",
         version=frozen.version,
-        estimator=DummyClassifier(),
-        graph=b"graph",
+        form=Form(
+            runtime="onnx",
+            model_file="model.onnx",
+            reason="",
+            files={"model.onnx": b"graph"},
+            parity=Parity(rows=0, max_difference=0.0, share_over=0.0),
+            scorer=OnnxScorer(lookup_graph([0.5]), "binary"),
+        ),
         holdout=frozen.holdout,
         scores=np.zeros(len(frozen.holdout.y)),
         threshold=0.5,
@@ -92,6 +101,29 @@ def test_the_estimator_is_read_without_unpickling(folder: Path) -> None:
     types = get_untrusted_types(file=folder / "model.skops")
     assert all(name.startswith(("sklearn.", "numpy.")) for name in types), types
     assert hasattr(load(folder / "model.skops", trusted=types), "predict_proba")
+
+
+def test_the_background_of_explanations_is_a_plain_array(folder: Path, frozen: Frozen) -> None:
+    background = np.load(folder / "reference" / "background.npy", allow_pickle=False)
+    assert (background.shape, background.dtype) == ((100, 5), np.float32)
+    assert (background[:, None, :] == frozen.holdout.X[None]).all(axis=2).any(axis=1).sum() > 50, (
+        "real rows, gaps aside"
+    )
+
+
+def test_a_regression_carries_its_calibration_and_its_request_types(contents: Contents, tmp_path: Path) -> None:
+    # given a regression whose scores are all zero
+    contents.model.task = "regression"
+    target = tmp_path / "target"
+    target.mkdir()
+    package(target, replace(contents, request_types={"hour": "integer"}))
+
+    # then the half width is a rank of the labels themselves
+    spec = read_spec(target)
+    assert spec.calibration is not None
+    assert spec.calibration.rows == len(contents.holdout.y)
+    assert spec.calibration.half_width(0.9) == np.abs(contents.holdout.y).max()
+    assert spec.request_types == {"hour": "integer"}
 
 
 def test_finishing_gives_a_digest_that_any_change_breaks(folder: Path) -> None:

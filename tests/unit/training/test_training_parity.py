@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +18,10 @@ from trimtab.training.convert import convert
 from trimtab.training.parity import check_parity, compare, pick
 
 
+def graph_of(estimator: Any) -> OnnxScorer:
+    return OnnxScorer(convert(estimator, task="binary", features=5), "binary")
+
+
 @pytest.fixture
 def train(frozen: Frozen) -> Dataset:
     return frozen.train
@@ -23,7 +29,7 @@ def train(frozen: Frozen) -> Dataset:
 
 def test_boosted_trees_agree_on_flights_with_gaps(train: Dataset) -> None:
     estimator = HistGradientBoostingClassifier(max_iter=20).fit(train.X, train.y)
-    parity = check_parity(estimator, convert(estimator, task="binary", features=5), pick(train.X), "binary")
+    parity = check_parity(estimator, graph_of(estimator), pick(train.X), "binary")
     assert parity.ok
     assert parity.rows == 2000
     assert parity.max_difference < 1e-6
@@ -36,13 +42,13 @@ def test_a_forest_that_learned_from_gaps_is_refused(train: Dataset) -> None:
 
     # then the difference is found, with its size
     with pytest.raises(StageError, match=r"RandomForestClassifier does not reproduce it: \d+\.\d+% of 2000 real rows"):
-        check_parity(estimator, convert(estimator, task="binary", features=5), X, "binary")
+        check_parity(estimator, graph_of(estimator), X, "binary")
 
 
 def test_another_models_graph_is_refused(train: Dataset) -> None:
     small = HistGradientBoostingClassifier(max_iter=5).fit(train.X, train.y)
     large = HistGradientBoostingClassifier(max_iter=20).fit(train.X, train.y)
-    parity = compare(large, OnnxScorer(convert(small, task="binary", features=5), "binary"), train.X, "binary")
+    parity = compare(large, graph_of(small), train.X, "binary")
     assert not parity.ok
     assert parity.max_difference > 0.05
 

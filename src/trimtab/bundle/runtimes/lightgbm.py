@@ -11,7 +11,7 @@ import numpy as np
 
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Opener, Scorer
-from trimtab.bundle.spec import Spec, Task
+from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 PROBABILITY = ("binary", "cross_entropy", "xentropy")
@@ -58,9 +58,9 @@ def _objective(booster: lightgbm.Booster) -> str:
     return next((line.removeprefix("objective=") for line in lines if line.startswith("objective=")), "none")
 
 
-def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
-    """Open the text file of a folder. Raises DataError."""
-    return LightgbmScorer(folder / spec.model_file, spec.task)
+def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+    """Open the text file. Raises DataError."""
+    return LightgbmScorer(path, task)
 
 
 _: Opener = open_model

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from trimtab.bundle.scorer import Opener, Scorer
-from trimtab.bundle.spec import Spec, Task
+from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 INPUTS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -79,9 +79,9 @@ class OnnxScorer:
         """Nothing is held beside memory."""
 
 
-def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
-    """Open the graph of a folder. Raises DataError."""
-    return OnnxScorer(str(folder / spec.model_file), spec.task)
+def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+    """Open the graph. Raises DataError."""
+    return OnnxScorer(str(path), task)
 
 
 _: Opener = open_model

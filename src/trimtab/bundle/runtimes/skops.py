@@ -16,12 +16,14 @@ from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
 from trimtab.bundle.outputs import estimator_scores
+from trimtab.bundle.runtimes.trees import CHECKED, check_trees
 from trimtab.bundle.scorer import Opener, Scorer
-from trimtab.bundle.spec import Spec, Task
+from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 KNOWN_SAFE = frozenset(
     (
+        *CHECKED,
         "collections.OrderedDict",
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",
@@ -36,14 +38,17 @@ KNOWN_SAFE = frozenset(
         "sklearn._loss.loss.HalfGammaLoss",
         "sklearn._loss.loss.HalfPoissonLoss",
         "sklearn._loss.loss.HalfSquaredError",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
         "sklearn._loss.loss.PinballLoss",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.utils._bunch.Bunch",
     )
 )
-"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows."""
+"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows; they hold numbers."""
 
 
 class SkopsScorer:
@@ -85,15 +90,18 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
             f"serving: {{ trust: [{', '.join(unknown)}] }}"
         )
     try:
-        return load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
+        estimator = load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
     except Exception as error:  # a backend wrapper: making the objects raises what their libraries raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise DataError(f"{path}: the estimator cannot be made: {type(error).__name__}: {reason}") from error
+    if not any(name in trust for name in CHECKED):
+        check_trees(estimator, where=str(path))
+    return estimator
 
 
-def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
-    """Open the skops file of a folder. Raises DataError."""
-    return SkopsScorer(load_estimator(folder / spec.model_file, trust), spec.task)
+def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+    """Open the skops file. Raises DataError."""
+    return SkopsScorer(load_estimator(path, trust), task)
 
 
 def _one_job(estimator: Any) -> Any:

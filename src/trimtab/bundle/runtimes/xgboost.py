@@ -12,7 +12,7 @@ import xgboost
 
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Opener, Scorer
-from trimtab.bundle.spec import Spec, Task
+from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 PROBABILITY = ("binary:logistic", "reg:logistic")
@@ -59,9 +59,9 @@ class XgboostScorer:
         """Nothing is held beside memory."""
 
 
-def open_model(folder: Path, spec: Spec, trust: Collection[str]) -> Scorer:
-    """Open the file of a folder. Raises DataError."""
-    return XgboostScorer(folder / spec.model_file, spec.task)
+def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+    """Open the file. Raises DataError."""
+    return XgboostScorer(path, task)
 
 
 _: Opener = open_model

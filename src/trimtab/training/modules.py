@@ -1,0 +1,80 @@
+"""PyTorch modules as models: what they say about rows, and their ONNX graph. Called by scores.py and convert.py.
+
+A module takes float32 (rows, features) and returns one number a row, shape (rows,) or (rows, 1): the value of a
+regression, the probability of class 1 of a binary model (end it with a sigmoid).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from trimtab.definitions import Task
+from trimtab.errors import StageError
+
+OPSET = 18
+
+
+def is_module(estimator: Any) -> bool:
+    """Tell whether an object is a PyTorch module, without importing PyTorch."""
+    return any(
+        f"{kind.__module__}.{kind.__qualname__}" == "torch.nn.modules.module.Module" for kind in type(estimator).__mro__
+    )
+
+
+def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
+    """Return one float64 score a row. Raises StageError for other shapes, and for what cannot be probabilities."""
+    # only a trainer that uses PyTorch comes here
+    import torch
+
+    module.eval()
+    with torch.no_grad():
+        out = module(torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))).cpu().numpy()
+    kind = type(module).__name__
+    if out.shape not in ((len(X),), (len(X), 1)):
+        raise StageError(f"{kind} gave shape {out.shape} for {len(X)} rows; expected one number a row")
+    scores = np.asarray(out, dtype=np.float64).reshape(len(X))
+    if task == "binary" and ((scores < 0) | (scores > 1)).any():
+        raise StageError(
+            f"{kind} gave {scores.min():.3g} to {scores.max():.3g}; a binary model must give "
+            "probabilities (is a sigmoid missing at its end?)"
+        )
+    return scores
+
+
+def export_module(module: Any, task: Task, features: int) -> Any:
+    """Return the onnx.ModelProto of a module. Raises StageError when PyTorch cannot export it."""
+    # as above
+    import onnx
+    import torch
+
+    class Served(torch.nn.Module):  # type: ignore[misc]  # PyTorch has no types here
+        """Gives its outputs the names and shapes that serving expects."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, X: Any) -> Any:
+            out = self.module(X).reshape(-1, 1)
+            return torch.cat([1 - out, out], dim=1) if task == "binary" else out
+
+    output = "probabilities" if task == "binary" else "variable"
+    target = io.BytesIO()
+    try:
+        torch.onnx.export(
+            Served().eval(),
+            (torch.zeros(2, features),),
+            target,
+            input_names=["X"],
+            output_names=[output],
+            dynamic_axes={"X": {0: "rows"}, output: {0: "rows"}},
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter needs a package more, and writes no other graph for such modules
+        )
+    except Exception as error:  # a border: the module is the user's code
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StageError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
+    return onnx.load_from_string(target.getvalue())
