@@ -51,6 +51,8 @@ class Seen:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Of requests that got another answer than 200, or none."""
+    unreachable: int = 0
+    """Attempts to connect that failed."""
     took_ms: list[float] = field(default_factory=list)
     """From the moment a request was due to its answer, so that a server that stalls cannot hide it."""
 
@@ -107,15 +109,19 @@ class Clients:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self._ended.is_set():
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            try:
-                if streams is None:
+            if streams is None:
+                try:
                     streams = await asyncio.open_connection(LOCALHOST, self._port)
+                except OSError:
+                    self.seen.unreachable += 1
+                    await asyncio.sleep(0.02)  # the server is away: do not turn in circles
+                    continue
+            try:
                 async with asyncio.timeout(TIMEOUT_S):
                     ended = await self._send(*streams)
             except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as error:
                 self.seen.failures.append(f"{type(error).__name__}: {error}")
                 ended = True
-                await asyncio.sleep(0.02)  # the server is away: do not turn in circles
             if ended and streams is not None:
                 streams[1].close()
                 streams = None

@@ -15,10 +15,12 @@ from typing import Any, Literal
 import msgspec
 import pyarrow as pa
 
+from benchmarks.serving.processes import tree
 from benchmarks.serving.targets import Answered, Ask, Target, v2_ask
 from trimtab.serving import GatewayConfig, serve
 from trimtab.serving.columns import NumericColumns
 from trimtab.stores.artifacts.folder import FolderArtifacts
+from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 
@@ -75,6 +77,16 @@ def answer(body: bytes) -> Answered:
 def make_token(root: Path) -> str | None:
     """Make a token that opens the gateway over `root`; None while the gateway knows no tokens."""
     return None
+
+
+def worker_pids(root: Path, parent: int) -> list[int]:
+    """Return the processes that answer for a gateway: the children of its parent; none when it answers itself."""
+    return [process.pid for process in tree(parent)[1:]]
+
+
+def open_book(root: Path) -> Metadata:
+    """Open the metadata store over `root`, where revisions are written."""
+    return SqlMetadata(root / "metadata.db")
 
 
 def read_log(root: Path) -> pa.Table:

@@ -5,7 +5,7 @@ Called by everything here that starts a server. The same call gives the same mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,13 @@ def entity_ask(target: Target, row: Sequence[float], entity: str) -> Ask:
     """Return a target's request with an entity key, by which the gateway pins the row to a role."""
     plain = v2_ask(row, **{ENTITY: entity})
     return Ask(path=plain.path, body=plain.body, headers=target.ask(row).headers)
+
+
+def requests_of(target: Target, entities: int) -> Callable[[int], bytes]:
+    """Return what sends the request of an entity by its number, encoded once."""
+    rows = [as_json(row) for row in sample(50)]
+    made = [entity_ask(target, rows[n % len(rows)], f"customer-{n}").bytes() for n in range(entities)]
+    return made.__getitem__
 
 
 def _data() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -20,6 +20,8 @@ from trimtab.clock import SystemClock
 
 PATIENCE_S = 120
 LOCALHOST = "127.0.0.1"
+LOG = "server.log"
+"""What the server said, in its own folder."""
 
 
 class NotRunning(Exception):
@@ -55,31 +57,39 @@ def running(target: Target, row: Sequence[float]) -> Iterator[Server]:
     if target.missing is not None:
         raise NotRunning(target.missing)
     port = free_port()
-    log = target.work / "server.log"
-    environment = _environment(target, port)
-    _prepare(target, environment, log)
+    _prepare(target, port)
     began = time.perf_counter()
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            target.command(port),
-            cwd=target.folder,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    process = start(target, port)
     try:
-        ask = target.ask(row)
-        while not answers(port, ask):
-            if process.poll() is not None:
-                raise NotRunning(f"ended with {process.returncode}: {_last_line(log)}")
-            if time.perf_counter() - began > PATIENCE_S:
-                raise NotRunning(f"did not answer within {PATIENCE_S} s: {_last_line(log)}")
-            SystemClock().sleep(0.01)
+        until_answered(target, port, process, row)
         cold_s = time.perf_counter() - began
         yield Server(target, port, process, cold_s, cpu_seconds(process.pid))
     finally:
         stop(process)
+
+
+def start(target: Target, port: int) -> subprocess.Popen[bytes]:
+    """Start a server that was prepared."""
+    with (target.work / LOG).open("ab") as output:
+        return subprocess.Popen(
+            target.command(port),
+            cwd=target.folder,
+            env=_environment(target, port),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def until_answered(target: Target, port: int, process: subprocess.Popen[bytes], row: Sequence[float]) -> None:
+    """Ask for a prediction over and over until it comes. Raises NotRunning when the process ends or takes too long."""
+    ask, began = target.ask(row), time.perf_counter()
+    while not answers(port, ask):
+        if process.poll() is not None:
+            raise NotRunning(f"ended with {process.returncode}: {_last_line(target)}")
+        if time.perf_counter() - began > PATIENCE_S:
+            raise NotRunning(f"did not answer within {PATIENCE_S} s: {_last_line(target)}")
+        SystemClock().sleep(0.01)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -137,17 +147,22 @@ def _environment(target: Target, port: int) -> dict[str, str]:
     return settings.child_environment(OMP_NUM_THREADS="1", PATH=path, **target.environment(port))
 
 
-def _prepare(target: Target, environment: dict[str, str], log: Path) -> None:
+def _prepare(target: Target, port: int) -> None:
     if not target.prepare:
         return
-    with log.open("ab") as output:
+    with (target.work / LOG).open("ab") as output:
         done = subprocess.run(
-            target.prepare, cwd=target.folder, env=environment, stdout=output, stderr=output, check=False
+            target.prepare,
+            cwd=target.folder,
+            env=_environment(target, port),
+            stdout=output,
+            stderr=output,
+            check=False,
         )
     if done.returncode:
-        raise NotRunning(f"could not be prepared: {_last_line(log)}")
+        raise NotRunning(f"could not be prepared: {_last_line(target)}")
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+def _last_line(target: Target) -> str:
+    lines = (target.work / LOG).read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"

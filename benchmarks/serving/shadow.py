@@ -7,7 +7,7 @@ the two without differ is the noise that the one with is judged by.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -16,7 +16,7 @@ import onnxruntime
 
 from benchmarks.serving.clients import Clients
 from benchmarks.serving.gateway_server import Options, gateway, read_log
-from benchmarks.serving.model import TREES, Model, Roles, as_json, entity_ask, fit, make_stores, sample
+from benchmarks.serving.model import TREES, Model, Roles, fit, make_stores, requests_of, sample
 from benchmarks.serving.servers import NotRunning, Server, running
 from benchmarks.serving.table import ROW
 from trimtab.clock import SystemClock
@@ -94,7 +94,7 @@ def _time(graph: bytes) -> float:
 
 def _paced(server: Server, seconds: int) -> tuple[float, int, int]:
     """Return the p99 (ms), how many requests were answered, and how many failed."""
-    requests = requests_of(server, ENTITIES)
+    requests = requests_of(server.target, ENTITIES)
     clients = Clients(
         server.port, requests, entities=ENTITIES, connections=CONNECTIONS, per_second=PER_SECOND, keep=False
     )
@@ -102,10 +102,3 @@ def _paced(server: Server, seconds: int) -> tuple[float, int, int]:
         SystemClock().sleep(seconds)
     seen = clients.seen
     return seen.quantile_ms(0.99), len(seen.took_ms) - len(seen.failures), len(seen.failures)
-
-
-def requests_of(server: Server, entities: int) -> Callable[[int], bytes]:
-    """Return the requests of a number of entities, encoded once."""
-    rows = [as_json(row) for row in sample(50)]
-    made = [entity_ask(server.target, rows[n % len(rows)], f"customer-{n}").bytes() for n in range(entities)]
-    return made.__getitem__

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.serving.gateway_server import Options, gateway
+from benchmarks.serving.gateway_server import Options, gateway, open_book
 from benchmarks.serving.load import Figures, measure
 from benchmarks.serving.model import MODEL, NOW, Model, make_stores
 from benchmarks.serving.servers import NotRunning, Server, post, running
 from benchmarks.serving.table import ROW
 from trimtab.clock import SystemClock
-from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.bundles import revision
 
 SWAPS = 10
@@ -52,7 +51,7 @@ def _swap(server: Server, stores: Path) -> tuple[list[float], Figures]:
 
     load = threading.Thread(target=loaded)
     load.start()
-    metadata, took = SqlMetadata(stores / "metadata.db"), []
+    metadata, took = open_book(stores), []
     for number in range(2, 2 + SWAPS):
         version = 1 + (number + 1) % 2
         metadata.put(revision(MODEL, number, {version: ("champion", 100)}, created_at=NOW))
