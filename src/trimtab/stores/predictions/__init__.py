@@ -3,12 +3,19 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trimtab.stores.predictions.contract import LABEL_FIELDS, PREDICTION_FIELDS, START, Cursor, Predictions
+from trimtab.stores.predictions.contract import (
+    LABEL_FIELDS,
+    PREDICTION_FIELDS,
+    START,
+    Compaction,
+    Cursor,
+    Predictions,
+)
 
 if TYPE_CHECKING:
     from trimtab.stores.predictions.schemas import LABELS, PREDICTIONS
 
-__all__ = ["LABELS", "LABEL_FIELDS", "PREDICTIONS", "PREDICTION_FIELDS", "START", "Cursor", "Predictions"]
+__all__ = ["LABELS", "LABEL_FIELDS", "PREDICTIONS", "PREDICTION_FIELDS", "START", "Compaction", "Cursor", "Predictions"]
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,21 @@ class Cursor:
 START = Cursor()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compaction:
+    """What one compaction did, and why no more."""
+
+    segments: int = 0
+    rows: int = 0
+    """Rows that moved into the tables."""
+    files_removed: int = 0
+    rows_dropped: int = 0
+    """Rows given up since they are older than what is kept."""
+    damaged: int = 0
+    """Damaged stretches met; the files that have them are kept, set aside."""
+    reason: str = ""
+
+
 class Predictions(Protocol):
     """The prediction log and the label log of one project."""
 
@@ -75,6 +90,24 @@ class Predictions(Protocol):
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         """Return the labels after a cursor and the cursor behind them."""
+        ...
+
+    def find(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return the newest predictions of an id, as rows in the order of writing; empty when there are none.
+
+        Rows of one id lie close together. Those of an id that was used again much later are passed over.
+        """
+        ...
+
+    def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return all labels of an id, in the order of writing."""
+        ...
+
+    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+        """Bring older rows into the form that is best for keeping, and give up those logged `keep_s` ago or earlier.
+
+        Cursors stay good. grace_s: what was written so recently keeps its form. Safe to call at any time and to kill.
+        """
         ...
 
     def close(self) -> None:

@@ -1,31 +1,35 @@
-"""Reads the segments of all writers, merged by the time of logging. Opened by segments; loads pyarrow."""
+"""Reads the rows of all writers, merged by the time of logging. Opened by segments; loads pyarrow.
+
+A writer's rows are in one of two forms: up to the segment that `removed.json` names they are in the Delta table, from
+there on in segment files. Both keep the same places, so a cursor goes on across the change.
+"""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
+from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Cursor
-from trimtab.stores.predictions.folder import Segment, segments
+from trimtab.stores.predictions.folder import Segment, removed, segments
+from trimtab.stores.predictions.merging import Block, Integers, merge
 from trimtab.stores.predictions.scanning import Damages, scan
-from trimtab.stores.predictions.schemas import SCHEMAS
+from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
 
-TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at"}
+if TYPE_CHECKING:
+    from trimtab.stores.predictions.archive import Archive
 
-
-class Block(NamedTuple):
-    """Some rows of one writer, and the place behind them."""
-
-    logged_at: int
-    writer: str
-    number: int
-    end: int
-    rows: pa.RecordBatch
+ATTEMPTS = 20
+"""Of a read whose files compaction removes at the same time."""
+BLOCK_ROWS = 8192
+"""Messages of a file, or rows of the Delta table, that are taken in at a time."""
 
 
 class SegmentReader:
@@ -36,37 +40,67 @@ class SegmentReader:
         self._kind = kind
         self._damages = damages
         self._schema = SCHEMAS[kind]
-        self._time = self._schema.get_field_index(TIME_OF_LOGGING[kind])
+        self._archive: Archive | None = None
+        self._archived: dict[str, int] = {}
 
     def read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
         """Return rows after a cursor and the cursor behind them."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self._read(after, limit)
+            except FileNotFoundError:  # the rows have gone to the Delta table, or been given up, meanwhile
+                self._archived.clear()
+        raise StoreError(f"{self._folder}: files of the prediction log vanish as they are read; try again")
+
+    def _read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
         places = {writer: (number, offset) for writer, number, offset in after.places}
         found = segments(self._folder, self._kind)  # listed first: a segment begins after the one before it ended
-        writers = sorted({segment.writer for segment in found})
-        streams = [self._blocks([s for s in found if s.writer == w], places.get(w, (0, 0))) for w in writers]
-        batches: list[pa.RecordBatch] = []
-        rows = 0
-        for block in heapq.merge(*streams, key=_moment) if len(streams) > 1 else (b for s in streams for b in s):
-            places[block.writer] = (block.number, block.end)
-            batches.append(block.rows)
-            rows += block.rows.num_rows
-            if limit is not None and rows >= limit:
-                break
+        gone = removed(self._folder).get(self._kind, {})
+        most = BLOCK_ROWS if limit is None else max(1, min(limit, BLOCK_ROWS))
+        streams = []
+        for writer in sorted({segment.writer for segment in found} | set(gone)):
+            own = [segment for segment in found if segment.writer == writer]
+            blocks = self._blocks(writer, places.get(writer, (0, 0)), gone.get(writer, 0), own, most)
+            streams.append(self._timed(blocks))
+        tables = merge(streams, limit, places)
         cursor = Cursor(tuple((writer, *place) for writer, place in sorted(places.items())))
-        return pa.Table.from_batches(batches, schema=self._schema).combine_chunks(), cursor
+        return pa.concat_tables([self._schema.empty_table(), *tables]).combine_chunks(), cursor
 
-    def _blocks(self, own: list[Segment], after: tuple[int, int]) -> Iterator[Block]:
-        """Yield the rows of one writer from a place on; their moments never go back."""
-        moment = 0
+    def _timed(self, blocks: Iterator[tuple[str, int, pa.Table, Integers]]) -> Iterator[Block]:
+        """Add to each row the moment of its message: that of its first row, and never before an earlier message's."""
+        latest = np.iinfo(np.int64).min
+        for writer, number, rows, ends in blocks:
+            first = np.concatenate([[True], ends[1:] != ends[:-1]])
+            logged = rows[TIME_OF_LOGGING[self._kind]].cast(pa.int64()).to_numpy()
+            moments = np.maximum.accumulate(np.maximum(logged[first], latest))
+            latest = moments[-1]
+            yield Block(writer, number, rows, moments[np.cumsum(first) - 1], ends)
+
+    def _blocks(
+        self, writer: str, after: tuple[int, int], gone: int, own: list[Segment], most: int
+    ) -> Iterator[tuple[str, int, pa.Table, Integers]]:
+        """Yield the rows of one writer from a place on, with the offset behind each one's message."""
+        if after[0] <= gone:
+            yield from self._from_table(writer, after, gone, most)
         for segment in own:
-            if segment.number < after[0]:
+            if segment.number < after[0] or segment.number <= gone:
                 continue
             offset = after[1] if segment.number == after[0] else 0
-            for message in scan(segment.path, self._kind, self._damages, offset):
-                batch = ipc.read_record_batch(pa.py_buffer(message.data), self._schema)
-                moment = max(moment, batch.column(self._time)[0].value)
-                yield Block(moment, segment.writer, segment.number, message.end, batch)
+            messages = scan(segment.path, self._kind, self._damages, offset)
+            while some := list(islice(messages, most)):
+                batches = [ipc.read_record_batch(pa.py_buffer(message.data), self._schema) for message in some]
+                ends = np.repeat([message.end for message in some], [message.rows for message in some])
+                yield writer, segment.number, pa.Table.from_batches(batches, self._schema), ends
 
-
-def _moment(block: Block) -> tuple[int, str]:
-    return block.logged_at, block.writer
+    def _from_table(
+        self, writer: str, after: tuple[int, int], gone: int, most: int
+    ) -> Iterator[tuple[str, int, pa.Table, Integers]]:
+        delta = import_module("trimtab.stores.predictions.archive")  # deltalake only where there is a Delta table
+        archive = self._archive = self._archive or delta.Archive(self._folder, self._kind)
+        if self._archived.get(writer, 0) < gone:
+            archive.refresh()
+            self._archived[writer] = gone
+        for number in archive.numbers(writer, after[0], gone):
+            rows, ends = archive.segment(writer, number)
+            for some, some_ends in delta.chunks(rows, ends, after[1] if number == after[0] else 0, most):
+                yield writer, number, some, some_ends

@@ -35,9 +35,10 @@ class Message(NamedTuple):
 
 
 class Damages:
-    """The damaged stretches that one reader has met, each told once."""
+    """The damaged stretches that one reader has met, each told once, or, if quiet, only counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._told: set[tuple[str, int]] = set()
 
     def __len__(self) -> int:
@@ -48,6 +49,8 @@ class Damages:
         if (path.name, start) in self._told:
             return
         self._told.add((path.name, start))
+        if self._quiet:
+            return
         lost = "an unknown number of rows" if rows is None else f"{rows} rows"
         log.error(
             "%s: bytes %d to %d are damaged and left out: %s lost. The disk or a copy has changed them; "

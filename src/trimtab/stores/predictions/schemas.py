@@ -38,4 +38,7 @@ LABELS = pa.schema(
 )
 """One row a label. Of several for one prediction the latest known_at counts."""
 
+TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at"}
+"""The column by which the rows of several writers are merged, and given up when they are old."""
+
 SCHEMAS = {"predictions": PREDICTIONS, "labels": LABELS}

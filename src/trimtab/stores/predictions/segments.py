@@ -25,7 +25,8 @@ from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError
 from trimtab.stores.predictions import templates
 from trimtab.stores.predictions.claim import Claim
-from trimtab.stores.predictions.contract import START, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Compaction, Cursor, Predictions
+from trimtab.stores.predictions.finding import find
 from trimtab.stores.predictions.folder import check_writer, sync_folder
 from trimtab.stores.predictions.scanning import Damages
 from trimtab.stores.predictions.writing import SegmentWriter
@@ -54,7 +55,7 @@ class SegmentLog:
         clock: Clock | None = None,
     ) -> None:
         self.folder = folder
-        clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
         self._damages = Damages()
         self._appending = threading.Lock()
         self._syncing = threading.Lock()
@@ -87,6 +88,17 @@ class SegmentLog:
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         table, cursor = self._readers["labels"].read(after, limit)
         return table, cursor
+
+    def find(self, prediction_id: str) -> list[dict[str, Any]]:
+        return find(self.folder, "predictions", prediction_id, self._damages, everywhere=False)
+
+    def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
+        return find(self.folder, "labels", prediction_id, self._damages, everywhere=True)
+
+    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+        compaction = import_module("trimtab.stores.predictions.compaction")  # deltalake, only where it is needed
+        done: Compaction = compaction.compact(self.folder, clock=self._clock, grace_s=grace_s, keep_s=keep_s)
+        return done
 
     @property
     def damaged(self) -> int:

@@ -1,0 +1,218 @@
+"""The Delta tables that ended segments go into. Called by reading, finding and compaction; loads deltalake.
+
+Each segment is one commit. It carries a Delta application transaction, "predictions-0" with the segment's number, so
+a segment is there once however often somebody tries, and a process that died before its commit has left only files
+that no version names. Beside the log's own columns a row keeps its writer, its segment, its number in it, and the
+offset behind its message: so a cursor means the same place in both forms. Partitioned by model and by the day of
+logging, since rows are read, and given up, in the order of logging; one segment touches a day or two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from trimtab.errors import StoreError
+from trimtab.stores.predictions.folder import sync_folder
+from trimtab.stores.predictions.merging import Integers
+from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
+
+CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+PARTITIONS = {"predictions": ["model", "logged_on"], "labels": ["logged_on"]}
+PLACES = pa.schema(
+    [
+        pa.field("writer", pa.string(), nullable=False),
+        pa.field("segment", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("logged_on", pa.date32(), nullable=False),
+    ]
+)
+
+
+class File(NamedTuple):
+    """One Parquet file: whose rows it holds, from which segment to which, and the value of its model partition."""
+
+    writers: tuple[str, str]
+    segments: tuple[int, int]
+    path: Path
+    model: str | None
+    written: int
+    logged_on: date
+
+
+class Archive:
+    """The Delta table of one kind of rows. One process at a time writes; readers see whole commits."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder / "delta" / kind
+        self._kind = kind
+        self._schema = SCHEMAS[kind]
+        self._table: DeltaTable | None = None
+        self._version = -1
+        self._files: list[File] = []
+        self._read: dict[str, tuple[int, pa.Table, Integers]] = {}
+        """The segment of each writer that was read last: a reader takes it in several blocks."""
+
+    def refresh(self) -> None:
+        """Look at the newest version. Raises StoreError."""
+        try:
+            if not (self.folder / "_delta_log").is_dir():
+                return
+            self._table = DeltaTable(self.folder)
+        except TableNotFoundError:
+            return
+        except DeltaError as error:
+            raise StoreError(f"{self.folder}: cannot read the table: {error}") from error
+        if self._table.version() != self._version:
+            self._files = self._listed(self._table)
+            self._version = self._table.version()
+            self._read.clear()
+
+    @property
+    def files(self) -> list[File]:
+        """The files of the version that was looked at last."""
+        return self._files
+
+    def last(self, writer: str) -> int:
+        """Return the number of the newest segment of a writer that is in the table, or 0."""
+        number = self._table.transaction_version(f"{self._kind}-{writer}") if self._table else None
+        return number or 0
+
+    def append(self, writer: str, number: int, rows: pa.Table, ends: Integers) -> None:
+        """Put one segment into the table and on disk. rows: in order; ends: the offset behind each one's message.
+
+        Raises StoreError.
+        """
+        days = rows[TIME_OF_LOGGING[self._kind]].cast(pa.timestamp("us")).cast(pa.date32())
+        count = rows.num_rows
+        places = [pa.repeat(writer, count), pa.repeat(number, count), np.arange(count), ends, days]
+        for field, values in zip(PLACES, places, strict=True):
+            rows = rows.append_column(field, pa.array(values, field.type) if isinstance(values, np.ndarray) else values)
+        try:
+            write_deltalake(
+                self._table or self.folder,
+                rows,
+                mode="append",
+                partition_by=None if self._table else PARTITIONS[self._kind],
+                configuration=None if self._table else CONFIGURATION,
+                commit_properties=CommitProperties(
+                    app_transactions=[Transaction(f"{self._kind}-{writer}", number)], max_commit_retries=0
+                ),
+            )
+        except Exception as error:  # delta-rs raises DeltaError and bare Exception
+            raise StoreError(f"{self.folder}: cannot put segment {number} of writer '{writer}' in: {error}") from error
+        self.refresh()
+        self._sync()
+
+    def numbers(self, writer: str, first: int, last: int) -> list[int]:
+        """Return the segments of a writer that may have rows, in order."""
+        spans = [f.segments for f in self._files if f.writers[0] <= writer <= f.writers[1]]
+        return sorted({n for low, high in spans for n in range(max(low, first), min(high, last) + 1)})
+
+    def segment(self, writer: str, number: int) -> tuple[pa.Table, Integers]:
+        """Return a segment's rows in order, and the offset behind each one's message. Raises FileNotFoundError."""
+        if writer in self._read and self._read[writer][0] == number:
+            return self._read[writer][1:]
+        parts = [self._schema.empty_table().append_column("end", pa.array([], pa.int64()))]
+        order: list[Integers] = [np.zeros(0, np.int64)]
+        for file in self._files:
+            if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]:
+                found = pq.ParquetFile(file.path).read()
+                found = found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
+                order.append(found["row"].to_numpy())
+                parts.append(self.typed(found, file).append_column("end", found["end"].cast(pa.int64())))
+        rows = pa.concat_tables(parts).take(np.argsort(np.concatenate(order), kind="stable"))
+        self._read[writer] = (number, rows.drop_columns("end"), rows["end"].to_numpy())
+        return self._read[writer][1:]
+
+    def typed(self, rows: pa.Table, file: File) -> pa.Table:
+        """Return rows of a file as the log's schema has them."""
+        if file.model is not None:
+            rows = rows.append_column("model", pa.repeat(file.model, rows.num_rows))
+        return rows.select(self._schema.names).cast(self._schema)
+
+    def forget(self, before: date) -> int:
+        """Drop the rows logged on days before a day, with their files; return how many."""
+        if self._table is None or all(file.logged_on >= before for file in self._files):
+            return 0
+        try:
+            dropped = self._table.delete(f"logged_on < DATE '{before.isoformat()}'")
+            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+        except Exception as error:  # as above
+            raise StoreError(f"{self.folder}: cannot drop rows logged before {before}: {error}") from error
+        self.refresh()
+        return int(dropped.get("num_deleted_rows") or 0)
+
+    def _listed(self, table: DeltaTable) -> list[File]:
+        return [
+            File(
+                writers=(action["min.writer"], action["max.writer"]),
+                segments=(action["min.segment"], action["max.segment"]),
+                path=self.folder / unquote(action["path"]),
+                model=action.get("partition.model"),
+                written=int(action["modification_time"]),
+                logged_on=action["partition.logged_on"],
+            )
+            for action in pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        ]
+
+    def _sync(self) -> None:
+        """Put the newest commit and the files that it names on disk; delta-rs leaves that to the system."""
+        assert self._table is not None
+        log = self.folder / "_delta_log" / f"{self._table.version():020}.json"
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        added = [self.folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
+        for path in (*added, log):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        folders = {parent for path in (*added, log) for parent in path.parents if parent.is_relative_to(self.folder)}
+        for folder in (*folders, self.folder.parent, self.folder.parent.parent):
+            sync_folder(folder)
+
+
+def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tuple[pa.Table, Integers]]:
+    """Yield the rows behind an offset with their ends, whole messages of them, about `most` at a time."""
+    start = int(np.searchsorted(ends, after, side="right"))
+    while start < len(ends):
+        last = ends[min(start + most, len(ends)) - 1]
+        stop = int(np.searchsorted(ends, last, side="right"))
+        yield rows.slice(start, stop - start), ends[start:stop]
+        start = stop
+
+
+def find(
+    folder: Path, kind: str, prediction_id: str, gone: dict[str, int]
+) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
+    """Yield what each segment that is read from the table alone has of an id, from the newest to the oldest."""
+    archive = Archive(folder, kind)
+    archive.refresh()
+    groups: dict[tuple[tuple[str, str], tuple[int, int]], list[File]] = {}
+    for file in sorted(archive.files, key=lambda file: file.written, reverse=True):
+        groups.setdefault((file.writers, file.segments), []).append(file)
+    for (writers, numbers), files in groups.items():
+        tables = [pq.ParquetFile(file.path).read(["prediction_id", "writer", "segment"]) for file in files]
+        ids = pa.concat_tables(tables)
+        ids = ids.filter(pc.equal(ids["prediction_id"], prediction_id))
+        found = {(row["writer"], row["segment"]) for row in ids.to_pylist()}
+        if not found:
+            yield writers[0], numbers[1], []
+        for writer, number in sorted(found, reverse=True):
+            if number <= gone.get(writer, 0):
+                rows, _ = archive.segment(writer, number)
+                yield writer, number, rows.filter(pc.equal(rows["prediction_id"], prediction_id)).to_pylist()
