@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from trimtab.serving.bodies import inflate
 from trimtab.serving.deadlines import Deadlines
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import (
+    ENCODING_HEADER,
     JSON,
     MODEL_HEADER,
+    NOTED,
     REQUEST_ID_HEADER,
     Answer,
     Call,
@@ -37,6 +39,8 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY = 16 * 2**20
 """Largest request body in bytes, as sent and unpacked."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
+_WITH_BODY = ("POST", "PUT")
+_NOTHING: dict[bytes, bytes] = {}
 
 logger = logging.getLogger(__name__)
 
@@ -79,30 +83,28 @@ class Application:
         received_ns = time.perf_counter_ns()
         headers: Headers = scope["headers"]
         shape: EncodeError = encode_error
-        request_id = encoding = task = None
+        noted = _NOTHING
         for name, value in headers:
-            if name == REQUEST_ID_HEADER:
-                request_id = value if 0 < len(value) <= MAX_ID else None
-            elif name == b"content-encoding":
-                encoding = value
+            if name in NOTED:
+                noted = {**noted, name: value}
+        task = None
         try:
             found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
             route, params = found or self._router.find(scope)
             shape = route.encode_error
             if self._access is not None and route.verb != "open":
-                self._access.check(headers, route.verb, self._model(params.get("model"), headers))
+                self._access.check(headers, route.verb, self._model(params.get("model"), noted))
             if self._deadlines is not None:
                 task = self._deadlines.enter(received_ns)
             body = b""
-            if route.method in ("POST", "PUT"):
+            if route.method in _WITH_BODY:
                 message = await receive()
                 body = message.get("body", b"")
                 if message.get("more_body") or not body or len(body) > self._max_body:
                     body = await self._rest(message, headers, receive)
-                if encoding is not None:
-                    body = inflate(body, encoding, self._max_body)
-            text = None if request_id is None else request_id.decode("latin-1")
-            answer = await route.handle(Call(params, headers, scope.get("query_string", b""), body, received_ns, text))
+                if ENCODING_HEADER in noted:
+                    body = inflate(body, noted[ENCODING_HEADER], self._max_body)
+            answer = await route.handle(Call(params, headers, scope.get("query_string", b""), body, received_ns, noted))
         except Refused as refused:
             answer = self._refuse(refused, shape)
         except _Gone:
@@ -118,9 +120,11 @@ class Application:
         finally:
             if task is not None and self._deadlines is not None:
                 self._deadlines.leave(task)
-        head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
-        if request_id is not None and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
-            head.append((REQUEST_ID_HEADER, request_id))
+        head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+        if answer.headers:
+            head += answer.headers
+        if REQUEST_ID_HEADER in noted and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
+            head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -137,13 +141,12 @@ class Application:
                 head.append((b"allow", refused.allow.encode()))
         return Answer(refused.status, shape(refused.status, str(refused)), JSON, head)
 
-    def _model(self, named: str | None, headers: Headers) -> str | None:
+    def _model(self, named: str | None, noted: Mapping[bytes, bytes]) -> str | None:
         """Return the model that a request is about: named in its path or header, or the only one there is."""
         if named is not None:
             return named
-        for name, value in headers:
-            if name == MODEL_HEADER:
-                return value.decode("latin-1")
+        if MODEL_HEADER in noted:
+            return noted[MODEL_HEADER].decode("latin-1")
         models = self._gateway.table.models
         return next(iter(models)) if len(models) == 1 else None
 

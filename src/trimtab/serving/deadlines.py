@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import current_task
 from typing import Any
 
 Task = asyncio.Task[Any]
@@ -20,38 +21,40 @@ class Deadlines:
         if timeout_s <= 0:
             raise ValueError(f"a timeout of {timeout_s} s ends every request; expected more than 0")
         self._timeout_ns = round(timeout_s * 1e9)
-        self._began: dict[Task, int] = {}
-        self._ended: set[Task] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._began: dict[Task | None, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waits = False
 
-    def enter(self, received_ns: int) -> Task:
+    def enter(self, received_ns: int) -> Task | None:
         """Note the current task as under way since `received_ns` (perf_counter_ns); give it to `leave`."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request with a timeout runs in a task")
+        task = current_task(self._loop)
         self._began[task] = received_ns
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_ns / 1e9, self._look)
+        if not self._waits:
+            self._loop = asyncio.get_running_loop()
+            self._wait(self._timeout_ns)
         return task
 
-    def leave(self, task: Task) -> bool:
+    def leave(self, task: Task | None) -> bool:
         """Note that a request is done; tell whether it was ended because its time was over."""
-        if task in self._ended:
-            self._ended.discard(task)
-            task.uncancel()
-            return True
-        self._began.pop(task, None)
-        return False
+        if self._began.pop(task, None) is not None or task is None:
+            return False
+        task.uncancel()
+        return True
+
+    def _wait(self, left_ns: int) -> None:
+        assert self._loop is not None
+        self._waits = True
+        self._loop.call_later(left_ns / 1e9, self._look)
 
     def _look(self) -> None:
-        self._timer = None
+        self._waits = False
         now = time.perf_counter_ns()
         while self._began:
             task, began = next(iter(self._began.items()))
             left = began + self._timeout_ns - now
             if left > 0:
-                self._timer = asyncio.get_running_loop().call_later(left / 1e9, self._look)
+                self._wait(left)
                 return
             del self._began[task]
-            self._ended.add(task)
-            task.cancel()
+            if task is not None:
+                task.cancel()

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
+from trimtab.serving.requests import MAX_ID
+
 JSON, TEXT = b"application/json", b"text/plain; charset=utf-8"
 MODEL_HEADER, VERSION_HEADER = b"x-trimtab-model", b"x-trimtab-version"
 REQUEST_ID_HEADER = b"x-request-id"
+ENCODING_HEADER = b"content-encoding"
+LENGTH_HEADER = b"inference-header-content-length"
+NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
+"""Headers that mean something to every request, and that most requests do not have: looked for once."""
 
 Verb = Literal["open", "infer", "feedback", "read", "admin"]
 """What a token must allow; open needs none."""
@@ -16,7 +24,7 @@ EncodeError = Callable[[int, str], bytes]
 """Writes an error of a status and a text in the protocol's own shape, as JSON."""
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, gc=False):
     """A status, a body, its content type, and further headers."""
 
     status: int
@@ -25,7 +33,7 @@ class Answer(NamedTuple):
     headers: Headers = ()
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, gc=False):
     """One HTTP request with its body. params: the parts of the path that the route names, percent-decoded."""
 
     params: Mapping[str, str]
@@ -33,15 +41,24 @@ class Call(NamedTuple):
     query: bytes
     body: bytes
     received_ns: int
-    request_id: str | None = None
-    """Of the header X-Request-Id, for a protocol whose body brings none."""
+    noted: Mapping[bytes, bytes] | None = None
+    """Those of `headers` that are in NOTED; None when nobody has looked."""
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; `name` in lower case."""
+        if self.noted is not None and name in NOTED:
+            found = self.noted.get(name)
+            return None if found is None else found.decode("latin-1")
         for key, value in self.headers:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+    @property
+    def request_id(self) -> str | None:
+        """The header X-Request-Id, for a protocol whose body brings no id; None when it cannot be one."""
+        found = self.header(REQUEST_ID_HEADER)
+        return found if found and len(found) <= MAX_ID else None
 
     @property
     def model(self) -> str | None:
@@ -51,7 +68,7 @@ class Call(NamedTuple):
     @property
     def version(self) -> str | None:
         """The version that the path or the header X-Trimtab-Version pins."""
-        return self.params.get("version") or self.header(VERSION_HEADER)
+        return self.params.get("version") or (None if self.noted == {} else self.header(VERSION_HEADER))
 
 
 def request_id_header(text: str) -> Headers:

@@ -1,186 +1,87 @@
-"""The Open Inference Protocol, version 2 (KServe, MLServer, Triton), as JSON. Called by asgi.
-
-Rows come as one tensor a request column, of shape [n] or [n, 1]; or as one tensor of shape [n, d] named "X"
-(or as `parameters.features` says) with all features in the order of the bundle's feature list.
-"""
+"""The Open Inference Protocol, version 2 (KServe, MLServer, Triton): its paths. Run by asgi."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 
-from trimtab.errors import nearest
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Route
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, matrix
+from trimtab.serving.http import LENGTH_HEADER, Answer, Call, Content, Description, Route
+from trimtab.serving.protocols import open_inference_examples as examples
+from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, ModelMetadata, ServerMetadata, describe
+from trimtab.serving.protocols.open_inference_request import Body, decode
+from trimtab.serving.protocols.open_inference_response import ResponseBody, check_outputs, encode, encode_binary
+from trimtab.serving.requests import ModelState, Refused
 from trimtab.serving.table import ModelTable
 
-FEATURES = "X"
-_NONE = type(None)
-INTEGERS = ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")
-FLOATS = ("FP16", "FP32", "FP64")
-KINDS: dict[str, set[type]] = {
-    "BOOL": {bool, int, _NONE},
-    **{name: {int, _NONE} for name in INTEGERS},
-    **{name: {int, float, _NONE} for name in FLOATS},
-    "BYTES": {str, _NONE},
-}
-"""Datatype -> what its values may be in JSON; null is a missing value."""
-PLATFORM = "onnxruntime_onnx"
+__all__ = [
+    "check_outputs",
+    "decode",
+    "encode",
+    "encode_binary",
+    "encode_error",
+    "model_metadata",
+    "routes",
+    "server_metadata",
+]
+
+T = TypeVar("T")
+
+VERSION = package_version("trimtab")
+BYTES = b"application/octet-stream"
+
+_encode = msgspec.json.Encoder().encode
 
 
-class Tensor(msgspec.Struct):
-    """One named input."""
+class Models(msgspec.Struct):
+    """The answer of GET /v2/models."""
 
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-    parameters: dict[str, Any] | None = None
+    models: list[str]
 
 
-class RequestedOutput(msgspec.Struct):
-    """One output that the client wants."""
-
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class Body(msgspec.Struct):
-    """The body of an inference request."""
-
-    inputs: list[Tensor]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[RequestedOutput] | None = None
-
-
-class OutputTensor(msgspec.Struct):
-    """One output."""
+class Ready(msgspec.Struct):
+    """The answer of GET /v2/models/{m}/ready."""
 
     name: str
-    shape: list[int]
-    datatype: str
-    data: Sequence[float]
+    ready: bool
 
 
-class ResponseBody(msgspec.Struct):
-    """The body of an inference response."""
+class IndexRequest(msgspec.Struct):
+    """The body of POST /v2/repository/index; it may be empty. ready: leave out what does not serve."""
+
+    ready: bool = False
+
+
+class LoadRequest(msgspec.Struct):
+    """The body of a load or unload; it may be empty."""
+
+    parameters: dict[str, Any] = {}
+
+
+class Loaded(msgspec.Struct):
+    """The answer of a load or unload."""
+
+    name: str
+    load: bool
+
+
+class RowExplanation(msgspec.Struct):
+    """Why one prediction came out as it did: base + the sum of contributions is the output, in `unit`."""
 
     model_name: str
-    model_version: str
-    id: str
-    parameters: dict[str, Any]
-    outputs: list[OutputTensor]
-
-
-Wanted = list[str] | None
-"""Names of the outputs a client asked for; None is all."""
-
-_decode = msgspec.json.Decoder(Body).decode
-_encode = msgspec.json.Encoder().encode
+    prediction_id: str
+    method: str
+    unit: str
+    base: float
+    features: tuple[str, ...]
+    contributions: list[float]
 
 
 def routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the protocol over a gateway."""
-
-    async def server(call: Call) -> Answer:
-        return Answer(200, server_metadata(package_version("trimtab")))
-
-    async def models(call: Call) -> Answer:
-        return Answer(200, _encode({"models": sorted(gateway.table.models)}))
-
-    async def model(call: Call) -> Answer:
-        return Answer(200, model_metadata(gateway.table.model(call.model), call.version))
-
-    async def ready(call: Call) -> Answer:
-        gateway.table.model(call.model).lane(call.version)
-        return Answer(200, _encode({"name": call.model, "ready": True}))
-
-    async def infer(call: Call) -> Answer:
-        request, wanted = decode(call.body)
-        if request.request_id is None:
-            request.request_id = call.request_id
-        if wanted is not None:
-            check_outputs(wanted, gateway.table.model(call.model))
-        response = await gateway.infer(call.model, call.version, request, call.received_ns)
-        return Answer(200, encode(response, wanted))
-
-    found = [
-        Route("GET", "/v2", "open", server, encode_error, "Describe the server."),
-        Route("GET", "/v2/models", "read", models, encode_error, "List the models."),
-    ]
-    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        found += [
-            Route("POST", f"{path}/infer", "infer", infer, encode_error, "Score rows."),
-            Route("GET", path, "read", model, encode_error, "Describe a model."),
-            Route("GET", f"{path}/ready", "read", ready, encode_error, "Tell whether a model is ready."),
-        ]
-    return found
-
-
-def decode(body: bytes) -> tuple[InferenceRequest, Wanted]:
-    """Read an inference request and the names of the outputs it wants. Raises Refused."""
-    try:
-        found = _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused(400, f"malformed inference request: {error}") from None
-    wanted = None if not found.outputs else [output.name for output in found.outputs]
-    named = None if found.parameters is None else found.parameters.get("features")
-    if named is not None and named not in [tensor.name for tensor in found.inputs]:
-        raise Refused(400, f"parameters.features names no input: {named!r:.60}")
-    rows = -1
-    features: np.ndarray[Any, Any] | None = None
-    columns: dict[str, list[Any]] = {}
-    for tensor in found.inputs:
-        own = _rows(tensor)
-        if rows not in (-1, own):
-            raise Refused(400, f"input '{tensor.name:.60}' has {own} rows; the inputs before it have {rows}")
-        rows = own
-        if tensor.name == named or (named is None and tensor.name == FEATURES and len(tensor.shape) == 2):
-            features = _features(tensor)
-        elif tensor.name in columns:
-            raise Refused(400, f"two inputs are named '{tensor.name:.60}'")
-        else:
-            columns[tensor.name] = _column(tensor)
-    if rows < 0:
-        raise Refused(400, "inputs is empty; expected one tensor a request column, or one tensor X with all features")
-    return InferenceRequest(rows, columns, features, found.id), wanted
-
-
-def encode(response: InferenceResponse, wanted: Wanted = None) -> bytes:
-    """Write an inference response. Raises Refused when an output was asked for that there is not."""
-    shape = [len(response.scores)]
-    if response.task == "binary":
-        outputs = [
-            OutputTensor("probability", shape, "FP64", response.scores),
-            OutputTensor("label", shape, "INT64", response.labels),
-        ]
-    else:
-        outputs = [OutputTensor("prediction", shape, "FP64", response.scores)]
-    if wanted is not None:
-        by_name = {output.name: output for output in outputs}
-        outputs = [by_name[name] for name in wanted]
-    parameters: dict[str, Any] = {
-        "role": response.role,
-        "revision": response.revision,
-        "prediction_ids": response.prediction_ids,
-    }
-    if response.versions is not None:
-        parameters["versions"] = response.versions
-    return _encode(ResponseBody(response.model, str(response.version), response.request_id, parameters, outputs))
-
-
-def check_outputs(wanted: Wanted, table: ModelTable) -> None:
-    """Raise Refused when an output is asked for that the model does not have. Called before scoring."""
-    names = [output["name"] for output in _outputs(table)]
-    for name in wanted or ():
-        if name not in names:
-            raise Refused(400, f"model '{table.model}' has no output '{name:.60}'.{nearest(name[:60], names)}")
+    return [*_inference(gateway), *_metadata(gateway), *_explanations(gateway), *_repository(gateway)]
 
 
 def encode_error(status: int, message: str) -> bytes:
@@ -190,79 +91,140 @@ def encode_error(status: int, message: str) -> bytes:
 
 def server_metadata(version: str) -> bytes:
     """Answer GET /v2."""
-    return _encode({"name": "trimtab", "version": version, "extensions": ["feedback"]})
+    return _encode(ServerMetadata("trimtab", version, EXTENSIONS))
 
 
 def model_metadata(table: ModelTable, version: str | None) -> bytes:
     """Answer GET /v2/models/{m}[/versions/{v}]. Raises Refused (404)."""
-    lane = table.lane(version) or table.champion
-    spec = lane.bundle.spec
-    return _encode(
-        {
-            "name": table.model,
-            "versions": [str(number) for number in table.versions],
-            "platform": PLATFORM,
-            "inputs": [{"name": FEATURES, "datatype": "FP32", "shape": [-1, len(spec.features)]}],
-            "outputs": _outputs(table),
-            "parameters": {
-                "version": str(lane.bundle.version),
-                "request_columns": spec.request_columns,
-                "features": spec.features,
-                "timestamp": spec.timestamp,
-                "threshold": spec.threshold,
-                "revision": table.revision,
-                "roles": {str(other.bundle.version): other.role for other in table.lanes},
-            },
-        }
+    return _encode(describe(table, version))
+
+
+def _inference(gateway: Gateway) -> list[Route]:
+    async def infer(call: Call) -> Answer:
+        request, wanted = decode(call.body, call.header(LENGTH_HEADER))
+        if request.request_id is None:
+            request.request_id = call.request_id
+        model = call.params["model"]
+        if wanted is None:
+            return Answer(200, encode(await gateway.infer(model, call.version, request, call.received_ns)))
+        check_outputs(wanted.names, gateway.table.model(model), request)
+        response = await gateway.infer(model, call.version, request, call.received_ns)
+        if not wanted.otherwise_binary and not any(wanted.binary.values()):
+            return Answer(200, encode(response, wanted))
+        body, length = encode_binary(response, wanted)
+        return Answer(200, body, BYTES, ((LENGTH_HEADER, b"%d" % length),))
+
+    described = Description(
+        takes=[
+            Content(Body, examples.INFER),
+            Content({"type": "string", "format": "binary"}, content_type="application/octet-stream"),
+        ],
+        gives=[
+            Content(ResponseBody, examples.ANSWER),
+            Content({"type": "string", "format": "binary"}, content_type="application/octet-stream"),
+        ],
+        detail="One tensor a request column of shape [n] or [n, 1], or one tensor X of shape [n, d] with all features. "
+        "Tensors may follow the JSON as bytes (binary tensor extension).",
     )
+    return [
+        Route("POST", f"{path}/infer", "infer", infer, encode_error, "Score rows.", described)
+        for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+    ]
 
 
-def _outputs(table: ModelTable) -> list[dict[str, Any]]:
-    if table.spec.task == "binary":
-        return [
-            {"name": "probability", "datatype": "FP64", "shape": [-1]},
-            {"name": "label", "datatype": "INT64", "shape": [-1]},
+def _metadata(gateway: Gateway) -> list[Route]:
+    async def server(call: Call) -> Answer:
+        return Answer(200, server_metadata(VERSION))
+
+    async def models(call: Call) -> Answer:
+        return Answer(200, _encode(Models(sorted(gateway.table.models))))
+
+    async def model(call: Call) -> Answer:
+        return Answer(200, model_metadata(gateway.table.model(call.params["model"]), call.version))
+
+    async def ready(call: Call) -> Answer:
+        gateway.table.model(call.params["model"]).lane(call.version)
+        return Answer(200, _encode(Ready(call.params["model"], True)))
+
+    of_server = Description(gives=[Content(ServerMetadata, ServerMetadata("trimtab", VERSION, EXTENSIONS))])
+    of_models = Description(gives=[Content(Models, Models(["delay"]))])
+    of_model = Description(gives=[Content(ModelMetadata, examples.MODEL)])
+    of_ready = Description(gives=[Content(Ready, Ready("delay", True))])
+    found = [
+        Route("GET", "/v2", "open", server, encode_error, "Describe the server.", of_server),
+        Route("GET", "/v2/models", "read", models, encode_error, "List the models.", of_models),
+    ]
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        found += [
+            Route("GET", path, "read", model, encode_error, "Describe a model.", of_model),
+            Route("GET", f"{path}/ready", "read", ready, encode_error, "Tell whether a model is ready.", of_ready),
         ]
-    return [{"name": "prediction", "datatype": "FP64", "shape": [-1]}]
+    return found
 
 
-def _rows(tensor: Tensor) -> int:
-    if tensor.datatype not in KINDS:
-        hint = nearest(tensor.datatype[:20], KINDS)
-        raise Refused(400, f"input '{tensor.name:.60}': unknown datatype '{tensor.datatype:.20}'.{hint}")
-    if not 1 <= len(tensor.shape) <= 2 or min(tensor.shape) < 0:
-        raise Refused(400, f"input '{tensor.name:.60}' has shape {tensor.shape[:8]}; expected [n] or [n, d]")
-    return tensor.shape[0]
+def _explanations(gateway: Gateway) -> list[Route]:
+    async def explain(call: Call) -> Answer:
+        model, name = call.params["model"], call.params["id"]
+        if "row" in call.params:
+            name = f"{name}/{call.params['row']}"
+        found = await gateway.explain(model, name)
+        return Answer(
+            200,
+            _encode(
+                RowExplanation(
+                    model, name, found.method, found.unit, found.base, found.features, found.contributions[0]
+                )
+            ),
+        )
+
+    described = Description(
+        gives=[Content(RowExplanation, examples.EXPLANATION)],
+        detail="The id of a prediction as the response named it, such as abc or abc/0.",
+    )
+    return [
+        Route("GET", f"{path}/explanation", "read", explain, encode_error, "Explain a prediction.", described)
+        for path in ("/v2/models/{model}/predictions/{id}", "/v2/models/{model}/predictions/{id}/{row}")
+    ]
 
 
-def _features(tensor: Tensor) -> np.ndarray[Any, Any]:
-    if tensor.datatype in ("BYTES", "BOOL"):
-        raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}; features are numbers, such as FP32")
-    rows = tensor.shape[0]
-    array = matrix(tensor.data, rows)
-    width = tensor.shape[1] if len(tensor.shape) == 2 else array.shape[1]
-    if array.shape != (rows, width):
-        raise Refused(400, f"input '{tensor.name:.60}' has {list(array.shape)} values; its shape says {tensor.shape}")
-    return array
+def _repository(gateway: Gateway) -> list[Route]:
+    async def index(call: Call) -> Answer:
+        asked = _read(call.body, IndexRequest)
+        states = gateway.repository.index()
+        return Answer(200, _encode([state for state in states if state.state == "READY" or not asked.ready]))
+
+    async def load(call: Call) -> Answer:
+        asked = _read(call.body, LoadRequest)
+        strange = [name for name in asked.parameters if name == "config" or name.startswith("file:")]
+        if strange:
+            raise Refused(400, f"parameter '{strange[0]:.60}' is not served; models come from the project's bundles")
+        await gateway.repository.load(call.params["model"])
+        return Answer(200, _encode(Loaded(call.params["model"], True)))
+
+    async def unload(call: Call) -> Answer:
+        _read(call.body, LoadRequest)
+        await gateway.repository.unload(call.params["model"])
+        return Answer(200, _encode(Loaded(call.params["model"], False)))
+
+    path = "/v2/repository/models/{model}"
+    of_index = Description(
+        takes=[Content(IndexRequest, IndexRequest(True))],
+        gives=[Content(list[ModelState], [ModelState("delay", "3", "READY")])],
+    )
+    of_load = Description(takes=[Content(LoadRequest, LoadRequest())], gives=[Content(Loaded, Loaded("delay", True))])
+    of_unload = Description(
+        takes=[Content(LoadRequest, LoadRequest())], gives=[Content(Loaded, Loaded("delay", False))]
+    )
+    return [
+        Route("POST", "/v2/repository/index", "read", index, encode_error, "List models and their states.", of_index),
+        Route("POST", f"{path}/load", "admin", load, encode_error, "Load a model.", of_load),
+        Route("POST", f"{path}/unload", "admin", unload, encode_error, "Unload a model.", of_unload),
+    ]
 
 
-def _column(tensor: Tensor) -> list[Any]:
-    rows, data = tensor.shape[0], tensor.data
-    if len(tensor.shape) == 2:
-        if tensor.shape[1] != 1:
-            raise Refused(
-                400,
-                f"input '{tensor.name:.60}' has shape {tensor.shape}; a request column has one value a row: [n] or "
-                f"[n, 1]. All features in one tensor come as the input '{FEATURES}'",
-            )
-        if data and all(type(row) is list and len(row) == 1 for row in data):
-            data = [row[0] for row in data]
-    if len(data) != rows:
-        raise Refused(400, f"input '{tensor.name:.60}' has {len(data)} values; its shape {tensor.shape} says {rows}")
-    allowed = KINDS[tensor.datatype]
-    for row, value in enumerate(data):
-        if type(value) not in allowed:
-            raise Refused(
-                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}"
-            )
-    return data
+def _read(body: bytes, kind: type[T]) -> T:
+    """Read a JSON body that may be empty. Raises Refused."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused(400, f"malformed body: {error}") from None

@@ -1,0 +1,89 @@
+"""Tensors as bytes behind the JSON of a body: the binary tensor extension. Called by open_inference_request, _response.
+
+Numbers are little-endian in order of rows, a BOOL is one byte, each element of BYTES has its length before it
+in four bytes. The header Inference-Header-Content-Length tells where the JSON ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trimtab.serving.requests import Refused
+
+DTYPES = {
+    "BOOL": "<?",
+    "UINT8": "<u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "<i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+"""Datatype -> how NumPy calls it; BYTES has no fixed size."""
+
+
+def split(body: bytes, header: str) -> tuple[bytes, memoryview]:
+    """Return the JSON of a body and the bytes behind it. Raises Refused."""
+    if not (header.isascii() and header.isdigit()) or len(header) > 15 or int(header) > len(body):
+        raise Refused(
+            400, f"Inference-Header-Content-Length is '{header:.40}'; expected 0 to the body's {len(body)} bytes"
+        )
+    length = int(header)
+    return body[:length], memoryview(body)[length:]
+
+
+def take(blob: memoryview, size: Any, name: str) -> tuple[memoryview, memoryview]:
+    """Return the bytes of one tensor and those behind them. size: its binary_data_size. Raises Refused."""
+    if type(size) is not int or not 0 <= size <= len(blob):
+        raise Refused(
+            400, f"input '{name:.60}': binary_data_size is {size!r:.40}; {len(blob)} bytes are left behind the JSON"
+        )
+    return blob[:size], blob[size:]
+
+
+def numbers(raw: memoryview, datatype: str, shape: Sequence[int], name: str) -> np.ndarray[Any, Any]:
+    """Return numbers as an array of a shape. Raises Refused."""
+    dtype = np.dtype(DTYPES[datatype])
+    expected = dtype.itemsize
+    for length in shape:
+        expected *= length
+    if len(raw) != expected:
+        raise Refused(
+            400, f"input '{name:.60}': {list(shape)[:8]} of {datatype} take {expected} bytes; it has {len(raw)}"
+        )
+    if datatype == "BOOL":
+        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def texts(raw: memoryview, count: int, name: str) -> list[str]:
+    """Return the elements of a BYTES tensor as texts. Raises Refused."""
+    content, at, found = bytes(raw), 0, []
+    while at < len(content):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if at + 4 > len(content) or end > len(content):
+            raise Refused(400, f"input '{name:.60}': element {len(found)} is longer than the bytes that are left")
+        try:
+            found.append(content[at + 4 : end].decode())
+        except UnicodeDecodeError as error:
+            raise Refused(400, f"input '{name:.60}': element {len(found)} is not UTF-8: {error}") from None
+        at = end
+        if len(found) > count:
+            break
+    if len(found) != count:
+        at_least = "more" if len(found) > count else str(len(found))
+        raise Refused(400, f"input '{name:.60}' has {at_least} elements; its shape says {count}")
+    return found
+
+
+def pack(values: Sequence[float], datatype: str) -> bytes:
+    """Return numbers as bytes."""
+    return np.asarray(values, dtype=DTYPES[datatype]).tobytes()

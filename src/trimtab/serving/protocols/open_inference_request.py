@@ -1,0 +1,320 @@
+"""Reads inference requests of the Open Inference Protocol: JSON and binary tensors. Called by open_inference.
+
+Rows come as one tensor a request column, of shape [n] or [n, 1]; or as one tensor of shape [n, d] with all
+features in the order of the bundle's feature list: the one named "X", the one that `parameters.features` names,
+or the only one there is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from trimtab.clock import parse_time
+from trimtab.errors import nearest
+from trimtab.serving.protocols import open_inference_binary as binary
+from trimtab.serving.protocols.json_text import repaired
+from trimtab.serving.requests import InferenceRequest, Refused, matrix
+
+FEATURES = "X"
+LARGEST = sys.float_info.max
+_NONE = type(None)
+
+
+class Kind(NamedTuple):
+    """What the values of a datatype may be in JSON; null is a missing value."""
+
+    types: frozenset[type]
+    low: float
+    high: float
+
+
+def _integers(bits: int, *, signed: bool) -> Kind:
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return Kind(frozenset({int, _NONE}), low, high)
+
+
+KINDS: dict[str, Kind] = {
+    "BOOL": Kind(frozenset({bool, int, _NONE}), 0, 1),
+    **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
+    **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
+    **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "FP32", "FP64")},
+    "BYTES": Kind(frozenset({str, _NONE}), 0, 0),
+}
+REQUEST_TYPES = ("pd", "np", "str")
+TENSOR_TYPES = ("np", "pd", "str", "base64", "datetime")
+"""What `parameters.content_type` of a request and of a tensor may be, as MLServer has them."""
+
+
+class Tensor(msgspec.Struct, gc=False):
+    """One named input. data: flat or nested; without it, its bytes are behind the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class RequestedOutput(msgspec.Struct, gc=False):
+    """One output that the client wants; `parameters.binary_data` asks for it as bytes."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class Body(msgspec.Struct, gc=False):
+    """The body of an inference request.
+
+    parameters: `explain` (bool), `coverage` (share that an interval should hold), `features` (name of the tensor
+    with all features), `content_type`, `binary_data_output` (bool); others are passed over.
+    """
+
+    inputs: list[Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[RequestedOutput] | None = None
+
+
+class Wanted(NamedTuple):
+    """The outputs a client asked for, by name, and whether each comes as bytes. names None: all."""
+
+    names: tuple[str, ...] | None
+    binary: Mapping[str, bool]
+    otherwise_binary: bool
+
+    def as_bytes(self, name: str) -> bool:
+        """Whether an output goes out as bytes."""
+        return self.binary.get(name, self.otherwise_binary)
+
+
+_decode = msgspec.json.Decoder(Body).decode
+
+
+def decode(body: bytes, header_length: str | None = None) -> tuple[InferenceRequest, Wanted | None]:
+    """Read an inference request, and which outputs it wants (None: all, as JSON). Raises Refused.
+
+    header_length: of the header Inference-Header-Content-Length, where the JSON of a binary request ends.
+    """
+    blob = None
+    if header_length is not None:
+        body, blob = binary.split(body, header_length)
+    found = _read(body)
+    whole = _whole(found)
+    rows = -1
+    features: np.ndarray[Any, Any] | None = None
+    columns: dict[str, Any] = {}
+    for tensor in found.inputs:
+        name, shape = tensor.name, tensor.shape
+        if not 1 <= len(shape) <= 2 or shape[0] < 0 or (len(shape) == 2 and shape[1] < 1):
+            raise Refused(400, f"input '{name:.60}' has shape {shape[:8]}; expected [n] or [n, d]")
+        if rows != shape[0]:
+            if rows >= 0:
+                raise Refused(400, f"input '{name:.60}' has {shape[0]} rows; the inputs before it have {rows}")
+            rows = shape[0]
+        raw = None
+        if tensor.data is None:
+            raw, blob = _raw(tensor, blob)
+        if name == whole:
+            features = _features(tensor, raw)
+        elif name in columns:
+            raise Refused(400, f"two inputs are named '{name:.60}'")
+        else:
+            columns[name] = _column(tensor, raw)
+    if rows < 0:
+        raise Refused(400, "inputs is empty; expected one tensor a request column, or one tensor X with all features")
+    if blob:
+        raise Refused(400, f"{len(blob)} bytes are left behind the last tensor")
+    request = InferenceRequest(rows, columns, features, found.id)
+    if found.parameters:
+        _options(request, found.parameters)
+    wanted = None if not found.outputs and not found.parameters else _wanted(found)
+    return request, wanted
+
+
+def _read(body: bytes) -> Body:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        again = repaired(body)
+        if again is not None:
+            try:
+                return _decode(again)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                pass
+        raise Refused(400, f"malformed inference request: {error}") from None
+
+
+def _whole(found: Body) -> str | None:
+    """Return the name of the tensor that holds all features."""
+    inputs, parameters = found.inputs, found.parameters
+    if parameters is not None:
+        named = parameters.get("features")
+        if named is not None:
+            if named not in [tensor.name for tensor in inputs]:
+                raise Refused(400, f"parameters.features names no input: {named!r:.60}")
+            return str(named)
+        if parameters.get("content_type") == "np" and inputs and len(inputs[0].shape) == 2:
+            return inputs[0].name
+    if len(inputs) == 1:
+        tensor = inputs[0]
+        shape = tensor.shape
+        if len(shape) == 2 and ((shape[1] > 1 and tensor.datatype not in ("BYTES", "BOOL")) or tensor.name == FEATURES):
+            return tensor.name
+        return None
+    for tensor in inputs:
+        if tensor.name == FEATURES and len(tensor.shape) == 2:
+            return FEATURES
+    return None
+
+
+def _raw(tensor: Tensor, blob: memoryview | None) -> tuple[memoryview, memoryview]:
+    """Return the bytes of a tensor without data, and those behind them."""
+    size = None if tensor.parameters is None else tensor.parameters.get("binary_data_size")
+    if size is None or blob is None:
+        raise Refused(
+            400,
+            f"input '{tensor.name:.60}' has no data; expected data, or parameters.binary_data_size and the header "
+            "Inference-Header-Content-Length",
+        )
+    return binary.take(blob, size, tensor.name)
+
+
+def _kind(tensor: Tensor) -> Kind:
+    kind = KINDS.get(tensor.datatype)
+    if kind is None:
+        hint = nearest(tensor.datatype[:20], KINDS)
+        raise Refused(400, f"input '{tensor.name:.60}': unknown datatype '{tensor.datatype:.20}'.{hint}")
+    return kind
+
+
+def _features(tensor: Tensor, raw: memoryview | None) -> np.ndarray[Any, Any]:
+    _kind(tensor)
+    if tensor.datatype in ("BYTES", "BOOL"):
+        raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}; features are numbers, such as FP32")
+    shape = tensor.shape
+    rows = shape[0]
+    if raw is not None:
+        array = binary.numbers(raw, tensor.datatype, shape, tensor.name).reshape(
+            rows, shape[-1] if len(shape) == 2 else 1
+        )
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
+    array = matrix(tensor.data or [], rows)
+    if array.shape != (rows, shape[1] if len(shape) == 2 else array.shape[1]):
+        raise Refused(400, f"input '{tensor.name:.60}' has {list(array.shape)} values; its shape says {shape}")
+    return array
+
+
+def _column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
+    kind = _kind(tensor)
+    shape, data = tensor.shape, tensor.data
+    if len(shape) == 2:
+        if shape[1] != 1:
+            raise Refused(
+                400,
+                f"input '{tensor.name:.60}' has shape {shape}; a request column has one value a row: [n] or "
+                f"[n, 1]. All features in one tensor come as the input '{FEATURES}'",
+            )
+        if data and all(type(row) is list and len(row) == 1 for row in data):
+            data = [row[0] for row in data]
+    if data is None:
+        return _binary_column(tensor, raw)
+    if len(data) != shape[0]:
+        raise Refused(400, f"input '{tensor.name:.60}' has {len(data)} values; its shape {shape} says {shape[0]}")
+    types, low, high = kind
+    if not types.issuperset(map(type, data)):
+        row, value = next((row, value) for row, value in enumerate(data) if type(value) not in types)
+        raise _not_of(tensor, row, value)
+    for value in data:
+        if type(value) is int and not low <= value <= high:
+            raise _not_of(tensor, data.index(value), value)
+    return data if tensor.parameters is None else _converted(tensor, data)
+
+
+def _binary_column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
+    if raw is None:
+        raise Refused(400, f"input '{tensor.name:.60}' has no data")
+    if tensor.datatype == "BYTES":
+        return _converted(tensor, binary.texts(raw, tensor.shape[0], tensor.name))
+    values: list[Any] = binary.numbers(raw, tensor.datatype, tensor.shape, tensor.name).reshape(-1).tolist()
+    if tensor.datatype.startswith("FP"):
+        return [None if value != value else value for value in values]  # not a number is a missing value, as in JSON
+    return values
+
+
+def _not_of(tensor: Tensor, row: int, value: object) -> Refused:
+    return Refused(400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}")
+
+
+def _converted(tensor: Tensor, data: list[Any]) -> list[Any]:
+    """Return texts as the tensor's content type says."""
+    content_type = (tensor.parameters or {}).get("content_type")
+    if content_type is None:
+        return data
+    if content_type not in TENSOR_TYPES:
+        raise Refused(
+            400,
+            f"input '{tensor.name:.60}': content_type {content_type!r:.40} is not known."
+            f"{nearest(str(content_type)[:20], TENSOR_TYPES)}",
+        )
+    if tensor.datatype != "BYTES" or content_type not in ("base64", "datetime"):
+        return data
+    read = _unpacked if content_type == "base64" else _moment
+    found = []
+    for row, value in enumerate(data):
+        try:
+            found.append(None if value is None else read(value))
+        except ValueError:
+            raise Refused(
+                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of content_type {content_type}"
+            ) from None
+    return found
+
+
+def _unpacked(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _moment(text: str) -> str:
+    parse_time(text)
+    return text
+
+
+def _options(request: InferenceRequest, parameters: dict[str, Any]) -> None:
+    """Take over what the parameters of a request ask for. Raises Refused."""
+    explain = parameters.get("explain", False)
+    if type(explain) is not bool:
+        raise Refused(400, f"parameters.explain is {explain!r:.40}; expected true or false")
+    coverage = parameters.get("coverage")
+    if coverage is not None and not (type(coverage) is float and 0 < coverage < 1):
+        raise Refused(400, f"parameters.coverage is {coverage!r:.40}; expected a share between 0 and 1, such as 0.9")
+    content_type = parameters.get("content_type")
+    if content_type is not None and content_type not in REQUEST_TYPES:
+        hint = nearest(str(content_type)[:20], REQUEST_TYPES)
+        raise Refused(400, f"parameters.content_type {content_type!r:.40} is not known.{hint}")
+    request.explain = explain
+    request.coverage = coverage
+
+
+def _wanted(found: Body) -> Wanted | None:
+    otherwise = bool(found.parameters and found.parameters.get("binary_data_output") is True)
+    if not found.outputs:
+        return Wanted(None, {}, True) if otherwise else None
+    as_bytes: dict[str, bool] = {}
+    for output in found.outputs:
+        parameters = output.parameters or {}
+        if parameters.get("classification"):
+            raise Refused(400, f"output '{output.name:.60}': the classification extension is not served")
+        if type(parameters.get("binary_data")) is bool:
+            as_bytes[output.name] = parameters["binary_data"]
+    return Wanted(tuple([output.name for output in found.outputs]), as_bytes, otherwise)
