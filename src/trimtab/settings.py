@@ -38,25 +38,25 @@ class Settings:
     ci: bool = field(default=False, metadata={"env": "CI"})
     """True on a build server: a service that is away then fails a test instead of skipping it."""
 
-    container: str = field(default="", metadata={"env": "TRIMTAB_CONTAINER"})
-    """The platform in whose container this process serves: sagemaker or vertex; empty means none."""
+    container: str | None = field(default=None, metadata={"env": "TRIMTAB_CONTAINER"})
+    """The platform in whose container this process serves: sagemaker or vertex."""
 
-    sagemaker_port: str = field(default="", metadata={"env": "SAGEMAKER_BIND_TO_PORT"})
+    sagemaker_port: str | None = field(default=None, metadata={"env": "SAGEMAKER_BIND_TO_PORT"})
     """Port that SageMaker asks for; set, it means that SageMaker runs this container."""
 
-    vertex_mode: str = field(default="", metadata={"env": "AIP_MODE"})
+    vertex_mode: str | None = field(default=None, metadata={"env": "AIP_MODE"})
     """PREDICTION, with the next ones set, means that Vertex AI runs this container."""
 
-    vertex_port: str = field(default="", metadata={"env": "AIP_HTTP_PORT"})
+    vertex_port: str | None = field(default=None, metadata={"env": "AIP_HTTP_PORT"})
     """Port that Vertex AI asks for."""
 
-    vertex_health: str = field(default="", metadata={"env": "AIP_HEALTH_ROUTE"})
+    vertex_health: str | None = field(default=None, metadata={"env": "AIP_HEALTH_ROUTE"})
     """Path of the health checks that Vertex AI makes."""
 
-    vertex_predict: str = field(default="", metadata={"env": "AIP_PREDICT_ROUTE"})
+    vertex_predict: str | None = field(default=None, metadata={"env": "AIP_PREDICT_ROUTE"})
     """Path of the requests that Vertex AI sends."""
 
-    vertex_storage: str = field(default="", metadata={"env": "AIP_STORAGE_URI"})
+    vertex_storage: str | None = field(default=None, metadata={"env": "AIP_STORAGE_URI"})
     """Where Vertex AI keeps the model's files."""
 
 

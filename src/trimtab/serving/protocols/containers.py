@@ -1,0 +1,113 @@
+"""What a hosting platform asks of the container it runs: where to listen, which paths, where the model lies.
+
+Called by whoever starts a gateway (the contract) and by worker (its routes). Only a platform that names itself in the
+environment has a contract; it is the reason for which a gateway may listen on all addresses without tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from trimtab.errors import UsageError, nearest
+from trimtab.serving.gateway import Gateway
+from trimtab.serving.http import Route
+from trimtab.serving.protocols import sagemaker, vertex
+from trimtab.settings import Settings
+
+Platform = Literal["sagemaker", "vertex"]
+PLATFORMS: tuple[Platform, ...] = ("sagemaker", "vertex")
+ANY_ADDRESS = "0.0.0.0"
+
+
+class ContainerContract(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve inside a platform's container, where the platform's own door is the only way in."""
+
+    platform: Platform
+    host: str = ANY_ADDRESS
+    port: int
+    model: str | None
+    """Folder that the platform has put the model into; None when the image brings it."""
+    health: str
+    predict: str
+    """Paths of the two routes."""
+    max_body: int | None = None
+    """Bytes that the platform sends at most, when they are more than the gateway's own limit."""
+    reason: str
+    """Why it is in force, for the log."""
+
+
+def container_contract(settings: Settings) -> ContainerContract | None:
+    """Return the contract of the platform that runs this process, None on any other machine. Raises UsageError."""
+    platform, reason = _platform(settings)
+    if platform == "sagemaker":
+        return ContainerContract(
+            platform=platform,
+            port=_port("SAGEMAKER_BIND_TO_PORT", settings.sagemaker_port, sagemaker.PORT),
+            model=sagemaker.MODEL_FOLDER,
+            health="/ping",
+            predict="/invocations",
+            max_body=sagemaker.MAX_BODY,
+            reason=reason,
+        )
+    if platform == "vertex":
+        return ContainerContract(
+            platform=platform,
+            port=_port("AIP_HTTP_PORT", settings.vertex_port, vertex.PORT),
+            model=_folder(settings.vertex_storage),
+            health=_path("AIP_HEALTH_ROUTE", settings.vertex_health, vertex.HEALTH),
+            predict=_path("AIP_PREDICT_ROUTE", settings.vertex_predict, vertex.PREDICT),
+            reason=reason,
+        )
+    return None
+
+
+def contract_routes(contract: ContainerContract, gateway: Gateway, standard: Sequence[Route]) -> list[Route]:
+    """Return the standard routes with those of a contract, which take the place of any that have their path."""
+    if contract.platform == "sagemaker":
+        own = sagemaker.routes(gateway)
+    else:
+        own = vertex.routes(gateway, health=contract.health, predict=contract.predict)
+    taken = {(route.method, route.path) for route in own}
+    return [*own, *(route for route in standard if (route.method, route.path) not in taken)]
+
+
+def _platform(settings: Settings) -> tuple[Platform | None, str]:
+    if settings.container is not None:
+        for platform in PLATFORMS:
+            if settings.container == platform:
+                return platform, f"TRIMTAB_CONTAINER is {platform}"
+        named = settings.container[:40]
+        raise UsageError(f"TRIMTAB_CONTAINER is '{named}'.{nearest(named, PLATFORMS)}")
+    if settings.vertex_mode == "PREDICTION" and settings.vertex_port and settings.vertex_predict:
+        return "vertex", "AIP_MODE is PREDICTION"
+    if settings.sagemaker_port:
+        return "sagemaker", "SAGEMAKER_BIND_TO_PORT is set"
+    return None, ""
+
+
+def _port(variable: str, text: str | None, default: int) -> int:
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) < 65536):
+        raise UsageError(f"{variable} is '{text:.40}'; expected a port, 1 to 65535")
+    return int(text)
+
+
+def _path(variable: str, text: str | None, default: str) -> str:
+    if not text:
+        return default
+    if not text.startswith("/") or set(text) & set("{}?# "):
+        raise UsageError(f"{variable} is '{text:.100}'; expected a path such as {default}")
+    return text
+
+
+def _folder(uri: str | None) -> str | None:
+    """Return the folder that a URI means on this machine; a bucket has none, so there the image brings the model."""
+    parts = urlsplit(uri or "")
+    if parts.scheme in ("", "file") and parts.path:
+        return unquote(parts.path) if parts.scheme else uri
+    return None
