@@ -5,6 +5,7 @@ Names and attributes are those of OpenTelemetry's semantic conventions for HTTP 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -27,6 +28,7 @@ MOST_IDS = 16
 """Prediction ids that one span names."""
 TIMEOUT_S = 5.0
 """How long a collector may take; then its spans are dropped."""
+CLOSE_S = 3.0
 
 Attributes = Mapping[str, str | int | Sequence[str]]
 
@@ -43,19 +45,22 @@ class SpanTraces:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("trimtab.serving")
         self._propagator = TraceContextTextMapPropagator()
-        self._epoch_ns = to_micros(clock.now()) * 1000 - time.perf_counter_ns()
+        self._clock = clock
 
     def begin(self, headers: Headers, received_ns: int) -> RequestTrace:
         """Begin to trace a request, which is `current` in its task from now on."""
         carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIED}
         parent = self._propagator.extract(carrier, context=Context()) if carrier else Context()
-        trace = _RequestSpans(self._tracer, parent, self._epoch_ns, received_ns)
+        epoch_ns = to_micros(self._clock.now()) * 1000 - time.perf_counter_ns()
+        trace = _RequestSpans(self._tracer, parent, epoch_ns, received_ns)
         current.set(trace)
         return trace
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left, for as long as a collector that is away may hold up the end of a worker."""
+        sending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        sending.join(CLOSE_S)
 
 
 class _RequestSpans:
