@@ -271,7 +271,8 @@ class LogGap(Record, frozen=True, kw_only=True):
 class WindowReport(Record, frozen=True, kw_only=True):
     """One closed event-time window of one served version; id is `model/vVERSION/start/stage`.
 
-    stage "closed": inputs and operations are complete. stage "matured": labels are, too.
+    stage "closed": inputs and operations are complete. stage "matured": labels are, too. stage "guarded": some
+    seconds of wall time in which the gateway's guard saw a limit broken.
     """
 
     KIND = "window"
@@ -280,7 +281,7 @@ class WindowReport(Record, frozen=True, kw_only=True):
     model: str
     version: int
     role: Role
-    stage: Literal["closed", "matured"]
+    stage: Literal["closed", "matured", "guarded"]
     start: datetime
     end: datetime
     rows: int

@@ -1,4 +1,7 @@
-"""A gateway process over the embedded stores of a folder: python serving_process.py FOLDER [PORT]."""
+"""A gateway over the embedded stores of a folder: python serving_process.py FOLDER [PORT [WORKERS]].
+
+The same file is the program of its workers: python serving_process.py worker FILE.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,67 @@ import logging
 import sys
 from pathlib import Path
 
+from trimtab.clock import SystemClock
 from trimtab.serving import GatewayConfig, serve
 from trimtab.serving.columns import NumericColumns
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.orders import Configure, Gap, Grant, ModelOrder
+from trimtab.serving.revisions import Revisions
+from trimtab.serving.worker import Means, run_worker
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
-    root = Path(sys.argv[1])
+
+def means(first: Configure) -> Means:
+    """Open what a worker needs."""
+    root = Path(first.setup["root"])
+    log = SegmentLog(root / "log", writer=first.worker, segment_rows=2_000)
+    return Means(predictions=log, vectorizer_factory=NumericColumns)
+
+
+class Control:
+    """Follows the revisions and nothing else."""
+
+    def __init__(self, root: Path) -> None:
+        metadata, artifacts = SqlMetadata(root / "metadata.db"), FolderArtifacts(root / "artifacts")
+        self._revisions = Revisions(metadata, artifacts, SystemClock())
+
+    def orders(self) -> tuple[ModelOrder, ...] | None:
+        """Return what should serve."""
+        return self._revisions.poll()
+
+    def grants(self) -> tuple[Grant, ...] | None:
+        """Admit nobody in particular."""
+        return None
+
+    def guard(self) -> None:
+        """Look at nothing."""
+
+    def gap(self, worker: str, gap: Gap) -> None:
+        """Tell of a gap."""
+        logging.error("gap of %d rows", gap.rows)
+
+
+def main(root: Path, port: int = 0, workers: int = 1) -> None:
+    """Serve until told to stop."""
     serve(
         GatewayConfig(
-            metadata=SqlMetadata(root / "metadata.db"),
-            artifacts=FolderArtifacts(root / "artifacts"),
-            predictions=SegmentLog(root / "log", segment_rows=2_000),
-            vectorizer_factory=NumericColumns,
+            worker_command=(sys.executable, __file__, "worker"),
+            setup={"root": str(root)},
+            open_control=lambda: Control(root),
+            options=WorkerOptions(durability="acknowledged"),
             run_folder=root / "run",
-            port=int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+            port=port,
+            workers=workers,
         )
     )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    if sys.argv[1] == "worker":
+        del sys.argv[1]
+        run_worker(means)
+    else:
+        main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

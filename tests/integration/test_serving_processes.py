@@ -296,7 +296,7 @@ def test_connections_survive_bad_requests(root: Path, start: Callable[[], Gatewa
 
 def test_a_second_gateway_is_refused_in_one_sentence(root: Path, start: Callable[[], Gateway]) -> None:
     port = start().ready()
-    for other, words in ((0, "a log has one writer"), (port, "Address already in use")):
+    for other, words in ((0, "each name has one writer"), (port, "Address already in use")):
         second = subprocess.run(
             [sys.executable, str(PROCESS), str(root), str(other)], capture_output=True, text=True, check=False
         )

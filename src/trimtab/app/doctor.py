@@ -11,7 +11,8 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
-from trimtab.app.project import check_columns, load_definitions
+from trimtab.app.loading import load_definitions
+from trimtab.app.project import check_columns
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.data.files import find_files

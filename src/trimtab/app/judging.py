@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from trimtab import features, training
-from trimtab.app.project import load_definitions
+from trimtab.app.loading import load_definitions
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import Scorer, open_scorer, read_spec

@@ -1,18 +1,21 @@
-"""Opens the gateway of a project: hands stores, policy and feature lookups to the serving wing."""
+"""The gateway of a project: its configuration, and where it runs. Called by cli and up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import msgspec
 
+from trimtab.app.control import ProjectControl
 from trimtab.app.files import is_running
-from trimtab.app.project import load_definitions
 from trimtab.app.workspace import Workspace
-from trimtab.bundle import Spec
-from trimtab.features import OnlinePlan
-from trimtab.serving import ANNOUNCEMENT, Announcement, GatewayConfig, Vectorizer
+from trimtab.policy import Policy
+from trimtab.serving import ANNOUNCEMENT, Announcement, GatewayConfig
+from trimtab.serving.options import Fallbacks, Tls, WorkerOptions
+from trimtab.units import MICROS
+
+WORKER = (sys.executable, "-m", "trimtab.app.worker")
 
 
 def running_gateway(run_folder: Path) -> Announcement | None:
@@ -24,32 +27,62 @@ def running_gateway(run_folder: Path) -> Announcement | None:
     return found if is_running(found.pid) else None
 
 
-def gateway_config(workspace: Workspace, *, host: str | None = None, port: int | None = None) -> GatewayConfig:
-    """Return the gateway's configuration for a project."""
-    policy = workspace.project.policy
+def gateway_config(
+    workspace: Workspace, *, host: str | None = None, port: int | None = None, workers: int | None = None
+) -> GatewayConfig:
+    """Return the gateway's configuration for a project. No store is opened yet: the workers start first."""
+    policy, folder = workspace.project.policy, workspace.project.folder
+    serving, log = policy.serving, policy.serving.log
+    places = {"predictions": workspace.environment.predictions, "online": workspace.environment.online}
+    setup = {
+        "root": str(workspace.root),
+        "segment_rows": str(log.segment_rows),
+        "segment_age_s": str(_seconds(log.segment_age)),
+        **{name: url for name, url in places.items() if url is not None},
+    }
     return GatewayConfig(
-        metadata=workspace.metadata,
-        artifacts=workspace.artifacts,
-        predictions=workspace.predictions,
-        vectorizer_factory=vectorizers(workspace),
-        rollout=policy.rollout,
-        host=host or policy.serving.host,
-        port=policy.serving.port if port is None else port,
+        worker_command=WORKER,
+        setup=setup,
+        open_control=lambda: ProjectControl(workspace),
+        options=worker_options(policy, folder),
         run_folder=workspace.run_folder,
-        clock=workspace.clock,
+        workers=workers or serving.workers,
+        host=host or serving.host,
+        port=serving.port if port is None else port,
+        grpc_port=serving.grpc_port,
     )
 
 
-def vectorizers(workspace: Workspace) -> Callable[[Path, Spec], Vectorizer]:
-    """Return a factory that computes features as the bundle's own code defines them."""
-
-    def make(folder: Path, spec: Spec) -> Vectorizer:
-        definitions = load_definitions(folder / "code")
-        return OnlinePlan(definitions.model(spec.model), workspace.online)
-
-    return make
+def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
+    """Return what the policy tells each worker; relative paths start at the project folder."""
+    serving, fallback = policy.serving, policy.rollout.fallback
+    tls = None
+    if serving.tls is not None:
+        tls = Tls(str(folder / serving.tls.certificate), str(folder / serving.tls.key))
+    return WorkerOptions(
+        max_body=serving.max_body,
+        max_rows=serving.max_rows,
+        max_waiting_rows=serving.max_waiting_rows,
+        timeout_s=_seconds(serving.timeout),
+        drain_s=_seconds(serving.drain),
+        durability=serving.log.durability,
+        flush_s=_seconds(serving.log.interval),
+        when_full=serving.log.when_full,
+        fallbacks=Fallbacks(
+            previous_champion=fallback.previous_champion,
+            value=fallback.value,
+            slower_than_s=None if fallback.slower_than is None else _seconds(fallback.slower_than),
+        ),
+        trust=tuple(serving.trust),
+        authentication=serving.authentication == "tokens",
+        tls=tls,
+    )
 
 
 def url_of(gateway: Announcement) -> str:
     """Return the base URL of a gateway."""
-    return f"http://{gateway.host}:{gateway.port}"
+    return f"{'https' if gateway.tls else 'http'}://{gateway.host}:{gateway.port}"
+
+
+def _seconds(micros: int) -> float:
+    return micros / MICROS["s"]

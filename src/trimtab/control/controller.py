@@ -82,7 +82,7 @@ class Controller:
             return []
         found = self._metadata.find(WindowReport, model=self._model, limit=count - self._seen)
         champion = [w for w in reversed(found) if w.role == "champion" and not self._ledger.judged(w.id)]
-        return [w for w in champion if w.stage == "matured" or not _later_closed(w, champion)]
+        return [w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))]
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":

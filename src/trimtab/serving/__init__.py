@@ -1,6 +1,21 @@
-"""Serving: the gateway that answers, logs and takes labels. One process; app hands it everything."""
+"""Serving: the gateway that answers, logs and takes labels. A supervisor and its workers; app hands them everything.
 
-from trimtab.serving.runtime import Vectorizer, VectorizerFactory
-from trimtab.serving.server import ANNOUNCEMENT, Announcement, GatewayConfig, serve
+Names load on first use: the supervisor and a worker each import their own half.
+"""
 
-__all__ = ["ANNOUNCEMENT", "Announcement", "GatewayConfig", "Vectorizer", "VectorizerFactory", "serve"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trimtab.serving.runtime import Vectorizer, VectorizerFactory
+    from trimtab.serving.supervisor import ANNOUNCEMENT, Announcement, Control, GatewayConfig, serve
+
+__all__ = ["ANNOUNCEMENT", "Announcement", "Control", "GatewayConfig", "Vectorizer", "VectorizerFactory", "serve"]
+
+_RUNTIME = ("Vectorizer", "VectorizerFactory")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"trimtab.serving.{'runtime' if name in _RUNTIME else 'supervisor'}"), name)

@@ -2,8 +2,8 @@
 
 All requests that arrive in one turn are scored in one call a bundle and appended to the prediction log as
 one record batch; only then is any of them answered, so an answer that a client has seen is in the log.
-Some milliseconds after the answers have been sent, the other bundles that have a role score the same rows
-for comparison.
+Bundles that are too slow for the loop score in threads of their own. Afterwards the other bundles that have a
+role score the same rows for comparison.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trimtab.clock import Clock, to_micros
+from trimtab.serving.comparison import Comparison
+from trimtab.serving.fallback import Fallback
+from trimtab.serving.journal import Journal
 from trimtab.serving.metrics import Metrics
-from trimtab.serving.rows import log_columns
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.requests import Refused
+from trimtab.serving.runner import Runner
 from trimtab.serving.runtime import LoadedBundle
 from trimtab.serving.scoring import score
 from trimtab.serving.work import Part, Work
@@ -23,9 +28,7 @@ from trimtab.stores.predictions import Predictions
 
 TURN_ROWS = 1024
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
-
-BESIDE_S = 0.005
-"""How long rows wait to be scored for comparison: those of many turns then share one call and one append."""
+RETRY_AFTER_S = 1
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +36,18 @@ logger = logging.getLogger(__name__)
 class Desk:
     """Collects works and settles them in turns. Lives on one event loop."""
 
-    def __init__(self, predictions: Predictions, clock: Clock, metrics: Metrics) -> None:
-        self._predictions = predictions
+    def __init__(self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions) -> None:
+        self.journal = Journal(predictions, clock, metrics, options, self._answer)
         self._clock = clock
+        self._options = options
         self._metrics = metrics
+        self._fallback = Fallback(options.fallbacks)
+        self._comparison = Comparison(self.journal, metrics)
         self._waiting: list[Work] = []
-        self._beside: list[Part] = []
-        self._beside_rows = 0
+        self._rows = 0
+        self._runners: dict[LoadedBundle, Runner] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now = 0
-        self._cpu_ns = time.thread_time_ns()
 
     def now(self) -> int:
         """Return the time in microseconds since the epoch: one for all requests of a turn."""
@@ -51,27 +56,51 @@ class Desk:
         return self._now
 
     def submit(self, work: Work) -> asyncio.Future[None]:
-        """Take a work on; the future is done when it is scored and logged, or has failed."""
-        loop = self._loop = self._loop or asyncio.get_running_loop()
+        """Take a work on; the future is done when it is scored and logged, or has failed.
+
+        Raises Refused (503) when too many rows wait already.
+        """
+        if self._rows + work.rows > self._options.max_waiting_rows and self._rows:
+            self._metrics.shed += 1
+            raise Refused(503, f"{self._rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = self.journal.loop = asyncio.get_running_loop()
         work.done = loop.create_future()
+        self._rows += work.rows
         self._waiting.append(work)
         if len(self._waiting) == 1:
             loop.call_soon(self._turn)
         return work.done
 
+    def keep(self, bundles: Iterable[LoadedBundle]) -> None:
+        """Forget the threads of bundles that do not serve any more."""
+        serving = set(bundles)
+        for bundle in [bundle for bundle in self._runners if bundle not in serving]:
+            self._runners.pop(bundle).close()
+
     def flush(self) -> None:
-        """Settle everything that waits, comparisons included."""
-        while self._waiting or self._beside:
+        """Settle everything that waits, comparisons included. For the end, and for tests."""
+        while self._waiting or any(runner.busy for runner in self._runners.values()):
             self._settle(self._take())
-            self._score_beside()
+            for runner in self._runners.values():
+                runner.wait()
+        self.journal.flush()
+        self._comparison.flush()
+        self.journal.flush()
+
+    def close(self) -> None:
+        """Settle everything and stop the threads."""
+        self.flush()
+        self.keep(())
+        self._comparison.close()
+        self.journal.close()
 
     def _turn(self) -> None:
         works = self._take()
-        if not works:
-            return
-        self._settle(works)
-        assert self._loop is not None
-        if self._waiting:
+        if works:
+            self._settle(works)
+        if self._waiting and self._loop is not None:
             self._loop.call_soon(self._turn)
 
     def _take(self) -> list[Work]:
@@ -86,96 +115,117 @@ class Desk:
 
     def _settle(self, works: Sequence[Work]) -> None:
         try:
-            self._conclude(works, self._score(works))
+            parts: list[Part] = []
+            for work in works:
+                own = work.parts()
+                work.pending = len(own)
+                parts += own
+            self._score(parts)
         except Exception as error:  # the border of the loop: a client must never wait for ever
             logger.exception("a turn of %d requests failed", len(works))
             for work in works:
                 work.failure = (500, f"the gateway failed: {type(error).__name__}")
+            self._answer(works)
+
+    def _score(self, parts: Sequence[Part]) -> None:
+        """Score parts, now or in threads; what failed goes on to its fallback, what is done to the log."""
+        done: list[Part] = []
+        while parts:
+            inline: dict[LoadedBundle, list[Part]] = {}
+            slow: dict[LoadedBundle, list[Part]] = {}
+            for part in parts:
+                bundle = part.lane.bundle
+                (inline if bundle.inline else slow).setdefault(bundle, []).append(part)
+            for bundle, own in slow.items():
+                self._runner(bundle).put(own)
+            scored: list[Part] = []
+            for bundle, own in inline.items():
+                score(bundle, own)
+                now = time.perf_counter_ns()
+                for part in own:
+                    part.settled(now)
+                scored += own
+            done += scored
+            parts = [then for part in scored if part.status >= 500 and (then := self._instead(part, done))]
+        if done:
+            self._conclude(done)
+
+    def _instead(self, failed: Part, done: list[Part]) -> Part | None:
+        """Return the part that answers for a failed one, when it is still to be scored."""
+        then = self._fallback.instead_of(failed)
+        if then is None:
+            return None
+        self._metrics.fall_back(failed.work.table.model, "slow" if failed.overdue else "error", then.rows)
+        if then.scores is None:
+            return then
+        then.settled(time.perf_counter_ns())
+        done.append(then)
+        return None
+
+    def _conclude(self, done: Sequence[Part]) -> None:
+        """Log parts; the works whose last part this was are answered when the log says so."""
+        finished = []
+        for part in done:
+            work = part.work
+            if part.served:
+                if part.error is not None:
+                    work.failure = work.failure or (part.status, part.error)
+                if part.scores is not None:
+                    part.put()
+                work.pending -= 1
+                if not work.pending:
+                    finished.append(work)
+        logged = done if all(part.status != 400 for part in done) else [part for part in done if part.status != 400]
+        self.journal.write(logged, finished)
+
+    def _answer(self, works: Sequence[Work]) -> None:
+        """Wake the requests; called by the journal when their rows are as safe as the policy asks."""
         for work in works:
+            self._rows -= work.rows
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
             if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:
-                self._note_beside(work)
+                self._comparison.note(work)
 
-    def _note_beside(self, work: Work) -> None:
-        if work.failure is not None and work.failure[0] != 500:
-            return  # the client's fault, or nothing that could be compared was logged
-        parts = work.parts_beside()
-        if not parts:
-            return
-        if not self._beside and self._loop is not None:
-            self._loop.call_later(BESIDE_S, self._score_beside)
-        self._beside += parts
-        self._beside_rows += sum([part.rows for part in parts])
-        if self._beside_rows >= TURN_ROWS and self._loop is not None:
-            self._loop.call_soon(self._score_beside)  # behind the tasks that send the answers
+    def _runner(self, bundle: LoadedBundle) -> Runner:
+        found = self._runners.get(bundle)
+        if found is None:
+            assert self._loop is not None  # works come through submit
+            limit = self._options.fallbacks.slower_than_s
+            found = self._runners[bundle] = Runner(bundle, self._loop, self._ended, self._overdue, limit)
+        return found
 
-    def _score(self, works: Sequence[Work]) -> list[tuple[Part, int]]:
-        parts: dict[LoadedBundle, list[Part]] = {}
-        for work in works:
-            for part in work.parts():
-                parts.setdefault(part.lane.bundle, []).append(part)
-        scored: list[tuple[Part, int]] = []
-        for bundle, own in parts.items():
-            score(bundle, own)
-            now = time.perf_counter_ns()
-            scored += [(part, (now - part.work.received_ns) // 1000) for part in own]
-        return scored
+    def _ended(self, parts: Sequence[Part]) -> None:
+        """Take what a thread has scored. What came too late was answered by others: it is logged as a comparison."""
+        now = time.perf_counter_ns()
+        for part in parts:
+            part.settled(now)
+        done = [part for part in parts if part.served]
+        late = [part for part in parts if not part.served]
+        again = [then for part in done if part.status >= 500 and (then := self._instead(part, done))]
+        if done:
+            self._conclude(done)
+        if again:
+            self._score(again)
+        if late:
+            self.journal.write([part for part in late if part.status != 400], ())
 
-    def _conclude(self, works: Sequence[Work], scored: Sequence[tuple[Part, int]]) -> None:
-        for part, _ in scored:
-            if part.error is not None and part.work.failure is None:
-                part.work.failure = (part.status, part.error)
-        logged = [(part, latency) for part, latency in scored if part.status != 400]
-        try:
-            self._log(logged, served=True)
-        except Exception as error:  # a backend wrapper: whatever it is, these answers must not be given
-            logger.exception("the prediction log refused %d requests", len(works))
-            for work in works:
-                work.failure = work.failure or (503, f"the prediction could not be logged, so it is not given: {error}")
-        for part, _ in scored:
-            if part.scores is not None:
-                _put(part)
-
-    def _log(self, scored: Sequence[tuple[Part, int]], *, served: bool) -> None:
-        rows = sum([part.rows for part, _ in scored])
-        cpu_ns = time.thread_time_ns()
-        cpu_us = max(0, cpu_ns - self._cpu_ns) // (1000 * rows) if rows else 0
-        self._cpu_ns = cpu_ns
-        if rows:
-            now = to_micros(self._clock.now())
-            self._predictions.append(log_columns(scored, served=served, logged_at=now, cpu_us=cpu_us))
-            self._metrics.count(scored, served=served)
-
-    def _score_beside(self) -> None:
-        beside, self._beside, self._beside_rows = self._beside, [], 0
-        if not beside:
-            return
-        parts: dict[LoadedBundle, list[Part]] = {}
-        for part in beside:
-            parts.setdefault(part.lane.bundle, []).append(part)
-        try:
-            scored: list[tuple[Part, int]] = []
-            for bundle, own in parts.items():
-                start = time.perf_counter_ns()
-                score(bundle, own)
-                latency = (time.perf_counter_ns() - start) // 1000
-                scored += [(part, latency) for part in own]
-                errors = [part.error for part in own if part.error]
-                if errors:
-                    logger.warning("bundle %s failed beside %d answers: %s", bundle.id, len(errors), errors[0])
-            self._log(scored, served=False)
-        except Exception:  # comparisons never harm the answers
-            logger.exception("the comparison of %d requests was lost", len(beside))
-
-
-def _put(part: Part) -> None:
-    """Put the scores of a part in their places among the rows of the work."""
-    work, scores = part.work, part.scores or []
-    if part.indices is None:
-        work.scores = scores
-        return
-    if not work.scores:
-        work.scores = [0.0] * work.rows
-    for row, value in zip(part.indices, scores, strict=True):
-        work.scores[row] = value
+    def _overdue(self, parts: Sequence[Part]) -> None:
+        """Let others answer for parts that take too long; those without a fallback go on waiting."""
+        done: list[Part] = []
+        again = []
+        for part in parts:
+            part.overdue = True
+            then = self._fallback.instead_of(part)
+            if then is None:
+                continue
+            self._metrics.fall_back(part.work.table.model, "slow", then.rows)
+            if then.scores is None:
+                again.append(then)
+            else:
+                then.settled(time.perf_counter_ns())
+                done.append(then)
+        if done:
+            self._conclude(done)
+        if again:
+            self._score(again)

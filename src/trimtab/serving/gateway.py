@@ -14,13 +14,16 @@ from typing import Any
 from trimtab.clock import Clock, parse_time, to_micros
 from trimtab.serving.desk import TURN_ROWS, Desk
 from trimtab.serving.feedback import Label
+from trimtab.serving.intervals import intervals
 from trimtab.serving.metrics import Metrics
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.repository import Repository
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, check_id
 from trimtab.serving.router import key_text
 from trimtab.serving.scoring import vectorize
 from trimtab.serving.table import RoutingTable
 from trimtab.serving.work import Entities, Work
-from trimtab.stores.predictions import PREDICTIONS, Predictions
+from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
 
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 and 9999, microseconds since the epoch."""
@@ -30,21 +33,31 @@ IDS_AT_ONCE = 256
 class Gateway:
     """Answers, logs, and takes labels for all models of a project."""
 
-    def __init__(self, predictions: Predictions, clock: Clock) -> None:
+    def __init__(
+        self,
+        predictions: Predictions,
+        clock: Clock,
+        options: WorkerOptions | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.options = options or WorkerOptions()
         self.table = RoutingTable()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics(clock=clock)
+        self.repository = Repository(lambda: self.table)
         self._predictions = predictions
         self._clock = clock
         self._ids = Ids()
-        self._desk = Desk(predictions, clock, self.metrics)
+        self._desk = Desk(predictions, clock, self.metrics, self.options)
+        self.journal = self._desk.journal
 
     def open(self) -> None:
         """Become the writer of the prediction log. Raises StoreError when another process is."""
-        self._predictions.append(dict.fromkeys(PREDICTIONS.names, ()))
+        self._predictions.append(dict.fromkeys(PREDICTION_FIELDS, ()))
 
     def swap(self, table: RoutingTable) -> None:
         """Serve by another table from the next request on."""
         self.table = table
+        self._desk.keep(bundle for model in table.models.values() for bundle in model.bundles)
 
     def settle(self) -> None:
         """Score and log everything that waits, comparisons included."""
@@ -52,7 +65,7 @@ class Gateway:
 
     def close(self) -> None:
         """Settle what waits and close the prediction log."""
-        self.settle()
+        self._desk.close()
         self._predictions.close()
 
     async def infer(
@@ -63,6 +76,10 @@ class Gateway:
         pinned = table.lane(version)
         if not request.rows:
             raise Refused(400, "the request has no rows")
+        if request.rows > self.options.max_rows:
+            raise Refused(
+                413, f"the request has {request.rows} rows; this gateway takes {self.options.max_rows} at once"
+            )
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
         lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
         work = Work(
@@ -74,6 +91,7 @@ class Gateway:
             at=self._event_times(request, table.spec.timestamp),
             entities=_entities(request, table.spec.entity_keys),
             received_ns=received_ns,
+            route="split" if pinned is None else "pinned",
         )
         if request.rows <= TURN_ROWS:
             await self._desk.submit(work)
@@ -81,7 +99,10 @@ class Gateway:
             await self._in_turns(work)
         if work.failure is not None:
             raise Refused(*work.failure)
-        return _response(work, request_id)
+        response = _response(work, request_id)
+        if request.coverage is not None:
+            response.lower, response.upper = intervals(work, request.coverage)
+        return response
 
     def feedback(self, model: str, labels: Sequence[Label]) -> int:
         """Log the labels of earlier predictions; return how many. Raises Refused, and then none is logged."""
@@ -117,9 +138,14 @@ class Gateway:
                 work.failure = chunk.failure
                 return
             await asyncio.sleep(0)
+        start = 0
         for chunk in chunks:
             await self._desk.submit(chunk)
             work.scores += chunk.scores
+            work.lanes[start : start + chunk.rows] = chunk.lanes
+            work.fallback = work.fallback or chunk.fallback
+            work.vectors = chunk.vectors
+            start += chunk.rows
             if chunk.failure is not None:
                 work.failure = chunk.failure
                 return
@@ -151,6 +177,7 @@ def _chunks(work: Work) -> list[Work]:
             at=work.at[start : start + TURN_ROWS],
             entities=work.entities[start : start + TURN_ROWS],
             received_ns=work.received_ns,
+            route=work.route,
         )
         for start in range(0, work.rows, TURN_ROWS)
     ]
@@ -198,6 +225,8 @@ def _response(work: Work, request_id: str) -> InferenceResponse:
         scores=work.scores,
         labels=_decisions(work) if spec.task == "binary" else [],
         versions=[lane.bundle.version for lane in lanes] if mixed else None,
+        confidences=[max(score, 1.0 - score) for score in work.scores] if spec.task == "binary" else None,
+        fallback=work.fallback,
     )
 
 

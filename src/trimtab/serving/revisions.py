@@ -1,156 +1,130 @@
-"""Follows the revisions in the metadata store and swaps what serves. Started by server, in a thread of its own.
+"""Follows the revisions in the metadata store and says what should serve. Polled by supervisor.
 
-A revision takes effect when all of its bundles are verified, loaded and warm; until then, and when that
-fails, the gateway goes on with what it has. The previous champion stays loaded, so a rollback is a swap.
+Bundles are fetched to this machine here and verified where they are loaded, in the workers.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
 
-from trimtab.errors import DataError, TrimtabError
+from trimtab.clock import Clock
+from trimtab.errors import TrimtabError
 from trimtab.records import Assignment, Bundle, Revision
-from trimtab.serving.runtime import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.table import Lane, ModelTable, RoutingTable
+from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
 from trimtab.stores.artifacts import Artifacts
 from trimtab.stores.metadata import Metadata, latest
 
-RETRY_POLLS = 25
-"""Polls after which a revision that failed to load is tried again."""
-
 logger = logging.getLogger(__name__)
+
+Inspect = Callable[[Path], None]
+"""Looks at a fetched bundle before it is handed on; raises a TrimtabError to refuse it."""
 
 
 class Revisions:
-    """Turns revisions into routing tables. `poll` belongs to one thread."""
+    """Turns revisions into orders. Belongs to one thread."""
 
     def __init__(
         self,
         metadata: Metadata,
         artifacts: Artifacts,
-        vectorizer_factory: VectorizerFactory,
+        clock: Clock,
         *,
         sticky: Sequence[str] | None = None,
+        keep_warm: timedelta = timedelta(days=1),
+        inspect: Inspect = lambda folder: None,
     ) -> None:
         self._metadata = metadata
         self._artifacts = artifacts
-        self._vectorizer_factory = vectorizer_factory
-        self._sticky = sticky
-        self._bundles: dict[str, LoadedBundle] = {}
-        self._tables: dict[str, ModelTable] = {}
-        self._errors: dict[str, str] = {}
+        self._clock = clock
+        self._sticky = None if sticky is None else tuple(sticky)
+        self._keep_warm = keep_warm
+        self._inspect = inspect
         self._newest: str | None = None
-        self._polls = 0
         self._read = False
+        self._orders: tuple[ModelOrder, ...] = ()
+        self._history: dict[str, list[Revision]] = {}
 
-    def poll(self) -> RoutingTable | None:
-        """Look once; return the table that is to serve from now on, or None when nothing changed."""
-        self._polls += 1
+    @property
+    def history(self) -> dict[str, list[Revision]]:
+        """All revisions by model, newest first, as of the last poll."""
+        return self._history
+
+    def poll(self) -> tuple[ModelOrder, ...] | None:
+        """Look once; return the orders when they changed. Raises StoreError when the store is away."""
         newest = latest(self._metadata, Revision)
-        retry = bool(self._errors) and self._polls % RETRY_POLLS == 0
-        if self._read and not retry and (newest is None or newest.id == self._newest):
+        if not self._read or (newest is not None and newest.id != self._newest):
+            self._history = {}
+            for revision in self._metadata.find(Revision):
+                self._history.setdefault(revision.model, []).append(revision)
+        orders = tuple(self._order(revisions) for revisions in self._history.values())
+        self._newest = newest.id if newest is not None else None
+        if self._read and orders == self._orders:
             return None
-        current: dict[str, Revision] = {}
-        for revision in self._metadata.find(Revision):
-            current.setdefault(revision.model, revision)
-        waiting = [revision for revision in current.values() if not self._serves(revision)]
-        loaded = [revision for revision in waiting if self._is_loaded(revision)]
-        for revision in loaded or waiting:  # a rollback does not wait until another model's bundle is loaded
-            self._follow(revision)
-        if len(loaded) in (0, len(waiting)):
-            self._newest = newest.id if newest is not None else None
-            self._read = True
-        in_use = {bundle.id: bundle for table in self._tables.values() for bundle in _bundles_of(table)}
-        self._bundles = in_use
-        return RoutingTable(
-            models=dict(self._tables), errors=dict(self._errors), complete=self._tables.keys() >= current.keys()
+        self._read, self._orders = True, orders
+        return orders
+
+    def _order(self, revisions: Sequence[Revision]) -> ModelOrder:
+        now = revisions[0]
+        before = _before(revisions)
+        kept = before is not None and self._clock.now() - now.created_at < self._keep_warm
+        champion = None if before is None else before.bundle_in("champion")
+        known = next((order for order in self._orders if order.model == now.model), None)
+        if known is not None and known.revision == now.number and not known.error and (known.warm is not None) == kept:
+            return known
+        lanes, error = self._lanes(now)
+        if error and (known is None or known.error != error):
+            logger.error("model %s, revision %d: %s", now.model, now.number, error)
+        return ModelOrder(
+            model=now.model,
+            revision=now.number,
+            lanes=lanes,
+            error=error,
+            sticky=self._sticky,
+            warm=self._try_bundle(champion) if kept and champion is not None else None,
+            before=self._try_lanes(before),
+            before_revision=0 if before is None else before.number,
         )
 
-    def _serves(self, revision: Revision) -> bool:
-        serving = self._tables.get(revision.model)
-        return (
-            serving is not None
-            and serving.revision == revision.number
-            and len(serving.lanes) == len(revision.assignments)
-        )
-
-    def _is_loaded(self, revision: Revision) -> bool:
-        return all(assignment.bundle in self._bundles for assignment in revision.assignments)
-
-    def _follow(self, revision: Revision) -> None:
-        model, serving = revision.model, self._tables.get(revision.model)
-        self._errors.pop(model, None)
-        try:
-            self._tables[model] = self._table(revision, serving)
-        except TrimtabError as error:
-            self._errors[model] = f"revision {revision.number}: {error}"
-            goes_on = f"revision {serving.revision} goes on serving" if serving else "nothing serves it"
-            logger.error("model %s, revision %d cannot serve; %s: %s", model, revision.number, goes_on, error)
-        else:
-            logger.info("model %s: revision %d serves (%s)", model, revision.number, revision.action)
-
-    def _table(self, revision: Revision, serving: ModelTable | None) -> ModelTable:
+    def _lanes(self, revision: Revision) -> tuple[tuple[LaneOrder, ...], str]:
+        """Return the lanes, or why they cannot be had."""
         if revision.bundle_in("champion") is None:
-            raise DataError(f"{revision.id} assigns no champion")
-        lanes = []
-        for assignment in revision.assignments:
-            try:
-                lanes.append(Lane(assignment.role, self._bundle(assignment), assignment.weight))
-            except TrimtabError as error:
-                if serving is not None or assignment.role == "champion":
-                    raise
-                self._errors[revision.model] = (
-                    f"revision {revision.number} serves without its {assignment.role}: {error}"
-                )
-                logger.error("model %s: %s", revision.model, self._errors[revision.model])
-        loaded = {lane.bundle.id for lane in lanes}
-        before = [] if serving is None else [serving.champion.bundle, *serving.warm]
-        warm = [bundle for bundle in before if bundle.id not in loaded][:1]
-        return ModelTable(revision, lanes, sticky=self._sticky, warm=warm)
+            return (), f"{revision.id} assigns no champion"
+        try:
+            return tuple(self._lane(assignment) for assignment in revision.assignments), ""
+        except TrimtabError as error:
+            return (), str(error)
 
-    def _bundle(self, assignment: Assignment) -> LoadedBundle:
-        found = self._bundles.get(assignment.bundle)
-        if found is None:
-            record = self._metadata.get(Bundle, assignment.bundle)
-            found = self._bundles[record.id] = load_bundle(record, self._artifacts, self._vectorizer_factory)
-        return found
+    def _try_lanes(self, revision: Revision | None) -> tuple[LaneOrder, ...]:
+        if revision is None:
+            return ()
+        try:
+            return tuple(self._lane(each) for each in revision.assignments if each.role == "champion")
+        except TrimtabError:
+            return ()
 
+    def _lane(self, assignment: Assignment) -> LaneOrder:
+        return LaneOrder(assignment.role, assignment.weight, self._bundle(assignment.bundle))
 
-class Watch:
-    """Polls in a thread and hands each new table over, until it is stopped."""
+    def _try_bundle(self, name: str) -> BundleOrder | None:
+        try:
+            return self._bundle(name)
+        except TrimtabError as error:
+            logger.warning("bundle %s cannot be kept warm: %s", name, error)
+            return None
 
-    def __init__(self, revisions: Revisions, hand_over: Callable[[RoutingTable], object], *, every_s: float) -> None:
-        self._revisions = revisions
-        self._hand_over = hand_over
-        self._every_s = every_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="revisions", daemon=True)
-
-    def start(self) -> None:
-        """Begin polling."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop polling and wait for the poll under way."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        failing = False
-        while not self._stopped.is_set():
-            try:
-                table = self._revisions.poll()
-                failing = False
-            except Exception as error:  # the border of the loop: the store may be away for a while
-                if not failing:
-                    logger.error("the revisions cannot be read, what serves goes on: %s", error)
-                failing, table = True, None
-            if table is not None and not self._stopped.is_set():
-                self._hand_over(table)
-            self._stopped.wait(self._every_s)
+    def _bundle(self, name: str) -> BundleOrder:
+        record = self._metadata.get(Bundle, name)
+        folder = self._artifacts.open(record.path)
+        self._inspect(folder)
+        return BundleOrder(record.id, record.model, record.version, str(folder), record.digest)
 
 
-def _bundles_of(table: ModelTable) -> list[LoadedBundle]:
-    return [*(lane.bundle for lane in table.lanes), *table.warm]
+def _before(revisions: Sequence[Revision]) -> Revision | None:
+    """Return the newest earlier revision with another champion: what a rollback restores."""
+    champion = revisions[0].bundle_in("champion")
+    return next(
+        (revision for revision in revisions[1:] if revision.bundle_in("champion") not in (None, champion)), None
+    )

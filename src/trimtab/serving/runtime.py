@@ -1,21 +1,23 @@
-"""A bundle in memory, verified and warm. Called by revisions; scored by scoring."""
+"""A bundle in memory, verified and warm. Called by loading; scored by scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from trimtab.bundle import Scorer, Spec, read_spec, verify
+from trimtab.bundle import Scorer, Spec, open_scorer, read_spec, verify
 from trimtab.errors import DataError, TrimtabError
-from trimtab.records import Bundle
-from trimtab.stores.artifacts import Artifacts
+from trimtab.serving.orders import BundleOrder
 
-WARM_UP_ROWS = (1, 2, 32, 1)
+WARM_UP_ROWS = (1, 2, 32, 1, 1)
 """Sizes scored before a bundle serves: ONNX Runtime plans its memory on the first run of each shape."""
+INLINE_NS = 500_000
+"""A model that takes longer for one row scores in a thread of its own instead of on the event loop."""
 
 
 class Vectorizer(Protocol):
@@ -46,43 +48,58 @@ class LoadedBundle:
     vectorizer: Vectorizer
     recipe: tuple[object, ...]
     """What its vectors depend on: bundles with equal recipes share vectors."""
+    folder: Path
+    inline: bool = True
+    """Whether it is quick enough to score on the event loop."""
 
 
-def load_bundle(record: Bundle, artifacts: Artifacts, vectorizer_factory: VectorizerFactory) -> LoadedBundle:
-    """Fetch, verify, open and warm up a bundle.
+def load_bundle(
+    order: BundleOrder, vectorizer_factory: VectorizerFactory, *, trust: Collection[str] = ()
+) -> LoadedBundle:
+    """Verify, open and warm up a bundle.
 
     Nothing of the folder is opened before its digest was checked. Raises a TrimtabError that names the bundle.
     """
+    folder = Path(order.folder)
     try:
-        folder = artifacts.open(record.path)
-        verify(folder, record.digest)
+        if order.digest:
+            verify(folder, order.digest)
         spec = read_spec(folder)
-        if spec.model != record.model:
-            raise DataError(f"{folder}: made for model '{spec.model}', registered for '{record.model}'")
-        scorer = Scorer.open(folder, spec.task)
-        warm_up(scorer, len(spec.features))
+        if spec.model != order.model and order.digest:
+            raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
+        scorer = open_scorer(folder, spec, trust=trust)
+        one_row_ns = warm_up(scorer, len(spec.features))
         vectorizer = vectorizer_factory(folder, spec)
     except TrimtabError as error:
-        raise DataError(f"bundle {record.id} cannot be loaded: {error}") from error
+        raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
     except Exception as error:  # strangers' code: ONNX Runtime and the project's transforms
-        raise DataError(f"bundle {record.id} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise DataError(f"bundle {order.id} cannot be loaded: {type(error).__name__}: {error}") from error
     return LoadedBundle(
-        id=record.id,
-        version=record.version,
-        digest=record.digest,
+        id=order.id,
+        version=order.version,
+        digest=order.digest,
         spec=spec,
         scorer=scorer,
         vectorizer=vectorizer,
         recipe=(spec.features, spec.views, spec.code_hash),
+        folder=folder,
+        inline=scorer.in_process and one_row_ns <= INLINE_NS,
     )
 
 
-def warm_up(scorer: Scorer, features: int) -> None:
-    """Score some rows of zeros. Raises DataError when the graph does not take rows of `features` columns."""
+def warm_up(scorer: Scorer, features: int) -> int:
+    """Score some rows of zeros; return the nanoseconds that one row took at last.
+
+    Raises DataError when the model does not take rows of `features` columns.
+    """
+    took = 0
     for rows in WARM_UP_ROWS:
+        start = time.perf_counter_ns()
         try:
             scores = scorer.score(np.zeros((rows, features), dtype=np.float32))
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise DataError(f"the graph does not score rows of {features} features: {error}") from error
+            raise DataError(f"the model does not score rows of {features} features: {error}") from error
+        took = time.perf_counter_ns() - start
         if scores.shape != (rows,):
-            raise DataError(f"the graph gave {scores.shape} scores for {rows} rows; expected one a row")
+            raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one a row")
+    return took

@@ -1,26 +1,29 @@
-"""What serves at a moment: an immutable table that is swapped whole. Made by revisions, read by gateway."""
+"""What serves at a moment: an immutable table that is swapped whole. Made by loading, read by gateway."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trimtab.errors import nearest
-from trimtab.records import Revision, Role
+from trimtab.records import Role
+from trimtab.serving.orders import ModelOrder
 from trimtab.serving.requests import InferenceRequest, Refused
 from trimtab.serving.router import Split, point
 from trimtab.serving.runtime import LoadedBundle
 
-ORDER: tuple[Role, ...] = ("champion", "challenger", "shadow")
+LaneRole = Role | Literal["fallback"]
+ORDER: tuple[LaneRole, ...] = ("champion", "challenger", "shadow", "fallback")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lane:
     """One bundle in one role of one revision."""
 
-    role: Role
+    role: LaneRole
     bundle: LoadedBundle
-    weight: float
+    weight: float = 0.0
 
 
 class ModelTable:
@@ -33,28 +36,45 @@ class ModelTable:
 
     def __init__(
         self,
-        revision: Revision,
+        model: str,
+        revision: int,
         lanes: Sequence[Lane],
         *,
         sticky: Sequence[str] | None = None,
         warm: Sequence[LoadedBundle] = (),
     ) -> None:
-        self.model = revision.model
-        self.revision = revision.number
+        self.model = model
+        self.revision = revision
         self.lanes = tuple(sorted(lanes, key=lambda lane: (ORDER.index(lane.role), lane.bundle.version)))
         self.champion = self.lanes[0]
         self.spec = self.champion.bundle.spec
         self.sticky = tuple(self.spec.entity_keys if sticky is None else sticky)
         self.warm = tuple(warm)
+        self.bundles = (*(lane.bundle for lane in self.lanes), *self.warm)
+        self._before = tuple(Lane("fallback", bundle) for bundle in warm)
         weights = [0.0 if lane.role == "shadow" else lane.weight for lane in self.lanes]
         self._split = Split(weights if sum(weights) > 0 else [1.0] + [0.0] * (len(self.lanes) - 1))
-        self._by_version = {bundle.version: Lane("shadow", bundle, 0.0) for bundle in warm}
+        self._by_version = {bundle.version: Lane("shadow", bundle) for bundle in warm}
         self._by_version |= {lane.bundle.version: lane for lane in reversed(self.lanes)}
 
     @property
     def versions(self) -> list[int]:
         """Versions that can be asked for by number."""
         return sorted(self._by_version)
+
+    def serves(self, order: ModelOrder) -> bool:
+        """Tell whether this is what an order asks for."""
+        return self.revision == order.revision and len(self.lanes) == len(order.lanes)
+
+    def with_warm(self, warm: Sequence[LoadedBundle]) -> ModelTable:
+        """Return the same table with other bundles kept warm."""
+        return ModelTable(self.model, self.revision, self.lanes, sticky=self.sticky, warm=warm)
+
+    def fallbacks(self, lane: Lane, *, previous_champion: bool) -> tuple[Lane, ...]:
+        """Return who answers for a lane that failed, in order: the champion, then the champion before."""
+        champion = () if lane.bundle is self.champion.bundle or lane.role == "fallback" else (self.champion,)
+        before = self._before if previous_champion else ()
+        return tuple(other for other in (*champion, *before) if other.bundle is not lane.bundle)
 
     def lane(self, version: str | None) -> Lane | None:
         """Return the lane of a version named in a path, None without one. Raises Refused (404)."""
@@ -91,6 +111,8 @@ class RoutingTable:
 
     models: Mapping[str, ModelTable] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+    """Models that were unloaded by request."""
     complete: bool = False
     """True once the metadata store was read and the champion of every model with a revision serves."""
 
@@ -108,4 +130,6 @@ class RoutingTable:
             return table
         if name in self.errors:
             raise Refused(503, f"model '{name}' is not ready: {self.errors[name]}")
+        if name in self.held:
+            raise Refused(404, f"model '{name}' was unloaded; load it with POST /v2/repository/models/{name}/load")
         raise Refused(404, f"no model '{name:.100}'.{nearest(name[:100], {*self.models, *self.errors})}")

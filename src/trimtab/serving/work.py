@@ -1,11 +1,11 @@
-"""The rows of one request on their way through a turn. Made by gateway, filled by scoring, logged by desk."""
+"""The rows of one request on their way through a turn. Made by gateway, filled by scoring, settled by desk."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,14 @@ class Work:
     """Event time of each row, microseconds since the epoch."""
     entities: list[Entities | None]
     received_ns: int
+    route: Literal["split", "pinned"] = "split"
     rows: int = field(init=False)
+    pending: int = 0
+    """Parts that are not settled yet."""
+    fallback: str | None = None
+    """Why another lane than the routed one answered."""
+    tried: set[object] = field(default_factory=set)
+    """Bundles that failed on its rows."""
     vectors: dict[tuple[object, ...], np.ndarray[Any, Any]] = field(default_factory=dict)
     """By the recipe of the bundles that share them."""
     scores: list[float] = field(default_factory=list)
@@ -50,15 +57,16 @@ class Work:
         return [Part(self, lane, rows) for lane, rows in found.items()]
 
     def parts_beside(self) -> list[Part]:
-        """Return the rows of each lane that did not answer them."""
-        if self.rows == 1 or len(self.table.lanes) == 1:
+        """Return the rows of each lane that did not answer them, and did not fail to."""
+        lanes = [lane for lane in self.table.lanes if lane.bundle not in self.tried]
+        if self.rows == 1 or len(lanes) == 1:
             answering = self.lanes[0].bundle
-            return [Part(self, lane, None) for lane in self.table.lanes if lane.bundle is not answering]
+            return [Part(self, lane, None, served=False) for lane in lanes if lane.bundle is not answering]
         found = []
-        for lane in self.table.lanes:
+        for lane in lanes:
             rows = [row for row, by in enumerate(self.lanes) if by.bundle is not lane.bundle]
             if rows:
-                found.append(Part(self, lane, None if len(rows) == self.rows else rows))
+                found.append(Part(self, lane, None if len(rows) == self.rows else rows, served=False))
         return found
 
 
@@ -69,15 +77,45 @@ class Part:
     work: Work
     lane: Lane
     indices: list[int] | None
+    served: bool = True
+    """Whether its scores are the client's answer."""
     vectors: np.ndarray[Any, Any] | None = None
     scores: list[float] | None = None
     error: str | None = None
     """Why its rows have no score, or must not be used."""
     status: int = 200
+    latency_us: int = 0
+    instead_of: Part | None = None
+    """The part that this one answers for."""
+    overdue: bool = False
+    """Whether somebody else answers, since it took too long."""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows = self.work.rows if self.indices is None else len(self.indices)
+
+    @property
+    def route(self) -> str:
+        """How its rows came to this lane."""
+        return "fallback" if self.instead_of is not None else self.work.route
+
+    def settled(self, now_ns: int) -> None:
+        """Note how long its rows took since they were received."""
+        self.latency_us = (now_ns - self.work.received_ns) // 1000
+
+    def put(self) -> None:
+        """Put the scores in their places among the rows of the work."""
+        work, scores = self.work, self.scores or []
+        if self.indices is None:
+            work.scores = scores
+            if self.instead_of is not None:
+                work.lanes = [self.lane] * work.rows
+            return
+        if not work.scores:
+            work.scores = [0.0] * work.rows
+        for row, value in zip(self.indices, scores, strict=True):
+            work.scores[row] = value
+            work.lanes[row] = self.lane
 
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.app.project import load_definitions, open_project
+from trimtab.app.loading import load_definitions
+from trimtab.app.project import open_project
 from trimtab.errors import DefinitionError, PolicyError
 
 DEFINITIONS = """

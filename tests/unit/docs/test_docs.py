@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 CLI = ROOT / "src" / "trimtab" / "cli"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-SKIPPED_FOLDERS = {".git", ".venv", ".trimtab", "demo", "node_modules", "build", "dist"}
+SKIPPED_FOLDERS = {".git", ".venv", ".trimtab", "demo", "node_modules", "build", "dist", ".bench"}
 
 
 def pages() -> list[Path]:

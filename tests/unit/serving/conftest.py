@@ -14,17 +14,19 @@ import pytest
 
 from trimtab.bundle import Spec
 from trimtab.clock import ManualClock
-from trimtab.records import Bundle, Role
+from trimtab.records import Role
 from trimtab.serving.asgi import Application
 from trimtab.serving.columns import NumericColumns
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.orders import BundleOrder
 from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import LoadedBundle, VectorizerFactory, load_bundle
 from trimtab.serving.table import Lane, ModelTable, RoutingTable
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.predictions import Predictions
 from trimtab.stores.predictions.segments import SegmentLog
-from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec, revision
+from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAN = float("nan")
@@ -114,21 +116,8 @@ def pack(tmp_path: Path) -> Packer:
         folder = artifacts.staging()
         digest = pack_bundle(folder, lookup_graph(scores, len(spec.features), task=spec.task), spec)
         path = artifacts.publish(folder, f"bundles/{spec.model}/{version}")
-        record = Bundle(
-            id=f"{spec.model}/{version}",
-            created_at=NOW,
-            model=spec.model,
-            version=version,
-            run="run",
-            dataset="dataset",
-            gate_report="none",
-            digest=digest,
-            path=path,
-            features=spec.features,
-            views=(),
-            threshold=0.5,
-        )
-        return load_bundle(record, artifacts, vectorizer)
+        order = BundleOrder(f"{spec.model}/{version}", spec.model, version, str(artifacts.open(path)), digest)
+        return load_bundle(order, vectorizer)
 
     return make
 
@@ -150,21 +139,20 @@ def _table_of(
 ) -> ModelTable:
     """Return the table of one model."""
     model = lanes[0][1].spec.model
-    record = revision(model, number, {bundle.version: (role, weight) for role, bundle, weight in lanes}, created_at=NOW)
-    return ModelTable(record, [Lane(*lane) for lane in lanes], sticky=sticky, warm=warm)
+    return ModelTable(model, number, [Lane(*lane) for lane in lanes], sticky=sticky, warm=warm)
 
 
 class Served:
     """A gateway that serves some tables, its browser and its log."""
 
-    def __init__(self, log: Predictions) -> None:
+    def __init__(self, log: Predictions, **options: Any) -> None:
         self.log = log
         self.clock = ManualClock(NOW)
-        self.gateway = Gateway(log, self.clock)
+        self.gateway = Gateway(log, self.clock, WorkerOptions(**options))
         self.browser = Browser(Application(self.gateway, standard_routes(self.gateway), max_body=100_000))
 
     def serve(self, *tables: ModelTable) -> Served:
-        self.gateway.swap(RoutingTable({table.model: table for table in tables}, {}, True))
+        self.gateway.swap(RoutingTable({table.model: table for table in tables}, complete=True))
         return self
 
     def rows(self) -> list[dict[str, Any]]:

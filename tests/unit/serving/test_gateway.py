@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from trimtab.bundle import Spec
+from trimtab.clock import to_micros
 from trimtab.errors import DataError, StoreError
 from trimtab.serving.desk import TURN_ROWS
+from trimtab.serving.orders import Gap
 from trimtab.serving.runtime import LoadedBundle
 from trimtab.serving.table import ModelTable
 from trimtab.stores.predictions.segments import SegmentLog
@@ -39,7 +41,8 @@ def test_one_row_is_answered_and_logged(served: Served, pack: Packer, table_of: 
     assert reply.json()["model_version"] == "3"
     assert reply.json()["id"] == "abc"
     assert reply.json()["parameters"] == {"role": "champion", "revision": 7, "prediction_ids": ["abc"]}
-    assert outputs(reply) == {"probability": [pytest.approx(0.8)], "label": [1]}
+    score = pytest.approx(0.8)
+    assert outputs(reply) == {"probability": [score], "label": [1], "confidence": [score]}
     (row,) = served.rows()
     assert row["latency_us"] >= 0
     assert row["cpu_us"] >= 0
@@ -320,11 +323,12 @@ class FullDisk(SegmentLog):
         super().append_labels(columns)
 
 
-def test_what_cannot_be_logged_is_not_answered(
+def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
     log = FullDisk(tmp_path / "full")
-    other = type(served)(log).serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
+    other = type(served)(log, when_full="refuse")
+    other.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
     log.full = True
     replies = other.browser.together([(INFER, infer_body(1)), (INFER, infer_body(0))])
     label = other.browser.post("/v2/models/delay/feedback", {"id": "a", "label": 1})
@@ -335,6 +339,30 @@ def test_what_cannot_be_logged_is_not_answered(
     assert "no space left on device" in replies[0].json()["error"]
     assert label.status == 503
     assert after.status == 200
+    assert [row["version"] for row in other.rows()] == [1, 2]
+    other.browser.close()
+    log.close()
+
+
+def test_a_full_disk_stops_no_answers_and_leaves_a_gap_on_record(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    log = FullDisk(tmp_path / "full")
+    other = type(served)(log)
+    other.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
+    gaps: list[Gap] = []
+    other.gateway.journal.on_gap = gaps.append
+    log.full = True
+    replies = other.browser.together([(INFER, infer_body(1)), (INFER, infer_body(0, 1))])
+    other.gateway.settle()
+    other.clock.sleep(5)
+    assert gaps == []
+    log.full = False
+    other.browser.post(INFER, infer_body(1))
+    assert [reply.status for reply in replies] == [200, 200]
+    (gap,) = gaps
+    assert (gap.rows, "no space left" in gap.reason, gap.start) == (3, True, to_micros(NOW))
+    assert other.gateway.metrics.gap_rows == 3
     assert [row["version"] for row in other.rows()] == [1, 2]
     other.browser.close()
     log.close()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trimtab.errors import StoreError
+from trimtab.clock import ManualClock
+from trimtab.errors import DataError
 from trimtab.records import Revision, Role
 from trimtab.serving.columns import NumericColumns
-from trimtab.serving.revisions import RETRY_POLLS, Revisions, Watch
+from trimtab.serving.loading import Loader
+from trimtab.serving.orders import Serve
+from trimtab.serving.revisions import Revisions
+from trimtab.serving.runtime import load_bundle
 from trimtab.serving.table import RoutingTable
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -47,8 +51,36 @@ class Registry:
         self.metadata.put(record)
         return record
 
-    def revisions(self) -> Revisions:
-        return Revisions(self.metadata, self.artifacts, NumericColumns)
+    def following(self, **options: Any) -> Following:
+        return Following(self, **options)
+
+
+class Following:
+    """What a supervisor and one worker make of the revisions."""
+
+    def __init__(self, registry: Registry, **options: Any) -> None:
+        self.clock = ManualClock(NOW)
+        self._revisions = Revisions(registry.metadata, registry.artifacts, self.clock, **options)
+        self._loader = Loader(lambda order: load_bundle(order, NumericColumns))
+        self._serve = Serve(())
+
+    def poll(self) -> list[RoutingTable]:
+        """Look once; return the tables that served in turn, none when nothing changed."""
+        orders = self._revisions.poll()
+        if orders is None:
+            return []
+        self._serve = Serve(orders)
+        return self.again()
+
+    def again(self) -> list[RoutingTable]:
+        """Try to load once more what could not be."""
+        return list(self._loader.follow(self._serve))
+
+    def last(self) -> RoutingTable:
+        return self.poll()[-1]
+
+    def hold(self, *models: str) -> RoutingTable:
+        return list(self._loader.follow(Serve(self._serve.models, models)))[-1]
 
 
 @pytest.fixture
@@ -56,8 +88,7 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path)
 
 
-def served(table: RoutingTable | None, model: str = "delay") -> dict[str, list[int]]:
-    assert table is not None
+def served(table: RoutingTable, model: str = "delay") -> dict[str, list[int]]:
     found = table.models[model]
     return {
         "revision": [found.revision],
@@ -67,66 +98,77 @@ def served(table: RoutingTable | None, model: str = "delay") -> dict[str, list[i
 
 
 def test_without_revisions_the_gateway_is_ready_and_serves_nothing(registry: Registry) -> None:
-    revisions = registry.revisions()
-    table = revisions.poll()
-    assert table is not None
+    following = registry.following()
+    table = following.last()
     assert (table.complete, dict(table.models)) == (True, {})
-    assert revisions.poll() is None
+    assert following.poll() == []
 
 
 def test_each_new_revision_swaps_and_the_previous_champion_stays_warm(registry: Registry) -> None:
     for version in (1, 2, 3):
         registry.bundle(version)
-    revisions = registry.revisions()
+    following = registry.following()
     seen = []
-    for number, roles in enumerate(
-        [
-            {1: ("champion", 100.0)},
-            {1: ("champion", 90.0), 2: ("challenger", 10.0)},
-            {2: ("champion", 100.0)},
-            {2: ("champion", 90.0), 3: ("challenger", 10.0)},
-            {1: ("champion", 100.0)},
-        ],
-        start=1,
-    ):
-        registry.revise(number, roles)  # type: ignore[arg-type]  # literal roles
-        seen.append(served(revisions.poll()))
-        assert revisions.poll() is None
+    steps: list[Mapping[int, tuple[Role, float]]] = [
+        {1: ("champion", 100.0)},
+        {1: ("champion", 90.0), 2: ("challenger", 10.0)},
+        {2: ("champion", 100.0)},
+        {2: ("champion", 90.0), 3: ("challenger", 10.0)},
+        {1: ("champion", 100.0)},
+    ]
+    for number, roles in enumerate(steps, start=1):
+        registry.revise(number, roles)
+        seen.append(served(following.last()))
+        assert following.poll() == []
     assert [found["revision"] for found in seen] == [[1], [2], [3], [4], [5]]
     assert [found["lanes"] for found in seen] == [[1], [1, 2], [2], [2, 3], [1]]
     assert [found["warm"] for found in seen] == [[], [], [1], [1], [2]]
 
 
+def test_the_champion_before_is_warm_after_a_start_and_let_go_in_time(registry: Registry) -> None:
+    for version in (1, 2):
+        registry.bundle(version)
+        registry.revise(version, {version: ("champion", 100)})
+    following = registry.following(keep_warm=timedelta(hours=1))
+    assert served(following.last())["warm"] == [1]
+    following.clock.sleep(3600)
+    assert served(following.last())["warm"] == []
+    assert following.poll() == []
+
+
+def test_nothing_waits_for_the_champion_before(registry: Registry) -> None:
+    for version in (1, 2):
+        registry.bundle(version)
+        registry.revise(version, {version: ("champion", 100)})
+    assert [served(table)["warm"] for table in registry.following().poll()] == [[], [1]]
+
+
 def test_a_warm_bundle_is_not_loaded_again(registry: Registry) -> None:
     folders = [registry.bundle(version) for version in (1, 2)]
-    revisions = registry.revisions()
+    following = registry.following()
     registry.revise(1, {1: ("champion", 100)})
-    first = revisions.poll()
+    first = following.last()
     registry.revise(2, {2: ("champion", 100)})
-    revisions.poll()
+    following.poll()
     registry.damage(folders[0])
     registry.revise(3, {1: ("champion", 100)})
-    third = revisions.poll()
-    assert first is not None
-    assert third is not None
-    assert third.models["delay"].champion.bundle is first.models["delay"].champion.bundle
+    assert following.last().models["delay"].champion.bundle is first.models["delay"].champion.bundle
 
 
 def test_a_revision_that_cannot_be_loaded_changes_nothing_and_is_tried_again(registry: Registry) -> None:
     registry.bundle(1)
-    revisions = registry.revisions()
+    following = registry.following()
     registry.revise(1, {1: ("champion", 100)})
-    revisions.poll()
+    following.poll()
     registry.revise(2, {1: ("champion", 90), 2: ("challenger", 10)})
-    failed = revisions.poll()
-    assert failed is not None
+    failed = following.last()
     assert served(failed)["revision"] == [1]
     assert failed.complete
     assert "revision 2" in failed.errors["delay"]
     registry.bundle(2)
-    polls = [table for table in (revisions.poll() for _ in range(RETRY_POLLS)) if table is not None]
-    assert [served(table)["revision"] for table in polls] == [[2]]
-    assert polls[0].errors == {}
+    mended = following.last()
+    assert served(mended)["revision"] == [2]
+    assert mended.errors == {}
 
 
 def test_a_start_without_a_champion_is_not_ready(registry: Registry) -> None:
@@ -134,11 +176,21 @@ def test_a_start_without_a_champion_is_not_ready(registry: Registry) -> None:
     registry.bundle(1, model="fraud")
     registry.revise(1, {1: ("champion", 100)}, model="fraud")
     registry.revise(1, {1: ("champion", 100)})
-    table = registry.revisions().poll()
-    assert table is not None
+    table = registry.following().last()
     assert not table.complete
     assert "content differs" in table.errors["delay"]
     assert served(table, "fraud")["lanes"] == [1]
+
+
+def test_a_start_with_a_damaged_champion_serves_the_one_before(registry: Registry) -> None:
+    registry.bundle(1)
+    registry.damage(registry.bundle(2))
+    registry.revise(1, {1: ("champion", 100)})
+    registry.revise(2, {2: ("champion", 100)})
+    table = registry.following().last()
+    assert served(table) == {"revision": [1], "lanes": [1], "warm": []}
+    assert table.complete
+    assert "content differs" in table.errors["delay"]
 
 
 def test_a_start_does_without_a_challenger_that_cannot_be_loaded(registry: Registry) -> None:
@@ -146,65 +198,61 @@ def test_a_start_does_without_a_challenger_that_cannot_be_loaded(registry: Regis
     folder = registry.bundle(2)
     registry.damage(folder)
     registry.revise(1, {1: ("champion", 90), 2: ("challenger", 10)})
-    revisions = registry.revisions()
-    table = revisions.poll()
+    following = registry.following()
+    table = following.last()
     assert served(table)["lanes"] == [1]
-    assert table is not None
     assert table.complete
     assert "serves without its challenger" in table.errors["delay"]
     registry.repair(folder)
-    polls = [table for table in (revisions.poll() for _ in range(RETRY_POLLS)) if table is not None]
-    assert [served(table)["lanes"] for table in polls] == [[1, 2]]
-    assert polls[0].errors == {}
+    mended = following.again()[-1]
+    assert served(mended)["lanes"] == [1, 2]
+    assert mended.errors == {}
 
 
 def test_a_rollback_does_not_wait_for_another_models_bundle(registry: Registry) -> None:
     for version in (1, 2):
         registry.bundle(version)
         registry.bundle(version, model="fraud")
-    revisions = registry.revisions()
+    following = registry.following()
+    registry.revise(1, {1: ("champion", 100)}, model="fraud")
     for number, version in ((1, 1), (2, 2)):
         registry.revise(number, {version: ("champion", 100)})
-        registry.revise(1, {1: ("champion", 100)}, model="fraud")
-        revisions.poll()
+        following.poll()
     registry.revise(2, {2: ("champion", 100)}, model="fraud")
     registry.revise(3, {1: ("champion", 100)})
-    first, second, third = revisions.poll(), revisions.poll(), revisions.poll()
+    first, *_, last = following.poll()
     assert [served(first, model)["revision"] for model in ("delay", "fraud")] == [[3], [1]]
-    assert [served(second, model)["revision"] for model in ("delay", "fraud")] == [[3], [2]]
-    assert third is None
+    assert [served(last, model)["revision"] for model in ("delay", "fraud")] == [[3], [2]]
 
 
 def test_a_revision_without_a_champion_is_refused(registry: Registry) -> None:
     registry.bundle(1)
     registry.revise(1, {1: ("challenger", 100)})
-    table = registry.revisions().poll()
-    assert table is not None
-    assert "assigns no champion" in table.errors["delay"]
+    assert "assigns no champion" in registry.following().last().errors["delay"]
 
 
-def test_a_store_that_is_away_stops_nothing(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_can_be_unloaded_and_loaded_again(registry: Registry) -> None:
     registry.bundle(1)
     registry.revise(1, {1: ("champion", 100)})
-    revisions = registry.revisions()
-    tables: list[RoutingTable] = []
-    came = threading.Event()
-    polls = 0
+    following = registry.following()
+    following.poll()
+    held = following.hold("delay")
+    assert (dict(held.models), held.held, held.complete) == ({}, ("delay",), True)
+    assert served(following.hold())["lanes"] == [1]
 
-    def poll() -> RoutingTable | None:
-        nonlocal polls
-        polls += 1
-        if polls < 3:
-            raise StoreError("is away")
-        return Revisions.poll(revisions)
 
-    def hand_over(table: RoutingTable) -> None:
-        tables.append(table)
-        came.set()
+def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry) -> None:
+    registry.bundle(1)
+    refused = registry.bundle(2)
 
-    monkeypatch.setattr(revisions, "poll", poll)
-    watch = Watch(revisions, hand_over, every_s=0.001)
-    watch.start()
-    assert came.wait(20)
-    watch.stop()
-    assert served(tables[0])["lanes"] == [1]
+    def inspect(folder: Path) -> None:
+        if folder == refused:
+            raise DataError("signed by somebody else")
+
+    following = registry.following(inspect=inspect)
+    registry.revise(1, {1: ("champion", 100)})
+    following.poll()
+    registry.revise(2, {2: ("champion", 100)})
+    table = following.last()
+    assert served(table)["lanes"] == [1]
+    assert "signed by somebody else" in table.errors["delay"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 
 from trimtab.bundle import Spec
 from trimtab.errors import DataError
-from trimtab.records import Bundle
 from trimtab.serving.columns import NumericColumns
+from trimtab.serving.orders import BundleOrder
 from trimtab.serving.runtime import load_bundle
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
@@ -25,28 +24,16 @@ def artifacts(tmp_path: Path) -> FolderArtifacts:
     return FolderArtifacts(tmp_path)
 
 
-def register(artifacts: FolderArtifacts, *, graph: bytes | None = None, **changed: Any) -> Bundle:
+def register(artifacts: FolderArtifacts, *, graph: bytes | None = None, **changed: Any) -> BundleOrder:
     spec = plain_spec("delay", ["a", "b"], **changed)
     folder = artifacts.staging()
     digest = pack_bundle(folder, graph or lookup_graph([0.1, 0.8], 2), spec)
-    return Bundle(
-        id="delay/1",
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        model="delay",
-        version=1,
-        run="run",
-        dataset="dataset",
-        gate_report="none",
-        digest=digest,
-        path=artifacts.publish(folder, "bundles/delay/1"),
-        features=spec.features,
-        views=(),
-        threshold=0.5,
-    )
+    path = artifacts.open(artifacts.publish(folder, "bundles/delay/1"))
+    return BundleOrder("delay/1", "delay", 1, str(path), digest)
 
 
 def test_a_good_bundle_is_ready_to_score(artifacts: FolderArtifacts) -> None:
-    loaded = load_bundle(register(artifacts), artifacts, NumericColumns)
+    loaded = load_bundle(register(artifacts), NumericColumns)
     vectors = loaded.vectorizer.vectors({"a": [0, 1], "b": [None, 5]}, [0, 0])
     assert loaded.scorer.score(vectors) == pytest.approx([0.1, 0.8])
     np.testing.assert_array_equal(vectors, np.array([[0, np.nan], [1, 5]], dtype=np.float32))
@@ -61,25 +48,25 @@ def test_nothing_is_opened_before_the_digest_is_checked(artifacts: FolderArtifac
         return NumericColumns(folder, spec)
 
     with pytest.raises(DataError, match=r"bundle delay/1 cannot be loaded: .* is not the registered"):
-        load_bundle(msgspec.structs.replace(record, digest="0" * 64), artifacts, factory)
-    (artifacts.open(record.path) / "model.onnx").chmod(0o644)
-    (artifacts.open(record.path) / "model.onnx").write_bytes(b"other")
+        load_bundle(msgspec.structs.replace(record, digest="0" * 64), factory)
+    (Path(record.folder) / "model.onnx").chmod(0o644)
+    (Path(record.folder) / "model.onnx").write_bytes(b"other")
     with pytest.raises(DataError, match=r"model\.onnx: content differs"):
-        load_bundle(record, artifacts, factory)
+        load_bundle(record, factory)
     assert opened == []
 
 
 def test_a_bundle_that_is_not_there_is_named(artifacts: FolderArtifacts) -> None:
-    record = msgspec.structs.replace(register(artifacts), path="bundles/delay/9")
+    record = msgspec.structs.replace(register(artifacts), folder="bundles/delay/9")
     with pytest.raises(DataError, match="bundle delay/1 cannot be loaded"):
-        load_bundle(record, artifacts, NumericColumns)
+        load_bundle(record, NumericColumns)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"graph": b"no graph"}, "cannot be loaded"),
-        ({"graph": lookup_graph([0.1], 3)}, "the graph does not score rows of 2 features"),
+        ({"graph": lookup_graph([0.1], 3)}, "the model does not score rows of 2 features"),
         ({"graph": lookup_graph([0.1], 2, task="regression")}, "needs an output 'probabilities'|does not score"),
         ({"model": "fraud"}, "made for model 'fraud', registered for 'delay'"),
         ({"request_columns": ("a",)}, "feature 'b' is no request column"),
@@ -87,7 +74,7 @@ def test_a_bundle_that_is_not_there_is_named(artifacts: FolderArtifacts) -> None
 )
 def test_what_cannot_serve_is_refused(artifacts: FolderArtifacts, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load_bundle(register(artifacts, **changed), artifacts, NumericColumns)
+        load_bundle(register(artifacts, **changed), NumericColumns)
 
 
 class Broken:
@@ -102,4 +89,4 @@ class Broken:
 
 def test_code_that_does_not_import_is_a_clear_error(artifacts: FolderArtifacts) -> None:
     with pytest.raises(DataError, match="ModuleNotFoundError: No module named 'flights'"):
-        load_bundle(register(artifacts), artifacts, Broken)
+        load_bundle(register(artifacts), Broken)

@@ -1,0 +1,63 @@
+"""What the supervisor of a project's gateway obeys: revisions, tokens, the guard. Made by serving, in its process."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from trimtab.app.guarding import Guarding
+from trimtab.app.tokens import grants
+from trimtab.app.workspace import Workspace
+from trimtab.clock import from_micros
+from trimtab.records import LogGap
+from trimtab.serving.orders import Gap, Grant, ModelOrder
+from trimtab.serving.revisions import Revisions
+
+
+class ProjectControl:
+    """Reads the metadata store of a project, and writes what the gateway noticed."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        policy = workspace.project.policy
+        self._workspace = workspace
+        self._with_tokens = policy.serving.authentication == "tokens"
+        self._revisions = Revisions(
+            workspace.metadata,
+            workspace.artifacts,
+            workspace.clock,
+            sticky=policy.rollout.sticky,
+            keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
+        )
+        self._guarding = Guarding(workspace)
+        self._grants: tuple[Grant, ...] | None = None
+
+    def orders(self) -> tuple[ModelOrder, ...] | None:
+        """Return what should serve, when it has changed."""
+        return self._revisions.poll()
+
+    def grants(self) -> tuple[Grant, ...] | None:
+        """Return the valid tokens, when they have changed."""
+        if not self._with_tokens:
+            return None
+        found = tuple(grants(self._workspace.metadata, self._workspace.clock))
+        if found == self._grants:
+            return None
+        self._grants = found
+        return found
+
+    def guard(self) -> None:
+        """Look at what the workers counted: roll back, or let a canary take its next step."""
+        self._guarding.step(self._revisions.history)
+
+    def gap(self, worker: str, gap: Gap) -> None:
+        """Record that answers could not be logged."""
+        self._workspace.metadata.put(
+            LogGap(
+                id=f"gap/{worker}/{gap.start}",
+                created_at=self._workspace.now(),
+                worker=worker,
+                rows=gap.rows,
+                start=from_micros(gap.start),
+                end=from_micros(gap.end),
+                reason=gap.reason,
+            )
+        )

@@ -1,0 +1,47 @@
+"""The program of a gateway's worker: python -m trimtab.app.worker FILE. Started by the supervisor.
+
+Opens the prediction log and the online store, and computes features as each bundle's own code defines them.
+Nothing heavy is imported: no policy, no metadata store, no dataframes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trimtab.app.loading import load_definitions
+from trimtab.bundle import Spec
+from trimtab.features import OnlinePlan
+from trimtab.features.kinds import Kind
+from trimtab.serving.columns import NumericColumns
+from trimtab.serving.orders import Configure
+from trimtab.serving.runtime import Vectorizer
+from trimtab.serving.worker import Means, run_worker
+from trimtab.stores.catalog import open_online, open_predictions
+from trimtab.stores.online import Online
+
+
+def open_means(first: Configure) -> Means:
+    """Open what the setup names: root, predictions, online, segment_rows, segment_age_s."""
+    setup, root = first.setup, Path(first.setup["root"])
+    online = open_online(setup.get("online"), root)
+    return Means(
+        predictions=open_predictions(
+            setup.get("predictions"),
+            root,
+            writer=first.worker,
+            segment_rows=int(setup["segment_rows"]),
+            segment_age_s=float(setup["segment_age_s"]),
+        ),
+        vectorizer_factory=lambda folder, spec: _vectorizer(folder, spec, online),
+    )
+
+
+def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
+    if not (folder / "code").is_dir():
+        return NumericColumns(folder, spec)
+    types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
+    return OnlinePlan(load_definitions(folder / "code").model(spec.model), online, types)
+
+
+if __name__ == "__main__":
+    run_worker(open_means)

@@ -1,0 +1,175 @@
+"""Writes parts to the prediction log and says when their works may be answered. Called by desk and comparison.
+
+A group commit: the rows of a turn are one append; while the disk flushes one group, the next one gathers. With
+durability "interval" answers leave after the append and the flush follows within the interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from trimtab.clock import Clock, to_micros
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.orders import Gap
+from trimtab.serving.rows import log_columns
+from trimtab.serving.work import Part, Work
+from trimtab.stores.predictions import Predictions
+
+RETRY_AFTER_S = 1
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[Sequence[Work]], None]
+
+
+class Journal:
+    """The prediction log of a worker. Lives on one event loop; the disk is flushed by a thread."""
+
+    def __init__(
+        self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions, answer: Answer
+    ) -> None:
+        self._predictions = predictions
+        self._clock = clock
+        self._metrics = metrics
+        self._options = options
+        self._answer = answer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[Work] = []
+        self._flushing: list[Work] = []
+        self._call: Future[None] | None = None
+        self._dirty_since_ns: int | None = None
+        self._since_ns = 0
+        self._armed = False
+        self._cpu_ns = time.process_time_ns()
+        self._gap: Gap | None = None
+        self.on_gap: Callable[[Gap], None] = lambda gap: None
+        """Called with a gap of the log when it has ended."""
+
+    def write(self, parts: Sequence[Part], finished: Sequence[Work]) -> None:
+        """Append the rows of parts; answer the finished works as soon as their rows are safe."""
+        safe = True
+        if parts:
+            try:
+                self._append(parts)
+            except Exception as error:  # a backend wrapper: whatever it is, these rows are not logged
+                safe = False
+                self._not_logged(parts, finished, error)
+        if not finished and not parts:
+            return
+        if self._options.durability == "acknowledged" and safe and finished:
+            self._waiting += finished
+            self._flush_soon()
+            return
+        if finished:
+            self._answer(finished)
+        if safe:
+            self._flush_later()
+
+    def flush(self) -> None:
+        """Flush the disk now and answer what waited for it."""
+        if self._call is not None:
+            call = self._call
+            call.exception()
+            self._collect(call)
+        while self._waiting or self._dirty_since_ns is not None:
+            self._begin()
+            if self._call is None:
+                break
+            call = self._call
+            call.exception()
+            self._collect(call)
+
+    def close(self) -> None:
+        """Let the thread end, and tell of a gap that is still open."""
+        self._end_gap()
+        self._thread.shutdown(wait=True)
+
+    def _append(self, parts: Sequence[Part]) -> None:
+        rows = sum([part.rows for part in parts])
+        cpu_ns = time.process_time_ns()
+        cpu_us = max(0, cpu_ns - self._cpu_ns) // (1000 * rows)
+        self._cpu_ns = cpu_ns
+        now = to_micros(self._clock.now())
+        self._predictions.append(log_columns(parts, logged_at=now, cpu_us=cpu_us))
+        if self._dirty_since_ns is None:
+            self._dirty_since_ns = time.perf_counter_ns()
+        if self._gap is not None:
+            self._end_gap()
+        self._count(parts)
+
+    def _count(self, parts: Sequence[Part]) -> None:
+        served = [(part, part.latency_us) for part in parts if part.served]
+        if served:
+            self._metrics.count(served, served=True)
+        if len(served) < len(parts):
+            self._metrics.count([(part, part.latency_us) for part in parts if not part.served], served=False)
+
+    def _not_logged(self, parts: Sequence[Part], finished: Sequence[Work], error: Exception) -> None:
+        self._count(parts)
+        self._note_gap(sum([part.rows for part in parts if part.served]), error)
+        if self._options.when_full == "refuse":
+            text = f"the prediction could not be logged, so it is not given: {error}"
+            for work in finished:
+                work.failure = work.failure or (503, text)
+
+    def _note_gap(self, rows: int, error: BaseException) -> None:
+        now = to_micros(self._clock.now())
+        if self._gap is None:
+            logger.error("the prediction log takes no rows (policy: %s): %s", self._options.when_full, error)
+        gap = self._gap or Gap(0, now, now, str(error))
+        self._gap = Gap(gap.rows + rows, gap.start, now, gap.reason)
+        self._metrics.gap_rows += rows
+
+    def _end_gap(self) -> None:
+        if self._gap is not None:
+            gap, self._gap = self._gap, None
+            logger.warning("the prediction log takes rows again; %d were not logged", gap.rows)
+            self.on_gap(gap)
+
+    def _flush_soon(self) -> None:
+        if self._call is None:
+            self._begin()
+
+    def _flush_later(self) -> None:
+        if self._armed or self._call is not None:
+            return
+        if self.loop is not None and not self.loop.is_closed():
+            self._armed = True
+            self.loop.call_later(self._options.flush_s, self._begin)
+
+    def _begin(self) -> None:
+        self._armed = False
+        if self._call is not None or (self._dirty_since_ns is None and not self._waiting):
+            return
+        self._flushing, self._waiting = self._waiting, []
+        self._since_ns, self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns(), None
+        call = self._call = self._thread.submit(self._predictions.sync)
+        call.add_done_callback(self._tell)
+
+    def _tell(self, call: Future[None]) -> None:
+        if self.loop is not None and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._collect, call)
+
+    def _collect(self, call: Future[None]) -> None:
+        if call is not self._call:
+            return
+        works, self._flushing, self._call = self._flushing, [], None
+        error = call.exception()
+        if error is None:
+            self._metrics.flushed((time.perf_counter_ns() - self._since_ns) / 1e9)
+        else:
+            self._note_gap(sum([work.rows for work in works]), error)
+            if self._options.when_full == "refuse":
+                for work in works:
+                    work.failure = work.failure or (503, f"the prediction could not be made safe: {error}")
+        if self._waiting:
+            self._begin()
+        elif self._dirty_since_ns is not None and self.loop is not None and not self.loop.is_closed():
+            self._flush_later()
+        self._answer(works)

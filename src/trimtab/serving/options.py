@@ -1,0 +1,39 @@
+"""What a worker is told once, when it starts. Made by app from the policy; read by worker, gateway and desk."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """PEM files, absolute paths."""
+
+    certificate: str
+    key: str
+
+
+class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers when a model fails or is too slow."""
+
+    previous_champion: bool = True
+    value: float | None = None
+    slower_than_s: float | None = None
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and manners of a worker; times in seconds."""
+
+    max_body: int = 16 * 2**20
+    max_rows: int = 100_000
+    max_waiting_rows: int = 20_000
+    timeout_s: float = 30.0
+    drain_s: float = 10.0
+    durability: Literal["acknowledged", "interval"] = "interval"
+    flush_s: float = 1.0
+    when_full: Literal["serve", "refuse"] = "serve"
+    fallbacks: Fallbacks = Fallbacks()
+    trust: tuple[str, ...] = ()
+    authentication: bool = False
+    tls: Tls | None = None

@@ -1,0 +1,121 @@
+"""What the supervisor tells its workers, and what they tell it. Sent through channel."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trimtab.records import Role
+from trimtab.serving.options import WorkerOptions
+
+COUNTS = "counts"
+"""Folder, inside the run folder, where workers leave their counts."""
+
+
+class BundleOrder(msgspec.Struct, frozen=True):
+    """A bundle to load: a folder on this machine, to be verified against the digest (empty: there is none)."""
+
+    id: str
+    model: str
+    version: int
+    folder: str
+    digest: str
+
+
+class LaneOrder(msgspec.Struct, frozen=True):
+    """A bundle in a role."""
+
+    role: Role
+    weight: float
+    bundle: BundleOrder
+
+
+class ModelOrder(msgspec.Struct, frozen=True):
+    """What one model is to serve. error: why its bundles cannot be had; then there are no lanes."""
+
+    model: str
+    revision: int
+    lanes: tuple[LaneOrder, ...]
+    sticky: tuple[str, ...] | None = None
+    warm: BundleOrder | None = None
+    """The champion before, kept loaded for a rollback."""
+    before: tuple[LaneOrder, ...] = ()
+    """What served before: a worker that cannot load the lanes and serves nothing yet takes these."""
+    before_revision: int = 0
+    error: str = ""
+
+
+class Serve(msgspec.Struct, frozen=True, tag=True):
+    """All models, whole: what is not named is not served."""
+
+    models: tuple[ModelOrder, ...]
+    held: tuple[str, ...] = ()
+    """Models that were unloaded by request."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What the token with a digest opens."""
+
+    sha256: str
+    name: str
+    models: tuple[str, ...]
+    verbs: tuple[str, ...]
+    expires_at: int | None
+    """Microseconds since the epoch."""
+
+
+class Admit(msgspec.Struct, frozen=True, tag=True):
+    """All tokens that are valid."""
+
+    grants: tuple[Grant, ...]
+
+
+class Configure(msgspec.Struct, frozen=True, tag=True):
+    """The first message. setup: what the worker's own program needs, in its own form."""
+
+    worker: str
+    options: WorkerOptions
+    run_folder: str
+    setup: dict[str, str]
+    http_fd: int
+    """Number of the inherited listening socket."""
+    grpc: tuple[str, int] | None = None
+    """Host and port, which all workers share."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """A worker has loaded what it could of its first orders, and listens."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A worker cannot start, and ends."""
+
+    error: str
+
+
+class Trouble(msgspec.Struct, frozen=True, tag=True):
+    """A model cannot serve as told (error empty: it can again)."""
+
+    model: str
+    error: str
+
+
+class Gap(msgspec.Struct, frozen=True, tag=True):
+    """Answers that could not be logged; times in microseconds since the epoch."""
+
+    rows: int
+    start: int
+    end: int
+    reason: str
+
+
+class Hold(msgspec.Struct, frozen=True, tag=True):
+    """A client asked to unload (or, held false, to load again) a model on all workers."""
+
+    model: str
+    held: bool
+
+
+Down = Configure | Serve | Admit
+"""Supervisor to worker."""
+Up = Ready | Failed | Trouble | Gap | Hold
+"""Worker to supervisor."""

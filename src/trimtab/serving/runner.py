@@ -1,0 +1,108 @@
+"""Scores with one bundle in a thread of its own: for models that would hold up the event loop. Made by desk.
+
+While a call is under way requests gather, and go together into the next one: batches grow with the load, and
+nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from trimtab.serving.runtime import LoadedBundle
+from trimtab.serving.scoring import score
+from trimtab.serving.work import Part
+
+BATCH_ROWS = 1024
+"""Rows that one call takes on, when more wait."""
+
+Take = Callable[[Sequence[Part]], None]
+
+
+class Runner:
+    """One thread and the parts that wait for it. Lives on one event loop.
+
+    limit_s: parts that are not scored after so long are handed to `overdue`, once, and later to `ended` all the same.
+    """
+
+    def __init__(
+        self,
+        bundle: LoadedBundle,
+        loop: asyncio.AbstractEventLoop,
+        ended: Take,
+        overdue: Take,
+        limit_s: float | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._ended = ended
+        self._overdue = overdue
+        self._limit_s = limit_s
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"score {bundle.id}")
+        self._waiting: list[Part] = []
+        self._call: Future[None] | None = None
+        self._scoring: list[Part] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether parts wait or are being scored."""
+        return self._call is not None or bool(self._waiting)
+
+    def put(self, parts: list[Part]) -> None:
+        """Score parts as soon as the thread is free."""
+        self._waiting += parts
+        if self._limit_s is not None:
+            self._loop.call_later(self._limit_s, self._look_at, parts)
+        self._begin()
+
+    def wait(self) -> None:
+        """Block until what is being scored is done, and hand it over."""
+        if self._call is not None:
+            call = self._call
+            call.exception()
+            self._collect(call)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False)
+
+    def _begin(self) -> None:
+        if self._call is not None or not self._waiting:
+            return
+        rows, taken = 0, 0
+        for part in self._waiting:
+            if taken and rows + part.rows > BATCH_ROWS:
+                break
+            rows += part.rows
+            taken += 1
+        self._scoring, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        call = self._call = self._thread.submit(_score, self._bundle, self._scoring)
+        call.add_done_callback(self._tell)
+
+    def _tell(self, call: Future[None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._collect, call)
+
+    def _collect(self, call: Future[None]) -> None:
+        if call is not self._call:
+            return
+        done, self._scoring, self._call = self._scoring, [], None
+        error = call.exception()
+        if error is not None:
+            for part in done:
+                part.fail(500, f"the gateway failed: {type(error).__name__}")
+        self._begin()
+        self._ended(done)
+
+    def _look_at(self, parts: Sequence[Part]) -> None:
+        late = [part for part in parts if part.served and part.scores is None and part.error is None]
+        if late:
+            self._overdue(late)
+
+
+def _score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
+    with np.errstate(over="ignore"):
+        score(bundle, parts)

@@ -1,0 +1,195 @@
+"""The process that answers: event loop, protocols, models, one writer of the log. Started by supervisor.
+
+It opens no metadata store and reads no policy: what it serves, whom it admits and how it behaves comes over the
+channel, so it stays small and starts quickly. When the supervisor is gone it finishes what is under way and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+from trimtab.clock import Clock, SystemClock
+from trimtab.errors import StoreError, TrimtabError
+from trimtab.serving.access import Access, Grants
+from trimtab.serving.channel import Channel
+from trimtab.serving.gateway import Gateway
+from trimtab.serving.http import Route
+from trimtab.serving.loading import Loader
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold, Ready, Serve, Trouble, Up
+from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.runtime import VectorizerFactory, load_bundle
+from trimtab.serving.server import Doors, serve, settle_memory
+from trimtab.serving.table import RoutingTable
+from trimtab.stores.predictions import Predictions
+
+RETRY_S = 5.0
+"""After so long, what could not be loaded is tried again."""
+CLAIM_S = 5.0
+"""How long a worker waits for the log of its predecessor."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What the worker's own program opens for it."""
+
+    predictions: Predictions
+    vectorizer_factory: VectorizerFactory
+    more_routes: Callable[[Gateway], Sequence[Route]] = lambda gateway: ()
+    clock: Clock = field(default_factory=SystemClock)
+
+
+Open = Callable[[Configure], Means]
+
+
+def run_worker(open_means: Open) -> None:
+    """Serve until told to stop, or until the supervisor is gone. argv: the number of the channel's file."""
+    channel: Channel[Down, Up] = Channel(socket.socket(fileno=int(sys.argv[1])), Down)  # type: ignore[arg-type]  # a union
+    first = channel.receive()
+    if not isinstance(first, Configure):
+        return
+    try:
+        means = open_means(first)
+        metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
+        gateway = Gateway(means.predictions, means.clock, first.options, metrics)
+        _claim(gateway)
+    except TrimtabError as error:
+        channel.send(Failed(str(error)))
+        sys.exit(error.exit_code)
+    try:
+        with (
+            np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_Worker(first, means, gateway, channel).run())
+    finally:
+        gateway.close()
+        metrics.close()
+
+
+def _claim(gateway: Gateway) -> None:
+    """Become the writer of the log; a predecessor that is still ending gets a moment. Raises StoreError."""
+    deadline = time.monotonic() + CLAIM_S
+    while True:
+        try:
+            return gateway.open()
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            SystemClock().sleep(0.02)
+
+
+class _Worker:
+    def __init__(self, first: Configure, means: Means, gateway: Gateway, channel: Channel[Down, Up]) -> None:
+        self._first = first
+        self._gateway = gateway
+        self._channel = channel
+        self._access = Access(Grants(), means.clock) if first.options.authentication else None
+        self._loader = Loader(lambda order: load_bundle(order, means.vectorizer_factory, trust=first.options.trust))
+        self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
+        self._more_routes = means.more_routes
+        self._told: dict[str, str] = {}
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop, loaded = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        gateway, channel, first = self._gateway, self._channel, self._first
+        gateway.journal.on_gap = lambda gap: self._say(gap)
+        gateway.repository.hold = lambda model, held: channel.send(Hold(model, held))
+        threading.Thread(target=self._listen, args=(loop, stop), name="orders", daemon=True).start()
+        threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True).start()
+        if not await _first_of(loaded, stop):
+            return
+        settle_memory()
+        doors = Doors(http=socket.socket(fileno=first.http_fd), access=self._access, more_routes=self._more_routes)
+        saving = asyncio.create_task(gateway.metrics.keep_saving())
+        grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
+        try:
+            await serve(gateway, doors, stop, listening=lambda: self._say(Ready()))
+        finally:
+            if grpc is not None:
+                await grpc.stop(grace_s=first.options.drain_s)
+            saving.cancel()
+            self._orders.put(None)
+
+    async def _serve_grpc(self, first: Configure, host: str, port: int) -> GrpcServer:
+        options = first.options
+        return await serve_grpc(
+            self._gateway,
+            host=host,
+            port=port,
+            max_body=options.max_body,
+            access=self._access,
+            tls=options.tls,
+            timeout_s=options.timeout_s,
+            shared=True,
+        )
+
+    def _say(self, message: Up) -> None:
+        try:
+            self._channel.send(message)
+        except OSError:  # the supervisor is gone; `_listen` ends this worker
+            logger.warning("the supervisor is gone: %s was not told", message)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        """Take messages until the supervisor is gone. Runs in a thread."""
+        while (message := self._channel.receive()) is not None:
+            if isinstance(message, Serve):
+                self._orders.put(message)
+            elif isinstance(message, Admit) and self._access is not None:
+                self._access.grants = Grants.of(message.grants)
+        if not loop.is_closed():
+            logger.warning("the supervisor is gone; this worker finishes what is under way and ends")
+            loop.call_soon_threadsafe(stop.set)
+
+    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Event) -> None:
+        """Follow orders, the newest only. Runs in a thread."""
+        serve: Serve | None = None
+        while True:
+            try:
+                serve = self._orders.get(timeout=RETRY_S)
+                while serve is not None and not self._orders.empty():
+                    serve = self._orders.get()
+            except queue.Empty:
+                if not self._loader.errors:
+                    continue
+            if serve is None:
+                return
+            for table in self._loader.follow(serve):
+                loop.call_soon_threadsafe(self._gateway.swap, table)
+                self._tell(table)
+            loop.call_soon_threadsafe(loaded.set)
+
+    def _tell(self, table: RoutingTable) -> None:
+        """Tell the supervisor which models are in trouble, and which are not any more."""
+        errors = dict(table.errors)
+        for model in self._told.keys() | errors.keys():
+            if self._told.get(model) != errors.get(model):
+                self._say(Trouble(model, errors.get(model, "")))
+        self._told = errors
+
+
+async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for one of two events; tell whether it was the wanted one."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (wanted, stop)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    return wanted.is_set() and not stop.is_set()
