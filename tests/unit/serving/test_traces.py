@@ -72,6 +72,11 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def _no_current_trace() -> None:
+    current.set(None)
+
+
 @pytest.fixture
 def traces(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Traces:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
