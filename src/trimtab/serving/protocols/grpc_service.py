@@ -14,14 +14,15 @@ from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
 import grpc
-import msgspec
 
 from trimtab.serving.asgi import Access
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Verb
-from trimtab.serving.protocols import grpc_tensors, open_inference
+from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_tensors import Message
+from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
+from trimtab.serving.protocols.open_inference_response import check_outputs
 from trimtab.serving.requests import Refused
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
@@ -151,24 +152,23 @@ class InferenceService:
         return MESSAGES["ModelReadyResponse"](ready=True)
 
     async def _server_metadata(self, message: Message, received_ns: int) -> Message:
-        return MESSAGES["ServerMetadataResponse"](**msgspec.json.decode(open_inference.server_metadata(VERSION)))
+        return MESSAGES["ServerMetadataResponse"](name="trimtab", version=VERSION, extensions=EXTENSIONS)
 
     async def _model_metadata(self, message: Message, received_ns: int) -> Message:
-        table = self._gateway.table.model(message.name or None)
-        found = msgspec.json.decode(open_inference.model_metadata(table, message.version or None))  # one description
+        found = describe(self._gateway.table.model(message.name or None), message.version or None)
         return MESSAGES["ModelMetadataResponse"](
-            name=found["name"],
-            versions=found["versions"],
-            platform=found["platform"],
-            inputs=[_tensor(tensor) for tensor in found["inputs"]],
-            outputs=[_tensor(tensor) for tensor in found["outputs"]],
+            name=found.name,
+            versions=found.versions,
+            platform=found.platform,
+            inputs=[_tensor(tensor) for tensor in found.inputs],
+            outputs=[_tensor(tensor) for tensor in found.outputs],
         )
 
     async def _model_infer(self, message: Message, received_ns: int) -> Message:
         request, wanted = grpc_tensors.decode(message)
         model = message.model_name or None
         if wanted is not None:
-            open_inference.check_outputs(wanted, self._gateway.table.model(model))
+            check_outputs(wanted.names, self._gateway.table.model(model), request)
         response = await self._gateway.infer(model, message.model_version or None, request, received_ns)
         return grpc_tensors.encode(response, wanted, raw=bool(message.raw_input_contents))
 
@@ -208,9 +208,9 @@ def _repository_model(message: Message) -> str:
     return name
 
 
-def _tensor(found: dict[str, Any]) -> Message:
+def _tensor(found: TensorMetadata) -> Message:
     make = MESSAGES["ModelMetadataResponse.TensorMetadata"]
-    return make(name=found["name"], datatype=found["datatype"], shape=found["shape"])
+    return make(name=found.name, datatype=found.datatype, shape=found.shape)
 
 
 def _headers(context: Any) -> list[tuple[bytes, bytes]]:

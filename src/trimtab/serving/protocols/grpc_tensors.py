@@ -1,39 +1,23 @@
-"""Inference messages from and to the neutral request and response. Called by grpc_service.
+"""Inference messages as the bodies that HTTP knows, and responses as messages. Called by grpc_service.
 
-Tensors hold what they hold over HTTP: one a request column, of shape [n] or [n, 1], or one of shape [n, d] named
-"X" (or as the parameter `features` says) with all features. There is no null: a NaN is a missing value.
+What a tensor may hold, and which one has all features, is open_inference_request's matter. There is no null here:
+a NaN is a missing value.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import numpy as np
+from msgspec import UnsetType
 
-from trimtab.errors import nearest
+from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.grpc_messages import MESSAGES
+from trimtab.serving.protocols.open_inference_request import Body, RequestedOutput, Tensor, Wanted, interpret
+from trimtab.serving.protocols.open_inference_response import selected
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
-FEATURES = "X"
-DTYPES = {
-    "BOOL": "?",
-    "INT8": "i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "UINT8": "u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "FP16": "<f2",
-    "BF16": "<u2",
-    "FP32": "<f4",
-    "FP64": "<f8",
-    "BYTES": "O",
-}
-"""Datatype -> numpy's name of its raw form; BF16 is the upper half of an FP32."""
 CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -49,182 +33,118 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 """Datatype -> the field of InferTensorContents; the 16-bit floats have none and come raw."""
-_FLOATS = {"FP16", "BF16", "FP32", "FP64"}
-_LENGTH = struct.Struct("<I")
 
 Message = Any
 """A protobuf message of grpc_messages; its classes are made at import, so no type checker knows them."""
-Output = tuple[str, str, Sequence[Any]]
-"""Name, datatype and values, one a row."""
 
 
-def decode(message: Message) -> tuple[InferenceRequest, list[str] | None]:
-    """Read a ModelInferRequest and the names of the outputs it wants, None for all. Raises Refused."""
+def decode(message: Message) -> tuple[InferenceRequest, Wanted | None]:
+    """Read a ModelInferRequest, and which outputs it wants (None: all). Raises Refused."""
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise Refused(400, f"raw_input_contents has {len(raw)} entries; expected one for each of the inputs")
-    parameters = {name: parameter(value) for name, value in message.parameters.items()}
-    named = parameters.get("features")
-    if named is not None and named not in [tensor.name for tensor in message.inputs]:
-        raise Refused(400, f"the parameter features names no input: {named!r:.60}")
-    rows = -1
-    features: np.ndarray[Any, Any] | None = None
-    columns: dict[str, list[Any]] = {}
-    for index, tensor in enumerate(message.inputs):
-        own = _rows(tensor)
-        if rows not in (-1, own):
-            raise Refused(400, f"input '{tensor.name:.60}' has {own} rows; the inputs before it have {rows}")
-        rows = own
-        data = raw[index] if raw else None
-        if tensor.name == named or (named is None and tensor.name == FEATURES and len(tensor.shape) == 2):
-            features = _features(tensor, data)
-        elif tensor.name in columns:
-            raise Refused(400, f"two inputs are named '{tensor.name:.60}'")
+    inputs, blobs = [], []
+    for index, given in enumerate(message.inputs):
+        tensor = Tensor(given.name, list(given.shape), given.datatype, None, parameters(given.parameters))
+        if raw:
+            blobs.append(_blob(tensor, raw[index]))
         else:
-            columns[tensor.name] = _column(tensor, data)
-    if rows < 0:
-        raise Refused(400, "inputs is empty; expected one tensor a request column, or one tensor X with all features")
-    request = InferenceRequest(rows, columns, features, message.id or None)
-    request.explain = parameters.get("explain") in (True, "true")
-    request.coverage = _coverage(parameters.get("coverage"))
-    return request, [output.name for output in message.outputs] or None
+            tensor.data = _values(tensor, given.contents)
+        inputs.append(tensor)
+    body = Body(
+        inputs,
+        message.id or None,
+        parameters(message.parameters),
+        [RequestedOutput(output.name, parameters(output.parameters)) for output in message.outputs] or None,
+    )
+    if body.parameters is not None:
+        _mend(body.parameters)
+    return interpret(body, memoryview(b"".join(blobs)) if raw else None)
 
 
-def encode(response: InferenceResponse, wanted: Sequence[str] | None, *, raw: bool) -> Message:
-    """Write a ModelInferResponse. raw: whether tensors are bytes, which is what clients that send bytes read."""
+def encode(response: InferenceResponse, wanted: Wanted | None, *, raw: bool) -> Message:
+    """Write a ModelInferResponse. raw: whether tensors are bytes, which is what clients that send bytes read.
+
+    Parameters are role, revision, and fallback where there was one. Ids of predictions follow from the id: itself for
+    one row, id/0, id/1, ... for several.
+    """
     message = MESSAGES["ModelInferResponse"](
         model_name=response.model, model_version=str(response.version), id=response.request_id
     )
-    message.parameters["role"].string_param = response.role
-    message.parameters["revision"].int64_param = response.revision
+    _set(message.parameters, "role", response.role)
+    _set(message.parameters, "revision", response.revision)
     if response.fallback is not None:
-        message.parameters["fallback"].string_param = response.fallback
-    found = outputs(response)
-    if wanted is not None:
-        by_name = {output[0]: output for output in found}
-        found = [by_name[name] for name in wanted if name in by_name]
-    for name, datatype, values in found:
-        tensor = message.outputs.add(name=name, datatype=datatype, shape=[len(values)])
+        _set(message.parameters, "fallback", response.fallback)
+    if response.versions is not None:
+        _set(message.parameters, "versions", ",".join(map(str, response.versions)))
+    for output in selected(response, wanted):
+        tensor = message.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
+        data = () if isinstance(output.data, UnsetType) else output.data
         if raw:
-            message.raw_output_contents.append(np.array(values, dtype=DTYPES[datatype]).tobytes())
+            message.raw_output_contents.append(binary.pack(data, output.datatype))
         else:
-            getattr(tensor.contents, CONTENTS[datatype]).extend(values)
+            getattr(tensor.contents, CONTENTS[output.datatype]).extend(data)
+        if not isinstance(output.parameters, UnsetType):
+            for name, value in output.parameters.items():
+                _set(tensor.parameters, name, value)
     return message
 
 
-def outputs(response: InferenceResponse) -> list[Output]:
-    """Return the tensors of a response."""
-    if response.task == "binary":
-        found: list[Output] = [("probability", "FP64", response.scores), ("label", "INT64", response.labels)]
-    else:
-        found = [("prediction", "FP64", response.scores)]
-    if response.lower is not None and response.upper is not None:
-        found += [("lower", "FP64", response.lower), ("upper", "FP64", response.upper)]
-    if response.versions is not None:
-        found.append(("version", "INT64", response.versions))
-    return found
-
-
-def parameter(value: Message) -> Any:
-    """Return what an InferParameter holds, None when it is empty."""
-    chosen = value.WhichOneof("parameter_choice")
-    return None if chosen is None else getattr(value, chosen)
-
-
-def _coverage(value: object) -> float | None:
-    """KServe's parameters have no fractions, so its clients send them as text."""
-    if value is None:
+def parameters(found: Message) -> dict[str, Any] | None:
+    """Return what a map of InferParameter holds, None for nothing."""
+    if not found:
         return None
-    try:
-        found = float(str(value))
-    except ValueError:
-        found = -1.0
-    if not 0 < found < 1:
-        raise Refused(400, f"the parameter coverage is {value!r:.40}; expected a share between 0 and 1, such as 0.9")
-    return found
+    chosen = {name: value.WhichOneof("parameter_choice") for name, value in found.items()}
+    return {name: getattr(found[name], choice) for name, choice in chosen.items() if choice is not None}
 
 
-def _rows(tensor: Message) -> int:
-    if tensor.datatype not in DTYPES:
-        hint = nearest(tensor.datatype[:20], DTYPES)
-        raise Refused(400, f"input '{tensor.name:.60}': unknown datatype '{tensor.datatype:.20}'.{hint}")
-    shape = list(tensor.shape[:8])
-    if not 1 <= len(shape) <= 2 or shape[0] < 0 or (len(shape) == 2 and shape[1] < 1):
-        raise Refused(400, f"input '{tensor.name:.60}' has shape {shape}; expected [n] or [n, d]")
-    return int(shape[0])
+def _set(found: Message, name: str, value: object) -> None:
+    """Put a parameter; a list becomes text, divided by commas."""
+    if isinstance(value, int):
+        found[name].int64_param = value
+    elif isinstance(value, float):
+        found[name].double_param = value
+    else:
+        found[name].string_param = value if isinstance(value, str) else ",".join(map(str, value))  # type: ignore[call-overload]  # outputs have lists of texts
 
 
-def _features(tensor: Message, data: bytes | None) -> np.ndarray[Any, Any]:
-    if tensor.datatype in ("BYTES", "BOOL"):
-        raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}; features are numbers, such as FP32")
-    if len(tensor.shape) != 2:
-        raise Refused(400, f"input '{tensor.name:.60}' has shape {list(tensor.shape)}; features have [rows, features]")
-    flat = _array(tensor, data)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, as it was in training
-        return flat.astype(np.float32, copy=False).reshape(tuple(tensor.shape))
-
-
-def _column(tensor: Message, data: bytes | None) -> list[Any]:
-    if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-        raise Refused(
-            400,
-            f"input '{tensor.name:.60}' has shape {list(tensor.shape)}; a request column has one value a row: [n] or "
-            f"[n, 1]. All features in one tensor come as the input '{FEATURES}'",
-        )
-    if tensor.datatype == "BYTES":
-        return _texts(tensor, data)
-    values: list[Any] = _array(tensor, data).tolist()
-    if tensor.datatype in _FLOATS:
-        return [None if value != value else value for value in values]
-    return values
-
-
-def _array(tensor: Message, data: bytes | None) -> np.ndarray[Any, Any]:
-    """Return a tensor's numbers, flat; as many as its shape says."""
-    kind = np.dtype(DTYPES[tensor.datatype])
-    if data is None:
-        name = CONTENTS.get(tensor.datatype)
-        if name is None:
-            raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}, which has to come raw")
-        contents = getattr(tensor.contents, name)
-        _check_size(tensor, len(contents), "values")
+def _mend(given: dict[str, Any]) -> None:
+    """Read options that came as text: KServe's parameters have no fractions."""
+    if isinstance(given.get("coverage"), str):
         try:
-            return np.array(contents, dtype=kind)
-        except OverflowError:
-            raise Refused(400, f"input '{tensor.name:.60}' has values beyond {tensor.datatype}") from None
-    if len(data) % kind.itemsize:
-        raise Refused(400, f"input '{tensor.name:.60}' has {len(data)} bytes; {tensor.datatype} takes {kind.itemsize}")
-    _check_size(tensor, len(data) // kind.itemsize, "values")
-    found = np.frombuffer(data, dtype=kind)
-    return (found.astype(np.uint32) << 16).view(np.float32) if tensor.datatype == "BF16" else found
+            given["coverage"] = float(given["coverage"])
+        except ValueError:
+            return  # refused as what it is
 
 
-def _texts(tensor: Message, data: bytes | None) -> list[str]:
-    found = list(tensor.contents.bytes_contents) if data is None else _split(tensor, data)
-    _check_size(tensor, len(found), "texts")
+def _blob(tensor: Tensor, raw: bytes) -> bytes:
+    """Return a tensor's bytes, and note their number in it. A BF16 is the upper half of an FP32."""
+    if tensor.datatype == "BF16" and len(raw) % 2 == 0:
+        tensor.datatype = "FP32"
+        raw = (np.frombuffer(raw, "<u2").astype("<u4") << 16).tobytes()
+    tensor.parameters = {**(tensor.parameters or {}), "binary_data_size": len(raw)}
+    return raw
+
+
+def _values(tensor: Tensor, contents: Message) -> list[Any]:
+    name = CONTENTS.get(tensor.datatype)
+    if name is None:
+        if tensor.datatype in ("FP16", "BF16"):
+            raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}, which has to come raw")
+        return []  # refused as an unknown datatype
+    values: list[Any] = list(getattr(contents, name))
+    expected = math.prod(tensor.shape[:8])
+    if len(values) != expected and min(tensor.shape, default=0) >= 0:  # else the shape itself is refused
+        raise Refused(
+            400, f"input '{tensor.name:.60}' has {len(values)} values; its shape {tensor.shape[:8]} says {expected}"
+        )
+    if name == "bytes_contents":
+        return _texts(tensor, values)
+    return [None if value != value else value for value in values] if name.startswith("fp") else values
+
+
+def _texts(tensor: Tensor, values: list[bytes]) -> list[Any]:
     try:
-        return [text.decode() for text in found]
+        return [value.decode() for value in values]
     except UnicodeDecodeError:
         raise Refused(400, f"input '{tensor.name:.60}' holds bytes that are not UTF-8 text") from None
-
-
-def _split(tensor: Message, data: bytes) -> list[bytes]:
-    """Return the texts of a raw BYTES tensor: each has its length before it, four bytes, the lowest first."""
-    found, at = [], 0
-    while at + 4 <= len(data):
-        (length,) = _LENGTH.unpack_from(data, at)
-        found.append(data[at + 4 : at + 4 + length])
-        at += 4 + length
-    if at != len(data):
-        raise Refused(400, f"input '{tensor.name:.60}': the raw texts end in the middle of one")
-    return found
-
-
-def _check_size(tensor: Message, size: int, what: str) -> None:
-    expected = 1
-    for length in tensor.shape:
-        expected *= length
-    if size != expected:
-        raise Refused(
-            400, f"input '{tensor.name:.60}' has {size} {what}; its shape {list(tensor.shape)} says {expected}"
-        )

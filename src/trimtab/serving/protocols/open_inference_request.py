@@ -1,4 +1,6 @@
-"""Reads inference requests of the Open Inference Protocol: JSON and binary tensors. Called by open_inference.
+"""Reads inference requests of the Open Inference Protocol: JSON and binary tensors.
+
+Called by open_inference, and by grpc_tensors with what came in messages.
 
 Rows come as one tensor a request column, of shape [n] or [n, 1]; or as one tensor of shape [n, d] with all
 features in the order of the bundle's feature list: the one named "X", the one that `parameters.features` names,
@@ -105,7 +107,14 @@ def decode(body: bytes, header_length: str | None = None) -> tuple[InferenceRequ
     blob = None
     if header_length is not None:
         body, blob = binary.split(body, header_length)
-    found = _read(body)
+    return interpret(_read(body), blob)
+
+
+def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, Wanted | None]:
+    """Take over what a body says, which may have come in another form than JSON. Raises Refused.
+
+    blob: the bytes of the tensors without data, one after another.
+    """
     whole = _whole(found)
     rows = -1
     features: np.ndarray[Any, Any] | None = None

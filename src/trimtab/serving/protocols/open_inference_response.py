@@ -56,12 +56,12 @@ _encode = msgspec.json.Encoder().encode
 
 def encode(response: InferenceResponse, wanted: Wanted | None = None) -> bytes:
     """Write an inference response as JSON alone."""
-    return _encode(_body(response, _selected(response, wanted)))
+    return _encode(_body(response, selected(response, wanted)))
 
 
 def encode_binary(response: InferenceResponse, wanted: Wanted) -> tuple[bytes, int]:
     """Write an inference response with bytes behind its JSON; return it and the length of the JSON."""
-    outputs, blobs = _selected(response, wanted), []
+    outputs, blobs = selected(response, wanted), []
     for output in outputs:
         if wanted.as_bytes(output.name) and not isinstance(output.data, UnsetType):
             blob = binary.pack(output.data, output.datatype)
@@ -106,7 +106,8 @@ def _body(response: InferenceResponse, outputs: list[OutputTensor]) -> ResponseB
     return ResponseBody(response.model, str(response.version), response.request_id, parameters, outputs)
 
 
-def _selected(response: InferenceResponse, wanted: Wanted | None) -> list[OutputTensor]:
+def selected(response: InferenceResponse, wanted: Wanted | None) -> list[OutputTensor]:
+    """Return the outputs that were asked for, in that order."""
     outputs = _outputs(response)
     if wanted is None or wanted.names is None:
         return outputs

@@ -31,8 +31,7 @@ def ask() -> Iterator[Ask]:
             given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
             content = body if isinstance(body, bytes) else msgspec.json.encode(body)
             try:
-                found = Call(params, given, b"", content, 0, dict(headers or {}).get("X-Request-Id"))
-                return runner.run(_awaited(route, found))
+                return runner.run(_awaited(route, Call(params, given, b"", content, 0)))
             except Refused as refused:
                 return Answer(refused.status, route.encode_error(refused.status, str(refused)))
 

@@ -21,6 +21,7 @@ from trimtab.errors import MissingExtra, StageError
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
+from trimtab.serving.protocols.open_inference_binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, ModelState, Refused
 from trimtab.serving.table import RoutingTable
 
@@ -142,7 +143,7 @@ def test_metadata_is_what_http_says(call: Caller) -> None:
     found = call("ModelMetadata", name="delay")
     assert (found.name, list(found.versions)) == ("delay", ["1", "2", "3"])
     assert {"probability": "FP64", "label": "INT64"}.items() <= {o.name: o.datatype for o in found.outputs}.items()
-    assert list(found.inputs[0].shape) == [-1, 1]
+    assert {tensor.name: list(tensor.shape) for tensor in found.inputs}.items() >= {"row": [-1], "X": [-1, 1]}.items()
 
 
 # --- inference
@@ -170,20 +171,17 @@ def test_typed_tensors_are_answered_in_kind(
 ) -> None:
     found = call("ModelInfer", model_name="delay", id="a", inputs=[column("row", datatype, shape, **contents)])
     assert (found.model_name, found.model_version, found.id) == ("delay", "2", "a")
-    assert {name: grpc_tensors.parameter(value) for name, value in found.parameters.items()} == {
-        "role": "champion",
-        "revision": 7,
-    }
+    assert grpc_tensors.parameters(found.parameters) == {"role": "champion", "revision": 7}
     outputs = {output.name: output for output in found.outputs}
     assert list(outputs["probability"].contents.fp64_contents) == pytest.approx([0.8, 0.1], abs=1e-6)
     assert list(outputs["label"].contents.int64_contents) == [1, 0]
     assert not found.raw_output_contents
 
 
-@pytest.mark.parametrize("datatype", [name for name in grpc_tensors.DTYPES if name not in ("BYTES", "BOOL", "BF16")])
+@pytest.mark.parametrize("datatype", [name for name in DTYPES if name != "BOOL"])
 @pytest.mark.parametrize("name", ["row", "X"])
 def test_raw_tensors_are_answered_raw(call: Caller, datatype: str, name: str) -> None:
-    raw = np.array([1, 0], dtype=grpc_tensors.DTYPES[datatype]).tobytes()
+    raw = np.array([1, 0], dtype=DTYPES[datatype]).tobytes()
     found = call(
         "ModelInfer",
         model_name="delay",
@@ -246,16 +244,16 @@ def test_predictions_are_logged_under_the_client_s_id(call: Caller, delay: Serve
         ({"model_version": "9"}, "NOT_FOUND", "has no version '9' loaded"),
         ({"outputs": [{"name": "labels"}]}, "INVALID_ARGUMENT", "Did you mean 'label'?"),
         ({"raw_input_contents": [b"", b""]}, "INVALID_ARGUMENT", "raw_input_contents has 2 entries"),
-        ({"raw_input_contents": [b"1"]}, "INVALID_ARGUMENT", "has 1 bytes; FP64 takes 8"),
+        ({"raw_input_contents": [b"1"]}, "INVALID_ARGUMENT", "take 8 bytes; it has 1"),
         ({"inputs": [column("row", "FP64", [2], fp64_contents=[1])]}, "INVALID_ARGUMENT", "has 1 values"),
         ({"inputs": [column("row", "FP65", [1])]}, "INVALID_ARGUMENT", "unknown datatype 'FP65'"),
         ({"inputs": [column("row", "FP16", [1])]}, "INVALID_ARGUMENT", "has to come raw"),
         ({"inputs": [column("row", "FP64", [-1])]}, "INVALID_ARGUMENT", "has shape [-1]"),
         ({"inputs": [column("row", "FP64", [10**9, 0])]}, "INVALID_ARGUMENT", "expected [n] or [n, d]"),
-        ({"inputs": [column("row", "INT8", [1], int_contents=[300])]}, "INVALID_ARGUMENT", "values beyond INT8"),
+        ({"inputs": [column("row", "INT8", [1], int_contents=[300])]}, "INVALID_ARGUMENT", "300 is not of datatype INT8"),
         ({"inputs": [column("row", "BYTES", [1], bytes_contents=[b"\xff"])]}, "INVALID_ARGUMENT", "not UTF-8"),
         ({"inputs": [column("line", "FP64", [1], fp64_contents=[1])]}, "INVALID_ARGUMENT", "'row' is missing"),
-        ({"inputs": [column("row", "FP64", [1], fp64_contents=[2])]}, "INTERNAL", "gave nan; expected a number"),
+        ({"inputs": [column("row", "FP64", [1], fp64_contents=[2])]}, "INTERNAL", "failed to score"),
     ],
 )
 def test_refusals_have_a_status_and_say_why(call: Caller, fields: dict[str, Any], code: str, says: str) -> None:
@@ -339,7 +337,7 @@ def test_without_grpc_the_extra_is_named(delay: Served, monkeypatch: pytest.Monk
 TENSOR = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["row", "X", ""]),
-        "datatype": st.sampled_from([*grpc_tensors.DTYPES, "", "FP8"]),
+        "datatype": st.sampled_from([*DTYPES, "BF16", "BYTES", "", "FP8"]),
         "shape": st.lists(st.integers(-2, 4) | st.integers(-(2**63), 2**63 - 1), max_size=3),
     },
     optional={
