@@ -20,6 +20,7 @@ from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.serving.counts import LAG_BORDERS_S, LATENCY_BORDERS_US, ROWS_BORDERS, Durations, Snapshot, State, merge
 from trimtab.serving.exposition import expose
 from trimtab.serving.snapshots import SnapshotFolder
+from trimtab.serving.table import Lane
 from trimtab.serving.tally import Tallies, histogram
 from trimtab.serving.work import Part
 
@@ -44,7 +45,19 @@ class Metrics:
         self._folder = None if folder is None else SnapshotFolder(folder)
         self._worker = worker
         self._clock = clock or SystemClock()
-        before = None if self._folder is None else self._folder.read(worker)
+        self._log_lag = 0.0
+        self.in_progress = 0
+        """Requests that were not answered yet."""
+        self.rows_waiting = 0
+        """Rows that no turn has taken on yet."""
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on from what the predecessor of this name saved last; to be called before anything is counted.
+
+        Again, when the predecessor has ended only after this object was made.
+        """
+        before = None if self._folder is None else self._folder.read(self._worker)
         self._sums = sums = before or Snapshot()
         sums.turns = sums.turns or [0] * (len(ROWS_BORDERS) + 1)
         sums.log_lags = sums.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
@@ -60,31 +73,35 @@ class Metrics:
         """Rows that were answered but could not be logged."""
         self.comparison_dropped = sums.comparison_dropped
         """Rows that were not scored for comparison."""
-        self.in_progress = 0
-        """Requests that were not answered yet."""
-        self.rows_waiting = 0
-        """Rows that no turn has taken on yet."""
-        self._log_lag = 0.0
 
     def count(self, scored: Sequence[tuple[Part, int]], *, served: bool) -> None:
-        """Count the scored parts of one turn, each given with its latency in microseconds."""
-        lane, tally, total = None, None, 0
+        """Count scored parts that are given with their latencies in microseconds."""
         for part, latency_us in scored:
-            if part.lane is not lane or tally is None:
-                lane = part.lane
+            part.latency_us, part.served = latency_us, served
+        self.count_parts([part for part, _ in scored])
+
+    def count_parts(self, parts: Sequence[Part]) -> None:
+        """Count the scored parts of one turn, answers and comparisons, each with its own latency."""
+        lane: Lane | None = None
+        served, tally, answered, total = True, None, 0, 0
+        for part in parts:
+            if part.lane is not lane or part.served is not served or tally is None:
+                lane, served = part.lane, part.served
                 tally = self._tallies.of(lane, served)
-            tally.latencies.append(latency_us)
+            tally.latencies.append(part.latency_us)
             rows = part.rows
             total += rows
+            if served:
+                answered += rows
             tally.rows += rows
             if part.scores is not None:
                 tally.scores += part.scores
             if part.error is not None:
                 tally.failed += 1
                 tally.errors += rows
-        if served and total:
-            self._sums.turns[bisect_left(ROWS_BORDERS, total)] += 1
-            self._sums.turn_rows += total
+        if answered:
+            self._sums.turns[bisect_left(ROWS_BORDERS, answered)] += 1
+            self._sums.turn_rows += answered
         self._waiting += total
         if self._waiting >= FOLD_ROWS:
             self._fold()

@@ -39,7 +39,7 @@ def regression(pack: Packer) -> Lane:
     return Lane("champion", pack(task="regression", scores=(1.0, 2.0)), 100)
 
 
-def scored(lane: Lane, *scores: float, latency_us: int = 400, error: str | None = None) -> tuple[Part, int]:
+def part(lane: Lane, *scores: float, latency_us: int = 400, error: str | None = None, served: bool = True) -> Part:
     """Return one request's rows as they are when they were scored."""
     work = Work(
         table=None,  # type: ignore[arg-type]  # nothing that counts looks at it
@@ -51,8 +51,7 @@ def scored(lane: Lane, *scores: float, latency_us: int = 400, error: str | None 
         entities=[None] * len(scores),
         received_ns=0,
     )
-    part = Part(work, lane, None, scores=list(scores), error=error)
-    return part, latency_us
+    return Part(work, lane, None, served=served, scores=list(scores), error=error, latency_us=latency_us)
 
 
 def families(text: str) -> dict[str, Any]:
@@ -71,8 +70,8 @@ def value(text: str, name: str, **labels: str) -> float:
 
 def test_rows_errors_scores_and_latencies_are_counted(lane: Lane) -> None:
     metrics = Metrics()
-    metrics.count([scored(lane, 0.1, 0.1), scored(lane, 0.97, latency_us=60), scored(lane, 0.97)], served=True)
-    metrics.count([scored(lane, float("nan"), float("inf"), 0.5, error="bad", latency_us=40_000_000)], served=True)
+    metrics.count_parts([part(lane, 0.1, 0.1), part(lane, 0.97, latency_us=60), part(lane, 0.97)])
+    metrics.count_parts([part(lane, float("nan"), float("inf"), 0.5, error="bad", latency_us=40_000_000)])
     counts = metrics.snapshot().lanes[CHAMPION]
     assert (counts.requests, counts.failed, counts.rows, counts.errors, counts.non_finite) == (4, 1, 7, 3, 2)
     assert counts.seconds == pytest.approx(40.00086)
@@ -83,8 +82,8 @@ def test_rows_errors_scores_and_latencies_are_counted(lane: Lane) -> None:
 
 def test_answers_and_comparisons_are_kept_apart(lane: Lane) -> None:
     metrics = Metrics()
-    metrics.count([scored(lane, 0.1)], served=True)
-    metrics.count([scored(lane, 0.1, 0.2)], served=False)
+    metrics.count_parts([part(lane, 0.1)])
+    metrics.count_parts([part(lane, 0.1, 0.2, served=False)])
     lanes = metrics.snapshot().lanes
     assert {key.served: counts.rows for key, counts in lanes.items()} == {True: 1, False: 2}
     assert sum(metrics.snapshot().turns) == 1
@@ -94,7 +93,7 @@ def test_the_run_of_one_score_ends_with_another(lane: Lane) -> None:
     metrics = Metrics()
 
     def run(*scores: float) -> int:
-        metrics.count([scored(lane, *scores)], served=True)
+        metrics.count_parts([part(lane, *scores)])
         return metrics.snapshot().lanes[CHAMPION].run
 
     assert [run(0.5, 0.5), run(0.5), run(0.5, 0.4, 0.4), run(0.3), run(0.3, float("nan"))] == [2, 3, 2, 1, 2]
@@ -103,7 +102,7 @@ def test_the_run_of_one_score_ends_with_another(lane: Lane) -> None:
 def test_folding_by_itself_changes_nothing(lane: Lane) -> None:
     metrics = Metrics()
     for _ in range(3):
-        metrics.count([scored(lane, *([0.2] * FOLD_ROWS))], served=True)
+        metrics.count_parts([part(lane, *([0.2] * FOLD_ROWS))])
     counts = metrics.snapshot().lanes[CHAMPION]
     assert (counts.rows, counts.requests, counts.run, counts.scores[3]) == (
         3 * FOLD_ROWS,
@@ -116,34 +115,34 @@ def test_folding_by_itself_changes_nothing(lane: Lane) -> None:
 
 def test_a_regression_s_bins_come_from_its_first_scores(regression: Lane) -> None:
     metrics = Metrics()
-    metrics.count([scored(regression, *range(FIRST_SCORES - 1))], served=True)
+    metrics.count_parts([part(regression, *range(FIRST_SCORES - 1))])
     assert metrics.snapshot().lanes[CHAMPION].borders == ()
-    metrics.count([scored(regression, 999.0)], served=True)
+    metrics.count_parts([part(regression, 999.0)])
     counts = metrics.snapshot().lanes[CHAMPION]
     assert len(counts.borders) == 19
     assert counts.scores == [50] * 20
-    metrics.count([scored(regression, *np.full(30, 5e9).tolist())], served=True)
+    metrics.count_parts([part(regression, *np.full(30, 5e9).tolist())])
     assert metrics.snapshot().lanes[CHAMPION].scores[-1] == 80
 
 
 def test_a_regression_s_bins_may_be_given(regression: Lane) -> None:
     metrics = Metrics()
     metrics.set_borders("delay", (10.0, 20.0))
-    metrics.count([scored(regression, 10.0, 11.0, 21.0, 22.0)], served=True)
+    metrics.count_parts([part(regression, 10.0, 11.0, 21.0, 22.0)])
     assert metrics.snapshot().lanes[CHAMPION].scores == [1, 1, 2]
 
 
 def test_a_constant_regression_has_bins_as_well(regression: Lane) -> None:
     metrics = Metrics()
-    metrics.count([scored(regression, *([7.0] * 1000))], served=True)
+    metrics.count_parts([part(regression, *([7.0] * 1000))])
     counts = metrics.snapshot().lanes[CHAMPION]
     assert (counts.borders, counts.scores, counts.run) == ((7.0,), [1000, 0], 1000)
 
 
 def test_all_workers_take_the_same_bins(regression: Lane, tmp_path: Path) -> None:
     one, two = Metrics(tmp_path, worker="1"), Metrics(tmp_path, worker="2")
-    one.count([scored(regression, *range(1000))], served=True)
-    two.count([scored(regression, *range(5000, 6000))], served=True)
+    one.count_parts([part(regression, *range(1000))])
+    two.count_parts([part(regression, *range(5000, 6000))])
     borders = one.snapshot().lanes[CHAMPION].borders
     assert two.snapshot().lanes[CHAMPION].borders == borders
     assert two.merged().lanes[CHAMPION].borders == borders
@@ -152,7 +151,7 @@ def test_all_workers_take_the_same_bins(regression: Lane, tmp_path: Path) -> Non
 def test_every_worker_shows_the_sum_of_all(lane: Lane, tmp_path: Path) -> None:
     workers = [Metrics(tmp_path, worker=name) for name in "abc"]
     for rows, metrics in enumerate(workers, start=1):
-        metrics.count([scored(lane, *([0.5] * rows))], served=True)
+        metrics.count_parts([part(lane, *([0.5] * rows))])
         metrics.labels += 10
         metrics.save()
     for metrics in workers:
@@ -163,7 +162,7 @@ def test_every_worker_shows_the_sum_of_all(lane: Lane, tmp_path: Path) -> None:
 
 def test_a_successor_goes_on_from_its_predecessor(lane: Lane, tmp_path: Path) -> None:
     before = Metrics(tmp_path, worker="a")
-    before.count([scored(lane, 0.5, 0.5)], served=True)
+    before.count_parts([part(lane, 0.5, 0.5)])
     before.labels, before.shed, before.gap_rows, before.comparison_dropped = 4, 3, 2, 1
     before.begin()
     before.begin()
@@ -174,7 +173,7 @@ def test_a_successor_goes_on_from_its_predecessor(lane: Lane, tmp_path: Path) ->
     before.save()  # and is killed
     old = before.snapshot()
     after = Metrics(tmp_path, worker="a")
-    after.count([scored(lane, 0.5)], served=True)
+    after.count_parts([part(lane, 0.5)])
     new = after.snapshot()
     assert new.lanes[CHAMPION].rows == 3
     assert new.lanes[CHAMPION].run == 3
@@ -187,9 +186,33 @@ def test_a_successor_goes_on_from_its_predecessor(lane: Lane, tmp_path: Path) ->
     assert new.state.in_progress == 0
 
 
+def test_a_successor_that_was_there_before_the_end_of_its_predecessor_goes_on_as_well(
+    lane: Lane, tmp_path: Path
+) -> None:
+    before = Metrics(tmp_path, worker="a")
+    before.count_parts([part(lane, 0.5)])
+    before.save()
+    after = Metrics(tmp_path, worker="a")
+    before.count_parts([part(lane, 0.5)])
+    before.labels += 2
+    before.close()
+    after.resume()
+    after.count_parts([part(lane, 0.5)])
+    assert (after.snapshot().lanes[CHAMPION].rows, after.snapshot().labels) == (3, 2)
+
+
+def test_a_turn_of_answers_and_comparisons(lane: Lane) -> None:
+    metrics = Metrics()
+    metrics.count_parts([part(lane, 0.1), part(lane, 0.2, 0.3, served=False), part(lane, 0.4, served=True)])
+    metrics.count([(part(lane, 0.1), 70)], served=False)
+    lanes = metrics.snapshot().lanes
+    assert {key.served: counts.rows for key, counts in lanes.items()} == {True: 2, False: 3}
+    assert metrics.snapshot().turn_rows == 2
+
+
 def test_what_was_shown_is_never_forgotten(lane: Lane, tmp_path: Path) -> None:
     first = Metrics(tmp_path, worker="a")
-    first.count([scored(lane, 0.5)], served=True)
+    first.count_parts([part(lane, 0.5)])
     assert value(first.text(), "trimtab_predictions_total") == 1
     assert value(Metrics(tmp_path, worker="a").text(), "trimtab_predictions_total") == 1
 
@@ -197,12 +220,12 @@ def test_what_was_shown_is_never_forgotten(lane: Lane, tmp_path: Path) -> None:
 def test_the_guard_sees_what_happened_between_two_looks(lane: Lane, tmp_path: Path) -> None:
     workers = [Metrics(tmp_path, worker=name) for name in "ab"]
     for metrics in workers:
-        metrics.count([scored(lane, 0.2, latency_us=100)], served=True)
+        metrics.count_parts([part(lane, 0.2, latency_us=100)])
         metrics.save()
     old = read_all(tmp_path)
     for metrics in workers:
-        metrics.count([scored(lane, 0.9, latency_us=9_000) for _ in range(99)], served=True)
-        metrics.count([scored(lane, 0.9, latency_us=9_000, error="x")], served=True)
+        metrics.count_parts([part(lane, 0.9, latency_us=9_000) for _ in range(99)])
+        metrics.count_parts([part(lane, 0.9, latency_us=9_000, error="x")])
         metrics.save()
     found = difference(read_all(tmp_path), old).lanes[CHAMPION]
     assert (found.rows, found.errors, found.run) == (200, 2, 200)
@@ -223,7 +246,7 @@ def test_a_folder_that_is_gone_does_not_stop_the_counting(
     lane: Lane, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = Metrics(tmp_path / "counts", worker="a")
-    metrics.count([scored(lane, 0.5)], served=True)
+    metrics.count_parts([part(lane, 0.5)])
     shutil.rmtree(tmp_path / "counts")
     metrics.save()
     assert "the counts cannot be saved" in caplog.text
@@ -234,15 +257,15 @@ def test_versions_that_score_no_more_are_forgotten(pack: Packer, tmp_path: Path)
     clock = ManualClock()
     metrics = Metrics(tmp_path, worker="a", clock=clock)
     old, new = (Lane("champion", pack(version), 100) for version in (1, 2))
-    metrics.count([scored(old, 0.5)], served=True)
+    metrics.count_parts([part(old, 0.5)])
     metrics.save()
     clock.sleep(timedelta(microseconds=FORGET_US).total_seconds() + 1)
-    metrics.count([scored(new, 0.5)], served=True)
+    metrics.count_parts([part(new, 0.5)])
     metrics.save()
     found = SnapshotFolder(tmp_path).read("a")
     assert found is not None
     assert [key.version for key in found.lanes] == [2]
-    metrics.count([scored(old, 0.5)], served=True)
+    metrics.count_parts([part(old, 0.5)])
     assert [counts.rows for counts in metrics.snapshot().lanes.values()] == [1, 1]
 
 
@@ -268,8 +291,8 @@ def test_saving_goes_on_until_it_is_cancelled(lane: Lane, tmp_path: Path, monkey
 def busy(lane: Lane, folder: Path | None = None) -> Metrics:
     """Return metrics with something in each of them."""
     metrics = Metrics(folder)
-    metrics.count([scored(lane, 0.1, 0.2, latency_us=1500), scored(lane, 0.9, error="bad")], served=True)
-    metrics.count([scored(lane, 0.3)], served=False)
+    metrics.count_parts([part(lane, 0.1, 0.2, latency_us=1500), part(lane, 0.9, error="bad")])
+    metrics.count_parts([part(lane, 0.3, served=False)])
     for status in (200, 200, 400):
         metrics.begin()
         metrics.end("open_inference", status, time.perf_counter_ns())
@@ -338,7 +361,7 @@ def test_promtool_has_nothing_to_say(lane: Lane) -> None:
 def test_a_turn_is_counted_in_few_steps(lane: Lane) -> None:
     """No figure, but a bound that a change of method would break: sorting is left to the folds."""
     metrics = Metrics()
-    turn = [scored(lane, 0.5)] * 32
-    metrics.count(turn, served=True)
+    turn = [part(lane, 0.5)] * 32
+    metrics.count_parts(turn)
     assert metrics._sums.lanes[CHAMPION].rows == 0
     assert metrics.snapshot().lanes[CHAMPION].rows == 32
