@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.serving import promises, table
 from benchmarks.serving.gateway_server import Options, gateway
 from benchmarks.serving.load import NO_WRK, has_wrk
-from benchmarks.serving.model import FEATURES, TREES, Model, Roles, fit, make_stores, write_files
+from benchmarks.serving.model import FEATURES, TREES, Model, Roles, fit, make_project, write_files
 from benchmarks.serving.peers.catalog import NAMES, peer
 from benchmarks.serving.scaling import scaling
 from benchmarks.serving.shadow import shadow
@@ -95,14 +95,14 @@ def _gateways(models: dict[int, Model], work: Path) -> list[Target]:
     """Return the gateway in three ways; promises are judged by the first, which has all on as by default."""
     split: Roles = {1: ("champion", 90.0), 2: ("challenger", 10.0)}
     variants: list[tuple[str, str, Roles, Options]] = [
-        ("trimtab", "Trimtab, all on, acknowledged", split, Options(durability="acknowledged", tokens=True)),
-        ("trimtab-interval", "Trimtab, all on, log interval", split, Options(durability="interval", tokens=True)),
-        ("trimtab-alone", "Trimtab, champion alone, interval", {1: ("champion", 100.0)}, Options(tokens=True)),
+        ("trimtab", "Trimtab, all on, acknowledged", split, Options(durability="acknowledged")),
+        ("trimtab-interval", "Trimtab, all on, log interval", split, Options(durability="interval")),
+        ("trimtab-alone", "Trimtab, champion alone, interval", {1: ("champion", 100.0)}, Options()),
     ]
     targets = []
     for name, title, roles, options in variants:
-        make_stores(work / name / "stores", models, roles)
-        targets.append(gateway(name, title, work / name / "stores", work / name / "work", options))
+        make_project(work / name / "project", models, roles)
+        targets.append(gateway(name, title, work / name / "project", work / name / "work", options))
     return targets
 
 

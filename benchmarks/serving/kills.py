@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ import psutil
 from benchmarks.serving.audit import compare_books
 from benchmarks.serving.clients import Clients, Seen
 from benchmarks.serving.gateway_server import Options, gateway, read_log, worker_pids
-from benchmarks.serving.model import fit, make_stores, requests_of
+from benchmarks.serving.model import fit, make_project, requests_of
 from benchmarks.serving.processes import tree
 from benchmarks.serving.servers import NotRunning, free_port, start, stop, until_answered
 from benchmarks.serving.table import ROW
@@ -32,6 +32,7 @@ from benchmarks.serving.targets import Target
 from trimtab.clock import SystemClock
 
 TREES = 100
+KINDS = ("worker", "parent", "everything")
 ANSWERS_BETWEEN = 200
 """So many at least are acknowledged between two kills."""
 ORPHANS_S = 20.0
@@ -50,24 +51,22 @@ class Outcome:
 
 
 class Gateway:
-    """A gateway that is killed and started again on the same port and stores."""
+    """A gateway that is killed and started again on the same port and project."""
 
-    def __init__(self, target: Target, root: Path, workers: int) -> None:
+    def __init__(self, target: Target, workers: int) -> None:
         self.target, self.port = target, free_port()
-        self._root = root
+        self._workers = workers
+        self.outcome = Outcome()
         self.process = start(target, self.port)
         self._wait()
-        self._workers = workers if self._pids() else 0
-        self.outcome = Outcome()
-        self.kinds = ("worker", "parent", "everything") if self._workers else ("everything",)
 
     def kill(self, kind: str, chance: random.Random, answered: Callable[[], int]) -> None:
         """Kill, start again where that is needed, and wait until the service is whole."""
         began = time.perf_counter()
         victims = self._pids()
         if kind == "worker":
-            victims = [chance.choice(victims)]
-            _kill(victims[0])
+            victims = {chance.choice(sorted(victims))}
+            _kill(*victims)
         elif kind == "parent":
             _kill(self.process.pid)
             self.process.wait()
@@ -80,7 +79,7 @@ class Gateway:
             self.process = start(self.target, self.port)
             self._wait()
         before = answered()
-        while answered() == before or not self._whole(victims):
+        while answered() == before or len(self._pids() - victims) < self._workers:
             if time.perf_counter() - began > BACK_S or self.process.poll() is not None:
                 self.outcome.never_back.append(kind)
                 return
@@ -91,18 +90,21 @@ class Gateway:
         """End it as one does."""
         stop(self.process)
 
-    def _whole(self, dead: Sequence[int]) -> bool:
-        return len(set(self._pids()).difference(dead)) >= self._workers
-
     def _wait(self) -> None:
+        """Wait for the first answer and for all workers. Raises NotRunning."""
+        began = time.perf_counter()
         try:
             until_answered(self.target, self.port, self.process, ROW)
+            while len(self._pids()) < self._workers:
+                if time.perf_counter() - began > BACK_S:
+                    raise NotRunning(f"has {len(self._pids())} of {self._workers} workers after {BACK_S:.0f} s")
+                SystemClock().sleep(0.005)
         except NotRunning:
             stop(self.process)
             raise
 
-    def _pids(self) -> list[int]:
-        return worker_pids(self._root, self.process.pid)
+    def _pids(self) -> set[int]:
+        return worker_pids(self.target.folder, self.process.pid)
 
 
 def main() -> int:
@@ -117,15 +119,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trimtab-kills-") as folder:
-        stores = Path(folder) / "stores"
+        project = Path(folder) / "project"
         models = {version: fit(version, trees=TREES) for version in (1, 2)}
-        make_stores(stores, models, {1: ("champion", 90.0), 2: ("challenger", 10.0)})
-        options = Options(workers=given.workers, durability=given.durability, tokens=True)
-        target = gateway("kills", "kills", stores, Path(folder) / "work", options)
-        if target.missing is not None:
-            print(f"cannot be measured: {target.missing}", file=sys.stderr)
-            return 2
-        killed = Gateway(target, stores, given.workers)
+        make_project(project, models, {1: ("champion", 90.0), 2: ("challenger", 10.0)})
+        options = Options(workers=given.workers, durability=given.durability)
+        target = gateway("kills", "kills", project, Path(folder) / "work", options)
+        killed = Gateway(target, given.workers)
         try:
             with Clients(
                 killed.port,
@@ -138,13 +137,13 @@ def main() -> int:
                 _kill_all(killed, clients.seen, given.times, given.seed)
         finally:
             killed.stop()
-        return _judge(killed, clients.seen, stores)
+        return _judge(killed, clients.seen, project)
 
 
 def _kill_all(killed: Gateway, seen: Seen, times: int, seed: int) -> None:
     chance, clock = random.Random(seed), SystemClock()
     for number in range(times):
-        kind = killed.kinds[number % len(killed.kinds)]
+        kind = KINDS[number % len(KINDS)]
         enough = len(seen.acknowledged) + ANSWERS_BETWEEN
         while len(seen.acknowledged) < enough:
             clock.sleep(0.005)
@@ -155,8 +154,8 @@ def _kill_all(killed: Gateway, seen: Seen, times: int, seed: int) -> None:
     clock.sleep(0.5)
 
 
-def _judge(killed: Gateway, seen: Seen, stores: Path) -> int:
-    outcome, books = killed.outcome, compare_books(seen.acknowledged, read_log(stores))
+def _judge(killed: Gateway, seen: Seen, project: Path) -> int:
+    outcome, books = killed.outcome, compare_books(seen.acknowledged, read_log(project))
     for kind, took in outcome.back_s.items():
         print(f"  kill -9 of {kind:10} {len(took):3} times, back after {median(took):.2f} s, at most {max(took):.2f} s")
     print(
@@ -180,7 +179,7 @@ def _kill(pid: int) -> None:
         psutil.Process(pid).send_signal(signal.SIGKILL)
 
 
-def _outlived(pids: Sequence[int]) -> int:
+def _outlived(pids: set[int]) -> int:
     """Wait for workers whose parent is gone; kill those that stay and return how many."""
     left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
     _, alive = psutil.wait_procs(left, ORPHANS_S)
@@ -191,4 +190,7 @@ def _outlived(pids: Sequence[int]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotRunning as error:
+        sys.exit(f"the gateway {error}")

@@ -17,9 +17,9 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.serving.targets import Ask, Target, v2_ask
+from trimtab.clock import SystemClock
 from trimtab.records import Role
-from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.catalog import open_artifacts, open_metadata
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
 
 MODEL = "hgb"
@@ -27,6 +27,15 @@ ENTITY = "customer"
 """Request column whose value pins a row to a role."""
 FEATURES = 30
 TREES = 200
+STORES = ".trimtab"
+DEFINITIONS = f"""\
+import trimtab as tt
+
+rows = tt.FileSource("rows", "data/rows.parquet", timestamp="moment", known_at="known_at")
+hgb = tt.Model(
+    "{MODEL}", task="binary", examples=rows, label="outcome", features=[f"f{{n}}" for n in range({FEATURES})]
+)
+"""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Roles = Mapping[int, tuple[Role, float]]
 
@@ -70,14 +79,16 @@ def write_files(model: Model, folder: Path) -> None:
     (folder / "model.onnx").write_bytes(model.graph)
 
 
-def make_stores(root: Path, models: Mapping[int, Model], roles: Roles) -> None:
-    """Write stores that hold versions of the model, with a first revision in which some of them serve."""
+def make_project(project: Path, models: Mapping[int, Model], roles: Roles) -> None:
+    """Write a project whose stores hold versions of the model, and a first revision in which some of them serve."""
+    root = project / STORES
     root.mkdir(parents=True)
-    metadata, artifacts = SqlMetadata(root / "metadata.db"), FolderArtifacts(root / "artifacts")
+    (project / "definitions.py").write_text(DEFINITIONS)
+    metadata, artifacts = open_metadata(None, root), open_artifacts(None, root)
     spec = plain_spec(MODEL, [f"f{n}" for n in range(FEATURES)], entity_keys=(ENTITY,))
     for version, model in models.items():
         register_bundle(metadata, artifacts, model.graph, spec, version=version, created_at=NOW)
-    metadata.put(revision(MODEL, 1, roles, created_at=NOW))
+    metadata.put(revision(MODEL, 1, roles, created_at=SystemClock().now()))
     metadata.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.serving.gateway_server import Options, gateway
 from benchmarks.serving.load import Figures, measure, middle
-from benchmarks.serving.model import Model, make_stores
+from benchmarks.serving.model import Model, make_project
 from benchmarks.serving.processes import memory
 from benchmarks.serving.servers import NotRunning, Server, running
 from benchmarks.serving.table import ROW, check
@@ -23,11 +23,11 @@ def scaling(models: Mapping[int, Model], work: Path, *, workers: Sequence[int], 
         servers: dict[int, Server] = {}
         for number in workers:
             name = f"{number} workers"
-            stores = work / name / "stores"
-            make_stores(stores, models, {1: ("champion", 90.0), 2: ("challenger", 10.0)})
-            options = Options(workers=number, tokens=True)
+            project = work / name / "project"
+            make_project(project, models, {1: ("champion", 90.0), 2: ("challenger", 10.0)})
+            options = Options(workers=number)
             try:
-                server = stack.enter_context(running(gateway(name, name, stores, work / name / "work", options), ROW))
+                server = stack.enter_context(running(gateway(name, name, project, work / name / "work", options), ROW))
                 check(server, models)
             except NotRunning as error:
                 print(f"  {name}: not measured: {error}")

@@ -164,5 +164,7 @@ def _prepare(target: Target, port: int) -> None:
 
 
 def _last_line(target: Target) -> str:
+    """Return the last line that tells of an error, or else the last one."""
     lines = (target.work / LOG).read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    telling = [line for line in lines if "error" in line.lower()]
+    return (telling or lines or ["it said nothing"])[-1][:300]

@@ -16,7 +16,7 @@ import onnxruntime
 
 from benchmarks.serving.clients import Clients
 from benchmarks.serving.gateway_server import Options, gateway, read_log
-from benchmarks.serving.model import TREES, Model, Roles, fit, make_stores, requests_of, sample
+from benchmarks.serving.model import TREES, Model, Roles, fit, make_project, requests_of, sample
 from benchmarks.serving.servers import NotRunning, Server, running
 from benchmarks.serving.table import ROW
 from trimtab.clock import SystemClock
@@ -39,8 +39,8 @@ def shadow(models: Mapping[int, Model], work: Path, *, seconds: int, rounds: int
     with ExitStack() as stack:
         servers = []
         for name in names:
-            make_stores(work / name / "stores", versions, BESIDE if name == "with" else ALONE)
-            target = gateway(name, name, work / name / "stores", work / name / "work", Options(tokens=True))
+            make_project(work / name / "project", versions, BESIDE if name == "with" else ALONE)
+            target = gateway(name, name, work / name / "project", work / name / "work", Options())
             try:
                 servers.append(stack.enter_context(running(target, ROW)))
             except NotRunning as error:
@@ -59,7 +59,7 @@ def shadow(models: Mapping[int, Model], work: Path, *, seconds: int, rounds: int
         print(f"  without {first:7.2f}   without again {again:7.2f}   with {beside:7.2f}")
     noise = max(max(first / again, again / first) for first, again, _ in p99s)
     ratio = median(beside / median((first, again)) for first, again, beside in p99s)
-    scored = sum(role == "shadow" for role in read_log(work / "with" / "stores")["role"].to_pylist())
+    scored = sum(role == "shadow" for role in read_log(work / "with" / "project")["role"].to_pylist())
     held = ratio <= noise and not failed
     print(
         f"  with / without: {ratio:.2f} (median of pairs); without / without: up to {noise:.2f}; {failed} failed; "

@@ -17,9 +17,9 @@ from benchmarks.serving.audit import MAX_SIGMA, compare_books, shares, stickines
 from benchmarks.serving.changes import endless, weights, write
 from benchmarks.serving.clients import Clients, Seen
 from benchmarks.serving.gateway_server import Options, gateway, open_book, read_log
-from benchmarks.serving.model import fit, make_stores, requests_of
+from benchmarks.serving.model import fit, make_project, requests_of
 from benchmarks.serving.processes import memory
-from benchmarks.serving.servers import Server, running
+from benchmarks.serving.servers import NotRunning, Server, running
 from benchmarks.serving.table import ROW
 from trimtab.clock import SystemClock
 
@@ -41,11 +41,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trimtab-soak-") as folder:
-        stores = Path(folder) / "stores"
+        project = Path(folder) / "project"
         models = {version: fit(version, trees=TREES) for version in range(1, VERSIONS + 1)}
-        make_stores(stores, models, {1: ("champion", 100.0)})
-        options = Options(workers=given.workers, durability=given.durability, tokens=True)
-        with running(gateway("soak", "soak", stores, Path(folder) / "work", options), ROW) as server:
+        make_project(project, models, {1: ("champion", 100.0)})
+        options = Options(workers=given.workers, durability=given.durability)
+        with running(gateway("soak", "soak", project, Path(folder) / "work", options), ROW) as server:
             with Clients(
                 server.port,
                 requests_of(server.target, given.entities),
@@ -54,14 +54,14 @@ def main() -> int:
                 per_second=given.per_second,
                 seed=given.seed,
             ) as clients:
-                slowest = _change(given, server, clients.seen, stores)
+                slowest = _change(given, server, clients.seen, project)
             print(f"memory at the end: {memory(server.process.pid)}")
-        return _judge(clients.seen, stores, slowest)
+        return _judge(clients.seen, project, slowest)
 
 
-def _change(given: argparse.Namespace, server: Server, seen: Seen, stores: Path) -> list[float]:
+def _change(given: argparse.Namespace, server: Server, seen: Seen, project: Path) -> list[float]:
     """Write the changes, evenly over the time; return how long each took to reach the clients."""
-    clock, book = SystemClock(), open_book(stores)
+    clock, book = SystemClock(), open_book(project)
     coming = endless(VERSIONS, seed=given.seed)
     pause_s, took = 60 * given.minutes / (given.changes + 1), []
     due = time.perf_counter() + pause_s
@@ -96,11 +96,11 @@ def _until_seen(seen: Seen, place: int, number: int, began: float, *, patience_s
     return float("inf")
 
 
-def _judge(seen: Seen, stores: Path, took: list[float]) -> int:
-    book = open_book(stores)
+def _judge(seen: Seen, project: Path, took: list[float]) -> int:
+    book = open_book(project)
     given = weights(book)
     book.close()
-    books = compare_books(seen.acknowledged, read_log(stores))
+    books = compare_books(seen.acknowledged, read_log(project))
     parts, sticky = shares(seen.acknowledged, given), stickiness(seen.acknowledged, given)
     split = [part for part in parts if 0 < part.weight < 1]
     far = [part for part in parts if part.sigmas > MAX_SIGMA]
@@ -139,4 +139,7 @@ def _judge(seen: Seen, stores: Path, took: list[float]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except NotRunning as error:
+        sys.exit(f"the gateway {error}")

@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.serving.gateway_server import Options, gateway, open_book
 from benchmarks.serving.load import Figures, measure
-from benchmarks.serving.model import MODEL, NOW, Model, make_stores
+from benchmarks.serving.model import MODEL, Model, make_project
 from benchmarks.serving.servers import NotRunning, Server, post, running
 from benchmarks.serving.table import ROW
 from trimtab.clock import SystemClock
@@ -25,11 +25,11 @@ GIVE_UP_S = 30
 
 def swaps(models: Mapping[int, Model], work: Path) -> bool:
     """Measure and print; return whether no request failed and every swap took effect in time."""
-    stores = work / "stores"
-    make_stores(stores, models, {1: ("champion", 100.0)})
+    project = work / "project"
+    make_project(project, models, {1: ("champion", 100.0)})
     try:
-        with running(gateway("swaps", "swaps", stores, work / "work", Options(tokens=True)), ROW) as server:
-            took, load = _swap(server, stores)
+        with running(gateway("swaps", "swaps", project, work / "work", Options()), ROW) as server:
+            took, load = _swap(server, project)
     except NotRunning as error:
         print(f"\nSwaps under load: not measured: {error}")
         return False
@@ -41,7 +41,7 @@ def swaps(models: Mapping[int, Model], work: Path) -> bool:
     return held
 
 
-def _swap(server: Server, stores: Path) -> tuple[list[float], Figures]:
+def _swap(server: Server, project: Path) -> tuple[list[float], Figures]:
     """Return the seconds from each new revision to the first answer by it, and the load's figures."""
     figures: list[Figures] = []
     ask = server.target.ask(ROW)
@@ -51,10 +51,10 @@ def _swap(server: Server, stores: Path) -> tuple[list[float], Figures]:
 
     load = threading.Thread(target=loaded)
     load.start()
-    metadata, took = open_book(stores), []
+    metadata, took = open_book(project), []
     for number in range(2, 2 + SWAPS):
         version = 1 + (number + 1) % 2
-        metadata.put(revision(MODEL, number, {version: ("champion", 100)}, created_at=NOW))
+        metadata.put(revision(MODEL, number, {version: ("champion", 100)}, created_at=SystemClock().now()))
         began = time.perf_counter()
         while _revision(server) != number and time.perf_counter() - began < GIVE_UP_S:
             SystemClock().sleep(0.005)
