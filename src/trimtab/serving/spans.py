@@ -87,13 +87,14 @@ class _RequestSpans:
         self._stages = stages
 
     def end(self, method: str, route: str, path: str, status: int) -> None:
-        own: Attributes = {
+        own: dict[str, str | int | Sequence[str]] = {
             "http.request.method": method,
-            "http.route": route,
             "url.path": path,
             "http.response.status_code": status,
         }
-        self._make(f"{method} {route}", own, status)
+        if route:
+            own["http.route"] = route
+        self._make(f"{method} {route}".strip(), own, status)
 
     def end_rpc(self, service: str, method: str, status: int) -> None:
         own: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
