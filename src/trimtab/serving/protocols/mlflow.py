@@ -1,26 +1,39 @@
-"""MLflow's scoring server: POST /invocations. Called by asgi.
+"""MLflow's scoring server: POST /invocations. Run by asgi; /ping, /health and /version stand in health.
 
-JSON holds exactly one of dataframe_split, dataframe_records, instances, inputs; CSV has a header. A list of
-lists under instances or inputs holds all features in the order of the bundle's feature list.
-Predictions are probabilities (binary) or values (regression), one a row.
+JSON holds exactly one of dataframe_split, dataframe_records, instances, inputs, and `params` beside it; CSV is read
+as pandas reads it; Parquet needs pyarrow. A list of lists under instances or inputs holds all features in the order
+of the bundle's feature list. Predictions are probabilities (binary) or values (regression), one a row; records of
+several fields, as of a data frame, when params ask for more.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from trimtab.errors import nearest
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Route, request_id_header
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, matrix
+from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
+from trimtab.serving.protocols import mlflow_csv, mlflow_examples, mlflow_parquet, tabular
+from trimtab.serving.protocols.json_text import repaired
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-JSON, CSV = "application/json", "text/csv"
-CODES = {404: "RESOURCE_DOES_NOT_EXIST", 500: "INTERNAL_ERROR", 503: "TEMPORARILY_UNAVAILABLE"}
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+KINDS = (JSON, CSV, PARQUET)
+CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    501: "NOT_IMPLEMENTED",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Status -> MLflow's error_code; others are BAD_REQUEST."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -30,43 +43,50 @@ def routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the protocol over a gateway."""
 
     async def invocations(call: Call) -> Answer:
-        request = decode(call.body, call.header(b"content-type") or "")
+        content_type = call.header(b"content-type") or ""
+        kinds = gateway.table.model(call.model).spec.request_types if content_type.startswith(CSV) else {}
+        request = decode(call.body, content_type, kinds)
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
         return Answer(200, encode(response), headers=request_id_header(response.request_id))
 
-    return [Route("POST", "/invocations", "infer", invocations, encode_error, "Score rows (MLflow).")]
+    described = Description(
+        takes=[
+            Content(mlflow_examples.REQUEST_SCHEMA, mlflow_examples.REQUEST),
+            Content({"type": "string"}, mlflow_examples.CSV, CSV),
+            Content({"type": "string", "format": "binary"}, content_type=PARQUET),
+        ],
+        gives=[Content(mlflow_examples.ANSWER_SCHEMA, mlflow_examples.ANSWER)],
+        errors={415: "A content type or charset that is not served."},
+        detail="The ids of the predictions follow from the header X-Request-Id of the answer: the id itself for one "
+        "row, id/0, id/1, ... for several. Labels come back under them.",
+    )
+    return [Route("POST", "/invocations", "infer", invocations, encode_error, "Score rows (MLflow).", described)]
 
 
-def decode(body: bytes, content_type: str) -> InferenceRequest:
-    """Read a scoring request. Raises Refused (415 for a content type that is not served)."""
-    kind = content_type.partition(";")[0].strip().lower()
+def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = None) -> InferenceRequest:
+    """Read a scoring request. Raises Refused (415 for a content type that is not served).
+
+    kinds: of the request columns, for CSV; a column of kind "text" is one even where all of its texts are numbers.
+    """
+    kind, _, rest = content_type.partition(";")
+    kind = kind.strip().lower()
+    if rest:
+        _check_charset(rest)
+    if kind == JSON:
+        return _json(body)
     if kind == CSV:
-        return _csv(body)
-    if kind != JSON:
-        raise Refused(415, f"content type '{kind:.60}' is not served; expected {JSON} or {CSV}")
-    try:
-        found = _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused(400, f"malformed JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise Refused(400, f"expected a JSON object with one of {', '.join(KEYS)}")
-    given = [key for key in KEYS if key in found]
-    if len(given) != 1:
-        strange = next((key for key in found if key not in KEYS and key != "params"), "")
-        hint = nearest(strange[:60], KEYS) if strange and not given else ""
-        raise Refused(400, f"expected exactly one of {', '.join(KEYS)}; got {given or 'none of them'}.{hint}")
-    value = found[given[0]]
-    if given[0] == "dataframe_split":
-        return _split(value)
-    if given[0] == "dataframe_records":
-        return _records(value, given[0])
-    return _instances(value, given[0])
+        return mlflow_csv.decode(body, kinds or {})
+    if kind == PARQUET:
+        return mlflow_parquet.decode(body)
+    raise Refused(415, f"content type '{kind:.60}' is not served; expected {', '.join(KINDS)}")
 
 
 def encode(response: InferenceResponse) -> bytes:
     """Write predictions."""
-    return _encode({"predictions": response.scores})
+    if response.lower is None and response.explanation is None:
+        return _encode({"predictions": response.scores})
+    return _encode({"predictions": _records(response)})
 
 
 def encode_error(status: int, message: str) -> bytes:
@@ -74,12 +94,69 @@ def encode_error(status: int, message: str) -> bytes:
     return _encode({"error_code": CODES.get(status, "BAD_REQUEST"), "message": message})
 
 
+def _check_charset(rest: str) -> None:
+    for part in rest.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "charset" and value.strip('" ').lower() not in ("utf-8", "utf8"):
+            raise Refused(415, f"charset '{value:.40}' is not served; expected utf-8")
+
+
+def _json(body: bytes) -> InferenceRequest:
+    found = _read(body)
+    if not isinstance(found, dict):
+        raise Refused(400, f"expected a JSON object with one of {', '.join(KEYS)}")
+    given = [key for key in KEYS if key in found]
+    if len(given) != 1:
+        strange = next((key for key in found if key not in KEYS and key != "params"), "")
+        hint = nearest(strange[:60], KEYS) if strange and not given else ""
+        raise Refused(400, f"expected exactly one of {', '.join(KEYS)}; got {given or 'none of them'}.{hint}")
+    key, value = given[0], found[given[0]]
+    if key == "dataframe_split":
+        request = _split(value)
+    elif key == "dataframe_records":
+        request = tabular.records(value, key)
+    else:
+        request = tabular.table(value, key)
+    if "params" in found:
+        _params(request, found["params"])
+    return request
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        again = repaired(body)
+        if again is not None:
+            try:
+                return _decode(again)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                pass
+        raise Refused(400, f"malformed JSON: {error}") from None
+
+
+def _params(request: InferenceRequest, params: Any) -> None:
+    """Take over `explain` and `coverage`; others are passed over, as MLflow does. Raises Refused."""
+    if params is None:
+        return
+    if not isinstance(params, dict):
+        raise Refused(400, f"params is {params!r:.40}; expected an object of name and value")
+    explain, coverage = params.get("explain", False), params.get("coverage")
+    if type(explain) is not bool:
+        raise Refused(400, f"params.explain is {explain!r:.40}; expected true or false")
+    if coverage is not None and not (type(coverage) is float and 0 < coverage < 1):
+        raise Refused(400, f"params.coverage is {coverage!r:.40}; expected a share between 0 and 1, such as 0.9")
+    request.explain, request.coverage = explain, coverage
+
+
 def _split(value: Any) -> InferenceRequest:
-    if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
+    if not isinstance(value, dict) or not isinstance(value.get("columns", []), list):
         raise Refused(400, "dataframe_split: expected an object with the lists columns and data")
-    names, data = value["columns"], value.get("data")
+    names, data = value.get("columns"), value.get("data")
     if not isinstance(data, list):
         raise Refused(400, "dataframe_split: data is missing; expected a list of rows")
+    if names is None:
+        return tabular.table(data, "dataframe_split.data")
     if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise Refused(400, "dataframe_split: columns must be different texts")
     for index, row in enumerate(data):
@@ -88,66 +165,15 @@ def _split(value: Any) -> InferenceRequest:
     return InferenceRequest(len(data), {name: [row[n] for row in data] for n, name in enumerate(names)})
 
 
-def _records(value: Any, key: str) -> InferenceRequest:
-    if not isinstance(value, list):
-        raise Refused(400, f"{key}: expected a list of records")
-    names: dict[str, None] = {}
-    for index, record in enumerate(value):
-        if not isinstance(record, dict):
-            raise Refused(400, f"{key}[{index}] is not a record; expected an object of column and value")
-        names.update(dict.fromkeys(record))
-    if len(names) * len(value) > 4 * sum(map(len, value)) + 1000:
-        raise Refused(400, f"{key}: the records have few columns in common")
-    return InferenceRequest(len(value), {name: [record.get(name) for record in value] for name in names})
-
-
-def _instances(value: Any, key: str) -> InferenceRequest:
-    if isinstance(value, dict):
-        return _columns(value, key)
-    if not isinstance(value, list):
-        raise Refused(400, f"{key}: expected a list of rows, or an object of column and values")
-    if value and isinstance(value[0], dict):
-        return _records(value, key)
-    if value and not isinstance(value[0], list):
-        value = [[item] for item in value]
-    if not value:
-        return InferenceRequest(0, {})
-    features = matrix(value, len(value))
-    return InferenceRequest(len(features), {}, features)
-
-
-def _columns(value: dict[str, Any], key: str) -> InferenceRequest:
-    rows = -1
-    for name, column in value.items():
-        if not isinstance(column, list):
-            raise Refused(400, f"{key}.{name:.60}: expected a list of values, one a row")
-        if rows not in (-1, len(column)):
-            raise Refused(400, f"{key}.{name:.60} has {len(column)} values; the columns before it have {rows}")
-        rows = len(column)
-    if rows < 0:
-        raise Refused(400, f"{key} is empty; expected an object of column and values")
-    return InferenceRequest(rows, value)
-
-
-def _csv(body: bytes) -> InferenceRequest:
-    try:
-        rows = list(csv.reader(io.StringIO(body.decode()), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Refused(400, f"malformed CSV: {error}") from None
-    if not rows or not rows[0] or len(set(rows[0])) != len(rows[0]):
-        raise Refused(400, "malformed CSV: expected a header with different column names")
-    names, data = rows[0], [row for row in rows[1:] if row]
-    for index, row in enumerate(data):
-        if len(row) != len(names):
-            raise Refused(400, f"malformed CSV: row {index} has {len(row)} values; the header has {len(names)}")
-    return InferenceRequest(len(data), {name: _typed([row[n] for row in data]) for n, name in enumerate(names)})
-
-
-def _typed(texts: list[str]) -> list[Any]:
-    """A column of numbers where all of its texts read as numbers; an empty text is a missing value."""
-    for kind in (int, float, str):
-        try:
-            return [kind(text) if text else None for text in texts]
-        except ValueError:
-            continue
-    return list(texts)
+def _records(response: InferenceResponse) -> list[dict[str, Any]]:
+    """Return one record a row, as MLflow writes a model's data frame."""
+    name = "probability" if response.task == "binary" else "prediction"
+    records: list[dict[str, Any]] = [{name: score} for score in response.scores]
+    if response.lower is not None and response.upper is not None:
+        for record, lower, upper in zip(records, response.lower, response.upper, strict=True):
+            record |= {"lower": lower, "upper": upper}
+    explanation = response.explanation
+    if explanation is not None:
+        for record, row in zip(records, explanation.contributions, strict=True):
+            record |= {"base": explanation.base, "contributions": dict(zip(explanation.features, row, strict=True))}
+    return records

@@ -60,13 +60,14 @@ def numbers(raw: memoryview, datatype: str, shape: Sequence[int], name: str) -> 
             400, f"input '{name:.60}': {list(shape)[:8]} of {datatype} take {expected} bytes; it has {len(raw)}"
         )
     if datatype == "BOOL":
-        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
+        return np.asarray(np.frombuffer(raw, np.uint8) != 0).reshape(shape)
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
 def texts(raw: memoryview, count: int, name: str) -> list[str]:
     """Return the elements of a BYTES tensor as texts. Raises Refused."""
-    content, at, found = bytes(raw), 0, []
+    content, at = bytes(raw), 0
+    found: list[str] = []
     while at < len(content):
         end = at + 4 + int.from_bytes(content[at : at + 4], "little")
         if at + 4 > len(content) or end > len(content):

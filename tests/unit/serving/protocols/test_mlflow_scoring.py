@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
+from mlflow.utils.proto_json_utils import dump_input_data
 
-from trimtab.serving.protocols.mlflow import decode, encode_error
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.protocols.mlflow import decode, encode, encode_error
+from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused
 
 COLUMNS = {"carrier": ["AA", "UA"], "distance": [100, None]}
 
@@ -58,6 +65,10 @@ def test_lists_of_lists_hold_all_features(key: str) -> None:
         ({"inputs": [], "instances": []}, "exactly one"),
         ({"dataframe_split": [1]}, "lists columns and data"),
         ({"dataframe_split": {"columns": ["a"]}}, "data is missing"),
+        ({"dataframe_split": {"columns": 5, "data": []}}, "lists columns and data"),
+        ({"inputs": [[1]], "params": 5}, "params is 5"),
+        ({"inputs": [[1]], "params": {"explain": "yes"}}, "params.explain is 'yes'"),
+        ({"inputs": [[1]], "params": {"coverage": 2}}, "params.coverage is 2"),
         ({"dataframe_split": {"columns": ["a", "a"], "data": []}}, "different texts"),
         ({"dataframe_split": {"columns": ["a"], "data": [[1], [1, 2]]}}, "data[1] is not a list of 1 values"),
         ({"dataframe_records": {"a": 1}}, "expected a list of records"),
@@ -78,21 +89,100 @@ def test_what_does_not_fit_is_refused(body: Any, message: str) -> None:
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"a,a\n1,2\n", b"a,b\n1\n", b'a\n"x\n', b"\xff\xfe"])
-def test_malformed_csv_is_refused(body: bytes) -> None:
-    with pytest.raises(Refused, match="malformed CSV"):
-        decode(body, "text/csv")
+def test_a_split_without_columns_holds_all_features() -> None:
+    features = read({"dataframe_split": {"data": [[1, 2], [3, 4]]}}).features
+    assert features is not None
+    assert features.tolist() == [[1, 2], [3, 4]]
 
 
-@pytest.mark.parametrize("kind", ["", "application/xml", "application/vnd.apache.parquet"])
+def test_what_the_client_of_mlflow_writes_is_read() -> None:
+    frame = pd.DataFrame({"carrier": ["AA", "UA"], "distance": [100, float("nan")]})
+    request = decode(dump_input_data(frame, "dataframe_split", {"explain": True}).encode(), "application/json")
+    assert request.columns == COLUMNS
+    assert request.explain
+    array = decode(dump_input_data(np.array([[1.5, 2.5]])).encode(), "application/json").features
+    assert array is not None
+    assert array.tolist() == [[1.5, 2.5]]
+
+
+def test_parquet_holds_what_json_would() -> None:
+    frame = pd.DataFrame(
+        {
+            "carrier": pd.Categorical(["AA", None]),
+            "distance": [100.0, np.nan],
+            "number": [7, 8],
+            "late": [True, False],
+            "at": [pd.Timestamp("2013-06-01T16:00:00Z"), pd.NaT],
+            "raw": [b"x", None],
+        },
+        index=["a", "b"],
+    )
+    content = io.BytesIO()
+    frame.to_parquet(content)
+    request = decode(content.getvalue(), "application/vnd.apache.parquet")
+    assert request.rows == 2
+    assert request.columns == {
+        "carrier": ["AA", None],
+        "distance": [100.0, None],
+        "number": [7, 8],
+        "late": [True, False],
+        "at": [1_370_102_400_000_000, None],
+        "raw": ["x", None],
+    }
+
+
+def test_parquet_that_cannot_be_read_is_refused() -> None:
+    content = io.BytesIO()
+    pd.DataFrame({"a": [[1], [2]]}).to_parquet(content)
+    whole = content.getvalue()
+    with pytest.raises(Refused, match=r"column 'a', row 0: \[1\] is none of"):
+        decode(whole, "application/vnd.apache.parquet")
+    for damaged in (b"", b"PAR1", whole[:-20], whole[:40] + bytes(20) + whole[60:]):
+        with pytest.raises(Refused) as refused:
+            decode(damaged, "application/vnd.apache.parquet")
+        assert refused.value.status == 400
+
+
+def test_a_worker_imports_pyarrow_for_parquet_alone() -> None:
+    code = (
+        "import sys; import trimtab.serving.protocols.mlflow; print('pyarrow' in sys.modules, 'pandas' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
+
+
+def test_predictions_are_numbers_or_records() -> None:
+    response = InferenceResponse("m", 1, "champion", 1, "a", ["a"], "regression", [2.5], [])
+    assert encode(response) == b'{"predictions":[2.5]}'
+    response.lower, response.upper = [2.0], [3.0]
+    response.explanation = Explanation(("x",), 0.5, [[2.0]], "tree_shap", "value")
+    assert msgspec.json.decode(encode(response)) == {
+        "predictions": [{"prediction": 2.5, "lower": 2.0, "upper": 3.0, "base": 0.5, "contributions": {"x": 2.0}}]
+    }
+
+
+def test_other_charsets_are_refused() -> None:
+    with pytest.raises(Refused, match="charset 'latin-1' is not served") as refused:
+        decode(b"{}", "application/json; charset=latin-1")
+    assert refused.value.status == 415
+
+
+@pytest.mark.parametrize("kind", ["", "application/xml"])
 def test_other_content_types_are_refused(kind: str) -> None:
     with pytest.raises(Refused) as refused:
         decode(b"{}", kind)
     assert refused.value.status == 415
 
 
-def test_errors_have_the_form_of_the_scoring_server() -> None:
-    assert msgspec.json.decode(encode_error(400, "no")) == {"error_code": "BAD_REQUEST", "message": "no"}
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 501, 503, 504])
+def test_errors_have_the_form_of_the_scoring_server(status: int) -> None:
+    found = msgspec.json.decode(encode_error(status, "no"))
+    assert found["message"] == "no"
+    assert ERROR_CODE_TO_HTTP_STATUS[found["error_code"]] == status  # as MLflow's own client maps it
+
+
+def test_a_request_that_is_wrong_is_a_bad_one() -> None:
+    assert msgspec.json.decode(encode_error(413, "no")) == {"error_code": "BAD_REQUEST", "message": "no"}
 
 
 json = st.recursive(
@@ -109,7 +199,10 @@ likely = st.dictionaries(
 )
 
 
-@given(likely | json | st.binary(max_size=60), st.sampled_from(["application/json", "text/csv"]))
+@given(
+    likely | json | st.binary(max_size=60),
+    st.sampled_from(["application/json", "text/csv", "application/vnd.apache.parquet"]),
+)
 def test_anything_is_either_read_or_refused(body: Any, kind: str) -> None:
     content = body if isinstance(body, bytes) else msgspec.json.encode(body)
     try:
