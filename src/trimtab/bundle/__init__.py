@@ -22,6 +22,7 @@ Runtimes are imported when a bundle that needs them is opened.
 """
 
 from trimtab.bundle.calibration import Calibration, calibrate
+from trimtab.bundle.description import describe
 from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
 from trimtab.bundle.scorer import Scorer, open_scorer
 from trimtab.bundle.spec import (
@@ -50,6 +51,7 @@ __all__ = [
     "Spec",
     "Task",
     "calibrate",
+    "describe",
     "open_scorer",
     "read_spec",
     "verify",

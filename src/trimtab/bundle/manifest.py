@@ -23,7 +23,7 @@ def write_manifest(folder: Path) -> str:
 
     Raises DataError for what is neither a file nor a folder: links could lead outside.
     """
-    files = {name: _sha256(folder / name) for name in _names(folder) if name != MANIFEST}
+    files = {name: _sha256(folder / name) for name in file_names(folder) if name != MANIFEST}
     content = msgspec.json.format(msgspec.json.encode(Manifest(files)), indent=2) + b"\n"
     (folder / MANIFEST).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -49,7 +49,7 @@ def verify(folder: Path, digest: str | None = None) -> str:
         inside = PurePosixPath(name)
         if inside.is_absolute() or ".." in inside.parts:
             raise DataError(f"{path}: '{name}' leads outside the bundle")
-    there = set(_names(folder))
+    there = set(file_names(folder))
     for name, expected in manifest.files.items():
         if name not in there:
             raise DataError(f"{folder / name}: listed in the manifest but missing")
@@ -61,7 +61,7 @@ def verify(folder: Path, digest: str | None = None) -> str:
     return found
 
 
-def _names(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     """Return the files below a folder by relative path, sorted. Raises DataError for links and the like."""
     names = []
     for path in sorted(folder.rglob("*")):

@@ -44,17 +44,22 @@ def positive_column(classes: Sequence[Any], *, what: str) -> int | None:
     return 1
 
 
-def estimator_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score a row from an estimator of scikit-learn's kind. Raises DataError when it cannot."""
+def expect_probabilities(estimator: Any) -> int | None:
+    """Return which column of an estimator's predict_proba is the positive class. Raises DataError when it has none."""
     kind = type(estimator).__name__
-    if task == "regression":
-        return one_a_row(estimator.predict(X), len(X), task=task, what=kind)
     if not hasattr(estimator, "predict_proba"):
         raise DataError(
             f"{kind} has no predict_proba; a binary model must give probabilities, for example "
             "with CalibratedClassifierCV around it"
         )
-    column = positive_column(list(estimator.classes_), what=kind)
+    return positive_column(list(estimator.classes_), what=kind)
+
+
+def estimator_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
+    """Return one float64 score a row from an estimator of scikit-learn's kind. Raises DataError when it cannot."""
+    if task == "regression":
+        return one_a_row(estimator.predict(X), len(X), task=task, what=type(estimator).__name__)
+    column = expect_probabilities(estimator)
     if column is None:
         return np.zeros(len(X))
     return np.asarray(estimator.predict_proba(X)[:, column], dtype=np.float64)

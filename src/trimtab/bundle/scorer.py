@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from trimtab.errors import DataError, MissingExtra
 
 PYFUNC = "pyfunc"
 """What policy `serving.trust` must hold before an MLflow model with pickles is run."""
+
+TIMEOUT_S = 30.0
 
 RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "onnx": ("trimtab.bundle.runtimes.onnx", "onnxruntime"),
@@ -52,34 +55,45 @@ class Scorer(Protocol):
         ...
 
 
-Opener = Callable[[Path, Task, Collection[str]], Scorer]
-"""What `open_model` of a runtime's file is: it takes the model's file (for pyfunc its folder), the task, the trust."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What opening a model depends on beside its file."""
+
+    trust: Collection[str] = ()
+    """Policy `serving.trust`."""
+    timeout_s: float = TIMEOUT_S
+    """Longest wait for a model in another process."""
 
 
-def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = ()) -> Scorer:
+Opener = Callable[[Path, Task, Options], Scorer]
+"""What `open_model` of a runtime's file is: it takes the model's file, or for pyfunc its folder."""
+
+
+def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S) -> Scorer:
     """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` says "pyfunc".
 
     trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
-    known to be safe. Raises DataError naming the file, and what to add to `trust`; MissingExtra when the
-    runtime's package is not installed.
+    known to be safe. timeout_s: longest wait for a model that runs in a process of its own. Raises DataError naming
+    the file, and what to add to `trust`; MissingExtra when the runtime's package is not installed.
     """
-    if spec.runtime == PYFUNC:
-        if PYFUNC not in trust:
-            raise DataError(
-                f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
-                "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
-                "serving: { trust: [pyfunc] }"
-            )
-        return open_model(folder, runtime=spec.runtime, task=spec.task, trust=trust)
-    return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, trust=trust)
+    options = Options(trust=trust, timeout_s=timeout_s)
+    if spec.runtime != PYFUNC:
+        return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
+    if PYFUNC not in trust:
+        raise DataError(
+            f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
+            "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
+            "serving: { trust: [pyfunc] }"
+        )
+    return open_model(folder, runtime=spec.runtime, task=spec.task, options=options)
 
 
-def open_model(path: Path, *, runtime: Runtime, task: Task, trust: Collection[str] = ()) -> Scorer:
+def open_model(path: Path, *, runtime: Runtime, task: Task, options: Options) -> Scorer:
     """Open a model's file. Raises as `open_scorer`, which callers that have a bundle want."""
     module, package = RUNTIMES[runtime]
     if find_spec(package) is None:
         raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost") else "all")
-    return cast(Opener, import_module(module).open_model)(path, task, trust)
+    return cast(Opener, import_module(module).open_model)(path, task, options)
 
 
 def inside(folder: Path, name: str) -> Path:

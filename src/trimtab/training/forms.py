@@ -16,7 +16,7 @@ import numpy as np
 
 from trimtab.bundle import Runtime, Scorer
 from trimtab.bundle.runtimes.onnx import OnnxScorer
-from trimtab.bundle.scorer import open_model
+from trimtab.bundle.scorer import Options, open_model
 from trimtab.bundle.spec import GRAPH
 from trimtab.definitions import Task
 from trimtab.errors import DataError, StageError, TrimtabError
@@ -77,7 +77,7 @@ def _native_form(
         path = Path(folder) / native.name
         path.write_bytes(native.content)
         try:
-            scorer = open_model(path, runtime=native.runtime, task=task, trust=trust)
+            scorer = open_model(path, runtime=native.runtime, task=task, options=Options(trust=trust))
             parity = check_parity(estimator, scorer, X, task, what=native.name)
         except (DataError, StageError) as error:
             text = str(error).replace(str(path), native.name)

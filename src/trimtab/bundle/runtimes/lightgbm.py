@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import lightgbm
 import numpy as np
 
 from trimtab.bundle.outputs import one_a_row
-from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
@@ -58,7 +57,7 @@ def _objective(booster: lightgbm.Booster) -> str:
     return next((line.removeprefix("objective=") for line in lines if line.startswith("objective=")), "none")
 
 
-def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the text file. Raises DataError."""
     return LightgbmScorer(path, task)
 

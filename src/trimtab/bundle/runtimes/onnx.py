@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
@@ -79,7 +78,7 @@ class OnnxScorer:
         """Nothing is held beside memory."""
 
 
-def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the graph. Raises DataError."""
     return OnnxScorer(str(path), task)
 

@@ -15,9 +15,9 @@ import numpy as np
 from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
-from trimtab.bundle.outputs import estimator_scores
+from trimtab.bundle.outputs import estimator_scores, expect_probabilities
 from trimtab.bundle.runtimes.trees import CHECKED, check_trees
-from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
@@ -57,6 +57,8 @@ class SkopsScorer:
     in_process = True
 
     def __init__(self, estimator: Any, task: Task) -> None:
+        if task == "binary":
+            expect_probabilities(estimator)
         self.estimator = _one_job(estimator)
         self.task = task
         self._threads = ThreadpoolController()
@@ -99,9 +101,9 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
     return estimator
 
 
-def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the skops file. Raises DataError."""
-    return SkopsScorer(load_estimator(path, trust), task)
+    return SkopsScorer(load_estimator(path, options.trust), task)
 
 
 def _one_job(estimator: Any) -> Any:

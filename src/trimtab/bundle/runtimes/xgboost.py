@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import xgboost
 
 from trimtab.bundle.outputs import one_a_row
-from trimtab.bundle.scorer import Opener, Scorer
+from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
@@ -59,7 +58,7 @@ class XgboostScorer:
         """Nothing is held beside memory."""
 
 
-def open_model(path: Path, task: Task, trust: Collection[str]) -> Scorer:
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the file. Raises DataError."""
     return XgboostScorer(path, task)
 

@@ -1,0 +1,87 @@
+"""Framed messages over pipes between a scorer and the process that runs its model. Used by pyfunc and pyfunc_worker.
+
+A frame is its length (4 bytes, little-endian), its kind (1 byte) and its content. Rows are two uint32 (rows,
+features) and float32 values in order of rows; scores are float64; an error is text; hello is text, too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+import time
+from typing import Any
+
+import numpy as np
+
+HELLO, ROWS, SCORES, ERROR = b"H", b"R", b"S", b"E"
+MAX_FRAME = 2**30
+_HEAD = struct.Struct("<IB")
+_SHAPE = struct.Struct("<II")
+
+
+class Gone(Exception):
+    """The other side has closed its end."""
+
+
+class Late(Exception):
+    """The other side did not answer in time."""
+
+
+def pack(kind: bytes, content: bytes) -> bytes:
+    """Return a frame."""
+    return _HEAD.pack(len(content), kind[0]) + content
+
+
+def pack_rows(X: np.ndarray[Any, Any]) -> bytes:
+    """Return rows, float32 (rows, features), as a frame."""
+    return pack(ROWS, _SHAPE.pack(*X.shape) + np.ascontiguousarray(X, dtype="<f4").tobytes())
+
+
+def unpack_rows(content: bytes) -> np.ndarray[Any, Any]:
+    """Return the rows of a frame's content."""
+    return np.frombuffer(content, dtype="<f4", offset=_SHAPE.size).reshape(_SHAPE.unpack_from(content))
+
+
+def write(fd: int, frame: bytes, *, deadline: float | None = None) -> None:
+    """Write a frame. Raises Gone, and Late when the other side has not taken it by `deadline` (time.monotonic).
+
+    With a deadline `fd` must not block.
+    """
+    left = memoryview(frame)
+    while left:
+        if deadline is not None:
+            _wait(fd, select.POLLOUT, deadline)
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            raise Gone from None
+
+
+def read(fd: int, *, deadline: float | None = None) -> tuple[bytes, bytes]:
+    """Return kind and content of the next frame. Raises Gone, and Late past the deadline (time.monotonic)."""
+    size, kind = _HEAD.unpack(_read(fd, _HEAD.size, deadline))
+    if size > MAX_FRAME:
+        raise Gone  # whatever speaks there, it is not the other side
+    return bytes((kind,)), _read(fd, size, deadline)
+
+
+def _read(fd: int, size: int, deadline: float | None) -> bytes:
+    taken = bytearray()
+    while len(taken) < size:
+        if deadline is not None:
+            _wait(fd, select.POLLIN, deadline)
+        piece = os.read(fd, min(size - len(taken), 2**20))
+        if not piece:
+            raise Gone
+        taken += piece
+    return bytes(taken)
+
+
+def _wait(fd: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise Late

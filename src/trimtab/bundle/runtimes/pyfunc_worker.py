@@ -1,0 +1,129 @@
+"""The process that runs one MLflow model: `python -m trimtab.bundle.runtimes.pyfunc_worker FOLDER`. Started by pyfunc.
+
+It loads the model, says hello with the model's task, and answers frames of rows with frames of scores. What the model
+prints goes to standard error. It ends when the pipe is closed, even while the model works.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
+from trimtab.bundle.outputs import expect_probabilities, one_a_row
+from trimtab.bundle.runtimes import frames
+from trimtab.bundle.spec import Task
+from trimtab.errors import DataError
+
+DTYPES = {"double": "f8", "float": "f4", "integer": "i4", "long": "i8", "boolean": "bool"}
+"""NumPy's names of MLflow's column types."""
+
+Predict = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+def main(folder: Path) -> None:
+    """Serve the model of a folder over standard input and output."""
+    rows_fd, answers_fd = os.dup(0), os.dup(1)
+    os.dup2(2, 1)  # what the model prints must not come between the frames
+    threading.Thread(target=_end_with_the_pipe, args=(rows_fd,), daemon=True).start()
+    try:
+        predict, task = load(folder)
+    except BaseException as error:  # a border: loading runs strangers' code
+        frames.write(answers_fd, frames.pack(frames.ERROR, _text(error)))
+        raise
+    frames.write(answers_fd, frames.pack(frames.HELLO, (task or "").encode()))
+    while True:
+        try:
+            _, content = frames.read(rows_fd)
+        except frames.Gone:
+            return
+        try:
+            answer = frames.pack(frames.SCORES, predict(frames.unpack_rows(content)).astype("<f8").tobytes())
+        except Exception as error:  # a border: the model is strangers' code
+            answer = frames.pack(frames.ERROR, _text(error))
+        frames.write(answers_fd, answer)
+
+
+def load(folder: Path) -> tuple[Predict, Task | None]:
+    """Load the model, and return what scores rows, and its task when it says it."""
+    # it takes seconds, and only this process needs it
+    import mlflow.pyfunc
+
+    described = read_mlmodel(folder)
+    model = mlflow.pyfunc.load_model(str(folder))
+    table = _table(described)
+    task = told_task(described)
+    estimator = _estimator(model)
+    if estimator is not None and hasattr(estimator, "predict_proba"):
+        column = expect_probabilities(estimator)
+        return lambda X: _probabilities(estimator, table(X), column), "binary"
+    if estimator is not None:
+        task = task or "regression"
+    what = "the model"
+    return lambda X: one_a_row(model.predict(table(X)), len(X), task=task or "regression", what=what), task
+
+
+def _estimator(model: Any) -> Any:
+    """Return the estimator of scikit-learn's kind inside of a model, or None."""
+    if model.loader_module not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):
+        return None
+    inner = model.get_raw_model()
+    return inner if hasattr(inner, "get_params") else None
+
+
+def _probabilities(estimator: Any, rows: Any, column: int | None) -> np.ndarray[Any, Any]:
+    if column is None:
+        return np.zeros(len(rows))
+    return np.asarray(estimator.predict_proba(rows)[:, column], dtype=np.float64)
+
+
+def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:
+    """Return what makes rows of float32 the table that the signature asks for."""
+    # it comes with MLflow
+    import pandas as pd
+
+    if described.inputs and described.inputs[0].type == "tensor":
+        dtype = (described.inputs[0].tensor or {}).get("dtype", "float32")
+        return lambda X: X.astype(dtype)
+    names = [column.name if column.name is not None else place for place, column in enumerate(described.inputs)]
+    dtypes = [np.dtype(DTYPES.get(column.type, "f8")) for column in described.inputs]
+
+    def table(X: np.ndarray[Any, Any]) -> Any:
+        if X.shape[1] != len(names):
+            raise DataError(f"rows have {X.shape[1]} columns; the signature has {len(names)}")
+        columns = {}
+        for place, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
+            values = X[:, place]
+            if dtype.kind in "ib" and np.isnan(values).any():
+                raise DataError(
+                    f"column '{name}' is missing in a row; the signature says {described.inputs[place].type}"
+                )
+            columns[name] = values.astype(dtype)
+        return pd.DataFrame(columns)
+
+    return table
+
+
+def _end_with_the_pipe(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, 0)  # the end of a pipe is told in any case
+    poll.poll()
+    os._exit(0)
+
+
+def _text(error: BaseException) -> bytes:
+    text = str(error).strip()
+    if isinstance(error, DataError):
+        return text.encode()
+    return (f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__).encode()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

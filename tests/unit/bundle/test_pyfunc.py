@@ -1,0 +1,108 @@
+"""MLflow models in a process of their own: they score, fail, hang and die without harm to whoever asks."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from trimtab.bundle.runtimes.pyfunc import PyfuncFailed, PyfuncScorer
+from trimtab.errors import DataError
+
+ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture(scope="module")
+def shared(mlflow_model: Callable[[str], Path]) -> Iterator[PyfuncScorer]:
+    """One process for all tests of this file that leave it alive, or let it come back."""
+    scorer = PyfuncScorer(mlflow_model("pyfunc"), "regression", timeout_s=60)
+    yield scorer
+    scorer.close()
+
+
+def order(value: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Rows that tell the model what to do."""
+    return np.array([[value, 0, 0]], dtype=np.float32)
+
+
+def test_it_scores_rows(shared: PyfuncScorer) -> None:
+    np.testing.assert_array_equal(shared.score(ROWS), ROWS[:, 0] + 2 * ROWS[:, 1])
+    assert shared.score(ROWS[:0]).shape == (0,)
+    large = np.tile(ROWS, (50_000, 1))
+    np.testing.assert_array_equal(shared.score(large), large[:, 0] + 2 * large[:, 1])
+
+
+def test_its_errors_are_told_and_it_lives_on(shared: PyfuncScorer) -> None:
+    pid = shared.pid
+    with pytest.raises(DataError, match="ValueError: no such thing"):
+        shared.score(order(888))
+    with pytest.raises(
+        DataError, match=r"the model answered with shape \(1, 2\) for 1 rows; expected one number a row"
+    ):
+        shared.score(order(999))
+    with pytest.raises(DataError, match="rows have 2 columns; the signature has 3"):
+        shared.score(ROWS[:, :2])
+    assert shared.score(ROWS).shape == (4,)
+    assert shared.pid == pid
+
+
+def test_one_that_dies_is_started_again(shared: PyfuncScorer) -> None:
+    pid = shared.pid
+    with pytest.raises(PyfuncFailed, match="ended with code 3 while it scored; it is started again"):
+        shared.score(order(666))
+    assert shared.score(ROWS).shape == (4,)
+    assert shared.pid != pid
+
+
+def test_one_that_was_killed_between_requests_is_not_noticed(shared: PyfuncScorer) -> None:
+    pid = shared.pid
+    assert pid is not None
+    process = psutil.Process(pid)
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([process], timeout=10)
+    assert shared.score(ROWS).shape == (4,)
+    assert shared.pid != pid
+
+
+def test_one_that_hangs_is_killed(shared: PyfuncScorer) -> None:
+    # given a shorter patience, once the process is up
+    shared.score(ROWS)
+    pid, shared._timeout_s = shared.pid, 0.3
+    try:
+        with pytest.raises(PyfuncFailed, match=r"did not answer within 0\.3 s; its process was killed"):
+            shared.score(order(777))
+    finally:
+        shared._timeout_s = 60
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert shared.score(ROWS).shape == (4,)
+
+
+def test_a_process_that_is_not_needed_any_more_ends(mlflow_model: Callable[[str], Path]) -> None:
+    scorer = PyfuncScorer(mlflow_model("pyfunc"), None)
+    assert scorer.task == "regression"
+    assert scorer.pid is not None
+    process = psutil.Process(scorer.pid)
+    del scorer
+    assert psutil.wait_procs([process], timeout=10)[1] == []
+
+
+def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(
+        "flavors: {python_function: {loader_module: no_such_module, env: {}}}\n"
+        'signature: {inputs: \'[{"type": "double", "name": "a"}]\'}\n'
+    )
+    with pytest.raises(
+        DataError, match="the model cannot be loaded: ModuleNotFoundError: No module named 'no_such_mod"
+    ):
+        PyfuncScorer(tmp_path, None)
+
+
+def test_another_task_than_the_model_s_is_refused(mlflow_model: Callable[[str], Path]) -> None:
+    with pytest.raises(DataError, match="the model's task is binary, not regression"):
+        PyfuncScorer(mlflow_model("pickle"), "regression")
