@@ -28,7 +28,12 @@ def running_gateway(run_folder: Path) -> Announcement | None:
 
 
 def gateway_config(
-    workspace: Workspace, *, host: str | None = None, port: int | None = None, workers: int | None = None
+    workspace: Workspace,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+    grpc_port: int | None = None,
 ) -> GatewayConfig:
     """Return the gateway's configuration for a project. No store is opened yet: the workers start first."""
     policy, folder = workspace.project.policy, workspace.project.folder
@@ -49,7 +54,7 @@ def gateway_config(
         workers=workers or serving.workers,
         host=host or serving.host,
         port=serving.port if port is None else port,
-        grpc_port=serving.grpc_port,
+        grpc_port=serving.grpc_port if grpc_port is None else grpc_port,
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from trimtab.serving.access import Access
 from trimtab.serving.asgi import Application
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Route
-from trimtab.serving.routes import standard_routes
+from trimtab.serving.tls import server_context
 from trimtab.serving.transport import HoldingProtocol
 
 KEEP_ALIVE_S = 75
@@ -35,7 +36,7 @@ class Doors:
 
     http: socket.socket
     access: Access | None
-    more_routes: Callable[[Gateway], Sequence[Route]]
+    routes: Sequence[Route]
 
 
 async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listening: Callable[[], object]) -> None:
@@ -46,31 +47,30 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
     options = gateway.options
     application = Application(
         gateway,
-        [*standard_routes(gateway), *doors.more_routes(gateway)],
+        doors.routes,
         access=doors.access,
         max_body=options.max_body,
         timeout_s=options.timeout_s,
     )
-    server = _Server(
-        uvicorn.Config(
-            application,
-            interface="asgi3",
-            http=HoldingProtocol,
-            ws="none",
-            lifespan="off",
-            loop="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(options.drain_s)),
-            ssl_certfile=None if options.tls is None else options.tls.certificate,
-            ssl_keyfile=None if options.tls is None else options.tls.key,
-        )
+    config = uvicorn.Config(
+        application,
+        interface="asgi3",
+        http=HoldingProtocol,
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(options.drain_s)),
     )
+    if options.tls is not None:
+        config.ssl_context_factory = _context_factory(server_context(options.tls))
+    server = _Server(config)
     server.listening = listening
     stopping = asyncio.create_task(_stop(server, stop))
     try:
@@ -97,6 +97,10 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _context_factory(context: ssl.SSLContext) -> Callable[..., ssl.SSLContext]:
+    return lambda config, default: context
 
 
 async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:

@@ -14,13 +14,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import uvloop
 
+from trimtab import settings
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError, TrimtabError
 from trimtab.serving.access import Access, Grants
@@ -28,9 +29,12 @@ from trimtab.serving.channel import Channel
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Route
 from trimtab.serving.loading import Loader
+from trimtab.serving.logs import configure_logging
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold, Ready, Serve, Trouble, Up
+from trimtab.serving.protocols.containers import container_contract, contract_routes
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import VectorizerFactory, load_bundle
 from trimtab.serving.server import Doors, serve, settle_memory
 from trimtab.serving.table import RoutingTable
@@ -50,7 +54,6 @@ class Means:
 
     predictions: Predictions
     vectorizer_factory: VectorizerFactory
-    more_routes: Callable[[Gateway], Sequence[Route]] = lambda gateway: ()
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -64,6 +67,7 @@ def run_worker(open_means: Open) -> None:
     if not isinstance(first, Configure):
         return
     try:
+        configure_logging(worker=first.worker)
         means = open_means(first)
         metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
         gateway = Gateway(means.predictions, means.clock, first.options, metrics)
@@ -102,7 +106,6 @@ class _Worker:
         self._access = Access(Grants(), means.clock) if first.options.authentication else None
         self._loader = Loader(lambda order: load_bundle(order, means.vectorizer_factory, trust=first.options.trust))
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
-        self._more_routes = means.more_routes
         self._told: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -118,7 +121,7 @@ class _Worker:
         if not await _first_of(loaded, stop):
             return
         settle_memory()
-        doors = Doors(http=socket.socket(fileno=first.http_fd), access=self._access, more_routes=self._more_routes)
+        doors = Doors(http=socket.socket(fileno=first.http_fd), access=self._access, routes=_routes(gateway))
         saving = asyncio.create_task(gateway.metrics.keep_saving())
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
         try:
@@ -184,6 +187,13 @@ class _Worker:
             if self._told.get(model) != errors.get(model):
                 self._say(Trouble(model, errors.get(model, "")))
         self._told = errors
+
+
+def _routes(gateway: Gateway) -> list[Route]:
+    """Return all routes; inside a platform's container with those that the platform calls."""
+    contract = container_contract(settings.read())
+    standard = standard_routes(gateway)
+    return standard if contract is None else contract_routes(contract, gateway, standard)
 
 
 async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

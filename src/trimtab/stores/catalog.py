@@ -26,7 +26,10 @@ METADATA = {
 TABLES = {"file": "trimtab.stores.tables.delta:DeltaTables"}
 ONLINE = {"file": "trimtab.stores.online.lmdb:LmdbOnline"}
 ARTIFACTS = {"file": "trimtab.stores.artifacts.folder:FolderArtifacts"}
-PREDICTIONS = {"file": "trimtab.stores.predictions.segments:SegmentLog"}
+PREDICTIONS = {
+    "file": "trimtab.stores.predictions.segments:SegmentLog",
+    "none": "trimtab.stores.predictions.nowhere:Nowhere",
+}
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 

@@ -118,3 +118,35 @@ def test_what_cannot_be_done_says_why(metadata: Metadata, action: str) -> None:
     deploy(to, 1)
     with pytest.raises(ActionError, match=r"no challenger|nothing to restore"):
         getattr(to, action)(cause="c", reason="r", by="test")
+
+
+def test_a_shadow_gets_no_traffic_and_may_become_champion(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="shadow")
+    deploy(to, 1)
+    second = deploy(to, 2)
+    assert (second.action, roles(second)) == ("shadow", {"champion": (1, 100.0), "shadow": (2, 0.0)})
+    assert roles(to.promote(cause="p", reason="test", by="test")) == {"champion": (2, 100.0)}
+
+
+def test_a_canary_gets_more_traffic_step_by_step_and_then_all(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="canary", canary={"steps": ["5%", "50%"]})
+    deploy(to, 1)
+    seen = [deploy(to, 2), *(to.step(cause=f"step {n}", reason="test", by="test") for n in range(2))]
+    assert [(each.action, roles(each)) for each in seen] == [
+        ("challenge", {"champion": (1, 95.0), "challenger": (2, 5.0)}),
+        ("step", {"champion": (1, 50.0), "challenger": (2, 50.0)}),
+        ("promote", {"champion": (2, 100.0)}),
+    ]
+    assert to.step(cause="step 1", reason="again", by="test") == seen[2]
+    with pytest.raises(ActionError, match="no challenger"):
+        to.step(cause="step 9", reason="test", by="test")
+
+
+def test_a_rollback_would_restore_the_champion_before(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    deploy(to, 1)
+    assert to.before() is None
+    deploy(to, 2)
+    found = to.before()
+    assert found is not None
+    assert found.version == 1

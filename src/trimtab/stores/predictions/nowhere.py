@@ -1,0 +1,49 @@
+"""A prediction log that keeps nothing: `none:`, for a gateway that serves a folder and was given no place to log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trimtab.stores import predictions
+from trimtab.stores.predictions.contract import START, Compaction, Cursor, Predictions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Nowhere:
+    """Takes rows and forgets them."""
+
+    def __init__(self, url: str = "none:", **options: Any) -> None:
+        del url, options
+
+    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        return
+
+    def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        return
+
+    def sync(self) -> None:
+        return
+
+    def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return predictions.PREDICTIONS.empty_table(), after
+
+    def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return predictions.LABELS.empty_table(), after
+
+    def find(self, prediction_id: str) -> list[dict[str, Any]]:
+        return []
+
+    def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
+        return []
+
+    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+        return Compaction(reason="nothing is kept")
+
+    def close(self) -> None:
+        return
+
+
+_: type[Predictions] = Nowhere

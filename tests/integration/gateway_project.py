@@ -1,0 +1,117 @@
+"""A small project whose gateway runs as a user starts it, with bundles that look their scores up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from trimtab.app.rollout import Rollouts, open_rollouts
+from trimtab.app.serving import running_gateway, url_of
+from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.clock import SystemClock
+from trimtab.records import Bundle
+from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
+
+PATIENCE_S = 60.0
+DEFINITIONS = """
+import trimtab as tt
+
+flights = tt.FileSource("flights", "flights.parquet", timestamp="moment")
+delay = tt.Model("delay", task="binary", examples=flights, label="late", features=["row"])
+
+
+@delay.trainer
+def train(data, params, seed):
+    raise NotImplementedError
+"""
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """Return what the condition gives as soon as that is true."""
+    clock = SystemClock()
+    start = clock.now()
+    while not (found := condition()):
+        assert (clock.now() - start).total_seconds() < PATIENCE_S, f"waited in vain: {what}"
+        clock.sleep(0.02)
+    return found
+
+
+class GatewayProject:
+    """A project folder, its records, and its gateway process."""
+
+    def __init__(self, folder: Path, **sections: Any) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "definitions.py").write_text(DEFINITIONS)
+        serving = {"port": 0, **sections.pop("serving", {})}
+        (folder / "trimtab.yaml").write_text(yaml.safe_dump({"project": "p", "serving": serving, **sections}))
+        self.workspace: Workspace = open_workspace(folder)
+        self.rollouts: Rollouts = open_rollouts(self.workspace, "delay")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def bundle(self, version: int, scores: Sequence[float] = (0.1, 0.8)) -> Bundle:
+        """Register a version of the model."""
+        return register_bundle(
+            self.workspace.metadata,
+            self.workspace.artifacts,
+            lookup_graph(scores),
+            plain_spec("delay", ["row"], entity_keys=("who",)),
+            version=version,
+            created_at=self.workspace.now(),
+        )
+
+    def deploy(self, version: int, scores: Sequence[float] = (0.1, 0.8)) -> None:
+        """Bring a new version into service, as the policy's strategy says."""
+        bundle = self.bundle(version, scores)
+        self.rollouts.deploy(bundle, cause=f"deploy {version}", reason="a test", by="tests")
+
+    def start(self, *options: str, **variables: str) -> str:
+        """Start the gateway; return its URL when it is ready."""
+        command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(self.folder), *options]
+        with (self.folder / "gateway.log").open("ab") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | variables)
+        return self.url()
+
+    def url(self) -> str:
+        """Return the URL of the running gateway."""
+
+        def announced() -> str | None:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log()
+            found = running_gateway(self.workspace.run_folder)
+            return url_of(found) if found and found.pid == self.process.pid else None
+
+        return str(wait_for(announced, "the gateway announces itself"))
+
+    def log(self) -> str:
+        """Return what the gateway said."""
+        return (self.folder / "gateway.log").read_text()
+
+    def stop(self) -> int:
+        """End the gateway; return its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the prediction log."""
+        return list(self.workspace.predictions.read()[0].to_pylist())
+
+
+def infer(client: httpx.Client, *rows: float, who: str = "a", **headers: str) -> httpx.Response:
+    """Ask for the scores of some rows of one entity."""
+    inputs = [
+        {"name": "row", "shape": [len(rows)], "datatype": "FP64", "data": list(rows)},
+        {"name": "who", "shape": [len(rows)], "datatype": "BYTES", "data": [who] * len(rows)},
+    ]
+    return client.post("/v2/models/delay/infer", json={"inputs": inputs}, headers=headers)

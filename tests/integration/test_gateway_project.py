@@ -1,0 +1,218 @@
+"""A project's gateway as a user runs it: guarded, with tokens, stepping canaries, in several processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from integration.gateway_project import GatewayProject, infer, wait_for
+
+from trimtab.app.serving import running_gateway
+from trimtab.app.tokens import create, revoke
+from trimtab.control import verify_chain
+from trimtab.records import Decision, Revision, Signal
+
+NAN = float("nan")
+Make = Callable[..., GatewayProject]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[GatewayProject] = []
+
+    def project(**sections: Any) -> GatewayProject:
+        made.append(GatewayProject(tmp_path / f"project{len(made)}", **sections))
+        return made[-1]
+
+    yield project
+    for each in made:
+        each.stop()
+
+
+def newest(project: GatewayProject) -> Revision:
+    found = project.rollouts.current()
+    assert found is not None
+    return found
+
+
+def test_the_guard_rolls_a_broken_champion_back_and_says_why(make: Make) -> None:
+    # given a good champion, then one that gives no numbers
+    project = make(rollout={"strategy": "blue-green", "rollback_when": {"error_rate": "5%", "min_requests": 20}})
+    project.deploy(1)
+    with httpx.Client(base_url=project.start()) as client:
+        assert infer(client, 1).json()["model_version"] == "1"
+        project.deploy(2, scores=(NAN, NAN))
+        # when traffic goes on
+        seen = []
+
+        def rolled_back() -> bool:
+            seen.append(infer(client, 1))
+            return newest(project).action == "rollback"
+
+        wait_for(rolled_back, "the guard rolls back")
+        wait_for(lambda: infer(client, 1).json()["parameters"]["revision"] == 3, "the rollback serves")
+    # then nobody noticed, since the champion before answered, and the ledger says why
+    assert {reply.status_code for reply in seen} == {200}
+    assert newest(project).bundle_in("champion") == "delay/1"
+    (decision,) = project.workspace.metadata.find(Decision, model="delay")
+    verify_chain([decision])
+    assert (decision.action, decision.version, decision.band) == ("rollback", 2, "guard")
+    assert "predictions failed; the limit is 5.00%" in decision.reasons[0]
+    (signal_,) = project.workspace.metadata.find(Signal, model="delay")
+    assert signal_.p is not None
+    assert signal_.p < 1e-6
+    assert {(row["version"], row["role"], row["served"]) for row in project.rows() if row["route"] == "fallback"} == {
+        (1, "fallback", True)
+    }
+
+
+def test_the_guard_takes_a_broken_challenger_out(make: Make) -> None:
+    project = make(rollout={"rollback_when": {"error_rate": "5%", "min_requests": 20}})
+    project.deploy(1)
+    project.deploy(2, scores=(NAN, NAN))
+    with httpx.Client(base_url=project.start()) as client:
+
+        def abandoned() -> bool:
+            infer(client, 1, who="somebody")
+            return newest(project).action == "abandon"
+
+        wait_for(abandoned, "the guard abandons the challenger")
+    assert [each.role for each in newest(project).assignments] == ["champion"]
+
+
+def test_a_canary_steps_up_to_all_of_the_traffic(make: Make) -> None:
+    canary = {"steps": ["10%", "50%"], "hold": "100ms", "min_requests": 3}
+    project = make(rollout={"strategy": "canary", "canary": canary, "rollback_when": {"error_rate": "5%"}})
+    project.deploy(1)
+    project.deploy(2)
+    with httpx.Client(base_url=project.start()) as client:
+        count = 0
+
+        def promoted() -> bool:
+            nonlocal count
+            for _ in range(10):
+                count += 1
+                assert infer(client, 1, who=f"entity {count}").status_code == 200
+            return newest(project).action == "promote"
+
+        wait_for(promoted, "the canary is promoted")
+    actions = [each.action for each in reversed(project.workspace.metadata.find(Revision, model="delay"))]
+    assert actions == ["deploy", "challenge", "step", "promote"]
+
+
+def test_tokens_open_what_they_say_and_end_at_once(make: Make) -> None:
+    project = make(serving={"authentication": "tokens"})
+    project.deploy(1)
+    metadata, clock = project.workspace.metadata, project.workspace.clock
+    _, secret = create(metadata, clock, "app", verbs=["infer"], by="tests")
+    with httpx.Client(base_url=project.start()) as client:
+        assert client.get("/v2/health/live").status_code == 200
+        assert infer(client, 1).status_code == 401
+        bearer = {"authorization": f"Bearer {secret}"}
+        wait_for(lambda: infer(client, 1, **bearer).status_code == 200, "the token is known")
+        assert client.post("/v2/models/delay/feedback", json={"id": "a", "label": 1}, headers=bearer).status_code == 403
+        revoke(metadata, clock, "app", reason="a test", by="tests")
+        wait_for(lambda: infer(client, 1, **bearer).status_code == 401, "the token is revoked")
+
+
+def test_a_dead_worker_is_replaced_and_a_dead_supervisor_takes_its_workers_along(make: Make) -> None:
+    project = make(serving={"workers": 2})
+    project.deploy(1)
+    url = project.start()
+    first = running_gateway(project.workspace.run_folder)
+    assert first is not None
+
+    def workers() -> tuple[int, ...] | None:
+        found = running_gateway(project.workspace.run_folder)
+        return found.workers if found and len(found.workers) == 2 and found.workers != first.workers else None
+
+    wait_for(lambda: len(getattr(running_gateway(project.workspace.run_folder), "workers", ())) == 2, "both are up")
+    first = running_gateway(project.workspace.run_folder)
+    assert first is not None
+    os.kill(first.workers[0], signal.SIGKILL)
+    now = wait_for(workers, "another worker has taken its place")
+    with httpx.Client(base_url=url) as client:
+        assert infer(client, 1).status_code == 200
+    os.kill(first.pid, signal.SIGKILL)
+    assert project.process is not None
+    project.process.wait()
+    assert infer_again(project) == 200
+    assert all(not alive(pid) for pid in now)
+
+
+def infer_again(project: GatewayProject) -> int:
+    with httpx.Client(base_url=project.start()) as client:
+        return infer(client, 1).status_code
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_model_is_unloaded_and_loaded_on_all_workers(make: Make) -> None:
+    project = make(serving={"workers": 2})
+    project.deploy(1)
+    url = project.start()
+
+    def statuses() -> set[int]:
+        found = set()
+        for _ in range(8):
+            with httpx.Client(base_url=url) as client:
+                found.add(infer(client, 1).status_code)
+        return found
+
+    with httpx.Client(base_url=url) as client:
+        assert client.post("/v2/repository/models/delay/unload").status_code == 200
+        wait_for(lambda: statuses() == {404}, "no worker serves it")
+        (state,) = client.post("/v2/repository/index").json()
+        assert (state["name"], state["state"]) == ("delay", "UNAVAILABLE")
+        assert client.post("/v2/repository/models/delay/load").status_code == 200
+        wait_for(lambda: statuses() == {200}, "all workers serve it")
+
+
+def test_a_damaged_bundle_is_refused_and_the_champion_goes_on(make: Make) -> None:
+    project = make(rollout={"strategy": "blue-green"})
+    project.deploy(1)
+    with httpx.Client(base_url=project.start()) as client:
+        bundle = project.bundle(2)
+        graph = project.workspace.artifacts.open(bundle.path) / "model.onnx"
+        graph.chmod(0o644)
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 1
+        graph.write_bytes(bytes(content))
+        project.rollouts.deploy(bundle, cause="damaged", reason="a test", by="tests")
+        wait_for(lambda: "content differs from the manifest" in project.log(), "the bundle is refused")
+        assert infer(client, 1).json()["model_version"] == "1"
+        ready = client.get("/v2/health/ready")
+        assert ready.status_code == 200
+        assert "content differs" in ready.text
+    # and so it does after a start
+    project.stop()
+    with httpx.Client(base_url=project.start()) as client:
+        assert infer(client, 1).json()["model_version"] == "1"
+
+
+def test_a_gateway_that_cannot_log_does_not_start(make: Make) -> None:
+    project = make()
+    project.deploy(1)
+    project.start()
+    again = subprocess.run(
+        [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(project.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 3
+    assert "already writes" in again.stderr
+    assert "Traceback" not in again.stderr
