@@ -1,4 +1,4 @@
-"""A gateway over the embedded stores of a folder: python serving_process.py FOLDER [PORT [WORKERS]].
+"""A gateway over the embedded stores of a folder: python serving_process.py FOLDER [PORT [WORKERS [GRPC_PORT]]].
 
 The same file is the program of its workers: python serving_process.py worker FILE.
 """
@@ -51,7 +51,7 @@ class Control:
         logging.error("gap of %d rows", gap.rows)
 
 
-def main(root: Path, port: int = 0, workers: int = 1) -> None:
+def main(root: Path, port: int = 0, workers: int = 1, grpc_port: int | None = None) -> None:
     """Serve until told to stop."""
     serve(
         GatewayConfig(
@@ -62,6 +62,7 @@ def main(root: Path, port: int = 0, workers: int = 1) -> None:
             run_folder=root / "run",
             port=port,
             workers=workers,
+            grpc_port=grpc_port,
         )
     )
 

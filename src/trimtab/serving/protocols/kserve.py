@@ -22,16 +22,13 @@ ROWS = {
     "properties": {key: {"type": ["array", "object"]} for key in KEYS},
     "minProperties": 1,
 }
-PREDICTIONS = {
-    "type": "object",
-    "required": ["predictions"],
-    "properties": {"predictions": {"type": "array", "items": {"type": "number"}}},
-}
+SCORES = {"predictions": {"type": "array", "items": {"type": "number"}}}
+PREDICTIONS = {"type": "object", "required": ["predictions"], "properties": SCORES}
 EXPLANATIONS = {
     "type": "object",
     "required": ["predictions", "explanations", "explanation"],
     "properties": {
-        **PREDICTIONS["properties"],
+        **SCORES,
         "explanations": {
             "type": "array",
             "items": {"type": "object", "additionalProperties": {"type": "number"}},

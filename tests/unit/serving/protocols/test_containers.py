@@ -14,7 +14,7 @@ from trimtab.settings import Settings
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
 
-VERTEX = {"vertex_mode": "PREDICTION", "vertex_port": "7080", "vertex_predict": "/v1/models/m:predict"}
+VERTEX: dict[str, Any] = {"vertex_mode": "PREDICTION", "vertex_port": "7080", "vertex_predict": "/v1/models/m:predict"}
 
 
 def test_no_other_machine_has_a_contract() -> None:
@@ -63,7 +63,7 @@ def test_what_a_platform_cannot_mean_is_refused(values: dict[str, Any], says: st
     "settings",
     [
         Settings(container="sagemaker"),
-        Settings(**VERTEX, vertex_health="/v1/models/{x}".replace("{x}", "m")),
+        Settings(**VERTEX, vertex_health="/v1/models/m"),
         Settings(**(VERTEX | {"vertex_predict": "/invocations"}), vertex_health="/ping"),
     ],
 )
