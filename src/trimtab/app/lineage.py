@@ -5,48 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pyarrow.compute as pc
 
 from trimtab.app.workspace import Workspace
 from trimtab.errors import NotFound
 from trimtab.records import Bundle, DatasetVersion, FeatureViewVersion, GateReport, Revision, Run, TableVersion
-from trimtab.stores.predictions import LABELS, START, Cursor
-
-BLOCK_ROWS = 200_000
+from trimtab.stores.predictions import LABEL_FIELDS
 
 
 def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
     """Return the log rows of a prediction with bundle, run, dataset, views, tables and code. Raises NotFound."""
-    rows = _rows(workspace, prediction_id)
+    rows = workspace.predictions.find(prediction_id)
     if not rows:
         raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{workspace.project.policy.project}'")
     return {
         "prediction_id": prediction_id,
-        "label": _label(workspace, prediction_id),
+        "label": latest_label(workspace, prediction_id),
         "predictions": [_explain(workspace, row) for row in rows],
     }
 
 
-def _rows(workspace: Workspace, prediction_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor: Cursor = START
-    while True:
-        table, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
-        if table.num_rows == 0:
-            return found
-        found.extend(table.filter(pc.equal(table["prediction_id"], prediction_id)).to_pylist())
-
-
-def _label(workspace: Workspace, prediction_id: str) -> dict[str, Any] | None:
+def latest_label(workspace: Workspace, prediction_id: str) -> dict[str, Any] | None:
+    """Return the label of a prediction that counts: of several the latest known, and of those the last that came."""
     latest: dict[str, Any] | None = None
-    cursor: Cursor = START
-    while True:
-        table, cursor = workspace.predictions.read_labels(cursor, limit=BLOCK_ROWS)
-        if table.num_rows == 0:
-            return latest
-        for row in table.filter(pc.equal(table["prediction_id"], prediction_id)).to_pylist():
-            if latest is None or row["known_at"] >= latest["known_at"]:
-                latest = {name: row[name] for name in LABELS.names if name != "prediction_id"}
+    for row in workspace.predictions.find_labels(prediction_id):
+        if latest is None or row["known_at"] >= latest["known_at"]:
+            latest = {name: row[name] for name in LABEL_FIELDS if name != "prediction_id"}
+    return latest
 
 
 def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:

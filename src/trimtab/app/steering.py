@@ -12,6 +12,7 @@ import msgspec
 
 from trimtab.app import files
 from trimtab.app.actions import LoopActions
+from trimtab.app.compaction import LogKeeping
 from trimtab.app.monitors import open_monitor
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
 from trimtab.app.workspace import Workspace
@@ -51,6 +52,7 @@ class Steering:
         self._workspace = workspace
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
+        self._log_keeping = LogKeeping(workspace)
         self._controllers = {
             name: Controller(
                 workspace.metadata,
@@ -79,6 +81,7 @@ class Steering:
             decisions.extend(controller.step())
         self._wake(reports)
         self._announce()
+        self._log_keeping.step()
         return bool(reports or decisions)
 
     def _wake(self, reports: tuple[WindowReport, ...]) -> None:

@@ -26,5 +26,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "reject": ("loop", "Reject a decision that waits for review."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "What serves, how it does, what waits, what it costs."),
+    "log": ("log", "Rows of the prediction log, and its compaction."),
     "lineage": ("look", "From a prediction back to code, data and features."),
 }

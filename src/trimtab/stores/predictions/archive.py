@@ -61,8 +61,7 @@ class Archive:
         self._kind = kind
         self._schema = SCHEMAS[kind]
         self._table: DeltaTable | None = None
-        self._version = -1
-        self._files: list[File] = []
+        self._listing: tuple[int, list[File]] = (-1, [])
         self._read: dict[str, tuple[int, pa.Table, Integers]] = {}
         """The segment of each writer that was read last: a reader takes it in several blocks."""
 
@@ -76,15 +75,14 @@ class Archive:
             return
         except DeltaError as error:
             raise StoreError(f"{self.folder}: cannot read the table: {error}") from error
-        if self._table.version() != self._version:
-            self._files = self._listed(self._table)
-            self._version = self._table.version()
-            self._read.clear()
+        self._read.clear()
 
     @property
     def files(self) -> list[File]:
         """The files of the version that was looked at last."""
-        return self._files
+        if self._table is not None and self._table.version() != self._listing[0]:
+            self._listing = self._table.version(), self._listed(self._table)
+        return self._listing[1]
 
     def last(self, writer: str) -> int:
         """Return the number of the newest segment of a writer that is in the table, or 0."""
@@ -119,7 +117,7 @@ class Archive:
 
     def numbers(self, writer: str, first: int, last: int) -> list[int]:
         """Return the segments of a writer that may have rows, in order."""
-        spans = [f.segments for f in self._files if f.writers[0] <= writer <= f.writers[1]]
+        spans = [f.segments for f in self.files if f.writers[0] <= writer <= f.writers[1]]
         return sorted({n for low, high in spans for n in range(max(low, first), min(high, last) + 1)})
 
     def segment(self, writer: str, number: int) -> tuple[pa.Table, Integers]:
@@ -128,7 +126,7 @@ class Archive:
             return self._read[writer][1:]
         parts = [self._schema.empty_table().append_column("end", pa.array([], pa.int64()))]
         order: list[Integers] = [np.zeros(0, np.int64)]
-        for file in self._files:
+        for file in self.files:
             if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]:
                 found = pq.ParquetFile(file.path).read()
                 found = found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
@@ -146,7 +144,7 @@ class Archive:
 
     def forget(self, before: date) -> int:
         """Drop the rows logged on days before a day, with their files; return how many."""
-        if self._table is None or all(file.logged_on >= before for file in self._files):
+        if self._table is None or all(file.logged_on >= before for file in self.files):
             return 0
         try:
             dropped = self._table.delete(f"logged_on < DATE '{before.isoformat()}'")

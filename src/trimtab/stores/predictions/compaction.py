@@ -18,8 +18,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-from pyarrow import ipc
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
@@ -36,6 +34,7 @@ from trimtab.stores.predictions.folder import (
     sync_folder,
 )
 from trimtab.stores.predictions.framing import END_OF_STREAM
+from trimtab.stores.predictions.reading import decoded
 from trimtab.stores.predictions.scanning import Damages, scan
 from trimtab.stores.predictions.schemas import SCHEMAS
 
@@ -90,16 +89,11 @@ def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: floa
 
 def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
     """Put a segment's rows into the table; return how many."""
-    schema = SCHEMAS[kind]
-    batches: list[pa.RecordBatch] = []
-    ends: list[int] = []
-    for message in scan(segment.path, kind, damages):
-        batches.append(ipc.read_record_batch(pa.py_buffer(message.data), schema))
-        ends += [message.end] * message.rows
-    if ends:
-        archive.append(
-            segment.writer, segment.number, pa.Table.from_batches(batches, schema), np.array(ends, dtype=np.int64)
-        )
+    messages = list(scan(segment.path, kind, damages))
+    if not messages:
+        return 0
+    ends = np.repeat([message.end for message in messages], [message.rows for message in messages])
+    archive.append(segment.writer, segment.number, decoded(messages, kind), ends)
     return len(ends)
 
 

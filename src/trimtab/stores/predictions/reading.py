@@ -6,7 +6,7 @@ there on in segment files. Both keep the same places, so a cursor goes on across
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import ipc
 
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.folder import Segment, removed, segments
+from trimtab.stores.predictions.framing import END_OF_STREAM
 from trimtab.stores.predictions.merging import Block, Integers, merge
-from trimtab.stores.predictions.scanning import Damages, scan
+from trimtab.stores.predictions.scanning import TEMPLATES, Damages, Message, scan
 from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ class SegmentReader:
             offset = after[1] if segment.number == after[0] else 0
             messages = scan(segment.path, self._kind, self._damages, offset)
             while some := list(islice(messages, most)):
-                batches = [ipc.read_record_batch(pa.py_buffer(message.data), self._schema) for message in some]
                 ends = np.repeat([message.end for message in some], [message.rows for message in some])
-                yield writer, segment.number, pa.Table.from_batches(batches, self._schema), ends
+                yield writer, segment.number, decoded(some, self._kind), ends
 
     def _from_table(
         self, writer: str, after: tuple[int, int], gone: int, most: int
@@ -104,3 +103,9 @@ class SegmentReader:
             rows, ends = archive.segment(writer, number)
             for some, some_ends in delta.chunks(rows, ends, after[1] if number == after[0] else 0, most):
                 yield writer, number, some, some_ends
+
+
+def decoded(messages: Iterable[Message], kind: str) -> pa.Table:
+    """Return the rows of some messages. As one stream, since pyarrow is slow at many batches one by one."""
+    parts = [TEMPLATES[kind].schema_message, *(message.data for message in messages), END_OF_STREAM]
+    return pa.ipc.open_stream(pa.py_buffer(b"".join(parts))).read_all().combine_chunks()

@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from trimtab.clock import ManualClock, to_micros
 from trimtab.stores.predictions import START, Cursor, compaction
+from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -128,7 +129,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(compaction.Archive, "append"), (compaction, "_say_removed"), (Path, "unlink"), (Path, "replace")],
+    [(Archive, "append"), (compaction, "_say_removed"), (Path, "unlink"), (Path, "replace")],
 )
 @pytest.mark.parametrize("call", [1, 2, 4])
 def test_a_compaction_that_dies_is_gone_on_with(

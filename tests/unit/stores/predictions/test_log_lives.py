@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from trimtab.clock import ManualClock, from_micros
 from trimtab.stores.predictions import START, Cursor, compaction
+from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.folder import segments
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows
@@ -81,7 +82,7 @@ class LogLife(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(["append", "say", "unlink"]), call=st.integers(1, 3), after=st.booleans())
     def compact_and_die(self, step: str, call: int, after: bool) -> None:
-        owner: Any = {"append": compaction.Archive, "say": compaction, "unlink": Path}[step]
+        owner: Any = {"append": Archive, "say": compaction, "unlink": Path}[step]
         name = {"append": "append", "say": "_say_removed", "unlink": "unlink"}[step]
         real, calls = getattr(owner, name), 0
 

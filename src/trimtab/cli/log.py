@@ -1,0 +1,99 @@
+"""The verb that looks into the prediction log and compacts it."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from trimtab.app.compaction import compact
+from trimtab.app.lineage import latest_label
+from trimtab.app.workspace import Workspace
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ProjectFolder,
+    console,
+    print_json,
+    workspace,
+)
+from trimtab.cli.views import table
+from trimtab.errors import NotFound, UsageError, nearest
+from trimtab.stores.predictions import START
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+ACTIONS = ("compact", "show", "tail")
+BLOCK_ROWS = 50_000
+COLUMNS = ("logged_at", "prediction_id", "model", "version", "role", "route", "score", "error")
+
+
+@app.callback()
+def group() -> None:
+    """Keep the verb a subcommand even while it is the only one."""
+
+
+@app.command()
+def log(
+    action: Annotated[str, typer.Argument(help="compact, show or tail.")],
+    prediction_id: Annotated[str | None, typer.Argument(help="Id of the prediction to show.")] = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows that tail shows.")] = 10,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Show rows of the prediction log, or compact it now."""
+    if action not in ACTIONS:
+        raise UsageError(f"trimtab log {action}: no such action.{nearest(action, ACTIONS)}")
+    if (action == "show") != (prediction_id is not None):
+        raise UsageError("trimtab log show takes the id of a prediction, and compact and tail take none")
+    ws = workspace(project, env)
+    if action == "compact":
+        done = compact(ws)
+        print_json(done) if json else console.print(done.reason, soft_wrap=True)
+    elif prediction_id is not None:
+        _show(ws, prediction_id, json)
+    else:
+        _tail(ws, rows, json)
+
+
+def _show(ws: Workspace, prediction_id: str, json: bool) -> None:
+    found = ws.predictions.find(prediction_id)
+    if not found:
+        raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
+    label = latest_label(ws, prediction_id)
+    if json:
+        print_json({"predictions": found, "label": label})
+        return
+    for row in found:
+        for name, value in row.items():
+            console.print(f"{name:<14} {_text(value)}", soft_wrap=True, markup=False)
+        console.print()
+    console.print(f"{'label':<14} {_text(label and label['label'])}", markup=False)
+
+
+def _tail(ws: Workspace, rows: int, json: bool) -> None:
+    found: deque[dict[str, Any]] = deque(maxlen=rows)
+    block, cursor = ws.predictions.read(START, limit=BLOCK_ROWS)
+    while block.num_rows:
+        found.extend(block.slice(max(block.num_rows - rows, 0)).to_pylist())
+        block, cursor = ws.predictions.read(cursor, limit=BLOCK_ROWS)
+    if json:
+        print_json(list(found))
+        return
+    shown = table("newest predictions", *COLUMNS)
+    for row in found:
+        shown.add_row(*(_text(row[name]) for name in COLUMNS))
+    console.print(shown)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else str(value)
