@@ -23,6 +23,7 @@ Runtimes are imported when a bundle that needs them is opened.
 
 from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.description import describe
+from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
 from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
 from trimtab.bundle.scorer import Scorer, open_scorer
 from trimtab.bundle.spec import (
@@ -46,12 +47,15 @@ __all__ = [
     "SKOPS_FILE",
     "XGBOOST_FILE",
     "Calibration",
+    "Contributions",
+    "Explainer",
     "Runtime",
     "Scorer",
     "Spec",
     "Task",
     "calibrate",
     "describe",
+    "open_explainer",
     "open_scorer",
     "read_spec",
     "verify",

@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import yaml
 
 from trimtab.bundle import describe, open_scorer
+from trimtab.bundle.runtimes.pyfunc import PyfuncScorer
 from trimtab.errors import DataError
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
@@ -98,7 +100,12 @@ def test_a_pickled_classifier_gives_probabilities(mlflow_model: Save) -> None:
         np.testing.assert_allclose(scorer.score(ROWS), open_scorer(twin, describe(twin)).score(ROWS), rtol=1e-6)
         assert not scorer.in_process
     finally:
-        scorer.close()
+        assert isinstance(scorer, PyfuncScorer)
+        process = psutil.Process(scorer.pid)
+        del scorer
+
+    # and its process ends when nobody needs it any more
+    assert psutil.wait_procs([process], timeout=10)[1] == []
 
 
 def test_nothing_is_unpickled_while_a_folder_is_described(copy: Save, tmp_path: Path) -> None:

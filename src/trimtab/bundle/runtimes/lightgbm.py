@@ -46,6 +46,17 @@ class LightgbmScorer:
             return np.empty(0)
         return one_a_row(self.booster.predict(X, num_threads=1), len(X), task=self.task, what=str(self._path))
 
+    def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
+        found = np.asarray(self.booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
+        return found * self._steepness
+
+    @property
+    def _steepness(self) -> float:
+        """What turns the sum of the leaves into log-odds: LightGBM's `sigmoid`."""
+        told = [word for word in self.objective.split(" ") if word.startswith("sigmoid:")]
+        return float(told[0].removeprefix("sigmoid:")) if told else 1.0
+
     def close(self) -> None:
         """Free the trees."""
         self.booster.free_dataset()
@@ -60,6 +71,14 @@ def _objective(booster: lightgbm.Booster) -> str:
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the text file. Raises DataError."""
     return LightgbmScorer(path, task)
+
+
+def open_trees(path: Path, task: Task, options: Options) -> LightgbmScorer | None:
+    """Open the text file for explanations; None when the output is no plain sum of leaves. Raises DataError."""
+    scorer = LightgbmScorer(path, task)
+    expected = PROBABILITY if task == "binary" else IDENTITY
+    words = scorer.objective.split(" ")
+    return scorer if words[0] in expected and "sqrt" not in words else None
 
 
 _: Opener = open_model

@@ -54,6 +54,12 @@ class XgboostScorer:
         out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
         return one_a_row(out, len(X), task=self.task, what=str(self._path))
 
+    def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
+        rows = xgboost.DMatrix(X, nthread=1)
+        found = self.booster.predict(rows, pred_contribs=True, iteration_range=self.iterations, validate_features=False)
+        return np.asarray(found, dtype=np.float64)
+
     def close(self) -> None:
         """Nothing is held beside memory."""
 
@@ -61,6 +67,12 @@ class XgboostScorer:
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the file. Raises DataError."""
     return XgboostScorer(path, task)
+
+
+def open_trees(path: Path, task: Task, options: Options) -> XgboostScorer | None:
+    """Open the file for explanations; None when the output is no plain sum of leaves. Raises DataError."""
+    scorer = XgboostScorer(path, task)
+    return scorer if scorer.objective in (PROBABILITY if task == "binary" else IDENTITY) else None
 
 
 _: Opener = open_model
