@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-serving docs clean
+.PHONY: help demo test test-clients lint bench bench-serving docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ demo: $(STAMP)  ## The whole loop on the flights of 2013, in demo/
 
 test: $(STAMP)  ## All tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-clients: $(STAMP)  ## KServe's clients, installed into .bench/, against a gateway
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
 
 lint: $(STAMP)  ## Style, types, floors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+from mlflow.pyfunc.scoring_server import client as scoring
 
 from clients.gateway import Running, make_stores, running_gateway
 
+ScoringServerClient: Any = scoring.ScoringServerClient  # without types of its own
 FRAME = pd.DataFrame({"row": [0, 1], "wind": [7.5, 8.5]})
 
 
