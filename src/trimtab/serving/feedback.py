@@ -1,8 +1,17 @@
-"""Labels that come later: their wire form and what they must hold. Called by asgi and gateway."""
+"""Labels that come later: what they must hold, and what becomes of them. Called by protocols and gateway.
+
+late            taken, however long after the prediction; `known_at` says when the outcome became known
+repeated        the same label again: taken, without a second effect
+contradictory   another label for the same id: both stay in the log, the one with the latest known_at counts
+unknown id      taken: no worker knows all ids (docs/decisions/0012)
+invalid         refused, and with it everything that came in the same request
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -11,62 +20,124 @@ from trimtab.clock import parse_time, to_micros
 from trimtab.serving.requests import MAX_ID, Refused
 
 LARGEST = sys.float_info.max
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Years 1 and 9999, microseconds since the epoch: nanoseconds of today are beyond them."""
+MOST_NAMED = 20
+"""Wrong labels of one request that the answer names."""
+REMEMBERED = 10_000
+"""Ids whose labels a worker remembers (some 3 MB), to tell repeated and contradictory ones."""
 
 
-class Label(msgspec.Struct):
+class Label(msgspec.Struct, gc=False):
     """The outcome of one prediction. known_at: microseconds since the epoch, None for now."""
 
     index: int
     id: str
     label: float
     known_at: int | None
+    model: str | None = None
+    """Of the prediction, where the label names it."""
 
     def check(self, task: Literal["binary", "regression"]) -> None:
-        """Raise Refused when the label is none of the task's."""
+        """Raise BadLabels when the label is none of the task's."""
+        wrong = self.wrong(task)
+        if wrong is not None:
+            raise BadLabels([wrong])
+
+    def wrong(self, task: Literal["binary", "regression"]) -> Wrong | None:
+        """Return what is wrong with the label when it is none of the task's."""
         if task == "binary" and self.label not in (0.0, 1.0):
-            raise _bad(self.index, "label", self.label, "0 or 1")
+            return expected(self.index, "label", self.label, "0 or 1")
+        return None
 
 
-class _Item(msgspec.Struct):
-    id: Any = None
-    label: Any = None
-    known_at: Any = None
+class Wrong(msgspec.Struct, frozen=True):
+    """What is wrong with one label of a request."""
+
+    index: int
+    field: str
+    reason: str
 
 
-class _Body(_Item):
-    labels: list[_Item] | None = None
+class BadLabels(Refused):
+    """Some labels of a request are wrong, so none is taken; the text names the first ones, `wrong` holds all."""
+
+    def __init__(self, wrong: Sequence[Wrong]) -> None:
+        named = "; ".join(each.reason for each in wrong[:MOST_NAMED])
+        more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        super().__init__(400, named + more)
+        self.wrong = tuple(wrong)
 
 
-_decoder = msgspec.json.Decoder(_Body)
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the labels of a request.
+
+    accepted: all of them. repeated and contradicting count against the labels that this worker remembers.
+    """
+
+    accepted: int
+    repeated: int = 0
+    contradicting: int = 0
 
 
-def decode(body: bytes) -> list[Label]:
-    """Read {"id", "label", "known_at"?} or {"labels": [...]}. Raises Refused naming the index and the field."""
-    try:
-        found = _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused(400, f"malformed feedback: {error}") from None
-    items = [found] if found.labels is None else found.labels
-    if not items:
-        raise Refused(400, "labels is empty; expected at least one")
-    return [_label(index, item) for index, item in enumerate(items)]
+class Recent:
+    """The newest label of the ids that were labelled last. Lives on one event loop."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._labels: dict[str, tuple[float, int]] = {}
+
+    def judge(self, labels: Iterable[Label], now: int) -> tuple[list[Label], Outcome, dict[str, tuple[float, int]]]:
+        """Return the labels that are to be logged, what became of all, and what to `keep` once they are.
+
+        A repetition is not logged again when it says nothing new: no known_at, or the one that is known.
+        """
+        seen: dict[str, tuple[float, int]] = {}
+        fresh: list[Label] = []
+        count = repeated = contradicting = 0
+        for label in labels:
+            count += 1
+            known_at = now if label.known_at is None else label.known_at
+            before = seen.get(label.id) or self._labels.get(label.id)
+            if before is not None:
+                if before[0] == label.label:
+                    repeated += 1
+                    if label.known_at is None or known_at == before[1]:
+                        continue
+                else:
+                    contradicting += 1
+            fresh.append(label)
+            if before is None or known_at >= before[1]:  # of the same moment the one that came last counts
+                seen[label.id] = (label.label, known_at)
+        return fresh, Outcome(count, repeated, contradicting), seen
+
+    def keep(self, seen: dict[str, tuple[float, int]]) -> None:
+        """Remember labels that have been logged, and forget the oldest ids beyond the size."""
+        for name, label in seen.items():
+            self._labels.pop(name, None)
+            self._labels[name] = label
+        for name in list(self._labels)[: max(0, len(self._labels) - self._size)]:
+            del self._labels[name]
 
 
-def _label(index: int, item: _Item) -> Label:
-    if not isinstance(item.id, str) or not 1 <= len(item.id) <= MAX_ID + 20:
-        raise _bad(index, "id", item.id, "the id of a prediction")
-    if not isinstance(item.label, int | float) or not -LARGEST <= item.label <= LARGEST:
-        raise _bad(index, "label", item.label, "a number")
-    known_at = item.known_at
+def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
+    """Return a label from its fields id, label, known_at and model, or what is wrong with it."""
+    name, label, model = item.get("id"), item.get("label"), item.get("model")
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_ID + 20:
+        return expected(index, "id", name, "the id of a prediction")
+    if not isinstance(label, int | float) or not -LARGEST <= label <= LARGEST:
+        return expected(index, "label", label, "a number")
+    if model is not None and not isinstance(model, str):
+        return expected(index, "model", model, "the name of a model")
+    known_at = item.get("known_at")
     if isinstance(known_at, str):
-        try:
+        with suppress(ValueError, OverflowError):
             known_at = to_micros(parse_time(known_at))
-        except (ValueError, OverflowError):
-            known_at = item.known_at
-    if known_at is not None and (isinstance(known_at, bool) or not isinstance(known_at, int) or abs(known_at) >= 2**62):
-        raise _bad(index, "known_at", item.known_at, "ISO 8601 text or microseconds since 1970 as an integer")
-    return Label(index, item.id, float(item.label), known_at)
+    if known_at is not None and (type(known_at) is not int or not EARLIEST <= known_at <= LATEST):
+        return expected(index, "known_at", item["known_at"], "ISO 8601 text or microseconds since 1970 as an integer")
+    return Label(index, name, float(label), known_at, model)
 
 
-def _bad(index: int, field: str, value: object, expected: str) -> Refused:
-    return Refused(400, f"labels[{index}].{field} is {value!r:.60}; expected {expected}")
+def expected(index: int, field: str, value: object, what: str) -> Wrong:
+    """Return what is wrong with a field of a label."""
+    return Wrong(index, field, f"labels[{index}].{field} is {value!r:.60}; expected {what}")

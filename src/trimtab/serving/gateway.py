@@ -45,7 +45,7 @@ class Gateway:
         self.metrics = metrics or Metrics(clock=clock)
         self.repository = Repository(lambda: self.table)
         self._predictions = predictions
-        self._clock = clock
+        self.clock = clock
         self._ids = Ids()
         self._desk = Desk(predictions, clock, self.metrics, self.options)
         self.journal = self._desk.journal
@@ -107,7 +107,7 @@ class Gateway:
     def feedback(self, model: str, labels: Sequence[Label]) -> int:
         """Log the labels of earlier predictions; return how many. Raises Refused, and then none is logged."""
         table = self.table.model(model)
-        now = to_micros(self._clock.now())
+        now = to_micros(self.clock.now())
         for label in labels:
             label.check(table.spec.task)
         columns: dict[str, Sequence[Any]] = {

@@ -16,8 +16,7 @@ from trimtab.cli.verbs import VERBS
 from trimtab.definitions import Model, collect
 from trimtab.errors import PolicyError
 from trimtab.policy import parse_policy
-from trimtab.serving import feedback
-from trimtab.serving.protocols import mlflow, open_inference
+from trimtab.serving.protocols import feedback, mlflow, open_inference
 
 ROOT = Path(__file__).parents[3]
 CLI = ROOT / "src" / "trimtab" / "cli"

@@ -1,26 +1,191 @@
-"""Labels of earlier predictions, over HTTP. Run by asgi; what a label must hold stands in serving.feedback."""
+"""Labels of earlier predictions, over HTTP: JSON, NDJSON and CSV. Run by asgi.
+
+POST /v2/models/{model}/feedback    one model's: {"id", "label", "known_at"?} or {"labels": [...]}
+POST /v2/feedback                   of any model: each label names its own, unless there is one or a header names it
+
+What a label must hold, and what becomes of it, stands in serving.feedback.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from trimtab.serving import feedback
+from trimtab.clock import to_micros
+from trimtab.errors import nearest
+from trimtab.serving.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Route
+from trimtab.serving.http import JSON, Answer, Call, Content, Description, Route
+from trimtab.serving.protocols import mlflow_csv
+from trimtab.serving.requests import InferenceRequest, Refused
+
+CSV = "text/csv"
+LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+MOST_LABELS = 10_000
+"""Labels of one request: they are read and logged in one piece, which holds up others for some 20 ms."""
+TEXTS = {"id": "text", "model": "text", "known_at": "text"}
 
 _encode = msgspec.json.Encoder().encode
 
 
+class LabelBody(msgspec.Struct):
+    """One label. known_at: ISO 8601 text or microseconds since 1970; now when it is left out."""
+
+    id: str
+    label: float
+    known_at: str | int | None = None
+    model: str | None = None
+
+
+class LabelsBody(msgspec.Struct):
+    """Several labels: all are taken or none."""
+
+    labels: list[LabelBody]
+
+
+class Invalid(msgspec.Struct):
+    """The answer to labels of which some are wrong: none was taken; `invalid` names the first ones."""
+
+    error: str
+    invalid: list[Wrong]
+
+
 def routes(gateway: Gateway) -> list[Route]:
     """Return the routes that take labels."""
+    recent = Recent()
 
-    async def take(call: Call) -> Answer:
-        accepted = gateway.feedback(call.params["model"], feedback.decode(call.body))
-        return Answer(200, _encode({"accepted": accepted}))
+    async def of_model(call: Call) -> Answer:
+        return take(call, call.params["model"])
 
-    return [Route("POST", "/v2/models/{model}/feedback", "feedback", take, encode_error, "Take labels.")]
+    async def of_any(call: Call) -> Answer:
+        models = gateway.table.models
+        return take(call, call.model or (next(iter(models)) if len(models) == 1 else None))
+
+    def take(call: Call, model: str | None) -> Answer:
+        if model is not None:
+            gateway.table.model(model)
+        try:
+            by_model = _sorted(gateway, decode(call.body, call.header(b"content-type") or ""), model)
+        except BadLabels as bad:
+            gateway.metrics.refuse(400)
+            return Answer(400, _encode(Invalid(str(bad), list(bad.wrong[:MOST_NAMED]))), JSON)
+        now = to_micros(gateway.clock.now())
+        accepted = repeated = contradicting = 0
+        for name, labels in by_model.items():
+            fresh, outcome, seen = recent.judge(labels, now)
+            if fresh:
+                gateway.feedback(name, fresh)
+            recent.keep(seen)
+            accepted += outcome.accepted
+            repeated += outcome.repeated
+            contradicting += outcome.contradicting
+        return Answer(200, _encode(Outcome(accepted, repeated, contradicting)))
+
+    many = LabelsBody([LabelBody("flight-4712", 0, "2013-06-01T19:10:00Z"), LabelBody("flight-4713/0", 1)])
+    described = Description(
+        takes=[
+            Content(LabelBody | LabelsBody, many),
+            Content({"type": "string"}, '{"id":"flight-4712","label":0}\n{"id":"flight-4713/0","label":1}\n', LINES[0]),
+            Content({"type": "string"}, "id,label,known_at\nflight-4712,0,2013-06-01T19:10:00Z\n", CSV),
+        ],
+        gives=[Content(Outcome, Outcome(2, contradicting=1))],
+        errors={413: f"More than {MOST_LABELS} labels, or too large a body."},
+        detail=f"All labels of a request are taken or none; the answer to wrong ones names up to {MOST_NAMED} of them "
+        "under `invalid`. Repeated labels have no second effect; of contradictory ones the latest known_at counts; "
+        "labels of ids that nobody knows are taken.",
+    )
+    return [
+        Route("POST", "/v2/models/{model}/feedback", "feedback", of_model, encode_error, "Take labels.", described),
+        Route("POST", "/v2/feedback", "feedback", of_any, encode_error, "Take labels of any model.", described),
+    ]
 
 
 def encode_error(status: int, message: str) -> bytes:
     """Write an error."""
     return _encode({"error": message})
+
+
+def decode(body: bytes, content_type: str = "application/json") -> list[Label]:
+    """Read labels. Raises Refused; BadLabels when some are wrong."""
+    kind = content_type.partition(";")[0].strip().lower()
+    items = _csv(body) if kind == CSV else _lines(body) if kind in LINES else _json(body)
+    if not items:
+        raise Refused(400, "labels is empty; expected at least one")
+    if len(items) > MOST_LABELS:
+        raise Refused(413, f"{len(items)} labels are more than {MOST_LABELS}; send them in several requests")
+    found = [
+        read_label(index, item)
+        if isinstance(item, dict)
+        else Wrong(index, "", f"labels[{index}] is {item!r:.60}; expected an object with id and label")
+        for index, item in enumerate(items)
+    ]
+    wrong = [each for each in found if isinstance(each, Wrong)]
+    if wrong:
+        raise BadLabels(wrong)
+    return [each for each in found if isinstance(each, Label)]
+
+
+def _json(body: bytes) -> list[Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused(400, f"malformed feedback: {error}") from None
+    if isinstance(found, dict) and isinstance(found.get("labels", []), list):
+        labels: list[Any] = found.get("labels", [found])
+        return labels
+    raise Refused(400, 'malformed feedback: expected {"id", "label", "known_at"?} or {"labels": [...]}')
+
+
+def _lines(body: bytes) -> list[Any]:
+    found: list[Any] = []
+    for line in body.split(b"\n"):
+        if line.strip():
+            try:
+                found.append(msgspec.json.decode(line))
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                raise Refused(400, f"malformed feedback: labels[{len(found)}]: {error}") from None
+    return found
+
+
+def _csv(body: bytes) -> list[Any]:
+    table: InferenceRequest = mlflow_csv.decode(body, TEXTS)
+    missing = [name for name in ("id", "label") if name not in table.columns]
+    if missing:
+        raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected id,label,known_at")
+    known = [_integer(value) for value in table.columns.get("known_at", ())]
+    columns = {**table.columns, "known_at": known} if known else table.columns
+    names = [name for name in ("id", "label", "known_at", "model") if name in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*[columns[name] for name in names], strict=True)]
+
+
+def _integer(value: Any) -> Any:
+    """Return microseconds where a text is an integer."""
+    text = "" if value is None else value.removeprefix("-")
+    return int(value) if text.isascii() and text.isdigit() and len(text) < 20 else value
+
+
+def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[str, list[Label]]:
+    """Return the labels of each model, checked against its task. Raises BadLabels.
+
+    model: what the path, a header or the lack of others names; labels that name another are wrong, or a token for
+    one model would open all.
+    """
+    tables = gateway.table.models
+    found: dict[str, list[Label]] = {}
+    wrong: list[Wrong] = []
+    for label in labels:
+        name = label.model or model
+        if name is None or name not in tables or model not in (None, name):
+            valid = [model] if model is not None else sorted(tables)
+            hint = nearest((label.model or "")[:60], valid)
+            reason = f"labels[{label.index}].model is {label.model!r:.60}; expected the name of a model.{hint}"
+            wrong.append(Wrong(label.index, "model", reason))
+            continue
+        bad = label.wrong(tables[name].spec.task)
+        if bad is not None:
+            wrong.append(bad)
+        found.setdefault(name, []).append(label)
+    if wrong:
+        raise BadLabels(wrong)
+    return found
