@@ -3,73 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import http.server
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from integration.otlp_receiver import Receiver, attributes, receiving
 from trimtab import settings
 from trimtab.clock import SystemClock, to_micros
 from trimtab.serving.requests import InferenceResponse
 from trimtab.serving.traces import RequestTrace, Stage, Traces, current, open_traces
 
-trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-class Receiver(http.server.ThreadingHTTPServer):
-    """Takes spans as a collector does."""
-
-    def __init__(self) -> None:
-        self.spans: list[Any] = []
-        self.resources: list[Any] = []
-        self.paths: set[str] = set()
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def named(self, name: str) -> Any:
-        (span,) = [span for span in self.spans if span.name == name]
-        return span
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Receiver)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        message = trace_service.ExportTraceServiceRequest.FromString(body)
-        for resource in message.resource_spans:
-            self.server.resources.append(resource.resource)
-            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
-        self.server.paths.add(self.path)
-        self.send_response(200)
-        self.send_header("content-type", "application/x-protobuf")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -98,10 +52,6 @@ def response(**changed: Any) -> InferenceResponse:
         "labels": [0],
     }
     return InferenceResponse(**values | changed)
-
-
-def attributes(holder: Any) -> dict[str, Any]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in holder.attributes}
 
 
 def test_a_request_is_a_span_with_its_stages_as_children(traces: Traces, receiver: Receiver) -> None:
