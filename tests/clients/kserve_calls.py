@@ -59,9 +59,9 @@ def summary(response: InferResponse) -> str:
 
 async def failed(call: Awaitable[Any]) -> BaseException:
     """Return what a call raised."""
-    (found,) = await asyncio.gather(call, return_exceptions=True)
-    assert isinstance(found, BaseException), f"it was answered: {found}"
-    return found
+    results: list[object] = await asyncio.gather(call, return_exceptions=True)
+    assert isinstance(results[0], BaseException), f"it was answered: {results[0]}"
+    return results[0]
 
 
 async def rest_v1(url: str) -> None:

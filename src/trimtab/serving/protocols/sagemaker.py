@@ -111,7 +111,7 @@ def decode(body: bytes, content_type: str) -> tuple[InferenceRequest, Form]:
 def encode(response: InferenceResponse, form: Form) -> bytes:
     """Write predictions: score, and predicted_label of a binary model, in the forms that have names."""
     if form == "mlflow":
-        return _encode({"predictions": response.scores})
+        return mlflow.encode(response)
     if form == "csv":
         return "".join(f"{score!r}\n" for score in response.scores).encode()
     if form == "npy":
