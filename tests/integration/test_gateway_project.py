@@ -126,22 +126,18 @@ def test_a_dead_worker_is_replaced_and_a_dead_supervisor_takes_its_workers_along
     project = make(serving={"workers": 2})
     project.deploy(1)
     url = project.start()
-    first = running_gateway(project.workspace.run_folder)
-    assert first is not None
 
-    def workers() -> tuple[int, ...] | None:
+    def workers(*, but: tuple[int, ...] = ()) -> tuple[int, ...] | None:
         found = running_gateway(project.workspace.run_folder)
-        return found.workers if found and len(found.workers) == 2 and found.workers != first.workers else None
+        return found.workers if found and len(found.workers) == 2 and found.workers != but else None
 
-    wait_for(lambda: len(getattr(running_gateway(project.workspace.run_folder), "workers", ())) == 2, "both are up")
-    first = running_gateway(project.workspace.run_folder)
-    assert first is not None
-    os.kill(first.workers[0], signal.SIGKILL)
-    now = wait_for(workers, "another worker has taken its place")
+    first = wait_for(workers, "both workers are up")
+    os.kill(first[0], signal.SIGKILL)
+    now = wait_for(lambda: workers(but=first), "another worker has taken its place")
     with httpx.Client(base_url=url) as client:
         assert infer(client, 1).status_code == 200
-    os.kill(first.pid, signal.SIGKILL)
     assert project.process is not None
+    project.process.kill()
     project.process.wait()
     assert infer_again(project) == 200
     assert all(not alive(pid) for pid in now)

@@ -6,10 +6,15 @@ Nothing heavy is imported: no policy, no metadata store, no dataframes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from trimtab.app.loading import load_definitions
 from trimtab.bundle import Spec
+from trimtab.errors import DataError
 from trimtab.features import OnlinePlan
 from trimtab.features.kinds import Kind
 from trimtab.serving.columns import NumericColumns
@@ -32,7 +37,7 @@ def open_means(first: Configure) -> Means:
             segment_rows=int(setup["segment_rows"]),
             segment_age_s=float(setup["segment_age_s"]),
         ),
-        vectorizer_factory=lambda folder, spec: _vectorizer(folder, spec, online),
+        vectorizer_factory=alone if "standalone" in setup else lambda folder, spec: _vectorizer(folder, spec, online),
     )
 
 
@@ -41,6 +46,26 @@ def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
         return NumericColumns(folder, spec)
     types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
     return OnlinePlan(load_definitions(folder / "code").model(spec.model), online, types)
+
+
+class FeaturesOnly:
+    """Of a bundle whose views are in no store here: it takes feature vectors, and no columns."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+
+    def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Raise DataError."""
+        raise DataError(
+            f"the features of model '{self._spec.model}' come from views of its project, which are not here; send all "
+            f"{len(self._spec.features)} features as the input X, in the order that GET /v2/models/{self._spec.model} "
+            "tells, or serve the project: trimtab serve --project FOLDER"
+        )
+
+
+def alone(folder: Path, spec: Spec) -> Vectorizer:
+    """Return what computes the features of a folder that is served without its project."""
+    return NumericColumns(folder, spec) if set(spec.features) <= set(spec.request_columns) else FeaturesOnly(spec)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = (), timeou
         raise DataError(
             f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
             "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
-            "serving: { trust: [pyfunc] }"
+            "serving: { trust: [pyfunc] }, or serve it with --trust pyfunc"
         )
     return open_model(folder, runtime=spec.runtime, task=spec.task, options=options)
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trimtab.app.serving import gateway_config
+from trimtab import settings
+from trimtab.app.serving import gateway_config, url_of
+from trimtab.app.standalone import Wishes, standalone_config
+from trimtab.bundle import Task
 from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFolder, workspace
+from trimtab.errors import UsageError
+from trimtab.serving import Announcement, GatewayConfig
 from trimtab.serving import serve as serve_forever
+from trimtab.serving.logs import configure_logging
+from trimtab.serving.protocols.containers import ContainerContract, container_contract
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+POLICY = "trimtab.yaml"
 
 
 @app.callback()
@@ -20,10 +32,67 @@ def group() -> None:
 
 @app.command()
 def serve(
+    path: Annotated[
+        Path | None, typer.Argument(help="A bundle or an MLflow model to serve alone; left out, the project's models.")
+    ] = None,
     project: ProjectFolder = PROJECT,
     env: EnvironmentName = ENVIRONMENT,
     host: Annotated[str | None, typer.Option(help="Address to bind; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of the gRPC service; left out, there is none.")] = None,
+    log: Annotated[Path | None, typer.Option(help="With PATH: folder of the prediction log; left out, none.")] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(help="With PATH: pyfunc, to run models that hold pickles, or a type that a skops file may hold."),
+    ] = None,
+    task: Annotated[
+        Task | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="With PATH: PEM file of the certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="With PATH: PEM file of its key.")] = None,
 ) -> None:
     """Run the gateway alone: predictions, feedback, health."""
-    serve_forever(gateway_config(workspace(project, env), host=host, port=port))
+    configure_logging()
+    contract = container_contract(settings.read())
+    if contract is not None:
+        typer.echo(f"serving for {contract.platform}: {contract.reason}", err=True)
+    if path is None and contract is not None and not (project / POLICY).is_file() and contract.model is not None:
+        path = Path(contract.model)
+    if path is None:
+        if log or trust or task or tls_certificate or tls_key:
+            raise UsageError("--log, --trust, --task and --tls-* go with a PATH; a project says so in trimtab.yaml")
+        config = gateway_config(workspace(project, env), host=host, port=port, workers=workers, grpc_port=grpc_port)
+        _run(config, contract, host, port)
+        return
+    if (tls_certificate is None) != (tls_key is None):
+        raise UsageError("--tls-certificate and --tls-key go together")
+    wishes = Wishes(
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        workers=workers,
+        log=log,
+        trust=trust or (),
+        task=task,
+        tls=(tls_certificate, tls_key) if tls_certificate and tls_key else None,
+    )
+    with tempfile.TemporaryDirectory(prefix="trimtab-serve-") as run_folder:
+        config = standalone_config(path, Path(run_folder), wishes)
+        _run(config, contract, host, port)
+
+
+def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | None, port: int | None) -> None:
+    if contract is not None:
+        config = replace(
+            config,
+            host=host or contract.host,
+            port=contract.port if port is None else port,
+            public=contract.reason,
+        )
+    serve_forever(config, listening=_tell)
+
+
+def _tell(found: Announcement) -> None:
+    grpc = "" if found.grpc_port is None else f", gRPC on port {found.grpc_port}"
+    typer.echo(f"gateway  {url_of(found)}{grpc}  (Ctrl-C ends it)")

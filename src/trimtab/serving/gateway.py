@@ -13,12 +13,13 @@ from typing import Any
 
 from trimtab.clock import Clock, parse_time, to_micros
 from trimtab.serving.desk import TURN_ROWS, Desk
+from trimtab.serving.explaining import Explanations
 from trimtab.serving.feedback import Label
 from trimtab.serving.intervals import intervals
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.repository import Repository
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, check_id
+from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id
 from trimtab.serving.router import key_text
 from trimtab.serving.scoring import vectorize
 from trimtab.serving.table import RoutingTable
@@ -48,6 +49,7 @@ class Gateway:
         self.clock = clock
         self._ids = Ids()
         self._desk = Desk(predictions, clock, self.metrics, self.options)
+        self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._desk.journal
 
     def open(self) -> None:
@@ -66,6 +68,7 @@ class Gateway:
     def close(self) -> None:
         """Settle what waits and close the prediction log."""
         self._desk.close()
+        self._explanations.close()
         self._predictions.close()
 
     async def infer(
@@ -102,7 +105,13 @@ class Gateway:
         response = _response(work, request_id)
         if request.coverage is not None:
             response.lower, response.upper = intervals(work, request.coverage)
+        if request.explain:
+            response.explanation = await self._explanations.of(work)
         return response
+
+    async def explain(self, model: str, prediction_id: str) -> Explanation:
+        """Explain an earlier prediction by its row in the log. Raises Refused (404 when there is none)."""
+        return await self._explanations.by_id(self.table.model(model), prediction_id)
 
     def feedback(self, model: str, labels: Sequence[Label]) -> int:
         """Log the labels of earlier predictions; return how many. Raises Refused, and then none is logged."""

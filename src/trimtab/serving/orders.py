@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trimtab.bundle.spec import Spec
 from trimtab.records import Role
 from trimtab.serving.options import WorkerOptions
 
@@ -19,6 +20,8 @@ class BundleOrder(msgspec.Struct, frozen=True):
     version: int
     folder: str
     digest: str
+    spec: Spec | None = None
+    """Of a folder that holds no bundle.json; left out, the folder says it."""
 
 
 class LaneOrder(msgspec.Struct, frozen=True):

@@ -64,8 +64,8 @@ def load_bundle(
     try:
         if order.digest:
             verify(folder, order.digest)
-        spec = read_spec(folder)
-        if spec.model != order.model and order.digest:
+        spec = order.spec or read_spec(folder)
+        if spec.model != order.model:
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
         scorer = open_scorer(folder, spec, trust=trust)
         one_row_ns = warm_up(scorer, len(spec.features))

@@ -97,6 +97,8 @@ class GatewayConfig:
     grpc_port: int | None = None
     poll_s: float = 0.2
     """Seconds between two looks at what should serve: the bound on how late a rollback takes effect."""
+    all_or_nothing: bool = False
+    """Whether a model that cannot be loaded ends the gateway, rather than wait for what mends it."""
     public: str = ""
     """Why other machines may reach the gateway although it asks for no tokens; empty: they may not."""
 
@@ -112,8 +114,13 @@ class Announcement(msgspec.Struct, frozen=True):
     tls: bool = False
 
 
-def serve(config: GatewayConfig) -> None:
+Listening = Callable[[Announcement], None]
+
+
+def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -> None:
     """Serve until SIGTERM or SIGINT; then let the workers finish what is under way, and return.
+
+    listening is called when the first worker answers.
 
     Raises UsageError (a public address without tokens), StageError (the port is taken, no worker comes up).
     """
@@ -123,7 +130,7 @@ def serve(config: GatewayConfig) -> None:
         if config.grpc_port is not None:
             reserved = stack.enter_context(reserve(config.host, config.grpc_port))
             grpc = (config.host, int(reserved.getsockname()[1]))
-        _Supervisor(config, listener, grpc).run()
+        _Supervisor(config, listener, grpc, listening).run()
 
 
 def listen(config: GatewayConfig) -> socket.socket:
@@ -180,8 +187,11 @@ class _Worker:
 
 
 class _Supervisor:
-    def __init__(self, config: GatewayConfig, listener: socket.socket, grpc: tuple[str, int] | None) -> None:
+    def __init__(
+        self, config: GatewayConfig, listener: socket.socket, grpc: tuple[str, int] | None, listening: Listening
+    ) -> None:
         self._config = config
+        self._listening = listening
         self._listener = listener
         self._grpc = grpc
         self._workers: dict[str, _Worker] = {}
@@ -263,11 +273,16 @@ class _Supervisor:
 
     def _take(self, worker: _Worker, message: Up) -> None:
         if isinstance(message, Ready):
-            worker.ready = self._came_up = True
-            self._announce()
+            worker.ready = True
+            found = self._announce()
+            if not self._came_up:
+                self._came_up = True
+                self._listening(found)
         elif isinstance(message, Failed):
             worker.error = message.error
         elif isinstance(message, Trouble):
+            if message.error and self._config.all_or_nothing:
+                raise StageError(message.error)
             if message.error:
                 logger.error("worker %s: model %s: %s", worker.name, message.model, message.error)
             else:
@@ -300,7 +315,7 @@ class _Supervisor:
         logger.error("worker %s has died (%s); another starts in %g s", worker.name, worker.error or code, pause)
         self._due[worker.name] = time.monotonic() + pause
 
-    def _announce(self) -> None:
+    def _announce(self) -> Announcement:
         host, port = self._listener.getsockname()[:2]
         pids = tuple(worker.process.pid for worker in self._workers.values() if worker.ready)
         grpc_port = None if self._grpc is None else self._grpc[1]
@@ -311,6 +326,7 @@ class _Supervisor:
         whole.write_bytes(msgspec.json.encode(found))
         whole.replace(path)
         logger.info("the gateway listens on %s:%d with %d workers", host, port, len(pids))
+        return found
 
     def _poll(self) -> None:
         """Ask the control what changed until told to stop. Runs in a thread."""

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trimtab.bundle import Spec, write_manifest, write_spec
 from trimtab.bundle.scorer import Task
+from trimtab.bundle.spec import BACKGROUND
 from trimtab.records import Assignment, Bundle, Revision, Role
 from trimtab.stores.artifacts import Artifacts
 from trimtab.stores.metadata import Metadata
@@ -47,9 +48,12 @@ def lookup_graph(scores: Sequence[float], features: int = 1, *, task: Task = "bi
     return bytes(model.SerializeToString())
 
 
-def pack_bundle(folder: Path, graph: bytes, spec: Spec) -> str:
-    """Write a bundle that can be served; return its digest."""
+def pack_bundle(folder: Path, graph: bytes, spec: Spec, *, background: Sequence[Sequence[float]] = ()) -> str:
+    """Write a bundle that can be served; return its digest. background: rows that explanations compare with."""
     folder.mkdir(parents=True, exist_ok=True)
+    if background:
+        (folder / BACKGROUND).parent.mkdir(exist_ok=True)
+        np.save(folder / BACKGROUND, np.array(background, dtype=np.float32), allow_pickle=False)
     (folder / "model.onnx").write_bytes(graph)
     write_spec(folder, spec)
     return write_manifest(folder)

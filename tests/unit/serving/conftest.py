@@ -110,11 +110,12 @@ def pack(tmp_path: Path) -> Packer:
         *,
         scores: Sequence[float] = (0.1, 0.8, NAN),
         vectorizer: VectorizerFactory = NumericColumns,
+        background: Sequence[Sequence[float]] = (),
         **changed: Any,
     ) -> LoadedBundle:
         spec: Spec = plain_spec(changed.pop("model", "delay"), changed.pop("features", ["row"]), **changed)
         folder = artifacts.staging()
-        digest = pack_bundle(folder, lookup_graph(scores, len(spec.features), task=spec.task), spec)
+        digest = pack_bundle(folder, lookup_graph(scores, len(spec.features), task=spec.task), spec, background=background)
         path = artifacts.publish(folder, f"bundles/{spec.model}/{version}")
         order = BundleOrder(f"{spec.model}/{version}", spec.model, version, str(artifacts.open(path)), digest)
         return load_bundle(order, vectorizer)
