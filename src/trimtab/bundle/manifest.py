@@ -10,6 +10,8 @@ import msgspec
 from trimtab.errors import DataError
 
 MANIFEST = "MANIFEST.json"
+SIGNATURE = "model.sig"
+"""Signature over all files, the manifest as well; the only file that the manifest does not list."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -23,7 +25,7 @@ def write_manifest(folder: Path) -> str:
 
     Raises DataError for what is neither a file nor a folder: links could lead outside.
     """
-    files = {name: _sha256(folder / name) for name in file_names(folder) if name != MANIFEST}
+    files = {name: _sha256(folder / name) for name in file_names(folder) if name not in (MANIFEST, SIGNATURE)}
     content = msgspec.json.format(msgspec.json.encode(Manifest(files)), indent=2) + b"\n"
     (folder / MANIFEST).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -34,28 +36,28 @@ def verify(folder: Path, digest: str | None = None) -> str:
 
     Raises DataError naming the file that is missing, added, changed or outside the folder.
     """
-    path = folder / MANIFEST
+    path, there = folder / MANIFEST, set(file_names(folder))
     try:
         content = path.read_bytes()
-        manifest = msgspec.json.decode(content, type=Manifest)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; a bundle without a manifest is not loaded") from None
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise DataError(f"{path}: not a manifest: {error}") from None
     found = hashlib.sha256(content).hexdigest()
     if digest is not None and found != digest:
         raise DataError(f"{path}: digest {found[:12]}... is not the registered {digest[:12]}...")
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a manifest: {error}") from None
     for name in manifest.files:
         inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts:
+        if inside.is_absolute() or ".." in inside.parts or "\\" in name:
             raise DataError(f"{path}: '{name}' leads outside the bundle")
-    there = set(file_names(folder))
     for name, expected in manifest.files.items():
         if name not in there:
             raise DataError(f"{folder / name}: listed in the manifest but missing")
         if _sha256(folder / name) != expected:
             raise DataError(f"{folder / name}: content differs from the manifest; the bundle was changed or damaged")
-    extra = there - {*manifest.files, MANIFEST}
+    extra = there - {*manifest.files, MANIFEST, SIGNATURE}
     if extra:
         raise DataError(f"{folder}: files that the manifest does not list: {', '.join(sorted(extra)[:5])}")
     return found

@@ -43,7 +43,7 @@ def read_mlmodel(folder: Path) -> MlModel:
         found = yaml.safe_load(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; is {folder} an MLflow model?") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not YAML: {error}") from None
     flavours = found.get("flavors") if isinstance(found, dict) else None
     if not isinstance(flavours, dict) or not all(isinstance(value, dict) for value in flavours.values()):
@@ -65,7 +65,7 @@ def _columns(path: Path, signature: Any, part: str) -> tuple[Column, ...]:
         return ()
     try:
         return msgspec.json.decode(text, type=tuple[Column, ...])
-    except (msgspec.ValidationError, msgspec.DecodeError, TypeError) as error:
+    except (msgspec.DecodeError, UnicodeError, TypeError) as error:
         raise DataError(f"{path}: the signature's {part} cannot be read: {error}") from None
 
 

@@ -67,5 +67,5 @@ def read_spec(folder: Path) -> Spec:
         return msgspec.json.decode(path.read_bytes(), type=Spec)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; is {folder} a bundle?") from None
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None

@@ -63,3 +63,20 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_one_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file; is .* a bundle\?"):
         read_spec(tmp_path)
+
+
+def test_a_bundle_of_before_is_read_with_defaults(tmp_path: Path) -> None:
+    # given a spec that says nothing of runtimes, request types or calibration
+    later = ("runtime", "model_file", "runtime_reason", "request_types", "calibration")
+    known = {name: value for name, value in msgspec.to_builtins(SPEC).items() if name not in later}
+    (tmp_path / "bundle.json").write_bytes(msgspec.json.encode(known))
+    spec = read_spec(tmp_path)
+    assert spec == SPEC
+    assert (spec.runtime, spec.model_file, spec.request_types, spec.calibration) == ("onnx", "model.onnx", {}, None)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b'{"model": "\xff"}', b"", b"[]"])
+def test_what_is_no_json_of_a_spec_says_so(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"bundle\.json: "):
+        read_spec(tmp_path)
