@@ -17,13 +17,13 @@ import grpc
 
 from trimtab.serving.asgi import Access
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Verb
+from trimtab.serving.http import REQUEST_ID_HEADER, Verb
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
 from trimtab.serving.protocols.open_inference_response import check_outputs
-from trimtab.serving.requests import Refused
+from trimtab.serving.requests import MAX_ID, Refused
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 VERSION = package_version("trimtab")
@@ -43,6 +43,7 @@ CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """HTTP status of a refusal -> gRPC's; INTERNAL for all others."""
+REQUEST_ID = REQUEST_ID_HEADER.decode()
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait."""
 
@@ -109,6 +110,8 @@ class InferenceService:
             try:
                 if self._access is not None and method.verb != "open":
                     self._access.check(_headers(context), method.verb, self._model(message, method))
+                if method.verb == "infer" and not message.id:
+                    message.id = _request_id(context)
                 async with asyncio.timeout(self._timeout_s):
                     return await method.handle(message, received_ns)
             except Refused as error:
@@ -219,6 +222,14 @@ def _headers(context: Any) -> list[tuple[bytes, bytes]]:
         (key.encode(), value if isinstance(value, bytes) else value.encode())
         for key, value in context.invocation_metadata() or ()
     ]
+
+
+def _request_id(context: Any) -> str:
+    """Return the id that a client gave as it would over HTTP; empty without one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and 0 < len(value) <= MAX_ID:
+            return str(value)
+    return ""
 
 
 def _trailers(retry_after: int | None) -> Sequence[tuple[str, str]]:

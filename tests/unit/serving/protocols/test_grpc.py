@@ -232,8 +232,9 @@ def test_parameters_name_the_features_and_ask_for_more() -> None:
 def test_predictions_are_logged_under_the_client_s_id(call: Caller, delay: Served) -> None:
     call("ModelInfer", **ROW, id="flight-1")
     call("ModelInfer", **(ROW | {"model_version": "1"}), id="flight-2")
+    call("ModelInfer", **ROW, metadata=[("x-request-id", "flight-3")])
     rows = {row["prediction_id"]: row["version"] for row in delay.rows() if row["served"]}
-    assert rows == {"flight-1": 2, "flight-2": 1}
+    assert rows == {"flight-1": 2, "flight-2": 1, "flight-3": 2}
 
 
 @pytest.mark.parametrize(
