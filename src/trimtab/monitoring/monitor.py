@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from trimtab.clock import Clock, to_micros
 from trimtab.monitoring.labels import LabelPool, from_table
 from trimtab.monitoring.opened import of_model
+from trimtab.monitoring.rows import judged
 from trimtab.monitoring.stream import References, Stream
 from trimtab.monitoring.windows import BEGINNING
 from trimtab.policy import Policy
@@ -113,6 +114,7 @@ class Monitor:
         self.rows += table.num_rows
         if not table.num_rows:
             return False
+        table = judged(table)
         for model in sorted(pc.unique(table["model"]).to_pylist()):
             self._stream(model).open.add(of_model(table, model))
         return True

@@ -72,6 +72,12 @@ class VersionRows:
         return np.column_stack([flat.reshape(-1, columns), scores])
 
 
+def judged(table: pa.Table) -> pa.Table:
+    """Return the rows that versions are judged by: not those that a client pinned to a version, and not those of who
+    answered without a role of its own (the champion before, a fixed score) when a version failed."""
+    return table.filter(pc.and_(pc.not_equal(table["route"], "pinned"), pc.not_equal(table["role"], "fallback")))
+
+
 def versions_of(table: pa.Table) -> dict[int, int]:
     """Return the rows of each version, lowest version first."""
     numbers, rows = np.unique(_array(table, "version"), return_counts=True)
