@@ -28,6 +28,7 @@ ONLINE = {"file": "trimtab.stores.online.lmdb:LmdbOnline"}
 ARTIFACTS = {"file": "trimtab.stores.artifacts.folder:FolderArtifacts"}
 PREDICTIONS = {
     "file": "trimtab.stores.predictions.segments:SegmentLog",
+    "kafka": "trimtab.stores.predictions.kafka:KafkaLog",
     "none": "trimtab.stores.predictions.nowhere:Nowhere",
 }
 

@@ -1,8 +1,8 @@
 """The contract of the prediction log: what was answered, and the labels that came later.
 
 Guarantees
-- When `append` or `append_labels` returns, the rows survive the death (SIGKILL) of the process. When `sync`
-  returns, everything that was appended before it was called survives the death of the machine.
+- When `sync` returns, everything that was appended before it was called survives the death of the machine, and every
+  reader sees it. In the embedded log that is so for the death (SIGKILL) of the process when `append` returns.
 - A torn tail, left by a crash in the middle of a write, is dropped by readers and by later writers; every
   row that was acknowledged is there exactly once, in order of its writer. Writers are merged by the time of logging.
 - Several writers a log, each by a name of its own and one process a name; any number of readers, also in other

@@ -107,5 +107,8 @@ class SegmentReader:
 
 def decoded(messages: Iterable[Message], kind: str) -> pa.Table:
     """Return the rows of some messages. As one stream, since pyarrow is slow at many batches one by one."""
-    parts = [TEMPLATES[kind].schema_message, *(message.data for message in messages), END_OF_STREAM]
-    return pa.ipc.open_stream(pa.py_buffer(b"".join(parts))).read_all().combine_chunks()
+    stream = bytearray(TEMPLATES[kind].schema_message)
+    for message in messages:
+        stream += message.data
+    stream += END_OF_STREAM
+    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all().combine_chunks()

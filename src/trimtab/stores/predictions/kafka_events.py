@@ -1,0 +1,117 @@
+"""Rows as Kafka messages: CloudEvents in binary mode, the value the row as JSON. Called by kafka and kafka_reading.
+
+Headers by the Kafka protocol binding of CloudEvents 1.0. Prediction events carry KServe's type and the extensions
+inferenceservicename (the model) and endpoint ("default" is the champion, else the role). Source and id together are
+unique: a challenger or shadow scores the same id under another source. JSON has no NaN: in features it is written as
+null, and read as NaN again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from trimtab.clock import to_micros
+from trimtab.stores.predictions import templates
+from trimtab.stores.predictions.decoding import rows_of
+from trimtab.stores.predictions.messages import MessageWriter
+
+RESPONSE = "org.kubeflow.serving.inference.response"
+LABEL = "trimtab.serving.label"
+
+
+class Event(NamedTuple):
+    """One message for Kafka; timestamp in milliseconds since the epoch."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, str | bytes | None]]
+    timestamp: int
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """A row of PREDICTIONS as its JSON value has it."""
+
+    prediction_id: str
+    model: str
+    version: int
+    role: str
+    served: bool
+    route: str
+    revision: int
+    event_time: datetime
+    logged_at: datetime
+    entities: dict[str, str | None] | None
+    features: list[float | None] | None
+    score: float | None
+    confidence: float | None
+    latency_us: int
+    cpu_us: int
+    error: str | None
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A row of LABELS as its JSON value has it."""
+
+    prediction_id: str
+    label: float
+    known_at: datetime
+    received_at: datetime
+
+
+class Events:
+    """Makes events of the columns that a log is given, after the checks that every backend makes."""
+
+    def __init__(self, writer: str) -> None:
+        self._source = f"/trimtab/{writer}"
+        self._predictions = MessageWriter(templates.PREDICTIONS)
+        self._labels = MessageWriter(templates.LABELS)
+
+    def predictions(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
+        """Return one event a row. Raises DataError naming the column that does not fit."""
+        message, count = self._predictions.encode(columns)
+        return [self._prediction(row) for row in rows_of(memoryview(message), templates.PREDICTIONS)] if count else []
+
+    def labels(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
+        """Return one event a row. Raises DataError naming the column that does not fit."""
+        message, count = self._labels.encode(columns)
+        return [self._label(row) for row in rows_of(memoryview(message), templates.LABELS)] if count else []
+
+    def _prediction(self, row: dict[str, Any]) -> Event:
+        model, role = row["model"], row["role"]
+        headers = _headers(row, f"{self._source}/models/{model}/versions/{row['version']}", RESPONSE, "logged_at")
+        headers += [("ce_inferenceservicename", model), ("ce_endpoint", "default" if role == "champion" else role)]
+        entities = None if row["entities"] is None else dict(row["entities"])
+        return _event(row | {"entities": entities}, headers, "logged_at")
+
+    def _label(self, row: dict[str, Any]) -> Event:
+        return _event(row, _headers(row, f"{self._source}/labels", LABEL, "received_at"), "received_at")
+
+
+def row_of(value: bytes, kind: str) -> dict[str, Any]:
+    """Return the row of an event's value, as pyarrow takes it. Raises msgspec.ValidationError or DecodeError."""
+    row = msgspec.structs.asdict(msgspec.json.decode(value, type=Prediction if kind == "predictions" else Label))
+    if kind == "predictions":
+        row["entities"] = None if row["entities"] is None else list(row["entities"].items())
+        if row["features"] is not None:
+            row["features"] = [float("nan") if value is None else value for value in row["features"]]
+    return row
+
+
+def _headers(row: dict[str, Any], source: str, kind: str, time: str) -> list[tuple[str, str | bytes | None]]:
+    return [
+        ("ce_specversion", "1.0"),
+        ("ce_id", row["prediction_id"]),
+        ("ce_source", source),
+        ("ce_type", kind),
+        ("ce_time", row[time].isoformat().replace("+00:00", "Z")),
+        ("content-type", "application/json"),
+    ]
+
+
+def _event(row: dict[str, Any], headers: list[tuple[str, str | bytes | None]], time: str) -> Event:
+    timestamp = max(to_micros(row[time]) // 1000, 0)
+    return Event(row["prediction_id"].encode(), msgspec.json.encode(row), headers, timestamp)
