@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
+from trimtab.serving import openapi
 from trimtab.serving.bodies import inflate
 from trimtab.serving.deadlines import Deadlines
 from trimtab.serving.gateway import Gateway
@@ -28,6 +29,7 @@ from trimtab.serving.http import (
     Route,
     Verb,
 )
+from trimtab.serving.observing import GONE, Observer
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.routes import NotServed, Router, encode_error
 
@@ -59,7 +61,8 @@ class Access(Protocol):
 class Application:
     """Runs routes over a gateway, which the server opens and closes.
 
-    timeout_s: how long a request may take, None for ever. Raises ValueError when two routes are the same.
+    access: asked about every request that is not open to all, None where nobody is. timeout_s: how long a request may
+    take, None for ever. observer: told of every request. Raises ValueError when two routes are the same.
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class Application:
         access: Access | None = None,
         max_body: int = MAX_BODY,
         timeout_s: float | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._gateway = gateway
-        self._router = Router(routes)
+        self._router = Router([*routes, *openapi.routes(routes, secured=access is not None)])
         self._known = self._router.known
         self._access = access
+        self._observer = observer
         self._max_body = max_body
         self._timeout_s = timeout_s
         self._deadlines = None if timeout_s is None else Deadlines(timeout_s)
@@ -87,7 +92,8 @@ class Application:
         for name, value in headers:
             if name in NOTED:
                 noted = {**noted, name: value}
-        task = None
+        task = route = None
+        trace = None if self._observer is None else self._observer.begin(headers, received_ns)
         try:
             found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
             route, params = found or self._router.find(scope)
@@ -108,6 +114,8 @@ class Application:
         except Refused as refused:
             answer = self._refuse(refused, shape)
         except _Gone:
+            if self._observer is not None:
+                self._observer.end(trace, scope, route, GONE, received_ns)
             return
         except asyncio.CancelledError:
             if task is None or self._deadlines is None or not self._deadlines.leave(task):
@@ -127,6 +135,8 @@ class Application:
             head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
         await send({"type": "http.response.start", "status": answer.status, "headers": head})
         await send({"type": "http.response.body", "body": answer.body})
+        if self._observer is not None:
+            self._observer.end(trace, scope, route, answer.status, received_ns)
 
     def _refuse(self, refused: Refused, shape: EncodeError) -> Answer:
         self._gateway.metrics.refuse(refused.status)

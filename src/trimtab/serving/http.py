@@ -83,7 +83,7 @@ class Content(NamedTuple):
     """One form of a body, for the OpenAPI document."""
 
     schema: Any
-    """A type that msgspec can describe, or a JSON schema as a dict."""
+    """A type that msgspec can describe, a tuple of such types, or a JSON schema as a dict."""
     example: Any = None
     content_type: str = "application/json"
 
@@ -95,6 +95,8 @@ class Description(NamedTuple):
     gives: Sequence[Content] = ()
     errors: Mapping[int, str] = {}
     """Statuses of errors beyond those that every route of its verb can give, and what they mean."""
+    also: Mapping[int, Content] = {}
+    """Answers of other statuses that are no errors of the protocol's shape."""
     detail: str = ""
 
 

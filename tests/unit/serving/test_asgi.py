@@ -40,8 +40,22 @@ def test_models_are_listed_and_described(delay: Served) -> None:
     found = delay.browser.get("/v2/models/delay").json()
     assert found["name"] == "delay"
     assert found["versions"] == ["1", "2", "3"]
-    assert found["inputs"] == [{"name": "X", "datatype": "FP32", "shape": [-1, 1]}]
-    assert [output["name"] for output in found["outputs"]] == ["probability", "label"]
+    assert found["inputs"] == [
+        {"name": "row", "datatype": "FP64", "shape": [-1]},
+        {
+            "name": "moment",
+            "datatype": "BYTES",
+            "shape": [-1],
+            "parameters": {"optional": True, "content_type": "datetime"},
+        },
+        {
+            "name": "X",
+            "datatype": "FP32",
+            "shape": [-1, 1],
+            "parameters": {"optional": True, "instead_of": "the request columns"},
+        },
+    ]
+    assert [output["name"] for output in found["outputs"]] == ["probability", "label", "confidence"]
     assert found["parameters"]["roles"] == {"3": "champion", "2": "challenger"}
     assert found["parameters"]["request_columns"] == ["row"]
     assert delay.browser.get("/v2/models/delay/versions/2").json()["parameters"]["version"] == "2"
@@ -60,7 +74,7 @@ def test_readiness_waits_for_every_model(served: Served, pack: Packer, table_of:
 
 
 def test_readiness_says_what_is_wrong(served: Served) -> None:
-    served.gateway.swap(RoutingTable({}, {"delay": "revision 1: damaged"}, False))
+    served.gateway.swap(RoutingTable({}, {"delay": "revision 1: damaged"}))
     reply = served.browser.get("/v2/health/ready")
     assert (reply.status, reply.json()["errors"]) == (503, {"delay": "revision 1: damaged"})
     assert served.browser.get("/v2/models/delay/ready").status == 503
@@ -140,7 +154,8 @@ def test_mlflow_refuses_other_content_types(delay: Served) -> None:
     assert reply.json()["error_code"] == "BAD_REQUEST"
 
 
-def test_metrics_count_what_happened(delay: Served, infer_body: Body) -> None:
+def test_metrics_count_what_happened(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
+    delay = served.serve(table_of(("champion", pack(3), 90), ("challenger", pack(2), 10)))
     delay.browser.together([(INFER, infer_body(0, 1)), (INFER, infer_body(9)), (INFER, b"{")])
     delay.browser.post("/v2/models/delay/feedback", {"id": "a", "label": 1})
     delay.gateway.settle()

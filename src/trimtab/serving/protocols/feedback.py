@@ -85,7 +85,7 @@ def routes(gateway: Gateway) -> list[Route]:
     many = LabelsBody([LabelBody("flight-4712", 0, "2013-06-01T19:10:00Z"), LabelBody("flight-4713/0", 1)])
     described = Description(
         takes=[
-            Content(LabelBody | LabelsBody, many),
+            Content((LabelBody, LabelsBody), many),
             Content({"type": "string"}, '{"id":"flight-4712","label":0}\n{"id":"flight-4713/0","label":1}\n', LINES[0]),
             Content({"type": "string"}, "id,label,known_at\nflight-4712,0,2013-06-01T19:10:00Z\n", CSV),
         ],

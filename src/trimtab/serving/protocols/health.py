@@ -2,49 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version as package_version
-from typing import Any
 
 import msgspec
 
 from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import TEXT, Answer, Call, Route
+from trimtab.serving.http import TEXT, Answer, Call, Content, Description, Route
 
 VERSION = package_version("trimtab")
-METRICS = b"text/plain; version=0.0.4; charset=utf-8"
+EMPTY = Content({"type": "string"}, content_type="text/plain")
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Live(msgspec.Struct):
+    """The answer of GET /v2/health/live."""
+
+    live: bool
+
+
+class Readiness(msgspec.Struct, omit_defaults=True):
+    """The answer of GET /v2/health/ready. errors: model -> why its newest revision does not serve."""
+
+    live: bool
+    ready: bool
+    errors: Mapping[str, str] = {}
 
 
 def routes(gateway: Gateway) -> list[Route]:
     """Return the routes about the gateway itself."""
 
     async def live(call: Call) -> Answer:
-        return Answer(200, b'{"live":true}')
+        return Answer(200, _encode(Live(True)))
 
     async def ready(call: Call) -> Answer:
         table = gateway.table
-        state: dict[str, Any] = {"live": True, "ready": table.complete}
-        if table.errors:
-            state["errors"] = table.errors
-        return Answer(200 if table.complete else 503, _encode(state))
+        return Answer(200 if table.complete else 503, _encode(Readiness(True, table.complete, table.errors)))
 
     async def ping(call: Call) -> Answer:
-        return Answer(200 if gateway.table.complete else 503, b"\n")
+        return Answer(200 if gateway.table.complete else 503, b"\n", TEXT)
 
     async def version(call: Call) -> Answer:
         return Answer(200, VERSION.encode(), TEXT)
 
     async def metrics(call: Call) -> Answer:
-        return Answer(200, gateway.metrics.text().encode(), METRICS)
+        body, content_type = gateway.metrics.expose(call.header(b"accept"))
+        return Answer(200, body, content_type)
 
+    waiting = Content(Readiness, Readiness(True, False, {"delay": "revision 7: the graph is damaged"}))
+    of_live = Description(gives=[Content(Live, Live(True))])
+    of_ready = Description(gives=[Content(Readiness, Readiness(True, True))], also={503: waiting})
+    of_ping = Description(gives=[EMPTY], also={503: EMPTY})
+    of_version = Description(gives=[Content({"type": "string"}, VERSION, "text/plain")])
+    of_metrics = Description(gives=[Content({"type": "string"}, content_type="text/plain")])
     return [
-        Route("GET", "/v2/health/live", "open", live, encode_error, "Tell that the process runs."),
-        Route("GET", "/v2/health/ready", "open", ready, encode_error, "Tell whether every model serves."),
-        Route("GET", "/ping", "open", ping, encode_error, "Tell whether every model serves (MLflow, SageMaker)."),
-        Route("GET", "/health", "open", ping, encode_error, "Tell whether every model serves (MLflow)."),
-        Route("GET", "/version", "open", version, encode_error, "Return the version of Trimtab."),
-        Route("GET", "/metrics", "read", metrics, encode_error, "Return the counts in Prometheus' text form."),
+        Route("GET", "/v2/health/live", "open", live, encode_error, "Tell that the process runs.", of_live),
+        Route("GET", "/v2/health/ready", "open", ready, encode_error, "Tell whether every model serves.", of_ready),
+        Route("GET", "/ping", "open", ping, encode_error, "Tell whether every model serves (MLflow).", of_ping),
+        Route("GET", "/health", "open", ping, encode_error, "Tell whether every model serves (MLflow).", of_ping),
+        Route("GET", "/version", "open", version, encode_error, "Return the version of Trimtab.", of_version),
+        Route("GET", "/metrics", "read", metrics, encode_error, "Return the counts (Prometheus).", of_metrics),
     ]
 
 

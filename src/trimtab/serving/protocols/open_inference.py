@@ -179,6 +179,7 @@ def _explanations(gateway: Gateway) -> list[Route]:
 
     described = Description(
         gives=[Content(RowExplanation, examples.EXPLANATION)],
+        errors={410: "The version that made the prediction is not loaded any more."},
         detail="The id of a prediction as the response named it, such as abc or abc/0.",
     )
     return [
