@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from trimtab.clock import Clock, to_micros
+from trimtab.clock import Clock, from_micros
 from trimtab.serving.http import Headers, Verb
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import Refused
@@ -21,14 +22,22 @@ HOW = "send it as the header 'Authorization: Bearer TOKEN'; tokens are made with
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What each token opens, by the SHA-256 of its secret. Immutable: changes come as a new one."""
+    """What each token opens and when it ends, by the SHA-256 of its secret. Immutable: changes come as a new one."""
 
-    by_digest: Mapping[bytes, Grant] = field(default_factory=dict)
+    by_digest: Mapping[bytes, tuple[Grant, datetime | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, grants: Iterable[Grant]) -> Grants:
         """Return the grants as they come from the supervisor."""
-        return cls({bytes.fromhex(grant.sha256): grant for grant in grants})
+        return cls(
+            {
+                bytes.fromhex(grant.sha256): (
+                    grant,
+                    None if grant.expires_at is None else from_micros(grant.expires_at),
+                )
+                for grant in grants
+            }
+        )
 
 
 class Access:
@@ -57,10 +66,11 @@ class Access:
                 break
         else:
             raise Refused(401, f"this gateway asks for a token; {HOW}")
-        grant = self.grants.by_digest.get(hashlib.sha256(secret).digest())
-        if grant is None:
+        found = self.grants.by_digest.get(hashlib.sha256(secret).digest())
+        if found is None:
             raise Refused(401, "the token is not known: mistyped, revoked, or of another gateway; " + HOW)
-        if grant.expires_at is not None and grant.expires_at <= to_micros(self._clock.now()):
+        grant, ends = found
+        if ends is not None and ends <= self._clock.now():
             raise Refused(401, f"the token '{grant.name}' has expired; {HOW}")
         if verb not in grant.verbs:
             raise Refused(403, f"the token '{grant.name}' does not allow '{verb}', only: {', '.join(grant.verbs)}")
