@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,12 +43,15 @@ class Running:
         return [row for row in SegmentLog(self.root / "log").read()[0].to_pylist() if row["served"]]
 
 
-def make_stores(root: Path) -> None:
-    """Put two versions of "delay" into a folder: 1 is the champion, 2 a challenger without traffic."""
+def make_stores(root: Path, graphs: Mapping[int, bytes] | None = None) -> None:
+    """Put two versions of "delay" into a folder: 1 is the champion, 2 a challenger without traffic.
+
+    graphs: version -> model; left out, they look their scores up.
+    """
     metadata, artifacts = SqlMetadata(root / "metadata.db"), FolderArtifacts(root / "artifacts")
     spec = plain_spec("delay", FEATURES, entity_keys=("carrier",))
-    for version, scores in SCORES.items():
-        graph = lookup_graph(scores, len(FEATURES))
+    given = graphs or {version: lookup_graph(scores, len(FEATURES)) for version, scores in SCORES.items()}
+    for version, graph in given.items():
         register_bundle(metadata, artifacts, graph, spec, version=version, created_at=NOW)
     metadata.put(revision("delay", 1, {1: ("champion", 100), 2: ("challenger", 0)}, created_at=NOW))
     metadata.close()

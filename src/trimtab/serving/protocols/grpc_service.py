@@ -44,6 +44,8 @@ CODES = {
 }
 """HTTP status of a refusal -> gRPC's; INTERNAL for all others."""
 REQUEST_ID = REQUEST_ID_HEADER.decode()
+CANCELLED = 499
+"""What is counted when the client is gone."""
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait."""
 
@@ -107,29 +109,37 @@ class InferenceService:
     def _handler(self, name: str, method: Method) -> Any:
         async def run(message: Message, context: Any) -> Message:
             received_ns = time.perf_counter_ns()
+            metrics, status = self._gateway.metrics, CANCELLED
+            metrics.begin()
             try:
-                if self._access is not None and method.verb != "open":
-                    self._access.check(_headers(context), method.verb, self._model(message, method))
-                if method.verb == "infer" and not message.id:
-                    message.id = _request_id(context)
-                async with asyncio.timeout(self._timeout_s):
-                    return await method.handle(message, received_ns)
+                answer = await self._answer(method, message, context, received_ns)
+                status = 200
+                return answer
             except Refused as error:
-                refused = error
-            except TimeoutError:
-                refused = Refused(504, f"the request took longer than {self._timeout_s} s")
+                refused, status = error, error.status
             except Exception:  # the border of the worker: a client gets an answer whatever happens
                 logger.exception("%s failed", name)
-                refused = Refused(500, "the gateway failed; its log says why")
-            self._gateway.metrics.refuse(refused.status)
-            await context.abort(
-                CODES.get(refused.status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused.retry_after)
-            )
+                refused, status = Refused(500, "the gateway failed; its log says why"), 500
+            finally:
+                metrics.end("grpc", status, received_ns)
+            metrics.refuse(status)
+            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused))
             raise refused  # not reached: abort raises
 
         return grpc.unary_unary_rpc_method_handler(
             run, request_deserializer=method.request.FromString, response_serializer=method.response.SerializeToString
         )
+
+    async def _answer(self, method: Method, message: Message, context: Any, received_ns: int) -> Message:
+        if self._access is not None and method.verb != "open":
+            self._access.check(_headers(context), method.verb, self._model(message, method))
+        if method.verb == "infer" and not message.id:
+            message.id = _request_id(context)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await method.handle(message, received_ns)
+        except TimeoutError:
+            raise Refused(504, f"the request took longer than {self._timeout_s} s") from None
 
     def _model(self, message: Message, method: Method) -> str | None:
         """Return the model that a call is about: the one it names, or the only one there is."""
@@ -232,5 +242,5 @@ def _request_id(context: Any) -> str:
     return ""
 
 
-def _trailers(retry_after: int | None) -> Sequence[tuple[str, str]]:
-    return () if retry_after is None else ((PUSHBACK, str(1000 * retry_after)),)
+def _trailers(refused: Refused) -> Sequence[tuple[str, str]]:
+    return () if refused.retry_after is None else ((PUSHBACK, str(1000 * refused.retry_after)),)

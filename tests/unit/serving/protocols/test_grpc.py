@@ -404,3 +404,15 @@ def test_the_repository_is_listed_loaded_and_unloaded(
     assert repository.held == []
     assert call.refusal("RepositoryModelUnload", model_name="x")[0] is grpc.StatusCode.NOT_FOUND
     assert call.refusal("RepositoryModelLoad")[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_calls_are_counted(call: Caller, delay: Served) -> None:
+    call("ServerLive")
+    call.refusal("ModelInfer", **(ROW | {"model_name": "dealy"}))
+    text = delay.gateway.metrics.text()
+    lines = [line for line in text.splitlines() if 'protocol="grpc"' in line and "requests_total" in line]
+    assert {line.split("{")[1] for line in lines} == {
+        'protocol="grpc",status="200"} 1.0',
+        'protocol="grpc",status="404"} 1.0',
+    }
+    assert delay.gateway.metrics.in_progress == 0
