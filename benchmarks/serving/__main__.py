@@ -44,7 +44,7 @@ def main() -> int:
         if "swaps" in options.parts:
             held &= swaps(models, work / "swaps")
         if "shadow" in options.parts:
-            held &= shadow(models, work / "shadow", seconds=options.seconds, rounds=options.rounds)
+            held &= shadow(models, work / "shadow", seconds=options.seconds, rounds=3 * options.rounds)
     print("\nall promises held" if held else "\nNOT ALL PROMISES HELD")
     return 0 if held else 1
 

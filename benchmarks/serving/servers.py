@@ -18,7 +18,7 @@ from benchmarks.serving.targets import Answered, Ask, Target
 from trimtab import settings
 from trimtab.clock import SystemClock
 
-PATIENCE_S = 120
+PATIENCE_S = 90
 LOCALHOST = "127.0.0.1"
 LOG = "server.log"
 """What the server said, in its own folder."""
@@ -84,11 +84,11 @@ def start(target: Target, port: int) -> subprocess.Popen[bytes]:
 def until_answered(target: Target, port: int, process: subprocess.Popen[bytes], row: Sequence[float]) -> None:
     """Ask for a prediction over and over until it comes. Raises NotRunning when the process ends or takes too long."""
     ask, began = target.ask(row), time.perf_counter()
-    while not answers(port, ask):
+    while (said := _said(port, ask)) is not None:
         if process.poll() is not None:
             raise NotRunning(f"ended with {process.returncode}: {_last_line(target)}")
         if time.perf_counter() - began > PATIENCE_S:
-            raise NotRunning(f"did not answer within {PATIENCE_S} s: {_last_line(target)}")
+            raise NotRunning(f"did not answer within {PATIENCE_S} s: {said or _last_line(target)}")
         SystemClock().sleep(0.01)
 
 
@@ -114,14 +114,6 @@ def free_port() -> int:
             return port
 
 
-def answers(port: int, ask: Ask) -> bool:
-    """Return whether a request is answered with 200."""
-    try:
-        return post(port, ask)[0] == 200
-    except (OSError, http.client.HTTPException):
-        return False
-
-
 def post(port: int, ask: Ask) -> tuple[int, bytes]:
     """Send one request on a connection of its own; return status and body."""
     connection = http.client.HTTPConnection(LOCALHOST, port, timeout=10)
@@ -131,6 +123,15 @@ def post(port: int, ask: Ask) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _said(port: int, ask: Ask) -> str | None:
+    """Return None when a request is answered with 200, else what came instead, or nothing."""
+    try:
+        status, body = post(port, ask)
+    except (OSError, http.client.HTTPException):
+        return ""
+    return None if status == 200 else f"{status} {body[:200].decode(errors='replace')}"
 
 
 def _is_free(port: int) -> bool:

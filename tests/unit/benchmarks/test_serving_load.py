@@ -4,6 +4,7 @@ import pytest
 from benchmarks.serving.load import Figures, middle, read
 from benchmarks.serving.peers.catalog import NAMES, VENVS, peer
 from benchmarks.serving.promises import Promise
+from benchmarks.serving.shadow import slowest_by_chance
 
 PRINTED = """\
 Running 1s test @ http://127.0.0.1:8080/predict
@@ -62,3 +63,8 @@ def test_every_peer_has_exact_requirements(name: str) -> None:
 def test_an_unknown_peer_is_an_error(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(KeyError):
         peer("nobody", tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("work"))
+
+
+@pytest.mark.parametrize(("ranks", "chance"), [([3, 3, 3], 1 / 27), ([1, 1], 1.0), ([2, 3], 3 / 9), ([], 1.0)])
+def test_a_shadow_that_is_always_slowest_is_so_by_chance_seldom(ranks: list[int], chance: float) -> None:
+    assert slowest_by_chance(ranks) == pytest.approx(chance)

@@ -1,6 +1,7 @@
-"""A LitServe API: python serve.py MODEL_FOLDER PORT native|onnx."""
+"""A LitServe API: python serve.py MODEL_FOLDER PORT native|onnx.
 
-from __future__ import annotations
+Annotations are not postponed: LitServe builds its endpoint from one.
+"""
 
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import joblib
 import litserve
 import numpy as np
 import onnxruntime
+from fastapi import Request
 
 Rows = np.ndarray[Any, Any]
 
@@ -29,9 +31,10 @@ class Hgb(litserve.LitAPI):
         else:
             self.score = joblib.load(model / "model.joblib").predict_proba
 
-    def decode_request(self, request: dict[str, Any]) -> Rows:
-        """Return the row."""
-        return np.array(request["row"], dtype=np.float32)
+    def decode_request(self, request: Request) -> Rows:
+        """Return the row. What comes is the decoded JSON of the request."""
+        body: Any = request
+        return np.array(body["row"], dtype=np.float32)
 
     def batch(self, inputs: list[Rows]) -> Rows:
         """Stack rows."""
