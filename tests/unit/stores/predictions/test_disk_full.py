@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,25 @@ def test_appends_fail_while_the_disk_is_full_and_work_again_afterwards(small_dis
     assert ids_in(log) == ids_in(SegmentLog(small_disk / "log")) == [*acknowledged, "later"]
     assert log.read_labels()[0]["prediction_id"].to_pylist() == ["later"]
     assert log.damaged == 0
+
+
+def test_a_compaction_that_finds_no_room_is_tried_again(small_disk: Path) -> None:
+    folder, ballast = small_disk / "log", small_disk / "ballast"
+    log = SegmentLog(folder, segment_rows=50)
+    ids = [f"{n}" for n in range(100)]
+    for start in range(0, 100, 10):
+        log.append(prediction_rows(ids[start : start + 10]))
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    with pytest.raises(StoreError):
+        log.compact(grace_s=-1e9, keep_s=3e9)
+    while_full = ids_in(log)
+    ballast.unlink()
+    done = log.compact(grace_s=-1e9, keep_s=3e9)
+    log.close()
+    assert while_full == ids_in(log) == ids
+    assert (done.rows, done.files_removed) == (100, 2)
 
 
 def test_no_files_pile_up_while_the_disk_is_full(small_disk: Path) -> None:
