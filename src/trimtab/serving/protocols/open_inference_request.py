@@ -25,6 +25,8 @@ from trimtab.serving.protocols.json_text import repaired
 from trimtab.serving.requests import InferenceRequest, Refused, matrix
 
 FEATURES = "X"
+FEW = 4
+"""Values of a column up to which looking at each is faster than a set of their types."""
 LARGEST = sys.float_info.max
 _NONE = type(None)
 
@@ -120,7 +122,13 @@ def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, W
     features: np.ndarray[Any, Any] | None = None
     columns: dict[str, Any] = {}
     for tensor in found.inputs:
-        name, shape = tensor.name, tensor.shape
+        name, shape, data = tensor.name, tensor.shape, tensor.data
+        if data is not None and tensor.parameters is None and name != whole and name not in columns:
+            count = len(data)
+            if shape == [count] and rows in (-1, count) and _fits(data, tensor.datatype):  # nearly all there are
+                rows = count
+                columns[name] = data
+                continue
         if not 1 <= len(shape) <= 2 or shape[0] < 0 or (len(shape) == 2 and shape[1] < 1):
             raise Refused(400, f"input '{name:.60}' has shape {shape[:8]}; expected [n] or [n, d]")
         if rows != shape[0]:
@@ -128,7 +136,7 @@ def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, W
                 raise Refused(400, f"input '{name:.60}' has {shape[0]} rows; the inputs before it have {rows}")
             rows = shape[0]
         raw = None
-        if tensor.data is None:
+        if data is None:
             raw, blob = _raw(tensor, blob)
         if name == whole:
             features = _features(tensor, raw)
@@ -183,6 +191,23 @@ def _whole(found: Body) -> str | None:
     return None
 
 
+def _fits(data: list[Any], datatype: str) -> bool:
+    """Whether all values of a column are of its datatype."""
+    kind = KINDS.get(datatype)
+    if kind is None:
+        return False
+    types, low, high = kind
+    if len(data) > FEW:
+        found = set(map(type, data))
+        if int not in found or not found <= types:
+            return found <= types
+    for value in data:
+        its = type(value)
+        if its not in types or (its is int and not low <= value <= high):
+            return False
+    return True
+
+
 def _raw(tensor: Tensor, blob: memoryview | None) -> tuple[memoryview, memoryview]:
     """Return the bytes of a tensor without data, and those behind them."""
     size = None if tensor.parameters is None else tensor.parameters.get("binary_data_size")
@@ -195,16 +220,14 @@ def _raw(tensor: Tensor, blob: memoryview | None) -> tuple[memoryview, memoryvie
     return binary.take(blob, size, tensor.name)
 
 
-def _kind(tensor: Tensor) -> Kind:
-    kind = KINDS.get(tensor.datatype)
-    if kind is None:
+def _check_datatype(tensor: Tensor) -> None:
+    if tensor.datatype not in KINDS:
         hint = nearest(tensor.datatype[:20], KINDS)
         raise Refused(400, f"input '{tensor.name:.60}': unknown datatype '{tensor.datatype:.20}'.{hint}")
-    return kind
 
 
 def _features(tensor: Tensor, raw: memoryview | None) -> np.ndarray[Any, Any]:
-    _kind(tensor)
+    _check_datatype(tensor)
     if tensor.datatype in ("BYTES", "BOOL"):
         raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}; features are numbers, such as FP32")
     shape = tensor.shape
@@ -222,7 +245,7 @@ def _features(tensor: Tensor, raw: memoryview | None) -> np.ndarray[Any, Any]:
 
 
 def _column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
-    kind = _kind(tensor)
+    _check_datatype(tensor)
     shape, data = tensor.shape, tensor.data
     if len(shape) == 2:
         if shape[1] != 1:
@@ -237,13 +260,11 @@ def _column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
         return _binary_column(tensor, raw)
     if len(data) != shape[0]:
         raise Refused(400, f"input '{tensor.name:.60}' has {len(data)} values; its shape {shape} says {shape[0]}")
-    types, low, high = kind
-    if not types.issuperset(map(type, data)):
-        row, value = next((row, value) for row, value in enumerate(data) if type(value) not in types)
-        raise _not_of(tensor, row, value)
-    for value in data:
-        if type(value) is int and not low <= value <= high:
-            raise _not_of(tensor, data.index(value), value)
+    for row, value in enumerate(data):
+        if not _fits([value], tensor.datatype):
+            raise Refused(
+                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}"
+            )
     return data if tensor.parameters is None else _converted(tensor, data)
 
 
@@ -256,10 +277,6 @@ def _binary_column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
     if tensor.datatype.startswith("FP"):
         return [None if value != value else value for value in values]  # not a number is a missing value, as in JSON
     return values
-
-
-def _not_of(tensor: Tensor, row: int, value: object) -> Refused:
-    return Refused(400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}")
 
 
 def _converted(tensor: Tensor, data: list[Any]) -> list[Any]:

@@ -92,6 +92,8 @@ def test_a_number_beyond_float32_is_infinite_as_in_training() -> None:
         ([{"name": "a", "shape": [1], "datatype": "INT64"}], "has no data"),
         ([tensor("a", "INT64", ["x"])], "row 0: 'x' is not of datatype INT64"),
         ([tensor("a", "INT64", [1.5])], "row 0: 1.5 is not of datatype INT64"),
+        ([tensor("a", "BYTES", ["x"] * 9 + [5])], "row 9: 5 is not of datatype BYTES"),
+        ([tensor("a", "UINT8", [5] * 9 + [256, None])], "row 9: 256 is not of datatype UINT8"),
         ([tensor("a", "BYTES", ["x", 5])], "row 1: 5 is not of datatype BYTES"),
         ([tensor("X", "FP32", [1, 2, 3], [2, 2])], "not a table of numbers"),
         ([tensor("X", "FP32", [1, 2, 3, 4], [1, 3])], "its shape says"),
