@@ -30,9 +30,9 @@ lint: $(STAMP)  ## Style, types, floors
 bench: $(STAMP)  ## Headline figures beside one peer each
 	@$(BIN)/python -m benchmarks
 
-bench-serving: $(STAMP)  ## The gateway beside its peers, each installed into .bench/ (needs wrk)
+bench-serving: $(STAMP)  ## The gateway beside its peers, each installed into .bench/ (needs wrk); BENCH="--seconds 1" passes options
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh
-	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.serving $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs
