@@ -18,11 +18,14 @@ An MLflow model folder with these files:
     MANIFEST.json            SHA-256 of every other file; its own SHA-256 is the bundle's digest
     model.sig                signature over all of them, when the bundle was signed
 
-Runtimes are imported when a bundle that needs them is opened.
+Runtimes are imported when a bundle that needs them is opened, and `describe` when it is first used: a worker needs
+neither YAML nor other processes to load a bundle.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from trimtab.bundle.calibration import Calibration, calibrate
-from trimtab.bundle.description import describe
 from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
 from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
 from trimtab.bundle.scorer import Scorer, open_scorer
@@ -38,6 +41,9 @@ from trimtab.bundle.spec import (
     read_spec,
     write_spec,
 )
+
+if TYPE_CHECKING:
+    from trimtab.bundle.description import describe
 
 __all__ = [
     "BACKGROUND",
@@ -62,3 +68,9 @@ __all__ = [
     "write_manifest",
     "write_spec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "describe":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return import_module("trimtab.bundle.description").describe

@@ -54,9 +54,7 @@ def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = N
         runtime=runtime,
         model_file=file,
         runtime_reason=reason,
-        request_types={
-            name: KINDS.get(column.type, "number") for name, column in zip(features, model.inputs, strict=False)
-        },
+        request_types=_request_types(features, model),
     )
 
 
@@ -99,6 +97,13 @@ def _file(folder: Path, flavour: Any, key: str) -> str:
     return name
 
 
+def _request_types(features: tuple[str, ...], model: MlModel) -> dict[str, str]:
+    kinds = ["number"] * len(features)
+    if model.inputs[0].type != "tensor":
+        kinds = [KINDS[column.type] for column in model.inputs]
+    return dict(zip(features, kinds, strict=True))
+
+
 def _found_task(folder: Path, runtime: Runtime, file: str, trust: Collection[str]) -> Task:
     """Return the task that the model itself fits. Raises DataError when it fits none, or may not be opened."""
     if runtime == PYFUNC:
@@ -110,7 +115,12 @@ def _found_task(folder: Path, runtime: Runtime, file: str, trust: Collection[str
     path, options = folder / file, Options(trust=trust)
     try:
         open_model(path, runtime=runtime, task="binary", options=options).close()
-    except DataError:
-        open_model(path, runtime=runtime, task="regression", options=options).close()
+    except DataError as binary:
+        try:
+            open_model(path, runtime=runtime, task="regression", options=options).close()
+        except DataError as regression:
+            if str(regression) == str(binary):
+                raise
+            raise DataError(f"{binary}; nor is it a regression: {regression}") from regression
         return "regression"
     return "binary"

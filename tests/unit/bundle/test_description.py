@@ -191,6 +191,32 @@ def test_what_is_no_folder_or_no_model_says_so(tmp_path: Path) -> None:
         describe(tmp_path)
 
 
+def test_a_model_of_three_classes_is_neither(copy: Save) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from skops.io import dump
+
+    folder = copy("skops")
+    dump(LogisticRegression().fit(np.eye(3), [0, 1, 2]), folder / "model.skops")
+    with pytest.raises(
+        DataError, match=r"knows 3 classes .* nor is it a regression: LogisticRegression is a classifier"
+    ):
+        describe(folder)
+
+
+def test_a_graph_that_gives_labels_is_no_regression(copy: Save) -> None:
+    # given a classifier that was converted with its usual dictionary of probabilities
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    folder, rows = copy("onnx"), np.eye(3, dtype=np.float32)
+    graph = to_onnx(LogisticRegression().fit(rows, [0, 1, 1]), rows)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    with pytest.raises(
+        DataError, match=r"needs an output 'probabilities'.* nor is it a regression: .*'output_label' is"
+    ):
+        describe(folder)
+
+
 def test_a_task_can_be_told(mlflow_model: Save) -> None:
     assert describe(mlflow_model("pickle"), task="binary").task == "binary"
     assert msgspec.json.decode(msgspec.json.encode(describe(mlflow_model("skops")))) is not None

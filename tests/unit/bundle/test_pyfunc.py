@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from trimtab.bundle.runtimes import frames
 from trimtab.bundle.runtimes.pyfunc import PyfuncFailed, PyfuncScorer
 from trimtab.errors import DataError
 
@@ -77,6 +82,52 @@ def test_one_that_dies_or_hangs_is_started_again(shared: PyfuncScorer) -> None:
     assert third is not None
     assert not psutil.pid_exists(third)
     assert shared.pid not in (None, third)
+
+
+def test_several_threads_get_their_own_scores(shared: PyfuncScorer) -> None:
+    def ask(n: int) -> bool:
+        rows = np.full((n % 7 + 1, 3), n, dtype=np.float32)
+        return bool((shared.score(rows) == 3 * n).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(60)))
+
+
+def test_the_process_ends_with_its_pipe_even_while_the_model_works(mlflow_model: Callable[[str], Path]) -> None:
+    # given a process that whoever started it has told to hang
+    command = [sys.executable, "-P", "-m", "trimtab.bundle.runtimes.pyfunc_worker", str(mlflow_model("pyfunc"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert frames.read(process.stdout.fileno()) == (frames.HELLO, b"")
+        frames.write(process.stdin.fileno(), frames.pack_rows(order(777)))
+
+        # then it ends when that one goes away
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+def test_one_that_does_not_come_up_again_is_not_started_all_the_time(
+    mlflow_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # given a model whose files vanish while it serves, and whose process dies
+    folder = Path(shutil.copytree(mlflow_model("pyfunc"), tmp_path / "model"))
+    scorer = PyfuncScorer(folder, None, timeout_s=60)
+    shutil.rmtree(folder)
+    with pytest.raises(PyfuncFailed, match="ended with code 3"):
+        scorer.score(order(666))
+
+    # then the next asks why, and those after it wait their turn
+    with pytest.raises(DataError, match=r"MLmodel: no such file"):
+        scorer.score(ROWS)
+    scorer._handle.not_before += 1000
+    with pytest.raises(
+        PyfuncFailed, match=r"does not come up \(.*MLmodel: no such file.*\); it is tried again in 100\d s"
+    ):
+        scorer.score(ROWS)
+    scorer.close()
+    with pytest.raises(PyfuncFailed, match="the model was closed"):
+        scorer.score(ROWS)
 
 
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ def test_a_booster_of_several_classes_or_of_no_probabilities_is_refused(tmp_path
     with pytest.raises(DataError, match="it gives 3 numbers a row; expected one"):
         opened(tmp_path, "lightgbm", "model.lgb")
     xgboost.XGBClassifier(**kind, objective="binary:hinge").fit(X, Y).save_model(tmp_path / "model.ubj")
+    xgboost.XGBClassifier(**kind).fit(X, three).save_model(tmp_path / "three.ubj")
+    for task in ("binary", "regression"):
+        with pytest.raises(DataError, match="it gives 3 numbers a row; expected one"):
+            opened(tmp_path, "xgboost", "three.ubj", task=task)
     with pytest.raises(DataError, match="objective of a binary model is 'binary:hinge', whose prediction is no prob"):
         opened(tmp_path, "xgboost", "model.ubj")
 
@@ -118,6 +122,22 @@ class Evil:
 
     def __reduce__(self) -> Any:
         return (exec, (f"open({self.path!r}, 'w').close()",))
+
+
+def test_a_classifier_is_no_regression(tmp_path: Path) -> None:
+    dump(LogisticRegression().fit(X, np.arange(300) % 3), tmp_path / "model.skops")
+    with pytest.raises(DataError, match=r"LogisticRegression knows 3 classes \(0, 1, 2\); expected two"):
+        opened(tmp_path, "skops", "model.skops")
+    with pytest.raises(DataError, match="LogisticRegression is a classifier; its predictions are no values"):
+        opened(tmp_path, "skops", "model.skops", task="regression")
+
+
+def test_classes_of_any_name_have_a_positive_one(tmp_path: Path) -> None:
+    estimator = LogisticRegression().fit(X, np.where(Y > 0, "yes", "no"))
+    dump(estimator, tmp_path / "model.skops")
+    np.testing.assert_allclose(opened(tmp_path, "skops", "model.skops").score(X), estimator.predict_proba(X)[:, 1])
+    dump(HistGradientBoostingClassifier(max_iter=3).fit(X, np.where(Y > 0, 1, 1)), tmp_path / "model.skops")
+    np.testing.assert_allclose(opened(tmp_path, "skops", "model.skops").score(X), 1.0)
 
 
 def test_a_skops_file_with_foreign_types_is_not_opened(tmp_path: Path) -> None:

@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from skops.io import dump
 
+from trimtab.bundle import read_spec, write_spec
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.measure import Measurement
 from trimtab.gates.performance import judge_performance, run_measure
@@ -69,3 +74,21 @@ def test_files_beside_the_bundle_are_not_imported(flights: Any, write_bundle: Wr
     folder = write_bundle(tmp_path / "bundle", flights.graph())
     (folder / "numpy.py").write_text("raise SystemExit('imported from the bundle')\n")
     assert isinstance(run_measure(folder), Measurement)
+
+
+def test_a_native_file_is_measured_with_what_the_policy_trusts(
+    make: Make, flights: Any, write_bundle: Write, tmp_path: Path
+) -> None:
+    # given a bundle that serves from a skops file with types that are not known to be safe
+    folder = write_bundle(tmp_path / "native", flights.graph())
+    spec = msgspec.structs.replace(read_spec(folder), runtime="skops", model_file="model.skops")
+    write_spec(folder, spec)
+    estimator = make_pipeline(SimpleImputer(), KNeighborsClassifier())
+    dump(estimator.fit(flights.X[:200], flights.y[:200] > 0), folder / "model.skops")
+
+    # then it fails without trust, with what to add, and is measured with it
+    (broken,) = judge_performance(make(folder=folder), Performance())
+    assert "not known to be safe" in broken.reason
+    needed = ("sklearn.metrics._dist_metrics.EuclideanDistance64", "sklearn.neighbors._kd_tree.KDTree")
+    latency, _ = judge_performance(make(folder=folder, trust=needed), Performance())
+    assert latency.details["calls"] > 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import mlflow.pyfunc
 import msgspec
 import numpy as np
 import polars as pl
@@ -23,6 +25,7 @@ from trimtab.testing.bundles import lookup_graph
 from trimtab.training import Frozen, finish
 from trimtab.training.environment import capture
 from trimtab.training.forms import Form
+from trimtab.training.native import native_file
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity
 
@@ -95,6 +98,27 @@ def test_mlflow_reads_its_description(folder: Path, run: Run) -> None:
     assert described.signature is not None
     assert described.signature.inputs.is_tensor_spec()
     assert yaml.safe_load((folder / "MLmodel").read_text())["metadata"]["trimtab"]["model"] == "delay"
+
+
+@pytest.mark.parametrize(("library", "kind"), [("lightgbm", "LGBMClassifier"), ("xgboost", "XGBClassifier")])
+def test_mlflow_serves_native_files_too(library: str, kind: str, contents: Contents, tmp_path: Path) -> None:
+    # given a bundle in which the native file serves
+    train = contents.holdout
+    estimator = getattr(pytest.importorskip(library), kind)(n_estimators=5, n_jobs=1).fit(
+        train.X, np.nan_to_num(train.y)
+    )
+    native = native_file(estimator)
+    assert native is not None
+    target = tmp_path / "target"
+    target.mkdir()
+    form = replace(contents.form, runtime=native.runtime, model_file=native.name, files={native.name: native.content})
+    package(target, replace(contents, form=replace(form, reason="no graph")))
+
+    # then MLflow loads the folder, and gives the same scores as we do
+    served: Any = mlflow.pyfunc.load_model(str(target))
+    spec = read_spec(target)
+    assert (spec.runtime, spec.runtime_reason) == (library, "no graph")
+    np.testing.assert_allclose(served.predict(train.X[:9]), open_scorer(target, spec).score(train.X[:9]), rtol=1e-5)
 
 
 def test_the_estimator_is_read_without_unpickling(folder: Path) -> None:

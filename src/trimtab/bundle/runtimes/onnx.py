@@ -51,6 +51,10 @@ class OnnxScorer:
         outputs = {output.name: output for output in self._session.get_outputs()}
         if self.task == "regression":
             name, chosen = next(iter(outputs.items()))
+            if chosen.type not in INPUTS:
+                raise DataError(
+                    f"{self._where}: '{name}' is {chosen.type}, as of a classifier; expected float or double"
+                )
             if len(chosen.shape) == 2 and isinstance(chosen.shape[1], int) and chosen.shape[1] != 1:
                 raise DataError(f"{self._where}: '{name}' has {chosen.shape[1]} columns; expected one number a row")
             return name, None

@@ -53,10 +53,10 @@ def main(folder: Path) -> None:
 
 def load(folder: Path) -> tuple[Predict, Task | None]:
     """Load the model, and return what scores rows, and its task when it says it."""
+    described = read_mlmodel(folder)
     # it takes seconds, and only this process needs it
     import mlflow.pyfunc
 
-    described = read_mlmodel(folder)
     model = mlflow.pyfunc.load_model(str(folder))
     table = _table(described)
     task = told_task(described)

@@ -59,6 +59,10 @@ class SkopsScorer:
     def __init__(self, estimator: Any, task: Task) -> None:
         if task == "binary":
             expect_probabilities(estimator)
+        elif hasattr(estimator, "predict_proba"):
+            raise DataError(
+                f"{type(estimator).__name__} is a classifier; its predictions are no values of a regression"
+            )
         self.estimator = _one_job(estimator)
         self.task = task
         self._threads = ThreadpoolController()

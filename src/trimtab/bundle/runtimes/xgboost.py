@@ -38,6 +38,10 @@ class XgboostScorer:
         self.objective = str(config["learner"]["objective"]["name"])
         self.linear = config["learner"]["gradient_booster"]["name"] == "gblinear"
         self._path = path
+        shape = config["learner"]["learner_model_param"]
+        numbers = max(int(shape.get("num_class", 0)), int(shape.get("num_target", 1)))
+        if numbers > 1:
+            raise DataError(f"{path}: it gives {numbers} numbers a row; expected one")
         if task == "binary" and self.objective not in PROBABILITY:
             raise DataError(
                 f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
