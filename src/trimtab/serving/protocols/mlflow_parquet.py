@@ -13,7 +13,7 @@ from typing import Any
 from trimtab.clock import to_micros
 from trimtab.serving.requests import InferenceRequest, Refused
 
-CELLS = 5_000_000
+CELLS = 1_000_000
 """Most values of one file: a small file may unpack to very many."""
 INDEX = "__index_level_"
 """How pandas calls the columns of an index without a name; they are no request columns."""
