@@ -267,6 +267,18 @@ def test_a_message_that_is_too_large_is_refused(call: Caller) -> None:
     assert call.refusal("ModelInfer", model_name="delay", inputs=[large])[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_explanations_are_outputs(served: Served, pack: Any, table_of: Any, call: Caller) -> None:
+    served.serve(table_of(("champion", pack(5, scores=(0.25, 0.75), background=[[0.0], [1.0]]), 100)))
+    message = service_pb2.ModelInferRequest(**ROW)
+    message.parameters["explain"].bool_param = True
+    found = call.send("ModelInfer", message)
+    contributions = next(output for output in found.outputs if output.name == "contributions")
+    told = grpc_tensors.parameters(contributions.parameters)
+    assert told is not None
+    assert (list(contributions.shape), told["features"], told["unit"]) == ([1, 1], "row", "probability")
+    assert told["base"] + contributions.contents.fp64_contents[0] == pytest.approx(0.75, abs=1e-6)
+
+
 # --- tokens
 
 

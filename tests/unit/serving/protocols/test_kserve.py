@@ -120,6 +120,22 @@ def test_explanations_stand_beside_predictions() -> None:
     }
 
 
+def test_explain_says_what_each_feature_did(served: Served, pack: Any, table_of: Any, ask: Ask) -> None:
+    served.serve(table_of(("champion", pack(1, scores=(0.25, 0.75), background=[[0.0], [1.0]]), 100)))
+    answer = ask(kserve.routes(served.gateway), "POST", "/v1/models/delay:explain", {"instances": [[0], [1]]})
+    found = msgspec.json.decode(answer.body)
+    assert (answer.status, found["predictions"]) == (200, [0.25, 0.75])
+    base, rows = found["explanation"]["base"], [row["row"] for row in found["explanations"]]
+    assert found["explanation"]["unit"] == "probability"
+    assert [base + added for added in rows] == pytest.approx([0.25, 0.75], abs=1e-6)
+
+
+def test_nan_as_python_writes_it_is_a_missing_value() -> None:
+    request = kserve.decode(b'{"instances": [[NaN, 1], [2, Infinity]]}')
+    assert request.features is not None
+    assert np.array_equal(request.features, [[np.nan, 1], [2, np.inf]], equal_nan=True)
+
+
 @given(body=st.one_of(st.binary(max_size=40), JSON.map(lambda rows: msgspec.json.encode({"instances": rows}))))
 def test_whatever_comes_is_rows_or_refused(body: bytes) -> None:
     with suppress(Refused):
