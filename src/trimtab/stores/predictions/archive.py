@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import StoreError
@@ -30,6 +31,10 @@ from trimtab.stores.predictions.merging import Integers
 from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
 
 CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+PROPERTIES = WriterProperties(compression="ZSTD", max_row_group_size=16_384)
+"""Small row groups: a reader takes one segment out of a file that holds those of a day."""
+MOST_FILES = 8
+"""Files of a past day, each of one segment, that are left before they are merged into one."""
 PARTITIONS = {"predictions": ["model", "logged_on"], "labels": ["logged_on"]}
 PLACES = pa.schema(
     [
@@ -106,6 +111,7 @@ class Archive:
                 mode="append",
                 partition_by=None if self._table else PARTITIONS[self._kind],
                 configuration=None if self._table else CONFIGURATION,
+                writer_properties=PROPERTIES,
                 commit_properties=CommitProperties(
                     app_transactions=[Transaction(f"{self._kind}-{writer}", number)], max_commit_retries=0
                 ),
@@ -128,7 +134,7 @@ class Archive:
         order: list[Integers] = [np.zeros(0, np.int64)]
         for file in self.files:
             if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]:
-                found = pq.ParquetFile(file.path).read()
+                found = _row_groups(file.path, writer, number)
                 found = found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
                 order.append(found["row"].to_numpy())
                 parts.append(self.typed(found, file).append_column("end", found["end"].cast(pa.int64())))
@@ -153,6 +159,23 @@ class Archive:
             raise StoreError(f"{self.folder}: cannot drop rows logged before {before}: {error}") from error
         self.refresh()
         return int(dropped.get("num_deleted_rows") or 0)
+
+    def merge_days(self, before: date) -> int:
+        """Merge the files of each day before a day where there are many; return how many went. Raises StoreError."""
+        days = Counter((file.model, file.logged_on) for file in self.files if file.logged_on < before)
+        many = sorted({day for (_, day), count in days.items() if count > MOST_FILES})
+        if self._table is None or not many:
+            return 0
+        count = len(self.files)
+        try:
+            for day in many:
+                self._table.optimize.compact([("logged_on", "=", day.isoformat())], writer_properties=PROPERTIES)
+            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+        except Exception as error:  # as above
+            raise StoreError(f"{self.folder}: cannot merge the files of {many[0]}: {error}") from error
+        self.refresh()
+        self._sync()
+        return count - len(self.files)
 
     def _listed(self, table: DeltaTable) -> list[File]:
         return [
@@ -184,6 +207,19 @@ class Archive:
             sync_folder(folder)
 
 
+def _row_groups(path: Path, writer: str, number: int) -> pa.Table:
+    """Return the row groups of a file that may hold rows of a segment, by their statistics."""
+    file = pq.ParquetFile(path)
+    wanted = []
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        columns = {group.column(n).path_in_schema: group.column(n).statistics for n in range(group.num_columns)}
+        writers, numbers = columns["writer"], columns["segment"]
+        if writers.min <= writer <= writers.max and numbers.min <= number <= numbers.max:
+            wanted.append(index)
+    return file.read_row_groups(wanted)
+
+
 def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tuple[pa.Table, Integers]]:
     """Yield the rows behind an offset with their ends, whole messages of them, about `most` at a time."""
     start = int(np.searchsorted(ends, after, side="right"))
@@ -192,25 +228,3 @@ def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tu
         stop = int(np.searchsorted(ends, last, side="right"))
         yield rows.slice(start, stop - start), ends[start:stop]
         start = stop
-
-
-def find(
-    folder: Path, kind: str, prediction_id: str, gone: dict[str, int]
-) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
-    """Yield what each segment that is read from the table alone has of an id, from the newest to the oldest."""
-    archive = Archive(folder, kind)
-    archive.refresh()
-    groups: dict[tuple[tuple[str, str], tuple[int, int]], list[File]] = {}
-    for file in sorted(archive.files, key=lambda file: file.written, reverse=True):
-        groups.setdefault((file.writers, file.segments), []).append(file)
-    for (writers, numbers), files in groups.items():
-        tables = [pq.ParquetFile(file.path).read(["prediction_id", "writer", "segment"]) for file in files]
-        ids = pa.concat_tables(tables)
-        ids = ids.filter(pc.equal(ids["prediction_id"], prediction_id))
-        found = {(row["writer"], row["segment"]) for row in ids.to_pylist()}
-        if not found:
-            yield writers[0], numbers[1], []
-        for writer, number in sorted(found, reverse=True):
-            if number <= gone.get(writer, 0):
-                rows, _ = archive.segment(writer, number)
-                yield writer, number, rows.filter(pc.equal(rows["prediction_id"], prediction_id)).to_pylist()

@@ -76,6 +76,7 @@ def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: floa
                 count = _move(segment, kind, archive, damages)
                 moved, rows = moved + bool(count), rows + count
         files += _remove(folder, kind, ended, clock.now().timestamp() - grace_s)
+    archive.merge_days(clock.now().date())
     dropped = archive.forget((clock.now() - timedelta(seconds=keep_s)).date())
     return Compaction(
         segments=moved,

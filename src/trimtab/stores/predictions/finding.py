@@ -53,7 +53,7 @@ def _units(folder: Path, kind: str, prediction_id: str, damages: Damages) -> Ite
     for segment in sorted(files, key=_newness, reverse=True):
         yield segment.writer, segment.number, _in_file(segment, kind, prediction_id, damages)
     if gone:
-        yield from import_module("trimtab.stores.predictions.archive").find(folder, kind, prediction_id, gone)
+        yield from import_module("trimtab.stores.predictions.archived_ids").find(folder, kind, prediction_id, gone)
 
 
 def _newness(segment: Segment) -> tuple[float, int]:

@@ -191,6 +191,30 @@ def test_rows_older_than_what_is_kept_leave_table_and_disk(tmp_path: Path) -> No
     assert folders == {"logged_on=2026-03-04", "logged_on=2026-03-05"}
 
 
+def test_the_files_of_a_past_day_are_merged_and_cursors_stay_good(tmp_path: Path) -> None:
+    clock = clock_at()
+    logs = [SegmentLog(tmp_path, writer, segment_rows=2, clock=clock) for writer in ("0", "1")]
+    for n in range(30):
+        moment = to_micros(clock.now()) + n
+        rows = prediction_rows([f"{n}a", f"{n}b"], logged_at=[moment] * 2, model=["delay", "other" if n % 3 else "x"])
+        logs[n % 2].append(rows)
+    reader = SegmentLog(tmp_path, clock=clock)
+    expected, cursor = ids_in(reader), reader.read(limit=11)[1]
+    compact(reader)
+    scattered = len(list(tmp_path.rglob("part-*.parquet")))
+    before = ids_in(reader), ids_in(reader, cursor)
+    clock.sleep(DAY_S)
+    compact(reader)
+    for log in logs:
+        log.close()
+    assert scattered > 30
+    assert len(list(tmp_path.rglob("part-*.parquet"))) == 3
+    assert before == (expected, expected[12:])
+    assert (ids_in(reader), ids_in(reader, cursor)) == before
+    assert ids_in(SegmentLog(tmp_path), cursor) == expected[12:]
+    assert [row["prediction_id"] for row in reader.find("7b")] == ["7b"]
+
+
 def test_a_damaged_segment_is_kept_aside(tmp_path: Path) -> None:
     log = written(tmp_path)
     path = tmp_path / "predictions-0-000002.arrows"

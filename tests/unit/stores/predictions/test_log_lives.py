@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trimtab.clock import ManualClock, from_micros
-from trimtab.stores.predictions import START, Cursor, compaction
+from trimtab.stores.predictions import START, Cursor, archive, compaction
 from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.folder import segments
 from trimtab.stores.predictions.segments import SegmentLog
@@ -40,6 +40,7 @@ class LogLife(RuleBasedStateMachine):
         self.read: dict[str, list[str]] = {name: [] for name in WRITERS}
         self.cursor = START
         self.count = 0
+        self.most_files, archive.MOST_FILES = archive.MOST_FILES, 1
 
     def opened(self, name: str) -> SegmentLog:
         return SegmentLog(self.folder, name, segment_rows=4, segment_age_s=100, clock=self.clock)
@@ -70,7 +71,7 @@ class LogLife(RuleBasedStateMachine):
     def stop(self, name: str) -> None:
         self.writers[name].close()
 
-    @rule(seconds=st.sampled_from([1, 60, 200]))
+    @rule(seconds=st.sampled_from([1, 60, 200, 90_000]))
     def wait(self, seconds: int) -> None:
         self.clock.sleep(seconds)
         for log in self.writers.values():
@@ -127,6 +128,7 @@ class LogLife(RuleBasedStateMachine):
             into[id_[0]].append(id_)
 
     def teardown(self) -> None:
+        archive.MOST_FILES = self.most_files
         cursor: Cursor = self.cursor
         table, _ = self.reader.read(cursor)
         self.sort_out(table["prediction_id"].to_pylist(), self.read)
