@@ -35,6 +35,9 @@ class Settings:
     user: str = field(default="", metadata={"env": "TRIMTAB_USER"})
     """Who decides, in the record of approvals; empty means the login name."""
 
+    signing_key: Path | None = field(default=None, metadata={"env": "TRIMTAB_SIGNING_KEY"})
+    """PEM file of the private key that new bundles are signed with; None signs none."""
+
     ci: bool = field(default=False, metadata={"env": "CI"})
     """True on a build server: a service that is away then fails a test instead of skipping it."""
 
@@ -67,7 +70,7 @@ def read() -> Settings:
         text = os.environ.get(item.metadata["env"])
         if text is None or text == "":
             continue
-        if item.type == "Path":
+        if item.type in ("Path", "Path | None"):
             values[item.name] = Path(text)
         elif item.type == "bool":
             values[item.name] = text.lower() in ("1", "true", "yes")

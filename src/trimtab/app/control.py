@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from trimtab.app.guarding import Guarding
 from trimtab.app.tokens import grants
 from trimtab.app.workspace import Workspace
+from trimtab.bundle.signature import check_signature
 from trimtab.clock import from_micros
 from trimtab.records import LogGap
 from trimtab.serving.orders import Gap, Grant, ModelOrder
@@ -19,6 +21,7 @@ class ProjectControl:
     def __init__(self, workspace: Workspace) -> None:
         policy = workspace.project.policy
         self._workspace = workspace
+        self._key = policy.serving.signed_by and workspace.project.folder / policy.serving.signed_by
         self._with_tokens = policy.serving.authentication == "tokens"
         self._revisions = Revisions(
             workspace.metadata,
@@ -26,6 +29,7 @@ class ProjectControl:
             workspace.clock,
             sticky=policy.rollout.sticky,
             keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
+            inspect=self._check_signature,
         )
         self._guarding = Guarding(workspace)
         self._grants: tuple[Grant, ...] | None = None
@@ -47,6 +51,10 @@ class ProjectControl:
     def guard(self) -> None:
         """Look at what the workers counted: roll back, or let a canary take its next step."""
         self._guarding.step(self._revisions.history)
+
+    def _check_signature(self, folder: Path) -> None:
+        if self._key:
+            check_signature(folder, self._key)
 
     def gap(self, worker: str, gap: Gap) -> None:
         """Record that answers could not be logged."""

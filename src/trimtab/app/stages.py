@@ -10,13 +10,14 @@ from typing import TypeVar
 
 import msgspec
 
-from trimtab import data, features, monitoring, training
+from trimtab import data, features, monitoring, settings, training
 from trimtab.app.judging import gate_inputs
 from trimtab.app.project import check_columns
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import open_registry, open_workbench, set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import read_spec
+from trimtab.bundle.signature import sign
 from trimtab.clock import to_micros
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, StageError, nearest
@@ -162,6 +163,9 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
     folder = workspace.artifacts.staging()
     shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
     digest = training.finish(folder, msgspec.json.format(msgspec.json.encode(report)))
+    key = settings.read().signing_key
+    if key is not None:
+        sign(folder, key.expanduser())
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
     version = open_registry(workspace).register(

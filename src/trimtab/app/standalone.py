@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trimtab.app.serving import WORKER
 from trimtab.bundle import MANIFEST, Task, describe, verify
+from trimtab.bundle.signature import check_signature
 from trimtab.serving import GatewayConfig
 from trimtab.serving.options import Tls, WorkerOptions
 from trimtab.serving.orders import BundleOrder, Gap, Grant, LaneOrder, ModelOrder
@@ -29,6 +30,8 @@ class Wishes:
     trust: Sequence[str] = ()
     task: Task | None = None
     """Of an MLflow model that does not say it."""
+    signed_by: Path | None = None
+    """PEM file of the public key."""
     tls: tuple[Path, Path] | None = None
     """Certificate and key."""
 
@@ -87,6 +90,8 @@ def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public:
 
 
 def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[LaneOrder, ...]]:
+    if wishes.signed_by is not None:
+        check_signature(folder, wishes.signed_by)
     digest = verify(folder) if (folder / MANIFEST).is_file() else ""
     spec = describe(folder, trust=wishes.trust, task=wishes.task)
     bundle = BundleOrder(f"{spec.model}/{folder.name}", spec.model, 1, str(folder), digest, spec)

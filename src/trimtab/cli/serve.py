@@ -46,9 +46,8 @@ def serve(
         list[str] | None,
         typer.Option(help="With PATH: pyfunc, to run models that hold pickles, or a type that a skops file may hold."),
     ] = None,
-    task: Annotated[
-        Task | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")
-    ] = None,
+    task: Annotated[Task | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")] = None,
+    signed_by: Annotated[Path | None, typer.Option(help="With PATH: PEM file of the key that signed it.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="With PATH: PEM file of the certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="With PATH: PEM file of its key.")] = None,
 ) -> None:
@@ -60,8 +59,9 @@ def serve(
     if path is None and contract is not None and not (project / POLICY).is_file() and contract.model is not None:
         path = Path(contract.model)
     if path is None:
-        if log or trust or task or tls_certificate or tls_key:
-            raise UsageError("--log, --trust, --task and --tls-* go with a PATH; a project says so in trimtab.yaml")
+        if log or trust or task or signed_by or tls_certificate or tls_key:
+            alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"
+            raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
         config = gateway_config(workspace(project, env), host=host, port=port, workers=workers, grpc_port=grpc_port)
         _run(config, contract, host, port)
         return
@@ -75,6 +75,7 @@ def serve(
         log=log,
         trust=trust or (),
         task=task,
+        signed_by=signed_by,
         tls=(tls_certificate, tls_key) if tls_certificate and tls_key else None,
     )
     with tempfile.TemporaryDirectory(prefix="trimtab-serve-") as run_folder:

@@ -68,6 +68,7 @@ class Desk:
             loop = self._loop = self.journal.loop = asyncio.get_running_loop()
         work.done = loop.create_future()
         self._rows += work.rows
+        self._metrics.rows_waiting = self._rows
         self._waiting.append(work)
         if len(self._waiting) == 1:
             loop.call_soon(self._turn)
@@ -182,6 +183,7 @@ class Desk:
         """Wake the requests; called by the journal when their rows are as safe as the policy asks."""
         for work in works:
             self._rows -= work.rows
+            self._metrics.rows_waiting = self._rows
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
             if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:

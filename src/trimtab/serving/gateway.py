@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from trimtab.serving.requests import Explanation, InferenceRequest, InferenceRes
 from trimtab.serving.router import key_text
 from trimtab.serving.scoring import vectorize
 from trimtab.serving.table import RoutingTable
+from trimtab.serving.traces import current
 from trimtab.serving.work import Entities, Work
 from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
 
@@ -103,6 +105,8 @@ class Gateway:
         if work.failure is not None:
             raise Refused(*work.failure)
         response = _response(work, request_id)
+        if (trace := current.get()) is not None:
+            trace.note(response, work.stages(time.perf_counter_ns()))
         if request.coverage is not None:
             response.lower, response.upper = intervals(work, request.coverage)
         if request.explain:

@@ -101,17 +101,10 @@ class Journal:
             self._dirty_since_ns = time.perf_counter_ns()
         if self._gap is not None:
             self._end_gap()
-        self._count(parts)
-
-    def _count(self, parts: Sequence[Part]) -> None:
-        served = [(part, part.latency_us) for part in parts if part.served]
-        if served:
-            self._metrics.count(served, served=True)
-        if len(served) < len(parts):
-            self._metrics.count([(part, part.latency_us) for part in parts if not part.served], served=False)
+        self._metrics.count_parts(parts)
 
     def _not_logged(self, parts: Sequence[Part], finished: Sequence[Work], error: Exception) -> None:
-        self._count(parts)
+        self._metrics.count_parts(parts)
         self._note_gap(sum([part.rows for part in parts if part.served]), error)
         if self._options.when_full == "refuse":
             text = f"the prediction could not be logged, so it is not given: {error}"

@@ -74,12 +74,6 @@ class Metrics:
         self.comparison_dropped = sums.comparison_dropped
         """Rows that were not scored for comparison."""
 
-    def count(self, scored: Sequence[tuple[Part, int]], *, served: bool) -> None:
-        """Count scored parts that are given with their latencies in microseconds."""
-        for part, latency_us in scored:
-            part.latency_us, part.served = latency_us, served
-        self.count_parts([part for part, _ in scored])
-
     def count_parts(self, parts: Sequence[Part]) -> None:
         """Count the scored parts of one turn, answers and comparisons, each with its own latency."""
         lane: Lane | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -26,7 +27,12 @@ Columns = dict[str, Sequence[Any]]
 
 def score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
     """Fill in vectors, scores, or why there are none. Never raises for what a part or the model does."""
+    begun = time.perf_counter_ns()
     _vectorize(bundle, parts)
+    vectorized = time.perf_counter_ns()
+    for part in parts:
+        if part.served:
+            part.work.begun_ns, part.work.vectorized_ns = begun, vectorized
     ready = [part for part in parts if not part.error]
     if not ready:
         return

@@ -20,7 +20,9 @@ from trimtab.serving.access import Access
 from trimtab.serving.asgi import Application
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Route
+from trimtab.serving.observing import Observer
 from trimtab.serving.tls import server_context
+from trimtab.serving.traces import Traces
 from trimtab.serving.transport import HoldingProtocol
 
 KEEP_ALIVE_S = 75
@@ -37,6 +39,7 @@ class Doors:
     http: socket.socket
     access: Access | None
     routes: Sequence[Route]
+    traces: Traces | None = None
 
 
 async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listening: Callable[[], object]) -> None:
@@ -51,6 +54,7 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
         access=doors.access,
         max_body=options.max_body,
         timeout_s=options.timeout_s,
+        observer=Observer(gateway.metrics, doors.traces),
     )
     config = uvicorn.Config(
         application,

@@ -43,6 +43,7 @@ from trimtab.serving.orders import (
     Up,
 )
 from trimtab.serving.protocols.grpc_server import reserve
+from trimtab.serving.tls import server_context
 
 ANNOUNCEMENT = "gateway.json"
 BACKLOG = 2048
@@ -122,8 +123,11 @@ def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -
 
     listening is called when the first worker answers.
 
-    Raises UsageError (a public address without tokens), StageError (the port is taken, no worker comes up).
+    Raises UsageError (a public address without tokens), StageError (the port is taken, no worker comes up),
+    PolicyError (certificate or key cannot be used).
     """
+    if config.options.tls is not None:
+        server_context(config.options.tls)
     with ExitStack() as stack:
         listener = stack.enter_context(listen(config))
         grpc = None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trimtab.serving.table import Lane, ModelTable
+from trimtab.serving.traces import Stage
 
 Entities = list[tuple[str, str]]
 
@@ -30,6 +31,10 @@ class Work:
     received_ns: int
     route: Literal["split", "pinned"] = "split"
     rows: int = field(init=False)
+    begun_ns: int = 0
+    """When its features were begun, time.perf_counter_ns; 0 when they were not."""
+    vectorized_ns: int = 0
+    scored_ns: int = 0
     pending: int = 0
     """Parts that are not settled yet."""
     fallback: str | None = None
@@ -45,6 +50,17 @@ class Work:
 
     def __post_init__(self) -> None:
         self.rows = len(self.ids)
+
+    def stages(self, answered_ns: int) -> list[Stage]:
+        """Return what it went through, for a trace."""
+        begun = self.begun_ns or self.received_ns
+        vectorized = self.vectorized_ns or begun
+        scored = self.scored_ns or vectorized
+        return [
+            Stage("features", begun, vectorized),
+            Stage("score", vectorized, scored),
+            Stage("log", scored, answered_ns),
+        ]
 
     def parts(self) -> list[Part]:
         """Return one part for each lane that answers some of the rows."""
@@ -101,6 +117,7 @@ class Part:
 
     def settled(self, now_ns: int) -> None:
         """Note how long its rows took since they were received."""
+        self.work.scored_ns = now_ns
         self.latency_us = (now_ns - self.work.received_ns) // 1000
 
     def put(self) -> None:

@@ -38,6 +38,7 @@ from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import VectorizerFactory, load_bundle
 from trimtab.serving.server import Doors, serve, settle_memory
 from trimtab.serving.table import RoutingTable
+from trimtab.serving.traces import Traces, open_traces
 from trimtab.stores.predictions import Predictions
 
 RETRY_S = 5.0
@@ -72,6 +73,8 @@ def run_worker(open_means: Open) -> None:
         metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
         gateway = Gateway(means.predictions, means.clock, first.options, metrics)
         _claim(gateway)
+        metrics.resume()  # the predecessor may have ended only now
+        traces = open_traces(means.clock, worker=first.worker)
     except TrimtabError as error:
         channel.send(Failed(str(error)))
         sys.exit(error.exit_code)
@@ -80,10 +83,13 @@ def run_worker(open_means: Open) -> None:
             np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_Worker(first, means, gateway, channel).run())
+            runner.run(_Worker(first, means, gateway, channel, traces).run())
     finally:
+        gateway.settle()
+        metrics.close()  # before the log is free for a successor, which goes on from these counts
         gateway.close()
-        metrics.close()
+        if traces is not None:
+            traces.close()
 
 
 def _claim(gateway: Gateway) -> None:
@@ -99,8 +105,16 @@ def _claim(gateway: Gateway) -> None:
 
 
 class _Worker:
-    def __init__(self, first: Configure, means: Means, gateway: Gateway, channel: Channel[Down, Up]) -> None:
+    def __init__(
+        self,
+        first: Configure,
+        means: Means,
+        gateway: Gateway,
+        channel: Channel[Down, Up],
+        traces: Traces | None,
+    ) -> None:
         self._first = first
+        self._traces = traces
         self._gateway = gateway
         self._channel = channel
         self._access = Access(Grants(), means.clock) if first.options.authentication else None
@@ -121,7 +135,12 @@ class _Worker:
         if not await _first_of(loaded, stop):
             return
         settle_memory()
-        doors = Doors(http=socket.socket(fileno=first.http_fd), access=self._access, routes=_routes(gateway))
+        doors = Doors(
+            http=socket.socket(fileno=first.http_fd),
+            access=self._access,
+            routes=_routes(gateway),
+            traces=self._traces,
+        )
         saving = asyncio.create_task(gateway.metrics.keep_saving())
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
         try:

@@ -11,8 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trimtab.bundle import Spec, write_manifest, write_spec
-from trimtab.bundle.scorer import Task
+from trimtab.bundle import Spec, Task, write_manifest, write_spec
 from trimtab.bundle.spec import BACKGROUND
 from trimtab.records import Assignment, Bundle, Revision, Role
 from trimtab.stores.artifacts import Artifacts
