@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 from skops.io import dump
 
 from trimtab.bundle import Runtime, Scorer, open_scorer
+from trimtab.bundle.runtimes.trees import check_trees
 from trimtab.errors import DataError, MissingExtra
 from trimtab.testing.bundles import plain_spec
 
@@ -179,6 +183,17 @@ def test_a_forest_that_leads_outside_of_itself_is_refused(field: str, tmp_path: 
     dump(forest, tmp_path / "model.skops")
     with pytest.raises(DataError, match="a decision tree leads outside of itself"):
         opened(tmp_path, "skops", "model.skops", task="regression")
+
+
+@pytest.mark.parametrize("hide", [lambda t: {"a": [t]}, lambda t: np.array([t, 1]), lambda t: partial(t.predict, 1)])
+def test_a_tree_cannot_hide(hide: Callable[[Any], Any]) -> None:
+    tree = DecisionTreeRegressor(max_depth=2).fit(X, Y).tree_
+    check_trees(hide(tree), where="here")
+    state = tree.__getstate__()
+    state["nodes"]["left_child"][0] = 10**6
+    tree.__setstate__(state)
+    with pytest.raises(DataError, match="here: a decision tree leads outside of itself"):
+        check_trees(hide(tree), where="here")
 
 
 def test_a_tree_that_claims_more_columns_than_its_forest_is_refused(tmp_path: Path) -> None:

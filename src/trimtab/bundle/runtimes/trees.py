@@ -7,6 +7,8 @@ foreign memory, or walk in circles. skops therefore trusts no trees; here they a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -56,12 +58,17 @@ def _parts(one: Any, features: int) -> list[tuple[Any, int]]:
         return [(part, features) for part in one]
     if isinstance(one, np.ndarray):
         return [(part, features) for part in one.ravel().tolist()] if one.dtype == object else []
+    if isinstance(one, partial):
+        return [(part, features) for part in (one.func, *one.args, *one.keywords.values())]
+    if isinstance(one, ModuleType):
+        return []
     own = getattr(one, "__dict__", {})
     if any(name in own for name in NEW_INPUTS):
         features = ANY
     elif isinstance(own.get("n_features_in_"), int):
         features = min(features, own["n_features_in_"])
-    return [(part, features) for part in own.values()]
+    bound = getattr(one, "__self__", None)  # of a method
+    return [(part, features) for part in (*own.values(), bound)]
 
 
 def _sound(tree: Tree, features: int) -> bool:
