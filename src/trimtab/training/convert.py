@@ -46,9 +46,7 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
         raise
     except Exception as error:  # a border: converters raise errors with no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StageError(
-            f"{type(estimator).__name__} cannot be converted to ONNX: {reason} Supported: {SUPPORTED}"
-        ) from error
+        raise StageError(f"{type(estimator).__name__} cannot be converted to ONNX: {reason}") from error
     return _serialize(graph, task)
 
 
