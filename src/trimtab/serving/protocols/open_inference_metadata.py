@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from trimtab.bundle import Spec
-from trimtab.serving.protocols.open_inference_request import FEATURES
 from trimtab.serving.protocols.open_inference_response import BINARY, DATATYPES, INTERVAL, REGRESSION
+from trimtab.serving.protocols.open_inference_tensors import FEATURES
 from trimtab.serving.table import ModelTable
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")

@@ -9,61 +9,23 @@ or the only one there is.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from trimtab.clock import parse_time
 from trimtab.errors import nearest
 from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.json_text import repaired
-from trimtab.serving.requests import InferenceRequest, Refused, matrix
+from trimtab.serving.protocols.open_inference_tensors import FEATURES, Tensor, column, fits
+from trimtab.serving.protocols.open_inference_tensors import features as read_features
+from trimtab.serving.requests import InferenceRequest, Refused
 
-FEATURES = "X"
-FEW = 4
-"""Values of a column up to which looking at each is faster than a set of their types."""
-LARGEST = sys.float_info.max
-_NONE = type(None)
+__all__ = ["Body", "RequestedOutput", "Tensor", "Wanted", "decode", "interpret"]
 
-
-class Kind(NamedTuple):
-    """What the values of a datatype may be in JSON; null is a missing value."""
-
-    types: frozenset[type]
-    low: float
-    high: float
-
-
-def _integers(bits: int, *, signed: bool) -> Kind:
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return Kind(frozenset({int, _NONE}), low, high)
-
-
-KINDS: dict[str, Kind] = {
-    "BOOL": Kind(frozenset({bool, int, _NONE}), 0, 1),
-    **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
-    **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
-    **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "FP32", "FP64")},
-    "BYTES": Kind(frozenset({str, _NONE}), 0, 0),
-}
 REQUEST_TYPES = ("pd", "np", "str")
-TENSOR_TYPES = ("np", "pd", "str", "base64", "datetime")
-"""What `parameters.content_type` of a request and of a tensor may be, as MLServer has them."""
-
-
-class Tensor(msgspec.Struct, gc=False):
-    """One named input. data: flat or nested; without it, its bytes are behind the JSON."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any] | None = None
-    parameters: dict[str, Any] | None = None
+"""What `parameters.content_type` of a request may be, as MLServer has them."""
 
 
 class RequestedOutput(msgspec.Struct, gc=False):
@@ -125,7 +87,7 @@ def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, W
         name, shape, data = tensor.name, tensor.shape, tensor.data
         if data is not None and tensor.parameters is None and name != whole and name not in columns:
             count = len(data)
-            if shape == [count] and rows in (-1, count) and _fits(data, tensor.datatype):  # nearly all there are
+            if shape == [count] and rows in (-1, count) and fits(data, tensor.datatype):  # nearly all there are
                 rows = count
                 columns[name] = data
                 continue
@@ -139,11 +101,11 @@ def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, W
         if data is None:
             raw, blob = _raw(tensor, blob)
         if name == whole:
-            features = _features(tensor, raw)
+            features = read_features(tensor, raw)
         elif name in columns:
             raise Refused(400, f"two inputs are named '{name:.60}'")
         else:
-            columns[name] = _column(tensor, raw)
+            columns[name] = column(tensor, raw)
     if rows < 0:
         raise Refused(400, "inputs is empty; expected one tensor a request column, or one tensor X with all features")
     if blob:
@@ -191,23 +153,6 @@ def _whole(found: Body) -> str | None:
     return None
 
 
-def _fits(data: list[Any], datatype: str) -> bool:
-    """Whether all values of a column are of its datatype."""
-    kind = KINDS.get(datatype)
-    if kind is None:
-        return False
-    types, low, high = kind
-    if len(data) > FEW:
-        found = set(map(type, data))
-        if int not in found or not found <= types:
-            return found <= types
-    for value in data:
-        its = type(value)
-        if its not in types or (its is int and not low <= value <= high):
-            return False
-    return True
-
-
 def _raw(tensor: Tensor, blob: memoryview | None) -> tuple[memoryview, memoryview]:
     """Return the bytes of a tensor without data, and those behind them."""
     size = None if tensor.parameters is None else tensor.parameters.get("binary_data_size")
@@ -218,102 +163,6 @@ def _raw(tensor: Tensor, blob: memoryview | None) -> tuple[memoryview, memoryvie
             "Inference-Header-Content-Length",
         )
     return binary.take(blob, size, tensor.name)
-
-
-def _check_datatype(tensor: Tensor) -> None:
-    if tensor.datatype not in KINDS:
-        hint = nearest(tensor.datatype[:20], KINDS)
-        raise Refused(400, f"input '{tensor.name:.60}': unknown datatype '{tensor.datatype:.20}'.{hint}")
-
-
-def _features(tensor: Tensor, raw: memoryview | None) -> np.ndarray[Any, Any]:
-    _check_datatype(tensor)
-    if tensor.datatype in ("BYTES", "BOOL"):
-        raise Refused(400, f"input '{tensor.name:.60}' is {tensor.datatype}; features are numbers, such as FP32")
-    shape = tensor.shape
-    rows = shape[0]
-    if raw is not None:
-        array = binary.numbers(raw, tensor.datatype, shape, tensor.name).reshape(
-            rows, shape[-1] if len(shape) == 2 else 1
-        )
-        with np.errstate(over="ignore"):
-            return array.astype(np.float32)
-    array = matrix(tensor.data or [], rows)
-    if array.shape != (rows, shape[1] if len(shape) == 2 else array.shape[1]):
-        raise Refused(400, f"input '{tensor.name:.60}' has {list(array.shape)} values; its shape says {shape}")
-    return array
-
-
-def _column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
-    _check_datatype(tensor)
-    shape, data = tensor.shape, tensor.data
-    if len(shape) == 2:
-        if shape[1] != 1:
-            raise Refused(
-                400,
-                f"input '{tensor.name:.60}' has shape {shape}; a request column has one value a row: [n] or "
-                f"[n, 1]. All features in one tensor come as the input '{FEATURES}'",
-            )
-        if data and all(type(row) is list and len(row) == 1 for row in data):
-            data = [row[0] for row in data]
-    if data is None:
-        return _binary_column(tensor, raw)
-    if len(data) != shape[0]:
-        raise Refused(400, f"input '{tensor.name:.60}' has {len(data)} values; its shape {shape} says {shape[0]}")
-    for row, value in enumerate(data):
-        if not _fits([value], tensor.datatype):
-            raise Refused(
-                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}"
-            )
-    return data if tensor.parameters is None else _converted(tensor, data)
-
-
-def _binary_column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
-    if raw is None:
-        raise Refused(400, f"input '{tensor.name:.60}' has no data")
-    if tensor.datatype == "BYTES":
-        return _converted(tensor, binary.texts(raw, tensor.shape[0], tensor.name))
-    values: list[Any] = binary.numbers(raw, tensor.datatype, tensor.shape, tensor.name).reshape(-1).tolist()
-    if tensor.datatype.startswith("FP"):
-        return [None if value != value else value for value in values]  # not a number is a missing value, as in JSON
-    return values
-
-
-def _converted(tensor: Tensor, data: list[Any]) -> list[Any]:
-    """Return texts as the tensor's content type says."""
-    content_type = (tensor.parameters or {}).get("content_type")
-    if content_type is None:
-        return data
-    if content_type not in TENSOR_TYPES:
-        raise Refused(
-            400,
-            f"input '{tensor.name:.60}': content_type {content_type!r:.40} is not known."
-            f"{nearest(str(content_type)[:20], TENSOR_TYPES)}",
-        )
-    if tensor.datatype != "BYTES" or content_type not in ("base64", "datetime"):
-        return data
-    read = _unpacked if content_type == "base64" else _moment
-    found = []
-    for row, value in enumerate(data):
-        try:
-            found.append(None if value is None else read(value))
-        except ValueError:
-            raise Refused(
-                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of content_type {content_type}"
-            ) from None
-    return found
-
-
-def _unpacked(text: str) -> str:
-    try:
-        return base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError(str(error)) from None
-
-
-def _moment(text: str) -> str:
-    parse_time(text)
-    return text
 
 
 def _options(request: InferenceRequest, parameters: dict[str, Any]) -> None:
