@@ -119,7 +119,7 @@ class Archive:
         except Exception as error:  # delta-rs raises DeltaError and bare Exception
             raise StoreError(f"{self.folder}: cannot put segment {number} of writer '{writer}' in: {error}") from error
         self.refresh()
-        self._sync()
+        self.sync()
 
     def numbers(self, writer: str, first: int, last: int) -> list[int]:
         """Return the segments of a writer that may have rows, in order."""
@@ -170,11 +170,11 @@ class Archive:
         try:
             for day in many:
                 self._table.optimize.compact([("logged_on", "=", day.isoformat())], writer_properties=PROPERTIES)
+                self.sync()  # before the files that were merged go
             self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
         except Exception as error:  # as above
             raise StoreError(f"{self.folder}: cannot merge the files of {many[0]}: {error}") from error
         self.refresh()
-        self._sync()
         return count - len(self.files)
 
     def _listed(self, table: DeltaTable) -> list[File]:
@@ -190,9 +190,10 @@ class Archive:
             for action in pa.table(table.get_add_actions(flatten=True)).to_pylist()
         ]
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         """Put the newest commit and the files that it names on disk; delta-rs leaves that to the system."""
-        assert self._table is not None
+        if self._table is None:
+            return
         log = self.folder / "_delta_log" / f"{self._table.version():020}.json"
         actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         added = [self.folder / unquote(action["add"]["path"]) for action in actions if "add" in action]

@@ -67,6 +67,7 @@ def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Com
 def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: float) -> Compaction:
     archive, damages = Archive(folder, kind), Damages()
     archive.refresh()
+    archive.sync()  # whoever made the newest commit may have died before
     _end_those_of_the_dead(folder, kind, clock)
     moved = rows = files = 0
     for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):

@@ -19,6 +19,9 @@ from trimtab.stores.predictions.framing import END_OF_STREAM
 from trimtab.stores.predictions.messages import MessageWriter
 from trimtab.stores.predictions.template import Template
 
+MOST_ENDED = 64
+"""Ended segments whose handles wait for a sync; for a writer that never calls it."""
+
 
 class SegmentWriter:
     """The segment being written, if there is one. Not shared between threads: its owner holds a lock."""
@@ -109,6 +112,11 @@ class SegmentWriter:
 
     def _abandon(self) -> None:
         """Let go of the segment; its last bytes wait for the next sync."""
+        if len(self._ended) >= MOST_ENDED:
+            oldest = self._ended.pop(0)
+            with suppress(OSError):  # nobody waits for it: who does calls sync
+                os.fdatasync(oldest)
+            os.close(oldest)
         file, self._file, self._rows = self._file, None, 0
         if file is not None and self._size > self._synced:
             self._ended.append(file)

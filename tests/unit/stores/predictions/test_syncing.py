@@ -69,6 +69,15 @@ def test_segments_that_ended_since_the_last_sync_are_flushed_whole(tmp_path: Pat
     log.close()
 
 
+def test_a_writer_that_never_syncs_keeps_few_files_open(tmp_path: Path) -> None:
+    log = SegmentLog(tmp_path, segment_rows=1)
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(100):
+        log.append(prediction_rows([f"{n}"]))
+    assert len(os.listdir("/proc/self/fd")) - before < 70
+    log.close()
+
+
 def test_appends_go_on_while_a_sync_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = SegmentLog(tmp_path)
     flushing, go_on = threading.Event(), threading.Event()
