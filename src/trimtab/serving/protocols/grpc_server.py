@@ -10,24 +10,14 @@ import errno
 import socket
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trimtab.errors import MissingExtra, StageError
 from trimtab.serving.asgi import Access
 from trimtab.serving.gateway import Gateway
+from trimtab.serving.tls import PemFiles, grpc_credentials
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
-
-
-class PemFiles(Protocol):
-    """Paths of PEM files: the certificate with its chain, and the private key."""
-
-    @property
-    def certificate(self) -> str: ...
-
-    @property
-    def key(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ async def serve_grpc(
     """Answer the Open Inference Protocol's gRPC calls on the running event loop; port 0 takes a free one.
 
     access: has check(headers, verb, model), None lets everybody in. max_body: largest message in bytes.
-    Raises MissingExtra without gRPC, StageError when the port is taken or a PEM file cannot be used.
+    Raises MissingExtra without gRPC, StageError when the port is taken, PolicyError for PEM files that cannot be used.
     """
     try:
         grpc_aio = import_module("grpc.aio")
@@ -76,7 +66,7 @@ async def serve_grpc(
     server.add_generic_rpc_handlers(service.InferenceService(gateway, access=access, timeout_s=timeout_s).handlers())
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        secret = None if tls is None else _credentials(tls)
+        secret = None if tls is None else grpc_credentials(tls)
         bound = server.add_insecure_port(address) if secret is None else server.add_secure_port(address, secret)
     except RuntimeError as error:
         raise _taken(address, str(error)) from None
@@ -115,11 +105,3 @@ def _taken(address: str, why: str) -> StageError:
         f"cannot listen for gRPC on {address}: {why}. Stop what listens there, or choose another port "
         "(serving.grpc_port in trimtab.yaml; 0 takes a free one)"
     )
-
-
-def _credentials(tls: PemFiles) -> Any:
-    try:
-        key, chain = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
-    except OSError as error:
-        raise StageError(f"cannot read {error.filename} (serving.tls in trimtab.yaml): {error.strerror}") from None
-    return import_module("grpc").ssl_server_credentials([(key, chain)])

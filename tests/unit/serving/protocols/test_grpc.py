@@ -7,17 +7,26 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from trimtab.clock import SystemClock
 from trimtab.errors import MissingExtra, StageError
+from trimtab.serving.options import Tls
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
@@ -319,6 +328,46 @@ def test_a_call_under_way_is_answered_when_the_server_stops(call: Caller, delay:
         return await under_way
 
     assert call.runner.run(run()).model_version == "2"
+
+
+def test_calls_are_encrypted(delay: Served, tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+
+        async def run() -> tuple[bool, str]:
+            server = await serve_grpc(delay.gateway, host="127.0.0.1", port=0, max_body=1_000, tls=files)
+            trusted = grpc.ssl_channel_credentials(Path(files.certificate).read_bytes())
+            target = f"127.0.0.1:{server.port}"
+            async with grpc.aio.secure_channel(target, trusted) as channel:
+                live = await service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerLive(
+                    service_pb2.ServerLiveRequest()
+                )
+            async with grpc.aio.insecure_channel(target) as channel:
+                plain = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await plain.ServerLive(service_pb2.ServerLiveRequest())
+            await server.stop(grace_s=0)
+            return live.live, refused.value.code().name
+
+        assert runner.run(run()) == (True, "UNAVAILABLE")
+
+
+def certificate(folder: Path) -> Tls:
+    """Make a certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now = SystemClock().now()
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "gateway.pem").write_bytes(made.public_bytes(pem))
+    (folder / "gateway.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return Tls(str(folder / "gateway.pem"), str(folder / "gateway.key"))
 
 
 def test_a_port_that_is_taken_is_named(call: Caller, delay: Served) -> None:
