@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version as package_version
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -100,6 +101,9 @@ class _Schemas:
         types = [each for content in contents for each in _types(content.schema)]
         found, components = msgspec.json.schema_components(types, ref_template=REF)
         self.components: dict[str, Any] = components
+        for component in components.values():
+            if "description" in component:
+                component["description"] = cleandoc(component["description"])
         self._by_type = {repr(each): schema for each, schema in zip(types, found, strict=True)}
 
     def of(self, content: Content) -> Any:

@@ -8,7 +8,7 @@ What a label must hold, and what becomes of it, stands in serving.feedback.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ from trimtab.serving.feedback import MOST_NAMED, BadLabels, Label, Outcome, Rece
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import JSON, Answer, Call, Content, Description, Route
 from trimtab.serving.protocols import mlflow_csv
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 
 CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 class LabelBody(msgspec.Struct):
     """One label. known_at: ISO 8601 text or microseconds since 1970; now when it is left out."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID + 20)]
     label: float
     known_at: str | int | None = None
     model: str | None = None
@@ -41,7 +41,7 @@ class LabelBody(msgspec.Struct):
 class LabelsBody(msgspec.Struct):
     """Several labels: all are taken or none."""
 
-    labels: list[LabelBody]
+    labels: Annotated[list[LabelBody], msgspec.Meta(min_length=1, max_length=MOST_LABELS)]
 
 
 class Invalid(msgspec.Struct):

@@ -10,7 +10,7 @@ or the only one there is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.json_text import repaired
 from trimtab.serving.protocols.open_inference_tensors import FEATURES, Tensor, column, fits
 from trimtab.serving.protocols.open_inference_tensors import features as read_features
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 
 __all__ = ["Body", "RequestedOutput", "Tensor", "Wanted", "decode", "interpret"]
 
@@ -42,8 +42,8 @@ class Body(msgspec.Struct, gc=False):
     with all features), `content_type`, `binary_data_output` (bool); others are passed over.
     """
 
-    inputs: list[Tensor]
-    id: str | None = None
+    inputs: Annotated[list[Tensor], msgspec.Meta(extra_json_schema={"minItems": 1})]
+    id: Annotated[str | None, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_ID})] = None
     parameters: dict[str, Any] | None = None
     outputs: list[RequestedOutput] | None = None
 

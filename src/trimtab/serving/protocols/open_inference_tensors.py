@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -44,14 +44,16 @@ KINDS: dict[str, Kind] = {
     **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "FP32", "FP64")},
     "BYTES": Kind(frozenset({str, _NONE}), 0, 0),
 }
+# for the OpenAPI document: what does not fit is told in our own words
+_Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})]
 
 
 class Tensor(msgspec.Struct, gc=False):
     """One named input. data: flat or nested; without it, its bytes are behind the JSON."""
 
     name: str
-    shape: list[int]
-    datatype: str
+    shape: Annotated[list[_Length], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": 2})]
+    datatype: Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(KINDS)})]
     data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
 
