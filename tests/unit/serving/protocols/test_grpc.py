@@ -288,6 +288,19 @@ def test_explanations_are_outputs(served: Served, pack: Any, table_of: Any, call
     assert told["base"] + contributions.contents.fp64_contents[0] == pytest.approx(0.75, abs=1e-6)
 
 
+def test_bytes_that_are_no_message_leave_the_server_well(call: Caller) -> None:
+    async def send(body: bytes) -> str:
+        ask = call.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask(body)
+        return str(refused.value.code().name)
+
+    assert call.runner.run(send(b"\xff\xff")) in ("INTERNAL", "UNKNOWN")
+    assert call("ModelInfer", **ROW).model_version == "2"
+    with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
+        call.send("ModelConfig", service_pb2.ModelConfigRequest(name="delay"))
+
+
 # --- tokens
 
 
