@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import psutil
 import pyarrow as pa
 
 from benchmarks.serving.model import STORES
-from benchmarks.serving.processes import tree
+from benchmarks.serving.processes import is_alive, tree
 from benchmarks.serving.targets import Answered, Ask, Target, v2_ask
 from trimtab.app import tokens
 from trimtab.clock import SystemClock
@@ -86,8 +85,7 @@ def worker_pids(project: Path, parent: int) -> set[int]:
         found = msgspec.json.decode((project / STORES / "run" / ANNOUNCEMENT).read_bytes(), type=Announcement)
     except FileNotFoundError:
         return set()
-    alive = {process.pid for process in tree(parent)[1:] if process.status() != psutil.STATUS_ZOMBIE}
-    return alive & {*found.workers}
+    return {process.pid for process in tree(parent)[1:] if process.pid in found.workers and is_alive(process)}
 
 
 def open_book(project: Path) -> Metadata:

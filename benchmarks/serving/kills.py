@@ -2,7 +2,7 @@
 
 kill -9 under load, in turn: of a worker, of the parent, of everything. A worker is to be back by itself; after the
 others the gateway is started again. Then every acknowledged prediction is looked for in the log. Exit code 1 unless
-none is lost or doubled, the service was back every time, and no worker outlived its parent.
+none is lost or doubled, the service was back every time, no worker outlived its parent, and every entity kept its role.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from statistics import median
 
 import psutil
 
-from benchmarks.serving.audit import compare_books
+from benchmarks.serving.audit import compare_books, stickiness
 from benchmarks.serving.clients import Clients, Seen
 from benchmarks.serving.gateway_server import Options, gateway, read_log, worker_pids
-from benchmarks.serving.model import fit, make_project, requests_of
+from benchmarks.serving.model import Roles, fit, make_project, requests_of
 from benchmarks.serving.processes import tree
 from benchmarks.serving.servers import NotRunning, free_port, start, stop, until_answered
 from benchmarks.serving.table import ROW
@@ -32,6 +32,7 @@ from benchmarks.serving.targets import Target
 from trimtab.clock import SystemClock
 
 TREES = 100
+SPLIT: Roles = {1: ("champion", 90.0), 2: ("challenger", 10.0)}
 KINDS = ("worker", "parent", "everything")
 ANSWERS_BETWEEN = 200
 """So many at least are acknowledged between two kills."""
@@ -121,7 +122,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="trimtab-kills-") as folder:
         project = Path(folder) / "project"
         models = {version: fit(version, trees=TREES) for version in (1, 2)}
-        make_project(project, models, {1: ("champion", 90.0), 2: ("challenger", 10.0)})
+        make_project(project, models, SPLIT)
         options = Options(workers=given.workers, durability=given.durability)
         target = gateway("kills", "kills", project, Path(folder) / "work", options)
         killed = Gateway(target, given.workers)
@@ -156,6 +157,7 @@ def _kill_all(killed: Gateway, seen: Seen, times: int, seed: int) -> None:
 
 def _judge(killed: Gateway, seen: Seen, project: Path) -> int:
     outcome, books = killed.outcome, compare_books(seen.acknowledged, read_log(project))
+    sticky = stickiness(seen.acknowledged, {1: {role: weight / 100 for role, weight in SPLIT.values()}})
     for kind, took in outcome.back_s.items():
         print(f"  kill -9 of {kind:10} {len(took):3} times, back after {median(took):.2f} s, at most {max(took):.2f} s")
     print(
@@ -166,6 +168,10 @@ def _judge(killed: Gateway, seen: Seen, project: Path) -> int:
         (not books.lost, f"{books.lost} lost of {books.acknowledged} acknowledged"),
         (not books.doubled, f"{books.doubled} doubled of {books.served_rows} rows that the log calls served"),
         (not books.different, f"{books.different} logged otherwise than answered {books.example}"),
+        (
+            not sticky.strayed,
+            f"{sticky.strayed} of {sticky.repeated} repeated answers came from another role, restarts or not",
+        ),
         (not outcome.never_back, f"{len(outcome.never_back)} times the service was not back in {BACK_S:.0f} s"),
         (not outcome.orphans, f"{outcome.orphans} workers outlived their parent by {ORPHANS_S:.0f} s"),
     ]

@@ -27,6 +27,14 @@ def tree(pid: int) -> list[psutil.Process]:
     return []
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs still; one that has ended and waits to be looked after does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of the tree, that of children that have ended included."""
     total = 0.0
