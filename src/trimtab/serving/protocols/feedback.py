@@ -3,7 +3,8 @@
 POST /v2/models/{model}/feedback    one model's: {"id", "label", "known_at"?} or {"labels": [...]}
 POST /v2/feedback                   of any model: each label names its own, unless there is one or a header names it
 
-What a label must hold, and what becomes of it, stands in serving.feedback.
+All labels of a request are taken or none; only when the log fails between two models may those of the first be in
+it. Sending them again does no harm. What a label must hold, and what becomes of it, stands in serving.feedback.
 """
 
 from __future__ import annotations
