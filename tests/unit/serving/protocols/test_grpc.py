@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
 from trimtab.errors import MissingExtra, StageError
+from trimtab.serving.access import Access, Grants
 from trimtab.serving.options import Tls
+from trimtab.serving.orders import Grant
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
 from trimtab.serving.protocols.open_inference_binary import DTYPES
-from trimtab.serving.requests import InferenceRequest, ModelState, Refused
+from trimtab.serving.requests import InferenceRequest, Refused
 from trimtab.serving.table import RoutingTable
 
 if TYPE_CHECKING:
@@ -304,29 +307,22 @@ def test_bytes_that_are_no_message_leave_the_server_well(call: Caller) -> None:
 # --- tokens
 
 
-class Tokens:
-    """Lets one token ask one model."""
-
-    def check(self, headers: Sequence[tuple[bytes, bytes]], verb: str, model: str | None) -> None:
-        given = dict(headers).get(b"authorization")
-        if given != b"Bearer good":
-            raise Refused(401, "no valid token")
-        if (verb, model) != ("infer", "delay"):
-            raise Refused(403, f"the token does not allow {verb} on {model}")
+SECRET = "tt_good"
+GRANT = Grant(sha256(SECRET.encode()).hexdigest(), "checkout", ("delay",), ("infer",), None)
 
 
 def test_tokens_are_asked_for(open_caller: Callable[..., Caller]) -> None:
-    call = open_caller(access=Tokens())
-    good = [("authorization", "Bearer good")]
+    call = open_caller(access=Access(Grants.of([GRANT]), SystemClock()))
+    good = [("authorization", f"Bearer {SECRET}")]
     assert call("ModelInfer", **ROW, metadata=good).model_version == "2"
     assert call("ModelInfer", **(ROW | {"model_name": ""}), metadata=good).model_version == "2"
     assert call("ServerLive").live
     assert call.refusal("ModelInfer", **ROW)[0] is grpc.StatusCode.UNAUTHENTICATED
     assert call.refusal("RepositoryIndex", metadata=good)[0] is grpc.StatusCode.PERMISSION_DENIED
-    assert call.refusal("RepositoryModelUnload", repository_name="delay", metadata=good) == (
-        grpc.StatusCode.PERMISSION_DENIED,
-        "the token does not allow admin on delay",
-    )
+    code, says = call.refusal("RepositoryModelUnload", repository_name="delay", metadata=good)
+    assert (code, "does not allow 'admin', only: infer" in says) == (grpc.StatusCode.PERMISSION_DENIED, True)
+    code, says = call.refusal("ModelInfer", **(ROW | {"model_name": "noise"}), metadata=good)
+    assert (code, "does not open model 'noise'" in says) == (grpc.StatusCode.PERMISSION_DENIED, True)
 
 
 # --- the server
@@ -444,38 +440,23 @@ def test_whatever_comes_is_rows_or_refused(inputs: list[dict[str, Any]], raw: li
         assert request.features is None or (request.features.dtype, len(request.features)) == (np.float32, request.rows)
 
 
-class Repository:
-    """What the index, load and unload are called on."""
+def test_the_repository_is_listed_loaded_and_unloaded(call: Caller, delay: Served) -> None:
+    table = delay.gateway.table
 
-    def __init__(self) -> None:
-        self.held: list[str] = []
+    def hold(model: str, held: bool) -> None:  # as the supervisor would, by way of all workers
+        delay.gateway.swap(RoutingTable(held=(model,)) if held else table)
 
-    def index(self) -> list[ModelState]:
-        return [ModelState("delay", "2", "READY"), ModelState("noise", "1", "UNAVAILABLE", "unloaded")]
-
-    async def load(self, model: str) -> None:
-        self.held.remove(model)
-
-    async def unload(self, model: str) -> None:
-        if model != "delay":
-            raise Refused(404, f"no model '{model}'")
-        self.held.append(model)
-
-
-def test_the_repository_is_listed_loaded_and_unloaded(
-    call: Caller, delay: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    repository = Repository()
-    monkeypatch.setattr(delay.gateway, "repository", repository, raising=False)
-    assert [(m.name, m.version, m.state, m.reason) for m in call("RepositoryIndex").models] == [
-        ("delay", "2", "READY", ""),
-        ("noise", "1", "UNAVAILABLE", "unloaded"),
-    ]
-    assert [model.name for model in call("RepositoryIndex", ready=True).models] == ["delay"]
+    delay.gateway.repository.hold = hold
+    listed = [(model.name, model.version, model.state) for model in call("RepositoryIndex").models]
+    assert listed == [("delay", version, "READY") for version in "123"]
     call("RepositoryModelUnload", model_name="delay")
-    assert repository.held == ["delay"]
+    assert [(m.name, m.state, m.reason) for m in call("RepositoryIndex").models] == [
+        ("delay", "UNAVAILABLE", "unloaded")
+    ]
+    assert list(call("RepositoryIndex", ready=True).models) == []
+    assert call.refusal("ModelInfer", **ROW)[0] is grpc.StatusCode.NOT_FOUND
     call("RepositoryModelLoad", repository_name="delay")  # where KServe's clients put the name
-    assert repository.held == []
+    assert call("ModelReady", name="delay").ready
     assert call.refusal("RepositoryModelUnload", model_name="x")[0] is grpc.StatusCode.NOT_FOUND
     assert call.refusal("RepositoryModelLoad")[0] is grpc.StatusCode.INVALID_ARGUMENT
 
