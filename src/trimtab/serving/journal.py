@@ -20,7 +20,10 @@ from trimtab.serving.rows import log_columns
 from trimtab.serving.work import Part, Work
 from trimtab.stores.predictions import Predictions
 
-RETRY_AFTER_S = 1
+INLINE_NS = 1_000_000
+"""A disk that flushes quicker than this is flushed on the event loop: waking a thread would cost more."""
+SMOOTHED_OVER = 8
+"""Flushes over which their duration is averaged."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Journal:
         self._dirty_since_ns: int | None = None
         self._since_ns = 0
         self._armed = False
+        self._due = False
+        self._took_ns = 0
         self._cpu_ns = time.process_time_ns()
         self._gap: Gap | None = None
         self.on_gap: Callable[[Gap], None] = lambda gap: None
@@ -126,8 +131,10 @@ class Journal:
             self.on_gap(gap)
 
     def _flush_soon(self) -> None:
-        if self._call is None:
-            self._begin()
+        """Flush when all that became ready together has been written."""
+        if self._call is None and not self._due and self.loop is not None and not self.loop.is_closed():
+            self._due = True
+            self.loop.call_soon(self._begin)
 
     def _flush_later(self) -> None:
         if self._armed or self._call is not None:
@@ -137,13 +144,23 @@ class Journal:
             self.loop.call_later(self._options.flush_s, self._begin)
 
     def _begin(self) -> None:
-        self._armed = False
+        self._armed = self._due = False
         if self._call is not None or (self._dirty_since_ns is None and not self._waiting):
             return
         self._flushing, self._waiting = self._waiting, []
         self._since_ns, self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns(), None
-        call = self._call = self._thread.submit(self._predictions.sync)
-        call.add_done_callback(self._tell)
+        if self._took_ns <= INLINE_NS:
+            call = self._call = Future()
+            _flush_now(call, self._sync)
+            self._collect(call)
+        else:
+            call = self._call = self._thread.submit(self._sync)
+            call.add_done_callback(self._tell)
+
+    def _sync(self) -> None:
+        start = time.perf_counter_ns()
+        self._predictions.sync()
+        self._took_ns += (time.perf_counter_ns() - start - self._took_ns) // SMOOTHED_OVER
 
     def _tell(self, call: Future[None]) -> None:
         if self.loop is not None and not self.loop.is_closed():
@@ -162,7 +179,16 @@ class Journal:
                 for work in works:
                     work.failure = work.failure or (503, f"the prediction could not be made safe: {error}")
         if self._waiting:
-            self._begin()
+            self._flush_soon()
         elif self._dirty_since_ns is not None and self.loop is not None and not self.loop.is_closed():
             self._flush_later()
         self._answer(works)
+
+
+def _flush_now(call: Future[None], sync: Callable[[], None]) -> None:
+    try:
+        sync()
+    except Exception as error:  # told like what a thread raises
+        call.set_exception(error)
+    else:
+        call.set_result(None)

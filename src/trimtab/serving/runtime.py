@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from trimtab.bundle import Scorer, Spec, open_scorer, read_spec, verify
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder
 
-WARM_UP_ROWS = (1, 2, 32, 1, 1)
+WARM_UP_ROWS = (1, 2, 32, *[1] * 8)
 """Sizes scored before a bundle serves: ONNX Runtime plans its memory on the first run of each shape."""
 INLINE_NS = 500_000
 """A model that takes longer for one row scores in a thread of its own instead of on the event loop."""
+QUICK_NS = 100_000
+"""Beyond it, comparisons are scored in a thread; below, a thread would cost more than it spares."""
 
 
 class Vectorizer(Protocol):
@@ -50,7 +53,9 @@ class LoadedBundle:
     """What its vectors depend on: bundles with equal recipes share vectors."""
     folder: Path
     inline: bool = True
-    """Whether it is quick enough to score on the event loop."""
+    """Whether it is quick enough to score answers on the event loop."""
+    quick: bool = True
+    """Whether it is so quick that comparisons may be scored there, too."""
 
 
 def load_bundle(
@@ -84,22 +89,24 @@ def load_bundle(
         recipe=(spec.features, spec.views, spec.code_hash),
         folder=folder,
         inline=scorer.in_process and one_row_ns <= INLINE_NS,
+        quick=scorer.in_process and one_row_ns <= QUICK_NS,
     )
 
 
 def warm_up(scorer: Scorer, features: int) -> int:
-    """Score some rows of zeros; return the nanoseconds that one row took at last.
+    """Score some rows of zeros; return the nanoseconds that one row took at best.
 
     Raises DataError when the model does not take rows of `features` columns.
     """
-    took = 0
+    best = sys.maxsize
     for rows in WARM_UP_ROWS:
         start = time.perf_counter_ns()
         try:
             scores = scorer.score(np.zeros((rows, features), dtype=np.float32))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise DataError(f"the model does not score rows of {features} features: {error}") from error
-        took = time.perf_counter_ns() - start
+        if rows == 1:
+            best = min(best, time.perf_counter_ns() - start)
         if scores.shape != (rows,):
             raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one a row")
-    return took
+    return best
