@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.gateway_project import GatewayProject, infer, wait_for
 
+from integration.gateway_project import GatewayProject, infer, wait_for
 from trimtab.app.serving import running_gateway
 from trimtab.app.tokens import create, revoke
 from trimtab.control import verify_chain

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 
 from trimtab.app.control import ProjectControl
 from trimtab.app.files import is_running
+from trimtab.app.program import WORKER
 from trimtab.app.workspace import Workspace
 from trimtab.policy import Policy
 from trimtab.serving import ANNOUNCEMENT, Announcement, GatewayConfig
 from trimtab.serving.options import Fallbacks, Tls, WorkerOptions
 from trimtab.units import MICROS
-
-WORKER = (sys.executable, "-m", "trimtab.app.worker")
 
 
 def running_gateway(run_folder: Path) -> Announcement | None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.app.serving import WORKER
-from trimtab.bundle import MANIFEST, Task, describe, verify
+from trimtab import bundle
+from trimtab.app.program import WORKER
+from trimtab.bundle import MANIFEST, Task
 from trimtab.bundle.signature import check_signature
 from trimtab.serving import GatewayConfig
 from trimtab.serving.options import Tls, WorkerOptions
@@ -92,7 +93,7 @@ def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public:
 def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[LaneOrder, ...]]:
     if wishes.signed_by is not None:
         check_signature(folder, wishes.signed_by)
-    digest = verify(folder) if (folder / MANIFEST).is_file() else ""
-    spec = describe(folder, trust=wishes.trust, task=wishes.task)
-    bundle = BundleOrder(f"{spec.model}/{folder.name}", spec.model, 1, str(folder), digest, spec)
-    return spec.model, 1, (LaneOrder("champion", 100.0, bundle),)
+    digest = bundle.verify(folder) if (folder / MANIFEST).is_file() else ""
+    spec = bundle.describe(folder, trust=wishes.trust, task=wishes.task)
+    order = BundleOrder(f"{spec.model}/{folder.name}", spec.model, 1, str(folder), digest, spec)
+    return spec.model, 1, (LaneOrder("champion", 100.0, order),)

@@ -25,25 +25,48 @@ neither YAML nor other processes to load a bundle.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trimtab.bundle.calibration import Calibration, calibrate
-from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
-from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
-from trimtab.bundle.scorer import Scorer, open_scorer
-from trimtab.bundle.spec import (
-    BACKGROUND,
-    GRAPH,
-    LIGHTGBM_FILE,
-    SKOPS_FILE,
-    XGBOOST_FILE,
-    Runtime,
-    Spec,
-    Task,
-    read_spec,
-    write_spec,
-)
-
 if TYPE_CHECKING:
+    from trimtab.bundle.calibration import Calibration, calibrate
     from trimtab.bundle.description import describe
+    from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
+    from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
+    from trimtab.bundle.scorer import Scorer, open_scorer
+    from trimtab.bundle.spec import (
+        BACKGROUND,
+        GRAPH,
+        LIGHTGBM_FILE,
+        SKOPS_FILE,
+        XGBOOST_FILE,
+        Runtime,
+        Spec,
+        Task,
+        read_spec,
+        write_spec,
+    )
+
+_HOMES = {
+    "BACKGROUND": "spec",
+    "GRAPH": "spec",
+    "LIGHTGBM_FILE": "spec",
+    "MANIFEST": "manifest",
+    "SKOPS_FILE": "spec",
+    "XGBOOST_FILE": "spec",
+    "Calibration": "calibration",
+    "Contributions": "explanations",
+    "Explainer": "explanations",
+    "Runtime": "spec",
+    "Scorer": "scorer",
+    "Spec": "spec",
+    "Task": "spec",
+    "calibrate": "calibration",
+    "describe": "description",
+    "open_explainer": "explanations",
+    "open_scorer": "scorer",
+    "read_spec": "spec",
+    "verify": "manifest",
+    "write_manifest": "manifest",
+    "write_spec": "spec",
+}
 
 __all__ = [
     "BACKGROUND",
@@ -71,6 +94,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name != "describe":
+    if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return import_module("trimtab.bundle.description").describe
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from trimtab.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np  # the supervisor reads calibrations, and does without it
 
 COVERAGES: tuple[float, ...] = (*(n / 100 for n in range(50, 100)), 0.995, 0.999)
 """Coverages that are tabulated; one between two of them is answered by the wider interval."""
@@ -57,9 +59,10 @@ def calibrate(y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Calibrat
 
     Rows without a label (NaN) are left out. Raises DataError for a score that is not finite.
     """
-    known = ~np.isnan(y)
-    residuals = np.sort(np.abs(y[known] - scores[known]).astype(np.float64))
-    if not np.isfinite(residuals).all():
+    known = y == y  # a missing label (NaN) is not equal to itself
+    residuals = abs(y[known] - scores[known]).astype("float64")
+    residuals.sort()
+    if len(residuals) and not math.isfinite(residuals[-1]):
         raise DataError("a score or a label of the holdout is not finite; intervals cannot be calibrated on it")
     n = len(residuals)
     promised = [(coverage, k) for coverage in COVERAGES if (k := rank(coverage, n)) <= n]

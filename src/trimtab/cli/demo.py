@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from trimtab.app import templates
-from trimtab.cli.options import console, workspace
+from trimtab.cli.options import workspace
 from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all
+from trimtab.cli.terminal import console
 from trimtab.clock import parse_time
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

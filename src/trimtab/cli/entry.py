@@ -16,8 +16,10 @@ from types import FrameType
 import typer
 
 from trimtab import __version__, settings
+from trimtab.app.program import WORKER
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
+from trimtab.serving.spawning import early
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRAINING_THREADS = "1"
@@ -67,6 +69,8 @@ def _call(arguments: list[str]) -> int:
     if verb not in VERBS:
         typer.echo(f"error: no command '{verb}'.{nearest(verb, VERBS)} All of them: trimtab --help", err=True)
         return WRONG_USAGE
+    if verb == "serve" and "--help" not in arguments:
+        early.start(WORKER)  # it loads while this process does; a wrong option ends it again
     group = import_module(f"trimtab.cli.{VERBS[verb][0]}")
     try:
         typer.main.get_command(group.app)(args=arguments, prog_name="trimtab")

@@ -17,10 +17,10 @@ from trimtab.cli.options import (
     EnvironmentName,
     Json,
     ProjectFolder,
-    console,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.cli.views import table
 from trimtab.errors import NotFound, UsageError, nearest
 from trimtab.stores.predictions import START

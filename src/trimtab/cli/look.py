@@ -15,10 +15,10 @@ from trimtab.cli.options import (
     EnvironmentName,
     Json,
     ProjectFolder,
-    console,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.cli.views import show_lineage, show_status
 from trimtab.policy import json_schema
 

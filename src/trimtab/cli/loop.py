@@ -19,11 +19,11 @@ from trimtab.cli.options import (
     Json,
     ModelName,
     ProjectFolder,
-    console,
     moment,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control import resolve
 from trimtab.records import Decision

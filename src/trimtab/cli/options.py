@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 
 from trimtab import settings
 from trimtab.app.workspace import Workspace, open_workspace
@@ -25,8 +24,6 @@ Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
 PROJECT = _DEFAULTS.project
 ENVIRONMENT = _DEFAULTS.environment
-
-console = Console(highlight=False)
 
 
 def workspace(project: Path, environment: str) -> Workspace:

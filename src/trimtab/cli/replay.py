@@ -31,10 +31,10 @@ from trimtab.cli.options import (
     EnvironmentName,
     ModelName,
     ProjectFolder,
-    console,
     moment,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.cli.views import show_summary
 from trimtab.errors import StageError, StoreError
 from trimtab.serving import Announcement

@@ -19,10 +19,10 @@ from trimtab.cli.options import (
     ModelName,
     ProjectFolder,
     Reason,
-    console,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.errors import StageError
 from trimtab.records import Bundle, Revision
 from trimtab.stores.metadata import latest

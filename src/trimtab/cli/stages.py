@@ -18,11 +18,11 @@ from trimtab.cli.options import (
     Json,
     ModelName,
     ProjectFolder,
-    console,
     moment,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.cli.views import table
 from trimtab.data import Ingested
 from trimtab.errors import CheckFailed, StageError

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from trimtab.app import templates
-from trimtab.cli.options import console
+from trimtab.cli.terminal import console
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

@@ -15,10 +15,10 @@ from trimtab.cli.options import (
     EnvironmentName,
     Json,
     ProjectFolder,
-    console,
     print_json,
     workspace,
 )
+from trimtab.cli.terminal import console
 from trimtab.errors import UsageError, nearest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

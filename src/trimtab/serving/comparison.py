@@ -85,7 +85,7 @@ class Comparison:
         self._armed = False
         if self._call is not None or not self._waiting:
             return
-        quick = all([part.lane.bundle.quick for part in self._waiting])
+        quick = all(part.lane.bundle.quick for part in self._waiting)
         self._scoring = self._take(QUICK_ROWS if quick else BATCH_ROWS)
         if quick:
             call = self._call = Future()

@@ -79,8 +79,6 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     options: WorkerOptions
     run_folder: str
     setup: dict[str, str]
-    http_fd: int
-    """Number of the inherited listening socket."""
     grpc: tuple[str, int] | None = None
     """Host and port, which all workers share."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 
 from trimtab.errors import TrimtabError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MAX_ID = 200
-_NUMBERS = {float, int, bool, type(None)}
 
 
 class Refused(TrimtabError):
@@ -96,28 +97,3 @@ def check_id(text: str) -> str:
     if not text or len(text) > MAX_ID:
         raise Refused(400, f"id has {len(text)} characters; expected 1 to {MAX_ID}")
     return text
-
-
-def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]:
-    """Return numbers as float32 (rows, features); None is a missing value. Raises Refused.
-
-    data: a list of rows, or flat in order of rows when `rows` is given.
-    """
-    lists = data if data and type(data[0]) is list else [data]
-    kinds: set[type] = set()
-    for row in lists:
-        if type(row) is not list:
-            raise Refused(400, f"a row of features is a list; found {row!r:.80}")
-        kinds.update(map(type, row))
-    if not kinds <= _NUMBERS:
-        names = sorted(kind.__name__ for kind in kinds - _NUMBERS)
-        raise Refused(400, f"features must be numbers or null; found {', '.join(names)}")
-    try:
-        array = np.array(data, dtype=np.float32)  # beyond float32 is infinite, as it was in training
-        if array.ndim == 1 and rows:
-            array = array.reshape(rows, -1)
-    except (ValueError, OverflowError) as error:
-        raise Refused(400, f"features are not a table of numbers: {error}") from None
-    if array.ndim != 2 or rows not in (None, len(array)):
-        raise Refused(400, f"features have shape {list(array.shape)}; expected {[rows or 'rows', 'features']}")
-    return array

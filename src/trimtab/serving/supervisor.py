@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -43,6 +43,7 @@ from trimtab.serving.orders import (
     Up,
 )
 from trimtab.serving.protocols.grpc_server import reserve
+from trimtab.serving.spawning import early, hand_over, spawn
 from trimtab.serving.tls import server_context
 
 ANNOUNCEMENT = "gateway.json"
@@ -233,15 +234,11 @@ class _Supervisor:
         self._stop.set()
 
     def _start(self, name: str) -> None:
-        own, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [*self._config.worker_command, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(), self._listener.fileno()),
-                stdin=subprocess.DEVNULL,
-            )
-        channel: Channel[Up, Down] = Channel(own, Up)  # type: ignore[arg-type]  # a union
-        worker = self._workers[name] = _Worker(name, process, channel)
+        spawned = early.take() or spawn(self._config.worker_command)
+        channel: Channel[Up, Down] = Channel(spawned.end, Up)  # type: ignore[arg-type]  # a union
+        worker = self._workers[name] = _Worker(name, spawned.process, channel)
+        with suppress(OSError):  # a worker that is gone already is noticed soon
+            hand_over(spawned.end, self._listener)
         self._selector.register(channel, selectors.EVENT_READ, worker)
         worker.send(
             Configure(
@@ -249,7 +246,6 @@ class _Supervisor:
                 self._config.options,
                 str(self._config.run_folder),
                 self._config.setup,
-                self._listener.fileno(),
                 self._grpc,
             )
         )

@@ -32,11 +32,13 @@ from trimtab.serving.loading import Loader
 from trimtab.serving.logs import configure_logging
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold, Ready, Serve, Trouble, Up
-from trimtab.serving.protocols.containers import container_contract, contract_routes
+from trimtab.serving.protocols.container_routes import contract_routes
+from trimtab.serving.protocols.containers import container_contract
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
 from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import VectorizerFactory, load_bundle
 from trimtab.serving.server import Doors, serve, settle_memory
+from trimtab.serving.spawning import take_over
 from trimtab.serving.table import RoutingTable
 from trimtab.serving.traces import Traces, open_traces
 from trimtab.stores.predictions import Predictions
@@ -63,9 +65,11 @@ Open = Callable[[Configure], Means]
 
 def run_worker(open_means: Open) -> None:
     """Serve until told to stop, or until the supervisor is gone. argv: the number of the channel's file."""
-    channel: Channel[Down, Up] = Channel(socket.socket(fileno=int(sys.argv[1])), Down)  # type: ignore[arg-type]  # a union
+    end = socket.socket(fileno=int(sys.argv[1]))
+    listener = take_over(end)
+    channel: Channel[Down, Up] = Channel(end, Down)  # type: ignore[arg-type]  # a union
     first = channel.receive()
-    if not isinstance(first, Configure):
+    if listener is None or not isinstance(first, Configure):
         return
     try:
         configure_logging(worker=first.worker)
@@ -83,7 +87,7 @@ def run_worker(open_means: Open) -> None:
             np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_Worker(first, means, gateway, channel, traces).run())
+            runner.run(_Worker(first, means, gateway, channel, traces).run(listener))
     finally:
         gateway.settle()
         metrics.close()  # before the log is free for a successor, which goes on from these counts
@@ -122,7 +126,7 @@ class _Worker:
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
         self._told: dict[str, str] = {}
 
-    async def run(self) -> None:
+    async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         stop, loaded = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,7 +140,7 @@ class _Worker:
             return
         settle_memory()
         doors = Doors(
-            http=socket.socket(fileno=first.http_fd),
+            http=listener,
             access=self._access,
             routes=_routes(gateway),
             traces=self._traces,

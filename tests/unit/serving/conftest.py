@@ -115,7 +115,9 @@ def pack(tmp_path: Path) -> Packer:
     ) -> LoadedBundle:
         spec: Spec = plain_spec(changed.pop("model", "delay"), changed.pop("features", ["row"]), **changed)
         folder = artifacts.staging()
-        digest = pack_bundle(folder, lookup_graph(scores, len(spec.features), task=spec.task), spec, background=background)
+        digest = pack_bundle(
+            folder, lookup_graph(scores, len(spec.features), task=spec.task), spec, background=background
+        )
         path = artifacts.publish(folder, f"bundles/{spec.model}/{version}")
         order = BundleOrder(f"{spec.model}/{version}", spec.model, version, str(artifacts.open(path)), digest)
         return load_bundle(order, vectorizer)

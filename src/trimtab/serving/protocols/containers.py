@@ -1,26 +1,27 @@
 """What a hosting platform asks of the container it runs: where to listen, which paths, where the model lies.
 
-Called by whoever starts a gateway (the contract) and by worker (its routes). Only a platform that names itself in the
+Called by cli and by worker, whose routes container_routes makes of it. Only a platform that names itself in the
 environment has a contract; it is the reason for which a gateway may listen on all addresses without tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from trimtab.errors import UsageError, nearest
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Route
-from trimtab.serving.protocols import sagemaker, vertex
 from trimtab.settings import Settings
 
 Platform = Literal["sagemaker", "vertex"]
 PLATFORMS: tuple[Platform, ...] = ("sagemaker", "vertex")
 ANY_ADDRESS = "0.0.0.0"
+PORT = 8080
+SAGEMAKER_MODEL = "/opt/ml/model"
+SAGEMAKER_BODY = 25 * 2**20
+"""The largest payload that real-time endpoints were ever documented to take."""
+VERTEX_HEALTH, VERTEX_PREDICT = "/health", "/predict"
 
 
 class ContainerContract(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,33 +47,23 @@ def container_contract(settings: Settings) -> ContainerContract | None:
     if platform == "sagemaker":
         return ContainerContract(
             platform=platform,
-            port=_port("SAGEMAKER_BIND_TO_PORT", settings.sagemaker_port, sagemaker.PORT),
-            model=sagemaker.MODEL_FOLDER,
+            port=_port("SAGEMAKER_BIND_TO_PORT", settings.sagemaker_port, PORT),
+            model=SAGEMAKER_MODEL,
             health="/ping",
             predict="/invocations",
-            max_body=sagemaker.MAX_BODY,
+            max_body=SAGEMAKER_BODY,
             reason=reason,
         )
     if platform == "vertex":
         return ContainerContract(
             platform=platform,
-            port=_port("AIP_HTTP_PORT", settings.vertex_port, vertex.PORT),
+            port=_port("AIP_HTTP_PORT", settings.vertex_port, PORT),
             model=_folder(settings.vertex_storage),
-            health=_path("AIP_HEALTH_ROUTE", settings.vertex_health, vertex.HEALTH),
-            predict=_path("AIP_PREDICT_ROUTE", settings.vertex_predict, vertex.PREDICT),
+            health=_path("AIP_HEALTH_ROUTE", settings.vertex_health, VERTEX_HEALTH),
+            predict=_path("AIP_PREDICT_ROUTE", settings.vertex_predict, VERTEX_PREDICT),
             reason=reason,
         )
     return None
-
-
-def contract_routes(contract: ContainerContract, gateway: Gateway, standard: Sequence[Route]) -> list[Route]:
-    """Return the standard routes with those of a contract, which take the place of any that have their path."""
-    if contract.platform == "sagemaker":
-        own = sagemaker.routes(gateway)
-    else:
-        own = vertex.routes(gateway, health=contract.health, predict=contract.predict)
-    taken = {(route.method, route.path) for route in own}
-    return [*own, *(route for route in standard if (route.method, route.path) not in taken)]
 
 
 def _platform(settings: Settings) -> tuple[Platform | None, str]:

@@ -10,12 +10,14 @@ import errno
 import socket
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import MissingExtra, StageError
-from trimtab.serving.asgi import Access
-from trimtab.serving.gateway import Gateway
 from trimtab.serving.tls import PemFiles, grpc_credentials
+
+if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
+    from trimtab.serving.asgi import Access
+    from trimtab.serving.gateway import Gateway
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
 

@@ -20,14 +20,10 @@ import numpy as np
 from trimtab.errors import nearest
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Answer, Call, Content, Description, Headers, Route, request_id_header
+from trimtab.serving.matrices import matrix
 from trimtab.serving.protocols import mlflow, tabular
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, matrix
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 from trimtab.serving.table import ModelTable
-
-PORT = 8080
-MODEL_FOLDER = "/opt/ml/model"
-MAX_BODY = 25 * 2**20
-"""The largest payload that real-time endpoints were ever documented to take."""
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 INFERENCE_ID = b"x-amzn-sagemaker-inference-id"

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import nearest
+from trimtab.serving.matrices import matrix
 from trimtab.serving.protocols.json_text import repaired
-from trimtab.serving.requests import InferenceRequest, Refused, matrix
+from trimtab.serving.requests import InferenceRequest, Refused
 
 _decode = msgspec.json.Decoder().decode
 

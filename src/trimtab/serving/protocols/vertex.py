@@ -13,9 +13,9 @@ import msgspec
 from trimtab.serving.gateway import Gateway
 from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
 from trimtab.serving.protocols import kserve, tabular
+from trimtab.serving.protocols.containers import VERTEX_HEALTH, VERTEX_PREDICT
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
-PORT, HEALTH, PREDICT = 8080, "/health", "/predict"
 """Used where the platform names none, as on a workstation."""
 STATES = {
     400: "INVALID_ARGUMENT",
@@ -34,7 +34,7 @@ EXAMPLE = {"instances": [{"distance": 719, "planned_minutes": 150}], "parameters
 _encode = msgspec.json.Encoder().encode
 
 
-def routes(gateway: Gateway, *, health: str = HEALTH, predict: str = PREDICT) -> list[Route]:
+def routes(gateway: Gateway, *, health: str = VERTEX_HEALTH, predict: str = VERTEX_PREDICT) -> list[Route]:
     """Return the routes of the contract over a gateway."""
 
     async def ready(call: Call) -> Answer:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trimtab.errors import UsageError
-from trimtab.serving.protocols.containers import container_contract, contract_routes
+from trimtab.serving.protocols.container_routes import contract_routes
+from trimtab.serving.protocols.containers import container_contract
 from trimtab.serving.routes import Router, standard_routes
 from trimtab.settings import Settings
 
