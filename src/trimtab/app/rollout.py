@@ -1,10 +1,12 @@
 """What serves: writes Revisions. A rollback is a new revision that restores an old one.
 
-Every change names its cause; the same cause changes once, however often it is asked for.
+Every change names its cause; the same cause changes once, however often it is asked for. Who judged something before
+asking names what was judged: when another version has come in its place meanwhile, the change is refused.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from trimtab.app.workspace import Workspace
@@ -12,6 +14,7 @@ from trimtab.clock import Clock
 from trimtab.errors import ActionError
 from trimtab.policy import Rollout
 from trimtab.records import Assignment, Bundle, Revision, Role
+from trimtab.serving.revisions import restorable
 from trimtab.stores.metadata import Metadata, latest
 
 Change = Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]
@@ -35,76 +38,101 @@ class Rollouts:
         """Bring a bundle into service: as champion when there is none, else as the policy's strategy says."""
         now = self.current()
         if now is None or self._policy.strategy == "blue-green":
-            return self._write("deploy", (_champion(bundle.id, bundle.version),), cause, reason, by)
+            return self._write(now, "deploy", (_champion(bundle.id, bundle.version),), cause, reason, by)
         champion = _only(now, "champion")
         if champion.bundle == bundle.id:
             return now
         if self._policy.strategy == "shadow":
             shadow = Assignment(role="shadow", bundle=bundle.id, version=bundle.version, weight=0.0)
-            return self._write("shadow", (_champion(champion.bundle, champion.version), shadow), cause, reason, by)
+            both = (_champion(champion.bundle, champion.version), shadow)
+            return self._write(now, "shadow", both, cause, reason, by)
         share = self._policy.split.get("challenger", 0.0)
         if self._policy.strategy == "canary":
             share = 100 * self._policy.canary.steps[0]
-        return self._write("challenge", _split(champion, bundle.id, bundle.version, share), cause, reason, by)
+        return self._write(now, "challenge", _split(champion, bundle.id, bundle.version, share), cause, reason, by)
 
-    def step(self, *, cause: str, reason: str, by: str) -> Revision:
-        """Give a canary its next share of the traffic, after the last one all of it. Raises ActionError without one."""
-        if done := self._done(cause):
-            return done
-        now = self._serving()
-        canary = _only(now, "challenger")
-        further = [step for step in self._policy.canary.steps if 100 * step > canary.weight + 1e-9]
-        if not further:
-            return self._write("promote", (_champion(canary.bundle, canary.version),), cause, reason, by)
-        split = _split(_only(now, "champion"), canary.bundle, canary.version, 100 * further[0])
-        return self._write("step", split, cause, reason, by)
+    def step(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
+        """Give a canary its next share of the traffic, after the last one all of it.
 
-    def promote(self, *, cause: str, reason: str, by: str) -> Revision:
-        """Make the challenger, or the shadow, champion. Raises ActionError without one."""
-        if done := self._done(cause):
-            return done
-        candidate = _candidate(self._serving())
-        return self._write("promote", (_champion(candidate.bundle, candidate.version),), cause, reason, by)
-
-    def abandon(self, *, cause: str, reason: str, by: str) -> Revision:
-        """Take the challenger, or the shadow, out of service. Raises ActionError without one."""
-        if done := self._done(cause):
-            return done
-        now = self._serving()
-        _candidate(now)
-        champion = _only(now, "champion")
-        return self._write("abandon", (_champion(champion.bundle, champion.version),), cause, reason, by)
-
-    def before(self) -> Assignment | None:
-        """Return the champion that a rollback would restore, or None."""
-        champion = self._serving().bundle_in("champion")
-        for revision in self._metadata.find(Revision, model=self._model):
-            if revision.bundle_in("champion") != champion:
-                return _only(revision, "champion")
-        return None
-
-    def rollback(self, *, cause: str, reason: str, by: str, to: int | None = None) -> Revision:
-        """Restore what served before: the newest earlier revision with another champion, or number `to`.
-
-        Raises ActionError when nothing else has served.
+        judged: number of the revision that held out. Raises ActionError without a canary, or under another revision.
         """
         if done := self._done(cause):
             return done
         now = self._serving()
+        if judged not in (None, now.number):
+            raise ActionError(f"model '{self._model}' serves by revision {now.number}; judged was revision {judged}")
+        canary = _only(now, "challenger")
+        further = [step for step in self._policy.canary.steps if 100 * step > canary.weight + 1e-9]
+        if not further:
+            return self._write(now, "promote", (_champion(canary.bundle, canary.version),), cause, reason, by)
+        split = _split(_only(now, "champion"), canary.bundle, canary.version, 100 * further[0])
+        return self._write(now, "step", split, cause, reason, by)
+
+    def promote(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
+        """Make the challenger, or the shadow, champion.
+
+        judged: its version, of one that was judged. Raises ActionError without one, or when it is another.
+        """
+        if done := self._done(cause):
+            return done
+        now = self._serving()
+        candidate = _candidate(now, judged)
+        return self._write(now, "promote", (_champion(candidate.bundle, candidate.version),), cause, reason, by)
+
+    def abandon(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
+        """Take the challenger, or the shadow, out of service.
+
+        judged: its version, of one that was judged. Raises ActionError without one, or when it is another.
+        """
+        if done := self._done(cause):
+            return done
+        now = self._serving()
+        _candidate(now, judged)
+        champion = _only(now, "champion")
+        return self._write(now, "abandon", (_champion(champion.bundle, champion.version),), cause, reason, by)
+
+    def before(self) -> Assignment | None:
+        """Return the champion that a rollback would restore, or None. Raises ActionError when nothing serves."""
+        self._serving()
+        found = restorable(self._metadata.find(Revision, model=self._model))
+        return None if found is None else _only(found, "champion")
+
+    def rollback(
+        self, *, cause: str, reason: str, by: str, to: int | None = None, judged: int | None = None
+    ) -> Revision:
+        """Restore what served before: the champion of revision `to`, else the newest other one that may come back.
+
+        What a rollback has ended comes back only by its number. judged: version of the champion that was judged.
+        Raises ActionError when nothing else may come back, or when another champion serves.
+        """
+        if done := self._done(cause):
+            return done
         earlier = self._metadata.find(Revision, model=self._model)
-        champion = now.bundle_in("champion")
+        now = earlier[0] if earlier else self._serving()
+        champion = _only(now, "champion")
+        if judged not in (None, champion.version):
+            raise _replaced(now, champion, judged)
         if to is not None:
             target = next((r for r in earlier if r.number == to), None)
             if target is None:
                 raise ActionError(f"model '{self._model}' has no revision {to}; the newest is {now.number}")
         else:
-            target = next((r for r in earlier if r.bundle_in("champion") != champion), None)
+            target = restorable(earlier)
         if target is None and any(now.bundle_in(role) for role in CANDIDATES):
-            target = now  # the first champion has no predecessor: what can be undone is the challenger
+            target = now  # without a predecessor, what can be undone is the challenger
         if target is None:
-            raise ActionError(f"model '{self._model}' has served nothing but {champion}; there is nothing to restore")
+            raise ActionError(self._nothing_to_restore(earlier, champion))
         restored = _only(target, "champion")
-        return self._write("rollback", (_champion(restored.bundle, restored.version),), cause, reason, by)
+        return self._write(now, "rollback", (_champion(restored.bundle, restored.version),), cause, reason, by)
+
+    def _nothing_to_restore(self, earlier: Sequence[Revision], champion: Assignment) -> str:
+        other = next((r for r in earlier if r.bundle_in("champion") not in (None, champion.bundle)), None)
+        if other is None:
+            return f"model '{self._model}' has served nothing but {champion.bundle}; there is nothing to restore"
+        return (
+            f"there is nothing to restore: all that model '{self._model}' served before {champion.bundle} was rolled "
+            f"back; to bring {other.bundle_in('champion')} back nevertheless, name its revision: --to {other.number}"
+        )
 
     def _serving(self) -> Revision:
         now = self.current()
@@ -115,11 +143,18 @@ class Rollouts:
     def _done(self, cause: str) -> Revision | None:
         return latest(self._metadata, Revision, model=self._model, cause=cause)
 
-    def _write(self, action: Change, assignments: tuple[Assignment, ...], cause: str, reason: str, by: str) -> Revision:
-        """Write the next revision. When somebody else took its number, Conflict: ask again."""
+    def _write(
+        self,
+        now: Revision | None,
+        action: Change,
+        assignments: tuple[Assignment, ...],
+        cause: str,
+        reason: str,
+        by: str,
+    ) -> Revision:
+        """Write the revision that follows `now`. When somebody else took its number, Conflict: ask again."""
         if done := self._done(cause):
             return done
-        now = self.current()
         number = now.number + 1 if now else 1
         revision = Revision(
             id=f"{self._model}#{number}",
@@ -151,12 +186,22 @@ def _split(champion: Assignment, bundle: str, version: int, share: float) -> tup
     return _champion(champion.bundle, champion.version, 100.0 - share), challenger
 
 
-def _candidate(revision: Revision) -> Assignment:
-    """Return what may become champion."""
-    found = next((each for each in revision.assignments if each.role in CANDIDATES), None)
-    if found is None:
+def _candidate(revision: Revision, judged: int | None) -> Assignment:
+    """Return what may become champion; of one that was judged: that version."""
+    found = [each for each in revision.assignments if each.role in CANDIDATES]
+    if not found:
         raise ActionError(f"model '{revision.model}' has no challenger and no shadow in revision {revision.number}")
-    return found
+    for each in found:
+        if judged in (None, each.version):
+            return each
+    raise _replaced(revision, found[0], judged)
+
+
+def _replaced(revision: Revision, serves: Assignment, judged: int | None) -> ActionError:
+    return ActionError(
+        f"model '{revision.model}' has version {serves.version} as {serves.role} in revision {revision.number}; "
+        f"judged was version {judged}, so nothing is changed"
+    )
 
 
 def _only(revision: Revision, role: str) -> Assignment:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from trimtab.clock import Clock
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 Inspect = Callable[[Path], None]
 """Looks at a fetched bundle before it is handed on; raises a TrimtabError to refuse it."""
+RETRY = timedelta(seconds=5)
+"""A bundle that could not be had is asked for again after so long: opening and checking one is no small thing."""
 
 
 class Revisions:
@@ -46,6 +49,8 @@ class Revisions:
         self._read = False
         self._orders: tuple[ModelOrder, ...] = ()
         self._history: dict[str, list[Revision]] = {}
+        self._asked: dict[str, datetime] = {}
+        """By model: when its bundles were last asked for."""
 
     @property
     def history(self) -> dict[str, list[Revision]]:
@@ -68,12 +73,16 @@ class Revisions:
 
     def _order(self, revisions: Sequence[Revision]) -> ModelOrder:
         now = revisions[0]
-        before = _before(revisions)
+        before = restorable(revisions)
         kept = before is not None and self._clock.now() - now.created_at < self._keep_warm
         champion = None if before is None else before.bundle_in("champion")
         known = next((order for order in self._orders if order.model == now.model), None)
-        if known is not None and known.revision == now.number and not known.error and (known.warm is not None) == kept:
-            return known
+        if known is not None and known.revision == now.number:
+            as_wanted = not known.error and (known.warm is not None) == kept
+            failed = bool(known.error) or (kept and known.warm is None)
+            if as_wanted or (failed and self._clock.now() - self._asked[now.model] < RETRY):
+                return known
+        self._asked[now.model] = self._clock.now()
         lanes, error = self._lanes(now)
         if error and (known is None or known.error != error):
             logger.error("model %s, revision %d: %s", now.model, now.number, error)
@@ -122,9 +131,18 @@ class Revisions:
         return BundleOrder(record.id, record.model, record.version, str(folder), record.digest)
 
 
-def _before(revisions: Sequence[Revision]) -> Revision | None:
-    """Return the newest earlier revision with another champion: what a rollback restores."""
+def restorable(revisions: Sequence[Revision]) -> Revision | None:
+    """Return what a rollback restores: the newest earlier revision with another champion, newest revision first.
+
+    A champion whose service was last ended by a rollback is passed over: it was found to be bad.
+    """
     champion = revisions[0].bundle_in("champion")
-    return next(
-        (revision for revision in revisions[1:] if revision.bundle_in("champion") not in (None, champion)), None
-    )
+    passed = {None, champion}
+    for after, revision in pairwise(revisions):
+        found = revision.bundle_in("champion")
+        if found in passed:
+            continue
+        if after.action != "rollback":
+            return revision
+        passed.add(found)
+    return None

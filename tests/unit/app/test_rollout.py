@@ -150,3 +150,64 @@ def test_a_rollback_would_restore_the_champion_before(metadata: Metadata) -> Non
     found = to.before()
     assert found is not None
     assert found.version == 1
+
+
+def test_what_a_rollback_has_ended_is_not_restored_by_the_next(metadata: Metadata) -> None:
+    # given version 2 that was rolled back, and version 3 that challenges
+    to = rollouts(metadata)
+    for version in (0, 1, 2):
+        deploy(to, version)
+        if version:
+            to.promote(cause=f"p{version}", reason="better", by="test")
+    to.rollback(cause="r", reason="worse", by="guard")
+    deploy(to, 3)
+    # then what comes back is the one before both
+    found = to.before()
+    assert found is not None
+    assert found.version == 0
+    assert roles(to.rollback(cause="r2", reason="worse", by="test")) == {"champion": (0, 100.0)}
+    # and with nobody left, nobody, unless a person names it
+    assert to.before() is None
+    with pytest.raises(ActionError, match="name its revision: --to 7"):
+        to.rollback(cause="r3", reason="worse", by="test")
+    assert roles(to.rollback(cause="r4", reason="asked", by="test", to=5)) == {"champion": (2, 100.0)}
+
+
+def test_a_version_that_served_well_after_its_rollback_may_come_back(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    for version in (1, 2):
+        deploy(to, version)
+    to.rollback(cause="r", reason="worse", by="guard")
+    to.deploy(bundle(2), cause="again", reason="mended", by="test")
+    deploy(to, 3)
+    found = to.before()
+    assert found is not None
+    assert found.version == 2
+
+
+@pytest.mark.parametrize("action", ["promote", "abandon"])
+def test_what_was_judged_is_changed_and_nothing_that_came_in_its_place(metadata: Metadata, action: str) -> None:
+    to = rollouts(metadata)
+    for version in (1, 2, 3):
+        deploy(to, version)
+    with pytest.raises(ActionError, match="has version 3 as challenger in revision 3; judged was version 2"):
+        getattr(to, action)(cause="c", reason="r", by="test", judged=2)
+    assert getattr(to, action)(cause="c", reason="r", by="test", judged=3).number == 4
+
+
+def test_a_rollback_is_of_the_champion_that_was_judged(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    for version in (1, 2, 3):
+        deploy(to, version)
+    with pytest.raises(ActionError, match="has version 3 as champion in revision 3; judged was version 2"):
+        to.rollback(cause="c", reason="r", by="test", judged=2)
+    assert roles(to.rollback(cause="c", reason="r", by="test", judged=3)) == {"champion": (2, 100.0)}
+
+
+def test_a_canary_steps_on_from_the_revision_that_was_judged(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="canary")
+    deploy(to, 1)
+    deploy(to, 2)
+    to.step(cause="by hand", reason="r", by="test")
+    with pytest.raises(ActionError, match="serves by revision 3; judged was revision 2"):
+        to.step(cause="c", reason="r", by="test", judged=2)

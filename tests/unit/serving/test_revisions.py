@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from trimtab.clock import ManualClock
@@ -15,7 +16,7 @@ from trimtab.records import Revision, Role
 from trimtab.serving.columns import NumericColumns
 from trimtab.serving.loading import Loader
 from trimtab.serving.orders import Serve
-from trimtab.serving.revisions import Revisions
+from trimtab.serving.revisions import RETRY, Revisions
 from trimtab.serving.runtime import load_bundle
 from trimtab.serving.table import RoutingTable
 from trimtab.stores.artifacts.folder import FolderArtifacts
@@ -166,6 +167,7 @@ def test_a_revision_that_cannot_be_loaded_changes_nothing_and_is_tried_again(reg
     assert failed.complete
     assert "revision 2" in failed.errors["delay"]
     registry.bundle(2)
+    following.clock.sleep(RETRY.total_seconds())
     mended = following.last()
     assert served(mended)["revision"] == [2]
     assert mended.errors == {}
@@ -256,3 +258,39 @@ def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry)
     table = following.last()
     assert served(table)["lanes"] == [1]
     assert "signed by somebody else" in table.errors["delay"]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_bundle_that_cannot_be_had_is_asked_for_with_pauses(registry: Registry, refused: int) -> None:
+    # given a champion, or one to be kept warm, that does not pass its inspection
+    looks: list[Path] = []
+    folders = {version: registry.bundle(version) for version in (1, 2)}
+
+    def inspect(folder: Path) -> None:
+        if folder == folders[refused]:
+            looks.append(folder)
+            raise DataError("signed by somebody else")
+
+    following = registry.following(inspect=inspect)
+    for version in (1, 2):
+        registry.revise(version, {version: ("champion", 100)})
+    # when it is polled often
+    following.poll()
+    first = len(looks)
+    for _ in range(10):
+        following.clock.sleep(0.2)
+        following.poll()
+    # then it is looked at again only after a pause
+    assert len(looks) == first
+    following.clock.sleep(RETRY.total_seconds())
+    following.poll()
+    assert len(looks) == 2 * first
+
+
+def test_what_a_rollback_has_ended_is_not_kept_warm(registry: Registry) -> None:
+    for version in (0, 1, 2):
+        registry.bundle(version)
+        registry.revise(version, {version: ("champion", 100)})
+    back = msgspec.structs.replace(revision("delay", 3, {1: ("champion", 100)}, created_at=NOW), action="rollback")
+    registry.metadata.put(back)
+    assert served(registry.following().last())["warm"] == [0]
