@@ -140,7 +140,7 @@ def test_a_dead_worker_is_replaced_and_a_dead_supervisor_takes_its_workers_along
     project.process.kill()
     project.process.wait()
     assert infer_again(project) == 200
-    assert all(not alive(pid) for pid in now)
+    wait_for(lambda: not any(alive(pid) for pid in now), "the workers of the dead supervisor end")
 
 
 def infer_again(project: GatewayProject) -> int:

@@ -18,11 +18,13 @@ from trimtab.app.steering import Steering
 from trimtab.app.workspace import Workspace
 from trimtab.errors import StoreError
 from trimtab.serving import Announcement
+from trimtab.units import MICROS
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 10.0
+"""Beyond what the policy gives requests under way."""
 POLL_SECONDS = 0.05
 MAX_RESTARTS = 5
 
@@ -91,7 +93,10 @@ class GatewayProcess:
         if self._restarts > MAX_RESTARTS:
             raise StoreError(f"the gateway died {self._restarts} times; see {self._workspace.run_folder}/gateway.log")
         log.warning("the gateway has died; starting it again (%d of %d)", self._restarts, MAX_RESTARTS)
-        self.start()
+        try:
+            self.start()
+        except StoreError as error:  # what it needs may come back; the next look tries again
+            log.error("%s", error)
 
     def stop(self) -> None:
         """Let the gateway finish what it has begun, and end it."""
@@ -99,8 +104,9 @@ class GatewayProcess:
         if found is None:
             return
         send_signal(found.pid, signal.SIGTERM)
+        patience = self._workspace.project.policy.serving.drain / MICROS["s"] + STOP_SECONDS
         waited = 0.0
-        while is_running(found.pid) and waited < STOP_SECONDS:
+        while is_running(found.pid) and waited < patience:
             if self._child is not None:
                 self._child.poll()
             self._workspace.clock.sleep(POLL_SECONDS)

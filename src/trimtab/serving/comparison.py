@@ -25,6 +25,8 @@ GATHER_S = 0.005
 """How long rows wait: those of many turns then share one call and one append."""
 BATCH_ROWS, QUICK_ROWS = 256, 48
 """Rows of one call in the thread, and on the loop, where answers wait meanwhile."""
+PATIENCE_NS = 20_000_000
+"""A bundle that holds up the loop for so long once is scored in the thread from then on."""
 MOST_WAITING_ROWS = 16_384
 """Beyond these, rows are dropped rather than held in memory."""
 
@@ -44,6 +46,8 @@ class Comparison:
         self._scoring: list[Part] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._armed = False
+        self._slow: set[str] = set()
+        """Bundles that were quick when they were loaded, and are not on real rows."""
 
     def note(self, work: Work) -> None:
         """Compare the rows of a work that was answered, later."""
@@ -85,11 +89,16 @@ class Comparison:
         self._armed = False
         if self._call is not None or not self._waiting:
             return
-        quick = all(part.lane.bundle.quick for part in self._waiting)
-        self._scoring = self._take(QUICK_ROWS if quick else BATCH_ROWS)
+        bundles = {part.lane.bundle for part in self._waiting}
+        quick = all(bundle.quick and bundle.id not in self._slow for bundle in bundles)
+        shared = all(bundle.scorer.in_process for bundle in bundles)
+        self._scoring = self._take(QUICK_ROWS if quick or not shared else BATCH_ROWS)
         if quick:
             call = self._call = Future()
+            start = time.perf_counter_ns()
             _score_now(call, self._scoring)
+            if time.perf_counter_ns() - start > PATIENCE_NS:
+                self._slow |= {bundle.id for bundle in bundles}
             self._collect(call)
         else:
             call = self._call = self._thread.submit(_score, self._scoring)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from trimtab.clock import Clock, to_micros
 from trimtab.serving.comparison import Comparison
@@ -49,6 +49,8 @@ class Desk:
         self._waiting: list[Work] = []
         self._rows = 0
         self._runners: dict[LoadedBundle, Runner] = {}
+        self._closing: list[Runner] = []
+        """Of bundles that serve no more, with what they had taken on."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now = 0
         self._gathers = options.durability == "acknowledged"
@@ -61,20 +63,31 @@ class Desk:
             self._now = to_micros(self._clock.now())
         return self._now
 
-    def submit(self, work: Work) -> asyncio.Future[None]:
-        """Take a work on; the future is done when it is scored and logged, or has failed.
-
-        Raises Refused (503) when too many rows wait already.
-        """
-        if self._rows + work.rows > self._options.max_waiting_rows and self._rows:
+    def reserve(self, rows: int) -> None:
+        """Count rows as waiting. Raises Refused (503) when too many wait already; a lone long request may come."""
+        if self._rows + rows > self._options.max_waiting_rows and self._rows:
             self._metrics.shed += 1
             raise Refused(503, f"{self._rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
+        self._rows += rows
+        self._metrics.rows_waiting = self._rows
+
+    def release(self, rows: int) -> None:
+        """Count rows as waiting no more."""
+        self._rows -= rows
+        self._metrics.rows_waiting = self._rows
+
+    def submit(self, work: Work, *, reserved: bool = False) -> asyncio.Future[None]:
+        """Take a work on; the future is done when it is scored and logged, or has failed.
+
+        reserved: the caller has reserved its rows, and releases them. Raises Refused (503).
+        """
+        if not reserved:
+            self.reserve(work.rows)
+            work.reserved_rows = work.rows
         loop = self._loop
         if loop is None:
             loop = self._loop = self.journal.loop = asyncio.get_running_loop()
         work.done = loop.create_future()
-        self._rows += work.rows
-        self._metrics.rows_waiting = self._rows
         self._waiting.append(work)
         if len(self._waiting) == 1:
             if self._gathers and self._company > 1:
@@ -87,14 +100,16 @@ class Desk:
         """Forget the threads of bundles that do not serve any more."""
         serving = set(bundles)
         for bundle in [bundle for bundle in self._runners if bundle not in serving]:
-            self._runners.pop(bundle).close()
+            runner = self._runners.pop(bundle)
+            runner.close()
+            self._closing = [other for other in self._closing if other.busy] + [runner]
 
     def flush(self) -> None:
         """Settle everything that waits, comparisons included. For the end, and for tests."""
-        while self._waiting or any(runner.busy for runner in self._runners.values()):
+        while self._waiting or any(runner.busy for runner in self._all_runners()):
             self._settle(self._take())
-            for runner in self._runners.values():
-                runner.wait()
+            for runner in self._all_runners():
+                runner.wait(self._options.drain_s)
         self.journal.flush()
         self._comparison.flush()
         self.journal.flush()
@@ -105,6 +120,9 @@ class Desk:
         self.keep(())
         self._comparison.close()
         self.journal.close()
+
+    def _all_runners(self) -> list[Runner]:
+        return [*self._runners.values(), *self._closing]
 
     def _turn(self) -> None:
         works = self._take()
@@ -125,17 +143,22 @@ class Desk:
         return works[:taken]
 
     def _settle(self, works: Sequence[Work]) -> None:
+        parts: list[Part] = []
+        for work in works:
+            own = work.parts()
+            work.pending = len(own)
+            parts += own
+        self._within(parts, lambda: self._score(parts))
+
+    def _within(self, parts: Sequence[Part], settle: Callable[[], None]) -> None:
+        """Settle parts; the border of the loop: whatever happens, no client waits for ever."""
         try:
-            parts: list[Part] = []
+            settle()
+        except Exception as error:  # a fault of the gateway itself
+            logger.exception("%d parts of requests failed", len(parts))
+            works = list({id(part.work): part.work for part in parts}.values())
             for work in works:
-                own = work.parts()
-                work.pending = len(own)
-                parts += own
-            self._score(parts)
-        except Exception as error:  # the border of the loop: a client must never wait for ever
-            logger.exception("a turn of %d requests failed", len(works))
-            for work in works:
-                work.failure = (500, f"the gateway failed: {type(error).__name__}")
+                work.failure = work.failure or (500, f"the gateway failed: {type(error).__name__}")
             self._answer(works)
 
     def _score(self, parts: Sequence[Part]) -> None:
@@ -147,9 +170,12 @@ class Desk:
             for part in parts:
                 bundle = part.lane.bundle
                 (inline if bundle.inline else slow).setdefault(bundle, []).append(part)
-            for bundle, own in slow.items():
-                self._runner(bundle).put(own)
             scored: list[Part] = []
+            for bundle, own in slow.items():
+                if not self._runner(bundle).put(own):
+                    for part in own:
+                        part.fail(503, f"model '{bundle.spec.model}' version {bundle.version} cannot keep up")
+                    scored += own
             for bundle, own in inline.items():
                 score(bundle, own)
                 now = time.perf_counter_ns()
@@ -186,14 +212,19 @@ class Desk:
                 work.pending -= 1
                 if not work.pending:
                     finished.append(work)
-        logged = done if all(part.status != 400 for part in done) else [part for part in done if part.status != 400]
+        logged = [part for part in done if part.status != 400]
+        for part in logged:
+            if part.error is None and part.work.failure is not None:
+                part.served = False  # its client gets an error, since other rows of the request failed
         self.journal.write(logged, finished)
 
     def _answer(self, works: Sequence[Work]) -> None:
         """Wake the requests; called by the journal when their rows are as safe as the policy asks."""
         for work in works:
-            self._rows -= work.rows
-            self._metrics.rows_waiting = self._rows
+            if work.answered:
+                continue
+            work.answered = True
+            self.release(work.reserved_rows)
             if work.done is not None and not work.done.done():
                 work.done.set_result(None)
             if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:
@@ -204,40 +235,36 @@ class Desk:
         if found is None:
             assert self._loop is not None  # works come through submit
             limit = self._options.fallbacks.slower_than_s
-            found = self._runners[bundle] = Runner(bundle, self._loop, self._ended, self._overdue, limit)
+            most = max(TURN_ROWS, self._options.max_waiting_rows // 2)  # the others' models keep their place
+            found = self._runners[bundle] = Runner(bundle, self._loop, most, self._ended, self._overdue, limit)
         return found
 
     def _ended(self, parts: Sequence[Part]) -> None:
         """Take what a thread has scored. What came too late was answered by others: it is logged as a comparison."""
+        self._within(parts, lambda: self._take_scored(parts))
+
+    def _take_scored(self, parts: Sequence[Part]) -> None:
         now = time.perf_counter_ns()
         for part in parts:
             part.settled(now)
         done = [part for part in parts if part.served]
-        late = [part for part in parts if not part.served]
+        late = [part for part in parts if not part.served and part.status != 400]
         again = [then for part in done if part.status >= 500 and (then := self._instead(part, done))]
-        if done:
-            self._conclude(done)
-        if again:
-            self._score(again)
-        if late:
-            self.journal.write([part for part in late if part.status != 400], ())
+        self._conclude(done)
+        self._score(again)
+        self.journal.write(late, ())
 
     def _overdue(self, parts: Sequence[Part]) -> None:
         """Let others answer for parts that take too long; those without a fallback go on waiting."""
+        self._within(parts, lambda: self._replace(parts))
+
+    def _replace(self, parts: Sequence[Part]) -> None:
         done: list[Part] = []
         again = []
         for part in parts:
             part.overdue = True
-            then = self._fallback.instead_of(part)
-            if then is None:
-                continue
-            self._metrics.fall_back(part.work.table.model, "slow", then.rows)
-            if then.scores is None:
+            then = self._instead(part, done)
+            if then is not None:
                 again.append(then)
-            else:
-                then.settled(time.perf_counter_ns())
-                done.append(then)
-        if done:
-            self._conclude(done)
-        if again:
-            self._score(again)
+        self._conclude(done)
+        self._score(again)

@@ -85,6 +85,8 @@ class Gateway:
             raise Refused(
                 413, f"the request has {request.rows} rows; this gateway takes {self.options.max_rows} at once"
             )
+        if request.explain and request.rows > TURN_ROWS:
+            raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
         lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
         work = Work(
@@ -117,8 +119,8 @@ class Gateway:
         """Explain an earlier prediction by its row in the log. Raises Refused (404 when there is none)."""
         return await self._explanations.by_id(self.table.model(model), prediction_id)
 
-    def feedback(self, model: str, labels: Sequence[Label]) -> int:
-        """Log the labels of earlier predictions; return how many. Raises Refused, and then none is logged."""
+    async def feedback(self, model: str, labels: Sequence[Label]) -> int:
+        """Log the labels of earlier predictions; return how many when they are safe. Raises Refused."""
         table = self.table.model(model)
         now = to_micros(self.clock.now())
         for label in labels:
@@ -130,7 +132,7 @@ class Gateway:
             "received_at": [now] * len(labels),
         }
         try:
-            self._predictions.append_labels(columns)
+            await self.journal.labels(columns)
         except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
             raise Refused(503, f"the labels could not be logged: {error}") from error
         self.metrics.labels += len(labels)
@@ -144,7 +146,13 @@ class Gateway:
 
     async def _in_turns(self, work: Work) -> None:
         """Settle a long request in several turns, others in between. A value that cannot be used fails it whole."""
-        chunks = _chunks(work)
+        self._desk.reserve(work.rows)
+        try:
+            await self._in_chunks(work, _chunks(work))
+        finally:
+            self._desk.release(work.rows)
+
+    async def _in_chunks(self, work: Work, chunks: Sequence[Work]) -> None:
         for chunk in chunks:
             vectorize(chunk.lanes[0].bundle, chunk)
             if chunk.failure is not None:
@@ -153,11 +161,10 @@ class Gateway:
             await asyncio.sleep(0)
         start = 0
         for chunk in chunks:
-            await self._desk.submit(chunk)
+            await self._desk.submit(chunk, reserved=True)
             work.scores += chunk.scores
             work.lanes[start : start + chunk.rows] = chunk.lanes
             work.fallback = work.fallback or chunk.fallback
-            work.vectors = chunk.vectors
             start += chunk.rows
             if chunk.failure is not None:
                 work.failure = chunk.failure

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from trimtab.clock import Clock, to_micros
 from trimtab.serving.metrics import Metrics
@@ -45,6 +46,10 @@ class Journal:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[Work] = []
         self._flushing: list[Work] = []
+        self._labels: list[asyncio.Future[None]] = []
+        self._flushing_labels: list[asyncio.Future[None]] = []
+        self._unsafe_rows = self._flushing_rows = 0
+        """Served rows that were appended since the last flush began, and before."""
         self._call: Future[None] | None = None
         self._dirty_since_ns: int | None = None
         self._since_ns = 0
@@ -53,28 +58,36 @@ class Journal:
         self._took_ns = 0
         self._cpu_ns = time.process_time_ns()
         self._gap: Gap | None = None
-        self.on_gap: Callable[[Gap], None] = lambda gap: None
+        self._refused = False
+        """Whether the last append failed."""
+        self.on_gap: Callable[[Gap], object] = lambda gap: None
         """Called with a gap of the log when it has ended."""
 
     def write(self, parts: Sequence[Part], finished: Sequence[Work]) -> None:
         """Append the rows of parts; answer the finished works as soon as their rows are safe."""
-        safe = True
-        if parts:
-            try:
-                self._append(parts)
-            except Exception as error:  # a backend wrapper: whatever it is, these rows are not logged
-                safe = False
-                self._not_logged(parts, finished, error)
         if not finished and not parts:
             return
-        if self._options.durability == "acknowledged" and safe and finished:
+        if not self._append(parts):
+            self._answer(finished)
+        elif self._options.durability == "acknowledged" and finished:
             self._waiting += finished
             self._flush_soon()
-            return
-        if finished:
+        else:
             self._answer(finished)
-        if safe:
             self._flush_later()
+
+    async def labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append labels; return when they are as safe as the policy asks. Raises what the log raises."""
+        self.loop = self.loop or asyncio.get_running_loop()
+        self._predictions.append_labels(columns)
+        self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns()
+        if self._options.durability != "acknowledged":
+            self._flush_later()
+            return
+        safe: asyncio.Future[None] = self.loop.create_future()
+        self._labels.append(safe)
+        self._flush_soon()
+        await safe
 
     def flush(self) -> None:
         """Flush the disk now and answer what waited for it."""
@@ -82,7 +95,7 @@ class Journal:
             call = self._call
             call.exception()
             self._collect(call)
-        while self._waiting or self._dirty_since_ns is not None:
+        while self._waiting or self._labels or self._dirty_since_ns is not None:
             self._begin()
             if self._call is None:
                 break
@@ -95,26 +108,36 @@ class Journal:
         self._end_gap()
         self._thread.shutdown(wait=True)
 
-    def _append(self, parts: Sequence[Part]) -> None:
+    def _append(self, parts: Sequence[Part]) -> bool:
+        """Append the rows of parts; tell whether the log took them."""
+        if not parts:
+            return True
         rows = sum([part.rows for part in parts])
         cpu_ns = time.process_time_ns()
         cpu_us = max(0, cpu_ns - self._cpu_ns) // (1000 * rows)
         self._cpu_ns = cpu_ns
         now = to_micros(self._clock.now())
-        self._predictions.append(log_columns(parts, logged_at=now, cpu_us=cpu_us))
-        if self._dirty_since_ns is None:
-            self._dirty_since_ns = time.perf_counter_ns()
-        if self._gap is not None:
-            self._end_gap()
+        taken = True
+        try:
+            self._predictions.append(log_columns(parts, logged_at=now, cpu_us=cpu_us))
+        except Exception as error:  # a backend wrapper: whatever it is, these rows are not logged
+            taken = False
+            self._refused = True
+            self._miss([part for part in parts if part.served], error)
+        else:
+            self._refused = False
+            self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns()
+            self._unsafe_rows += sum([part.rows for part in parts if part.served])
         self._metrics.count_parts(parts)
+        return taken
 
-    def _not_logged(self, parts: Sequence[Part], finished: Sequence[Work], error: Exception) -> None:
-        self._metrics.count_parts(parts)
-        self._note_gap(sum([part.rows for part in parts if part.served]), error)
+    def _miss(self, parts: Sequence[Part], error: Exception) -> None:
+        """Note rows that the log did not take; where the policy says so their requests fail."""
+        self._note_gap(sum([part.rows for part in parts]), error)
         if self._options.when_full == "refuse":
             text = f"the prediction could not be logged, so it is not given: {error}"
-            for work in finished:
-                work.failure = work.failure or (503, text)
+            for part in parts:
+                part.work.failure = part.work.failure or (503, text)
 
     def _note_gap(self, rows: int, error: BaseException) -> None:
         now = to_micros(self._clock.now())
@@ -145,9 +168,11 @@ class Journal:
 
     def _begin(self) -> None:
         self._armed = self._due = False
-        if self._call is not None or (self._dirty_since_ns is None and not self._waiting):
+        if self._call is not None or (self._dirty_since_ns is None and not self._waiting and not self._labels):
             return
         self._flushing, self._waiting = self._waiting, []
+        self._flushing_labels, self._labels = self._labels, []
+        self._flushing_rows, self._unsafe_rows = self._unsafe_rows, 0
         self._since_ns, self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns(), None
         if self._took_ns <= INLINE_NS:
             call = self._call = Future()
@@ -170,15 +195,21 @@ class Journal:
         if call is not self._call:
             return
         works, self._flushing, self._call = self._flushing, [], None
+        labels, self._flushing_labels = self._flushing_labels, []
         error = call.exception()
         if error is None:
             self._metrics.flushed((time.perf_counter_ns() - self._since_ns) / 1e9)
+            if not self._refused:
+                self._end_gap()
         else:
-            self._note_gap(sum([work.rows for work in works]), error)
+            self._note_gap(self._flushing_rows, error)
             if self._options.when_full == "refuse":
                 for work in works:
                     work.failure = work.failure or (503, f"the prediction could not be made safe: {error}")
-        if self._waiting:
+        for safe in labels:
+            if not safe.done():
+                safe.set_result(None) if error is None else safe.set_exception(error)
+        if self._waiting or self._labels:
             self._flush_soon()
         elif self._dirty_since_ns is not None and self.loop is not None and not self.loop.is_closed():
             self._flush_later()

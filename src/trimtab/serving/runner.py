@@ -32,11 +32,15 @@ class Runner:
         self,
         bundle: LoadedBundle,
         loop: asyncio.AbstractEventLoop,
+        most_rows: int,
         ended: Take,
         overdue: Take,
         limit_s: float | None = None,
     ) -> None:
         self._bundle = bundle
+        self._most_rows = most_rows
+        self._rows = 0
+        self._closing = False
         self._ended = ended
         self._overdue = overdue
         self._limit_s = limit_s
@@ -51,23 +55,34 @@ class Runner:
         """Whether parts wait or are being scored."""
         return self._call is not None or bool(self._waiting)
 
-    def put(self, parts: list[Part]) -> None:
-        """Score parts as soon as the thread is free."""
+    def put(self, parts: list[Part]) -> bool:
+        """Score parts as soon as the thread is free; False when too many rows wait for it already."""
+        rows = sum([part.rows for part in parts])
+        if self._rows and self._rows + rows > self._most_rows:
+            return False
+        self._rows += rows
         self._waiting += parts
         if self._limit_s is not None:
             self._loop.call_later(self._limit_s, self._look_at, parts)
         self._begin()
+        return True
 
-    def wait(self) -> None:
-        """Block until what is being scored is done, and hand it over."""
-        if self._call is not None:
-            call = self._call
-            call.exception()
+    def wait(self, seconds: float) -> None:
+        """Block until what is being scored is done, and hand it over; what takes longer than `seconds` fails."""
+        call = self._call
+        if call is not None:
+            try:
+                call.exception(seconds)
+            except TimeoutError as error:
+                call = self._call = Future()
+                call.set_exception(error)
             self._collect(call)
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False)
+        """Let the thread end when what it has taken on is scored."""
+        self._closing = True
+        if not self.busy:
+            self._thread.shutdown(wait=False)
 
     def _begin(self) -> None:
         if self._call is not None or not self._waiting:
@@ -94,7 +109,10 @@ class Runner:
         if error is not None:
             for part in done:
                 part.fail(500, f"the gateway failed: {type(error).__name__}")
+        self._rows -= sum([part.rows for part in done])
         self._begin()
+        if self._closing and not self.busy:
+            self._thread.shutdown(wait=False)
         self._ended(done)
 
     def _look_at(self, parts: Sequence[Part]) -> None:

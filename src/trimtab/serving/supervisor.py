@@ -15,6 +15,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from typing import Protocol
 import msgspec
 
 from trimtab.clock import SystemClock
-from trimtab.errors import StageError, UsageError
+from trimtab.errors import StageError, TrimtabError, UsageError
 from trimtab.serving.channel import Channel
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.orders import (
@@ -53,6 +54,8 @@ RESTART_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Pauses before a worker that keeps dying is started again; the last one goes on."""
 STEADY_S = 30.0
 """A worker that lived so long starts again at once."""
+SEND_S = 2.0
+"""A worker that takes no message for so long is stuck: another takes its place."""
 TAKEN_S = 5.0
 """How long the port of a gateway that was killed is waited for: its workers are ending."""
 
@@ -60,7 +63,8 @@ logger = logging.getLogger(__name__)
 
 
 class Control(Protocol):
-    """What the supervisor obeys. Called from one thread, over and over; raises TrimtabError when a store is away."""
+    """What the supervisor obeys. Called from one thread, over and over (at the end from the main one); raises
+    TrimtabError when a store is away."""
 
     def orders(self) -> tuple[ModelOrder, ...] | None:
         """Return what should serve, when it has changed."""
@@ -133,7 +137,7 @@ def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -
         listener = stack.enter_context(listen(config))
         grpc = None
         if config.grpc_port is not None:
-            reserved = stack.enter_context(reserve(config.host, config.grpc_port))
+            reserved = stack.enter_context(_patiently(config, lambda: reserve(config.host, config.grpc_port or 0)))
             grpc = (config.host, int(reserved.getsockname()[1]))
         _Supervisor(config, listener, grpc, listening).run()
 
@@ -146,19 +150,30 @@ def listen(config: GatewayConfig) -> socket.socket:
             f"host '{host}' can be reached from other machines, and anybody there could call the gateway. Let it ask "
             "for tokens: set serving.authentication to tokens in trimtab.yaml and make one with: trimtab token create"
         )
+    return _patiently(config, lambda: _bind(host, port))
+
+
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StageError(
+            f"cannot listen on {host}:{port}: {error.strerror}. Stop what listens there, or choose another port "
+            "(serving.port in trimtab.yaml, or --port; 0 takes a free one)"
+        ) from None
+
+
+def _patiently(config: GatewayConfig, bind: Callable[[], socket.socket]) -> socket.socket:
+    """Bind; after a gateway that was killed, wait until its workers have let go. Raises StageError."""
     deadline = time.monotonic() + (TAKEN_S if (config.run_folder / ANNOUNCEMENT).exists() else 0.0)
     while True:
         try:
-            return socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            if time.monotonic() < deadline:
-                SystemClock().sleep(LOOK_S)
-                continue
-            raise StageError(
-                f"cannot listen on {host}:{port}: {error.strerror}. Stop what listens there, or choose another port "
-                "(serving.port in trimtab.yaml, or --port; 0 takes a free one)"
-            ) from None
+            return bind()
+        except StageError:
+            if time.monotonic() >= deadline:
+                raise
+            SystemClock().sleep(LOOK_S)
 
 
 def is_loopback(host: str) -> bool:
@@ -210,6 +225,7 @@ class _Supervisor:
         self._held: set[str] = set()
         self._control: Control | None = None
         self._came_up = False
+        self._gaps: deque[tuple[str, Gap]] = deque()
 
     def run(self) -> None:
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -234,12 +250,17 @@ class _Supervisor:
         self._stop.set()
 
     def _start(self, name: str) -> None:
-        spawned = early.take() or spawn(self._config.worker_command)
+        try:
+            spawned = early.take() or spawn(self._config.worker_command)
+        except OSError as error:  # no memory, no processes: perhaps later
+            logger.error("worker %s cannot be started: %s", name, error)
+            self._due[name] = time.monotonic() + RESTART_S[-1]
+            return
+        spawned.end.settimeout(SEND_S)
         channel: Channel[Up, Down] = Channel(spawned.end, Up)  # type: ignore[arg-type]  # a union
-        worker = self._workers[name] = _Worker(name, spawned.process, channel)
+        worker = _Worker(name, spawned.process, channel)
         with suppress(OSError):  # a worker that is gone already is noticed soon
             hand_over(spawned.end, self._listener)
-        self._selector.register(channel, selectors.EVENT_READ, worker)
         worker.send(
             Configure(
                 name,
@@ -253,6 +274,8 @@ class _Supervisor:
             worker.send(self._admit)
             if self._serve is not None:
                 worker.send(self._serve)
+            self._workers[name] = worker
+        self._selector.register(channel, selectors.EVENT_READ, worker)
 
     def _look(self) -> None:
         """Take messages, notice deaths, start again what is due."""
@@ -288,8 +311,7 @@ class _Supervisor:
             else:
                 logger.warning("worker %s: model %s serves as it should again", worker.name, message.model)
         elif isinstance(message, Gap):
-            if self._control is not None:
-                self._control.gap(worker.name, message)
+            self._gaps.append((worker.name, message))
         elif isinstance(message, Hold):
             (self._held.add if message.held else self._held.discard)(message.model)
             with self._mutex:
@@ -300,6 +322,8 @@ class _Supervisor:
         """Take leave of a worker that is gone, and note when to start another."""
         worker.process.kill()  # one that closed its channel but lives on
         code = worker.process.wait()
+        for message in worker.channel.pending()[0]:  # its last words
+            self._take(worker, message)
         self._selector.unregister(worker.channel)
         worker.channel.close()
         del self._workers[worker.name]
@@ -323,8 +347,11 @@ class _Supervisor:
         path = self._config.run_folder / ANNOUNCEMENT
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_suffix(f".{os.getpid()}")
-        whole.write_bytes(msgspec.json.encode(found))
-        whole.replace(path)
+        try:
+            whole.write_bytes(msgspec.json.encode(found))
+            whole.replace(path)
+        except OSError as error:  # a full disk stops no gateway that is known already
+            logger.error("%s cannot be written: %s", path, error)
         logger.info("the gateway listens on %s:%d with %d workers", host, port, len(pids))
         return found
 
@@ -353,7 +380,14 @@ class _Supervisor:
         if orders is not None:
             with self._mutex:
                 self._tell(Serve(orders, tuple(sorted(self._held))))
+        self._tell_gaps(control)
         control.guard()
+
+    def _tell_gaps(self, control: Control) -> None:
+        """Record gaps of the log; what the store does not take now is tried again."""
+        while self._gaps:
+            control.gap(*self._gaps[0])
+            self._gaps.popleft()
 
     def _tell(self, serve: Serve) -> None:
         self._serve = serve
@@ -377,6 +411,11 @@ class _Supervisor:
                 self._take(worker, message)
             worker.channel.close()
         self._workers.clear()
+        if self._gaps and self._control is not None:
+            try:
+                self._tell_gaps(self._control)
+            except TrimtabError as error:
+                logger.error("%d gaps of the prediction log were not recorded: %s", len(self._gaps), error)
 
 
 def _read(path: Path) -> Announcement | None:

@@ -37,6 +37,9 @@ class Work:
     scored_ns: int = 0
     pending: int = 0
     """Parts that are not settled yet."""
+    reserved_rows: int = 0
+    """Rows that are counted as waiting until it is answered."""
+    answered: bool = False
     fallback: str | None = None
     """Why another lane than the routed one answered."""
     tried: set[object] = field(default_factory=set)

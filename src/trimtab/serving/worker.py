@@ -35,6 +35,7 @@ from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold,
 from trimtab.serving.protocols.container_routes import contract_routes
 from trimtab.serving.protocols.containers import container_contract
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.requests import Refused
 from trimtab.serving.routes import standard_routes
 from trimtab.serving.runtime import VectorizerFactory, load_bundle
 from trimtab.serving.server import Doors, serve, settle_memory
@@ -46,7 +47,7 @@ from trimtab.stores.predictions import Predictions
 RETRY_S = 5.0
 """After so long, what could not be loaded is tried again."""
 CLAIM_S = 5.0
-"""How long a worker waits for the log of its predecessor."""
+"""How long beyond its drain a worker waits for the log of its predecessor."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def run_worker(open_means: Open) -> None:
         means = open_means(first)
         metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
         gateway = Gateway(means.predictions, means.clock, first.options, metrics)
-        _claim(gateway)
+        _claim(gateway, first.options.drain_s + CLAIM_S)
         metrics.resume()  # the predecessor may have ended only now
         traces = open_traces(means.clock, worker=first.worker)
     except TrimtabError as error:
@@ -96,9 +97,9 @@ def run_worker(open_means: Open) -> None:
             traces.close()
 
 
-def _claim(gateway: Gateway) -> None:
+def _claim(gateway: Gateway, patience_s: float) -> None:
     """Become the writer of the log; a predecessor that is still ending gets a moment. Raises StoreError."""
-    deadline = time.monotonic() + CLAIM_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return gateway.open()
@@ -131,9 +132,9 @@ class _Worker:
         stop, loaded = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        gateway, channel, first = self._gateway, self._channel, self._first
-        gateway.journal.on_gap = lambda gap: self._say(gap)
-        gateway.repository.hold = lambda model, held: channel.send(Hold(model, held))
+        gateway, first = self._gateway, self._first
+        gateway.journal.on_gap = self._say
+        gateway.repository.hold = self._hold
         threading.Thread(target=self._listen, args=(loop, stop), name="orders", daemon=True).start()
         threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True).start()
         if not await _first_of(loaded, stop):
@@ -148,12 +149,17 @@ class _Worker:
         saving = asyncio.create_task(gateway.metrics.keep_saving())
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
         try:
-            await serve(gateway, doors, stop, listening=lambda: self._say(Ready()))
+            await asyncio.gather(
+                serve(gateway, doors, stop, listening=lambda: self._say(Ready())),
+                _end_grpc(grpc, stop, first.options.drain_s),
+            )
         finally:
-            if grpc is not None:
-                await grpc.stop(grace_s=first.options.drain_s)
             saving.cancel()
             self._orders.put(None)
+
+    def _hold(self, model: str, held: bool) -> None:
+        if not self._say(Hold(model, held)):
+            raise Refused(503, "the supervisor of this gateway is away")
 
     async def _serve_grpc(self, first: Configure, host: str, port: int) -> GrpcServer:
         options = first.options
@@ -168,11 +174,13 @@ class _Worker:
             shared=True,
         )
 
-    def _say(self, message: Up) -> None:
+    def _say(self, message: Up) -> bool:
         try:
             self._channel.send(message)
+            return True
         except OSError:  # the supervisor is gone; `_listen` ends this worker
             logger.warning("the supervisor is gone: %s was not told", message)
+            return False
 
     def _listen(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         """Take messages until the supervisor is gone. Runs in a thread."""
@@ -198,10 +206,20 @@ class _Worker:
                     continue
             if serve is None:
                 return
-            for table in self._loader.follow(serve):
-                loop.call_soon_threadsafe(self._gateway.swap, table)
-                self._tell(table)
+            try:
+                self._follow(serve, loop)
+            except Exception:  # the border of the thread: it has to hear of the next orders
+                logger.exception("the orders could not be followed")
+            if loop.is_closed():
+                return
             loop.call_soon_threadsafe(loaded.set)
+
+    def _follow(self, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
+        for table in self._loader.follow(serve):
+            loop.call_soon_threadsafe(self._gateway.swap, table)
+            self._tell(table)
+            if not self._orders.empty():
+                return  # newer orders, perhaps a rollback, do not wait for the rest of these
 
     def _tell(self, table: RoutingTable) -> None:
         """Tell the supervisor which models are in trouble, and which are not any more."""
@@ -217,6 +235,13 @@ def _routes(gateway: Gateway) -> list[Route]:
     contract = container_contract(settings.read())
     standard = standard_routes(gateway)
     return standard if contract is None else contract_routes(contract, gateway, standard)
+
+
+async def _end_grpc(server: GrpcServer | None, stop: asyncio.Event, drain_s: float) -> None:
+    """Stop the gRPC server when HTTP stops, so that both drain together."""
+    if server is not None:
+        await stop.wait()
+        await server.stop(grace_s=drain_s)
 
 
 async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

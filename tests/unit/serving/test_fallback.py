@@ -38,9 +38,12 @@ class Stuck:
         self.free = threading.Event()
         self.calls: list[int] = []
         """Rows of each call."""
+        self.calls_before: Callable[[], object] = lambda: None
+        """Done before each call, in its thread."""
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         assert self.free.wait(20)
+        self.calls_before()
         self.calls.append(len(X))
         found: np.ndarray[Any, Any] = self._inner.score(X)
         return found
@@ -51,7 +54,7 @@ class Stuck:
 
 def slow(bundle: LoadedBundle) -> tuple[LoadedBundle, Stuck]:
     stuck = Stuck(bundle.scorer)
-    return replace(bundle, scorer=stuck, inline=False), stuck
+    return replace(bundle, scorer=stuck, inline=False, quick=False), stuck
 
 
 def told(served: Served) -> list[tuple[Any, ...]]:
@@ -151,6 +154,33 @@ def test_a_shadow_that_hangs_holds_nobody_up(served: Served, pack: Packer, table
     assert [reply.status for reply in replies] == [200] * 20
     stuck.free.set()
     assert [row["version"] for row in served.rows()].count(2) == 20
+
+
+def test_what_a_dropped_model_had_taken_on_is_answered(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    challenger, stuck = slow(pack(2))
+    served.serve(table_of(("champion", pack(1), 0), ("challenger", challenger, 100)))
+    stuck.calls_before = lambda: served.serve(table_of(("champion", pack(1), 100), number=8))
+    stuck.free.set()
+    replies = served.browser.together([(INFER, infer_body(1)) for _ in range(6)])
+    assert [reply.status for reply in replies] == [200] * 6
+    assert served.gateway.metrics.rows_waiting == 0
+
+
+def test_a_model_that_cannot_keep_up_is_answered_for(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    other = type(served)(SegmentLog(tmp_path / "b"), max_waiting_rows=4096)
+    champion, stuck = slow(pack(2))
+    other.serve(table_of(("champion", champion, 100), warm=[pack(1)]))
+    stuck.calls_before = lambda: None
+    stuck.free.set()
+    replies = other.browser.together([(INFER, infer_body(*[1] * 1000)) for _ in range(4)])
+    assert [reply.status for reply in replies] == [200] * 4
+    assert {row["version"] for row in other.rows() if row["served"]} == {1, 2}
+    other.browser.close()
+    other.log.close()
 
 
 def test_too_many_waiting_rows_are_sent_away(

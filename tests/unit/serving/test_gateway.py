@@ -323,6 +323,16 @@ class FullDisk(SegmentLog):
         super().append_labels(columns)
 
 
+class Flushed(SegmentLog):
+    """A log that counts its flushes."""
+
+    flushes = 0
+
+    def sync(self) -> None:
+        self.flushes += 1
+        super().sync()
+
+
 def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
@@ -344,6 +354,29 @@ def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     log.close()
 
 
+def test_no_row_of_a_request_is_given_when_some_could_not_be_logged(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    log = FullDisk(tmp_path / "full")
+    other = type(served)(log, when_full="refuse")
+    other.serve(table_of(("champion", pack(1), 50), ("challenger", pack(2), 50), sticky=["row"]))
+    log.full = True
+    reply = other.browser.post(INFER, infer_body(*[0, 1] * 20))
+    assert reply.status == 503
+    other.browser.close()
+    log.close()
+
+
+def test_labels_wait_for_the_disk(served: Served, pack: Packer, table_of: TableOf, tmp_path: Path) -> None:
+    log = Flushed(tmp_path / "flushed")
+    other = type(served)(log, durability="acknowledged")
+    other.serve(table_of(("champion", pack(1), 100)))
+    assert other.browser.post("/v2/models/delay/feedback", {"id": "a", "label": 1}).status == 200
+    assert log.flushes == 1
+    other.browser.close()
+    log.close()
+
+
 def test_a_full_disk_stops_no_answers_and_leaves_a_gap_on_record(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
@@ -359,6 +392,7 @@ def test_a_full_disk_stops_no_answers_and_leaves_a_gap_on_record(
     assert gaps == []
     log.full = False
     other.browser.post(INFER, infer_body(1))
+    other.gateway.settle()
     assert [reply.status for reply in replies] == [200, 200]
     (gap,) = gaps
     assert (gap.rows, "no space left" in gap.reason, gap.start) == (3, True, to_micros(NOW))

@@ -57,13 +57,13 @@ def routes(gateway: Gateway) -> list[Route]:
     recent = Recent()
 
     async def of_model(call: Call) -> Answer:
-        return take(call, call.params["model"])
+        return await take(call, call.params["model"])
 
     async def of_any(call: Call) -> Answer:
         models = gateway.table.models
-        return take(call, call.model or (next(iter(models)) if len(models) == 1 else None))
+        return await take(call, call.model or (next(iter(models)) if len(models) == 1 else None))
 
-    def take(call: Call, model: str | None) -> Answer:
+    async def take(call: Call, model: str | None) -> Answer:
         if model is not None:
             gateway.table.model(model)
         try:
@@ -76,7 +76,7 @@ def routes(gateway: Gateway) -> list[Route]:
         for name, labels in by_model.items():
             fresh, outcome, seen = recent.judge(labels, now)
             if fresh:
-                gateway.feedback(name, fresh)
+                await gateway.feedback(name, fresh)
             recent.keep(seen)
             accepted += outcome.accepted
             repeated += outcome.repeated
