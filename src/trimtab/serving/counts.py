@@ -53,6 +53,8 @@ class LaneCounts(msgspec.Struct):
     """Sum of the latencies of the requests, from the arrival to the score."""
     latency: list[int] = []
     """Requests by LATENCY_BORDERS_US."""
+    late: list[int] = []
+    """Those that a fallback answered because they took too long, by LATENCY_BORDERS_US."""
     borders: tuple[float, ...] = ()
     """Of the score histogram; empty for a regression of which too few scores are known."""
     scores: list[int] = []
@@ -147,10 +149,10 @@ def difference(new: Snapshot, old: Snapshot) -> Snapshot:
 def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
     """Return the sum of the snapshots of all workers.
 
-    now: microseconds since the epoch; the state of snapshots more than STALE_US older is left out.
+    now: microseconds since the epoch; states and runs of snapshots more than STALE_US older are left out.
     """
-    found = list(snapshots)
-    live = [each.state for each in found if now is None or now - each.taken_at <= STALE_US]
+    found = [_of_now(each, now) for each in snapshots]
+    live = [each.state for each in found]
     keys = dict.fromkeys(key for each in found for key in each.lanes)
     protocols = dict.fromkeys(protocol for each in found for protocol in each.durations)
     return Snapshot(
@@ -162,7 +164,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
             log_lag=max((each.log_lag for each in live), default=0.0),
             resident_bytes=sum(each.resident_bytes for each in live),
         ),
-        lanes={key: _together([each.lanes[key] for each in found if key in each.lanes]) for key in keys},
+        lanes={key: together([each.lanes[key] for each in found if key in each.lanes]) for key in keys},
         requests=_keys_sum(each.requests for each in found),
         durations={
             protocol: Durations(sum(each.seconds for each in own), _counts_sum([each.counts for each in own]))
@@ -181,6 +183,40 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
         labels=sum(each.labels for each in found),
         cpu_seconds=sum(each.cpu_seconds for each in found),
     )
+
+
+def together(lanes: Sequence[LaneCounts]) -> LaneCounts:
+    """Return the sum of one or more lanes; scores on other borders than those of most are brought to these."""
+    borders = max(lanes, key=lambda lane: sum(lane.scores)).borders
+    runs: dict[float | None, int] = {}
+    for lane in lanes:  # a model that answers everything alike does so in every worker
+        runs[lane.run_score] = runs.get(lane.run_score, 0) + lane.run
+    run_score, run = max(runs.items(), key=lambda item: item[1])
+    return LaneCounts(
+        requests=sum(lane.requests for lane in lanes),
+        failed=sum(lane.failed for lane in lanes),
+        rows=sum(lane.rows for lane in lanes),
+        errors=sum(lane.errors for lane in lanes),
+        seconds=sum(lane.seconds for lane in lanes),
+        latency=_counts_sum([lane.latency for lane in lanes]),
+        late=_counts_sum([lane.late for lane in lanes]),
+        borders=borders,
+        scores=_counts_sum(
+            [lane.scores if lane.borders == borders else rebin(lane.borders, lane.scores, borders) for lane in lanes]
+        ),
+        non_finite=sum(lane.non_finite for lane in lanes),
+        run=run,
+        run_score=run_score,
+        last_at=max(lane.last_at for lane in lanes),
+    )
+
+
+def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
+    """Return a snapshot without what is no sum, when its worker is gone."""
+    if now is None or now - snapshot.taken_at <= STALE_US:
+        return snapshot
+    lanes = {key: msgspec.structs.replace(lane, run=0, run_score=None) for key, lane in snapshot.lanes.items()}
+    return msgspec.structs.replace(snapshot, state=State(), lanes=lanes)
 
 
 def quantile(borders: Sequence[float], counts: Sequence[int], q: float) -> float:
@@ -230,36 +266,13 @@ def _less(new: LaneCounts, old: LaneCounts | None) -> LaneCounts:
         errors=max(0, new.errors - old.errors),
         seconds=max(0.0, new.seconds - old.seconds),
         latency=_counts_less(new.latency, old.latency),
+        late=_counts_less(new.late, old.late),
         borders=new.borders,
         scores=_counts_less(new.scores, before),
         non_finite=max(0, new.non_finite - old.non_finite),
         run=new.run,
         run_score=new.run_score,
         last_at=new.last_at,
-    )
-
-
-def _together(lanes: Sequence[LaneCounts]) -> LaneCounts:
-    borders = max(lanes, key=lambda lane: sum(lane.scores)).borders
-    runs: dict[float | None, int] = {}
-    for lane in lanes:  # a model that answers everything alike does so in every worker
-        runs[lane.run_score] = runs.get(lane.run_score, 0) + lane.run
-    run_score, run = max(runs.items(), key=lambda item: item[1])
-    return LaneCounts(
-        requests=sum(lane.requests for lane in lanes),
-        failed=sum(lane.failed for lane in lanes),
-        rows=sum(lane.rows for lane in lanes),
-        errors=sum(lane.errors for lane in lanes),
-        seconds=sum(lane.seconds for lane in lanes),
-        latency=_counts_sum([lane.latency for lane in lanes]),
-        borders=borders,
-        scores=_counts_sum(
-            [lane.scores if lane.borders == borders else rebin(lane.borders, lane.scores, borders) for lane in lanes]
-        ),
-        non_finite=sum(lane.non_finite for lane in lanes),
-        run=run,
-        run_score=run_score,
-        last_at=max(lane.last_at for lane in lanes),
     )
 
 

@@ -14,11 +14,13 @@ from typing import Literal
 import msgspec
 
 from trimtab.policy import RollbackWhen
-from trimtab.serving.counts import LATENCY_BORDERS_US, LaneCounts, Snapshot, latency_quantile
+from trimtab.serving.counts import LATENCY_BORDERS_US, LaneCounts, Snapshot, latency_quantile, together
 
 ALPHA = 1e-6
 SLOW_SHARE = 0.01
 """p99 is the time that at most this share of the requests may exceed."""
+USUAL_ERRORS = 0.01
+"""Without a limit, a canary may fail as often as its champion, and at least this share: what few rows cannot deny."""
 
 Kind = Literal["error", "latency", "quality", "prediction"]
 
@@ -35,6 +37,24 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """How a canary did beside its champion. breach: of one that fails more often, where no limit is set."""
+
+    answered: int
+    """Rows that clients were answered with, and all of its failures."""
+    rows: int
+    """With those that were scored beside others' answers."""
+    errors: int
+    allowed: float
+    """Share of the rows that may fail."""
+    breach: Breach | None
+
+    @property
+    def holds_out(self) -> bool:
+        """Tell whether it fails no more often than it may."""
+        return self.errors <= self.allowed * self.rows
+
+
 def judge(
     seen: Snapshot, model: str, version: int, role: str, limits: RollbackWhen, before: Sequence[float] = ()
 ) -> Breach | None:
@@ -43,16 +63,35 @@ def judge(
     seen: difference of two snapshots. before: score histogram of the champion before, on the same borders.
     """
     lanes = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, version, role)}
-    served = next((lane for key, lane in lanes.items() if key.served), None)
+    served = next((lane for key, lane in lanes.items() if key.served), LaneCounts())
     own = list(lanes.values())
     rows = sum(lane.rows for lane in own)
     if rows < limits.min_requests:
         return None
+    late = [lane for key, lane in lanes.items() if not key.served]
     return (
-        _errors(own, rows, limits)
-        or (_slow(served, limits) if served is not None else None)
+        (None if limits.error_rate is None else _errors(own, rows, limits.error_rate))
+        or _slow(_waited_for(served, late), limits)
         or _constant(own, limits)
-        or (_jump(served, limits, before) if served is not None else None)
+        or _jump(served, limits, before)
+    )
+
+
+def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
+    """Return how a canary did in what was seen, beside the champion at the same time."""
+    own = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, canary, "challenger")}
+    others = [lane for key, lane in seen.lanes.items() if key[:3] == (model, champion, "champion")]
+    rows, errors = sum(lane.rows for lane in own.values()), sum(lane.errors for lane in own.values())
+    usual_rows = sum(lane.rows for lane in others)
+    usual = sum(lane.errors for lane in others) / usual_rows if usual_rows else 0.0
+    allowed = max(usual, USUAL_ERRORS) if limits.error_rate is None else limits.error_rate
+    judged = limits.error_rate is None and usual_rows and rows >= limits.min_requests
+    return Trial(
+        answered=sum(lane.rows if key.served else lane.errors for key, lane in own.items()),
+        rows=rows,
+        errors=errors,
+        allowed=allowed,
+        breach=_errors(list(own.values()), rows, allowed, f"the champion failed on {usual:.2%}") if judged else None,
     )
 
 
@@ -85,22 +124,25 @@ def distance(one: Sequence[float], other: Sequence[float]) -> float:
     return max(0.0, found - 2 * chance)
 
 
-def _errors(lanes: Sequence[LaneCounts], rows: int, limits: RollbackWhen) -> Breach | None:
-    if limits.error_rate is None:
-        return None
+def _errors(lanes: Sequence[LaneCounts], rows: int, share: float, than: str = "") -> Breach | None:
     errors = sum(lane.errors for lane in lanes)
-    p = tail_bound(errors, rows, limits.error_rate)
+    p = tail_bound(errors, rows, share)
     if p > ALPHA:
         return None
     return Breach(
         kind="error",
         statistic="error_rate",
         value=errors / rows,
-        limit=limits.error_rate,
+        limit=share,
         rows=rows,
         p=p,
-        reason=f"{errors:,} of {rows:,} predictions failed; the limit is {limits.error_rate:.2%}",
+        reason=f"{errors:,} of {rows:,} predictions failed; {than or f'the limit is {share:.2%}'}",
     )
+
+
+def _waited_for(served: LaneCounts, late: Sequence[LaneCounts]) -> LaneCounts:
+    """Return the requests that clients waited for: those answered, and those that took too long to be."""
+    return together([served, *(LaneCounts(requests=sum(each.late), latency=each.late) for each in late)])
 
 
 def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
@@ -117,7 +159,7 @@ def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
         statistic="p99_ms",
         value=p99_ms,
         limit=limits.p99 / 1000,
-        rows=lane.rows,
+        rows=max(lane.rows, lane.requests),
         p=p,
         reason=f"{slow:,} of {lane.requests:,} requests took longer than {limits.p99 / 1000:g} ms; "
         "at most one in a hundred may",
@@ -125,7 +167,8 @@ def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
 
 
 def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
-    longest = max(lanes, key=lambda lane: lane.run)
+    scoring = [lane for lane in lanes if lane.rows]  # the run of another has ended, whatever it was
+    longest = max(scoring, key=lambda lane: lane.run, default=LaneCounts())
     if limits.constant_output is None or longest.run < limits.constant_output:
         return None
     return Breach(

@@ -83,6 +83,8 @@ class Metrics:
                 lane, served = part.lane, part.served
                 tally = self._tallies.of(lane, served)
             tally.latencies.append(part.latency_us)
+            if part.overdue and not served:
+                tally.late.append(part.latency_us)
             rows = part.rows
             total += rows
             if served:

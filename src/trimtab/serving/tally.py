@@ -21,7 +21,7 @@ Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
 class Tally:
     """Of one lane: what waits to be folded, and the counts that it is folded into."""
 
-    __slots__ = ("counts", "errors", "failed", "latencies", "model", "rows", "scores", "unbinned")
+    __slots__ = ("counts", "errors", "failed", "late", "latencies", "model", "rows", "scores", "unbinned")
 
     def __init__(self, model: str, counts: LaneCounts) -> None:
         self.model = model
@@ -30,6 +30,8 @@ class Tally:
         self.errors = 0
         self.failed = 0
         self.latencies: list[int] = []
+        self.late: list[int] = []
+        """Those latencies at which a fallback had answered already."""
         self.scores: list[float] = []
         self.unbinned: list[float] = []
         """Scores that came before the borders were known."""
@@ -123,6 +125,10 @@ def _fold(tally: Tally, now: int) -> None:
     histogram(counts.latency, LATENCY_BORDERS_US, latencies)
     tally.rows = tally.errors = tally.failed = 0
     tally.latencies.clear()
+    if tally.late:
+        counts.late = counts.late or [0] * (len(LATENCY_BORDERS_US) + 1)
+        histogram(counts.late, LATENCY_BORDERS_US, np.array(tally.late, dtype=np.float64))
+        tally.late.clear()
     if tally.scores:
         scores = np.array(tally.scores, dtype=np.float64)
         tally.scores.clear()

@@ -35,6 +35,7 @@ lanes = st.builds(
     rows=number,
     errors=number,
     latency=histograms,
+    late=histograms,
     borders=st.just((0.2, 0.7)),
     scores=histograms,
     non_finite=number,
@@ -118,6 +119,13 @@ def test_the_state_of_workers_that_are_gone_does_not_count() -> None:
     found = merge([gone, here], now=STALE_US + 1)
     assert found.labels == 7
     assert (found.state.workers, found.state.in_progress) == (1, 2)
+
+
+def test_the_runs_of_workers_that_are_gone_do_not_count() -> None:
+    gone = Snapshot(taken_at=0, lanes={KEY: LaneCounts(rows=300, run=300, run_score=0.5)})
+    here = Snapshot(taken_at=STALE_US + 1, lanes={KEY: LaneCounts(rows=5, run=2, run_score=0.1)})
+    found = merge([gone, here], now=STALE_US + 1).lanes[KEY]
+    assert (found.rows, found.run, found.run_score) == (305, 2, 0.1)
 
 
 def test_runs_of_one_score_in_several_workers_are_one_run() -> None:

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from trimtab.policy import RollbackWhen
 from trimtab.serving.counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
-from trimtab.serving.guard import distance, judge, tail_bound
+from trimtab.serving.guard import distance, judge, tail_bound, try_canary
 
 
 def limits(**given: Any) -> RollbackWhen:
@@ -97,3 +97,62 @@ def test_comparisons_count_as_failures_too() -> None:
     found = judge(snapshot, "delay", 2, "champion", limits(error_rate="5%"))
     assert found is not None
     assert found.value == 0.5
+
+
+def lane(rows: int, *, errors: int = 0, **more: Any) -> LaneCounts:
+    return LaneCounts(requests=rows, rows=rows, errors=errors, **more)
+
+
+def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> None:
+    # given a version that answered nothing itself, since it always took 200 ms
+    late = [0] * (len(LATENCY_BORDERS_US) + 1)
+    late[LATENCY_BORDERS_US.index(200_000)] = 80
+    key = LaneKey("delay", 2, "champion", False)
+    snapshot = Snapshot(lanes={key: lane(80, late=late)})
+    found = judge(snapshot, "delay", 2, "champion", limits(p99="50ms"))
+    assert found is not None
+    assert found.reason.startswith("80 of 80 requests took longer than 50 ms")
+    # but comparisons, which nobody waits for, are not judged
+    slow = [*late[:-1], 500]
+    snapshot = Snapshot(lanes={key: lane(500, latency=slow)})
+    assert judge(snapshot, "delay", 2, "champion", limits(p99="50ms")) is None
+
+
+def test_a_run_of_the_past_is_not_judged() -> None:
+    snapshot = seen(rows=60, run=1)
+    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(run=500, run_score=0.5)
+    assert judge(snapshot, "delay", 2, "champion", limits(constant_output=200)) is None
+
+
+def canary(answered: LaneCounts, beside: LaneCounts, champion: LaneCounts) -> Snapshot:
+    return Snapshot(
+        lanes={
+            LaneKey("delay", 2, "challenger", True): answered,
+            LaneKey("delay", 2, "challenger", False): beside,
+            LaneKey("delay", 1, "champion", True): champion,
+        }
+    )
+
+
+def test_a_canary_has_answered_what_clients_got_and_what_it_failed() -> None:
+    found = try_canary(canary(lane(3), lane(500, errors=4), lane(500)), "delay", 2, 1, limits())
+    assert (found.answered, found.rows, found.errors, found.holds_out) == (7, 503, 4, True)
+
+
+def test_a_canary_without_a_limit_is_measured_by_its_champion() -> None:
+    # one that fails always is taken out
+    found = try_canary(canary(lane(0), lane(60, errors=60), lane(60)), "delay", 2, 1, limits())
+    assert not found.holds_out
+    assert found.breach is not None
+    assert found.breach.reason == "60 of 60 predictions failed; the champion failed on 0.00%"
+    # one that fails a little more often is held
+    found = try_canary(canary(lane(0), lane(100, errors=3), lane(100)), "delay", 2, 1, limits())
+    assert (found.holds_out, found.breach) == (False, None)
+    # one that fails when its champion does, too, goes on
+    found = try_canary(canary(lane(0), lane(100, errors=30), lane(100, errors=30)), "delay", 2, 1, limits())
+    assert (found.holds_out, found.breach) == (True, None)
+
+
+def test_a_canary_with_a_limit_is_measured_by_it() -> None:
+    found = try_canary(canary(lane(100, errors=4), lane(0), lane(100)), "delay", 2, 1, limits(error_rate="5%"))
+    assert (found.allowed, found.holds_out, found.breach) == (0.05, True, None)

@@ -364,3 +364,12 @@ def test_a_turn_is_counted_in_few_steps(lane: Lane) -> None:
     metrics.count_parts(turn)
     assert metrics._sums.lanes[CHAMPION].rows == 0
     assert metrics.snapshot().lanes[CHAMPION].rows == 32
+
+
+def test_answers_that_came_too_late_are_counted_with_their_latency(lane: Lane) -> None:
+    metrics = Metrics()
+    late = part(lane, 0.5, latency_us=400_000, served=False)
+    late.overdue = True
+    metrics.count_parts([late, part(lane, 0.5, latency_us=400_000, served=False)])
+    counts = metrics.snapshot().lanes[LaneKey("delay", 1, "champion", False)]
+    assert (sum(counts.late), sum(counts.latency), counts.requests) == (1, 2, 2)
