@@ -272,7 +272,8 @@ class WindowReport(Record, frozen=True, kw_only=True):
     """One closed event-time window of one served version; id is `model/vVERSION/start/stage`.
 
     stage "closed": inputs and operations are complete. stage "matured": labels are, too. stage "guarded": some
-    seconds of wall time in which the gateway's guard saw a limit broken.
+    seconds of wall time in which the gateway's guard saw a limit broken; its id names the revision in place of the
+    start, `model/vVERSION/rNUMBER/guarded`, and its signal is `model/vVERSION/rNUMBER/guard`.
     """
 
     KIND = "window"

@@ -1,24 +1,28 @@
 """What the gateway's guard does about a broken limit, and when a canary takes its next step. Called by control.
 
-A breach is recorded like any decision: the seconds that were seen as a window, the statistic as a signal, a decision
-in the ledger, then the revision that undoes the change. Each revision is acted on once.
+A breach is recorded like any decision (breaches.py), then comes the revision that undoes the change. Each version is
+acted on once in a revision; while the metadata store is away, the breach waits.
 """
 
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from trimtab.app.rollout import Rollouts, open_rollouts
+import msgspec
+
+from trimtab.app.breaches import Case, case_id, decide_once
+from trimtab.app.program import ALIASES, AliasOrder
+from trimtab.app.rollout import open_rollouts
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros
-from trimtab.control import Cause, Draft, Ledger
 from trimtab.errors import ActionError, TrimtabError
-from trimtab.records import Action, Assignment, Decision, Revision, Signal, WindowReport
-from trimtab.serving.counts import Snapshot, difference
-from trimtab.serving.guard import Breach, judge
+from trimtab.records import Assignment, Revision
+from trimtab.serving.counts import Snapshot, difference, together
+from trimtab.serving.guard import Trial, judge, try_canary
 from trimtab.serving.orders import COUNTS
 from trimtab.serving.snapshots import read_all
 
@@ -37,13 +41,19 @@ class Guarding:
         self._workspace = workspace
         self._limits = workspace.project.policy.rollout.rollback_when
         self._canary = workspace.project.policy.rollout.canary
+        self._strategy = workspace.project.policy.rollout.strategy
         self._folder = workspace.run_folder / COUNTS
         self._seen: deque[Snapshot] = deque()
         self._since: dict[str, Snapshot] = {}
         """By revision: what was counted when it was first seen."""
         self._before: dict[str, list[float]] = {}
         """By revision: the scores of the champion before, as a histogram."""
+        self._pending: dict[str, Case] = {}
+        """Breaches by the id of their case that are not recorded, or not undone yet."""
         self._acted: set[str] = set()
+        self._told: set[str] = set()
+        """Cases of which it was told that they have to wait."""
+        self._helpers: list[subprocess.Popen[bytes]] = []
         self._looked: datetime | None = None
 
     def step(self, history: Mapping[str, Sequence[Revision]]) -> None:
@@ -54,8 +64,13 @@ class Guarding:
         self._looked = now
         newest = read_all(self._folder, self._workspace.clock)
         oldest = self._remember(newest)
+        waiting = list(self._pending.values())
+        for case in waiting:
+            self._act(case)
         for revisions in history.values():
             revision = revisions[0]
+            if any(case.revision.id == revision.id for case in waiting):
+                continue
             if revision.id not in self._since:
                 self._since[revision.id] = newest
                 self._before[revision.id] = self._scores_before(revisions, newest)
@@ -64,6 +79,8 @@ class Guarding:
 
     def _remember(self, newest: Snapshot) -> Snapshot:
         """Keep the snapshots of the last while; return the one that the guard looks back to."""
+        if self._seen and self._seen[-1].taken_at == newest.taken_at:
+            self._seen.pop()  # nobody has counted on
         self._seen.append(newest)
         while newest.taken_at - self._seen[0].taken_at > LOOK_BACK / timedelta(microseconds=1):
             self._seen.popleft()
@@ -75,132 +92,97 @@ class Guarding:
         if before is None or champion is None or before.bundle == champion.bundle:
             return []
         lanes = difference(newest, self._seen[0]).lanes
-        found = [lane for key, lane in lanes.items() if key[:2] == (revisions[0].model, before.version) and key.served]
-        return [float(count) for count in found[0].scores] if found else []
+        own = [lane for key, lane in lanes.items() if key[:2] == (revisions[0].model, before.version) and key.served]
+        if not own:
+            return []
+        borders = max(own, key=lambda lane: sum(lane.scores)).borders
+        return [float(count) for count in together([lane for lane in own if lane.borders == borders]).scores]
 
     def _look_at(self, revision: Revision, seen: Snapshot, start: int, now: datetime) -> None:
-        if revision.id in self._acted:
-            return
+        trial = self._trial(revision)
         for assignment in revision.assignments:
+            if case_id(revision, assignment) in self._acted:
+                continue
             before = self._before[revision.id] if assignment.role == "champion" else ()
             breach = judge(seen, revision.model, assignment.version, assignment.role, self._limits, before)
+            if breach is None and trial is not None and assignment.role == "challenger":
+                breach = trial.breach
             if breach is not None:
-                self._acted.add(revision.id)
-                self._act(revision, assignment, breach, from_micros(start), now)
+                case = Case(revision=revision, assignment=assignment, breach=breach, start=from_micros(start), end=now)
+                self._pending[case.id] = case
+                self._act(case)
                 return
-        if self._workspace.project.policy.rollout.strategy == "canary":
-            self._advance(revision, now)
+        if trial is not None:
+            self._advance(revision, trial, now)
 
-    def _act(self, revision: Revision, assignment: Assignment, breach: Breach, start: datetime, now: datetime) -> None:
-        """Record the breach, then undo the change."""
-        rollouts = open_rollouts(self._workspace, revision.model)
-        action, why = _action(revision, assignment, rollouts)
-        decision = self._record(revision, assignment, breach, action, why, start, now)
-        log.error("model %s version %d: %s; %s", revision.model, assignment.version, breach.reason, why)
-        if decision is None or action != "rollback":
-            return
+    def _act(self, case: Case) -> None:
+        """Record the breach, then undo the change; what cannot be done now is tried again at the next look."""
+        rollouts, model = open_rollouts(self._workspace, case.revision.model), case.revision.model
         try:
-            if assignment.role == "champion":
-                rollouts.rollback(cause=decision.id, reason=breach.reason, by=BY)
-            else:
-                rollouts.abandon(cause=decision.id, reason=breach.reason, by=BY)
+            decision, new = decide_once(case, rollouts, self._workspace.metadata, self._workspace.clock)
+            if new:
+                log.error("model %s version %d: %s", model, case.assignment.version, "; ".join(decision.reasons[:2]))
+            if decision.action == "rollback":
+                undo = rollouts.rollback if case.assignment.role == "champion" else rollouts.abandon
+                undo(cause=decision.id, reason=case.breach.reason, by=BY, judged=case.assignment.version)
+                self._tell_registry(model)
         except ActionError as error:
-            log.error("model %s: %s", revision.model, error)
-
-    def _record(
-        self,
-        revision: Revision,
-        assignment: Assignment,
-        breach: Breach,
-        action: Action,
-        why: str,
-        start: datetime,
-        now: datetime,
-    ) -> Decision | None:
-        metadata, model = self._workspace.metadata, revision.model
-        place = f"{model}/v{assignment.version}/{start.isoformat()}"
-        window = WindowReport(
-            id=f"{place}/guarded",
-            created_at=now,
-            model=model,
-            version=assignment.version,
-            role=assignment.role,
-            stage="guarded",
-            start=start,
-            end=now,
-            rows=breach.rows,
-            served_rows=breach.rows if assignment.role != "shadow" else 0,
-            labelled=0,
-            coverage=0.0,
-            metrics={breach.statistic: breach.value},
-        )
-        signal = Signal(
-            id=f"{place}/{breach.kind}/guard",
-            created_at=now,
-            model=model,
-            version=assignment.version,
-            kind=breach.kind,
-            subject="guard",
-            start=start,
-            end=now,
-            statistic=breach.statistic,
-            value=breach.value,
-            p=breach.p,
-            p_seq=breach.p,
-            effect={"limit": breach.limit},
-            rows=breach.rows,
-            reference_windows=0,
-            carriers=(),
-            reason=breach.reason,
-        )
-        metadata.put(window)
-        metadata.put(signal)
-        ledger = Ledger(metadata, model)
-        ledger.refresh()
-        draft = Draft(
-            cause=Cause(window=window, signals=(signal,)),
-            band="guard",
-            impact_per_day=0.0,
-            impact="high",
-            cell="rollback",
-            action=action,
-            reasons=(breach.reason, why, "seen by the gateway's guard; business impact was not judged"),
-        )
-        return ledger.append(draft, clock=self._workspace.clock)
-
-    def _advance(self, revision: Revision, now: datetime) -> None:
-        """Let the canary take its next step when it has held out long enough, on enough requests."""
-        canary = _in_role(revision, "challenger")
-        if canary is None or now - revision.created_at < timedelta(microseconds=self._canary.hold):
+            log.error("model %s: %s", model, error)
+        except TrimtabError as error:
+            if case.id not in self._told:
+                log.error("model %s: %s; not undone yet, it is tried again: %s", model, case.breach.reason, error)
+            self._told.add(case.id)
             return
+        del self._pending[case.id]
+        self._acted.add(case.id)
+
+    def _trial(self, revision: Revision) -> Trial | None:
+        """Return how the canary did since its revision came; None without one, or when it was judged already."""
+        champion, canary = _in_role(revision, "champion"), _in_role(revision, "challenger")
+        if self._strategy != "canary" or champion is None or canary is None:
+            return None
+        if case_id(revision, canary) in self._acted:
+            return None
         seen = difference(self._seen[-1], self._since[revision.id])
-        lanes = [lane for key, lane in seen.lanes.items() if key[:3] == (revision.model, canary.version, "challenger")]
-        rows = sum(lane.rows for lane in lanes if lane.rows)
-        errors = sum(lane.errors for lane in lanes)
-        limit = self._limits.error_rate
-        if rows < self._canary.min_requests or (limit is not None and errors > limit * rows):
+        return try_canary(seen, revision.model, canary.version, champion.version, self._limits)
+
+    def _advance(self, revision: Revision, trial: Trial, now: datetime) -> None:
+        """Let the canary take its next step when it has held out long enough, on enough requests."""
+        if now - revision.created_at < timedelta(microseconds=self._canary.hold):
             return
+        if trial.answered < self._canary.min_requests or not trial.holds_out:
+            return
+        took = (now - revision.created_at).total_seconds()
         try:
             step = open_rollouts(self._workspace, revision.model).step(
                 cause=f"{revision.id}/step",
-                reason=f"{rows:,} predictions in {(now - revision.created_at).total_seconds():.0f} s, {errors} failed",
+                reason=f"{trial.answered:,} answers in {took:.0f} s; of {trial.rows:,} predictions "
+                f"{trial.errors} failed",
                 by=BY,
+                judged=revision.number,
             )
         except TrimtabError as error:
             log.error("model %s: the canary cannot go on: %s", revision.model, error)
         else:
             log.warning("model %s: revision %d (%s): %s", step.model, step.number, step.action, step.reason)
+            self._tell_registry(revision.model)
 
-
-def _action(revision: Revision, assignment: Assignment, rollouts: Rollouts) -> tuple[Action, str]:
-    if assignment.role != "champion":
-        return "rollback", f"version {assignment.version} leaves its role as {assignment.role}"
-    if revision.action == "rollback":
-        return "review", f"version {assignment.version} was itself restored by a rollback; a person should look"
-    before = rollouts.before()
-    if before is None:
-        return "review", "no other version has served, so there is nothing to roll back to"
-    return "rollback", f"version {before.version}, which served before, is restored"
+    def _tell_registry(self, model: str) -> None:
+        """Let the registry's aliases follow, in a process of its own that nobody waits for."""
+        order = AliasOrder(
+            project=str(self._workspace.project.folder),
+            environment=self._workspace.environment.model_dump_json(),
+            model=model,
+        )
+        self._helpers = [helper for helper in self._helpers if helper.poll() is None]
+        try:
+            helper = subprocess.Popen(ALIASES, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+            self._helpers.append(helper)
+            assert helper.stdin is not None  # a pipe was asked for
+            with helper.stdin as pipe:
+                pipe.write(msgspec.json.encode(order))
+        except OSError as error:
+            log.warning("model %s: its aliases in the registry still name what served before: %s", model, error)
 
 
 def _in_role(revision: Revision, role: str) -> Assignment | None:
