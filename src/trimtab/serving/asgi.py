@@ -42,6 +42,7 @@ MAX_BODY = 16 * 2**20
 """Largest request body in bytes, as sent and unpacked."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
+_BY_HEADER = ("infer", "feedback")
 _NOTHING: dict[bytes, bytes] = {}
 
 logger = logging.getLogger(__name__)
@@ -98,8 +99,10 @@ class Application:
             found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
             route, params = found or self._router.find(scope)
             shape = route.encode_error
+            about = None
             if self._access is not None and route.verb != "open":
-                self._access.check(headers, route.verb, self._model(params.get("model"), noted))
+                about = self._model(route, params, headers, noted)
+                self._access.check(headers, route.verb, about)
             if self._deadlines is not None:
                 task = self._deadlines.enter(received_ns)
             body = b""
@@ -110,7 +113,8 @@ class Application:
                     body = await self._rest(message, headers, receive)
                 if ENCODING_HEADER in noted:
                     body = inflate(body, noted[ENCODING_HEADER], self._max_body)
-            answer = await route.handle(Call(params, headers, scope.get("query_string", b""), body, received_ns, noted))
+            query = scope.get("query_string", b"")
+            answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
         except Refused as refused:
             answer = self._refuse(refused, shape)
         except _Gone:
@@ -151,14 +155,22 @@ class Application:
                 head.append((b"allow", refused.allow.encode()))
         return Answer(refused.status, shape(refused.status, str(refused)), JSON, head)
 
-    def _model(self, named: str | None, noted: Mapping[bytes, bytes]) -> str | None:
-        """Return the model that a request is about: named in its path or header, or the only one there is."""
-        if named is not None:
-            return named
-        if MODEL_HEADER in noted:
-            return noted[MODEL_HEADER].decode("latin-1")
-        models = self._gateway.table.models
-        return next(iter(models)) if len(models) == 1 else None
+    def _model(
+        self, route: Route, params: Mapping[str, str], headers: Headers, noted: Mapping[bytes, bytes]
+    ) -> str | None:
+        """Return the one model that a request is about, which it may then use; None when it is about all of them.
+
+        A header names a model, or the only one is meant, just where rows or labels come by a path without a model:
+        lists and metrics tell of all models whatever a header says.
+        """
+        if "model" in params:
+            return params["model"]
+        if route.verb not in _BY_HEADER:
+            return None
+        named = None if route.names_model is None else route.names_model(headers)
+        if named is None and MODEL_HEADER in noted:
+            named = noted[MODEL_HEADER].decode("latin-1")
+        return named or self._gateway.table.only
 
     async def _rest(self, message: Message, headers: Headers, receive: Receive) -> bytes:
         """Return a body that is not one message of a good size."""

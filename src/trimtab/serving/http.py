@@ -43,6 +43,8 @@ class Call(msgspec.Struct, gc=False):
     received_ns: int
     noted: Mapping[bytes, bytes] | None = None
     """Those of `headers` that are in NOTED; None when nobody has looked."""
+    checked: str | None = None
+    """The model that the caller's token was checked for, where the path names none."""
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value; `name` in lower case."""
@@ -62,8 +64,8 @@ class Call(msgspec.Struct, gc=False):
 
     @property
     def model(self) -> str | None:
-        """The model that the path or the header X-Trimtab-Model names."""
-        return self.params.get("model") or self.header(MODEL_HEADER)
+        """The model that the path names, or that the token was checked for, or the header X-Trimtab-Model names."""
+        return self.params.get("model") or self.checked or self.header(MODEL_HEADER)
 
     @property
     def version(self) -> str | None:
@@ -114,3 +116,5 @@ class Route(NamedTuple):
     summary: str
     """One line for the OpenAPI document."""
     description: Description | None = None
+    names_model: Callable[[Headers], str | None] | None = None
+    """Reads the model from a platform's own header, which then goes before X-Trimtab-Model; None without it."""

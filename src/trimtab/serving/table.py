@@ -116,12 +116,18 @@ class RoutingTable:
     complete: bool = False
     """True once the metadata store was read and the champion of every model with a revision serves."""
 
+    @property
+    def only(self) -> str | None:
+        """The model that a request is about when it names none; None unless there is just one."""
+        names = self.models.keys() | self.errors.keys()
+        return next(iter(names)) if len(names) == 1 else None
+
     def model(self, name: str | None) -> ModelTable:
         """Return the table of `name`, or of the only model. Raises Refused (404, 503)."""
         if name is None:
+            if self.only is not None:
+                return self.model(self.only)
             names = sorted({*self.models, *self.errors})
-            if len(names) == 1:
-                return self.model(names[0])
             if not names:
                 raise Refused(503, "no model is deployed yet")
             raise Refused(400, f"{len(names)} models are served; name one in the header X-Trimtab-Model: {names}")

@@ -60,6 +60,10 @@ class Browser:
     def get(self, path: str, method: str = "GET") -> Reply:
         return self._runner.run(self._call(method, path, [b""], {}))
 
+    def send(self, method: str, path: str, body: Any, **headers: str) -> Reply:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return self._runner.run(self._call(method, path, [content], headers))
+
     def chunked(self, path: str, chunks: Sequence[bytes]) -> Reply:
         return self._runner.run(self._call("POST", path, chunks, {}))
 

@@ -142,12 +142,13 @@ class InferenceService:
             raise Refused(504, f"the request took longer than {self._timeout_s} s") from None
 
     def _model(self, message: Message, method: Method) -> str | None:
-        """Return the model that a call is about: the one it names, or the only one there is."""
-        name: str = getattr(message, method.names_model) if method.names_model else ""
+        """Return the model that a call is about, which it names or is the only one; None when it is about all."""
+        if not method.names_model:
+            return None
+        name: str = getattr(message, method.names_model)
         if method.verb == "admin":
-            return _repository_model(message)
-        models = self._gateway.table.models
-        return name or (next(iter(models)) if len(models) == 1 else None)
+            return name or message.repository_name or None
+        return name or self._gateway.table.only
 
     async def _server_live(self, message: Message, received_ns: int) -> Message:
         return MESSAGES["ServerLiveResponse"](live=True)

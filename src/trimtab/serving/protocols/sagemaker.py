@@ -62,8 +62,7 @@ def routes(gateway: Gateway) -> list[Route]:
         wanted = accepted(call.header(b"accept"))
         request, form = decode(call.body, content_type)
         request.request_id = call.header(INFERENCE_ID) or call.request_id
-        target = call.header(TARGET_MODEL)
-        model = target.removesuffix(ARCHIVE).lstrip("/") if target else call.model
+        model = target_model(call.headers) or call.model
         variant = call.header(TARGET_VARIANT)
         version = pinned(gateway.table.model(model), variant) if variant else None
         response = await gateway.infer(model, version or call.version, request, call.received_ns)
@@ -77,7 +76,14 @@ def routes(gateway: Gateway) -> list[Route]:
         gives=[Content({"type": "object", "required": ["predictions"]}), Content({"type": "string"}, None, "text/csv")],
         errors={406: "No form of answer is accepted.", 415: "The content type is not served."},
     )
-    return [Route("POST", "/invocations", "infer", invocations, encode_error, "Score rows (SageMaker).", described)]
+    summary = "Score rows (SageMaker)."
+    return [Route("POST", "/invocations", "infer", invocations, encode_error, summary, described, target_model)]
+
+
+def target_model(headers: Headers) -> str | None:
+    """Return the model that a request for a multi-model endpoint names; None without one."""
+    named = next((value.decode("latin-1") for name, value in headers if name == TARGET_MODEL), "")
+    return named.removesuffix(ARCHIVE).lstrip("/") or None
 
 
 def decode(body: bytes, content_type: str) -> tuple[InferenceRequest, Form]:

@@ -325,6 +325,23 @@ def test_tokens_are_asked_for(open_caller: Callable[..., Caller]) -> None:
     assert (code, "does not open model 'noise'" in says) == (grpc.StatusCode.PERMISSION_DENIED, True)
 
 
+def test_what_tells_of_all_models_needs_a_token_for_all(open_caller: Callable[..., Caller]) -> None:
+    # given one model, and a token that opens all verbs of it
+    limited = Grant(GRANT.sha256, "checkout", ("delay",), ("infer", "feedback", "read", "admin"), None)
+    call = open_caller(access=Access(Grants.of([limited]), SystemClock()))
+    good = [("authorization", f"Bearer {SECRET}")]
+    # then it opens what is about the model, named or not, and no list of all
+    assert call("ModelMetadata", name="delay", metadata=good).name == "delay"
+    assert call("ModelReady", metadata=good).ready
+    code, says = call.refusal("RepositoryIndex", metadata=good)
+    assert (code, "what concerns all models" in says) == (grpc.StatusCode.PERMISSION_DENIED, True)
+    assert call.refusal("RepositoryModelUnload", repository_name="price", metadata=good)[0] is (
+        grpc.StatusCode.PERMISSION_DENIED
+    )
+    # and a stranger is asked for a token before what he sends is looked at
+    assert call.refusal("RepositoryModelUnload")[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
 # --- the server
 
 
