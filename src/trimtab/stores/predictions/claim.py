@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from trimtab.clock import Clock
@@ -48,9 +49,10 @@ class Claim:
         except OSError:
             os.close(file)
             return False
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
         self._file = file
+        with suppress(OSError):  # a full disk: the lock is what counts, the number is for whoever asks
+            os.ftruncate(file, 0)
+            os.write(file, f"{os.getpid()}\n".encode())
         return True
 
     def give_up(self) -> None:

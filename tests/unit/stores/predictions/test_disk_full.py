@@ -32,6 +32,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def test_a_writer_takes_the_log_on_a_full_disk(small_disk: Path) -> None:
+    # given a log whose writer has gone, on a disk that has filled up since
+    folder = small_disk / "log"
+    before = SegmentLog(folder)
+    before.append_labels(label_rows([]))
+    before.close()
+    (folder / "writer-0.lock").write_bytes(b"")
+    with suppress(OSError):
+        (small_disk / "ballast").write_bytes(bytes(2_000_000))
+    # then the next one becomes the writer, and others do not
+    log = SegmentLog(folder)
+    log.append_labels(label_rows([]))
+    with pytest.raises(StoreError, match="already writes this prediction log"):
+        SegmentLog(folder).append_labels(label_rows([]))
+    log.close()
+
+
 def ids_in(log: SegmentLog) -> list[str]:
     return list(log.read()[0]["prediction_id"].to_pylist())
 
