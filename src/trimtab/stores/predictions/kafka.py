@@ -33,6 +33,8 @@ except ImportError as missing:
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ROW_BYTES = 1_000_000
+"""Largest message, which is also what brokers take unless they are told otherwise."""
 BUFFER_ROWS = 50_000
 BUFFER_BYTES = 64 * 2**20
 """Most that waits in this process for the brokers; beyond it `append` refuses."""
@@ -134,6 +136,7 @@ class KafkaLog:
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 2,
+                "message.max.bytes": ROW_BYTES,
                 "message.timeout.ms": DELIVERY_MS,
                 "queue.buffering.max.messages": 2 * BUFFER_ROWS,
                 "queue.buffering.max.kbytes": 4 * BUFFER_BYTES // 1024,
@@ -153,6 +156,7 @@ class KafkaLog:
             return table, cursor
 
     def _send(self, topic: str, events: list[Event]) -> None:
+        self._check_sizes(events)
         producer, size = self._producer, sum(len(event.value) for event in events)
         producer.poll(0)
         with self._lock:
@@ -168,10 +172,19 @@ class KafkaLog:
         for n, event in enumerate(events):
             try:
                 self._produce(producer, topic, event, mine)
-            except (BufferError, KafkaException) as error:  # too large a row, or a producer that is beyond help
+            except (BufferError, KafkaException) as error:  # a producer that is beyond help
                 for unsent in events[n:]:
                     self._done(mine, unsent, error)
                 raise StoreError(f"{self._name}: cannot send a row: {error}") from None
+
+    def _check_sizes(self, events: Sequence[Event]) -> None:
+        """Raise StoreError for a row that is too large, before any row of its append is on its way."""
+        for event in events:
+            if event.size > ROW_BYTES:
+                raise StoreError(
+                    f"{self._name}: the row of id '{event.key[:100].decode(errors='replace')}' takes {event.size} "
+                    f"bytes as a message; the most is {ROW_BYTES}"
+                )
 
     def _produce(self, producer: Producer, topic: str, event: Event, mine: Round) -> None:
         def done(error: KafkaError | None, _: Message) -> None:

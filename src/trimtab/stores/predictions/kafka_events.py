@@ -21,6 +21,8 @@ from trimtab.stores.predictions.messages import MessageWriter
 
 RESPONSE = "org.kubeflow.serving.inference.response"
 LABEL = "trimtab.serving.label"
+VARINT, OVERHEAD = 5, 36
+"""Most bytes of a length, and of what a record of Kafka's format 2 holds beside its key, value and headers."""
 
 
 class Event(NamedTuple):
@@ -30,6 +32,12 @@ class Event(NamedTuple):
     value: bytes
     headers: list[tuple[str, str | bytes | None]]
     timestamp: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message at most: its parts, each with the largest length before it that the format can need."""
+        headers = sum(len(name.encode()) + len(value or b"") + 2 * VARINT for name, value in self.headers)
+        return OVERHEAD + len(self.key) + len(self.value) + headers
 
 
 class Prediction(msgspec.Struct, frozen=True):
