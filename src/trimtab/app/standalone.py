@@ -13,7 +13,6 @@ from trimtab.bundle.signature import check_signature
 from trimtab.serving import GatewayConfig
 from trimtab.serving.options import Tls, WorkerOptions
 from trimtab.serving.orders import BundleOrder, Gap, Grant, LaneOrder, ModelOrder
-from trimtab.stores.predictions.segments import SEGMENT_AGE_S, SEGMENT_ROWS
 
 NOWHERE = "none:"
 
@@ -72,8 +71,6 @@ def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public:
         setup={
             "root": str(run_folder),
             "predictions": log,
-            "segment_rows": str(SEGMENT_ROWS),
-            "segment_age_s": str(SEGMENT_AGE_S),
             "standalone": "yes",
         },
         open_control=lambda: OneFolder(order),

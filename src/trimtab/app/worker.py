@@ -6,7 +6,7 @@ Nothing heavy is imported: no policy, no metadata store, no dataframes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from trimtab.serving.worker import Means, run_worker
 from trimtab.stores.catalog import open_online, open_predictions
 from trimtab.stores.online import Online
 
+LOG_OPTIONS: dict[str, Callable[[str], Any]] = {"segment_rows": int, "segment_age_s": float}
+
 
 def open_means(first: Configure) -> Means:
-    """Open what the setup names: root, predictions, online, segment_rows, segment_age_s."""
+    """Open what the setup names: root, and where they differ from the usual ones predictions, online, LOG_OPTIONS."""
     setup, root = first.setup, Path(first.setup["root"])
     online = open_online(setup.get("online"), root)
     return Means(
@@ -34,8 +36,7 @@ def open_means(first: Configure) -> Means:
             setup.get("predictions"),
             root,
             writer=first.worker,
-            segment_rows=int(setup["segment_rows"]),
-            segment_age_s=float(setup["segment_age_s"]),
+            **{name: read(setup[name]) for name, read in LOG_OPTIONS.items() if name in setup},
         ),
         vectorizer_factory=alone if "standalone" in setup else lambda folder, spec: _vectorizer(folder, spec, online),
     )
