@@ -213,11 +213,12 @@ class RollbackWhen(Section):
     """Limits that roll back at once: judged window by window by the loop, and within seconds by the gateway's guard."""
 
     error_rate: Share | None = None
-    """Largest share of failed predictions; left out, it is not judged."""
+    """Largest share of failed predictions; left out, only a canary is judged, by the errors of its champion."""
     p99: Duration | None = None
-    """Longest time that 99 of 100 predictions may take; left out, it is not judged."""
+    """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any."""
     constant_output: int | None = Field(default=None, gt=1)
-    """So many predictions in a row that are all the same break the limit; left out, they are not counted."""
+    """So many predictions in a row that are all the same break the limit; left out, they are not counted. Inputs are
+    not looked at, so a client that repeats one row, such as a load test, breaks it too: set it above what one sends."""
     output_jump: Share | None = None
     """Largest distance (total variation) between the scores of now and those of the champion before; left out, none."""
     over: Duration = 30 * units.MICROS["s"]
@@ -234,7 +235,7 @@ class Canary(Section):
     hold: Duration = 10 * units.MICROS["m"]
     """How long a step lasts at least (wall time)."""
     min_requests: int = Field(default=100, ge=0)
-    """A step is held until the new bundle has answered so many predictions in it."""
+    """A step is held until the new bundle has answered so many predictions in it; comparisons do not count."""
 
     @field_validator("steps")
     @classmethod
