@@ -25,9 +25,10 @@ class LoopActions:
         self._retraining.start(decision, as_of=decision.end, approved=False)
 
     def rollback(self, decision: Decision) -> None:
-        """Restore what served before."""
+        """Restore what served before the version that was judged. Raises ActionError when another serves by now."""
         rollouts = open_rollouts(self._workspace, decision.model)
-        revision = rollouts.rollback(cause=decision.id, reason="; ".join(decision.reasons), by="trimtab")
+        reason = "; ".join(decision.reasons)
+        revision = rollouts.rollback(cause=decision.id, reason=reason, by="trimtab", judged=decision.version)
         set_aliases(self._workspace, revision)
 
     def running(self, model: str) -> bool:

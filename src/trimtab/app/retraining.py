@@ -18,10 +18,10 @@ from trimtab import __version__
 from trimtab.app import stages
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
+from trimtab.app.verdicts import judge_candidate, promotion, removal
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
-from trimtab.errors import StageError, TrimtabError
-from trimtab.monitoring import compare
+from trimtab.errors import ActionError, Conflict, StageError, TrimtabError
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Run, WindowReport, WorkflowStep
 from trimtab.stores.metadata import latest
 
@@ -119,11 +119,17 @@ class Retraining:
             return "stopped"
         while True:
             verdict = self._do(self._compare, workflow, model, decision, bundle)
-            if verdict == "promote":
-                return str(self._do(self._promote, workflow, model, decision, bundle))
-            if verdict != "continue":
+            if verdict == "continue":
+                self._wait(workflow, MATURED)
+                continue
+            try:
+                if verdict == "promoted":
+                    return str(self._do(self._end, workflow, model, decision, bundle))
+                if verdict == "promote":
+                    return str(self._do(self._promote, workflow, model, decision, bundle))
                 return str(self._do(self._abandon, workflow, model, decision, bundle, verdict))
-            self._wait(workflow, MATURED)
+            except (ActionError, Conflict) as error:  # something else came to serve meanwhile: look again
+                log.warning("%s: %s", workflow, error)
 
     def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a step. Whatever it raises stops the workflow with a reason, and leaves the loop alone."""
@@ -195,42 +201,39 @@ class Retraining:
         self._note(workflow, model, decision, "challenge", outcome, revision.id)
 
     def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
-        rollouts = open_rollouts(self._workspace, model)
-        revision = rollouts.current()
-        if revision is None or revision.bundle_in("challenger") != bundle:
-            return "replaced"
-        metadata = self._workspace.metadata
-        champion = metadata.get(Bundle, str(revision.bundle_in("champion")))
-        challenger = metadata.get(Bundle, bundle)
         policy = self._workspace.project.policy.rollout
-        result = compare(
-            metadata,
-            model=model,
-            champion=champion.version,
-            challenger=challenger.version,
-            policy=policy.promote_when,
-            limits=policy.rollback_when,
-        )
-        if result.verdict != "continue":
-            self._note(workflow, model, decision, "compare", result.reason)
-        return str(result.verdict)
+        verdict = judge_candidate(self._workspace.metadata, policy, model, bundle)
+        if verdict.reason and verdict.name != "continue":
+            self._note(workflow, model, decision, "compare", verdict.reason)
+        return verdict.name
 
     def _promote(self, workflow: str, model: str, decision: str, bundle: str) -> str:
         reason = self._reason(workflow)
+        judged = self._workspace.metadata.get(Bundle, bundle).version
         revision = open_rollouts(self._workspace, model).promote(
-            cause=f"{workflow}/promote", reason=reason, by="trimtab"
+            cause=f"{workflow}/promote", reason=reason, by="trimtab", judged=judged
         )
         set_aliases(self._workspace, revision)
         self._note(workflow, model, decision, "promote", f"{bundle} is champion", revision.id)
         return "promoted"
 
+    def _end(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        """Note that a canary came through, or that somebody else promoted the bundle."""
+        by = promotion(self._workspace.metadata, model, bundle)
+        why = f", by {by.by}: {by.reason}" if by else ""
+        self._note(workflow, model, decision, "promote", f"{bundle} is champion{why}", by.id if by else None)
+        return "promoted"
+
     def _abandon(self, workflow: str, model: str, decision: str, bundle: str, verdict: str) -> str:
         if verdict == "replaced":
-            self._note(workflow, model, decision, "abandon", f"{bundle} no longer challenges")
+            by = removal(self._workspace.metadata, model, bundle)
+            outcome = f"{bundle} no longer challenges" + (f"; taken out by {by.by}: {by.reason}" if by else "")
+            self._note(workflow, model, decision, "abandon", outcome, by.id if by else None)
             return "replaced"
         reason = self._reason(workflow)
+        judged = self._workspace.metadata.get(Bundle, bundle).version
         revision = open_rollouts(self._workspace, model).abandon(
-            cause=f"{workflow}/abandon", reason=reason, by="trimtab"
+            cause=f"{workflow}/abandon", reason=reason, by="trimtab", judged=judged
         )
         set_aliases(self._workspace, revision)
         self._note(workflow, model, decision, "abandon", f"{bundle} is abandoned", revision.id)

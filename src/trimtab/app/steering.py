@@ -15,9 +15,11 @@ from trimtab.app.actions import LoopActions
 from trimtab.app.compaction import LogKeeping
 from trimtab.app.monitors import open_monitor
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
+from trimtab.app.rollout import CANDIDATES
 from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
-from trimtab.records import Decision, Resolution, WindowReport
+from trimtab.records import Decision, Resolution, Revision, WindowReport
+from trimtab.stores.metadata import latest
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class Steering:
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
         self._log_keeping = LogKeeping(workspace)
+        self._revisions: dict[str, str] = {}
+        """By model: the revision that its workflows were told of."""
         self._controllers = {
             name: Controller(
                 workspace.metadata,
@@ -85,9 +89,14 @@ class Steering:
         return bool(reports or decisions)
 
     def _wake(self, reports: tuple[WindowReport, ...]) -> None:
-        matured = [r for r in reports if r.stage == "matured" and r.role == "challenger"]
+        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer."""
+        matured = [r for r in reports if r.stage == "matured" and r.role in CANDIDATES]
         for model in self._controllers:
             news = [r.id for r in matured if r.model == model]
+            revision = latest(self._workspace.metadata, Revision, model=model)
+            if revision is not None and self._revisions.get(model) != revision.id:
+                self._revisions[model] = revision.id
+                news.append(revision.id)
             for workflow in self._retraining.active(model):
                 if news:
                     self._retraining.tell(workflow, MATURED, news[-1])

@@ -263,7 +263,7 @@ def test_the_scores_before_are_those_of_all_lanes_of_the_champion_before(make: M
     low[0], high[19] = 60, 600
     to = make(strategy="blue-green", rollback_when={"output_jump": "50%", "min_requests": 50})
     to.deploy(1)
-    lane = {"borders": PROBABILITY_BORDERS}
+    lane: dict[str, Any] = {"borders": PROBABILITY_BORDERS}
     to.count(1, "challenger", rows=0, scores=[0] * 20, **lane)
     to.count(1, rows=0, scores=[0] * 20, **lane)
     to.look()

@@ -1,0 +1,92 @@
+"""The trial of a retrained bundle: judged on labels as challenger or shadow, by the guard as canary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trimtab.app.rollout import Rollouts
+from trimtab.app.verdicts import judge_candidate, promotion, removal
+from trimtab.clock import ManualClock
+from trimtab.policy import Rollout
+from trimtab.records import Bundle
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import MODEL, window_report
+
+CLOCK = ManualClock()
+EVIDENCE = {"min_labels": 100, "min_windows": 2, "max_windows": 60}
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Metadata]:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    yield store
+    store.close()
+
+
+def policy(strategy: str) -> Rollout:
+    return Rollout.model_validate({"strategy": strategy, "promote_when": EVIDENCE})
+
+
+def deployed(book: Metadata, strategy: str, *versions: int) -> Rollouts:
+    to = Rollouts(book, policy(strategy), MODEL, CLOCK)
+    for version in versions:
+        bundle = Bundle(
+            id=f"{MODEL}/{version}",
+            created_at=CLOCK.now(),
+            model=MODEL,
+            version=version,
+            run="run",
+            dataset="d",
+            gate_report="g",
+            digest="0" * 64,
+            path="bundles",
+            features=("x",),
+            views=(),
+            threshold=0.5,
+        )
+        book.put(bundle)
+        to.deploy(bundle, cause=f"deploy {version}", reason="test", by="test")
+    return to
+
+
+def evidence(book: Metadata, role: Any) -> None:
+    """Write matured windows in which version 2 was better than version 1."""
+    for day in range(20):
+        found = {
+            "paired_log_loss_gain": 0.05 + day % 3 / 1000,
+            "paired_rows": 500.0,
+            "paired_version": 1.0,
+        }
+        book.put(window_report(day, version=2, role=role, metrics=found))
+
+
+@pytest.mark.parametrize(("strategy", "role"), [("champion-challenger", "challenger"), ("shadow", "shadow")])
+def test_a_better_candidate_is_promoted(book: Metadata, strategy: str, role: str) -> None:
+    deployed(book, strategy, 1, 2)
+    assert judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2").name == "continue"
+    evidence(book, role)
+    found = judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2")
+    assert found.name == "promote"
+    assert "gain in log_loss" in found.reason
+
+
+def test_a_canary_is_left_to_the_guard_until_its_end(book: Metadata) -> None:
+    to = deployed(book, "canary", 1, 2)
+    evidence(book, "challenger")
+    bundle = f"{MODEL}/2"
+    assert judge_candidate(book, policy("canary"), MODEL, bundle).name == "continue"
+    last = to.promote(cause="c", reason="all steps", by="guard")
+    assert judge_candidate(book, policy("canary"), MODEL, bundle).name == "promoted"
+    assert promotion(book, MODEL, bundle) == last
+
+
+def test_who_takes_a_candidate_out_is_found(book: Metadata) -> None:
+    to = deployed(book, "canary", 1, 2)
+    last = to.abandon(cause="c", reason="it fails", by="guard")
+    assert judge_candidate(book, policy("canary"), MODEL, f"{MODEL}/2").name == "replaced"
+    assert removal(book, MODEL, f"{MODEL}/2") == last
