@@ -6,7 +6,8 @@ In a thread of its own: sampled explanations score some thousand rows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,6 +33,14 @@ class Explanations:
         self._trust = trust
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._explainers: dict[LoadedBundle, Explainer] = {}
+        self._served: frozenset[LoadedBundle] | None = None
+        self._lock = threading.Lock()
+
+    def keep(self, bundles: Iterable[LoadedBundle]) -> None:
+        """Forget the explainers of all other bundles, which serve no more."""
+        with self._lock:
+            self._served = served = frozenset(bundles)
+            self._explainers = {bundle: explainer for bundle, explainer in self._explainers.items() if bundle in served}
 
     async def of(self, work: Work) -> Explanation:
         """Explain the rows of a work that was answered. Raises Refused."""
@@ -61,8 +70,8 @@ class Explanations:
         return await self._explain(bundle, np.array([row["features"]], dtype=np.float32))
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False)
+        """Let the thread end after what it does now; what waits for it is not done."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _explain(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
         loop = asyncio.get_running_loop()
@@ -74,10 +83,8 @@ class Explanations:
     def _compute(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
         explainer = self._explainers.get(bundle)
         if explainer is None:
-            while len(self._explainers) >= KEPT:
-                del self._explainers[next(iter(self._explainers))]
             explainer = open_explainer(bundle.folder, bundle.spec, bundle.scorer, trust=self._trust)
-            self._explainers[bundle] = explainer
+            self._remember(bundle, explainer)
         found = explainer.explain(vectors)
         return Explanation(
             features=bundle.spec.features,
@@ -86,3 +93,11 @@ class Explanations:
             method=found.method,
             unit=found.unit,
         )
+
+    def _remember(self, bundle: LoadedBundle, explainer: Explainer) -> None:
+        with self._lock:
+            if self._served is not None and bundle not in self._served:
+                return  # it was let go while the explainer was opened
+            while len(self._explainers) >= KEPT:
+                del self._explainers[next(iter(self._explainers))]
+            self._explainers[bundle] = explainer

@@ -2,13 +2,20 @@
 
 Orders take effect when all of their bundles are verified, loaded and warm; until then, and when that fails,
 the worker goes on with what it has. The champion before is loaded last, so that nothing waits for it.
+
+A bundle that no table holds any more is closed when nobody scores with it either: requests that are under way,
+comparisons and explanations still may. It is never used again: whoever wants it back loads it anew.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+from trimtab.bundle import Scorer
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
 from trimtab.serving.runtime import LoadedBundle
@@ -18,6 +25,20 @@ logger = logging.getLogger(__name__)
 
 Load = Callable[[BundleOrder], LoadedBundle]
 
+LONGEST_USE_S = 300.0
+"""So long after it was dropped a bundle is closed even though somebody holds it."""
+
+
+class Dropped(NamedTuple):
+    """The scorer of a bundle that no table holds, to be closed."""
+
+    id: str
+    scorer: Scorer
+    bundle: weakref.ref[LoadedBundle]
+    """Dead when nobody uses the bundle any more."""
+    due: float
+    """Closed then at the latest, as `time.monotonic` has it."""
+
 
 class Loader:
     """The tables of a worker."""
@@ -26,6 +47,7 @@ class Loader:
         self._load = load
         self._bundles: dict[str, LoadedBundle] = {}
         self._tables: dict[str, ModelTable] = {}
+        self._dropped: list[Dropped] = []
         self.errors: dict[str, str] = {}
         """By model: why it does not serve as it was told to."""
 
@@ -44,13 +66,30 @@ class Loader:
             yield self._table(serve)
         for order in orders:
             self._keep_warm(order)
-        self._bundles = {bundle.id: bundle for table in self._tables.values() for bundle in table.bundles}
+        self._drop()
+        self.close_dropped()
         yield self._table(serve)
 
-    @property
-    def failed(self) -> bool:
-        """Whether something could not be loaded that may be tried again."""
-        return bool(self.errors)
+    def close_dropped(self) -> None:
+        """Close bundles that were dropped and are not in use; called now and then by the thread that loads."""
+        now, waiting, self._dropped = time.monotonic(), self._dropped, []
+        for dropped in waiting:
+            if dropped.bundle() is not None and now < dropped.due:
+                self._dropped.append(dropped)
+                continue
+            try:
+                dropped.scorer.close()
+            except Exception as error:  # strangers' code; there is nothing left to do about it
+                logger.warning("bundle %s could not be closed: %s", dropped.id, error)
+
+    def _drop(self) -> None:
+        """Let go of what no table holds."""
+        held = {bundle.id: bundle for table in self._tables.values() for bundle in table.bundles}
+        due = time.monotonic() + LONGEST_USE_S
+        for name, bundle in self._bundles.items():
+            if held.get(name) is not bundle:
+                self._dropped.append(Dropped(name, bundle.scorer, weakref.ref(bundle), due))
+        self._bundles = held
 
     def _table(self, serve: Serve) -> RoutingTable:
         wanted = {order.model for order in serve.models} - set(serve.held)

@@ -39,7 +39,7 @@ VectorizerFactory = Callable[[Path, Spec], Vectorizer]
 """Makes the vectorizer of a bundle from its folder and its spec."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
 class LoadedBundle:
     """A bundle that is ready to score."""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from trimtab.bundle import Calibration
+from trimtab.serving.explaining import Explanations
 from trimtab.serving.runtime import LoadedBundle
 from trimtab.serving.table import ModelTable
+from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -27,9 +32,7 @@ def explained(pack: Packer, version: int = 1) -> LoadedBundle:
     return pack(version, scores=SCORES, background=BACKGROUND)
 
 
-def test_the_rows_of_a_request_are_explained(
-    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
-) -> None:
+def test_the_rows_of_a_request_are_explained(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
     served.serve(table_of(("champion", explained(pack), 100)))
     reply = served.browser.post(INFER, infer_body(0, 1, parameters={"explain": True}))
     assert reply.status == 200
@@ -58,9 +61,24 @@ def test_a_version_that_is_gone_cannot_explain(
     assert served.browser.get("/v2/models/delay/predictions/abc/explanation").status == 410
 
 
-def test_a_bundle_without_background_says_so(
-    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
-) -> None:
+def test_explainers_of_what_serves_no_more_are_forgotten(pack: Packer, tmp_path: Path) -> None:
+    # given explainers of two bundles, and one that is opened when its bundle has gone
+    explanations = Explanations(SegmentLog(tmp_path / "log"))
+    bundles = [explained(pack, version) for version in (1, 2, 3)]
+    row = np.zeros((1, 1), dtype=np.float32)
+    for bundle in bundles[:2]:
+        explanations._compute(bundle, row)
+    explanations.keep(bundles[1:2])
+    explanations._compute(bundles[2], row)
+    # then only what serves is held
+    gone = weakref.ref(bundles[0])
+    del bundles[0], bundle
+    assert gone() is None
+    assert list(explanations._explainers) == bundles[:1]
+    explanations.close()
+
+
+def test_a_bundle_without_background_says_so(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
     served.serve(table_of(("champion", pack(1), 100)))
     reply = served.browser.post(INFER, infer_body(1, parameters={"explain": True}))
     assert (reply.status, "background" in reply.json()["error"]) == (501, True)
