@@ -40,6 +40,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY = 16 * 2**20
 """Largest request body in bytes, as sent and unpacked."""
+MOST_UNREAD = 64 * 2**20
+"""Bytes beyond the limit that are read, and thrown away, so that a client hears why its body is refused."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
@@ -93,54 +95,57 @@ class Application:
         for name, value in headers:
             if name in NOTED:
                 noted = {**noted, name: value}
-        task = route = None
+        route: Route | None = None
+        status = GONE
         trace = None if self._observer is None else self._observer.begin(headers, received_ns)
         try:
-            found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
-            route, params = found or self._router.find(scope)
-            shape = route.encode_error
-            about = None
-            if self._access is not None and route.verb != "open":
-                about = self._model(route, params, headers, noted)
-                self._access.check(headers, route.verb, about)
-            if self._deadlines is not None:
-                task = self._deadlines.enter(received_ns)
-            body = b""
-            if route.method in _WITH_BODY:
-                message = await receive()
-                body = message.get("body", b"")
-                if message.get("more_body") or not body or len(body) > self._max_body:
-                    body = await self._rest(message, headers, receive)
-                if ENCODING_HEADER in noted:
-                    body = inflate(body, noted[ENCODING_HEADER], self._max_body)
-            query = scope.get("query_string", b"")
-            answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
-        except Refused as refused:
-            answer = self._refuse(refused, shape)
-        except _Gone:
-            if self._observer is not None:
-                self._observer.end(trace, scope, route, GONE, received_ns)
-            return
-        except asyncio.CancelledError:
-            if task is None or self._deadlines is None or not self._deadlines.leave(task):
-                raise
             task = None
-            answer = self._refuse(Refused(504, f"the request took longer than {self._timeout_s:g} s"), shape)
-        except Exception:  # the border of the worker: a client gets an answer whatever happens
-            logger.exception("%s %s failed", scope["method"], scope["path"])
-            answer = self._refuse(Refused(500, "the gateway failed; its log says why"), shape)
-        finally:
-            if task is not None and self._deadlines is not None:
-                self._deadlines.leave(task)
-        head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
-        if answer.headers:
-            head += answer.headers
-        if REQUEST_ID_HEADER in noted and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
-            head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
-        await send({"type": "http.response.start", "status": answer.status, "headers": head})
-        await send({"type": "http.response.body", "body": answer.body})
-        if self._observer is not None:
-            self._observer.end(trace, scope, route, answer.status, received_ns)
+            try:
+                found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
+                route, params = found or self._router.find(scope)
+                shape = route.encode_error
+                about = None
+                if self._access is not None and route.verb != "open":
+                    about = self._model(route, params, headers, noted)
+                    self._access.check(headers, route.verb, about)
+                if self._deadlines is not None:
+                    task = self._deadlines.enter(received_ns)
+                body = b""
+                if route.method in _WITH_BODY:
+                    message = await receive()
+                    body = message.get("body", b"")
+                    if message.get("more_body") or not body or len(body) > self._max_body:
+                        body = await self._rest(message, headers, receive)
+                    if ENCODING_HEADER in noted:
+                        body = inflate(body, noted[ENCODING_HEADER], self._max_body)
+                query = scope.get("query_string", b"")
+                answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
+            except Refused as refused:
+                answer = self._refuse(refused, shape)
+            except _Gone:
+                return
+            except asyncio.CancelledError:
+                if task is None or self._deadlines is None or not self._deadlines.leave(task):
+                    raise
+                task = None
+                answer = self._refuse(Refused(504, f"the request took longer than {self._timeout_s:g} s"), shape)
+            except Exception:  # the border of the worker: a client gets an answer whatever happens
+                logger.exception("%s %s failed", scope["method"], scope["path"])
+                answer = self._refuse(Refused(500, "the gateway failed; its log says why"), shape)
+            finally:
+                if task is not None and self._deadlines is not None:
+                    self._deadlines.leave(task)
+            head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+            if answer.headers:
+                head += answer.headers
+            if REQUEST_ID_HEADER in noted and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
+                head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
+            await send({"type": "http.response.start", "status": answer.status, "headers": head})
+            await send({"type": "http.response.body", "body": answer.body})
+            status = answer.status
+        finally:  # also when the client was gone before its answer was
+            if self._observer is not None:
+                self._observer.end(trace, scope, route, status, received_ns)
 
     def _refuse(self, refused: Refused, shape: EncodeError) -> Answer:
         self._gateway.metrics.refuse(refused.status)
@@ -177,24 +182,23 @@ class Application:
         if message["type"] == "http.disconnect":
             raise _Gone
         body: bytes = message.get("body", b"")
-        if len(body) > self._max_body:
-            raise self._too_large()
-        for name, value in headers:
-            if name == b"content-length" and value[:18].isdigit() and int(value[:18]) > self._max_body:
-                raise self._too_large()
         chunks, size = [body], len(body)
-        while message.get("more_body"):
+        for name, value in headers:
+            if name == b"content-length" and value[:18].isdigit():
+                size = max(size, int(value[:18]))  # what is announced counts as read
+        read = len(body)
+        while message.get("more_body") and size <= self._max_body + MOST_UNREAD:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Gone
             chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
+            read += len(chunks[-1])
+            size = max(size, read)
             if size > self._max_body:
-                raise self._too_large()
+                chunks.clear()  # a client that still sends would see a reset, so it is heard out
+        if size > self._max_body:
+            raise Refused(413, f"the body is larger than {self._max_body} bytes; send the rows in several requests")
         return b"".join(chunks)
-
-    def _too_large(self) -> Refused:
-        return Refused(413, f"the body is larger than {self._max_body} bytes; send the rows in several requests")
 
 
 class _Gone(Exception):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trimtab.serving.asgi import MOST_UNREAD
 from trimtab.serving.runtime import LoadedBundle
 from trimtab.serving.table import ModelTable, RoutingTable
 
@@ -141,6 +142,53 @@ def test_a_body_over_the_limit_is_refused_announced_or_not(delay: Served) -> Non
     assert (announced.status, chunked.status) == (413, 413)
     assert "larger than 100000 bytes" in announced.json()["error"]
     assert delay.browser.post("/invocations", large).json()["error_code"] == "BAD_REQUEST"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_client_whose_body_is_too_large_is_heard_out(delay: Served, announced: bool) -> None:
+    # given a client that sends all of its body before it looks at the answer
+    left = [b" " * 60_000] * 5
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append((message, len(left)))
+
+    async def run() -> None:
+        headers = [(b"content-length", b"300000")] if announced else []
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": headers}
+        await delay.browser._application(scope, receive, send)
+
+    delay.browser._runner.run(run())
+    # then the answer comes when nothing is left unread, as closing then would be a reset to the client
+    assert [(message.get("status"), unread) for message, unread in sent] == [(413, 0), (None, 0)]
+
+
+def test_a_body_far_too_large_is_not_read(delay: Served) -> None:
+    asked = []
+
+    async def receive() -> dict[str, Any]:
+        asked.append(1)
+        return {"type": "http.request", "body": bytes(2**20), "more_body": True}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def run(headers: list[tuple[bytes, bytes]]) -> int:
+        asked.clear()
+        await delay.browser._application(
+            {"type": "http", "method": "POST", "path": INFER, "headers": headers}, receive, send
+        )
+        return len(asked)
+
+    assert delay.browser._runner.run(run([(b"content-length", b"9000000000")])) == 1
+    assert delay.browser._runner.run(run([])) == MOST_UNREAD // 2**20 + 1
+    assert [message["status"] for message in sent[::2]] == [413, 413]
 
 
 def test_a_body_may_come_in_pieces(delay: Served, infer_body: Body) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from trimtab.serving.access import Access, Grants
 from trimtab.serving.asgi import Application
 from trimtab.serving.http import Headers
-from trimtab.serving.observing import Observer
+from trimtab.serving.observing import GONE, Observer
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import InferenceResponse
 from trimtab.serving.routes import standard_routes
@@ -98,3 +101,29 @@ def test_requests_are_counted_however_they_end(observed: Served, kept: Kept, inf
     assert found.state.in_progress == 0
     assert [status for _, _, status in kept.ended] == [200, 400, 401, 403, 404]
     assert len(kept.noted) == 1
+
+
+@pytest.mark.parametrize("how", [asyncio.CancelledError, ConnectionResetError])
+def test_a_request_whose_client_is_gone_is_not_in_progress_any_more(
+    observed: Served, kept: Kept, infer_body: Body, how: type[BaseException]
+) -> None:
+    # given a client that goes away while its body is awaited, or while the answer is sent
+    async def receive() -> dict[str, Any]:
+        if how is asyncio.CancelledError:
+            raise how
+        return {"type": "http.request", "body": msgspec.json.encode(infer_body(1))}
+
+    async def send(message: Any) -> None:
+        raise how
+
+    async def run() -> None:
+        headers = [(b"authorization", f"Bearer {SECRET}".encode())]
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": headers}
+        with suppress(how):
+            await observed.browser._application(scope, receive, send)
+
+    observed.browser._runner.run(run())
+    # then it is counted as such, and nothing is under way
+    found = observed.gateway.metrics.snapshot()
+    assert (found.state.in_progress, found.requests) == (0, {("open_inference", GONE): 1})
+    assert [status for _, _, status in kept.ended] == [GONE]

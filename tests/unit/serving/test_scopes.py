@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -59,16 +59,16 @@ def routes_of(platform: Platform | None, gateway: Gateway) -> list[Route]:
 
 
 @pytest.fixture
-def pair(served: Served, pack: Callable[..., LoadedBundle], table_of: TableOf) -> Iterator[Asked]:
+def pair(served: Served, pack: Callable[..., LoadedBundle], table_of: TableOf) -> Asked:
     """Two models, the token opens one."""
     tables = [table_of(("champion", pack(1, model=model, scores=[score]), 100)) for model, score in SCORES.items()]
-    yield Asked(served.serve(*tables))
+    return Asked(served.serve(*tables))
 
 
 @pytest.fixture
-def alone(served: Served, pack: Callable[..., LoadedBundle], table_of: TableOf) -> Iterator[Asked]:
+def alone(served: Served, pack: Callable[..., LoadedBundle], table_of: TableOf) -> Asked:
     """One model, which the token opens."""
-    yield Asked(served.serve(table_of(("champion", pack(1, scores=[0.1]), 100))))
+    return Asked(served.serve(table_of(("champion", pack(1, scores=[0.1]), 100))))
 
 
 ABOUT_ALL = [
