@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from trimtab import settings
@@ -85,8 +86,10 @@ def serve(
 
 def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | None, port: int | None) -> None:
     if contract is not None:
+        options = config.options
         config = replace(
             config,
+            options=msgspec.structs.replace(options, max_body=max(options.max_body, contract.max_body or 0)),
             host=host or contract.host,
             port=contract.port if port is None else port,
             public=contract.reason,

@@ -30,6 +30,7 @@ from trimtab.serving.http import (
     Verb,
 )
 from trimtab.serving.observing import GONE, Observer
+from trimtab.serving.options import MAX_BODY
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.routes import NotServed, Router, encode_error
 
@@ -38,8 +39,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-MAX_BODY = 16 * 2**20
-"""Largest request body in bytes, as sent and unpacked."""
 MOST_UNREAD = 64 * 2**20
 """Bytes beyond the limit that are read, and thrown away, so that a client hears why its body is refused."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')

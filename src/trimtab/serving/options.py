@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+MAX_BODY = 16 * 2**20
+"""Largest request body in bytes, as sent and unpacked."""
+
 
 class Tls(msgspec.Struct, frozen=True):
     """PEM files, absolute paths."""
@@ -25,7 +28,7 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and manners of a worker; times in seconds."""
 
-    max_body: int = 16 * 2**20
+    max_body: int = MAX_BODY
     max_rows: int = 100_000
     max_waiting_rows: int = 20_000
     timeout_s: float = 30.0
