@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -102,6 +104,13 @@ def test_estimators_score_from_their_skops_file(estimator: Any, tmp_path: Path) 
     estimator.fit(X, Y)
     dump(estimator, tmp_path / "model.skops")
     np.testing.assert_allclose(opened(tmp_path, "skops", "model.skops").score(X), estimator.predict_proba(X)[:, 1])
+
+
+def test_estimators_that_were_fitted_on_names_do_not_warn_at_every_call(tmp_path: Path) -> None:
+    dump(LogisticRegression().fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y), tmp_path / "model.skops")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(tmp_path, "skops", "model.skops").score(X)
 
 
 def test_a_regression_in_skops_gives_its_value(tmp_path: Path) -> None:

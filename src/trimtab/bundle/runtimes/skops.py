@@ -6,6 +6,7 @@ below, only hold numbers; any other type must be in policy `serving.trust`, beca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,11 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
 
 
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
-    """Open the skops file. Raises DataError."""
+    """Open the skops file. Raises DataError.
+
+    Features come in the order of the spec's list, without names, which scikit-learn would warn of at every call.
+    """
+    warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
     return SkopsScorer(load_estimator(path, options.trust), task)
 
 
