@@ -253,7 +253,8 @@ class Fallback(Section):
     value: float | None = None
     """Then this score is the answer; left out, the request fails."""
     slower_than: Duration | None = None
-    """A prediction that takes longer is answered by the fallback; left out, only errors are."""
+    """A prediction that takes longer is answered by the fallback; left out, only errors are. Holds for models that
+    score in threads or processes; a quick one scores on the event loop, where a late answer is simply late."""
 
 
 class Rollout(Section):
