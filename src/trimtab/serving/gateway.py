@@ -15,7 +15,7 @@ from typing import Any
 from trimtab.clock import Clock, parse_time, to_micros
 from trimtab.serving.desk import TURN_ROWS, Desk
 from trimtab.serving.explaining import Explanations
-from trimtab.serving.feedback import Label
+from trimtab.serving.feedback import EARLIEST, LATEST, Label
 from trimtab.serving.intervals import intervals
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.options import WorkerOptions
@@ -28,8 +28,6 @@ from trimtab.serving.traces import current
 from trimtab.serving.work import Entities, Work
 from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
 
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Years 1 and 9999, microseconds since the epoch."""
 IDS_AT_ONCE = 256
 
 
