@@ -34,7 +34,13 @@ def test_bodies_may_be_as_large_as_the_platform_sends(
 
     monkeypatch.setattr(serve, "serve_forever", keep)
     options = WorkerOptions(max_body=own, max_rows=7)
-    config = GatewayConfig(worker_command=(), setup={}, open_control=lambda: None, run_folder=tmp_path, options=options)
+    config = GatewayConfig(
+        worker_command=(),
+        setup={},
+        open_control=lambda: pytest.fail("nothing starts"),
+        run_folder=tmp_path,
+        options=options,
+    )
     serve._run(config, CONTRACT, None, None)
     serve._run(config, None, None, None)
     assert [found.options for found in started] == [WorkerOptions(max_body=taken, max_rows=7), options]
