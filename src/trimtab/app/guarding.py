@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -30,6 +29,8 @@ BY = "guard"
 LOOK = timedelta(seconds=0.5)
 LOOK_BACK = timedelta(minutes=10)
 """Of the champion before, the scores of so long are what a jump is measured from."""
+THINNED = 60_000_000
+"""Microseconds between two snapshots of what lies before the stretch that is judged."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Guarding:
         self._canary = workspace.project.policy.rollout.canary
         self._strategy = workspace.project.policy.rollout.strategy
         self._folder = workspace.run_folder / COUNTS
-        self._seen: deque[Snapshot] = deque()
+        self._seen: list[Snapshot] = []
         self._since: dict[str, Snapshot] = {}
         """By revision: what was counted when it was first seen."""
         self._before: dict[str, list[float]] = {}
@@ -67,6 +68,9 @@ class Guarding:
         waiting = list(self._pending.values())
         for case in waiting:
             self._act(case)
+        now_serving = {revisions[0].id for revisions in history.values()}
+        self._since = {name: snapshot for name, snapshot in self._since.items() if name in now_serving}
+        self._before = {name: scores for name, scores in self._before.items() if name in now_serving}
         for revisions in history.values():
             revision = revisions[0]
             if any(case.revision.id == revision.id for case in waiting):
@@ -82,8 +86,7 @@ class Guarding:
         if self._seen and self._seen[-1].taken_at == newest.taken_at:
             self._seen.pop()  # nobody has counted on
         self._seen.append(newest)
-        while newest.taken_at - self._seen[0].taken_at > LOOK_BACK / timedelta(microseconds=1):
-            self._seen.popleft()
+        self._seen = _thinned(self._seen, newest.taken_at, self._limits.over)
         return next(s for s in self._seen if newest.taken_at - s.taken_at <= self._limits.over)
 
     def _scores_before(self, revisions: Sequence[Revision], newest: Snapshot) -> list[float]:
@@ -183,6 +186,17 @@ class Guarding:
                 pipe.write(msgspec.json.encode(order))
         except OSError as error:
             log.warning("model %s: its aliases in the registry still name what served before: %s", model, error)
+
+
+def _thinned(seen: Sequence[Snapshot], now: int, over: int) -> list[Snapshot]:
+    """Return the snapshots of the stretch that is judged, and of the time before it one a minute."""
+    kept: list[Snapshot] = []
+    for snapshot in seen:
+        age = now - snapshot.taken_at
+        apart = not kept or snapshot.taken_at - kept[-1].taken_at >= THINNED
+        if age <= over or (age <= LOOK_BACK / timedelta(microseconds=1) and apart):
+            kept.append(snapshot)
+    return kept
 
 
 def _in_role(revision: Revision, role: str) -> Assignment | None:

@@ -59,7 +59,9 @@ class Gateway:
     def swap(self, table: RoutingTable) -> None:
         """Serve by another table from the next request on."""
         self.table = table
-        self._desk.keep(bundle for model in table.models.values() for bundle in model.bundles)
+        bundles = [bundle for model in table.models.values() for bundle in model.bundles]
+        self._desk.keep(bundles)
+        self._explanations.keep(bundles)
 
     def settle(self) -> None:
         """Score and log everything that waits, comparisons included."""

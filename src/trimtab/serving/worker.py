@@ -202,6 +202,7 @@ class _Worker:
                 while serve is not None and not self._orders.empty():
                     serve = self._orders.get()
             except queue.Empty:
+                self._loader.close_dropped()
                 if not self._loader.errors:
                     continue
             if serve is None:

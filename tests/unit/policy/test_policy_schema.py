@@ -109,7 +109,7 @@ REFUSED = [
     "gates: { bias: { sensitive: [], max: 0.1 } }",
     "gates: { performance: { p99: 10 } }",
     "gates: { performance: { memory: 500Mb } }",
-    "rollout: { strategy: canary }",
+    "rollout: { strategy: canari }",
     "rollout: { split: { champion: 90, shadow: 10 } }",
     "rollout: { sticky: carrier }",
     "impact: { medium: 500/fortnight }",
