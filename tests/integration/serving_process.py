@@ -11,11 +11,11 @@ from pathlib import Path
 
 from trimtab.clock import SystemClock
 from trimtab.serving import GatewayConfig, serve
-from trimtab.serving.columns import NumericColumns
+from trimtab.serving.core.columns import NumericColumns
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.orders import Configure, Gap, Grant, ModelOrder
-from trimtab.serving.revisions import Revisions
-from trimtab.serving.worker import Means, run_worker
+from trimtab.serving.processes.revisions import Revisions
+from trimtab.serving.processes.worker import Means, run_worker
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trimtab.serving.counts import Snapshot
-from trimtab.serving.snapshots import SnapshotFolder, read_all
+from trimtab.serving.telemetry.counts import Snapshot
+from trimtab.serving.telemetry.snapshots import SnapshotFolder, read_all
 
 WORKER = """
 import sys
 from pathlib import Path
-from trimtab.serving.metrics import Metrics
+from trimtab.serving.telemetry.metrics import Metrics
 
 metrics = Metrics(Path(sys.argv[1]), worker=sys.argv[2])
 print(metrics.labels, flush=True)

@@ -14,7 +14,7 @@ from trimtab.clock import Clock
 from trimtab.control import Cause, Draft, Ledger
 from trimtab.errors import Conflict
 from trimtab.records import Action, Assignment, Decision, Revision, Signal, WindowReport
-from trimtab.serving.guard import Breach
+from trimtab.serving.processes.guard import Breach
 from trimtab.stores.metadata import Metadata
 
 

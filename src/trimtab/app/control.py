@@ -12,7 +12,7 @@ from trimtab.bundle.signature import check_signature
 from trimtab.clock import from_micros
 from trimtab.records import LogGap
 from trimtab.serving.orders import Gap, Grant, ModelOrder
-from trimtab.serving.revisions import Revisions
+from trimtab.serving.processes.revisions import Revisions
 
 
 class ProjectControl:

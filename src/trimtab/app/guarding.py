@@ -20,10 +20,10 @@ from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros
 from trimtab.errors import ActionError, TrimtabError
 from trimtab.records import Assignment, Revision
-from trimtab.serving.counts import Snapshot, difference, together
-from trimtab.serving.guard import Trial, judge, try_canary
 from trimtab.serving.orders import COUNTS
-from trimtab.serving.snapshots import read_all
+from trimtab.serving.processes.guard import Trial, judge, try_canary
+from trimtab.serving.telemetry.counts import Snapshot, difference, together
+from trimtab.serving.telemetry.snapshots import read_all
 
 BY = "guard"
 LOOK = timedelta(seconds=0.5)

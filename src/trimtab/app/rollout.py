@@ -14,7 +14,7 @@ from trimtab.clock import Clock
 from trimtab.errors import ActionError
 from trimtab.policy import Rollout
 from trimtab.records import Assignment, Bundle, Revision, Role
-from trimtab.serving.revisions import restorable
+from trimtab.serving.processes.revisions import restorable
 from trimtab.stores.metadata import Metadata, latest
 
 Change = Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]

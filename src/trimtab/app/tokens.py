@@ -13,8 +13,8 @@ from typing import Literal, get_args
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import Conflict, UsageError, nearest
 from trimtab.records import Token, TokenRevocation
-from trimtab.serving.http import Verb
 from trimtab.serving.orders import Grant
+from trimtab.serving.web.http import Verb
 from trimtab.stores.metadata import Metadata
 
 PREFIX = "tt_"

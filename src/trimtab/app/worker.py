@@ -17,10 +17,10 @@ from trimtab.bundle import Spec
 from trimtab.errors import DataError
 from trimtab.features import OnlinePlan
 from trimtab.features.kinds import Kind
-from trimtab.serving.columns import NumericColumns
+from trimtab.serving.core.columns import NumericColumns
+from trimtab.serving.core.runtime import Vectorizer
 from trimtab.serving.orders import Configure
-from trimtab.serving.runtime import Vectorizer
-from trimtab.serving.worker import Means, run_worker
+from trimtab.serving.processes.worker import Means, run_worker
 from trimtab.stores.catalog import open_online, open_predictions
 from trimtab.stores.online import Online
 

@@ -19,7 +19,7 @@ from trimtab import __version__, settings
 from trimtab.app.program import WORKER
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
-from trimtab.serving.spawning import early
+from trimtab.serving.processes.spawning import early
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRAINING_THREADS = "1"

@@ -18,8 +18,8 @@ from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFo
 from trimtab.errors import UsageError
 from trimtab.serving import Announcement, GatewayConfig
 from trimtab.serving import serve as serve_forever
-from trimtab.serving.logs import configure_logging
 from trimtab.serving.protocols.containers import ContainerContract, container_contract
+from trimtab.serving.telemetry.logs import configure_logging
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

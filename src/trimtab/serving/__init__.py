@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.serving.runtime import Vectorizer, VectorizerFactory
-    from trimtab.serving.supervisor import ANNOUNCEMENT, Announcement, Control, GatewayConfig, serve
+    from trimtab.serving.core.runtime import Vectorizer, VectorizerFactory
+    from trimtab.serving.processes.supervisor import ANNOUNCEMENT, Announcement, Control, GatewayConfig, serve
 
 __all__ = ["ANNOUNCEMENT", "Announcement", "Control", "GatewayConfig", "Vectorizer", "VectorizerFactory", "serve"]
 
@@ -18,4 +18,6 @@ _RUNTIME = ("Vectorizer", "VectorizerFactory")
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"trimtab.serving.{'runtime' if name in _RUNTIME else 'supervisor'}"), name)
+    return getattr(
+        import_module(f"trimtab.serving.{'core.runtime' if name in _RUNTIME else 'processes.supervisor'}"), name
+    )

@@ -19,9 +19,9 @@ from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, to_micros
 from trimtab.errors import StoreError
 from trimtab.records import Bundle, Decision, Record, Revision, WindowReport
-from trimtab.serving.counts import PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
 from trimtab.serving.orders import COUNTS
-from trimtab.serving.snapshots import SnapshotFolder
+from trimtab.serving.telemetry.counts import PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
+from trimtab.serving.telemetry.snapshots import SnapshotFolder
 from trimtab.stores.metadata.sql import SqlMetadata
 
 DEFINITIONS = """

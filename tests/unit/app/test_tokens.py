@@ -16,8 +16,8 @@ from trimtab.cli.token import app
 from trimtab.clock import ManualClock
 from trimtab.errors import UsageError
 from trimtab.records import Token
-from trimtab.serving.access import Access, Grants
 from trimtab.serving.requests import Refused
+from trimtab.serving.web.access import Access, Grants
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 

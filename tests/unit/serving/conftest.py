@@ -15,14 +15,14 @@ import pytest
 from trimtab.bundle import Spec
 from trimtab.clock import ManualClock
 from trimtab.records import Role
-from trimtab.serving.asgi import Application
-from trimtab.serving.columns import NumericColumns
-from trimtab.serving.gateway import Gateway
+from trimtab.serving.core.columns import NumericColumns
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.orders import BundleOrder
-from trimtab.serving.routes import standard_routes
-from trimtab.serving.runtime import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.table import Lane, ModelTable, RoutingTable
+from trimtab.serving.web.asgi import Application
+from trimtab.serving.web.routes import standard_routes
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.predictions import Predictions
 from trimtab.stores.predictions.segments import SegmentLog

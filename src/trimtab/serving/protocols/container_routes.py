@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Route
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import sagemaker, vertex
 from trimtab.serving.protocols.containers import ContainerContract
+from trimtab.serving.web.http import Route
 
 
 def contract_routes(contract: ContainerContract, gateway: Gateway, standard: Sequence[Route]) -> list[Route]:

@@ -15,11 +15,11 @@ import msgspec
 
 from trimtab.clock import to_micros
 from trimtab.errors import nearest
-from trimtab.serving.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import JSON, Answer, Call, Content, Description, Route
+from trimtab.serving.core.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
+from trimtab.serving.web.http import JSON, Answer, Call, Content, Description, Route
 
 CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")

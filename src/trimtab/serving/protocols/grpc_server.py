@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import MissingExtra, StageError
-from trimtab.serving.tls import PemFiles, grpc_credentials
+from trimtab.serving.web.tls import PemFiles, grpc_credentials
 
 if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
-    from trimtab.serving.asgi import Access
-    from trimtab.serving.gateway import Gateway
+    from trimtab.serving.core.gateway import Gateway
+    from trimtab.serving.web.asgi import Access
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
 

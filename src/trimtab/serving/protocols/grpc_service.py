@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from trimtab.serving.asgi import Access
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import REQUEST_ID_HEADER, Verb
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
 from trimtab.serving.protocols.open_inference_response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
+from trimtab.serving.web.asgi import Access
+from trimtab.serving.web.http import REQUEST_ID_HEADER, Verb
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 VERSION = package_version("trimtab")

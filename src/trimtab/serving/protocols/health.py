@@ -7,8 +7,8 @@ from importlib.metadata import version as package_version
 
 import msgspec
 
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import TEXT, Answer, Call, Content, Description, Route
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.web.http import TEXT, Answer, Call, Content, Description, Route
 
 VERSION = package_version("trimtab")
 EMPTY = Content({"type": "string"}, content_type="text/plain")

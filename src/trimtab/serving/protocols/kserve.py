@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import tabular
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 KEYS = ("instances", "inputs")
 EXAMPLE = {"instances": [{"distance": 719, "planned_minutes": 150}]}

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import nearest
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv, mlflow_examples, mlflow_parquet, tabular
 from trimtab.serving.protocols.json_text import repaired
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"

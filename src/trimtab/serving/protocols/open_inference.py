@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import LENGTH_HEADER, Answer, Call, Content, Description, Route
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import open_inference_examples as examples
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, ModelMetadata, ServerMetadata, describe
 from trimtab.serving.protocols.open_inference_request import Body, decode
 from trimtab.serving.protocols.open_inference_response import ResponseBody, check_outputs, encode, encode_binary
 from trimtab.serving.requests import ModelState, Refused
-from trimtab.serving.table import ModelTable
+from trimtab.serving.web.http import LENGTH_HEADER, Answer, Call, Content, Description, Route
 
 __all__ = [
     "check_outputs",

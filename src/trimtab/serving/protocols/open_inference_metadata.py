@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from trimtab.bundle import Spec
+from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols.open_inference_response import BINARY, DATATYPES, INTERVAL, REGRESSION
 from trimtab.serving.protocols.open_inference_tensors import FEATURES
-from trimtab.serving.table import ModelTable
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
 """What is served beyond the protocol's core; the first three are Triton's names."""

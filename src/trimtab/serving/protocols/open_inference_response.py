@@ -14,10 +14,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from trimtab.errors import nearest
+from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.open_inference_request import Wanted
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
-from trimtab.serving.table import ModelTable
 
 BINARY = ("probability", "label", "confidence")
 REGRESSION = ("prediction",)

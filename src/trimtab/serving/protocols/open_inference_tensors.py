@@ -12,7 +12,7 @@ import numpy as np
 
 from trimtab.clock import parse_time
 from trimtab.errors import nearest
-from trimtab.serving.matrices import matrix
+from trimtab.serving.core.matrices import matrix
 from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.requests import Refused
 

@@ -18,12 +18,12 @@ import msgspec
 import numpy as np
 
 from trimtab.errors import nearest
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Content, Description, Headers, Route, request_id_header
-from trimtab.serving.matrices import matrix
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.matrices import matrix
+from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import mlflow, tabular
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
-from trimtab.serving.table import ModelTable
+from trimtab.serving.web.http import Answer, Call, Content, Description, Headers, Route, request_id_header
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 INFERENCE_ID = b"x-amzn-sagemaker-inference-id"

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import nearest
-from trimtab.serving.matrices import matrix
+from trimtab.serving.core.matrices import matrix
 from trimtab.serving.protocols.json_text import repaired
 from trimtab.serving.requests import InferenceRequest, Refused
 

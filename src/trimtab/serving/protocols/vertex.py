@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from trimtab.serving.gateway import Gateway
-from trimtab.serving.http import Answer, Call, Content, Description, Route, request_id_header
+from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import kserve, tabular
 from trimtab.serving.protocols.containers import VERTEX_HEALTH, VERTEX_PREDICT
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 """Used where the platform names none, as on a workstation."""
 STATES = {

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from trimtab.serving.http import Answer, Call, Route
 from trimtab.serving.requests import Refused
+from trimtab.serving.web.http import Answer, Call, Route
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

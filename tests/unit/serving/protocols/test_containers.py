@@ -9,7 +9,7 @@ import pytest
 from trimtab.errors import UsageError
 from trimtab.serving.protocols.container_routes import contract_routes
 from trimtab.serving.protocols.containers import container_contract
-from trimtab.serving.routes import Router, standard_routes
+from trimtab.serving.web.routes import Router, standard_routes
 from trimtab.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import tritonclient.http as triton
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.bodies import inflate
-from trimtab.serving.feedback import Label
+from trimtab.serving.core.feedback import Label
 from trimtab.serving.protocols import feedback, mlflow, open_inference
 from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.web.bodies import inflate
 
 FRAME = pd.DataFrame({"carrier": ["AA", None], "distance": [100.5, 200.0], "late": [True, False]})
 

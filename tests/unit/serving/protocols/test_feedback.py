@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.feedback import MOST_NAMED, BadLabels
+from trimtab.serving.core.feedback import MOST_NAMED, BadLabels
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols.feedback import MOST_LABELS, decode
 from trimtab.serving.requests import Refused
-from trimtab.serving.runtime import LoadedBundle
-from trimtab.serving.table import ModelTable
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -27,7 +27,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
 from trimtab.errors import MissingExtra, StageError
-from trimtab.serving.access import Access, Grants
+from trimtab.serving.core.table import RoutingTable
 from trimtab.serving.options import Tls
 from trimtab.serving.orders import Grant
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
@@ -35,7 +35,7 @@ from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
 from trimtab.serving.protocols.open_inference_binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, Refused
-from trimtab.serving.table import RoutingTable
+from trimtab.serving.web.access import Access, Grants
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -10,8 +10,8 @@ import pytest
 import tritonclient.http as triton
 
 from trimtab.bundle import Calibration
-from trimtab.serving.runtime import LoadedBundle
-from trimtab.serving.table import ModelTable
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.table import ModelTable
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

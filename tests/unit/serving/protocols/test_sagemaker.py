@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.http import Answer
 from trimtab.serving.protocols import sagemaker
 from trimtab.serving.requests import Refused
+from trimtab.serving.web.http import Answer
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

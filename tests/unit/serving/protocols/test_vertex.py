@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.serving.core.table import RoutingTable
 from trimtab.serving.protocols import vertex
 from trimtab.serving.requests import Explanation, InferenceResponse, Refused
-from trimtab.serving.table import RoutingTable
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -1,0 +1,1 @@
+"""One neutral request and response: routing, scoring, fallbacks, the prediction log."""

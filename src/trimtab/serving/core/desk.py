@@ -1,0 +1,270 @@
+"""One turn of the event loop: score together, log together, then answer. Called by gateway.
+
+All requests that arrive in one turn are scored in one call a bundle and appended to the prediction log as
+one record batch; only then is any of them answered, so an answer that a client has seen is in the log.
+Bundles that are too slow for the loop score in threads of their own. Afterwards the other bundles that have a
+role score the same rows for comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from trimtab.clock import Clock, to_micros
+from trimtab.serving.core.comparison import Comparison
+from trimtab.serving.core.fallback import Fallback
+from trimtab.serving.core.journal import Journal
+from trimtab.serving.core.runner import Runner
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.scoring import score
+from trimtab.serving.core.work import Part, Work
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.requests import Refused
+from trimtab.serving.telemetry.metrics import Metrics
+from trimtab.stores.predictions import Predictions
+
+TURN_ROWS = 1024
+"""Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
+GATHER_S = 0.001
+"""Where answers wait for the disk, a turn waits so long for more requests when the one before had several: they then
+share a call of the model, an append and a flush. A lone client waits for nobody."""
+RETRY_AFTER_S = 1
+
+logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """Collects works and settles them in turns. Lives on one event loop."""
+
+    def __init__(self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions) -> None:
+        self.journal = Journal(predictions, clock, metrics, options, self._answer)
+        self._clock = clock
+        self._options = options
+        self._metrics = metrics
+        self._fallback = Fallback(options.fallbacks)
+        self._comparison = Comparison(self.journal, metrics)
+        self._waiting: list[Work] = []
+        self._rows = 0
+        self._runners: dict[LoadedBundle, Runner] = {}
+        self._closing: list[Runner] = []
+        """Of bundles that serve no more, with what they had taken on."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._now = 0
+        self._gathers = options.durability == "acknowledged"
+        self._company = 0
+        """Requests of the turn before."""
+
+    def now(self) -> int:
+        """Return the time in microseconds since the epoch: one for all requests of a turn."""
+        if not self._waiting:
+            self._now = to_micros(self._clock.now())
+        return self._now
+
+    def reserve(self, rows: int) -> None:
+        """Count rows as waiting. Raises Refused (503) when too many wait already; a lone long request may come."""
+        if self._rows + rows > self._options.max_waiting_rows and self._rows:
+            self._metrics.shed += 1
+            raise Refused(503, f"{self._rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
+        self._rows += rows
+        self._metrics.rows_waiting = self._rows
+
+    def release(self, rows: int) -> None:
+        """Count rows as waiting no more."""
+        self._rows -= rows
+        self._metrics.rows_waiting = self._rows
+
+    def submit(self, work: Work, *, reserved: bool = False) -> asyncio.Future[None]:
+        """Take a work on; the future is done when it is scored and logged, or has failed.
+
+        reserved: the caller has reserved its rows, and releases them. Raises Refused (503).
+        """
+        if not reserved:
+            self.reserve(work.rows)
+            work.reserved_rows = work.rows
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = self.journal.loop = asyncio.get_running_loop()
+        work.done = loop.create_future()
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            if self._gathers and self._company > 1:
+                loop.call_later(GATHER_S, self._turn)
+            else:
+                loop.call_soon(self._turn)
+        return work.done
+
+    def keep(self, bundles: Iterable[LoadedBundle]) -> None:
+        """Forget the threads of bundles that do not serve any more."""
+        serving = set(bundles)
+        for bundle in [bundle for bundle in self._runners if bundle not in serving]:
+            runner = self._runners.pop(bundle)
+            runner.close()
+            self._closing = [other for other in self._closing if other.busy] + [runner]
+
+    def flush(self) -> None:
+        """Settle everything that waits, comparisons included. For the end, and for tests."""
+        while self._waiting or any(runner.busy for runner in self._all_runners()):
+            self._settle(self._take())
+            for runner in self._all_runners():
+                runner.wait(self._options.drain_s)
+        self.journal.flush()
+        self._comparison.flush()
+        self.journal.flush()
+
+    def close(self) -> None:
+        """Settle everything and stop the threads."""
+        self.flush()
+        self.keep(())
+        self._comparison.close()
+        self.journal.close()
+
+    def _all_runners(self) -> list[Runner]:
+        return [*self._runners.values(), *self._closing]
+
+    def _turn(self) -> None:
+        works = self._take()
+        self._company = len(works)
+        if works:
+            self._settle(works)
+        if self._waiting and self._loop is not None:
+            self._loop.call_soon(self._turn)
+
+    def _take(self) -> list[Work]:
+        works, rows, taken = self._waiting, 0, 0
+        for work in works:
+            if taken and rows + work.rows > TURN_ROWS:
+                break
+            rows += work.rows
+            taken += 1
+        self._waiting = works[taken:]
+        return works[:taken]
+
+    def _settle(self, works: Sequence[Work]) -> None:
+        parts: list[Part] = []
+        for work in works:
+            own = work.parts()
+            work.pending = len(own)
+            parts += own
+        self._within(parts, lambda: self._score(parts))
+
+    def _within(self, parts: Sequence[Part], settle: Callable[[], None]) -> None:
+        """Settle parts; the border of the loop: whatever happens, no client waits for ever."""
+        try:
+            settle()
+        except Exception as error:  # a fault of the gateway itself
+            logger.exception("%d parts of requests failed", len(parts))
+            works = list({id(part.work): part.work for part in parts}.values())
+            for work in works:
+                work.failure = work.failure or (500, f"the gateway failed: {type(error).__name__}")
+            self._answer(works)
+
+    def _score(self, parts: Sequence[Part]) -> None:
+        """Score parts, now or in threads; what failed goes on to its fallback, what is done to the log."""
+        done: list[Part] = []
+        while parts:
+            inline: dict[LoadedBundle, list[Part]] = {}
+            slow: dict[LoadedBundle, list[Part]] = {}
+            for part in parts:
+                bundle = part.lane.bundle
+                (inline if bundle.inline else slow).setdefault(bundle, []).append(part)
+            scored: list[Part] = []
+            for bundle, own in slow.items():
+                if not self._runner(bundle).put(own):
+                    for part in own:
+                        part.fail(503, f"model '{bundle.spec.model}' version {bundle.version} cannot keep up")
+                    scored += own
+            for bundle, own in inline.items():
+                score(bundle, own)
+                now = time.perf_counter_ns()
+                for part in own:
+                    part.settled(now)
+                scored += own
+            done += scored
+            parts = [then for part in scored if part.status >= 500 and (then := self._instead(part, done))]
+        if done:
+            self._conclude(done)
+
+    def _instead(self, failed: Part, done: list[Part]) -> Part | None:
+        """Return the part that answers for a failed one, when it is still to be scored."""
+        then = self._fallback.instead_of(failed)
+        if then is None:
+            return None
+        self._metrics.fall_back(failed.work.table.model, "slow" if failed.overdue else "error", then.rows)
+        if then.scores is None:
+            return then
+        then.settled(time.perf_counter_ns())
+        done.append(then)
+        return None
+
+    def _conclude(self, done: Sequence[Part]) -> None:
+        """Log parts; the works whose last part this was are answered when the log says so."""
+        finished = []
+        for part in done:
+            work = part.work
+            if part.served:
+                if part.error is not None:
+                    work.failure = work.failure or (part.status, part.error)
+                if part.scores is not None:
+                    part.put()
+                work.pending -= 1
+                if not work.pending:
+                    finished.append(work)
+        logged = [part for part in done if part.status != 400]
+        for part in logged:
+            if part.error is None and part.work.failure is not None:
+                part.served = False  # its client gets an error, since other rows of the request failed
+        self.journal.write(logged, finished)
+
+    def _answer(self, works: Sequence[Work]) -> None:
+        """Wake the requests; called by the journal when their rows are as safe as the policy asks."""
+        for work in works:
+            if work.answered:
+                continue
+            work.answered = True
+            self.release(work.reserved_rows)
+            if work.done is not None and not work.done.done():
+                work.done.set_result(None)
+            if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:
+                self._comparison.note(work)
+
+    def _runner(self, bundle: LoadedBundle) -> Runner:
+        found = self._runners.get(bundle)
+        if found is None:
+            assert self._loop is not None  # works come through submit
+            limit = self._options.fallbacks.slower_than_s
+            most = max(TURN_ROWS, self._options.max_waiting_rows // 2)  # the others' models keep their place
+            found = self._runners[bundle] = Runner(bundle, self._loop, most, self._ended, self._overdue, limit)
+        return found
+
+    def _ended(self, parts: Sequence[Part]) -> None:
+        """Take what a thread has scored. What came too late was answered by others: it is logged as a comparison."""
+        self._within(parts, lambda: self._take_scored(parts))
+
+    def _take_scored(self, parts: Sequence[Part]) -> None:
+        now = time.perf_counter_ns()
+        for part in parts:
+            part.settled(now)
+        done = [part for part in parts if part.served]
+        late = [part for part in parts if not part.served and part.status != 400]
+        again = [then for part in done if part.status >= 500 and (then := self._instead(part, done))]
+        self._conclude(done)
+        self._score(again)
+        self.journal.write(late, ())
+
+    def _overdue(self, parts: Sequence[Part]) -> None:
+        """Let others answer for parts that take too long; those without a fallback go on waiting."""
+        self._within(parts, lambda: self._replace(parts))
+
+    def _replace(self, parts: Sequence[Part]) -> None:
+        done: list[Part] = []
+        again = []
+        for part in parts:
+            part.overdue = True
+            then = self._instead(part, done)
+            if then is not None:
+                again.append(then)
+        self._conclude(done)
+        self._score(again)

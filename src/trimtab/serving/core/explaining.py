@@ -1,0 +1,103 @@
+"""Explains scores, of the rows of a request or of an earlier prediction by its id. Called by gateway.
+
+In a thread of its own: sampled explanations score some thousand rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle import Explainer, open_explainer
+from trimtab.errors import DataError, StoreError
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.work import Work
+from trimtab.serving.requests import Explanation, Refused
+from trimtab.stores.predictions import Predictions
+
+KEPT = 8
+"""Explainers that are kept open."""
+
+
+class Explanations:
+    """The explainers of the bundles that were asked for. Lives on one event loop."""
+
+    def __init__(self, predictions: Predictions, trust: Collection[str] = ()) -> None:
+        self._predictions = predictions
+        self._trust = trust
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._explainers: dict[LoadedBundle, Explainer] = {}
+        self._served: frozenset[LoadedBundle] | None = None
+        self._lock = threading.Lock()
+
+    def keep(self, bundles: Iterable[LoadedBundle]) -> None:
+        """Forget the explainers of all other bundles, which serve no more."""
+        with self._lock:
+            self._served = served = frozenset(bundles)
+            self._explainers = {bundle: explainer for bundle, explainer in self._explainers.items() if bundle in served}
+
+    async def of(self, work: Work) -> Explanation:
+        """Explain the rows of a work that was answered. Raises Refused."""
+        bundle = work.lanes[0].bundle
+        if any(lane.bundle is not bundle for lane in work.lanes):
+            raise Refused(400, "these rows went to several versions; explain them one by one, or pin a version")
+        vectors = work.vectors.get(bundle.recipe)
+        if vectors is None or bundle.version == 0:
+            raise Refused(501, "a fixed score answered, there is nothing to explain")
+        return await self._explain(bundle, vectors)
+
+    async def by_id(self, table: ModelTable, prediction_id: str) -> Explanation:
+        """Explain the answer that a prediction got, by the version that gave it. Raises Refused (404, 410, 503)."""
+        loop = asyncio.get_running_loop()
+        try:
+            rows = await loop.run_in_executor(self._thread, self._predictions.find, prediction_id)
+        except StoreError as error:
+            raise Refused(503, f"the prediction log cannot be read: {error}") from error
+        row = next((row for row in rows if row["served"] and row["model"] == table.model), None)
+        if row is None:
+            raise Refused(404, f"model '{table.model}' has answered no prediction '{prediction_id:.100}'")
+        if row["features"] is None:
+            raise Refused(404, f"prediction '{prediction_id:.100}' was answered without features")
+        bundle = next((bundle for bundle in table.bundles if bundle.version == row["version"]), None)
+        if bundle is None:
+            raise Refused(410, f"version {row['version']}, which answered, is not loaded any more")
+        return await self._explain(bundle, np.array([row["features"]], dtype=np.float32))
+
+    def close(self) -> None:
+        """Let the thread end after what it does now; what waits for it is not done."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _explain(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._compute, bundle, vectors)
+        except DataError as error:
+            raise Refused(501, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
+
+    def _compute(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
+        explainer = self._explainers.get(bundle)
+        if explainer is None:
+            explainer = open_explainer(bundle.folder, bundle.spec, bundle.scorer, trust=self._trust)
+            self._remember(bundle, explainer)
+        found = explainer.explain(vectors)
+        return Explanation(
+            features=bundle.spec.features,
+            base=found.base,
+            contributions=found.values.tolist(),
+            method=found.method,
+            unit=found.unit,
+        )
+
+    def _remember(self, bundle: LoadedBundle, explainer: Explainer) -> None:
+        with self._lock:
+            if self._served is not None and bundle not in self._served:
+                return  # it was let go while the explainer was opened
+            while len(self._explainers) >= KEPT:
+                del self._explainers[next(iter(self._explainers))]
+            self._explainers[bundle] = explainer

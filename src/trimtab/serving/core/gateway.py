@@ -1,0 +1,254 @@
+"""The gateway: takes neutral requests, gives neutral responses, whatever protocol they came by. Called by asgi.
+
+Lives on one event loop. What serves is one immutable table; `swap` replaces it between two requests, and
+requests that are under way end with the table they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from trimtab.clock import Clock, parse_time, to_micros
+from trimtab.serving.core.desk import TURN_ROWS, Desk
+from trimtab.serving.core.explaining import Explanations
+from trimtab.serving.core.feedback import EARLIEST, LATEST, Label
+from trimtab.serving.core.intervals import intervals
+from trimtab.serving.core.repository import Repository
+from trimtab.serving.core.router import key_text
+from trimtab.serving.core.scoring import vectorize
+from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.work import Entities, Work
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id
+from trimtab.serving.telemetry.metrics import Metrics
+from trimtab.serving.telemetry.traces import current
+from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
+
+IDS_AT_ONCE = 256
+
+
+class Gateway:
+    """Answers, logs, and takes labels for all models of a project."""
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        clock: Clock,
+        options: WorkerOptions | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.options = options or WorkerOptions()
+        self.table = RoutingTable()
+        self.metrics = metrics or Metrics(clock=clock)
+        self.repository = Repository(lambda: self.table)
+        self._predictions = predictions
+        self.clock = clock
+        self._ids = Ids()
+        self._desk = Desk(predictions, clock, self.metrics, self.options)
+        self._explanations = Explanations(predictions, self.options.trust)
+        self.journal = self._desk.journal
+
+    def open(self) -> None:
+        """Become the writer of the prediction log. Raises StoreError when another process is."""
+        self._predictions.append(dict.fromkeys(PREDICTION_FIELDS, ()))
+
+    def swap(self, table: RoutingTable) -> None:
+        """Serve by another table from the next request on."""
+        self.table = table
+        bundles = [bundle for model in table.models.values() for bundle in model.bundles]
+        self._desk.keep(bundles)
+        self._explanations.keep(bundles)
+
+    def settle(self) -> None:
+        """Score and log everything that waits, comparisons included."""
+        self._desk.flush()
+
+    def close(self) -> None:
+        """Settle what waits and close the prediction log."""
+        self._desk.close()
+        self._explanations.close()
+        self._predictions.close()
+
+    async def infer(
+        self, model: str | None, version: str | None, request: InferenceRequest, received_ns: int
+    ) -> InferenceResponse:
+        """Score and log the rows of a request; return when they are in the log. Raises Refused."""
+        table = self.table.model(model)
+        pinned = table.lane(version)
+        if not request.rows:
+            raise Refused(400, "the request has no rows")
+        if request.rows > self.options.max_rows:
+            raise Refused(
+                413, f"the request has {request.rows} rows; this gateway takes {self.options.max_rows} at once"
+            )
+        if request.explain and request.rows > TURN_ROWS:
+            raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
+        request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
+        lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
+        work = Work(
+            table=table,
+            lanes=lanes,
+            columns=request.columns,
+            features=request.features,
+            ids=[request_id] if request.rows == 1 else [f"{request_id}/{row}" for row in range(request.rows)],
+            at=self._event_times(request, table.spec.timestamp),
+            entities=_entities(request, table.spec.entity_keys),
+            received_ns=received_ns,
+            route="split" if pinned is None else "pinned",
+        )
+        if request.rows <= TURN_ROWS:
+            await self._desk.submit(work)
+        else:
+            await self._in_turns(work)
+        if work.failure is not None:
+            raise Refused(*work.failure)
+        response = _response(work, request_id)
+        if (trace := current.get()) is not None:
+            trace.note(response, work.stages(time.perf_counter_ns()))
+        if request.coverage is not None:
+            response.lower, response.upper = intervals(work, request.coverage)
+        if request.explain:
+            response.explanation = await self._explanations.of(work)
+        return response
+
+    async def explain(self, model: str, prediction_id: str) -> Explanation:
+        """Explain an earlier prediction by its row in the log. Raises Refused (404 when there is none)."""
+        return await self._explanations.by_id(self.table.model(model), prediction_id)
+
+    async def feedback(self, model: str, labels: Sequence[Label]) -> int:
+        """Log the labels of earlier predictions; return how many when they are safe. Raises Refused."""
+        table = self.table.model(model)
+        now = to_micros(self.clock.now())
+        for label in labels:
+            label.check(table.spec.task)
+        columns: dict[str, Sequence[Any]] = {
+            "prediction_id": [label.id for label in labels],
+            "label": [label.label for label in labels],
+            "known_at": [now if label.known_at is None else label.known_at for label in labels],
+            "received_at": [now] * len(labels),
+        }
+        try:
+            await self.journal.labels(columns)
+        except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
+            raise Refused(503, f"the labels could not be logged: {error}") from error
+        self.metrics.labels += len(labels)
+        return len(labels)
+
+    def _event_times(self, request: InferenceRequest, column: str) -> list[int]:
+        given = request.columns.get(column)
+        if given is None:
+            return [self._desk.now()] * request.rows
+        return [self._desk.now() if value is None else _moment(value, column, row) for row, value in enumerate(given)]
+
+    async def _in_turns(self, work: Work) -> None:
+        """Settle a long request in several turns, others in between. A value that cannot be used fails it whole."""
+        self._desk.reserve(work.rows)
+        try:
+            await self._in_chunks(work, _chunks(work))
+        finally:
+            self._desk.release(work.rows)
+
+    async def _in_chunks(self, work: Work, chunks: Sequence[Work]) -> None:
+        for chunk in chunks:
+            vectorize(chunk.lanes[0].bundle, chunk)
+            if chunk.failure is not None:
+                work.failure = chunk.failure
+                return
+            await asyncio.sleep(0)
+        start = 0
+        for chunk in chunks:
+            await self._desk.submit(chunk, reserved=True)
+            work.scores += chunk.scores
+            work.lanes[start : start + chunk.rows] = chunk.lanes
+            work.fallback = work.fallback or chunk.fallback
+            start += chunk.rows
+            if chunk.failure is not None:
+                work.failure = chunk.failure
+                return
+
+
+class Ids:
+    """Random UUIDs (version 4) as 32 hex digits; the system is asked for chance in bulk."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def new(self) -> str:
+        """Return an id."""
+        if not self._left:
+            text = os.urandom(16 * IDS_AT_ONCE).hex()
+            self._left = [text[start : start + 32] for start in range(0, len(text), 32)]
+        text = self._left.pop()
+        return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
+
+
+def _chunks(work: Work) -> list[Work]:
+    return [
+        Work(
+            table=work.table,
+            lanes=work.lanes[start : start + TURN_ROWS],
+            columns={name: values[start : start + TURN_ROWS] for name, values in work.columns.items()},
+            features=None if work.features is None else work.features[start : start + TURN_ROWS],
+            ids=work.ids[start : start + TURN_ROWS],
+            at=work.at[start : start + TURN_ROWS],
+            entities=work.entities[start : start + TURN_ROWS],
+            received_ns=work.received_ns,
+            route=work.route,
+        )
+        for start in range(0, work.rows, TURN_ROWS)
+    ]
+
+
+def _moment(value: object, column: str, row: int) -> int:
+    """Return an event time in microseconds. Raises Refused."""
+    if isinstance(value, int) and not isinstance(value, bool) and EARLIEST <= value <= LATEST:
+        return value
+    if isinstance(value, str):
+        try:
+            return to_micros(parse_time(value))
+        except (ValueError, OverflowError):
+            pass
+    raise Refused(
+        400,
+        f"column '{column}', row {row}: {value!r:.60} is not a moment; expected ISO 8601 text such as "
+        "2026-01-31T12:00:00Z, or microseconds since 1970 as an integer",
+    )
+
+
+def _entities(request: InferenceRequest, keys: Sequence[str]) -> list[Entities | None]:
+    given = [(key, request.columns[key]) for key in keys if key in request.columns]
+    if not given:
+        return [None] * request.rows
+    return [
+        [(key, key_text(values[row])) for key, values in given if values[row] is not None] or None
+        for row in range(request.rows)
+    ]
+
+
+def _response(work: Work, request_id: str) -> InferenceResponse:
+    table, lanes = work.table, work.lanes
+    first = lanes[0]
+    mixed = len(lanes) > 1 and any(lane is not first for lane in lanes)
+    spec = first.bundle.spec
+    return InferenceResponse(
+        model=table.model,
+        version=(table.champion if mixed else first).bundle.version,
+        role="mixed" if mixed else first.role,
+        revision=table.revision,
+        request_id=request_id,
+        prediction_ids=work.ids,
+        task=spec.task,
+        scores=work.scores,
+        labels=_decisions(work) if spec.task == "binary" else [],
+        versions=[lane.bundle.version for lane in lanes] if mixed else None,
+        confidences=[max(score, 1.0 - score) for score in work.scores] if spec.task == "binary" else None,
+        fallback=work.fallback,
+    )
+
+
+def _decisions(work: Work) -> list[int]:
+    return [int(score >= lane.bundle.spec.threshold) for score, lane in zip(work.scores, work.lanes, strict=True)]

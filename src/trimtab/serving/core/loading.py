@@ -1,0 +1,171 @@
+"""Turns orders into routing tables: loads bundles, keeps what serves when that fails. Belongs to a worker's thread.
+
+Orders take effect when all of their bundles are verified, loaded and warm; until then, and when that fails,
+the worker goes on with what it has. The champion before is loaded last, so that nothing waits for it.
+
+A bundle that no table holds any more is closed when nobody scores with it either: requests that are under way,
+comparisons and explanations still may. It is never used again: whoever wants it back loads it anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from trimtab.bundle import Scorer
+from trimtab.errors import DataError, TrimtabError
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
+from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
+
+logger = logging.getLogger(__name__)
+
+Load = Callable[[BundleOrder], LoadedBundle]
+
+LONGEST_USE_S = 300.0
+"""So long after it was dropped a bundle is closed even though somebody holds it."""
+
+
+class Dropped(NamedTuple):
+    """The scorer of a bundle that no table holds, to be closed."""
+
+    id: str
+    scorer: Scorer
+    bundle: weakref.ref[LoadedBundle]
+    """Dead when nobody uses the bundle any more."""
+    due: float
+    """Closed then at the latest, as `time.monotonic` has it."""
+
+
+class Loader:
+    """The tables of a worker."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._bundles: dict[str, LoadedBundle] = {}
+        self._tables: dict[str, ModelTable] = {}
+        self._dropped: list[Dropped] = []
+        self.errors: dict[str, str] = {}
+        """By model: why it does not serve as it was told to."""
+
+    def follow(self, serve: Serve) -> Iterator[RoutingTable]:
+        """Yield each table that is to serve from now on; models whose bundles are loaded come first.
+
+        A rollback so does not wait until another model's bundle is loaded.
+        """
+        held = set(serve.held)
+        named = {order.model for order in serve.models}
+        self._tables = {model: table for model, table in self._tables.items() if model in named - held}
+        self.errors = {model: error for model, error in self.errors.items() if model in named}
+        orders = [order for order in serve.models if order.model not in held]
+        for order in sorted(orders, key=lambda order: not self._is_loaded(order)):
+            self._take(order)
+            yield self._table(serve)
+        for order in orders:
+            self._keep_warm(order)
+        self._drop()
+        self.close_dropped()
+        yield self._table(serve)
+
+    def close_dropped(self) -> None:
+        """Close bundles that were dropped and are not in use; called now and then by the thread that loads."""
+        now, waiting, self._dropped = time.monotonic(), self._dropped, []
+        for dropped in waiting:
+            if dropped.bundle() is not None and now < dropped.due:
+                self._dropped.append(dropped)
+                continue
+            try:
+                dropped.scorer.close()
+            except Exception as error:  # strangers' code; there is nothing left to do about it
+                logger.warning("bundle %s could not be closed: %s", dropped.id, error)
+
+    def _drop(self) -> None:
+        """Let go of what no table holds."""
+        held = {bundle.id: bundle for table in self._tables.values() for bundle in table.bundles}
+        due = time.monotonic() + LONGEST_USE_S
+        for name, bundle in self._bundles.items():
+            if held.get(name) is not bundle:
+                self._dropped.append(Dropped(name, bundle.scorer, weakref.ref(bundle), due))
+        self._bundles = held
+
+    def _table(self, serve: Serve) -> RoutingTable:
+        wanted = {order.model for order in serve.models} - set(serve.held)
+        return RoutingTable(
+            models=dict(self._tables),
+            errors=dict(self.errors),
+            held=tuple(sorted(serve.held)),
+            complete=self._tables.keys() >= wanted,
+        )
+
+    def _is_loaded(self, order: ModelOrder) -> bool:
+        return all(lane.bundle.id in self._bundles for lane in order.lanes)
+
+    def _take(self, order: ModelOrder) -> None:
+        serving = self._tables.get(order.model)
+        if serving is not None and serving.serves(order) and order.model not in self.errors:
+            return
+        self.errors.pop(order.model, None)
+        try:
+            if order.error:
+                raise DataError(order.error)
+            self._tables[order.model] = self._model_table(order, serving)
+        except TrimtabError as error:
+            self._note(order, error)
+            if serving is None and order.before:
+                self._take_before(order)
+        else:
+            logger.info("model %s: revision %d serves", order.model, order.revision)
+
+    def _note(self, order: ModelOrder, error: TrimtabError) -> None:
+        serving = self._tables.get(order.model)
+        self.errors[order.model] = f"revision {order.revision}: {error}"
+        goes_on = f"revision {serving.revision} goes on serving" if serving else "nothing serves it"
+        logger.error("model %s, revision %d cannot serve; %s: %s", order.model, order.revision, goes_on, error)
+
+    def _take_before(self, order: ModelOrder) -> None:
+        try:
+            lanes = [self._lane(lane) for lane in order.before]
+        except TrimtabError as error:
+            logger.error("model %s: what served before cannot be loaded either: %s", order.model, error)
+        else:
+            self._tables[order.model] = ModelTable(order.model, order.before_revision, lanes, sticky=order.sticky)
+            logger.warning("model %s: revision %d serves instead", order.model, order.before_revision)
+
+    def _model_table(self, order: ModelOrder, serving: ModelTable | None) -> ModelTable:
+        lanes = []
+        for lane in order.lanes:
+            try:
+                lanes.append(self._lane(lane))
+            except TrimtabError as error:
+                if serving is not None or lane.role == "champion":
+                    raise
+                self.errors[order.model] = f"revision {order.revision} serves without its {lane.role}: {error}"
+                logger.error("model %s: %s", order.model, self.errors[order.model])
+        warm = [] if order.warm is None or order.warm.id not in self._bundles else [self._bundles[order.warm.id]]
+        return ModelTable(order.model, order.revision, lanes, sticky=order.sticky, warm=warm)
+
+    def _keep_warm(self, order: ModelOrder) -> None:
+        table = self._tables.get(order.model)
+        if table is None or table.revision != order.revision:
+            return
+        wanted = [] if order.warm is None else [order.warm]
+        if [bundle.id for bundle in table.warm] == [bundle.id for bundle in wanted]:
+            return
+        try:
+            warm = [self._bundle(bundle) for bundle in wanted]
+        except TrimtabError as error:
+            logger.warning("model %s: the champion before cannot be kept warm: %s", order.model, error)
+        else:
+            self._tables[order.model] = table.with_warm(warm)
+
+    def _lane(self, lane: LaneOrder) -> Lane:
+        return Lane(lane.role, self._bundle(lane.bundle), lane.weight)
+
+    def _bundle(self, order: BundleOrder) -> LoadedBundle:
+        found = self._bundles.get(order.id)
+        if found is None:
+            found = self._bundles[order.id] = self._load(order)
+        return found

@@ -1,0 +1,168 @@
+"""Scores the parts of one turn that go to the same bundle, in one call. Called by desk.
+
+Requests that arrive together share the fixed costs of the vectorizer and of ONNX Runtime, which for one
+row are most of the costs. When a shared call fails, each part is tried alone, so that one client's bad
+value or a bundle's fault on one row harms nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from trimtab.errors import DataError, StoreError, nearest
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.work import Part, Work
+
+logger = logging.getLogger(__name__)
+
+Columns = dict[str, Sequence[Any]]
+
+
+def score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
+    """Fill in vectors, scores, or why there are none. Never raises for what a part or the model does."""
+    begun = time.perf_counter_ns()
+    _vectorize(bundle, parts)
+    vectorized = time.perf_counter_ns()
+    for part in parts:
+        if part.served:
+            part.work.begun_ns, part.work.vectorized_ns = begun, vectorized
+    ready = [part for part in parts if not part.error]
+    if not ready:
+        return
+    try:
+        _score(bundle, ready)
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        logger.error("bundle %s failed to score", bundle.id, exc_info=error)  # once, however many rows are tried next
+        for part in ready:
+            try:
+                _score(bundle, [part])
+            except Exception as own:  # as above
+                part.fail(
+                    500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(own)}"
+                )
+
+
+def vectorize(bundle: LoadedBundle, work: Work) -> None:
+    """Compute the vectors of one work now; its failure is noted in it. For long requests."""
+    part = Part(work, work.lanes[0], None)
+    _vectorize(bundle, [part])
+    if part.error:
+        work.failure = (part.status, part.error)
+
+
+def _score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
+    rows = []
+    for part in parts:
+        part.vectors = vectors = _rows(part)
+        rows.append(vectors)
+    scores: list[float] = bundle.scorer.score(rows[0] if len(rows) == 1 else np.concatenate(rows)).tolist()
+    finite = math.isfinite(sum(scores))  # a sum that overflows only costs the closer look
+    start = 0
+    for part in parts:
+        part.scores = own = scores[start : start + part.rows]
+        start += part.rows
+        if not finite and not all(map(math.isfinite, own)):
+            bad = next(value for value in own if not math.isfinite(value))
+            part.fail(500, f"model '{bundle.spec.model}' version {bundle.version} gave {bad}; expected a number")
+
+
+def _rows(part: Part) -> np.ndarray[Any, Any]:
+    vectors = part.work.vectors[part.lane.bundle.recipe]
+    return vectors if part.indices is None else vectors[part.indices]
+
+
+def _vectorize(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
+    waiting: list[tuple[Part, Columns]] = []
+    for part in parts:
+        work = part.work
+        if bundle.recipe in work.vectors:
+            continue
+        if work.features is not None:
+            _take_features(bundle, part)
+            continue
+        try:
+            waiting.append((part, _wanted(bundle, work)))
+        except DataError as error:
+            part.fail(400, str(error))
+    if len(waiting) > 1 and _together(bundle, waiting):
+        return
+    failed: Exception | None = None
+    for part, columns in waiting:
+        try:
+            part.work.vectors[bundle.recipe] = _vectors(bundle, columns, part.work.at)
+        except DataError as error:
+            part.fail(400, str(error))
+        except Exception as error:  # the project's transforms are strangers' code
+            failed = error
+            status = 503 if isinstance(error, StoreError) else 500
+            part.fail(status, f"the features of model '{bundle.spec.model}' failed: {_first_line(error)}")
+    if failed is not None:
+        logger.error("the features of bundle %s failed", bundle.id, exc_info=failed)
+
+
+def _together(bundle: LoadedBundle, waiting: Sequence[tuple[Part, Columns]]) -> bool:
+    """Compute the vectors of several works in one call; False when they must be tried one by one."""
+    columns: Columns = {
+        name: [value for _, own in waiting for value in own[name]] for name in bundle.spec.request_columns
+    }
+    try:
+        vectors = _vectors(bundle, columns, [at for part, _ in waiting for at in part.work.at])
+    except Exception:  # each is tried alone next, and says then what is wrong
+        return False
+    start = 0
+    for part, _ in waiting:
+        end = start + part.work.rows
+        part.work.vectors[bundle.recipe] = vectors[start:end]
+        start = end
+    return True
+
+
+def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
+    vectors = np.ascontiguousarray(bundle.vectorizer.vectors(columns, at), dtype=np.float32)
+    expected = (len(at), len(bundle.spec.features))
+    if vectors.shape != expected:
+        raise RuntimeError(f"they have shape {vectors.shape}; expected {expected}")
+    return vectors
+
+
+def _take_features(bundle: LoadedBundle, part: Part) -> None:
+    work = part.work
+    if bundle is not work.lanes[0].bundle and bundle.spec.features != work.lanes[0].bundle.spec.features:
+        part.fail(400, f"the request brought the features of version {work.lanes[0].bundle.version}, which differ")
+        return
+    features = work.features
+    if features is None or features.shape[1] != len(bundle.spec.features):
+        given = 0 if features is None else features.shape[1]
+        part.fail(
+            400,
+            f"each row has {given} features; model '{bundle.spec.model}' version {bundle.version} takes "
+            f"{len(bundle.spec.features)}: {', '.join(bundle.spec.features[:12])}",
+        )
+        return
+    work.vectors[bundle.recipe] = features
+
+
+def _wanted(bundle: LoadedBundle, work: Work) -> Columns:
+    """Return the request columns of the bundle; a timestamp that the request left out is the rows' own time."""
+    spec, columns = bundle.spec, work.columns
+    found: Columns = {}
+    for name in spec.request_columns:
+        if name in columns:
+            found[name] = columns[name]
+        elif name == spec.timestamp:
+            found[name] = work.at
+        else:
+            given = [column for column in islice(columns, 100) if len(column) < 100]
+            raise DataError(f"request column '{name}' is missing.{nearest(name, given)}")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"

@@ -1,0 +1,1 @@
+"""Supervisor and workers, what they tell each other, and the guard."""

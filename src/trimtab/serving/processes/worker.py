@@ -1,0 +1,254 @@
+"""The process that answers: event loop, protocols, models, one writer of the log. Started by supervisor.
+
+It opens no metadata store and reads no policy: what it serves, whom it admits and how it behaves comes over the
+channel, so it stays small and starts quickly. When the supervisor is gone it finishes what is under way and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+from trimtab import settings
+from trimtab.clock import Clock, SystemClock
+from trimtab.errors import StoreError, TrimtabError
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.loading import Loader
+from trimtab.serving.core.runtime import VectorizerFactory, load_bundle
+from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold, Ready, Serve, Trouble, Up
+from trimtab.serving.processes.channel import Channel
+from trimtab.serving.processes.spawning import take_over
+from trimtab.serving.protocols.container_routes import contract_routes
+from trimtab.serving.protocols.containers import container_contract
+from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.requests import Refused
+from trimtab.serving.telemetry.logs import configure_logging
+from trimtab.serving.telemetry.metrics import Metrics
+from trimtab.serving.telemetry.traces import Traces, open_traces
+from trimtab.serving.web.access import Access, Grants
+from trimtab.serving.web.http import Route
+from trimtab.serving.web.routes import standard_routes
+from trimtab.serving.web.server import Doors, serve, settle_memory
+from trimtab.stores.predictions import Predictions
+
+RETRY_S = 5.0
+"""After so long, what could not be loaded is tried again."""
+CLAIM_S = 5.0
+"""How long beyond its drain a worker waits for the log of its predecessor."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What the worker's own program opens for it."""
+
+    predictions: Predictions
+    vectorizer_factory: VectorizerFactory
+    clock: Clock = field(default_factory=SystemClock)
+
+
+Open = Callable[[Configure], Means]
+
+
+def run_worker(open_means: Open) -> None:
+    """Serve until told to stop, or until the supervisor is gone. argv: the number of the channel's file."""
+    end = socket.socket(fileno=int(sys.argv[1]))
+    listener = take_over(end)
+    channel: Channel[Down, Up] = Channel(end, Down)  # type: ignore[arg-type]  # a union
+    first = channel.receive()
+    if listener is None or not isinstance(first, Configure):
+        return
+    try:
+        configure_logging(worker=first.worker)
+        means = open_means(first)
+        metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
+        gateway = Gateway(means.predictions, means.clock, first.options, metrics)
+        _claim(gateway, first.options.drain_s + CLAIM_S)
+        metrics.resume()  # the predecessor may have ended only now
+        traces = open_traces(means.clock, worker=first.worker)
+    except TrimtabError as error:
+        channel.send(Failed(str(error)))
+        sys.exit(error.exit_code)
+    try:
+        with (
+            np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_Worker(first, means, gateway, channel, traces).run(listener))
+    finally:
+        gateway.settle()
+        metrics.close()  # before the log is free for a successor, which goes on from these counts
+        gateway.close()
+        if traces is not None:
+            traces.close()
+
+
+def _claim(gateway: Gateway, patience_s: float) -> None:
+    """Become the writer of the log; a predecessor that is still ending gets a moment. Raises StoreError."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return gateway.open()
+        except StoreError:
+            if time.monotonic() > deadline:
+                raise
+            SystemClock().sleep(0.02)
+
+
+class _Worker:
+    def __init__(
+        self,
+        first: Configure,
+        means: Means,
+        gateway: Gateway,
+        channel: Channel[Down, Up],
+        traces: Traces | None,
+    ) -> None:
+        self._first = first
+        self._traces = traces
+        self._gateway = gateway
+        self._channel = channel
+        self._access = Access(Grants(), means.clock) if first.options.authentication else None
+        self._loader = Loader(lambda order: load_bundle(order, means.vectorizer_factory, trust=first.options.trust))
+        self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
+        self._told: dict[str, str] = {}
+
+    async def run(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        stop, loaded = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        gateway, first = self._gateway, self._first
+        gateway.journal.on_gap = self._say
+        gateway.repository.hold = self._hold
+        threading.Thread(target=self._listen, args=(loop, stop), name="orders", daemon=True).start()
+        threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True).start()
+        if not await _first_of(loaded, stop):
+            return
+        settle_memory()
+        doors = Doors(
+            http=listener,
+            access=self._access,
+            routes=_routes(gateway),
+            traces=self._traces,
+        )
+        saving = asyncio.create_task(gateway.metrics.keep_saving())
+        grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
+        try:
+            await asyncio.gather(
+                serve(gateway, doors, stop, listening=lambda: self._say(Ready())),
+                _end_grpc(grpc, stop, first.options.drain_s),
+            )
+        finally:
+            saving.cancel()
+            self._orders.put(None)
+
+    def _hold(self, model: str, held: bool) -> None:
+        if not self._say(Hold(model, held)):
+            raise Refused(503, "the supervisor of this gateway is away")
+
+    async def _serve_grpc(self, first: Configure, host: str, port: int) -> GrpcServer:
+        options = first.options
+        return await serve_grpc(
+            self._gateway,
+            host=host,
+            port=port,
+            max_body=options.max_body,
+            access=self._access,
+            tls=options.tls,
+            timeout_s=options.timeout_s,
+            shared=True,
+        )
+
+    def _say(self, message: Up) -> bool:
+        try:
+            self._channel.send(message)
+            return True
+        except OSError:  # the supervisor is gone; `_listen` ends this worker
+            logger.warning("the supervisor is gone: %s was not told", message)
+            return False
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        """Take messages until the supervisor is gone. Runs in a thread."""
+        while (message := self._channel.receive()) is not None:
+            if isinstance(message, Serve):
+                self._orders.put(message)
+            elif isinstance(message, Admit) and self._access is not None:
+                self._access.grants = Grants.of(message.grants)
+        if not loop.is_closed():
+            logger.warning("the supervisor is gone; this worker finishes what is under way and ends")
+            loop.call_soon_threadsafe(stop.set)
+
+    def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Event) -> None:
+        """Follow orders, the newest only. Runs in a thread."""
+        serve: Serve | None = None
+        while True:
+            try:
+                serve = self._orders.get(timeout=RETRY_S)
+                while serve is not None and not self._orders.empty():
+                    serve = self._orders.get()
+            except queue.Empty:
+                self._loader.close_dropped()
+                if not self._loader.errors:
+                    continue
+            if serve is None:
+                return
+            try:
+                self._follow(serve, loop)
+            except Exception:  # the border of the thread: it has to hear of the next orders
+                logger.exception("the orders could not be followed")
+            if loop.is_closed():
+                return
+            loop.call_soon_threadsafe(loaded.set)
+
+    def _follow(self, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
+        for table in self._loader.follow(serve):
+            loop.call_soon_threadsafe(self._gateway.swap, table)
+            self._tell(table)
+            if not self._orders.empty():
+                return  # newer orders, perhaps a rollback, do not wait for the rest of these
+
+    def _tell(self, table: RoutingTable) -> None:
+        """Tell the supervisor which models are in trouble, and which are not any more."""
+        errors = dict(table.errors)
+        for model in self._told.keys() | errors.keys():
+            if self._told.get(model) != errors.get(model):
+                self._say(Trouble(model, errors.get(model, "")))
+        self._told = errors
+
+
+def _routes(gateway: Gateway) -> list[Route]:
+    """Return all routes; inside a platform's container with those that the platform calls."""
+    contract = container_contract(settings.read())
+    standard = standard_routes(gateway)
+    return standard if contract is None else contract_routes(contract, gateway, standard)
+
+
+async def _end_grpc(server: GrpcServer | None, stop: asyncio.Event, drain_s: float) -> None:
+    """Stop the gRPC server when HTTP stops, so that both drain together."""
+    if server is not None:
+        await stop.wait()
+        await server.stop(grace_s=drain_s)
+
+
+async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
+    """Wait for one of two events; tell whether it was the wanted one."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (wanted, stop)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    return wanted.is_set() and not stop.is_set()

@@ -1,0 +1,187 @@
+"""Counts in the words of Prometheus and OpenMetrics, by prometheus-client. Called by metrics.
+
+Beside our own names stand those that dashboards of other servers ask for; docs/operations.md lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+    UntypedMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
+
+from trimtab.serving.telemetry.counts import (
+    LAG_BORDERS_S,
+    LATENCY_BORDERS_US,
+    ROWS_BORDERS,
+    LaneCounts,
+    LaneKey,
+    Snapshot,
+)
+
+LANE = ("model", "version", "role", "served")
+LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)
+SHOWN_US = 7 * 86_400_000_000
+"""A version that has scored nothing for so long is not shown any more."""
+
+Lanes = Sequence[tuple[LaneKey, LaneCounts]]
+
+
+def expose(snapshot: Snapshot, accept: str = "") -> tuple[bytes, bytes]:
+    """Return the counts as text and its content type, in the format that an Accept header asks for."""
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SnapshotCollector(snapshot))
+    return encode(registry), content_type.encode()
+
+
+class SnapshotCollector(Collector):
+    """One snapshot as metrics."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics."""
+        since = self._snapshot.taken_at - SHOWN_US
+        lanes = [(key, lane) for key, lane in sorted(self._snapshot.lanes.items()) if lane.last_at >= since]
+        yield from _lanes(lanes)
+        yield from _gateway(self._snapshot)
+        yield from _others([(key, lane) for key, lane in lanes if key.served])
+
+
+def _lanes(lanes: Lanes) -> Iterator[Metric]:
+    def counter(name: str, text: str, value: Callable[[LaneCounts], float]) -> Metric:
+        family = CounterMetricFamily(name, text, labels=LANE)
+        for key, lane in lanes:
+            family.add_metric(_labels(key), value(lane))
+        return family
+
+    yield counter("trimtab_predictions", "Rows that were scored.", lambda lane: lane.rows)
+    yield counter("trimtab_prediction_errors", "Rows without a usable score.", lambda lane: lane.errors)
+    yield counter("trimtab_prediction_requests", "Requests of which rows were scored.", lambda lane: lane.requests)
+    yield counter("trimtab_prediction_non_finite", "Scores that are NaN or infinite.", lambda lane: lane.non_finite)
+    run = GaugeMetricFamily(
+        "trimtab_prediction_identical_run", "Newest scores in a row that are the same number.", labels=LANE
+    )
+    latency = HistogramMetricFamily(
+        "trimtab_prediction_latency_seconds", "Time from a request's arrival to its scores.", labels=LANE
+    )
+    scores = HistogramMetricFamily("trimtab_prediction_score", "Finite scores.", labels=LANE)
+    for key, lane in lanes:
+        run.add_metric(_labels(key), lane.run)
+        latency.add_metric(_labels(key), _buckets(LATENCY_BORDERS_S, lane.latency), sum_value=lane.seconds)
+        if lane.borders:
+            scores.add_metric(_labels(key), _buckets(lane.borders, lane.scores), sum_value=None)
+    yield from (run, latency, scores)
+
+
+def _gateway(now: Snapshot) -> Iterator[Metric]:
+    requests = CounterMetricFamily("trimtab_requests", "Requests that were answered.", labels=("protocol", "status"))
+    for (protocol, status), count in sorted(now.requests.items()):
+        requests.add_metric((protocol, str(status)), count)
+    durations = HistogramMetricFamily(
+        "trimtab_request_duration_seconds", "Time from a request's arrival to its answer.", labels=("protocol",)
+    )
+    for protocol, own in sorted(now.durations.items()):
+        durations.add_metric((protocol,), _buckets(LATENCY_BORDERS_S, own.counts), sum_value=own.seconds)
+    refused = CounterMetricFamily("trimtab_refused_requests", "Requests that were refused.", labels=("status",))
+    for status, count in sorted(now.refused.items()):
+        refused.add_metric((str(status),), count)
+    fallbacks = CounterMetricFamily(
+        "trimtab_fallbacks", "Rows that another than the routed version answered.", labels=("model", "reason")
+    )
+    for (model, reason), count in sorted(now.fallbacks.items()):
+        fallbacks.add_metric((model, reason), count)
+    yield from (requests, durations, refused, fallbacks)
+    yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.turns, now.turn_rows)
+    yield _histogram(
+        "trimtab_log_lag_seconds",
+        "Time from an answer until the prediction log was flushed.",
+        LAG_BORDERS_S,
+        now.log_lags,
+        now.log_lag_seconds,
+    )
+    yield CounterMetricFamily("trimtab_shed_requests", "Requests sent away for too many waiting.", now.shed)
+    yield CounterMetricFamily("trimtab_log_gap_rows", "Rows answered but not logged.", now.gap_rows)
+    yield CounterMetricFamily(
+        "trimtab_comparison_dropped_rows", "Rows not scored for comparison, for speed.", now.comparison_dropped
+    )
+    yield CounterMetricFamily("trimtab_labels", "Labels that were logged.", now.labels)
+    yield CounterMetricFamily("trimtab_cpu_seconds", "Processor time of all workers.", now.cpu_seconds)
+    state = now.state
+    yield GaugeMetricFamily("trimtab_workers", "Workers that are alive.", state.workers)
+    yield GaugeMetricFamily("trimtab_requests_in_progress", "Requests not answered yet.", state.in_progress)
+    yield GaugeMetricFamily("trimtab_rows_waiting", "Rows that wait to be scored.", state.rows_waiting)
+    yield GaugeMetricFamily("trimtab_log_lag_newest_seconds", "Lag of the newest flush.", state.log_lag)
+    yield GaugeMetricFamily("trimtab_resident_memory_bytes", "Memory of all workers.", state.resident_bytes)
+
+
+def _others(lanes: Lanes) -> Iterator[Metric]:
+    """Answered requests under the names of KServe, MLServer and Triton, summed over roles."""
+    kserve = HistogramMetricFamily("request_predict_seconds", "predict request latency", labels=("model_name",))
+    for model, own in _by(lanes, lambda key: (key.model,)):
+        kserve.add_metric(model, _buckets(LATENCY_BORDERS_S, _sum(own)), sum_value=sum(lane.seconds for lane in own))
+    names = ("model", "version")
+    success = CounterMetricFamily("model_infer_request_success", "Model infer request success count", labels=names)
+    failure = CounterMetricFamily("model_infer_request_failure", "Model infer request failure count", labels=names)
+    duration = SummaryMetricFamily("model_infer_request_duration", "Model infer request duration", labels=names)
+    # Triton's counters do not end in _total, which a counter of prometheus-client must; to a query they are the same
+    nv_success = UntypedMetricFamily("nv_inference_request_success", "Successful inference requests", labels=names)
+    nv_failure = UntypedMetricFamily("nv_inference_request_failure", "Failed inference requests", labels=names)
+    nv_count = UntypedMetricFamily("nv_inference_count", "Inferences performed", labels=names)
+    nv_duration = UntypedMetricFamily(
+        "nv_inference_request_duration_us", "Cumulative inference request duration in microseconds", labels=names
+    )
+    for labels, own in _by(lanes, lambda key: (key.model, str(key.version))):
+        requests, failed = sum(lane.requests for lane in own), sum(lane.failed for lane in own)
+        seconds = sum(lane.seconds for lane in own)
+        success.add_metric(labels, requests - failed)
+        failure.add_metric(labels, failed)
+        duration.add_metric(labels, count_value=requests, sum_value=seconds)
+        nv_success.add_metric(labels, requests - failed)
+        nv_failure.add_metric(labels, failed)
+        nv_count.add_metric(labels, sum(lane.rows - lane.errors for lane in own))
+        nv_duration.add_metric(labels, round(seconds * 1e6))
+    yield from (kserve, success, failure, duration, nv_success, nv_failure, nv_count, nv_duration)
+
+
+def _labels(key: LaneKey) -> tuple[str, str, str, str]:
+    return (key.model, str(key.version), key.role, str(key.served).lower())
+
+
+def _histogram(name: str, text: str, borders: Sequence[float], counts: Sequence[int], total: float) -> Metric:
+    family = HistogramMetricFamily(name, text)
+    family.add_metric((), _buckets(borders, counts or [0] * (len(borders) + 1)), sum_value=total)
+    return family
+
+
+def _buckets(borders: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return (upper border, count up to it), as Prometheus has its histograms."""
+    below, out = 0, []
+    for border, count in zip([*map(floatToGoString, borders), "+Inf"], counts, strict=True):
+        below += count
+        out.append((border, float(below)))
+    return out
+
+
+def _by(
+    lanes: Lanes, group: Callable[[LaneKey], tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], list[LaneCounts]]]:
+    found: dict[tuple[str, ...], list[LaneCounts]] = {}
+    for key, lane in lanes:
+        found.setdefault(group(key), []).append(lane)
+    yield from found.items()
+
+
+def _sum(lanes: Sequence[LaneCounts]) -> list[int]:
+    return [sum(counts) for counts in zip(*(lane.latency for lane in lanes), strict=True)]

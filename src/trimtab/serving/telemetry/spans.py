@@ -1,0 +1,123 @@
+"""OpenTelemetry spans of answered requests, sent by OTLP over HTTP. Imported by traces when a collector is set.
+
+Names and attributes are those of OpenTelemetry's semantic conventions for HTTP and RPC; our own begin with `trimtab.`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from trimtab.clock import Clock, to_micros
+from trimtab.serving.requests import InferenceResponse
+from trimtab.serving.telemetry.traces import RequestTrace, Stage, Traces, current
+from trimtab.serving.web.http import Headers
+
+CARRIED = (b"traceparent", b"tracestate")
+MOST_IDS = 16
+"""Prediction ids that one span names."""
+TIMEOUT_S = 5.0
+"""How long a collector may take; then its spans are dropped."""
+CLOSE_S = 3.0
+
+Attributes = Mapping[str, str | int | Sequence[str]]
+
+
+class SpanTraces:
+    """Makes spans and sends them from a thread. endpoint: base URL of the collector, /v1/traces is added to it."""
+
+    def __init__(self, endpoint: str, clock: Clock, *, worker: str) -> None:
+        own = Resource(
+            {"service.name": "trimtab", "service.version": version("trimtab"), "service.instance.id": worker}
+        )
+        self._provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("trimtab.serving")
+        self._propagator = TraceContextTextMapPropagator()
+        self._clock = clock
+
+    def begin(self, headers: Headers, received_ns: int) -> RequestTrace:
+        """Begin to trace a request, which is `current` in its task from now on."""
+        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIED}
+        parent = self._propagator.extract(carrier, context=Context()) if carrier else Context()
+        epoch_ns = to_micros(self._clock.now()) * 1000 - time.perf_counter_ns()
+        trace = _RequestSpans(self._tracer, parent, epoch_ns, received_ns)
+        current.set(trace)
+        return trace
+
+    def close(self) -> None:
+        """Send what is left, for as long as a collector that is away may hold up the end of a worker."""
+        sending = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        sending.join(CLOSE_S)
+
+
+class _RequestSpans:
+    def __init__(self, tracer: Tracer, parent: Context, epoch_ns: int, received_ns: int) -> None:
+        self._tracer = tracer
+        self._parent = parent
+        self._epoch_ns = epoch_ns
+        self._received_ns = received_ns
+        self._attributes: dict[str, str | int | Sequence[str]] = {}
+        self._stages: Sequence[Stage] = ()
+
+    def note(self, response: InferenceResponse, stages: Sequence[Stage] = ()) -> None:
+        ids = response.prediction_ids
+        self._attributes = {
+            "trimtab.model": response.model,
+            "trimtab.version": response.version,
+            "trimtab.role": response.role,
+            "trimtab.revision": response.revision,
+            "trimtab.rows": len(response.scores),
+            "trimtab.prediction_id": ids[0] if len(ids) == 1 else ids[:MOST_IDS],
+        }
+        if response.fallback is not None:
+            self._attributes["trimtab.fallback"] = response.fallback
+        self._stages = stages
+
+    def end(self, method: str, route: str, path: str, status: int) -> None:
+        own: dict[str, str | int | Sequence[str]] = {
+            "http.request.method": method,
+            "url.path": path,
+            "http.response.status_code": status,
+        }
+        if route:
+            own["http.route"] = route
+        self._make(f"{method} {route}".strip(), own, status)
+
+    def end_rpc(self, service: str, method: str, status: int) -> None:
+        own: Attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+        self._make(f"{service}/{method}", own, status)
+
+    def _make(self, name: str, own: Attributes, status: int) -> None:
+        epoch_ns, start = self._epoch_ns, self._tracer.start_span
+        span = start(
+            name,
+            context=self._parent,
+            kind=SpanKind.SERVER,
+            attributes={**own, **self._attributes},
+            start_time=epoch_ns + self._received_ns,
+        )
+        if status >= 500:
+            span.set_attribute("error.type", str(status))
+            span.set_status(Status(StatusCode.ERROR))
+        if span.is_recording():
+            inside = set_span_in_context(span, self._parent)
+            for stage in self._stages:
+                child = start(stage.name, context=inside, start_time=epoch_ns + stage.start_ns)
+                child.end(end_time=epoch_ns + stage.end_ns)
+        span.end(end_time=epoch_ns + time.perf_counter_ns())
+
+
+_: type[Traces] = SpanTraces

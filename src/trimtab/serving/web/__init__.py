@@ -1,0 +1,1 @@
+"""The network face of a worker: ASGI, routes, limits, tokens, TLS."""

@@ -1,0 +1,204 @@
+"""The gateway as a raw ASGI callable: reads bodies, runs routes, turns refusals into answers. Run by server.
+
+What is the same for every protocol happens here: limits of size and time, tokens, request ids, compressed
+bodies, the shape of an error. What a request means is a route's own matter (routes, protocols).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol
+
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.options import MAX_BODY
+from trimtab.serving.requests import MAX_ID, Refused
+from trimtab.serving.telemetry.observing import GONE, Observer
+from trimtab.serving.web import openapi
+from trimtab.serving.web.bodies import inflate
+from trimtab.serving.web.deadlines import Deadlines
+from trimtab.serving.web.http import (
+    ENCODING_HEADER,
+    JSON,
+    MODEL_HEADER,
+    NOTED,
+    REQUEST_ID_HEADER,
+    Answer,
+    Call,
+    EncodeError,
+    Headers,
+    Route,
+    Verb,
+)
+from trimtab.serving.web.routes import NotServed, Router, encode_error
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MOST_UNREAD = 64 * 2**20
+"""Bytes beyond the limit that are read, and thrown away, so that a client hears why its body is refused."""
+CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
+_WITH_BODY = ("POST", "PUT")
+_BY_HEADER = ("infer", "feedback")
+_NOTHING: dict[bytes, bytes] = {}
+
+logger = logging.getLogger(__name__)
+
+
+class Access(Protocol):
+    """Knows who may do what."""
+
+    def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
+        """Raise Refused: 401 without a valid token, 403 when it does not allow the verb on the model.
+
+        model: None when the request names none; then only a token for all models will do.
+        """
+        ...
+
+
+class Application:
+    """Runs routes over a gateway, which the server opens and closes.
+
+    access: asked about every request that is not open to all, None where nobody is. timeout_s: how long a request may
+    take, None for ever. observer: told of every request. Raises ValueError when two routes are the same.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        routes: Sequence[Route],
+        *,
+        access: Access | None = None,
+        max_body: int = MAX_BODY,
+        timeout_s: float | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._router = Router([*routes, *openapi.routes(routes, secured=access is not None)])
+        self._known = self._router.known
+        self._access = access
+        self._observer = observer
+        self._max_body = max_body
+        self._timeout_s = timeout_s
+        self._deadlines = None if timeout_s is None else Deadlines(timeout_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received_ns = time.perf_counter_ns()
+        headers: Headers = scope["headers"]
+        shape: EncodeError = encode_error
+        noted = _NOTHING
+        for name, value in headers:
+            if name in NOTED:
+                noted = {**noted, name: value}
+        route: Route | None = None
+        status = GONE
+        trace = None if self._observer is None else self._observer.begin(headers, received_ns)
+        try:
+            task = None
+            try:
+                found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
+                route, params = found or self._router.find(scope)
+                shape = route.encode_error
+                about = None
+                if self._access is not None and route.verb != "open":
+                    about = self._model(route, params, headers, noted)
+                    self._access.check(headers, route.verb, about)
+                if self._deadlines is not None:
+                    task = self._deadlines.enter(received_ns)
+                body = b""
+                if route.method in _WITH_BODY:
+                    message = await receive()
+                    body = message.get("body", b"")
+                    if message.get("more_body") or not body or len(body) > self._max_body:
+                        body = await self._rest(message, headers, receive)
+                    if ENCODING_HEADER in noted:
+                        body = inflate(body, noted[ENCODING_HEADER], self._max_body)
+                query = scope.get("query_string", b"")
+                answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
+            except Refused as refused:
+                answer = self._refuse(refused, shape)
+            except _Gone:
+                return
+            except asyncio.CancelledError:
+                if task is None or self._deadlines is None or not self._deadlines.leave(task):
+                    raise
+                task = None
+                answer = self._refuse(Refused(504, f"the request took longer than {self._timeout_s:g} s"), shape)
+            except Exception:  # the border of the worker: a client gets an answer whatever happens
+                logger.exception("%s %s failed", scope["method"], scope["path"])
+                answer = self._refuse(Refused(500, "the gateway failed; its log says why"), shape)
+            finally:
+                if task is not None and self._deadlines is not None:
+                    self._deadlines.leave(task)
+            head = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
+            if answer.headers:
+                head += answer.headers
+            if REQUEST_ID_HEADER in noted and not any(name == REQUEST_ID_HEADER for name, _ in answer.headers):
+                head.append((REQUEST_ID_HEADER, noted[REQUEST_ID_HEADER][:MAX_ID]))
+            await send({"type": "http.response.start", "status": answer.status, "headers": head})
+            await send({"type": "http.response.body", "body": answer.body})
+            status = answer.status
+        finally:  # also when the client was gone before its answer was
+            if self._observer is not None:
+                self._observer.end(trace, scope, route, status, received_ns)
+
+    def _refuse(self, refused: Refused, shape: EncodeError) -> Answer:
+        self._gateway.metrics.refuse(refused.status)
+        head: list[tuple[bytes, bytes]] = []
+        if refused.retry_after is not None:
+            head.append((b"retry-after", b"%d" % refused.retry_after))
+        if refused.status == 401:
+            head.append(CHALLENGE)
+        if isinstance(refused, NotServed):
+            shape = refused.encode_error
+            if refused.allow:
+                head.append((b"allow", refused.allow.encode()))
+        return Answer(refused.status, shape(refused.status, str(refused)), JSON, head)
+
+    def _model(
+        self, route: Route, params: Mapping[str, str], headers: Headers, noted: Mapping[bytes, bytes]
+    ) -> str | None:
+        """Return the one model that a request is about, which it may then use; None when it is about all of them.
+
+        A header names a model, or the only one is meant, just where rows or labels come by a path without a model:
+        lists and metrics tell of all models whatever a header says.
+        """
+        if "model" in params:
+            return params["model"]
+        if route.verb not in _BY_HEADER:
+            return None
+        named = None if route.names_model is None else route.names_model(headers)
+        if named is None and MODEL_HEADER in noted:
+            named = noted[MODEL_HEADER].decode("latin-1")
+        return named or self._gateway.table.only
+
+    async def _rest(self, message: Message, headers: Headers, receive: Receive) -> bytes:
+        """Return a body that is not one message of a good size."""
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        body: bytes = message.get("body", b"")
+        chunks, size = [body], len(body)
+        for name, value in headers:
+            if name == b"content-length" and value[:18].isdigit():
+                size = max(size, int(value[:18]))  # what is announced counts as read
+        read = len(body)
+        while message.get("more_body") and size <= self._max_body + MOST_UNREAD:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunks.append(message.get("body", b""))
+            read += len(chunks[-1])
+            size = max(size, read)
+            if size > self._max_body:
+                chunks.clear()  # a client that still sends would see a reset, so it is heard out
+        if size > self._max_body:
+            raise Refused(413, f"the body is larger than {self._max_body} bytes; send the rows in several requests")
+        return b"".join(chunks)
+
+
+class _Gone(Exception):
+    """The client left before its body was whole."""

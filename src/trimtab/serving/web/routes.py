@@ -1,0 +1,157 @@
+"""Which route answers a path and method; the routes of all built-in protocols. Called by asgi and app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.protocols import feedback, health, kserve, mlflow, open_inference
+from trimtab.serving.requests import Refused
+from trimtab.serving.web.http import EncodeError, Route
+
+KNOWN_PATHS = 512
+"""Paths with a model in them whose routes are remembered; when there are more, all are forgotten."""
+LONGEST_KNOWN = 200
+"""Characters of the longest path that is remembered, or looked at for a hint."""
+
+Found = tuple[Route, Mapping[str, str]]
+"""A route, and the texts in the place of its braces."""
+
+
+class NotServed(Refused):
+    """No route answers. encode_error: in the shape of the protocol that owns the path; allow: methods that it takes."""
+
+    def __init__(self, status: int, message: str, encode_error: EncodeError, allow: str = "") -> None:
+        super().__init__(status, message)
+        self.encode_error = encode_error
+        self.allow = allow
+
+
+class _Pattern(NamedTuple):
+    route: Route
+    matches: re.Pattern[str]
+
+
+class Router:
+    """Finds routes. Raises ValueError when two routes have the same method and path."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self.known: dict[str, Found] = {}
+        """Of POST: routes without braces, and paths that were asked for. For whoever wants to save a call."""
+        self._fixed: dict[str, dict[str, Found]] = {}
+        self._patterns: dict[str, list[_Pattern]] = {}
+        seen: set[tuple[str, str]] = set()
+        for route in self.routes:
+            key = (route.method, re.sub(r"\{\w+\}", "{}", route.path))
+            if key in seen:
+                raise ValueError(f"two routes answer {route.method} {route.path}; expected one")
+            seen.add(key)
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                fixed, patterns = self._fixed.setdefault(method, {}), self._patterns.setdefault(method, [])
+                if "{" in route.path:
+                    patterns.append(_Pattern(route, _compile(route.path)))
+                else:
+                    fixed[route.path] = (route, {})
+        self._forget()
+
+    def find(self, scope: Mapping[str, Any]) -> Found:
+        """Return the route of an ASGI scope. Raises NotServed (404, 405)."""
+        method, path = scope["method"], scope["path"]
+        found = self._match(method, scope)
+        if found is None:
+            raise self._missing(method, scope)
+        escaped = _raw(scope) != path  # two paths can then read the same, so neither is remembered
+        if method == "POST" and found[0].verb == "infer" and len(path) <= LONGEST_KNOWN and not escaped:
+            if len(self.known) >= KNOWN_PATHS:
+                self._forget()
+            self.known[path] = found
+        return found
+
+    def _forget(self) -> None:
+        self.known.clear()
+        self.known.update(self._fixed.get("POST", {}))
+
+    def _match(self, method: str, scope: Mapping[str, Any]) -> Found | None:
+        fixed = self._fixed.get(method)
+        if fixed is None:
+            return None
+        return fixed.get(scope["path"]) or self._dynamic(method, _raw(scope))
+
+    def _dynamic(self, method: str, raw: str) -> Found | None:
+        """Match a path as it was sent, so that a name may hold an escaped slash."""
+        for route, pattern in self._patterns[method]:
+            match = pattern.match(raw)
+            if match is not None:
+                return route, {name: unquote(text) for name, text in match.groupdict().items()}
+        return None
+
+    def _missing(self, method: str, scope: Mapping[str, Any]) -> NotServed:
+        path = scope["path"]
+        others: dict[str, Route] = {}
+        for other in self._fixed:
+            found = self._match(other, scope)
+            if found is not None:
+                others[other] = found[0]
+        if others:
+            allow = ", ".join(sorted(others))
+            owner = next(iter(others.values()))
+            return NotServed(
+                405, f"{method:.20} is not served at {path:.200}; expected {allow}", owner.encode_error, allow
+            )
+        return NotServed(404, f"nothing is served at {path:.200}.{self._hint(path)}", encode_error)
+
+    def _hint(self, path: str) -> str:
+        """Return the nearest path with the texts of this one in its braces."""
+        if len(path) > LONGEST_KNOWN:
+            return " See GET /openapi.json"
+        segments = path.rstrip("/").split("/")
+        near = {_filled(route.path.split("/"), segments): route.path for route in self.routes}
+        close = get_close_matches(path, near, n=1, cutoff=0.6)
+        return f" Did you mean '{close[0]}'?" if close and close[0] != path else " See GET /openapi.json"
+
+
+def encode_error(status: int, message: str) -> bytes:
+    """Write an error outside of any protocol."""
+    return msgspec.json.encode({"error": message})
+
+
+def standard_routes(gateway: Gateway) -> list[Route]:
+    """Return the routes of the protocols that every gateway speaks."""
+    return [
+        *open_inference.routes(gateway),
+        *kserve.routes(gateway),
+        *health.routes(gateway),
+        *mlflow.routes(gateway),
+        *feedback.routes(gateway),
+    ]
+
+
+def _raw(scope: Mapping[str, Any]) -> str:
+    raw = scope.get("raw_path")
+    if raw is None or b"%" not in raw:
+        path: str = scope["path"]
+        return path
+    return bytes(raw).decode("latin-1")
+
+
+def _compile(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    return re.compile(
+        "".join(re.escape(part) if n % 2 == 0 else f"(?P<{part}>[^/]+)" for n, part in enumerate(parts)) + r"\Z"
+    )
+
+
+def _filled(pattern: Sequence[str], segments: Sequence[str]) -> str:
+    """Return a path of the pattern; where the number of segments is the same, with the segments in its braces."""
+    if len(pattern) != len(segments):
+        return "/".join(pattern)
+    return "/".join(
+        text if own.startswith("{") and own.endswith("}") else own for own, text in zip(pattern, segments, strict=True)
+    )

@@ -1,0 +1,158 @@
+"""What the guard calls broken: not a rumour, and not a hundred times a year by chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from trimtab.policy import RollbackWhen
+from trimtab.serving.processes.guard import distance, judge, tail_bound, try_canary
+from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
+
+
+def limits(**given: Any) -> RollbackWhen:
+    return RollbackWhen.model_validate(given)
+
+
+def seen(*, rows: int, errors: int = 0, slow: int = 0, slow_us: int = 10**6, run: int = 1, **more: Any) -> Snapshot:
+    latency = [0] * (len(LATENCY_BORDERS_US) + 1)
+    latency[3] = rows - slow
+    latency[int(np.searchsorted(LATENCY_BORDERS_US, slow_us))] += slow
+    lane = LaneCounts(
+        requests=rows, rows=rows, errors=errors, latency=latency, run=run, run_score=0.5, borders=PROBABILITY_BORDERS
+    )
+    for name, value in more.items():
+        setattr(lane, name, value)
+    return Snapshot(lanes={LaneKey("delay", 2, "champion", True): lane})
+
+
+@given(st.integers(1, 400), st.floats(0.001, 0.5), st.data())
+def test_the_bound_is_never_below_the_exact_tail(n: int, share: float, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, n))
+    assert tail_bound(count, n, share) >= binom.sf(count - 1, n, share) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("errors", "broken"),
+    [(0, False), (2, False), (5, False), (30, True), (100, True)],
+)
+def test_failures_break_the_limit_when_chance_cannot_explain_them(errors: int, broken: bool) -> None:
+    found = judge(seen(rows=100, errors=errors), "delay", 2, "champion", limits(error_rate="2%"))
+    assert (found is not None) == broken
+    if found is not None:
+        assert found.kind == "error"
+        assert found.p is not None
+        assert found.p < 1e-6
+        assert "the limit is 2.00%" in found.reason
+
+
+def test_few_predictions_are_not_judged() -> None:
+    assert judge(seen(rows=49, errors=49), "delay", 2, "champion", limits(error_rate="2%")) is None
+
+
+def test_slow_answers_break_the_limit() -> None:
+    assert judge(seen(rows=1000, slow=12), "delay", 2, "champion", limits(p99="50ms")) is None
+    found = judge(seen(rows=1000, slow=100), "delay", 2, "champion", limits(p99="50ms"))
+    assert found is not None
+    assert found.reason.startswith("100 of 1,000 requests took longer than 50 ms")
+
+
+def test_answers_a_little_under_the_limit_are_not_slow() -> None:
+    assert judge(seen(rows=1000, slow=900, slow_us=49_000), "delay", 2, "champion", limits(p99="50ms")) is None
+
+
+def test_a_constant_output_breaks_the_limit() -> None:
+    assert judge(seen(rows=500, run=199), "delay", 2, "champion", limits(constant_output=200)) is None
+    found = judge(seen(rows=500, run=500), "delay", 2, "champion", limits(constant_output=200))
+    assert found is not None
+    assert "the last 500 predictions are all 0.5" in found.reason
+
+
+def test_a_jump_of_the_scores_breaks_the_limit() -> None:
+    low = [100.0] * 5 + [0.0] * 15
+    high = [0] * 15 + [100] * 5
+    found = judge(seen(rows=500, scores=high), "delay", 2, "champion", limits(output_jump="50%"), low)
+    assert found is not None
+    assert (found.kind, found.value > 0.7) == ("prediction", True)
+    same = [99] * 5 + [0] * 15
+    assert judge(seen(rows=500, scores=same), "delay", 2, "champion", limits(output_jump="50%"), low) is None
+
+
+def test_two_samples_of_the_same_scores_are_no_distance_apart() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(200):
+        one, other = (np.histogram(rng.beta(2, 5, size=n), bins=20, range=(0, 1))[0] for n in (60, 2000))
+        assert distance(one.tolist(), other.tolist()) < 0.15
+
+
+def test_comparisons_count_as_failures_too() -> None:
+    snapshot = seen(rows=60)
+    beside = LaneCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
+    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = beside
+    found = judge(snapshot, "delay", 2, "champion", limits(error_rate="5%"))
+    assert found is not None
+    assert found.value == 0.5
+
+
+def lane(rows: int, *, errors: int = 0, **more: Any) -> LaneCounts:
+    return LaneCounts(requests=rows, rows=rows, errors=errors, **more)
+
+
+def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> None:
+    # given a version that answered nothing itself, since it always took 200 ms
+    late = [0] * (len(LATENCY_BORDERS_US) + 1)
+    late[LATENCY_BORDERS_US.index(200_000)] = 80
+    key = LaneKey("delay", 2, "champion", False)
+    snapshot = Snapshot(lanes={key: lane(80, late=late)})
+    found = judge(snapshot, "delay", 2, "champion", limits(p99="50ms"))
+    assert found is not None
+    assert found.reason.startswith("80 of 80 requests took longer than 50 ms")
+    # but comparisons, which nobody waits for, are not judged
+    slow = [*late[:-1], 500]
+    snapshot = Snapshot(lanes={key: lane(500, latency=slow)})
+    assert judge(snapshot, "delay", 2, "champion", limits(p99="50ms")) is None
+
+
+def test_a_run_of_the_past_is_not_judged() -> None:
+    snapshot = seen(rows=60, run=1)
+    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(run=500, run_score=0.5)
+    assert judge(snapshot, "delay", 2, "champion", limits(constant_output=200)) is None
+
+
+def canary(answered: LaneCounts, beside: LaneCounts, champion: LaneCounts) -> Snapshot:
+    return Snapshot(
+        lanes={
+            LaneKey("delay", 2, "challenger", True): answered,
+            LaneKey("delay", 2, "challenger", False): beside,
+            LaneKey("delay", 1, "champion", True): champion,
+        }
+    )
+
+
+def test_a_canary_has_answered_what_clients_got_and_what_it_failed() -> None:
+    found = try_canary(canary(lane(3), lane(500, errors=4), lane(500)), "delay", 2, 1, limits())
+    assert (found.answered, found.rows, found.errors, found.holds_out) == (7, 503, 4, True)
+
+
+def test_a_canary_without_a_limit_is_measured_by_its_champion() -> None:
+    # one that fails always is taken out
+    found = try_canary(canary(lane(0), lane(60, errors=60), lane(60)), "delay", 2, 1, limits())
+    assert not found.holds_out
+    assert found.breach is not None
+    assert found.breach.reason == "60 of 60 predictions failed; the champion failed on 0.00%"
+    # one that fails a little more often is held
+    found = try_canary(canary(lane(0), lane(100, errors=3), lane(100)), "delay", 2, 1, limits())
+    assert (found.holds_out, found.breach) == (False, None)
+    # one that fails when its champion does, too, goes on
+    found = try_canary(canary(lane(0), lane(100, errors=30), lane(100, errors=30)), "delay", 2, 1, limits())
+    assert (found.holds_out, found.breach) == (True, None)
+
+
+def test_a_canary_with_a_limit_is_measured_by_it() -> None:
+    found = try_canary(canary(lane(100, errors=4), lane(0), lane(100)), "delay", 2, 1, limits(error_rate="5%"))
+    assert (found.allowed, found.holds_out, found.breach) == (0.05, True, None)

@@ -1,0 +1,183 @@
+"""Encrypted connections: real certificates, a real request, and files that are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from trimtab.clock import ManualClock
+from trimtab.errors import PolicyError
+from trimtab.serving.web.tls import grpc_credentials, server_context
+from trimtab.serving.web.transport import HoldingProtocol
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CLOCK = ManualClock(NOW)
+
+
+@dataclass
+class Files:
+    """Paths of a certificate and its key."""
+
+    certificate: str
+    key: str
+
+
+Issue = Callable[..., Files]
+
+
+@pytest.fixture
+def issue(tmp_path: Path) -> Issue:
+    """Return a function that makes a certificate for 127.0.0.1 that signs itself, and its key."""
+
+    def make(
+        name: str = "gateway",
+        *,
+        start: datetime = NOW - timedelta(days=1),
+        end: datetime = NOW + timedelta(days=365),
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+        password: bytes | None = None,
+    ) -> Files:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(end)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        files = Files(str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key"))
+        Path(files.certificate).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        Path(files.key).write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+        )
+        return files
+
+    return make
+
+
+def refusal(files: Files, clock: ManualClock = CLOCK) -> str:
+    with pytest.raises(PolicyError) as caught:
+        server_context(files, clock)
+    return str(caught.value)
+
+
+def test_what_is_missing_or_no_pem_file_is_named(issue: Issue, tmp_path: Path) -> None:
+    files = issue()
+    assert refusal(Files(str(tmp_path / "none.pem"), files.key)) == (
+        f"{tmp_path}/none.pem: cannot be read: No such file or directory (serving.tls.certificate in trimtab.yaml)"
+    )
+    assert "not a PEM file with a private key" in refusal(Files(files.certificate, files.certificate))
+    assert "not a PEM file with a certificate" in refusal(Files(files.key, files.key))
+    (tmp_path / "der").write_bytes(b"\x30\x82\x01\xff")
+    assert "not a PEM file" in refusal(Files(str(tmp_path / "der"), files.key))
+
+
+def test_a_damaged_certificate_is_refused(issue: Issue) -> None:
+    files = issue()
+    lines = Path(files.certificate).read_text().splitlines()
+    Path(files.certificate).write_text("\n".join([lines[0], "AAAA", lines[-1]]) + "\n")
+    assert "cannot be used" in refusal(files)
+
+
+def test_another_certificate_s_key_is_refused(issue: Issue) -> None:
+    one, other = issue("one"), issue("other")
+    assert f"it is not the key of the certificate {one.certificate}" in refusal(Files(one.certificate, other.key))
+
+
+def test_a_key_with_a_password_is_refused_without_asking(issue: Issue) -> None:
+    assert "the key is encrypted" in refusal(issue(password=b"secret"))
+
+
+def test_a_certificate_is_refused_before_and_after_its_time(issue: Issue) -> None:
+    files = issue(start=NOW, end=NOW + timedelta(days=90))
+    assert "not valid before 2026-03-01 00:00 UTC" in refusal(files, ManualClock(NOW - timedelta(seconds=1)))
+    server_context(files, CLOCK)
+    assert "expired on 2026-05-30 00:00 UTC" in refusal(files, ManualClock(NOW + timedelta(days=90)))
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(issue: Issue, caplog: pytest.LogCaptureFixture) -> None:
+    server_context(issue(end=NOW + timedelta(days=15)), CLOCK)
+    assert caplog.text == ""
+    server_context(issue(end=NOW + timedelta(days=13)), CLOCK)
+    assert "expires on 2026-03-14" in caplog.text
+
+
+def test_a_certificate_for_clients_is_refused(issue: Issue) -> None:
+    assert "clients would refuse it" in refusal(issue(usage=ExtendedKeyUsageOID.CLIENT_AUTH))
+
+
+def test_grpc_takes_the_same_files(issue: Issue) -> None:
+    pytest.importorskip("grpc")
+    assert grpc_credentials(issue(), CLOCK) is not None
+    with pytest.raises(PolicyError):
+        grpc_credentials(issue(end=NOW - timedelta(hours=1)), CLOCK)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    body = f"{scope['scheme']} {scope['path']}".encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def test_a_request_over_tls_is_answered(issue: Issue) -> None:
+    start = datetime.now(UTC) - timedelta(hours=1)
+    files = issue(start=start, end=start + timedelta(days=1))
+    context = server_context(files)
+    config = uvicorn.Config(
+        hello, http=HoldingProtocol, ws="none", lifespan="off", log_config=None, ssl_context_factory=lambda *_: context
+    )
+
+    async def run() -> httpx.Response:
+        server = uvicorn.Server(config)
+        with listening() as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            while not server.started:
+                await asyncio.sleep(0)
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
+            trust = ssl.create_default_context(cafile=files.certificate)
+            async with httpx.AsyncClient(verify=trust) as client:
+                answer = await client.get(url)
+            with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+                async with httpx.AsyncClient() as stranger:
+                    await stranger.get(url)
+            server.should_exit = True
+            await serving
+        return answer
+
+    answer = asyncio.run(run())
+    assert (answer.status_code, answer.text) == (200, "https /v2")
+
+
+def test_old_versions_of_tls_are_refused(issue: Issue) -> None:
+    context = server_context(issue(), CLOCK)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
