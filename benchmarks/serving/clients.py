@@ -6,6 +6,7 @@ It runs in a thread of its own, with its own event loop. Requests by entity key,
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 import threading
@@ -90,12 +91,14 @@ class Clients:
         self._decode = msgspec.json.Decoder(_Body).decode
 
     def __enter__(self) -> Clients:
+        gc.disable()  # a walk over all answers that are kept would take a second, and look like the server's
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
+        gc.enable()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
