@@ -18,7 +18,7 @@ import numpy as np
 from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.work import Part, Work
+from trimtab.serving.core.work import Part, Work, some
 from trimtab.serving.telemetry.metrics import Metrics
 
 GATHER_S = 0.005
@@ -92,7 +92,8 @@ class Comparison:
         bundles = {part.lane.bundle for part in self._waiting}
         quick = all(bundle.quick and bundle.id not in self._slow for bundle in bundles)
         shared = all(bundle.scorer.in_process for bundle in bundles)
-        self._scoring = self._take(QUICK_ROWS if quick or not shared else BATCH_ROWS)
+        self._scoring, self._waiting = some(self._waiting, QUICK_ROWS if quick or not shared else BATCH_ROWS)
+        self._rows -= sum([part.rows for part in self._scoring])
         if quick:
             call = self._call = Future()
             start = time.perf_counter_ns()
@@ -103,17 +104,6 @@ class Comparison:
         else:
             call = self._call = self._thread.submit(_score, self._scoring)
             call.add_done_callback(self._tell)
-
-    def _take(self, most: int) -> list[Part]:
-        rows, taken = 0, 0
-        for part in self._waiting:
-            if taken and rows + part.rows > most:
-                break
-            rows += part.rows
-            taken += 1
-        self._rows -= rows
-        found, self._waiting = self._waiting[:taken], self._waiting[taken:]
-        return found
 
     def _tell(self, call: Future[None]) -> None:
         if self._loop is not None and not self._loop.is_closed():

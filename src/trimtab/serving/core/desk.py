@@ -20,7 +20,7 @@ from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.runner import Runner
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.work import Part, Work
+from trimtab.serving.core.work import Part, Work, some
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.requests import Refused
 from trimtab.serving.telemetry.metrics import Metrics
@@ -133,14 +133,8 @@ class Desk:
             self._loop.call_soon(self._turn)
 
     def _take(self) -> list[Work]:
-        works, rows, taken = self._waiting, 0, 0
-        for work in works:
-            if taken and rows + work.rows > TURN_ROWS:
-                break
-            rows += work.rows
-            taken += 1
-        self._waiting = works[taken:]
-        return works[:taken]
+        works, self._waiting = some(self._waiting, TURN_ROWS)
+        return works
 
     def _settle(self, works: Sequence[Work]) -> None:
         parts: list[Part] = []

@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.work import Part
+from trimtab.serving.core.work import Part, some
 
 BATCH_ROWS = 1024
 """Rows that one call takes on, when more wait."""
@@ -87,13 +87,7 @@ class Runner:
     def _begin(self) -> None:
         if self._call is not None or not self._waiting:
             return
-        rows, taken = 0, 0
-        for part in self._waiting:
-            if taken and rows + part.rows > BATCH_ROWS:
-                break
-            rows += part.rows
-            taken += 1
-        self._scoring, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        self._scoring, self._waiting = some(self._waiting, BATCH_ROWS)
         call = self._call = self._thread.submit(_score, self._bundle, self._scoring)
         call.add_done_callback(self._tell)
 

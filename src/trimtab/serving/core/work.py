@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -140,3 +140,17 @@ class Part:
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""
         self.status, self.error = status, error
+
+
+Rows = TypeVar("Rows", Work, Part)
+
+
+def some(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
+    """Divide what waits: the first of it, of at most so many rows but at least one piece, and the rest."""
+    rows = taken = 0
+    for piece in waiting:
+        if taken and rows + piece.rows > most_rows:
+            break
+        rows += piece.rows
+        taken += 1
+    return list(waiting[:taken]), list(waiting[taken:])
