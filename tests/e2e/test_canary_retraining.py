@@ -43,5 +43,5 @@ def test_a_canary_ends_its_retraining_when_the_guard_has_promoted_it(project: Pa
     assert actions == ["deploy", "challenge", "promote"]
     registry = open_registry(workspace)
     wait_until(lambda: registry.alias("delay", "champion") == 2, "the champion's alias follows")
-    assert registry.alias("delay", "challenger") is None
+    wait_until(lambda: registry.alias("delay", "challenger") is None, "the challenger's alias goes")
     assert up.interrupt() == 0
