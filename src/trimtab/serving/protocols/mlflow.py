@@ -16,7 +16,7 @@ import msgspec
 from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv, mlflow_examples, mlflow_parquet, tabular
-from trimtab.serving.protocols.json_text import repaired
+from trimtab.serving.protocols.json_text import read
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
@@ -102,7 +102,7 @@ def _check_charset(rest: str) -> None:
 
 
 def _json(body: bytes) -> InferenceRequest:
-    found = _read(body)
+    found = read(_decode, body, "JSON")
     if not isinstance(found, dict):
         raise Refused(400, f"expected a JSON object with one of {', '.join(KEYS)}")
     given = [key for key in KEYS if key in found]
@@ -120,19 +120,6 @@ def _json(body: bytes) -> InferenceRequest:
     if "params" in found:
         _params(request, found["params"])
     return request
-
-
-def _read(body: bytes) -> Any:
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        again = repaired(body)
-        if again is not None:
-            try:
-                return _decode(again)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                pass
-        raise Refused(400, f"malformed JSON: {error}") from None
 
 
 def _params(request: InferenceRequest, params: Any) -> None:

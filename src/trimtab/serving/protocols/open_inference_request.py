@@ -17,7 +17,7 @@ import numpy as np
 
 from trimtab.errors import nearest
 from trimtab.serving.protocols import open_inference_binary as binary
-from trimtab.serving.protocols.json_text import repaired
+from trimtab.serving.protocols.json_text import read
 from trimtab.serving.protocols.open_inference_tensors import FEATURES, Tensor, column, fits
 from trimtab.serving.protocols.open_inference_tensors import features as read_features
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
@@ -71,7 +71,7 @@ def decode(body: bytes, header_length: str | None = None) -> tuple[InferenceRequ
     blob = None
     if header_length is not None:
         body, blob = binary.split(body, header_length)
-    return interpret(_read(body), blob)
+    return interpret(read(_decode, body, "inference request"), blob)
 
 
 def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, Wanted | None]:
@@ -115,19 +115,6 @@ def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, W
         _options(request, found.parameters)
     wanted = None if not found.outputs and not found.parameters else _wanted(found)
     return request, wanted
-
-
-def _read(body: bytes) -> Body:
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        again = repaired(body)
-        if again is not None:
-            try:
-                return _decode(again)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                pass
-        raise Refused(400, f"malformed inference request: {error}") from None
 
 
 def _whole(found: Body) -> str | None:

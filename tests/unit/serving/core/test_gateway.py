@@ -327,8 +327,11 @@ class Flushed(SegmentLog):
     """A log that counts its flushes."""
 
     flushes = 0
+    broken = False
 
     def sync(self) -> None:
+        if self.broken:
+            raise StoreError("input/output error")
         self.flushes += 1
         super().sync()
 
@@ -363,6 +366,21 @@ def test_no_row_of_a_request_is_given_when_some_could_not_be_logged(
     log.full = True
     reply = other.browser.post(INFER, infer_body(*[0, 1] * 20))
     assert reply.status == 503
+    other.browser.close()
+    log.close()
+
+
+def test_answers_wait_for_the_disk(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    log = Flushed(tmp_path / "flushed")
+    other = type(served)(log, durability="acknowledged", when_full="refuse")
+    other.serve(table_of(("champion", pack(1), 100)))
+    assert other.browser.post(INFER, infer_body(1)).status == 200
+    assert log.flushes == 1
+    log.broken = True
+    assert other.browser.post(INFER, infer_body(1)).status == 503
+    log.broken = False
     other.browser.close()
     log.close()
 
