@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.serving.core.runtime import Vectorizer, VectorizerFactory
-    from trimtab.serving.processes.supervisor import ANNOUNCEMENT, Announcement, Control, GatewayConfig, serve
+    from trimtab.serving.processes.asking import Control
+    from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement, GatewayConfig
+    from trimtab.serving.processes.supervisor import serve
 
 __all__ = ["ANNOUNCEMENT", "Announcement", "Control", "GatewayConfig", "Vectorizer", "VectorizerFactory", "serve"]
 
-_RUNTIME = ("Vectorizer", "VectorizerFactory")
+_HOMES = {
+    "ANNOUNCEMENT": "processes.listening",
+    "Announcement": "processes.listening",
+    "Control": "processes.asking",
+    "GatewayConfig": "processes.listening",
+    "Vectorizer": "core.runtime",
+    "VectorizerFactory": "core.runtime",
+    "serve": "processes.supervisor",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(
-        import_module(f"trimtab.serving.{'core.runtime' if name in _RUNTIME else 'processes.supervisor'}"), name
-    )
+    return getattr(import_module(f"trimtab.serving.{_HOMES[name]}"), name)

@@ -1,12 +1,11 @@
 """The process that keeps a gateway up: binds, starts workers, tells them what to serve, restarts them. Called by app.
 
-It answers no request itself. What should serve, who is admitted and what the guard does comes from a `Control`,
-polled by a thread of its own, so that a slow metadata store never keeps a dead worker down.
+It answers no request itself. What should serve, who is admitted and what the guard does comes from a `Control`
+(asking); where it listens comes from its configuration (listening).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import selectors
@@ -15,26 +14,19 @@ import socket
 import subprocess
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import msgspec
 
-from trimtab.clock import SystemClock
-from trimtab.errors import StageError, TrimtabError, UsageError
-from trimtab.serving.options import WorkerOptions
+from trimtab.errors import StageError
 from trimtab.serving.orders import (
     Admit,
     Configure,
     Down,
     Failed,
     Gap,
-    Grant,
     Hold,
     ModelOrder,
     Ready,
@@ -42,83 +34,29 @@ from trimtab.serving.orders import (
     Trouble,
     Up,
 )
+from trimtab.serving.processes.asking import Asking
 from trimtab.serving.processes.channel import Channel
+from trimtab.serving.processes.listening import (
+    ANNOUNCEMENT,
+    LOOK_S,
+    Announcement,
+    GatewayConfig,
+    listen,
+    patiently,
+    read_announcement,
+)
 from trimtab.serving.processes.spawning import early, hand_over, spawn
 from trimtab.serving.protocols.grpc_server import reserve
 from trimtab.serving.web.tls import server_context
 
-ANNOUNCEMENT = "gateway.json"
-BACKLOG = 2048
-LOOK_S = 0.05
 RESTART_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Pauses before a worker that keeps dying is started again; the last one goes on."""
 STEADY_S = 30.0
 """A worker that lived so long starts again at once."""
 SEND_S = 2.0
 """A worker that takes no message for so long is stuck: another takes its place."""
-TAKEN_S = 5.0
-"""How long the port of a gateway that was killed is waited for: its workers are ending."""
 
 logger = logging.getLogger(__name__)
-
-
-class Control(Protocol):
-    """What the supervisor obeys. Called from one thread, over and over (at the end from the main one); raises
-    TrimtabError when a store is away."""
-
-    def orders(self) -> tuple[ModelOrder, ...] | None:
-        """Return what should serve, when it has changed."""
-        ...
-
-    def grants(self) -> tuple[Grant, ...] | None:
-        """Return who is admitted, when it has changed."""
-        ...
-
-    def guard(self) -> None:
-        """Look at what the workers counted, and act on it."""
-        ...
-
-    def gap(self, worker: str, gap: Gap) -> None:
-        """Record that answers could not be logged."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatewayConfig:
-    """Everything a gateway is handed."""
-
-    worker_command: Sequence[str]
-    """Program of a worker; the number of its channel's file is appended."""
-    setup: dict[str, str]
-    """For the worker's program."""
-    open_control: Callable[[], Control]
-    """Called once, after the workers were started."""
-    run_folder: Path
-    """Where gateway.json tells host, port and process id while the gateway runs."""
-    options: WorkerOptions = field(default_factory=WorkerOptions)
-    workers: int = 1
-    host: str = "127.0.0.1"
-    port: int = 8080
-    """0 takes a free one."""
-    grpc_port: int | None = None
-    poll_s: float = 0.2
-    """Seconds between two looks at what should serve: the bound on how late a rollback takes effect."""
-    all_or_nothing: bool = False
-    """Whether a model that cannot be loaded ends the gateway, rather than wait for what mends it."""
-    public: str = ""
-    """Why other machines may reach the gateway although it asks for no tokens; empty: they may not."""
-
-
-class Announcement(msgspec.Struct, frozen=True):
-    """gateway.json: where a running gateway is."""
-
-    host: str
-    port: int
-    pid: int
-    workers: tuple[int, ...] = ()
-    grpc_port: int | None = None
-    tls: bool = False
-
 
 Listening = Callable[[Announcement], None]
 
@@ -137,53 +75,9 @@ def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -
         listener = stack.enter_context(listen(config))
         grpc = None
         if config.grpc_port is not None:
-            reserved = stack.enter_context(_patiently(config, lambda: reserve(config.host, config.grpc_port or 0)))
+            reserved = stack.enter_context(patiently(config, lambda: reserve(config.host, config.grpc_port or 0)))
             grpc = (config.host, int(reserved.getsockname()[1]))
         _Supervisor(config, listener, grpc, listening).run()
-
-
-def listen(config: GatewayConfig) -> socket.socket:
-    """Bind the address of a gateway. Raises UsageError for a public one without tokens, StageError when it is taken."""
-    host, port = config.host, config.port
-    if not is_loopback(host) and not config.options.authentication and not config.public:
-        raise UsageError(
-            f"host '{host}' can be reached from other machines, and anybody there could call the gateway. Let it ask "
-            "for tokens: set serving.authentication to tokens in trimtab.yaml and make one with: trimtab token create"
-        )
-    return _patiently(config, lambda: _bind(host, port))
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise StageError(
-            f"cannot listen on {host}:{port}: {error.strerror}. Stop what listens there, or choose another port "
-            "(serving.port in trimtab.yaml, or --port; 0 takes a free one)"
-        ) from None
-
-
-def _patiently(config: GatewayConfig, bind: Callable[[], socket.socket]) -> socket.socket:
-    """Bind; after a gateway that was killed, wait until its workers have let go. Raises StageError."""
-    deadline = time.monotonic() + (TAKEN_S if (config.run_folder / ANNOUNCEMENT).exists() else 0.0)
-    while True:
-        try:
-            return bind()
-        except StageError:
-            if time.monotonic() >= deadline:
-                raise
-            SystemClock().sleep(LOOK_S)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Worker:
@@ -223,9 +117,8 @@ class _Supervisor:
         self._serve: Serve | None = None
         self._admit = Admit(())
         self._held: set[str] = set()
-        self._control: Control | None = None
+        self._asking = Asking(admit=self._let_in, serve=self._obey, every_s=config.poll_s, stop=self._stop)
         self._came_up = False
-        self._gaps: deque[tuple[str, Gap]] = deque()
 
     def run(self) -> None:
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -233,15 +126,13 @@ class _Supervisor:
         try:
             for number in range(self._config.workers):
                 self._start(str(number))
-            self._control = self._config.open_control()
-            polling = threading.Thread(target=self._poll, name="control", daemon=True)
-            polling.start()
+            self._asking.begin(self._config.open_control())
             while not self._stop.is_set():
                 self._look()
         finally:
             self._stop.set()
             self._end()
-            if path.is_file() and (found := _read(path)) and found.pid == os.getpid():
+            if path.is_file() and (found := read_announcement(path)) and found.pid == os.getpid():
                 path.unlink()
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -311,7 +202,7 @@ class _Supervisor:
             else:
                 logger.warning("worker %s: model %s serves as it should again", worker.name, message.model)
         elif isinstance(message, Gap):
-            self._gaps.append((worker.name, message))
+            self._asking.note(worker.name, message)
         elif isinstance(message, Hold):
             (self._held.add if message.held else self._held.discard)(message.model)
             with self._mutex:
@@ -355,39 +246,15 @@ class _Supervisor:
         logger.info("the gateway listens on %s:%d with %d workers", host, port, len(pids))
         return found
 
-    def _poll(self) -> None:
-        """Ask the control what changed until told to stop. Runs in a thread."""
-        failing = False
-        while not self._stop.is_set():
-            assert self._control is not None
-            try:
-                self._ask(self._control)
-                failing = False
-            except Exception as error:  # the border of the loop: the store may be away for a while
-                if not failing:
-                    logger.error("what should serve cannot be read, what serves goes on: %s", error)
-                failing = True
-            self._stop.wait(self._config.poll_s)
+    def _let_in(self, admit: Admit) -> None:
+        with self._mutex:
+            self._admit = admit
+            for worker in list(self._workers.values()):
+                worker.send(admit)
 
-    def _ask(self, control: Control) -> None:
-        grants = control.grants()
-        if grants is not None:
-            with self._mutex:
-                self._admit = Admit(grants)
-                for worker in list(self._workers.values()):
-                    worker.send(self._admit)
-        orders = control.orders()
-        if orders is not None:
-            with self._mutex:
-                self._tell(Serve(orders, tuple(sorted(self._held))))
-        self._tell_gaps(control)
-        control.guard()
-
-    def _tell_gaps(self, control: Control) -> None:
-        """Record gaps of the log; what the store does not take now is tried again."""
-        while self._gaps:
-            control.gap(*self._gaps[0])
-            self._gaps.popleft()
+    def _obey(self, orders: tuple[ModelOrder, ...]) -> None:
+        with self._mutex:
+            self._tell(Serve(orders, tuple(sorted(self._held))))
 
     def _tell(self, serve: Serve) -> None:
         self._serve = serve
@@ -411,15 +278,4 @@ class _Supervisor:
                 self._take(worker, message)
             worker.channel.close()
         self._workers.clear()
-        if self._gaps and self._control is not None:
-            try:
-                self._tell_gaps(self._control)
-            except TrimtabError as error:
-                logger.error("%d gaps of the prediction log were not recorded: %s", len(self._gaps), error)
-
-
-def _read(path: Path) -> Announcement | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Announcement)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
+        self._asking.finish()

@@ -12,7 +12,7 @@ import pytest
 
 from trimtab.errors import StageError, UsageError
 from trimtab.serving.options import WorkerOptions
-from trimtab.serving.processes.supervisor import GatewayConfig, listen
+from trimtab.serving.processes.listening import GatewayConfig, listen
 
 
 def config(folder: Path, host: str, port: int = 0, **options: Any) -> GatewayConfig:
