@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ from benchmarks.serving.clients import Clients, Seen
 from benchmarks.serving.gateway_server import Options, gateway, read_log, worker_pids
 from benchmarks.serving.model import Roles, fit, make_project, requests_of
 from benchmarks.serving.processes import tree
-from benchmarks.serving.servers import NotRunning, free_port, start, stop, until_answered
+from benchmarks.serving.servers import NotRunning, free_port, start, stop, until_answered, unwinding
 from benchmarks.serving.table import ROW
 from benchmarks.serving.targets import Target
 from trimtab.clock import SystemClock
@@ -87,7 +87,7 @@ class Gateway:
             SystemClock().sleep(0.005)
         self.outcome.back_s.setdefault(kind, []).append(time.perf_counter() - began)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End it as one does."""
         stop(self.process)
 
@@ -125,19 +125,19 @@ def main() -> int:
         make_project(project, models, SPLIT)
         options = Options(workers=given.workers, durability=given.durability)
         target = gateway("kills", "kills", project, Path(folder) / "work", options)
-        killed = Gateway(target, given.workers)
-        try:
-            with Clients(
+        with (
+            unwinding(),
+            closing(Gateway(target, given.workers)) as killed,
+            Clients(
                 killed.port,
                 requests_of(target, given.entities),
                 entities=given.entities,
                 connections=given.connections,
                 per_second=given.per_second,
                 seed=given.seed,
-            ) as clients:
-                _kill_all(killed, clients.seen, given.times, given.seed)
-        finally:
-            killed.stop()
+            ) as clients,
+        ):
+            _kill_all(killed, clients.seen, given.times, given.seed)
         return _judge(killed, clients.seen, project)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -22,6 +25,8 @@ PATIENCE_S = 90
 LOCALHOST = "127.0.0.1"
 LOG = "server.log"
 """What the server said, in its own folder."""
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a measurement to end; SIGINT is Ctrl-C."""
 
 
 class NotRunning(Exception):
@@ -57,15 +62,33 @@ def running(target: Target, row: Sequence[float]) -> Iterator[Server]:
     if target.missing is not None:
         raise NotRunning(target.missing)
     port = free_port()
-    _prepare(target, port)
-    began = time.perf_counter()
-    process = start(target, port)
+    with unwinding():
+        _prepare(target, port)
+        began = time.perf_counter()
+        process = start(target, port)
+        try:
+            until_answered(target, port, process, row)
+            cold_s = time.perf_counter() - began
+            yield Server(target, port, process, cold_s, cpu_seconds(process.pid))
+        finally:
+            stop(process)
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Let a SIGTERM or SIGHUP leave every context of this process, as Ctrl-C does, so that servers are ended.
+
+    Further ones, and further Ctrl-Cs, are passed over: they would break off the ending. Does nothing in a thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _leave) for number in ENDINGS}
     try:
-        until_answered(target, port, process, row)
-        cold_s = time.perf_counter() - began
-        yield Server(target, port, process, cold_s, cpu_seconds(process.pid))
+        yield
     finally:
-        stop(process)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def start(target: Target, port: int) -> subprocess.Popen[bytes]:
@@ -123,6 +146,12 @@ def post(port: int, ask: Ask) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    for each in ENDINGS:
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _said(port: int, ask: Ask) -> str | None:
