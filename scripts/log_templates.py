@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from trimtab.stores.predictions.framing import frames
-from trimtab.stores.predictions.schemas import SCHEMAS
+from trimtab.stores.predictions.schemas import EARLIER, SCHEMAS
 from trimtab.stores.predictions.template import CHECKSUM_KEY, CHECKSUM_ZERO, Template
 
 MODULE = Path(__file__).resolve().parents[1] / "src" / "trimtab" / "stores" / "predictions" / "templates.py"
@@ -41,7 +41,8 @@ def template(schema: pa.Schema) -> Template:
 
 def module() -> str:
     """Return the text of the module."""
-    return OPENING + "".join(_assignment(name, template(schema)) for name, schema in SCHEMAS.items())
+    named = [*SCHEMAS.items(), *((f"earlier_{name}", schema) for name, schema in EARLIER.items())]
+    return OPENING + "".join(_assignment(name, template(schema)) for name, schema in named)
 
 
 def _assignment(name: str, made: Template) -> str:

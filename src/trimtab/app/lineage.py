@@ -19,16 +19,16 @@ def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
         raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{workspace.project.policy.project}'")
     return {
         "prediction_id": prediction_id,
-        "label": latest_label(workspace, prediction_id),
+        "label": latest_label(workspace, prediction_id, rows[-1]["model"]),
         "predictions": [_explain(workspace, row) for row in rows],
     }
 
 
-def latest_label(workspace: Workspace, prediction_id: str) -> dict[str, Any] | None:
-    """Return the label of a prediction that counts: of several the latest known, and of those the last that came."""
+def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[str, Any] | None:
+    """Return the label of a model's prediction that counts: of several the latest known, of those the last to come."""
     latest: dict[str, Any] | None = None
     for row in workspace.predictions.find_labels(prediction_id):
-        if latest is None or row["known_at"] >= latest["known_at"]:
+        if row["model"] in (model, None) and (latest is None or row["known_at"] >= latest["known_at"]):
             latest = {name: row[name] for name in LABEL_FIELDS if name != "prediction_id"}
     return latest
 

@@ -14,6 +14,8 @@ from datetime import datetime
 import msgspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from trimtab.app.client import Client
 from trimtab.app.steering import read_progress
@@ -97,7 +99,11 @@ class Replay:
     def _already_sent(self) -> tuple[set[str], set[str]]:
         predictions, _ = self._workspace.predictions.read()
         labels, _ = self._workspace.predictions.read_labels()
-        return set(predictions["prediction_id"].to_pylist()), set(labels["prediction_id"].to_pylist())
+        return self._own_ids(predictions), self._own_ids(labels)
+
+    def _own_ids(self, table: pa.Table) -> set[str]:
+        own = pc.fill_null(pc.equal(table["model"], self._model.name), True)
+        return set(table["prediction_id"].filter(own).to_pylist())
 
     def _steps(self, done_predictions: set[str], done_labels: set[str]) -> Iterator[Step]:
         """Yield ticks in event time; a label comes in the tick in which it became known."""

@@ -69,7 +69,7 @@ def summarise(workspace: Workspace, model: str) -> Summary:
     assert isinstance(frame, pl.DataFrame)
     frame = frame.filter(pl.col("model") == model)
     served = frame.filter("served")
-    labels = _labels(workspace)
+    labels = _labels(workspace, model)
     decisions = metadata.find(Decision, model=model, oldest_first=True)
     windows = metadata.find(WindowReport, model=model, stage="closed")
     return Summary(
@@ -88,12 +88,13 @@ def summarise(workspace: Workspace, model: str) -> Summary:
     )
 
 
-def _labels(workspace: Workspace) -> pl.DataFrame:
+def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
     table, _ = workspace.predictions.read_labels()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return (
-        frame.sort("known_at", maintain_order=True)
+        frame.filter(pl.col("model").fill_null(model) == model)
+        .sort("known_at", maintain_order=True)
         .unique("prediction_id", keep="last")
         .select("prediction_id", "label")
     )

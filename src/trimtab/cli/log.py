@@ -65,7 +65,7 @@ def _show(ws: Workspace, prediction_id: str, json: bool) -> None:
     found = ws.predictions.find(prediction_id)
     if not found:
         raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
-    label = latest_label(ws, prediction_id)
+    label = latest_label(ws, prediction_id, found[-1]["model"])
     if json:
         print_json({"predictions": found, "label": label})
         return

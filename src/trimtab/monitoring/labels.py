@@ -1,8 +1,9 @@
 """Joins labels to predictions, whenever they come. Called by stream.py and monitor.py.
 
-A label may arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one
-prediction the latest known_at counts. A window is judged on the labels that were known by a moment of event time,
-so the result does not depend on when the monitor happened to look.
+A label belongs to the prediction of its model and id; one that names no model, to that of its id in any model. It may
+arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one prediction the
+latest known_at counts. A window is judged on the labels that were known by a moment of event time, so the result does
+not depend on when the monitor happened to look.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Labels:
-    """Some rows of the label log."""
+    """Some rows of the label log. models: null where the label names none."""
 
     ids: pa.StringArray
+    models: pa.StringArray
     label: Floats
     known_at: Ints
 
     def take(self, mask: npt.NDArray[np.bool_]) -> Labels:
         """Return the labels where mask is true."""
-        return Labels(self.ids.filter(pa.array(mask)), self.label[mask], self.known_at[mask])
+        chosen = pa.array(mask)
+        return Labels(self.ids.filter(chosen), self.models.filter(chosen), self.label[mask], self.known_at[mask])
 
     def __len__(self) -> int:
         return len(self.known_at)
@@ -39,10 +42,12 @@ class Labels:
 
 def from_table(table: pa.Table) -> Labels:
     """Return the rows of a table with the schema LABELS."""
-    table = table.combine_chunks()
-    ids = pa.concat_arrays(table["prediction_id"].chunks) if table.num_rows else pa.array([], pa.string())
     known = table["known_at"].cast(pa.int64()).to_numpy()
-    return Labels(ids, table["label"].to_numpy(), known)
+    return Labels(_texts(table, "prediction_id"), _texts(table, "model"), table["label"].to_numpy(), known)
+
+
+def _texts(table: pa.Table, name: str) -> pa.StringArray:
+    return pa.concat_arrays([pa.array([], pa.string()), *table[name].chunks])
 
 
 class LabelPool:
@@ -86,11 +91,12 @@ class LabelPool:
 
 @dataclass
 class WindowLabels:
-    """The labels of one closed window's predictions.
+    """The labels of one closed window's predictions, all of one model.
 
     ids: the window's different predictions. Arrays that labels are given in stay in the order of the label log.
     """
 
+    model: str
     ids: pa.StringArray
     _places: list[Ints] = field(default_factory=list)
     _labels: list[Labels] = field(default_factory=list)
@@ -102,9 +108,10 @@ class WindowLabels:
     def accept(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """Take the labels that are of this window; tell which."""
         found = pc.index_in(labels.ids, value_set=self.ids)
-        mine: npt.NDArray[np.bool_] = found.is_valid().to_numpy(zero_copy_only=False)
+        fits = pc.fill_null(pc.equal(labels.models, self.model), True)
+        mine: npt.NDArray[np.bool_] = pc.and_(found.is_valid(), fits).to_numpy(zero_copy_only=False)
         if mine.any():
-            places = found.drop_null().to_numpy().astype(np.int64)
+            places = found.filter(pa.array(mine)).to_numpy().astype(np.int64)
             own = labels if mine.all() else labels.take(mine)
             self._places.append(places)
             self._labels.append(own)

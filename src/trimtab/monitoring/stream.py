@@ -113,7 +113,7 @@ class Stream:
             versions={version: own.scored for version, own in rows.items()},
             whole={version: is_whole(own) for version, own in rows.items()},
             reports=dict(reports),
-            labels=WindowLabels(pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
+            labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
         )
         pool.give_to(window.labels)
         self._waiting.append(window)

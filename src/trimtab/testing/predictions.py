@@ -41,6 +41,7 @@ def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequen
     rows = len(ids)
     columns: dict[str, Sequence[Any]] = {
         "prediction_id": list(ids),
+        "model": ["delay"] * rows,
         "label": [1.0] * rows,
         "known_at": [1_700_000_001_000_000] * rows,
         "received_at": [1_700_000_002_000_000] * rows,
@@ -78,6 +79,14 @@ class PredictionsConformance:
         rows = log.read_labels()[0].to_pylist()
         log.close()
         assert [(row["prediction_id"], row["label"]) for row in rows] == [("a", 0.0), ("b", 1.0)]
+
+    def test_labels_keep_the_model_that_they_name(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append_labels(label_rows(["a", "a", "a"], model=["delay", "price", None]))
+        log.sync()
+        read, found = log.read_labels()[0]["model"].to_pylist(), log.find_labels("a")
+        log.close()
+        assert read == [row["model"] for row in found] == ["delay", "price", None]
 
     def test_an_empty_log_reads_as_no_rows(self, tmp_path: Path) -> None:
         table, cursor = self.open(tmp_path).read()

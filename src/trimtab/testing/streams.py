@@ -155,6 +155,7 @@ def log_labels(log: Predictions, days: Mapping[int, Day], *, after: int, until: 
     log.append_labels(
         {
             "prediction_id": [id_ for _, id_, _ in found],
+            "model": [model] * len(found),
             "label": [label for _, _, label in found],
             "known_at": [known for known, _, _ in found],
             "received_at": [known for known, _, _ in found],

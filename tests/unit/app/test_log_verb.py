@@ -1,4 +1,4 @@
-"""`trimtab log`: the newest rows, the rows of an id with the label that counts, compaction."""
+"""`trimtab log`: the newest rows, the rows of an id with the label of its model that counts, compaction."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def project(tmp_path: Path) -> Path:
     log, now = SegmentLog(tmp_path / ".trimtab" / "predictions"), to_micros(SystemClock().now())
     log.append(prediction_rows([f"id-{n}" for n in range(12)], logged_at=[now] * 12))
     log.append_labels(label_rows(["id-3", "id-3"], label=[1.0, 0.0], known_at=[2, 1], received_at=[now] * 2))
+    log.append_labels(label_rows(["id-3"], model=["price"], label=[0.0], known_at=[3], received_at=[now]))
     log.close()
     return tmp_path
 
@@ -47,7 +48,7 @@ def test_show_gives_the_rows_of_an_id_and_its_label(project: Path) -> None:
 
 def test_compact_says_what_it_did(project: Path) -> None:
     done = json.loads(run(project, "compact", "--json"))
-    assert (done["segments"], done["rows"]) == (2, 14)
+    assert (done["segments"], done["rows"]) == (2, 15)
     assert "predictions: 0 segments moved" in run(project, "compact")
 
 

@@ -263,6 +263,19 @@ def test_unknown_labels_are_given_up_and_counted(bench: Bench) -> None:
     assert monitor.unmatched_labels == 2
 
 
+def test_labels_of_another_model_do_not_reach_the_predictions_of_this_one(bench: Bench) -> None:
+    """Given true labels, and wrong ones of another model for the same ids that are known later."""
+    monitor = bench.monitor()
+    for number in range(3):
+        ids = [f"delay-{number}-{row}" for row in range(300)]
+        moment = [(FIRST_DAY + number) * DAY + DAY - 1] * 300
+        bench.log.append_labels(label_rows(ids, model=["price"] * 300, known_at=moment, received_at=moment))
+    play(bench.log, QUIET, range(4))
+    monitor.step()
+    honest = QUIET.day(0)
+    assert bench.reports()[0].metrics["brier"] == pytest.approx(np.mean((truth(honest.X) - honest.y) ** 2))
+
+
 def test_odd_rows_do_no_harm(bench: Bench) -> None:
     monitor = bench.monitor()
     start = FIRST_DAY * DAY

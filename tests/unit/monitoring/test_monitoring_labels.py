@@ -11,16 +11,17 @@ from trimtab.monitoring.labels import NEVER, LabelPool, Labels, WindowLabels, fr
 from trimtab.stores.predictions import LABELS
 
 
-def labels(*rows: tuple[str, float, int]) -> Labels:
+def labels(*rows: tuple[str, float, int], model: str | None = "delay") -> Labels:
     return Labels(
         pa.array([id_ for id_, _, _ in rows], pa.string()),
+        pa.array([model] * len(rows), pa.string()),
         np.array([label for _, label, _ in rows], np.float64),
         np.array([known for _, _, known in rows], np.int64),
     )
 
 
 def window(*ids: str) -> WindowLabels:
-    return WindowLabels(pa.array(ids, pa.string()))
+    return WindowLabels("delay", pa.array(ids, pa.string()))
 
 
 def test_the_latest_known_label_counts_whatever_the_order_of_arrival() -> None:
@@ -74,6 +75,19 @@ def test_labels_nobody_can_claim_any_more_are_given_up_and_counted() -> None:
     assert (len(pool), pool.unmatched) == (0, 2)
 
 
+def test_labels_of_another_model_are_left_and_those_of_none_join_by_the_id_alone() -> None:
+    found, pool = window("a", "b"), LabelPool()
+    pool.add(labels(("a", 1.0, 10), ("b", 1.0, 10), model="price"))
+    pool.add(labels(("b", 0.0, 11), model=None))
+    pool.give_to(found)
+    late = found.accept(labels(("a", 1.0, 12), model="price"))
+    values, repeats = found.known_by(50)
+    assert np.isnan(values[0])
+    assert values[1] == 0.0
+    assert not late.any()
+    assert (repeats, len(pool)) == (0, 2)
+
+
 @settings(deadline=None)  # the first call into pyarrow imports much
 @given(
     rows=st.lists(st.tuples(st.sampled_from("abcdx"), st.sampled_from([0.0, 1.0]), st.integers(0, 20)), max_size=30),
@@ -98,7 +112,8 @@ def test_the_join_equals_a_plain_loop_however_labels_are_batched(
 
 def test_labels_are_read_from_the_log_s_table() -> None:
     moment = pa.array([1_000_000], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-    table = pa.table({"prediction_id": ["a"], "label": [1.0], "known_at": moment, "received_at": moment}, schema=LABELS)
-    found = from_table(table)
-    assert (found.ids.to_pylist(), found.label.tolist(), found.known_at.tolist()) == (["a"], [1.0], [1_000_000])
+    columns = {"prediction_id": ["a"], "model": ["m"], "label": [1.0], "known_at": moment, "received_at": moment}
+    found = from_table(pa.table(columns, schema=LABELS))
+    assert (found.ids.to_pylist(), found.models.to_pylist()) == (["a"], ["m"])
+    assert (found.label.tolist(), found.known_at.tolist()) == ([1.0], [1_000_000])
     assert len(from_table(LABELS.empty_table())) == 0

@@ -2,7 +2,7 @@
 
 late            taken, however long after the prediction; `known_at` says when the outcome became known
 repeated        the same label again: taken, without a second effect
-contradictory   another label for the same id: both stay in the log, the one with the latest known_at counts
+contradictory   another label for the same prediction: both stay in the log, the one with the latest known_at counts
 unknown id      taken: no worker knows all ids (docs/decisions/0012)
 invalid         refused, and with it everything that came in the same request
 """
@@ -25,7 +25,7 @@ EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 MOST_NAMED = 20
 """Wrong labels of one request that the answer names."""
 REMEMBERED = 10_000
-"""Ids whose labels a worker remembers (some 3 MB), to tell repeated and contradictory ones."""
+"""Ids of a model whose labels a worker remembers (some 3 MB), to tell repeated and contradictory ones."""
 
 
 class Label(msgspec.Struct, gc=False):
@@ -81,7 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recent:
-    """The newest label of the ids that were labelled last. Lives on one event loop."""
+    """The newest label of the predictions of one model that were labelled last. Lives on one event loop."""
 
     def __init__(self, size: int = REMEMBERED) -> None:
         self._size = size

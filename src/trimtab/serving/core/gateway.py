@@ -127,6 +127,7 @@ class Gateway:
             label.check(table.spec.task)
         columns: dict[str, Sequence[Any]] = {
             "prediction_id": [label.id for label in labels],
+            "model": [model] * len(labels),
             "label": [label.label for label in labels],
             "known_at": [now if label.known_at is None else label.known_at for label in labels],
             "received_at": [now] * len(labels),

@@ -9,6 +9,7 @@ it. Sending them again does no harm. What a label must hold, and what becomes of
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Annotated, Any
 
 import msgspec
@@ -54,7 +55,7 @@ class Invalid(msgspec.Struct):
 
 def routes(gateway: Gateway) -> list[Route]:
     """Return the routes that take labels."""
-    recent = Recent()
+    recent: defaultdict[str, Recent] = defaultdict(Recent)
 
     async def of_model(call: Call) -> Answer:
         return await take(call, call.params["model"])
@@ -74,10 +75,10 @@ def routes(gateway: Gateway) -> list[Route]:
         now = to_micros(gateway.clock.now())
         accepted = repeated = contradicting = 0
         for name, labels in by_model.items():
-            fresh, outcome, seen = recent.judge(labels, now)
+            fresh, outcome, seen = recent[name].judge(labels, now)
             if fresh:
                 await gateway.feedback(name, fresh)
-            recent.keep(seen)
+            recent[name].keep(seen)
             accepted += outcome.accepted
             repeated += outcome.repeated
             contradicting += outcome.contradicting

@@ -28,7 +28,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.folder import sync_folder
 from trimtab.stores.predictions.merging import Integers
-from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
+from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING, with_columns
 
 CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
 PROPERTIES = WriterProperties(compression="ZSTD", max_row_group_size=16_384)
@@ -109,6 +109,7 @@ class Archive:
                 self._table or self.folder,
                 rows,
                 mode="append",
+                schema_mode="merge",  # a table of an earlier version lacks columns
                 partition_by=None if self._table else PARTITIONS[self._kind],
                 configuration=None if self._table else CONFIGURATION,
                 writer_properties=PROPERTIES,
@@ -146,7 +147,7 @@ class Archive:
         """Return rows of a file as the log's schema has them."""
         if file.model is not None:
             rows = rows.append_column("model", pa.repeat(file.model, rows.num_rows))
-        return rows.select(self._schema.names).cast(self._schema)
+        return with_columns(rows, self._schema)
 
     def forget(self, before: date) -> int:
         """Drop the rows logged on days before a day, with their files; return how many."""

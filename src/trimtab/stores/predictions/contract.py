@@ -38,7 +38,7 @@ PREDICTION_FIELDS = (
     "cpu_us",
     "error",
 )
-LABEL_FIELDS = ("prediction_id", "label", "known_at", "received_at")
+LABEL_FIELDS = ("prediction_id", "model", "label", "known_at", "received_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,10 @@ class Predictions(Protocol):
         ...
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as one sequence a field of LABELS (times as int microseconds)."""
+        """Append rows, given as one sequence a field of LABELS (times as int microseconds).
+
+        A label joins the prediction of its id and model. Name the model: None joins by the id alone.
+        """
         ...
 
     def sync(self) -> None:
@@ -100,7 +103,7 @@ class Predictions(Protocol):
         ...
 
     def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
-        """Return all labels of an id, in the order of writing."""
+        """Return all labels of an id, of whatever model, in the order of writing."""
         ...
 
     def compact(self, *, grace_s: float, keep_s: float) -> Compaction:

@@ -68,6 +68,7 @@ class Label(msgspec.Struct, frozen=True):
     label: float
     known_at: datetime
     received_at: datetime
+    model: str | None = None
 
 
 class Events:
@@ -96,7 +97,12 @@ class Events:
         return _event(row | {"entities": entities}, headers, "logged_at")
 
     def _label(self, row: dict[str, Any]) -> Event:
-        return _event(row, _headers(row, f"{self._source}/labels", LABEL, "received_at"), "received_at")
+        model = row["model"]
+        source = f"{self._source}/labels" if model is None else f"{self._source}/models/{model}/labels"
+        headers = _headers(row, source, LABEL, "received_at")
+        if model is not None:
+            headers.append(("ce_inferenceservicename", model))
+        return _event(row, headers, "received_at")
 
 
 def row_of(value: bytes, kind: str) -> dict[str, Any]:

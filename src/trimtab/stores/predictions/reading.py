@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.folder import Segment, removed, segments
 from trimtab.stores.predictions.framing import END_OF_STREAM
 from trimtab.stores.predictions.merging import Block, Integers, merge
-from trimtab.stores.predictions.scanning import TEMPLATES, Damages, Message, scan
-from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING
+from trimtab.stores.predictions.scanning import TEMPLATES, Damages, Message, scan, template_of
+from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING, with_columns
 
 if TYPE_CHECKING:
     from trimtab.stores.predictions.archive import Archive
@@ -106,9 +106,15 @@ class SegmentReader:
 
 
 def decoded(messages: Iterable[Message], kind: str) -> pa.Table:
-    """Return the rows of some messages. As one stream, since pyarrow is slow at many batches one by one."""
-    stream = bytearray(TEMPLATES[kind].schema_message)
-    for message in messages:
-        stream += message.data
-    stream += END_OF_STREAM
-    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all().combine_chunks()
+    """Return the rows of some messages. As one stream, since pyarrow is slow at many batches one by one.
+
+    Columns that the writer did not know yet are null.
+    """
+    tables = []
+    for template, alike in groupby(messages, key=lambda message: template_of(message.data, kind)):
+        stream = bytearray((template or TEMPLATES[kind]).schema_message)
+        for message in alike:
+            stream += message.data
+        stream += END_OF_STREAM
+        tables.append(with_columns(pa.ipc.open_stream(pa.py_buffer(stream)).read_all(), SCHEMAS[kind]))
+    return pa.concat_tables([SCHEMAS[kind].empty_table(), *tables]).combine_chunks()

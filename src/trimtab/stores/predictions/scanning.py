@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from trimtab.stores.predictions import templates
-from trimtab.stores.predictions.framing import BATCH_MESSAGE, END_OF_STREAM, MARKER, Frame, frames
+from trimtab.stores.predictions.framing import BATCH_MESSAGE, END_OF_STREAM, MARKER, PREFIX_BYTES, Frame, frames
 from trimtab.stores.predictions.template import CHECKSUM_ZERO, Template
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 READ_BYTES = 16 * 2**20
 """What is read at a time; doubled while a single message is longer."""
 TEMPLATES = {"predictions": templates.PREDICTIONS, "labels": templates.LABELS}
+EARLIER = {"predictions": (), "labels": (templates.EARLIER_LABELS,)}
+"""What earlier versions wrote: read, never written."""
 
 
 class Message(NamedTuple):
@@ -59,21 +61,27 @@ class Damages:
         )
 
 
+def template_of(message: memoryview, kind: str) -> Template | None:
+    """Return the template that a message was made from, which the length of its metadata tells, or None."""
+    length = PREFIX_BYTES + int.from_bytes(message[4:PREFIX_BYTES], "little")
+    return next((t for t in (TEMPLATES[kind], *EARLIER[kind]) if len(t.head) == length), None)
+
+
 def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[Message]:
     """Yield the whole messages of a segment behind an offset. Raises FileNotFoundError."""
-    template, size = TEMPLATES[kind], READ_BYTES
+    openings, size = [t.schema_message for t in (TEMPLATES[kind], *EARLIER[kind])], READ_BYTES
     with path.open("rb", buffering=0) as file:
         while True:
             data = os.pread(file.fileno(), size, offset)  # not a mapping: a writer may cut off a failed write
             view, at_end = memoryview(data), len(data) < size
-            end = len(template.schema_message) if not offset and data.startswith(template.schema_message) else 0
+            end = 0 if offset else next((len(opening) for opening in openings if data.startswith(opening)), 0)
             for frame in frames(view, end):
-                if not _is_right(view, frame, template):
+                if not _is_right(view, frame, kind):
                     break
                 end = frame.end
                 yield Message(view[frame.start : end], frame.rows, offset + end)
             if not end and at_end:
-                end = _next_message(view, data, template)
+                end = _next_message(view, data, kind)
                 if not end:
                     return
                 damages.tell(path, offset, offset + end, _claimed_rows(view, end))
@@ -81,7 +89,10 @@ def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[M
             size = READ_BYTES if end else size * 2
 
 
-def _is_right(view: memoryview, frame: Frame, template: Template) -> bool:
+def _is_right(view: memoryview, frame: Frame, kind: str) -> bool:
+    template = template_of(view[frame.start : frame.end], kind)
+    if template is None:
+        return False
     at = frame.start + template.checksum_at
     if frame.kind != BATCH_MESSAGE or at + len(CHECKSUM_ZERO) > frame.end:
         return False
@@ -90,14 +101,14 @@ def _is_right(view: memoryview, frame: Frame, template: Template) -> bool:
     return view[at : at + 8] == b"%08x" % value
 
 
-def _next_message(view: memoryview, data: bytes, template: Template) -> int:
+def _next_message(view: memoryview, data: bytes, kind: str) -> int:
     """Return where a damaged stretch at the start of the data ends, or 0 when there is nothing, or a torn tail."""
     if data in (b"", END_OF_STREAM):
         return 0
     start = data.find(MARKER, 1)
     while start > 0:
         frame = next(frames(view, start), None)
-        if frame is not None and _is_right(view, frame, template):
+        if frame is not None and _is_right(view, frame, kind):
             return start
         start = data.find(MARKER, start + 1)
     first = next(frames(view), None)  # whole by its lengths: a crash leaves no such thing

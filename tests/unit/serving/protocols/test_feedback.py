@@ -112,6 +112,14 @@ def test_labels_of_any_model_name_their_own(two: Served) -> None:
     lines = b"id,label,model\nc,0,delay\nd,7.5,price\n"
     assert two.browser.post("/v2/feedback", lines, content_type="text/csv").json() == {"accepted": 2}
     assert [(name, label) for name, label, _ in logged(two)] == [("a", 1), ("b", -2.5), ("c", 0), ("d", 7.5)]
+    assert two.log.read_labels()[0]["model"].to_pylist() == ["delay", "price", "delay", "price"]
+
+
+def test_a_label_of_one_model_neither_repeats_nor_contradicts_one_of_another(two: Served) -> None:
+    assert two.browser.post("/v2/feedback", {"id": "a", "label": 1, "model": "delay"}).json() == {"accepted": 1}
+    assert two.browser.post("/v2/feedback", {"id": "a", "label": 1, "model": "price"}).json() == {"accepted": 1}
+    again = two.browser.post("/v2/feedback", {"id": "a", "label": 0, "model": "delay"}).json()
+    assert again == {"accepted": 1, "contradicting": 1}
 
 
 def test_the_only_model_or_a_header_need_not_be_named(two: Served, pack: Packer, table_of: TableOf) -> None:

@@ -107,5 +107,5 @@ def test_other_arrow_readers_read_the_rows_and_the_checksums(segment: Path) -> N
 
 
 def test_the_checksum_of_a_template_is_where_it_says() -> None:
-    for template in (templates.PREDICTIONS, templates.LABELS):
+    for template in (templates.PREDICTIONS, templates.LABELS, templates.EARLIER_LABELS):
         assert template.head[template.checksum_at : template.checksum_at + 8] == b"00000000"
