@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from trimtab.clock import Clock, to_micros
+from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.serving.core.comparison import Comparison
 from trimtab.serving.core.fallback import Fallback
 from trimtab.serving.core.journal import Journal
@@ -28,9 +28,10 @@ from trimtab.stores.predictions import Predictions
 
 TURN_ROWS = 1024
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
-GATHER_S = 0.001
-"""Where answers wait for the disk, a turn waits so long for more requests when the one before had several: they then
-share a call of the model, an append and a flush. A lone client waits for nobody."""
+GATHER_S = 0.0002
+"""Where answers wait for the disk, a turn with fewer requests than the one before lets more come for so long: they then
+share a call of the model, an append and a flush. The loop sleeps meanwhile, since one that polls wakes for each of
+them. A lone client waits for nobody."""
 RETRY_AFTER_S = 1
 
 logger = logging.getLogger(__name__)
@@ -90,11 +91,32 @@ class Desk:
         work.done = loop.create_future()
         self._waiting.append(work)
         if len(self._waiting) == 1:
-            if self._gathers and self._company > 1:
-                loop.call_later(GATHER_S, self._turn)
-            else:
-                loop.call_soon(self._turn)
+            loop.call_soon(self._gather if self._gathers and self._company > 1 else self._turn)
         return work.done
+
+    def log(self, work: Work) -> asyncio.Future[None]:
+        """Log the rows of all chunks of a work, which are scored, as one append; the future is as that of `submit`."""
+        assert self._loop is not None  # its chunks came through submit
+        work.done = self._loop.create_future()
+        self.journal.write(_settled(work, [part for chunk in work.chunks for part in chunk.held]), [work])
+        return work.done
+
+    def abandon(self, work: Work) -> None:
+        """Note that nobody waits for a work any more: what is scored of it is logged as not served, the rest dropped.
+
+        Rows that were handed to the log as served by now stay so.
+        """
+        if work.written or work.abandoned:
+            return
+        scored = []
+        for piece in (work, *work.chunks):
+            piece.abandoned = piece.answered = True
+            scored += piece.held
+            piece.held = []
+        for part in scored:
+            part.disown()
+        self.release(work.reserved_rows)
+        self.journal.write([part for part in scored if part.status != 400], ())
 
     def keep(self, bundles: Iterable[LoadedBundle]) -> None:
         """Forget the threads of bundles that do not serve any more."""
@@ -124,6 +146,13 @@ class Desk:
     def _all_runners(self) -> list[Runner]:
         return [*self._runners.values(), *self._closing]
 
+    def _gather(self) -> None:
+        if self._loop is not None and len(self._waiting) < self._company:
+            SystemClock().sleep(GATHER_S)
+            self._loop.call_soon(self._loop.call_soon, self._turn)  # behind those that came meanwhile
+        else:
+            self._turn()
+
     def _turn(self) -> None:
         works = self._take()
         self._company = len(works)
@@ -134,7 +163,7 @@ class Desk:
 
     def _take(self) -> list[Work]:
         works, self._waiting = some(self._waiting, TURN_ROWS)
-        return works
+        return [work for work in works if not work.unwanted]
 
     def _settle(self, works: Sequence[Work]) -> None:
         parts: list[Part] = []
@@ -183,7 +212,7 @@ class Desk:
 
     def _instead(self, failed: Part, done: list[Part]) -> Part | None:
         """Return the part that answers for a failed one, when it is still to be scored."""
-        then = self._fallback.instead_of(failed)
+        then = None if failed.work.unwanted else self._fallback.instead_of(failed)
         if then is None:
             return None
         self._metrics.fall_back(failed.work.table.model, "slow" if failed.overdue else "error", then.rows)
@@ -194,22 +223,31 @@ class Desk:
         return None
 
     def _conclude(self, done: Sequence[Part]) -> None:
-        """Log parts; the works whose last part this was are answered when the log says so."""
-        finished = []
+        """Log works when their last part is settled, to be answered when the log says so."""
+        finished: list[Work] = []
+        logged: list[Part] = []
         for part in done:
             work = part.work
-            if part.served:
-                if part.error is not None:
-                    work.failure = work.failure or (part.status, part.error)
-                if part.scores is not None:
-                    part.put()
-                work.pending -= 1
-                if not work.pending:
-                    finished.append(work)
-        logged = [part for part in done if part.status != 400]
-        for part in logged:
-            if part.error is None and part.work.failure is not None:
-                part.served = False  # its client gets an error, since other rows of the request failed
+            if part.served and work.unwanted:
+                work.abandoned = True
+                part.disown()
+            if not part.served:
+                if part.status != 400:
+                    logged.append(part)
+                continue
+            if part.error is not None:
+                work.failure = work.failure or (part.status, part.error)
+            if part.scores is not None:
+                part.put()
+            work.held.append(part)
+            work.pending -= 1
+            if work.pending:
+                continue
+            if work.is_chunk:
+                self._wake(work)
+            else:
+                finished.append(work)
+                logged += _settled(work, work.held)
         self.journal.write(logged, finished)
 
     def _answer(self, works: Sequence[Work]) -> None:
@@ -217,12 +255,17 @@ class Desk:
         for work in works:
             if work.answered:
                 continue
-            work.answered = True
             self.release(work.reserved_rows)
-            if work.done is not None and not work.done.done():
-                work.done.set_result(None)
-            if len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion:
-                self._comparison.note(work)
+            self._wake(work)
+            if not work.is_chunk and (len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion):
+                for piece in work.chunks or (work,):
+                    if piece.answered:
+                        self._comparison.note(piece)
+
+    def _wake(self, work: Work) -> None:
+        work.answered = True
+        if work.done is not None and not work.done.done():
+            work.done.set_result(None)
 
     def _runner(self, bundle: LoadedBundle) -> Runner:
         found = self._runners.get(bundle)
@@ -262,3 +305,13 @@ class Desk:
                 again.append(then)
         self._conclude(done)
         self._score(again)
+
+
+def _settled(work: Work, parts: Sequence[Part]) -> list[Part]:
+    """Return the parts of a work that is scored as they are logged: a request that fails has no served answer."""
+    work.written = True
+    if work.failure is not None:
+        for part in parts:
+            if part.error is None:
+                part.served = False
+    return [part for part in parts if part.status != 400]
