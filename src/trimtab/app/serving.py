@@ -79,6 +79,7 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
         trust=tuple(serving.trust),
         authentication=serving.authentication == "tokens",
         tls=tls,
+        tell_inputs=policy.rollout.rollback_when.constant_output is not None,
     )
 
 

@@ -217,8 +217,8 @@ class RollbackWhen(Section):
     p99: Duration | None = None
     """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any."""
     constant_output: int | None = Field(default=None, gt=1)
-    """So many predictions in a row that are all the same break the limit; left out, they are not counted. Inputs are
-    not looked at, so a client that repeats one row, such as a load test, breaks it too: set it above what one sends."""
+    """So many different inputs in a row that all get the same prediction break the limit; left out, they are not
+    counted. An input is the vector of its features; one that comes again, as in a load test, does not count again."""
     output_jump: Share | None = None
     """Largest distance (total variation) between the scores of now and those of the champion before; left out, none."""
     over: Duration = 30 * units.MICROS["s"]

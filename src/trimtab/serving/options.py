@@ -40,3 +40,5 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     trust: tuple[str, ...] = ()
     authentication: bool = False
     tls: Tls | None = None
+    tell_inputs: bool = False
+    """Whether the guard asks how many different inputs got one and the same score."""

@@ -15,6 +15,7 @@ import msgspec
 
 from trimtab.policy import RollbackWhen
 from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, LaneCounts, Snapshot, latency_quantile, together
+from trimtab.serving.telemetry.distinct import distinct
 
 ALPHA = 1e-6
 SLOW_SHARE = 0.01
@@ -168,18 +169,19 @@ def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
 
 def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
     scoring = [lane for lane in lanes if lane.rows]  # the run of another has ended, whatever it was
-    longest = max(scoring, key=lambda lane: lane.run, default=LaneCounts())
-    if limits.constant_output is None or longest.run < limits.constant_output:
+    longest = max(scoring, key=lambda lane: distinct(lane.run_inputs), default=LaneCounts())
+    inputs = distinct(longest.run_inputs)
+    if limits.constant_output is None or inputs < limits.constant_output:
         return None
     return Breach(
         kind="quality",
         statistic="constant_output",
-        value=float(longest.run),
+        value=float(inputs),
         limit=float(limits.constant_output),
         rows=longest.rows,
         p=None,
-        reason=f"the last {longest.run:,} predictions are all {longest.run_score:g}; "
-        f"{limits.constant_output:,} in a row are too many",
+        reason=f"the last {longest.run:,} predictions, of {inputs:,} different inputs, are all {longest.run_score:g}; "
+        f"{limits.constant_output:,} different inputs in a row are too many",
     )
 
 

@@ -75,7 +75,12 @@ def run_worker(open_means: Open) -> None:
     try:
         configure_logging(worker=first.worker)
         means = open_means(first)
-        metrics = Metrics(Path(first.run_folder) / COUNTS, worker=first.worker, clock=means.clock)
+        metrics = Metrics(
+            Path(first.run_folder) / COUNTS,
+            worker=first.worker,
+            clock=means.clock,
+            tell_inputs=first.options.tell_inputs,
+        )
         gateway = Gateway(means.predictions, means.clock, first.options, metrics)
         _claim(gateway, first.options.drain_s + CLAIM_S)
         metrics.resume()  # the predecessor may have ended only now

@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from trimtab.serving.telemetry.distinct import smallest
+
 # fmt: off
 LATENCY_BORDERS_US = (
     50, 100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000, 10_000, 15_000, 20_000, 30_000, 50_000,
@@ -64,6 +66,8 @@ class LaneCounts(msgspec.Struct):
     run: int = 0
     """How many scores, up to the newest, are the same one: of a model that answers everything alike, nearly all."""
     run_score: float | None = None
+    run_inputs: list[int] = []
+    """Of the inputs of the run, the smallest fingerprints (distinct.py); empty where nobody asks for them."""
     last_at: int = 0
     """When the newest rows were counted, microseconds since the epoch."""
 
@@ -207,6 +211,7 @@ def together(lanes: Sequence[LaneCounts]) -> LaneCounts:
         non_finite=sum(lane.non_finite for lane in lanes),
         run=run,
         run_score=run_score,
+        run_inputs=smallest(*(lane.run_inputs for lane in lanes if lane.run_score == run_score)),
         last_at=max(lane.last_at for lane in lanes),
     )
 
@@ -215,7 +220,9 @@ def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
     """Return a snapshot without what is no sum, when its worker is gone."""
     if now is None or now - snapshot.taken_at <= STALE_US:
         return snapshot
-    lanes = {key: msgspec.structs.replace(lane, run=0, run_score=None) for key, lane in snapshot.lanes.items()}
+    lanes = {
+        key: msgspec.structs.replace(lane, run=0, run_score=None, run_inputs=[]) for key, lane in snapshot.lanes.items()
+    }
     return msgspec.structs.replace(snapshot, state=State(), lanes=lanes)
 
 
@@ -272,6 +279,7 @@ def _less(new: LaneCounts, old: LaneCounts | None) -> LaneCounts:
         non_finite=max(0, new.non_finite - old.non_finite),
         run=new.run,
         run_score=new.run_score,
+        run_inputs=new.run_inputs,
         last_at=new.last_at,
     )
 

@@ -47,12 +47,21 @@ class Metrics:
 
     folder: where the workers of one gateway leave their counts for one another.
     worker: name of this one; no two processes that run at the same time may share it.
+    tell_inputs: whether to tell how many different inputs got one and the same score.
     """
 
-    def __init__(self, folder: Path | None = None, *, worker: str = "0", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        worker: str = "0",
+        clock: Clock | None = None,
+        tell_inputs: bool = False,
+    ) -> None:
         self._folder = None if folder is None else SnapshotFolder(folder)
         self._worker = worker
         self._clock = clock or SystemClock()
+        self._tell_inputs = tell_inputs
         self._log_lag = 0.0
         self.in_progress = 0
         """Requests that were not answered yet."""
@@ -86,6 +95,7 @@ class Metrics:
         """Count the scored parts of one turn, answers and comparisons, each with its own latency."""
         lane: Lane | None = None
         served, tally, answered, total = True, None, 0, 0
+        tell_inputs = self._tell_inputs
         for part in parts:
             if part.lane is not lane or part.served is not served or tally is None:
                 lane, served = part.lane, part.served
@@ -100,6 +110,8 @@ class Metrics:
             tally.rows += rows
             if part.scores is not None:
                 tally.scores += part.scores
+                if tell_inputs:
+                    tally.vectors.append(part.vectors if part.vectors is not None else np.empty((rows, 0)))
             if part.error is not None:
                 tally.failed += 1
                 tally.errors += rows

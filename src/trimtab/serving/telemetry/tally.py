@@ -9,10 +9,14 @@ import numpy as np
 
 from trimtab.serving.core.table import Lane
 from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey
+from trimtab.serving.telemetry.distinct import KEPT, smallest
+from trimtab.serving.telemetry.fingerprints import fingerprints
 
 FIRST_SCORES = 1000
 """Scores of a regression, in whatever role, that set the borders of its histogram."""
 REGRESSION_BINS = 20
+TOLD_APART = 1024
+"""Newest rows of a run whose inputs one fold tells apart: beyond it a run costs the hot path no more."""
 
 Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
 """Tells a model's borders, given those that this worker proposes."""
@@ -21,7 +25,7 @@ Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
 class Tally:
     """Of one lane: what waits to be folded, and the counts that it is folded into."""
 
-    __slots__ = ("counts", "errors", "failed", "late", "latencies", "model", "rows", "scores", "unbinned")
+    __slots__ = ("counts", "errors", "failed", "late", "latencies", "model", "rows", "scores", "unbinned", "vectors")
 
     def __init__(self, model: str, counts: LaneCounts) -> None:
         self.model = model
@@ -33,6 +37,8 @@ class Tally:
         self.late: list[int] = []
         """Those latencies at which a fallback had answered already."""
         self.scores: list[float] = []
+        self.vectors: list[np.ndarray[Any, Any]] = []
+        """Of the same rows as the scores; empty where inputs are not told apart."""
         self.unbinned: list[float] = []
         """Scores that came before the borders were known."""
 
@@ -131,19 +137,36 @@ def _fold(tally: Tally, now: int) -> None:
         tally.late.clear()
     if tally.scores:
         scores = np.array(tally.scores, dtype=np.float64)
+        vectors, tally.vectors = tally.vectors, []
         tally.scores.clear()
-        finite = scores[np.isfinite(scores)]
-        counts.non_finite += len(scores) - len(finite)
-        if len(finite):
-            _run(counts, finite)
+        usable = np.flatnonzero(np.isfinite(scores))
+        counts.non_finite += len(scores) - len(usable)
+        if len(usable):
+            finite = scores[usable]
+            tail, goes_on = _run(counts, finite)
+            if vectors:
+                newest = usable[-min(tail, TOLD_APART) :] - len(scores)  # places from the end
+                inputs = np.unique(_last(vectors, -int(newest[0]))[newest])
+                counts.run_inputs = smallest(counts.run_inputs if goes_on else (), inputs[:KEPT].tolist())
             tally.unbinned += finite.tolist()
 
 
-def _run(counts: LaneCounts, scores: np.ndarray[Any, Any]) -> None:
+def _run(counts: LaneCounts, scores: np.ndarray[Any, Any]) -> tuple[int, bool]:
+    """Note the run at the end of some scores; return how many of them it has, and whether it began before them."""
     last = float(scores[-1])
     changes = np.flatnonzero(scores[1:] != scores[:-1])
-    if len(changes):
-        counts.run = len(scores) - 1 - int(changes[-1])
-    else:
-        counts.run = (counts.run if counts.run_score == last else 0) + len(scores)
+    tail = len(scores) - 1 - int(changes[-1]) if len(changes) else len(scores)
+    goes_on = tail == len(scores) and counts.run_score == last
+    counts.run = tail + (counts.run if goes_on else 0)
     counts.run_score = last
+    return tail, goes_on
+
+
+def _last(vectors: Sequence[np.ndarray[Any, Any]], rows: int) -> np.ndarray[Any, Any]:
+    """Return the fingerprints of the last so many rows."""
+    taken: list[np.ndarray[Any, Any]] = []
+    missing = rows
+    while missing > 0:
+        taken.append(vectors[-1 - len(taken)])
+        missing -= len(taken[-1])
+    return fingerprints(taken[::-1])[-rows:]

@@ -67,10 +67,14 @@ def test_answers_a_little_under_the_limit_are_not_slow() -> None:
 
 
 def test_a_constant_output_breaks_the_limit() -> None:
-    assert judge(seen(rows=500, run=199), "delay", 2, "champion", limits(constant_output=200)) is None
-    found = judge(seen(rows=500, run=500), "delay", 2, "champion", limits(constant_output=200))
+    few = seen(rows=500, run=500, run_inputs=list(range(199)))  # such as a load test that repeats its rows
+    assert judge(few, "delay", 2, "champion", limits(constant_output=200)) is None
+    found = judge(
+        seen(rows=500, run=500, run_inputs=list(range(200))), "delay", 2, "champion", limits(constant_output=200)
+    )
     assert found is not None
-    assert "the last 500 predictions are all 0.5" in found.reason
+    assert found.value == 200
+    assert "the last 500 predictions, of 200 different inputs, are all 0.5" in found.reason
 
 
 def test_a_jump_of_the_scores_breaks_the_limit() -> None:
@@ -120,7 +124,9 @@ def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> 
 
 def test_a_run_of_the_past_is_not_judged() -> None:
     snapshot = seen(rows=60, run=1)
-    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(run=500, run_score=0.5)
+    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(
+        run=500, run_score=0.5, run_inputs=list(range(300))
+    )
     assert judge(snapshot, "delay", 2, "champion", limits(constant_output=200)) is None
 
 

@@ -41,6 +41,7 @@ lanes = st.builds(
     non_finite=number,
     run=number,
     run_score=st.none() | st.floats(0, 1),
+    run_inputs=st.lists(number, max_size=3),
     last_at=number,
 )
 snapshots = st.builds(
@@ -65,7 +66,7 @@ def sums(snapshot: Snapshot) -> object:
     """Return what is a sum in a snapshot, without zeros, to compare."""
     plain = msgspec.structs.replace(snapshot, taken_at=0, state=State())
     plain.lanes = {
-        key: msgspec.structs.replace(lane, run=0, run_score=None, last_at=0)
+        key: msgspec.structs.replace(lane, run=0, run_score=None, run_inputs=[], last_at=0)
         for key, lane in plain.lanes.items()
         if lane.requests or lane.rows or any(lane.latency) or any(lane.scores)
     }

@@ -21,6 +21,7 @@ from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import Lane
 from trimtab.serving.core.work import Part, Work
 from trimtab.serving.telemetry.counts import LaneKey, difference, latency_quantile
+from trimtab.serving.telemetry.distinct import distinct
 from trimtab.serving.telemetry.metrics import FOLD_ROWS, FORGET_US, Metrics
 from trimtab.serving.telemetry.snapshots import SnapshotFolder, read_all
 from trimtab.serving.telemetry.tally import FIRST_SCORES
@@ -97,6 +98,49 @@ def test_the_run_of_one_score_ends_with_another(lane: Lane) -> None:
         return metrics.snapshot().lanes[CHAMPION].run
 
     assert [run(0.5, 0.5), run(0.5), run(0.5, 0.4, 0.4), run(0.3), run(0.3, float("nan"))] == [2, 3, 2, 1, 2]
+
+
+def with_inputs(lane: Lane, score: float, *inputs: float) -> Part:
+    """Return one request's rows that all got one score."""
+    made = part(lane, *[score] * len(inputs))
+    made.vectors = np.array(inputs, dtype=np.float32).reshape(-1, 1)
+    return made
+
+
+def test_the_inputs_of_a_run_are_told_apart(lane: Lane) -> None:
+    metrics = Metrics(tell_inputs=True)
+
+    def inputs(*parts: Part) -> int:
+        metrics.count_parts(parts)
+        return distinct(metrics.snapshot().lanes[CHAMPION].run_inputs)
+
+    assert inputs(with_inputs(lane, 0.5, 1, 1), with_inputs(lane, 0.5, 1)) == 1
+    assert inputs(with_inputs(lane, 0.5, 2, 1), with_inputs(lane, 0.5, 3)) == 3
+    # another score begins another run, also in the middle of what is folded together
+    assert inputs(with_inputs(lane, 0.5, 4, 5), with_inputs(lane, 0.4, 1, 2), with_inputs(lane, 0.4, 2)) == 2
+    # a score that is no number neither counts nor ends it
+    broken = part(lane, float("nan"))
+    broken.vectors = np.array([[9]], dtype=np.float32)
+    assert inputs(broken, with_inputs(lane, 0.4, 7), broken) == 3
+
+
+def test_an_input_that_two_workers_saw_counts_once(lane: Lane, tmp_path: Path) -> None:
+    one, two = (Metrics(tmp_path, worker=name, tell_inputs=True) for name in "ab")
+    one.count_parts([with_inputs(lane, 0.5, 1, 2)])
+    two.count_parts([with_inputs(lane, 0.5, 2, 3)])
+    one.save()
+    assert distinct(two.merged().lanes[CHAMPION].run_inputs) == 3
+    # and a successor goes on with what its predecessor saw
+    after = Metrics(tmp_path, worker="a", tell_inputs=True)
+    after.count_parts([with_inputs(lane, 0.5, 1)])
+    assert distinct(after.snapshot().lanes[CHAMPION].run_inputs) == 2
+
+
+def test_inputs_are_kept_only_where_they_are_told_apart(lane: Lane) -> None:
+    metrics = Metrics()
+    metrics.count_parts([with_inputs(lane, 0.5, 1, 2)])
+    counts = metrics.snapshot().lanes[CHAMPION]
+    assert (counts.run, counts.run_inputs) == (2, [])
 
 
 def test_folding_by_itself_changes_nothing(lane: Lane) -> None:
