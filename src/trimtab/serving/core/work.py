@@ -50,9 +50,23 @@ class Work:
     failure: tuple[int, str] | None = None
     """HTTP status and text, when the request is not answered."""
     done: asyncio.Future[None] | None = None
+    chunks: Sequence[Work] = ()
+    """Of a long request: works of some of its rows each, scored one after the other and logged together."""
+    is_chunk: bool = False
+    held: list[Part] = field(default_factory=list)
+    """Parts that are scored, and logged when all rows of the request are."""
+    written: bool = False
+    """Whether its rows were handed to the log as its client's answer."""
+    abandoned: bool = False
+    """Whether its client got an answer without it, or is gone."""
 
     def __post_init__(self) -> None:
         self.rows = len(self.ids)
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.abandoned or (self.done is not None and self.done.cancelled())
 
     def stages(self, answered_ns: int) -> list[Stage]:
         """Return what it went through, for a trace."""
@@ -107,7 +121,7 @@ class Part:
     instead_of: Part | None = None
     """The part that this one answers for."""
     overdue: bool = False
-    """Whether somebody else answers, since it took too long."""
+    """Whether its client was answered without it, since it took too long."""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,7 +129,9 @@ class Part:
 
     @property
     def route(self) -> str:
-        """How its rows came to this lane."""
+        """How its rows came to this lane; those of a pinned version keep that whatever happens, and judge nobody."""
+        if self.work.abandoned and self.work.route != "pinned":
+            return "abandoned"
         return "fallback" if self.instead_of is not None else self.work.route
 
     def settled(self, now_ns: int) -> None:
@@ -136,6 +152,11 @@ class Part:
         for row, value in zip(self.indices, scores, strict=True):
             work.scores[row] = value
             work.lanes[row] = self.lane
+
+    def disown(self) -> None:
+        """Note that its scores are nobody's answer. They came too late."""
+        self.served = False
+        self.overdue = True
 
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""

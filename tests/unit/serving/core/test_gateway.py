@@ -288,7 +288,7 @@ def test_a_long_request_takes_several_turns(
         (f"a/{n}", version) for n in range(rows) for version in (1, 2)
     }
     assert len(logged) == 2 * rows
-    assert SegmentLog(tmp_path / "log").read(limit=1)[0].num_rows == TURN_ROWS
+    assert SegmentLog(tmp_path / "log").read(limit=1)[0].num_rows == rows
 
 
 def test_a_bad_value_late_in_a_long_request_fails_it_whole(served: Served, pack: Packer, table_of: TableOf) -> None:

@@ -1,0 +1,263 @@
+"""What a client was told is what the log says: an answer is there once as served, and an error is no served answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytest
+
+from trimtab.serving.core.desk import TURN_ROWS
+from trimtab.serving.core.runtime import LoadedBundle
+from trimtab.serving.core.table import ModelTable
+from trimtab.serving.options import Fallbacks
+from trimtab.serving.requests import InferenceRequest
+from trimtab.serving.web.asgi import Application
+from trimtab.serving.web.routes import standard_routes
+from trimtab.stores.predictions.segments import SegmentLog
+
+if TYPE_CHECKING:
+    from unit.serving.conftest import Served
+
+Packer = Callable[..., LoadedBundle]
+TableOf = Callable[..., ModelTable]
+Body = Callable[..., dict[str, Any]]
+INFER = "/v2/models/delay/infer"
+NAN_ROW = 2
+"""The row whose score is not a number, by the lookup model."""
+TIMEOUT_S = 0.2
+
+
+class Stuck:
+    """A scorer in a thread that waits before the call of a number, until it is let go."""
+
+    task: Literal["binary"] = "binary"
+    in_process = False
+
+    def __init__(self, inner: Any, before: int) -> None:
+        self._inner = inner
+        self._before = before
+        self.free = threading.Event()
+        self.calls: list[int] = []
+        """Rows of each call."""
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        self.calls.append(len(X))
+        if len(self.calls) == self._before:
+            assert self.free.wait(20)
+        found: np.ndarray[Any, Any] = self._inner.score(X)
+        return found
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def slow(bundle: LoadedBundle, *, before: int = 1) -> tuple[LoadedBundle, Stuck]:
+    stuck = Stuck(bundle.scorer, before)
+    return replace(bundle, scorer=stuck, inline=False, quick=False), stuck
+
+
+@pytest.fixture
+def gateway_of(served: Served, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Return a function that makes a gateway with options, whose requests end after their time."""
+    made: list[Served] = []
+
+    def make(**options: Any) -> Served:
+        other = type(served)(SegmentLog(tmp_path / f"log{len(made)}"), **options)
+        application = Application(other.gateway, standard_routes(other.gateway), timeout_s=TIMEOUT_S)
+        other.browser.close()
+        other.browser = type(served.browser)(application)
+        made.append(other)
+        return other
+
+    yield make
+    for other in made:
+        other.browser.close()
+        other.log.close()
+
+
+def answers(served: Served) -> list[str]:
+    """Return the ids of the rows that the log calls an answer."""
+    return [row["prediction_id"] for row in served.rows() if row["served"] and row["error"] is None]
+
+
+def kinds(served: Served) -> dict[tuple[Any, ...], int]:
+    """Return how many rows of each kind the log has."""
+    found: dict[tuple[Any, ...], int] = {}
+    for row in served.rows():
+        kind = (row["version"], row["served"], row["route"], row["error"] is not None)
+        found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_long_request_that_fails_late_has_no_served_rows(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, in_thread: bool
+) -> None:
+    champion, stuck = slow(pack(1))
+    stuck.free.set()
+    served.serve(table_of(("champion", champion if in_thread else pack(1), 100)))
+    rows = [0.0] * (2 * TURN_ROWS)
+    reply = served.browser.post(INFER, infer_body(*rows, NAN_ROW, 1, *rows, id="a"))
+    assert reply.status == 500
+    assert answers(served) == []
+    # when: the chunk with the bad row was the third, so the last two were not scored at all
+    assert kinds(served) == {(1, False, "split", False): 2 * TURN_ROWS, (1, True, "split", True): TURN_ROWS}
+    assert served.gateway.metrics.rows_waiting == 0
+
+
+def test_a_long_request_that_is_answered_is_one_append(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
+    count = 2 * TURN_ROWS + 7
+    replies = served.browser.together([(INFER, infer_body(*[1] * count, id="a")), (INFER, infer_body(0, id="b"))])
+    assert [reply.status for reply in replies] == [200, 200]
+    assert answers(served) == ["b", *(f"a/{row}" for row in range(count))]  # the short one did not wait
+    assert kinds(served) == {(1, True, "split", False): count + 1, (2, False, "split", False): count + 1}
+    assert SegmentLog(tmp_path / "log").read(limit=2)[0].num_rows == count + 1
+
+
+def test_a_stand_in_for_one_chunk_is_logged_with_the_others(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of(fallbacks=Fallbacks(value=0.5))
+    served.serve(table_of(("champion", pack(1), 100)))
+    reply = served.browser.post(INFER, infer_body(*[0] * TURN_ROWS, NAN_ROW, id="a"))
+    assert reply.status == 200
+    assert sorted(answers(served)) == sorted(f"a/{row}" for row in range(TURN_ROWS + 1))
+    assert kinds(served) == {
+        (1, True, "split", False): TURN_ROWS,
+        (1, False, "split", True): 1,
+        (0, True, "fallback", False): 1,
+    }
+
+
+def test_a_request_whose_other_version_fails_later_has_no_served_rows(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    """The challenger's rows are scored at once, the champion's later, in a thread; nobody answers for the champion."""
+    champion, stuck = slow(pack(1))
+    stuck.free.set()
+    challenger = pack(2, scores=(0.1, 0.2, 0.3))
+    served.serve(table_of(("champion", champion, 50), ("challenger", challenger, 50), sticky=["key"]))
+    body = infer_body(*[1] * 40, id="a")
+    body["inputs"].append({"name": "key", "shape": [40], "datatype": "INT64", "data": list(range(40))})
+    assert served.browser.post(INFER, body).status == 200
+    assert sorted(answers(served)) == sorted(f"a/{row}" for row in range(40))
+    body["inputs"][0]["data"] = [NAN_ROW] * 40
+    body["id"] = "b"
+    assert served.browser.post(INFER, body).status == 500
+    assert len(answers(served)) == 40
+
+
+def test_what_is_scored_after_its_client_was_answered_504_is_not_served(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of()
+    champion, stuck = slow(pack(1))
+    served.serve(table_of(("champion", champion, 100), ("shadow", pack(2), 0)))
+    first = served.browser.post(INFER, infer_body(0, 1, id="begun"))
+    second = served.browser.post(INFER, infer_body(1, id="waits"))
+    assert [first.status, second.status] == [504, 504]
+    assert served.gateway.metrics.rows_waiting == 0
+    stuck.free.set()
+    # then: the call that was under way is on record, and the one that waited behind it was never made
+    assert kinds(served) == {(1, False, "abandoned", False): 2}
+    assert stuck.calls == [2]
+    # and: the next client is served
+    assert served.browser.post(INFER, infer_body(1, id="next")).status == 200
+    assert answers(served) == ["next"]
+
+
+def test_a_slow_version_is_still_judged_by_what_its_clients_did_not_wait_for(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of()
+    champion, stuck = slow(pack(1))
+    served.serve(table_of(("champion", champion, 100)))
+    assert served.browser.post(INFER, infer_body(0)).status == 504
+    stuck.free.set()
+    served.rows()
+    (lane,) = served.gateway.metrics.snapshot().lanes.values()
+    assert (sum(lane.late), lane.errors) == (1, 0)
+
+
+def test_a_long_request_that_is_ended_has_no_served_rows(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of()
+    champion, stuck = slow(pack(1), before=2)
+    served.serve(table_of(("champion", champion, 100)))
+    assert served.browser.post(INFER, infer_body(*[1] * (4 * TURN_ROWS), id="a")).status == 504
+    assert served.gateway.metrics.rows_waiting == 0
+    stuck.free.set()
+    # then: one chunk was scored, one was being scored, two were dropped
+    assert kinds(served) == {(1, False, "abandoned", False): 2 * TURN_ROWS}
+    assert stuck.calls == [TURN_ROWS, TURN_ROWS]
+
+
+def test_nobody_answers_for_a_version_when_nobody_waits(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of()
+    challenger, stuck = slow(pack(2))
+    served.serve(table_of(("champion", pack(1), 0), ("challenger", challenger, 100)))
+    assert served.browser.post(INFER, infer_body(NAN_ROW)).status == 504
+    stuck.free.set()
+    assert kinds(served) == {(2, False, "abandoned", True): 1}
+    assert served.gateway.metrics.snapshot().fallbacks == {}
+
+
+def test_a_pinned_version_that_came_too_late_stays_pinned(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of()
+    champion, stuck = slow(pack(1))
+    served.serve(table_of(("champion", champion, 100)))
+    assert served.browser.post("/v2/models/delay/versions/1/infer", infer_body(0)).status == 504
+    stuck.free.set()
+    assert kinds(served) == {(1, False, "pinned", False): 1}
+
+
+@pytest.mark.parametrize("rows", [1, TURN_ROWS + 1])
+def test_a_request_whose_client_is_gone_before_its_turn_is_not_scored(
+    served: Served, pack: Packer, table_of: TableOf, rows: int
+) -> None:
+    champion, stuck = slow(pack(1))
+    stuck.free.set()
+    served.serve(table_of(("champion", champion, 100)))
+
+    async def leave() -> None:
+        request = InferenceRequest(rows=rows, columns={"row": [1] * rows})
+        task = asyncio.create_task(served.gateway.infer("delay", None, request, 1))
+        await asyncio.sleep(0)  # it waits for its turn now
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(leave())
+    assert served.rows() == []
+    assert stuck.calls == []
+    assert served.gateway.metrics.rows_waiting == 0
+
+
+def test_a_score_that_comes_as_the_client_leaves_is_not_served(served: Served, pack: Packer, table_of: TableOf) -> None:
+    """The task is cancelled, and before it wakes to notice the turn comes."""
+    served.serve(table_of(("champion", pack(1), 100)))
+
+    async def leave() -> None:
+        request = InferenceRequest(rows=1, columns={"row": [1]}, request_id="a")
+        task = asyncio.create_task(served.gateway.infer("delay", None, request, 1))
+        await asyncio.sleep(0)
+        task.cancel()
+        served.gateway.settle()
+        await asyncio.wait([task])
+
+    asyncio.run(leave())
+    assert answers(served) == []
