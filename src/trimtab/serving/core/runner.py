@@ -85,7 +85,12 @@ class Runner:
             self._thread.shutdown(wait=False)
 
     def _begin(self) -> None:
-        if self._call is not None or not self._waiting:
+        if self._call is not None:
+            return
+        if any(part.work.abandoned for part in self._waiting):  # nobody waits for these any more
+            self._rows -= sum([part.rows for part in self._waiting if part.work.abandoned])
+            self._waiting = [part for part in self._waiting if not part.work.abandoned]
+        if not self._waiting:
             return
         self._scoring, self._waiting = some(self._waiting, BATCH_ROWS)
         call = self._call = self._thread.submit(_score, self._bundle, self._scoring)
