@@ -100,10 +100,14 @@ class Gateway:
             received_ns=received_ns,
             route="split" if pinned is None else "pinned",
         )
-        if request.rows <= TURN_ROWS:
-            await self._desk.submit(work)
-        else:
-            await self._in_turns(work)
+        try:
+            if request.rows <= TURN_ROWS:
+                await self._desk.submit(work)
+            else:
+                await self._in_turns(work)
+        except asyncio.CancelledError:  # its time is over, or its client is gone
+            self._desk.abandon(work)
+            raise
         if work.failure is not None:
             raise Refused(*work.failure)
         response = _response(work, request_id)
@@ -146,22 +150,23 @@ class Gateway:
         return [self._desk.now() if value is None else _moment(value, column, row) for row, value in enumerate(given)]
 
     async def _in_turns(self, work: Work) -> None:
-        """Settle a long request in several turns, others in between. A value that cannot be used fails it whole."""
+        """Score a long request in several turns, others in between, and log it whole. One bad row fails all."""
         self._desk.reserve(work.rows)
         try:
-            await self._in_chunks(work, _chunks(work))
+            work.chunks = _chunks(work)
+            await self._in_chunks(work)
         finally:
             self._desk.release(work.rows)
 
-    async def _in_chunks(self, work: Work, chunks: Sequence[Work]) -> None:
-        for chunk in chunks:
+    async def _in_chunks(self, work: Work) -> None:
+        for chunk in work.chunks:
             vectorize(chunk.lanes[0].bundle, chunk)
             if chunk.failure is not None:
                 work.failure = chunk.failure
                 return
             await asyncio.sleep(0)
         start = 0
-        for chunk in chunks:
+        for chunk in work.chunks:
             await self._desk.submit(chunk, reserved=True)
             work.scores += chunk.scores
             work.lanes[start : start + chunk.rows] = chunk.lanes
@@ -169,7 +174,9 @@ class Gateway:
             start += chunk.rows
             if chunk.failure is not None:
                 work.failure = chunk.failure
-                return
+                break
+        await self._desk.log(work)
+        work.failure = work.failure or next((chunk.failure for chunk in work.chunks if chunk.failure), None)
 
 
 class Ids:
@@ -199,6 +206,7 @@ def _chunks(work: Work) -> list[Work]:
             entities=work.entities[start : start + TURN_ROWS],
             received_ns=work.received_ns,
             route=work.route,
+            is_chunk=True,
         )
         for start in range(0, work.rows, TURN_ROWS)
     ]
