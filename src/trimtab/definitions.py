@@ -14,6 +14,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab import units
+from trimtab.arguments import (
+    check_brought,
+    check_columns,
+    check_function,
+    check_kind,
+    check_name,
+    check_text,
+    duration,
+    optional_duration,
+    source_of,
+)
 from trimtab.errors import DefinitionError, nearest
 
 if TYPE_CHECKING:
@@ -37,12 +48,12 @@ class FileSource:
     known_at: str | None = None
 
     def __post_init__(self) -> None:
-        _name("FileSource", self.name)
+        check_name("FileSource", self.name)
         where = f"FileSource '{self.name}'"
-        _text(f"{where}: path", self.path, "data/flights.parquet")
-        _text(f"{where}: timestamp", self.timestamp, "scheduled_at")
+        check_text(f"{where}: path", self.path, "data/flights.parquet")
+        check_text(f"{where}: timestamp", self.timestamp, "scheduled_at")
         if self.known_at is not None:
-            _text(f"{where}: known_at", self.known_at, "landed_at")
+            check_text(f"{where}: known_at", self.known_at, "landed_at")
         if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
             raise DefinitionError(
                 f"{where}: '{self.path}' is neither Parquet nor CSV; expected a path that ends "
@@ -63,8 +74,8 @@ class Entity:
     keys: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _name("Entity", self.name)
-        keys = _columns(f"Entity '{self.name}': keys", self.keys) or (self.name,)
+        check_name("Entity", self.name)
+        keys = check_columns(f"Entity '{self.name}': keys", self.keys) or (self.name,)
         object.__setattr__(self, "keys", keys)
 
 
@@ -90,7 +101,7 @@ def count(*windows: str) -> list[Aggregation]:
     """Count the rows of each window, such as count("1d", "7d")."""
     if not windows:
         raise DefinitionError("count() needs at least one window, for example count('1d')")
-    return [Aggregation("count", None, _window("count", w)) for w in windows]
+    return [Aggregation("count", None, duration("count", w)) for w in windows]
 
 
 def sum_(column: str, *windows: str) -> list[Aggregation]:
@@ -118,8 +129,8 @@ def last(*columns: str, window: str | None = None) -> list[Aggregation]:
     if not columns:
         raise DefinitionError("last() needs at least one column, for example last('wind_speed')")
     for column in columns:
-        _text("last: column", column, "wind_speed")
-    size = None if window is None else _window("last", window)
+        check_text("last: column", column, "wind_speed")
+    size = None if window is None else duration("last", window)
     return [Aggregation("last", column, size) for column in columns]
 
 
@@ -144,17 +155,17 @@ class FeatureView:
     every_micros: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        _name("FeatureView", self.name)
-        _expect(f"FeatureView '{self.name}': entity", self.entity, Entity)
-        _expect(f"FeatureView '{self.name}': source", self.source, FileSource)
+        check_name("FeatureView", self.name)
+        check_kind(f"FeatureView '{self.name}': entity", self.entity, Entity)
+        check_kind(f"FeatureView '{self.name}': source", self.source, FileSource)
         flat = _flat(self.name, self.features)
         names = [a.name for a in flat]
         for name in names:
             if names.count(name) > 1:
                 raise DefinitionError(f"FeatureView '{self.name}' has two features named '{name}'; remove one")
         object.__setattr__(self, "aggregations", tuple(flat))
-        object.__setattr__(self, "ttl_micros", _optional(self.name, "ttl", self.ttl))
-        object.__setattr__(self, "every_micros", _optional(self.name, "every", self.every))
+        object.__setattr__(self, "ttl_micros", optional_duration(f"FeatureView '{self.name}': ttl", self.ttl))
+        object.__setattr__(self, "every_micros", optional_duration(f"FeatureView '{self.name}': every", self.every))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -202,6 +213,11 @@ class OnDemand:
     source: str
 
     @property
+    def called(self) -> str:
+        """How messages call it, such as: on_demand 'hour'."""
+        return f"on_demand '{self.name}'"
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Full names: `name` for a single unnamed output, else `name__output`."""
         if self.outputs == (self.name,):
@@ -221,21 +237,25 @@ def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable
 
     def declare(function: Callable[..., Any]) -> OnDemand:
         name = function.__name__
-        _name("on_demand", name)
-        where = f"on_demand '{name}'"
-        if not _columns(f"{where}: inputs", inputs):
-            raise DefinitionError(f"{where} has no inputs; name the request columns it takes")
-        _columns(f"{where}: outputs", outputs)
-        wanted = len(inspect.signature(function).parameters)
-        if wanted != len(inputs):
-            raise DefinitionError(f"{where} takes {wanted} arguments but names {len(inputs)} inputs: {list(inputs)}")
-        try:
-            source = inspect.getsource(function)
-        except (OSError, TypeError):
-            source = name
-        return OnDemand(name, tuple(inputs), tuple(outputs) or (name,), function, source)
+        check_name("on_demand", name)
+        check_function(f"on_demand '{name}'", function, inputs)
+        check_columns(f"on_demand '{name}': outputs", outputs)
+        return OnDemand(name, tuple(inputs), tuple(outputs) or (name,), function, source_of(function))
 
     return declare
+
+
+@dataclass(frozen=True)
+class FallbackRule(OnDemand):
+    """What answers for a model when no version of it can: request columns in, one score a row out.
+
+    A score is a probability for a binary model, any number for a regression. Arrays are those that OnDemand takes.
+    """
+
+    @property
+    def called(self) -> str:
+        """How messages call it, such as: fallback 'usual'."""
+        return f"fallback '{self.name}'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +275,26 @@ class Dataset:
 Trainer = Callable[[Dataset, dict[str, Any], int], Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """A source whose rows say what became of a model's predictions: each new row becomes a label.
+
+    source: its known_at is when an outcome became known; a row without that moment or without a label has no outcome
+    yet. prediction_id: column of the ids that the gateway's answers gave. label: column of the outcome, by default
+    the model's own.
+    """
+
+    source: FileSource
+    prediction_id: str = "prediction_id"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("Outcomes: source", self.source, FileSource)
+        check_text("Outcomes: prediction_id", self.prediction_id, "prediction_id")
+        if self.label is not None:
+            check_text("Outcomes: label", self.label, "late")
+
+
 @dataclass
 class Model:
     """A model: labelled examples, the features it may see, and a trainer.
@@ -262,6 +302,7 @@ class Model:
     examples: source of the labelled rows. label: its outcome column; the row's known_at is when the
     outcome became known, and null labels never did. features: views, transforms, and names of columns
     that the request brings along. Only name columns that are known when the request is made.
+    outcomes: where labels of its predictions come from as a table, beside those that clients send.
     """
 
     name: str
@@ -270,15 +311,20 @@ class Model:
     label: str
     features: Sequence[FeatureView | OnDemand | str]
     fit: Trainer | None = None
+    outcomes: Outcomes | None = None
+    rule: FallbackRule | None = field(default=None, init=False)
+    """What answers when no version of the model can; set by `fallback`."""
 
     def __post_init__(self) -> None:
-        _name("Model", self.name)
+        check_name("Model", self.name)
         if self.task not in ("binary", "regression"):
             raise DefinitionError(
                 f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), ('binary', 'regression'))}"
             )
-        _expect(f"Model '{self.name}': examples", self.examples, FileSource)
-        _text(f"Model '{self.name}': label", self.label, "late")
+        check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
+        check_text(f"Model '{self.name}': label", self.label, "late")
+        if self.outcomes is not None:
+            check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
         names = list(self.feature_names)
         if not names:
             raise DefinitionError(f"Model '{self.name}' has no features")
@@ -355,7 +401,10 @@ class Model:
 
     @property
     def code_hash(self) -> str:
-        """Twelve hex digits over the source code of the on-demand transforms."""
+        """Twelve hex digits over the source code of the on-demand transforms.
+
+        It names what feature vectors depend on, so the fallback rule, which sees none, is no part of it.
+        """
         text = json.dumps([[t.name, t.inputs, t.outputs, t.source] for t in self.transforms])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -368,6 +417,26 @@ class Model:
             )
         self.fit = function
         return function
+
+    def fallback(self, *, inputs: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator: the rule that answers when no version of the model can; numpy in, one score a row out.
+
+        inputs: request columns that it takes, those of the features or the examples' timestamp. It runs on the event
+        loop of the gateway while other requests wait, so it should take microseconds and ask nobody.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            name = function.__name__
+            check_name("fallback", name)
+            where = f"fallback '{name}' of model '{self.name}'"
+            check_function(where, function, inputs)
+            check_brought(where, inputs, (*self.request_columns, self.examples.timestamp), made=self.feature_names)
+            if self.rule is not None and self.rule.name != name:
+                raise DefinitionError(f"{where}: the model has the fallback '{self.rule.name}' already; remove one")
+            self.rule = FallbackRule(name, tuple(inputs), (name,), function, source_of(function))
+            return function
+
+        return declare
 
 
 @dataclass(frozen=True)
@@ -423,6 +492,8 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
             add(item.source)
         elif isinstance(item, Model):
             add(item.examples)
+            if item.outcomes is not None:
+                add(item.outcomes.source)
             for feature in item.features:
                 add(feature)
 
@@ -432,10 +503,10 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
 
 
 def _aggregate(kind: AggregationKind, column: str, windows: Sequence[str]) -> list[Aggregation]:
-    _text(f"{kind}: column", column, "late")
+    check_text(f"{kind}: column", column, "late")
     if not windows:
         raise DefinitionError(f"{kind}('{column}') needs at least one window, for example {kind}('{column}', '7d')")
-    return [Aggregation(kind, column, _window(kind, w)) for w in windows]
+    return [Aggregation(kind, column, duration(kind, w)) for w in windows]
 
 
 def _flat(view: str, features: object) -> list[Aggregation]:
@@ -450,48 +521,3 @@ def _flat(view: str, features: object) -> list[Aggregation]:
     if not flat:
         raise DefinitionError(f"FeatureView '{view}' has no features; expected such as [tt.count('1d')]")
     return flat
-
-
-def _window(kind: str, text: str) -> int:
-    try:
-        return units.micros(text)
-    except ValueError as error:
-        raise DefinitionError(f"{kind}: {error}") from None
-
-
-def _optional(view: str, key: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return units.micros(text)
-    except ValueError as error:
-        raise DefinitionError(f"FeatureView '{view}': {key}: {error}") from None
-
-
-def _name(kind: str, name: str) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or "__" in name:
-        raise DefinitionError(
-            f"{kind} name {name!r} is not valid; expected letters, digits and single underscores, such as 'my_name'"
-        )
-
-
-def _text(where: str, value: object, example: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise DefinitionError(f"{where} is {value!r}; expected text, such as '{example}'")
-
-
-def _columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return column names as a tuple. A single text is refused: as a sequence it would be letters."""
-    if isinstance(names, str):
-        raise DefinitionError(f"{where} is '{names}'; expected a list, such as ['{names}']")
-    found = tuple(names)
-    for name in found:
-        _text(f"{where}: one of them", name, "carrier")
-        if found.count(name) > 1:
-            raise DefinitionError(f"{where}: '{name}' is there twice")
-    return found
-
-
-def _expect(where: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise DefinitionError(f"{where} is {value!r}; expected one made with {kind.__name__}(...)")

@@ -41,6 +41,14 @@ def view(name: str = "punctuality", **changes: Any) -> FeatureView:
     return FeatureView(name, **{**known, **changes})
 
 
+def half(distance: Any, scheduled_at: Any) -> Any:
+    return 0.5 + 0 * distance
+
+
+async def waiting(distance: Any) -> Any:
+    return distance
+
+
 def model(name: str = "delay", **changes: Any) -> Model:
     known: dict[str, Any] = {"task": "binary", "examples": flights, "label": "late", "features": [view(), "distance"]}
     return Model(name, **{**known, **changes})
@@ -49,6 +57,12 @@ def model(name: str = "delay", **changes: Any) -> Model:
 def anything(value: object) -> Any:
     """Hand over what the type checker would refuse."""
     return cast(Any, value)
+
+
+def two_rules() -> None:
+    made = model()
+    made.fallback(inputs=["distance"])(double)
+    made.fallback(inputs=["distance", "scheduled_at"])(half)
 
 
 # --- names
@@ -133,6 +147,37 @@ def test_the_trainer_is_kept_and_still_a_function() -> None:
     assert train(anything(None), {}, 0) == "fitted"
 
 
+def test_a_fallback_rule_is_kept_and_still_a_function() -> None:
+    assert model().rule is None
+    made = model()
+    usual = made.fallback(inputs=["distance", "scheduled_at"])(half)
+    assert usual is half
+    assert made.rule is not None
+    assert (made.rule.name, made.rule.inputs, made.rule.called) == (
+        "half",
+        ("distance", "scheduled_at"),
+        "fallback 'half'",
+    )
+    assert "def half" in made.rule.source
+
+
+def test_a_fallback_rule_takes_what_a_request_brings() -> None:
+    transform = on_demand(inputs=["note"])(double)
+    made = model(features=[view(), transform, "distance"])
+    for column in ("carrier", "note", "distance", "scheduled_at"):
+        made.fallback(inputs=[column])(double)
+        assert made.rule is not None
+        assert made.rule.inputs == (column,)
+
+
+def test_a_fallback_rule_is_no_transform() -> None:
+    made = model()
+    usual = made.fallback(inputs=["distance"])(double)
+    found = collect({"delay": made, "usual": usual})
+    assert found.transforms == {}
+    assert found.model().rule is made.rule
+
+
 # --- hashes
 
 
@@ -181,6 +226,12 @@ def test_the_code_hash_follows_the_code() -> None:
     assert made(first) == made(replace(first))
     assert made(first) != made(replace(first, source=first.source + "  # changed"))
     assert made(first) != made(replace(first, inputs=("weight",)))
+
+
+def test_a_fallback_rule_changes_no_feature_and_so_no_hash_of_them() -> None:
+    plain, ruled = model(), model()
+    ruled.fallback(inputs=["distance"])(double)
+    assert ruled.code_hash == plain.code_hash
 
 
 # --- every way to be wrong
@@ -246,6 +297,25 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
             "FileSource(..., known_at='...')",
         ),
         wrong(lambda: model().trainer(anything(double)), "takes ['distance']; expected three arguments"),
+        wrong(lambda: model().fallback(inputs=[])(double), "fallback 'double' of model 'delay' has no inputs"),
+        wrong(lambda: model().fallback(inputs="distance")(double), "inputs is 'distance'; expected a list"),
+        wrong(lambda: model().fallback(inputs=["a", "a"])(double), "inputs: 'a' is there twice"),
+        wrong(lambda: model().fallback(inputs=["distance"])(half), "takes 2 arguments but names 1 inputs"),
+        wrong(lambda: model().fallback(inputs=["distance"])(lambda a: a), "fallback name '<lambda>' is not valid"),
+        wrong(lambda: model().fallback(inputs=["distance"])(waiting), "is async or a generator; expected a plain"),
+        wrong(lambda: on_demand(inputs=["distance"])(waiting), "on_demand 'waiting' is async or a generator"),
+        wrong(
+            lambda: model().fallback(inputs=["distanse"])(double),
+            "fallback 'double' of model 'delay': 'distanse' is no request column of the model.",
+            "Did you mean 'distance'?",
+        ),
+        wrong(lambda: model().fallback(inputs=["late"])(double), "'late' is no request column of the model"),
+        wrong(
+            lambda: model().fallback(inputs=["punctuality__count_1d"])(double),
+            "'punctuality__count_1d' is a computed feature",
+            "takes request columns. Valid: carrier, distance, scheduled_at.",
+        ),
+        wrong(two_rules, "fallback 'half' of model 'delay': the model has the fallback 'double' already; remove one"),
         wrong(lambda: collect({}).model(), "defines no model; add one with: tt.Model(...)"),
         wrong(lambda: collect({"m": model()}).model("dealy"), "has no model 'dealy'. Did you mean 'delay'?"),
         wrong(lambda: collect({"a": model("a"), "b": model("b")}).model(), "2 models; name one of ['a', 'b']"),

@@ -17,12 +17,16 @@ from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.kinds import KINDS, Array, Kind
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import for_transform, key_part, number
+from trimtab.features.rules import RulePlan
 from trimtab.features.transforms import run
 from trimtab.stores.online import Online
 
 
 class OnlinePlan:
-    """What turns request columns and moments into feature vectors; safe to share between threads."""
+    """What turns request columns and moments into feature vectors; safe to share between threads.
+
+    rule: what answers when the model cannot, if the model has a fallback rule.
+    """
 
     def __init__(self, model: Model, online: Online, types: Mapping[str, Kind] | None = None) -> None:
         """Prepare everything that does not depend on a request.
@@ -32,6 +36,7 @@ class OnlinePlan:
         """
         kinds = _checked_kinds(model, types or {})
         places = {name: place for place, name in enumerate(model.feature_names)}
+        self.rule = None if model.rule is None else RulePlan(model, model.rule, kinds)
         self._read = online.read
         self._width = len(places)
         self._columns = model.request_columns

@@ -14,9 +14,12 @@ from trimtab.errors import DefinitionError
 from trimtab.features.columns import NEVER, floats, kind_of, micros, require, transform_input
 from trimtab.features.kinds import Array, Kind
 from trimtab.features.point_in_time import view_values
+from trimtab.features.rules import try_rule
 from trimtab.features.transforms import check_rows_apart, run
 
 TIMESTAMP, LABEL = "timestamp", "label"
+TRIED_ROWS = 1000
+"""Examples, evenly spread, that the fallback rule is tried on."""
 
 Scan = Callable[[str], pl.LazyFrame]
 """Returns the rows of a source by its name, in the same order each time they are collected."""
@@ -29,12 +32,14 @@ def training_frame(
 
     Columns: `timestamp` (microseconds, UTC), `label` (float64; null when the outcome is not known at as_of), the
     model's features (float32; NaN is null), and the columns of the examples named in `keep` that are no features.
-    Views are taken at the row's timestamp. Raises DefinitionError naming a missing or wrong column and its source.
+    Views are taken at the row's timestamp. Raises DefinitionError naming a missing or wrong column and its source, or
+    a transform or fallback rule that fails.
     """
     examples = _examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
     where = f"Model '{model.name}', source '{model.examples.name}'"
     at = micros(examples[model.examples.timestamp], where=where)
     features = _features(model, scan, examples, at)
+    _try_rule(model, examples)
     columns = [
         pl.Series(TIMESTAMP, at).cast(pl.Datetime("us", "UTC")),
         _label(model, examples, as_of=to_micros(as_of)),
@@ -110,6 +115,15 @@ def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> di
             check_rows_apart(transform, inputs, outputs)
         found.update(zip(transform.feature_names, outputs, strict=True))
     return found
+
+
+def _try_rule(model: Model, examples: pl.DataFrame) -> None:
+    """Try the fallback rule on some examples: it should not be found broken on the day it is needed."""
+    rule = model.rule
+    if rule is None or examples.is_empty():
+        return
+    some = examples[np.unique(np.linspace(0, examples.height - 1, TRIED_ROWS).astype(np.int64))]
+    try_rule(model, rule, [transform_input(some[name], where=rule.called) for name in rule.inputs])
 
 
 def _of_view(view: FeatureView, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Runs on-demand transforms over arrays and checks what comes back. Used by training_frames and online_plan.
+"""Runs on-demand transforms over arrays and checks what comes back. Used by training_frames, online_plan and rules.
 
 A transform works row by row: a value that depends on other rows would be another one when a request brings a
 single row. `check_rows_apart` finds that out before a model is trained on it.
@@ -30,11 +30,11 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
     try:
         result = transform.function(*inputs)
     except Exception as error:  # the user's own code: whatever it raises is told with its name
-        raise DefinitionError(f"on_demand '{transform.name}' failed: {type(error).__name__}: {error}") from error
+        raise DefinitionError(f"{transform.called} failed: {type(error).__name__}: {error}") from error
     if not isinstance(result, Mapping):
         if transform.outputs != (transform.name,):
             raise DefinitionError(
-                f"on_demand '{transform.name}' returned {type(result).__name__}; expected a mapping with the outputs "
+                f"{transform.called} returned {type(result).__name__}; expected a mapping with the outputs "
                 f"{list(transform.outputs)}"
             )
         return [_checked(transform, transform.name, result, rows)]
@@ -51,7 +51,7 @@ def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequ
             pair = np.array([found[0], expected[row]], dtype=np.float64).astype(np.float32)
             if not np.array_equal(pair[:1], pair[1:], equal_nan=True):
                 raise DefinitionError(
-                    f"on_demand '{transform.name}', output '{name}': row {row} gives {expected[row]} among {rows} rows "
+                    f"{transform.called}, output '{name}': row {row} gives {expected[row]} among {rows} rows "
                     f"but {found[0]} by itself, as a request brings it; it may not look at other rows"
                 )
 
@@ -60,12 +60,12 @@ def _check_names(transform: OnDemand, result: Mapping[str, object]) -> None:
     for name in transform.outputs:
         if name not in result:
             raise DefinitionError(
-                f"on_demand '{transform.name}' did not return output '{name}'.{nearest(name, map(str, result))}"
+                f"{transform.called} did not return output '{name}'.{nearest(name, map(str, result))}"
             )
     for name in result:
         if name not in transform.outputs:
             raise DefinitionError(
-                f"on_demand '{transform.name}' returned '{name}', which is none of its outputs."
+                f"{transform.called} returned '{name}', which is none of its outputs."
                 f"{nearest(str(name), transform.outputs)}"
             )
 
@@ -74,11 +74,8 @@ def _checked(transform: OnDemand, output: str, value: object, rows: int) -> Arra
     array = np.asarray(value)
     if array.shape != (rows,):
         raise DefinitionError(
-            f"on_demand '{transform.name}', output '{output}' has shape {array.shape}; expected ({rows},), "
-            "one value a row"
+            f"{transform.called}, output '{output}' has shape {array.shape}; expected ({rows},), one value a row"
         )
     if array.dtype.kind not in "fiub":
-        raise DefinitionError(
-            f"on_demand '{transform.name}', output '{output}' is {array.dtype}; expected numbers or booleans"
-        )
+        raise DefinitionError(f"{transform.called}, output '{output}' is {array.dtype}; expected numbers or booleans")
     return array

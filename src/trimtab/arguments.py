@@ -1,0 +1,90 @@
+"""Checks what people pass when they define something: names, texts, columns, functions. Called by definitions.
+
+A wrong argument raises DefinitionError naming the object, what was expected and the nearest right thing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trimtab import units
+from trimtab.errors import DefinitionError, nearest
+
+
+def check_name(kind: str, name: str) -> None:
+    """Check that a name can be part of a feature's name: `view__feature`."""
+    if not isinstance(name, str) or not name.isidentifier() or "__" in name:
+        raise DefinitionError(
+            f"{kind} name {name!r} is not valid; expected letters, digits and single underscores, such as 'my_name'"
+        )
+
+
+def check_text(where: str, value: object, example: str) -> None:
+    """Check that a value is text, and not empty."""
+    if not isinstance(value, str) or not value:
+        raise DefinitionError(f"{where} is {value!r}; expected text, such as '{example}'")
+
+
+def check_function(where: str, function: Callable[..., Any], inputs: Sequence[str]) -> None:
+    """Check that a function takes the named columns, one argument each, and answers at once."""
+    if not check_columns(f"{where}: inputs", inputs):
+        raise DefinitionError(f"{where} has no inputs; name the request columns it takes")
+    wanted = len(inspect.signature(function).parameters)
+    if wanted != len(inputs):
+        raise DefinitionError(f"{where} takes {wanted} arguments but names {len(inputs)} inputs: {list(inputs)}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise DefinitionError(f"{where} is async or a generator; expected a plain function that returns arrays")
+
+
+def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, made: Sequence[str]) -> None:
+    """Check that all inputs are columns that a request brings, and none is a feature that is made of them."""
+    for name in inputs:
+        if name in columns:
+            continue
+        if name in made:
+            raise DefinitionError(
+                f"{where}: '{name}' is a computed feature; a rule must answer when features cannot be computed, so it "
+                f"takes request columns.{nearest(name, columns)}"
+            )
+        raise DefinitionError(f"{where}: '{name}' is no request column of the model.{nearest(name, columns)}")
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """Return the source code of a function, or its name where there is none to be read."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return function.__name__
+
+
+def check_columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return column names as a tuple. A single text is refused: as a sequence it would be letters."""
+    if isinstance(names, str):
+        raise DefinitionError(f"{where} is '{names}'; expected a list, such as ['{names}']")
+    found = tuple(names)
+    for name in found:
+        check_text(f"{where}: one of them", name, "carrier")
+        if found.count(name) > 1:
+            raise DefinitionError(f"{where}: '{name}' is there twice")
+    return found
+
+
+def check_kind(where: str, value: object, kind: type) -> None:
+    """Check that a value was made with the class `kind`."""
+    if not isinstance(value, kind):
+        raise DefinitionError(f"{where} is {value!r}; expected one made with {kind.__name__}(...)")
+
+
+def duration(where: str, text: str) -> int:
+    """Return a duration such as '7d' in microseconds."""
+    try:
+        return units.micros(text)
+    except ValueError as error:
+        raise DefinitionError(f"{where}: {error}") from None
+
+
+def optional_duration(where: str, text: str | None) -> int | None:
+    """Return a duration in microseconds, None for None."""
+    return None if text is None else duration(where, text)

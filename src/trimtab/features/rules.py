@@ -1,0 +1,74 @@
+"""A model's fallback rule: tried on examples before it is packaged, and ready for requests in the gateway.
+
+Called by training_frames and online_plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trimtab.definitions import FallbackRule, Model, Task
+from trimtab.errors import DataError, DefinitionError
+from trimtab.features.kinds import Array, Kind
+from trimtab.features.request_columns import for_transform
+from trimtab.features.transforms import check_rows_apart, run
+
+LIMITS: dict[Task, tuple[float, float, str]] = {
+    "binary": (0.0, 1.0, "a probability from 0 to 1"),
+    "regression": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
+}
+"""Lowest and highest score of each task, and what to call one."""
+
+
+class RulePlan:
+    """A fallback rule with the converters of its columns; safe to share between threads."""
+
+    def __init__(self, model: Model, rule: FallbackRule, kinds: Mapping[str, Kind]) -> None:
+        """Prepare everything that does not depend on a request. kinds: as OnlinePlan has them."""
+        self.name = rule.name
+        self._rule = rule
+        self._task = model.task
+        self._timestamp = model.examples.timestamp
+        self._inputs = [(name, for_transform(name, kinds.get(name))) for name in rule.inputs]
+
+    def scores(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[float]:
+        """Return one score a row.
+
+        columns: one sequence of `len(at)` values for each column that the request brought. at: moment of each row,
+        microseconds since the epoch, which is the timestamp where the request has none. Raises DataError when the
+        request lacks an input or brought a wrong value, DefinitionError when the rule fails or gives no scores.
+        """
+        arrays = []
+        for name, convert in self._inputs:
+            values = columns.get(name, at if name == self._timestamp else None)
+            if values is None:
+                raise DataError(f"the request has no column '{name}'")
+            arrays.append(convert(values))
+        with np.errstate(all="ignore"):
+            (scores,) = run(self._rule, arrays, len(at))
+        check_scores(self._rule, self._task, scores)
+        found: list[float] = scores.astype(np.float64).tolist()
+        return found
+
+
+def try_rule(model: Model, rule: FallbackRule, inputs: Sequence[Array]) -> None:
+    """Check on some examples that the rule gives scores, of each row by itself; missing ones are forgiven.
+
+    inputs: one array for each of the rule's columns, of at least one row. Raises DefinitionError.
+    """
+    with np.errstate(all="ignore"):
+        outputs = run(rule, inputs, len(inputs[0]))
+        check_rows_apart(rule, inputs, outputs)
+    scores = outputs[0].astype(np.float64)
+    check_scores(rule, model.task, scores[~np.isnan(scores)])
+
+
+def check_scores(rule: FallbackRule, task: Task, scores: Array) -> None:
+    """Raise DefinitionError when one of the scores is none of the task's."""
+    low, high, expected = LIMITS[task]
+    wrong = ~((scores >= low) & (scores <= high))
+    if wrong.any():
+        raise DefinitionError(f"{rule.called} gave {scores[wrong][0]:g}; expected {expected}")
