@@ -71,7 +71,10 @@ def _check_names(transform: OnDemand, result: Mapping[str, object]) -> None:
 
 
 def _checked(transform: OnDemand, output: str, value: object, rows: int) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise DefinitionError(f"{transform.called}, output '{output}' is no array: {error}") from error
     if array.shape != (rows,):
         raise DefinitionError(
             f"{transform.called}, output '{output}' has shape {array.shape}; expected ({rows},), one value a row"

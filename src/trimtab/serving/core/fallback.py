@@ -1,39 +1,120 @@
-"""Who answers for a lane that fails or is slow: the champion, the champion before, a fixed score. Called by desk."""
+"""Who answers for a lane that fails or is slow. Called by desk.
+
+In order: the champion, the champion before while it is warm, the rule that the project declares, a fixed score. The
+rule is the one in the champion's bundle. It runs here, on the event loop, and needs no features.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
+from trimtab.errors import DataError
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import Lane, ModelTable
 from trimtab.serving.core.work import Part
 from trimtab.serving.options import Fallbacks
 
+logger = logging.getLogger(__name__)
+
+
+class Rule(Protocol):
+    """What a project answers when no model does."""
+
+    @property
+    def name(self) -> str:
+        """What the project calls it."""
+        ...
+
+    def scores(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[float]:
+        """Return one finite score a row from what the request brought, each as of its moment `at`.
+
+        Raises DataError when the request lacks what the rule takes. Anything else is a fault of the rule, and names it.
+        """
+        ...
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A vectorizer whose project declares a rule, or could."""
+
+    @property
+    def rule(self) -> Rule | None:
+        """What answers when the model cannot."""
+        ...
+
 
 class Fallback:
-    """Finds the next part for one that failed."""
+    """Finds the next part for one that failed. Lives on one event loop."""
 
     def __init__(self, policy: Fallbacks) -> None:
         self._policy = policy
+        self._last: WeakKeyDictionary[ModelTable, Lane] = WeakKeyDictionary()
 
     def instead_of(self, failed: Part) -> Part | None:
         """Return the part that answers for a failed or overdue one, or None when nobody is left.
 
-        A fixed score comes filled in; other parts are to be scored.
+        What a rule or the policy answers comes filled in; other parts are to be scored.
         """
+        if failed.overdue and failed.error is not None:
+            return None  # everybody was asked when it was overdue
         work = failed.work
         work.tried.add(failed.lane.bundle)
         lanes = work.table.fallbacks(failed.lane, previous_champion=self._policy.previous_champion)
         lane = next((lane for lane in lanes if lane.bundle not in work.tried and _fits(lane, work.table, failed)), None)
-        if lane is None and (self._policy.value is None or failed.lane.bundle.version == 0):
-            return None
-        then = Part(work, lane or _fixed(work.table), failed.indices, instead_of=failed)
+        told = work.fallback or f"version {failed.lane.bundle.version}: {failed.error or 'took too long'}"
+        then = Part(work, lane or self._last_lane(work.table), failed.indices, instead_of=failed)
         if lane is None:
-            then.scores = [self._policy.value or 0.0] * then.rows
+            then.scores, note = self._without_model(failed)
+            if then.scores is None:
+                return None
+            told += "" if note in told else note
         failed.served = False
-        why = "took too long" if failed.overdue else failed.error or "failed"
-        work.fallback = work.fallback or f"version {failed.lane.bundle.version}: {why}"
+        work.fallback = told
         return then
+
+    def _without_model(self, failed: Part) -> tuple[list[float] | None, str]:
+        """Return the scores by the rule, else the fixed ones, else None; and what to tell of it.
+
+        Why a rule did not answer is told in the error of the failed part, too, and so in the log.
+        """
+        bundle = failed.work.table.champion.bundle
+        rule = bundle.vectorizer.rule if isinstance(bundle.vectorizer, Ruled) else None
+        note = ""
+        if rule is not None:
+            try:
+                return _by_rule(rule, failed), f"; fallback '{rule.name}' answered"
+            except DataError as error:
+                note = f"; fallback '{rule.name}' cannot answer: {error}"
+            except Exception as error:  # strangers' code: the project's rule
+                logger.error("bundle %s: %s", bundle.id, error, exc_info=error)
+                note = f"; {next(iter(str(error).splitlines()), type(error).__name__)}"
+            if failed.error is not None:
+                failed.error += note
+        if self._policy.value is None:
+            return None, note
+        return [self._policy.value] * failed.rows, f"{note}; the fixed score answered"
+
+    def _last_lane(self, table: ModelTable) -> Lane:
+        """A lane of version 0, so that the log tells its rows from any model's."""
+        if table not in self._last:
+            self._last[table] = Lane(
+                "fallback",
+                LoadedBundle(
+                    id=f"{table.model}/fallback",
+                    version=0,
+                    digest="",
+                    spec=table.spec,
+                    scorer=table.champion.bundle.scorer,
+                    vectorizer=table.champion.bundle.vectorizer,
+                    recipe=(),
+                    folder=Path(),
+                ),
+            )
+        return self._last[table]
 
 
 def _fits(lane: Lane, table: ModelTable, failed: Part) -> bool:
@@ -41,18 +122,9 @@ def _fits(lane: Lane, table: ModelTable, failed: Part) -> bool:
     return failed.work.features is None or lane.bundle.spec.features == table.spec.features
 
 
-def _fixed(table: ModelTable) -> Lane:
-    """A lane of version 0, so that the log tells its rows from any model's."""
-    return Lane(
-        "fallback",
-        LoadedBundle(
-            id=f"{table.model}/fixed",
-            version=0,
-            digest="",
-            spec=table.spec,
-            scorer=table.champion.bundle.scorer,
-            vectorizer=table.champion.bundle.vectorizer,
-            recipe=(),
-            folder=Path(),
-        ),
-    )
+def _by_rule(rule: Rule, failed: Part) -> list[float]:
+    columns, at = failed.work.columns, failed.work.at
+    if failed.indices is None:
+        return rule.scores(columns, at)
+    taken = {name: [values[row] for row in failed.indices] for name, values in columns.items()}
+    return rule.scores(taken, [at[row] for row in failed.indices])
