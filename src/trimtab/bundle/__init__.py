@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trimtab.bundle.description import describe
     from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
     from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
+    from trimtab.bundle.runtimes.aside import open_aside
+    from trimtab.bundle.runtimes.process import ProcessFailed
     from trimtab.bundle.scorer import Scorer, open_scorer
     from trimtab.bundle.spec import (
         BACKGROUND,
@@ -54,12 +56,14 @@ _HOMES = {
     "Calibration": "calibration",
     "Contributions": "explanations",
     "Explainer": "explanations",
+    "ProcessFailed": "runtimes.process",
     "Runtime": "spec",
     "Scorer": "scorer",
     "Spec": "spec",
     "Task": "spec",
     "calibrate": "calibration",
     "describe": "description",
+    "open_aside": "runtimes.aside",
     "open_explainer": "explanations",
     "open_scorer": "scorer",
     "read_spec": "spec",
@@ -78,12 +82,14 @@ __all__ = [
     "Calibration",
     "Contributions",
     "Explainer",
+    "ProcessFailed",
     "Runtime",
     "Scorer",
     "Spec",
     "Task",
     "calibrate",
     "describe",
+    "open_aside",
     "open_explainer",
     "open_scorer",
     "read_spec",

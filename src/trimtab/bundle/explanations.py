@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 
 from trimtab.bundle.scorer import Options, Scorer, inside
-from trimtab.bundle.shapley import sampled
+from trimtab.bundle.shapley import check_rows, sampled
 from trimtab.bundle.spec import BACKGROUND, LIGHTGBM_FILE, XGBOOST_FILE, Runtime, Spec, Task
 from trimtab.errors import DataError
 
@@ -70,6 +70,11 @@ class Explainer:
         """How scores are explained."""
         return "tree_shap" if self._trees is not None else "permutation"
 
+    def check(self, rows: int) -> None:
+        """Raise DataError when so many rows cannot be explained, as `explain` does."""
+        if self._trees is None:
+            check_rows(rows, self._features, len(self._compared_with()))
+
     def explain(self, X: np.ndarray[Any, Any]) -> Contributions:
         """Explain rows, float32 (rows, features). The same row is always explained alike.
 
@@ -80,11 +85,14 @@ class Explainer:
             raise DataError(f"rows have shape {X.shape}; expected (rows, {self._features})")
         if self._trees is not None:
             return self._by_trees(self._trees, X)
-        if self._background is None:
-            raise DataError(f"there are no rows to compare with ({BACKGROUND}), so the scores cannot be explained")
-        values, base = sampled(self._scorer.score, X, self._background)
+        values, base = sampled(self._scorer.score, X, self._compared_with())
         unit: Unit = "probability" if self._task == "binary" else "value"
         return Contributions(values=values, base=base, method="permutation", unit=unit)
+
+    def _compared_with(self) -> np.ndarray[Any, Any]:
+        if self._background is None:
+            raise DataError(f"there are no rows to compare with ({BACKGROUND}), so the scores cannot be explained")
+        return self._background
 
     def _by_trees(self, trees: Trees, X: np.ndarray[Any, Any]) -> Contributions:
         found = trees.contributions(X if len(X) else np.zeros((1, self._features), dtype=np.float32))

@@ -63,20 +63,25 @@ class Options:
     """Policy `serving.trust`."""
     timeout_s: float = TIMEOUT_S
     """Longest wait for a model in another process."""
+    aside: bool = False
+    """Whether it answers nobody: a process of its own then runs only when nobody else wants the processor."""
 
 
 Opener = Callable[[Path, Task, Options], Scorer]
 """What `open_model` of a runtime's file is: it takes the model's file, or for pyfunc its folder."""
 
 
-def open_scorer(folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S) -> Scorer:
+def open_scorer(
+    folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S, aside: bool = False
+) -> Scorer:
     """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` says "pyfunc".
 
     trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
-    known to be safe. timeout_s: longest wait for a model that runs in a process of its own. Raises DataError naming
-    the file, and what to add to `trust`; MissingExtra when the runtime's package is not installed.
+    known to be safe. timeout_s: longest wait for a model that runs in a process of its own. aside: it answers nobody,
+    so such a process has the lowest priority. Raises DataError naming the file, and what to add to `trust`;
+    MissingExtra when the runtime's package is not installed.
     """
-    options = Options(trust=trust, timeout_s=timeout_s)
+    options = Options(trust=trust, timeout_s=timeout_s, aside=aside)
     if spec.runtime != PYFUNC:
         return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
     if PYFUNC not in trust:

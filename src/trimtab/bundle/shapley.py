@@ -40,15 +40,21 @@ def max_rows(features: int, background: int) -> int:
     return max(1, SCORES_A_CALL // (2 * max(1, features - 1) * walks(features, background)))
 
 
+def check_rows(rows: int, features: int, background: int) -> None:
+    """Raise DataError for more rows than one call explains."""
+    most = max_rows(features, background)
+    if rows > most:
+        raise DataError(f"{rows} rows are too many to be explained at once; at most {most} of {features} features")
+
+
 def sampled(score: Callable[[Array], Array], X: Array, background: Array) -> tuple[Array, float]:
     """Return contributions, float64 (rows, features), and the base, which is the mean score of the background.
 
     score: takes float32 (n, features) and returns float64 (n,). X: float32 (rows, features). background: float32
     (k, features). Raises DataError for more rows than `max_rows`.
     """
-    features, most = X.shape[1], max_rows(X.shape[1], len(background))
-    if len(X) > most:
-        raise DataError(f"{len(X)} rows are too many to be explained at once; at most {most} of {features} features")
+    features = X.shape[1]
+    check_rows(len(X), features, len(background))
     count = walks(features, len(background))
     used = background[np.linspace(0, len(background) - 1, count).astype(np.int64)]
     rng = np.random.default_rng(SEED)

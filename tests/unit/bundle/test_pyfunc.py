@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from trimtab.bundle.runtimes import frames
-from trimtab.bundle.runtimes.pyfunc import PyfuncFailed, PyfuncScorer
+from trimtab.bundle.runtimes.process import ProcessFailed
+from trimtab.bundle.runtimes.pyfunc import PyfuncScorer
 from trimtab.errors import DataError
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -60,7 +61,7 @@ def test_one_that_dies_or_hangs_is_started_again(shared: PyfuncScorer) -> None:
     # when it dies while it scores, that score fails
     shared.score(ROWS)
     first = shared.pid
-    with pytest.raises(PyfuncFailed, match="ended with code 3 while it scored; it is started again"):
+    with pytest.raises(ProcessFailed, match="ended with code 3 while it scored; it is started again"):
         shared.score(order(666))
 
     # and when the next one is killed before it was asked, nobody notices
@@ -73,12 +74,12 @@ def test_one_that_dies_or_hangs_is_started_again(shared: PyfuncScorer) -> None:
     assert len({first, second, shared.pid}) == 3
 
     # and when that one does not answer, it is killed
-    third, shared._timeout_s = shared.pid, 0.3
+    third, shared.process._timeout_s = shared.pid, 0.3
     try:
-        with pytest.raises(PyfuncFailed, match=r"did not answer within 0\.3 s; its process was killed"):
+        with pytest.raises(ProcessFailed, match=r"did not answer within 0\.3 s; its process was killed"):
             shared.score(order(777))
     finally:
-        shared._timeout_s = 60
+        shared.process._timeout_s = 60
     assert third is not None
     assert not psutil.pid_exists(third)
     assert shared.pid not in (None, third)
@@ -114,19 +115,19 @@ def test_one_that_does_not_come_up_again_is_not_started_all_the_time(
     folder = Path(shutil.copytree(mlflow_model("pyfunc"), tmp_path / "model"))
     scorer = PyfuncScorer(folder, None, timeout_s=60)
     shutil.rmtree(folder)
-    with pytest.raises(PyfuncFailed, match="ended with code 3"):
+    with pytest.raises(ProcessFailed, match="ended with code 3"):
         scorer.score(order(666))
 
     # then the next asks why, and those after it wait their turn
     with pytest.raises(DataError, match=r"MLmodel: no such file"):
         scorer.score(ROWS)
-    scorer._handle.not_before += 1000
+    scorer.process._handle.not_before += 1000
     with pytest.raises(
-        PyfuncFailed, match=r"does not come up \(.*MLmodel: no such file.*\); it is tried again in 100\d s"
+        ProcessFailed, match=r"does not come up \(.*MLmodel: no such file.*\); it is tried again in 100\d s"
     ):
         scorer.score(ROWS)
     scorer.close()
-    with pytest.raises(PyfuncFailed, match="the model was closed"):
+    with pytest.raises(ProcessFailed, match="the model was closed"):
         scorer.score(ROWS)
 
 

@@ -1,7 +1,8 @@
-"""Framed messages over pipes between a scorer and the process that runs its model. Used by pyfunc and pyfunc_worker.
+"""Framed messages over pipes between a scorer and the process that runs its model. Used by process and answering.
 
 A frame is its length (4 bytes, little-endian), its kind (1 byte) and its content. Rows are two uint32 (rows,
-features) and float32 values in order of rows; scores are float64; an error is text; hello is text, too.
+features) and float32 values in order of rows; scores are float64; an error is text; hello is text, too; what a
+process is to open is JSON. The sides take turns, so there is never more than one frame in a pipe.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-HELLO, ROWS, SCORES, ERROR = b"H", b"R", b"S", b"E"
+OPEN, HELLO, ROWS, SCORES, ERROR = b"O", b"H", b"R", b"S", b"E"
 MAX_FRAME = 2**30
+PIECE = 2**16
+"""Bytes that a pipe holds on Linux."""
 _HEAD = struct.Struct("<IB")
 _SHAPE = struct.Struct("<II")
 
@@ -38,8 +41,8 @@ def pack_rows(X: np.ndarray[Any, Any]) -> bytes:
     return pack(ROWS, _SHAPE.pack(*X.shape) + np.ascontiguousarray(X, dtype="<f4").tobytes())
 
 
-def unpack_rows(content: bytes) -> np.ndarray[Any, Any]:
-    """Return the rows of a frame's content."""
+def unpack_rows(content: bytearray) -> np.ndarray[Any, Any]:
+    """Return the rows of a frame's content, which they share."""
     return np.frombuffer(content, dtype="<f4", offset=_SHAPE.size).reshape(_SHAPE.unpack_from(content))
 
 
@@ -50,34 +53,33 @@ def write(fd: int, frame: bytes, *, deadline: float | None = None) -> None:
     """
     left = memoryview(frame)
     while left:
-        if deadline is not None:
-            _wait(fd, select.POLLOUT, deadline)
         try:
             left = left[os.write(fd, left) :]
         except BlockingIOError:
-            continue
+            if deadline is not None:
+                _wait(fd, select.POLLOUT, deadline)
         except BrokenPipeError:
             raise Gone from None
 
 
-def read(fd: int, *, deadline: float | None = None) -> tuple[bytes, bytes]:
+def read(fd: int, *, deadline: float | None = None) -> tuple[bytes, bytearray]:
     """Return kind and content of the next frame. Raises Gone, and Late past the deadline (time.monotonic)."""
-    size, kind = _HEAD.unpack(_read(fd, _HEAD.size, deadline))
-    if size > MAX_FRAME:
-        raise Gone  # whatever speaks there, it is not the other side
-    return bytes((kind,)), _read(fd, size, deadline)
-
-
-def _read(fd: int, size: int, deadline: float | None) -> bytes:
     taken = bytearray()
+    size = _HEAD.size
     while len(taken) < size:
         if deadline is not None:
             _wait(fd, select.POLLIN, deadline)
-        piece = os.read(fd, min(size - len(taken), 2**20))
+        piece = os.read(fd, PIECE)
         if not piece:
             raise Gone
         taken += piece
-    return bytes(taken)
+        if len(taken) >= _HEAD.size:
+            size = _HEAD.size + _HEAD.unpack_from(taken)[0]
+            if size > MAX_FRAME:
+                raise Gone  # whatever speaks there, it is not the other side
+    if len(taken) > size:
+        raise Gone  # as above
+    return bytes(taken[4:5]), taken[_HEAD.size :]
 
 
 def _wait(fd: int, event: int, deadline: float) -> None:

@@ -1,15 +1,11 @@
 """The process that runs one MLflow model: `python -m trimtab.bundle.runtimes.pyfunc_worker FOLDER`. Started by pyfunc.
 
-It loads the model, says hello with the model's task, and answers frames of rows with frames of scores. What the model
-prints goes to standard error. It ends when the pipe is closed, even while the model works.
+Its hello is the model's task, when the model says it.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,37 +14,22 @@ import numpy as np
 
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
 from trimtab.bundle.outputs import expect_probabilities, one_a_row
-from trimtab.bundle.runtimes import frames
+from trimtab.bundle.runtimes.answering import Predict, answer_rows
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 DTYPES = {"double": "f8", "float": "f4", "integer": "i4", "long": "i8", "boolean": "bool"}
 """NumPy's names of MLflow's column types."""
 
-Predict = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-
 
 def main(folder: Path) -> None:
     """Serve the model of a folder over standard input and output."""
-    rows_fd, answers_fd = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # what the model prints must not come between the frames
-    threading.Thread(target=_end_with_the_pipe, args=(rows_fd,), daemon=True).start()
-    try:
-        predict, task = load(folder)
-    except BaseException as error:  # a border: loading runs strangers' code
-        frames.write(answers_fd, frames.pack(frames.ERROR, _text(error)))
-        raise
-    frames.write(answers_fd, frames.pack(frames.HELLO, (task or "").encode()))
-    while True:
-        try:
-            _, content = frames.read(rows_fd)
-        except frames.Gone:
-            return
-        try:
-            answer = frames.pack(frames.SCORES, predict(frames.unpack_rows(content)).astype("<f8").tobytes())
-        except Exception as error:  # a border: the model is strangers' code
-            answer = frames.pack(frames.ERROR, _text(error))
-        frames.write(answers_fd, answer)
+    answer_rows(lambda _: _with_hello(load(folder)))
+
+
+def _with_hello(loaded: tuple[Predict, Task | None]) -> tuple[Predict, str]:
+    predict, task = loaded
+    return predict, task or ""
 
 
 def load(folder: Path) -> tuple[Predict, Task | None]:
@@ -109,20 +90,6 @@ def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:
         return pd.DataFrame(columns)
 
     return table
-
-
-def _end_with_the_pipe(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, 0)  # the end of a pipe is told in any case
-    poll.poll()
-    os._exit(0)
-
-
-def _text(error: BaseException) -> bytes:
-    text = str(error).strip()
-    if isinstance(error, DataError):
-        return text.encode()
-    return (f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__).encode()
 
 
 if __name__ == "__main__":

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from trimtab.bundle import Explainer, open_explainer
+from trimtab.bundle import Explainer, ProcessFailed, open_explainer
 from trimtab.errors import DataError, StoreError
 from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.table import Lane, ModelTable
 from trimtab.serving.core.work import Work
 from trimtab.serving.requests import Explanation, Refused
 from trimtab.stores.predictions import Predictions
 
 KEPT = 8
 """Explainers that are kept open."""
+
+T = TypeVar("T")
 
 
 class Explanations:
@@ -42,15 +44,26 @@ class Explanations:
             self._served = served = frozenset(bundles)
             self._explainers = {bundle: explainer for bundle, explainer in self._explainers.items() if bundle in served}
 
-    async def of(self, work: Work) -> Explanation:
-        """Explain the rows of a work that was answered. Raises Refused."""
+    async def check(self, lanes: Sequence[Lane]) -> None:
+        """Raise Refused when answers of these lanes, one a row, cannot be explained. Before any row is scored."""
+        bundle = lanes[0].bundle
+        if any(lane.bundle is not bundle for lane in lanes):
+            raise Refused(400, "these rows go to several versions; explain them one by one, or pin a version")
+        await self._in_thread(bundle, lambda: self._explainer(bundle).check(len(lanes)))
+
+    async def of(self, work: Work) -> Explanation | None:
+        """Explain the rows of a work that was answered; None when somebody stood in who cannot be. Raises Refused."""
         bundle = work.lanes[0].bundle
-        if any(lane.bundle is not bundle for lane in work.lanes):
-            raise Refused(400, "these rows went to several versions; explain them one by one, or pin a version")
         vectors = work.vectors.get(bundle.recipe)
-        if vectors is None or bundle.version == 0:
-            raise Refused(501, "a fixed score answered, there is nothing to explain")
-        return await self._explain(bundle, vectors)
+        if work.fallback is None:
+            assert vectors is not None  # they were scored
+            return await self._explain(bundle, vectors)
+        if vectors is None or bundle.version == 0 or any(lane.bundle is not bundle for lane in work.lanes):
+            return None
+        try:
+            return await self._explain(bundle, vectors)
+        except Refused:
+            return None
 
     async def by_id(self, table: ModelTable, prediction_id: str) -> Explanation:
         """Explain the answer that a prediction got, by the version that gave it. Raises Refused (404, 410, 503)."""
@@ -74,18 +87,26 @@ class Explanations:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _explain(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
+        return await self._in_thread(bundle, lambda: self._compute(bundle, vectors))
+
+    async def _in_thread(self, bundle: LoadedBundle, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self._compute, bundle, vectors)
+            return await loop.run_in_executor(self._thread, call)
+        except ProcessFailed as error:
+            raise Refused(503, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
         except DataError as error:
             raise Refused(501, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
 
-    def _compute(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
+    def _explainer(self, bundle: LoadedBundle) -> Explainer:
         explainer = self._explainers.get(bundle)
         if explainer is None:
             explainer = open_explainer(bundle.folder, bundle.spec, bundle.scorer, trust=self._trust)
             self._remember(bundle, explainer)
-        found = explainer.explain(vectors)
+        return explainer
+
+    def _compute(self, bundle: LoadedBundle, vectors: np.ndarray[Any, Any]) -> Explanation:
+        found = self._explainer(bundle).explain(vectors)
         return Explanation(
             features=bundle.spec.features,
             base=found.base,

@@ -5,6 +5,9 @@ the worker goes on with what it has. The champion before is loaded last, so that
 
 A bundle that no table holds any more is closed when nobody scores with it either: requests that are under way,
 comparisons and explanations still may. It is never used again: whoever wants it back loads it anew.
+
+A shadow that is not quick scores in a process of its own, which is no place to answer from: when it becomes a
+challenger or the champion it is loaded here, and its process ends like any bundle that no table holds.
 """
 
 from __future__ import annotations
@@ -23,8 +26,11 @@ from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[BundleOrder], LoadedBundle]
+Load = Callable[[BundleOrder, bool], LoadedBundle]
+"""Takes what to load, and whether it is to answer nobody."""
 
+ASIDE = "shadow"
+"""The role that answers nobody."""
 LONGEST_USE_S = 300.0
 """So long after it was dropped a bundle is closed even though somebody holds it."""
 
@@ -45,7 +51,8 @@ class Loader:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._bundles: dict[str, LoadedBundle] = {}
+        self._bundles: dict[tuple[str, bool], LoadedBundle] = {}
+        """By id, and whether it scores aside: for a while one bundle may be needed both ways."""
         self._tables: dict[str, ModelTable] = {}
         self._dropped: list[Dropped] = []
         self.errors: dict[str, str] = {}
@@ -82,13 +89,20 @@ class Loader:
             except Exception as error:  # strangers' code; there is nothing left to do about it
                 logger.warning("bundle %s could not be closed: %s", dropped.id, error)
 
+    def close(self) -> None:
+        """Close every bundle, so that no process outlives the end and nobody waits for one. Nothing is loaded then."""
+        self._tables = {}
+        self._drop()
+        self._dropped = [dropped._replace(due=0.0) for dropped in self._dropped]
+        self.close_dropped()
+
     def _drop(self) -> None:
         """Let go of what no table holds."""
-        held = {bundle.id: bundle for table in self._tables.values() for bundle in table.bundles}
+        held = {(bundle.id, bundle.aside): bundle for table in self._tables.values() for bundle in table.bundles}
         due = time.monotonic() + LONGEST_USE_S
-        for name, bundle in self._bundles.items():
-            if held.get(name) is not bundle:
-                self._dropped.append(Dropped(name, bundle.scorer, weakref.ref(bundle), due))
+        for key, bundle in self._bundles.items():
+            if held.get(key) is not bundle:
+                self._dropped.append(Dropped(bundle.id, bundle.scorer, weakref.ref(bundle), due))
         self._bundles = held
 
     def _table(self, serve: Serve) -> RoutingTable:
@@ -101,7 +115,7 @@ class Loader:
         )
 
     def _is_loaded(self, order: ModelOrder) -> bool:
-        return all(lane.bundle.id in self._bundles for lane in order.lanes)
+        return all(self._found(lane.bundle, aside=lane.role == ASIDE) is not None for lane in order.lanes)
 
     def _take(self, order: ModelOrder) -> None:
         serving = self._tables.get(order.model)
@@ -144,8 +158,8 @@ class Loader:
                     raise
                 self.errors[order.model] = f"revision {order.revision} serves without its {lane.role}: {error}"
                 logger.error("model %s: %s", order.model, self.errors[order.model])
-        warm = [] if order.warm is None or order.warm.id not in self._bundles else [self._bundles[order.warm.id]]
-        return ModelTable(order.model, order.revision, lanes, sticky=order.sticky, warm=warm)
+        warm = None if order.warm is None else self._found(order.warm, aside=False)
+        return ModelTable(order.model, order.revision, lanes, sticky=order.sticky, warm=[] if warm is None else [warm])
 
     def _keep_warm(self, order: ModelOrder) -> None:
         table = self._tables.get(order.model)
@@ -162,10 +176,18 @@ class Loader:
             self._tables[order.model] = table.with_warm(warm)
 
     def _lane(self, lane: LaneOrder) -> Lane:
-        return Lane(lane.role, self._bundle(lane.bundle), lane.weight)
+        return Lane(lane.role, self._bundle(lane.bundle, aside=lane.role == ASIDE), lane.weight)
 
-    def _bundle(self, order: BundleOrder) -> LoadedBundle:
-        found = self._bundles.get(order.id)
+    def _bundle(self, order: BundleOrder, *, aside: bool = False) -> LoadedBundle:
+        found = self._found(order, aside=aside)
         if found is None:
-            found = self._bundles[order.id] = self._load(order)
+            found = self._load(order, aside)
+            self._bundles[order.id, found.aside] = found
         return found
+
+    def _found(self, order: BundleOrder, *, aside: bool) -> LoadedBundle | None:
+        """Return a bundle that is loaded and fits the place; a quick one stays here whatever it does."""
+        here = self._bundles.get((order.id, False))
+        if here is not None and (here.quick or not aside):
+            return here
+        return self._bundles.get((order.id, True)) if aside else None

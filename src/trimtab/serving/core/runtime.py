@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trimtab.bundle import Scorer, Spec, open_scorer, read_spec, verify
+from trimtab.bundle import Scorer, Spec, open_aside, open_scorer, read_spec, verify
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder
 
@@ -56,13 +56,16 @@ class LoadedBundle:
     """Whether it is quick enough to score answers on the event loop."""
     quick: bool = True
     """Whether it is so quick that comparisons may be scored there, too."""
+    aside: bool = False
+    """Whether it scores in a process of its own that gives way to all others, and so is not to answer anybody."""
 
 
 def load_bundle(
-    order: BundleOrder, vectorizer_factory: VectorizerFactory, *, trust: Collection[str] = ()
+    order: BundleOrder, vectorizer_factory: VectorizerFactory, *, trust: Collection[str] = (), aside: bool = False
 ) -> LoadedBundle:
     """Verify, open and warm up a bundle.
 
+    aside: it is to answer nobody; unless it is quick it moves to a process of its own at the lowest priority.
     Nothing of the folder is opened before its digest was checked. Raises a TrimtabError that names the bundle.
     """
     folder = Path(order.folder)
@@ -72,9 +75,13 @@ def load_bundle(
         spec = order.spec or read_spec(folder)
         if spec.model != order.model:
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
-        scorer = open_scorer(folder, spec, trust=trust)
+        scorer = open_scorer(folder, spec, trust=trust, aside=aside)
         one_row_ns = warm_up(scorer, len(spec.features))
         vectorizer = vectorizer_factory(folder, spec)
+        quick = scorer.in_process and one_row_ns <= QUICK_NS
+        aside = aside and not quick
+        if aside and scorer.in_process:
+            scorer = open_aside(folder, spec, scorer, digest=order.digest, trust=trust)
     except TrimtabError as error:
         raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
     except Exception as error:  # strangers' code: ONNX Runtime and the project's transforms
@@ -88,8 +95,9 @@ def load_bundle(
         vectorizer=vectorizer,
         recipe=(spec.features, spec.views, spec.code_hash),
         folder=folder,
-        inline=scorer.in_process and one_row_ns <= INLINE_NS,
-        quick=scorer.in_process and one_row_ns <= QUICK_NS,
+        inline=scorer.in_process and one_row_ns <= INLINE_NS and not aside,
+        quick=quick,
+        aside=aside,
     )
 
 

@@ -46,6 +46,8 @@ from trimtab.stores.predictions import Predictions
 
 RETRY_S = 5.0
 """After so long, what could not be loaded is tried again."""
+LOADING_ENDS_S = 1.0
+"""How long the end waits for a bundle that is being loaded."""
 CLAIM_S = 5.0
 """How long beyond its drain a worker waits for the log of its predecessor."""
 
@@ -88,16 +90,18 @@ def run_worker(open_means: Open) -> None:
     except TrimtabError as error:
         channel.send(Failed(str(error)))
         sys.exit(error.exit_code)
+    worker = _Worker(first, means, gateway, channel, traces)
     try:
         with (
             np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_Worker(first, means, gateway, channel, traces).run(listener))
+            runner.run(worker.run(listener))
     finally:
         gateway.settle()
         metrics.close()  # before the log is free for a successor, which goes on from these counts
         gateway.close()
+        worker.close()
         if traces is not None:
             traces.close()
 
@@ -128,9 +132,12 @@ class _Worker:
         self._gateway = gateway
         self._channel = channel
         self._access = Access(Grants(), means.clock) if first.options.authentication else None
-        self._loader = Loader(lambda order: load_bundle(order, means.vectorizer_factory, trust=first.options.trust))
+        self._loader = Loader(
+            lambda order, aside: load_bundle(order, means.vectorizer_factory, trust=first.options.trust, aside=aside)
+        )
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
         self._told: dict[str, str] = {}
+        self._loading: threading.Thread | None = None
 
     async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -141,7 +148,8 @@ class _Worker:
         gateway.journal.on_gap = self._say
         gateway.repository.hold = self._hold
         threading.Thread(target=self._listen, args=(loop, stop), name="orders", daemon=True).start()
-        threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True).start()
+        self._loading = threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True)
+        self._loading.start()
         if not await _first_of(loaded, stop):
             return
         settle_memory()
@@ -161,6 +169,13 @@ class _Worker:
         finally:
             saving.cancel()
             self._orders.put(None)
+
+    def close(self) -> None:
+        """Close what was loaded: the models' processes end, and whoever still waits for one stops waiting."""
+        self._orders.put(None)
+        if self._loading is not None:
+            self._loading.join(LOADING_ENDS_S)
+        self._loader.close()
 
     def _hold(self, model: str, held: bool) -> None:
         if not self._say(Hold(model, held)):

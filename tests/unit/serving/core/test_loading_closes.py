@@ -44,7 +44,7 @@ class Loading:
         self.opened: list[tuple[int, Counted]] = []
         self.loader = Loader(self._load)
 
-    def _load(self, order: BundleOrder) -> LoadedBundle:
+    def _load(self, order: BundleOrder, aside: bool) -> LoadedBundle:
         scorer, folder = Counted(), Path(order.folder)
         self.opened.append((order.version, scorer))
         return LoadedBundle(

@@ -62,7 +62,7 @@ class Following:
     def __init__(self, registry: Registry, **options: Any) -> None:
         self.clock = ManualClock(NOW)
         self._revisions = Revisions(registry.metadata, registry.artifacts, self.clock, **options)
-        self._loader = Loader(lambda order: load_bundle(order, NumericColumns))
+        self._loader = Loader(lambda order, aside: load_bundle(order, NumericColumns, aside=aside))
         self._serve = Serve(())
 
     def poll(self) -> list[RoutingTable]:
