@@ -268,6 +268,31 @@ class LogGap(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class LabelIntake(Record, frozen=True, kw_only=True):
+    """The rows of one table version that became labels; id is `model/table@version`.
+
+    Written when the labels are on disk: the newest one of a model and table tells up to where its rows were taken.
+    """
+
+    KIND = "label_intake"
+    KEYS = ("model", "table", "version")
+
+    model: str
+    table: str
+    version: int
+    rows: int
+    added: int
+    """Labels that went into the label log."""
+    repeated: int
+    """Rows that said what was known already."""
+    contradicting: int
+    """Rows that said something else than a label before; the latest known_at counts."""
+    waiting: int
+    """Rows without an outcome yet."""
+    refused: str | None
+    """What was wrong with some rows, and then none of the version was taken, or None."""
+
+
 class WindowReport(Record, frozen=True, kw_only=True):
     """One closed event-time window of one served version; id is `model/vVERSION/start/stage`.
 
@@ -410,6 +435,7 @@ RECORDS: dict[str, type[Record]] = {
         Token,
         TokenRevocation,
         LogGap,
+        LabelIntake,
         WindowReport,
         Profile,
         Signal,

@@ -10,7 +10,7 @@ from trimtab.app.serving import running_gateway
 from trimtab.app.workspace import open_workspace
 from trimtab.records import RECORDS, Revision, Run
 
-DEMO_RECORDS = set(RECORDS) - {"resolution", "workflow_step", "token", "token_revocation", "log_gap"}
+DEMO_RECORDS = set(RECORDS) - {"resolution", "workflow_step", "token", "token_revocation", "log_gap", "label_intake"}
 """Kinds that a stretch without a retraining writes too."""
 
 

@@ -14,6 +14,7 @@ from trimtab.definitions import (
     FileSource,
     Model,
     OnDemand,
+    Outcomes,
     collect,
     count,
     last,
@@ -351,3 +352,28 @@ def test_collect_takes_equal_things_for_one() -> None:
 
 def test_an_aggregation_of_all_the_past_has_no_window() -> None:
     assert last("temp") == [Aggregation("last", "temp", None)]
+
+
+# --- outcomes
+
+
+def test_the_source_of_outcomes_is_found_with_its_model() -> None:
+    paid = FileSource("paid", "paid/", timestamp="paid_at")
+    found = collect({"delay": model(outcomes=Outcomes(source=paid))})
+    assert found.sources["paid"] is paid
+    assert found.model().outcomes == Outcomes(source=paid, prediction_id="prediction_id", label=None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Outcomes(source=anything("paid")), "Outcomes: source is 'paid'; expected one made with FileSource"),
+        (lambda: Outcomes(source=flights, prediction_id=""), "Outcomes: prediction_id is ''"),
+        (lambda: Outcomes(source=flights, label=anything(1)), "Outcomes: label is 1"),
+        (lambda: model(outcomes=anything(flights)), "Model 'delay': outcomes is FileSource"),
+    ],
+)
+def test_wrong_outcomes_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        make()
+    assert message in str(refused.value)
