@@ -16,7 +16,7 @@ from trimtab.clock import Clock, parse_time, to_micros
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import EARLIEST, LATEST, Label
-from trimtab.serving.core.intervals import intervals
+from trimtab.serving.core.intervals import check, intervals
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
 from trimtab.serving.core.scoring import vectorize
@@ -89,6 +89,10 @@ class Gateway:
             raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
         lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
+        if request.coverage is not None:
+            check(lanes, request.coverage)
+        if request.explain:
+            await self._explanations.check(lanes)
         work = Work(
             table=table,
             lanes=lanes,

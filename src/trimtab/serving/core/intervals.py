@@ -7,17 +7,27 @@ of the calibration (split conformal prediction: Vovk, Gammerman and Shafer 2005;
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from trimtab.serving.core.table import Lane
 from trimtab.serving.core.work import Work
 from trimtab.serving.requests import Refused
 
 
-def intervals(work: Work, coverage: float) -> tuple[list[float], list[float]]:
-    """Return lower and upper bounds, one a row. Raises Refused when a bundle was not calibrated for it."""
+def check(lanes: Iterable[Lane], coverage: float) -> None:
+    """Raise Refused when one of these lanes was not calibrated for it. Before any row is scored."""
     if not 0 < coverage < 1:
         raise Refused(400, f"coverage is {coverage:g}; expected a share between 0 and 1, such as 0.9")
-    widths = {lane: _half_width(lane, coverage) for lane in set(work.lanes)}
+    for lane in set(lanes):
+        _half_width(lane, coverage)
+
+
+def intervals(work: Work, coverage: float) -> tuple[list[float], list[float]] | tuple[None, None]:
+    """Return lower and upper bounds, one a row; None where somebody stood in who was not calibrated for it."""
+    try:
+        widths = {lane: _half_width(lane, coverage) for lane in set(work.lanes)}
+    except Refused:
+        return None, None
     halves = [widths[lane] for lane in work.lanes]
     pairs = list(zip(work.scores, halves, strict=True))
     return [score - half for score, half in pairs], [score + half for score, half in pairs]

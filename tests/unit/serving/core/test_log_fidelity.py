@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
+from trimtab.bundle import Calibration
 from trimtab.serving.core.desk import TURN_ROWS
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
@@ -261,3 +262,40 @@ def test_a_score_that_comes_as_the_client_leaves_is_not_served(served: Served, p
 
     asyncio.run(leave())
     assert answers(served) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"), [({"explain": True}, 501), ({"coverage": 0.9}, 400), ({"coverage": 2}, 400)]
+)
+def test_what_cannot_be_told_with_an_answer_is_refused_before_it_is_scored(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, wanted: dict[str, Any], status: int
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100)))
+    assert served.browser.post(INFER, infer_body(1, parameters=wanted)).status == status
+    assert served.rows() == []
+
+
+def test_a_stand_in_that_was_not_calibrated_answers_without_an_interval(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served = gateway_of(fallbacks=Fallbacks(value=1.5))
+    calibration = Calibration(rows=100, coverages=(0.9,), half_widths=(2.5,))
+    champion = pack(task="regression", scores=(10.0, 20.0, float("nan")), calibration=calibration)
+    served.serve(table_of(("champion", champion, 100)))
+    reply = served.browser.post(INFER, infer_body(NAN_ROW, id="a", parameters={"coverage": 0.9}))
+    assert (reply.status, [output["name"] for output in reply.json()["outputs"]]) == (200, ["prediction"])
+    assert "gave nan" in reply.json()["parameters"]["fallback"]
+    assert answers(served) == ["a"]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_stand_in_that_cannot_be_explained_answers_without_a_reason(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body, before: bool
+) -> None:
+    served = gateway_of(fallbacks=Fallbacks(value=0.5))
+    warm = [pack(2, scores=(0.1, 0.2, 0.3))] if before else []  # one without rows to compare with
+    served.serve(table_of(("champion", pack(1, background=((0.0,), (1.0,))), 100), warm=warm))
+    reply = served.browser.post(INFER, infer_body(NAN_ROW, id="a", parameters={"explain": True}))
+    assert reply.status == 200
+    assert "contributions" not in [output["name"] for output in reply.json()["outputs"]]
+    assert answers(served) == ["a"]
