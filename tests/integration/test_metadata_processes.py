@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 
 from trimtab.records import Revision
-from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.metadata.embedded import SqliteMetadata
 
 WRITER = """
 import sys
 from pathlib import Path
 from trimtab.records import Revision
 from trimtab.stores.metadata import latest
-from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.testing.metadata import revision
 
 name = sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-store = SqlMetadata(Path(sys.argv[1]))
+store = SqliteMetadata(Path(sys.argv[1]))
 for number in range(40):
     store.put(revision(number, model=name), revision(number, model="shared"))
     newest = latest(store, Revision, model=name)
@@ -53,7 +53,7 @@ def test_processes_open_a_fresh_store_and_write_the_same_records_at_once(tmp_pat
         writer.communicate(timeout=60)
     assert [writer.returncode for writer in writers] == [0] * WRITERS
 
-    store = SqlMetadata(path)
+    store = SqliteMetadata(path)
     assert store.count(Revision) == (WRITERS + 1) * 40
     assert [found.number for found in store.find(Revision, model="shared", oldest_first=True)] == list(range(40))
     for n in range(WRITERS):

@@ -19,6 +19,7 @@ from trimtab.stores.online import Online
 from trimtab.stores.predictions import Predictions
 from trimtab.stores.tables import Tables
 
+EMBEDDED_METADATA = {"file": "trimtab.stores.metadata.embedded:SqliteMetadata"}
 METADATA = {
     "sqlite": "trimtab.stores.metadata.sql:SqlMetadata",
     "postgresql": "trimtab.stores.metadata.sql:SqlMetadata",
@@ -38,7 +39,7 @@ _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 def open_metadata(url: str | None, root: Path) -> Metadata:
     """Open the book of records; a SQLAlchemy URL, or ROOT/metadata.db."""
     if url is None:
-        return cast(Metadata, _backend("metadata", "sqlite", METADATA)(root / "metadata.db"))
+        return cast(Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db"))
     scheme = url.split(":", 1)[0].split("+", 1)[0] if ":" in url else url
     return cast(Metadata, _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root)))
 

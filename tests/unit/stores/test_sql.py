@@ -17,9 +17,9 @@ from alembic.script import ScriptDirectory
 from trimtab.errors import StoreError
 from trimtab.records import Revision
 from trimtab.stores.metadata import Metadata
-from trimtab.stores.metadata.migrations import FOLDER, VERSION_TABLE, newest
 from trimtab.stores.metadata.schema import METADATA
 from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest
 from trimtab.testing import MetadataConformance
 from trimtab.testing.metadata import revision
 
@@ -41,7 +41,7 @@ def test_the_migrated_schema_is_the_one_made_from_the_records(tmp_path: Path) ->
 
 def test_the_newest_revision_is_the_head_that_alembic_sees() -> None:
     config = Config()
-    config.set_main_option("script_location", str(FOLDER))
+    config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_heads() == [newest()]
 
 

@@ -6,44 +6,12 @@ field in KEYS (times as UTC microseconds, so that they compare as numbers), and 
 
 from __future__ import annotations
 
-from datetime import datetime
-
-import msgspec
 import sqlalchemy as sa
 
 from trimtab.records import RECORDS, Record
-
-PREFIX = "trimtab_"
-"""Before each table's name, because MLflow and the workflow engine may live in the same database."""
+from trimtab.stores.metadata.rows import key_type, table_name
 
 METADATA = sa.MetaData()
-
-
-def table_name(kind: type[Record]) -> str:
-    """Return the name of the table that holds records of `kind`."""
-    return PREFIX + kind.KIND
-
-
-def key_type(kind: type[Record], key: str) -> tuple[type, bool]:
-    """Return the Python type (str, int or datetime) of a field in KEYS, and whether it may be None."""
-    declared = next(field.type for field in msgspec.inspect.type_info(kind).fields if field.name == key)  # type: ignore[attr-defined]  # records are structs
-    parts = declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,)
-    types = {_plain_type(part) for part in parts if not isinstance(part, msgspec.inspect.NoneType)}
-    if len(types) != 1 or None in types:
-        raise TypeError(f"{kind.__name__}.{key} is {declared}; a field in KEYS is a str, an int or a datetime")
-    return next(found for found in types if found is not None), len(parts) > len(types)
-
-
-def _plain_type(declared: msgspec.inspect.Type) -> type | None:
-    if isinstance(declared, msgspec.inspect.StrType):
-        return str
-    if isinstance(declared, msgspec.inspect.IntType):
-        return int
-    if isinstance(declared, msgspec.inspect.DateTimeType):
-        return datetime
-    if isinstance(declared, msgspec.inspect.LiteralType):
-        return type(declared.values[0])
-    return None
 
 
 def _table(kind: type[Record]) -> sa.Table:

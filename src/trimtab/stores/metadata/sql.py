@@ -1,4 +1,4 @@
-"""The book of records in a SQL database: SQLite embedded, PostgreSQL in production. Opened by stores.catalog.
+"""The book of records in a SQL database that a URL names: PostgreSQL, or SQLite. Opened by stores.catalog.
 
 SQLite runs in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
 the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy
@@ -11,36 +11,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from trimtab import clock
-from trimtab.errors import Conflict, NotFound, StoreError, Temporary, nearest
-from trimtab.records import RECORDS, Record
+from trimtab.errors import Conflict, StoreError
+from trimtab.records import Record
+from trimtab.stores.metadata import rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate
-from trimtab.stores.metadata.schema import TABLES, key_type
-
-BUSY_TIMEOUT_MS = 30_000
-"""How long a SQLite writer waits for another one."""
-
-LOOKUP_IDS = 500
-"""Ids in one IN list; SQLite before 3.32 takes 999 parameters."""
+from trimtab.stores.metadata.rows import BUSY_TIMEOUT_MS, LOOKUP_IDS, Busy, Value
+from trimtab.stores.metadata.schema import TABLES
 
 ATTEMPTS = 5
 """Of a put that races with another one for the same ids; each attempt sees more of what the other wrote."""
 
 _READ = {"trimtab_read": True}
-
-
-class Busy(StoreError, Temporary):
-    """Another process held the database for too long; trying again may help."""
 
 
 class SqlMetadata:
@@ -58,16 +46,16 @@ class SqlMetadata:
 
     def put(self, *records: Record) -> None:
         """Write records, all or none. Raises Conflict."""
-        rows: dict[type[Record], list[dict[str, Any]]] = defaultdict(list)
+        wanted: dict[type[Record], list[dict[str, Value]]] = defaultdict(list)
         for record in records:
-            rows[type(record)].append(_row(record))
-        if not rows:
+            wanted[type(record)].append(rows.row(record))
+        if not wanted:
             return
         for attempt in range(ATTEMPTS):
             try:
                 with _wrapped("put"), self._engine.begin() as connection:
-                    for kind, wanted in rows.items():
-                        _insert_missing(connection, kind, wanted)
+                    for kind, own in wanted.items():
+                        _insert_missing(connection, kind, own)
                 return
             except _Raced as error:
                 if attempt == ATTEMPTS - 1:
@@ -79,8 +67,8 @@ class SqlMetadata:
         body = self._scalars(sa.select(table.c.body).where(table.c.id == id_))
         if not body:
             newest = self._scalars(sa.select(table.c.id).order_by(table.c.seq.desc()).limit(200))
-            raise NotFound(f"no {kind.KIND} '{id_}'.{nearest(id_, newest)}")
-        return _decoder(kind).decode(body[0])
+            raise rows.not_found(kind, id_, list(newest))
+        return rows.decoder(kind).decode(body[0])
 
     def find(
         self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
@@ -89,7 +77,7 @@ class SqlMetadata:
         table = _table(kind)
         order = table.c.seq.asc() if oldest_first else table.c.seq.desc()
         statement = sa.select(table.c.body).where(*_conditions(kind, where)).order_by(order).limit(limit)
-        decode = _decoder(kind).decode
+        decode = rows.decoder(kind).decode
         return [decode(body) for body in self._scalars(statement)]
 
     def count(self, kind: type[Record], /, **where: object) -> int:
@@ -159,97 +147,29 @@ def _wrapped(verb: str) -> Iterator[None]:
 
 
 def _table(kind: type[Record]) -> sa.Table:
-    try:
-        return TABLES[kind]
-    except KeyError:
-        raise StoreError(f"'{kind.__name__}' is no kind of record.{nearest(kind.KIND, RECORDS)}") from None
+    rows.check_kind(kind)
+    return TABLES[kind]
 
 
-_DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(kind) for kind in TABLES}
-
-
-def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    return _DECODERS[kind]
-
-
-def _row(record: Record) -> dict[str, Any]:
-    kind = type(record)
-    _table(kind)
-    keys = {key: _column_value(kind, key, getattr(record, key)) for key in kind.KEYS}
-    body = msgspec.json.encode(record)
-    try:
-        _decoder(kind).decode(body)
-    except msgspec.ValidationError as error:
-        raise StoreError(
-            f"{kind.KIND} '{record.id}' cannot be stored: {error}. Values have the declared types; "
-            "NaN and infinity are not allowed, write None or leave the entry out"
-        ) from None
-    return {"id": record.id, "created_at": _micros(record.created_at, "created_at"), **keys, "body": body.decode()}
-
-
-def _micros(moment: datetime, name: str) -> int:
-    if moment.tzinfo is None:
-        raise StoreError(f"'{name}' is {moment}, a time without a zone; expected an aware UTC datetime")
-    return clock.to_micros(moment)
-
-
-def _insert_missing(connection: sa.Connection, kind: type[Record], rows: Sequence[dict[str, Any]]) -> None:
+def _insert_missing(connection: sa.Connection, kind: type[Record], wanted: list[dict[str, Value]]) -> None:
     table = TABLES[kind]
-    ids = list(dict.fromkeys(row["id"] for row in rows))
+    ids = list(dict.fromkeys(one["id"] for one in wanted))
     known: dict[str, str] = {}
     for start in range(0, len(ids), LOOKUP_IDS):
         chunk = ids[start : start + LOOKUP_IDS]
         found = connection.execute(sa.select(table.c.id, table.c.body).where(table.c.id.in_(chunk)))
         known.update((id_, body) for id_, body in found)
-    missing = []
-    for row in rows:
-        if row["id"] in known:
-            _expect_same(kind, known[row["id"]], row["body"])
-        else:
-            known[row["id"]] = row["body"]
-            missing.append(row)
-    if missing:
-        connection.execute(table.insert(), missing)
-
-
-def _expect_same(kind: type[Record], before: str, after: str) -> None:
-    old, new = _decoder(kind).decode(before), _decoder(kind).decode(after)
-    if old == msgspec.structs.replace(new, created_at=old.created_at):
-        return
-    name = next(n for n in new.__struct_fields__ if n != "created_at" and getattr(old, n) != getattr(new, n))
-    raise Conflict(
-        f"{kind.KIND} '{new.id}' is already written with another '{name}': "
-        f"{getattr(old, name)!r}, not {getattr(new, name)!r}. Records never change; read it again, then decide again"
-    )
+    if new := rows.missing(kind, wanted, known):
+        connection.execute(table.insert(), new)
 
 
 def _conditions(kind: type[Record], where: Mapping[str, object]) -> list[sa.ColumnElement[bool]]:
-    table = _table(kind)
     found: list[sa.ColumnElement[bool]] = []
-    for key, value in where.items():
-        if key not in kind.KEYS:
-            raise StoreError(f"{kind.KIND} records cannot be searched by '{key}'.{nearest(key, kind.KEYS)}")
-        if isinstance(value, tuple):
-            values = [_column_value(kind, key, item) for item in value]
-            any_of = table.c[key].in_([item for item in values if item is not None])
-            found.append(sa.or_(any_of, table.c[key].is_(None)) if None in values else any_of)
-        else:
-            found.append(table.c[key] == _column_value(kind, key, value))
+    for key, values in rows.conditions(kind, where).items():
+        column = TABLES[kind].c[key]
+        any_of = column.in_([value for value in values if value is not None])
+        found.append(sa.or_(any_of, column.is_(None)) if None in values else any_of)
     return found
-
-
-@cache
-def _key_type(kind: type[Record], key: str) -> tuple[type, bool]:
-    return key_type(kind, key)
-
-
-def _column_value(kind: type[Record], key: str, value: object) -> str | int | None:
-    expected, nullable = _key_type(kind, key)
-    if value is None and nullable:
-        return None
-    if not isinstance(value, expected) or isinstance(value, bool):
-        raise StoreError(f"{kind.KIND}.{key} is {value!r}; expected {expected.__name__}")
-    return _micros(value, key) if isinstance(value, datetime) else value  # type: ignore[return-value]  # str or int
 
 
 _: type[Metadata] = SqlMetadata

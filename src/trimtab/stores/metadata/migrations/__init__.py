@@ -6,24 +6,13 @@ A change of records.RECORDS or of a record's KEYS needs a new file in versions/,
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
 
 from trimtab.errors import StoreError
-
-VERSION_TABLE = "trimtab_schema"
-"""Not Alembic's own name for it, because MLflow migrates itself in the same database under that one."""
-
-FOLDER = Path(__file__).parent
+from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest
 
 ADVISORY_LOCK = 0x7472696D746162
 """Key of the PostgreSQL lock under which one process migrates ("trimtab" in ASCII)."""
-
-
-def newest() -> str:
-    """Return the newest schema revision that this code knows."""
-    return max(path.name.split("_")[0] for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def stamped(connection: sa.Connection) -> str | None:
@@ -65,5 +54,5 @@ def _upgrade(connection: sa.Connection) -> None:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     command.upgrade(config, "head")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from trimtab.stores.metadata.migrations import VERSION_TABLE
 from trimtab.stores.metadata.schema import METADATA
+from trimtab.stores.metadata.version import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,167 @@
+"""The book of records in a SQLite file, by Python's own driver: what a project has until it outgrows one machine.
+
+The tables are those of the SQL backend, which may open the same file, and which brings a fresh or an older file up to
+date: the driver alone opens in a few milliseconds, SQLAlchemy in a third of a second (docs/decisions/0018).
+
+The file is in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
+the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy
+timeout); readers never wait. The file must lie on a local disk: WAL does not work on network shares.
+Open a store after a fork, not before: connections cannot be shared with a child process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from trimtab.errors import StoreError
+from trimtab.records import Record
+from trimtab.stores.metadata import rows
+from trimtab.stores.metadata.contract import Metadata, R
+from trimtab.stores.metadata.rows import Busy, Value
+from trimtab.stores.metadata.version import VERSION_TABLE, newest
+
+SUGGESTED_IDS = 200
+"""Newest ids among which the nearest to a mistyped one is looked for."""
+
+
+class SqliteMetadata:
+    """Records in a SQLite file; safe to share between threads, and the file between processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file, made when it is missing, and bring its tables up to date. Raises StoreError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._free: list[sqlite3.Connection] = []
+        """Connections that no thread uses; taking and giving back is one step each, so it needs no lock."""
+        if not self._is_current():
+            import_module("trimtab.stores.metadata.sql").SqlMetadata(path).close()
+
+    def put(self, *records: Record) -> None:
+        """Write records, all or none. Raises Conflict."""
+        wanted: dict[type[Record], list[dict[str, Value]]] = defaultdict(list)
+        for record in records:
+            wanted[type(record)].append(rows.row(record))
+        if not wanted:
+            return
+        with self._connection("put") as connection:
+            connection.execute("BEGIN IMMEDIATE")  # a reader that turns writer later fails instead of waiting
+            try:
+                for kind, own in wanted.items():
+                    _insert_missing(connection, kind, own)
+            except BaseException:
+                if connection.in_transaction:  # a full disk ends it by itself
+                    connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def get(self, kind: type[R], id_: str, /) -> R:
+        """Return one record. Raises NotFound."""
+        rows.check_kind(kind)
+        table = rows.table_name(kind)
+        body = self._column(f"SELECT body FROM {table} WHERE id = ?", id_)
+        if not body:
+            ids = self._column(f"SELECT id FROM {table} ORDER BY seq DESC LIMIT {SUGGESTED_IDS}")
+            raise rows.not_found(kind, id_, ids)
+        return rows.decoder(kind).decode(body[0])
+
+    def find(
+        self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
+    ) -> Sequence[R]:
+        """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
+        condition, values = _where(kind, where)
+        order = "ASC" if oldest_first else "DESC"
+        most = -1 if limit is None else limit
+        table = rows.table_name(kind)
+        bodies = self._column(f"SELECT body FROM {table}{condition} ORDER BY seq {order} LIMIT ?", *values, most)
+        decode = rows.decoder(kind).decode
+        return [decode(body) for body in bodies]
+
+    def count(self, kind: type[Record], /, **where: object) -> int:
+        """Return how many records `find` would return."""
+        condition, values = _where(kind, where)
+        return int(self._column(f"SELECT count(*) FROM {rows.table_name(kind)}{condition}", *values)[0])
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._free:
+            self._free.pop().close()
+
+    def _is_current(self) -> bool:
+        with self._connection("open") as connection:
+            named = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+            if connection.execute(named, (VERSION_TABLE,)).fetchone() is None:
+                return False
+            found: list[tuple[str]] = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()
+            return found == [(newest(),)]
+
+    def _column(self, statement: str, *values: Value) -> list[Any]:
+        with self._connection("read") as connection:
+            return [found for (found,) in connection.execute(statement, values)]
+
+    @contextmanager
+    def _connection(self, verb: str) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; what it raises becomes a StoreError."""
+        try:
+            try:
+                connection = self._free.pop()
+            except IndexError:
+                connection = _connect(self._path)
+            try:
+                yield connection
+            except sqlite3.Error:
+                connection.close()  # whatever state it is in
+                raise
+            except BaseException:
+                self._free.append(connection)
+                raise
+            self._free.append(connection)
+        except sqlite3.OperationalError as error:
+            error_type = Busy if "locked" in str(error) else StoreError
+            raise error_type(f"metadata store: {verb} failed: {error} ({self._path})") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"metadata store: {verb} failed: {error} ({self._path})") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=rows.BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _insert_missing(connection: sqlite3.Connection, kind: type[Record], wanted: list[dict[str, Value]]) -> None:
+    table = rows.table_name(kind)
+    ids = list(dict.fromkeys(one["id"] for one in wanted))
+    known: dict[str, str] = {}
+    for start in range(0, len(ids), rows.LOOKUP_IDS):
+        chunk = ids[start : start + rows.LOOKUP_IDS]
+        known.update(connection.execute(f"SELECT id, body FROM {table} WHERE id IN ({_marks(len(chunk))})", chunk))
+    columns = list(wanted[0])
+    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(len(columns))})"
+    connection.executemany(statement, [tuple(one.values()) for one in rows.missing(kind, wanted, known)])
+
+
+def _where(kind: type[Record], where: dict[str, object]) -> tuple[str, list[Value]]:
+    """Return the condition, from WHERE on, and its values; names come from the records, never from a caller."""
+    terms: list[str] = []
+    given: list[Value] = []
+    for key, values in rows.conditions(kind, where).items():
+        known = [value for value in values if value is not None]
+        null = f" OR {key} IS NULL" if None in values else ""
+        terms.append(f"({key} IN ({_marks(len(known))}){null})")
+        given += known
+    return f" WHERE {' AND '.join(terms)}" if terms else "", given
+
+
+def _marks(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+_: type[Metadata] = SqliteMetadata

@@ -1,0 +1,155 @@
+"""Records as rows of the book's tables, and back: names, key columns, bodies. Called by both backends and the schema.
+
+Loads no database library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from trimtab import clock
+from trimtab.errors import Conflict, NotFound, StoreError, Temporary, nearest
+from trimtab.records import RECORDS, Record
+from trimtab.stores.metadata.contract import R
+
+PREFIX = "trimtab_"
+"""Before each table's name, because MLflow and the workflow engine may live in the same database."""
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long a SQLite writer waits for another one."""
+
+LOOKUP_IDS = 500
+"""Ids in one IN list; SQLite before 3.32 takes 999 parameters."""
+
+Value = str | int | None
+
+
+_DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in RECORDS.values()
+}
+
+
+class Busy(StoreError, Temporary):
+    """Another process held the database for too long; trying again may help."""
+
+
+def table_name(kind: type[Record]) -> str:
+    """Return the name of the table that holds records of `kind`."""
+    return PREFIX + kind.KIND
+
+
+@cache
+def key_type(kind: type[Record], key: str) -> tuple[type, bool]:
+    """Return the Python type (str, int or datetime) of a field in KEYS, and whether it may be None."""
+    declared = next(field.type for field in msgspec.inspect.type_info(kind).fields if field.name == key)  # type: ignore[attr-defined]  # records are structs
+    parts = declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,)
+    types = {_plain_type(part) for part in parts if not isinstance(part, msgspec.inspect.NoneType)}
+    if len(types) != 1 or None in types:
+        raise TypeError(f"{kind.__name__}.{key} is {declared}; a field in KEYS is a str, an int or a datetime")
+    return next(found for found in types if found is not None), len(parts) > len(types)
+
+
+def check_kind(kind: type[Record]) -> None:
+    """Raise StoreError for what is no kind of record."""
+    if RECORDS.get(getattr(kind, "KIND", "")) is not kind:
+        raise StoreError(f"'{kind.__name__}' is no kind of record.{nearest(kind.KIND, RECORDS)}")
+
+
+def decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    """Return what reads bodies of a kind."""
+    return _DECODERS[kind]
+
+
+def row(record: Record) -> dict[str, Value]:
+    """Return the columns of a record, in the order of its table. Raises StoreError for what cannot be stored."""
+    kind = type(record)
+    check_kind(kind)
+    keys = {key: key_value(kind, key, getattr(record, key)) for key in kind.KEYS}
+    body = msgspec.json.encode(record)
+    try:
+        decoder(kind).decode(body)
+    except msgspec.ValidationError as error:
+        raise StoreError(
+            f"{kind.KIND} '{record.id}' cannot be stored: {error}. Values have the declared types; "
+            "NaN and infinity are not allowed, write None or leave the entry out"
+        ) from None
+    return {"id": record.id, "created_at": _micros(record.created_at, "created_at"), **keys, "body": body.decode()}
+
+
+def missing(kind: type[Record], wanted: list[dict[str, Value]], known: Mapping[str, str]) -> list[dict[str, Value]]:
+    """Return the rows that are not written yet; `known` holds bodies by id.
+
+    Raises Conflict when a row is known or given twice with other contents than its time of creation.
+    """
+    bodies = dict(known)
+    found = []
+    for one in wanted:
+        name, body = str(one["id"]), str(one["body"])
+        if name in bodies:
+            _expect_same(kind, bodies[name], body)
+        else:
+            bodies[name] = body
+            found.append(one)
+    return found
+
+
+def conditions(kind: type[Record], where: Mapping[str, object]) -> dict[str, list[Value]]:
+    """Return by key column the values of which a row must have one. Raises StoreError."""
+    check_kind(kind)
+    found: dict[str, list[Value]] = {}
+    for key, value in where.items():
+        if key not in kind.KEYS:
+            raise StoreError(f"{kind.KIND} records cannot be searched by '{key}'.{nearest(key, kind.KEYS)}")
+        values = value if isinstance(value, tuple) else (value,)
+        found[key] = [key_value(kind, key, item) for item in values]
+    return found
+
+
+def key_value(kind: type[Record], key: str, value: object) -> Value:
+    """Return a value as its key column has it. Raises StoreError for one of another type."""
+    expected, nullable = key_type(kind, key)
+    if value is None and nullable:
+        return None
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise StoreError(f"{kind.KIND}.{key} is {value!r}; expected {expected.__name__}")
+    return _micros(value, key) if isinstance(value, datetime) else value  # type: ignore[return-value]  # str or int
+
+
+def not_found(kind: type[Record], id_: str, newest: list[str]) -> NotFound:
+    """Return the error for an id that is not there; newest: ids that were written last."""
+    return NotFound(f"no {kind.KIND} '{id_}'.{nearest(id_, newest)}")
+
+
+def _micros(moment: datetime, name: str) -> int:
+    if moment.tzinfo is None:
+        raise StoreError(f"'{name}' is {moment}, a time without a zone; expected an aware UTC datetime")
+    return clock.to_micros(moment)
+
+
+def _expect_same(kind: type[Record], before: str, after: str) -> None:
+    read: msgspec.json.Decoder[Any] = decoder(kind)
+    old, new = read.decode(before), read.decode(after)
+    if old == msgspec.structs.replace(new, created_at=old.created_at):
+        return
+    name = next(n for n in new.__struct_fields__ if n != "created_at" and getattr(old, n) != getattr(new, n))
+    raise Conflict(
+        f"{kind.KIND} '{new.id}' is already written with another '{name}': "
+        f"{getattr(old, name)!r}, not {getattr(new, name)!r}. Records never change; read it again, then decide again"
+    )
+
+
+def _plain_type(declared: msgspec.inspect.Type) -> type | None:
+    if isinstance(declared, msgspec.inspect.StrType):
+        return str
+    if isinstance(declared, msgspec.inspect.IntType):
+        return int
+    if isinstance(declared, msgspec.inspect.DateTimeType):
+        return datetime
+    if isinstance(declared, msgspec.inspect.LiteralType):
+        return type(declared.values[0])
+    return None

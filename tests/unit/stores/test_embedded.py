@@ -1,0 +1,98 @@
+"""The embedded metadata store: the contract, and a file that SQLAlchemy may open as well."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trimtab.errors import StoreError
+from trimtab.records import RECORDS, Revision
+from trimtab.stores.metadata import Metadata, rows
+from trimtab.stores.metadata.embedded import SqliteMetadata
+from trimtab.stores.metadata.rows import Busy, table_name
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE
+from trimtab.testing import MetadataConformance
+from trimtab.testing.metadata import NOON, revision, signal
+
+
+class TestEmbedded(MetadataConformance):
+    def open(self, folder: Path) -> Metadata:
+        return SqliteMetadata(folder / "metadata.db")
+
+
+def test_sqlalchemy_reads_what_it_wrote_and_the_other_way_round(tmp_path: Path) -> None:
+    own, other = SqliteMetadata(tmp_path / "metadata.db"), SqlMetadata(tmp_path / "metadata.db")
+    own.put(revision(1), signal(NOON))
+    other.put(revision(2))
+    own.put(revision(2), revision(3))  # a repetition of what the other wrote
+    for store in (own, other):
+        assert [found.number for found in store.find(Revision, model="delay")] == [3, 2, 1]
+        assert store.find(type(signal(NOON)), start=NOON) == [signal(NOON)]
+        store.close()
+
+
+def test_it_opens_without_sqlalchemy(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    SqliteMetadata(path).close()
+    script = (
+        "import sys; from pathlib import Path; from trimtab.stores.catalog import open_metadata; "
+        "store = open_metadata(None, Path(sys.argv[1])); store.close(); "
+        "assert not {'sqlalchemy', 'alembic'} & set(sys.modules), 'a database library was imported'"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path.parent)], check=True)
+
+
+def test_an_older_file_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    SqliteMetadata(path).close()
+    first = (MIGRATIONS / "versions" / "0001_records.py").read_text()
+    with sqlite3.connect(path) as connection:
+        for kind in RECORDS.values():
+            if f'"{kind.KIND}":' not in first:
+                connection.execute(f"DROP TABLE {table_name(kind)}")
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+    store = SqliteMetadata(path)
+    assert [store.count(kind) for kind in RECORDS.values()] == [0] * len(RECORDS)
+    store.close()
+
+
+def test_a_newer_file_and_what_is_no_database_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    SqliteMetadata(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(StoreError, match="9999, which is newer"):
+        SqliteMetadata(path)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="file is not a database"):
+        SqliteMetadata(path)
+
+
+def test_commits_are_on_disk_when_put_returns(tmp_path: Path) -> None:
+    store = SqliteMetadata(tmp_path / "metadata.db")
+    store.put(revision(1))
+    with store._connection("look") as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
+
+
+def test_a_writer_that_waits_too_long_is_told_so_and_may_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "BUSY_TIMEOUT_MS", 10)
+    store = SqliteMetadata(tmp_path / "metadata.db")
+    with sqlite3.connect(tmp_path / "metadata.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Busy, match="locked"):
+            store.put(revision(1))
+        assert store.count(Revision) == 0  # readers never wait
+        other.execute("ROLLBACK")
+    store.put(revision(1))
+    assert store.count(Revision) == 1
+    store.close()
