@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import onnx
 import yaml
+from onnx import helper, numpy_helper
 
 from trimtab.app.rollout import Rollouts, open_rollouts
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.clock import SystemClock
-from trimtab.records import Bundle
+from trimtab.records import Bundle, Revision
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
 PATIENCE_S = 60.0
+Make = Callable[..., "GatewayProject"]
 DEFINITIONS = """
 import trimtab as tt
 
@@ -57,20 +61,20 @@ class GatewayProject:
         self.rollouts: Rollouts = open_rollouts(self.workspace, "delay")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def bundle(self, version: int, scores: Sequence[float] = (0.1, 0.8)) -> Bundle:
+    def bundle(self, version: int, scores: Sequence[float] = (0.1, 0.8), *, slow: bool = False) -> Bundle:
         """Register a version of the model."""
         return register_bundle(
             self.workspace.metadata,
             self.workspace.artifacts,
-            lookup_graph(scores),
+            slowed(lookup_graph(scores)) if slow else lookup_graph(scores),
             plain_spec("delay", ["row"], entity_keys=("who",)),
             version=version,
             created_at=self.workspace.now(),
         )
 
-    def deploy(self, version: int, scores: Sequence[float] = (0.1, 0.8)) -> None:
+    def deploy(self, version: int, scores: Sequence[float] = (0.1, 0.8), *, slow: bool = False) -> None:
         """Bring a new version into service, as the policy's strategy says."""
-        bundle = self.bundle(version, scores)
+        bundle = self.bundle(version, scores, slow=slow)
         self.rollouts.deploy(bundle, cause=f"deploy {version}", reason="a test", by="tests")
 
     def start(self, *options: str, **variables: str) -> str:
@@ -106,6 +110,38 @@ class GatewayProject:
     def rows(self) -> list[dict[str, Any]]:
         """Return the prediction log."""
         return list(self.workspace.predictions.read()[0].to_pylist())
+
+
+def newest(project: GatewayProject) -> Revision:
+    """Return the revision that serves."""
+    found = project.rollouts.current()
+    assert found is not None
+    return found
+
+
+def slowed(graph: bytes) -> bytes:
+    """Return a lookup graph that multiplies large matrices before it gives its scores: some 0.2 s a call."""
+    model = onnx.load_from_string(graph)
+    size, times = 1000, 5
+    made, nodes = model.graph, model.graph.node
+    for name, value in (("nothing", 0.0), ("part", 1 / size)):
+        made.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+    made.initializer.append(numpy_helper.from_array(np.array([size, size], dtype=np.int64), "size"))
+    nodes[-1].output[0] = "looked up"
+    nodes.extend(
+        [
+            helper.make_node("ReduceMax", ["X"], ["any"], keepdims=0),  # from the input, or it is computed beforehand
+            helper.make_node("Mul", ["any", "nothing"], ["zero of it"]),
+            helper.make_node("Add", ["zero of it", "part"], ["each"]),
+            helper.make_node("Expand", ["each", "size"], ["matrix 0"]),
+            *(helper.make_node("MatMul", [f"matrix {n}", "matrix 0"], [f"matrix {n + 1}"]) for n in range(times)),
+            helper.make_node("ReduceMax", [f"matrix {times}"], ["largest"], keepdims=0),
+            helper.make_node("Mul", ["largest", "nothing"], ["zero again"]),
+            helper.make_node("Add", ["looked up", "zero again"], ["probabilities"]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def infer(client: httpx.Client, *rows: float, who: str = "a", **headers: str) -> httpx.Response:

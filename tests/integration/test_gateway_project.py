@@ -1,4 +1,4 @@
-"""A project's gateway as a user runs it: guarded, with tokens, stepping canaries, in several processes."""
+"""A project's gateway as a user runs it: with tokens, stepping canaries, in several processes."""
 
 from __future__ import annotations
 
@@ -6,85 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 
-from integration.gateway_project import GatewayProject, infer, wait_for
+from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
 from trimtab.app.serving import running_gateway
 from trimtab.app.tokens import create, revoke
-from trimtab.control import verify_chain
-from trimtab.records import Decision, Revision, Signal
-
-NAN = float("nan")
-Make = Callable[..., GatewayProject]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[GatewayProject] = []
-
-    def project(**sections: Any) -> GatewayProject:
-        made.append(GatewayProject(tmp_path / f"project{len(made)}", **sections))
-        return made[-1]
-
-    yield project
-    for each in made:
-        each.stop()
-
-
-def newest(project: GatewayProject) -> Revision:
-    found = project.rollouts.current()
-    assert found is not None
-    return found
-
-
-def test_the_guard_rolls_a_broken_champion_back_and_says_why(make: Make) -> None:
-    # given a good champion, then one that gives no numbers
-    project = make(rollout={"strategy": "blue-green", "rollback_when": {"error_rate": "5%", "min_requests": 20}})
-    project.deploy(1)
-    with httpx.Client(base_url=project.start()) as client:
-        assert infer(client, 1).json()["model_version"] == "1"
-        project.deploy(2, scores=(NAN, NAN))
-        # when traffic goes on
-        seen = []
-
-        def rolled_back() -> bool:
-            seen.append(infer(client, 1))
-            return newest(project).action == "rollback"
-
-        wait_for(rolled_back, "the guard rolls back")
-        wait_for(lambda: infer(client, 1).json()["parameters"]["revision"] == 3, "the rollback serves")
-    # then nobody noticed, since the champion before answered, and the ledger says why
-    assert {reply.status_code for reply in seen} == {200}
-    assert newest(project).bundle_in("champion") == "delay/1"
-    (decision,) = project.workspace.metadata.find(Decision, model="delay")
-    verify_chain([decision])
-    assert (decision.action, decision.version, decision.band) == ("rollback", 2, "guard")
-    assert "predictions failed; the limit is 5.00%" in decision.reasons[0]
-    (signal_,) = project.workspace.metadata.find(Signal, model="delay")
-    assert signal_.p is not None
-    assert signal_.p < 1e-6
-    assert {(row["version"], row["role"], row["served"]) for row in project.rows() if row["route"] == "fallback"} == {
-        (1, "fallback", True)
-    }
-
-
-def test_the_guard_takes_a_broken_challenger_out(make: Make) -> None:
-    project = make(rollout={"rollback_when": {"error_rate": "5%", "min_requests": 20}})
-    project.deploy(1)
-    project.deploy(2, scores=(NAN, NAN))
-    with httpx.Client(base_url=project.start()) as client:
-
-        def abandoned() -> bool:
-            infer(client, 1, who="somebody")
-            return newest(project).action == "abandon"
-
-        wait_for(abandoned, "the guard abandons the challenger")
-    assert [each.role for each in newest(project).assignments] == ["champion"]
+from trimtab.records import Revision
 
 
 def test_a_canary_steps_up_to_all_of_the_traffic(make: Make) -> None:
@@ -200,7 +128,7 @@ def test_a_damaged_bundle_is_refused_and_the_champion_goes_on(make: Make) -> Non
 
 
 def test_a_gateway_that_cannot_log_does_not_start(make: Make) -> None:
-    project = make()
+    project = make(serving={"drain": "1s"})  # so long a predecessor would be waited for
     project.deploy(1)
     project.start()
     again = subprocess.run(

@@ -90,6 +90,8 @@ class Guarding:
         return next(s for s in self._seen if newest.taken_at - s.taken_at <= self._limits.over)
 
     def _scores_before(self, revisions: Sequence[Revision], newest: Snapshot) -> list[float]:
+        if revisions[0].action == "rollback":
+            return []  # what it restores is meant to score otherwise than what it ended
         champion = _in_role(revisions[0], "champion")
         before = next((_in_role(older, "champion") for older in revisions[1:]), None)
         if before is None or champion is None or before.bundle == champion.bundle:

@@ -278,6 +278,26 @@ def test_the_scores_before_are_those_of_all_lanes_of_the_champion_before(make: M
     assert to.decisions == []
 
 
+def test_what_a_rollback_restores_is_not_compared_with_what_it_ended(make: Make) -> None:
+    # given a champion whose scores jumped, and its rollback
+    low, high = [0] * 20, [0] * 20
+    low[0], high[19] = 600, 600
+    to = make(strategy="blue-green", rollback_when={"output_jump": "50%", "min_requests": 50})
+    to.deploy(1)
+    to.count(1, rows=600, scores=low, borders=PROBABILITY_BORDERS)
+    to.look()
+    to.deploy(2)
+    to.count(2, rows=600, scores=high, borders=PROBABILITY_BORDERS)
+    to.look()
+    assert to.decisions == [("rollback", 2)]
+    to.look()
+    # when the restored one scores as it always did
+    to.count(1, rows=600, scores=[1200, *low[1:]])
+    to.look()
+    # then nobody is bothered
+    assert to.decisions == [("rollback", 2)]
+
+
 def test_what_stands_still_is_kept_once(make: Make) -> None:
     to = make()
     to.deploy(1)
