@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import Conflict, NotFound, StoreError
-from trimtab.records import Assignment, Profile, Revision, Signal
+from trimtab.records import Assignment, LabelIntake, Profile, Revision, Signal
 from trimtab.stores.metadata import Metadata, latest
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -132,6 +132,24 @@ class MetadataConformance:
         newest = latest(store, Signal, kind="data")
         assert newest is not None
         assert newest.kind == "data"
+
+    def test_a_key_may_be_called_what_sql_calls_its_own(self, store: Metadata) -> None:
+        intake = LabelIntake(
+            id="delay/landed@3",
+            created_at=NOON,
+            model="delay",
+            table="landed",
+            version=3,
+            rows=5,
+            added=2,
+            repeated=1,
+            contradicting=1,
+            waiting=2,
+            refused=None,
+        )
+        store.put(intake)
+        assert store.find(LabelIntake, table="landed") == [intake]
+        assert store.count(LabelIntake, table="flights") == 0
 
     def test_times_are_compared_as_moments_whatever_their_zone(self, store: Metadata) -> None:
         store.put(signal(NOON), signal(NOON + timedelta(microseconds=1), value=0.7))

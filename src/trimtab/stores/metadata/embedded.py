@@ -143,7 +143,7 @@ def _insert_missing(connection: sqlite3.Connection, kind: type[Record], wanted: 
     for start in range(0, len(ids), rows.LOOKUP_IDS):
         chunk = ids[start : start + rows.LOOKUP_IDS]
         known.update(connection.execute(f"SELECT id, body FROM {table} WHERE id IN ({_marks(len(chunk))})", chunk))
-    columns = list(wanted[0])
+    columns = [f'"{name}"' for name in wanted[0]]
     statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(len(columns))})"
     connection.executemany(statement, [tuple(one.values()) for one in rows.missing(kind, wanted, known)])
 
@@ -154,8 +154,8 @@ def _where(kind: type[Record], where: dict[str, object]) -> tuple[str, list[Valu
     given: list[Value] = []
     for key, values in rows.conditions(kind, where).items():
         known = [value for value in values if value is not None]
-        null = f" OR {key} IS NULL" if None in values else ""
-        terms.append(f"({key} IN ({_marks(len(known))}){null})")
+        null = f' OR "{key}" IS NULL' if None in values else ""
+        terms.append(f'("{key}" IN ({_marks(len(known))}){null})')
         given += known
     return f" WHERE {' AND '.join(terms)}" if terms else "", given
 
