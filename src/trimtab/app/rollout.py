@@ -34,39 +34,66 @@ class Rollouts:
         """Return the revision that serves, or None."""
         return latest(self._metadata, Revision, model=self._model)
 
-    def deploy(self, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
-        """Bring a bundle into service: as champion when there is none, else as the policy's strategy says."""
-        now = self.current()
-        if now is None or self._policy.strategy == "blue-green":
+    def deploy(
+        self,
+        bundle: Bundle,
+        *,
+        cause: str,
+        reason: str,
+        by: str,
+        role: Role | None = None,
+        share: float | None = None,
+    ) -> Revision:
+        """Bring a bundle into service: as champion when there is none, else as the policy's strategy says.
+
+        role: what it becomes whatever the strategy is. share: of a challenger's traffic, between 0 and 1, instead of
+        the policy's. Raises ActionError for a challenger or a shadow of nobody, and for another one's share.
+        """
+        now, asked = self.current(), role
+        role = role or self._role()
+        if share is not None and role != "challenger":
+            raise ActionError(f"a {role} has no share of the traffic to name; a challenger has")
+        if now is None and (asked in CANDIDATES or share is not None):
+            raise ActionError(f"nothing serves for model '{self._model}' yet; the first bundle becomes its champion")
+        if now is None or role == "champion":
             return self._write(now, "deploy", (_champion(bundle.id, bundle.version),), cause, reason, by)
         champion = _only(now, "champion")
         if champion.bundle == bundle.id:
             return now
-        if self._policy.strategy == "shadow":
+        if role == "shadow":
             shadow = Assignment(role="shadow", bundle=bundle.id, version=bundle.version, weight=0.0)
             both = (_champion(champion.bundle, champion.version), shadow)
             return self._write(now, "shadow", both, cause, reason, by)
-        share = self._policy.split.get("challenger", 0.0)
-        if self._policy.strategy == "canary":
-            share = 100 * self._policy.canary.steps[0]
-        return self._write(now, "challenge", _split(champion, bundle.id, bundle.version, share), cause, reason, by)
+        percent = self._first_percent() if share is None else _percent(share)
+        return self._write(now, "challenge", _split(champion, bundle.id, bundle.version, percent), cause, reason, by)
 
-    def step(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
-        """Give a canary its next share of the traffic, after the last one all of it.
+    def step(
+        self, *, cause: str, reason: str, by: str, judged: int | None = None, share: float | None = None
+    ) -> Revision:
+        """Give a challenger its next share of the traffic by the policy's canary, after the last one all of it.
 
-        judged: number of the revision that held out. Raises ActionError without a canary, or under another revision.
+        judged: number of the revision that held out. share: between 0 and 1, to give that instead. Raises ActionError
+        without a challenger, or under another revision.
         """
         if done := self._done(cause):
             return done
         now = self._serving()
         if judged not in (None, now.number):
             raise ActionError(f"model '{self._model}' serves by revision {now.number}; judged was revision {judged}")
-        canary = _only(now, "challenger")
-        further = [step for step in self._policy.canary.steps if 100 * step > canary.weight + 1e-9]
+        challenger = _only(now, "challenger")
+        further = [100 * step for step in self._policy.canary.steps if 100 * step > challenger.weight + 1e-9]
+        if share is not None:
+            further = [_percent(share)]
         if not further:
-            return self._write(now, "promote", (_champion(canary.bundle, canary.version),), cause, reason, by)
-        split = _split(_only(now, "champion"), canary.bundle, canary.version, 100 * further[0])
+            return self._write(now, "promote", (_champion(challenger.bundle, challenger.version),), cause, reason, by)
+        if further[0] == challenger.weight:
+            return now
+        split = _split(_only(now, "champion"), challenger.bundle, challenger.version, further[0])
         return self._write(now, "step", split, cause, reason, by)
+
+    def history(self) -> Sequence[Revision]:
+        """Return every revision, newest first."""
+        return self._metadata.find(Revision, model=self._model)
 
     def promote(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
         """Make the challenger, or the shadow, champion.
@@ -134,6 +161,16 @@ class Rollouts:
             f"back; to bring {other.bundle_in('champion')} back nevertheless, name its revision: --to {other.number}"
         )
 
+    def _role(self) -> Role:
+        """Return what the policy's strategy makes of a new bundle."""
+        roles: dict[str, Role] = {"blue-green": "champion", "shadow": "shadow"}
+        return roles.get(self._policy.strategy, "challenger")
+
+    def _first_percent(self) -> float:
+        if self._policy.strategy == "canary":
+            return 100 * self._policy.canary.steps[0]
+        return self._policy.split.get("challenger", 0.0)
+
     def _serving(self) -> Revision:
         now = self.current()
         if now is None:
@@ -184,6 +221,13 @@ def _split(champion: Assignment, bundle: str, version: int, share: float) -> tup
     """Return champion and challenger, of which the challenger gets `share` percent of the traffic."""
     challenger = Assignment(role="challenger", bundle=bundle, version=version, weight=share)
     return _champion(champion.bundle, champion.version, 100.0 - share), challenger
+
+
+def _percent(share: float) -> float:
+    """Return a challenger's share in percent. Raises ActionError for nothing and for everything."""
+    if not 0 < share < 1:
+        raise ActionError(f"a challenger's share lies between 0% and 100%, not at {share:.0%}; see abandon and promote")
+    return round(100 * share, 9)
 
 
 def _candidate(revision: Revision, judged: int | None) -> Assignment:

@@ -1,4 +1,4 @@
-"""Verbs that change what serves: deploy, promote, abandon, rollback."""
+"""Verbs that change what serves: deploy, step, promote, abandon, rollback; and history, which tells what did."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab import settings
-from trimtab.app import stages
+from trimtab import settings, units
 from trimtab.app.rollout import Rollouts, open_rollouts
 from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
@@ -23,8 +22,9 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.terminal import console
-from trimtab.errors import StageError
-from trimtab.records import Bundle, Revision
+from trimtab.cli.views import show_revisions
+from trimtab.errors import StageError, UsageError
+from trimtab.records import Bundle, Revision, Role
 from trimtab.stores.metadata import latest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -38,6 +38,12 @@ def deploy(
     env: EnvironmentName = ENVIRONMENT,
     model: ModelName = None,
     version: Annotated[int | None, typer.Option(help="Version to deploy; the newest by default.")] = None,
+    role: Annotated[
+        Role | None, typer.Option("--as", help="What it becomes; the policy's strategy decides by default.")
+    ] = None,
+    share: Annotated[
+        str | None, typer.Option(help="Share of the traffic of a challenger, such as 25%; the policy's by default.")
+    ] = None,
     reason: Reason = ASKED,
     json: Json = False,
 ) -> None:
@@ -47,8 +53,27 @@ def deploy(
     found = latest(ws.metadata, Bundle, model=name) if version is None else ws.metadata.get(Bundle, f"{name}/{version}")
     if found is None:
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
-    cause = _cause(open_rollouts(ws, name), f"deploy {found.id}")
-    _apply(ws, stages.deploy(ws, found, cause=cause, reason=reason, by=settings.login()), json)
+    rollouts = open_rollouts(ws, name)
+    cause, by = _cause(rollouts, f"deploy {found.id}"), settings.login()
+    _apply(ws, rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share)), json)
+
+
+@app.command()
+def step(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    share: Annotated[
+        str | None, typer.Option(help="Share of the traffic, such as 25%; the next one of canary.steps by default.")
+    ] = None,
+    reason: Reason = ASKED,
+    json: Json = False,
+) -> None:
+    """Give the challenger another share of the traffic."""
+    ws = workspace(project, env)
+    rollouts = open_rollouts(ws, ws.model(model).name)
+    cause, by = _cause(rollouts, "step"), settings.login()
+    _apply(ws, rollouts.step(cause=cause, reason=reason, by=by, share=_share(share)), json)
 
 
 @app.command()
@@ -95,6 +120,30 @@ def rollback(
     rollouts = open_rollouts(ws, ws.model(model).name)
     revision = rollouts.rollback(cause=_cause(rollouts, "rollback"), reason=reason, by=settings.login(), to=to)
     _apply(ws, revision, json)
+
+
+@app.command()
+def history(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    json: Json = False,
+) -> None:
+    """What has served: every revision, newest first, with who asked for it and why."""
+    ws = workspace(project, env)
+    revisions = open_rollouts(ws, ws.model(model).name).history()
+    if json:
+        print_json(revisions)
+    else:
+        show_revisions(console, revisions)
+
+
+def _share(text: str | None) -> float | None:
+    """Read a share. Raises UsageError."""
+    try:
+        return None if text is None else units.share(text)
+    except ValueError as error:
+        raise UsageError(f"--share: {error}") from None
 
 
 def _cause(rollouts: Rollouts, what: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from trimtab.app.summary import Summary
-from trimtab.records import Decision, WindowReport
+from trimtab.records import Decision, Revision, WindowReport
 
 TIPPING_REASONS = 2
 ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
@@ -91,6 +91,19 @@ def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
     for w in windows:
         made.add_row(
             w["start"][:16].replace("T", " "),
+def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
+    """Print what has served, a line a revision."""
+    if not revisions:
+        console.print("nothing has been deployed yet; run: trimtab run")
+        return
+    made = table("Revisions", ">number", "since", "action", "serves", "by", "why")
+    for r in revisions:
+        serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in r.assignments)
+        since = f"{r.created_at:%Y-%m-%d %H:%M:%S}"
+        made.add_row(str(r.number), since, r.action, serves, escape(r.by), escape(r.reason))
+    console.print(made)
+
+
             str(w["version"]),
             w["role"],
             w["stage"],

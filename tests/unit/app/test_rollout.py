@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,3 +212,43 @@ def test_a_canary_steps_on_from_the_revision_that_was_judged(metadata: Metadata)
     to.step(cause="by hand", reason="r", by="test")
     with pytest.raises(ActionError, match="serves by revision 3; judged was revision 2"):
         to.step(cause="c", reason="r", by="test", judged=2)
+
+
+@pytest.mark.parametrize("strategy", ["champion-challenger", "blue-green", "canary", "shadow"])
+def test_a_role_that_is_named_goes_before_the_strategy(metadata: Metadata, strategy: str) -> None:
+    to = rollouts(metadata, strategy=strategy)
+    deploy(to, 1)
+    as_: dict[str, Any] = {"reason": "test", "by": "test"}
+    shadow = to.deploy(bundle(2), cause="a", role="shadow", **as_)
+    assert (shadow.action, roles(shadow)) == ("shadow", {"champion": (1, 100.0), "shadow": (2, 0.0)})
+    challenger = to.deploy(bundle(3), cause="b", role="challenger", share=0.29, **as_)
+    assert (challenger.action, roles(challenger)) == ("challenge", {"champion": (1, 71.0), "challenger": (3, 29.0)})
+    champion = to.deploy(bundle(4), cause="c", role="champion", **as_)
+    assert (champion.action, roles(champion)) == ("deploy", {"champion": (4, 100.0)})
+
+
+def test_a_challenger_gets_the_share_that_is_named(metadata: Metadata) -> None:
+    to = rollouts(metadata)
+    deploy(to, 1)
+    deploy(to, 2)
+    for number, (share, percent) in enumerate([(0.25, 25.0), (0.05, 5.0)]):
+        found = to.step(cause=f"step {number}", reason="test", by="test", share=share)
+        assert (found.action, roles(found)) == ("step", {"champion": (1, 100.0 - percent), "challenger": (2, percent)})
+    # the one that it has is nothing new
+    assert to.step(cause="again", reason="test", by="test", share=0.05).number == found.number
+
+
+def test_shares_and_roles_that_cannot_be_say_why(metadata: Metadata) -> None:
+    to = rollouts(metadata, strategy="blue-green")
+    as_: dict[str, Any] = {"cause": "c", "reason": "test", "by": "test"}
+    with pytest.raises(ActionError, match="the first bundle becomes its champion"):
+        to.deploy(bundle(1), role="shadow", **as_)
+    deploy(to, 1)
+    with pytest.raises(ActionError, match="a champion has no share of the traffic to name"):
+        to.deploy(bundle(2), share=0.1, **as_)
+    with pytest.raises(ActionError, match="no challenger in revision 1"):
+        to.step(share=0.1, **as_)
+    to.deploy(bundle(2), role="challenger", **as_)
+    for share in (0.0, 1.0):
+        with pytest.raises(ActionError, match="between 0% and 100%"):
+            to.step(share=share, **(as_ | {"cause": f"{share}"}))

@@ -1,0 +1,87 @@
+"""The verbs that change what serves, as they are typed: they write revisions, and say what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from integration.gateway_project import GatewayProject
+from trimtab.app.workspace import Workspace
+from trimtab.cli import rollout
+from trimtab.errors import UsageError
+from trimtab.records import Revision
+
+Trimtab = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> GatewayProject:
+    made = GatewayProject(tmp_path / "project")
+    for version in (1, 2, 3):
+        made.bundle(version)
+    return made
+
+
+@pytest.fixture
+def aliases(monkeypatch: pytest.MonkeyPatch) -> list[Revision]:
+    """Return the revisions that the registry is told of; here nobody has registered anything in it."""
+    told: list[Revision] = []
+
+    def tell(workspace: Workspace, revision: Revision) -> None:
+        told.append(revision)
+
+    monkeypatch.setattr(rollout, "set_aliases", tell)
+    return told
+
+
+@pytest.fixture
+def trimtab(project: GatewayProject, aliases: list[Revision]) -> Trimtab:
+    def call(verb: str, *arguments: str) -> str:
+        command = [verb, "--project", str(project.folder), *arguments]
+        return CliRunner().invoke(rollout.app, command, catch_exceptions=False).stdout
+
+    return call
+
+
+def test_a_rollout_by_hand_from_the_first_bundle_to_its_rollback(trimtab: Trimtab, aliases: list[Revision]) -> None:
+    trimtab("deploy", "--version", "1")
+    trimtab("deploy", "--version", "2", "--as", "shadow")
+    trimtab("promote", "--reason", "it scored well")
+    trimtab("deploy", "--as", "challenger", "--share", "25%")
+    trimtab("step", "--share", "50%")
+    trimtab("abandon")
+    said = trimtab("rollback", "--reason", "it was better")
+
+    assert "revision 7 of delay: rollback" in said
+    assert [
+        (r.action, {a.role: (a.version, a.weight) for a in r.assignments}) for r in aliases
+    ] == [
+        ("deploy", {"champion": (1, 100.0)}),
+        ("shadow", {"champion": (1, 100.0), "shadow": (2, 0.0)}),
+        ("promote", {"champion": (2, 100.0)}),
+        ("challenge", {"champion": (2, 75.0), "challenger": (3, 25.0)}),
+        ("step", {"champion": (2, 50.0), "challenger": (3, 50.0)}),
+        ("abandon", {"champion": (2, 100.0)}),
+        ("rollback", {"champion": (1, 100.0)}),
+    ]  # fmt: skip
+
+
+def test_history_tells_what_served_newest_first(trimtab: Trimtab, aliases: list[Revision]) -> None:
+    assert "nothing has been deployed yet" in trimtab("history")
+    trimtab("deploy", "--version", "1", "--reason", "the first")
+    trimtab("deploy", "--version", "2")
+    found = msgspec.json.decode(trimtab("history", "--json"), type=list[Revision])
+    assert found == aliases[::-1]
+    lines = trimtab("history").splitlines()
+    assert "challenger 2" in " ".join(lines)
+    assert any("the first" in line for line in lines)
+
+
+def test_a_share_is_written_as_in_the_policy(trimtab: Trimtab) -> None:
+    trimtab("deploy", "--version", "1")
+    with pytest.raises(UsageError, match="--share: '25' is not a share"):
+        trimtab("deploy", "--version", "2", "--as", "challenger", "--share", "25")
