@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -437,69 +437,6 @@ class Model:
             return function
 
         return declare
-
-
-@dataclass(frozen=True)
-class Definitions:
-    """Everything one project defines, found by name."""
-
-    sources: Mapping[str, FileSource]
-    entities: Mapping[str, Entity]
-    views: Mapping[str, FeatureView]
-    transforms: Mapping[str, OnDemand]
-    models: Mapping[str, Model]
-    path: str = "definitions.py"
-
-    def model(self, name: str | None = None) -> Model:
-        """Return the model called `name`, or the only one. Raises DefinitionError."""
-        if name is None:
-            if len(self.models) == 1:
-                return next(iter(self.models.values()))
-            if not self.models:
-                raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
-            raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
-        if name not in self.models:
-            raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
-        return self.models[name]
-
-
-def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
-    """Gather the definitions in a module's namespace, following what they refer to.
-
-    Raises DefinitionError when two different things share one name.
-    """
-    found: dict[str, dict[str, Any]] = {
-        "sources": {},
-        "entities": {},
-        "views": {},
-        "transforms": {},
-        "models": {},
-    }
-
-    def add(item: Any) -> None:
-        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms"}
-        kind = "models" if isinstance(item, Model) else kinds.get(type(item))
-        if kind is None:
-            return
-        known = found[kind].get(item.name)
-        if known is item:
-            return
-        if known is not None and known != item:
-            raise DefinitionError(f"{path} defines two different {kind} named '{item.name}'; rename one")
-        found[kind][item.name] = item
-        if isinstance(item, FeatureView):
-            add(item.entity)
-            add(item.source)
-        elif isinstance(item, Model):
-            add(item.examples)
-            if item.outcomes is not None:
-                add(item.outcomes.source)
-            for feature in item.features:
-                add(feature)
-
-    for value in list(namespace.values()):
-        add(value)
-    return Definitions(**found, path=path)
 
 
 def _aggregate(kind: AggregationKind, column: str, windows: Sequence[str]) -> list[Aggregation]:

@@ -6,16 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from trimtab.collection import Definitions, collect
 from trimtab.definitions import (
     Aggregation,
-    Definitions,
     Entity,
     FeatureView,
     FileSource,
     Model,
     OnDemand,
     Outcomes,
-    collect,
     count,
     last,
     max_,

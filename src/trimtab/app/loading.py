@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from trimtab.definitions import Definitions, collect
+from trimtab.collection import Definitions, collect
 from trimtab.errors import DefinitionError
 
 DEFINITIONS = "definitions.py"

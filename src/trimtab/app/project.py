@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.app.loading import DEFINITIONS, load_definitions
-from trimtab.definitions import Definitions, Model
+from trimtab.collection import Definitions
+from trimtab.definitions import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
 from trimtab.policy import Policy, line_of, read_policy
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from trimtab.cli.verbs import VERBS
-from trimtab.definitions import Model, collect
+from trimtab.collection import collect
+from trimtab.definitions import Model
 from trimtab.errors import PolicyError
 from trimtab.policy import parse_policy
 from trimtab.serving.protocols import feedback, mlflow, open_inference

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from trimtab.definitions import Model, collect
+from trimtab.collection import collect
+from trimtab.definitions import Model
 from trimtab.serving.protocols import grpc_tensors, kserve, sagemaker, vertex
 from trimtab.serving.protocols.grpc_messages import MESSAGES
 

@@ -1,0 +1,73 @@
+"""Everything that one project defines, gathered from its module. Called by app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.definitions import Entity, FeatureView, FileSource, Model, OnDemand
+from trimtab.errors import DefinitionError, nearest
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything one project defines, found by name."""
+
+    sources: Mapping[str, FileSource]
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView]
+    transforms: Mapping[str, OnDemand]
+    models: Mapping[str, Model]
+    path: str = "definitions.py"
+
+    def model(self, name: str | None = None) -> Model:
+        """Return the model called `name`, or the only one. Raises DefinitionError."""
+        if name is None:
+            if len(self.models) == 1:
+                return next(iter(self.models.values()))
+            if not self.models:
+                raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
+            raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
+        if name not in self.models:
+            raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
+        return self.models[name]
+
+
+def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
+    """Gather the definitions in a module's namespace, following what they refer to.
+
+    Raises DefinitionError when two different things share one name.
+    """
+    found: dict[str, dict[str, Any]] = {
+        "sources": {},
+        "entities": {},
+        "views": {},
+        "transforms": {},
+        "models": {},
+    }
+
+    def add(item: Any) -> None:
+        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms"}
+        kind = "models" if isinstance(item, Model) else kinds.get(type(item))
+        if kind is None:
+            return
+        known = found[kind].get(item.name)
+        if known is item:
+            return
+        if known is not None and known != item:
+            raise DefinitionError(f"{path} defines two different {kind} named '{item.name}'; rename one")
+        found[kind][item.name] = item
+        if isinstance(item, FeatureView):
+            add(item.entity)
+            add(item.source)
+        elif isinstance(item, Model):
+            add(item.examples)
+            if item.outcomes is not None:
+                add(item.outcomes.source)
+            for feature in item.features:
+                add(feature)
+
+    for value in list(namespace.values()):
+        add(value)
+    return Definitions(**found, path=path)
