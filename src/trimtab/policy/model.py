@@ -246,12 +246,13 @@ class Canary(Section):
 
 
 class Fallback(Section):
-    """Who answers when a model fails or is too slow."""
+    """Who answers when a model fails or is too slow: the champion for another version, then who stands here, in order:
+    the champion before, the rule that definitions.py declares with `@model.fallback(inputs=[...])`, a fixed score."""
 
     previous_champion: bool = True
     """The champion before answers first, while it is warm."""
     value: float | None = None
-    """Then this score is the answer; left out, the request fails."""
+    """This score is the answer where no rule is declared, or the rule cannot answer; left out, the request fails."""
     slower_than: Duration | None = None
     """A prediction that takes longer is answered by the fallback; left out, only errors are. Holds for models that
     score in threads or processes; a quick one scores on the event loop, where a late answer is simply late."""
