@@ -39,6 +39,13 @@ def open_project(folder: Path) -> Project:
     return Project(folder, policy, definitions)
 
 
+def late_sources(definitions: Definitions) -> set[str]:
+    """Return the sources of outcomes alone: they may have no file yet, since predictions come first."""
+    needed = {view.source.name for view in definitions.views.values()}
+    needed |= {model.examples.name for model in definitions.models.values()}
+    return {model.outcomes.source.name for model in definitions.models.values() if model.outcomes} - needed
+
+
 def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
     """Check the policy against the definitions."""
     where = folder / POLICY

@@ -67,8 +67,7 @@ class Replay:
 
     def run(self, client: Client, *, tell: Callable[[Tally], None], stopping: Callable[[], bool]) -> Tally:
         """Send everything, tick by tick. Raises StoreError when the loop stops answering."""
-        done_predictions, done_labels = self._already_sent()
-        expected_labels = len(done_labels)
+        done_predictions, done_labels, expected_labels = self._already_sent()
         boundary = (self._start // self._window + 1) * self._window
         for step in self._steps(done_predictions, done_labels):
             if stopping():
@@ -96,10 +95,11 @@ class Replay:
             raise StageError(f"source '{source.name}' has no rows between the two moments; was it ingested?")
         return frame.with_columns(_id=pl.format("{}-{}", pl.lit(source.name), pl.col("_n")))
 
-    def _already_sent(self) -> tuple[set[str], set[str]]:
+    def _already_sent(self) -> tuple[set[str], set[str], int]:
+        """Return the ids of the model's predictions and labels in the log, and how many labels it holds in all."""
         predictions, _ = self._workspace.predictions.read()
         labels, _ = self._workspace.predictions.read_labels()
-        return self._own_ids(predictions), self._own_ids(labels)
+        return self._own_ids(predictions), self._own_ids(labels), labels.num_rows
 
     def _own_ids(self, table: pa.Table) -> set[str]:
         own = pc.fill_null(pc.equal(table["model"], self._model.name), True)

@@ -12,7 +12,7 @@ import msgspec
 
 from trimtab import data, features, monitoring, settings, training
 from trimtab.app.judging import gate_inputs
-from trimtab.app.project import check_columns
+from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import open_registry, open_workbench, set_aliases
 from trimtab.app.workspace import Workspace
@@ -42,10 +42,22 @@ def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
     return [sources[name]]
 
 
+def _sources_so_far(workspace: Workspace, name: str | None) -> list[FileSource]:
+    """Return what `chosen_sources` does, without sources of outcomes that have neither files nor rows yet."""
+    late = late_sources(workspace.project.definitions)
+
+    def is_there(source: FileSource) -> bool:
+        if source.name not in late or name is not None or workspace.tables.version(source.name) is not None:
+            return True
+        return data.has_files(source, workspace.project.folder)
+
+    return [source for source in chosen_sources(workspace, name) if is_there(source)]
+
+
 def ingest(workspace: Workspace, source: str | None = None) -> list[data.Ingested]:
     """Take new files of one source, or of all, into tables. Raises DataError or CheckFailed."""
     done: list[data.Ingested] = []
-    for one in chosen_sources(workspace, source):
+    for one in _sources_so_far(workspace, source):
         done.extend(
             data.ingest(
                 one,
@@ -70,7 +82,7 @@ def validate(workspace: Workspace, source: str | None = None) -> list[CheckRepor
             metadata=workspace.metadata,
             clock=workspace.clock,
         )
-        for one in chosen_sources(workspace, source)
+        for one in _sources_so_far(workspace, source)
     ]
 
 

@@ -14,6 +14,7 @@ from trimtab.app import files
 from trimtab.app.actions import LoopActions
 from trimtab.app.compaction import LogKeeping
 from trimtab.app.monitors import open_monitor
+from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
 from trimtab.app.rollout import CANDIDATES
 from trimtab.app.workspace import Workspace
@@ -55,6 +56,7 @@ class Steering:
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
         self._log_keeping = LogKeeping(workspace)
+        self._outcomes = OutcomeKeeping(workspace)
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
         self._controllers = {
@@ -79,6 +81,7 @@ class Steering:
 
     def step(self) -> bool:
         """Take in what is new, decide, act; tell whether there was anything."""
+        self._outcomes.step()
         reports = self._monitor.step()
         decisions: list[Decision] = []
         for controller in self._controllers.values():

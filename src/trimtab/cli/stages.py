@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from trimtab import settings
 from trimtab.app import stages
+from trimtab.app.outcomes import take_tables
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -23,10 +24,10 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.terminal import console
-from trimtab.cli.views import table
+from trimtab.cli.views import counted, table
 from trimtab.data import Ingested
 from trimtab.errors import CheckFailed, StageError
-from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, Revision, Run
+from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, LabelIntake, Revision, Run
 from trimtab.stores.metadata import latest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -35,6 +36,7 @@ SourceName = Annotated[str | None, typer.Argument(help="Source; all of them by d
 AsOf = Annotated[
     str | None, typer.Option(help="Use nothing that became known later, such as 2013-03-01; now by default.")
 ]
+REFUSED_OUTCOMES = "They stay in the table, and no label was made of them. Give the right ones a file of their own"
 VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -42,12 +44,14 @@ VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 def ingest(
     source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
 ) -> None:
-    """Take new files into versioned tables; a file that was taken in before adds nothing."""
-    done = stages.ingest(workspace(project, env), source)
+    """Take new files into versioned tables, each once; new outcomes become labels."""
+    ws = workspace(project, env)
+    done = stages.ingest(ws, source)
     if json:
         print_json(done)
     else:
         show_ingested(done)
+    _take_outcomes(ws, source, done, show=not json)
 
 
 @app.command()
@@ -150,7 +154,9 @@ def run(
 
 def run_all(ws: Workspace, model: str, *, as_of: datetime | None) -> Revision:
     """Run all stages, telling what each did. Raises what a stage raises; a failing gate stops the line."""
-    show_ingested(stages.ingest(ws))
+    done = stages.ingest(ws)
+    show_ingested(done)
+    _take_outcomes(ws, None, done, show=True)
     reports = stages.validate(ws)
     show_checks(reports)
     if failing := [report.reason for report in reports if report.verdict == "fail"]:
@@ -180,6 +186,21 @@ def show_ingested(done: list[Ingested]) -> None:
         text = f"{rows:,} rows from {len(new)} files" if new else f"nothing new in {len(mine)} files"
         quarantine = f", {quarantined:,} rows quarantined" if quarantined else ""
         console.print(f"ingest    {name}: {text}{quarantine}")
+
+
+def _take_outcomes(ws: Workspace, source: str | None, done: list[Ingested], *, show: bool) -> None:
+    """Take new rows of outcomes as labels, and tell what became of them. Raises CheckFailed for wrong ones."""
+    taken = {intake.id: intake for intake in take_tables(ws, source)}
+    for version in [one.version for one in done if not one.skipped]:  # a running loop may have been quicker
+        found = ws.metadata.find(LabelIntake, table=version.table, version=version.version)
+        taken |= {intake.id: intake for intake in found}
+    for intake in taken.values():
+        if show and intake.refused is None:
+            parts = {"taken": intake.added, "repeated": intake.repeated, "contradicting": intake.contradicting}
+            parts["without an outcome yet"] = intake.waiting
+            console.print(f"labels    {intake.id}: {counted(parts)}", soft_wrap=True)
+    if refused := [intake.refused for intake in taken.values() if intake.refused is not None]:
+        raise CheckFailed("\n".join((*refused, REFUSED_OUTCOMES)))
 
 
 def show_checks(reports: list[CheckReport]) -> None:

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "reject": ("loop", "Reject a decision that waits for review."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "What serves, how it does, what waits, what it costs."),
+    "labels": ("labels", "Take the outcomes in a file as labels."),
     "log": ("log", "Rows of the prediction log, and its compaction."),
     "lineage": ("look", "From a prediction back to code, data and features."),
 }

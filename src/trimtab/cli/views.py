@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -24,6 +24,11 @@ def table(title: str, *columns: str) -> Table:
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     return made
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """Return such as: 1,200 taken, 3 repeated."""
+    return ", ".join(f"{number:,} {what}" for what, number in numbers.items())
 
 
 def show_windows(console: Console, reports: Sequence[WindowReport]) -> None:
@@ -86,11 +91,6 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     console.print(f"records: {counts}", soft_wrap=True)
 
 
-def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
-    made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">p99 ms")
-    for w in windows:
-        made.add_row(
-            w["start"][:16].replace("T", " "),
 def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
     """Print what has served, a line a revision."""
     if not revisions:
@@ -104,6 +104,11 @@ def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
     console.print(made)
 
 
+def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
+    made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">p99 ms")
+    for w in windows:
+        made.add_row(
+            w["start"][:16].replace("T", " "),
             str(w["version"]),
             w["role"],
             w["stage"],

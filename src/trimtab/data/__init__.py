@@ -1,6 +1,19 @@
 """The data wing: files -> checks -> versioned tables, failing rows to quarantine."""
 
+from trimtab.data.files import has_files
 from trimtab.data.ingest import Ingested, ingest
+from trimtab.data.outcomes import CheckedOutcomes, OutcomeColumns, check_outcomes, column_names, read_outcomes
 from trimtab.data.validate import validate, validate_files
 
-__all__ = ["Ingested", "ingest", "validate", "validate_files"]
+__all__ = [
+    "CheckedOutcomes",
+    "Ingested",
+    "OutcomeColumns",
+    "check_outcomes",
+    "column_names",
+    "has_files",
+    "ingest",
+    "read_outcomes",
+    "validate",
+    "validate_files",
+]

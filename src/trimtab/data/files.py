@@ -39,6 +39,14 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     return files
 
 
+def has_files(source: FileSource, folder: Path) -> bool:
+    """Tell whether a source has files yet."""
+    try:
+        return bool(find_files(source, folder))
+    except DataError:
+        return False
+
+
 def file_name(path: Path, folder: Path) -> str:
     """Return the name under which a file is recorded: its path below the project folder, else its full path."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

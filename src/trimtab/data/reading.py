@@ -1,4 +1,4 @@
-"""Reads one file into an Arrow table whose types any table store keeps; called by ingest and validate."""
+"""Reads one file into an Arrow table whose types any table store keeps; called by ingest, validate and outcomes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ def read_file(path: Path, source: FileSource, *, like: pa.Schema | None) -> pa.T
     Raises DataError naming the file, and the row, column and value where one is at fault.
     """
     times = {source.timestamp, source.known_column}
+    return read_table(path, times=times, named_by=f"source '{source.name}'", like=like)
+
+
+def read_table(path: Path, *, times: Collection[str], named_by: str, like: pa.Schema | None) -> pa.Table:
+    """Read a file as `read_file` does. times: columns of moments, which `named_by` names."""
     table = read_csv(path, times=times, like=like) if path.suffix == ".csv" else _read_parquet(path)
     for name in sorted(times):
         if name not in table.column_names:
             raise DataError(
-                f"{path}: there is no column '{name}', which source '{source.name}' names."
-                f"{nearest(name, table.column_names)}"
+                f"{path}: there is no column '{name}', which {named_by} names.{nearest(name, table.column_names)}"
             )
     known = {} if like is None else {field.name: field.type for field in like}
     columns = {

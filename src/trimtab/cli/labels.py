@@ -1,0 +1,89 @@
+"""The verb that takes the outcomes in a file as labels, once or again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab import data
+from trimtab.app.outcomes import Taken, columns_of, take_file
+from trimtab.cli.options import (
+    ENVIRONMENT,
+    PROJECT,
+    EnvironmentName,
+    Json,
+    ModelName,
+    ProjectFolder,
+    print_json,
+    workspace,
+)
+from trimtab.cli.terminal import console
+from trimtab.cli.views import counted
+from trimtab.definitions import Model
+from trimtab.errors import UsageError, nearest
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+KNOWN_AT = "known_at"
+PREDICTION_ID = "prediction_id"
+
+
+@app.callback()
+def group() -> None:
+    """Keep the verb a subcommand even while it is the only one."""
+
+
+@app.command()
+def labels(
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row an outcome.")],
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    model: ModelName = None,
+    prediction_id: Annotated[str | None, typer.Option(help="Column of the ids of the predictions.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the outcomes.")] = None,
+    known_at: Annotated[str | None, typer.Option(help="Column of the moments at which they became known.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of the rows.")] = False,
+    json: Json = False,
+) -> None:
+    """Take the outcomes in a file as labels of a model's predictions; taking them again changes nothing."""
+    ws = workspace(project, env)
+    chosen = ws.model(model)
+    columns = _columns(chosen, data.column_names(file), prediction_id, label, known_at)
+    taken = take_file(ws, file, chosen, columns, dry_run=dry_run)
+    if json:
+        print_json(taken)
+    else:
+        _show(taken, columns)
+
+
+def _columns(
+    model: Model, there: list[str], prediction_id: str | None, label: str | None, known_at: str | None
+) -> data.OutcomeColumns:
+    """Return the columns that were named, else those that the model declares, else the usual ones."""
+    declared = columns_of(model, model.outcomes) if model.outcomes else None
+    if known_at is None:
+        usual = [name for name in (declared and declared.known_at, KNOWN_AT) if name in there]
+        known_at = usual[0] if usual else None
+    chosen = data.OutcomeColumns(
+        prediction_id=prediction_id or (declared.prediction_id if declared else PREDICTION_ID),
+        label=label or (declared.label if declared else model.label),
+        known_at=known_at,
+    )
+    options = {"--prediction-id": chosen.prediction_id, "--label": chosen.label, "--known-at": chosen.known_at}
+    for option, name in options.items():
+        if name is not None and name not in there:
+            raise UsageError(f"{option}: the file has no column '{name}'.{nearest(name, there)}")
+    return chosen
+
+
+def _show(taken: Taken, columns: data.OutcomeColumns) -> None:
+    parts = {"would be taken" if taken.dry_run else "taken": taken.taken, "repeated": taken.repeated}
+    parts |= {"contradicting": taken.contradicting, "unmatched": taken.unmatched}
+    parts["without an outcome yet"] = taken.waiting
+    console.print(f"labels    {taken.model}: {taken.rows:,} rows: {counted(parts)}", soft_wrap=True)
+    if taken.unmatched:
+        console.print("          unmatched: no prediction of the model in the log has the id", soft_wrap=True)
+    if columns.known_at is None:
+        console.print("          known now, since no column says when; name one with --known-at", soft_wrap=True)
