@@ -145,6 +145,14 @@ def test_metrics_count_what_the_rule_answered(project: GatewayProject) -> None:
     assert any('role="fallback"' in line and 'version="0"' in line for line in text.splitlines())
 
 
+def test_lineage_of_what_the_rule_answered_leads_to_the_bundle_that_has_it(project: GatewayProject) -> None:
+    reply = infer(project, MORNING, (1500, None))
+    done = trimtab("lineage", "-p", project.folder, reply.json()["id"])
+    assert done.returncode == 0, done.stderr
+    assert "answered by fallback version 0: score 30" in done.stdout
+    assert done.stdout.count("bundle delay/1") == 2
+
+
 def test_a_changed_rule_serves_with_the_next_bundle_only(project: GatewayProject) -> None:
     # given a rule that was changed after the champion was packaged
     path = project.folder / "definitions.py"

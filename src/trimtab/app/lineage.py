@@ -35,13 +35,21 @@ def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[s
 
 def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     """Return a log row with its features by name, and everything that made it."""
-    bundle = workspace.metadata.get(Bundle, f"{row['model']}/{row['version']}")
+    bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
     return {
         **row,
         "entities": dict(row["entities"] or ()),
         "features": dict(zip(bundle.features, row["features"] or (), strict=False)),
         "made_by": _made_by(workspace, row, bundle),
     }
+
+
+def _bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
+    """Return the id of the bundle behind a row: of version 0, which no model gave, the champion's that has the rule."""
+    if row["version"]:
+        return f"{row['model']}/{row['version']}"
+    revision = workspace.metadata.get(Revision, f"{row['model']}#{row['revision']}")
+    return revision.bundle_in("champion") or f"{row['model']}/0"
 
 
 def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[str, Any]:

@@ -300,14 +300,16 @@ def test_a_value_that_the_client_got_wrong_is_not_answered_by_the_rule(
     assert served.browser.post(INFER, body).status == 400
 
 
-def test_an_answer_of_the_rule_has_nothing_to_explain(
+def test_an_answer_of_the_rule_is_not_explained_by_the_model(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    champion = pack(2, vectorizer=ruled(usual), background=((0.0,), (1.0,)))
+    champion = pack(2, background=[[0.0], [1.0]], vectorizer=ruled(usual))
     served.serve(table_of(("champion", champion, 100)))
-    reply = served.browser.post(INFER, infer_body(NAN_ROW, parameters={"explain": True}))
-    assert reply.status == 200
-    assert "contributions" not in [output["name"] for output in reply.json()["outputs"]]
+    by_model = served.browser.post(INFER, infer_body(1, parameters={"explain": True}))
+    by_rule = served.browser.post(INFER, infer_body(NAN_ROW, parameters={"explain": True}))
+    assert "contributions" in by_model.body.decode()
+    assert (by_rule.status, data(by_rule)) == (200, [pytest.approx(0.3)])
+    assert "contributions" not in by_rule.body.decode()
 
 
 def test_a_long_request_is_answered_by_the_rule(
