@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trimtab.errors import DataError, StoreError
-from trimtab.stores.predictions import START, Predictions
+from trimtab.stores.predictions import START, Count, Predictions
 
 
 def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:
@@ -147,6 +147,21 @@ class PredictionsConformance:
         assert [(row["version"], row["features"]) for row in rows] == [(3, [0.5, 1.5]), (4, None)]
         assert [row["label"] for row in labels] == [1.0, 0.0]
         assert none == []
+
+    def test_the_newest_rows_are_read_and_all_are_counted(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        assert (log.count(), log.read(log.tail(5))[0].num_rows) == (Count(0, 0), 0)
+        ids = [f"{n:02}" for n in range(20)]
+        for start in range(0, 20, 4):
+            log.append(prediction_rows(ids[start : start + 4]))
+        log.append_labels(label_rows(["03", "04"]))
+        log.sync()
+        newest = {rows: log.read(log.tail(rows))[0]["prediction_id"].to_pylist() for rows in (1, 4, 5, 20, 99)}
+        count = log.count()
+        log.close()
+        assert {rows: found[-rows:] for rows, found in newest.items()} == {rows: ids[-rows:] for rows in newest}
+        assert len(newest[1]) <= 4  # whole appends
+        assert count == Count(20, 2)
 
     def test_compaction_changes_nothing_for_readers(self, tmp_path: Path) -> None:
         log = self.open(tmp_path)

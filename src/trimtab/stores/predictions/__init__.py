@@ -8,6 +8,7 @@ from trimtab.stores.predictions.contract import (
     PREDICTION_FIELDS,
     START,
     Compaction,
+    Count,
     Cursor,
     Predictions,
 )
@@ -15,7 +16,17 @@ from trimtab.stores.predictions.contract import (
 if TYPE_CHECKING:
     from trimtab.stores.predictions.schemas import LABELS, PREDICTIONS
 
-__all__ = ["LABELS", "LABEL_FIELDS", "PREDICTIONS", "PREDICTION_FIELDS", "START", "Compaction", "Cursor", "Predictions"]
+__all__ = [
+    "LABELS",
+    "LABEL_FIELDS",
+    "PREDICTIONS",
+    "PREDICTION_FIELDS",
+    "START",
+    "Compaction",
+    "Count",
+    "Cursor",
+    "Predictions",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,8 @@ class File(NamedTuple):
     model: str | None
     written: int
     logged_on: date
+    rows: int | None
+    """None where the table does not say."""
 
 
 class Archive:
@@ -143,6 +145,27 @@ class Archive:
         self._read[writer] = (number, rows.drop_columns("end"), rows["end"].to_numpy())
         return self._read[writer][1:]
 
+    def count(self, last: Mapping[str, int]) -> int:
+        """Return how many rows there are of the segments of each writer up to a number."""
+        total = 0
+        for file in self.files:
+            writer, newest = file.writers[0], file.segments[1]
+            if file.rows is not None and writer == file.writers[1] and newest <= last.get(writer, 0):
+                total += file.rows
+                continue
+            places = pq.ParquetFile(file.path).read(["writer", "segment"]).group_by(["writer", "segment"])
+            for row in places.aggregate([([], "count_all")]).to_pylist():
+                total += row["count_all"] if row["segment"] <= last.get(row["writer"], 0) else 0
+        return total
+
+    def behind(self, writer: str, number: int, rows: int) -> tuple[int, int]:
+        """Return how many of the newest rows are not in a segment, and the offset before those that are."""
+        _, ends = self.segment(writer, number)
+        if rows >= len(ends):
+            return rows - len(ends), 0
+        first = int(np.searchsorted(ends, ends[len(ends) - rows], side="left"))
+        return 0, int(ends[first - 1]) if first else 0
+
     def typed(self, rows: pa.Table, file: File) -> pa.Table:
         """Return rows of a file as the log's schema has them."""
         if file.model is not None:
@@ -187,6 +210,7 @@ class Archive:
                 model=action.get("partition.model"),
                 written=int(action["modification_time"]),
                 logged_on=action["partition.logged_on"],
+                rows=action.get("num_records"),
             )
             for action in pa.table(table.get_add_actions(flatten=True)).to_pylist()
         ]

@@ -51,6 +51,14 @@ class Cursor:
 START = Cursor()
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The rows of a log."""
+
+    predictions: int = 0
+    labels: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compaction:
     """What one compaction did, and why no more."""
@@ -93,6 +101,14 @@ class Predictions(Protocol):
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         """Return the labels after a cursor and the cursor behind them."""
+        ...
+
+    def tail(self, rows: int) -> Cursor:
+        """Return a cursor behind which the newest predictions come: at least `rows`, or all where there are less."""
+        ...
+
+    def count(self) -> Count:
+        """Return how many rows can be read."""
         ...
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:

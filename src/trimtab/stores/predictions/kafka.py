@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import MissingExtra, StoreError
-from trimtab.stores.predictions.contract import START, Compaction, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 from trimtab.stores.predictions.folder import check_writer
 from trimtab.stores.predictions.kafka_events import Event, Events
 
@@ -101,6 +101,16 @@ class KafkaLog:
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         return self._read("labels", after, limit)
+
+    def tail(self, rows: int) -> Cursor:
+        with self._reading:
+            cursor: Cursor = self._readers["predictions"].tail(rows)
+            return cursor
+
+    def count(self) -> Count:
+        """Return how many messages the topics hold."""
+        with self._reading:
+            return Count(*(self._readers[kind].count() for kind in ("predictions", "labels")))
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         """Return the predictions of an id. Kafka has no index: reads the whole topic, and decodes only what fits."""

@@ -65,6 +65,15 @@ class TopicReader:
         cursor = Cursor(tuple((str(part), 0, offset) for part, offset in sorted(places.items())))
         return pa.Table.from_pylist(rows, schema=SCHEMAS[self._kind]), cursor
 
+    def tail(self, rows: int) -> Cursor:
+        """Return a cursor behind which each partition's newest `rows` rows come, or all where it has less."""
+        ends = self._ends()
+        return Cursor(tuple((str(part), 0, max(low, high - rows)) for part, (low, high) in sorted(ends.items())))
+
+    def count(self) -> int:
+        """Return how many messages can be read."""
+        return sum(high - low for low, high in self._ends().values())
+
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         """Return the rows of an id, in the order of their partition."""
         key = prediction_id.encode()
@@ -112,6 +121,21 @@ class TopicReader:
                     raise KafkaException(error)
                 if error is not None or not left[part]:
                     del left[part]
+
+    def _ends(self) -> dict[int, tuple[int, int]]:
+        """Return the oldest offset of each partition and the one behind its newest message."""
+        found = {}
+        try:
+            for part in self._partitions():
+                place = TopicPartition(self._topic, part)
+                found[part] = _known(self._consumer.get_watermark_offsets(place, timeout=SILENCE.total_seconds()))
+        except KafkaException as error:
+            raise StoreError(f"kafka: cannot read the topic '{self._topic}': {error}") from None
+        for message in self._messages({part: high for part, (_, high) in found.items()}, None):
+            part = _known(message.partition())  # beyond the end that the broker told: some tell where a batch begins
+            low, high = found[part]
+            found[part] = low, max(high, _known(message.offset()) + 1)
+        return found
 
     def _partitions(self) -> list[int]:
         topics = self._consumer.list_topics(self._topic, timeout=SILENCE.total_seconds()).topics

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trimtab.stores import predictions
-from trimtab.stores.predictions.contract import START, Compaction, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +32,12 @@ class Nowhere:
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         return predictions.LABELS.empty_table(), after
+
+    def tail(self, rows: int) -> Cursor:
+        return START
+
+    def count(self) -> Count:
+        return Count()
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         return []

@@ -25,9 +25,10 @@ from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError
 from trimtab.stores.predictions import templates
 from trimtab.stores.predictions.claim import Claim
-from trimtab.stores.predictions.contract import START, Compaction, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 from trimtab.stores.predictions.finding import find
 from trimtab.stores.predictions.folder import check_writer, sync_folder
+from trimtab.stores.predictions.measuring import count, tail
 from trimtab.stores.predictions.scanning import Damages
 from trimtab.stores.predictions.writing import SegmentWriter
 
@@ -88,6 +89,12 @@ class SegmentLog:
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
         table, cursor = self._readers["labels"].read(after, limit)
         return table, cursor
+
+    def tail(self, rows: int) -> Cursor:
+        return tail(self.folder, "predictions", rows, self._damages)
+
+    def count(self) -> Count:
+        return Count(*(count(self.folder, kind, self._damages) for kind in ("predictions", "labels")))
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         return find(self.folder, "predictions", prediction_id, self._damages, everywhere=False)

@@ -1,0 +1,60 @@
+"""Counts and the place of the newest rows: the same as of a log that is read whole, whatever form its rows are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimtab.clock import ManualClock, from_micros
+from trimtab.stores.predictions import Count
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import label_rows, prediction_rows
+
+NOW = 1_772_366_400_000_000
+
+
+def append(folder: Path, writer: str, sizes: list[int], *, at: int) -> None:
+    """Write appends of some sizes, a segment every five rows."""
+    log = SegmentLog(folder, writer, segment_rows=5, clock=ManualClock(from_micros(NOW)))
+    for n, size in enumerate(sizes):
+        ids = [f"{writer}-{at}-{n}-{row}" for row in range(size)]
+        log.append(prediction_rows(ids, logged_at=[NOW + 10 * n + at] * size))
+        log.append_labels(label_rows(ids[:1], received_at=[NOW] * len(ids[:1])))
+    log.close()
+
+
+SIZES = st.lists(st.integers(1, 7), max_size=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(SIZES, min_size=1, max_size=3), st.sampled_from(["none", "kept", "gone"]), SIZES, st.integers(1, 40))
+def test_they_are_those_of_a_log_that_is_read_whole(
+    writers: list[list[int]], compacted: str, later: list[int], rows: int
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for n, sizes in enumerate(writers):
+            append(folder, str(n), sizes, at=n)
+        log = SegmentLog(folder, clock=ManualClock(from_micros(NOW)))
+        if compacted != "none":  # "kept": the rows are in the table, and are read from files that have grace
+            log.compact(grace_s=1e12 if compacted == "kept" else -1e12, keep_s=3e9)
+        append(folder, "0", later, at=1000)
+        whole = log.read()[0]
+        newest = log.read(log.tail(rows))[0]
+        assert log.count() == Count(whole.num_rows, log.read_labels()[0].num_rows)
+        assert newest.slice(max(0, newest.num_rows - rows)).equals(whole.slice(max(0, whole.num_rows - rows)))
+        assert newest.num_rows <= len(writers) * (rows + 6)  # whole appends
+
+
+def test_a_damaged_row_is_not_counted(tmp_path: Path) -> None:
+    append(tmp_path, "0", [1, 1, 1], at=0)
+    path = tmp_path / "predictions-0-000001.arrows"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"0-0-1-0")] ^= 1
+    path.write_bytes(data)
+    log = SegmentLog(tmp_path)
+    assert log.count() == Count(2, 3)
+    assert log.read(log.tail(2))[0]["prediction_id"].to_pylist() == ["0-0-0-0", "0-0-2-0"]
