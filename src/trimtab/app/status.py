@@ -90,14 +90,13 @@ def _records(workspace: Workspace) -> dict[str, Any]:
         name: {"count": workspace.metadata.count(kind), "latest": _plain(latest(workspace.metadata, kind))}
         for name, kind in RECORDS.items()
     }
-    predictions, _ = workspace.predictions.read()
-    labels, _ = workspace.predictions.read_labels()
-    newest = predictions.slice(max(predictions.num_rows - 1, 0)).to_pylist()
+    count = workspace.predictions.count()
+    newest, _ = workspace.predictions.read(workspace.predictions.tail(1))
     kinds["prediction_log"] = {
-        "count": predictions.num_rows,
-        "labels": labels.num_rows,
+        "count": count.predictions,
+        "labels": count.labels,
         "fields": PREDICTIONS.names,
-        "latest": newest[0] if newest else None,
+        "latest": newest.slice(newest.num_rows - 1).to_pylist()[0] if newest.num_rows else None,
     }
     return kinds
 

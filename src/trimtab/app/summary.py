@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from trimtab.app.workspace import Workspace
 from trimtab.bundle import open_scorer, read_spec
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Revision, Run, WindowReport, WorkflowStep
 from trimtab.stats import metric_value
+from trimtab.stores.predictions import START
 
 COMPARED = ("log_loss", "roc_auc", "brier")
 BLOCK_ROWS = 100_000
@@ -64,28 +65,50 @@ class Summary:
 def summarise(workspace: Workspace, model: str) -> Summary:
     """Gather the summary of one model."""
     metadata = workspace.metadata
-    log, _ = workspace.predictions.read()
-    frame = pl.from_arrow(log)
-    assert isinstance(frame, pl.DataFrame)
-    frame = frame.filter(pl.col("model") == model)
-    served = frame.filter("served")
     labels = _labels(workspace, model)
+    log = _read_log(workspace, model, labels)
     decisions = metadata.find(Decision, model=model, oldest_first=True)
     windows = metadata.find(WindowReport, model=model, stage="closed")
     return Summary(
-        predictions=served.height,
-        scored_beside=frame.height - served.height,
-        errors=frame.filter(pl.col("error").is_not_null()).height,
+        predictions=log.served,
+        scored_beside=log.beside,
+        errors=log.errors,
         labels=labels.height,
         windows=len({w.start for w in windows}),
         cells=dict(Counter((d.band, d.impact, d.action) for d in decisions)),
         acted=tuple(d for d in decisions if d.action != "monitor"),
         versions=tuple(_versions(workspace, model)),
-        comparison=_compare(workspace, model, served.join(labels, on="prediction_id", how="inner")),
+        comparison=_compare(workspace, model, log.labelled),
         training_cost=sum(run.cost for run in metadata.find(Run, model=model)),
         serving_cost=sum(w.metrics.get("cost", 0.0) for w in windows),
         currency=workspace.project.policy.impact.currency,
     )
+
+
+class _Log(NamedTuple):
+    served: int
+    beside: int
+    errors: int
+    labelled: pl.DataFrame
+    """Served rows that have a label, with it."""
+
+
+def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
+    """Read the prediction log in blocks, and keep only what is compared."""
+    served = beside = errors = 0
+    found: list[pl.DataFrame] = []
+    block, cursor = workspace.predictions.read(START, limit=BLOCK_ROWS)
+    while block.num_rows or not found:
+        frame = pl.from_arrow(block)
+        assert isinstance(frame, pl.DataFrame)
+        frame = frame.filter(pl.col("model") == model)
+        answers = frame.filter("served")
+        served += answers.height
+        beside += frame.height - answers.height
+        errors += frame["error"].len() - frame["error"].null_count()
+        found.append(answers.join(labels, on="prediction_id", how="inner", maintain_order="left"))
+        block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
+    return _Log(served, beside, errors, pl.concat(found))
 
 
 def _labels(workspace: Workspace, model: str) -> pl.DataFrame:

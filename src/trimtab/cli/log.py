@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -21,15 +21,12 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.terminal import console
-from trimtab.cli.views import table
 from trimtab.errors import NotFound, UsageError, nearest
-from trimtab.stores.predictions import START
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 ACTIONS = ("compact", "show", "tail")
-BLOCK_ROWS = 50_000
-COLUMNS = ("logged_at", "prediction_id", "model", "version", "role", "route", "score", "error")
+COLUMNS = ("logged", "prediction", "version", "role", "score")
 
 
 @app.callback()
@@ -77,18 +74,36 @@ def _show(ws: Workspace, prediction_id: str, json: bool) -> None:
 
 
 def _tail(ws: Workspace, rows: int, json: bool) -> None:
-    found: deque[dict[str, Any]] = deque(maxlen=rows)
-    block, cursor = ws.predictions.read(START, limit=BLOCK_ROWS)
-    while block.num_rows:
-        found.extend(block.slice(max(block.num_rows - rows, 0)).to_pylist())
-        block, cursor = ws.predictions.read(cursor, limit=BLOCK_ROWS)
+    newest, _ = ws.predictions.read(ws.predictions.tail(rows))
+    found = newest.slice(max(newest.num_rows - rows, 0)).to_pylist()
     if json:
-        print_json(list(found))
+        print_json(found)
         return
-    shown = table("newest predictions", *COLUMNS)
-    for row in found:
-        shown.add_row(*(_text(row[name]) for name in COLUMNS))
-    console.print(shown)
+    for line in _lines(found):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line a row, narrow enough for 80 columns, and one beneath it where there is more to say."""
+    days = {f"{row['logged_at']:%Y-%m-%d}" for row in rows}
+    form = "%H:%M:%S" if len(days) == 1 else "%m-%d %H:%M:%S"
+    cells = [
+        (
+            f"{row['logged_at']:{form}}",
+            row["prediction_id"],
+            f"{row['model']}/{row['version']}",
+            row["role"],
+            _text(row["score"]),
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *cells, strict=True)]
+    yield f"newest predictions, {' to '.join(sorted({min(days), max(days)}))} UTC" if rows else "no predictions"
+    for line, row in zip([COLUMNS, *cells] if rows else [], [None, *rows], strict=False):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        notes = [] if row is None else [row["route"] if row["route"] != "split" else "", row["error"] or ""]
+        if any(notes):
+            yield " " * (widths[0] + 2) + ": ".join(filter(None, notes))
 
 
 def _text(value: Any) -> str:
