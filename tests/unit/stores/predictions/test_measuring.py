@@ -30,7 +30,7 @@ SIZES = st.lists(st.integers(1, 7), max_size=8)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(SIZES, min_size=1, max_size=3), st.sampled_from(["none", "kept", "gone"]), SIZES, st.integers(1, 40))
+@given(st.lists(SIZES, min_size=1, max_size=3), st.sampled_from(["none", "kept", "gone", "both"]), SIZES, st.integers(1, 40))
 def test_they_are_those_of_a_log_that_is_read_whole(
     writers: list[list[int]], compacted: str, later: list[int], rows: int
 ) -> None:
@@ -39,9 +39,11 @@ def test_they_are_those_of_a_log_that_is_read_whole(
         for n, sizes in enumerate(writers):
             append(folder, str(n), sizes, at=n)
         log = SegmentLog(folder, clock=ManualClock(from_micros(NOW)))
-        if compacted != "none":  # "kept": the rows are in the table, and are read from files that have grace
-            log.compact(grace_s=1e12 if compacted == "kept" else -1e12, keep_s=3e9)
+        if compacted in ("gone", "both"):
+            log.compact(grace_s=-1e12, keep_s=3e9)
         append(folder, "0", later, at=1000)
+        if compacted in ("kept", "both"):  # rows are in the table as well, but read from files, which have grace
+            log.compact(grace_s=1e12, keep_s=3e9)
         whole = log.read()[0]
         newest = log.read(log.tail(rows))[0]
         assert log.count() == Count(whole.num_rows, log.read_labels()[0].num_rows)
