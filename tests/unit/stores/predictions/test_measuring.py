@@ -30,7 +30,12 @@ SIZES = st.lists(st.integers(1, 7), max_size=8)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(SIZES, min_size=1, max_size=3), st.sampled_from(["none", "kept", "gone", "both"]), SIZES, st.integers(1, 40))
+@given(
+    st.lists(SIZES, min_size=1, max_size=3),
+    st.sampled_from(["none", "kept", "gone", "both"]),
+    SIZES,
+    st.integers(1, 40),
+)
 @example([[3, 3, 3]], "both", [3, 3, 3], 4)
 def test_they_are_those_of_a_log_that_is_read_whole(
     writers: list[list[int]], compacted: str, later: list[int], rows: int
