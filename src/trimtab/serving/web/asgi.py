@@ -1,4 +1,4 @@
-"""The gateway as a raw ASGI callable: reads bodies, runs routes, turns refusals into answers. Run by server.
+"""The gateway as a raw ASGI callable: reads bodies, runs routes, turns refusals into answers. Run by connection.
 
 What is the same for every protocol happens here: limits of size and time, tokens, request ids, compressed
 bodies, the shape of an error. What a request means is a route's own matter (routes, protocols).

@@ -1,7 +1,4 @@
-"""The network face of a worker: HTTP on an inherited socket, gRPC beside it, both drained at the end. Called by worker.
-
-Raw ASGI on uvicorn with uvloop and httptools.
-"""
+"""The network face of a worker: HTTP on an inherited socket, until it is told to drain. Called by worker."""
 
 from __future__ import annotations
 
@@ -9,25 +6,23 @@ import asyncio
 import gc
 import logging
 import socket
-import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-
-import uvicorn
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.telemetry.observing import Observer
 from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
+from trimtab.serving.web.connection import Connection, Targets
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.tls import server_context
-from trimtab.serving.web.transport import HoldingProtocol
 
-KEEP_ALIVE_S = 75
-"""Longer than the usual 60 s of clients and load balancers, so that it is they who close an idle connection."""
 BACKLOG = 2048
+LOOK_S = 5.0
+"""Between two looks for connections whose clients say nothing."""
+DRAIN_LOOK_S = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -56,31 +51,21 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
         timeout_s=options.timeout_s,
         observer=Observer(gateway.metrics, doors.traces),
     )
-    config = uvicorn.Config(
-        application,
-        interface="asgi3",
-        http=HoldingProtocol,
-        ws="none",
-        lifespan="off",
-        loop="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(options.drain_s)),
-    )
-    if options.tls is not None:
-        config.ssl_context_factory = _context_factory(server_context(options.tls))
-    server = _Server(config)
-    server.listening = listening
-    stopping = asyncio.create_task(_stop(server, stop))
+    context = None if options.tls is None else server_context(options.tls)
+    loop = asyncio.get_running_loop()
+    connections: set[Connection] = set()
+    targets = Targets()
+
+    def connect() -> Connection:
+        return Connection(application, loop, connections, targets)
+
+    server = await loop.create_server(connect, sock=doors.http, ssl=context, backlog=BACKLOG)
+    listening()
     try:
-        await server.serve(sockets=[doors.http])
+        await _until(stop, connections)
     finally:
-        stopping.cancel()
+        server.close()
+        await _drain(connections, options.drain_s)
 
 
 def settle_memory() -> None:
@@ -89,24 +74,27 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: the worker has its own."""
-
-    listening: Callable[[], object]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+async def _until(stop: asyncio.Event, connections: set[Connection]) -> None:
+    """Wait for `stop`; meanwhile close connections whose clients keep them waiting."""
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_S)
+        now = loop.time()
+        for connection in [one for one in connections if one.overdue(now)]:
+            connection.abort()
 
 
-def _context_factory(context: ssl.SSLContext) -> Callable[..., ssl.SSLContext]:
-    return lambda config, default: context
-
-
-async def _stop(server: uvicorn.Server, stop: asyncio.Event) -> None:
-    await stop.wait()
-    server.should_exit = True
+async def _drain(connections: set[Connection], seconds: float) -> None:
+    """Let requests under way be answered; those that take longer end without an answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    for connection in list(connections):
+        connection.finish()
+    while connections and loop.time() < deadline:
+        await asyncio.sleep(DRAIN_LOOK_S)
+    if connections:
+        logger.warning("%d connections were cut: their requests took longer than %g s", len(connections), seconds)
+    for connection in list(connections):
+        connection.cancel()
+    await asyncio.sleep(0)

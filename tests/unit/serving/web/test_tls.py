@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,8 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trimtab.clock import ManualClock
 from trimtab.errors import PolicyError
+from trimtab.serving.web.connection import Connection, Targets
 from trimtab.serving.web.tls import grpc_credentials, server_context
-from trimtab.serving.web.transport import HoldingProtocol
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CLOCK = ManualClock(NOW)
@@ -137,7 +136,7 @@ def test_grpc_takes_the_same_files(issue: Issue) -> None:
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
-    body = f"{scope['scheme']} {scope['path']}".encode()
+    body = f"hello {scope['path']}".encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -153,16 +152,13 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
     start = datetime.now(UTC) - timedelta(hours=1)
     files = issue(start=start, end=start + timedelta(days=1))
     context = server_context(files)
-    config = uvicorn.Config(
-        hello, http=HoldingProtocol, ws="none", lifespan="off", log_config=None, ssl_context_factory=lambda *_: context
-    )
 
     async def run() -> httpx.Response:
-        server = uvicorn.Server(config)
+        loop, targets, connections = asyncio.get_running_loop(), Targets(), set[Connection]()
         with listening() as listener:
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
-            while not server.started:
-                await asyncio.sleep(0)
+            server = await loop.create_server(
+                lambda: Connection(hello, loop, connections, targets), sock=listener, ssl=context
+            )
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
             trust = ssl.create_default_context(cafile=files.certificate)
             async with httpx.AsyncClient(verify=trust) as client:
@@ -170,12 +166,11 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
                 async with httpx.AsyncClient() as stranger:
                     await stranger.get(url)
-            server.should_exit = True
-            await serving
+            server.close()
         return answer
 
     answer = asyncio.run(run())
-    assert (answer.status_code, answer.text) == (200, "https /v2")
+    assert (answer.status_code, answer.text) == (200, "hello /v2")
 
 
 def test_old_versions_of_tls_are_refused(issue: Issue) -> None:

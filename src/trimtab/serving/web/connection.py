@@ -1,0 +1,307 @@
+"""One HTTP/1.1 connection: reads requests with httptools, runs an ASGI application, writes each answer in one piece.
+
+Made by server. A general server spends more on a small request than the model does, so this one knows what it serves:
+an application that answers every request with one body (docs/decisions/0019). Requests that come before the one before
+them is answered wait their turn; a body that comes faster than it is read waits in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableSet
+from typing import cast
+from urllib.parse import unquote
+
+import httptools
+
+from trimtab.serving.web.exchange import CLOSE, KEEP, Exchange, Message, Scope, answer
+from trimtab.serving.web.http import JSON
+from trimtab.serving.web.routes import encode_error
+
+Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+"""An ASGI application that answers with one `http.response.body`."""
+
+MOST_HEAD = 64 * 2**10
+"""Bytes of a path and headers."""
+KEEP_ALIVE_S = 75.0
+"""Longer than the usual 60 s of clients and load balancers, so that it is they who close an idle connection."""
+STALLED_S = 30.0
+"""So long a client may take for the head of a request, and neither send more of a body nor take more of an answer."""
+KNOWN_TARGETS = 512
+"""Paths whose parts are remembered; when there are more, all are forgotten."""
+LONGEST_KNOWN = 200
+
+logger = logging.getLogger(__name__)
+
+
+class Targets:
+    """Splits request targets into path, path as sent, and query. Remembers short ones without a query."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, bytes, bytes]] = {}
+
+    def split(self, target: bytes) -> tuple[str, bytes, bytes]:
+        """Raises httptools.HttpParserInvalidURLError."""
+        found = self._known.get(target)
+        if found is None:
+            parts = httptools.parse_url(target)
+            raw = parts.path or b"/"
+            path = raw.decode("ascii")
+            found = (unquote(path) if "%" in path else path, raw, parts.query or b"")
+            if not found[2] and len(target) <= LONGEST_KNOWN:
+                if len(self._known) >= KNOWN_TARGETS:
+                    self._known.clear()
+                self._known[target] = found
+        return found
+
+
+class Connection(asyncio.Protocol):
+    """One client. Lives on one event loop, in `connections` while it is open."""
+
+    def __init__(
+        self, application: Asgi, loop: asyncio.AbstractEventLoop, connections: MutableSet[Connection], targets: Targets
+    ) -> None:
+        self._application = application
+        self._loop = loop
+        self._connections = connections
+        self._targets = targets
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._head_began: float | None = None
+        self._reading: Exchange | None = None
+        """The request whose body is coming."""
+        self._turn: Exchange | None = None
+        """The request that is being answered, or whose body still comes although it was."""
+        self._waiting: deque[Exchange] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._writable = True
+        self._last = False
+        """Whether no further request is taken: the connection closes behind the answers that are due."""
+        self._heard = loop.time()
+        """When the client last sent or took something, as the loop's clock has it."""
+        self._unsent = 0
+
+    # called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+        self._waiting.clear()
+        for exchange in (self._turn, self._reading):
+            if exchange is not None:
+                exchange.leave()
+
+    def data_received(self, data: bytes) -> None:
+        if self._last and self._reading is None:
+            return
+        if self._turn is None or not self._turn.answered:  # what comes behind an answer keeps nobody waiting
+            self._heard = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # HTTP/1.1 is all there is: the request is answered, and then no other
+            self._last = True
+        except httptools.HttpParserCallbackError as error:
+            refusal = error.__context__
+            if not isinstance(refusal, _Refusal):
+                raise
+            self._refuse(*refusal.args)
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"malformed HTTP request: {error}")
+        else:
+            if self._reading is not None and not self._reading.begun:
+                self._take(self._reading)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._next()
+
+    # called by the parser
+
+    def on_message_begin(self) -> None:
+        self._target, self._headers, self._head_bytes = b"", [], 0
+        self._head_began = self._loop.time()
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+        self._count(len(part))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading is None:  # trailers behind a body mean nothing here
+            self._headers.append((name.lower(), value))
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        self._head_began = None
+        if self._last:
+            return
+        parser = self._parser
+        try:
+            path, raw_path, query = self._targets.split(self._target)
+        except httptools.HttpParserInvalidURLError:
+            raise _Refusal(400, "malformed HTTP request: its target is no path") from None
+        scope: Scope = {
+            "type": "http",
+            "method": parser.get_method().decode(),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+        }
+        if not parser.should_keep_alive() or parser.should_upgrade():
+            after = CLOSE
+        else:
+            after = KEEP if parser.get_http_version() == "1.0" else b""
+        self._reading = Exchange(self, scope, after)
+
+    def on_body(self, part: bytes) -> None:
+        if self._reading is not None and self._reading.take(part):
+            self._pause()
+
+    def on_message_complete(self) -> None:
+        exchange, self._reading = self._reading, None
+        if exchange is None:
+            return
+        exchange.complete()
+        if not exchange.begun:
+            self._take(exchange)
+        elif exchange is self._turn and self._task is None:
+            self._leave(exchange)  # it was answered before all of it had come
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD:
+            raise _Refusal(431, f"the path and the headers are longer than {MOST_HEAD} bytes")
+
+    # taking turns
+
+    def _take(self, exchange: Exchange) -> None:
+        """Answer a request now, or when those before it are answered."""
+        exchange.begun = True
+        if self._turn is None and self._writable:
+            self._begin(exchange)
+        else:
+            self._waiting.append(exchange)
+            self._pause()
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._turn = exchange
+        self._task = self._loop.create_task(self._run(exchange))
+
+    async def _run(self, exchange: Exchange) -> None:
+        try:
+            await self._application(exchange.scope, exchange.receive, exchange.send)
+        except Exception:  # the application answers its own errors; this is a fault of it
+            logger.exception("%s %s was not answered", exchange.scope["method"], exchange.scope["path"])
+        finally:
+            self._task = None
+            if not exchange.answered:
+                self.abort()
+            elif exchange.is_complete or exchange.after is CLOSE:
+                self._leave(exchange)
+            else:
+                self.resume()  # the rest of its body is thrown away
+
+    def _leave(self, exchange: Exchange) -> None:
+        """Close behind an answer, or go on to the next request."""
+        self._turn = None
+        if exchange.after is CLOSE or (self._last and self._is_idle()):
+            self.close()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        if self._turn is not None or not self._writable:
+            return
+        if self._waiting:
+            self._begin(self._waiting.popleft())
+        else:
+            self.resume()
+
+    def _is_idle(self) -> bool:
+        return self._turn is None and self._reading is None and not self._waiting
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer what is no request, when nothing is due before it, and close."""
+        self._last = True
+        reading, self._reading = self._reading, None
+        if reading is not None and reading is self._turn and not reading.answered:
+            reading.leave()
+        elif not self._is_idle():
+            return
+        body = encode_error(status, text)
+        head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+        self.write(answer(status, head, CLOSE, body))
+        self.close()
+
+    # called by exchanges and by the server
+
+    @property
+    def last(self) -> bool:
+        """Whether the connection closes behind the answers that are due."""
+        return self._last
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the client is gone."""
+        if self._transport is not None:
+            self._heard = self._loop.time()
+            self._transport.write(data)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def overdue(self, now: float) -> bool:
+        """Return whether the client has kept the connection waiting for too long. now: as the loop's clock has it."""
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._heard = unsent, now
+        if self._head_began is not None:
+            return now - self._head_began > STALLED_S
+        if self._task is not None and not unsent:
+            return False  # the application has a limit of its own
+        return now - self._heard > (KEEP_ALIVE_S if self._is_idle() and not unsent else STALLED_S)
+
+    def finish(self) -> None:
+        """Take no further request, and close behind the answers that are due."""
+        self._last = True
+        if self._is_idle():
+            self.close()
+
+    def cancel(self) -> None:
+        """End what is under way without an answer, and close."""
+        if self._task is not None:
+            self._task.cancel()
+        self.abort()
+
+    def close(self) -> None:
+        """Close when all is written."""
+        self._last = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._last = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Refusal(Exception):
+    """A request that cannot be read: status and text."""

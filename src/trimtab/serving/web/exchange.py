@@ -1,0 +1,131 @@
+"""One HTTP request and its answer, as an ASGI application sees them. Made by connection, a turn each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping, Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+
+MOST_BUFFERED = 256 * 2**10
+"""Bytes of a body that wait to be read before the client is made to wait."""
+CLOSE, KEEP = b"connection: close\r\n", b"connection: keep-alive\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Writer(Protocol):
+    """The connection, as a request needs it."""
+
+    @property
+    def last(self) -> bool:
+        """Whether the connection closes behind the answers that are due."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the client is gone."""
+        ...
+
+    def resume(self) -> None:
+        """Read on."""
+        ...
+
+
+class Exchange:
+    """A request, of which the body may still come. after: the header that says what becomes of the connection."""
+
+    __slots__ = (
+        "_body",
+        "_buffered",
+        "_connection",
+        "_gone",
+        "_start",
+        "_told",
+        "_waiter",
+        "after",
+        "answered",
+        "begun",
+        "is_complete",
+        "scope",
+    )
+
+    def __init__(self, connection: Writer, scope: Scope, after: bytes) -> None:
+        self.scope = scope
+        self.after = after
+        self.begun = self.is_complete = self.answered = False
+        self._connection = connection
+        self._body: list[bytes] = []
+        self._buffered = 0
+        self._gone = False
+        self._told = False
+        """Whether the application knows the end of the body."""
+        self._start: Message = {}
+        self._waiter: asyncio.Future[None] | None = None
+
+    def take(self, part: bytes) -> bool:
+        """Take a part of the body; tell whether the client should wait before it sends more."""
+        if self.answered:
+            return False  # nobody reads it
+        self._body.append(part)
+        self._buffered += len(part)
+        self._wake()
+        return self._buffered > MOST_BUFFERED
+
+    def complete(self) -> None:
+        """Note that all of the body has come."""
+        self.is_complete = True
+        self._wake()
+
+    def leave(self) -> None:
+        """Note that the client is gone."""
+        self._gone = True
+        self._wake()
+
+    async def receive(self) -> Message:
+        """Return what has come of the body since the last call; behind its end wait until the client is gone."""
+        if not self.is_complete and not self._body and self._waits_for_continue():
+            self._connection.write(CONTINUE)
+        while not self._body and not self._gone and (not self.is_complete or self._told):
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._connection.resume()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._told or (self._gone and not self.is_complete):
+            return {"type": "http.disconnect"}
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._buffered = 0
+        self._told = self.is_complete
+        return {"type": "http.request", "body": body, "more_body": not self.is_complete}
+
+    async def send(self, message: Message) -> None:
+        """Take the head of the answer, then write it together with the body."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self.answered = True
+        self._body.clear()
+        if self._connection.last or (not self.is_complete and self._waits_for_continue()):
+            self.after = CLOSE
+        body = b"" if self.scope["method"] == "HEAD" else message["body"]
+        if not self._gone:
+            self._connection.write(answer(self._start["status"], self._start["headers"], self.after, body))
+
+    def _waits_for_continue(self) -> bool:
+        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.scope["headers"])
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def answer(status: int, headers: Sequence[tuple[bytes, bytes]], after: bytes, body: bytes) -> bytes:
+    """Return a whole answer as it goes over the wire."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([_STATUS[status], *lines, after, b"\r\n", body])
