@@ -29,6 +29,8 @@ PATIENCE_NS = 20_000_000
 """A bundle that holds up the loop for so long once is scored in the thread from then on."""
 MOST_WAITING_ROWS = 16_384
 """Beyond these, rows are dropped rather than held in memory."""
+LAST_S = 4.0
+"""What a worker that ends spends on comparisons; somewhat longer, and its supervisor would kill it."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +68,29 @@ class Comparison:
             self._arm()
 
     def flush(self) -> None:
-        """Score and log what waits, now."""
+        """Score and log what waits, now. What takes longer than LAST_S is dropped, so that it holds up no end."""
+        deadline = time.monotonic() + LAST_S
         while self._waiting or self._call is not None:
             if self._call is None:
                 self._begin()
             if self._call is not None:
                 call = self._call
-                call.exception()
-                self._collect(call)
+                try:
+                    call.exception(max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    self._drop()
+                else:
+                    self._collect(call)
 
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False)
+
+    def _drop(self) -> None:
+        dropped = sum([part.rows for part in (*self._scoring, *self._waiting)])
+        logger.warning("%d rows were not compared before the end", dropped)
+        self._metrics.comparison_dropped += dropped
+        self._scoring, self._waiting, self._rows, self._call = [], [], 0, None
 
     def _arm(self) -> None:
         loop = self._loop = self._loop or asyncio.get_running_loop()
