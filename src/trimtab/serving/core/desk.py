@@ -99,6 +99,8 @@ class Desk:
         assert self._loop is not None  # its chunks came through submit
         work.done = self._loop.create_future()
         self.journal.write(_settled(work, [part for chunk in work.chunks for part in chunk.held]), [work])
+        for chunk in work.chunks:
+            chunk.held = []
         return work.done
 
     def abandon(self, work: Work) -> None:
@@ -248,6 +250,7 @@ class Desk:
             else:
                 finished.append(work)
                 logged += _settled(work, work.held)
+                work.held = []  # they hold the work in turn, which only the garbage collector would end
         self.journal.write(logged, finished)
 
     def _answer(self, works: Sequence[Work]) -> None:
