@@ -37,7 +37,8 @@ class Runner:
         overdue: Take,
         limit_s: float | None = None,
     ) -> None:
-        self._bundle = bundle
+        self._bundle: LoadedBundle | None = bundle
+        """None when it has ended: whoever still holds this does not keep the bundle from being closed."""
         self._most_rows = most_rows
         self._rows = 0
         self._closing = False
@@ -82,7 +83,11 @@ class Runner:
         """Let the thread end when what it has taken on is scored."""
         self._closing = True
         if not self.busy:
-            self._thread.shutdown(wait=False)
+            self._end()
+
+    def _end(self) -> None:
+        self._thread.shutdown(wait=False)
+        self._bundle = None
 
     def _begin(self) -> None:
         if self._call is not None:
@@ -90,7 +95,7 @@ class Runner:
         if any(part.work.abandoned for part in self._waiting):  # nobody waits for these any more
             self._rows -= sum([part.rows for part in self._waiting if part.work.abandoned])
             self._waiting = [part for part in self._waiting if not part.work.abandoned]
-        if not self._waiting:
+        if not self._waiting or self._bundle is None:
             return
         self._scoring, self._waiting = some(self._waiting, BATCH_ROWS)
         call = self._call = self._thread.submit(_score, self._bundle, self._scoring)
@@ -111,7 +116,7 @@ class Runner:
         self._rows -= sum([part.rows for part in done])
         self._begin()
         if self._closing and not self.busy:
-            self._thread.shutdown(wait=False)
+            self._end()
         self._ended(done)
 
     def _look_at(self, parts: Sequence[Part]) -> None:

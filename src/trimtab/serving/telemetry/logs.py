@@ -126,11 +126,11 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         kind = _kind(record)
         held = self._held.get(kind)
         if held is not None:
-            self._held[kind] = (held[0] + 1, record)
+            self._held[kind] = (held[0] + 1, _bare(record))
             return
         super().emit(record)
         if len(self._held) < MOST_KINDS:
-            self._held[kind] = (0, record)
+            self._held[kind] = (0, _bare(record))
             self._later(kind)
 
     def close(self) -> None:
@@ -156,16 +156,18 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         if again:
             self._held[kind] = (0, last)
             self._later(kind)
-        told = logging.makeLogRecord(
-            {**last.__dict__, "msg": f"{count} more in {self._repeat_s:g} s: {last.getMessage()}", "args": None}
-        )
-        told.exc_info, told.exc_text = None, None
-        super().emit(told)
+        message = f"{count} more in {self._repeat_s:g} s: {last.getMessage()}"
+        super().emit(logging.makeLogRecord({**last.__dict__, "msg": message, "args": None}))
 
 
 def ascii_line(line: dict[str, Any]) -> str:
     """Return a line of whose texts some cannot be encoded, with what is strange in them escaped."""
     return msgspec.json.encode({name: ascii(value) for name, value in line.items()}).decode()
+
+
+def _bare(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record without its exception, whose traceback would hold what failed, such as a model, in memory."""
+    return logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None})
 
 
 def _kind(record: logging.LogRecord) -> tuple[object, ...]:
