@@ -53,7 +53,7 @@ class Closed:
         self.closed += 1
 
 
-Apart = Callable[[], AsideScorer]
+Apart = Callable[..., AsideScorer]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -141,7 +141,7 @@ def test_one_that_crashes_loses_what_it_scores_and_comes_back(apart: Apart) -> N
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(scorer.score, ROWS)
         wait_for(scorer.process._lock.locked)
-        first.send_signal(signal.SIGSEGV)
+        os.kill(first.pid, signal.SIGSEGV)
         first.resume()
         # then that call fails
         with pytest.raises(ProcessFailed, match="was ended by signal 11 while it scored; it is started again"):
@@ -251,7 +251,7 @@ def test_the_process_ends_with_its_pipe_and_not_by_a_signal_to_all(folder: Path)
         assert process.stdout is not None
         opening = msgspec.json.encode(Opening(str(folder), "", SPEC, ()))
         frames.write(process.stdin.fileno(), frames.pack(frames.OPEN, opening))
-        assert frames.read(process.stdout.fileno()) == (frames.HELLO, b"binary")
+        assert frames.read(process.stdout.fileno()) == (frames.HELLO, bytearray(b"binary"))
         for number in (signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
         frames.write(process.stdin.fileno(), frames.pack_rows(ROWS))

@@ -100,7 +100,7 @@ def test_the_process_ends_with_its_pipe_even_while_the_model_works(mlflow_model:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert frames.read(process.stdout.fileno()) == (frames.HELLO, b"")
+        assert frames.read(process.stdout.fileno()) == (frames.HELLO, bytearray())
         frames.write(process.stdin.fileno(), frames.pack_rows(order(777)))
 
         # then it ends when that one goes away
