@@ -46,12 +46,12 @@ class Options:
     tokens: bool = True
 
 
-def gateway(name: str, title: str, project: Path, work: Path, options: Options) -> Target:
-    """Return the gateway of a project that model.make_project made; its policy is written anew."""
+def gateway(name: str, title: str, project: Path, work: Path, options: Options, *, more: str = "") -> Target:
+    """Return the gateway of a project; its policy is written anew. more: sections beside serving."""
     work.mkdir(parents=True, exist_ok=True)
     authentication = "tokens" if options.tokens else "none"
     policy = POLICY.format(workers=options.workers, authentication=authentication, durability=options.durability)
-    (project / "trimtab.yaml").write_text(policy)
+    (project / "trimtab.yaml").write_text(policy + more)
     headers = {"authorization": f"Bearer {_token(project)}"} if options.tokens else {}
 
     def ask(row: Sequence[float]) -> Ask:

@@ -1,31 +1,52 @@
 """`python -m benchmarks.serving.soak --minutes 10 --changes 100 [--workers N] [--durability MODE]`
 
-Load by entity key while what serves changes over and over. Then every acknowledged prediction is looked for in the
+Load by entity key while what serves changes over and over, by the verbs that one types, in a project whose models
+were trained, gated and registered by the stages of the loop. Then every acknowledged prediction is looked for in the
 log. Exit code 1 unless: no request failed, none is lost or doubled, each role got its share in each revision (within
-3 standard deviations), every entity kept its role, and every change took effect.
+3 standard deviations), every entity kept its role, and every verb did what it says, at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from benchmarks.serving.audit import MAX_SIGMA, compare_books, shares, stickiness
-from benchmarks.serving.changes import endless, weights, write
+from benchmarks.serving.changes import Change, endless, roles_of, weights
 from benchmarks.serving.clients import Clients, Seen
 from benchmarks.serving.gateway_server import Options, gateway, open_book, read_log
-from benchmarks.serving.model import fit, make_project, requests_of
-from benchmarks.serving.processes import memory
-from benchmarks.serving.servers import NotRunning, Server, running
-from benchmarks.serving.table import ROW
+from benchmarks.serving.memories import Growth, Memories
+from benchmarks.serving.model import MODEL
+from benchmarks.serving.servers import NotRunning, running
+from benchmarks.serving.soak_project import POLICY, alone_ask, requests_of
+from benchmarks.serving.verbs import Failed, Operator
+from trimtab import settings
 from trimtab.clock import SystemClock
+from trimtab.records import Revision
 
 VERSIONS = 5
-TREES = 100
 MAX_S = 1.0
+"""Between the writing of a revision and the first answer by it."""
+MAX_GROWTH_MB = 10.0
+
+
+@dataclass
+class Changed:
+    """What came of the changes."""
+
+    effect_s: list[float] = field(default_factory=list)
+    """From a revision's writing to the first answer by it."""
+    verb_s: list[float] = field(default_factory=list)
+    """From a verb's start to its end."""
+    wrong: list[str] = field(default_factory=list)
+    """Verbs that failed, or after which something else serves than should."""
 
 
 def main() -> int:
@@ -42,69 +63,98 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trimtab-soak-") as folder:
         project = Path(folder) / "project"
-        models = {version: fit(version, trees=TREES) for version in range(1, VERSIONS + 1)}
-        make_project(project, models, {1: ("champion", 100.0)})
+        _make(project)
         options = Options(workers=given.workers, durability=given.durability)
-        with running(gateway("soak", "soak", project, Path(folder) / "work", options), ROW) as server:
-            with Clients(
+        target = gateway("soak", "soak", project, Path(folder) / "work", options, more=POLICY.replace("LEAVES", "10"))
+        alone = alone_ask(target)
+        with ExitStack() as stack:
+            operator = stack.enter_context(Operator(project))
+            operator.type("deploy", "--version", "1")
+            operator.revision()
+            server = stack.enter_context(running(replace(target, ask=lambda row: alone), ()))
+            memories = stack.enter_context(Memories(server.process.pid))
+            clients = Clients(
                 server.port,
-                requests_of(server.target, given.entities),
+                requests_of(target, given.entities),
                 entities=given.entities,
                 connections=given.connections,
                 per_second=given.per_second,
                 seed=given.seed,
-            ) as clients:
-                slowest = _change(given, server, clients.seen, project)
-            print(f"memory at the end: {memory(server.process.pid)}")
-        return _judge(clients.seen, project, slowest)
+            )
+            stack.enter_context(clients)
+            changed = _change_all(given, clients.seen, operator)
+        return _judge(clients.seen, project, changed, memories.growths())
 
 
-def _change(given: argparse.Namespace, server: Server, seen: Seen, project: Path) -> list[float]:
-    """Write the changes, evenly over the time; return how long each took to reach the clients."""
-    clock, book = SystemClock(), open_book(project)
-    coming = endless(VERSIONS, seed=given.seed)
-    pause_s, took = 60 * given.minutes / (given.changes + 1), []
+def _make(project: Path) -> None:
+    """Make the project in a process of its own, so that this one stays small and quick."""
+    command = [sys.executable, "-m", "benchmarks.serving.soak_project", str(project), str(VERSIONS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings.child_environment())
+    if done.returncode:
+        raise NotRunning(f"has no project: {done.stderr.strip().splitlines()[-1]}")
+    print(f"{VERSIONS} versions trained, gated and registered", flush=True)
+
+
+def _change_all(given: argparse.Namespace, seen: Seen, operator: Operator) -> Changed:
+    """Make the changes, evenly over the time."""
+    clock, coming, changed = SystemClock(), endless(VERSIONS, seed=given.seed), Changed()
+    pause_s = 60 * given.minutes / (given.changes + 1)
     due = time.perf_counter() + pause_s
-    for done in range(given.changes):
+    for number in range(2, given.changes + 2):
         clock.sleep(max(0.0, due - time.perf_counter()))
         due += pause_s
         change = next(coming)
-        place = len(seen.acknowledged)
-        began = time.perf_counter()
-        number = write(book, change, clock)
-        took.append(_until_seen(seen, place, number, began, patience_s=max(30.0, pause_s)))
-        if (done + 1) % 10 == 0:
+        try:
+            _make_one(change, number, seen, operator, changed, patience_s=max(30.0, pause_s))
+        except Failed as error:
+            changed.wrong.append(str(error))
+            break  # what would come next fits what should serve now
+        if (number - 1) % 10 == 0:
             print(
-                f"{done + 1} changes, {len(seen.acknowledged)} answers, {len(seen.failures)} failures, "
-                f"slowest change {max(took):.2f} s, {memory(server.process.pid).tree:.0f} MB",
+                f"{number - 1} changes, {len(seen.acknowledged)} answers, {len(seen.failures)} failures, "
+                f"slowest change {max(changed.effect_s):.2f} s",
                 flush=True,
             )
     clock.sleep(max(0.0, due - time.perf_counter()))
-    book.close()
-    return took
+    return changed
 
 
-def _until_seen(seen: Seen, place: int, number: int, began: float, *, patience_s: float) -> float:
-    """Return the seconds until a client was answered under a revision; infinite when none was."""
-    while time.perf_counter() - began < patience_s:
+def _make_one(
+    change: Change, number: int, seen: Seen, operator: Operator, changed: Changed, *, patience_s: float
+) -> None:
+    """Type a verb and watch the clients' answers until one comes by revision `number`."""
+    clock, place, began = SystemClock(), len(seen.acknowledged), time.perf_counter()
+    operator.type(change.verb, *change.arguments)
+    first, ended_s = None, 0.0
+    while not (ended_s and first) and time.perf_counter() - began < patience_s:
         answers = seen.acknowledged
-        while place < len(answers):
+        while first is None and place < len(answers):
             if answers[place].revision >= number:
-                return time.perf_counter() - began
+                first = clock.now()
             place += 1
-        SystemClock().sleep(0.005)
-    return float("inf")
+        if not ended_s and operator.done:
+            ended_s = time.perf_counter() - began
+        clock.sleep(0.005)
+    revision = operator.revision()
+    changed.verb_s.append(ended_s)
+    changed.effect_s.append((first - revision.created_at).total_seconds() if first else float("inf"))
+    if (revision.number, revision.action, roles_of(revision)) != (number, change.action, change.roles):
+        changed.wrong.append(f"{change} came out as {revision}")
 
 
-def _judge(seen: Seen, project: Path, took: list[float]) -> int:
+def _judge(seen: Seen, project: Path, changed: Changed, growths: list[Growth]) -> int:
     book = open_book(project)
-    given = weights(book)
+    revisions = book.find(Revision, model=MODEL)
     book.close()
+    given = weights(revisions)
     books = compare_books(seen.acknowledged, read_log(project))
     parts, sticky = shares(seen.acknowledged, given), stickiness(seen.acknowledged, given)
     split = [part for part in parts if 0 < part.weight < 1]
     far = [part for part in parts if part.sigmas > MAX_SIGMA]
     worst = max(parts, key=lambda part: part.sigmas)
+    grown = max(growths, key=lambda growth: growth.grown)
+    strange = [one.id for one in revisions if one.by != settings.login()]
+    slowest_s = max(changed.effect_s, default=0.0)
     lines = [
         (
             not seen.failures and not seen.unreachable,
@@ -127,12 +177,27 @@ def _judge(seen: Seen, project: Path, took: list[float]) -> int:
             f"({1 - sticky.strayed / max(1, sticky.repeated):.2%} stickiness)",
         ),
         (not sticky.moved_wrongly, f"{sticky.moved_wrongly} entities moved against a change of weights"),
-        (max(took) < MAX_S, f"{len(took)} changes took effect, the slowest after {max(took):.2f} s"),
+        (not changed.wrong, f"{len(changed.wrong)} verbs did something else than they say {changed.wrong[:1] or ''}"),
+        (not strange, f"{len(strange)} revisions that nobody asked for {strange[:1] or ''}"),
+        (
+            slowest_s < MAX_S,
+            f"{len(changed.effect_s)} changes took effect, the slowest {slowest_s:.2f} s after it was written",
+        ),
+        (
+            grown.grown < MAX_GROWTH_MB,
+            f"no process grew by {MAX_GROWTH_MB:g} MB; most the {grown.name} {grown.pid}: {grown.grown:+.1f} MB",
+        ),
     ]
     print(
         f"\np50 {seen.quantile_ms(0.5):.2f} ms, p99 {seen.quantile_ms(0.99):.2f} ms, slowest "
-        f"{seen.quantile_ms(1.0):.1f} ms; {books.other_rows} rows scored beside"
+        f"{seen.quantile_ms(1.0):.1f} ms; {books.other_rows} rows scored beside; a verb took "
+        f"{median(changed.verb_s or [0.0]):.1f} s, the slowest {max(changed.verb_s, default=0.0):.1f} s"
     )
+    for one in growths:
+        print(
+            f"  {one.name:10} {one.pid}: {one.first:6.1f} MB at first, {one.last:6.1f} MB at last ({one.grown:+.1f}), "
+            f"{one.most:.1f} MB at most"
+        )
     for held, text in lines:
         print(f"  {'held  ' if held else 'MISSED'}  {text}")
     return 0 if all(held for held, _ in lines) else 1
@@ -141,5 +206,5 @@ def _judge(seen: Seen, project: Path, took: list[float]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except NotRunning as error:
+    except (NotRunning, Failed) as error:
         sys.exit(f"the gateway {error}")

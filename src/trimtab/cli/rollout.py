@@ -153,10 +153,11 @@ def _cause(rollouts: Rollouts, what: str) -> str:
 
 
 def _apply(ws: Workspace, revision: Revision, json: bool) -> None:
-    set_aliases(ws, revision)
+    """Say what serves now, then let MLflow's aliases follow, which takes seconds."""
     if json:
         print_json(revision)
-        return
-    console.print(f"revision {revision.number} of {revision.model}: {revision.action}")
-    for a in revision.assignments:
-        console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")
+    else:
+        console.print(f"revision {revision.number} of {revision.model}: {revision.action}")
+        for a in revision.assignments:
+            console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")
+    set_aliases(ws, revision)

@@ -1,10 +1,23 @@
-"""The soak's changes: each fits what served before it."""
+"""The soak's changes: each fits what served before it, and says what the verb it names does."""
 
-from itertools import islice, pairwise
+from __future__ import annotations
 
-from benchmarks.serving.changes import endless
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from benchmarks.serving.changes import Change, endless, roles_of
+from benchmarks.serving.soak_project import POLICY
 from hypothesis import given
 from hypothesis import strategies as st
+from yaml import safe_load
+
+from integration.gateway_project import GatewayProject
+from trimtab import units
+from trimtab.app.rollout import Rollouts
+from trimtab.records import Bundle, Revision
+
+VERSIONS = 4
 
 
 @given(st.integers(2, 6), st.integers(0, 1000))
@@ -17,16 +30,30 @@ def test_every_change_has_one_champion_and_divides_the_whole_traffic(versions: i
         assert all(1 <= version <= versions for version in change.roles)
 
 
-@given(st.integers(0, 1000))
-def test_a_promotion_makes_the_challenger_the_champion(seed: int) -> None:
-    def in_role(role: str, roles: dict[int, tuple[str, float]]) -> int | None:
-        return next((version for version, (other, _) in roles.items() if other == role), None)
+def carry_out(change: Change, rollouts: Rollouts, bundles: dict[int, Bundle], cause: str) -> Revision:
+    """Do what the command line does with the arguments of a change."""
+    options = dict(zip(change.arguments[::2], change.arguments[1::2], strict=True))
+    share = options.get("--share")
+    given = {"share": None if share is None else units.share(share)} if change.verb in ("deploy", "step") else {}
+    as_ = {"cause": cause, "reason": "a test", "by": "tests"}
+    if change.verb == "deploy":
+        role = options.get("--as")
+        return rollouts.deploy(bundles[int(options["--version"])], role=role, **given, **as_)  # type: ignore[arg-type]
+    if change.verb == "rollback":
+        to = int(options["--to"]) if options else None
+        return rollouts.rollback(to=to, cause=cause, reason="a test", by="tests")
+    return getattr(rollouts, change.verb)(**given, **as_)  # type: ignore[no-any-return]
 
-    for before, after in pairwise(islice(endless(4, seed=seed), 60)):
-        if after.action == "promote":
-            assert in_role("champion", {**after.roles}) == in_role("challenger", {**before.roles})
-        if after.action in ("step", "abandon"):
-            assert in_role("champion", {**after.roles}) == in_role("champion", {**before.roles})
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_verbs_do_what_a_change_says(tmp_path: Path, seed: int) -> None:
+    project = GatewayProject(tmp_path, **safe_load(POLICY.replace("LEAVES", "10")))
+    bundles = {version: project.bundle(version) for version in range(1, VERSIONS + 1)}
+    project.rollouts.deploy(bundles[1], cause="first", reason="a test", by="tests")
+    for number, change in enumerate(islice(endless(VERSIONS, seed=seed), 60), 2):
+        made = carry_out(change, project.rollouts, bundles, f"change {number}")
+
+        assert (made.number, made.action, roles_of(made)) == (number, change.action, change.roles)
 
 
 def test_a_hundred_changes_have_every_kind() -> None:
