@@ -122,6 +122,22 @@ def test_a_label_of_one_model_neither_repeats_nor_contradicts_one_of_another(two
     assert again == {"accepted": 1, "contradicting": 1}
 
 
+def test_late_repeated_contradictory_and_unknown_labels_are_taken_and_wrong_ones_refused(two: Served) -> None:
+    """What docs/serving.md says of labels by the API; what comes from tables is in app/test_outcomes_taken.py."""
+
+    def send(*labels: dict[str, Any]) -> dict[str, Any]:
+        said: dict[str, Any] = two.browser.post(PATH, {"labels": list(labels)}).json()
+        return said
+
+    late = {"id": "a", "label": 1, "known_at": "2036-01-01"}
+    assert send(late) == {"accepted": 1}
+    assert send(late) == {"accepted": 1, "repeated": 1}
+    assert send(late | {"label": 0, "known_at": "2035-01-01"}) == {"accepted": 1, "contradicting": 1}
+    assert send({"id": "nobody's", "label": 1, "known_at": "2020-01-01"}) == {"accepted": 1}
+    assert "invalid" in send({"id": "b", "label": 1}, {"id": "c", "label": 2})
+    assert logged(two) == [("a", 1, "2036-01-01"), ("a", 0, "2035-01-01"), ("nobody's", 1, "2020-01-01")]
+
+
 def test_the_only_model_or_a_header_need_not_be_named(two: Served, pack: Packer, table_of: TableOf) -> None:
     label = {"id": "a", "label": 0.5}
     unnamed = two.browser.post("/v2/feedback", label)
