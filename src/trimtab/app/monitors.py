@@ -11,6 +11,9 @@ from trimtab.errors import NotFound
 from trimtab.monitoring import Monitor, Reference
 from trimtab.records import Bundle
 
+BOOKMARK = "monitor.json"
+"""Tells the next monitor from where in the prediction log to read."""
+
 
 def open_monitor(workspace: Workspace) -> Monitor:
     """Return the monitor of all models of a project."""
@@ -20,6 +23,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         workspace.project.policy,
         references(workspace),
         workspace.clock,
+        bookmark=workspace.run_folder / BOOKMARK,
     )
 
 

@@ -4,7 +4,8 @@
 
 What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. (Labels are
 taken to be in the log when event time passes the moment they were known.) A window's records of one stage are written
-in one call, all or none; a new process reads the log again from the start, passes over what is written, and goes on.
+in one call, all or none; a new process reads the log again from where windows are not matured (bookmark.py), passes
+over what is written, and goes on. The label log is read from its beginning.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
+from trimtab.monitoring.bookmark import Bookmark, fits
 from trimtab.monitoring.labels import LabelPool, from_table
 from trimtab.monitoring.opened import of_model
 from trimtab.monitoring.rows import judged
@@ -36,6 +39,7 @@ class Monitor:
     """Watches all models of one project. Not shared between threads; one instance at a time a project.
 
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
+    bookmark: a file that tells the next process from where to read; None reads from the beginning.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Monitor:
         policy: Policy,
         references: References,
         clock: Clock,
+        *,
+        bookmark: Path | None = None,
     ) -> None:
         self._metadata = metadata
         self._predictions = predictions
@@ -56,6 +62,8 @@ class Monitor:
         self._cursor: Cursor = START
         self._labels_cursor: Cursor = START
         self._unwritten: deque[tuple[Record, ...]] = deque()
+        self._bookmark = Bookmark(bookmark, window=policy.decide.window)
+        self._begun = False
         self.rows = 0
         """Rows of the prediction log taken in since the start of the process."""
         self.labels = 0
@@ -97,6 +105,8 @@ class Monitor:
         watermark: event time is at least here although no row says so, such as at the end of a recording; rows of
         windows closed by it count as late from then on.
         """
+        if not self._begun:
+            self._begin()
         reports = self._write()
         more = True
         while more:
@@ -107,13 +117,28 @@ class Monitor:
             for stream in self._streams.values():
                 stream.open.watermark = max(stream.open.watermark, to_micros(watermark))
             reports += self._settle()
+        self._bookmark.keep({model: stream.matured_until for model, stream in self._streams.items()})
         return tuple(reports)
 
+    def _begin(self) -> None:
+        """Go to the place in the log that an earlier process left, if what was read before it is judged."""
+        mark = self._bookmark.find(self._predictions)
+        if mark is not None and fits(mark, {model: self._stream(model).matured_until for model in mark.reached}):
+            self._cursor = mark.cursor
+            for model, time in mark.reached.items():
+                self._stream(model).open.watermark = self._stream(model).open.reached = time
+        else:
+            self._streams.clear()
+        self._begun = True
+
     def _take_rows(self) -> bool:
-        table, self._cursor = self._predictions.read(self._cursor, limit=BLOCK_ROWS)
+        before = self._cursor
+        table, self._cursor = self._predictions.read(before, limit=BLOCK_ROWS)
         self.rows += table.num_rows
         if not table.num_rows:
             return False
+        reached = {model: stream.open.reached for model, stream in self._streams.items()}
+        self._bookmark.passing(before, table["prediction_id"][0].as_py(), reached)
         table = judged(table)
         for model in sorted(pc.unique(table["model"]).to_pylist()):
             self._stream(model).open.add(of_model(table, model))

@@ -23,7 +23,9 @@ class OpenWindows:
     def __init__(self, windowing: Windowing, stored: Stored) -> None:
         self.windowing = windowing
         self.watermark = BEGINNING
-        """Event time that rows have reached, in microseconds; it never goes back."""
+        """Event time that rows have reached, or that was said to have come, in microseconds; it never goes back."""
+        self.reached = BEGINNING
+        """Event time that rows have reached."""
         self.late = 0
         """Rows left out because their window had been closed."""
         self.ahead = 0
@@ -34,6 +36,7 @@ class OpenWindows:
     def add(self, rows: pa.Table) -> None:
         """Take in rows in the order of the log."""
         rows, times = self._plausible(rows)
+        self.reached = max(self.reached, int(times.max(initial=BEGINNING)))
         wanted, self.watermark = self.windowing.in_time(times, self.watermark)
         self.late += len(times) - int(wanted.sum())
         wanted &= times >= self._stored.matured_until

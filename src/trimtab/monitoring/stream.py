@@ -61,6 +61,8 @@ class Stream:
         self._clock = clock
         self._stored = load(metadata, model)
         decide = policy.decide
+        self.matured_until = self._stored.matured_until
+        """End of the newest matured window, microseconds since the epoch."""
         self.open = OpenWindows(Windowing(decide.window, decide.lateness), self._stored)
         self._waiting: deque[Closed] = deque()
         self._references: dict[int, Reference | None] = {}
@@ -129,6 +131,7 @@ class Stream:
         return due if complete == NEVER else min(due, max(window.span.end + self._policy.decide.lateness, complete))
 
     def _mature(self, window: Closed, moment: int) -> list[Record]:
+        self.matured_until = window.span.end
         values, repeats = window.labels.known_by(moment)
         if repeats:
             log.info("%s: %d labels came more than once; the latest known counts", self.model, repeats)

@@ -1,0 +1,165 @@
+"""Where a monitor goes on after a restart: it reads what is not judged yet, and writes what it would have written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trimtab.clock import EPOCH, ManualClock
+from trimtab.monitoring import Monitor
+from trimtab.monitoring import monitor as monitor_module
+from trimtab.monitoring.bookmark import Mark
+from trimtab.policy import Policy, parse_policy
+from trimtab.records import Profile, Record, Signal, WindowReport
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import prediction_rows
+from trimtab.testing.streams import DAY, FIRST_DAY, Lane, World, play
+
+POLICY = parse_policy("project: flights\nimpact: { cost: {} }\ndecide: { labels_mature_after: 2d }\n")
+WORLD = World(rows=50, label_hours=30.0)
+DAYS = 12
+LANES = (Lane(version=1), Lane(version=2, role="challenger"))
+
+
+class Bench:
+    """A log, books of records, and monitors on them; a file between one monitor and the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = SegmentLog(folder / "log", segment_rows=70)
+        self.bookmark = folder / "monitor.json"
+        self._books = (SqlMetadata(folder / f"book-{n}.db") for n in count())
+        self.book = self.new_book()
+
+    def new_book(self) -> SqlMetadata:
+        return next(self._books)
+
+    def monitor(self, *, book: SqlMetadata | None = None, bookmark: bool = True, policy: Policy = POLICY) -> Monitor:
+        place = self.bookmark if bookmark else None
+        return Monitor(
+            book or self.book, self.log, policy, lambda model, version: None, ManualClock(EPOCH), bookmark=place
+        )
+
+    def mark(self) -> Mark:
+        return msgspec.json.decode(self.bookmark.read_bytes(), type=Mark)
+
+
+def content(book: SqlMetadata) -> dict[str, bytes]:
+    """Return all records but for when they were written."""
+    kinds: tuple[type[Record], ...] = (WindowReport, Profile, Signal)
+    found = [record for kind in kinds for record in book.find(kind)]
+    return {r.id: msgspec.json.encode(msgspec.structs.replace(r, created_at=EPOCH)) for r in found}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(monitor_module, "BLOCK_ROWS", 60)  # a place may be left between two blocks
+    made = Bench(tmp_path)
+    yield made
+    made.log.close()
+    made.book.close()
+
+
+def as_one_process(bench: Bench) -> dict[str, bytes]:
+    """Return what one monitor writes that reads the whole log."""
+    book = bench.new_book()
+    bench.monitor(book=book, bookmark=False).step()
+    found = content(book)
+    book.close()
+    return found
+
+
+def test_a_new_process_reads_what_is_not_judged_yet_and_writes_the_same(bench: Bench) -> None:
+    read: list[int] = []
+
+    def restart() -> None:
+        monitor = bench.monitor()
+        monitor.step()
+        read.append(monitor.rows)
+
+    play(bench.log, WORLD, range(DAYS), LANES, ticks=4, after_tick=restart)
+    assert content(bench.book) == as_one_process(bench)
+    assert len(bench.book.find(WindowReport, stage="matured")) == 2 * (DAYS - 3)
+    # then: the two days that wait for labels, the day before them that was closed with them, and the open one
+    assert max(read[20:]) <= 100 * 5
+    assert len(read) == 4 * DAYS
+
+
+def test_models_that_are_not_as_far_are_read_from_where_they_are(bench: Bench) -> None:
+    def restart() -> None:
+        bench.monitor().step()
+
+    for first in range(0, DAYS, 3):
+        play(bench.log, WORLD, range(first, first + 3), model="delay", after_tick=restart)
+        play(bench.log, World(seed=1, rows=20), range(first, first + 2), model="price", after_tick=restart)
+    assert content(bench.book) == as_one_process(bench)
+    assert set(bench.mark().reached) == {"delay", "price"}
+
+
+def test_what_does_not_fit_the_records_is_read_from_the_beginning(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, WORLD, range(DAYS), after_tick=monitor.step)
+    assert bench.mark().reached["delay"] > FIRST_DAY * DAY
+    # when: the records are lost, as when a copy of before is put back
+    book = bench.new_book()
+    other = bench.monitor(book=book)
+    other.step()
+    assert other.rows == 50 * DAYS
+    assert content(book) == content(bench.book)
+    book.close()
+
+
+def test_another_log_is_read_from_the_beginning(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, WORLD, range(DAYS), after_tick=monitor.step)
+    bench.log.close()
+    bench.log = SegmentLog(bench.folder / "other", segment_rows=70)
+    play(bench.log, World(seed=3, rows=30), range(DAYS + 5), model="price")
+    again = bench.monitor()
+    again.step()
+    assert again.rows == 30 * (DAYS + 5)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"places": 3}'])
+def test_a_file_that_cannot_be_read_costs_time_and_nothing_else(bench: Bench, text: bytes) -> None:
+    play(bench.log, WORLD, range(4))
+    bench.bookmark.write_bytes(text)
+    monitor = bench.monitor()
+    monitor.step()
+    assert monitor.rows == 200
+    assert content(bench.book) == as_one_process(bench)
+
+
+def test_windows_of_another_size_are_read_from_the_beginning(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, WORLD, range(DAYS), after_tick=monitor.step)
+    changed = parse_policy("project: flights\nimpact: { cost: {} }\ndecide: { window: 6h, labels_mature_after: 2d }\n")
+    again = bench.monitor(policy=changed)
+    again.step()
+    assert again.rows == 50 * DAYS
+
+
+def test_a_place_that_compaction_moved_is_found(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, WORLD, range(DAYS), after_tick=monitor.step)
+    bench.log.close()
+    bench.log.compact(grace_s=-1e12, keep_s=3e9)
+    again = bench.monitor()
+    again.step()
+    assert 0 < again.rows <= 50 * 5
+
+
+def test_a_row_from_the_future_moves_no_place(bench: Bench) -> None:
+    play(bench.log, WORLD, range(2))
+    ahead = (FIRST_DAY + 900) * DAY
+    bench.log.append(prediction_rows(["far"], event_time=[ahead], logged_at=[(FIRST_DAY + 2) * DAY]))
+    monitor = bench.monitor()
+    play(bench.log, WORLD, range(2, DAYS), after_tick=monitor.step)
+    assert monitor.ahead == 1
+    assert bench.mark().reached["delay"] < (FIRST_DAY + DAYS) * DAY
+    assert content(bench.book) == as_one_process(bench)
