@@ -78,9 +78,10 @@ def running(target: Target, row: Sequence[float]) -> Iterator[Server]:
 def unwinding() -> Iterator[None]:
     """Let a SIGTERM or SIGHUP leave every context of this process, as Ctrl-C does, so that servers are ended.
 
-    Further ones, and further Ctrl-Cs, are passed over: they would break off the ending. Does nothing in a thread.
+    Further ones, and further Ctrl-Cs, are passed over: they would break off the ending. Does nothing in a thread, nor
+    within itself.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is _leave:
         yield
         return
     before = {number: signal.signal(number, _leave) for number in ENDINGS}

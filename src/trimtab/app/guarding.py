@@ -85,6 +85,8 @@ class Guarding:
         """Keep the snapshots of the last while; return the one that the guard looks back to."""
         if self._seen and self._seen[-1].taken_at == newest.taken_at:
             self._seen.pop()  # nobody has counted on
+        for lane in self._seen[-1].lanes.values() if self._seen else ():
+            lane.run_inputs = []  # of what is looked back to only sums are needed
         self._seen.append(newest)
         self._seen = _thinned(self._seen, newest.taken_at, self._limits.over)
         return next(s for s in self._seen if newest.taken_at - s.taken_at <= self._limits.over)

@@ -298,6 +298,17 @@ def test_what_a_rollback_restores_is_not_compared_with_what_it_ended(make: Make)
     assert to.decisions == [("rollback", 2)]
 
 
+def test_the_inputs_of_a_run_are_kept_of_the_newest_counts_alone(make: Make) -> None:
+    to = make(strategy="blue-green", rollback_when={"constant_output": 200, "min_requests": 10})
+    to.deploy(1)
+    for number in range(1, 5):
+        to.count(1, rows=50, run=50 * number, run_score=0.5, run_inputs=list(range(50 * number)))
+        to.look()
+    kept = [len(lane.run_inputs) for snapshot in to.guard._seen for lane in snapshot.lanes.values()]
+    assert kept == [0, 0, 0, 200]
+    assert to.decisions == [("review", 1)]  # nothing has served before
+
+
 def test_what_stands_still_is_kept_once(make: Make) -> None:
     to = make()
     to.deploy(1)

@@ -43,8 +43,8 @@ target = Target(
     ask=lambda row: Ask(path="/", body=b""),
     answer=lambda body: None,
 )
-with running(target, ()) as server:
-    print(server.process.pid, flush=True)
+with running(target, ()) as first, running(target, ()) as second:
+    print(first.process.pid, second.process.pid, flush=True)
     threading.Event().wait()
 """
 
@@ -55,8 +55,8 @@ def test_no_server_outlives_a_measurement_that_is_told_to_end(tmp_path: Path, nu
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as driver:
         assert driver.stdout is not None
-        server = psutil.Process(int(driver.stdout.readline()))
+        servers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
         driver.send_signal(number)
         driver.send_signal(number)  # somebody impatient
         assert driver.wait(30) == 128 + number
-    assert not is_alive(server)
+    assert not any(is_alive(server) for server in servers)
