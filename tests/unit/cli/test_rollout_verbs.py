@@ -52,7 +52,7 @@ def test_a_rollout_by_hand_from_the_first_bundle_to_its_rollback(trimtab: Trimta
     trimtab("deploy", "--version", "2", "--as", "shadow")
     trimtab("promote", "--reason", "it scored well")
     trimtab("deploy", "--as", "challenger", "--share", "25%")
-    trimtab("step", "--share", "50%")
+    trimtab("step", "--share", "40%")
     trimtab("abandon")
     said = trimtab("rollback", "--reason", "it was better")
 
@@ -64,7 +64,7 @@ def test_a_rollout_by_hand_from_the_first_bundle_to_its_rollback(trimtab: Trimta
         ("shadow", {"champion": (1, 100.0), "shadow": (2, 0.0)}),
         ("promote", {"champion": (2, 100.0)}),
         ("challenge", {"champion": (2, 75.0), "challenger": (3, 25.0)}),
-        ("step", {"champion": (2, 50.0), "challenger": (3, 50.0)}),
+        ("step", {"champion": (2, 60.0), "challenger": (3, 40.0)}),
         ("abandon", {"champion": (2, 100.0)}),
         ("rollback", {"champion": (1, 100.0)}),
     ]  # fmt: skip
