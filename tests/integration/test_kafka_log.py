@@ -108,6 +108,9 @@ def test_rows_are_cloud_events(broker: Broker) -> None:
             break
     consumer.close()
     found = {(m.topic(), m.key()): (dict(m.headers() or ()), msgspec.json.decode(m.value() or b"")) for m in messages}
+    label = found["events-labels", b"a"][0]
+    assert label["ce_source"] == b"/trimtab/7/models/delay/labels"
+    assert label["ce_inferenceservicename"] == b"delay"
     headers, value = found["events", b"a"]
     assert headers == {
         "ce_specversion": b"1.0",

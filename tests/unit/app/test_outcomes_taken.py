@@ -168,6 +168,23 @@ def test_one_process_at_a_time_takes_outcomes(ws: Workspace) -> None:
     assert len(take_tables(ws, patience_s=0)) == 1
 
 
+def test_who_waited_for_another_takes_only_what_that_one_has_left(ws: Workspace) -> None:
+    landed(ws, "1.csv", "a,1,2013-01-02\n")
+    other, second = SegmentLog(ws.root / "predictions", outcomes.WRITER), open_workspace(ws.project.folder)
+    other.append_labels({name: [] for name in LABEL_FIELDS})
+
+    class Meanwhile(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if not ws.metadata.find(LabelIntake):
+                other.close()
+                assert len(take_tables(second)) == 1
+
+    ws.clock = Meanwhile(ws.now())
+    assert take_tables(ws) == []
+    assert len(logged(ws)) == 1
+
+
 # --- the loop
 
 

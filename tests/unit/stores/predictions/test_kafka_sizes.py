@@ -7,7 +7,7 @@ from confluent_kafka import KafkaException, Producer
 
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.kafka import ROW_BYTES, KafkaLog
-from trimtab.stores.predictions.kafka_events import VARINT, Event
+from trimtab.stores.predictions.kafka_events import VARINT, Event, Events, row_of
 from trimtab.testing.predictions import label_rows, prediction_rows
 
 
@@ -34,6 +34,14 @@ def test_a_row_that_is_too_large_leaves_nothing_of_its_append_behind(log: KafkaL
     log.append_labels(label_rows(["a"]))
     assert len(producer) == 3
     producer.purge()
+
+
+def test_a_label_s_event_names_its_model() -> None:
+    named, unnamed = Events("7").labels(label_rows(["a", "a"], model=["delay", None]))
+    assert dict(named.headers)["ce_source"] == "/trimtab/7/models/delay/labels"
+    assert dict(named.headers)["ce_inferenceservicename"] == "delay"
+    assert dict(unnamed.headers)["ce_source"] == "/trimtab/7/labels"
+    assert row_of(named.value, "labels")["model"] == "delay"
 
 
 @pytest.mark.parametrize("over", [0, 1])
