@@ -192,6 +192,7 @@ class _Worker:
             tls=options.tls,
             timeout_s=options.timeout_s,
             shared=True,
+            traces=self._traces,
         )
 
     def _say(self, message: Up) -> bool:

@@ -17,6 +17,7 @@ from trimtab.serving.web.tls import PemFiles, grpc_credentials
 
 if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
     from trimtab.serving.core.gateway import Gateway
+    from trimtab.serving.telemetry.traces import Traces
     from trimtab.serving.web.asgi import Access
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
@@ -45,6 +46,7 @@ async def serve_grpc(
     tls: PemFiles | None = None,
     timeout_s: float | None = None,
     shared: bool = False,
+    traces: Traces | None = None,
 ) -> GrpcServer:
     """Answer the Open Inference Protocol's gRPC calls on the running event loop; port 0 takes a free one.
 
@@ -65,7 +67,8 @@ async def serve_grpc(
             ("grpc.so_reuseport", int(shared)),
         ]
     )
-    server.add_generic_rpc_handlers(service.InferenceService(gateway, access=access, timeout_s=timeout_s).handlers())
+    inference = service.InferenceService(gateway, access=access, timeout_s=timeout_s, traces=traces)
+    server.add_generic_rpc_handlers(inference.handlers())
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         secret = None if tls is None else grpc_credentials(tls)

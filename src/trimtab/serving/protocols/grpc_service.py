@@ -22,6 +22,7 @@ from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
 from trimtab.serving.protocols.open_inference_response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
+from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.asgi import Access
 from trimtab.serving.web.http import REQUEST_ID_HEADER, Verb
 
@@ -69,19 +70,27 @@ class Method(NamedTuple):
 class InferenceService:
     """Answers the calls of one server. access: as the HTTP application has it, None lets everybody in.
 
-    timeout_s: how long a call may take; None leaves that to the clients' own deadlines.
+    timeout_s: how long a call may take; None leaves that to the clients' own deadlines. traces: told of every call.
     """
 
-    def __init__(self, gateway: Gateway, *, access: Access | None = None, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        access: Access | None = None,
+        timeout_s: float | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         self._gateway = gateway
         self._access = access
         self._timeout_s = timeout_s
+        self._traces = traces
 
     def handlers(self) -> list[Any]:
         """Return gRPC's handlers of both services."""
         return [
             grpc.method_handlers_generic_handler(
-                service, {name: self._handler(name, method) for name, method in methods.items()}
+                service, {name: self._handler(service, name, method) for name, method in methods.items()}
             )
             for service, methods in ((SERVICE, self._methods()), (HEALTH, self._health_methods()))
         ]
@@ -106,11 +115,12 @@ class InferenceService:
         request, response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
         return {"Check": Method(request, response, "open", self._check)}
 
-    def _handler(self, name: str, method: Method) -> Any:
+    def _handler(self, service: str, name: str, method: Method) -> Any:
         async def run(message: Message, context: Any) -> Message:
             received_ns = time.perf_counter_ns()
             metrics, status = self._gateway.metrics, CANCELLED
             metrics.begin()
+            trace = None if self._traces is None else self._traces.begin(_headers(context), received_ns)
             try:
                 answer = await self._answer(method, message, context, received_ns)
                 status = 200
@@ -122,6 +132,8 @@ class InferenceService:
                 refused, status = Refused(500, "the gateway failed; its log says why"), 500
             finally:
                 metrics.end("grpc", status, received_ns)
+                if trace is not None:
+                    trace.end_rpc(service, name, status)
             metrics.refuse(status)
             await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused))
             raise refused  # not reached: abort raises
