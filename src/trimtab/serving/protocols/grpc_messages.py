@@ -1,4 +1,4 @@
-"""The messages of the Open Inference Protocol's gRPC service, made from a table. Called by grpc_service.
+"""The messages of the Open Inference Protocol's gRPC service, made from a table. Called by grpc_service and reflection.
 
 Names and numbers are those of the public definition (open_inference_grpc.proto of kserve/open-inference-protocol)
 and of Triton's grpc_service.proto, which adds the repository and two kinds of parameters. KServe's own definition
@@ -75,8 +75,8 @@ HEALTH: dict[str, str] = {"HealthCheckRequest": "1 string service", "HealthCheck
 """grpc.health.v1; its enumeration of states travels as an integer."""
 
 
-def message_classes(package: str, table: dict[str, str]) -> dict[str, Any]:
-    """Return message name -> class for a table; nested names are written Outer.Inner."""
+def definition(package: str, table: dict[str, str]) -> descriptor_pb2.FileDescriptorProto:
+    """Return the definition of a table's messages; nested names are written Outer.Inner."""
     file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     made: dict[str, Any] = {}
     for name in sorted(table, key=lambda name: name.count(".")):
@@ -84,8 +84,13 @@ def message_classes(package: str, table: dict[str, str]) -> dict[str, Any]:
         message = made[outer].nested_type.add(name=own) if outer else file.message_type.add(name=own)
         made[name] = message
         _add_fields(message, table[name], f".{package}", name)
+    return file
+
+
+def message_classes(package: str, table: dict[str, str]) -> dict[str, Any]:
+    """Return message name -> class for a table."""
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
+    pool.AddSerializedFile(definition(package, table).SerializeToString())
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in table}
 
 

@@ -18,6 +18,7 @@ import grpc
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
+from trimtab.serving.protocols.grpc_reflection import reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
 from trimtab.serving.protocols.open_inference_response import check_outputs
@@ -87,13 +88,21 @@ class InferenceService:
         self._traces = traces
 
     def handlers(self) -> list[Any]:
-        """Return gRPC's handlers of both services."""
+        """Return gRPC's handlers of both services, and of what tells of them."""
+        both = {SERVICE: self._methods(), HEALTH: self._health_methods()}
+        named = {
+            service: {
+                name: (method.request.DESCRIPTOR.name, method.response.DESCRIPTOR.name)
+                for name, method in methods.items()
+            }
+            for service, methods in both.items()
+        }
         return [
             grpc.method_handlers_generic_handler(
                 service, {name: self._handler(service, name, method) for name, method in methods.items()}
             )
-            for service, methods in ((SERVICE, self._methods()), (HEALTH, self._health_methods()))
-        ]
+            for service, methods in both.items()
+        ] + reflection_handlers(named)
 
     def _methods(self) -> dict[str, Method]:
         def method(name: str, verb: Verb, handle: Handle, names_model: str = "") -> Method:
