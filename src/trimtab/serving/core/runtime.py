@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,12 +14,14 @@ from trimtab.bundle import Scorer, Spec, open_aside, open_scorer, read_spec, ver
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder
 
-WARM_UP_ROWS = (1, 2, 32, *[1] * 8)
+BATCH_ROWS = 32
+WARM_UP_ROWS = (1, 2, *[BATCH_ROWS] * 3, *[1] * 8)
 """Sizes scored before a bundle serves: ONNX Runtime plans its memory on the first run of each shape."""
 INLINE_NS = 500_000
 """A model that takes longer for one row scores in a thread of its own instead of on the event loop."""
-QUICK_NS = 100_000
-"""Beyond it, comparisons are scored in a thread; below, a thread would cost more than it spares."""
+QUICK_NS, QUICK_BATCH_NS = 100_000, 300_000
+"""A model that takes longer for one row, or for BATCH_ROWS, is not compared on the event loop, where answers wait
+meanwhile, but in a thread, or in a process when it is a shadow. Below, that would cost more than it spares."""
 
 
 class Vectorizer(Protocol):
@@ -76,9 +77,9 @@ def load_bundle(
         if spec.model != order.model:
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
         scorer = open_scorer(folder, spec, trust=trust, aside=aside)
-        one_row_ns = warm_up(scorer, len(spec.features))
+        pace = warm_up(scorer, len(spec.features))
         vectorizer = vectorizer_factory(folder, spec)
-        quick = scorer.in_process and one_row_ns <= QUICK_NS
+        quick = scorer.in_process and pace.row_ns <= QUICK_NS and pace.batch_ns <= QUICK_BATCH_NS
         aside = aside and not quick
         if aside and scorer.in_process:
             scorer = open_aside(folder, spec, scorer, digest=order.digest, trust=trust)
@@ -95,26 +96,35 @@ def load_bundle(
         vectorizer=vectorizer,
         recipe=(spec.features, spec.views, spec.code_hash),
         folder=folder,
-        inline=scorer.in_process and one_row_ns <= INLINE_NS and not aside,
+        inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
         quick=quick,
         aside=aside,
     )
 
 
-def warm_up(scorer: Scorer, features: int) -> int:
-    """Score some rows of zeros; return the nanoseconds that one row took at best.
+class Pace(NamedTuple):
+    """Nanoseconds that a model takes at best."""
+
+    row_ns: int
+    """For one row."""
+    batch_ns: int
+    """For BATCH_ROWS."""
+
+
+def warm_up(scorer: Scorer, features: int) -> Pace:
+    """Score some rows of zeros; return how long that took.
 
     Raises DataError when the model does not take rows of `features` columns.
     """
-    best = sys.maxsize
+    best: dict[int, int] = {}
     for rows in WARM_UP_ROWS:
         start = time.perf_counter_ns()
         try:
             scores = scorer.score(np.zeros((rows, features), dtype=np.float32))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise DataError(f"the model does not score rows of {features} features: {error}") from error
-        if rows == 1:
-            best = min(best, time.perf_counter_ns() - start)
+        took = time.perf_counter_ns() - start
+        best[rows] = min(took, best.get(rows, took))
         if scores.shape != (rows,):
             raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one a row")
-    return best
+    return Pace(best[1], best[BATCH_ROWS])

@@ -102,6 +102,7 @@ def test_only_a_shadow_scores_aside(loading: Loading) -> None:
 
 def test_a_quick_shadow_stays_here_and_is_not_loaded_twice(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "QUICK_NS", 10**12)
+    monkeypatch.setattr(runtime, "QUICK_BATCH_NS", 10**12)
     shadow = bundle_of(loading.follow(1, champion=1, shadow=2), 2)
     assert (shadow.aside, shadow.quick, shadow.inline) == (False, True, True)
     assert bundle_of(loading.follow(2, champion=2, shadow=1), 2) is shadow
@@ -174,3 +175,9 @@ def test_closing_the_loader_ends_all_processes(loading: Loading) -> None:
     process = process_of(bundle_of(table, 2))
     loading.loader.close()
     assert not process.is_running()
+
+
+def test_a_shadow_that_is_slow_for_many_rows_is_not_quick(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "QUICK_NS", 10**12)
+    monkeypatch.setattr(runtime, "QUICK_BATCH_NS", 0)
+    assert bundle_of(loading.follow(1, champion=1, shadow=2), 2).aside
