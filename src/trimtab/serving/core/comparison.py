@@ -21,8 +21,8 @@ from trimtab.serving.core.scoring import score
 from trimtab.serving.core.work import Part, Work, some
 from trimtab.serving.telemetry.metrics import Metrics
 
-GATHER_S = 0.005
-"""How long rows wait: those of many turns then share one call and one append."""
+GATHER_S, ASIDE_GATHER_S = 0.005, 0.02
+"""How long rows wait: those of many turns then share one call and one append; longer where a call wakes a process."""
 BATCH_ROWS, QUICK_ROWS = 256, 48
 """Rows of one call in the thread, and on the loop, where answers wait meanwhile."""
 PATIENCE_NS = 20_000_000
@@ -96,7 +96,8 @@ class Comparison:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         if not loop.is_closed():
             self._armed = True
-            loop.call_later(GATHER_S, self._begin)
+            aside = any(part.lane.bundle.aside for part in self._waiting)
+            loop.call_later(ASIDE_GATHER_S if aside else GATHER_S, self._begin)
 
     def _begin(self) -> None:
         self._armed = False
