@@ -129,6 +129,18 @@ def test_without_all_labels_a_window_matures_when_its_time_is_over(bench: Bench)
     assert matured[0].labelled == in_time < 300
 
 
+def test_labels_that_come_when_their_window_was_judged_change_nothing_and_are_counted(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, World(label_hours=20.0), range(4), ticks=24, after_tick=monitor.step)
+    before = bench.content()
+    given_up, ids = monitor.unmatched_labels, [f"delay-0-{row}" for row in range(300)]
+    known = [FIRST_DAY * DAY + DAY // 2] * 300
+    bench.log.append_labels(label_rows(ids, label=[0.0] * 300, known_at=known, received_at=known))
+    monitor.step()
+    assert bench.content() == before
+    assert monitor.unmatched_labels == given_up + 300
+
+
 def test_an_explicit_watermark_closes_what_no_row_would(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, range(2))
