@@ -1,12 +1,14 @@
 """Makes MLflow's aliases say what serves: python -m trimtab.app.aliases, its order on standard input, once.
 
 Started by guarding. A process of its own, since MLflow takes seconds and memory that a gateway's supervisor has not.
+The verbs that change what serves do the same in theirs.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,19 +23,26 @@ from trimtab.policy import Environment
 log = logging.getLogger(__name__)
 
 
-def follow(order: AliasOrder) -> bool:
-    """Set the aliases of a model to what serves now; tell whether that was possible."""
+def follow(find: Callable[[], Workspace], model: str) -> bool:
+    """Set the aliases of a model to what serves now; tell whether that was possible. What serves is so either way."""
     try:
-        environment = Environment.model_validate_json(order.environment)
-        workspace = Workspace(open_project(Path(order.project)), environment)
-        revision = open_rollouts(workspace, order.model).current()
+        workspace = find()
+        revision = open_rollouts(workspace, model).current()
         if revision is not None:
             set_aliases(workspace, revision)
-    except Exception as error:  # the border of the process: MLflow's errors are of many kinds
-        log.warning("model %s: its aliases in the registry still name what served before: %s", order.model, error)
+    except Exception as error:  # a border: MLflow's errors are of many kinds
+        log.warning("model %s: its aliases in the registry still name what served before: %s", model, error)
         return False
     return True
 
 
+def _workspace(order: AliasOrder) -> Workspace:
+    return Workspace(open_project(Path(order.project)), Environment.model_validate_json(order.environment))
+
+
+def _obey(order: AliasOrder) -> bool:
+    return follow(lambda: _workspace(order), order.model)
+
+
 if __name__ == "__main__":
-    sys.exit(0 if follow(msgspec.json.decode(sys.stdin.buffer.read(), type=AliasOrder)) else 1)
+    sys.exit(0 if _obey(msgspec.json.decode(sys.stdin.buffer.read(), type=AliasOrder)) else 1)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from trimtab import settings, units
+from trimtab.app.aliases import follow
 from trimtab.app.rollout import Rollouts, open_rollouts
-from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -153,11 +153,11 @@ def _cause(rollouts: Rollouts, what: str) -> str:
 
 
 def _apply(ws: Workspace, revision: Revision, json: bool) -> None:
-    """Say what serves now, then let MLflow's aliases follow, which takes seconds."""
+    """Say what serves now, then let MLflow's aliases follow: that takes seconds, and undoes nothing where it fails."""
     if json:
         print_json(revision)
     else:
         console.print(f"revision {revision.number} of {revision.model}: {revision.action}")
         for a in revision.assignments:
             console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")
-    set_aliases(ws, revision)
+    follow(lambda: ws, revision.model)

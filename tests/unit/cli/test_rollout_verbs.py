@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from integration.gateway_project import GatewayProject
+from trimtab.app import aliases as aliases_program
 from trimtab.app.workspace import Workspace
 from trimtab.cli import rollout
 from trimtab.errors import UsageError
@@ -34,7 +35,7 @@ def aliases(monkeypatch: pytest.MonkeyPatch) -> list[Revision]:
     def tell(workspace: Workspace, revision: Revision) -> None:
         told.append(revision)
 
-    monkeypatch.setattr(rollout, "set_aliases", tell)
+    monkeypatch.setattr(aliases_program, "set_aliases", tell)
     return told
 
 
@@ -79,6 +80,18 @@ def test_history_tells_what_served_newest_first(trimtab: Trimtab, aliases: list[
     lines = trimtab("history").splitlines()
     assert "challenger 2" in " ".join(lines)
     assert any("the first" in line for line in lines)
+
+
+def test_a_registry_that_does_not_follow_is_a_warning(
+    project: GatewayProject, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a registry that has never heard of the model
+    command = ["deploy", "--project", str(project.folder), "--version", "1"]
+    done = CliRunner().invoke(rollout.app, command, catch_exceptions=False)
+    # then the change holds, and the command says both
+    assert (done.exit_code, project.rollouts.current() is not None) == (0, True)
+    assert "revision 1 of delay: deploy" in done.stdout
+    assert "its aliases in the registry still name what served before" in caplog.text
 
 
 def test_a_share_is_written_as_in_the_policy(trimtab: Trimtab) -> None:
