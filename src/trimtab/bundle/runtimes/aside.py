@@ -17,6 +17,7 @@ import numpy as np
 
 from trimtab.bundle.runtimes import frames
 from trimtab.bundle.runtimes.aside_worker import Opening
+from trimtab.bundle.runtimes.memory import give_back
 from trimtab.bundle.runtimes.process import START_TIMEOUT_S, ModelProcess, ProcessFailed
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, Task
@@ -79,6 +80,8 @@ class AsideScorer:
             here, self._here = self._here, None
             if here is not None:
                 here.close()
+            del here
+            give_back()
         finally:
             self._settled.set()
 

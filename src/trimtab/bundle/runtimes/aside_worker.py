@@ -14,6 +14,7 @@ import numpy as np
 from trimtab.bundle.manifest import verify
 from trimtab.bundle.runtimes import frames
 from trimtab.bundle.runtimes.answering import Predict, answer_rows
+from trimtab.bundle.runtimes.memory import give_back
 from trimtab.bundle.scorer import open_scorer
 from trimtab.bundle.spec import Spec
 
@@ -35,6 +36,7 @@ def open_bundle(rows_fd: int) -> tuple[Predict, str]:
         verify(folder, opening.digest)
     scorer = open_scorer(folder, spec, trust=opening.trust)
     scorer.score(np.zeros((1, len(spec.features)), dtype=np.float32))
+    give_back()
     return scorer.score, spec.task
 
 
