@@ -98,9 +98,10 @@ class Desk:
         """Log the rows of all chunks of a work, which are scored, as one append; the future is as that of `submit`."""
         assert self._loop is not None  # its chunks came through submit
         work.done = self._loop.create_future()
-        self.journal.write(_settled(work, [part for chunk in work.chunks for part in chunk.held]), [work])
+        parts = [part for chunk in work.chunks for part in chunk.held]
         for chunk in work.chunks:
-            chunk.held = []
+            chunk.held = ()
+        self.journal.write(_settled(work, parts), [work])
         return work.done
 
     def abandon(self, work: Work) -> None:
@@ -110,11 +111,11 @@ class Desk:
         """
         if work.written or work.abandoned:
             return
-        scored = []
+        scored: list[Part] = []
         for piece in (work, *work.chunks):
             piece.abandoned = piece.answered = True
             scored += piece.held
-            piece.held = []
+            piece.held = ()
         for part in scored:
             part.disown()
         self.release(work.reserved_rows)
@@ -241,16 +242,14 @@ class Desk:
                 work.failure = work.failure or (part.status, part.error)
             if part.scores is not None:
                 part.put()
-            work.held.append(part)
             work.pending -= 1
-            if work.pending:
+            if work.pending or work.is_chunk:
+                work.held = [*work.held, part]
+                if not work.pending:
+                    self._wake(work)
                 continue
-            if work.is_chunk:
-                self._wake(work)
-            else:
-                finished.append(work)
-                logged += _settled(work, work.held)
-                work.held = []  # they hold the work in turn, which only the garbage collector would end
+            finished.append(work)
+            logged += _settled(work, [*work.held, part])
         self.journal.write(logged, finished)
 
     def _answer(self, works: Sequence[Work]) -> None:
@@ -312,7 +311,7 @@ class Desk:
 
 def _settled(work: Work, parts: Sequence[Part]) -> list[Part]:
     """Return the parts of a work that is scored as they are logged: a request that fails has no served answer."""
-    work.written = True
+    work.written, work.held = True, ()
     if work.failure is not None:
         for part in parts:
             if part.error is None:

@@ -53,8 +53,8 @@ class Work:
     chunks: Sequence[Work] = ()
     """Of a long request: works of some of its rows each, scored one after the other and logged together."""
     is_chunk: bool = False
-    held: list[Part] = field(default_factory=list)
-    """Parts that are scored, and logged when all rows of the request are."""
+    held: Sequence[Part] = ()
+    """Parts that are scored, and logged when all rows of the request are. Emptied then: they refer to this work."""
     written: bool = False
     """Whether its rows were handed to the log as its client's answer."""
     abandoned: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from trimtab.bundle import Calibration
 from trimtab.serving.core.desk import TURN_ROWS
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.work import Part, Work
 from trimtab.serving.options import Fallbacks
 from trimtab.serving.requests import InferenceRequest
 from trimtab.serving.web.asgi import Application
@@ -299,3 +301,19 @@ def test_a_stand_in_that_cannot_be_explained_answers_without_a_reason(
     assert reply.status == 200
     assert "contributions" not in [output["name"] for output in reply.json()["outputs"]]
     assert answers(served) == ["a"]
+
+
+@pytest.mark.parametrize("rows", [1, TURN_ROWS + 1])
+def test_what_was_answered_is_freed_without_a_collection(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, rows: int
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100)))
+    served.browser.post(INFER, infer_body(1))
+    gc.collect()
+    gc.disable()
+    try:
+        served.browser.post(INFER, infer_body(*[1] * rows))
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Work | Part)]
+    finally:
+        gc.enable()
+    assert left == []
