@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from e2e.kit import Up, trimtab, wait_until
 from trimtab.app.client import Client
 from trimtab.app.serving import running_gateway, url_of
+from trimtab.app.steering import read_progress
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.clock import SystemClock, to_micros
 from trimtab.records import LabelIntake, WindowReport
@@ -95,6 +97,10 @@ def test_a_table_of_outcomes_is_what_windows_are_judged_on(project: Path, up: Up
     for metric in ("log_loss", "brier"):
         expected = metric_value(metric, late, np.array(scores), threshold=0.5)
         assert report.metrics[metric] == pytest.approx(expected, rel=1e-6)
+    # and labels that no prediction of their model has are given up in sight
+    wait_until(lambda: (found := read_progress(workspace.run_folder)) and found.unmatched_labels, "some are given up")
+    said = trimtab("status", "-p", project).stdout
+    assert re.search(rf"labels: {2 * count + 9} taken in, [1-9]\d* unmatched", said), said
     # and every row was taken once, whoever looks again
     trimtab("ingest", "-p", project)
     labels = workspace.predictions.read_labels()[0]

@@ -36,6 +36,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     """Rows of the prediction log that were taken in since the start."""
     labels: int
+    """Rows of the label log that were taken in since the start."""
+    unmatched_labels: int = 0
+    """Of these, given up: of predictions nobody knows, or of windows that had been judged."""
     busy: bool
     """True while a workflow is at work, rather than waiting for labels or a person."""
 
@@ -118,6 +121,7 @@ class Steering:
             watermark=self._monitor.watermark,
             rows=self._monitor.rows,
             labels=self._monitor.labels,
+            unmatched_labels=self._monitor.unmatched_labels,
             busy=self._retraining.busy(),
         )
         files.write_atomically(self._workspace.run_folder / PROGRESS, msgspec.json.encode(progress))

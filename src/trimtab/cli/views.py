@@ -87,6 +87,9 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             f"{money['serving']:.4f} for serving"
             + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
         )
+    if (steering := found["steering"]) is not None:
+        taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
+        console.print(f"labels: {counted(taken)} since the loop was started")
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
     console.print(f"records: {counts}", soft_wrap=True)
 
