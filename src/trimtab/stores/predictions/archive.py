@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -135,12 +135,10 @@ class Archive:
             return self._read[writer][1:]
         parts = [self._schema.empty_table().append_column("end", pa.array([], pa.int64()))]
         order: list[Integers] = [np.zeros(0, np.int64)]
-        for file in self.files:
-            if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]:
-                found = _row_groups(file.path, writer, number)
-                found = found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
-                order.append(found["row"].to_numpy())
-                parts.append(self.typed(found, file).append_column("end", found["end"].cast(pa.int64())))
+        for file in self._holding(writer, number):
+            found = _of_segment(file.path, writer, number)
+            order.append(found["row"].to_numpy())
+            parts.append(self.typed(found, file).append_column("end", found["end"].cast(pa.int64())))
         rows = pa.concat_tables(parts).take(np.argsort(np.concatenate(order), kind="stable"))
         self._read[writer] = (number, rows.drop_columns("end"), rows["end"].to_numpy())
         return self._read[writer][1:]
@@ -160,7 +158,8 @@ class Archive:
 
     def behind(self, writer: str, number: int, rows: int) -> tuple[int, int]:
         """Return how many of the newest rows are not in a segment, and the offset before those that are."""
-        _, ends = self.segment(writer, number)
+        parts = [_of_segment(file.path, writer, number, PLACES.names[:4]) for file in self._holding(writer, number)]
+        ends = np.sort(np.concatenate([np.zeros(0, np.int64), *(part["end"].to_numpy() for part in parts)]))
         if rows >= len(ends):
             return rows - len(ends), 0
         first = int(np.searchsorted(ends, ends[len(ends) - rows], side="left"))
@@ -201,6 +200,14 @@ class Archive:
         self.refresh()
         return count - len(self.files)
 
+    def _holding(self, writer: str, number: int) -> list[File]:
+        """Return the files that may have rows of a segment."""
+        return [
+            file
+            for file in self.files
+            if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]
+        ]
+
     def _listed(self, table: DeltaTable) -> list[File]:
         return [
             File(
@@ -233,17 +240,18 @@ class Archive:
             sync_folder(folder)
 
 
-def _row_groups(path: Path, writer: str, number: int) -> pa.Table:
-    """Return the row groups of a file that may hold rows of a segment, by their statistics."""
+def _of_segment(path: Path, writer: str, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a segment in a file, of the row groups that may hold them by their statistics."""
     file = pq.ParquetFile(path)
     wanted = []
     for index in range(file.num_row_groups):
         group = file.metadata.row_group(index)
-        columns = {group.column(n).path_in_schema: group.column(n).statistics for n in range(group.num_columns)}
-        writers, numbers = columns["writer"], columns["segment"]
+        known = {group.column(n).path_in_schema: group.column(n).statistics for n in range(group.num_columns)}
+        writers, numbers = known["writer"], known["segment"]
         if writers.min <= writer <= writers.max and numbers.min <= number <= numbers.max:
             wanted.append(index)
-    return file.read_row_groups(wanted)
+    found = file.read_row_groups(wanted, columns=None if columns is None else list(columns))
+    return found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
 
 
 def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tuple[pa.Table, Integers]]:
