@@ -145,3 +145,11 @@ def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 def test_another_task_than_the_model_s_is_refused(mlflow_model: Callable[[str], Path]) -> None:
     with pytest.raises(DataError, match="the model's task is binary, not regression"):
         PyfuncScorer(mlflow_model("pickle"), "regression")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
+def test_one_that_answers_nobody_gives_way_once_it_is_loaded(mlflow_model: Callable[[str], Path]) -> None:
+    scorer = PyfuncScorer(mlflow_model("pickle"), "binary", aside=True)
+    assert scorer.pid is not None
+    assert os.sched_getscheduler(scorer.pid) == os.SCHED_IDLE
+    scorer.close()

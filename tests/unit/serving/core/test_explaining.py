@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from trimtab.bundle import Calibration
+from trimtab.bundle import Calibration, open_aside
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
@@ -100,3 +101,23 @@ def test_a_calibrated_regression_gives_intervals(
 def test_a_classifier_has_no_intervals(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
     served.serve(table_of(("champion", pack(1), 100)))
     assert served.browser.post(INFER, infer_body(0, parameters={"coverage": 0.9})).status == 400
+
+
+def test_a_model_whose_process_is_away_cannot_explain_now(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    # given a shadow in a process of its own that is closed while it explains
+    bundle = explained(pack, 2)
+    apart = open_aside(bundle.folder, bundle.spec, bundle.scorer)
+    shadow = replace(bundle, scorer=apart, inline=False, quick=False, aside=True)
+    served.serve(table_of(("champion", explained(pack, 1), 100), ("shadow", shadow, 0)))
+    body = infer_body(0, parameters={"explain": True})
+    found = served.browser.post(INFER, body, x_trimtab_version="2").json()
+    outputs = {output["name"]: output["data"] for output in found["outputs"]}
+    assert outputs["contributions"] == pytest.approx([SCORES[0] - MEAN], abs=1e-6)
+    assert not apart.in_process
+    served.browser.post(INFER, infer_body(1, id="abc"), x_trimtab_version="2")
+    apart.close()
+    # then it says that it is away, and not that there is nothing to explain
+    reply = served.browser.get("/v2/models/delay/predictions/abc/explanation")
+    assert (reply.status, "the model was closed" in reply.json()["error"]) == (503, True)
