@@ -24,7 +24,10 @@ Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Aw
 """An ASGI application that answers with one `http.response.body`."""
 
 MOST_HEAD = 64 * 2**10
-"""Bytes of a path and headers."""
+"""Bytes of a path and headers, and PER_HEADER for each header, as HTTP/2 counts them."""
+PER_HEADER = 32
+MOST_UNSEEN = 4 * MOST_HEAD
+"""Bytes in a row that are neither of a body nor end a request: the parser keeps a header until its end."""
 KEEP_ALIVE_S = 75.0
 """Longer than the usual 60 s of clients and load balancers, so that it is they who close an idle connection."""
 STALLED_S = 30.0
@@ -73,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
         self._head_began: float | None = None
+        self._unseen = 0
         self._reading: Exchange | None = None
         """The request whose body is coming."""
         self._turn: Exchange | None = None
@@ -99,16 +103,17 @@ class Connection(asyncio.Protocol):
         for exchange in (self._turn, self._reading):
             if exchange is not None:
                 exchange.leave()
+        self._reading = None
+        del self._parser  # it holds the connection: otherwise both would wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         if self._last and self._reading is None:
             return
         if self._turn is None or not self._turn.answered:  # what comes behind an answer keeps nobody waiting
             self._heard = self._loop.time()
+        self._unseen += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # HTTP/1.1 is all there is: the request is answered, and then no other
-            self._last = True
+            self._feed(data)
         except httptools.HttpParserCallbackError as error:
             refusal = error.__context__
             if not isinstance(refusal, _Refusal):
@@ -119,6 +124,15 @@ class Connection(asyncio.Protocol):
         else:
             if self._reading is not None and not self._reading.begun:
                 self._take(self._reading)
+            if self._unseen > MOST_UNSEEN:
+                self._refuse(431, f"{MOST_UNSEEN} bytes came that end no header and no chunk's head")
+
+    def eof_received(self) -> bool:
+        """Answer what came before the client ended its side; tell whether the connection stays open for that."""
+        self._last = True
+        self._abandon()
+        plain = self._transport is not None and self._transport.get_extra_info("sslcontext") is None
+        return plain and self._is_due()  # TLS has no such half
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -126,6 +140,20 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable = True
         self._next()
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Read on. That a client would like another protocol is nothing to us, but to the parser the end of HTTP."""
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = memoryview(data)[upgrade.args[0] :]
+                version, method = self._parser.get_http_version().encode(), self._parser.get_method()
+                lines = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
+                head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._target, version, b"".join(lines))
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(head)
 
     # called by the parser
 
@@ -140,36 +168,40 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # trailers behind a body mean nothing here
             self._headers.append((name.lower(), value))
-        self._count(len(name) + len(value))
+        self._count(len(name) + len(value) + PER_HEADER)
 
     def on_headers_complete(self) -> None:
         self._head_began = None
         if self._last:
             return
         parser = self._parser
+        method = parser.get_method()
+        if parser.should_upgrade() and method != b"CONNECT":
+            return  # it comes again
         try:
             path, raw_path, query = self._targets.split(self._target)
         except httptools.HttpParserInvalidURLError:
             raise _Refusal(400, "malformed HTTP request: its target is no path") from None
+        if method == b"CONNECT":
+            raise _Refusal(400, "no connections to others are made here")
         scope: Scope = {
             "type": "http",
-            "method": parser.get_method().decode(),
+            "method": method.decode(),
             "path": path,
             "raw_path": raw_path,
             "query_string": query,
             "headers": self._headers,
         }
-        if not parser.should_keep_alive() or parser.should_upgrade():
-            after = CLOSE
-        else:
-            after = KEEP if parser.get_http_version() == "1.0" else b""
-        self._reading = Exchange(self, scope, after)
+        stays = KEEP if parser.get_http_version() == "1.0" else b""
+        self._reading = Exchange(self, scope, stays if parser.should_keep_alive() else CLOSE)
 
     def on_body(self, part: bytes) -> None:
+        self._unseen = 0
         if self._reading is not None and self._reading.take(part):
             self._pause()
 
     def on_message_complete(self) -> None:
+        self._unseen = 0
         exchange, self._reading = self._reading, None
         if exchange is None:
             return
@@ -206,12 +238,12 @@ class Connection(asyncio.Protocol):
             logger.exception("%s %s was not answered", exchange.scope["method"], exchange.scope["path"])
         finally:
             self._task = None
-            if not exchange.answered:
+            if not exchange.answered and not exchange.gone:
                 self.abort()
-            elif exchange.is_complete or exchange.after is CLOSE:
+            elif exchange.is_complete or exchange.gone or exchange.unwanted:
                 self._leave(exchange)
             else:
-                self.resume()  # the rest of its body is thrown away
+                self.resume()  # the rest of its body is thrown away: who still sends would see a reset, not the answer
 
     def _leave(self, exchange: Exchange) -> None:
         """Close behind an answer, or go on to the next request."""
@@ -227,30 +259,45 @@ class Connection(asyncio.Protocol):
         if self._waiting:
             self._begin(self._waiting.popleft())
         else:
+            if self._head_began is not None:  # until now it was we who kept the client waiting
+                self._head_began = self._loop.time()
             self.resume()
 
     def _is_idle(self) -> bool:
         return self._turn is None and self._reading is None and not self._waiting
 
+    def _is_due(self) -> bool:
+        """Return whether a request that came whole is to be answered."""
+        return bool(self._waiting) or (self._turn is not None and not self._turn.gone)
+
     def _refuse(self, status: int, text: str) -> None:
         """Answer what is no request, when nothing is due before it, and close."""
         self._last = True
-        reading, self._reading = self._reading, None
-        if reading is not None and reading is self._turn and not reading.answered:
-            reading.leave()
-        elif not self._is_idle():
+        self._abandon()
+        if self._is_due():
+            self.resume()  # what comes now is thrown away; left in the kernel it would make of the close a reset
             return
-        body = encode_error(status, text)
-        head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-        self.write(answer(status, head, CLOSE, body))
+        if self._turn is None or not self._turn.answered:
+            body = encode_error(status, text)
+            head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+            self.write(answer(status, head, CLOSE, body))
         self.close()
+
+    def _abandon(self) -> None:
+        """Give up the request whose body was coming."""
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        reading.leave()
+        if self._waiting and self._waiting[-1] is reading:
+            self._waiting.pop()
 
     # called by exchanges and by the server
 
     @property
     def last(self) -> bool:
-        """Whether the connection closes behind the answers that are due."""
-        return self._last
+        """Whether the connection closes behind the answer to the request whose turn it is."""
+        return self._last and not self._waiting
 
     def write(self, data: bytes) -> None:
         """Write, unless the client is gone."""
@@ -272,7 +319,7 @@ class Connection(asyncio.Protocol):
         unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._heard = unsent, now
-        if self._head_began is not None:
+        if self._head_began is not None and self._turn is None and not self._waiting:
             return now - self._head_began > STALLED_S
         if self._task is not None and not unsent:
             return False  # the application has a limit of its own
@@ -283,6 +330,8 @@ class Connection(asyncio.Protocol):
         self._last = True
         if self._is_idle():
             self.close()
+        elif self._reading is None:
+            self.resume()  # and throw away what comes, as after a refusal
 
     def cancel(self) -> None:
         """End what is under way without an answer, and close."""
@@ -299,8 +348,9 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._last = True
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None  # it raises what is written to it from now on
+        if transport is not None:
+            transport.abort()
 
 
 class _Refusal(Exception):

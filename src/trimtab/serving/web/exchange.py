@@ -23,7 +23,7 @@ class Writer(Protocol):
 
     @property
     def last(self) -> bool:
-        """Whether the connection closes behind the answers that are due."""
+        """Whether the connection closes behind the answer to the request whose turn it is."""
         ...
 
     def write(self, data: bytes) -> None:
@@ -42,13 +42,14 @@ class Exchange:
         "_body",
         "_buffered",
         "_connection",
-        "_gone",
+        "_continued",
         "_start",
         "_told",
         "_waiter",
         "after",
         "answered",
         "begun",
+        "gone",
         "is_complete",
         "scope",
     )
@@ -60,7 +61,8 @@ class Exchange:
         self._connection = connection
         self._body: list[bytes] = []
         self._buffered = 0
-        self._gone = False
+        self.gone = False
+        self._continued = False
         self._told = False
         """Whether the application knows the end of the body."""
         self._start: Message = {}
@@ -70,6 +72,7 @@ class Exchange:
         """Take a part of the body; tell whether the client should wait before it sends more."""
         if self.answered:
             return False  # nobody reads it
+        self._continued = True  # it comes unasked
         self._body.append(part)
         self._buffered += len(part)
         self._wake()
@@ -82,21 +85,22 @@ class Exchange:
 
     def leave(self) -> None:
         """Note that the client is gone."""
-        self._gone = True
+        self.gone = True
         self._wake()
 
     async def receive(self) -> Message:
         """Return what has come of the body since the last call; behind its end wait until the client is gone."""
-        if not self.is_complete and not self._body and self._waits_for_continue():
+        if not self._body and self.unwanted:
+            self._continued = True
             self._connection.write(CONTINUE)
-        while not self._body and not self._gone and (not self.is_complete or self._told):
+        while not self._body and not self.gone and (not self.is_complete or self._told):
             self._waiter = asyncio.get_running_loop().create_future()
             self._connection.resume()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        if self._told or (self._gone and not self.is_complete):
+        if self._told or (self.gone and not self.is_complete):
             return {"type": "http.disconnect"}
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
@@ -109,15 +113,20 @@ class Exchange:
         if message["type"] == "http.response.start":
             self._start = message
             return
-        self.answered = True
         self._body.clear()
-        if self._connection.last or (not self.is_complete and self._waits_for_continue()):
+        if self._connection.last or self.unwanted:
             self.after = CLOSE
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
-        if not self._gone:
+        if not self.gone:
             self._connection.write(answer(self._start["status"], self._start["headers"], self.after, body))
+        self.answered = True
 
-    def _waits_for_continue(self) -> bool:
+    @property
+    def unwanted(self) -> bool:
+        """Whether the client still waits to be asked for its body."""
+        return not self.is_complete and not self._continued and self._expects()
+
+    def _expects(self) -> bool:
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.scope["headers"])
 
     def _wake(self) -> None:

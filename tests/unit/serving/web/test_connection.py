@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -13,7 +15,15 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.serving.web.connection import KEEP_ALIVE_S, MOST_HEAD, STALLED_S, Asgi, Connection, Targets
+from trimtab.serving.web.connection import (
+    KEEP_ALIVE_S,
+    MOST_HEAD,
+    MOST_UNSEEN,
+    STALLED_S,
+    Asgi,
+    Connection,
+    Targets,
+)
 from trimtab.serving.web.exchange import MOST_BUFFERED, Message, Scope
 
 Receive = Callable[[], Awaitable[Message]]
@@ -211,7 +221,8 @@ def test_a_body_behind_a_slow_request_is_read_when_its_turn_comes() -> None:
         ("1.1", "connection: close\r\n", "close", False),
         ("1.0", "", "close", False),
         ("1.0", "connection: keep-alive\r\n", "keep-alive", True),
-        ("1.1", "connection: upgrade\r\nupgrade: h2c\r\n", "close", False),
+        ("1.1", "connection: upgrade\r\nupgrade: h2c\r\n", None, True),
+        ("1.0", "connection: upgrade\r\nupgrade: h2c\r\n", "close", False),
     ],
 )
 def test_what_becomes_of_the_connection_is_said_and_done(
@@ -228,6 +239,51 @@ def test_what_becomes_of_the_connection_is_said_and_done(
                 assert (await client.answer())[0] == 200
             else:
                 assert await client.rest() == b""
+
+    run(test())
+
+
+def test_a_request_that_would_like_another_protocol_is_taken_with_its_body() -> None:
+    upgrade = b" HTTP/1.1\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n"
+    post, chunked = POST.replace(b" HTTP/1.1\r\n", upgrade), CHUNKED.replace(b" HTTP/1.1\r\n", upgrade)
+
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            for stream in ((post, chunked, POST), (post[:-2], post[-2:] + chunked[:-9], chunked[-9:] + POST)):
+                for part in stream:
+                    await client.send(part)
+                    await asyncio.sleep(0.01)
+                bodies = [(await client.answer())[2] for _ in range(3)]
+                assert bodies == [b"POST /a? abc", b"POST /b?q=1 def", b"POST /a? abc"]
+            client.writer.write(post * 2_000)
+            for _ in range(2_000):
+                assert (await client.answer())[2] == b"POST /a? abc"
+
+    run(test())
+
+
+def test_a_client_that_ended_its_side_gets_the_answers_to_what_came_whole() -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            clients = []
+            for sent in (POST, POST * 3, POST + POST[:-1], POST[:-1], b""):
+                clients.append(await place.client())
+                await clients[-1].send(sent)
+                clients[-1].writer.write_eof()
+            assert [await client.rest() for client in clients[3:]] == [b"", b""]
+            await asyncio.sleep(0.02)
+            release.set()
+            for client, answers in zip(clients, (1, 3, 1), strict=False):
+                assert [(await client.answer())[2] for _ in range(answers)] == [b"POST /a? abc"] * answers
+                assert await client.rest() == b""
+            await until(lambda: not place.connections)
 
     run(test())
 
@@ -255,7 +311,9 @@ def test_a_client_that_asks_whether_to_go_on_is_told_when_its_body_is_wanted() -
             client, other = await place.client(), await place.client()
             await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            await client.send(b"abc")
+            for part in (b"a", b"b", b"c"):  # and told once
+                await client.send(part)
+                await asyncio.sleep(0.01)
             assert (await client.answer())[2] == b"POST /a? abc"
             await other.send(b"POST /no HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             status, headers, _ = await other.answer()
@@ -278,6 +336,17 @@ def test_what_is_left_of_a_body_is_thrown_away_behind_its_answer() -> None:
             assert (await client.answer())[0] == 401
             await client.send(bytes(900_000) + POST)
             assert (await client.answer())[2] == b"POST /a? abc"
+            closing = await place.client()
+            size = 4 * 2**20
+            closing.writer.write(b"POST /early HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+            await closing.send(bytes(size))
+            status, headers, _ = await closing.answer()
+            assert (status, headers["connection"], await closing.rest()) == (401, "close", b"")
+            broken = await place.client()
+            await broken.send(b"POST /early HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+            assert (await broken.answer())[0] == 401
+            await broken.send(b"zz\r\n")
+            assert await broken.rest() == b""
 
     run(test())
 
@@ -295,7 +364,10 @@ def test_what_is_left_of_a_body_is_thrown_away_behind_its_answer() -> None:
         (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"GET /" + b"a" * MOST_HEAD + b" HTTP/1.1\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_HEAD + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * MOST_HEAD, 431),
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEAD // 32), 431),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_UNSEEN, 431),  # a header that has no end
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"y" * MOST_UNSEEN, 431),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;x=" + b"y" * MOST_UNSEEN, 431),
     ],
 )
 def test_what_is_no_request_is_refused_and_the_connection_closed(request_: bytes, status: int) -> None:
@@ -315,12 +387,71 @@ def test_requests_before_a_malformed_one_are_answered() -> None:
     async def test() -> None:
         async with serving(echo) as place:
             client = await place.client()
-            await client.send(POST + b"nonsense\r\n\r\n" + POST)
+            await client.send(POST + CHUNKED + b"nonsense\r\n\r\n" + POST)
             status, headers, body = await client.answer()
-            assert (status, headers["connection"], body) == (200, "close", b"POST /a? abc")
+            assert (status, "connection" in headers, body) == (200, False, b"POST /a? abc")
+            status, headers, body = await client.answer()
+            assert (status, headers["connection"], body) == (200, "close", b"POST /b?q=1 def")
             assert await client.rest() == b""
 
     run(test())
+
+
+def test_a_body_that_turns_out_malformed_while_it_waits_holds_nothing_up() -> None:
+    async def test() -> None:
+        started: list[str] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            started.append(scope["path"])
+            if scope["path"] == "/large":
+                await reply(send, bytes(8 * 2**20))
+            else:
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            broken = b"POST /b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n"
+            await client.send(b"GET /large HTTP/1.1\r\n\r\n")
+            await until(lambda: any(not one._writable for one in place.connections))
+            (connection,) = place.connections
+            connection.data_received(broken)  # as when it comes before reading is paused
+            connection.data_received(b"zz\r\n")
+            assert len((await client.answer())[2]) == 8 * 2**20
+            assert (await client.answer())[0] == 400
+            assert (await client.rest(), started) == (b"", ["/large"])
+
+    run(test())
+
+
+def test_a_refusal_is_sent_whole_though_the_application_ends_without_an_answer() -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            with suppress(ConnectionResetError):
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
+            await asyncio.sleep(0.01)
+            await client.send(b"zz\r\n")
+            assert (await client.answer())[0] == 400
+            assert await client.rest() == b""
+
+    run(test())
+
+
+def test_an_answer_that_cannot_be_written_closes_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await reply(send, b"", 299)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(GET + GET)
+            assert await client.rest() == b""
+
+    run(test())
+    assert "was not answered" in caplog.text
 
 
 def test_trailers_are_no_headers() -> None:
@@ -373,6 +504,31 @@ def test_a_fault_of_the_application_closes_the_connection_and_no_other(caplog: p
     assert "GET /fault was not answered" in caplog.text
 
 
+def test_of_a_client_that_left_nothing_is_kept() -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            with suppress(ConnectionResetError):
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            for sent in (b"", GET, POST[:-1], POST + b"GET / HTT"):
+                client = await place.client()
+                await client.send(sent)
+                await until(lambda: bool(place.connections))
+                await asyncio.sleep(0.01)
+                left = [weakref.ref(connection) for connection in place.connections]
+                client.writer.close()
+                await until(lambda: not place.connections)
+                await asyncio.sleep(0.01)
+                assert [found() for found in left] == [None] * len(left)
+
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
+
+
 def test_draining_answers_what_was_read_and_takes_no_more() -> None:
     async def test() -> None:
         release = asyncio.Event()
@@ -383,7 +539,7 @@ def test_draining_answers_what_was_read_and_takes_no_more() -> None:
 
         async with serving(application) as place:
             idle, busy, half = [await place.client() for _ in range(3)]
-            await busy.send(POST)
+            await busy.send(POST + POST)
             await half.send(POST[:-1])
             await until(
                 lambda: len(place.connections) == 3 and sum(not one._is_idle() for one in place.connections) == 2
@@ -391,9 +547,10 @@ def test_draining_answers_what_was_read_and_takes_no_more() -> None:
             for connection in list(place.connections):
                 connection.finish()
             assert await idle.rest() == b""
-            await busy.send(GET)
+            await busy.send(GET)  # too late
             await half.send(POST[-1:])
             release.set()
+            assert (await busy.answer())[1].get("connection") is None
             for client in (busy, half):
                 status, headers, body = await client.answer()
                 assert (status, headers["connection"], body) == (200, "close", b"POST /a? abc")
@@ -435,6 +592,8 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
             stalled = now() + STALLED_S + 1
             assert [connection.overdue(stalled) for connection in everyone] == [False, True, True, False, True]
             assert idle.overdue(now() + KEEP_ALIVE_S + 1)
+            behind = await one(place, b"GET /work HTTP/1.1\r\n\r\nGET / HTT")
+            assert not behind.overdue(now() + STALLED_S + 1)  # it is not the client who is late
             assert not work.overdue(now() + 10 * KEEP_ALIVE_S)
 
     run(test())
