@@ -12,7 +12,6 @@ Open a store after a fork, not before: connections cannot be shared with a child
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -44,9 +43,7 @@ class SqliteMetadata:
 
     def put(self, *records: Record) -> None:
         """Write records, all or none. Raises Conflict."""
-        wanted: dict[type[Record], list[dict[str, Value]]] = defaultdict(list)
-        for record in records:
-            wanted[type(record)].append(rows.row(record))
+        wanted = rows.by_kind(records)
         if not wanted:
             return
         with self._connection("put") as connection:

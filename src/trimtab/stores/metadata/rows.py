@@ -5,7 +5,7 @@ Loads no database library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -65,8 +65,15 @@ def decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
     return _DECODERS[kind]
 
 
-def row(record: Record) -> dict[str, Value]:
-    """Return the columns of a record, in the order of its table. Raises StoreError for what cannot be stored."""
+def by_kind(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Value]]]:
+    """Return the rows of records, for each kind in their order. Raises StoreError for what cannot be stored."""
+    found: dict[type[Record], list[dict[str, Value]]] = {}
+    for record in records:
+        found.setdefault(type(record), []).append(_row(record))
+    return found
+
+
+def _row(record: Record) -> dict[str, Value]:
     kind = type(record)
     check_kind(kind)
     keys = {key: key_value(kind, key, getattr(record, key)) for key in kind.KEYS}

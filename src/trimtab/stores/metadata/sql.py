@@ -8,7 +8,6 @@ Open a store after a fork, not before: connections cannot be shared with a child
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +45,7 @@ class SqlMetadata:
 
     def put(self, *records: Record) -> None:
         """Write records, all or none. Raises Conflict."""
-        wanted: dict[type[Record], list[dict[str, Value]]] = defaultdict(list)
-        for record in records:
-            wanted[type(record)].append(rows.row(record))
+        wanted = rows.by_kind(records)
         if not wanted:
             return
         for attempt in range(ATTEMPTS):

@@ -9,7 +9,11 @@ revision = "0003"
 down_revision = "0002"
 
 TABLE = "trimtab_label_intake"
-KEYS = {"model": sa.Text(), "table": sa.Text(), "version": sa.BigInteger()}
+KEYS: dict[str, sa.types.TypeEngine[str] | sa.types.TypeEngine[int]] = {
+    "model": sa.Text(),
+    "table": sa.Text(),
+    "version": sa.BigInteger(),
+}
 
 
 def upgrade() -> None:
