@@ -32,6 +32,8 @@ KEEP_ALIVE_S = 75.0
 """Longer than the usual 60 s of clients and load balancers, so that it is they who close an idle connection."""
 STALLED_S = 30.0
 """So long a client may take for the head of a request, and neither send more of a body nor take more of an answer."""
+GOODBYE_S = 2.0
+"""So long a closed connection waits for the client to confirm its end, as TLS has it; many idle clients do not look."""
 KNOWN_TARGETS = 512
 """Paths whose parts are remembered; when there are more, all are forgotten."""
 LONGEST_KNOWN = 200
@@ -323,7 +325,9 @@ class Connection(asyncio.Protocol):
             return now - self._head_began > STALLED_S
         if self._task is not None and not unsent:
             return False  # the application has a limit of its own
-        return now - self._heard > (KEEP_ALIVE_S if self._is_idle() and not unsent else STALLED_S)
+        if unsent or not self._is_idle():
+            return now - self._heard > STALLED_S
+        return now - self._heard > (GOODBYE_S if self._last else KEEP_ALIVE_S)
 
     def finish(self) -> None:
         """Take no further request, and close behind the answers that are due."""

@@ -80,9 +80,12 @@ async def _until(stop: asyncio.Event, connections: set[Connection]) -> None:
     while not stop.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_S)
-        now = loop.time()
-        for connection in [one for one in connections if one.overdue(now)]:
-            connection.abort()
+        _cut(connections, loop.time())
+
+
+def _cut(connections: set[Connection], now: float) -> None:
+    for connection in [one for one in connections if one.overdue(now)]:
+        connection.abort()
 
 
 async def _drain(connections: set[Connection], seconds: float) -> None:
@@ -93,6 +96,7 @@ async def _drain(connections: set[Connection], seconds: float) -> None:
         connection.finish()
     while connections and loop.time() < deadline:
         await asyncio.sleep(DRAIN_LOOK_S)
+        _cut(connections, loop.time())
     if connections:
         logger.warning("%d connections were cut: their requests took longer than %g s", len(connections), seconds)
     for connection in list(connections):

@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import ssl
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab.clock import SystemClock
 from trimtab.serving.web.connection import (
+    GOODBYE_S,
     KEEP_ALIVE_S,
     MOST_HEAD,
     MOST_UNSEEN,
@@ -77,9 +86,10 @@ class Client:
 class Place:
     """A server on a free port of this machine."""
 
-    def __init__(self, application: Asgi) -> None:
+    def __init__(self, application: Asgi, tls: ssl.SSLContext | None) -> None:
         self.connections: set[Connection] = set()
         self._application = application
+        self._tls = tls
         self._targets = Targets()
         self._clients: list[Client] = []
 
@@ -92,7 +102,7 @@ class Place:
         return client
 
     async def open(self) -> None:
-        self._server = await asyncio.get_running_loop().create_server(self.connect, "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(self.connect, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
@@ -104,8 +114,8 @@ class Place:
 
 
 @asynccontextmanager
-async def serving(application: Asgi) -> AsyncIterator[Place]:
-    place = Place(application)
+async def serving(application: Asgi, tls: ssl.SSLContext | None = None) -> AsyncIterator[Place]:
+    place = Place(application, tls)
     await place.open()
     try:
         yield place
@@ -125,6 +135,21 @@ def run(test: Awaitable[None]) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
+
+
+def encrypting(folder: Path) -> ssl.SSLContext:
+    """Return a context with a certificate that signs itself, which the folder then has."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    today = SystemClock().now()
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, today - timedelta(1), today + timedelta(1))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    (folder / "certificate").write_bytes(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate", folder / "key")
+    return context
 
 
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
@@ -555,6 +580,32 @@ def test_draining_answers_what_was_read_and_takes_no_more() -> None:
                 status, headers, body = await client.answer()
                 assert (status, headers["connection"], body) == (200, "close", b"POST /a? abc")
                 assert await client.rest() == b""
+
+    run(test())
+
+
+def test_a_client_that_does_not_confirm_the_end_of_tls_is_not_waited_for(tmp_path: Path) -> None:
+    def talk(port: int) -> ssl.SSLSocket:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
+        trust.check_hostname = False
+        client = trust.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        client.sendall(GET + POST)
+        heard = b""
+        while not heard.endswith(b"abc"):
+            heard += client.recv(1000)
+        return client
+
+    async def test() -> None:
+        async with serving(echo, encrypting(tmp_path)) as place:
+            with await asyncio.to_thread(talk, place.port):
+                (connection,) = place.connections
+                connection.finish()
+                await asyncio.sleep(0.02)
+                now = asyncio.get_running_loop().time()
+                assert list(place.connections) == [connection]
+                assert [connection.overdue(now), connection.overdue(now + GOODBYE_S + 1)] == [False, True]
+                connection.abort()
+                await until(lambda: not place.connections)
 
     run(test())
 
