@@ -340,6 +340,10 @@ def test_a_client_that_asks_whether_to_go_on_is_told_when_its_body_is_wanted() -
                 await client.send(part)
                 await asyncio.sleep(0.01)
             assert (await client.answer())[2] == b"POST /a? abc"
+            await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\na")
+            await asyncio.sleep(0.01)
+            await client.send(b"bc")  # who does not wait to be told is not told
+            assert (await client.answer())[:1] == (200,)
             await other.send(b"POST /no HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             status, headers, _ = await other.answer()
             assert (status, headers["connection"], await other.rest()) == (401, "close", b"")
@@ -418,6 +422,44 @@ def test_requests_before_a_malformed_one_are_answered() -> None:
             status, headers, body = await client.answer()
             assert (status, headers["connection"], body) == (200, "close", b"POST /b?q=1 def")
             assert await client.rest() == b""
+
+    run(test())
+
+
+def test_what_comes_behind_a_malformed_request_costs_no_answer() -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await reply(send, bytes(2**20))
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(GET + GET + b"nonsense\r\n\r\n")  # the second pauses reading
+            await until(lambda: any(one._last for one in place.connections))
+            await client.send(bytes(1_000))
+            await asyncio.sleep(0.02)
+            release.set()
+            assert [len((await client.answer())[2]) for _ in range(2)] == [2**20] * 2
+            assert await client.rest() == b""  # and no reset, which may take the end of an answer with it
+
+    run(test())
+
+
+def test_what_is_written_behind_the_end_is_nothing() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await until(lambda: bool(place.connections))
+            (connection,) = place.connections
+            connection.abort()
+            connection.write(b"late")
+            connection.cancel()
+            assert not connection.overdue(0)
+            with suppress(ConnectionResetError):
+                assert await client.rest() == b""
+            await until(lambda: not place.connections)
 
     run(test())
 
@@ -646,6 +688,11 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
             behind = await one(place, b"GET /work HTTP/1.1\r\n\r\nGET / HTT")
             assert not behind.overdue(now() + STALLED_S + 1)  # it is not the client who is late
             assert not work.overdue(now() + 10 * KEEP_ALIVE_S)
+            assert behind._head_began is not None
+            behind._head_began -= 10 * STALLED_S
+            answer.set()
+            await until(lambda: behind._task is None)
+            assert [behind.overdue(now()), behind.overdue(now() + STALLED_S + 1)] == [False, True]
 
     run(test())
 
