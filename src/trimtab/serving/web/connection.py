@@ -28,6 +28,8 @@ MOST_HEAD = 64 * 2**10
 PER_HEADER = 32
 MOST_UNSEEN = 4 * MOST_HEAD
 """Bytes in a row that are neither of a body nor end a request: the parser keeps a header until its end."""
+MOST_WAITING = 1000
+"""Requests of one client that wait for their turn, as many as come at once; what it sends behind them is not taken."""
 KEEP_ALIVE_S = 75.0
 """Longer than the usual 60 s of clients and load balancers, so that it is they who close an idle connection."""
 STALLED_S = 30.0
@@ -186,6 +188,8 @@ class Connection(asyncio.Protocol):
             raise _Refusal(400, "malformed HTTP request: its target is no path") from None
         if method == b"CONNECT":
             raise _Refusal(400, "no connections to others are made here")
+        if len(self._waiting) >= MOST_WAITING:
+            raise _Refusal(429, f"{MOST_WAITING} requests wait before this one")
         scope: Scope = {
             "type": "http",
             "method": method.decode(),
@@ -352,9 +356,8 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._last = True
-        transport, self._transport = self._transport, None  # it raises what is written to it from now on
-        if transport is not None:
-            transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class _Refusal(Exception):

@@ -28,6 +28,7 @@ from trimtab.serving.web.connection import (
     KEEP_ALIVE_S,
     MOST_HEAD,
     MOST_UNSEEN,
+    MOST_WAITING,
     STALLED_S,
     Asgi,
     Connection,
@@ -207,6 +208,23 @@ def test_a_slow_answer_holds_back_those_behind_it_and_nobody_else() -> None:
     run(test())
 
 
+def test_of_too_many_requests_at_once_the_first_are_answered_and_the_connection_is_closed() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await until(lambda: bool(place.connections))
+            (connection,) = place.connections
+            connection.data_received(GET * (MOST_WAITING + 1))
+            for _ in range(MOST_WAITING + 1):
+                assert "connection" not in (await client.answer())[1]
+            connection.data_received(GET * 3 * MOST_WAITING)
+            says = [(await client.answer())[1].get("connection") for _ in range(MOST_WAITING + 1)]
+            assert says == [None] * MOST_WAITING + ["close"]
+            assert await client.rest() == b""
+
+    run(test())
+
+
 def test_a_large_body_waits_in_the_kernel_until_it_is_read() -> None:
     async def test() -> None:
         begin, held = asyncio.Event(), []
@@ -281,8 +299,8 @@ def test_a_request_that_would_like_another_protocol_is_taken_with_its_body() -> 
                     await asyncio.sleep(0.01)
                 bodies = [(await client.answer())[2] for _ in range(3)]
                 assert bodies == [b"POST /a? abc", b"POST /b?q=1 def", b"POST /a? abc"]
-            client.writer.write(post * 2_000)
-            for _ in range(2_000):
+            client.writer.write(post * 500)
+            for _ in range(500):
                 assert (await client.answer())[2] == b"POST /a? abc"
 
     run(test())
