@@ -96,7 +96,7 @@ class Explanations:
         except ProcessFailed as error:
             raise Refused(503, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
         except DataError as error:
-            raise Refused(501, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
+            raise Refused(400, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
 
     def _explainer(self, bundle: LoadedBundle) -> Explainer:
         explainer = self._explainers.get(bundle)

@@ -75,7 +75,7 @@ def routes(gateway: Gateway) -> list[Route]:
     path = "/v1/models/{model}"
     rows = (Content(ROWS, EXAMPLE),)
     scored = Description(rows, (Content(PREDICTIONS),), detail="Predictions are probabilities, or values.")
-    explained = Description(rows, (Content(EXPLANATIONS),), {501: "The model cannot be explained."})
+    explained = Description(rows, (Content(EXPLANATIONS),))
     listed = Description(gives=(Content({"type": "object", "required": ["models"]}, {"models": ["delay"]}),))
     ready = Description(gives=(Content({"type": "object", "required": ["name", "ready"]}),))
     return [

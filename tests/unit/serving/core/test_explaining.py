@@ -82,7 +82,7 @@ def test_explainers_of_what_serves_no_more_are_forgotten(pack: Packer, tmp_path:
 def test_a_bundle_without_background_says_so(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
     served.serve(table_of(("champion", pack(1), 100)))
     reply = served.browser.post(INFER, infer_body(1, parameters={"explain": True}))
-    assert (reply.status, "background" in reply.json()["error"]) == (501, True)
+    assert (reply.status, "background" in reply.json()["error"]) == (400, True)
 
 
 def test_a_calibrated_regression_gives_intervals(

@@ -267,7 +267,7 @@ def test_a_score_that_comes_as_the_client_leaves_is_not_served(served: Served, p
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status"), [({"explain": True}, 501), ({"coverage": 0.9}, 400), ({"coverage": 2}, 400)]
+    ("wanted", "status"), [({"explain": True}, 400), ({"coverage": 0.9}, 400), ({"coverage": 2}, 400)]
 )
 def test_what_cannot_be_told_with_an_answer_is_refused_before_it_is_scored(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, wanted: dict[str, Any], status: int
