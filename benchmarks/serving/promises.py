@@ -13,6 +13,8 @@ AT = 32
 """Connections at which promises are judged."""
 CEILING, WRITTEN = "raw", "fastapi"
 MAX_CPU_US = 110
+QUIET_CEILING_US = 64
+"""What the ceiling took when the promise was made; shared machines are slower for minutes at a time."""
 MIN_PER_CORE = 8_000
 MIN_BESIDE_PACKAGED = 6.0
 MIN_BESIDE_WRITTEN = 2.0
@@ -59,6 +61,9 @@ def judge(name: str, targets: Sequence[Target], results: Results) -> list[Promis
     if ceiling is not None:
         text, ratio = "times the p99 of the ceiling", ours.p99_ms / max(ceiling.p99_ms, 1e-9)
         found.append(Promise(text=text, value=ratio, bound=MAX_P99_BESIDE_CEILING))
+        text = f"CPU us, were the machine as quick as where the ceiling takes {QUIET_CEILING_US}"
+        even = QUIET_CEILING_US * ours.cpu_us / max(ceiling.cpu_us, 1e-9)
+        found.append(Promise(text=text, value=even, bound=MAX_CPU_US, counts=False))
     cold_s, _ = results.cold[name]
     failed = sum(one.failed for (server, _), one in results.figures.items() if server == name)
     return [
