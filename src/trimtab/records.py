@@ -317,7 +317,10 @@ class WindowReport(Record, frozen=True, kw_only=True):
     coverage: float
     """Labelled share of rows."""
     metrics: dict[str, float]
-    """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost."""
+    """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
+
+    p99_low_ms: what the version's 99th percentile is at least, whatever chance did; limits are held against it.
+    """
 
 
 class Profile(Record, frozen=True, kw_only=True):

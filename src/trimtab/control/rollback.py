@@ -17,7 +17,7 @@ def broken_limits(window: WindowReport, limits: RollbackWhen) -> tuple[str, ...]
     rate = window.metrics.get("error_rate")
     if limits.error_rate is not None and rate is not None and rate > limits.error_rate:
         found.append(f"{rate:.2%} of {window.rows:,} predictions failed; the limit is {limits.error_rate:.2%}")
-    p99 = window.metrics.get("p99_ms")
+    p99 = window.metrics.get("p99_low_ms", window.metrics.get("p99_ms"))
     if limits.p99 is not None and p99 is not None and p99 * MICROS["ms"] > limits.p99:
         found.append(f"the slowest 1% took {p99:.1f} ms or more; the limit is {limits.p99 / MICROS['ms']:g} ms")
     return tuple(found)

@@ -89,7 +89,7 @@ def _operations(windows: Sequence[WindowReport]) -> tuple[float | None, float | 
     if not rows:
         return None, None
     errors = sum(w.metrics.get("error_rate", 0.0) * w.rows for w in windows)
-    return errors / rows, max(w.metrics.get("p99_ms", 0.0) for w in windows)
+    return errors / rows, max(w.metrics.get("p99_low_ms", w.metrics.get("p99_ms", 0.0)) for w in windows)
 
 
 def _broken(error_rate: float | None, p99_ms: float | None, limits: RollbackWhen | None) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def _broken(error_rate: float | None, p99_ms: float | None, limits: RollbackWhen
     if limits is not None and limits.error_rate is not None and (error_rate or 0.0) > limits.error_rate:
         found.append(f"{error_rate:.2%} of its predictions failed, the limit is {limits.error_rate:.2%}")
     if limits is not None and limits.p99 is not None and (p99_ms or 0.0) * MICROS["ms"] > limits.p99:
-        found.append(f"its slowest 1% took {p99_ms:.1f} ms, the limit is {limits.p99 / MICROS['ms']:g} ms")
+        found.append(f"its slowest 1% took {p99_ms:.1f} ms or more, the limit is {limits.p99 / MICROS['ms']:g} ms")
     return tuple(found)
 
 
