@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: reads requests with httptools, runs an ASGI application, writes each answer in one piece.
 
 Made by server. A general server spends more on a small request than the model does, so this one knows what it serves:
-an application that answers every request with one body (docs/decisions/0019). Requests that come before the one before
+an application that answers every request with one body (docs/decisions/0018). Requests that come before the one before
 them is answered wait their turn; a body that comes faster than it is read waits in the kernel.
 """
 

@@ -1,7 +1,7 @@
 """The book of records in a SQLite file, by Python's own driver: what a project has until it outgrows one machine.
 
 The tables are those of the SQL backend, which may open the same file, and which brings a fresh or an older file up to
-date: the driver alone opens in a few milliseconds, SQLAlchemy in a third of a second (docs/decisions/0018).
+date: the driver alone opens in a few milliseconds, SQLAlchemy in a third of a second (docs/decisions/0017).
 
 The file is in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
 the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy
