@@ -93,6 +93,8 @@ class MetadataConformance:
         store.put(revision(3))
         with pytest.raises(Conflict):
             store.put(revision(1), signal(NOON), revision(2), revision(3, cause="other"))
+        with pytest.raises(Conflict):
+            store.put(signal(NOON), revision(3, cause="other"))  # what is right comes first
         assert store.count(Revision) == 1
         assert store.count(Signal) == 0
 

@@ -124,6 +124,11 @@ def test_a_challenger_that_breaks_a_limit_is_not_promoted(book: Metadata, metric
     assert said in found.reason
 
 
+def test_a_pause_of_the_machine_is_held_against_no_challenger(book: Metadata) -> None:
+    write(book, noise(12, 0.05), p99_ms=253.0, p99_low_ms=5.0)
+    assert look(book, limits=RollbackWhen(p99=50_000)).verdict == "promote"
+
+
 def test_the_smallest_effect_worth_having_ends_a_hopeless_comparison(book: Metadata) -> None:
     write(book, noise(25, 0.002))
     assert look(book, POLICY.model_copy(update={"smallest_effect": 0.1})).verdict == "futile"
