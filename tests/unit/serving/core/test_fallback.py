@@ -173,9 +173,10 @@ def test_a_model_that_cannot_keep_up_is_answered_for(
 ) -> None:
     other = type(served)(SegmentLog(tmp_path / "b"), max_waiting_rows=4096)
     champion, stuck = slow(pack(2))
-    other.serve(table_of(("champion", champion, 100), warm=[pack(1)]))
-    stuck.calls_before = lambda: None
-    stuck.free.set()
+    before, helper = slow(pack(1))
+    helper.calls_before = stuck.free.set  # so the champion is stuck until another answers for it
+    helper.free.set()
+    other.serve(table_of(("champion", champion, 100), warm=[before]))
     replies = other.browser.together([(INFER, infer_body(*[1] * 1000)) for _ in range(4)])
     assert [reply.status for reply in replies] == [200] * 4
     assert {row["version"] for row in other.rows() if row["served"]} == {1, 2}
