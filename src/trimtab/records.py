@@ -319,7 +319,8 @@ class WindowReport(Record, frozen=True, kw_only=True):
     metrics: dict[str, float]
     """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
 
-    p99_low_ms: what the version's 99th percentile is at least, whatever chance did; limits are held against it.
+    error_rate_low, p99_low_ms: what the version's share of failures and its 99th percentile are at least, whatever
+    chance did; limits are held against them.
     """
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from trimtab import stats
+from trimtab.monitoring.chance import error_rate_at_least
 from trimtab.monitoring.outcomes import gain_name
 from trimtab.policy import PromoteWhen, RollbackWhen
 from trimtab.records import WindowReport
@@ -31,10 +32,19 @@ class Comparison:
     """Bounds that hold at all looks together; infinite before min_windows."""
     error_rate: float | None
     p99_ms: float | None
-    """Of the challenger: over all its windows, and of its worst window."""
+    """Of the challenger: over all its windows, and what its worst window proves."""
     broken: tuple[str, ...]
     """Limits that the challenger exceeds; it is not promoted while it does."""
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Operations:
+    """How the challenger ran: what was counted, and what that proves (chance.py)."""
+
+    error_rate: float
+    error_rate_low: float
+    p99_low_ms: float
 
 
 def compare(
@@ -61,8 +71,8 @@ def compare(
         min_windows=policy.min_windows,
         smallest_effect=policy.smallest_effect,
     )
-    error_rate, p99_ms = _operations(windows)
-    broken = _broken(error_rate, p99_ms, limits)
+    ran = _operations(windows)
+    broken = _broken(ran, limits)
     verdict, reason = _verdict(found, policy, labels, len(windows), broken)
     return Comparison(
         verdict=verdict,
@@ -71,8 +81,8 @@ def compare(
         mean=found.mean,
         lower=found.lower,
         upper=found.upper,
-        error_rate=error_rate,
-        p99_ms=p99_ms,
+        error_rate=ran.error_rate if ran else None,
+        p99_ms=ran.p99_low_ms if ran else None,
         broken=broken,
         reason=f"{reason} ({_evidence(found, policy, labels)})",
     )
@@ -84,20 +94,32 @@ def _windows(metadata: Metadata, model: str, challenger: int, since: datetime | 
     return sorted(kept, key=lambda w: w.start)
 
 
-def _operations(windows: Sequence[WindowReport]) -> tuple[float | None, float | None]:
+def _operations(windows: Sequence[WindowReport]) -> _Operations | None:
     rows = sum(w.rows for w in windows)
     if not rows:
-        return None, None
-    errors = sum(w.metrics.get("error_rate", 0.0) * w.rows for w in windows)
-    return errors / rows, max(w.metrics.get("p99_low_ms", w.metrics.get("p99_ms", 0.0)) for w in windows)
+        return None
+    errors = [w.metrics.get("error_rate", 0.0) * w.rows for w in windows]
+    requests = sum(w.metrics.get("failed_requests", own) for w, own in zip(windows, errors, strict=True))
+    return _Operations(
+        error_rate=sum(errors) / rows,
+        error_rate_low=error_rate_at_least(sum(errors), rows, failed_requests=requests),
+        p99_low_ms=max(w.metrics.get("p99_low_ms", w.metrics.get("p99_ms", 0.0)) for w in windows),
+    )
 
 
-def _broken(error_rate: float | None, p99_ms: float | None, limits: RollbackWhen | None) -> tuple[str, ...]:
+def _broken(ran: _Operations | None, limits: RollbackWhen | None) -> tuple[str, ...]:
+    if ran is None or limits is None:
+        return ()
     found = []
-    if limits is not None and limits.error_rate is not None and (error_rate or 0.0) > limits.error_rate:
-        found.append(f"{error_rate:.2%} of its predictions failed, the limit is {limits.error_rate:.2%}")
-    if limits is not None and limits.p99 is not None and (p99_ms or 0.0) * MICROS["ms"] > limits.p99:
-        found.append(f"its slowest 1% took {p99_ms:.1f} ms or more, the limit is {limits.p99 / MICROS['ms']:g} ms")
+    if limits.error_rate is not None and ran.error_rate_low > limits.error_rate:
+        found.append(
+            f"{ran.error_rate:.2%} of its predictions failed, which proves {ran.error_rate_low:.2%} or more; "
+            f"the limit is {limits.error_rate:.2%}"
+        )
+    if limits.p99 is not None and ran.p99_low_ms * MICROS["ms"] > limits.p99:
+        found.append(
+            f"its slowest 1% took {ran.p99_low_ms:.1f} ms or more, the limit is {limits.p99 / MICROS['ms']:g} ms"
+        )
     return tuple(found)
 
 

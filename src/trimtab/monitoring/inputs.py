@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import binom
 
+from trimtab.monitoring.chance import error_rate_at_least, p99_at_least
 from trimtab.monitoring.reference import SCORE, Reference, profile_rows
 from trimtab.monitoring.rows import VersionRows
 from trimtab.monitoring.signals import Place
@@ -12,15 +12,11 @@ from trimtab.monitoring.watch import Watch
 from trimtab.policy import Prices
 from trimtab.records import Record, Signal
 from trimtab.stats.profile import WindowProfile
-from trimtab.stats.schemes import Floats
 
 MICROS_AN_HOUR = 3_600_000_000
 TOP_COLUMNS = 3
 FULL_SHARE = 0.9
 """A version that saw a smaller share of the window's predictions saw a part of the day: it is not compared."""
-
-CHANCE = 1e-6
-"""So rarely is a version faster than its p99_low_ms says."""
 
 
 def judge_closed(
@@ -46,11 +42,17 @@ def is_whole(rows: VersionRows) -> bool:
 
 
 def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
-    """Return how the version ran: error_rate, p50_ms, p99_ms, p99_low_ms, confidence, score, cost (money)."""
+    """Return how the version ran: error_rate, p50_ms, p99_ms, confidence, score, cost (money), and what is proven.
+
+    error_rate_low and p99_low_ms: what error_rate and p99_ms of the version are at least (chance.py).
+    failed_requests: how many requests the failed rows came in.
+    """
     p50, p99 = np.quantile(rows.latency_ms, (0.5, 0.99))
     scored = rows.scored
     return {
         "error_rate": rows.errors / scored.rows,
+        "error_rate_low": error_rate_at_least(rows.errors, scored.rows, failed_requests=rows.failed_requests),
+        "failed_requests": float(rows.failed_requests),
         "p50_ms": float(p50),
         "p99_ms": float(p99),
         "p99_low_ms": p99_at_least(rows.latency_ms),
@@ -58,18 +60,6 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
         "score": _mean(scored.score),
         "cost": rows.cpu_us / MICROS_AN_HOUR * prices.cpu_hour,
     }
-
-
-def p99_at_least(latency_ms: Floats) -> float:
-    """Return what the 99th percentile of the version is at least, [rows] -> milliseconds; 0 when that is not known.
-
-    How many rows lie beyond the true percentile is binomial, so the next row behind the most that chance puts
-    there bounds it, whatever the distribution (David and Nagaraja, Order Statistics, 2003, section 7.1). One pause of
-    the machine, which a handful of requests wait for together, so breaks no limit; slowness that stays does.
-    """
-    rows = len(latency_ms)
-    place = rows - 1 - int(binom.isf(CHANCE, rows, 0.01))
-    return float(np.partition(latency_ms, place)[place]) if place >= 0 else 0.0
 
 
 def _drift(place: Place, profile: WindowProfile, watch: Watch) -> list[Signal]:
@@ -120,6 +110,7 @@ def _operations(place: Place, rows: VersionRows, metrics: dict[str, float], watc
             "error",
             statistic="share of failed predictions",
             value=metrics["error_rate"],
+            effect={"at_least": metrics["error_rate_low"]},
             rows=scored.rows,
             reason=f"{rows.errors:,} of {scored.rows:,} predictions failed",
         )

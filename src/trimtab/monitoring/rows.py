@@ -21,6 +21,7 @@ KEPT = (
     "role",
     "served",
     "event_time",
+    "logged_at",
     "features",
     "score",
     "confidence",
@@ -56,6 +57,8 @@ class VersionRows:
     """Of the rows that were served, or of all when none was."""
     cpu_us: int
     errors: int
+    failed_requests: int
+    """Requests that the failed rows came in: those of one are logged together and share their latency."""
     lists: pa.ListArray
     """Features of each row; null where there are none."""
 
@@ -105,6 +108,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
         latency_ms=latency[served] if served.any() else latency,
         cpu_us=int(_array(own, "cpu_us").sum(dtype=np.int64)),
         errors=own.num_rows - own["error"].null_count,
+        failed_requests=_failed_requests(own),
         lists=_column(own, "features"),
     )
 
@@ -112,6 +116,11 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
 def requests_of(table: pa.Table) -> int:
     """Return how many different predictions were asked for."""
     return int(pc.count_distinct(table["prediction_id"]).as_py())
+
+
+def _failed_requests(table: pa.Table) -> int:
+    failed = table.filter(pc.is_valid(table["error"])).select(["logged_at", "latency_us"])
+    return int(failed.group_by(["logged_at", "latency_us"]).aggregate([]).num_rows)
 
 
 def _role(table: pa.Table) -> Role:

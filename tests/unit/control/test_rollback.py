@@ -19,7 +19,15 @@ def judge(history: History, **metrics: float) -> Draft | None:
     return decide_rollback(Cause(window=window, signals=()), POLICY, history)
 
 
-@pytest.mark.parametrize("metrics", [{}, {"error_rate": 0.02, "p99_ms": 50.0}, {"p99_ms": 253.0, "p99_low_ms": 1.2}])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"error_rate": 0.02, "p99_ms": 50.0},
+        {"p99_ms": 253.0, "p99_low_ms": 1.2},
+        {"error_rate": 0.05, "error_rate_low": 0.0003},
+    ],
+)
 def test_within_the_limits_nothing_is_decided(metrics: dict[str, float]) -> None:
     assert judge(History(champion=2, previous=1), **metrics) is None
 
@@ -27,7 +35,11 @@ def test_within_the_limits_nothing_is_decided(metrics: dict[str, float]) -> None
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [
-        ({"error_rate": 0.031}, "3.10% of 1,000 predictions failed; the limit is 2.00%"),
+        (
+            {"error_rate": 0.08, "error_rate_low": 0.045},
+            "8.00% of 1,000 predictions failed, which proves 4.50% or more; the limit is 2.00%",
+        ),
+        ({"error_rate": 0.031}, "3.10% of 1,000 predictions failed, which proves 3.10% or more; the limit is 2.00%"),
         ({"p99_ms": 80.0, "p99_low_ms": 51.0}, "the slowest 1% took 51.0 ms or more; the limit is 50 ms"),
         ({"p99_ms": 51.0}, "the slowest 1% took 51.0 ms or more; the limit is 50 ms"),
     ],

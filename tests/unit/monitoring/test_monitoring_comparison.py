@@ -113,7 +113,10 @@ def test_windows_without_labels_still_age_the_comparison(book: Metadata) -> None
 
 @pytest.mark.parametrize(
     ("metrics", "said"),
-    [({"error_rate": 0.03}, "3.00% of its predictions failed"), ({"p99_ms": 60.0}, "its slowest 1% took 60.0 ms")],
+    [
+        ({"error_rate": 0.04}, "4.00% of its predictions failed, which proves 3."),
+        ({"p99_ms": 60.0}, "its slowest 1% took 60.0 ms"),
+    ],
 )
 def test_a_challenger_that_breaks_a_limit_is_not_promoted(book: Metadata, metrics: dict[str, Any], said: str) -> None:
     write(book, noise(12, 0.05), **metrics)
@@ -127,6 +130,23 @@ def test_a_challenger_that_breaks_a_limit_is_not_promoted(book: Metadata, metric
 def test_a_pause_of_the_machine_is_held_against_no_challenger(book: Metadata) -> None:
     write(book, noise(12, 0.05), p99_ms=253.0, p99_low_ms=5.0)
     assert look(book, limits=RollbackWhen(p99=50_000)).verdict == "promote"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "broken"),
+    [
+        ({"error_rate": 0.022}, False),  # 264 of 12,000 prove 1.7 %
+        ({"error_rate": 0.03}, True),
+        ({"error_rate": 0.03, "failed_requests": 1.0}, False),  # twelve requests of 30 rows
+        ({"error_rate": 0.03, "failed_requests": 30.0}, True),
+    ],
+)
+def test_failures_that_chance_explains_are_held_against_no_challenger(
+    book: Metadata, metrics: dict[str, Any], broken: bool
+) -> None:
+    write(book, noise(12, 0.05), **metrics)
+    found = look(book, limits=RollbackWhen(error_rate=0.02))
+    assert (found.verdict, bool(found.broken)) == ("continue" if broken else "promote", broken)
 
 
 def test_the_smallest_effect_worth_having_ends_a_hopeless_comparison(book: Metadata) -> None:

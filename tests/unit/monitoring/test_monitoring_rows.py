@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from trimtab.monitoring.rows import judged
+from trimtab.monitoring.rows import judged, version_rows
+from trimtab.testing.predictions import prediction_rows
 
 
 def test_tests_and_stopgaps_are_not_judged() -> None:
@@ -16,3 +17,18 @@ def test_tests_and_stopgaps_are_not_judged() -> None:
         }
     )
     assert judged(table)["prediction_id"].to_pylist() == ["plain", "the champion for another"]
+
+
+def test_rows_that_failed_together_came_in_one_request() -> None:
+    # given a request of three rows, one of two that were logged with it, and one that took as long at another time
+    columns = prediction_rows(
+        list("abcdefg"),
+        logged_at=[1, 1, 1, 1, 1, 2, 3],
+        latency_us=[500, 500, 500, 90, 90, 500, 700],
+        error=[*["no such row"] * 6, None],
+    )
+    table = pa.table({name: columns[name] for name in columns if name != "entities"})
+    found = version_rows(table, 3, requests=7)
+    assert (found.errors, found.failed_requests) == (6, 3)
+    none = version_rows(table.slice(6), 3, requests=1)
+    assert (none.errors, none.failed_requests) == (0, 0)
