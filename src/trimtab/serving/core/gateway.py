@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trimtab.clock import Clock, parse_time, to_micros
@@ -51,6 +51,7 @@ class Gateway:
         self._desk = Desk(predictions, clock, self.metrics, self.options)
         self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._desk.journal
+        self.on_swap: list[Callable[[], object]] = []
 
     def open(self) -> None:
         """Become the writer of the prediction log. Raises StoreError when another process is."""
@@ -62,6 +63,8 @@ class Gateway:
         bundles = [bundle for model in table.models.values() for bundle in model.bundles]
         self._desk.keep(bundles)
         self._explanations.keep(bundles)
+        for tell in self.on_swap:
+            tell()
 
     def settle(self) -> None:
         """Score and log everything that waits, comparisons included."""
