@@ -26,8 +26,9 @@ _KINDS = {
     "uint32": 13,
 }
 """FieldDescriptorProto.Type by its name in a definition."""
-_MESSAGE, _ONE, _MANY = 11, 1, 3
+_MESSAGE, _ENUM, _ONE, _MANY = 11, 14, 1, 3
 _FIELD = re.compile(r"(\d+) ([\w.]+)(\*|\{\}|)( \w+)")
+_STATE = re.compile(r"(\w+) = (\d+)")
 
 _TENSOR = "1 string name, 2 string datatype, 3 int64* shape"
 _PARAMETERS = "4 InferParameter{} parameters"
@@ -71,8 +72,12 @@ INFERENCE: dict[str, str] = {
 }
 """Message -> its fields: number, type, name. `*` is repeated, `{}` a map from text, `|` divides alternatives."""
 
-HEALTH: dict[str, str] = {"HealthCheckRequest": "1 string service", "HealthCheckResponse": "1 int32 status"}
-"""grpc.health.v1; its enumeration of states travels as an integer."""
+HEALTH: dict[str, str] = {
+    "HealthCheckRequest": "1 string service",
+    "HealthCheckResponse.ServingStatus": "UNKNOWN = 0, SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3",
+    "HealthCheckResponse": "1 HealthCheckResponse.ServingStatus status",
+}
+"""grpc.health.v1, as in grpc/health/v1/health.proto. An entry with `=` is an enumeration."""
 
 
 def definition(package: str, table: dict[str, str]) -> descriptor_pb2.FileDescriptorProto:
@@ -81,9 +86,14 @@ def definition(package: str, table: dict[str, str]) -> descriptor_pb2.FileDescri
     made: dict[str, Any] = {}
     for name in sorted(table, key=lambda name: name.count(".")):
         outer, _, own = name.rpartition(".")
+        if _is_enum(table[name]):
+            states = (made[outer] if outer else file).enum_type.add(name=own)
+            for state, number in _STATE.findall(table[name]):
+                states.value.add(name=state, number=int(number))
+            continue
         message = made[outer].nested_type.add(name=own) if outer else file.message_type.add(name=own)
         made[name] = message
-        _add_fields(message, table[name], f".{package}", name)
+        _add_fields(message, table[name], table, f".{package}", name)
     return file
 
 
@@ -91,10 +101,18 @@ def message_classes(package: str, table: dict[str, str]) -> dict[str, Any]:
     """Return message name -> class for a table."""
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(definition(package, table).SerializeToString())
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in table}
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name, fields in table.items()
+        if not _is_enum(fields)
+    }
 
 
-def _add_fields(message: Any, fields: str, package: str, owner: str) -> None:
+def _is_enum(fields: str) -> bool:
+    return "=" in fields
+
+
+def _add_fields(message: Any, fields: str, table: dict[str, str], package: str, owner: str) -> None:
     alternatives = "|" in fields
     if alternatives:
         message.oneof_decl.add(name="parameter_choice")
@@ -102,13 +120,14 @@ def _add_fields(message: Any, fields: str, package: str, owner: str) -> None:
         if many == "{}":
             entry = message.nested_type.add(name="ParametersEntry")
             entry.options.map_entry = True
-            _add_fields(entry, f"1 string key, 2 {kind} value", package, owner)
+            _add_fields(entry, f"1 string key, 2 {kind} value", table, package, owner)
             kind = f"{owner}.ParametersEntry"
         field = message.field.add(name=name.strip(), number=int(number), label=_MANY if many else _ONE)
         if kind in _KINDS:
             field.type = _KINDS[kind]
         else:
-            field.type, field.type_name = _MESSAGE, f"{package}.{kind}"
+            field.type = _ENUM if _is_enum(table.get(kind, "")) else _MESSAGE
+            field.type_name = f"{package}.{kind}"
         if alternatives:
             field.oneof_index = 0
 

@@ -6,8 +6,9 @@ all, as the OpenAPI document is: it tells what any release of the gateway has.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf import descriptor_pb2
@@ -32,8 +33,16 @@ REFLECTION: dict[str, str] = {
 """Messages as in grpc_messages. Alternatives are plain fields: what is asked for is the one that is not empty."""
 
 
-def reflection_handlers(services: Mapping[str, Mapping[str, tuple[str, str]]]) -> list[Any]:
-    """Return gRPC's handlers. services: full name -> method -> names of its request and its response."""
+class Told(NamedTuple):
+    """What is told of a method: the names of its request and its response, and whether many responses come."""
+
+    request: str
+    response: str
+    streams: bool = False
+
+
+def reflection_handlers(services: Mapping[str, Mapping[str, Told]], stopping: asyncio.Event) -> list[Any]:
+    """Return gRPC's handlers. services: full name -> method -> what it takes and gives. stopping: ends all streams."""
     tables = {"inference": INFERENCE, "grpc.health.v1": HEALTH}
     files = []
     for package, table in tables.items():
@@ -42,18 +51,21 @@ def reflection_handlers(services: Mapping[str, Mapping[str, tuple[str, str]]]) -
             if service.rpartition(".")[0] == package:
                 _add_service(file, service, methods)
         files.append(file)
-    return [_handler(package, files) for package in PACKAGES]
+    return [_handler(package, files, stopping) for package in PACKAGES]
 
 
-def _add_service(
-    file: descriptor_pb2.FileDescriptorProto, service: str, methods: Mapping[str, tuple[str, str]]
-) -> None:
+def _add_service(file: descriptor_pb2.FileDescriptorProto, service: str, methods: Mapping[str, Told]) -> None:
     made = file.service.add(name=service.rpartition(".")[2])
-    for name, (request, response) in methods.items():
-        made.method.add(name=name, input_type=f".{file.package}.{request}", output_type=f".{file.package}.{response}")
+    for name, (request, response, streams) in methods.items():
+        made.method.add(
+            name=name,
+            input_type=f".{file.package}.{request}",
+            output_type=f".{file.package}.{response}",
+            server_streaming=streams,
+        )
 
 
-def _handler(package: str, files: list[descriptor_pb2.FileDescriptorProto]) -> Any:
+def _handler(package: str, files: list[descriptor_pb2.FileDescriptorProto], stopping: asyncio.Event) -> Any:
     messages = message_classes(package, REFLECTION)
     whole = [*files, definition(package, REFLECTION)]
     service = f"{package}.ServerReflection"
@@ -81,7 +93,7 @@ def _handler(package: str, files: list[descriptor_pb2.FileDescriptorProto]) -> A
         return reply
 
     async def run(questions: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for question in questions:
+        async for question in _until(stopping, questions):
             yield answer(question)
 
     method = grpc.stream_stream_rpc_method_handler(
@@ -92,6 +104,27 @@ def _handler(package: str, files: list[descriptor_pb2.FileDescriptorProto]) -> A
     return grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method})
 
 
+async def _until(stopping: asyncio.Event, questions: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Give what comes until the client or the server is done: one that waits for more must not hold up a drain."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        while True:
+            asked = asyncio.ensure_future(_next(questions))
+            await asyncio.wait((asked, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                asked.cancel()
+                return
+            if (question := asked.result()) is None:
+                return
+            yield question
+    finally:
+        stopped.cancel()
+
+
+async def _next(questions: AsyncIterator[Any]) -> Any:
+    return await anext(questions, None)
+
+
 def _symbols(file: descriptor_pb2.FileDescriptorProto) -> list[str]:
     """Return the full names of a file's messages, services and methods."""
     found: list[str] = []
@@ -100,6 +133,7 @@ def _symbols(file: descriptor_pb2.FileDescriptorProto) -> list[str]:
         name, message = waiting.pop()
         found.append(name)
         waiting += [(f"{name}.{inner.name}", inner) for inner in message.nested_type]
+        found += [f"{name}.{inner.name}" for inner in message.enum_type]
     for service in file.service:
         found.append(f"{file.package}.{service.name}")
         found += [f"{file.package}.{service.name}.{method.name}" for method in service.method]

@@ -17,6 +17,7 @@ from trimtab.serving.web.tls import PemFiles, grpc_credentials
 
 if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
     from trimtab.serving.core.gateway import Gateway
+    from trimtab.serving.protocols.grpc_service import InferenceService
     from trimtab.serving.telemetry.traces import Traces
     from trimtab.serving.web.asgi import Access
 
@@ -30,10 +31,13 @@ class GrpcServer:
     port: int
     server: Any
     """A grpc.aio.Server."""
+    service: InferenceService
 
     async def stop(self, *, grace_s: float) -> None:
         """Take no more calls; wait for those under way, at most so long, and end the rest."""
+        self.service.drain()
         await self.server.stop(grace_s)
+        self.service.close()
 
 
 async def serve_grpc(
@@ -78,7 +82,8 @@ async def serve_grpc(
     if not bound:
         raise _taken(address, "the address cannot be used")
     await server.start()
-    return GrpcServer(bound, server)
+    inference.open()
+    return GrpcServer(bound, server, inference)
 
 
 def reserve(host: str, port: int) -> socket.socket:

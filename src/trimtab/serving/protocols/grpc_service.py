@@ -1,7 +1,7 @@
 """The gRPC service of the Open Inference Protocol over the gateway, with Triton's repository. Run by grpc_server.
 
-Lives on the gateway's event loop. A refusal becomes a status code; gRPC's own health service is there for the
-probes of orchestrators.
+Lives on the gateway's event loop. A refusal becomes a status code. Beside it are gRPC's own services: health, and
+reflection.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import grpc_tensors
+from trimtab.serving.protocols.grpc_health import Health
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
-from trimtab.serving.protocols.grpc_reflection import reflection_handlers
+from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
 from trimtab.serving.protocols.open_inference_response import check_outputs
@@ -29,8 +31,6 @@ from trimtab.serving.web.http import REQUEST_ID_HEADER, Verb
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 VERSION = package_version("trimtab")
-SERVING, NOT_SERVING = 1, 2
-"""States of grpc.health.v1."""
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -67,6 +67,10 @@ class Method(NamedTuple):
     names_model: str = ""
     """Field of the request that holds a model's name."""
 
+    def told(self, *, streams: bool = False) -> Told:
+        """Return what reflection tells of it."""
+        return Told(self.request.DESCRIPTOR.name, self.response.DESCRIPTOR.name, streams)
+
 
 class InferenceService:
     """Answers the calls of one server. access: as the HTTP application has it, None lets everybody in.
@@ -86,23 +90,32 @@ class InferenceService:
         self._access = access
         self._timeout_s = timeout_s
         self._traces = traces
+        self._health = Health(gateway, (SERVICE,))
+        self._stopping = asyncio.Event()
 
     def handlers(self) -> list[Any]:
         """Return gRPC's handlers of both services, and of what tells of them."""
-        both = {SERVICE: self._methods(), HEALTH: self._health_methods()}
-        named = {
-            service: {
-                name: (method.request.DESCRIPTOR.name, method.response.DESCRIPTOR.name)
-                for name, method in methods.items()
-            }
-            for service, methods in both.items()
-        }
+        inference, health = self._methods(), self._health_methods()
+        watch = _streaming(self._health.watch)
+        told = {SERVICE: _told(inference), HEALTH: {**_told(health), "Watch": health["Check"].told(streams=True)}}
         return [
-            grpc.method_handlers_generic_handler(
-                service, {name: self._handler(service, name, method) for name, method in methods.items()}
-            )
-            for service, methods in both.items()
-        ] + reflection_handlers(named)
+            grpc.method_handlers_generic_handler(SERVICE, self._handlers(SERVICE, inference)),
+            grpc.method_handlers_generic_handler(HEALTH, {**self._handlers(HEALTH, health), "Watch": watch}),
+            *reflection_handlers(told, self._stopping),
+        ]
+
+    def open(self) -> None:
+        """See from now on what the gateway serves."""
+        self._health.open()
+
+    def drain(self) -> None:
+        """Be ready no more, and end the calls that would not end by themselves."""
+        self._stopping.set()
+        self._health.drain()
+
+    def close(self) -> None:
+        """Leave the gateway alone."""
+        self._health.close()
 
     def _methods(self) -> dict[str, Method]:
         def method(name: str, verb: Verb, handle: Handle, names_model: str = "") -> Method:
@@ -122,16 +135,19 @@ class InferenceService:
 
     def _health_methods(self) -> dict[str, Method]:
         request, response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
-        return {"Check": Method(request, response, "open", self._check)}
+        return {"Check": Method(request, response, "open", self._health.check)}
+
+    def _handlers(self, service: str, methods: Mapping[str, Method]) -> dict[str, Any]:
+        return {name: self._handler(service, name, method) for name, method in methods.items()}
 
     def _handler(self, service: str, name: str, method: Method) -> Any:
-        async def run(message: Message, context: Any) -> Message:
+        async def run(body: bytes, context: Any) -> Message:
             received_ns = time.perf_counter_ns()
             metrics, status = self._gateway.metrics, CANCELLED
             metrics.begin()
             trace = None if self._traces is None else self._traces.begin(_headers(context), received_ns)
             try:
-                answer = await self._answer(method, message, context, received_ns)
+                answer = await self._answer(method, _read(method, body), context, received_ns)
                 status = 200
                 return answer
             except Refused as error:
@@ -147,9 +163,7 @@ class InferenceService:
             await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused))
             raise refused  # not reached: abort raises
 
-        return grpc.unary_unary_rpc_method_handler(
-            run, request_deserializer=method.request.FromString, response_serializer=method.response.SerializeToString
-        )
+        return grpc.unary_unary_rpc_method_handler(run, response_serializer=method.response.SerializeToString)
 
     async def _answer(self, method: Method, message: Message, context: Any, received_ns: int) -> Message:
         if self._access is not None and method.verb != "open":
@@ -228,11 +242,25 @@ class InferenceService:
         await self._gateway.repository.unload(model)
         return MESSAGES["RepositoryModelUnloadResponse"](model_name=model, isUnloaded=True)
 
-    async def _check(self, message: Message, received_ns: int) -> Message:
-        if message.service not in ("", SERVICE):
-            raise Refused(404, f"no service '{message.service:.60}'; there is {SERVICE}")
-        state = SERVING if self._gateway.table.complete else NOT_SERVING
-        return HEALTH_MESSAGES["HealthCheckResponse"](status=state)
+
+def _told(methods: Mapping[str, Method]) -> dict[str, Told]:
+    return {name: method.told() for name, method in methods.items()}
+
+
+def _streaming(watch: Any) -> Any:
+    return grpc.unary_stream_rpc_method_handler(
+        watch,
+        request_deserializer=HEALTH_MESSAGES["HealthCheckRequest"].FromString,
+        response_serializer=HEALTH_MESSAGES["HealthCheckResponse"].SerializeToString,
+    )
+
+
+def _read(method: Method, body: bytes) -> Message:
+    """Return what a client sent. Raises Refused; gRPC itself would call it a failure of the server."""
+    try:
+        return method.request.FromString(body)
+    except DecodeError:
+        raise Refused(400, f"the bytes are no {method.request.DESCRIPTOR.full_name}") from None
 
 
 def _repository_model(message: Message) -> str:

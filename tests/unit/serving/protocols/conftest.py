@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.http import Answer, Call, Route
+from unit.serving.protocols.grpc_caller import Caller
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -64,3 +65,22 @@ def delay(served: Served, pack: Any, table_of: Any) -> Served:
             warm=[pack(1, scores=(0.6, 0.7))],
         )
     )
+
+
+@pytest.fixture
+def open_caller(delay: Served) -> Iterator[Callable[..., Caller]]:
+    """Return a function that opens a server over "delay" and a client of it."""
+    opened: list[Caller] = []
+
+    def make(**options: Any) -> Caller:
+        opened.append(Caller(delay, **options))
+        return opened[-1]
+
+    yield make
+    for caller in opened:
+        caller.close()
+
+
+@pytest.fixture
+def call(open_caller: Callable[..., Caller]) -> Caller:
+    return open_caller()

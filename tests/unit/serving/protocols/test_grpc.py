@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from hashlib import sha256
@@ -31,76 +31,15 @@ from trimtab.serving.core.table import RoutingTable
 from trimtab.serving.options import Tls
 from trimtab.serving.orders import Grant
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
-from trimtab.serving.protocols.grpc_server import GrpcServer, reserve, serve_grpc
+from trimtab.serving.protocols.grpc_messages import MESSAGES
+from trimtab.serving.protocols.grpc_server import reserve, serve_grpc
 from trimtab.serving.protocols.open_inference_binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, Refused
 from trimtab.serving.web.access import Access, Grants
+from unit.serving.protocols.grpc_caller import ROW, Caller, column
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
-
-
-class Caller:
-    """A server and a stub on one event loop."""
-
-    def __init__(self, served: Served, **options: Any) -> None:
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self.server: GrpcServer = self.runner.run(
-            serve_grpc(served.gateway, **{"host": "127.0.0.1", "port": 0, "max_body": 100_000, **options})
-        )
-        self.channel = self.runner.run(self._open())
-        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
-
-    async def _open(self) -> Any:
-        return grpc.aio.insecure_channel(f"127.0.0.1:{self.server.port}")
-
-    def __call__(self, method: str, *, metadata: Sequence[tuple[str, str]] = (), **fields: Any) -> Any:
-        message = getattr(service_pb2, f"{method}Request")(**fields)
-        return self.send(method, message, metadata)
-
-    def send(self, method: str, message: Any, metadata: Sequence[tuple[str, str]] = ()) -> Any:
-        async def run() -> Any:
-            return await getattr(self.stub, method)(message, metadata=metadata)
-
-        return self.runner.run(run())
-
-    def refusal(self, method: str, **fields: Any) -> tuple[Any, str]:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            self(method, **fields)
-        return refused.value.code(), str(refused.value.details())
-
-    def close(self) -> None:
-        self.runner.run(self.channel.close())
-        self.runner.run(self.server.stop(grace_s=0))
-        self.runner.close()
-
-
-@pytest.fixture
-def open_caller(delay: Served) -> Iterator[Callable[..., Caller]]:
-    """Return a function that opens a server over "delay" and a client of it."""
-    opened: list[Caller] = []
-
-    def make(**options: Any) -> Caller:
-        opened.append(Caller(delay, **options))
-        return opened[-1]
-
-    yield make
-    for caller in opened:
-        caller.close()
-
-
-@pytest.fixture
-def call(open_caller: Callable[..., Caller]) -> Caller:
-    return open_caller()
-
-
-def column(name: str, datatype: str, shape: Sequence[int], **contents: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(shape)}
-    return found | ({"contents": contents} if contents else {})
-
-
-ROW: dict[str, Any] = {"model_name": "delay", "inputs": [column("row", "FP64", [1], fp64_contents=[1])]}
 
 
 # --- messages
@@ -131,22 +70,6 @@ def test_health(call: Caller, delay: Served) -> None:
     delay.gateway.swap(RoutingTable(errors={"delay": "damaged"}))
     assert not call("ServerReady").ready
     assert not call("ModelReady", name="delay").ready
-
-
-def test_probes_of_orchestrators_are_answered(call: Caller, delay: Served) -> None:
-    async def check(service: str) -> int:
-        ask = call.channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
-            response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
-        )
-        return int((await ask(HEALTH_MESSAGES["HealthCheckRequest"](service=service))).status)
-
-    assert call.runner.run(check("")) == call.runner.run(check("inference.GRPCInferenceService")) == 1
-    delay.gateway.swap(RoutingTable())
-    assert call.runner.run(check("")) == 2
-    with pytest.raises(grpc.aio.AioRpcError, match="no service 'x'"):
-        call.runner.run(check("x"))
 
 
 def test_metadata_is_what_http_says(call: Caller) -> None:
@@ -292,13 +215,13 @@ def test_explanations_are_outputs(served: Served, pack: Any, table_of: Any, call
 
 
 def test_bytes_that_are_no_message_leave_the_server_well(call: Caller) -> None:
-    async def send(body: bytes) -> str:
-        ask = call.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await ask(body)
-        return str(refused.value.code().name)
+    async def send(body: bytes) -> None:
+        await call.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(body)
 
-    assert call.runner.run(send(b"\xff\xff")) in ("INTERNAL", "UNKNOWN")
+    for body in (b"\xff\xff", b"\x0a\x01\xff"):  # no field at all, and a name that is no UTF-8
+        with pytest.raises(grpc.aio.AioRpcError, match="the bytes are no inference") as refused:
+            call.run(send(body))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert call("ModelInfer", **ROW).model_version == "2"
     with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
         call.send("ModelConfig", service_pb2.ModelConfigRequest(name="delay"))

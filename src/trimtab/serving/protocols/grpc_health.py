@@ -1,0 +1,85 @@
+"""gRPC's health service, for the probes of orchestrators and the channels of clients. Made by grpc_service.
+
+grpc.health.v1 (grpc/health/v1/health.proto), Check and Watch. It is open to all, as liveness and readiness are over
+HTTP: a probe cannot show a token. So it names nothing that it was not asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
+from trimtab.serving.requests import Refused
+
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+"""States of grpc.health.v1."""
+
+Message = Any
+_Response = HEALTH_MESSAGES["HealthCheckResponse"]
+
+
+class Health:
+    """Tells whether the server or a model is ready. services: names under which the server's own readiness is told.
+
+    Lives on the gateway's event loop. A name that is no service is a model's.
+    """
+
+    def __init__(self, gateway: Gateway, services: Sequence[str]) -> None:
+        self._gateway = gateway
+        self._services = ("", *services)
+        self._draining = False
+        self._changed = asyncio.Event()
+
+    def open(self) -> None:
+        """See from now on when another table serves."""
+        self._gateway.on_swap.append(self._wake)
+
+    def drain(self) -> None:
+        """Be ready no more: tell whoever watches so, and let them go."""
+        self._draining = True
+        self._wake()
+
+    def close(self) -> None:
+        """Look at the gateway no more."""
+        if self._wake in self._gateway.on_swap:
+            self._gateway.on_swap.remove(self._wake)
+
+    def state(self, service: str) -> int:
+        """Return the state of a service or a model, by the rules of /v2/health/ready and /v2/models/{m}/ready."""
+        table = self._gateway.table
+        if service in self._services:
+            ready = table.complete
+        elif service in table.models:
+            ready = True
+        elif service in table.errors or service in table.held:
+            ready = False
+        else:
+            return SERVICE_UNKNOWN
+        return SERVING if ready and not self._draining else NOT_SERVING
+
+    async def check(self, message: Message, received_ns: int) -> Message:
+        """Answer a HealthCheckRequest. Raises Refused (404)."""
+        state = self.state(message.service)
+        if state == SERVICE_UNKNOWN:
+            raise Refused(404, f"no service or model '{message.service:.100}'")
+        return _Response(status=state)
+
+    async def watch(self, message: Message, context: Any) -> AsyncIterator[Message]:
+        """Tell the state now and whenever it is another, until the server stops."""
+        told = None
+        while True:
+            changed, last = self._changed, self._draining
+            state = self.state(message.service)
+            if state != told:
+                yield _Response(status=state)
+                told = state
+            if last:
+                return
+            await changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
