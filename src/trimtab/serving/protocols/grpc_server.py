@@ -22,6 +22,19 @@ if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
     from trimtab.serving.web.asgi import Access
 
 _SERVICE = "trimtab.serving.protocols.grpc_service"
+MOST_CALLS = 1_000
+"""Calls at once on one connection, as many as HTTP takes pipelined; a client makes further ones wait."""
+PING_S, ANSWER_S = 60, 20
+"""After so long without a word a client is asked whether it is there, and has so long to answer."""
+MANNERS = (
+    ("grpc.max_concurrent_streams", MOST_CALLS),
+    ("grpc.keepalive_time_ms", PING_S * 1000),
+    ("grpc.keepalive_timeout_ms", ANSWER_S * 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),  # clients may ping as often as they like: gRPC cuts those with less than 5 min
+    ("grpc.max_send_message_length", -1),
+)
+"""Options of the server beyond those that its caller chooses."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,8 @@ async def serve_grpc(
     server = grpc_aio.server(
         options=[
             ("grpc.max_receive_message_length", max_body),
-            ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(shared)),
+            *MANNERS,
         ]
     )
     inference = service.InferenceService(gateway, access=access, timeout_s=timeout_s, traces=traces)

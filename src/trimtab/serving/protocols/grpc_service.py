@@ -51,6 +51,9 @@ CANCELLED = 499
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait."""
 
+MOST_DETAILS = 1_300
+"""Bytes of a refusal's text: it goes as a header, where each may take three, and clients take no more than 8 KB."""
+
 logger = logging.getLogger(__name__)
 
 Handle = Callable[[Message, int], Awaitable[Message]]
@@ -160,7 +163,7 @@ class InferenceService:
                 if trace is not None:
                     trace.end_rpc(service, name, status)
             metrics.refuse(status)
-            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), str(refused), _trailers(refused))
+            await context.abort(CODES.get(status, grpc.StatusCode.INTERNAL), _details(refused), _trailers(refused))
             raise refused  # not reached: abort raises
 
         return grpc.unary_unary_rpc_method_handler(run, response_serializer=method.response.SerializeToString)
@@ -290,6 +293,11 @@ def _request_id(context: Any) -> str:
         if key == REQUEST_ID and 0 < len(value) <= MAX_ID:
             return str(value)
     return ""
+
+
+def _details(refused: Refused) -> str:
+    text = str(refused).encode("utf-8", "replace")
+    return text.decode() if len(text) <= MOST_DETAILS else text[:MOST_DETAILS].decode(errors="ignore") + " ..."
 
 
 def _trailers(refused: Refused) -> Sequence[tuple[str, str]]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from trimtab.clock import SystemClock
+from trimtab.serving.options import Tls
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
 
@@ -83,3 +92,21 @@ def column(name: str, datatype: str, shape: Sequence[int], **contents: Any) -> d
 
 
 ROW: dict[str, Any] = {"model_name": "delay", "inputs": [column("row", "FP64", [1], fp64_contents=[1])]}
+
+
+def certificate(folder: Path) -> Tls:
+    """Make a certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
+    now = SystemClock().now()
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "gateway.pem").write_bytes(made.public_bytes(pem))
+    (folder / "gateway.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return Tls(str(folder / "gateway.pem"), str(folder / "gateway.key"))

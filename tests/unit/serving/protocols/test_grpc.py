@@ -7,9 +7,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +15,6 @@ import grpc
 import numpy as np
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -28,7 +22,6 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from trimtab.clock import SystemClock
 from trimtab.errors import MissingExtra, StageError
 from trimtab.serving.core.table import RoutingTable
-from trimtab.serving.options import Tls
 from trimtab.serving.orders import Grant
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
 from trimtab.serving.protocols.grpc_messages import MESSAGES
@@ -36,7 +29,7 @@ from trimtab.serving.protocols.grpc_server import reserve, serve_grpc
 from trimtab.serving.protocols.open_inference_binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, Refused
 from trimtab.serving.web.access import Access, Grants
-from unit.serving.protocols.grpc_caller import ROW, Caller, column
+from unit.serving.protocols.grpc_caller import ROW, Caller, certificate, column
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -299,24 +292,6 @@ def test_calls_are_encrypted(delay: Served, tmp_path: Path) -> None:
             return live.live, refused.value.code().name
 
         assert runner.run(run()) == (True, "UNAVAILABLE")
-
-
-def certificate(folder: Path) -> Tls:
-    """Make a certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
-    now = SystemClock().now()
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "gateway.pem").write_bytes(made.public_bytes(pem))
-    (folder / "gateway.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return Tls(str(folder / "gateway.pem"), str(folder / "gateway.key"))
 
 
 def test_a_port_that_is_taken_is_named(call: Caller, delay: Served) -> None:

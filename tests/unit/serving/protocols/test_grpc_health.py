@@ -92,7 +92,8 @@ def test_a_watcher_hears_of_every_change(call: Caller, delay: Served) -> None:
         told = []
 
         async def hear(*services: str) -> None:
-            told.extend([(service, int((await streams[service].read()).status)) for service in services])
+            async with asyncio.timeout(60):
+                told.extend([(service, int((await streams[service].read()).status)) for service in services])
 
         await hear("", "delay")
         delay.gateway.swap(without)
