@@ -213,18 +213,21 @@ class RollbackWhen(Section):
     """Limits that roll back at once: judged window by window by the loop, and within seconds by the gateway's guard."""
 
     error_rate: Share | None = None
-    """Largest share of failed predictions; left out, only a canary is judged, by the errors of its champion."""
+    """Largest share of failed predictions; left out, only a canary is judged, by the errors of its champion. It is
+    broken when what was counted proves more, whatever chance did: one failure of twenty does not."""
     p99: Duration | None = None
-    """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any."""
+    """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any. It is
+    broken when chance does not explain how many took longer."""
     constant_output: int | None = Field(default=None, gt=1)
     """So many different inputs in a row that all get the same prediction break the limit; left out, they are not
     counted. An input is the vector of its features; one that comes again, as in a load test, does not count again."""
     output_jump: Share | None = None
-    """Largest distance (total variation) between the scores of now and those of the champion before; left out, none."""
+    """Largest distance (total variation) between the scores of now and those of the champion before, beyond what
+    chance makes of it; left out, none."""
     over: Duration = 30 * units.MICROS["s"]
     """Stretch of wall time that the guard looks back over."""
     min_requests: int = Field(default=50, gt=0)
-    """The guard does not judge fewer predictions."""
+    """The guard does not judge fewer predictions, but for ten requests or more that failed without exception."""
 
 
 class Canary(Section):
@@ -411,6 +414,8 @@ class Serving(Section):
     """A request that takes longer is answered with 504."""
     drain: Duration = 10 * units.MICROS["s"]
     """Time that requests under way get when the gateway is told to stop."""
+    load_timeout: Duration = 180 * units.MICROS["s"]
+    """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
     log: Log = Log()
     """The prediction log."""
     trust: list[str] = []

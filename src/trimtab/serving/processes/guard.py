@@ -1,8 +1,13 @@
 """Sees within seconds that a version fails, is slow, or answers nonsense. Pure: called by app with two sums of counts.
 
-A limit on a share (failed predictions, slow ones) is broken when what was counted is all but impossible below the
-limit: Chernoff's bound on the binomial tail (Hoeffding 1963, Theorem 1) must be under ALPHA. It holds for few
-requests and for many, and the guard may look every second for years without crying wolf.
+error_rate       exact binomial test of the failed requests (chance.py)
+p99              the same of the requests beyond the limit, of which one in a hundred may be
+output_jump      the lower confidence bound of the distance is held against the limit
+constant_output  a count with no chance in it: a score that half of the inputs get comes 200 times in a row never
+a canary         without error_rate: Fisher's exact test beside its champion, and the binomial one of USUAL_ERRORS
+
+Each look cries wolf with a probability of at most ALPHA, so that the guard may look twice a second for years. What
+many requests suffer together, such as a service that was away for a second, is no chance to it.
 """
 
 from __future__ import annotations
@@ -14,20 +19,22 @@ from typing import Literal
 import msgspec
 
 from trimtab.policy import RollbackWhen
+from trimtab.serving.processes.chance import ALPHA, at_least_apart, binomial_tail, fisher_tail
 from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, LaneCounts, Snapshot, latency_quantile, together
 from trimtab.serving.telemetry.distinct import distinct
 
-ALPHA = 1e-6
 SLOW_SHARE = 0.01
 """p99 is the time that at most this share of the requests may exceed."""
 USUAL_ERRORS = 0.01
 """Without a limit, a canary may fail as often as its champion, and at least this share: what few rows cannot deny."""
+TOTAL_FAILURE = 10
+"""So many requests that failed without exception are judged, though they are fewer than `min_requests`."""
 
 Kind = Literal["error", "latency", "quality", "prediction"]
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit that one version broke. rows: predictions it was seen on; p: bound on its probability, where known."""
+    """A limit that one version broke. rows: predictions it was seen on; p: its probability below the limit."""
 
     kind: Kind
     statistic: str
@@ -66,78 +73,71 @@ def judge(
     lanes = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, version, role)}
     served = next((lane for key, lane in lanes.items() if key.served), LaneCounts())
     own = list(lanes.values())
-    rows = sum(lane.rows for lane in own)
-    if rows < limits.min_requests:
-        return None
+    failing = _failing(own, limits)
+    if failing is not None or sum(lane.rows for lane in own) < limits.min_requests:
+        return failing
     late = [lane for key, lane in lanes.items() if not key.served]
-    return (
-        (None if limits.error_rate is None else _errors(own, rows, limits.error_rate))
-        or _slow(_waited_for(served, late), limits)
-        or _constant(own, limits)
-        or _jump(served, limits, before)
-    )
+    return _slow(_waited_for(served, late), limits) or _constant(own, limits) or _jump(served, limits, before)
 
 
 def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
     """Return how a canary did in what was seen, beside the champion at the same time."""
     own = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, canary, "challenger")}
     others = [lane for key, lane in seen.lanes.items() if key[:3] == (model, champion, "champion")]
-    rows, errors = sum(lane.rows for lane in own.values()), sum(lane.errors for lane in own.values())
-    usual_rows = sum(lane.rows for lane in others)
-    usual = sum(lane.errors for lane in others) / usual_rows if usual_rows else 0.0
-    allowed = max(usual, USUAL_ERRORS) if limits.error_rate is None else limits.error_rate
-    judged = limits.error_rate is None and usual_rows and rows >= limits.min_requests
+    lanes = list(own.values())
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    usual = sum(lane.errors for lane in others) / max(1, sum(lane.rows for lane in others))
     return Trial(
         answered=sum(lane.rows if key.served else lane.errors for key, lane in own.items()),
         rows=rows,
         errors=errors,
-        allowed=allowed,
-        breach=_errors(list(own.values()), rows, allowed, f"the champion failed on {usual:.2%}") if judged else None,
+        allowed=max(usual, USUAL_ERRORS) if limits.error_rate is None else limits.error_rate,
+        breach=_worse(lanes, others, usual) if limits.error_rate is None and _judged(lanes, limits) else None,
     )
 
 
-def tail_bound(count: int, n: int, share: float) -> float:
-    """Return an upper bound on P(X >= count) for X binomial(n, share): exp(-n KL(count/n || share))."""
-    seen = count / n if n else 0.0
-    if seen <= share:
-        return 1.0
-    if share <= 0:
-        return 0.0
-    distance = seen * math.log(seen / share)
-    if seen < 1:
-        distance += (1 - seen) * math.log((1 - seen) / (1 - share))
-    return math.exp(-n * distance)
+def _judged(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> bool:
+    """Tell whether there are enough predictions to judge failures by."""
+    failed, requests = _witnesses(lanes)
+    return sum(lane.rows for lane in lanes) >= limits.min_requests or TOTAL_FAILURE <= failed == requests
 
 
-def distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the total variation distance of two histograms, less what chance explains of it.
+def _witnesses(lanes: Sequence[LaneCounts]) -> tuple[int, int]:
+    """Return failed requests, and requests in all if every one had as many rows as the failed ones have in the mean.
 
-    Chance: half the sum over the bins of the standard deviation of the difference of two shares.
+    The rows of a request fail together: a large one that fails is one misfortune, and not as many as it has rows.
     """
-    n, m = sum(one), sum(other)
-    if not n or not m or len(one) != len(other):
-        return 0.0
-    found = chance = 0.0
-    for a, b in zip(one, other, strict=True):
-        share = (a + b) / (n + m)
-        found += abs(a / n - b / m) / 2
-        chance += math.sqrt(share * (1 - share) * (1 / n + 1 / m)) / 2
-    return max(0.0, found - 2 * chance)
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    failed = min(errors, sum(lane.failed for lane in lanes) or errors)
+    return failed, math.ceil(rows * failed / errors) if errors else rows
 
 
-def _errors(lanes: Sequence[LaneCounts], rows: int, share: float, than: str = "") -> Breach | None:
-    errors = sum(lane.errors for lane in lanes)
-    p = tail_bound(errors, rows, share)
-    if p > ALPHA:
+def _failing(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
+    if limits.error_rate is None or not _judged(lanes, limits):
+        return None
+    p = binomial_tail(*_witnesses(lanes), limits.error_rate)
+    return _errors(lanes, p, limits.error_rate, f"the limit is {limits.error_rate:.2%}")
+
+
+def _worse(lanes: Sequence[LaneCounts], others: Sequence[LaneCounts], usual: float) -> Breach | None:
+    """Return the breach of a canary that fails more often than its champion, and than USUAL_ERRORS."""
+    own, beside = _witnesses(lanes), _witnesses(others)
+    p = max(binomial_tail(*own, USUAL_ERRORS), fisher_tail(*own, *beside))
+    return _errors(lanes, p, max(usual, USUAL_ERRORS), f"the champion failed on {usual:.2%}")
+
+
+def _errors(lanes: Sequence[LaneCounts], p: float, limit: float, than: str) -> Breach | None:
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    if p > ALPHA or errors <= limit * rows:
         return None
     return Breach(
         kind="error",
         statistic="error_rate",
         value=errors / rows,
-        limit=share,
+        limit=limit,
         rows=rows,
         p=p,
-        reason=f"{errors:,} of {rows:,} predictions failed; {than or f'the limit is {share:.2%}'}",
+        reason=f"{errors:,} of {rows:,} predictions failed; {than}",
     )
 
 
@@ -151,7 +151,7 @@ def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
         return None
     first = next((n for n, border in enumerate(LATENCY_BORDERS_US) if border >= limits.p99), len(LATENCY_BORDERS_US))
     slow = sum(lane.latency[first + 1 :])  # bins that lie beyond the limit whole
-    p = tail_bound(slow, lane.requests, SLOW_SHARE)
+    p = binomial_tail(slow, lane.requests, SLOW_SHARE)
     if p > ALPHA:
         return None
     p99_ms = latency_quantile(lane, 0.99) * 1000
@@ -188,7 +188,7 @@ def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | Non
 def _jump(lane: LaneCounts, limits: RollbackWhen, before: Sequence[float]) -> Breach | None:
     if limits.output_jump is None or not before or sum(before) < limits.min_requests:
         return None
-    moved = distance(lane.scores, before)
+    moved = at_least_apart(lane.scores, before)
     if moved <= limits.output_jump:
         return None
     return Breach(
@@ -198,6 +198,6 @@ def _jump(lane: LaneCounts, limits: RollbackWhen, before: Sequence[float]) -> Br
         limit=limits.output_jump,
         rows=lane.rows,
         p=None,
-        reason=f"{moved:.0%} of the predictions lie elsewhere than those of the champion before; "
+        reason=f"{moved:.0%} or more of the predictions lie elsewhere than those of the champion before; "
         f"the limit is {limits.output_jump:.0%}",
     )
