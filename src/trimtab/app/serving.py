@@ -53,6 +53,7 @@ def gateway_config(
         host=host or serving.host,
         port=serving.port if port is None else port,
         grpc_port=serving.grpc_port if grpc_port is None else grpc_port,
+        load_timeout_s=_seconds(serving.load_timeout),
     )
 
 

@@ -33,7 +33,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     progress = read_progress(workspace.run_folder)
     return {
         "project": workspace.project.policy.project,
-        "gateway": {"url": url_of(gateway), "pid": gateway.pid} if gateway else None,
+        "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),

@@ -68,6 +68,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     """Print the state of a project."""
     gateway = found["gateway"]
     console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
+    for name, trouble in (gateway["troubles"] if gateway else {}).items():
+        console.print(f"[red]trouble[/] model {name}: {escape(trouble)}", soft_wrap=True)
     for name, model in found["models"].items():
         made = table(f"Model {name}", "role", "bundle", ">traffic", "since")
         for a in model["serving"]:

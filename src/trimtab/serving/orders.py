@@ -22,6 +22,13 @@ class BundleOrder(msgspec.Struct, frozen=True):
     digest: str
     spec: Spec | None = None
     """Of a folder that holds no bundle.json; left out, the folder says it."""
+    error: str = ""
+    """Why it is not to be loaded. A worker that has loaded it keeps it; to any other it is a bundle that failed."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by: its name and what is in it."""
+        return self.id, self.digest
 
 
 class LaneOrder(msgspec.Struct, frozen=True):
@@ -72,6 +79,13 @@ class Admit(msgspec.Struct, frozen=True, tag=True):
     grants: tuple[Grant, ...]
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """A bundle to be opened, warmed up and scored where that does no harm, in so many seconds."""
+
+    bundle: BundleOrder
+    limit_s: float
+
+
 class Configure(msgspec.Struct, frozen=True, tag=True):
     """The first message. setup: what the worker's own program needs, in its own form."""
 
@@ -81,6 +95,8 @@ class Configure(msgspec.Struct, frozen=True, tag=True):
     setup: dict[str, str]
     grpc: tuple[str, int] | None = None
     """Host and port, which all workers share."""
+    trial: Trial | None = None
+    """Set, the process answers nobody: it opens one bundle, tells how that went, and ends."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -116,7 +132,20 @@ class Hold(msgspec.Struct, frozen=True, tag=True):
     held: bool
 
 
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    """A worker opens a bundle from now on; without a name: none any more. Told before its files are touched."""
+
+    id: str = ""
+    digest: str = ""
+
+
+class Tried(msgspec.Struct, frozen=True, tag=True):
+    """How a trial ended; error empty: well."""
+
+    error: str
+
+
 Down = Configure | Serve | Admit
 """Supervisor to worker."""
-Up = Ready | Failed | Trouble | Gap | Hold
+Up = Ready | Failed | Trouble | Gap | Hold | Loading | Tried
 """Worker to supervisor."""

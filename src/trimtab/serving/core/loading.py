@@ -121,21 +121,24 @@ class Loader:
         serving = self._tables.get(order.model)
         if serving is not None and serving.serves(order) and order.model not in self.errors:
             return
-        self.errors.pop(order.model, None)
+        known = self.errors.pop(order.model, None)
         try:
             if order.error:
                 raise DataError(order.error)
             self._tables[order.model] = self._model_table(order, serving)
         except TrimtabError as error:
-            self._note(order, error)
+            self._note(order, error, known)
             if serving is None and order.before:
                 self._take_before(order)
         else:
             logger.info("model %s: revision %d serves", order.model, order.revision)
 
-    def _note(self, order: ModelOrder, error: TrimtabError) -> None:
+    def _note(self, order: ModelOrder, error: TrimtabError, known: str | None) -> None:
+        """Keep why a model cannot serve as told, and log it unless it is what was known."""
         serving = self._tables.get(order.model)
         self.errors[order.model] = f"revision {order.revision}: {error}"
+        if self.errors[order.model] == known:
+            return
         goes_on = f"revision {serving.revision} goes on serving" if serving else "nothing serves it"
         logger.error("model %s, revision %d cannot serve; %s: %s", order.model, order.revision, goes_on, error)
 
@@ -181,6 +184,8 @@ class Loader:
     def _bundle(self, order: BundleOrder, *, aside: bool = False) -> LoadedBundle:
         found = self._found(order, aside=aside)
         if found is None:
+            if order.error:
+                raise DataError(order.error)
             found = self._load(order, aside)
             self._bundles[order.id, found.aside] = found
         return found

@@ -85,7 +85,7 @@ def load_bundle(
             scorer = open_aside(folder, spec, scorer, digest=order.digest, trust=trust)
     except TrimtabError as error:
         raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
-    except Exception as error:  # strangers' code: ONNX Runtime and the project's transforms
+    except (Exception, SystemExit) as error:  # strangers' code: ONNX Runtime and the project's transforms
         raise DataError(f"bundle {order.id} cannot be loaded: {type(error).__name__}: {error}") from error
     return LoadedBundle(
         id=order.id,

@@ -43,6 +43,8 @@ class GatewayConfig:
     grpc_port: int | None = None
     poll_s: float = 0.2
     """Seconds between two looks at what should serve: the bound on how late a rollback takes effect."""
+    load_timeout_s: float = 180.0
+    """Longest a bundle may take to be opened and warm. Longer than a model in a process of its own is waited for."""
     all_or_nothing: bool = False
     """Whether a model that cannot be loaded ends the gateway, rather than wait for what mends it."""
     public: str = ""
@@ -58,6 +60,8 @@ class Announcement(msgspec.Struct, frozen=True):
     workers: tuple[int, ...] = ()
     grpc_port: int | None = None
     tls: bool = False
+    troubles: dict[str, str] = {}
+    """By model: why it does not serve as it was told to, as a worker says."""
 
 
 def listen(config: GatewayConfig) -> socket.socket:

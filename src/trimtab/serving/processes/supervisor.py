@@ -28,6 +28,7 @@ from trimtab.serving.orders import (
     Failed,
     Gap,
     Hold,
+    Loading,
     ModelOrder,
     Ready,
     Serve,
@@ -45,7 +46,9 @@ from trimtab.serving.processes.listening import (
     patiently,
     read_announcement,
 )
+from trimtab.serving.processes.releases import Key, Releases
 from trimtab.serving.processes.spawning import early, hand_over, spawn
+from trimtab.serving.processes.trials import Trials, Trying, ending
 from trimtab.serving.protocols.grpc_server import reserve
 from trimtab.serving.web.tls import server_context
 
@@ -53,6 +56,8 @@ RESTART_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Pauses before a worker that keeps dying is started again; the last one goes on."""
 STEADY_S = 30.0
 """A worker that lived so long starts again at once."""
+GRACE_S = 5.0
+"""How long beyond its drain a worker that was told to end is waited for."""
 SEND_S = 2.0
 """A worker that takes no message for so long is stuck: another takes its place."""
 
@@ -91,6 +96,13 @@ class _Worker:
         self.ready = False
         self.alive = True
         self.error = ""
+        self.loading: Key | None = None
+        """The bundle that it opens just now."""
+        self.patience = 0.0
+        """Until when it may do so."""
+        self.told_to_end = False
+        self.troubles: dict[str, str] = {}
+        """By model: why it does not serve as told."""
 
     def send(self, message: Down) -> None:
         """Send; a worker that is gone is noticed elsewhere."""
@@ -115,9 +127,13 @@ class _Supervisor:
         self._stop = threading.Event()
         self._mutex = threading.Lock()
         self._serve: Serve | None = None
+        """What the workers were told last."""
+        self._has_orders = False
         self._admit = Admit(())
         self._held: set[str] = set()
         self._asking = Asking(admit=self._let_in, serve=self._obey, every_s=config.poll_s, stop=self._stop)
+        self._releases = Releases()
+        self._trials = Trials(config.worker_command, self._configure, self._selector, limit_s=config.load_timeout_s)
         self._came_up = False
 
     def run(self) -> None:
@@ -152,25 +168,25 @@ class _Supervisor:
         worker = _Worker(name, spawned.process, channel)
         with suppress(OSError):  # a worker that is gone already is noticed soon
             hand_over(spawned.end, self._listener)
-        worker.send(
-            Configure(
-                name,
-                self._config.options,
-                str(self._config.run_folder),
-                self._config.setup,
-                self._grpc,
-            )
-        )
+        worker.send(self._configure(name))
         with self._mutex:
+            self._hand_out()
             worker.send(self._admit)
             if self._serve is not None:
                 worker.send(self._serve)
             self._workers[name] = worker
         self._selector.register(channel, selectors.EVENT_READ, worker)
 
+    def _configure(self, name: str) -> Configure:
+        config = self._config
+        return Configure(name, config.options, str(config.run_folder), config.setup, self._grpc)
+
     def _look(self) -> None:
-        """Take messages, notice deaths, start again what is due."""
+        """Take messages, notice deaths, start again what is due, try what is to be tried."""
         for key, _ in self._selector.select(LOOK_S):
+            if isinstance(key.data, Trying):
+                key.data.read()
+                continue
             worker: _Worker = key.data
             messages, alive = worker.channel.pending()
             for message in messages:
@@ -181,14 +197,44 @@ class _Supervisor:
         ]:
             self._bury(worker)
         now = time.monotonic()
+        self._end_stuck(now)
         for name in [name for name, due in self._due.items() if due <= now]:
             del self._due[name]
             self._start(name)
+        self._try_bundles()
+
+    def _end_stuck(self, now: float) -> None:
+        """End workers that load one bundle for ever; one that serves may finish what is under way."""
+        for worker in self._workers.values():
+            if worker.loading is None or now < worker.patience:
+                continue
+            if worker.ready and not worker.told_to_end:
+                worker.process.terminate()
+                worker.patience = now + self._config.options.drain_s + GRACE_S
+            else:
+                worker.process.kill()
+            worker.told_to_end = True
+
+    def _try_bundles(self) -> None:
+        """Try what is due, and hand out what the trials that ended allow."""
+        with self._mutex:
+            due = self._releases.due(time.monotonic())
+        ended = self._trials.step(due)
+        if not ended:
+            return
+        with self._mutex:
+            for bundle, error, died in ended:
+                if error:
+                    self._releases.refuse(bundle, error, died=died, now=time.monotonic())
+                else:
+                    self._releases.clear(bundle)
+            self._hand_out()
 
     def _take(self, worker: _Worker, message: Up) -> None:
         if isinstance(message, Ready):
             worker.ready = True
             found = self._announce()
+            logger.info("the gateway listens on %s:%d with %d workers", found.host, found.port, len(found.workers))
             if not self._came_up:
                 self._came_up = True
                 self._listening(found)
@@ -199,15 +245,22 @@ class _Supervisor:
                 raise StageError(message.error)
             if message.error:
                 logger.error("worker %s: model %s: %s", worker.name, message.model, message.error)
+                worker.troubles[message.model] = message.error
             else:
+                worker.troubles.pop(message.model, None)
                 logger.warning("worker %s: model %s serves as it should again", worker.name, message.model)
+            if self._came_up:
+                self._announce()
         elif isinstance(message, Gap):
             self._asking.note(worker.name, message)
         elif isinstance(message, Hold):
             (self._held.add if message.held else self._held.discard)(message.model)
             with self._mutex:
                 if self._serve is not None:
-                    self._tell(Serve(self._serve.models, tuple(sorted(self._held))))
+                    self._hand_out()
+        elif isinstance(message, Loading):
+            worker.loading = (message.id, message.digest) if message.id else None
+            worker.patience = time.monotonic() + self._config.load_timeout_s
 
     def _bury(self, worker: _Worker) -> None:
         """Take leave of a worker that is gone, and note when to start another."""
@@ -220,6 +273,9 @@ class _Supervisor:
         del self._workers[worker.name]
         if self._stop.is_set():
             return
+        if worker.loading is not None and self._suspect(worker, worker.loading):
+            self._due[worker.name] = time.monotonic()
+            return
         if not self._came_up and worker.error:
             raise StageError(worker.error)
         steady = time.monotonic() - worker.started > STEADY_S
@@ -230,11 +286,32 @@ class _Supervisor:
         logger.error("worker %s has died (%s); another starts in %g s", worker.name, worker.error or code, pause)
         self._due[worker.name] = time.monotonic() + pause
 
+    def _suspect(self, worker: _Worker, key: Key) -> bool:
+        """Keep a bundle from the workers with which one of them has died; False: load it again as if nothing were."""
+        how = f"did not load it within {self._config.load_timeout_s:g} s (serving.load_timeout)"
+        if not worker.told_to_end:
+            how = f"{ending(worker.process)} while it loaded it"
+        if self._config.all_or_nothing:
+            if not self._came_up:
+                raise StageError(f"bundle {key[0]}: the process {how}")
+            return False
+        error = (
+            f"bundle {key[0]}: worker {worker.name} {how}; it is tried in a process of its own before any worker "
+            "loads it again"
+        )
+        with self._mutex:
+            self._releases.suspect(key, error, now=time.monotonic())
+            self._hand_out()
+        return True
+
     def _announce(self) -> Announcement:
         host, port = self._listener.getsockname()[:2]
         pids = tuple(worker.process.pid for worker in self._workers.values() if worker.ready)
         grpc_port = None if self._grpc is None else self._grpc[1]
-        found = Announcement(host, port, os.getpid(), pids, grpc_port, self._config.options.tls is not None)
+        troubles: dict[str, str] = {}
+        for worker in self._workers.values():
+            troubles |= worker.troubles
+        found = Announcement(host, port, os.getpid(), pids, grpc_port, self._config.options.tls is not None, troubles)
         path = self._config.run_folder / ANNOUNCEMENT
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_suffix(f".{os.getpid()}")
@@ -243,7 +320,6 @@ class _Supervisor:
             whole.replace(path)
         except OSError as error:  # a full disk stops no gateway that is known already
             logger.error("%s cannot be written: %s", path, error)
-        logger.info("the gateway listens on %s:%d with %d workers", host, port, len(pids))
         return found
 
     def _let_in(self, admit: Admit) -> None:
@@ -254,18 +330,28 @@ class _Supervisor:
 
     def _obey(self, orders: tuple[ModelOrder, ...]) -> None:
         with self._mutex:
-            self._tell(Serve(orders, tuple(sorted(self._held))))
+            self._releases.want(orders)
+            self._has_orders = True
+            self._hand_out()
 
-    def _tell(self, serve: Serve) -> None:
+    def _hand_out(self) -> None:
+        """Tell the workers what changed of what they may serve. Called with the mutex held."""
+        if not self._has_orders:
+            return
+        serving = any(worker.ready for worker in self._workers.values())
+        serve = Serve(self._releases.orders(serving=serving), tuple(sorted(self._held)))
+        if serve == self._serve:
+            return
         self._serve = serve
         for worker in list(self._workers.values()):
             worker.send(serve)
 
     def _end(self) -> None:
         """Let the workers finish what is under way; those that do not are killed."""
+        self._trials.close()
         for worker in self._workers.values():
             worker.process.terminate()
-        deadline = time.monotonic() + self._config.options.drain_s + 5.0
+        deadline = time.monotonic() + self._config.options.drain_s + GRACE_S
         for worker in list(self._workers.values()):
             try:
                 worker.process.wait(max(0.1, deadline - time.monotonic()))

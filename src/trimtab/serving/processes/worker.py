@@ -26,11 +26,25 @@ from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError, TrimtabError
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loading import Loader
-from trimtab.serving.core.runtime import VectorizerFactory, load_bundle
+from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory, load_bundle
 from trimtab.serving.core.table import RoutingTable
-from trimtab.serving.orders import COUNTS, Admit, Configure, Down, Failed, Hold, Ready, Serve, Trouble, Up
+from trimtab.serving.orders import (
+    COUNTS,
+    Admit,
+    BundleOrder,
+    Configure,
+    Down,
+    Failed,
+    Hold,
+    Loading,
+    Ready,
+    Serve,
+    Trouble,
+    Up,
+)
 from trimtab.serving.processes.channel import Channel
 from trimtab.serving.processes.spawning import take_over
+from trimtab.serving.processes.trial import run_trial
 from trimtab.serving.protocols.container_routes import contract_routes
 from trimtab.serving.protocols.containers import container_contract
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
@@ -67,12 +81,20 @@ Open = Callable[[Configure], Means]
 
 
 def run_worker(open_means: Open) -> None:
-    """Serve until told to stop, or until the supervisor is gone. argv: the number of the channel's file."""
+    """Serve until told to stop, or until the supervisor is gone; or try one bundle, when told so.
+
+    argv: the number of the channel's file.
+    """
     end = socket.socket(fileno=int(sys.argv[1]))
     listener = take_over(end)
     channel: Channel[Down, Up] = Channel(end, Down)  # type: ignore[arg-type]  # a union
     first = channel.receive()
-    if listener is None or not isinstance(first, Configure):
+    if not isinstance(first, Configure):
+        return
+    if first.trial is not None:
+        configure_logging(worker=first.worker)
+        run_trial(first.trial, lambda: open_means(first).vectorizer_factory, channel, first.options.trust)
+    if first.trial is not None or listener is None:
         return
     try:
         configure_logging(worker=first.worker)
@@ -132,9 +154,8 @@ class _Worker:
         self._gateway = gateway
         self._channel = channel
         self._access = Access(Grants(), means.clock) if first.options.authentication else None
-        self._loader = Loader(
-            lambda order, aside: load_bundle(order, means.vectorizer_factory, trust=first.options.trust, aside=aside)
-        )
+        self._vectorizer_factory = means.vectorizer_factory
+        self._loader = Loader(self._open)
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
         self._told: dict[str, str] = {}
         self._loading: threading.Thread | None = None
@@ -235,6 +256,14 @@ class _Worker:
             if loop.is_closed():
                 return
             loop.call_soon_threadsafe(loaded.set)
+
+    def _open(self, order: BundleOrder, aside: bool) -> LoadedBundle:
+        """Load a bundle. The supervisor knows which one it was when this process does not outlive it."""
+        self._say(Loading(*order.key))
+        try:
+            return load_bundle(order, self._vectorizer_factory, trust=self._first.options.trust, aside=aside)
+        finally:
+            self._say(Loading())
 
     def _follow(self, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
         for table in self._loader.follow(serve):
