@@ -124,9 +124,10 @@ class Application:
             except _Gone:
                 return
             except asyncio.CancelledError:
-                if task is None or self._deadlines is None or not self._deadlines.leave(task):
-                    raise
+                late = task is not None and self._deadlines is not None and self._deadlines.leave(task)
                 task = None
+                if not late:  # the client is gone, or the worker ends
+                    raise
                 answer = self._refuse(Refused(504, f"the request took longer than {self._timeout_s:g} s"), shape)
             except Exception:  # the border of the worker: a client gets an answer whatever happens
                 logger.exception("%s %s failed", scope["method"], scope["path"])

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableSet
 from typing import cast
-from urllib.parse import unquote
 
 import httptools
 
-from trimtab.serving.web.exchange import CLOSE, KEEP, Exchange, Message, Scope, answer
+from trimtab.serving.web.exchange import CLOSE, CONTINUE, KEEP, Exchange, Left, Message, Scope, answer
 from trimtab.serving.web.http import JSON
 from trimtab.serving.web.routes import encode_error
+from trimtab.serving.web.targets import Targets
 
 Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 """An ASGI application that answers with one `http.response.body`."""
@@ -36,32 +37,12 @@ STALLED_S = 30.0
 """So long a client may take for the head of a request, and neither send more of a body nor take more of an answer."""
 GOODBYE_S = 2.0
 """So long a closed connection waits for the client to confirm its end, as TLS has it; many idle clients do not look."""
-KNOWN_TARGETS = 512
-"""Paths whose parts are remembered; when there are more, all are forgotten."""
-LONGEST_KNOWN = 200
+MOST_THROWN = 64 * 2**20
+"""Bytes that are thrown away behind an answer, so that a client which still sends does not lose it to a reset."""
+ASK_S = 0.1
+"""Between two looks whether a client that ended its side still waits for its answer."""
 
 logger = logging.getLogger(__name__)
-
-
-class Targets:
-    """Splits request targets into path, path as sent, and query. Remembers short ones without a query."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, tuple[str, bytes, bytes]] = {}
-
-    def split(self, target: bytes) -> tuple[str, bytes, bytes]:
-        """Raises httptools.HttpParserInvalidURLError."""
-        found = self._known.get(target)
-        if found is None:
-            parts = httptools.parse_url(target)
-            raw = parts.path or b"/"
-            path = raw.decode("ascii")
-            found = (unquote(path) if "%" in path else path, raw, parts.query or b"")
-            if not found[2] and len(target) <= LONGEST_KNOWN:
-                if len(self._known) >= KNOWN_TARGETS:
-                    self._known.clear()
-                self._known[target] = found
-        return found
 
 
 class Connection(asyncio.Protocol):
@@ -90,6 +71,15 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._last = False
         """Whether no further request is taken: the connection closes behind the answers that are due."""
+        self._ended = False
+        """Whether the client has ended its side."""
+        self._asked = False
+        """Whether it was sent something since, which a client that is gone answers with a reset."""
+        self._parting: float | None = None
+        """When we ended our side; what comes since is thrown away until the client ends its own."""
+        self._patience = GOODBYE_S
+        self._thrown = 0
+        """Bytes thrown away since the last request that was taken."""
         self._heard = loop.time()
         """When the client last sent or took something, as the loop's clock has it."""
         self._unsent = 0
@@ -104,14 +94,15 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         self._transport = None
         self._waiting.clear()
-        for exchange in (self._turn, self._reading):
-            if exchange is not None:
-                exchange.leave()
         self._reading = None
+        turn, task = self._turn, self._task
+        if turn is not None and not turn.gone and not turn.leave() and task is not None and not task.cancelling():
+            task.cancel()  # it does not listen, and nobody is left to answer
         del self._parser  # it holds the connection: otherwise both would wait for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         if self._last and self._reading is None:
+            self._throw_away(len(data))
             return
         if self._turn is None or not self._turn.answered:  # what comes behind an answer keeps nobody waiting
             self._heard = self._loop.time()
@@ -133,10 +124,12 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer what came before the client ended its side; tell whether the connection stays open for that."""
-        self._last = True
+        self._last = self._ended = True
         self._abandon()
-        plain = self._transport is not None and self._transport.get_extra_info("sslcontext") is None
-        return plain and self._is_due()  # TLS has no such half
+        stays = self._is_plain() and self._is_due()  # TLS has no such half
+        if stays:
+            self._loop.call_later(ASK_S, self._ask)
+        return stays
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -190,24 +183,31 @@ class Connection(asyncio.Protocol):
             raise _Refusal(400, "no connections to others are made here")
         if len(self._waiting) >= MOST_WAITING:
             raise _Refusal(429, f"{MOST_WAITING} requests wait before this one")
+        version = parser.get_http_version()
         scope: Scope = {
             "type": "http",
+            "http_version": version,
             "method": method.decode(),
             "path": path,
             "raw_path": raw_path,
             "query_string": query,
             "headers": self._headers,
         }
-        stays = KEEP if parser.get_http_version() == "1.0" else b""
+        stays = KEEP if version == "1.0" else b""
         self._reading = Exchange(self, scope, stays if parser.should_keep_alive() else CLOSE)
 
     def on_body(self, part: bytes) -> None:
         self._unseen = 0
-        if self._reading is not None and self._reading.take(part):
+        reading = self._reading
+        if reading is None:
+            return
+        if reading.answered:  # nobody reads it
+            self._throw_away(len(part))
+        elif reading.take(part):
             self._pause()
 
     def on_message_complete(self) -> None:
-        self._unseen = 0
+        self._unseen = self._thrown = 0
         exchange, self._reading = self._reading, None
         if exchange is None:
             return
@@ -240,6 +240,8 @@ class Connection(asyncio.Protocol):
     async def _run(self, exchange: Exchange) -> None:
         try:
             await self._application(exchange.scope, exchange.receive, exchange.send)
+        except Left:
+            pass  # nobody is left to answer
         except Exception:  # the application answers its own errors; this is a fault of it
             logger.exception("%s %s was not answered", exchange.scope["method"], exchange.scope["path"])
         finally:
@@ -254,8 +256,10 @@ class Connection(asyncio.Protocol):
     def _leave(self, exchange: Exchange) -> None:
         """Close behind an answer, or go on to the next request."""
         self._turn = None
-        if exchange.after is CLOSE or (self._last and self._is_idle()):
-            self.close()
+        if not exchange.is_complete or (self._last and self._is_idle()):
+            self._part()
+        elif exchange.after is CLOSE:
+            self.close()  # as the client asked: it sends no more
         else:
             self._next()
 
@@ -287,7 +291,8 @@ class Connection(asyncio.Protocol):
             body = encode_error(status, text)
             head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
             self.write(answer(status, head, CLOSE, body))
-        self.close()
+        self._patience = STALLED_S
+        self._part()
 
     def _abandon(self) -> None:
         """Give up the request whose body was coming."""
@@ -298,6 +303,55 @@ class Connection(asyncio.Protocol):
         if self._waiting and self._waiting[-1] is reading:
             self._waiting.pop()
 
+    # ending
+
+    def _part(self) -> None:
+        """End our side when all is written, and close when the client has ended its own.
+
+        A connection that is closed while its client still sends is reset by the kernel, and the client may lose its
+        answer. TLS has a farewell of its own, during which the transport throws away what comes.
+        """
+        self._abandon()
+        self._head_began = None
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._parting is not None:
+            return
+        if self._ended or not self._is_plain():
+            self.close()
+            return
+        self._last = True
+        self._parting = self._heard = self._loop.time()
+        self._patience = GOODBYE_S
+        transport.write_eof()
+        transport.resume_reading()
+
+    def _throw_away(self, size: int) -> None:
+        """Count what nobody reads; close when it is too much."""
+        if self._parting is not None:
+            self._heard = self._loop.time()
+        self._thrown += size
+        if self._thrown > MOST_THROWN:
+            self.close()
+
+    def _ask(self) -> None:
+        """Find out whether a client that ended its side is gone altogether: both look the same.
+
+        An interim answer does no harm to one that waits, and one that is gone sends a reset.
+        """
+        transport, turn = self._transport, self._turn
+        if transport is None or transport.is_closing() or self._is_idle():
+            return
+        if transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+            return
+        if not self._asked and turn is not None and turn.scope["http_version"] != "1.0":
+            self._asked = True
+            self.write(CONTINUE)
+        self._loop.call_later(ASK_S, self._ask)
+
+    def _is_plain(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
+
     # called by exchanges and by the server
 
     @property
@@ -306,8 +360,8 @@ class Connection(asyncio.Protocol):
         return self._last and not self._waiting
 
     def write(self, data: bytes) -> None:
-        """Write, unless the client is gone."""
-        if self._transport is not None:
+        """Write, unless the client is gone or has its last answer."""
+        if self._transport is not None and self._parting is None:
             self._heard = self._loop.time()
             self._transport.write(data)
 
@@ -325,17 +379,24 @@ class Connection(asyncio.Protocol):
         unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._heard = unsent, now
+            if self._parting is not None:
+                self._parting = now
         if self._head_began is not None and self._turn is None and not self._waiting:
             return now - self._head_began > STALLED_S
         if self._task is not None and not unsent:
             return False  # the application has a limit of its own
         if unsent or not self._is_idle():
             return now - self._heard > STALLED_S
-        return now - self._heard > (GOODBYE_S if self._last else KEEP_ALIVE_S)
+        if self._parting is not None and now - self._parting > STALLED_S:
+            return True
+        return now - self._heard > (self._patience if self._last else KEEP_ALIVE_S)
 
     def finish(self) -> None:
         """Take no further request, and close behind the answers that are due."""
         self._last = True
+        self._patience = GOODBYE_S
+        if self._parting is not None:
+            return
         if self._is_idle():
             self.close()
         elif self._reading is None:

@@ -18,6 +18,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
+class Left(ConnectionResetError):
+    """The client is gone: nothing can be sent to it."""
+
+
 class Writer(Protocol):
     """The connection, as a request needs it."""
 
@@ -70,8 +74,6 @@ class Exchange:
 
     def take(self, part: bytes) -> bool:
         """Take a part of the body; tell whether the client should wait before it sends more."""
-        if self.answered:
-            return False  # nobody reads it
         self._continued = True  # it comes unasked
         self._body.append(part)
         self._buffered += len(part)
@@ -83,10 +85,11 @@ class Exchange:
         self.is_complete = True
         self._wake()
 
-    def leave(self) -> None:
-        """Note that the client is gone."""
+    def leave(self) -> bool:
+        """Note that the client is gone; tell whether the application hears of it, waiting in `receive`."""
         self.gone = True
         self._wake()
+        return self._waiter is not None and (self._told or not self.is_complete)
 
     async def receive(self) -> Message:
         """Return what has come of the body since the last call; behind its end wait until the client is gone."""
@@ -109,16 +112,17 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.is_complete}
 
     async def send(self, message: Message) -> None:
-        """Take the head of the answer, then write it together with the body."""
+        """Take the head of the answer, then write it together with the body. Raises Left."""
         if message["type"] == "http.response.start":
             self._start = message
             return
         self._body.clear()
         if self._connection.last or self.unwanted:
             self.after = CLOSE
+        if self.gone:
+            raise Left("the client is gone")
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
-        if not self.gone:
-            self._connection.write(answer(self._start["status"], self._start["headers"], self.after, body))
+        self._connection.write(answer(self._start["status"], self._start["headers"], self.after, body))
         self.answered = True
 
     @property

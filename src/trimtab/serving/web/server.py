@@ -15,8 +15,9 @@ from trimtab.serving.telemetry.observing import Observer
 from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
-from trimtab.serving.web.connection import Connection, Targets
+from trimtab.serving.web.connection import Connection
 from trimtab.serving.web.http import Route
+from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import server_context
 
 BACKLOG = 2048

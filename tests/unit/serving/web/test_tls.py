@@ -22,7 +22,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trimtab.clock import ManualClock
 from trimtab.errors import PolicyError
-from trimtab.serving.web.connection import Connection, Targets
+from trimtab.serving.web.connection import Connection
+from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import grpc_credentials, server_context
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,0 +1,218 @@
+"""HTTP/1.1 over a real socket: how connections end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from trimtab.serving.web.connection import (
+    GOODBYE_S,
+    KEEP_ALIVE_S,
+    STALLED_S,
+    Connection,
+)
+from trimtab.serving.web.exchange import Scope
+from unit.serving.web.sockets import (
+    GET,
+    POST,
+    Place,
+    Receive,
+    Send,
+    echo,
+    encrypting,
+    reply,
+    run,
+    serving,
+    until,
+)
+
+
+def test_a_client_that_ended_its_side_gets_the_answers_to_what_came_whole() -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            clients = []
+            for sent in (POST, POST * 3, POST + POST[:-1], POST[:-1], b""):
+                clients.append(await place.client())
+                await clients[-1].send(sent)
+                clients[-1].writer.write_eof()
+            assert [await client.rest() for client in clients[3:]] == [b"", b""]
+            await asyncio.sleep(0.02)
+            release.set()
+            for client, answers in zip(clients, (1, 3, 1), strict=False):
+                assert [(await client.answer())[2] for _ in range(answers)] == [b"POST /a? abc"] * answers
+                assert await client.rest() == b""
+            await until(lambda: not place.connections)
+
+    run(test())
+
+
+def test_what_is_written_behind_the_end_is_nothing() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await until(lambda: bool(place.connections))
+            (connection,) = place.connections
+            connection.abort()
+            connection.write(b"late")
+            connection.cancel()
+            assert not connection.overdue(0)
+            with suppress(ConnectionResetError):
+                assert await client.rest() == b""
+            await until(lambda: not place.connections)
+
+    run(test())
+
+
+def test_the_application_hears_of_a_client_that_leaves_with_its_body_half_sent() -> None:
+    async def test() -> None:
+        heard: list[str] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            while not heard or heard[-1] != "http.disconnect":
+                heard.append((await receive())["type"])
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(b"POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc")
+            await until(lambda: heard == ["http.request"])
+            client.writer.close()
+            await until(lambda: heard[-1] == "http.disconnect" and not place.connections)
+
+    run(test())
+
+
+def test_of_a_client_that_left_nothing_is_kept() -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            with suppress(ConnectionResetError):
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            for sent in (b"", GET, POST[:-1], POST + b"GET / HTT"):
+                client = await place.client()
+                await client.send(sent)
+                await until(lambda: bool(place.connections))
+                await asyncio.sleep(0.01)
+                left = [weakref.ref(connection) for connection in place.connections]
+                client.writer.close()
+                await until(lambda: not place.connections)
+                await asyncio.sleep(0.01)
+                assert [found() for found in left] == [None] * len(left)
+
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
+
+
+def test_draining_answers_what_was_read_and_takes_no_more() -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            idle, busy, half = [await place.client() for _ in range(3)]
+            await busy.send(POST + POST)
+            await half.send(POST[:-1])
+            await until(
+                lambda: len(place.connections) == 3 and sum(not one._is_idle() for one in place.connections) == 2
+            )
+            for connection in list(place.connections):
+                connection.finish()
+            assert await idle.rest() == b""
+            await busy.send(GET)  # too late
+            await half.send(POST[-1:])
+            release.set()
+            assert (await busy.answer())[1].get("connection") is None
+            for client in (busy, half):
+                status, headers, body = await client.answer()
+                assert (status, headers["connection"], body) == (200, "close", b"POST /a? abc")
+                assert await client.rest() == b""
+
+    run(test())
+
+
+def test_a_client_that_does_not_confirm_the_end_of_tls_is_not_waited_for(tmp_path: Path) -> None:
+    def talk(port: int) -> ssl.SSLSocket:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
+        trust.check_hostname = False
+        client = trust.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        client.sendall(GET + POST)
+        heard = b""
+        while not heard.endswith(b"abc"):
+            heard += client.recv(1000)
+        return client
+
+    async def test() -> None:
+        async with serving(echo, encrypting(tmp_path)) as place:
+            with await asyncio.to_thread(talk, place.port):
+                (connection,) = place.connections
+                connection.finish()
+                await asyncio.sleep(0.02)
+                now = asyncio.get_running_loop().time()
+                assert list(place.connections) == [connection]
+                assert [connection.overdue(now), connection.overdue(now + GOODBYE_S + 1)] == [False, True]
+                connection.abort()
+                await until(lambda: not place.connections)
+
+    run(test())
+
+
+def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
+    async def test() -> None:
+        answer = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/work":
+                await answer.wait()
+            if scope["path"] == "/early":
+                await reply(send, b"no", 401)
+            else:
+                await reply(send, bytes(64 * 2**20 if scope["path"] == "/large" else 1))
+
+        async def one(place: Place, sent: bytes) -> Connection:
+            before = set(place.connections)
+            client = await place.client()
+            await client.send(sent)
+            await until(lambda: bool(place.connections - before))
+            await asyncio.sleep(0.02)
+            (found,) = place.connections - before
+            return found
+
+        async with serving(application) as place:
+            now = asyncio.get_running_loop().time
+            idle = await one(place, b"GET / HTTP/1.1\r\n\r\n")
+            head = await one(place, b"GET / HTT")
+            body = await one(place, b"POST /early HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc")
+            work = await one(place, b"GET /work HTTP/1.1\r\n\r\n")
+            reader = await one(place, b"GET /large HTTP/1.1\r\n\r\n")
+            everyone = [idle, head, body, work, reader]
+            assert [connection.overdue(now()) for connection in everyone] == [False] * 5
+            stalled = now() + STALLED_S + 1
+            assert [connection.overdue(stalled) for connection in everyone] == [False, True, True, False, True]
+            assert idle.overdue(now() + KEEP_ALIVE_S + 1)
+            behind = await one(place, b"GET /work HTTP/1.1\r\n\r\nGET / HTT")
+            assert not behind.overdue(now() + STALLED_S + 1)  # it is not the client who is late
+            assert not work.overdue(now() + 10 * KEEP_ALIVE_S)
+            assert behind._head_began is not None
+            behind._head_began -= 10 * STALLED_S
+            answer.set()
+            await until(lambda: behind._task is None)
+            assert [behind.overdue(now()), behind.overdue(now() + STALLED_S + 1)] == [False, True]
+
+    run(test())

@@ -1,0 +1,170 @@
+"""HTTP/1.1 over a real socket: what is refused, and what fails."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from trimtab.serving.web.connection import (
+    MOST_HEAD,
+    MOST_UNSEEN,
+)
+from trimtab.serving.web.exchange import Scope
+from unit.serving.web.sockets import (
+    CHUNKED,
+    GET,
+    POST,
+    Receive,
+    Send,
+    echo,
+    reply,
+    run,
+    serving,
+    until,
+)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00", 400),  # somebody speaks TLS
+        (b"GET / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nx : y\r\n\r\n", 400),
+        (b"GET a:b HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /" + b"a" * MOST_HEAD + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_HEAD + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEAD // 32), 431),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_UNSEEN, 431),  # a header that has no end
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"y" * MOST_UNSEEN, 431),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;x=" + b"y" * MOST_UNSEEN, 431),
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_connection_closed(request_: bytes, status: int) -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            client.writer.write(request_)
+            answered, headers, body = await client.answer()
+            assert (answered, headers["connection"], headers["content-type"]) == (status, "close", "application/json")
+            assert body.startswith(b'{"error":"')
+            assert await client.rest() == b""
+            client.close()
+            await until(lambda: not place.connections)
+
+    run(test())
+
+
+def test_requests_before_a_malformed_one_are_answered() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(POST + CHUNKED + b"nonsense\r\n\r\n" + POST)
+            status, headers, body = await client.answer()
+            assert (status, "connection" in headers, body) == (200, False, b"POST /a? abc")
+            status, headers, body = await client.answer()
+            assert (status, headers["connection"], body) == (200, "close", b"POST /b?q=1 def")
+            assert await client.rest() == b""
+
+    run(test())
+
+
+def test_what_comes_behind_a_malformed_request_costs_no_answer() -> None:
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await reply(send, bytes(2**20))
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(GET + GET + b"nonsense\r\n\r\n")  # the second pauses reading
+            await until(lambda: any(one._last for one in place.connections))
+            await client.send(bytes(1_000))
+            await asyncio.sleep(0.02)
+            release.set()
+            assert [len((await client.answer())[2]) for _ in range(2)] == [2**20] * 2
+            assert await client.rest() == b""  # and no reset, which may take the end of an answer with it
+
+    run(test())
+
+
+def test_a_body_that_turns_out_malformed_while_it_waits_holds_nothing_up() -> None:
+    async def test() -> None:
+        started: list[str] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            started.append(scope["path"])
+            if scope["path"] == "/large":
+                await reply(send, bytes(8 * 2**20))
+            else:
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            broken = b"POST /b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n"
+            await client.send(b"GET /large HTTP/1.1\r\n\r\n")
+            await until(lambda: any(not one._writable for one in place.connections))
+            (connection,) = place.connections
+            connection.data_received(broken)  # as when it comes before reading is paused
+            connection.data_received(b"zz\r\n")
+            assert len((await client.answer())[2]) == 8 * 2**20
+            assert (await client.answer())[0] == 400
+            assert (await client.rest(), started) == (b"", ["/large"])
+
+    run(test())
+
+
+def test_a_refusal_is_sent_whole_though_the_application_ends_without_an_answer() -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            with suppress(ConnectionResetError):
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
+            await asyncio.sleep(0.01)
+            await client.send(b"zz\r\n")
+            assert (await client.answer())[0] == 400
+            assert await client.rest() == b""
+
+    run(test())
+
+
+def test_an_answer_that_cannot_be_written_closes_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await reply(send, b"", 299)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(GET + GET)
+            assert await client.rest() == b""
+
+    run(test())
+    assert "was not answered" in caplog.text
+
+
+def test_a_fault_of_the_application_closes_the_connection_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/fault":
+                raise RuntimeError("a fault")
+            await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client, other = await place.client(), await place.client()
+            await client.send(b"GET /fault HTTP/1.1\r\n\r\n")
+            assert await client.rest() == b""
+            await other.send(GET)
+            assert (await other.answer())[0] == 200
+
+    run(test())
+    assert "GET /fault was not answered" in caplog.text
