@@ -93,8 +93,8 @@ class Place:
     def connect(self) -> Connection:
         return Connection(self._application, asyncio.get_running_loop(), self.connections, self._targets)
 
-    async def client(self) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self, tls: ssl.SSLContext | None = None) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
         self._clients.append(client)
         return client
 
@@ -146,6 +146,13 @@ def encrypting(folder: Path) -> ssl.SSLContext:
     (folder / "certificate").write_bytes(certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate", folder / "key")
+    return context
+
+
+def trusting(folder: Path) -> ssl.SSLContext:
+    """Return a client's context that trusts the certificate in the folder, whatever its name."""
+    context = ssl.create_default_context(cafile=str(folder / "certificate"))
+    context.check_hostname = False
     return context
 
 

@@ -28,6 +28,7 @@ from unit.serving.web.sockets import (
     reply,
     run,
     serving,
+    trusting,
     until,
 )
 
@@ -149,9 +150,7 @@ def test_draining_answers_what_was_read_and_takes_no_more() -> None:
 
 def test_a_client_that_does_not_confirm_the_end_of_tls_is_not_waited_for(tmp_path: Path) -> None:
     def talk(port: int) -> ssl.SSLSocket:
-        trust = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
-        trust.check_hostname = False
-        client = trust.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+        client = trusting(tmp_path).wrap_socket(socket.create_connection(("127.0.0.1", port)))
         client.sendall(GET + POST)
         heard = b""
         while not heard.endswith(b"abc"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +11,20 @@ import pytest
 
 from trimtab.serving.web.connection import GOODBYE_S, MOST_HEAD, MOST_THROWN, STALLED_S
 from trimtab.serving.web.exchange import Scope
-from unit.serving.web.sockets import GET, POST, Place, Receive, Send, encrypting, reply, run, serving, until, whole
+from unit.serving.web.sockets import (
+    GET,
+    POST,
+    Place,
+    Receive,
+    Send,
+    encrypting,
+    reply,
+    run,
+    serving,
+    trusting,
+    until,
+    whole,
+)
 
 MANY = 24 * 2**20
 """Bytes of a body that no buffer of the system holds."""
@@ -31,9 +43,7 @@ class Stubborn:
     def __init__(self, port: int, trust: Path | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         if trust is not None:
-            context = ssl.create_default_context(cafile=str(trust / "certificate"))
-            context.check_hostname = False
-            self.socket = context.wrap_socket(self.socket)
+            self.socket = trusting(trust).wrap_socket(self.socket)
 
     def talk(self, request: bytes) -> bytes:
         self.socket.sendall(request)
@@ -154,9 +164,9 @@ def test_a_client_that_does_not_end_its_side_is_not_waited_for_long() -> None:
             client, now = await refused(place)
             (connection,) = place.connections
             assert [connection.overdue(now), connection.overdue(now + GOODBYE_S + 1)] == [False, True]
-            heard = connection._heard
+            thrown = connection._thrown
             client.socket.sendall(b"more")  # who still sends is waited for, but not for ever
-            await until(lambda: connection._heard > heard)
+            await until(lambda: connection._thrown > thrown)
             connection._heard = now + 2 * STALLED_S
             assert connection.overdue(now + 2 * STALLED_S)
             client.socket.close()
