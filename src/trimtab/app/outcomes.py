@@ -8,16 +8,17 @@ One process at a time takes outcomes: the one that holds the writer's name in th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from trimtab import data
-from trimtab.app.known_labels import Judged, KnownLabels, without_prediction
+from trimtab.app.known_labels import Judged, KnownLabels
 from trimtab.app.workspace import Workspace
 from trimtab.clock import to_micros
 from trimtab.definitions import Model, Outcomes
@@ -37,6 +38,16 @@ PATIENCE_S = 30.0
 """How long a command waits for another process that takes outcomes."""
 POLL_S = 0.1
 RETRY = timedelta(minutes=1)
+
+
+class Part(NamedTuple):
+    """The outcomes of one version among all that are taken: their places, or why there are none."""
+
+    version: TableVersion
+    first: int
+    last: int
+    waiting: int
+    refused: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,24 +76,30 @@ def take_file(
 
     Raises DataError naming file, row, column and what was expected; StoreError when the log does not take them.
     """
-    checked = data.read_outcomes(path, columns, model.task)
-    if dry_run:
-        judged = _judge(workspace, workspace.predictions, model, checked)
-    else:
-        with _label_log(workspace, patience_s=PATIENCE_S) as labels:
-            judged = _judge(workspace, labels, model, checked)
-            _write(workspace, labels, model, judged)
-    return Taken(
-        file=str(path),
-        model=model.name,
-        rows=checked.rows.height + checked.waiting,
-        taken=judged.news.height,
-        repeated=judged.repeated,
-        contradicting=judged.contradicting,
-        waiting=checked.waiting,
-        unmatched=without_prediction(workspace.predictions, model.name, checked.rows["id"]),
-        dry_run=dry_run,
-    )
+    waiting = 0
+    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+        for block in data.read_outcomes(path, columns, model.task):
+            known.add(block.rows)
+            waiting += block.waiting
+        known.learn_predictions(workspace.predictions)  # before the log is claimed: nobody shall wait for it
+        if dry_run:
+            _judge(workspace, workspace.predictions, known)
+        else:
+            with _label_log(workspace, patience_s=PATIENCE_S) as labels:
+                _judge(workspace, labels, known)
+                _write(workspace, labels, model, known, 0, known.rows)
+        judged = known.judged(0, known.rows)
+        return Taken(
+            file=str(path),
+            model=model.name,
+            rows=known.rows + waiting,
+            taken=judged.news,
+            repeated=judged.repeated,
+            contradicting=judged.contradicting,
+            waiting=waiting,
+            unmatched=known.unmatched,
+            dry_run=dry_run,
+        )
 
 
 def take_tables(
@@ -155,33 +172,24 @@ def _take_table(workspace: Workspace, labels: Predictions, model: Model, outcome
     if not versions:
         return []
     _expect_columns(workspace, model, versions[-1], columns)
-    checked = _checked(workspace, model, columns, versions)
-    ids = [each.rows["id"] for each in checked if isinstance(each, data.CheckedOutcomes)]
-    known = KnownLabels(labels, model.name, pl.concat([pl.Series([], dtype=pl.String), *ids]))
     done = []
-    for version, rows in zip(versions, checked, strict=True):
-        intake = _take_version(workspace, labels, model, version, rows, known)
-        try:
-            workspace.metadata.put(intake)
-        except Conflict:  # a log without claims: another process took them at the same time, and wrote first
-            log.info("%s was taken by another process, too", intake.id)
-        done.append(intake)
+    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+        rows = workspace.tables.scan(table, version=versions[-1].version).select(columns.names)
+        parts = [_part(rows, model, columns, version, known) for version in versions]
+        _judge(workspace, labels, known)
+        for part in parts:
+            _write(workspace, labels, model, known, part.first, part.last)
+            intake = _intake(workspace, model, part, known.judged(part.first, part.last))
+            try:
+                workspace.metadata.put(intake)
+            except Conflict:  # a log without claims: another process took them at the same time, and wrote first
+                log.info("%s was taken by another process, too", intake.id)
+            done.append(intake)
     return done
 
 
-def _take_version(
-    workspace: Workspace,
-    labels: Predictions,
-    model: Model,
-    version: TableVersion,
-    checked: data.CheckedOutcomes | DataError,
-    known: KnownLabels,
-) -> LabelIntake:
-    refused = str(checked) if isinstance(checked, DataError) else None
-    judged = Judged(news=pl.DataFrame(), repeated=0, contradicting=0)
-    if isinstance(checked, data.CheckedOutcomes):
-        judged = known.judge(checked.rows, now=to_micros(workspace.now()))
-        _write(workspace, labels, model, judged)
+def _intake(workspace: Workspace, model: Model, part: Part, judged: Judged) -> LabelIntake:
+    version = part.version
     return LabelIntake(
         id=f"{model.name}/{version.id}",
         created_at=workspace.now(),
@@ -189,30 +197,28 @@ def _take_version(
         table=version.table,
         version=version.version,
         rows=version.added_rows,
-        added=judged.news.height,
+        added=judged.news,
         repeated=judged.repeated,
         contradicting=judged.contradicting,
-        waiting=0 if isinstance(checked, DataError) else checked.waiting,
-        refused=refused,
+        waiting=part.waiting,
+        refused=part.refused,
     )
 
 
-def _checked(
-    workspace: Workspace, model: Model, columns: data.OutcomeColumns, versions: Sequence[TableVersion]
-) -> list[data.CheckedOutcomes | DataError]:
-    """Return the outcomes of each version, or what is wrong with them."""
-    newest, first = versions[-1], versions[0].rows - versions[0].added_rows
-    scan = workspace.tables.scan(newest.table, version=newest.version)
-    rows = scan.select(columns.names).slice(first).collect()
-    found: list[data.CheckedOutcomes | DataError] = []
-    for version in versions:
-        own = rows.slice(version.rows - version.added_rows - first, version.added_rows)
-        try:
-            place = f"{version.source} ({version.id})"
-            found.append(data.check_outcomes(own, columns, task=model.task, place=place))
-        except DataError as error:
-            found.append(error)
-    return found
+def _part(
+    rows: pl.LazyFrame, model: Model, columns: data.OutcomeColumns, version: TableVersion, known: KnownLabels
+) -> Part:
+    """Add the outcomes of a version, all or, when one is wrong, none. rows: the whole table."""
+    blocks = data.in_blocks(rows.slice(version.rows - version.added_rows, version.added_rows))
+    first, waiting, place = known.rows, 0, f"{version.source} ({version.id})"
+    try:
+        for block in data.check_outcomes(blocks, columns, task=model.task, place=place):
+            known.add(block.rows)
+            waiting += block.waiting
+    except DataError as error:
+        known.take_back(first)
+        return Part(version, first, first, 0, str(error))
+    return Part(version, first, known.rows, waiting, None)
 
 
 def _expect_columns(workspace: Workspace, model: Model, version: TableVersion, columns: data.OutcomeColumns) -> None:
@@ -224,18 +230,18 @@ def _expect_columns(workspace: Workspace, model: Model, version: TableVersion, c
             )
 
 
-def _judge(workspace: Workspace, labels: Predictions, model: Model, checked: data.CheckedOutcomes) -> Judged:
-    known = KnownLabels(labels, model.name, checked.rows["id"])
-    return known.judge(checked.rows, now=to_micros(workspace.now()))
+def _judge(workspace: Workspace, labels: Predictions, known: KnownLabels) -> None:
+    known.learn_labels(labels)
+    known.judge(now=to_micros(workspace.now()))
 
 
-def _write(workspace: Workspace, labels: Predictions, model: Model, judged: Judged) -> None:
-    """Append labels and put them on disk."""
+def _write(workspace: Workspace, labels: Predictions, model: Model, known: KnownLabels, first: int, last: int) -> None:
+    """Append the labels among some outcomes that are news, and put them on disk."""
     now = to_micros(workspace.now())
-    for rows in judged.news.iter_slices(CHUNK_ROWS):
-        count = rows.height
-        values = (rows["id"].to_list(), [model.name] * count, rows["label"].to_list(), rows["known_at"].to_list())
-        labels.append_labels(dict(zip(LABEL_FIELDS, (*values, [now] * count), strict=True)))
+    for news in known.news(first, last, limit=CHUNK_ROWS):
+        ids, values, moments = zip(*news, strict=True)
+        columns = (ids, [model.name] * len(ids), values, moments, [now] * len(ids))
+        labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=True)))
     labels.sync()
 
 

@@ -1,5 +1,6 @@
 """The data wing: files -> checks -> versioned tables, failing rows to quarantine."""
 
+from trimtab.data.blocks import in_blocks
 from trimtab.data.files import has_files
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.outcomes import CheckedOutcomes, OutcomeColumns, check_outcomes, column_names, read_outcomes
@@ -12,6 +13,7 @@ __all__ = [
     "check_outcomes",
     "column_names",
     "has_files",
+    "in_blocks",
     "ingest",
     "read_outcomes",
     "validate",

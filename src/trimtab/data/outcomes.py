@@ -8,15 +8,16 @@ What is repeated or contradictory only the label log knows: app.known_labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-import pyarrow as pa
 
+from trimtab.data.blocks import blocks_of
 from trimtab.data.files import SUFFIXES, unchanged
-from trimtab.data.reading import read_table
+from trimtab.data.texts import TRUTHS
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions import Task
 from trimtab.errors import DataError, nearest
@@ -71,49 +72,110 @@ def column_names(path: Path) -> list[str]:
         what = "no Parquet or CSV file" if path.is_file() else "not there"
         raise DataError(f"{path} is {what}; expected a file that ends in {' or '.join(SUFFIXES)}")
     try:
-        read = pl.read_parquet_schema(path) if path.suffix == ".parquet" else pl.read_csv(path, n_rows=0).schema
+        if path.suffix == ".parquet":
+            return list(pl.read_parquet_schema(path))
+        return pl.scan_csv(path, infer_schema=False).collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return list(read)
 
 
-def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> CheckedOutcomes:
-    """Read a Parquet or CSV file. Raises DataError naming file, row, column and what was expected there."""
+def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[CheckedOutcomes]:
+    """Read a Parquet or CSV file in blocks.
+
+    Raises DataError naming file, row, column and what was expected there, behind the last block at the latest: a file
+    with wrong values is refused whole.
+    """
     found = column_names(path)
     for name in columns.names:
         if name not in found:
             raise DataError(f"{path}: there is no column '{name}'.{nearest(name, found)}")
     times = () if columns.known_at is None else (columns.known_at,)
-    like = pa.schema([pa.field(columns.prediction_id, pa.string())])  # ids that look like numbers stay as they are
     with unchanged(path):
-        table = read_table(path, times=times, named_by="this command", like=like)
-    frame = pl.from_arrow(table.select(columns.names))
-    assert isinstance(frame, pl.DataFrame)
-    return check_outcomes(frame, columns, task=task, place=str(path))
+        blocks = blocks_of(path, columns.names, times=times)
+        yield from check_outcomes(blocks, columns, task=task, place=str(path), truths=path.suffix == ".csv")
 
 
-def check_outcomes(frame: pl.DataFrame, columns: OutcomeColumns, *, task: Task, place: str) -> CheckedOutcomes:
-    """Return the rows that have an outcome. place: file or table, for the message. Raises DataError."""
-    ids, label = _ids(frame[columns.prediction_id], place), frame[columns.label]
-    values = _numbers(label, place)
-    moments = pl.Series([None] * frame.height, dtype=pl.Int64)
-    if columns.known_at is not None:
-        moments = frame[columns.known_at].cast(pl.Datetime("us", "UTC")).dt.epoch("us")
-    wrong = [
-        *_wrong(frame[columns.prediction_id], ids.is_null() | (ids == ""), "the id of a prediction"),
-        *_wrong(label, _is_no_label(label, values, task), "0 or 1" if task == "binary" else "a number"),
-        *_wrong(moments.rename(columns.known_at or ""), _is_no_moment(moments), "microseconds of the years 1 to 9999"),
-    ]
-    if wrong:
-        named = "".join(f"\n  {each}" for each in sorted(wrong, key=lambda each: each.row)[:MOST_NAMED])
-        more = f"\n  and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-        raise DataError(f"{place}: {len(wrong)} values are no outcomes, so none was taken:{named}{more}")
-    rows = pl.DataFrame({"id": ids, "label": values, "known_at": moments})
-    there = pl.col("label").is_not_null()
-    if columns.known_at is not None:
-        there &= pl.col("known_at").is_not_null()
-    rows = rows.filter(there)
-    return CheckedOutcomes(rows=rows, waiting=frame.height - rows.height)
+def check_outcomes(
+    blocks: Iterable[pl.DataFrame], columns: OutcomeColumns, *, task: Task, place: str, truths: bool = False
+) -> Iterator[CheckedOutcomes]:
+    """Yield for each block of a file or a table's version its rows that have an outcome.
+
+    place: file or table, for the message. truths: labels may be written as true and false, if all are.
+    Raises DataError behind the last block when any held a wrong value.
+    """
+    check = _Check(columns, task, place, truths=truths)
+    for block in blocks:
+        yield check.block(block)
+    check.end()
+
+
+class _Check:
+    """Checks one block after another, and keeps what is wrong: the first values and how many there are."""
+
+    def __init__(self, columns: OutcomeColumns, task: Task, place: str, *, truths: bool) -> None:
+        self._with_truths = truths
+        self._columns = columns
+        self._task = task
+        self._place = place
+        self._rows = 0
+        self._wrong = _Wrongs()
+        self._truths = _Wrongs()
+        self._mixed = False
+        """There are labels that are no truth values, so truth values are no labels."""
+
+    def block(self, frame: pl.DataFrame) -> CheckedOutcomes:
+        """Return the rows of a block that have an outcome. Raises DataError for a column of no use."""
+        columns, place = self._columns, self._place
+        given, label = frame[columns.prediction_id], frame[columns.label]
+        ids, values = _ids(given, place), _numbers(label, place)
+        truths = _truths(label) if self._with_truths else _truths(values)
+        self._mixed |= bool((values.is_not_null() & values.is_not_nan()).any())
+        values = values.zip_with(truths.is_null(), truths)
+        moments = pl.Series([None] * frame.height, dtype=pl.Int64)
+        if columns.known_at is not None:
+            moments = frame[columns.known_at].cast(pl.Datetime("us", "UTC")).dt.epoch("us")
+        known_at = moments.rename(columns.known_at or "")
+        outcome = "0 or 1" if self._task == "binary" else "a number"
+        no_label = _is_no_label(label, values, self._task)
+        self._mixed |= bool(no_label.any())
+        self._wrong.add(self._rows, given, ids.is_null() | (ids == ""), "the id of a prediction")
+        self._wrong.add(self._rows, label, no_label, outcome)
+        self._wrong.add(self._rows, known_at, _is_no_moment(moments), "microseconds of the years 1 to 9999")
+        self._truths.add(self._rows, label, truths.is_not_null(), outcome)
+        self._rows += frame.height
+        rows = pl.DataFrame({"id": ids, "label": values.fill_nan(None), "known_at": moments})
+        there = pl.col("label").is_not_null()
+        if columns.known_at is not None:
+            there &= pl.col("known_at").is_not_null()
+        rows = rows.filter(there)
+        return CheckedOutcomes(rows=rows, waiting=frame.height - rows.height)
+
+    def end(self) -> None:
+        """Raise DataError when anything was wrong."""
+        wrong = [self._wrong, self._truths] if self._mixed else [self._wrong]
+        count = sum(one.count for one in wrong)
+        if not count:
+            return
+        first = sorted((each for one in wrong for each in one.first), key=lambda each: each.row)[:MOST_NAMED]
+        named = "".join(f"\n  {each}" for each in first)
+        more = f"\n  and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+        raise DataError(f"{self._place}: {count} values are no outcomes, so none was taken:{named}{more}")
+
+
+class _Wrongs:
+    """Values that cannot be used: how many, and the first of each column and block until there are enough."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[Wrong] = []
+
+    def add(self, before: int, series: pl.Series, mask: pl.Series, expected: str) -> None:
+        """Add those of a block that a mask names. before: rows in earlier blocks."""
+        rows = mask.arg_true()
+        self.count += len(rows)
+        if len(self.first) < 3 * MOST_NAMED:  # each of three columns
+            named = rows.head(MOST_NAMED).to_list()
+            self.first += [Wrong(before + row, series.name, series[row], expected) for row in named]
 
 
 def _ids(series: pl.Series, place: str) -> pl.Series:
@@ -123,28 +185,30 @@ def _ids(series: pl.Series, place: str) -> pl.Series:
 
 
 def _numbers(series: pl.Series, place: str) -> pl.Series:
-    """Return labels as float64, null where there is none, or no number."""
+    """Return labels as float64, null where there is none, or no number; a text may be NaN."""
     if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype == pl.Binary:
         raise DataError(f"{place}: {series.name} is {series.dtype}; expected numbers")
     if series.dtype == pl.String:
         series = series.str.strip_chars()
-    return series.cast(pl.Float64, strict=False).fill_nan(None)
+    return series.cast(pl.Float64, strict=False)
+
+
+def _truths(series: pl.Series) -> pl.Series:
+    """Return truth values that are written out as float64, null for all else."""
+    if series.dtype != pl.String:
+        return pl.repeat(None, len(series), dtype=pl.Float64, eager=True)
+    return series.replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)
 
 
 def _is_no_label(series: pl.Series, values: pl.Series, task: Task) -> pl.Series:
     wrong = values.is_infinite()
     if task == "binary":
-        wrong |= ~values.is_in([0.0, 1.0])
-    no_number = values.is_null() & series.is_not_null()
+        wrong |= ~values.is_in([0.0, 1.0]) & values.is_not_nan()
+    wrong = wrong.fill_null(False)
     if series.dtype == pl.String:
-        return wrong.fill_null(False) | (no_number & ~series.str.strip_chars().is_in(NULL_TEXTS))
-    return wrong.fill_null(False)
+        return wrong | (values.is_null() & series.is_not_null() & ~series.str.strip_chars().is_in(NULL_TEXTS))
+    return wrong
 
 
 def _is_no_moment(moments: pl.Series) -> pl.Series:
     return (~moments.is_between(EARLIEST, LATEST)).fill_null(False)
-
-
-def _wrong(series: pl.Series, mask: pl.Series, expected: str) -> list[Wrong]:
-    rows = mask.arg_true().to_list()
-    return [Wrong(row, series.name, series[row] if n < MOST_NAMED else None, expected) for n, row in enumerate(rows)]

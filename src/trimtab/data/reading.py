@@ -38,7 +38,7 @@ def read_table(path: Path, *, times: Collection[str], named_by: str, like: pa.Sc
             )
     known = {} if like is None else {field.name: field.type for field in like}
     columns = {
-        name: _normalised(column, place=f"{path}: column '{name}'", is_time=name in times, wanted=known.get(name))
+        name: normalised(column, place=f"{path}: column '{name}'", is_time=name in times, wanted=known.get(name))
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
     return pa.table(columns)
@@ -56,12 +56,15 @@ def _read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def _normalised(column: pa.ChunkedArray, *, place: str, is_time: bool, wanted: pa.DataType | None) -> pa.ChunkedArray:
+def normalised(
+    column: pa.ChunkedArray, *, place: str, is_time: bool, wanted: pa.DataType | None, first: int = 1
+) -> pa.ChunkedArray:
+    """Return a Parquet column as tables keep it. first: the number of its first row, for the message."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     type_ = column.type
     if is_time or pa.types.is_timestamp(type_):
-        return to_utc_micros(column, place=place)
+        return to_utc_micros(column, place=place, first=first)
     if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return column.cast(pa.string())
     if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):

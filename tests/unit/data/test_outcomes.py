@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trimtab.data import CheckedOutcomes, OutcomeColumns, check_outcomes, read_outcomes
+from trimtab.data import CheckedOutcomes, OutcomeColumns, check_outcomes
+from trimtab.data import read_outcomes as blocks_of_outcomes
 from trimtab.data.outcomes import MOST_NAMED
 from trimtab.definitions import Task
 from trimtab.errors import DataError
@@ -29,6 +31,18 @@ def parquet(folder: Path, **columns: Any) -> Path:
     path = folder / "outcomes.parquet"
     pl.DataFrame(columns).write_parquet(path)
     return path
+
+
+def whole(blocks: Iterable[CheckedOutcomes]) -> CheckedOutcomes:
+    """Return all blocks as one."""
+    found = list(blocks)
+    schema = {"id": pl.String, "label": pl.Float64, "known_at": pl.Int64}
+    rows = pl.concat([pl.DataFrame(schema=schema), *(block.rows for block in found)])
+    return CheckedOutcomes(rows=rows, waiting=sum(block.waiting for block in found))
+
+
+def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> CheckedOutcomes:
+    return whole(blocks_of_outcomes(path, columns, task))
 
 
 def rows(found: CheckedOutcomes) -> list[tuple[Any, ...]]:
@@ -103,7 +117,7 @@ def test_what_is_no_outcome_is_refused(tmp_path: Path, changed: dict[str, Any], 
 def test_the_first_wrong_values_are_named_and_the_others_counted() -> None:
     frame = pl.DataFrame({"id": [None] * 50, "late": [7] * 50, "landed_at": [datetime(2013, 1, 1)] * 50})
     with pytest.raises(DataError) as refused:
-        check_outcomes(frame, COLUMNS, task="binary", place="here")
+        whole(check_outcomes([frame], COLUMNS, task="binary", place="here"))
     assert "row 10: id is None" in str(refused.value)
     assert "row 11" not in str(refused.value)
     assert f"and {100 - MOST_NAMED} more" in str(refused.value)
@@ -113,7 +127,7 @@ def test_years_beyond_the_calendar_are_refused() -> None:
     moments = pl.Series([2**62], dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
     frame = pl.DataFrame({"id": ["a"], "late": [1], "landed_at": moments})
     with pytest.raises(DataError, match="row 1: landed_at is 4611686018427387904; expected microseconds of"):
-        check_outcomes(frame, COLUMNS, task="binary", place="here")
+        whole(check_outcomes([frame], COLUMNS, task="binary", place="here"))
 
 
 @pytest.mark.parametrize(
