@@ -45,7 +45,7 @@ class Desk:
         self._clock = clock
         self._options = options
         self._metrics = metrics
-        self._fallback = Fallback(options.fallbacks)
+        self._fallback = Fallback(options.fallbacks, metrics)
         self._comparison = Comparison(self.journal, metrics)
         self._waiting: list[Work] = []
         self._rows = 0

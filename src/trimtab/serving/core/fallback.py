@@ -10,13 +10,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from trimtab.errors import DataError
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import Lane, ModelTable
 from trimtab.serving.core.work import Part
 from trimtab.serving.options import Fallbacks
+from trimtab.serving.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ class Ruled(Protocol):
 class Fallback:
     """Finds the next part for one that failed. Lives on one event loop."""
 
-    def __init__(self, policy: Fallbacks) -> None:
+    def __init__(self, policy: Fallbacks, metrics: Metrics) -> None:
         self._policy = policy
+        self._metrics = metrics
+        self._told: WeakSet[LoadedBundle] = WeakSet()
+        """Bundles whose rule has failed: the first time is told in the gateway's log, with its place in the code."""
         self._last: WeakKeyDictionary[ModelTable, Lane] = WeakKeyDictionary()
 
     def instead_of(self, failed: Part) -> Part | None:
@@ -79,7 +83,7 @@ class Fallback:
     def _without_model(self, failed: Part) -> tuple[list[float] | None, str]:
         """Return the scores by the rule, else the fixed ones, else None; and what to tell of it.
 
-        Why a rule did not answer is told in the error of the failed part, too, and so in the log.
+        Why a rule did not answer is told in the error of the failed part, too, and so in the prediction log.
         """
         bundle = failed.work.table.champion.bundle
         rule = bundle.vectorizer.rule if isinstance(bundle.vectorizer, Ruled) else None
@@ -88,15 +92,22 @@ class Fallback:
             try:
                 return _by_rule(rule, failed), f"; fallback '{rule.name}' answered"
             except DataError as error:
+                self._metrics.rule_failed(bundle.spec.model, "request", failed.rows)
                 note = f"; fallback '{rule.name}' cannot answer: {error}"
             except Exception as error:  # strangers' code: the project's rule
-                logger.error("bundle %s: %s", bundle.id, error, exc_info=error)
+                self._metrics.rule_failed(bundle.spec.model, "rule", failed.rows)
+                self._tell(bundle, error)
                 note = f"; {next(iter(str(error).splitlines()), type(error).__name__)}"
             if failed.error is not None:
                 failed.error += note
         if self._policy.value is None:
             return None, note
         return [self._policy.value] * failed.rows, f"{note}; the fixed score answered"
+
+    def _tell(self, bundle: LoadedBundle, error: Exception) -> None:
+        if bundle not in self._told:
+            self._told.add(bundle)
+            logger.error("bundle %s: %s; from now on its failures are counted only", bundle.id, error, exc_info=error)
 
     def _last_lane(self, table: ModelTable) -> Lane:
         """A lane of version 0, so that the log tells its rows from any model's."""

@@ -108,6 +108,8 @@ class Snapshot(msgspec.Struct):
     """Requests that were refused, by status."""
     fallbacks: dict[tuple[str, str], int] = {}
     """Rows answered by another than the routed version, by model and reason."""
+    rule_failures: dict[tuple[str, str], int] = {}
+    """Rows for which the declared rule was asked and gave nothing, by model and reason."""
     turns: list[int] = []
     """Turns by their rows (ROWS_BORDERS)."""
     turn_rows: int = 0
@@ -138,6 +140,7 @@ def difference(new: Snapshot, old: Snapshot) -> Snapshot:
         },
         refused=_keys_less(new.refused, old.refused),
         fallbacks=_keys_less(new.fallbacks, old.fallbacks),
+        rule_failures=_keys_less(new.rule_failures, old.rule_failures),
         turns=_counts_less(new.turns, old.turns),
         turn_rows=max(0, new.turn_rows - old.turn_rows),
         log_lags=_counts_less(new.log_lags, old.log_lags),
@@ -177,6 +180,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
         },
         refused=_keys_sum(each.refused for each in found),
         fallbacks=_keys_sum(each.fallbacks for each in found),
+        rule_failures=_keys_sum(each.rule_failures for each in found),
         turns=_counts_sum([each.turns for each in found]),
         turn_rows=sum(each.turn_rows for each in found),
         log_lags=_counts_sum([each.log_lags for each in found]),

@@ -102,7 +102,14 @@ def _gateway(now: Snapshot) -> Iterator[Metric]:
     )
     for (model, reason), count in sorted(now.fallbacks.items()):
         fallbacks.add_metric((model, reason), count)
-    yield from (requests, durations, refused, fallbacks)
+    rule_failures = CounterMetricFamily(
+        "trimtab_fallback_rule_failures",
+        "Rows for which the declared rule was asked and gave nothing.",
+        labels=("model", "reason"),
+    )
+    for (model, reason), count in sorted(now.rule_failures.items()):
+        rule_failures.add_metric((model, reason), count)
+    yield from (requests, durations, refused, fallbacks, rule_failures)
     yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.turns, now.turn_rows)
     yield _histogram(
         "trimtab_log_lag_seconds",

@@ -152,6 +152,11 @@ class Metrics:
         key = (model, reason)
         self._sums.fallbacks[key] = self._sums.fallbacks.get(key, 0) + rows
 
+    def rule_failed(self, model: str, reason: str, rows: int) -> None:
+        """Count rows for which the declared rule gave nothing. reason: "request" lacks what it takes, or "rule"."""
+        key = (model, reason)
+        self._sums.rule_failures[key] = self._sums.rule_failures.get(key, 0) + rows
+
     def flushed(self, lag_s: float) -> None:
         """Count a flush of the prediction log; `lag_s` from its oldest answer to its end, 0 when it went before."""
         self._log_lag = lag_s

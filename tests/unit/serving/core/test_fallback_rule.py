@@ -185,6 +185,32 @@ def test_a_rule_that_fails_goes_on_to_the_fixed_score_and_then_to_an_error(
     assert error.startswith(f"{NAN_TEXT}; {why}")
 
 
+def test_a_rule_that_fails_is_counted_and_told_once(
+    begin: Begin, pack: Packer, table_of: TableOf, infer_body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a rule that always fails
+    served = begin(value=0.5).serve(table_of(("champion", pack(2, vectorizer=ruled(lambda row: 1 // 0)), 100)))
+    # when it is asked for three rows, and once by a request that it cannot use
+    with caplog.at_level(logging.ERROR, logger="trimtab.serving.core.fallback"):
+        for rows in ([NAN_ROW], [NAN_ROW, NAN_ROW]):
+            assert served.browser.post(INFER, infer_body(*rows)).status == 200
+    assert served.browser.post(INFER, features_body(NAN_ROW)).status == 200
+    # then every row is counted, and the log has it once, with its place in the code
+    assert served.gateway.metrics.snapshot().rule_failures == {("delay", "rule"): 3, ("delay", "request"): 1}
+    shown = served.browser.get("/metrics").body.decode()
+    assert 'trimtab_fallback_rule_failures_total{model="delay",reason="rule"} 3.0' in shown
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "ZeroDivisionError" in record.getMessage()
+    # and once more for the next bundle
+    served.serve(
+        table_of(("champion", pack(3, scores=(0.1, 0.8, float("nan")), vectorizer=ruled(lambda row: 1 // 0)), 100))
+    )
+    with caplog.at_level(logging.ERROR, logger="trimtab.serving.core.fallback"):
+        served.browser.post(INFER, infer_body(NAN_ROW))
+    assert len(caplog.records) == 2
+
+
 def features_body(*rows: float, **columns: Sequence[Any]) -> dict[str, Any]:
     inputs = [{"name": "X", "shape": [len(rows), 1], "datatype": "FP32", "data": list(rows)}]
     inputs += [
