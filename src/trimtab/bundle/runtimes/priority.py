@@ -20,11 +20,11 @@ NICE = 19
 logger = logging.getLogger(__name__)
 
 
-def low(pid: int) -> None:
-    """Give a process and its threads the largest nice value. What the system does not allow is left as it is."""
+def low(pid: int, nice: int = NICE) -> None:
+    """Give a process and its threads a nice value, the largest. What the system does not allow is left as it is."""
     for task in _tasks(pid):
         with suppress(OSError):  # it has just ended
-            os.setpriority(os.PRIO_PROCESS, task, NICE)
+            os.setpriority(os.PRIO_PROCESS, task, nice)
 
 
 def lowest(pid: int) -> None:
