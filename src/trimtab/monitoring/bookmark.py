@@ -2,21 +2,23 @@
 
 Rows of windows that are written as matured are passed over when they are read again: all that they still tell is the
 event time they reached. So a place in the log may be skipped to when each model's rows before it lie in such windows,
-and the event time that they reached is known: the records from there on are the same, bit for bit. The file is a hint:
-a place that does not fit the log or the records is left, and the log is read from its beginning.
+and the event time that they reached is known: the records from there on are the same, bit for bit. A model without
+traffic, whose last windows never mature, holds nothing up: its own rows are read again from an earlier place, as many
+as there were, and then the log from the newest one. The file is a hint: places that do not fit the log or the records
+are left, and the log is read from its beginning.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from trimtab.stores.predictions import Cursor, Predictions
+from trimtab.monitoring.windows import BEGINNING
+from trimtab.stores.predictions import START, Cursor, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +26,37 @@ log = logging.getLogger(__name__)
 class Mark(msgspec.Struct, frozen=True):
     """A place in the prediction log."""
 
-    places: tuple[tuple[str, int, int], ...]
+    places: tuple[tuple[str, int, int], ...] = START.places
     """Of the cursor."""
-    first: str
+    first: str = ""
     """Id of the first prediction behind it: another one tells that this is another log."""
-    reached: dict[str, int]
+    reached: dict[str, int] = {}
     """Model -> largest event time of its rows before, microseconds since the epoch."""
-    window: int
-    """Size of the windows in microseconds: which rows count as being from the future depends on it."""
+    seen: dict[str, int] = {}
+    """Model -> how many rows it has before."""
 
     @property
     def cursor(self) -> Cursor:
         """Return the place as a reader takes it."""
         return Cursor(self.places)
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """A place from which on some models' rows are read again. rows: how many, by model."""
+
+    mark: Mark
+    rows: dict[str, int]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    mark: Mark
+    """The log is read from here."""
+    behind: tuple[Behind, ...]
+    """Of the models without traffic that are not judged up to there; oldest first."""
+    window: int
+    """Size of the windows in microseconds: which rows count as being from the future depends on it."""
 
 
 class Bookmark:
@@ -48,44 +68,92 @@ class Bookmark:
     def __init__(self, path: Path | None, *, window: int) -> None:
         self._path = path
         self._window = window
-        self._passed: deque[Mark] = deque()
+        self._passed = [Mark()]
+        self._kept: Mark | None = None
+        self._matured: dict[str, int] = {}
 
-    def find(self, predictions: Predictions) -> Mark | None:
-        """Return the place that was kept, if it is one of this log. Raises StoreError."""
+    def find(self, predictions: Predictions) -> Page | None:
+        """Return what was kept, if its places are of this log. Raises StoreError."""
         if self._path is None:
             return None
         try:
-            mark = msgspec.json.decode(self._path.read_bytes(), type=Mark)
+            page = msgspec.json.decode(self._path.read_bytes(), type=Page)
         except (OSError, msgspec.DecodeError):
             return None
-        ids = predictions.read(mark.cursor, limit=1)[0]["prediction_id"]
-        return mark if mark.window == self._window and len(ids) and ids[0].as_py() == mark.first else None
+        marks = [*(each.mark for each in page.behind), page.mark]
+        if page.window != self._window or not all(_is_there(mark, predictions) for mark in marks):
+            return None
+        return page
 
-    def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int]) -> None:
+    def go_on(self, page: Page) -> None:
+        """Take over the places of an earlier process."""
+        self._passed = [*(each.mark for each in page.behind), page.mark]
+        self._kept = page.mark
+
+    def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
         """Note a place that is read past: one a window is enough."""
-        if self._path is None or not reached:
-            return
-        if not self._passed or self._windows(self._passed[-1].reached) != self._windows(reached):
-            self._passed.append(Mark(cursor.places, first, dict(reached), self._window))
+        known = {model: time for model, time in reached.items() if time > BEGINNING}
+        if self._path is not None and self._windows(self._passed[-1].reached) != self._windows(known):
+            self._passed.append(Mark(cursor.places, first, known, dict(seen)))
 
-    def keep(self, matured: Mapping[str, int]) -> None:
-        """Keep the newest place that may be skipped to. matured: end of each model's newest matured window."""
-        newest: Mark | None = None
-        while self._passed and fits(self._passed[0], matured):
-            newest = self._passed.popleft()
-        if newest is None or self._path is None:
+    def keep(self, matured: Mapping[str, int], seen: Mapping[str, int]) -> None:
+        """Keep the newest place that may be skipped to.
+
+        matured: end of each model's newest matured window. seen: how many rows each model has by now.
+        """
+        if self._path is None or self._matured == matured:
             return
-        whole = self._path.with_suffix(f".{os.getpid()}")
+        self._matured = dict(matured)
+        place = next((n for n in range(len(self._passed) - 1, 0, -1) if self._may_skip_to(n, seen)), 0)
+        if not place or self._passed[place] is self._kept:
+            return
+        mark = self._passed[place]
+        behind = self._behind(mark)
+        self._passed = [*(each.mark for each in behind), *self._passed[place:]]
+        self._kept = mark
+        self._write(self._path, Page(mark, behind, self._window))
+
+    def _may_skip_to(self, place: int, seen: Mapping[str, int]) -> bool:
+        """Tell whether all models are judged up to a place, or have had no row since the place before it."""
+        mark, before = self._passed[place], self._passed[place - 1]
+        return all(
+            _judged(mark, model, self._matured) or before.seen.get(model) == seen[model] for model in mark.reached
+        )
+
+    def _behind(self, mark: Mark) -> tuple[Behind, ...]:
+        """Return from where the models are read that are not judged up to a place."""
+        rows: dict[int, dict[str, int]] = {}
+        for model in mark.reached:
+            if not _judged(mark, model, self._matured):
+                n = max(n for n, each in enumerate(self._passed) if _judged(each, model, self._matured))
+                rows.setdefault(n, {})[model] = mark.seen[model] - self._passed[n].seen.get(model, 0)
+        return tuple(Behind(self._passed[n], rows[n]) for n in sorted(rows))
+
+    def _write(self, path: Path, page: Page) -> None:
+        whole = path.with_suffix(f".{os.getpid()}")
         try:
-            whole.write_bytes(msgspec.json.encode(newest))
-            whole.replace(self._path)
+            whole.write_bytes(msgspec.json.encode(page))
+            whole.replace(path)
         except OSError as error:  # without it the next start takes longer, and nothing else
-            log.warning("%s cannot be written: %s", self._path, error)
+            log.warning("%s cannot be written: %s", path, error)
 
     def _windows(self, reached: Mapping[str, int]) -> dict[str, int]:
         return {model: time // self._window for model, time in reached.items()}
 
 
-def fits(mark: Mark, matured: Mapping[str, int]) -> bool:
-    """Tell whether all windows that had rows before a place are written."""
-    return all(model in matured and time < matured[model] for model, time in mark.reached.items())
+def fits(page: Page, matured: Mapping[str, int]) -> bool:
+    """Tell whether the windows are written that had rows before the places from which a page has them read."""
+    start = {model: each.mark for each in page.behind for model in each.rows}
+    return all(_judged(start.get(model, page.mark), model, matured) for model in page.mark.reached)
+
+
+def _judged(mark: Mark, model: str, matured: Mapping[str, int]) -> bool:
+    """Tell whether all windows that a model had rows of before a place are written."""
+    return model not in mark.reached or mark.reached[model] < matured.get(model, BEGINNING)
+
+
+def _is_there(mark: Mark, predictions: Predictions) -> bool:
+    if not mark.places:
+        return True
+    ids = predictions.read(mark.cursor, limit=1)[0]["prediction_id"]
+    return bool(len(ids)) and ids[0].as_py() == mark.first

@@ -8,6 +8,7 @@ not depend on when the monitor happened to look.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,11 +74,16 @@ class LabelPool:
                 kept.append(rest)
         self._parts = kept
 
-    def drop_before(self, moment: int) -> None:
-        """Give up labels that were known before `moment`: the predictions they belong to are not open any more."""
+    def drop_before(self, moments: Mapping[str, int]) -> None:
+        """Give up labels that were known before the moment of their model: the predictions they belong to are not open
+        any more. One that names no model, or another one, is given up when no model can have use for it."""
+        models = pa.array(list(moments), pa.string())
+        earliest = min(moments.values())
+        from_on = np.array([*moments.values(), earliest], np.int64)
         kept = []
         for labels in self._parts:
-            young = labels.known_at >= moment
+            place = pc.fill_null(pc.index_in(labels.models, value_set=models), len(models)).to_numpy()
+            young = labels.known_at >= from_on[place]
             if not young.all():
                 self.unmatched += int((~young).sum())
                 labels = labels.take(young)

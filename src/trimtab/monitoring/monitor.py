@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
-from trimtab.monitoring.bookmark import Bookmark, fits
+from trimtab.monitoring.bookmark import Behind, Bookmark, Page, fits
 from trimtab.monitoring.labels import LabelPool, from_table
 from trimtab.monitoring.opened import of_model
 from trimtab.monitoring.rows import judged
@@ -63,6 +63,8 @@ class Monitor:
         self._labels_cursor: Cursor = START
         self._unwritten: deque[tuple[Record, ...]] = deque()
         self._bookmark = Bookmark(bookmark, window=policy.decide.window)
+        self._seen: dict[str, int] = {}
+        """Rows of each model from the beginning of the log on."""
         self._begun = False
         self.rows = 0
         """Rows of the prediction log taken in since the start of the process."""
@@ -117,19 +119,49 @@ class Monitor:
             for stream in self._streams.values():
                 stream.open.watermark = max(stream.open.watermark, to_micros(watermark))
             reports += self._settle()
-        self._bookmark.keep({model: stream.matured_until for model, stream in self._streams.items()})
+        matured = {model: stream.matured_until for model, stream in self._streams.items()}
+        self._bookmark.keep(matured, self._seen)
         return tuple(reports)
 
     def _begin(self) -> None:
         """Go to the place in the log that an earlier process left, if what was read before it is judged."""
-        mark = self._bookmark.find(self._predictions)
-        if mark is not None and fits(mark, {model: self._stream(model).matured_until for model in mark.reached}):
-            self._cursor = mark.cursor
-            for model, time in mark.reached.items():
-                self._stream(model).open.watermark = self._stream(model).open.reached = time
-        else:
+        page = self._bookmark.find(self._predictions)
+        if page is None or not self._resume(page):
             self._streams.clear()
+            self._seen.clear()
+            self._cursor = START
         self._begun = True
+
+    def _resume(self, page: Page) -> bool:
+        """Bring all models to where they were; False when records or log are not as they were."""
+        if not fits(page, {model: self._stream(model).matured_until for model in page.mark.reached}):
+            return False
+        for model, time in page.mark.reached.items():
+            self._stream(model).open.begin_at(time)
+        for behind in page.behind:
+            self._read_again(behind)
+        if any(self._stream(model).open.reached != time for model, time in page.mark.reached.items()):
+            return False
+        self._bookmark.go_on(page)
+        self._cursor, self._seen = page.mark.cursor, dict(page.mark.seen)
+        return True
+
+    def _read_again(self, behind: Behind) -> None:
+        """Take in the rows of models without traffic that are not judged yet."""
+        cursor, left = behind.mark.cursor, dict(behind.rows)
+        for model in left:
+            self._stream(model).open.begin_at(behind.mark.reached.get(model, BEGINNING))
+        while any(left.values()):
+            table, cursor = self._predictions.read(cursor, limit=BLOCK_ROWS)
+            if not table.num_rows:
+                return
+            self.rows += table.num_rows
+            table = judged(table)
+            for model, rows in left.items():
+                own = of_model(table, model).slice(0, rows)
+                left[model] -= own.num_rows
+                if own.num_rows:
+                    self._stream(model).open.add(own)
 
     def _take_rows(self) -> bool:
         before = self._cursor
@@ -138,10 +170,12 @@ class Monitor:
         if not table.num_rows:
             return False
         reached = {model: stream.open.reached for model, stream in self._streams.items()}
-        self._bookmark.passing(before, table["prediction_id"][0].as_py(), reached)
+        self._bookmark.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
         table = judged(table)
         for model in sorted(pc.unique(table["model"]).to_pylist()):
-            self._stream(model).open.add(of_model(table, model))
+            own = of_model(table, model)
+            self._seen[model] = self._seen.get(model, 0) + own.num_rows
+            self._stream(model).open.add(own)
         return True
 
     def _take_labels(self) -> None:
@@ -166,7 +200,7 @@ class Monitor:
                 self._unwritten.append(records)
                 reports += self._write()
         if self._streams:
-            self._pool.drop_before(min(stream.needs_labels_from for stream in self._streams.values()))
+            self._pool.drop_before({model: stream.needs_labels_from for model, stream in self._streams.items()})
         return reports
 
     def _write(self) -> list[WindowReport]:

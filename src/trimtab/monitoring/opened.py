@@ -33,6 +33,10 @@ class OpenWindows:
         self._stored = stored
         self._rows: dict[int, list[pa.Table]] = {}
 
+    def begin_at(self, moment: int) -> None:
+        """Go on where rows have reached an event time, with all windows judged that they were of."""
+        self.watermark = self.reached = moment
+
     def add(self, rows: pa.Table) -> None:
         """Take in rows in the order of the log."""
         rows, times = self._plausible(rows)

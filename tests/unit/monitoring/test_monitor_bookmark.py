@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from trimtab.clock import EPOCH, ManualClock
 from trimtab.monitoring import Monitor
 from trimtab.monitoring import monitor as monitor_module
-from trimtab.monitoring.bookmark import Mark
+from trimtab.monitoring.bookmark import Page
 from trimtab.policy import Policy, parse_policy
 from trimtab.records import Profile, Record, Signal, WindowReport
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -45,8 +45,14 @@ class Bench:
             book or self.book, self.log, policy, lambda model, version: None, ManualClock(EPOCH), bookmark=place
         )
 
-    def mark(self) -> Mark:
-        return msgspec.json.decode(self.bookmark.read_bytes(), type=Mark)
+    def page(self) -> Page:
+        return msgspec.json.decode(self.bookmark.read_bytes(), type=Page)
+
+    def read_by_new_process(self) -> int:
+        """Return the rows that a new monitor reads."""
+        monitor = self.monitor()
+        monitor.step()
+        return monitor.rows
 
 
 def content(book: SqlMetadata) -> dict[str, bytes]:
@@ -98,13 +104,13 @@ def test_models_that_are_not_as_far_are_read_from_where_they_are(bench: Bench) -
         play(bench.log, WORLD, range(first, first + 3), model="delay", after_tick=restart)
         play(bench.log, World(seed=1, rows=20), range(first, first + 2), model="price", after_tick=restart)
     assert content(bench.book) == as_one_process(bench)
-    assert set(bench.mark().reached) == {"delay", "price"}
+    assert set(bench.page().mark.reached) == {"delay", "price"}
 
 
 def test_what_does_not_fit_the_records_is_read_from_the_beginning(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, WORLD, range(DAYS), after_tick=monitor.step)
-    assert bench.mark().reached["delay"] > FIRST_DAY * DAY
+    assert bench.page().mark.reached["delay"] > FIRST_DAY * DAY
     # when: the records are lost, as when a copy of before is put back
     book = bench.new_book()
     other = bench.monitor(book=book)
@@ -161,5 +167,71 @@ def test_a_row_from_the_future_moves_no_place(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, WORLD, range(2, DAYS), after_tick=monitor.step)
     assert monitor.ahead == 1
-    assert bench.mark().reached["delay"] < (FIRST_DAY + DAYS) * DAY
+    assert bench.page().mark.reached["delay"] < (FIRST_DAY + DAYS) * DAY
     assert content(bench.book) == as_one_process(bench)
+
+
+PRICE = World(seed=1, rows=20)
+
+
+def days_of_both(bench: Bench, days: range, after_tick: Callable[[], object]) -> None:
+    for day in days:
+        play(bench.log, WORLD, [day], model="delay")
+        play(bench.log, PRICE, [day], model="price", after_tick=after_tick)
+
+
+def test_a_model_without_traffic_holds_nothing_up(bench: Bench) -> None:
+    # given a model whose rows end, so that its last windows never mature
+    read: list[int] = []
+    days_of_both(bench, range(3), bench.read_by_new_process)
+    play(bench.log, WORLD, range(3, 2 * DAYS), after_tick=lambda: read.append(bench.read_by_new_process()))
+    # then a new process reads those windows, and what is not judged of the other model
+    assert max(read[6:]) <= 3 * 70 + 5 * 50
+    (behind,) = bench.page().behind
+    assert set(behind.rows) == {"price"}
+    assert content(bench.book) == as_one_process(bench)
+    # when it has rows again, then its windows are the same as for a process that never ended
+    play(bench.log, PRICE, range(2 * DAYS, 2 * DAYS + 5), model="price", after_tick=bench.read_by_new_process)
+    play(bench.log, WORLD, range(2 * DAYS, 2 * DAYS + 5), after_tick=bench.read_by_new_process)
+    assert content(bench.book) == as_one_process(bench)
+    assert bench.read_by_new_process() <= 5 * 70 + 5 * 50
+
+
+def test_several_models_without_traffic_are_each_read_from_their_own_place(bench: Bench) -> None:
+    play(bench.log, PRICE, range(2), model="rent")
+    days_of_both(bench, range(5), bench.read_by_new_process)
+    play(bench.log, WORLD, range(5, 2 * DAYS), after_tick=bench.read_by_new_process)
+    assert [sorted(each.rows) for each in bench.page().behind] == [["rent"], ["price"]]
+    assert bench.read_by_new_process() < 40 + 60 + 3 * 70 + 6 * 50
+    for model in ("rent", "price"):
+        play(bench.log, PRICE, range(2 * DAYS, 2 * DAYS + 4), model=model, after_tick=bench.read_by_new_process)
+    assert content(bench.book) == as_one_process(bench)
+
+
+def test_a_model_with_rows_from_the_future_alone_holds_nothing_up(bench: Bench) -> None:
+    ahead = (FIRST_DAY + 900) * DAY
+    bench.log.append(prediction_rows(["far"], model=["price"], event_time=[ahead], logged_at=[FIRST_DAY * DAY]))
+    play(bench.log, WORLD, range(DAYS), after_tick=bench.read_by_new_process)
+    assert bench.read_by_new_process() <= 50 * 5
+
+
+def test_a_model_whose_rows_are_not_there_again_is_read_from_the_beginning(bench: Bench) -> None:
+    days_of_both(bench, range(3), bench.read_by_new_process)
+    play(bench.log, WORLD, range(3, DAYS), after_tick=bench.read_by_new_process)
+    page = bench.page()
+    # when the file tells of fewer rows than there were
+    short = msgspec.structs.replace(page.behind[0], rows={"price": 1})
+    bench.bookmark.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(short,))))
+    again = bench.monitor()
+    again.step()
+    assert again.rows >= 50 * DAYS + 20 * 3
+    assert content(bench.book) == as_one_process(bench)
+
+
+def test_labels_that_a_model_without_traffic_cannot_claim_are_given_up(bench: Bench) -> None:
+    days_of_both(bench, range(3), bench.read_by_new_process)
+    play(bench.log, WORLD, range(3, 2 * DAYS), after_tick=bench.read_by_new_process)
+    again = bench.monitor()
+    again.step()
+    assert again.labels > 50 * DAYS
+    assert again.labels_kept < 50 * 5

@@ -69,10 +69,20 @@ def test_labels_that_came_before_their_window_closed_wait_in_the_pool() -> None:
 def test_labels_nobody_can_claim_any_more_are_given_up_and_counted() -> None:
     pool = LabelPool()
     pool.add(labels(("x", 1.0, 10), ("y", 1.0, 20)))
-    pool.drop_before(20)
+    pool.drop_before({"delay": 20})
     assert (len(pool), pool.unmatched) == (1, 1)
-    pool.drop_before(21)
+    pool.drop_before({"delay": 21})
     assert (len(pool), pool.unmatched) == (0, 2)
+
+
+def test_each_models_labels_are_given_up_at_its_own_moment() -> None:
+    pool = LabelPool()
+    for model in ("delay", "price", None, "nobody's"):
+        pool.add(labels(("x", 1.0, 10), ("y", 1.0, 20), model=model))
+    pool.drop_before({"delay": 15, "price": 5})
+    assert (len(pool), pool.unmatched) == (7, 1)
+    pool.drop_before({"delay": 25, "price": 15})
+    assert (len(pool), pool.unmatched) == (3, 5), "who names no model is kept as long as any model may need it"
 
 
 def test_labels_of_another_model_are_left_and_those_of_none_join_by_the_id_alone() -> None:
