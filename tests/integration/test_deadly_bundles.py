@@ -139,11 +139,15 @@ def test_a_bundle_that_kills_its_process_takes_no_worker_along(make: Make, code:
         ready = client.get("/v2/health/ready")
         assert ready.status_code == 200
         wait_for(lambda: words in client.get("/v2/health/ready").text, "readiness tells it")
+        wait_for(
+            lambda: 'in_trouble{model="delay"} 2.0' in client.get("/metrics").text, "the metrics count both workers"
+        )
         assert f"bundle delay/2 is refused, and tried again in 5 s: bundle delay/2: {told(words)}" in project.log()
         # and a good one is deployed as always
         project.deploy(GOOD)
         wait_for(lambda: version_of(client) == str(GOOD), "the good version answers")
         wait_for(lambda: troubles(project) == "", "the status tells of no trouble")
+        wait_for(lambda: 'in_trouble{model="delay"} 0.0' in client.get("/metrics").text, "nor do the metrics")
     assert failures == []
     assert serving(project, workers=2) == workers
 

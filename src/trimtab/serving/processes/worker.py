@@ -275,6 +275,7 @@ class _Worker:
     def _tell(self, table: RoutingTable) -> None:
         """Tell the supervisor which models are in trouble, and which are not any more."""
         errors = dict(table.errors)
+        self._gateway.metrics.troubles = {model: int(model in errors) for model in {*table.models, *errors}}
         for model in self._told.keys() | errors.keys():
             if self._told.get(model) != errors.get(model):
                 self._say(Trouble(model, errors.get(model, "")))

@@ -91,6 +91,8 @@ class State(msgspec.Struct):
     log_lag: float = 0.0
     """Seconds from the newest flushed answer to its flush; the largest of all workers."""
     resident_bytes: int = 0
+    troubles: dict[str, int] = {}
+    """By model: workers in which it does not serve as it should."""
 
 
 class Snapshot(msgspec.Struct):
@@ -170,6 +172,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
             rows_waiting=sum(each.rows_waiting for each in live),
             log_lag=max((each.log_lag for each in live), default=0.0),
             resident_bytes=sum(each.resident_bytes for each in live),
+            troubles=_keys_sum(each.troubles for each in live),
         ),
         lanes={key: together([each.lanes[key] for each in found if key in each.lanes]) for key in keys},
         requests=_keys_sum(each.requests for each in found),

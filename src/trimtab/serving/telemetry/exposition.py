@@ -126,6 +126,14 @@ def _gateway(now: Snapshot) -> Iterator[Metric]:
     yield CounterMetricFamily("trimtab_labels", "Labels that were logged.", now.labels)
     yield CounterMetricFamily("trimtab_cpu_seconds", "Processor time of all workers.", now.cpu_seconds)
     state = now.state
+    troubles = GaugeMetricFamily(
+        "trimtab_models_in_trouble",
+        "Workers in which the model does not serve as its newest revision says.",
+        labels=("model",),
+    )
+    for model, count in sorted(state.troubles.items()):
+        troubles.add_metric((model,), count)
+    yield troubles
     yield GaugeMetricFamily("trimtab_workers", "Workers that are alive.", state.workers)
     yield GaugeMetricFamily("trimtab_requests_in_progress", "Requests not answered yet.", state.in_progress)
     yield GaugeMetricFamily("trimtab_rows_waiting", "Rows that wait to be scored.", state.rows_waiting)

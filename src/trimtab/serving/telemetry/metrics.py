@@ -67,6 +67,8 @@ class Metrics:
         """Requests that were not answered yet."""
         self.rows_waiting = 0
         """Rows that no turn has taken on yet."""
+        self.troubles: dict[str, int] = {}
+        """By model: 1 when it does not serve as its newest revision says, else 0."""
         self.resume()
 
     def resume(self) -> None:
@@ -175,7 +177,7 @@ class Metrics:
         sums.labels, sums.shed, sums.gap_rows = self.labels, self.shed, self.gap_rows
         sums.comparison_dropped = self.comparison_dropped
         sums.cpu_seconds = self._cpu_before + time.process_time()
-        sums.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes())
+        sums.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes(), self.troubles)
         return sums
 
     def save(self) -> None:
