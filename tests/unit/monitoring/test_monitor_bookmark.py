@@ -14,11 +14,12 @@ from trimtab.monitoring import Monitor
 from trimtab.monitoring import monitor as monitor_module
 from trimtab.monitoring.bookmark import Page
 from trimtab.policy import Policy, parse_policy
-from trimtab.records import Profile, Record, Signal, WindowReport
+from trimtab.records import WindowReport
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Lane, World, play
+from unit.monitoring.monitor_bench import content
 
 POLICY = parse_policy("project: flights\nimpact: { cost: {} }\ndecide: { labels_mature_after: 2d }\n")
 WORLD = World(rows=50, label_hours=30.0)
@@ -53,13 +54,6 @@ class Bench:
         monitor = self.monitor()
         monitor.step()
         return monitor.rows
-
-
-def content(book: SqlMetadata) -> dict[str, bytes]:
-    """Return all records but for when they were written."""
-    kinds: tuple[type[Record], ...] = (WindowReport, Profile, Signal)
-    found = [record for kind in kinds for record in book.find(kind)]
-    return {r.id: msgspec.json.encode(msgspec.structs.replace(r, created_at=EPOCH)) for r in found}
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""What a closed window says of how its versions ran, and when it is compared with nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trimtab.policy import parse_policy
+from trimtab.records import Profile
+from trimtab.testing.predictions import prediction_rows
+from trimtab.testing.streams import DAY, FIRST_DAY, Lane, log_rows, play
+from unit.monitoring.monitor_bench import POLICY, QUIET, Bench
+
+
+def test_a_version_that_saw_a_part_of_the_window_is_reported_but_not_compared(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, QUIET, [0])
+    lane = Lane(version=2, role="challenger")
+    log_rows(bench.log, QUIET.day(0), 0, np.arange(250, 300), lane, served=False, model="delay")
+    play(bench.log, QUIET, [1, 2, 3], [Lane(version=1), Lane(version=2, role="challenger")])
+    monitor.step()
+    reports = bench.reports(version=2)
+    assert [(r.rows, r.role, r.served_rows) for r in reports] == [(50, "challenger", 0), (300, "challenger", 0)]
+    assert "paired_rows" not in reports[0].metrics
+    assert reports[1].metrics["paired_rows"] == 300
+    assert reports[1].metrics["paired_log_loss_gain"] == 0.0
+    assert len(bench.signals("data", version=2)) == 2
+    assert len(bench.signals("data", version=1)) == 3
+
+
+def test_failures_latency_and_cost_are_told(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, QUIET, range(2), [Lane(version=1, failing=0.1, latency_ms=5.0)])
+    monitor.step()
+    (closed,) = bench.reports("closed")
+    failed = round(closed.metrics["error_rate"] * 300)
+    assert 15 < failed < 50
+    assert closed.metrics["p50_ms"] == pytest.approx(5.0, rel=0.1)
+    assert closed.metrics["cost"] == pytest.approx(300 * 80 / 3.6e9 * POLICY.prices.cpu_hour)
+    assert bench.signals("error")[0].reason == f"{failed} of 300 predictions failed"
+    assert bench.signals("cost")[0].value == pytest.approx(1000 * closed.metrics["cost"] / 300)
+
+
+def test_a_slow_version_stands_out_from_its_own_first_windows(bench: Bench) -> None:
+    monitor = bench.monitor()
+    play(bench.log, QUIET, range(33))
+    play(bench.log, QUIET, range(33, 38), [Lane(version=1, latency_ms=20.0)])
+    monitor.step()
+    latency = bench.signals("latency")
+    assert all(s.p_seq is None for s in latency[:30])
+    assert latency[32].p_seq == 1.0
+    assert latency[33].p is not None
+    assert latency[33].p < 0.05
+    assert latency[33].effect["rise_sd"] > 5
+
+
+def test_without_a_reference_operations_are_told_and_nothing_is_compared(bench: Bench) -> None:
+    monitor = bench.monitor(known=False)
+    play(bench.log, QUIET, range(4))
+    monitor.step()
+    assert [r.labelled for r in bench.reports()] == [300, 300]
+    assert bench.signals("data") == []
+    assert len(bench.signals("error")) == 3
+
+
+def test_a_reference_of_other_windows_is_not_compared_with(bench: Bench) -> None:
+    policy = parse_policy("project: p\ndecide: { window: 12h }\n")
+    monitor = bench.monitor(policy=policy)
+    play(bench.log, QUIET, range(3))
+    monitor.step()
+    assert bench.signals("data") == []
+    assert len(bench.reports("closed")) > 2
+
+
+def test_odd_rows_do_no_harm(bench: Bench) -> None:
+    monitor = bench.monitor()
+    start = FIRST_DAY * DAY
+    odd = prediction_rows(
+        ["a", "b", "c"],
+        version=[1] * 3,
+        event_time=[start, start + 1, start + 2],
+        logged_at=[start] * 3,
+        features=[None, [1.0], [float("nan")] * 4],
+        score=[None, 0.5, float("nan")],
+        confidence=[None] * 3,
+        error=["no such entity", None, None],
+    )
+    bench.log.append(odd)
+    play(bench.log, QUIET, range(3))
+    monitor.step()
+    first = bench.reports()[0]
+    assert first.rows == 303
+    assert first.labelled == 300
+    assert bench.book.find(Profile, oldest_first=True)[0].rows == 301, "rows whose features fit"
+    assert bench.signals("quality")[0].value == pytest.approx(4 / 4 / 301)
