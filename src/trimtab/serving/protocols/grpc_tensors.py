@@ -48,6 +48,10 @@ def decode(message: Message) -> tuple[InferenceRequest, Wanted | None]:
     for index, given in enumerate(message.inputs):
         tensor = Tensor(given.name, list(given.shape), given.datatype, None, parameters(given.parameters))
         if raw:
+            if given.contents.ByteSize():
+                raise Refused(
+                    400, f"input '{tensor.name:.60}' has contents beside raw_input_contents; expected one of both"
+                )
             blobs.append(_blob(tensor, raw[index]))
         else:
             tensor.data = _values(tensor, given.contents)
@@ -137,7 +141,9 @@ def _values(tensor: Tensor, contents: Message) -> list[Any]:
     expected = math.prod(tensor.shape[:8])
     if len(values) != expected and min(tensor.shape, default=0) >= 0:  # else the shape itself is refused
         raise Refused(
-            400, f"input '{tensor.name:.60}' has {len(values)} values; its shape {tensor.shape[:8]} says {expected}"
+            400,
+            f"input '{tensor.name:.60}' has {len(values)} values in {name}; "
+            f"its shape {tensor.shape[:8]} says {expected}",
         )
     if name == "bytes_contents":
         return _texts(tensor, values)

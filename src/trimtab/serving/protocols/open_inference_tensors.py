@@ -87,6 +87,8 @@ def features(tensor: Tensor, raw: memoryview | None) -> np.ndarray[Any, Any]:
         array = binary.numbers(raw, tensor.datatype, shape, tensor.name).reshape(
             rows, shape[-1] if len(shape) == 2 else 1
         )
+        if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+            array = array.astype(np.float64)  # rounded in the same two steps as an integer in JSON
         with np.errstate(over="ignore"):
             return array.astype(np.float32)
     array = matrix(tensor.data or [], rows)
