@@ -7,6 +7,7 @@ from typing import Literal
 
 from trimtab.records import (
     Assignment,
+    Bundle,
     Decision,
     Revision,
     Role,
@@ -114,6 +115,24 @@ def champion_revision(
         cause=cause,
         reason="made for a test",
         by="tester",
+    )
+
+
+def bundle_record(version: int, *, model: str = MODEL) -> Bundle:
+    """Return the record of a bundle without files, as a rollout needs it."""
+    return Bundle(
+        id=f"{model}/{version}",
+        created_at=FIRST,
+        model=model,
+        version=version,
+        run=f"run{version}",
+        dataset="dataset",
+        gate_report="gates",
+        digest="0" * 64,
+        path=f"bundles/{model}/{version}",
+        features=("row",),
+        views=(),
+        threshold=0.5,
     )
 
 

@@ -18,11 +18,12 @@ from trimtab.app.rollout import Rollouts, open_rollouts
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, to_micros
 from trimtab.errors import StoreError
-from trimtab.records import Bundle, Decision, Record, Revision, WindowReport
+from trimtab.records import Decision, Record, Revision, WindowReport
 from trimtab.serving.orders import COUNTS
 from trimtab.serving.telemetry.counts import PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
 from trimtab.serving.telemetry.snapshots import SnapshotFolder
 from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import bundle_record
 
 DEFINITIONS = """
 import trimtab as tt
@@ -67,21 +68,7 @@ class Guarded:
         self.guard = Guarding(self.workspace)
 
     def deploy(self, version: int) -> Revision:
-        bundle = Bundle(
-            id=f"delay/{version}",
-            created_at=self.clock.now(),
-            model="delay",
-            version=version,
-            run="run",
-            dataset="d",
-            gate_report="g",
-            digest="0" * 64,
-            path="bundles",
-            features=("row",),
-            views=(),
-            threshold=0.5,
-        )
-        made = self.rollouts.deploy(bundle, cause=f"deploy {version}", reason="test", by="test")
+        made = self.rollouts.deploy(bundle_record(version), cause=f"deploy {version}", reason="test", by="test")
         self.look()
         return made
 
@@ -142,13 +129,20 @@ Make = Callable[..., Guarded]
 FAILURES = {"error_rate": "5%", "min_requests": 20}
 
 
-@pytest.mark.parametrize("kind", [WindowReport, Decision, Revision])
-def test_a_breach_is_undone_when_the_store_is_back(make: Make, kind: type[Record]) -> None:
-    # given a champion that fails, and a store that is away when that is written
+@pytest.fixture
+def replaced_by_a_broken_one(make: Make) -> Guarded:
+    """Version 2 took the place of version 1, and failed a hundred times since the guard looked."""
     to = make(strategy="blue-green", rollback_when=FAILURES)
     for version in (1, 2):
         to.deploy(version)
     to.count(2, rows=100, errors=100)
+    return to
+
+
+@pytest.mark.parametrize("kind", [WindowReport, Decision, Revision])
+def test_a_breach_is_undone_when_the_store_is_back(replaced_by_a_broken_one: Guarded, kind: type[Record]) -> None:
+    # given a champion that fails, and a store that is away when that is written
+    to = replaced_by_a_broken_one
     to.metadata.away[kind] = 3
     for _ in range(3):
         to.look()
@@ -163,11 +157,8 @@ def test_a_breach_is_undone_when_the_store_is_back(make: Make, kind: type[Record
     assert len(to.actions) == 3
 
 
-def test_a_dead_guard_leaves_nothing_half_done(make: Make) -> None:
-    to = make(strategy="blue-green", rollback_when=FAILURES)
-    for version in (1, 2):
-        to.deploy(version)
-    to.count(2, rows=100, errors=100)
+def test_a_dead_guard_leaves_nothing_half_done(replaced_by_a_broken_one: Guarded) -> None:
+    to = replaced_by_a_broken_one
     to.metadata.away[Revision] = 1
     to.look()
     to.restart()
@@ -257,42 +248,48 @@ def test_the_registry_is_told_what_the_guard_changed(make: Make, orders: Path) -
     assert (order.model, Path(order.project)) == ("delay", to.workspace.project.folder)
 
 
-def test_the_scores_before_are_those_of_all_lanes_of_the_champion_before(make: Make) -> None:
-    # given a champion that once challenged, with most of its scores as champion
-    low, high = [0] * 20, [0] * 20
-    low[0], high[19] = 60, 600
+@pytest.fixture
+def watched_for_jumps(make: Make) -> Guarded:
+    """Version 1 serves, and no more than half of the scores may lie elsewhere than those of the champion before."""
     to = make(strategy="blue-green", rollback_when={"output_jump": "50%", "min_requests": 50})
     to.deploy(1)
-    lane: dict[str, Any] = {"borders": PROBABILITY_BORDERS}
-    to.count(1, "challenger", rows=0, scores=[0] * 20, **lane)
-    to.count(1, rows=0, scores=[0] * 20, **lane)
+    return to
+
+
+def scores(*, low: int = 0, high: int = 0) -> list[int]:
+    """Return a histogram of the lowest and the highest scores."""
+    return [low, *[0] * 18, high]
+
+
+def test_the_scores_before_are_those_of_all_lanes_of_the_champion_before(watched_for_jumps: Guarded) -> None:
+    # given a champion that once challenged, with most of its scores as champion
+    to = watched_for_jumps
+    for role in ("challenger", "champion"):
+        to.count(1, role, rows=0, scores=scores(), borders=PROBABILITY_BORDERS)
     to.look()
-    to.count(1, "challenger", rows=60, scores=low)
-    to.count(1, rows=600, scores=high)
+    to.count(1, "challenger", rows=60, scores=scores(low=60))
+    to.count(1, rows=600, scores=scores(high=600))
     to.look()
     # when the next one scores as it did as champion
     to.deploy(2)
-    to.count(2, rows=600, scores=high, **lane)
+    to.count(2, rows=600, scores=scores(high=600), borders=PROBABILITY_BORDERS)
     to.look()
     # then nothing has jumped
     assert to.decisions == []
 
 
-def test_what_a_rollback_restores_is_not_compared_with_what_it_ended(make: Make) -> None:
+def test_what_a_rollback_restores_is_not_compared_with_what_it_ended(watched_for_jumps: Guarded) -> None:
     # given a champion whose scores jumped, and its rollback
-    low, high = [0] * 20, [0] * 20
-    low[0], high[19] = 600, 600
-    to = make(strategy="blue-green", rollback_when={"output_jump": "50%", "min_requests": 50})
-    to.deploy(1)
-    to.count(1, rows=600, scores=low, borders=PROBABILITY_BORDERS)
+    to = watched_for_jumps
+    to.count(1, rows=600, scores=scores(low=600), borders=PROBABILITY_BORDERS)
     to.look()
     to.deploy(2)
-    to.count(2, rows=600, scores=high, borders=PROBABILITY_BORDERS)
+    to.count(2, rows=600, scores=scores(high=600), borders=PROBABILITY_BORDERS)
     to.look()
     assert to.decisions == [("rollback", 2)]
     to.look()
     # when the restored one scores as it always did
-    to.count(1, rows=600, scores=[1200, *low[1:]])
+    to.count(1, rows=600, scores=scores(low=1200))
     to.look()
     # then nobody is bothered
     assert to.decisions == [("rollback", 2)]

@@ -12,9 +12,10 @@ from trimtab.app.rollout import Rollouts
 from trimtab.clock import ManualClock
 from trimtab.errors import ActionError
 from trimtab.policy import Rollout
-from trimtab.records import Bundle, Revision
+from trimtab.records import Revision
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import bundle_record
 
 CLOCK = ManualClock()
 
@@ -30,25 +31,8 @@ def rollouts(metadata: Metadata, **policy: object) -> Rollouts:
     return Rollouts(metadata, Rollout.model_validate(policy), "delay", CLOCK)
 
 
-def bundle(version: int) -> Bundle:
-    return Bundle(
-        id=f"delay/{version}",
-        created_at=CLOCK.now(),
-        model="delay",
-        version=version,
-        run=f"run{version}",
-        dataset="d",
-        gate_report="g",
-        digest="0" * 64,
-        path=f"bundles/delay/{version}",
-        features=("x",),
-        views=(),
-        threshold=0.5,
-    )
-
-
 def deploy(to: Rollouts, version: int) -> Revision:
-    return to.deploy(bundle(version), cause=f"deploy {version}", reason="test", by="test")
+    return to.deploy(bundle_record(version), cause=f"deploy {version}", reason="test", by="test")
 
 
 def roles(revision: Revision) -> dict[str, tuple[int, float]]:
@@ -72,7 +56,7 @@ def test_blue_green_replaces_at_once(metadata: Metadata) -> None:
 def test_deploying_what_serves_changes_nothing(metadata: Metadata) -> None:
     to = rollouts(metadata)
     deploy(to, 1)
-    again = to.deploy(bundle(1), cause="another", reason="test", by="test")
+    again = to.deploy(bundle_record(1), cause="another", reason="test", by="test")
     assert again.number == 1
 
 
@@ -179,7 +163,7 @@ def test_a_version_that_served_well_after_its_rollback_may_come_back(metadata: M
     for version in (1, 2):
         deploy(to, version)
     to.rollback(cause="r", reason="worse", by="guard")
-    to.deploy(bundle(2), cause="again", reason="mended", by="test")
+    to.deploy(bundle_record(2), cause="again", reason="mended", by="test")
     deploy(to, 3)
     found = to.before()
     assert found is not None
@@ -219,11 +203,11 @@ def test_a_role_that_is_named_goes_before_the_strategy(metadata: Metadata, strat
     to = rollouts(metadata, strategy=strategy)
     deploy(to, 1)
     as_: dict[str, Any] = {"reason": "test", "by": "test"}
-    shadow = to.deploy(bundle(2), cause="a", role="shadow", **as_)
+    shadow = to.deploy(bundle_record(2), cause="a", role="shadow", **as_)
     assert (shadow.action, roles(shadow)) == ("shadow", {"champion": (1, 100.0), "shadow": (2, 0.0)})
-    challenger = to.deploy(bundle(3), cause="b", role="challenger", share=0.29, **as_)
+    challenger = to.deploy(bundle_record(3), cause="b", role="challenger", share=0.29, **as_)
     assert (challenger.action, roles(challenger)) == ("challenge", {"champion": (1, 71.0), "challenger": (3, 29.0)})
-    champion = to.deploy(bundle(4), cause="c", role="champion", **as_)
+    champion = to.deploy(bundle_record(4), cause="c", role="champion", **as_)
     assert (champion.action, roles(champion)) == ("deploy", {"champion": (4, 100.0)})
 
 
@@ -242,13 +226,13 @@ def test_shares_and_roles_that_cannot_be_say_why(metadata: Metadata) -> None:
     to = rollouts(metadata, strategy="blue-green")
     as_: dict[str, Any] = {"cause": "c", "reason": "test", "by": "test"}
     with pytest.raises(ActionError, match="the first bundle becomes its champion"):
-        to.deploy(bundle(1), role="shadow", **as_)
+        to.deploy(bundle_record(1), role="shadow", **as_)
     deploy(to, 1)
     with pytest.raises(ActionError, match="a champion has no share of the traffic to name"):
-        to.deploy(bundle(2), share=0.1, **as_)
+        to.deploy(bundle_record(2), share=0.1, **as_)
     with pytest.raises(ActionError, match="no challenger in revision 1"):
         to.step(share=0.1, **as_)
-    to.deploy(bundle(2), role="challenger", **as_)
+    to.deploy(bundle_record(2), role="challenger", **as_)
     for share in (0.0, 1.0):
         with pytest.raises(ActionError, match="between 0% and 100%"):
             to.step(share=share, **(as_ | {"cause": f"{share}"}))

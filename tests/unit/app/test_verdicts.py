@@ -12,10 +12,9 @@ from trimtab.app.rollout import Rollouts
 from trimtab.app.verdicts import judge_candidate, promotion, removal
 from trimtab.clock import ManualClock
 from trimtab.policy import Rollout
-from trimtab.records import Bundle
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import MODEL, window_report
+from trimtab.testing.judged import MODEL, bundle_record, window_report
 
 CLOCK = ManualClock()
 EVIDENCE = {"min_labels": 100, "min_windows": 2, "max_windows": 60}
@@ -35,20 +34,7 @@ def policy(strategy: str) -> Rollout:
 def deployed(book: Metadata, strategy: str, *versions: int) -> Rollouts:
     to = Rollouts(book, policy(strategy), MODEL, CLOCK)
     for version in versions:
-        bundle = Bundle(
-            id=f"{MODEL}/{version}",
-            created_at=CLOCK.now(),
-            model=MODEL,
-            version=version,
-            run="run",
-            dataset="d",
-            gate_report="g",
-            digest="0" * 64,
-            path="bundles",
-            features=("x",),
-            views=(),
-            threshold=0.5,
-        )
+        bundle = bundle_record(version)
         book.put(bundle)
         to.deploy(bundle, cause=f"deploy {version}", reason="test", by="test")
     return to
