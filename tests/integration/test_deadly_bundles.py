@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from integration.gateway_project import DEFINITIONS, PATIENCE_S, GatewayProject, Make, infer, wait_for
@@ -20,6 +21,14 @@ from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec, revis
 
 ABORTS = "import os; os.abort()"
 ENDS = "import os; os._exit(7)"
+ABORTS_IN_WORKERS = """
+import os
+import threading
+
+if threading.current_thread().name == "loading":
+    os.abort()
+"""
+RAISES = "raise RuntimeError('out of order')"
 HANGS = "import threading; threading.Event().wait()"
 TRANSFORM_ABORTS = """
 @tt.on_demand(inputs=["row"])
@@ -192,6 +201,52 @@ def test_nobody_waits_for_a_bundle_that_hangs(make: Make) -> None:
         project.deploy(GOOD)
         wait_for(lambda: version_of(client) == str(GOOD), "the good version answers")
     assert project.stop() == 0
+
+
+def test_a_trial_that_hangs_ends_with_its_gateway(make: Make) -> None:
+    project = make(rollout={"strategy": "blue-green"}, serving={"load_timeout": "1h"})
+    project.deploy(1)
+    project.start(TRIMTAB_LOG_LEVEL="INFO")
+    (worker,) = serving(project)
+    assert project.process is not None
+    gateway = psutil.Process(project.process.pid)
+    project.rollouts.deploy(register(project, SICK, HANGS), cause="sick", reason="a test", by="tests")
+    (trial,) = wait_for(lambda: [each for each in gateway.children() if each.pid != worker], "the trial runs")
+    gateway.kill()
+    wait_for(lambda: not trial.is_running() or trial.status() == psutil.STATUS_ZOMBIE, "the trial ends")
+
+
+def test_a_bundle_that_raises_is_refused_as_one_that_dies(make: Make) -> None:
+    project = make(rollout={"strategy": "blue-green"})
+    project.deploy(1)
+    with httpx.Client(base_url=project.start()) as client:
+        workers = serving(project)
+        project.rollouts.deploy(register(project, SICK, RAISES), cause="sick", reason="a test", by="tests")
+        wait_for_trouble(project, "revision 2: bundle delay/2 cannot be loaded", "RuntimeError: out of order")
+        assert version_of(client) == "1"
+        assert serving(project) == workers
+
+
+def test_a_bundle_that_dies_in_workers_alone_leaves_the_one_before(make: Make) -> None:
+    # given a bundle that does no harm where it is tried, and ends the worker that loads it
+    project = make(rollout={"strategy": "blue-green"})
+    project.deploy(1)
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
+        (worker,) = serving(project)
+        project.rollouts.deploy(register(project, SICK, ABORTS_IN_WORKERS), cause="sick", reason="a test", by="tests")
+        # then it is not given to the worker that takes its place, before it is tried again
+        wait_for(lambda: serving(project) != (worker,), "another worker serves")
+        wait_for(lambda: "while it loaded it" in troubles(project), "it is suspected")
+        # and in the end, whatever it does, a good one serves
+        project.deploy(GOOD)
+
+        def good() -> bool:
+            try:
+                return version_of(client) == str(GOOD)
+            except httpx.HTTPError:  # the worker has just died
+                return False
+
+        wait_for(good, "the good version answers")
 
 
 def test_a_shadow_that_kills_its_process_takes_no_worker_along(make: Make) -> None:
