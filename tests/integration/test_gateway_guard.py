@@ -9,15 +9,13 @@ import pytest
 
 from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
 from trimtab.control import verify_chain
-from trimtab.records import Decision, Revision, Signal, WindowReport
+from trimtab.records import Decision, Signal, WindowReport
 from trimtab.serving.orders import COUNTS
 from trimtab.serving.telemetry.snapshots import read_all
 
 NAN = float("nan")
 LOW, HIGH = (0.1, 0.15, 0.2), (0.8, 0.85, 0.9)
 FEW = 20
-SECONDS = 10.0
-"""A rollback comes within these, on a machine that does other things as well."""
 
 
 class Traffic:
@@ -69,12 +67,6 @@ def judged(project: GatewayProject) -> tuple[Decision, Signal, WindowReport]:
     (signal,) = metadata.find(Signal, model="delay")
     assert decision.signals == (signal.id,)
     return decision, signal, metadata.get(WindowReport, decision.window)
-
-
-def took_s(project: GatewayProject) -> float:
-    """Return the seconds from a version's coming to its rollback."""
-    back, bad, *_ = project.workspace.metadata.find(Revision, model="delay")
-    return (back.created_at - bad.created_at).total_seconds()
 
 
 def test_the_guard_rolls_a_broken_champion_back_and_says_why(make: Make) -> None:
@@ -137,7 +129,6 @@ def test_the_guard_rolls_back_a_champion_whose_scores_jump(make: Make) -> None:
         until_counted(project, traffic, 1)
     assert traffic.statuses == {200}
     assert newest(project).bundle_in("champion") == "delay/1"
-    assert took_s(project) < SECONDS
     decision, signal, window = judged(project)
     assert (decision.action, decision.version) == ("rollback", 2)
     assert "of the predictions lie elsewhere than those of the champion before" in decision.reasons[0]
@@ -161,7 +152,6 @@ def test_the_guard_rolls_back_a_champion_that_gives_one_answer(make: Make) -> No
         traffic.until(project, "rollback")
     assert repeated.statuses | traffic.statuses == {200}
     assert newest(project).bundle_in("champion") == "delay/1"
-    assert took_s(project) < SECONDS
     decision, signal, window = judged(project)
     assert (decision.action, decision.version) == ("rollback", 2)
     assert "of 16 different inputs, are all 0.5" in decision.reasons[0]
@@ -188,7 +178,6 @@ def test_the_guard_rolls_back_a_slow_champion(make: Make, fallback: dict[str, st
     assert traffic.statuses == {200}
     assert ("2" in traffic.versions) == (not fallback)
     assert newest(project).bundle_in("champion") == "delay/1"
-    assert took_s(project) < SECONDS
     decision, signal, window = judged(project)
     assert (decision.action, decision.version) == ("rollback", 2)
     assert "requests took longer than 50 ms; at most one in a hundred may" in decision.reasons[0]

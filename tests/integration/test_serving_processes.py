@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -146,11 +146,20 @@ def start(root: Path) -> Iterator[Callable[[], Gateway]]:
             gateway.stop(signal.SIGKILL)
 
 
+class Answer(NamedTuple):
+    """What a client was told."""
+
+    id: str
+    version: int
+    revision: int
+    score: float
+
+
 class Load:
     """Clients that predict without pause and remember what was acknowledged."""
 
     def __init__(self, port: int, *, until_broken: bool) -> None:
-        self.acknowledged: list[tuple[str, int, float]] = []
+        self.acknowledged: list[Answer] = []
         self.failures: list[str] = []
         self._port = port
         self._until_broken = until_broken
@@ -167,16 +176,15 @@ class Load:
                 if not self._until_broken or isinstance(error, AssertionError):
                     self.failures.append(repr(error))
                 return
-            score = found["outputs"][0]["data"][0]
-            self.acknowledged.append((found["id"], int(found["model_version"]), score))
+            revision, score = found["parameters"]["revision"], found["outputs"][0]["data"][0]
+            self.acknowledged.append(Answer(found["id"], int(found["model_version"]), revision, score))
 
     def wait_for_acknowledged(self, count: int) -> None:
         wait_for(lambda: len(self.acknowledged) > count)
 
-    def wait_for_version(self, version: int) -> None:
-        """Wait for the next answer of a version."""
-        seen = len(self.acknowledged)
-        wait_for(lambda: any(found[1] == version for found in self.acknowledged[seen:]))
+    def wait_for_revision(self, number: int) -> None:
+        """Wait for the first answer of a revision."""
+        wait_for(lambda: any(answer.revision == number for answer in self.acknowledged[-CONNECTIONS:]))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -198,7 +206,7 @@ def served_rows(root: Path) -> list[dict[str, Any]]:
 def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
     root: Path, start: Callable[[], Gateway]
 ) -> None:
-    acknowledged: list[tuple[str, int, float]] = []
+    acknowledged: list[Answer] = []
     for _ in range(2):  # the second process writes beside what the first one left
         gateway = start()
         load = Load(gateway.ready(), until_broken=True)
@@ -209,9 +217,9 @@ def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
         acknowledged += load.acknowledged
     logged = {row["prediction_id"]: row for row in served_rows(root)}
     counts = Counter(row["prediction_id"] for row in served_rows(root))
-    assert len({name for name, _, _ in acknowledged}) == len(acknowledged)
-    assert all(counts[name] == 1 for name, _, _ in acknowledged)
-    assert all(logged[name]["score"] == score for name, _, score in acknowledged)
+    assert len({answer.id for answer in acknowledged}) == len(acknowledged)
+    assert all(counts[answer.id] == 1 for answer in acknowledged)
+    assert all(logged[answer.id]["score"] == answer.score for answer in acknowledged)
     assert max(counts.values()) == 1
     assert len(list((root / "log").glob("predictions-*.arrows"))) >= 2
 
@@ -220,10 +228,11 @@ def test_deploys_and_rollbacks_under_load_fail_no_request(root: Path, start: Cal
     metadata = SqlMetadata(root / "metadata.db")
     load = Load(start().ready(), until_broken=False)
     with load.running():
+        load.wait_for_revision(1)
         for number in range(2, 22):
             version = 2 if number % 2 == 0 else 1
             metadata.put(revision("delay", number, {version: ("champion", 100)}, created_at=NOW))
-            load.wait_for_version(version)
+            load.wait_for_revision(number)
     metadata.close()
     rows = served_rows(root)
     assert load.failures == []
@@ -248,7 +257,7 @@ def test_a_drained_gateway_answers_what_it_began_and_leaves_a_whole_log(
     assert code == 0
     assert load.failures == []
     assert not gateway.announcement.exists()
-    assert {found[0] for found in load.acknowledged} <= pairs.keys()
+    assert {answer.id for answer in load.acknowledged} <= pairs.keys()
     assert set(pairs.values()) == {2}  # champion and challenger scored every row
     segments = sorted((root / "log").glob("predictions-*.arrows"))
     assert segments[-1].read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0")
