@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import service_pb2
@@ -32,6 +32,7 @@ from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 from trimtab.testing.bundles import pack_bundle, plain_spec
 from unit.serving.protocols.grpc_caller import Caller
 
+NAN = float("nan")
 LENGTH = "inference-header-content-length"
 
 
@@ -135,7 +136,7 @@ def numbers(datatype: str) -> st.SearchStrategy[Any]:
         return st.booleans()
     if datatype.startswith("FP"):
         # JSON has no word for infinity
-        return st.floats(width=int(datatype[2:]), allow_infinity=False) | st.sampled_from([0.0, 1.0, -0.0])  # type: ignore[arg-type]  # 16, 32 or 64
+        return st.floats(width=int(datatype[2:]), allow_infinity=False) | st.sampled_from([NAN, 0.0, 1.0, -0.0])  # type: ignore[arg-type]  # 16, 32 or 64
     info = np.iinfo(datatype.lower())
     low, high = int(info.min), int(info.max)
     return st.integers(low, high) | st.sampled_from([value for value in AWKWARD if low <= value <= high])
@@ -202,6 +203,12 @@ def understood(decode: Callable[[], tuple[InferenceRequest, Any]]) -> Any:
 
 
 @given(asked=requests())
+@example(asked=Asked((Given("row", "FP32", (2, 1), (NAN, 0.5)), Given("wind", "FP64", (2,), (NAN, 1e300)))))
+@example(asked=Asked((Given("X", "FP64", (1, 2), (NAN, 1e300)),)))
+@example(asked=Asked((Given("X", "INT64", (1, 1), (2**60 + 2**36 + 1,)),)))
+@example(asked=Asked((Given("X", "UINT64", (1, 1), (2**64 - 1,)),)))
+@example(asked=Asked((Given("row", "BYTES", (2,), ("", "\u00e9\0")),), id="\U0001f600"))
+@example(asked=Asked((Given("row", "BYTES", (1, 1), ("a",)),), parameters={"features": "row"}))
 def test_every_form_is_understood_alike(asked: Asked) -> None:
     make = MESSAGES["ModelInferRequest"]
     found = {
