@@ -202,6 +202,7 @@ def understood(decode: Callable[[], tuple[InferenceRequest, Any]]) -> Any:
     return request.rows, columns, features, request.request_id, request.explain, request.coverage, names
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 @given(asked=requests())
 @example(asked=Asked((Given("row", "FP32", (2, 1), (NAN, 0.5)), Given("wind", "FP64", (2,), (NAN, 1e300)))))
 @example(asked=Asked((Given("X", "FP64", (1, 2), (NAN, 1e300)),)))
@@ -294,6 +295,7 @@ def by_grpc(call: Caller, asked: Asked, *, raw: bool) -> Any:
     return found.model_version, asked.id is None or found.id, list(outputs.items())
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_every_form_is_served_alike(call: Caller, smooth: LoadedBundle, table_of: Any, pack: Any) -> None:
     lookup = pack(5, features=["row", "wind"])  # which fails on rows that it does not know
     call.served.serve(table_of(("champion", smooth, 100), warm=[lookup]))
