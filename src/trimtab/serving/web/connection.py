@@ -184,6 +184,8 @@ class Connection(asyncio.Protocol):
         if len(self._waiting) >= MOST_WAITING:
             raise _Refusal(429, f"{MOST_WAITING} requests wait before this one")
         version = parser.get_http_version()
+        if version != "1.1":
+            self._read_old(version)
         scope: Scope = {
             "type": "http",
             "http_version": version,
@@ -195,6 +197,13 @@ class Connection(asyncio.Protocol):
         }
         stays = KEEP if version == "1.0" else b""
         self._reading = Exchange(self, scope, stays if parser.should_keep_alive() else CLOSE)
+
+    def _read_old(self, version: str) -> None:
+        """Take a request of HTTP/1.0, and no other. Chunks, unknown to it, end the connection (RFC 9112, 6.1)."""
+        if version != "1.0":
+            raise _Refusal(505, f"HTTP/{version} is not spoken here; expected HTTP/1.1")
+        if any(name == b"transfer-encoding" for name, _ in self._headers):
+            self._last = True
 
     def on_body(self, part: bytes) -> None:
         self._unseen = 0
@@ -251,7 +260,7 @@ class Connection(asyncio.Protocol):
             elif exchange.is_complete or exchange.gone or exchange.unwanted:
                 self._leave(exchange)
             else:
-                self.resume()  # the rest of its body is thrown away: who still sends would see a reset, not the answer
+                self._read_on()  # and throw the rest of its body away, or its sender would see a reset
 
     def _leave(self, exchange: Exchange) -> None:
         """Close behind an answer, or go on to the next request."""
@@ -271,7 +280,7 @@ class Connection(asyncio.Protocol):
         else:
             if self._head_began is not None:  # until now it was we who kept the client waiting
                 self._head_began = self._loop.time()
-            self.resume()
+            self._read_on()
 
     def _is_idle(self) -> bool:
         return self._turn is None and self._reading is None and not self._waiting
@@ -285,7 +294,7 @@ class Connection(asyncio.Protocol):
         self._last = True
         self._abandon()
         if self._is_due():
-            self.resume()  # what comes now is thrown away; left in the kernel it would make of the close a reset
+            self._read_on()  # what comes now is thrown away; left in the kernel it would make of the close a reset
             return
         if self._turn is None or not self._turn.answered:
             body = encode_error(status, text)
@@ -366,7 +375,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on, since the application waits for the client from now on."""
+        self._heard = self._loop.time()
+        self._read_on()
+
+    def _read_on(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -383,13 +396,21 @@ class Connection(asyncio.Protocol):
                 self._parting = now
         if self._head_began is not None and self._turn is None and not self._waiting:
             return now - self._head_began > STALLED_S
-        if self._task is not None and not unsent:
+        if self._task is not None and not unsent and (self._turn is None or not self._turn.listens):
             return False  # the application has a limit of its own
         if unsent or not self._is_idle():
             return now - self._heard > STALLED_S
         if self._parting is not None and now - self._parting > STALLED_S:
             return True
         return now - self._heard > (self._patience if self._last else KEEP_ALIVE_S)
+
+    def expire(self) -> None:
+        """Close what is overdue; a client whose request does not come is told so."""
+        half = self._head_began is not None or (self._reading is not None and not self._reading.answered)
+        if not half or self._unsent or self._waiting or self._parting is not None:
+            self.abort()
+        else:
+            self._refuse(408, "the request did not come whole in time")
 
     def finish(self) -> None:
         """Take no further request, and close behind the answers that are due."""
@@ -400,7 +421,7 @@ class Connection(asyncio.Protocol):
         if self._is_idle():
             self.close()
         elif self._reading is None:
-            self.resume()  # and throw away what comes, as after a refusal
+            self._read_on()  # and throw away what comes, as after a refusal
 
     def cancel(self) -> None:
         """End what is under way without an answer, and close."""

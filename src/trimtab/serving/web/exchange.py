@@ -35,7 +35,7 @@ class Writer(Protocol):
         ...
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on, since the application waits for the client from now on."""
         ...
 
 
@@ -126,11 +126,18 @@ class Exchange:
         self.answered = True
 
     @property
+    def listens(self) -> bool:
+        """Whether the application waits for more of the body."""
+        return self._waiter is not None and not self.is_complete
+
+    @property
     def unwanted(self) -> bool:
         """Whether the client still waits to be asked for its body."""
         return not self.is_complete and not self._continued and self._expects()
 
     def _expects(self) -> bool:
+        if self.scope["http_version"] == "1.0":
+            return False  # it would take the interim answer for the last one
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.scope["headers"])
 
     def _wake(self) -> None:

@@ -86,7 +86,7 @@ async def _until(stop: asyncio.Event, connections: set[Connection]) -> None:
 
 def _cut(connections: set[Connection], now: float) -> None:
     for connection in [one for one in connections if one.overdue(now)]:
-        connection.abort()
+        connection.expire()
 
 
 async def _drain(connections: set[Connection], seconds: float) -> None:

@@ -7,8 +7,11 @@ import gc
 import socket
 import ssl
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from trimtab.serving.web.connection import (
     GOODBYE_S,
@@ -184,28 +187,30 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
             else:
                 await reply(send, bytes(64 * 2**20 if scope["path"] == "/large" else 1))
 
-        async def one(place: Place, sent: bytes) -> Connection:
+        async def one(place: Place, sent: bytes, ready: Callable[[Connection], bool]) -> Connection:
             before = set(place.connections)
             client = await place.client()
             await client.send(sent)
             await until(lambda: bool(place.connections - before))
-            await asyncio.sleep(0.02)
             (found,) = place.connections - before
+            await until(lambda: ready(found))
             return found
 
         async with serving(application) as place:
             now = asyncio.get_running_loop().time
-            idle = await one(place, b"GET / HTTP/1.1\r\n\r\n")
-            head = await one(place, b"GET / HTT")
-            body = await one(place, b"POST /early HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc")
-            work = await one(place, b"GET /work HTTP/1.1\r\n\r\n")
-            reader = await one(place, b"GET /large HTTP/1.1\r\n\r\n")
+            idle = await one(place, b"GET / HTTP/1.1\r\n\r\n", lambda it: bool(it._target) and it._is_idle())
+            head = await one(place, b"GET / HTT", lambda it: it._head_began is not None)
+            early = b"POST /early HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc"
+            body = await one(place, early, lambda it: it._turn is not None and it._turn.answered)
+            work = await one(place, b"GET /work HTTP/1.1\r\n\r\n", lambda it: it._task is not None)
+            reader = await one(place, b"GET /large HTTP/1.1\r\n\r\n", lambda it: not it._writable)
             everyone = [idle, head, body, work, reader]
             assert [connection.overdue(now()) for connection in everyone] == [False] * 5
             stalled = now() + STALLED_S + 1
             assert [connection.overdue(stalled) for connection in everyone] == [False, True, True, False, True]
             assert idle.overdue(now() + KEEP_ALIVE_S + 1)
-            behind = await one(place, b"GET /work HTTP/1.1\r\n\r\nGET / HTT")
+            two = b"GET /work HTTP/1.1\r\n\r\nGET / HTT"
+            behind = await one(place, two, lambda it: it._task is not None and it._head_began is not None)
             assert not behind.overdue(now() + STALLED_S + 1)  # it is not the client who is late
             assert not work.overdue(now() + 10 * KEEP_ALIVE_S)
             assert behind._head_began is not None
@@ -213,5 +218,80 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
             answer.set()
             await until(lambda: behind._task is None)
             assert [behind.overdue(now()), behind.overdue(now() + STALLED_S + 1)] == [False, True]
+
+    run(test())
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTT", POST[:-1], POST + b"POST / HTTP/1.1\r\nhost"])
+def test_a_client_whose_request_does_not_come_is_told_so(sent: bytes) -> None:
+    heard: list[str] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await echo(scope, receive, send)
+        except ConnectionResetError:
+            heard.append("http.disconnect")
+
+    async def test() -> None:
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(sent)
+            if sent.startswith(POST):
+                assert (await client.answer())[0] == 200
+            await until(lambda: any(waits(one) for one in place.connections))
+            (connection,) = place.connections
+            now = asyncio.get_running_loop().time()
+            assert [connection.overdue(now), connection.overdue(now + STALLED_S + 1)] == [False, True]
+            connection.expire()
+            status, headers, body = await client.answer()
+            assert (status, headers["connection"], await client.rest()) == (408, "close", b"")
+            assert b"did not come whole in time" in body
+            client.close()
+            await until(lambda: not place.connections)
+
+    run(test())
+    assert heard == (["http.disconnect"] if sent == POST[:-1] else [])
+
+
+def waits(connection: Connection) -> bool:
+    """Return whether a request has come in part, and nothing else is under way."""
+    turn = connection._turn
+    return connection._head_began is not None if turn is None else turn.listens
+
+
+def test_a_client_is_not_late_while_the_application_does_not_listen() -> None:
+    async def test() -> None:
+        listen = asyncio.Event()
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await listen.wait()
+            await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(POST[:-1])
+            await until(lambda: any(one._task is not None for one in place.connections))
+            (connection,) = place.connections
+            now = asyncio.get_running_loop().time()
+            assert not connection.overdue(now + 2 * STALLED_S)
+            connection._heard = now - 2 * STALLED_S  # so long it does not listen
+            listen.set()
+            await until(lambda: waits(connection))
+            assert [connection.overdue(now), connection.overdue(now + STALLED_S + 1)] == [False, True]
+            await client.send(POST[-1:])
+            assert (await client.answer())[2] == b"POST /a? abc"
+
+    run(test())
+
+
+def test_an_idle_connection_is_closed_without_a_word() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(POST)
+            await client.answer()
+            (connection,) = place.connections
+            connection.expire()
+            assert await client.rest() == b""
 
     run(test())

@@ -188,7 +188,7 @@ class Nowhere:
 @pytest.mark.parametrize("whole_", [True, False])
 def test_who_has_all_of_the_body_by_now_does_not_hear_that_its_client_has_left(whole_: bool) -> None:
     async def test() -> None:
-        exchange = Exchange(Nowhere(), {"headers": []}, b"")
+        exchange = Exchange(Nowhere(), {"http_version": "1.1", "headers": []}, b"")
         heard = asyncio.ensure_future(exchange.receive())
         await asyncio.sleep(0)
         exchange.take(b"abc")
@@ -263,7 +263,7 @@ def test_an_answer_that_nobody_waited_for_is_logged_as_abandoned(
         async with serving(slow.application) as place:
             client = await slow.ask(place, infer_body(0.0))
             leave(client)
-            await until(lambda: not place.connections)
+            await until(lambda: not place.connections and slow.statuses() == {GONE: 1})
             slow.stuck.free.set()
 
     run(test())

@@ -34,6 +34,8 @@ from unit.serving.web.sockets import (
         (b"GET / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nx : y\r\n\r\n", 400),
         (b"GET a:b HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 505),  # HTTP/0.9
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
         (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
@@ -56,6 +58,97 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(request_: bytes
             assert await client.rest() == b""
             client.close()
             await until(lambda: not place.connections)
+
+    run(test())
+
+
+HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
+CHUNKS = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HEAD + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+        HEAD + b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc",
+        HEAD + b"content-length: 3, 3\r\n\r\nabc",
+        HEAD + b"content-length: +3\r\n\r\nabc",
+        HEAD + b"content-length: 0x3\r\n\r\nabc",
+        HEAD + b"content-length: \r\n\r\nabc",
+        HEAD + b"content-length: 18446744073709551617\r\n\r\na",
+        HEAD + b"content-length : 3\r\n\r\nabc",
+        HEAD + b"transfer-encoding: identity\r\n\r\n",
+        HEAD + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"transfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"a: b\r\n c\r\n\r\n",
+        HEAD + b"a: b\nc: d\r\n\r\n",
+        HEAD + b"a: b\rc: d\r\n\r\n",
+        HEAD + b"a: b\0c\r\n\r\n",
+        HEAD + b"\n",
+        HEAD.replace(b"\r\n", b"\n") + b"\n",
+        HEAD.replace(b"\r\n", b"\r\n a: b\r\n", 1) + b"\r\n",
+        CHUNKS + b"fffffffffffffffff\r\n",
+        CHUNKS + b"0x1\r\na\r\n0\r\n\r\n",
+        CHUNKS + b"-1\r\na\r\n0\r\n\r\n",
+        CHUNKS + b"1\na\n0\n\n",
+        CHUNKS + b"1;x\na\r\n0\r\n\r\n",
+        CHUNKS + b"1\r\nab\r\n0\r\n\r\n",
+        CHUNKS + b"0\r\ncontent-length: 3\r\n\r\n",
+    ],
+)
+def test_what_others_may_read_otherwise_is_no_request_and_nothing_behind_it_is_one(request_: bytes) -> None:
+    async def test() -> None:
+        taken: list[str] = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            taken.append(scope["path"])
+            with suppress(ConnectionResetError):
+                await echo(scope, receive, send)
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(request_ + SMUGGLED)
+            status, headers, _ = await client.answer()
+            assert (status, headers["connection"], await client.rest()) == (400, "close", b"")
+            assert "/smuggled" not in taken
+
+    run(test())
+
+
+def test_chunks_of_an_old_client_are_read_and_nothing_behind_them() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            old = CHUNKED.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\nconnection: keep-alive\r\n")
+            await client.send(old + SMUGGLED)
+            status, headers, body = await client.answer()
+            assert (status, headers["connection"], body) == (200, "close", b"POST /b?q=1 def")
+            assert await client.rest() == b""
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("target", "read"),
+    [
+        (b"http://other/a?b", b"/a?b"),
+        (b"http://other", b"/?"),
+        (b"//other/a", b"//other/a?"),
+        (b"/a#b?c", b"/a?"),
+        (b"*", b"*?"),
+    ],
+)
+def test_a_target_is_read_as_a_path_whatever_its_form(target: bytes, read: bytes) -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(b"OPTIONS " + target + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await client.answer())[2] == b"OPTIONS " + read + b" "
 
     run(test())
 

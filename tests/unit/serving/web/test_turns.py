@@ -214,6 +214,21 @@ def test_a_client_that_asks_whether_to_go_on_is_told_when_its_body_is_wanted() -
     run(test())
 
 
+def test_a_client_that_has_no_body_or_an_old_one_is_not_told_to_go_on() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client, old = await place.client(), await place.client()
+            for length in (b"", b"content-length: 0\r\n"):
+                await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\n" + length + b"\r\n")
+                assert (await client.answer())[2] == b"POST /a? "
+            await old.send(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+            await until(lambda: any(one._turn is not None and one._turn.listens for one in place.connections))
+            await old.send(b"abc")
+            assert (await old.answer())[::2] == (200, b"POST /a? abc")
+
+    run(test())
+
+
 def test_what_is_left_of_a_body_is_thrown_away_behind_its_answer() -> None:
     async def test() -> None:
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
