@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -23,13 +22,30 @@ def find(
     for file in sorted(archive.files, key=lambda file: file.written, reverse=True):
         groups.setdefault((file.writers, file.segments), []).append(file)
     for (writers, numbers), files in groups.items():
-        tables = [pq.ParquetFile(file.path).read(["prediction_id", "writer", "segment"]) for file in files]
-        ids = pa.concat_tables(tables)
-        ids = ids.filter(pc.equal(ids["prediction_id"], prediction_id))
-        found = {(row["writer"], row["segment"]) for row in ids.to_pylist()}
+        found = {place for file in files for place in _places(file.path, prediction_id)}
         if not found:
             yield writers[0], numbers[1], []
         for writer, number in sorted(found, reverse=True):
             if number <= gone.get(writer, 0):
                 rows, _ = archive.segment(writer, number)
                 yield writer, number, rows.filter(pc.equal(rows["prediction_id"], prediction_id)).to_pylist()
+
+
+def _places(path: Path, prediction_id: str) -> Iterator[tuple[str, int]]:
+    """Yield the writers and segments of the rows of an id. Row groups whose statistics exclude it are not read."""
+    file = pq.ParquetFile(path)
+    for index in range(file.num_row_groups):
+        if not _may_hold(file.metadata.row_group(index), prediction_id):
+            continue
+        here = pc.equal(file.read_row_group(index, ["prediction_id"])["prediction_id"], prediction_id)
+        if pc.any(here).as_py():
+            for row in file.read_row_group(index, ["writer", "segment"]).filter(here).to_pylist():
+                yield row["writer"], row["segment"]
+
+
+def _may_hold(group: pq.RowGroupMetaData, prediction_id: str) -> bool:
+    columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
+    known = columns["prediction_id"].statistics
+    if known is None or not known.has_min_max:
+        return True
+    return bool(known.min <= prediction_id <= known.max)

@@ -12,12 +12,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from itertools import groupby
+from datetime import datetime, timedelta
+from itertools import groupby, islice
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
@@ -34,7 +35,7 @@ from trimtab.stores.predictions.folder import (
     sync_folder,
 )
 from trimtab.stores.predictions.framing import END_OF_STREAM
-from trimtab.stores.predictions.reading import decoded
+from trimtab.stores.predictions.reading import BLOCK_ROWS, decoded
 from trimtab.stores.predictions.scanning import Damages, scan
 from trimtab.stores.predictions.schemas import SCHEMAS
 
@@ -53,7 +54,8 @@ def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Com
     with _turn(folder) as mine:
         if not mine:
             return Compaction(reason="another process is compacting this log")
-        done = [_compact(folder, kind, clock, grace_s, keep_s) for kind in SCHEMAS]
+        now = clock.now()  # one day for both: labels go with their predictions or later
+        done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in SCHEMAS]
     return Compaction(
         segments=sum(one.segments for one in done),
         rows=sum(one.rows for one in done),
@@ -64,7 +66,7 @@ def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Com
     )
 
 
-def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: float) -> Compaction:
+def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: float, keep_s: float) -> Compaction:
     archive, damages = Archive(folder, kind), Damages()
     archive.refresh()
     archive.sync()  # whoever made the newest commit may have died before
@@ -76,9 +78,9 @@ def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: floa
             if segment.number > archive.last(writer) and segment.number > _gone(folder, kind, writer):
                 count = _move(segment, kind, archive, damages)
                 moved, rows = moved + bool(count), rows + count
-        files += _remove(folder, kind, ended, clock.now().timestamp() - grace_s)
-    archive.merge_days(clock.now().date())
-    dropped = archive.forget((clock.now() - timedelta(seconds=keep_s)).date())
+        files += _remove(folder, kind, ended, now.timestamp() - grace_s)
+    archive.merge_days(now.date())
+    dropped = archive.forget((now - timedelta(seconds=keep_s)).date())
     return Compaction(
         segments=moved,
         rows=rows,
@@ -91,12 +93,16 @@ def _compact(folder: Path, kind: str, clock: Clock, grace_s: float, keep_s: floa
 
 def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
     """Put a segment's rows into the table; return how many."""
-    messages = list(scan(segment.path, kind, damages))
-    if not messages:
+    messages = scan(segment.path, kind, damages)
+    parts, ends = [], []
+    while some := list(islice(messages, BLOCK_ROWS)):  # messages of one row take ten times what their rows take
+        parts.append(decoded(some, kind))
+        ends.append(np.repeat([message.end for message in some], [message.rows for message in some]))
+    if not parts:
         return 0
-    ends = np.repeat([message.end for message in messages], [message.rows for message in messages])
-    archive.append(segment.writer, segment.number, decoded(messages, kind), ends)
-    return len(ends)
+    rows = pa.concat_tables(parts)
+    archive.append(segment.writer, segment.number, rows, np.concatenate(ends))
+    return int(rows.num_rows)
 
 
 def _remove(folder: Path, kind: str, ended: list[Segment], before: float) -> int:

@@ -58,8 +58,8 @@ class SegmentWriter:
             self.end()
 
     def end_if_old(self) -> None:
-        """End the segment being written when it has reached its age."""
-        if self._rows and self._clock.now().timestamp() - self._began >= self._most_seconds:
+        """End the segment being written when it has reached its age, or the clock went back behind its beginning."""
+        if self._rows and not 0 <= self._clock.now().timestamp() - self._began < self._most_seconds:
             self.end()
 
     def end(self) -> None:
