@@ -179,9 +179,15 @@ class _Wrongs:
 
 
 def _ids(series: pl.Series, place: str) -> pl.Series:
-    if series.dtype.is_float() or series.dtype.is_temporal() or series.dtype.is_nested():
-        raise DataError(f"{place}: {series.name} is {series.dtype}; expected the ids of predictions as text")
-    return series.cast(pl.String)
+    """Return ids as text. Decimals with places may not be written as they were when they were ids."""
+    type_ = series.dtype
+    fraction = isinstance(type_, pl.Decimal) and type_.scale > 0
+    if fraction or type_.is_float() or type_.is_temporal() or type_.is_nested() or type_ == pl.Boolean:
+        raise DataError(f"{place}: {series.name} is {type_}; expected the ids of predictions as text")
+    try:
+        return series.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        raise DataError(f"{place}: {series.name} holds bytes that are no UTF-8; expected the ids as text") from None
 
 
 def _numbers(series: pl.Series, place: str) -> pl.Series:
