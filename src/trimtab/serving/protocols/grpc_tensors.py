@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from msgspec import UnsetType
 
 from trimtab.serving.protocols import open_inference_binary as binary
@@ -52,7 +51,8 @@ def decode(message: Message) -> tuple[InferenceRequest, Wanted | None]:
                 raise Refused(
                     400, f"input '{tensor.name:.60}' has contents beside raw_input_contents; expected one of both"
                 )
-            blobs.append(_blob(tensor, raw[index]))
+            tensor.parameters = {**(tensor.parameters or {}), "binary_data_size": len(raw[index])}
+            blobs.append(raw[index])
         else:
             tensor.data = _values(tensor, given.contents)
         inputs.append(tensor)
@@ -120,15 +120,6 @@ def _mend(given: dict[str, Any]) -> None:
             given["coverage"] = float(given["coverage"])
         except ValueError:
             return  # refused as what it is
-
-
-def _blob(tensor: Tensor, raw: bytes) -> bytes:
-    """Return a tensor's bytes, and note their number in it. A BF16 is the upper half of an FP32."""
-    if tensor.datatype == "BF16" and len(raw) % 2 == 0:
-        tensor.datatype = "FP32"
-        raw = (np.frombuffer(raw, "<u2").astype("<u4") << 16).tobytes()
-    tensor.parameters = {**(tensor.parameters or {}), "binary_data_size": len(raw)}
-    return raw
 
 
 def _values(tensor: Tensor, contents: Message) -> list[Any]:

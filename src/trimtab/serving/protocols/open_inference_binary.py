@@ -27,7 +27,7 @@ DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-"""Datatype -> how NumPy calls it; BYTES has no fixed size."""
+"""Datatype -> how NumPy calls it. BYTES has no fixed size, and NumPy no word for BF16, the upper half of an FP32."""
 
 
 def split(body: bytes, header: str) -> tuple[bytes, memoryview]:
@@ -51,7 +51,7 @@ def take(blob: memoryview, size: Any, name: str) -> tuple[memoryview, memoryview
 
 def numbers(raw: memoryview, datatype: str, shape: Sequence[int], name: str) -> np.ndarray[Any, Any]:
     """Return numbers as an array of a shape. Raises Refused."""
-    dtype = np.dtype(DTYPES[datatype])
+    dtype = np.dtype(DTYPES.get(datatype, "<u2"))
     expected = dtype.itemsize
     for length in shape:
         expected *= length
@@ -61,6 +61,8 @@ def numbers(raw: memoryview, datatype: str, shape: Sequence[int], name: str) -> 
         )
     if datatype == "BOOL":
         return np.asarray(np.frombuffer(raw, np.uint8) != 0).reshape(shape)
+    if datatype == "BF16":
+        return np.asarray((np.frombuffer(raw, dtype).astype("<u4") << 16).view("<f4")).reshape(shape)
     return np.frombuffer(raw, dtype).reshape(shape)
 
 

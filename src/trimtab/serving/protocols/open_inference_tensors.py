@@ -42,7 +42,7 @@ KINDS: dict[str, Kind] = {
     "BOOL": Kind(frozenset({bool, int, _NONE}), 0, 1),
     **{f"UINT{bits}": _integers(bits, signed=False) for bits in (8, 16, 32, 64)},
     **{f"INT{bits}": _integers(bits, signed=True) for bits in (8, 16, 32, 64)},
-    **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "FP32", "FP64")},
+    **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "BF16", "FP32", "FP64")},
     "BYTES": Kind(frozenset({str, _NONE}), 0, 0),
 }
 # for the OpenAPI document: what does not fit is told in our own words
@@ -128,7 +128,7 @@ def _binary_column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
     if tensor.datatype == "BYTES":
         return _converted(tensor, binary.texts(raw, tensor.shape[0], tensor.name))
     values: list[Any] = binary.numbers(raw, tensor.datatype, tensor.shape, tensor.name).reshape(-1).tolist()
-    if tensor.datatype.startswith("FP"):
+    if tensor.datatype.startswith(("FP", "BF")):
         return [None if value != value else value for value in values]  # not a number is a missing value, as in JSON
     return values
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trimtab.serving.protocols.open_inference import decode, encode_binary
 from trimtab.serving.requests import Explanation, InferenceResponse, Refused
 
-NUMBERS = ["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
-OF_NUMPY = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}
+NUMBERS = ["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]
+OF_NUMPY = {"FP16": "float16", "BF16": "float32", "FP32": "float32", "FP64": "float64"}
 
 
 def packed(*inputs: tuple[str, str, Any], outputs: Any = None, **more: Any) -> tuple[bytes, str | None]:
@@ -92,6 +92,7 @@ def one(datatype: str, shape: list[int], size: Any, blob: bytes, length: str | N
         (one("INT32", [1], -1, b"1234"), "binary_data_size is -1"),
         (one("INT32", [1], None, b"1234"), "has no data"),
         (one("INT32", [2], 4, b"1234"), "take 8 bytes; it has 4"),
+        (one("BF16", [2], 3, b"123"), "take 4 bytes; it has 3"),
         (one("INT32", [10**30], 4, b"1234"), "it has 4"),
         (one("FP32", [10**9, 0], 0, b""), "expected [n] or [n, d]"),
         (one("INT32", [1], 4, b"12345"), "1 bytes are left behind the last tensor"),

@@ -5,7 +5,7 @@ Whatever is asked, good or not, all four are understood alike, and come to the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Given:
         if self.datatype == "BYTES":
             texts = [value.encode() for value in self.values]
             return b"".join([len(text).to_bytes(4, "little") + text for text in texts])
+        if self.datatype == "BF16":
+            return _halves(self.values).astype("<u2").tobytes()
         return np.array(self.values, DTYPES[self.datatype]).tobytes()
 
     @property
@@ -119,7 +121,12 @@ class Asked:
     @property
     def typed(self) -> bool:
         """Whether gRPC has a field for all values: for 16-bit floats it has none."""
-        return all("FP16" not in (one.datatype, one.told) for one in self.inputs)
+        return all(one.datatype not in ("FP16", "BF16") for one in self.inputs)
+
+
+def _halves(values: Sequence[float]) -> np.ndarray[Any, Any]:
+    """Return the upper halves of numbers as FP32."""
+    return np.asarray(np.array(values, np.float32).view(np.uint32) >> 16)
 
 
 def _contents(one: Given) -> dict[str, Any]:
@@ -138,6 +145,8 @@ def numbers(datatype: str) -> st.SearchStrategy[Any]:
         return st.text(max_size=5)
     if datatype == "BOOL":
         return st.booleans()
+    if datatype == "BF16":
+        return numbers("FP32").map(lambda value: float((_halves([value]).astype("<u4") << 16).view("<f4")[0]))
     if datatype.startswith("FP"):
         # JSON has no word for infinity
         return st.floats(width=int(datatype[2:]), allow_infinity=False) | st.sampled_from([NAN, 0.0, 1.0, -0.0])  # type: ignore[arg-type]  # 16, 32 or 64
@@ -148,7 +157,7 @@ def numbers(datatype: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def tensors(draw: st.DrawFn, name: str, rows: int) -> Given:
-    datatype = draw(st.sampled_from([*DTYPES, "BYTES"]))
+    datatype = draw(st.sampled_from([*DTYPES, "BF16", "BYTES"]))
     width = draw(st.sampled_from([1, 2, 2, 3])) if name == "X" else 1
     shape = (rows, width) if name == "X" else draw(st.sampled_from([(rows,), (rows, 1)]))
     values = draw(st.lists(numbers(datatype), min_size=rows * width, max_size=rows * width))
