@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -52,6 +53,7 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
         timeout_s=options.timeout_s,
         observer=Observer(gateway.metrics, doors.traces),
     )
+    _raise_limit()
     context = None if options.tls is None else server_context(options.tls)
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
@@ -73,6 +75,13 @@ def settle_memory() -> None:
     """Tell the garbage collector that what is loaded by now stays: full collections need not walk over it."""
     gc.collect()
     gc.freeze()
+
+
+def _raise_limit() -> None:
+    """Take as many connections as the system allows: the usual soft limit is 1,024 files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # where the system's own limit is lower, as on macOS
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until(stop: asyncio.Event, connections: set[Connection]) -> None:

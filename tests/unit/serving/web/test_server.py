@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from trimtab.errors import StageError, UsageError
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.processes.listening import GatewayConfig, listen
+from trimtab.serving.web.server import _raise_limit
 
 
 def config(folder: Path, host: str, port: int = 0, **options: Any) -> GatewayConfig:
@@ -73,3 +75,13 @@ def test_a_supervisor_starts_without_what_only_its_workers_need() -> None:
     program = f"import sys, trimtab.cli.serve\nprint([name for name in {needless!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_worker_takes_as_many_connections_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        _raise_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
