@@ -10,15 +10,17 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import grpc
+
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
+from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, read
 from trimtab.serving.requests import Refused
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 """States of grpc.health.v1."""
 
 Message = Any
-_Response = HEALTH_MESSAGES["HealthCheckResponse"]
+_Request, _Response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
 
 
 class Health:
@@ -67,12 +69,16 @@ class Health:
             raise Refused(404, f"no service or model '{message.service:.100}'")
         return _Response(status=state)
 
-    async def watch(self, message: Message, context: Any) -> AsyncIterator[Message]:
-        """Tell the state now and whenever it is another, until the server stops."""
+    async def watch(self, body: bytes, context: Any) -> AsyncIterator[Message]:
+        """Tell the state now and whenever it is another, until the server stops. body: of a HealthCheckRequest."""
+        try:
+            service: str = read(_Request, body).service
+        except Refused as refused:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
         told = None
         while True:
             changed, last = self._changed, self._draining
-            state = self.state(message.service)
+            state = self.state(service)
             if state != told:
                 yield _Response(status=state)
                 told = state

@@ -13,6 +13,9 @@ import re
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from trimtab.serving.requests import Refused
 
 _KINDS = {
     "double": 1,
@@ -106,6 +109,14 @@ def message_classes(package: str, table: dict[str, str]) -> dict[str, Any]:
         for name, fields in table.items()
         if not _is_enum(fields)
     }
+
+
+def read(kind: Any, body: bytes) -> Any:
+    """Return the message that a client sent. Raises Refused; gRPC itself would call it a failure of the server."""
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise Refused(400, f"the bytes are no {kind.DESCRIPTOR.full_name}") from None
 
 
 def _is_enum(fields: str) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf import descriptor_pb2
 
-from trimtab.serving.protocols.grpc_messages import HEALTH, INFERENCE, definition, message_classes
+from trimtab.serving.protocols.grpc_messages import HEALTH, INFERENCE, definition, message_classes, read
+from trimtab.serving.requests import Refused
 
 PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 NOT_FOUND = 5
@@ -92,19 +93,21 @@ def _handler(package: str, files: list[descriptor_pb2.FileDescriptorProto], stop
                 reply.list_services_response.service.add(name=name)
         return reply
 
-    async def run(questions: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for question in _until(stopping, questions):
+    async def run(questions: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async for body in _until(stopping, questions):
+            try:
+                question = read(messages["ServerReflectionRequest"], body)
+            except Refused as refused:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
             yield answer(question)
 
     method = grpc.stream_stream_rpc_method_handler(
-        run,
-        request_deserializer=messages["ServerReflectionRequest"].FromString,
-        response_serializer=messages["ServerReflectionResponse"].SerializeToString,
+        run, response_serializer=messages["ServerReflectionResponse"].SerializeToString
     )
     return grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method})
 
 
-async def _until(stopping: asyncio.Event, questions: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _until(stopping: asyncio.Event, questions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Give what comes until the client or the server is done: one that waits for more must not hold up a drain."""
     stopped = asyncio.ensure_future(stopping.wait())
     try:
@@ -121,7 +124,7 @@ async def _until(stopping: asyncio.Event, questions: AsyncIterator[Any]) -> Asyn
         stopped.cancel()
 
 
-async def _next(questions: AsyncIterator[Any]) -> Any:
+async def _next(questions: AsyncIterator[bytes]) -> bytes | None:
     return await anext(questions, None)
 
 

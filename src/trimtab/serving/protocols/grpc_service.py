@@ -14,12 +14,11 @@ from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_health import Health
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES
+from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES, read
 from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
 from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
@@ -99,7 +98,9 @@ class InferenceService:
     def handlers(self) -> list[Any]:
         """Return gRPC's handlers of both services, and of what tells of them."""
         inference, health = self._methods(), self._health_methods()
-        watch = _streaming(self._health.watch)
+        watch = grpc.unary_stream_rpc_method_handler(
+            self._health.watch, response_serializer=health["Check"].response.SerializeToString
+        )
         told = {SERVICE: _told(inference), HEALTH: {**_told(health), "Watch": health["Check"].told(streams=True)}}
         return [
             grpc.method_handlers_generic_handler(SERVICE, self._handlers(SERVICE, inference)),
@@ -150,7 +151,7 @@ class InferenceService:
             metrics.begin()
             trace = None if self._traces is None else self._traces.begin(_headers(context), received_ns)
             try:
-                answer = await self._answer(method, _read(method, body), context, received_ns)
+                answer = await self._answer(method, read(method.request, body), context, received_ns)
                 status = 200
                 return answer
             except Refused as error:
@@ -248,22 +249,6 @@ class InferenceService:
 
 def _told(methods: Mapping[str, Method]) -> dict[str, Told]:
     return {name: method.told() for name, method in methods.items()}
-
-
-def _streaming(watch: Any) -> Any:
-    return grpc.unary_stream_rpc_method_handler(
-        watch,
-        request_deserializer=HEALTH_MESSAGES["HealthCheckRequest"].FromString,
-        response_serializer=HEALTH_MESSAGES["HealthCheckResponse"].SerializeToString,
-    )
-
-
-def _read(method: Method, body: bytes) -> Message:
-    """Return what a client sent. Raises Refused; gRPC itself would call it a failure of the server."""
-    try:
-        return method.request.FromString(body)
-    except DecodeError:
-        raise Refused(400, f"the bytes are no {method.request.DESCRIPTOR.full_name}") from None
 
 
 def _repository_model(message: Message) -> str:

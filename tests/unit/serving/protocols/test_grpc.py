@@ -213,14 +213,19 @@ def test_explanations_are_outputs(served: Served, pack: Any, table_of: Any, call
     assert told["base"] + contributions.contents.fp64_contents[0] == pytest.approx(0.75, abs=1e-6)
 
 
-def test_bytes_that_are_no_message_leave_the_server_well(call: Caller) -> None:
-    async def send(body: bytes) -> None:
-        await call.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(body)
+def test_bytes_that_are_no_message_leave_the_server_well(call: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    async def send(body: bytes, method: str = "/inference.GRPCInferenceService/ModelInfer") -> None:
+        await call.channel.unary_unary(method)(body)
 
     for body in (b"\xff\xff", b"\x0a\x01\xff"):  # no field at all, and a name that is no UTF-8
         with pytest.raises(grpc.aio.AioRpcError, match="the bytes are no inference") as refused:
             call.run(send(body))
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for method in ("/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"):
+        with pytest.raises(grpc.aio.AioRpcError, match=r"the bytes are no grpc\.") as refused:
+            call.run(send(b"\xff", method))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caplog.messages == []
     assert call("ModelInfer", **ROW).model_version == "2"
     with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
         call.send("ModelConfig", service_pb2.ModelConfigRequest(name="delay"))

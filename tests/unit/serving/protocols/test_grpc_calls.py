@@ -34,11 +34,18 @@ def request() -> Any:
     return service_pb2.ModelInferRequest(model_name="delay", id="abc", inputs=[column])
 
 
-def calling(served: Served, call: Callable[[Any], Awaitable[None]], traces: Traces | None = None) -> None:
+def calling(
+    served: Served,
+    call: Callable[[Any], Awaitable[None]],
+    traces: Traces | None = None,
+    timeout_s: float | None = None,
+) -> None:
     """Do something with a stub of a server over a gateway."""
 
     async def run() -> None:
-        server = await serve_grpc(served.gateway, host="127.0.0.1", port=0, max_body=100_000, traces=traces)
+        server = await serve_grpc(
+            served.gateway, host="127.0.0.1", port=0, max_body=100_000, traces=traces, timeout_s=timeout_s
+        )
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             await call(service_pb2_grpc.GRPCInferenceServiceStub(channel))
         await server.stop(grace_s=5)
@@ -90,6 +97,25 @@ class Stuck:
 
     def close(self) -> None:
         self._inner.close()
+
+
+def test_a_call_that_takes_too_long_is_ended_and_not_logged_as_served(
+    served: Served, pack: Packer, table_of: TableOf
+) -> None:
+    bundle = pack(1)
+    stuck = Stuck(bundle.scorer)
+    served.serve(table_of(("champion", replace(bundle, scorer=stuck, inline=False, quick=False), 100)))
+
+    async def call(stub: Any) -> None:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"took longer than 0\.2 s") as refused:
+            await stub.ModelInfer(request())
+        assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        stuck.free.set()
+
+    calling(served, call, timeout_s=0.2)
+    # on a slow machine it may end before it is scored, and leaves no row then
+    assert {(row["served"], row["route"]) for row in served.rows()} <= {(False, "abandoned")}
+    assert served.gateway.metrics.rows_waiting == 0
 
 
 def test_a_call_that_its_client_cancels_is_not_logged_as_served(

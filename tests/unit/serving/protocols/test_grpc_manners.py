@@ -82,26 +82,33 @@ def frame(kind: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, 0]) + bytes(4) + payload
 
 
-def ping(port: int, count: int) -> list[int]:
-    """Send pings all at once, then another; return the kinds of frames that come until that is answered, or the end."""
+def ping(port: int, count: int) -> list[tuple[int, bytes]]:
+    """Send pings all at once, then another; return the frames that come until that is answered, or the end."""
     settings, pinged, goodbye = 4, 6, 7
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(60)
         pings = [frame(pinged, number.to_bytes(8, "big")) for number in range(count)]
         client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings, b"") + b"".join(pings))
         with client.makefile("rb") as stream:
-            found: list[int] = []
-            while found.count(pinged) <= count and goodbye not in found and (head := stream.read(9)):
-                found.append(head[3])
-                stream.read(int.from_bytes(head[:3], "big"))
-                if found.count(pinged) == count and head[3] == pinged:
+            found: list[tuple[int, bytes]] = []
+            answers = 0
+            while answers <= count and (head := stream.read(9)):
+                found.append((head[3], stream.read(int.from_bytes(head[:3], "big"))))
+                answers += head[3] == pinged
+                if head[3] == goodbye:
+                    break
+                if head[3] == pinged and answers == count:
                     client.sendall(frame(pinged, bytes(8)))
     return found
 
 
 def test_pings_that_keep_a_connection_alive_are_not_punished(call: Caller) -> None:
     found = call.run(asyncio.to_thread(ping, call.server.port, 50))
-    assert (found.count(6), found.count(7)) == (51, 0)
+    kinds = [kind for kind, _ in found]
+    assert (kinds.count(6), kinds.count(7)) == (51, 0)
+    # and a client is told how many calls it may make at once, so that it keeps the others back
+    told = dict(struct.iter_unpack(">HI", found[0][1]))
+    assert (found[0][0], told[3]) == (4, 1_000)
 
 
 # --- too much at once

@@ -221,6 +221,7 @@ def understood(decode: Callable[[], tuple[InferenceRequest, Any]]) -> Any:
 @example(asked=Asked((Given("X", "FP64", (1, 2), (NAN, 1e300)),)))
 @example(asked=Asked((Given("X", "INT64", (1, 1), (2**60 + 2**36 + 1,)),)))
 @example(asked=Asked((Given("X", "UINT64", (1, 1), (2**64 - 1,)),)))
+@example(asked=Asked((Given("row", "BF16", (2,), (1.5, NAN)), Given("wind", "FP16", (2, 1), (-0.5, NAN)))))
 @example(asked=Asked((Given("row", "BYTES", (2,), ("", "\u00e9\0")),), id="\U0001f600"))
 @example(asked=Asked((Given("row", "BYTES", (1, 1), ("a",)),), parameters={"features": "row"}))
 def test_every_form_is_understood_alike(asked: Asked) -> None:
