@@ -16,6 +16,7 @@ from typing import cast
 
 import httptools
 
+from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.exchange import CLOSE, CONTINUE, KEEP, Exchange, Left, Message, Scope, answer
 from trimtab.serving.web.http import JSON
 from trimtab.serving.web.routes import encode_error
@@ -37,7 +38,7 @@ STALLED_S = 30.0
 """So long a client may take for the head of a request, and neither send more of a body nor take more of an answer."""
 GOODBYE_S = 2.0
 """So long a closed connection waits for the client to confirm its end, as TLS has it; many idle clients do not look."""
-MOST_THROWN = 64 * 2**20
+MOST_THROWN = 256 * 2**20
 """Bytes that are thrown away behind an answer, so that a client which still sends does not lose it to a reset."""
 ASK_S = 0.1
 """Between two looks whether a client that ended its side still waits for its answer."""
@@ -49,12 +50,18 @@ class Connection(asyncio.Protocol):
     """One client. Lives on one event loop, in `connections` while it is open."""
 
     def __init__(
-        self, application: Asgi, loop: asyncio.AbstractEventLoop, connections: MutableSet[Connection], targets: Targets
+        self,
+        application: Asgi,
+        loop: asyncio.AbstractEventLoop,
+        connections: MutableSet[Connection],
+        targets: Targets,
+        dates: Dates,
     ) -> None:
         self._application = application
         self._loop = loop
         self._connections = connections
         self._targets = targets
+        self._dates = dates
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._target = b""
@@ -299,7 +306,7 @@ class Connection(asyncio.Protocol):
         if self._turn is None or not self._turn.answered:
             body = encode_error(status, text)
             head = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-            self.write(answer(status, head, CLOSE, body))
+            self.write(answer(status, head, self.date + CLOSE, body))
         self._patience = STALLED_S
         self._part()
 
@@ -367,6 +374,11 @@ class Connection(asyncio.Protocol):
     def last(self) -> bool:
         """Whether the connection closes behind the answer to the request whose turn it is."""
         return self._last and not self._waiting
+
+    @property
+    def date(self) -> bytes:
+        """The Date header."""
+        return self._dates.line(self._loop.time())
 
     def write(self, data: bytes) -> None:
         """Write, unless the client is gone or has its last answer."""

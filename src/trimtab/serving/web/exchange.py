@@ -30,6 +30,11 @@ class Writer(Protocol):
         """Whether the connection closes behind the answer to the request whose turn it is."""
         ...
 
+    @property
+    def date(self) -> bytes:
+        """The Date header."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Write, unless the client is gone."""
         ...
@@ -122,7 +127,8 @@ class Exchange:
         if self.gone:
             raise Left("the client is gone")
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
-        self._connection.write(answer(self._start["status"], self._start["headers"], self.after, body))
+        end = self._connection.date + self.after
+        self._connection.write(answer(self._start["status"], self._start["headers"], end, body))
         self.answered = True
 
     @property
@@ -145,7 +151,7 @@ class Exchange:
             self._waiter.set_result(None)
 
 
-def answer(status: int, headers: Sequence[tuple[bytes, bytes]], after: bytes, body: bytes) -> bytes:
-    """Return a whole answer as it goes over the wire."""
+def answer(status: int, headers: Sequence[tuple[bytes, bytes]], end: bytes, body: bytes) -> bytes:
+    """Return a whole answer as it goes over the wire. end: further headers, as lines."""
     lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join([_STATUS[status], *lines, after, b"\r\n", body])
+    return b"".join([_STATUS[status], *lines, end, b"\r\n", body])

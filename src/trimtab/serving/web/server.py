@@ -17,6 +17,7 @@ from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.connection import Connection
+from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import server_context
@@ -57,10 +58,10 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
     context = None if options.tls is None else server_context(options.tls)
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
-    targets = Targets()
+    targets, dates = Targets(), Dates(gateway.clock)
 
     def connect() -> Connection:
-        return Connection(application, loop, connections, targets)
+        return Connection(application, loop, connections, targets, dates)
 
     server = await loop.create_server(connect, sock=doors.http, ssl=context, backlog=BACKLOG)
     listening()

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from trimtab.clock import SystemClock
 from trimtab.serving.web.connection import Asgi, Connection
+from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.exchange import Message, Scope
 from trimtab.serving.web.targets import Targets
 
@@ -59,8 +60,10 @@ class Client:
         await self.writer.drain()
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the next answer."""
+        """Return status, headers and body of the next answer, behind those that are only interim."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        if head[0].startswith("HTTP/1.1 1"):
+            return await self.answer()
         headers = dict(line.split(": ", 1) for line in head[1:-2])
         size = int(headers.get("content-length", 0))
         return int(head[0].split()[1]), headers, await self.reader.readexactly(size)
@@ -87,11 +90,11 @@ class Place:
         self.connections: set[Connection] = set()
         self._application = application
         self._tls = tls
-        self._targets = Targets()
+        self._targets, self._dates = Targets(), Dates(SystemClock())
         self._clients: list[Client] = []
 
     def connect(self) -> Connection:
-        return Connection(self._application, asyncio.get_running_loop(), self.connections, self._targets)
+        return Connection(self._application, asyncio.get_running_loop(), self.connections, self._targets, self._dates)
 
     async def client(self, tls: ssl.SSLContext | None = None) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))

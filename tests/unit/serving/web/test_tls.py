@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from trimtab.clock import ManualClock
+from trimtab.clock import ManualClock, SystemClock
 from trimtab.errors import PolicyError
 from trimtab.serving.web.connection import Connection
+from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import grpc_credentials, server_context
 
@@ -156,9 +157,10 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
 
     async def run() -> httpx.Response:
         loop, targets, connections = asyncio.get_running_loop(), Targets(), set[Connection]()
+        dates = Dates(SystemClock())
         with listening() as listener:
             server = await loop.create_server(
-                lambda: Connection(hello, loop, connections, targets), sock=listener, ssl=context
+                lambda: Connection(hello, loop, connections, targets, dates), sock=listener, ssl=context
             )
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
             trust = ssl.create_default_context(cafile=files.certificate)
