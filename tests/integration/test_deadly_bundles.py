@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -299,6 +301,19 @@ def test_a_start_with_a_champion_that_hangs_serves_the_one_before(make: Make) ->
     project.rollouts.deploy(register(project, SICK, HANGS), cause="sick", reason="a test", by="tests")
     assert first_start(project)["model_version"] == "1"
     assert "bundle delay/2: worker 0 did not load it within 3 s (serving.load_timeout)" in project.log()
+
+
+def test_a_folder_that_kills_its_process_ends_the_gateway_that_serves_it_alone(tmp_path: Path) -> None:
+    # given a runtime that aborts when it is imported
+    pack_bundle(tmp_path / "bundle", lookup_graph((0.1, 0.8)), plain_spec("delay", ["row"]))
+    (tmp_path / "onnxruntime.py").write_text(ABORTS)
+    command = [sys.executable, "-m", "trimtab.cli", "serve", str(tmp_path / "bundle"), "--port", "0"]
+    variables = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    # then it says so, once
+    assert done.returncode == 3
+    assert "bundle delay/bundle: the process died of signal 6 (SIGABRT) while it loaded it" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_start_with_nothing_but_a_bundle_that_kills_its_process_stays_up_for_the_next(make: Make) -> None:

@@ -102,6 +102,11 @@ class Releases:
         failures.due = now + min(LONGEST_PAUSE_AFTER_DEATH_S, pause)
         logger.error("%s", error)
 
+    def outlived(self, key: Key) -> None:
+        """Note that a worker has loaded a bundle: a later death meanwhile is more likely to have another cause."""
+        if key in self._cleared:
+            self._failures.pop(key, None)
+
     def _note(self, key: Key, error: str, now: float) -> _Failures:
         self._cleared.discard(key)
         failures = self._failures.setdefault(key, _Failures())

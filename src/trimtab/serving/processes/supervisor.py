@@ -259,6 +259,9 @@ class _Supervisor:
                 if self._serve is not None:
                     self._hand_out()
         elif isinstance(message, Loading):
+            if worker.loading is not None and not message.id:
+                with self._mutex:
+                    self._releases.outlived(worker.loading)
             worker.loading = (message.id, message.digest) if message.id else None
             worker.patience = time.monotonic() + self._config.load_timeout_s
 

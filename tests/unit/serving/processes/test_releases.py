@@ -147,6 +147,19 @@ def test_pauses_grow_to_a_bound(deaths: list[bool]) -> None:
         now += pause
 
 
+def test_what_a_worker_outlived_is_tried_at_once_again() -> None:
+    releases = started(order(1, 1))
+    for now in (0.0, 1.0, 2.0):
+        releases.suspect(bundle(1).key, "a worker died", now=now)
+        assert due(releases, now) == [1]
+        releases.clear(bundle(1))
+        releases.outlived(bundle(1).key)
+    # but not while it is suspected
+    releases.suspect(bundle(1).key, "a worker died", now=3.0)
+    releases.outlived(bundle(1).key)
+    assert releases.orders(serving=True)[0].lanes[0].bundle.error == "a worker died"
+
+
 def test_an_old_failure_is_forgotten() -> None:
     releases = started(order(1, 1))
     releases.suspect(bundle(1).key, "a worker died", now=0.0)
