@@ -7,6 +7,7 @@ next one starts it; actions are idempotent by the decision's id, so an action ha
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from trimtab.clock import Clock
@@ -65,8 +66,8 @@ class Controller:
             self._unstarted = self._left_behind()
         self._start()
         made = []
-        count = self._metadata.count(WindowReport, model=self._model)
-        for window in self._news(count):
+        news, count = self._news()
+        for window in news:
             draft = self._judge(window)
             decision = self._ledger.append(draft, clock=self._clock) if draft else None
             if decision is not None:
@@ -76,13 +77,24 @@ class Controller:
         self._seen = count
         return tuple(made)
 
-    def _news(self, count: int) -> list[WindowReport]:
-        """Return the champion windows that were not looked at yet, in the order they were written."""
-        if count == self._seen:
-            return []
-        found = self._metadata.find(WindowReport, model=self._model, limit=count - self._seen)
+    def _news(self) -> tuple[list[WindowReport], int]:
+        """Return the champion windows that were not looked at yet, in the order they were written, and the count."""
+        found, count = self._newest()
         champion = [w for w in reversed(found) if w.role == "champion" and not self._ledger.judged(w.id)]
-        return [w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))]
+        return [
+            w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))
+        ], count
+
+    def _newest(self) -> tuple[Sequence[WindowReport], int]:
+        """Return all reports since the last step, newest first, and how many there are in all."""
+        count = self._metadata.count(WindowReport, model=self._model)
+        while count > self._seen:
+            found = self._metadata.find(WindowReport, model=self._model, limit=count - self._seen)
+            again = self._metadata.count(WindowReport, model=self._model)
+            if again == count:
+                return found, count
+            count = again  # one that was written meanwhile pushed the oldest out
+        return (), count
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":

@@ -40,10 +40,13 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take in what other processes wrote."""
-        behind = self._metadata.count(Decision, model=self._model) - len(self._decisions)
-        if behind > 0:
-            newest = self._metadata.find(Decision, model=self._model, limit=behind)
-            self._take(reversed(newest))
+        count = self._metadata.count(Decision, model=self._model)
+        while count > len(self._decisions):
+            newest = self._metadata.find(Decision, model=self._model, limit=count - len(self._decisions))
+            again = self._metadata.count(Decision, model=self._model)
+            if again == count:
+                self._take(reversed(newest))
+            count = again  # one that was written meanwhile pushed the oldest out
 
     def judged(self, window: str) -> bool:
         """Tell whether a window (by the id of its report) was decided on."""

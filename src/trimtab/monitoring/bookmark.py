@@ -80,10 +80,10 @@ class Bookmark:
             page = msgspec.json.decode(self._path.read_bytes(), type=Page)
         except (OSError, msgspec.DecodeError):
             return None
-        marks = [*(each.mark for each in page.behind), page.mark]
-        if page.window != self._window or not all(_is_there(mark, predictions) for mark in marks):
+        if page.window != self._window or not _is_there(page.mark, predictions):
             return None
-        return page
+        behind = [each if _is_there(each.mark, predictions) else _gone(each) for each in page.behind]
+        return msgspec.structs.replace(page, behind=tuple(behind))
 
     def go_on(self, page: Page) -> None:
         """Take over the places of an earlier process."""
@@ -92,6 +92,8 @@ class Bookmark:
 
     def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
         """Note a place that is read past: one a window is enough."""
+        if cursor == START:
+            self._passed[0] = Mark(first=first)
         known = {model: time for model, time in reached.items() if time > BEGINNING}
         if self._path is not None and self._windows(self._passed[-1].reached) != self._windows(known):
             self._passed.append(Mark(cursor.places, first, known, dict(seen)))
@@ -152,8 +154,11 @@ def _judged(mark: Mark, model: str, matured: Mapping[str, int]) -> bool:
     return model not in mark.reached or mark.reached[model] < matured.get(model, BEGINNING)
 
 
+def _gone(behind: Behind) -> Behind:
+    """Return the same of rows that the log does not keep any more: there is nothing to read again."""
+    return Behind(behind.mark, dict.fromkeys(behind.rows, 0))
+
+
 def _is_there(mark: Mark, predictions: Predictions) -> bool:
-    if not mark.places:
-        return True
     ids = predictions.read(mark.cursor, limit=1)[0]["prediction_id"]
     return bool(len(ids)) and ids[0].as_py() == mark.first

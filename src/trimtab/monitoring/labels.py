@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.monitoring.rows import figures
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -42,9 +44,9 @@ class Labels:
 
 
 def from_table(table: pa.Table) -> Labels:
-    """Return the rows of a table with the schema LABELS."""
+    """Return the rows of a table with the schema LABELS; a label that is no figure is NaN."""
     known = table["known_at"].cast(pa.int64()).to_numpy()
-    return Labels(_texts(table, "prediction_id"), _texts(table, "model"), table["label"].to_numpy(), known)
+    return Labels(_texts(table, "prediction_id"), _texts(table, "model"), figures(table["label"].to_numpy()), known)
 
 
 def _texts(table: pa.Table, name: str) -> pa.StringArray:

@@ -125,12 +125,17 @@ class Monitor:
 
     def _begin(self) -> None:
         """Go to the place in the log that an earlier process left, if what was read before it is judged."""
+        self._forget()
         page = self._bookmark.find(self._predictions)
         if page is None or not self._resume(page):
-            self._streams.clear()
-            self._seen.clear()
-            self._cursor = START
+            self._forget()
         self._begun = True
+
+    def _forget(self) -> None:
+        """Be as at the beginning: an earlier try may have ended half way."""
+        self._streams.clear()
+        self._seen.clear()
+        self._cursor = START
 
     def _resume(self, page: Page) -> bool:
         """Bring all models to where they were; False when records or log are not as they were."""
@@ -139,7 +144,8 @@ class Monitor:
         for model, time in page.mark.reached.items():
             self._stream(model).open.begin_at(time)
         for behind in page.behind:
-            self._read_again(behind)
+            if any(behind.rows.values()):
+                self._read_again(behind)
         if any(self._stream(model).open.reached != time for model, time in page.mark.reached.items()):
             return False
         self._bookmark.go_on(page)
@@ -165,15 +171,19 @@ class Monitor:
 
     def _take_rows(self) -> bool:
         before = self._cursor
-        table, self._cursor = self._predictions.read(before, limit=BLOCK_ROWS)
-        self.rows += table.num_rows
+        table, after = self._predictions.read(before, limit=BLOCK_ROWS)
         if not table.num_rows:
             return False
+        kept = judged(table)
+        models = sorted(pc.unique(kept["model"]).to_pylist())
+        for model in models:
+            self._stream(model)  # which reads from the book: where that fails, the next step reads these rows again
         reached = {model: stream.open.reached for model, stream in self._streams.items()}
         self._bookmark.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
-        table = judged(table)
-        for model in sorted(pc.unique(table["model"]).to_pylist()):
-            own = of_model(table, model)
+        self._cursor = after
+        self.rows += table.num_rows
+        for model in models:
+            own = of_model(kept, model)
             self._seen[model] = self._seen.get(model, 0) + own.num_rows
             self._stream(model).open.add(own)
         return True

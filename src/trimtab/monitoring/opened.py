@@ -64,22 +64,29 @@ class OpenWindows:
         return rows.filter(pa.array(~ahead)), times[~ahead]
 
     def next_closed(self, min_rows: Callable[[int], float]) -> tuple[Span, pa.Table] | None:
-        """Take out the oldest window that has all its rows, with the small ones before it; None when there is none.
+        """Return the oldest window that has all its rows, with the small ones before it; None when there is none.
 
-        min_rows: from how many rows on a window stands alone, by the version that has the most.
+        It stays until `forget` is called. min_rows: from how many rows on a window stands alone, by the version that
+        has the most.
         """
         numbers: list[int] = []
         parts: list[pa.Table] = []
         for number in sorted(self._rows):
+            stored = self._stored.end(numbers[0] * self.windowing.size) if numbers else None
+            if stored is not None and number * self.windowing.size >= stored:  # the rows of its end are gone
+                return Span(numbers[0] * self.windowing.size, stored, len(numbers)), pa.concat_tables(parts)
             numbers.append(number)
             parts += self._rows[number]
             if not self._complete(numbers, parts):
                 return None
             if self._enough(numbers, parts, min_rows):
-                for taken in numbers:
-                    del self._rows[taken]
                 return self.windowing.span(numbers), pa.concat_tables(parts)
         return None
+
+    def forget(self, span: Span) -> None:
+        """Take out the rows of a window that `next_closed` returned."""
+        for number in [n for n in self._rows if n * self.windowing.size < span.end]:
+            del self._rows[number]
 
     @property
     def oldest(self) -> int:
@@ -92,19 +99,20 @@ class OpenWindows:
         return sum(part.num_rows for parts in self._rows.values() for part in parts)
 
     def _complete(self, numbers: list[int], parts: list[pa.Table]) -> bool:
-        """A window that is stored is complete when the rows it was made of are here again."""
-        stored = self._stored.closed.get(numbers[0] * self.windowing.size)
-        if stored is None:
+        """A window that is stored is complete when the rows it was made of are here again, or can come no more."""
+        start = numbers[0] * self.windowing.size
+        stored, end = self._stored.closed.get(start), self._stored.end(start)
+        if stored is None or end is None or self.windowing.closed(numbers[-1], self.watermark):
             return self.windowing.closed(numbers[-1], self.watermark)
-        if (numbers[-1] + 1) * self.windowing.size < self._stored.end(numbers[0] * self.windowing.size):
+        if (numbers[-1] + 1) * self.windowing.size < end:
             return True
         rows = _rows_by_version(parts)
         return all(rows.get(version, 0) >= report.rows for version, report in stored.items())
 
     def _enough(self, numbers: list[int], parts: list[pa.Table], min_rows: Callable[[int], float]) -> bool:
         start = numbers[0] * self.windowing.size
-        if start in self._stored.closed:
-            return (numbers[-1] + 1) * self.windowing.size >= self._stored.end(start)
+        if (end := self._stored.end(start)) is not None:
+            return (numbers[-1] + 1) * self.windowing.size >= end
         rows = _rows_by_version(parts)
         most = max(rows, key=lambda version: (rows[version], version))
         return rows[most] >= min_rows(most)

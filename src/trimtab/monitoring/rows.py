@@ -15,6 +15,9 @@ from trimtab.records import Role
 
 Floats = npt.NDArray[np.float64]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""A score or label beyond it is no figure: its square would make infinite whatever it is averaged into."""
+
 KEPT = (
     "prediction_id",
     "version",
@@ -40,7 +43,7 @@ class Scored:
     role: Role
     ids: pa.StringArray
     score: Floats
-    """NaN where the model gave none."""
+    """NaN where the model gave no figure."""
     rows: int
     served: int
     requests: int
@@ -81,6 +84,12 @@ def judged(table: pa.Table) -> pa.Table:
     return table.filter(pc.and_(pc.not_equal(table["route"], "pinned"), pc.not_equal(table["role"], "fallback")))
 
 
+def figures(values: Floats) -> Floats:
+    """Return the values, NaN where they are no figures (LARGEST)."""
+    found: Floats = np.where(np.abs(values) <= LARGEST, values, np.nan)
+    return found
+
+
 def versions_of(table: pa.Table) -> dict[int, int]:
     """Return the rows of each version, lowest version first."""
     numbers, rows = np.unique(_array(table, "version"), return_counts=True)
@@ -97,7 +106,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
         version=version,
         role=_role(own),
         ids=_column(own, "prediction_id"),
-        score=_floats(own, "score"),
+        score=figures(_floats(own, "score")),
         rows=own.num_rows,
         served=int(served.sum()),
         requests=requests,

@@ -20,9 +20,10 @@ class Stored:
     matured_until: int = BEGINNING
     """End of the newest matured window: rows before it are done with."""
 
-    def end(self, start: int) -> int:
-        """Return the end of a closed window."""
-        return to_micros(next(iter(self.closed[start].values())).end)
+    def end(self, start: int) -> int | None:
+        """Return the end of a closed window, or None when none is stored that starts there."""
+        reports = self.closed.get(start)
+        return to_micros(next(iter(reports.values())).end) if reports else None
 
 
 def load(metadata: Metadata, model: str) -> Stored:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.clock import Clock
+from trimtab.clock import Clock, from_micros
+from trimtab.errors import DataError
 from trimtab.monitoring.inputs import is_whole, judge_closed
 from trimtab.monitoring.labels import NEVER, LabelPool, Labels, WindowLabels
 from trimtab.monitoring.opened import OpenWindows
@@ -81,12 +82,14 @@ class Stream:
         """Close every window that has all its rows; yield the records of each."""
         while (found := self.open.next_closed(self._min_rows)) is not None:
             records = self._close(*found, pool)
+            self.open.forget(found[0])
             if records:
                 yield tuple(records)
 
     def mature_windows(self) -> Iterator[tuple[Record, ...]]:
         """Judge every closed window whose labels matured; yield the records of each."""
         while self._waiting and (moment := self._matured_at(self._waiting[0])) <= self.open.watermark:
+            self._prepare(self._waiting[0].versions)
             yield tuple(self._mature(self._waiting.popleft(), moment))
 
     @property
@@ -101,9 +104,15 @@ class Stream:
         return self.open.rows + sum(s.rows for window in self._waiting for s in window.versions.values())
 
     def _close(self, span: Span, table: pa.Table, pool: LabelPool) -> list[Record]:
-        stored = self._stored.closed.pop(span.start, None)
-        requests = requests_of(table)
-        limits = {v: r.rows for v, r in stored.items()} if stored else dict.fromkeys(versions_of(table))
+        stored = self._stored.closed.get(span.start)
+        requests, versions = requests_of(table), versions_of(table)
+        limits = {v: r.rows for v, r in stored.items() if v in versions} if stored else dict.fromkeys(versions)
+        self._prepare(limits)
+        self._stored.closed.pop(span.start, None)
+        if stored and any(versions.get(v, 0) < r.rows for v, r in stored.items()):
+            log.warning("%s: rows of the window from %s are gone from the log", self.model, from_micros(span.start))
+        if not limits:
+            return []
         rows = {v: version_rows(table, v, requests=requests, limit=limit) for v, limit in limits.items()}
         records: list[Record] = []
         if stored is None:
@@ -120,6 +129,11 @@ class Stream:
         pool.give_to(window.labels)
         self._waiting.append(window)
         return records
+
+    def _prepare(self, versions: Iterable[int]) -> None:
+        """Read what judging needs before anything changes: where a store fails, the next step tries again."""
+        for version in versions:
+            self._watch(version)
 
     def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
         reference, watch = self._reference(version), self._watch(version)
@@ -170,7 +184,11 @@ class Stream:
 
     def _reference(self, version: int) -> Reference | None:
         if version not in self._references:
-            self._references[version] = self._load(self.model, version)
+            try:
+                self._references[version] = self._load(self.model, version)
+            except DataError as error:  # one broken bundle is no reason to watch no model any more
+                log.error("%s version %d: inputs are not compared: %s", self.model, version, error)
+                self._references[version] = None
         return self._references[version]
 
     def _watch(self, version: int) -> Watch | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Controller, pending_reviews, resolve, verify_chain
+from trimtab.control import Controller, Ledger, pending_reviews, resolve, verify_chain
 from trimtab.errors import ActionError, Conflict
 from trimtab.policy import parse_policy
-from trimtab.records import Decision, Resolution, WorkflowStep
+from trimtab.records import Decision, Record, Resolution, WorkflowStep
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import (
+    DAY,
     FIRST,
     MODEL,
     RecordingActions,
@@ -219,3 +221,43 @@ def test_a_refused_action_is_given_up_and_a_conflict_is_tried_again(book: Metada
     actions.failing = None
     loop.step()
     assert len(actions.asked) == 1
+
+
+class Busy:
+    """A book of records into which somebody writes between a look at how many there are and the reading of them."""
+
+    def __init__(self, book: Metadata, *records: Record) -> None:
+        self._book, self._records = book, list(records)
+
+    def find(self, kind: type[Record], /, **where: Any) -> Sequence[Record]:
+        if self._records and kind is type(self._records[0]):
+            self._book.put(self._records.pop(0))
+        return self._book.find(kind, **where)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+
+def test_a_window_that_is_written_meanwhile_pushes_no_other_out(book: Metadata, actions: RecordingActions) -> None:
+    mature(book, 0)
+    busy: Any = Busy(book, window_report(1), window_report(2))
+    loop = controller(busy, actions)
+    made = [*loop.step(), *loop.step()]
+    assert [d.start for d in made] == [FIRST + n * DAY for n in range(3)]
+
+
+def test_a_decision_that_is_written_meanwhile_breaks_no_chain(
+    book: Metadata, actions: RecordingActions, tmp_path: Path
+) -> None:
+    # given two decisions, and a third one that another process writes while the ledger is read
+    for day in range(3):
+        mature(book, day)
+    controller(book, actions).step()
+    first, second, third = book.find(Decision, model=MODEL, oldest_first=True)
+    copy = SqlMetadata(tmp_path / "copy.db")
+    copy.put(first, second)
+    busy: Any = Busy(copy, third)
+    ledger = Ledger(busy, MODEL)
+    ledger.refresh()
+    assert ledger.decisions == [first, second, third]
+    copy.close()

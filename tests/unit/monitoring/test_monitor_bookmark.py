@@ -222,6 +222,21 @@ def test_a_model_whose_rows_are_not_there_again_is_read_from_the_beginning(bench
     assert content(bench.book) == as_one_process(bench)
 
 
+def test_rows_that_the_log_keeps_no_longer_are_not_looked_for_again(bench: Bench) -> None:
+    days_of_both(bench, range(3), bench.read_by_new_process)
+    play(bench.log, WORLD, range(3, DAYS), after_tick=bench.read_by_new_process)
+    # when what comes first where they began is another row than then
+    page = bench.page()
+    mark = msgspec.structs.replace(page.behind[0].mark, first="dropped")
+    behind = msgspec.structs.replace(page.behind[0], mark=mark)
+    bench.bookmark.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(behind,))))
+    # then only what is not judged of the other model is read
+    assert bench.read_by_new_process() <= 50 * 5
+    play(bench.log, PRICE, range(DAYS, DAYS + 4), model="price", after_tick=bench.read_by_new_process)
+    closed = bench.book.find(WindowReport, model="price", stage="closed", oldest_first=True)
+    assert [r.rows for r in closed][-3:] == [20, 20, 20]
+
+
 def test_labels_that_a_model_without_traffic_cannot_claim_are_given_up(bench: Bench) -> None:
     days_of_both(bench, range(3), bench.read_by_new_process)
     play(bench.log, WORLD, range(3, 2 * DAYS), after_tick=bench.read_by_new_process)
