@@ -2,7 +2,7 @@
 
 The rows of each version of a declared source's table become labels once. Then a LabelIntake says so: the newest is
 the cursor. A process that dies before it leaves labels that the next one finds in the log, and does not write again.
-One process at a time takes outcomes: the one that holds the writer's name in the log.
+One process at a time takes outcomes: the one that holds the writer's name, in the log and in the project's folder.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from trimtab.records import LabelIntake, TableVersion
 from trimtab.stores.catalog import open_predictions
 from trimtab.stores.metadata import latest
 from trimtab.stores.predictions import LABEL_FIELDS, Predictions
+from trimtab.stores.predictions.claim import Claim
 
 log = logging.getLogger(__name__)
 
@@ -250,11 +251,13 @@ def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictio
     """Open the log as the writer of outcomes. Raises StoreError when another process is it for too long."""
     url, clock = workspace.environment.predictions, workspace.clock
     labels = open_predictions(url, workspace.root, writer=WRITER, clock=clock)
+    claim = Claim(workspace.root, WRITER, clock)  # for logs that know no claims: Kafka
     try:
         give_up = clock.now() + timedelta(seconds=patience_s)
         while True:
             try:
                 labels.append_labels({name: [] for name in LABEL_FIELDS})  # no rows: the name is claimed
+                claim.take()
                 break
             except StoreError:
                 if clock.now() >= give_up:
@@ -262,4 +265,7 @@ def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictio
             clock.sleep(POLL_S)
         yield labels
     finally:
-        labels.close()
+        try:
+            labels.close()
+        finally:
+            claim.give_up()

@@ -19,6 +19,7 @@ from trimtab.clock import ManualClock, SystemClock, parse_time, to_micros
 from trimtab.errors import CheckFailed, DataError, DefinitionError, StoreError, UsageError
 from trimtab.records import LabelIntake, TableVersion
 from trimtab.stores.predictions import LABEL_FIELDS
+from trimtab.stores.predictions.nowhere import Nowhere
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -166,6 +167,27 @@ def test_one_process_at_a_time_takes_outcomes(ws: Workspace) -> None:
         take_tables(ws, patience_s=0)
     other.close()
     assert len(take_tables(ws, patience_s=0)) == 1
+
+
+def test_one_process_at_a_time_takes_outcomes_where_the_log_knows_no_claims(ws: Workspace) -> None:
+    settings = "project: outcomes\nenvironments: {local: {predictions: 'none:'}}\n"
+    (ws.project.folder / "trimtab.yaml").write_text(settings)
+    first, second = (open_workspace(ws.project.folder) for _ in range(2))
+    assert isinstance(first.predictions, Nowhere)
+    landed(first, "1.csv", "a,1,2013-01-02\n")
+    write, tried = first.metadata.put, list[str]()
+
+    def meanwhile(*records: Any) -> None:
+        with pytest.raises(StoreError, match="already writes this prediction log as writer 'outcomes'") as refused:
+            take_tables(second, patience_s=0)
+        tried.append(str(refused.value))
+        write(*records)
+
+    with pytest.MonkeyPatch.context() as while_taking:
+        while_taking.setattr(first.metadata, "put", meanwhile)
+        assert [intake.added for intake in take_tables(first)] == [1]
+    assert len(tried) == 1
+    assert take_tables(second, patience_s=0) == []
 
 
 def test_who_waited_for_another_takes_only_what_that_one_has_left(ws: Workspace) -> None:

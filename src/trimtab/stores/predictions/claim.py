@@ -1,4 +1,4 @@
-"""The right to write a log under a name, held by one process. Called by segments and compaction."""
+"""The right to write a log under a name, held by one process. Called by segments, compaction and app.outcomes."""
 
 from __future__ import annotations
 
