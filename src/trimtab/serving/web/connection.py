@@ -131,10 +131,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer what came before the client ended its side; tell whether the connection stays open for that."""
-        self._last = self._ended = True
+        again, self._last, self._ended = self._ended, True, True  # it is read again when reading goes on
         self._abandon()
         stays = self._is_plain() and self._is_due()  # TLS has no such half
-        if stays:
+        if stays and not again:
             self._loop.call_later(ASK_S, self._ask)
         return stays
 

@@ -16,7 +16,7 @@ from trimtab.serving.telemetry.observing import Observer
 from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
-from trimtab.serving.web.connection import Connection
+from trimtab.serving.web.connection import STALLED_S, Connection
 from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.targets import Targets
@@ -63,7 +63,10 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
     def connect() -> Connection:
         return Connection(application, loop, connections, targets, dates)
 
-    server = await loop.create_server(connect, sock=doors.http, ssl=context, backlog=BACKLOG)
+    handshake_s = None if context is None else STALLED_S
+    server = await loop.create_server(
+        connect, sock=doors.http, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake_s
+    )
     listening()
     try:
         await _until(stop, connections)

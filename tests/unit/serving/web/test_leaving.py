@@ -138,6 +138,25 @@ def test_the_answers_of_a_client_that_is_answered_at_once_have_nothing_before_th
     run(test())
 
 
+def test_a_drain_answers_a_client_that_ended_its_side() -> None:
+    async def test() -> None:
+        busy = Busy()
+        async with serving(busy) as place:
+            client = await place.client()
+            await client.send(POST)
+            client.writer.write_eof()
+            await until(lambda: any(one._ended for one in place.connections))
+            (connection,) = place.connections
+            connection.finish()
+            assert await client.reader.readuntil(b"\r\n\r\n") == CONTINUE
+            busy.free.set()
+            assert (await client.answer())[2] == b"abc"
+            assert await client.rest() == b""
+            await until(lambda: not place.connections)
+
+    run(test())
+
+
 @LEAVES
 def test_requests_that_wait_for_their_turn_are_dropped_with_their_client(leave: Leave) -> None:
     async def test() -> None:

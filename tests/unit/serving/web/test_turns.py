@@ -95,6 +95,30 @@ def test_of_too_many_requests_at_once_the_first_are_answered_and_the_connection_
     run(test())
 
 
+def test_a_client_that_does_not_read_is_not_answered_on() -> None:
+    requests, size = 300, 2**20
+
+    async def test() -> None:
+        begun = []
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            begun.append(scope["path"])
+            await reply(send, bytes(size))
+
+        async with serving(application) as place:
+            client = await place.client()
+            await client.send(b"GET / HTTP/1.1\r\n\r\n" * requests)
+            await until(lambda: any(not one._writable for one in place.connections))
+            (connection,) = place.connections
+            assert connection._transport is not None
+            assert connection._transport.get_write_buffer_size() <= size + 1_000
+            assert len(begun) < requests // 2  # what the buffers of the system hold
+            for _ in range(requests):
+                assert len((await client.answer())[2]) == size
+
+    run(test())
+
+
 def test_a_large_body_waits_in_the_kernel_until_it_is_read() -> None:
     async def test() -> None:
         begin, held = asyncio.Event(), []
