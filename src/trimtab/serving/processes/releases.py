@@ -96,11 +96,16 @@ class Releases:
         logger.error("bundle %s is refused, and tried again in %g s: %s", bundle.id, failures.due - now, error)
 
     def suspect(self, key: Key, error: str, *, now: float) -> None:
-        """Note that a worker died with a bundle half loaded. The first time it is tried at once."""
+        """Note that a worker died with a bundle half loaded. The first time it is tried at once.
+
+        Workers that were loading it at the same time die together: that is one death.
+        """
+        logger.error("%s", error)
+        if key in self._refused():
+            return
         failures = self._note(key, error, now)
         pause = FIRST_PAUSE_S * 2.0 ** (failures.count - 2) if failures.count > 1 else 0.0
         failures.due = now + min(LONGEST_PAUSE_AFTER_DEATH_S, pause)
-        logger.error("%s", error)
 
     def outlived(self, key: Key) -> None:
         """Note that a worker has loaded a bundle: a later death meanwhile is more likely to have another cause."""

@@ -162,11 +162,18 @@ def test_what_a_worker_outlived_is_tried_at_once_again() -> None:
 
 def test_an_old_failure_is_forgotten() -> None:
     releases = started(order(1, 1))
-    releases.suspect(bundle(1).key, "a worker died", now=0.0)
-    releases.suspect(bundle(1).key, "a worker died", now=1.0)
-    releases.clear(bundle(1))
-    releases.suspect(bundle(1).key, "a worker died", now=2.0 + FORGET_S)
-    assert due(releases, 2.0 + FORGET_S) == [1]
+    for now in (0.0, 1.0, 2.0 + FORGET_S):
+        releases.suspect(bundle(1).key, "a worker died", now=now)
+        assert (due(releases, now) == [1]) == (now != 1.0)
+        releases.clear(bundle(1))
+
+
+def test_workers_that_die_together_are_one_death() -> None:
+    releases = started(order(2, 2, before=1))
+    for worker in ("0", "1", "2"):
+        releases.suspect(bundle(2).key, f"worker {worker} died", now=0.0)
+    assert due(releases, 0.0) == [2]
+    assert releases.orders(serving=False)[0].lanes[0].bundle.error == "worker 0 died"
 
 
 def test_what_is_wanted_no_more_is_not_tried() -> None:
