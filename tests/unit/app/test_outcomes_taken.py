@@ -115,6 +115,13 @@ def test_a_version_with_a_wrong_row_is_refused_whole_and_told_and_the_next_is_ta
     assert [id_ for _, id_, _, _ in logged(ws)] == ["b"]
 
 
+def test_what_was_refused_is_taken_from_the_version_that_mends_it(ws: Workspace) -> None:
+    landed(ws, "1.csv", "a,1,2013-01-02\nb,2,2013-01-02\n")
+    landed(ws, "2.csv", "a,1,2013-01-02\nb,1,2013-01-02\n")
+    assert counts(take_tables(ws)) == [("delay/landed@0", 2, 0, 0, 0, 0), ("delay/landed@1", 2, 2, 0, 0, 0)]
+    assert [id_ for _, id_, _, _ in logged(ws)] == ["a", "b"]
+
+
 def test_a_column_that_the_table_lacks_is_named_and_nothing_is_passed_over(ws: Workspace) -> None:
     (ws.project.folder / "landed" / "1.csv").write_text("fligth,late,landed_at\na,1,2013-01-02\n")
     stages.ingest(ws, "landed")
