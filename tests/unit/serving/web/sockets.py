@@ -54,6 +54,8 @@ class Client:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.interim = 0
+        """Interim answers that `answer` has passed over."""
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -63,6 +65,7 @@ class Client:
         """Return status, headers and body of the next answer, behind those that are only interim."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         if head[0].startswith("HTTP/1.1 1"):
+            self.interim += 1
             return await self.answer()
         headers = dict(line.split(": ", 1) for line in head[1:-2])
         size = int(headers.get("content-length", 0))

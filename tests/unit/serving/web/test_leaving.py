@@ -117,7 +117,7 @@ def test_a_client_that_waits_with_its_own_side_ended_is_answered_however_long_it
             busy.free.set()
             status, headers, body = await client.answer()
             assert (status, headers["connection"], body, await client.rest()) == (200, "close", b"abc", b"")
-            assert busy.cancelled == []
+            assert (busy.cancelled, client.interim) == ([], 0)
 
     run(test())
 

@@ -249,6 +249,7 @@ def test_a_client_that_has_no_body_or_an_old_one_is_not_told_to_go_on() -> None:
             await until(lambda: any(one._turn is not None and one._turn.listens for one in place.connections))
             await old.send(b"abc")
             assert (await old.answer())[::2] == (200, b"POST /a? abc")
+            assert (client.interim, old.interim) == (0, 0)
 
     run(test())
 
