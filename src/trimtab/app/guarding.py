@@ -79,7 +79,7 @@ class Guarding:
                 self._since[revision.id] = newest
                 self._before[revision.id] = self._scores_before(revisions, newest)
             start = max(oldest, self._since[revision.id], key=lambda snapshot: snapshot.taken_at)
-            self._look_at(revision, difference(newest, start), start.taken_at, now)
+            self._look_at(revision, [start, *(s for s in self._seen if s.taken_at > start.taken_at)], now)
 
     def _remember(self, newest: Snapshot) -> Snapshot:
         """Keep the snapshots of the last while; return the one that the guard looks back to."""
@@ -105,17 +105,18 @@ class Guarding:
         borders = max(own, key=lambda lane: sum(lane.scores)).borders
         return [float(count) for count in together([lane for lane in own if lane.borders == borders]).scores]
 
-    def _look_at(self, revision: Revision, seen: Snapshot, start: int, now: datetime) -> None:
+    def _look_at(self, revision: Revision, stretch: Sequence[Snapshot], now: datetime) -> None:
         trial = self._trial(revision)
         for assignment in revision.assignments:
             if case_id(revision, assignment) in self._acted:
                 continue
             before = self._before[revision.id] if assignment.role == "champion" else ()
-            breach = judge(seen, revision.model, assignment.version, assignment.role, self._limits, before)
+            breach = judge(stretch, revision.model, assignment.version, assignment.role, self._limits, before)
             if breach is None and trial is not None and assignment.role == "challenger":
                 breach = trial.breach
             if breach is not None:
-                case = Case(revision=revision, assignment=assignment, breach=breach, start=from_micros(start), end=now)
+                start = from_micros(stretch[0].taken_at)
+                case = Case(revision=revision, assignment=assignment, breach=breach, start=start, end=now)
                 self._pending[case.id] = case
                 self._act(case)
                 return

@@ -20,7 +20,7 @@ from trimtab.clock import ManualClock, to_micros
 from trimtab.errors import StoreError
 from trimtab.records import Decision, Record, Revision, WindowReport
 from trimtab.serving.orders import COUNTS
-from trimtab.serving.telemetry.counts import PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
+from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
 from trimtab.serving.telemetry.snapshots import SnapshotFolder
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import bundle_record
@@ -155,6 +155,18 @@ def test_a_breach_is_undone_when_the_store_is_back(replaced_by_a_broken_one: Gua
     assert to.decisions == [("rollback", 2)]
     to.look()
     assert len(to.actions) == 3
+
+
+def test_ten_failures_without_a_success_are_enough_at_the_first_look(make: Make) -> None:
+    to = make(strategy="blue-green", rollback_when={"error_rate": "5%"})
+    to.deploy(1)
+    to.deploy(2)
+    to.count(2, rows=9, errors=9)
+    to.look()
+    assert to.actions == ["deploy", "deploy"]
+    to.count(2, rows=1, errors=1)
+    to.look()
+    assert to.actions == ["deploy", "deploy", "rollback"]
 
 
 def test_a_dead_guard_leaves_nothing_half_done(replaced_by_a_broken_one: Guarded) -> None:
@@ -293,6 +305,22 @@ def test_what_a_rollback_restores_is_not_compared_with_what_it_ended(watched_for
     to.look()
     # then nobody is bothered
     assert to.decisions == [("rollback", 2)]
+
+
+@pytest.mark.parametrize(("pauses", "actions"), [(1, ["deploy", "deploy"]), (4, ["deploy", "deploy", "rollback"])])
+def test_a_champion_is_rolled_back_for_slowness_that_lasts(make: Make, pauses: int, actions: list[str]) -> None:
+    # given a champion whose clients wait once, or every two seconds
+    to = make(strategy="blue-green", rollback_when={"p99": "50ms", "min_requests": 20})
+    to.deploy(1)
+    to.deploy(2)
+    latency = [0] * (len(LATENCY_BORDERS_US) + 1)
+    for look in range(16):
+        if look % 4 == 0 and look < 4 * pauses:
+            latency[-2] += 30
+        latency[3] += 20
+        to.count(2, rows=50, latency=list(latency))
+        to.look()
+    assert to.actions == actions
 
 
 def test_the_inputs_of_a_run_are_kept_of_the_newest_counts_alone(make: Make) -> None:

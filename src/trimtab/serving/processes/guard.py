@@ -1,7 +1,8 @@
 """Sees within seconds that a version fails, is slow, or answers nonsense. Pure: called by app with two sums of counts.
 
 error_rate       exact binomial test of the failed requests (chance.py)
-p99              the same of the requests beyond the limit, of which one in a hundred may be
+p99              the same of the requests beyond the limit, of which one in a hundred may be, whichever second of
+                 the stretch is left out: a pause of the machine slows all who wait for it together
 output_jump      the lower confidence bound of the distance is held against the limit
 constant_output  a count with no chance in it: a score that half of the inputs get comes 200 times in a row never
 a canary         without error_rate: Fisher's exact test beside its champion, and the binomial one of USUAL_ERRORS
@@ -13,20 +14,31 @@ many requests suffer together, such as a service that was away for a second, is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from trimtab.policy import RollbackWhen
 from trimtab.serving.processes.chance import ALPHA, at_least_apart, binomial_tail, fisher_tail
-from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, LaneCounts, Snapshot, latency_quantile, together
+from trimtab.serving.telemetry.counts import (
+    LATENCY_BORDERS_US,
+    LaneCounts,
+    LaneKey,
+    Snapshot,
+    difference,
+    latency_quantile,
+    merge,
+    together,
+)
 from trimtab.serving.telemetry.distinct import distinct
 
 SLOW_SHARE = 0.01
 """p99 is the time that at most this share of the requests may exceed."""
 USUAL_ERRORS = 0.01
 """Without a limit, a canary may fail as often as its champion, and at least this share: what few rows cannot deny."""
+PAUSE_US = 1_000_000
+"""Slowness that this much of the stretch explains is a pause, not the version."""
 TOTAL_FAILURE = 10
 """So many requests that failed without exception are judged, though they are fewer than `min_requests`."""
 
@@ -64,20 +76,29 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    seen: Snapshot, model: str, version: int, role: str, limits: RollbackWhen, before: Sequence[float] = ()
+    stretch: Sequence[Snapshot],
+    model: str,
+    version: int,
+    role: str,
+    limits: RollbackWhen,
+    before: Sequence[float] = (),
 ) -> Breach | None:
-    """Return the first limit that a version broke in what was seen, or None.
+    """Return the first limit that a version broke in a stretch of time, or None.
 
-    seen: difference of two snapshots. before: score histogram of the champion before, on the same borders.
+    stretch: what had been counted, look by look, from its beginning to its end. before: score histogram of the
+    champion before, on the same borders.
     """
-    lanes = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, version, role)}
-    served = next((lane for key, lane in lanes.items() if key.served), LaneCounts())
+    key = (model, version, role)
+    lanes = _lanes(difference(stretch[-1], stretch[0]), key)
+    served = next((lane for each, lane in lanes.items() if each.served), LaneCounts())
     own = list(lanes.values())
     failing = _failing(own, limits)
     if failing is not None or sum(lane.rows for lane in own) < limits.min_requests:
         return failing
-    late = [lane for key, lane in lanes.items() if not key.served]
-    return _slow(_waited_for(served, late), limits) or _constant(own, limits) or _jump(served, limits, before)
+    slow = _slow(lanes, limits)
+    if slow is not None and not _lasts(stretch, key, limits):
+        slow = None
+    return slow or _constant(own, limits) or _jump(served, limits, before)
 
 
 def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
@@ -141,12 +162,35 @@ def _errors(lanes: Sequence[LaneCounts], p: float, limit: float, than: str) -> B
     )
 
 
-def _waited_for(served: LaneCounts, late: Sequence[LaneCounts]) -> LaneCounts:
+def _lasts(stretch: Sequence[Snapshot], key: tuple[str, int, str], limits: RollbackWhen) -> bool:
+    """Tell whether a version is too slow also without the worst second: whichever PAUSE_US are left out."""
+    looks = [Snapshot(taken_at=each.taken_at, lanes=_lanes(each, key)) for each in stretch]
+    end = 0
+    for first in looks:
+        while end < len(looks) - 1 and looks[end].taken_at - first.taken_at < PAUSE_US:
+            end += 1
+        rest = merge([difference(first, looks[0]), difference(looks[-1], looks[end])])
+        if _slow(rest.lanes, limits) is None:
+            return False
+        if end == len(looks) - 1:
+            break
+    return True
+
+
+def _lanes(snapshot: Snapshot, key: tuple[str, int, str]) -> dict[LaneKey, LaneCounts]:
+    return {each: lane for each, lane in snapshot.lanes.items() if each[:3] == key}
+
+
+def _waited_for(lanes: Mapping[LaneKey, LaneCounts]) -> LaneCounts:
     """Return the requests that clients waited for: those answered, and those that took too long to be."""
-    return together([served, *(LaneCounts(requests=sum(each.late), latency=each.late) for each in late)])
+    counted = [
+        lane if key.served else LaneCounts(requests=sum(lane.late), latency=lane.late) for key, lane in lanes.items()
+    ]
+    return together(counted or [LaneCounts()])
 
 
-def _slow(lane: LaneCounts, limits: RollbackWhen) -> Breach | None:
+def _slow(lanes: Mapping[LaneKey, LaneCounts], limits: RollbackWhen) -> Breach | None:
+    lane = _waited_for(lanes)
     if limits.p99 is None or not lane.requests:
         return None
     first = next((n for n, border in enumerate(LATENCY_BORDERS_US) if border >= limits.p99), len(LATENCY_BORDERS_US))

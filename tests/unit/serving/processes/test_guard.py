@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from trimtab.policy import RollbackWhen
-from trimtab.serving.processes.guard import judge, try_canary
+from trimtab.serving.processes.guard import Breach, judge, try_canary
 from trimtab.serving.telemetry.counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
 
 
@@ -28,12 +29,33 @@ def seen(*, rows: int, errors: int = 0, slow: int = 0, slow_us: int = 10**6, run
     return Snapshot(lanes={LaneKey("delay", 2, "champion", True): lane})
 
 
+def evenly(snapshot: Snapshot) -> list[Snapshot]:
+    """Return what was counted look by look, when requests came evenly over ten seconds."""
+    stretch = [Snapshot()]
+    for part in range(1, 20):
+        lanes = {
+            key: LaneCounts(
+                requests=lane.requests * part // 20,
+                latency=[count * part // 20 for count in lane.latency],
+                late=[count * part // 20 for count in lane.late],
+            )
+            for key, lane in snapshot.lanes.items()
+        }
+        stretch.append(Snapshot(taken_at=500_000 * part, lanes=lanes))
+    snapshot.taken_at = 10_000_000
+    return [*stretch, snapshot]
+
+
+def breach_of(snapshot: Snapshot, limits: RollbackWhen, before: Sequence[float] = ()) -> Breach | None:
+    return judge(evenly(snapshot), "delay", 2, "champion", limits, before)
+
+
 @pytest.mark.parametrize(
     ("errors", "broken"),
     [(0, False), (2, False), (5, False), (30, True), (100, True)],
 )
 def test_failures_break_the_limit_when_chance_cannot_explain_them(errors: int, broken: bool) -> None:
-    found = judge(seen(rows=100, errors=errors), "delay", 2, "champion", limits(error_rate="2%"))
+    found = breach_of(seen(rows=100, errors=errors), limits(error_rate="2%"))
     assert (found is not None) == broken
     if found is not None:
         assert found.kind == "error"
@@ -43,40 +65,53 @@ def test_failures_break_the_limit_when_chance_cannot_explain_them(errors: int, b
 
 
 def test_few_predictions_are_not_judged() -> None:
-    assert judge(seen(rows=49, errors=48), "delay", 2, "champion", limits(error_rate="2%")) is None
-    assert judge(seen(rows=49, slow=49), "delay", 2, "champion", limits(p99="50ms")) is None
+    assert breach_of(seen(rows=49, errors=48), limits(error_rate="2%")) is None
+    assert breach_of(seen(rows=49, slow=49), limits(p99="50ms")) is None
 
 
 @pytest.mark.parametrize(("rows", "failed", "broken"), [(9, 9, False), (10, 10, True), (40, 1, False), (40, 10, True)])
 def test_a_total_failure_of_ten_requests_is_enough(rows: int, failed: int, broken: bool) -> None:
-    found = judge(seen(rows=rows, errors=rows, failed=failed), "delay", 2, "champion", limits(error_rate="2%"))
+    found = breach_of(seen(rows=rows, errors=rows, failed=failed), limits(error_rate="2%"))
     assert (found is not None) == broken
 
 
 @pytest.mark.parametrize(("failed", "broken"), [(1, False), (2, False), (20, True), (60, True)])
 def test_the_rows_of_one_request_are_one_failure(failed: int, broken: bool) -> None:
     """Given 60 of 1,000 rows that failed, in one request or in many."""
-    found = judge(seen(rows=1000, errors=60, failed=failed), "delay", 2, "champion", limits(error_rate="1%"))
+    found = breach_of(seen(rows=1000, errors=60, failed=failed), limits(error_rate="1%"))
     assert (found is not None) == broken
 
 
 def test_slow_answers_break_the_limit() -> None:
-    assert judge(seen(rows=1000, slow=12), "delay", 2, "champion", limits(p99="50ms")) is None
-    found = judge(seen(rows=1000, slow=100), "delay", 2, "champion", limits(p99="50ms"))
+    assert breach_of(seen(rows=1000, slow=12), limits(p99="50ms")) is None
+    found = breach_of(seen(rows=1000, slow=100), limits(p99="50ms"))
     assert found is not None
     assert found.reason.startswith("100 of 1,000 requests took longer than 50 ms")
 
 
+@pytest.mark.parametrize(("pauses", "found"), [([10], False), ([10, 11], False), ([3, 10], True), ([2, 6, 11], True)])
+def test_slowness_of_one_second_is_a_pause_of_the_machine(pauses: list[int], found: bool) -> None:
+    # given ten requests a look, and looks at which thirty had waited for the machine
+    key, stretch, slow = LaneKey("delay", 2, "champion", True), [Snapshot()], 0
+    for part in range(1, 61):
+        slow += 30 if part in pauses else 0
+        latency = [0] * (len(LATENCY_BORDERS_US) + 1)
+        latency[3], latency[-2] = 10 * part, slow
+        counts = LaneCounts(requests=10 * part + slow, rows=10 * part + slow, latency=latency)
+        stretch.append(Snapshot(taken_at=500_000 * part, lanes={key: counts}))
+    # then a single pause is no fault of the version's, and one after the other is
+    breach = judge(stretch, "delay", 2, "champion", limits(p99="50ms"))
+    assert (breach is not None) == found
+
+
 def test_answers_a_little_under_the_limit_are_not_slow() -> None:
-    assert judge(seen(rows=1000, slow=900, slow_us=49_000), "delay", 2, "champion", limits(p99="50ms")) is None
+    assert breach_of(seen(rows=1000, slow=900, slow_us=49_000), limits(p99="50ms")) is None
 
 
 def test_a_constant_output_breaks_the_limit() -> None:
     few = seen(rows=500, run=500, run_inputs=list(range(199)))  # such as a load test that repeats its rows
-    assert judge(few, "delay", 2, "champion", limits(constant_output=200)) is None
-    found = judge(
-        seen(rows=500, run=500, run_inputs=list(range(200))), "delay", 2, "champion", limits(constant_output=200)
-    )
+    assert breach_of(few, limits(constant_output=200)) is None
+    found = breach_of(seen(rows=500, run=500, run_inputs=list(range(200))), limits(constant_output=200))
     assert found is not None
     assert found.value == 200
     assert "the last 500 predictions, of 200 different inputs, are all 0.5" in found.reason
@@ -85,18 +120,18 @@ def test_a_constant_output_breaks_the_limit() -> None:
 def test_a_jump_of_the_scores_breaks_the_limit() -> None:
     low = [100.0] * 5 + [0.0] * 15
     high = [0] * 15 + [100] * 5
-    found = judge(seen(rows=500, scores=high), "delay", 2, "champion", limits(output_jump="50%"), low)
+    found = breach_of(seen(rows=500, scores=high), limits(output_jump="50%"), low)
     assert found is not None
     assert (found.kind, found.value > 0.7) == ("prediction", True)
     same = [99] * 5 + [0] * 15
-    assert judge(seen(rows=500, scores=same), "delay", 2, "champion", limits(output_jump="50%"), low) is None
+    assert breach_of(seen(rows=500, scores=same), limits(output_jump="50%"), low) is None
 
 
 def test_comparisons_count_as_failures_too() -> None:
     snapshot = seen(rows=60)
     beside = LaneCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
     snapshot.lanes[LaneKey("delay", 2, "champion", False)] = beside
-    found = judge(snapshot, "delay", 2, "champion", limits(error_rate="5%"))
+    found = breach_of(snapshot, limits(error_rate="5%"))
     assert found is not None
     assert found.value == 0.5
 
@@ -111,13 +146,13 @@ def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> 
     late[LATENCY_BORDERS_US.index(200_000)] = 80
     key = LaneKey("delay", 2, "champion", False)
     snapshot = Snapshot(lanes={key: lane(80, late=late)})
-    found = judge(snapshot, "delay", 2, "champion", limits(p99="50ms"))
+    found = breach_of(snapshot, limits(p99="50ms"))
     assert found is not None
     assert found.reason.startswith("80 of 80 requests took longer than 50 ms")
     # but comparisons, which nobody waits for, are not judged
     slow = [*late[:-1], 500]
     snapshot = Snapshot(lanes={key: lane(500, latency=slow)})
-    assert judge(snapshot, "delay", 2, "champion", limits(p99="50ms")) is None
+    assert breach_of(snapshot, limits(p99="50ms")) is None
 
 
 def test_a_run_of_the_past_is_not_judged() -> None:
@@ -125,7 +160,7 @@ def test_a_run_of_the_past_is_not_judged() -> None:
     snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(
         run=500, run_score=0.5, run_inputs=list(range(300))
     )
-    assert judge(snapshot, "delay", 2, "champion", limits(constant_output=200)) is None
+    assert breach_of(snapshot, limits(constant_output=200)) is None
 
 
 def canary(answered: LaneCounts, beside: LaneCounts, champion: LaneCounts) -> Snapshot:
