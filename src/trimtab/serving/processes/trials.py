@@ -20,7 +20,7 @@ from trimtab.serving.processes.spawning import spawn
 
 AT_ONCE = 2
 """A bundle that hangs keeps one place; a rollback waits for none."""
-NEXT = "what served goes on serving. Deploy another version, or go back: trimtab rollback"
+NEXT = "no worker loads it. Deploy another version, or go back: trimtab rollback"
 
 logger = logging.getLogger(__name__)
 
