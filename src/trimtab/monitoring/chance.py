@@ -20,7 +20,8 @@ def p99_at_least(latency_ms: Floats) -> float:
 
     How many rows lie beyond the true percentile is binomial, so the next row behind the most that chance puts
     there bounds it, whatever the distribution (David and Nagaraja, Order Statistics, 2003, section 7.1). One pause of
-    the machine, which a handful of requests wait for together, so breaks no limit; slowness that stays does.
+    the machine, which a handful of requests wait for together, so breaks no limit; slowness that stays does. The rows
+    of one request are slow together: callers take the lower figure of rows and of requests.
     """
     rows = len(latency_ms)
     place = rows - 1 - int(binom.isf(CHANCE, rows, 0.01))

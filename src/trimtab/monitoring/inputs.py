@@ -55,7 +55,7 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
         "failed_requests": float(rows.failed_requests),
         "p50_ms": float(p50),
         "p99_ms": float(p99),
-        "p99_low_ms": p99_at_least(rows.latency_ms),
+        "p99_low_ms": min(p99_at_least(rows.latency_ms), p99_at_least(rows.request_latency_ms)),
         "confidence": _mean(rows.confidence),
         "score": _mean(scored.score),
         "cost": rows.cpu_us / MICROS_AN_HOUR * prices.cpu_hour,

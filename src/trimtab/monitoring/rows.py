@@ -58,10 +58,12 @@ class VersionRows:
     confidence: Floats
     latency_ms: Floats
     """Of the rows that were served, or of all when none was."""
+    request_latency_ms: Floats
+    """The same, of each request once: the rows of one are logged together and share their latency."""
     cpu_us: int
     errors: int
     failed_requests: int
-    """Requests that the failed rows came in: those of one are logged together and share their latency."""
+    """Requests that the failed rows came in."""
     lists: pa.ListArray
     """Features of each row; null where there are none."""
 
@@ -101,7 +103,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
     own = table.filter(pc.equal(table["version"], version))
     own = own if limit is None else own.slice(0, limit)
     served = _array(own, "served")
-    latency = _array(own, "latency_us") / 1000.0
+    timed = own.filter(pa.array(served)) if served.any() else own
     scored = Scored(
         version=version,
         role=_role(own),
@@ -114,10 +116,11 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
     return VersionRows(
         scored=scored,
         confidence=_floats(own, "confidence"),
-        latency_ms=latency[served] if served.any() else latency,
+        latency_ms=_array(timed, "latency_us") / 1000.0,
+        request_latency_ms=_array(_requests(timed), "latency_us") / 1000.0,
         cpu_us=int(_array(own, "cpu_us").sum(dtype=np.int64)),
         errors=own.num_rows - own["error"].null_count,
-        failed_requests=_failed_requests(own),
+        failed_requests=_requests(own.filter(pc.is_valid(own["error"]))).num_rows,
         lists=_column(own, "features"),
     )
 
@@ -127,9 +130,8 @@ def requests_of(table: pa.Table) -> int:
     return int(pc.count_distinct(table["prediction_id"]).as_py())
 
 
-def _failed_requests(table: pa.Table) -> int:
-    failed = table.filter(pc.is_valid(table["error"])).select(["logged_at", "latency_us"])
-    return int(failed.group_by(["logged_at", "latency_us"]).aggregate([]).num_rows)
+def _requests(table: pa.Table) -> pa.Table:
+    return table.select(["logged_at", "latency_us"]).group_by(["logged_at", "latency_us"]).aggregate([])
 
 
 def _role(table: pa.Table) -> Role:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trimtab.clock import from_micros
 from trimtab.policy import parse_policy
 from trimtab.records import Profile
 from trimtab.testing.predictions import prediction_rows
@@ -93,3 +94,28 @@ def test_odd_rows_do_no_harm(bench: Bench) -> None:
     assert first.labelled == 300
     assert bench.book.find(Profile, oldest_first=True)[0].rows == 301, "rows whose features fit"
     assert bench.signals("quality")[0].value == pytest.approx(4 / 4 / 301)
+
+
+def test_one_slow_request_of_many_rows_proves_no_slow_version(bench: Bench) -> None:
+    # given 700 requests of one row, and one of 60 that waited for the machine
+    n, start = 760, FIRST_DAY * DAY
+    logged = [start + min(row, 700) for row in range(n)]
+    latency = [1_000 + row % 7 for row in range(700)] + [300_000] * 60
+    columns = {"version": [1] * n, "event_time": logged, "logged_at": logged, "latency_us": latency}
+    bench.log.append(prediction_rows([f"r{row}" for row in range(n)], **columns))
+    bench.monitor(known=False).step(watermark=from_micros(start + 3 * DAY))
+    (closed,) = bench.reports("closed")
+    assert closed.metrics["p99_ms"] == 300
+    assert closed.metrics["p99_low_ms"] < 2
+
+
+def test_one_failed_request_of_many_rows_proves_no_failing_version(bench: Bench) -> None:
+    n, start = 760, FIRST_DAY * DAY
+    logged = [start + min(row, 700) for row in range(n)]
+    failed = [None] * 700 + ["no such row"] * 60
+    ids = [f"r{row}" for row in range(n)]
+    bench.log.append(prediction_rows(ids, version=[1] * n, event_time=logged, logged_at=logged, error=failed))
+    bench.monitor(known=False).step(watermark=from_micros(start + 3 * DAY))
+    (closed,) = bench.reports("closed")
+    assert closed.metrics["failed_requests"] == 1
+    assert closed.metrics["error_rate_low"] < 0.001 < closed.metrics["error_rate"]
