@@ -320,7 +320,7 @@ class WindowReport(Record, frozen=True, kw_only=True):
     """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
 
     error_rate_low, p99_low_ms: what the version's share of failures and its 99th percentile are at least, whatever
-    chance did; limits are held against them.
+    chance did; limits are held against them. failed_requests: how many requests the failed rows came in.
     """
 
 

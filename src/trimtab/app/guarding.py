@@ -60,7 +60,7 @@ class Guarding:
     def step(self, history: Mapping[str, Sequence[Revision]]) -> None:
         """Look once: roll back what breaks a limit, let canaries go on."""
         now = self._workspace.now()
-        if self._looked is not None and now - self._looked < LOOK:
+        if self._looked is not None and timedelta(0) <= now - self._looked < LOOK:  # a clock may be set back
             return
         self._looked = now
         newest = read_all(self._folder, self._workspace.clock)
@@ -79,7 +79,8 @@ class Guarding:
                 self._since[revision.id] = newest
                 self._before[revision.id] = self._scores_before(revisions, newest)
             start = max(oldest, self._since[revision.id], key=lambda snapshot: snapshot.taken_at)
-            self._look_at(revision, [start, *(s for s in self._seen if s.taken_at > start.taken_at)], now)
+            between = [s for s in self._seen[:-1] if start.taken_at < s.taken_at < newest.taken_at]
+            self._look_at(revision, [start, *between, newest], now)
 
     def _remember(self, newest: Snapshot) -> Snapshot:
         """Keep the snapshots of the last while; return the one that the guard looks back to."""

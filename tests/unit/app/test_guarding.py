@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,13 @@ def test_ten_failures_without_a_success_are_enough_at_the_first_look(make: Make)
     to.look()
     assert to.actions == ["deploy", "deploy"]
     to.count(2, rows=1, errors=1)
+    to.look()
+    assert to.actions == ["deploy", "deploy", "rollback"]
+
+
+def test_a_clock_that_is_set_back_does_not_blind_the_guard(replaced_by_a_broken_one: Guarded) -> None:
+    to = replaced_by_a_broken_one
+    to.clock._now -= timedelta(hours=1)
     to.look()
     assert to.actions == ["deploy", "deploy", "rollback"]
 
