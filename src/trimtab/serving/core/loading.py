@@ -125,7 +125,7 @@ class Loader:
         try:
             if order.error:
                 raise DataError(order.error)
-            self._tables[order.model] = self._model_table(order, serving)
+            self._tables[order.model] = self._model_table(order, serving, known)
         except TrimtabError as error:
             self._note(order, error, known)
             if serving is None and order.before:
@@ -151,16 +151,19 @@ class Loader:
             self._tables[order.model] = ModelTable(order.model, order.before_revision, lanes, sticky=order.sticky)
             logger.warning("model %s: revision %d serves instead", order.model, order.before_revision)
 
-    def _model_table(self, order: ModelOrder, serving: ModelTable | None) -> ModelTable:
+    def _model_table(self, order: ModelOrder, serving: ModelTable | None, known: str | None) -> ModelTable:
+        """Return the table of an order; without the lanes that fail, where nothing or no other revision serves."""
+        another = serving is not None and serving.revision != order.revision
         lanes = []
         for lane in order.lanes:
             try:
                 lanes.append(self._lane(lane))
             except TrimtabError as error:
-                if serving is not None or lane.role == "champion":
+                if another or lane.role == "champion":
                     raise
                 self.errors[order.model] = f"revision {order.revision} serves without its {lane.role}: {error}"
-                logger.error("model %s: %s", order.model, self.errors[order.model])
+                if self.errors[order.model] != known:
+                    logger.error("model %s: %s", order.model, self.errors[order.model])
         warm = None if order.warm is None else self._found(order.warm, aside=False)
         return ModelTable(order.model, order.revision, lanes, sticky=order.sticky, warm=[] if warm is None else [warm])
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
@@ -141,6 +142,27 @@ def test_a_promotion_that_fails_leaves_everything_as_it_was(loading: Loading) ->
     # and when it can be loaded it is
     loading.broken = False
     assert loading.follow(2, champion=2).champion.bundle.scorer.in_process
+
+
+def test_a_start_without_a_shadow_that_fails_stays_so_until_it_can_be_loaded(
+    loading: Loading, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a shadow that is refused at a start, and whose reason changes while it is
+    shadow = loading.bundles[2]
+    for reason in ("a worker died", "a worker died", "the trial died"):
+        loading.bundles[2] = msgspec.structs.replace(shadow, error=reason)
+        table = loading.follow(1, champion=1, shadow=2)
+        assert [lane.role for lane in table.lanes] == ["champion"]
+        assert loading.loader.errors == {"delay": f"revision 1 serves without its shadow: {reason}"}
+    # then each reason is logged once
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records if record.levelname == "ERROR"] == [
+        "a worker died",
+        "the trial died",
+    ]
+    # and when it can be loaded it is
+    loading.bundles[2] = shadow
+    assert [lane.role for lane in loading.follow(1, champion=1, shadow=2).lanes] == ["champion", "shadow"]
+    assert loading.loader.errors == {}
 
 
 @pytest.mark.usefixtures("slow")
