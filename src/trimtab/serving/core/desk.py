@@ -20,6 +20,7 @@ from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.runner import Runner
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
+from trimtab.serving.core.table import Lane
 from trimtab.serving.core.work import Part, Work, some
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.requests import Refused
@@ -28,6 +29,8 @@ from trimtab.stores.predictions import Predictions
 
 TURN_ROWS = 1024
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
+APPEND_ROWS = 4096
+"""Rows of a long request that are appended to the log at once, for the same reason."""
 GATHER_S = 0.0002
 """Where answers wait for the disk, a turn with fewer requests than the one before lets more come for so long: they then
 share a call of the model, an append and a flush. The loop sleeps meanwhile, since one that polls wakes for each of
@@ -94,15 +97,30 @@ class Desk:
             loop.call_soon(self._gather if self._gathers and self._company > 1 else self._turn)
         return work.done
 
-    def log(self, work: Work) -> asyncio.Future[None]:
-        """Log the rows of all chunks of a work, which are scored, as one append; the future is as that of `submit`."""
+    async def log(self, work: Work) -> None:
+        """Log the rows of all chunks of a work, which are scored; return when it may be answered.
+
+        All of them, however many: once it has begun, neither a timeout nor a client that leaves leaves some out.
+        """
         assert self._loop is not None  # its chunks came through submit
         work.done = self._loop.create_future()
         parts = [part for chunk in work.chunks for part in chunk.held]
         for chunk in work.chunks:
             chunk.held = ()
-        self.journal.write(_settled(work, parts), [work])
-        return work.done
+        _count_once(parts)
+        rest, logged_at = _settled(work, parts), to_micros(self._clock.now())
+        while True:
+            piece, rest = some(rest, APPEND_ROWS)
+            if not rest:
+                break
+            self.journal.write(piece, (), logged_at=logged_at)
+            try:
+                await asyncio.sleep(0)  # others' turns
+            except asyncio.CancelledError:
+                self.journal.write(rest, (), logged_at=logged_at)
+                raise
+        self.journal.write(piece, [work], logged_at=logged_at)
+        await work.done
 
     def abandon(self, work: Work) -> None:
         """Note that nobody waits for a work any more: what is scored of it is logged as not served, the rest dropped.
@@ -116,6 +134,7 @@ class Desk:
             piece.abandoned = piece.answered = True
             scored += piece.held
             piece.held = ()
+        _count_once(scored)
         for part in scored:
             part.disown()
         self.release(work.reserved_rows)
@@ -307,6 +326,17 @@ class Desk:
                 again.append(then)
         self._conclude(done)
         self._score(again)
+
+
+def _count_once(parts: Sequence[Part]) -> None:
+    """Let the parts of one request count as one request a lane, which took as long as the last of them."""
+    counted: dict[Lane, Part] = {}
+    for part in sorted(parts, key=lambda part: part.error is None):
+        counted.setdefault(part.lane, part)
+    took_us = max([part.latency_us for part in parts], default=0)
+    for part in parts:
+        part.latency_us = took_us
+        part.is_request = counted[part.lane] is part
 
 
 def _settled(work: Work, parts: Sequence[Part]) -> list[Part]:

@@ -63,11 +63,14 @@ class Journal:
         self.on_gap: Callable[[Gap], object] = lambda gap: None
         """Called with a gap of the log when it has ended."""
 
-    def write(self, parts: Sequence[Part], finished: Sequence[Work]) -> None:
-        """Append the rows of parts; answer the finished works as soon as their rows are safe."""
+    def write(self, parts: Sequence[Part], finished: Sequence[Work], *, logged_at: int | None = None) -> None:
+        """Append the rows of parts; answer the finished works as soon as their rows are safe.
+
+        logged_at: microseconds since the epoch; one for all rows of a request. Left out: now.
+        """
         if not finished and not parts:
             return
-        if not self._append(parts):
+        if not self._append(parts, logged_at):
             self._answer(finished)
         elif self._options.durability == "acknowledged" and finished:
             self._waiting += finished
@@ -108,7 +111,7 @@ class Journal:
         self._end_gap()
         self._thread.shutdown(wait=True)
 
-    def _append(self, parts: Sequence[Part]) -> bool:
+    def _append(self, parts: Sequence[Part], logged_at: int | None) -> bool:
         """Append the rows of parts; tell whether the log took them."""
         if not parts:
             return True
@@ -116,7 +119,7 @@ class Journal:
         cpu_ns = time.process_time_ns()
         cpu_us = max(0, cpu_ns - self._cpu_ns) // (1000 * rows)
         self._cpu_ns = cpu_ns
-        now = to_micros(self._clock.now())
+        now = logged_at or to_micros(self._clock.now())
         taken = True
         try:
             self._predictions.append(log_columns(parts, logged_at=now, cpu_us=cpu_us))

@@ -122,6 +122,8 @@ class Part:
     """The part that this one answers for."""
     overdue: bool = False
     """Whether its client was answered without it, since it took too long."""
+    is_request: bool = True
+    """Whether it is counted as a request; of the parts of a long one, one a lane is."""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:

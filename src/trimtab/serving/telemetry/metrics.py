@@ -102,9 +102,10 @@ class Metrics:
             if part.lane is not lane or part.served is not served or tally is None:
                 lane, served = part.lane, part.served
                 tally = self._tallies.of(lane, served)
-            tally.latencies.append(part.latency_us)
-            if part.overdue and not served:
-                tally.late.append(part.latency_us)
+            if part.is_request:
+                tally.latencies.append(part.latency_us)
+                if part.overdue and not served:
+                    tally.late.append(part.latency_us)
             rows = part.rows
             total += rows
             if served:
@@ -115,7 +116,7 @@ class Metrics:
                 if tell_inputs:
                     tally.vectors.append(part.vectors if part.vectors is not None else np.empty((rows, 0)))
             if part.error is not None:
-                tally.failed += 1
+                tally.failed += part.is_request
                 tally.errors += rows
         if answered:
             self._sums.turns[bisect_left(ROWS_BORDERS, answered)] += 1

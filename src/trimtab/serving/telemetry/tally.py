@@ -73,7 +73,7 @@ class Tallies:
     def fold(self, now: int) -> None:
         """Sort into histograms what was gathered. now: microseconds since the epoch."""
         for tally in self._tallies.values():
-            if tally.latencies:
+            if tally.rows:
                 _fold(tally, now)
             if tally.unbinned:
                 self._bin(tally)
@@ -82,7 +82,7 @@ class Tallies:
         """Drop the lanes that have scored nothing since a moment in microseconds since the epoch."""
         for key in [key for key, counts in self._lanes.items() if counts.last_at < before]:
             waiting = self._tallies.get(key)
-            if waiting is None or not waiting.latencies:
+            if waiting is None or not waiting.rows:
                 self._tallies.pop(key, None)
                 del self._lanes[key]
 

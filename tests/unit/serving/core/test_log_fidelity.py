@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from trimtab.bundle import Calibration
-from trimtab.serving.core.desk import TURN_ROWS
+from trimtab.serving.core.desk import APPEND_ROWS, TURN_ROWS
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.core.work import Part, Work
@@ -114,7 +114,7 @@ def test_a_long_request_that_fails_late_has_no_served_rows(
     assert served.gateway.metrics.rows_waiting == 0
 
 
-def test_a_long_request_that_is_answered_is_one_append(
+def test_a_long_request_holds_up_no_short_one(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
     served.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
@@ -124,6 +124,67 @@ def test_a_long_request_that_is_answered_is_one_append(
     assert answers(served) == ["b", *(f"a/{row}" for row in range(count))]  # the short one did not wait
     assert kinds(served) == {(1, True, "split", False): count + 1, (2, False, "split", False): count + 1}
     assert SegmentLog(tmp_path / "log").read(limit=2)[0].num_rows == count + 1
+
+
+@pytest.fixture
+def appended(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the rows of each append to the log, each of which takes a second."""
+    rows: list[int] = []
+    append = served.log.append
+
+    def slowly(columns: Any) -> None:
+        rows.append(len(columns["prediction_id"]))
+        append(columns)
+        served.clock.sleep(1)
+
+    monkeypatch.setattr(served.log, "append", slowly)
+    return rows
+
+
+def test_a_long_request_is_one_request_to_whoever_judges_its_version(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, appended: list[int]
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100)))
+    count = 2 * APPEND_ROWS + 7
+    assert served.browser.post(INFER, infer_body(*[1] * count)).status == 200
+    assert appended == [APPEND_ROWS, APPEND_ROWS, 7]  # others have turns in between
+    assert len({(row["logged_at"], row["latency_us"]) for row in served.rows()}) == 1
+    (lane,) = served.gateway.metrics.snapshot().lanes.values()
+    assert (lane.requests, sum(lane.latency), lane.rows) == (1, 1, count)
+
+
+def test_a_long_request_that_fails_is_one_failure(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100)))
+    assert served.browser.post(INFER, infer_body(*[1] * (2 * TURN_ROWS), NAN_ROW)).status == 500
+    failed = [lane.failed for lane in served.gateway.metrics.snapshot().lanes.values()]
+    assert sum(failed) == 1
+
+
+def test_a_long_request_that_ends_while_it_is_logged_is_logged_whole(
+    served: Served, pack: Packer, table_of: TableOf, appended: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.serve(table_of(("champion", pack(1), 100)))
+    append = served.log.append
+
+    def append_and_leave(columns: Any) -> None:
+        append(columns)
+        task = asyncio.current_task()
+        if task is not None and len(appended) == 1:
+            task.cancel()
+
+    monkeypatch.setattr(served.log, "append", append_and_leave)
+    count = 3 * APPEND_ROWS
+
+    async def ask() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await served.gateway.infer("delay", None, InferenceRequest(rows=count, columns={"row": [1] * count}), 1)
+
+    asyncio.run(ask())
+    assert kinds(served) == {(1, True, "split", False): count}
+    assert appended == [APPEND_ROWS, 2 * APPEND_ROWS]
+    assert served.gateway.metrics.rows_waiting == 0
 
 
 def test_a_stand_in_for_one_chunk_is_logged_with_the_others(
