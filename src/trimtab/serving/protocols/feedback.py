@@ -26,7 +26,8 @@ CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 MOST_LABELS = 10_000
 """Labels of one request: they are read and logged in one piece, which holds up others for some 20 ms."""
-TEXTS = {"id": "text", "model": "text", "known_at": "text"}
+KINDS = {"id": "text", "model": "text", "label": "boolean", "known_at": "time"}
+"""Of the columns of a CSV; labels may be truths or numbers."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -151,20 +152,12 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _csv(body: bytes) -> list[Any]:
-    table: InferenceRequest = mlflow_csv.decode(body, TEXTS)
+    table: InferenceRequest = mlflow_csv.decode(body, KINDS)
     missing = [name for name in ("id", "label") if name not in table.columns]
     if missing:
         raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected id,label,known_at")
-    known = [_integer(value) for value in table.columns.get("known_at", ())]
-    columns = {**table.columns, "known_at": known} if known else table.columns
-    names = [name for name in ("id", "label", "known_at", "model") if name in columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*[columns[name] for name in names], strict=True)]
-
-
-def _integer(value: Any) -> Any:
-    """Return microseconds where a text is an integer."""
-    text = "" if value is None else value.removeprefix("-")
-    return int(value) if text.isascii() and text.isdigit() and len(text) < 20 else value
+    names = [name for name in KINDS if name in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*[table.columns[name] for name in names], strict=True)]
 
 
 def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[str, list[Label]]:

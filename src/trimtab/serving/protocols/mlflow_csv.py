@@ -1,9 +1,11 @@
-"""CSV as pandas.read_csv reads it, without pandas. Called by mlflow.
+"""CSV with a header, nearly as pandas.read_csv reads it, without pandas. Called by mlflow, sagemaker and feedback.
 
-A column is integers, else numbers, else truths, else texts; what pandas takes for missing is None; blank lines
-are passed over; columns of one name are numbered; a first line of data that is longer than the header has row
-labels before it, which are dropped. One difference is meant: integers beyond 64 bits beside fractions are numbers
-here, texts there. Source: pandas/_libs/parsers.pyx and src/parser/tokenizer.c of pandas 2 and 3.
+The kind of a column says how its texts are read: what pandas takes for missing is a missing number, truth or
+moment, while in columns of texts only the empty field is missing ("NA" is a carrier). A column whose kind nobody told is integers, else
+numbers, else truths, else texts. Blank lines are passed over; columns of one name are numbered. Source:
+pandas/_libs/parsers.pyx and src/parser/tokenizer.c of pandas 2 and 3. Differences are meant: every line has as many
+fields as the header, where pandas would shift the columns or fill them up; texts such as "NA" stay; integers beyond
+64 bits beside fractions are numbers here, texts there.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _INTEGER = re.compile(rf"{_SPACE}[+-]?[0-9]+{_SPACE}\Z")
 _NUMBER = re.compile(
     rf"(?:{_SPACE}[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?{_SPACE}|[+-]?inf(?:inity)?)\Z", re.IGNORECASE
 )
+_ENDS = re.compile(r"\r\n|\r|\n")
 _DIGITS = 4000
 """Longest integer that Python reads without more ado."""
 
@@ -38,27 +41,30 @@ def decode(body: bytes, kinds: Mapping[str, str]) -> InferenceRequest:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise Refused(400, f"malformed CSV: {error}") from None
-    lines = _lines(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    lines, starts = _lines(text)
     if not lines:
         raise Refused(400, "malformed CSV: it is empty; expected a header with column names")
-    header, rows = _names(lines[0]), lines[1:]
-    width = max(len(header), len(rows[0])) if rows else len(header)
-    for index, row in enumerate(rows):
-        if len(row) > width:
-            raise Refused(400, f"malformed CSV: row {index} has {len(row)} values; expected {width}")
-        row += [""] * (width - len(row))
-    labels = width - len(header)
-    columns = {name: [row[labels + n] for row in rows] for n, name in enumerate(header)}
-    return InferenceRequest(
-        len(rows), {name: _texts(own) if kinds.get(name) == "text" else _typed(own) for name, own in columns.items()}
-    )
+    width = len(lines[0])
+    for row, start in zip(lines, starts, strict=True):
+        if len(row) != width:
+            line = len(_ENDS.findall(text, 0, start)) + 1
+            raise Refused(
+                400,
+                f"malformed CSV: line {line} has {_fields(len(row))}; the header has {width}"
+                + ("; does it end in a comma?" if len(row) == width + 1 and not row[-1] else ""),
+            )
+    rows = lines[1:]
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(_names(lines[0]))}
+    return InferenceRequest(len(rows), {name: _read(column, kinds.get(name)) for name, column in columns.items()})
 
 
-def _lines(text: str) -> list[list[str]]:
-    """Return the fields of each line that is not blank."""
+def _lines(text: str) -> tuple[list[list[str]], list[int]]:
+    """Return the fields of each line that is not blank, and the character at which each line begins."""
     found: list[list[str]] = []
+    starts: list[int] = []
     line: list[str] = []
-    at, written = 0, False
+    at, start, written = 0, 0, False
     while at < len(text):
         match = _FIELD.match(text, at)
         if match is None:  # cannot be: every text has a field at its start
@@ -80,8 +86,9 @@ def _lines(text: str) -> list[list[str]]:
         if end != "," or at == len(text):
             if written:
                 found.append(line)
-            line, written = [], False
-    return found
+                starts.append(start)
+            line, start, written = [], at, False
+    return found, starts
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -101,23 +108,50 @@ def _names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _texts(column: Sequence[str]) -> list[str | None]:
-    return [None if text in MISSING else text for text in column]
+def _read(column: Sequence[str], kind: str | None) -> Sequence[Any]:
+    """Return the values of a column."""
+    if kind is None:
+        return _guessed(column)
+    if kind == "text":
+        return [_text(text) for text in column]
+    return [_value(text, kind) for text in column]
 
 
-def _typed(column: Sequence[str]) -> list[Any]:
+def _text(text: str) -> str | None:
+    return text or None
+
+
+def _value(text: str, kind: str) -> Any:
+    """Return a number, truth or moment; what is none of its kind stays text, and is refused where it is used."""
+    if text in MISSING:
+        return None
+    if kind == "boolean" and text in TRUTHS:
+        return TRUTHS[text]
+    if _is_integer(text):
+        return int(text)
+    return float(text) if kind != "time" and _NUMBER.match(text) else text
+
+
+def _is_integer(text: str) -> bool:
+    return len(text) <= _DIGITS and _INTEGER.match(text) is not None
+
+
+def _guessed(column: Sequence[str]) -> Sequence[Any]:
     """Return the values of a column in the first type that all of its texts fit."""
-    texts = _texts(column)
-    given = [text for text in texts if text is not None]
+    given = [text for text in column if text not in MISSING]
     if not given:
-        return texts
-    if len(given) == len(texts) and all(map(_INTEGER.match, given)):
+        return [None] * len(column)
+    if len(given) == len(column) and all(map(_INTEGER.match, given)):
         return _integers(given)
     if all(map(_NUMBER.match, given)):
-        return [None if text is None else float(text) for text in texts]
+        return [None if text in MISSING else float(text) for text in column]
     if TRUTHS.keys() >= set(given):
-        return [None if text is None else TRUTHS[text] for text in texts]
-    return texts
+        return [None if text in MISSING else TRUTHS[text] for text in column]
+    return [_text(text) for text in column]
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _integers(texts: list[str]) -> list[Any]:

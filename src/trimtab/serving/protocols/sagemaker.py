@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -21,7 +21,7 @@ from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.matrices import matrix
 from trimtab.serving.core.table import ModelTable
-from trimtab.serving.protocols import mlflow, tabular
+from trimtab.serving.protocols import mlflow, mlflow_csv, tabular
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 from trimtab.serving.web.http import Answer, Call, Content, Description, Headers, Route, request_id_header
 
@@ -60,9 +60,10 @@ def routes(gateway: Gateway) -> list[Route]:
     async def invocations(call: Call) -> Answer:
         content_type = call.header(b"content-type") or "application/json"
         wanted = accepted(call.header(b"accept"))
-        request, form = decode(call.body, content_type)
-        request.request_id = call.header(INFERENCE_ID) or call.request_id
         model = target_model(call.headers) or call.model
+        kinds = gateway.table.model(model).spec.request_types if "csv" in content_type.lower() else {}
+        request, form = decode(call.body, content_type, kinds)
+        request.request_id = call.header(INFERENCE_ID) or call.request_id
         variant = call.header(TARGET_VARIANT)
         version = pinned(gateway.table.model(model), variant) if variant else None
         response = await gateway.infer(model, version or call.version, request, call.received_ns)
@@ -86,8 +87,11 @@ def target_model(headers: Headers) -> str | None:
     return named.removesuffix(ARCHIVE).lstrip("/") or None
 
 
-def decode(body: bytes, content_type: str) -> tuple[InferenceRequest, Form]:
-    """Read rows, and the form that answers them. Raises Refused (415 for a content type that is not served)."""
+def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = None) -> tuple[InferenceRequest, Form]:
+    """Read rows, and the form that answers them. Raises Refused (415 for a content type that is not served).
+
+    kinds: of the request columns, for CSV with a header.
+    """
     kind, _, options = content_type.partition(";")
     form = KINDS.get(kind.strip().lower())
     if form == "json":
@@ -99,7 +103,7 @@ def decode(body: bytes, content_type: str) -> tuple[InferenceRequest, Form]:
             raise Refused(400, f"malformed JSON Lines: {error}") from None
         return _instances(lines, "line"), form
     if form == "csv":
-        return _csv(body, content_type, header="header=present" in options.replace(" ", "").lower()), form
+        return _csv(body, kinds or {}, header="header=present" in options.replace(" ", "").lower()), form
     if form == "npy":
         return _npy(body), form
     try:
@@ -214,13 +218,13 @@ def _matrix(rows: Sequence[Any]) -> InferenceRequest:
     return InferenceRequest(len(features), {}, features)
 
 
-def _csv(body: bytes, content_type: str, *, header: bool) -> InferenceRequest:
+def _csv(body: bytes, kinds: Mapping[str, str], *, header: bool) -> InferenceRequest:
     try:
         rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise Refused(400, f"malformed CSV: {error}") from None
     if header or (rows and all(text and _number(text) is None for text in rows[0])):
-        return mlflow.decode(body, content_type)  # names: features are numbers
+        return mlflow_csv.decode(body, kinds)  # names: features are numbers
     for index, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise Refused(400, f"malformed CSV: line {index} has {len(row)} values; line 0 has {len(rows[0])}")
