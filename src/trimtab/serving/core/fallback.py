@@ -94,7 +94,7 @@ class Fallback:
             except DataError as error:
                 self._metrics.rule_failed(bundle.spec.model, "request", failed.rows)
                 note = f"; fallback '{rule.name}' cannot answer: {error}"
-            except Exception as error:  # strangers' code: the project's rule
+            except (Exception, SystemExit) as error:  # strangers' code: the project's rule
                 self._metrics.rule_failed(bundle.spec.model, "rule", failed.rows)
                 self._tell(bundle, error)
                 note = f"; {next(iter(str(error).splitlines()), type(error).__name__)}"
@@ -104,7 +104,7 @@ class Fallback:
             return None, note
         return [self._policy.value] * failed.rows, f"{note}; the fixed score answered"
 
-    def _tell(self, bundle: LoadedBundle, error: Exception) -> None:
+    def _tell(self, bundle: LoadedBundle, error: BaseException) -> None:
         if bundle not in self._told:
             self._told.add(bundle)
             logger.error("bundle %s: %s; from now on its failures are counted only", bundle.id, error, exc_info=error)

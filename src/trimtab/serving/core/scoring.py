@@ -125,7 +125,10 @@ def _together(bundle: LoadedBundle, waiting: Sequence[tuple[Part, Columns]]) -> 
 
 
 def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
-    vectors = np.ascontiguousarray(bundle.vectorizer.vectors(columns, at), dtype=np.float32)
+    try:
+        vectors = np.ascontiguousarray(bundle.vectorizer.vectors(columns, at), dtype=np.float32)
+    except SystemExit as error:  # strangers' code; it would end the gateway
+        raise RuntimeError(f"they called sys.exit({error.code!r})") from error
     expected = (len(at), len(bundle.spec.features))
     if vectors.shape != expected:
         raise RuntimeError(f"they have shape {vectors.shape}; expected {expected}")

@@ -26,8 +26,6 @@ from trimtab.serving.processes.memory import bound_memory
 
 LATE_S = 5
 """So long after its time the system ends a trial whose supervisor has not: it may be gone."""
-NICE = 10
-"""Behind those that answer, but not so far that the trial never ends where they leave little."""
 SOME: dict[str, Any] = {"number": 1.0, "integer": 1, "boolean": True, "text": "a", "time": 0}
 """A value of each kind that a request may bring."""
 
@@ -42,7 +40,7 @@ def run_trial(
     signal.alarm(math.ceil(trial.limit_s) + LATE_S)
     faulthandler.enable(all_threads=False)  # the log then tells the line of the project's code in which it died
     threading.Thread(target=_end_with_supervisor, args=(channel,), name="orders", daemon=True).start()
-    priority.low(os.getpid(), NICE)
+    priority.low(os.getpid())
     bound_memory()
     try:
         bundle = load_bundle(trial.bundle, vectorizer_factory(), trust=trust)

@@ -162,22 +162,28 @@ class Faulty:
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
         for value in columns["row"]:
             if value < 0:
-                raise {-1: DataError("no such carrier"), -2: StoreError("is away"), -3: KeyError("k")}.get(
-                    value, RuntimeError("")
-                )
+                faults = {
+                    -1: DataError("no such carrier"),
+                    -2: StoreError("is away"),
+                    -3: KeyError("k"),
+                    -4: RuntimeError(""),
+                    -5: SystemExit(3),
+                }
+                raise faults[value]
         return np.array([columns["row"]], dtype=np.float32).T
 
 
 def test_features_that_fail_are_told_apart(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:
     served.serve(table_of(("champion", pack(vectorizer=Faulty), 100)))
-    replies = served.browser.together([(INFER, infer_body(value, id=f"{value}")) for value in (0, -1, -2, -3, -4)])
-    assert [reply.status for reply in replies] == [200, 400, 503, 500, 500]
+    replies = served.browser.together([(INFER, infer_body(value, id=f"{value}")) for value in (0, -1, -2, -3, -4, -5)])
+    assert [reply.status for reply in replies] == [200, 400, 503, 500, 500, 500]
     assert replies[1].json() == {"error": "no such carrier"}
     assert {row["prediction_id"]: row["error"] for row in served.rows()} == {
         "0": None,
         "-2": "the features of model 'delay' failed: StoreError: is away",
         "-3": "the features of model 'delay' failed: KeyError: 'k'",
         "-4": "the features of model 'delay' failed: RuntimeError: no message",
+        "-5": "the features of model 'delay' failed: RuntimeError: they called sys.exit(3)",
     }
 
 
