@@ -1,11 +1,11 @@
 """CSV with a header, nearly as pandas.read_csv reads it, without pandas. Called by mlflow, sagemaker and feedback.
 
 The kind of a column says how its texts are read: what pandas takes for missing is a missing number, truth or
-moment, while in columns of texts only the empty field is missing ("NA" is a carrier). A column whose kind nobody told is integers, else
-numbers, else truths, else texts. Blank lines are passed over; columns of one name are numbered. Source:
-pandas/_libs/parsers.pyx and src/parser/tokenizer.c of pandas 2 and 3. Differences are meant: every line has as many
-fields as the header, where pandas would shift the columns or fill them up; texts such as "NA" stay; integers beyond
-64 bits beside fractions are numbers here, texts there.
+moment, while in columns of texts only the empty field is missing ("NA" is a carrier). A column whose kind nobody told
+is integers, else numbers, else truths, else texts. Blank lines are passed over; columns of one name are numbered.
+Source: pandas/_libs/parsers.pyx and src/parser/tokenizer.c of pandas 2 and 3. Differences are meant: every line has
+as many fields as the header, where pandas would shift the columns or fill them up; texts such as "NA" stay; integers
+beyond 64 bits beside fractions are numbers here, texts there.
 """
 
 from __future__ import annotations
