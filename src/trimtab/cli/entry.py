@@ -1,105 +1,17 @@
-"""Turns the command line into a call, and errors into messages and exit codes.
-
-0 passed, 1 failed a check or a gate, 2 wrong usage, 3 infrastructure, 130 interrupted. The module of a
-verb is imported when the verb is called, so that help is quick and the gateway loads only what it needs.
-"""
+"""Where a command begins: Ctrl-C is minded before anything heavy is imported. Called by the console script."""
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-import traceback
 from importlib import import_module
-from types import FrameType
 
-import typer
-
-from trimtab import __version__, settings
-from trimtab.app.program import WORKER
-from trimtab.cli.verbs import VERBS
-from trimtab.errors import TrimtabError, nearest
-from trimtab.serving.processes.spawning import early
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-TRAINING_THREADS = "1"
-"""Unless the environment says otherwise: OpenMP threads that wait spin, and on busy cores cost more than they give."""
-WRONG_USAGE = 2
-INFRASTRUCTURE = 3
-INTERRUPTED = 130
-
-
-class Interrupted(BaseException):
-    """Ctrl-C, under a name that the command-line library does not take for its own."""
+from trimtab.cli.interrupting import end_quietly
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    settings.offer(OMP_NUM_THREADS=TRAINING_THREADS)
-    level = settings.read().log_level.upper()
-    if level not in LEVELS:
-        typer.echo(f"error: TRIMTAB_LOG_LEVEL={level} is no level.{nearest(level, LEVELS)}", err=True)
-        return WRONG_USAGE
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGINT, _interrupt)
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
-        typer.echo(_help())
-        return 0
-    if arguments[0] == "--version":
-        typer.echo(f"trimtab {__version__}")
-        return 0
+    end_quietly()
     try:
-        return _call(arguments)
-    except TrimtabError as error:
-        _complain(str(error), level)
-        return error.exit_code
-    except Interrupted:
-        typer.echo("interrupted; what was finished is kept, run the command again to go on", err=True)
-        return INTERRUPTED
-    except BrokenPipeError:
-        return 0
-    except Exception as error:  # the last border: a user never sees a traceback unless asked for
-        _complain(f"{type(error).__name__}: {error}\nFor the traceback: TRIMTAB_LOG_LEVEL=DEBUG trimtab ...", level)
-        return INFRASTRUCTURE
-
-
-def _call(arguments: list[str]) -> int:
-    verb = arguments[0]
-    if verb not in VERBS:
-        typer.echo(f"error: no command '{verb}'.{nearest(verb, VERBS)} All of them: trimtab --help", err=True)
-        return WRONG_USAGE
-    if verb == "serve" and "--help" not in arguments:
-        early.start(WORKER)  # it loads while this process does; a wrong option ends it again
-    group = import_module(f"trimtab.cli.{VERBS[verb][0]}")
-    try:
-        typer.main.get_command(group.app)(args=arguments, prog_name="trimtab")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
-
-
-def _help() -> str:
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
-    return "\n".join(
-        [
-            "trimtab: MLOps that steers itself, one loop from data to production and back",
-            "",
-            "usage: trimtab VERB [OPTIONS]      trimtab VERB --help",
-            "",
-            *lines,
-            "",
-            "exit codes: 0 passed, 1 failed a check or a gate, 2 wrong usage, 3 infrastructure",
-        ]
-    )
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted
-
-
-def _complain(message: str, level: str) -> None:
-    if level == "DEBUG":
-        traceback.print_exc()
-    typer.echo(f"error: {message}", err=True)
+        code: int = import_module("trimtab.cli.calling").call()
+    finally:
+        end_quietly()  # what ends now has no order left to keep
+    return code

@@ -5,6 +5,7 @@ A worker inherits nothing but one end of a socket pair; the listening socket fol
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -23,7 +24,11 @@ def spawn(command: Sequence[str]) -> Spawned:
     own, theirs = socket.socketpair()
     with theirs:
         number = theirs.fileno()
-        process = subprocess.Popen([*command, str(number)], pass_fds=(number,), stdin=subprocess.DEVNULL)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the supervisor's
+        try:
+            process = subprocess.Popen([*command, str(number)], pass_fds=(number,), stdin=subprocess.DEVNULL)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Spawned(process, own)
 
 
