@@ -68,6 +68,7 @@ class Retraining:
 
     def close(self) -> None:
         """Stop; unfinished workflows go on at the next launch."""
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)  # its threads complain that it is gone, until they are too
         DBOS.destroy(workflow_completion_timeout_sec=0)
 
     def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:

@@ -1,6 +1,7 @@
 """`trimtab up`: the gateway as a child process, the steering loop in this one.
 
-The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it.
+The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it. One that somebody else
+started is used and watched, and goes on when this ends.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from trimtab.app.files import is_running, send_signal
+from trimtab.app.files import exit_now, is_running, send_signal, write_atomically
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import Steering
 from trimtab.app.workspace import Workspace
-from trimtab.errors import StoreError
+from trimtab.errors import StoreError, UsageError
 from trimtab.serving import Announcement
 from trimtab.units import MICROS
 
@@ -27,6 +28,9 @@ STOP_SECONDS = 10.0
 """Beyond what the policy gives requests under way."""
 POLL_SECONDS = 0.05
 MAX_RESTARTS = 5
+INTERRUPTED = 130
+STARTED = "gateway.started"
+"""In the run folder: process id of the gateway that an `up` started, so that the next one knows it as its own."""
 
 
 class Stop:
@@ -42,7 +46,7 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            raise KeyboardInterrupt
+            exit_now(INTERRUPTED)
         self.requested = True
 
     def __call__(self) -> bool:
@@ -56,6 +60,7 @@ class GatewayProcess:
         self._workspace = workspace
         self._command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(workspace.project.folder)]
         self._command += ["--env", environment]
+        self._port = port
         if port is not None:
             self._command += ["--port", str(port)]
         self._child: subprocess.Popen[bytes] | None = None
@@ -64,9 +69,14 @@ class GatewayProcess:
     def start(self) -> tuple[Announcement, bool]:
         """Adopt the gateway that runs, or start one; return what it announces, and whether it was adopted.
 
-        Raises StoreError with the gateway's own words when it does not come up.
+        Raises StoreError with the gateway's own words when it does not come up, UsageError when one runs elsewhere.
         """
         if found := running_gateway(self._workspace.run_folder):
+            if self._port not in (None, 0, found.port):
+                raise UsageError(
+                    f"--port {self._port}: the gateway of this project runs already, at {url_of(found)} (process "
+                    f"{found.pid}). Leave --port out to use it, or end it first: kill {found.pid}"
+                )
             return found, True
         log_path = self._workspace.run_folder / "gateway.log"
         with log_path.open("ab") as output:
@@ -74,6 +84,7 @@ class GatewayProcess:
             self._child = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        write_atomically(self._workspace.run_folder / STARTED, str(self._child.pid).encode())
         waited = 0.0
         while waited < START_SECONDS:
             if found := running_gateway(self._workspace.run_folder):
@@ -98,11 +109,20 @@ class GatewayProcess:
         except StoreError as error:  # what it needs may come back; the next look tries again
             log.error("%s", error)
 
-    def stop(self) -> None:
-        """Let the gateway finish what it has begun, and end it."""
+    def is_own(self, found: Announcement) -> bool:
+        """Tell whether this `up`, or one that has crashed, started a gateway."""
+        try:
+            return (self._workspace.run_folder / STARTED).read_text() == str(found.pid)
+        except FileNotFoundError:
+            return False
+
+    def stop(self) -> Announcement | None:
+        """Let the gateway finish what it has begun, and end it. Return the one of somebody else, which goes on."""
         found = running_gateway(self._workspace.run_folder)
         if found is None:
-            return
+            return None
+        if not self.is_own(found):
+            return found
         send_signal(found.pid, signal.SIGTERM)
         patience = self._workspace.project.policy.serving.drain / MICROS["s"] + STOP_SECONDS
         waited = 0.0
@@ -113,6 +133,7 @@ class GatewayProcess:
             waited += POLL_SECONDS
         if is_running(found.pid):
             send_signal(found.pid, signal.SIGKILL)
+        return None
 
 
 def up(
@@ -123,16 +144,19 @@ def up(
     stop.install()
     gateway = GatewayProcess(workspace, environment=environment, port=port)
     found, adopted = gateway.start()
+    own = gateway.is_own(found)
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     steering = Steering(workspace)
     try:
         steering.launch()
-        say("steering: monitor and controller are on; Ctrl-C stops everything")
+        ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
+        say(f"steering: monitor and controller are on; Ctrl-C {ends}")
         while not stop():
             gateway.watch()
             if not steering.step():
                 workspace.clock.sleep(POLL_SECONDS)
     finally:
         steering.close()
-        gateway.stop()
-        say("stopped; nothing is lost, `trimtab up` goes on where this ended")
+        left = gateway.stop()
+        still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
+        say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")
