@@ -93,7 +93,25 @@ class ModelState(msgspec.Struct):
 
 
 def check_id(text: str) -> str:
-    """Return a client's id. Raises Refused when it is empty or too long."""
+    """Return a client's id. Raises Refused when it is empty or too long, or when a terminal could not show it."""
     if not text or len(text) > MAX_ID:
         raise Refused(400, f"id has {len(text)} characters; expected 1 to {MAX_ID}")
+    if not text.isprintable() and (found := control(text)) is not None:
+        raise Refused(400, f"id holds the control character {found}; expected text that can be shown")
     return text
+
+
+def control(text: str) -> str | None:
+    """Return the first control character of a text, such as U+001B, None without one."""
+    return next((f"U+{ord(char):04X}" for char in text if char < " " or "\x7f" <= char < "\xa0"), None)
+
+
+def shown(value: object, *, most: int = 60) -> str:
+    """Return a value for an error as JSON has it: null and true; text in single quotes. most: characters of it."""
+    if isinstance(value, str):
+        return f"{value!r:.{most}}"
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):  # what no JSON has brought
+        text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

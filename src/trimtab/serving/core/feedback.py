@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
 
-from trimtab.clock import parse_time, to_micros
-from trimtab.serving.requests import MAX_ID, Refused
+from trimtab.serving.core import moments
+from trimtab.serving.requests import MAX_ID, Refused, control, shown
 
 LARGEST = sys.float_info.max
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Years 1 and 9999, microseconds since the epoch: nanoseconds of today are beyond them."""
 MOST_NAMED = 20
 """Wrong labels of one request that the answer names."""
 REMEMBERED = 10_000
@@ -125,19 +122,20 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
     name, label, model = item.get("id"), item.get("label"), item.get("model")
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_ID + 20:
         return expected(index, "id", name, "the id of a prediction")
+    if (found := control(name)) is not None:
+        return expected(index, "id", name, f"no control characters, such as {found}")
     if not isinstance(label, int | float) or not -LARGEST <= label <= LARGEST:
         return expected(index, "label", label, "a number")
     if model is not None and not isinstance(model, str):
         return expected(index, "model", model, "the name of a model")
-    known_at = item.get("known_at")
-    if isinstance(known_at, str):
-        with suppress(ValueError, OverflowError):
-            known_at = to_micros(parse_time(known_at))
-    if known_at is not None and (type(known_at) is not int or not EARLIEST <= known_at <= LATEST):
-        return expected(index, "known_at", item["known_at"], "ISO 8601 text or microseconds since 1970 as an integer")
+    told = item.get("known_at")
+    known_at = None if told is None else moments.micros(told)
+    if told is not None and known_at is None:
+        what = "ISO 8601 text or microseconds since 1970 as an integer"
+        return expected(index, "known_at", told, what + moments.hint(told))
     return Label(index, name, float(label), known_at, model)
 
 
 def expected(index: int, field: str, value: object, what: str) -> Wrong:
     """Return what is wrong with a field of a label."""
-    return Wrong(index, field, f"labels[{index}].{field} is {value!r:.60}; expected {what}")
+    return Wrong(index, field, f"labels[{index}].{field} is {shown(value)}; expected {what}")

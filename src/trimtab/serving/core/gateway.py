@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trimtab.clock import Clock, parse_time, to_micros
+from trimtab.clock import Clock, to_micros
+from trimtab.serving.core import moments
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
-from trimtab.serving.core.feedback import EARLIEST, LATEST, Label
+from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.intervals import check, intervals
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
@@ -23,7 +24,7 @@ from trimtab.serving.core.scoring import vectorize
 from trimtab.serving.core.table import RoutingTable
 from trimtab.serving.core.work import Entities, Work
 from trimtab.serving.options import WorkerOptions
-from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id
+from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown
 from trimtab.serving.telemetry.metrics import Metrics
 from trimtab.serving.telemetry.traces import current
 from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
@@ -221,17 +222,11 @@ def _chunks(work: Work) -> list[Work]:
 
 def _moment(value: object, column: str, row: int) -> int:
     """Return an event time in microseconds. Raises Refused."""
-    if isinstance(value, int) and not isinstance(value, bool) and EARLIEST <= value <= LATEST:
-        return value
-    if isinstance(value, str):
-        try:
-            return to_micros(parse_time(value))
-        except (ValueError, OverflowError):
-            pass
+    found = moments.micros(value)
+    if found is not None:
+        return found
     raise Refused(
-        400,
-        f"column '{column}', row {row}: {value!r:.60} is not a moment; expected ISO 8601 text such as "
-        "2026-01-31T12:00:00Z, or microseconds since 1970 as an integer",
+        400, f"column '{column}', row {row}: {shown(value)} is not a moment{moments.hint(value)}; {moments.EXPECTED}"
     )
 
 

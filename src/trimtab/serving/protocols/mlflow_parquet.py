@@ -5,13 +5,13 @@ pyarrow is imported here alone, and only then: a worker that is not asked for Pa
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
-from trimtab.clock import to_micros
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.clock import from_micros, to_micros
+from trimtab.serving.requests import InferenceRequest, Refused, shown
 
 CELLS = 1_000_000
 """Most values of one file: a small file may unpack to very many."""
@@ -50,10 +50,9 @@ def _plain(value: Any, name: str, row: int) -> Any:
     """Return a value as a JSON client would have sent it. Raises Refused."""
     if isinstance(value, PLAIN):
         return None if value != value else value
-    if isinstance(value, datetime):
-        return to_micros(value)
-    if isinstance(value, date):
-        return to_micros(datetime(value.year, value.month, value.day, tzinfo=UTC))
+    if isinstance(value, date):  # a datetime is one; as text, since an integer near 1970 is taken for another unit
+        moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+        return from_micros(to_micros(moment)).isoformat()
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, bytes):
@@ -61,4 +60,4 @@ def _plain(value: Any, name: str, row: int) -> Any:
             return value.decode()
         except UnicodeDecodeError:
             pass
-    raise Refused(400, f"column '{name:.60}', row {row}: {value!r:.60} is none of a number, text, truth or moment")
+    raise Refused(400, f"column '{name:.60}', row {row}: {shown(value)} is none of a number, text, truth or moment")

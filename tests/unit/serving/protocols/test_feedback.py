@@ -161,7 +161,7 @@ def test_what_was_named_for_all_holds_for_each(two: Served, path: str, header: s
     [
         (b'{"id":"a","label":1}\n{"id":', "application/x-ndjson", 400, "labels[1]: "),
         (b"id,lable\na,1\n", "text/csv", 400, "column 'label' is missing"),
-        (b"id,label\na,\n", "text/csv", 400, "labels[0].label is None"),
+        (b"id,label\na,\n", "text/csv", 400, "labels[0].label is null"),
         (b"id,label,known_at\na,1,soon\n", "text/csv", 400, "labels[0].known_at is 'soon'"),
         (b'{"id":"a","label":1,"known_at":1767225600000000000}', "", 400, "labels[0].known_at is 1767225600000000000"),
         (b'{"id":"a","label":1,"model":5}', "", 400, "labels[0].model is 5"),

@@ -126,7 +126,7 @@ def test_parquet_holds_what_json_would() -> None:
         "distance": [100.0, None],
         "number": [7, 8],
         "late": [True, False],
-        "at": [1_370_102_400_000_000, None],
+        "at": ["2013-06-01T16:00:00+00:00", None],
         "raw": ["x", None],
     }
 
