@@ -235,7 +235,7 @@ class _Supervisor:
             worker.ready = True
             found = self._announce()
             logger.info("the gateway listens on %s:%d with %d workers", found.host, found.port, len(found.workers))
-            if not self._came_up:
+            if not self._came_up and not self._stop.is_set():  # last words are no news
                 self._came_up = True
                 self._listening(found)
         elif isinstance(message, Failed):

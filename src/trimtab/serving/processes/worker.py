@@ -252,6 +252,8 @@ class _Worker:
             try:
                 self._follow(serve, loop)
             except Exception:  # the border of the thread: it has to hear of the next orders
+                if loop.is_closed():
+                    return  # this process is ending
                 logger.exception("the orders could not be followed")
             if loop.is_closed():
                 return
