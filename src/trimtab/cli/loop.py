@@ -38,7 +38,7 @@ WhyNot = Annotated[str, typer.Option("--reason", help="Why, for the record.", pr
 def up(
     project: ProjectFolder = PROJECT,
     env: EnvironmentName = ENVIRONMENT,
-    port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
 ) -> None:
     """Run gateway, monitor and controller until Ctrl-C."""
     run_up(workspace(project, env), environment=env, port=port, say=lambda text: console.print(text, soft_wrap=True))

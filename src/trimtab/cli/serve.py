@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 from trimtab import settings
-from trimtab.app.serving import gateway_config, url_of
-from trimtab.app.standalone import Wishes, standalone_config
+from trimtab.app.serving import gateway_config, running_gateway, url_of
+from trimtab.app.standalone import Wishes, refuse_public, standalone_config
 from trimtab.bundle import Task
 from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFolder, workspace
 from trimtab.errors import UsageError
@@ -39,9 +39,11 @@ def serve(
     project: ProjectFolder = PROJECT,
     env: EnvironmentName = ENVIRONMENT,
     host: Annotated[str | None, typer.Option(help="Address to bind; loopback by default.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Port of the gRPC service; left out, there is none.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the gRPC service; left out, there is none.")
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="With PATH: folder of the prediction log; left out, none.")] = None,
     trust: Annotated[
         list[str] | None,
@@ -64,6 +66,7 @@ def serve(
             alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"
             raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
         config = gateway_config(workspace(project, env), host=host, port=port, workers=workers, grpc_port=grpc_port)
+        _tell_of_another(config)
         _run(config, contract, host, port)
         return
     if (tls_certificate is None) != (tls_key is None):
@@ -94,7 +97,16 @@ def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | 
             port=contract.port if port is None else port,
             public=contract.reason,
         )
+    if "standalone" in config.setup:
+        refuse_public(config)
     serve_forever(config, listening=_tell)
+
+
+def _tell_of_another(config: GatewayConfig) -> None:
+    """Say at once that another gateway is there: one that is ending is waited for, and that would be a silence."""
+    if found := running_gateway(config.run_folder):
+        text = "a gateway of this project runs already, at {} (process {}); waiting a moment, in case it is just ending"
+        typer.echo(text.format(url_of(found), found.pid), err=True)
 
 
 def _tell(found: Announcement) -> None:
