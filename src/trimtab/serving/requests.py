@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,13 @@ class Refused(TrimtabError):
         self.retry_after = retry_after
 
 
+class Absent(NamedTuple):
+    """The first row that does not have a column which others have, and the columns that it has."""
+
+    row: int
+    keys: Collection[str]
+
+
 class InferenceRequest(msgspec.Struct):
     """Rows to score: request columns by name, or the features themselves, or both."""
 
@@ -41,6 +48,8 @@ class InferenceRequest(msgspec.Struct):
     """Whether each feature's contribution to the score is asked for."""
     coverage: float | None = None
     """Share of true values that an interval should hold, such as 0.9; None asks for no interval."""
+    absent: Mapping[str, Absent] | None = None
+    """Columns that only some of the rows brought. They hold null in the others, unless the model asks for them."""
 
 
 class Explanation(msgspec.Struct):

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trimtab.bundle import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.serving.core import moments
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.intervals import check, intervals
+from trimtab.serving.core.missing import check_absent, check_timestamp
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
 from trimtab.serving.core.scoring import vectorize
@@ -93,6 +95,8 @@ class Gateway:
             raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
         lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
+        if request.absent:
+            check_absent(request.absent, [lane.bundle.spec for lane in dict.fromkeys(lanes)])
         if request.coverage is not None:
             check(lanes, request.coverage)
         if request.explain:
@@ -103,7 +107,7 @@ class Gateway:
             columns=request.columns,
             features=request.features,
             ids=[request_id] if request.rows == 1 else [f"{request_id}/{row}" for row in range(request.rows)],
-            at=self._event_times(request, table.spec.timestamp),
+            at=self._event_times(request, table.spec),
             entities=_entities(request, table.spec.entity_keys),
             received_ns=received_ns,
             route="split" if pinned is None else "pinned",
@@ -151,9 +155,11 @@ class Gateway:
         self.metrics.labels += len(labels)
         return len(labels)
 
-    def _event_times(self, request: InferenceRequest, column: str) -> list[int]:
+    def _event_times(self, request: InferenceRequest, spec: Spec) -> list[int]:
+        column = spec.timestamp
         given = request.columns.get(column)
         if given is None:
+            check_timestamp(spec, request.columns)
             return [self._desk.now()] * request.rows
         return [self._desk.now() if value is None else _moment(value, column, row) for row, value in enumerate(given)]
 

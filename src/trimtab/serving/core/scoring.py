@@ -11,12 +11,12 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from trimtab.errors import DataError, StoreError, nearest
+from trimtab.errors import DataError, StoreError
+from trimtab.serving.core.missing import listed, missing
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.work import Part, Work
 
@@ -146,7 +146,7 @@ def _take_features(bundle: LoadedBundle, part: Part) -> None:
         part.fail(
             400,
             f"each row has {given} features; model '{bundle.spec.model}' version {bundle.version} takes "
-            f"{len(bundle.spec.features)}: {', '.join(bundle.spec.features[:12])}",
+            f"{len(bundle.spec.features)}: {listed(bundle.spec.features)}",
         )
         return
     work.vectors[bundle.recipe] = features
@@ -162,8 +162,7 @@ def _wanted(bundle: LoadedBundle, work: Work) -> Columns:
         elif name == spec.timestamp:
             found[name] = work.at
         else:
-            given = [column for column in islice(columns, 100) if len(column) < 100]
-            raise DataError(f"request column '{name}' is missing.{nearest(name, given)}")
+            raise DataError(missing(name, spec.request_columns, columns))
     return found
 
 

@@ -14,7 +14,7 @@ import msgspec
 from trimtab.errors import nearest
 from trimtab.serving.core.matrices import matrix
 from trimtab.serving.protocols.json_text import repaired
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.requests import Absent, InferenceRequest, Refused
 
 _decode = msgspec.json.Decoder().decode
 
@@ -61,7 +61,7 @@ def table(value: Any, key: str) -> InferenceRequest:
 
 
 def records(value: Any, key: str) -> InferenceRequest:
-    """Read one object of column and value a row; a column that a record lacks is missing there. Raises Refused."""
+    """Read one object of column and value a row; columns that only some records have are told of. Raises Refused."""
     if not isinstance(value, list):
         raise Refused(400, f"{key}: expected a list of records")
     names: dict[str, None] = {}
@@ -71,7 +71,14 @@ def records(value: Any, key: str) -> InferenceRequest:
         names.update(dict.fromkeys(record))
     if len(names) * len(value) > 4 * sum(map(len, value)) + 1000:  # a small body must not become a huge table
         raise Refused(400, f"{key}: the records have few columns in common")
-    return InferenceRequest(len(value), {name: [record.get(name) for record in value] for name in names})
+    request = InferenceRequest(len(value), {name: [record.get(name) for record in value] for name in names})
+    if any(len(record) < len(names) for record in value):
+        request.absent = {name: absent for name in names if (absent := _absent(name, value)) is not None}
+    return request
+
+
+def _absent(name: str, records: list[dict[str, Any]]) -> Absent | None:
+    return next((Absent(row, record) for row, record in enumerate(records) if name not in record), None)
 
 
 def columns(value: dict[str, Any], key: str) -> InferenceRequest:

@@ -167,7 +167,7 @@ def test_a_bad_value_harms_only_its_own_request(
     errors = [reply.json().get("error", "") for reply in replies]
     assert [reply.status for reply in replies] == [200, 400, 400, 400, 500, 500, 200]
     assert "column 'row', row 0: 'x' is not a number" in errors[1]
-    assert "request column 'row' is missing. Did you mean 'rwo'?" in errors[2]
+    assert "request column 'row' is missing; 'rwo' was sent: did you mean 'row'?" in errors[2]
     assert "each row has 2 features; model 'delay' version 1 takes 1: row" in errors[3]
     assert "version 1 gave nan" in errors[4]
     assert "version 1 failed to score: InvalidArgument" in errors[5]

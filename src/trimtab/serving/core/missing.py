@@ -1,0 +1,74 @@
+"""Says which request columns are missing, and which of those that were sent were meant. Called by gateway and scoring.
+
+Only what is wrong costs time: a request with all columns in every row never comes here, one without a timestamp has
+the names of its other columns looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from trimtab.bundle import Spec
+from trimtab.serving.requests import Absent, Refused
+
+MOST_LOOKED_AT = 100
+"""Columns of a request, and characters of a name, that are compared."""
+MOST_SHOWN = 12
+SIMILAR = 0.85
+"""From which likeness a name is taken for the timestamp's: scheduledat for scheduled_at, but not created_at."""
+
+
+def missing(name: str, expected: Collection[str], sent: Iterable[str]) -> str:
+    """Return what to say of a column that was not sent. expected: all columns that are asked for."""
+    names = list(_short(sent))
+    strange = {each.casefold(): each for each in names if each not in expected}
+    close = get_close_matches(name.casefold(), strange, n=1, cutoff=0.6)
+    if close:
+        return f"request column '{name}' is missing; '{strange[close[0]]}' was sent: did you mean '{name}'?"
+    return f"request column '{name}' is missing; expected columns: {listed(expected)}; sent: {listed(names) or 'none'}"
+
+
+def check_absent(absent: Mapping[str, Absent], specs: Iterable[Spec]) -> None:
+    """Raise Refused when a column that some rows do not have is one that is asked for; others are passed over.
+
+    specs: of the bundles that answer the rows.
+    """
+    expected = dict.fromkeys(name for spec in specs for name in (*spec.request_columns, spec.timestamp))
+    for name in expected:
+        if name in absent:
+            row, keys = absent[name]
+            raise Refused(400, f"row {row}: {missing(name, expected, keys)} (a missing value is null)")
+
+
+def check_timestamp(spec: Spec, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Raise Refused when the timestamp was not sent, but a column that nobody asked for and whose name is near."""
+    for name in _short(columns):
+        if name not in spec.request_columns and _alike(name, spec.timestamp):
+            raise Refused(
+                400,
+                f"column '{spec.timestamp}' was not sent, but '{name}' was: did you mean '{spec.timestamp}'? "
+                "Without either, the rows are of now",
+            )
+
+
+def listed(names: Collection[str]) -> str:
+    """Return names for an error; "..." for those beyond the first dozen."""
+    return ", ".join(islice(names, MOST_SHOWN)) + (", ..." if len(names) > MOST_SHOWN else "")
+
+
+def _short(names: Iterable[str]) -> Iterable[str]:
+    return (name for name in islice(names, MOST_LOOKED_AT) if len(name) <= MOST_LOOKED_AT)
+
+
+@lru_cache(maxsize=512)
+def _alike(name: str, timestamp: str) -> bool:
+    one, other = (_plain(text) for text in (name, timestamp))
+    return one == other or SequenceMatcher(None, one, other).ratio() >= SIMILAR
+
+
+def _plain(text: str) -> str:
+    return "".join(char for char in text.casefold() if char.isalnum())
