@@ -20,6 +20,7 @@ from trimtab.policy.values import (
     FairnessMetric,
     Metric,
     Noise,
+    Percent,
     PerDay,
     PerMonth,
     Share,
@@ -267,8 +268,8 @@ class Rollout(Section):
     strategy: Literal["champion-challenger", "blue-green", "canary", "shadow"] = "champion-challenger"
     """A challenger shares the traffic until the evidence is in; blue-green swaps at once; a canary gets more traffic
     step by step; a shadow scores copies and answers nobody."""
-    split: dict[Literal["champion", "challenger"], float] = {"champion": 90, "challenger": 10}
-    """Percent of the traffic that each role answers; adds up to 100."""
+    split: dict[Literal["champion", "challenger"], Percent] = {"champion": 90, "challenger": 10}
+    """Percent of the traffic that each role answers, such as 90 or 90%; adds up to 100."""
     sticky: list[str] | None = None
     """Request columns whose values pin a request to one role; left out, all entity keys."""
     canary: Canary = Canary()
@@ -290,7 +291,9 @@ class Rollout(Section):
                 raise ValueError(f"{role} has {weight:g}; expected a share from 0 to 100 percent")
         total = sum(split.values())
         if abs(total - 100) > 1e-9:
-            raise ValueError(f"adds up to {total:g}; expected 100")
+            percent = ", ".join(f"{role}: {weight * 100:g}" for role, weight in split.items())
+            hint = f" percent; write {percent}" if abs(total - 1) <= 1e-9 else ""
+            raise ValueError(f"adds up to {total:g}; expected 100{hint}")
         return split
 
 

@@ -5,11 +5,12 @@ Durations become microseconds (int), shares floats between 0 and 1, sizes bytes,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from trimtab import units
@@ -39,6 +40,7 @@ FAIRNESS_METRICS = (
 FROM_FILE = {"from_file": True}
 """Context of a validation whose values a person wrote: a bare number where a unit is due is then refused."""
 NUMBER = r"[0-9]+(\.[0-9]+)?"
+PERCENT = re.compile(rf"\s*({NUMBER})\s*%\s*")
 
 
 @dataclass(frozen=True, eq=False)  # annotations are hashed, and a schema is not hashable
@@ -83,6 +85,12 @@ def _a_month(text: str) -> float:
     return units.per_day(text, otherwise="month") * units.PERIOD_DAYS["month"]
 
 
+def _percent(value: object) -> object:
+    """Take 90% for 90; other texts are judged as numbers."""
+    match = PERCENT.fullmatch(value) if isinstance(value, str) else None
+    return float(match[1]) if match else value
+
+
 def _pattern(pattern: str, example: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^ *{pattern} *$", "examples": [example]}
 
@@ -123,6 +131,14 @@ Share = Annotated[
         lambda value: f"{value * 100:g}%",
     ),
 ]
+Percent = Annotated[
+    float,
+    BeforeValidator(_percent),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": rf"^ *{NUMBER} *%? *$", "examples": ["90%"]}]}
+    ),
+]
+"""90 or 90%: both are 90."""
 Confidence = Annotated[
     float,
     _with_or_without_unit(units.share),

@@ -67,6 +67,19 @@ def test_a_split_adds_up(split: dict[str, float]) -> None:
     refused(Rollout, "expected 100", split=split)
 
 
+@pytest.mark.parametrize("ten", ["10%", " 10.0 % ", "10", 10, 10.0])
+def test_percent_may_be_written_with_its_sign(ten: object) -> None:
+    assert Rollout.model_validate({"split": {"champion": "90%", "challenger": ten}}).split == {
+        "champion": 90.0,
+        "challenger": 10.0,
+    }
+
+
+def test_shares_of_a_split_are_told_as_percent() -> None:
+    shares = {"champion": 0.9, "challenger": 0.1}
+    refused(Rollout, "expected 100 percent; write champion: 90, challenger: 10", split=shares)
+
+
 def test_a_split_has_no_negative_share() -> None:
     refused(Rollout, "challenger has -10", split={"champion": 110, "challenger": -10})
 

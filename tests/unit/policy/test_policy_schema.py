@@ -98,8 +98,10 @@ ACCEPTED = [
     "decide: { budget: { retrains: 8, cost: 20/month } }",
     "decide: { matrix: { all: { p: '> 0', low: review, medium: review, high: retrain } } }",
     "environments: { production: { metadata: 'sqlite:///x' } }",
+    "rollout: { split: { champion: 90%, challenger: 10 } }",
 ]
 REFUSED = [
+    "rollout: { split: { champion: 90%%, challenger: 10% } }",
     "gatez: {}",
     "checks: { flights: 5 }",
     "training: { holdout: 200 }",
