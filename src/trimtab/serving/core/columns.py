@@ -11,6 +11,7 @@ import numpy as np
 from trimtab.bundle import Spec
 from trimtab.errors import DataError
 from trimtab.serving.core.runtime import VectorizerFactory
+from trimtab.serving.requests import shown
 
 _NUMBERS = {int, float, bool, type(None)}
 
@@ -31,7 +32,7 @@ class NumericColumns:
             values = columns[name]
             if not _NUMBERS.issuperset(map(type, values)):
                 row = next(row for row, value in enumerate(values) if type(value) not in _NUMBERS)
-                raise DataError(f"column '{name}', row {row}: {values[row]!r:.40} is not a number")
+                raise DataError(f"column '{name}', row {row}: {shown(values[row], most=40)} is not a number")
             try:
                 out[:, place] = values
             except OverflowError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.serving.requests import Refused
+from trimtab.serving.requests import Refused, shown
 
 _NUMBERS = {float, int, bool, type(None)}
 
@@ -21,7 +21,7 @@ def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]
     kinds: set[type] = set()
     for row in lists:
         if type(row) is not list:
-            raise Refused(400, f"a row of features is a list; found {row!r:.80}")
+            raise Refused(400, f"a row of features is a list; found {shown(row, most=80)}")
         kinds.update(map(type, row))
     if not kinds <= _NUMBERS:
         names = sorted(kind.__name__ for kind in kinds - _NUMBERS)

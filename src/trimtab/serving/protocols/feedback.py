@@ -19,7 +19,7 @@ from trimtab.errors import nearest
 from trimtab.serving.core.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv
-from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
+from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
 from trimtab.serving.web.http import JSON, Answer, Call, Content, Description, Route
 
 CSV = "text/csv"
@@ -120,7 +120,7 @@ def decode(body: bytes, content_type: str = "application/json") -> list[Label]:
     found = [
         read_label(index, item)
         if isinstance(item, dict)
-        else Wrong(index, "", f"labels[{index}] is {item!r:.60}; expected an object with id and label")
+        else Wrong(index, "", f"labels[{index}] is {shown(item)}; expected an object with id and label")
         for index, item in enumerate(items)
     ]
     wrong = [each for each in found if isinstance(each, Wrong)]
@@ -174,7 +174,7 @@ def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[st
         if name is None or name not in tables or model not in (None, name):
             valid = [model] if model is not None else sorted(tables)
             hint = nearest((label.model or "")[:60], valid)
-            reason = f"labels[{label.index}].model is {label.model!r:.60}; expected the name of a model.{hint}"
+            reason = f"labels[{label.index}].model is {shown(label.model)}; expected the name of a model.{hint}"
             wrong.append(Wrong(label.index, "model", reason))
             continue
         bad = label.wrong(tables[name].spec.task)

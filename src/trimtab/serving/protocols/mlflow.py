@@ -17,7 +17,7 @@ from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv, mlflow_examples, mlflow_parquet, tabular
 from trimtab.serving.protocols.json_text import read
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -109,7 +109,9 @@ def _json(body: bytes) -> InferenceRequest:
     if len(given) != 1:
         strange = next((key for key in found if key not in KEYS and key != "params"), "")
         hint = nearest(strange[:60], KEYS) if strange and not given else ""
-        raise Refused(400, f"expected exactly one of {', '.join(KEYS)}; got {given or 'none of them'}.{hint}")
+        raise Refused(
+            400, f"expected exactly one of {', '.join(KEYS)}; got {', '.join(given) or 'none of them'}.{hint}"
+        )
     key, value = given[0], found[given[0]]
     if key == "dataframe_split":
         request = _split(value)
@@ -127,12 +129,14 @@ def _params(request: InferenceRequest, params: Any) -> None:
     if params is None:
         return
     if not isinstance(params, dict):
-        raise Refused(400, f"params is {params!r:.40}; expected an object of name and value")
+        raise Refused(400, f"params is {shown(params, most=40)}; expected an object of name and value")
     explain, coverage = params.get("explain", False), params.get("coverage")
     if type(explain) is not bool:
-        raise Refused(400, f"params.explain is {explain!r:.40}; expected true or false")
+        raise Refused(400, f"params.explain is {shown(explain, most=40)}; expected true or false")
     if coverage is not None and not (type(coverage) is float and 0 < coverage < 1):
-        raise Refused(400, f"params.coverage is {coverage!r:.40}; expected a share between 0 and 1, such as 0.9")
+        raise Refused(
+            400, f"params.coverage is {shown(coverage, most=40)}; expected a share between 0 and 1, such as 0.9"
+        )
     request.explain, request.coverage = explain, coverage
 
 

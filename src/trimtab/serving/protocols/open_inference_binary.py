@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.serving.requests import Refused
+from trimtab.serving.requests import Refused, shown
 
 DTYPES = {
     "BOOL": "<?",
@@ -44,7 +44,8 @@ def take(blob: memoryview, size: Any, name: str) -> tuple[memoryview, memoryview
     """Return the bytes of one tensor and those behind them. size: its binary_data_size. Raises Refused."""
     if type(size) is not int or not 0 <= size <= len(blob):
         raise Refused(
-            400, f"input '{name:.60}': binary_data_size is {size!r:.40}; {len(blob)} bytes are left behind the JSON"
+            400,
+            f"input '{name:.60}': binary_data_size is {shown(size, most=40)}; {len(blob)} bytes are left",
         )
     return blob[:size], blob[size:]
 

@@ -20,7 +20,7 @@ from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.json_text import read
 from trimtab.serving.protocols.open_inference_tensors import FEATURES, Tensor, column, fits
 from trimtab.serving.protocols.open_inference_tensors import features as read_features
-from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
+from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
 
 __all__ = ["Body", "RequestedOutput", "Tensor", "Wanted", "decode", "interpret"]
 
@@ -124,7 +124,7 @@ def _whole(found: Body) -> str | None:
         named = parameters.get("features")
         if named is not None:
             if named not in [tensor.name for tensor in inputs]:
-                raise Refused(400, f"parameters.features names no input: {named!r:.60}")
+                raise Refused(400, f"parameters.features names no input: {shown(named)}")
             return str(named)
         if parameters.get("content_type") == "np" and inputs and len(inputs[0].shape) == 2:
             return inputs[0].name
@@ -156,14 +156,16 @@ def _options(request: InferenceRequest, parameters: dict[str, Any]) -> None:
     """Take over what the parameters of a request ask for. Raises Refused."""
     explain = parameters.get("explain", False)
     if type(explain) is not bool:
-        raise Refused(400, f"parameters.explain is {explain!r:.40}; expected true or false")
+        raise Refused(400, f"parameters.explain is {shown(explain, most=40)}; expected true or false")
     coverage = parameters.get("coverage")
     if coverage is not None and not (type(coverage) is float and 0 < coverage < 1):
-        raise Refused(400, f"parameters.coverage is {coverage!r:.40}; expected a share between 0 and 1, such as 0.9")
+        raise Refused(
+            400, f"parameters.coverage is {shown(coverage, most=40)}; expected a share between 0 and 1, such as 0.9"
+        )
     content_type = parameters.get("content_type")
     if content_type is not None and content_type not in REQUEST_TYPES:
         hint = nearest(str(content_type)[:20], REQUEST_TYPES)
-        raise Refused(400, f"parameters.content_type {content_type!r:.40} is not known.{hint}")
+        raise Refused(400, f"parameters.content_type {shown(content_type, most=40)} is not known.{hint}")
     request.explain = explain
     request.coverage = coverage
 

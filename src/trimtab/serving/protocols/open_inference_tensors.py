@@ -14,7 +14,7 @@ from trimtab.clock import parse_time
 from trimtab.errors import nearest
 from trimtab.serving.core.matrices import matrix
 from trimtab.serving.protocols import open_inference_binary as binary
-from trimtab.serving.requests import Refused
+from trimtab.serving.requests import Refused, shown
 
 FEATURES = "X"
 FEW = 4
@@ -117,7 +117,7 @@ def column(tensor: Tensor, raw: memoryview | None) -> list[Any]:
     for row, value in enumerate(data):
         if not fits([value], tensor.datatype):
             raise Refused(
-                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of datatype {tensor.datatype}"
+                400, f"input '{tensor.name:.60}', row {row}: {shown(value)} is not of datatype {tensor.datatype}"
             )
     return data if tensor.parameters is None else _converted(tensor, data)
 
@@ -147,7 +147,7 @@ def _converted(tensor: Tensor, data: list[Any]) -> list[Any]:
     if content_type not in TENSOR_TYPES:
         raise Refused(
             400,
-            f"input '{tensor.name:.60}': content_type {content_type!r:.40} is not known."
+            f"input '{tensor.name:.60}': content_type {shown(content_type, most=40)} is not known."
             f"{nearest(str(content_type)[:20], TENSOR_TYPES)}",
         )
     if tensor.datatype != "BYTES" or content_type not in ("base64", "datetime"):
@@ -159,7 +159,7 @@ def _converted(tensor: Tensor, data: list[Any]) -> list[Any]:
             found.append(None if value is None else read(value))
         except ValueError:
             raise Refused(
-                400, f"input '{tensor.name:.60}', row {row}: {value!r:.60} is not of content_type {content_type}"
+                400, f"input '{tensor.name:.60}', row {row}: {shown(value)} is not of content_type {content_type}"
             ) from None
     return found
 

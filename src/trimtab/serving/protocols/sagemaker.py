@@ -22,7 +22,7 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.matrices import matrix
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import mlflow, mlflow_csv, tabular
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 from trimtab.serving.web.http import Answer, Call, Content, Description, Headers, Route, request_id_header
 
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
@@ -234,7 +234,8 @@ def _csv(body: bytes, kinds: Mapping[str, str], *, header: bool) -> InferenceReq
             if text and value is None:
                 raise Refused(
                     400,
-                    f"line {index} holds {text!r:.40}, which is no number; a header goes with text/csv; header=present",
+                    f"line {index} holds {shown(text, most=40)}, which is no number; a header goes with "
+                    "text/csv; header=present",
                 )
     return _matrix(found)
 

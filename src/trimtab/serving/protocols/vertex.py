@@ -13,7 +13,7 @@ import msgspec
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import kserve, tabular
 from trimtab.serving.protocols.containers import VERTEX_HEALTH, VERTEX_PREDICT
-from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
+from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 """Used where the platform names none, as on a workstation."""
@@ -66,12 +66,14 @@ def decode(body: bytes) -> tuple[InferenceRequest, bool]:
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, dict):
-        raise Refused(400, f"parameters: expected an object; found {parameters!r:.40}")
+        raise Refused(400, f"parameters: expected an object; found {shown(parameters, most=40)}")
     request = tabular.table(instances, "instances")
     request.explain = _flag(parameters, "explain")
     coverage = parameters.get("coverage")
     if coverage is not None and (type(coverage) is not float or not 0 < coverage < 1):
-        raise Refused(400, f"parameters.coverage is {coverage!r:.40}; expected a share between 0 and 1, such as 0.9")
+        raise Refused(
+            400, f"parameters.coverage is {shown(coverage, most=40)}; expected a share between 0 and 1, such as 0.9"
+        )
     request.coverage = coverage
     return request, _flag(parameters, "metadata")
 
@@ -100,5 +102,5 @@ def encode_error(status: int, message: str) -> bytes:
 def _flag(parameters: dict[str, Any], name: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise Refused(400, f"parameters.{name} is {value!r:.40}; expected true or false")
+        raise Refused(400, f"parameters.{name} is {shown(value, most=40)}; expected true or false")
     return value

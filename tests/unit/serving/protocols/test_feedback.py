@@ -141,7 +141,7 @@ def test_late_repeated_contradictory_and_unknown_labels_are_taken_and_wrong_ones
 def test_the_only_model_or_a_header_need_not_be_named(two: Served, pack: Packer, table_of: TableOf) -> None:
     label = {"id": "a", "label": 0.5}
     unnamed = two.browser.post("/v2/feedback", label)
-    assert "labels[0].model is None; expected the name of a model. Valid: delay, price." in unnamed.json()["error"]
+    assert "labels[0].model is null; expected the name of a model. Valid: delay, price." in unnamed.json()["error"]
     assert two.browser.post("/v2/feedback", label, x_trimtab_model="price").status == 200
     assert two.browser.post("/v2/feedback", label, x_trimtab_model="prize").status == 404
     two.serve(table_of(("champion", pack(), 100)))

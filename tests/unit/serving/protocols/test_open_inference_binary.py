@@ -88,7 +88,7 @@ def one(datatype: str, shape: list[int], size: Any, blob: bytes, length: str | N
         (one("INT32", [1], 4, b"1234", "\u00b2"), "Inference-Header-Content-Length is"),
         (one("INT32", [1], 4, b"1234", "9" * 5000), "Inference-Header-Content-Length is"),
         (one("INT32", [1], 5, b"1234"), "binary_data_size is 5; 4 bytes are left"),
-        (one("INT32", [1], True, b"1234"), "binary_data_size is True"),
+        (one("INT32", [1], True, b"1234"), "binary_data_size is true"),
         (one("INT32", [1], -1, b"1234"), "binary_data_size is -1"),
         (one("INT32", [1], None, b"1234"), "has no data"),
         (one("INT32", [2], 4, b"1234"), "take 8 bytes; it has 4"),
