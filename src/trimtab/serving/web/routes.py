@@ -56,10 +56,14 @@ class Router:
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 fixed, patterns = self._fixed.setdefault(method, {}), self._patterns.setdefault(method, [])
                 if "{" in route.path:
-                    patterns.append(_Pattern(route, _compile(route.path)))
+                    patterns.append(_Pattern(route, _compile(route.path, self._verbs(route.path))))
                 else:
                     fixed[route.path] = (route, {})
         self._forget()
+
+    def _verbs(self, path: str) -> list[str]:
+        """Return what follows a path behind a colon in others, such as ":predict": no name that it holds ends so."""
+        return [other.path.removeprefix(path) for other in self.routes if other.path.startswith(f"{path}:")]
 
     def find(self, scope: Mapping[str, Any]) -> Found:
         """Return the route of an ASGI scope. Raises NotServed (404, 405)."""
@@ -112,7 +116,9 @@ class Router:
         if len(path) > LONGEST_KNOWN:
             return " See GET /openapi.json"
         segments = path.rstrip("/").split("/")
-        near = {_filled(route.path.split("/"), segments): route.path for route in self.routes}
+        routes = [route.path.split("/") for route in self.routes]
+        own = [route for route in routes if route[1] == segments[1]] if len(segments) > 1 else []
+        near = [_filled(route, segments) for route in own or routes]  # of the same protocol, where it is one
         close = get_close_matches(path, near, n=1, cutoff=0.6)
         return f" Did you mean '{close[0]}'?" if close and close[0] != path else " See GET /openapi.json"
 
@@ -141,10 +147,12 @@ def _raw(scope: Mapping[str, Any]) -> str:
     return bytes(raw).decode("latin-1")
 
 
-def _compile(path: str) -> re.Pattern[str]:
+def _compile(path: str, never: Sequence[str] = ()) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", path)
     return re.compile(
-        "".join(re.escape(part) if n % 2 == 0 else f"(?P<{part}>[^/]+)" for n, part in enumerate(parts)) + r"\Z"
+        "".join(re.escape(part) if n % 2 == 0 else f"(?P<{part}>[^/]+)" for n, part in enumerate(parts))
+        + "".join(f"(?<!{re.escape(end)})" for end in never)
+        + r"\Z"
     )
 
 

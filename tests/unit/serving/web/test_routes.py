@@ -81,6 +81,7 @@ def test_an_escaped_path_does_not_take_the_place_of_another() -> None:
         ("GET", "/invocations", "POST"),
         ("DELETE", "/v1/models/delay", "GET, HEAD"),
         ("OPTIONS", "/v2/models/delay/infer", "POST"),
+        ("GET", "/v1/models/delay:predict", "POST"),
     ],
 )
 def test_another_method_is_told_which_ones_there_are(method: str, path: str, allow: str) -> None:
@@ -97,6 +98,7 @@ def test_another_method_is_told_which_ones_there_are(method: str, path: str, all
         ("/v2/model/delay/infer", "Did you mean '/v2/models/delay/infer'?"),
         ("/invocation", "Did you mean '/invocations'?"),
         ("/v1/models/", "Did you mean '/v1/models'?"),
+        ("/v1/models/delay/versions/3:predict", "Did you mean '/v1/models/{model}:predict'?"),
         ("/" + "x" * 5000, "See GET /openapi.json"),
         ("/", "See GET /openapi.json"),
     ],
