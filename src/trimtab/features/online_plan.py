@@ -46,7 +46,8 @@ class OnlinePlan:
         names = [name for view in model.views for name in view.feature_names]
         self._view_width = len(names)
         self._view_places = _as_slice([places[name] for name in names])
-        self._plain = [(name, places[name], number(name)) for name in model.features if isinstance(name, str)]
+        plain = [name for name in model.features if isinstance(name, str)]
+        self._plain = [(name, places[name], number(name, kinds.get(name))) for name in plain]
         self._transforms = [
             _Step(
                 transform,

@@ -21,7 +21,8 @@ from trimtab.features.kinds import Array, Kind
 NOT_A_TIME = np.iinfo(np.int64).min
 """The microseconds that numpy shows as NaT."""
 
-_PLAIN_NUMBERS = frozenset((float, int, bool, type(None)))
+_PLAIN_NUMBERS = frozenset((float, int, type(None)))
+_TRUTHS_TOO = _PLAIN_NUMBERS | {bool}
 
 
 def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
@@ -57,16 +58,19 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
     return {"text": text, "integer": integer, "boolean": boolean}.get(kind or "", own)
 
 
-def number(column: str) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column of numbers float64, null NaN."""
+def number(column: str, kind: Kind | None = None) -> Callable[[Sequence[Any]], Array]:
+    """Return what makes a column of numbers float64, null NaN. Truths are 1 and 0, unless its kind is a number's."""
+    truths = kind not in ("number", "integer")
+    plain = _TRUTHS_TOO if truths else _PLAIN_NUMBERS
 
     def convert(values: Sequence[Any]) -> Array:
-        if _PLAIN_NUMBERS.issuperset(map(type, values)):
+        if plain.issuperset(map(type, values)):
             try:
                 return np.array(values, dtype=np.float64)
             except OverflowError:  # told below with the value
                 pass
-        return np.array([_number(column, value) for value in values], dtype=np.float64)
+        found = [_number(column, value, row, truths=truths) for row, value in enumerate(values)]
+        return np.array(found, dtype=np.float64)
 
     return convert
 
@@ -111,18 +115,19 @@ def for_transform(column: str, kind: Kind | None) -> Callable[[Sequence[Any]], A
     """Return what makes a column an input of a transform."""
     if kind is None:
         return by_value(column)
-    return {"text": text, "time": moment}.get(kind, number)(column)
+    return {"text": text, "time": moment}.get(kind, lambda name: number(name, kind))(column)
 
 
-def _number(column: str, value: Any) -> float:
+def _number(column: str, value: Any, row: int, *, truths: bool) -> float:
     if value is None:
         return math.nan
-    if not isinstance(value, float | int | np.floating | np.integer | np.bool_):
-        raise _wrong(column, value, "a number")
+    is_truth = isinstance(value, bool | np.bool_)
+    if not isinstance(value, float | int | np.floating | np.integer | np.bool_) or (is_truth and not truths):
+        raise _wrong(column, value, "a number", row)
     try:
         return float(value)
     except OverflowError:
-        raise _wrong(column, value, "a number that fits into float64") from None
+        raise _wrong(column, value, "a number that fits into float64", row) from None
 
 
 def _micros(column: str, value: Any) -> int:
@@ -143,5 +148,7 @@ def _micros(column: str, value: Any) -> int:
     raise _wrong(column, value, expected)
 
 
-def _wrong(column: str, value: Any, expected: str) -> DataError:
-    return DataError(f"column '{column}' is {value!r}; expected {expected}")
+def _wrong(column: str, value: Any, expected: str, row: int | None = None) -> DataError:
+    where = "" if row is None else f"row {row}: "
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)  # as JSON has it
+    return DataError(f"{where}column '{column}' is {shown}; expected {expected}")

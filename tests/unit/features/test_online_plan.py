@@ -194,16 +194,16 @@ def test_times_come_in_many_forms(plan: OnlinePlan, moment: Any) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("price", "2.5", "column 'price' is '2.5'; expected a number"),
+        ("price", "2.5", "row 0: column 'price' is '2.5'; expected a number"),
         ("price", [1], r"column 'price' is \[1\]; expected a number"),
         ("price", 10**400, "expected a number that fits into float64"),
         ("shop", 1, "column 'shop' is 1; expected text"),
         ("zone", "1", "column 'zone' is '1'; expected a whole number"),
         ("zone", 1.5, "column 'zone' is 1.5; expected a whole number"),
-        ("zone", True, "column 'zone' is True; expected a whole number"),
+        ("zone", True, "column 'zone' is true; expected a whole number"),
         ("ordered_at", "yesterday", "column 'ordered_at' is 'yesterday'; expected a time: ISO 8601 text such as"),
         ("ordered_at", 1.5, "column 'ordered_at' is 1.5; expected a time"),
-        ("ordered_at", True, "column 'ordered_at' is True; expected a time"),
+        ("ordered_at", True, "column 'ordered_at' is true; expected a time"),
         ("note", 7, "column 'note' is 7; expected text"),
     ],
 )

@@ -13,7 +13,8 @@ from trimtab.errors import DataError
 from trimtab.serving.core.runtime import VectorizerFactory
 from trimtab.serving.requests import shown
 
-_NUMBERS = {int, float, bool, type(None)}
+_NUMBERS = {int, float, type(None)}
+_TRUTHS_TOO = {*_NUMBERS, bool}
 
 
 class NumericColumns:
@@ -23,15 +24,18 @@ class NumericColumns:
         strange = [name for name in spec.features if name not in spec.request_columns]
         if strange:
             raise DataError(f"{folder}: feature '{strange[0]}' is no request column; it needs the project's views")
-        self._features = spec.features
+        self._features = [
+            (name, _NUMBERS if spec.request_types.get(name) in ("number", "integer") else _TRUTHS_TOO)
+            for name in spec.features
+        ]
 
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
         """Return float32 (rows, features). Raises DataError naming the column and the row."""
         out = np.empty((len(at), len(self._features)), dtype=np.float32)
-        for place, name in enumerate(self._features):
+        for place, (name, kinds) in enumerate(self._features):
             values = columns[name]
-            if not _NUMBERS.issuperset(map(type, values)):
-                row = next(row for row, value in enumerate(values) if type(value) not in _NUMBERS)
+            if not kinds.issuperset(map(type, values)):
+                row = next(row for row, value in enumerate(values) if type(value) not in kinds)
                 raise DataError(f"column '{name}', row {row}: {shown(values[row], most=40)} is not a number")
             try:
                 out[:, place] = values
