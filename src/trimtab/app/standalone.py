@@ -130,8 +130,8 @@ def refuse_public(config: GatewayConfig) -> None:
         return
     raise UsageError(
         f"--host {config.host} can be reached from other machines, and anybody there could call the gateway. A folder "
-        "that is served alone has no tokens to ask for: leave --host out and let a proxy that asks who calls pass requests "
-        "on, or serve the model from a project with serving.authentication: tokens (see docs/operations.md)"
+        "that is served alone has no tokens to ask for: leave --host out and let a proxy that asks who calls pass on "
+        "requests, or serve the model from a project with serving.authentication: tokens (see docs/operations.md)"
     )
 
 
