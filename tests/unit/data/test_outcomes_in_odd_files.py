@@ -55,7 +55,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         "id,late,at\r\na,1,1970-01-01\r\nb,0,1970-01-01\r\n",
         b"\xef\xbb\xbfid,late,at\r\na,1,1970-01-01\r\nb,0,1970-01-01",
         '"id","late","at"\n"a","1","1970-01-01"\n"b","0","1970-01-01"\n',
-        gzip.compress(b"id,late,at\na,1,1970-01-01\nb,0,1970-01-01\n"),
+        gzip.compress(b"id,late,at\na,1,1970-01-01\nb,0,1970-01-01\n", mtime=0),
         "id,late,at\na,true,1970-01-01\nb,false,1970-01-01\n",
         "id,late,at\na, 1.0 ,1970-01-01T00:00:00Z\nb,0e0,1970-01-01 01:00+01:00\n",
     ],
