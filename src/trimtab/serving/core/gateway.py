@@ -14,6 +14,7 @@ from typing import Any
 
 from trimtab.bundle import Spec
 from trimtab.clock import Clock, to_micros
+from trimtab.errors import UsageError
 from trimtab.serving.core import moments
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
@@ -150,6 +151,8 @@ class Gateway:
         }
         try:
             await self.journal.labels(columns)
+        except UsageError as error:
+            raise Refused(404, str(error)) from error
         except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
             raise Refused(503, f"the labels could not be logged: {error}") from error
         self.metrics.labels += len(labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trimtab.errors import UsageError
 from trimtab.stores import predictions
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Nowhere:
-    """Takes rows and forgets them."""
+    """Takes rows and forgets them; refuses labels, which their sender would believe kept."""
 
     def __init__(self, url: str = "none:", **options: Any) -> None:
         del url, options
@@ -22,7 +23,10 @@ class Nowhere:
         return
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        return
+        raise UsageError(
+            "no predictions are kept here that could be labelled; give the gateway a place for them: --log FOLDER, or "
+            "`predictions` of the environment in trimtab.yaml"
+        )
 
     def sync(self) -> None:
         return

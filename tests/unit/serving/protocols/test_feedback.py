@@ -15,6 +15,7 @@ from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols.feedback import MOST_LABELS, decode
 from trimtab.serving.requests import Refused
+from trimtab.stores.predictions.nowhere import Nowhere
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -200,3 +201,13 @@ def test_anything_is_either_read_or_refused(body: bytes, kind: str) -> None:
         return
     assert refused.status == 400
     assert str(refused).encode()
+
+
+def test_labels_are_refused_where_nothing_is_kept(served: Served, pack: Packer, table_of: TableOf) -> None:
+    other = type(served)(Nowhere())
+    other.serve(table_of(("champion", pack(), 100)))
+    reply = other.browser.post(PATH, {"id": "a", "label": 1})
+    assert reply.status == 404
+    assert "no predictions are kept here that could be labelled" in reply.json()["error"]
+    assert other.gateway.metrics.labels == 0
+    other.browser.close()
