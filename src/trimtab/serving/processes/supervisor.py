@@ -119,6 +119,7 @@ class _Supervisor:
         self._config = config
         self._listening = listening
         self._listener = listener
+        self._address = listener.getsockname()[:2]
         self._grpc = grpc
         self._workers: dict[str, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -308,7 +309,7 @@ class _Supervisor:
         return True
 
     def _announce(self) -> Announcement:
-        host, port = self._listener.getsockname()[:2]
+        host, port = self._address
         pids = tuple(worker.process.pid for worker in self._workers.values() if worker.ready)
         grpc_port = None if self._grpc is None else self._grpc[1]
         troubles: dict[str, str] = {}
@@ -351,6 +352,7 @@ class _Supervisor:
 
     def _end(self) -> None:
         """Let the workers finish what is under way; those that do not are killed."""
+        self._listener.close()  # whoever comes now is refused, not queued where nobody takes it and reset at the end
         self._trials.close()
         for worker in self._workers.values():
             worker.process.terminate()
