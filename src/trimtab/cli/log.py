@@ -21,7 +21,7 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.terminal import console
-from trimtab.errors import NotFound, UsageError, nearest
+from trimtab.errors import UsageError, nearest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -61,7 +61,7 @@ def log(
 def _show(ws: Workspace, prediction_id: str, json: bool) -> None:
     found = ws.predictions.find(prediction_id)
     if not found:
-        raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
+        raise UsageError(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
     label = latest_label(ws, prediction_id, found[-1]["model"])
     if json:
         print_json({"predictions": found, "label": label})

@@ -23,7 +23,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_revisions
-from trimtab.errors import StageError, UsageError
+from trimtab.errors import NotFound, StageError, UsageError
 from trimtab.records import Bundle, Revision, Role
 from trimtab.stores.metadata import latest
 
@@ -50,12 +50,14 @@ def deploy(
     """Bring a bundle into service: as champion when there is none, else as the policy's strategy says."""
     ws = workspace(project, env)
     name = ws.model(model).name
-    found = latest(ws.metadata, Bundle, model=name) if version is None else ws.metadata.get(Bundle, f"{name}/{version}")
+    found = latest(ws.metadata, Bundle, model=name) if version is None else _bundle(ws, f"{name}/{version}")
     if found is None:
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
     rollouts = open_rollouts(ws, name)
     cause, by = _cause(rollouts, f"deploy {found.id}"), settings.login()
-    _apply(ws, rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share)), json)
+    before = rollouts.current()
+    done = rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share))
+    _apply(ws, done, json, before=before)
 
 
 @app.command()
@@ -73,7 +75,8 @@ def step(
     ws = workspace(project, env)
     rollouts = open_rollouts(ws, ws.model(model).name)
     cause, by = _cause(rollouts, "step"), settings.login()
-    _apply(ws, rollouts.step(cause=cause, reason=reason, by=by, share=_share(share)), json)
+    before = rollouts.current()
+    _apply(ws, rollouts.step(cause=cause, reason=reason, by=by, share=_share(share)), json, before=before)
 
 
 @app.command()
@@ -138,6 +141,14 @@ def history(
         show_revisions(console, revisions)
 
 
+def _bundle(ws: Workspace, id_: str) -> Bundle:
+    """Return a bundle by its id. Raises UsageError."""
+    try:
+        return ws.metadata.get(Bundle, id_)
+    except NotFound as error:
+        raise UsageError(str(error)) from None
+
+
 def _share(text: str | None) -> float | None:
     """Read a share. Raises UsageError."""
     try:
@@ -152,12 +163,21 @@ def _cause(rollouts: Rollouts, what: str) -> str:
     return f"command/{what}/{now.number if now else 0}"
 
 
-def _apply(ws: Workspace, revision: Revision, json: bool) -> None:
-    """Say what serves now, then let MLflow's aliases follow: that takes seconds, and undoes nothing where it fails."""
+def _apply(ws: Workspace, revision: Revision, json: bool, *, before: Revision | None = None) -> None:
+    """Say what serves now and what has ended of `before`, then let MLflow's aliases follow.
+
+    That takes seconds, and undoes nothing where it fails.
+    """
     if json:
         print_json(revision)
     else:
-        console.print(f"revision {revision.number} of {revision.model}: {revision.action}")
+        unchanged = before is not None and before.id == revision.id
+        what = "nothing has changed, it serves already" if unchanged else revision.action
+        console.print(f"revision {revision.number} of {revision.model}: {what}")
         for a in revision.assignments:
             console.print(f"  {a.role:<11} {a.bundle}  {a.weight:g} %")
+        serving = {each.bundle for each in revision.assignments}
+        for a in () if before is None else before.assignments:
+            if a.bundle not in serving:
+                console.print(f"  ended: {a.role} {a.bundle}, which had {a.weight:g} % of the traffic", soft_wrap=True)
     follow(lambda: ws, revision.model)

@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
@@ -97,16 +98,15 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
 
 
 def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
-    """Print what has served, a line a revision."""
+    """Print what has served and why, two lines or more a revision."""
     if not revisions:
         console.print("nothing has been deployed yet; run: trimtab run")
         return
-    made = table("Revisions", ">number", "since", "action", "serves", "by", "why")
     for r in revisions:
         serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in r.assignments)
-        since = f"{r.created_at:%Y-%m-%d %H:%M:%S}"
-        made.add_row(str(r.number), since, r.action, serves, escape(r.by), escape(r.reason))
-    console.print(made)
+        head = f"{r.number:>4}  {r.created_at:%Y-%m-%d %H:%M:%S}  {r.action:<9}  {serves}, by {escape(r.by)}"
+        console.print(head, highlight=False, soft_wrap=True)
+        console.print(Padding(escape(r.reason), (0, 0, 0, 6)), highlight=False, style="dim")
 
 
 def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:

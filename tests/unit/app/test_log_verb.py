@@ -13,7 +13,7 @@ from trimtab.app.status import status
 from trimtab.app.workspace import open_workspace
 from trimtab.cli.log import app
 from trimtab.clock import SystemClock, to_micros
-from trimtab.errors import NotFound, UsageError
+from trimtab.errors import UsageError
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -105,7 +105,7 @@ def test_compact_says_what_it_did(project: Path) -> None:
         (["tali"], UsageError),
         (["show"], UsageError),
         (["tail", "id-3"], UsageError),
-        (["show", "nobody"], NotFound),
+        (["show", "nobody"], UsageError),
     ],
 )
 def test_what_makes_no_sense_is_refused(project: Path, arguments: list[str], error: type[Exception]) -> None:
