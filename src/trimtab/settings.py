@@ -6,6 +6,7 @@ Every setting is a field with its variable, default and meaning; docs/settings.m
 from __future__ import annotations
 
 import os
+import pwd
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -81,7 +82,14 @@ def read() -> Settings:
 
 def login() -> str:
     """Return who runs this process, for records of who decided."""
-    return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or "unknown"
+    return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or _account()
+
+
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user that no file names
+        return "unknown"
 
 
 def child_environment(**extra: str) -> dict[str, str]:

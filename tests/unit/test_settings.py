@@ -1,5 +1,6 @@
 """Settings: read from the environment, typed, documented."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def test_truth(monkeypatch: pytest.MonkeyPatch, text: str, value: bool) -> None:
 def test_who_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOGNAME", raising=False)
     monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert settings.login() == "root"
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # of a container, say
     assert settings.login() == "unknown"
     monkeypatch.setenv("USER", "ada")
     assert settings.login() == "ada"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trimtab.clock import from_micros
 from trimtab.monitoring.rows import KEPT, versions_of
 from trimtab.monitoring.stored import Stored
 from trimtab.monitoring.windows import BEGINNING, Span, Windowing, split
@@ -59,7 +60,10 @@ class OpenWindows:
         if not ahead.any():
             return rows, times
         if not self.ahead:
-            log.warning("rows with event times in the future are left out, the first of them: %s", times[ahead][0])
+            log.warning(
+                "rows with event times in the future are left out, the first of them: %s",
+                from_micros(int(times[ahead][0])),
+            )
         self.ahead += int(ahead.sum())
         return rows.filter(pa.array(~ahead)), times[~ahead]
 
