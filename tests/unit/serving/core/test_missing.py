@@ -41,14 +41,14 @@ def test_a_column_that_is_asked_for_is_no_misspelt_one() -> None:
 def test_a_misspelt_timestamp_is_refused(name: str) -> None:
     spec = plain_spec("delay", COLUMNS, timestamp="scheduled_at")
     with pytest.raises(Refused, match=f"'{name}' was: did you mean 'scheduled_at'") as refused:
-        check_timestamp(spec, {**dict.fromkeys(COLUMNS, [1]), name: ["2013-06-01"]})
+        check_timestamp(spec, {**{key: [1] for key in COLUMNS}, name: ["2013-06-01"]})
     assert refused.value.status == 400
 
 
 @pytest.mark.parametrize("name", ["created_at", "at", "updated_at", "note", "x" * 5000, ""])
 def test_other_columns_may_stand_for_themselves(name: str) -> None:
     spec = plain_spec("delay", COLUMNS, timestamp="scheduled_at")
-    check_timestamp(spec, {**dict.fromkeys(COLUMNS, [1]), name: [1]})
+    check_timestamp(spec, {**{key: [1] for key in COLUMNS}, name: [1]})
 
 
 def test_a_request_column_that_is_called_nearly_so_is_not_meant() -> None:
