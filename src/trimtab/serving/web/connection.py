@@ -30,6 +30,8 @@ MOST_HEAD = 64 * 2**10
 PER_HEADER = 32
 MOST_UNSEEN = 4 * MOST_HEAD
 """Bytes in a row that are neither of a body nor end a request: the parser keeps a header until its end."""
+FRAMING = frozenset((b"host", b"transfer-encoding"))
+"""Headers whose values are checked when they come; each may come once."""
 MOST_WAITING = 1000
 """Requests of one client that wait for their turn, as many as come at once; what it sends behind them is not taken."""
 KEEP_ALIVE_S = 75.0
@@ -67,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        self._host: bytes | None = None
         self._head_began: float | None = None
         self._unseen = 0
         self._reading: Exchange | None = None
@@ -153,16 +156,17 @@ class Connection(asyncio.Protocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = memoryview(data)[upgrade.args[0] :]
-                version, method = self._parser.get_http_version().encode(), self._parser.get_method()
-                lines = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
-                head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._target, version, b"".join(lines))
-                self._parser = httptools.HttpRequestParser(self)
-                self._parser.feed_data(head)
+            # outside of the handler: an error below must have its own context, in which a refusal is looked for
+            version, method = self._parser.get_http_version().encode(), self._parser.get_method()
+            lines = [b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade"]
+            head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self._target, version, b"".join(lines))
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(head)
 
     # called by the parser
 
     def on_message_begin(self) -> None:
-        self._target, self._headers, self._head_bytes = b"", [], 0
+        self._target, self._headers, self._head_bytes, self._host = b"", [], 0, None
         self._head_began = self._loop.time()
 
     def on_url(self, part: bytes) -> None:
@@ -171,7 +175,10 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # trailers behind a body mean nothing here
-            self._headers.append((name.lower(), value))
+            name = name.lower()
+            if name in FRAMING:
+                self._check_framing(name, value)
+            self._headers.append((name, value))
         self._count(len(name) + len(value) + PER_HEADER)
 
     def on_headers_complete(self) -> None:
@@ -193,6 +200,8 @@ class Connection(asyncio.Protocol):
         version = parser.get_http_version()
         if version != "1.1":
             self._read_old(version)
+        elif self._host is None:
+            raise _Refusal(400, "the header Host is missing; HTTP/1.1 asks for one")
         scope: Scope = {
             "type": "http",
             "http_version": version,
@@ -204,6 +213,22 @@ class Connection(asyncio.Protocol):
         }
         stays = KEEP if version == "1.0" else b""
         self._reading = Exchange(self, scope, stays if parser.should_keep_alive() else CLOSE)
+
+    def _check_framing(self, name: bytes, value: bytes) -> None:
+        """Refuse a second Host, one that names no host, and transfer encodings but `chunked` (RFC 9112, 3.2 and 6.1).
+
+        The parser itself refuses a second `chunked` and a second Content-Length.
+        """
+        if name == b"host":
+            if self._host is not None:
+                raise _Refusal(400, "the header Host came twice; expected one")
+            if not self._targets.is_host(value):
+                raise _Refusal(400, f"the header Host is '{value.decode('latin-1'):.100}'; expected NAME or NAME:PORT")
+            self._host = value
+            return
+        if value.strip().lower() != b"chunked":
+            text = value.decode("latin-1")
+            raise _Refusal(501, f"transfer encoding '{text:.100}' is not served; expected chunked, or Content-Encoding")
 
     def _read_old(self, version: str) -> None:
         """Take a request of HTTP/1.0, and no other. Chunks, unknown to it, end the connection (RFC 9112, 6.1)."""

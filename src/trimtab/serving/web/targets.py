@@ -1,7 +1,8 @@
-"""Request targets split into path and query. Used by connection; one for all connections of a worker."""
+"""Splits request targets into path and query, and checks Host headers; remembers both. One for all connections."""
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote
 
 import httptools
@@ -9,6 +10,8 @@ import httptools
 KNOWN_TARGETS = 512
 """Paths whose parts are remembered; when there are more, all are forgotten."""
 LONGEST_KNOWN = 200
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?\Z")
+"""uri-host [ ":" port ] of RFC 9110, 7.2; it may be empty."""
 
 
 class Targets:
@@ -16,6 +19,7 @@ class Targets:
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[str, bytes, bytes]] = {}
+        self._hosts: set[bytes] = set()
 
     def split(self, target: bytes) -> tuple[str, bytes, bytes]:
         """Raises httptools.HttpParserInvalidURLError."""
@@ -30,3 +34,13 @@ class Targets:
                     self._known.clear()
                 self._known[target] = found
         return found
+
+    def is_host(self, value: bytes) -> bool:
+        """Return whether a Host header has the form of one."""
+        if value in self._hosts:
+            return True
+        if _HOST.match(value) is None:
+            return False
+        if len(value) <= LONGEST_KNOWN and len(self._hosts) < KNOWN_TARGETS:
+            self._hosts.add(value)
+        return True

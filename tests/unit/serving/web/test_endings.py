@@ -88,7 +88,7 @@ def test_the_application_hears_of_a_client_that_leaves_with_its_body_half_sent()
 
         async with serving(application) as place:
             client = await place.client()
-            await client.send(b"POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc")
+            await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
             await until(lambda: heard == ["http.request"])
             client.writer.close()
             await until(lambda: heard[-1] == "http.disconnect" and not place.connections)
@@ -198,18 +198,18 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
 
         async with serving(application) as place:
             now = asyncio.get_running_loop().time
-            idle = await one(place, b"GET / HTTP/1.1\r\n\r\n", lambda it: bool(it._target) and it._is_idle())
+            idle = await one(place, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: bool(it._target) and it._is_idle())
             head = await one(place, b"GET / HTT", lambda it: it._head_began is not None)
-            early = b"POST /early HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc"
+            early = b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc"
             body = await one(place, early, lambda it: it._turn is not None and it._turn.answered)
-            work = await one(place, b"GET /work HTTP/1.1\r\n\r\n", lambda it: it._task is not None)
-            reader = await one(place, b"GET /large HTTP/1.1\r\n\r\n", lambda it: not it._writable)
+            work = await one(place, b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: it._task is not None)
+            reader = await one(place, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: not it._writable)
             everyone = [idle, head, body, work, reader]
             assert [connection.overdue(now()) for connection in everyone] == [False] * 5
             stalled = now() + STALLED_S + 1
             assert [connection.overdue(stalled) for connection in everyone] == [False, True, True, False, True]
             assert idle.overdue(now() + KEEP_ALIVE_S + 1)
-            two = b"GET /work HTTP/1.1\r\n\r\nGET / HTT"
+            two = b"GET /work HTTP/1.1\r\nhost: x\r\n\r\nGET / HTT"
             behind = await one(place, two, lambda it: it._task is not None and it._head_began is not None)
             assert not behind.overdue(now() + STALLED_S + 1)  # it is not the client who is late
             assert not work.overdue(now() + 10 * KEEP_ALIVE_S)

@@ -261,7 +261,7 @@ class Slow:
         client = await place.client()
         content = msgspec.json.encode(body)
         await client.send(
-            b"POST /v2/models/delay/infer HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content)
+            b"POST /v2/models/delay/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content)
         )
         await until(self.stuck.begun.is_set)
         return client

@@ -73,11 +73,11 @@ class Stubborn:
 
 
 REFUSED = {
-    "head too long": (b"GET / HTTP/1.1\r\nx: " + b"y" * (MOST_HEAD + MANY), 431),
-    "malformed": (b"GET / HTTP/1.1\r\nx : y\r\n\r\n" + bytes(MANY), 400),
+    "head too long": (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * (MOST_HEAD + MANY), 431),
+    "malformed": (b"GET / HTTP/1.1\r\nhost: x\r\nx : y\r\n\r\n" + bytes(MANY), 400),
     "malformed chunk": (POST.replace(b"content-length: 3", b"transfer-encoding: chunked") + bytes(MANY), 400),
     "early and closing": (EARLY + b"connection: close\r\ncontent-length: %d\r\n\r\n" % MANY + bytes(MANY), 413),
-    "behind its last request": (POST.replace(b"host: x", b"connection: close") + bytes(MANY), 413),
+    "behind its last request": (POST.replace(b"host: x", b"host: x\r\nconnection: close") + bytes(MANY), 413),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from trimtab.serving.web.connection import (
     MOST_HEAD,
     MOST_UNSEEN,
+    MOST_WAITING,
 )
 from trimtab.serving.web.exchange import Scope
 from unit.serving.web.sockets import (
@@ -30,21 +31,21 @@ from unit.serving.web.sockets import (
     ("request_", "status"),
     [
         (b"\x16\x03\x01\x02\x00", 400),  # somebody speaks TLS
-        (b"GET / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nx : y\r\n\r\n", 400),
-        (b"GET a:b HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx : y\r\n\r\n", 400),
+        (b"GET a:b HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"GET /\r\n\r\n", 505),  # HTTP/0.9
         (b"GET / HTTP/2.0\r\n\r\n", 505),
-        (b"CONNECT a:1 HTTP/1.1\r\n\r\n", 400),
+        (b"CONNECT a:1 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"GET /" + b"a" * MOST_HEAD + b" HTTP/1.1\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_HEAD + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /" + b"a" * MOST_HEAD + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * MOST_HEAD + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEAD // 32), 431),
-        (b"GET / HTTP/1.1\r\nx: " + b"y" * MOST_UNSEEN, 431),  # a header that has no end
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"y" * MOST_UNSEEN, 431),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;x=" + b"y" * MOST_UNSEEN, 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * MOST_UNSEEN, 431),  # a header that has no end
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"y" * MOST_UNSEEN, 431),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1;x=" + b"y" * MOST_UNSEEN, 431),
     ],
 )
 def test_what_is_no_request_is_refused_and_the_connection_closed(request_: bytes, status: int) -> None:
@@ -79,8 +80,6 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
         HEAD + b"content-length: \r\n\r\nabc",
         HEAD + b"content-length: 18446744073709551617\r\n\r\na",
         HEAD + b"content-length : 3\r\n\r\nabc",
-        HEAD + b"transfer-encoding: identity\r\n\r\n",
-        HEAD + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
@@ -116,6 +115,100 @@ def test_what_others_may_read_otherwise_is_no_request_and_nothing_behind_it_is_o
             status, headers, _ = await client.answer()
             assert (status, headers["connection"], await client.rest()) == (400, "close", b"")
             assert "/smuggled" not in taken
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"transfer-encoding: identity\r\n", 501),
+        (b"transfer-encoding: xchunked\r\n", 501),
+        (b"transfer-encoding: gzip, chunked\r\n", 501),
+        (b"transfer-encoding: , chunked\r\n", 501),
+        (b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", 501),
+        (b"transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n", 501),
+        (b"transfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n", 400),
+        (b"host: x\r\n", 400),
+        (b"Host: y\r\n", 400),
+    ],
+)
+@pytest.mark.parametrize("upgrade", [b"", b"connection: upgrade\r\nupgrade: h2c\r\n"])
+def test_a_second_host_and_other_codings_than_chunked_are_refused(head: bytes, status: int, upgrade: bytes) -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(HEAD + upgrade + head + b"\r\n0\r\n\r\n" + SMUGGLED)
+            answered, headers, _ = await client.answer()
+            assert (answered, headers["connection"], await client.rest()) == (status, "close", b"")
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: user@a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a, b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost: a:b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nhost:\r\n\r\n", 200),  # empty is a host by RFC 9110
+        (b"GET / HTTP/1.1\r\nHost: gateway.example:8080\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nhost: [::1]:8080\r\n\r\n", 200),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),  # HTTP/1.0 does not know it
+    ],
+)
+def test_a_request_names_one_host(request_: bytes, status: int) -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(request_)
+            assert (await client.answer())[0] == status
+
+    run(test())
+
+
+UPGRADE = b"host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/2.0\r\n" + UPGRADE + b"\r\n", 505),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE.removeprefix(b"host: x\r\n") + b"\r\n", 400),
+        (b"GET a:b HTTP/1.1\r\n" + UPGRADE + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + b"x: " + b"y" * MOST_HEAD + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\n" + UPGRADE + b"content-length: 1\r\ncontent-length: 1\r\n\r\na", 400),
+        (b"POST / HTTP/1.1\r\n" + UPGRADE + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + UPGRADE + b"content-length: 1\r\n\r\nanonsense\r\n\r\n", 200),
+    ],
+)
+def test_a_refused_request_that_would_upgrade_gets_its_answer(request_: bytes, status: int) -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            await client.send(request_)
+            answered, headers, _ = await client.answer()
+            assert (answered, headers["connection"], await client.rest()) == (status, "close", b"")
+
+    run(test())
+
+
+def test_those_that_would_upgrade_are_answered_up_to_the_limit_of_what_may_wait() -> None:
+    async def test() -> None:
+        async with serving(echo) as place:
+            client = await place.client()
+            one = b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n"
+            await client.send(one * (MOST_WAITING + 5))
+            answers = [await client.answer() for _ in range(MOST_WAITING)]
+            assert {status for status, _, _ in answers} == {200}
+            while (last := answers[-1])[1].get("connection") != "close":
+                answers.append(await client.answer())
+            assert last[0] == 200
+            assert await client.rest() == b""
 
     run(test())
 
@@ -201,8 +294,8 @@ def test_a_body_that_turns_out_malformed_while_it_waits_holds_nothing_up() -> No
 
         async with serving(application) as place:
             client = await place.client()
-            broken = b"POST /b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n"
-            await client.send(b"GET /large HTTP/1.1\r\n\r\n")
+            broken = b"POST /b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n"
+            await client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
             await until(lambda: any(not one._writable for one in place.connections))
             (connection,) = place.connections
             connection.data_received(broken)  # as when it comes before reading is paused
@@ -222,7 +315,7 @@ def test_a_refusal_is_sent_whole_though_the_application_ends_without_an_answer()
 
         async with serving(application) as place:
             client = await place.client()
-            await client.send(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
+            await client.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
             await asyncio.sleep(0.01)
             await client.send(b"zz\r\n")
             assert (await client.answer())[0] == 400
@@ -254,7 +347,7 @@ def test_a_fault_of_the_application_closes_the_connection_and_no_other(caplog: p
 
         async with serving(application) as place:
             client, other = await place.client(), await place.client()
-            await client.send(b"GET /fault HTTP/1.1\r\n\r\n")
+            await client.send(b"GET /fault HTTP/1.1\r\nhost: x\r\n\r\n")
             assert await client.rest() == b""
             await other.send(GET)
             assert (await other.answer())[0] == 200

@@ -69,8 +69,8 @@ def test_a_slow_answer_holds_back_those_behind_it_and_nobody_else() -> None:
 
         async with serving(application) as place:
             client, other = await place.client(), await place.client()
-            await client.send(b"GET /slow HTTP/1.1\r\n\r\n" + b"GET /next HTTP/1.1\r\n\r\n" * 3)
-            await other.send(b"GET /other HTTP/1.1\r\n\r\n")
+            await client.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n" + b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
+            await other.send(b"GET /other HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await other.answer())[2] == b"/other"
             release.set()
             assert [(await client.answer())[2] for _ in range(4)] == [b"/slow", *[b"/next"] * 3]
@@ -107,7 +107,7 @@ def test_a_client_that_does_not_read_is_not_answered_on() -> None:
 
         async with serving(application) as place:
             client = await place.client()
-            await client.send(b"GET / HTTP/1.1\r\n\r\n" * requests)
+            await client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * requests)
             await until(lambda: any(not one._writable for one in place.connections))
             (connection,) = place.connections
             assert connection._transport is not None
@@ -131,7 +131,7 @@ def test_a_large_body_waits_in_the_kernel_until_it_is_read() -> None:
         async with serving(application) as place:
             client = await place.client()
             size = 40 * 2**20
-            client.writer.write(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+            client.writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
             await asyncio.sleep(0.05)
             begin.set()
             assert (await client.answer())[2] == b"%d" % size
@@ -145,7 +145,9 @@ def test_a_body_behind_a_slow_request_is_read_when_its_turn_comes() -> None:
         async with serving(echo) as place:
             client = await place.client()
             size = 4 * MOST_BUFFERED
-            client.writer.write(POST + b"POST /big HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % size + bytes(size) + GET)
+            client.writer.write(
+                POST + b"POST /big HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + bytes(size) + GET
+            )
             assert [len((await client.answer())[2]) for _ in range(3)] == [12, len(b"POST /big? ") + size, 12]
 
     run(test())
@@ -168,7 +170,7 @@ def test_what_becomes_of_the_connection_is_said_and_done(
     async def test() -> None:
         async with serving(echo) as place:
             client = await place.client()
-            await client.send(f"GET / HTTP/{version}\r\n{header}\r\n".encode())
+            await client.send(f"GET / HTTP/{version}\r\nhost: x\r\n{header}\r\n".encode())
             status, headers, _ = await client.answer()
             assert (status, headers.get("connection")) == (200, says)
             if stays:
@@ -204,7 +206,7 @@ def test_an_answer_to_head_has_no_body() -> None:
     async def test() -> None:
         async with serving(echo) as place:
             client = await place.client()
-            await client.send(b"HEAD / HTTP/1.1\r\nconnection: close\r\n\r\n")
+            await client.send(b"HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             head, _, body = (await client.rest()).partition(b"\r\n\r\n")
             assert (b"content-length: 8" in head, body) == (True, b"")
 
@@ -221,17 +223,17 @@ def test_a_client_that_asks_whether_to_go_on_is_told_when_its_body_is_wanted() -
 
         async with serving(application) as place:
             client, other = await place.client(), await place.client()
-            await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+            await client.send(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             for part in (b"a", b"b", b"c"):  # and told once
                 await client.send(part)
                 await asyncio.sleep(0.01)
             assert (await client.answer())[2] == b"POST /a? abc"
-            await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\na")
+            await client.send(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\na")
             await asyncio.sleep(0.01)
             await client.send(b"bc")  # who does not wait to be told is not told
             assert (await client.answer())[:1] == (200,)
-            await other.send(b"POST /no HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+            await other.send(b"POST /no HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             status, headers, _ = await other.answer()
             assert (status, headers["connection"], await other.rest()) == (401, "close", b"")
 
@@ -243,7 +245,7 @@ def test_a_client_that_has_no_body_or_an_old_one_is_not_told_to_go_on() -> None:
         async with serving(echo) as place:
             client, old = await place.client(), await place.client()
             for length in (b"", b"content-length: 0\r\n"):
-                await client.send(b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\n" + length + b"\r\n")
+                await client.send(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n" + length + b"\r\n")
                 assert (await client.answer())[2] == b"POST /a? "
             await old.send(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
             await until(lambda: any(one._turn is not None and one._turn.listens for one in place.connections))
@@ -264,18 +266,20 @@ def test_what_is_left_of_a_body_is_thrown_away_behind_its_answer() -> None:
 
         async with serving(application) as place:
             client = await place.client()
-            await client.send(b"POST /early HTTP/1.1\r\ncontent-length: 900000\r\n\r\n")
+            await client.send(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\n\r\n")
             assert (await client.answer())[0] == 401
             await client.send(bytes(900_000) + POST)
             assert (await client.answer())[2] == b"POST /a? abc"
             closing = await place.client()
             size = 4 * 2**20
-            closing.writer.write(b"POST /early HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+            closing.writer.write(
+                b"POST /early HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size
+            )
             await closing.send(bytes(size))
             status, headers, _ = await closing.answer()
             assert (status, headers["connection"], await closing.rest()) == (401, "close", b"")
             broken = await place.client()
-            await broken.send(b"POST /early HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+            await broken.send(b"POST /early HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
             assert (await broken.answer())[0] == 401
             await broken.send(b"zz\r\n")
             assert await broken.rest() == b""
