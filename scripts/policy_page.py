@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from trimtab.metric_catalog import FAIRNESS, TASKS, Task, fitting
 from trimtab.policy.matrix import DEFAULT_MATRIX
 from trimtab.policy.reference import Key, SectionKeys, reference
-from trimtab.policy.values import FAIRNESS_METRICS, HIGHER_IS_BETTER
+
+
+def by_task(tasks: Mapping[str, Task] | None) -> str:
+    """Return the names of metrics, by task."""
+    names = {task: ", ".join(f"`{name}`" for name in fitting(task, tasks)) for task in TASKS}
+    return "; ".join(f"for a {task} model one of {those}" for task, those in names.items())
+
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "policy.md"
 INTRODUCTION = f"""\
-<!-- Made by scripts/policy_page.py from src/trimtab/policy/model.py; change the texts there. -->
+<!-- Made by scripts/policy_page.py from src/trimtab/policy/*.py; change the texts there. -->
 # The policy: trimtab.yaml
 
 What reviewers and auditors read. It says what data must look like, which gates a model must pass, how a new one
@@ -35,8 +43,8 @@ How values are written:
 - a **rate** is an amount and a period: `500/day`, `2000/week`, `8/month` (a month has 30 days);
 - a number of **standard deviations** is `0.1sd` or `0.1`;
 - a **band of p-values** is `"> 0.05"`, `"0.01 - 0.05"` or `"< 0.01"`, in quotes;
-- a **metric** is one of {", ".join(f"`{name}`" for name in HIGHER_IS_BETTER)};
-- a **fairness metric** is one of {", ".join(f"`{name}`" for name in FAIRNESS_METRICS)}.
+- a **metric** is {by_task(None)};
+- a **fairness metric** is {by_task(FAIRNESS)}.
 
 `none` in the column of defaults means that leaving the key out says something of its own, which the meaning tells.
 A complete policy stands in [examples/flights/trimtab.yaml](../examples/flights/trimtab.yaml).

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from trimtab import units
+from trimtab import metric_catalog, units
 from trimtab.arguments import (
     check_brought,
     check_columns,
@@ -30,7 +30,7 @@ from trimtab.errors import DefinitionError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-Task = Literal["binary", "regression"]
+Task = metric_catalog.Task
 AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
 
 
@@ -317,9 +317,9 @@ class Model:
 
     def __post_init__(self) -> None:
         check_name("Model", self.name)
-        if self.task not in ("binary", "regression"):
+        if self.task not in metric_catalog.TASKS:
             raise DefinitionError(
-                f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), ('binary', 'regression'))}"
+                f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), metric_catalog.TASKS)}"
             )
         check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
         check_text(f"Model '{self.name}': label", self.label, "late")

@@ -10,10 +10,10 @@ from trimtab.app.loading import DEFINITIONS, load_definitions
 from trimtab.collection import Definitions
 from trimtab.definitions import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, Task, fitting
 from trimtab.policy import Policy, line_of, read_policy
 
 POLICY = "trimtab.yaml"
-REGRESSION_METRICS = ("rmse", "mae", "r2")
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,54 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
             )
     for model in definitions.models.values():
         _check_model(where, policy, model)
+    _check_tasks(where, policy, [model.task for model in definitions.models.values()])
 
 
 def _check_model(where: Path, policy: Policy, model: Model) -> None:
     for column in policy.rollout.sticky or ():
         _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
-    metrics = {"rollout.promote_when.metric": policy.rollout.promote_when.metric}
-    if policy.gates.accuracy:
-        metrics["gates.accuracy.metric"] = policy.gates.accuracy.metric
-    if policy.gates.robustness and policy.gates.robustness.metric:
-        metrics["gates.robustness.metric"] = policy.gates.robustness.metric
-    for key, metric in metrics.items():
-        if (metric in REGRESSION_METRICS) != (model.task == "regression"):
+    gates = policy.gates
+    named = {
+        "rollout.promote_when.metric": policy.rollout.promote_when.metric,
+        "gates.accuracy.metric": gates.accuracy.metric if gates.accuracy else None,
+        "gates.robustness.metric": gates.robustness.metric if gates.robustness else None,
+    }
+    for key, metric in named.items():
+        if metric is not None and METRICS[metric].task != model.task:
+            raise _does_not_fit(where, key, metric, model, fitting(model.task))
+    fairness = gates.bias.metric if gates.bias else None
+    if fairness is not None and FAIRNESS[fairness] != model.task:
+        raise _does_not_fit(where, "gates.bias.metric", fairness, model, fitting(model.task, FAIRNESS))
+
+
+def _does_not_fit(where: Path, key: str, metric: str, model: Model, expected: Iterable[str]) -> PolicyError:
+    return PolicyError(
+        f"{where}:{line_of(where, key)}: {key}: '{metric}' does not fit model '{model.name}', whose task is "
+        f"{model.task}; expected {', '.join(expected)}, or leave it out: each task has its own"
+    )
+
+
+def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
+    """Refuse limits and costs that no model of the project can meet or cause."""
+    present = sorted(set(tasks))
+    if not present:
+        return
+    shown = " and ".join(present)
+    if (accuracy := policy.gates.accuracy) is not None:
+        for limit in ("min", "max"):
+            metrics = [accuracy.metric_for(task) for task in present]
+            if getattr(accuracy, limit) is not None and not any(METRICS[name].limit == limit for name in metrics):
+                other = METRICS[metrics[0]].limit
+                raise PolicyError(
+                    f"{where}:{line_of(where, f'gates.accuracy.{limit}')}: gates.accuracy.{limit}: the metric is "
+                    f"{' and '.join(metrics)} (by the task, {shown}); give {other}, or name another metric"
+                )
+    possible = [kind for task in present for kind in BY_TASK[task].costs]
+    for kind in policy.impact.cost:
+        if kind not in possible:
             raise PolicyError(
-                f"{where}:{line_of(where, key)}: {key}: '{metric}' does not fit model '{model.name}', "
-                f"whose task is {model.task}"
+                f"{where}:{line_of(where, f'impact.cost.{kind}')}: impact.cost.{kind}: a {shown} model makes no such "
+                f"mistake; expected {', '.join(possible)}"
             )
 
 

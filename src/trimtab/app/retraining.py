@@ -203,7 +203,8 @@ class Retraining:
 
     def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
         policy = self._workspace.project.policy.rollout
-        verdict = judge_candidate(self._workspace.metadata, policy, model, bundle)
+        task = self._workspace.model(model).task
+        verdict = judge_candidate(self._workspace.metadata, policy, model, bundle, task=task)
         if verdict.reason and verdict.name != "continue":
             self._note(workflow, model, decision, "compare", verdict.reason)
         return verdict.name

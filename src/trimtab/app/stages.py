@@ -249,6 +249,6 @@ def _reference(workspace: Workspace, model: Model, scored: training.Scored) -> b
         window=policy.decide.window,
         task=model.task,
         threshold=policy.impact.threshold,
-        costs=policy.impact.cost,
+        costs=policy.impact.cost_for(model.task),
     )
     return reference.to_json()

@@ -65,12 +65,12 @@ class Steering:
         self._controllers = {
             name: Controller(
                 workspace.metadata,
-                workspace.project.policy,
+                workspace.project.policy.for_task(model.task),
                 name,
                 LoopActions(workspace, self._retraining),
                 workspace.clock,
             )
-            for name in workspace.project.definitions.models
+            for name, model in workspace.project.definitions.models.items()
         }
 
     def launch(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from trimtab.app.rollout import CANDIDATES
+from trimtab.metric_catalog import Task
 from trimtab.monitoring import compare
 from trimtab.policy import Rollout
 from trimtab.records import Bundle, Revision
@@ -21,7 +22,7 @@ class Verdict:
     reason: str = ""
 
 
-def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str) -> Verdict:
+def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str, *, task: Task) -> Verdict:
     """Return the verdict on a challenger or a shadow from matured labels; a canary is the guard's, until its end."""
     revision = latest(metadata, Revision, model=model)
     if revision is not None and revision.bundle_in("champion") == bundle:
@@ -37,6 +38,7 @@ def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str
         champion=champion.version,
         challenger=metadata.get(Bundle, bundle).version,
         policy=policy.promote_when,
+        metric=policy.promote_when.metric_for(task),
         limits=policy.rollback_when,
     )
     return Verdict(name=str(found.verdict), reason=found.reason)

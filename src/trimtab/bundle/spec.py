@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from trimtab import metric_catalog
 from trimtab.bundle.calibration import Calibration
 from trimtab.errors import DataError
 
@@ -19,7 +20,7 @@ SKOPS_FILE = "model.skops"
 BACKGROUND = "reference/background.npy"
 """Some real rows, float32 (rows, features), that explanations compare with."""
 
-Task = Literal["binary", "regression"]
+Task = metric_catalog.Task
 Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
 """What opens the model: ONNX Runtime, LightGBM, XGBoost, skops for scikit-learn, or MLflow in a process of its own."""
 

@@ -35,7 +35,7 @@ def statistic(metric: str, threshold: float) -> Statistic:
 
 
 def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
-    metric = statistic(policy.metric, inputs.threshold)
+    metric = statistic(policy.metric_for(inputs.task), inputs.threshold)
     interval = bootstrap(
         lambda rows: metric(inputs.y[rows], inputs.scores[rows]),
         len(inputs.y),
@@ -44,16 +44,17 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
         seed=inputs.seed,
         clusters=inputs.clusters,
     )
-    verdict, threshold, words = _limits(interval, policy)
-    return _result(policy.metric, interval, verdict, threshold, words, _details(inputs, policy, interval))
+    verdict, threshold, words = _limits(interval, *policy.limits_for(inputs.task))
+    name, details = policy.metric_for(inputs.task), _details(inputs, policy, interval)
+    return _result(name, interval, verdict, threshold, words, details)
 
 
 def _beside(inputs: GateInputs, champion: Array, policy: Accuracy, margin: float) -> GateResult:
     """Judge the gain over the champion; more than zero is better, whichever way the metric goes."""
-    better = METRICS[policy.metric].higher_is_better
+    better = METRICS[policy.metric_for(inputs.task)].higher_is_better
     first, second = (inputs.scores, champion) if better else (champion, inputs.scores)
     interval = bootstrap_difference(
-        statistic(policy.metric, inputs.threshold),
+        statistic(policy.metric_for(inputs.task), inputs.threshold),
         inputs.y,
         first,
         second,
@@ -72,24 +73,20 @@ def _beside(inputs: GateInputs, champion: Array, policy: Accuracy, margin: float
         words = f"the lower end is {-short:.4f} better than the {margin:g} that may be lost"
     verdict: Verdict = "pass" if short <= 0 else "fail"  # NaN fails
     details = _details(inputs, policy, interval)
-    return _result(f"{policy.metric} {name}", interval, verdict, -margin, words, details)
+    return _result(f"{policy.metric_for(inputs.task)} {name}", interval, verdict, -margin, words, details)
 
 
-def _limits(interval: Interval, policy: Accuracy) -> tuple[Verdict, float | None, str]:
+def _limits(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, float | None, str]:
     if np.isnan(interval.low):
-        return "fail", policy.min, "the interval cannot be told from so few rows"
-    if policy.min is not None and not interval.low >= policy.min:
-        by = policy.min - interval.low
-        return "fail", policy.min, f"the lower end is {by:.4f} under the minimum of {policy.min:g}"
-    if policy.max is not None and not interval.high <= policy.max:
-        by = interval.high - policy.max
-        return "fail", policy.max, f"the upper end is {by:.4f} over the maximum of {policy.max:g}"
-    if policy.min is not None:
-        by = interval.low - policy.min
-        return "pass", policy.min, f"the lower end is {by:.4f} over the minimum of {policy.min:g}"
-    if policy.max is not None:
-        by = policy.max - interval.high
-        return "pass", policy.max, f"the upper end is {by:.4f} under the maximum of {policy.max:g}"
+        return "fail", low if low is not None else high, "the interval cannot be told from so few rows"
+    if low is not None:
+        by = interval.low - low
+        side = "under" if by < 0 else "over"
+        return "fail" if by < 0 else "pass", low, f"the lower end is {abs(by):.4f} {side} the minimum of {low:g}"
+    if high is not None:
+        by = high - interval.high
+        side = "over" if by < 0 else "under"
+        return "fail" if by < 0 else "pass", high, f"the upper end is {abs(by):.4f} {side} the maximum of {high:g}"
     return "pass", None, "no limit is set"
 
 

@@ -26,7 +26,8 @@ def judge_bias(inputs: GateInputs, policy: Bias) -> tuple[GateResult, ...]:
     """Judge each sensitive column. Raises DataError when one is missing, StageError for a regression."""
     if inputs.task != "binary":
         raise StageError(
-            f"gates.bias: {policy.metric} compares yes and no, and the model gives a {inputs.task}; remove gates.bias"
+            f"gates.bias: {policy.metric_for(inputs.task)} compares yes and no, and the model gives a {inputs.task}; "
+            "remove gates.bias"
         )
     results = []
     for column in policy.sensitive:
@@ -51,8 +52,10 @@ def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
     if len(judged) < 2:
         return _too_few(policy, column, len(judged), details)
     kept = np.isin(names, judged)
-    value = float(getattr(fairlearn.metrics, policy.metric)(truth[kept], said[kept], sensitive_features=names[kept]))
-    rate, lowest, highest = _worst_pair(table.loc[judged], policy.metric)
+    value = float(
+        getattr(fairlearn.metrics, policy.metric_for("binary"))(truth[kept], said[kept], sensitive_features=names[kept])
+    )
+    rate, lowest, highest = _worst_pair(table.loc[judged], policy.metric_for("binary"))
     details["worst"] = {"rate": rate, "lowest": lowest, "highest": highest}
     pair = " against ".join(
         f"{rate} {float(table[rate][name]):.3f} of '{name}' ({int(table['size'][name])} rows)"
@@ -64,13 +67,13 @@ def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
     shown = f" ({interval.low:.3f} to {interval.high:.3f} at {CONFIDENCE:.0%})" if told else ""
     return GateResult(
         gate=GATE,
-        metric=f"{policy.metric}({column})",
+        metric=f"{policy.metric_for('binary')}({column})",
         verdict=verdict,
         value=value,
         low=interval.low if told else None,
         high=interval.high if told else None,
         threshold=threshold,
-        reason=f"{policy.metric} over {column} is {value:.3f}{shown}, {by}; widest: {pair}; "
+        reason=f"{policy.metric_for('binary')} over {column} is {value:.3f}{shown}, {by}; widest: {pair}; "
         f"{len(judged)} of {len(table)} groups are large enough to be judged",
         details=details,
     )
@@ -79,7 +82,7 @@ def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
 def _interval(inputs: GateInputs, policy: Bias, truth: Array, said: Array, names: Array, kept: Array) -> Interval:
     """Return the figure's interval over whole days. A widest gap only grows by chance, so it sits a little high."""
     found, code = np.unique(names, return_inverse=True)
-    figure = spread(policy.metric, len(found))
+    figure = spread(policy.metric_for("binary"), len(found))
     return bootstrap(
         lambda rows: figure(truth[rows], said[rows], code[rows]),
         len(truth),
@@ -114,7 +117,7 @@ def _positives(truth: Array, said: Array) -> int:
 def _judged(table: pd.DataFrame, policy: Bias) -> list[str]:
     """Return the groups that are large enough and have the labels that the metric's rates rest on."""
     enough = table["size"] >= policy.min_group_size
-    for rate in rates_of(policy.metric):
+    for rate in rates_of(policy.metric_for("binary")):
         for needed in NEEDED_LABELS[rate]:
             enough &= table[needed] > 0
     return [str(name) for name in table.index[enough]]
@@ -147,7 +150,7 @@ def _verdict(value: float, policy: Bias) -> tuple[Verdict, float | None, str]:
 def _too_few(policy: Bias, column: str, judged: int, details: dict[str, Any]) -> GateResult:
     return GateResult(
         gate=GATE,
-        metric=f"{policy.metric}({column})",
+        metric=f"{policy.metric_for('binary')}({column})",
         verdict="warn",
         value=0.0,
         low=None,

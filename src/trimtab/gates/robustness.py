@@ -1,4 +1,4 @@
-"""The robustness gate: how much the metric drops when inputs go missing, are noisy, or come in the wrong unit.
+"""The robustness gate: how much worse the metric becomes when inputs go missing, are noisy, or come in the wrong unit.
 
 Called by run.py. Random disturbances are repeated with several seeds and averaged; a wrong unit hits one
 feature at a time, which shows a model that leans on one column.
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab import metric_catalog
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy import Robustness
 from trimtab.records import GateResult
@@ -25,7 +26,7 @@ MAX_ROWS = 20_000
 
 
 def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tuple[GateResult, ...]:
-    """Judge the largest drop of `metric`; a disturbed row without a number fails by itself.
+    """Judge the largest change of `metric` for the worse; a disturbed row without a number fails by itself.
 
     The drop may be more than its mean on another stretch of time: the interval, over whole days, says how much.
     """
@@ -102,25 +103,29 @@ def _result(
     metric: str, clean: float, drops: dict[str, float], interval: Interval, rows: int, policy: Robustness
 ) -> GateResult:
     name, drop = max(drops.items(), key=lambda item: item[1], default=("nothing", 0.0))
-    over = drop > policy.max_drop
-    by = abs(drop - policy.max_drop)
-    reason = f"{metric} drops by {drop:.4f} from {clean:.4f} under {name} (the worst of {len(drops)}), " + (
-        f"{by:.4f} more than the {policy.max_drop:g} allowed"
-        if over
-        else f"{by:.4f} less than the {policy.max_drop:g} allowed"
-    )
+    limit = policy.limit_for(metric, clean)
+    over = not drop <= limit  # a change that cannot be told fails
     details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
     return GateResult(
         gate=GATE,
-        metric=f"{metric} drop",
+        metric=f"{metric} {'drop' if METRICS[metric].higher_is_better else 'rise'}",
         verdict="fail" if over else "pass",
-        value=drop,
+        value=drop if np.isfinite(drop) else 0.0,
         low=interval.low if np.isfinite(interval.low) else None,
         high=interval.high if np.isfinite(interval.high) else None,
-        threshold=policy.max_drop,
-        reason=reason,
-        details=details,
+        threshold=limit if np.isfinite(limit) else None,
+        reason=_reason(metric, clean, name, drop, limit, len(drops)),
+        details={**details, "clean": clean if np.isfinite(clean) else None},
     )
+
+
+def _reason(metric: str, clean: float, name: str, drop: float, limit: float, disturbances: int) -> str:
+    if not np.isfinite(drop):
+        return f"{metric} is not defined on the holdout or under {name}, so its change cannot be judged"
+    facts = metric_catalog.METRICS[metric]
+    moved = f"{facts.worsens} by {drop:.4f}" if drop >= 0 else f"improves by {-drop:.4f}"
+    by = f"{abs(drop - limit):.4f} {'more' if drop > limit else 'less'} than the {limit:.4g} allowed"
+    return f"{metric} {moved} from {clean:.4f} under {name} (the worst of {disturbances}), {by}"
 
 
 def _no_number(name: str, lost: int, rows: int) -> GateResult:

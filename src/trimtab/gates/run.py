@@ -8,11 +8,9 @@ from trimtab.gates.bias import judge_bias
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
+from trimtab.metric_catalog import METRICS, fitting
 from trimtab.policy import Gates
 from trimtab.records import GateResult
-from trimtab.stats import METRICS
-
-DEFAULT_METRIC = {"binary": "roc_auc", "regression": "rmse"}
 
 
 def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:
@@ -22,14 +20,12 @@ def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:
     """
     results: list[GateResult] = []
     if policy.accuracy is not None:
-        _expect_fit("gates.accuracy.metric", policy.accuracy.metric, inputs)
+        _expect_fit("gates.accuracy.metric", policy.accuracy.metric_for(inputs.task), inputs)
         results += judge_accuracy(inputs, policy.accuracy)
     if policy.bias is not None:
         results += judge_bias(inputs, policy.bias)
     if policy.robustness is not None:
-        metric = policy.robustness.metric
-        if metric is None:
-            metric = policy.accuracy.metric if policy.accuracy is not None else DEFAULT_METRIC[inputs.task]
+        metric = policy.robustness.metric_for(inputs.task, policy.accuracy)
         _expect_fit("gates.robustness.metric", metric, inputs)
         results += judge_robustness(inputs, policy.robustness, metric)
     if policy.performance is not None:
@@ -39,5 +35,5 @@ def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:
 
 def _expect_fit(key: str, metric: str, inputs: GateInputs) -> None:
     if METRICS[metric].task != inputs.task:
-        fitting = ", ".join(name for name, known in METRICS.items() if known.task == inputs.task)
-        raise StageError(f"{key}: '{metric}' does not fit a model whose task is {inputs.task}; expected {fitting}")
+        expected = ", ".join(fitting(inputs.task))
+        raise StageError(f"{key}: '{metric}' does not fit a model whose task is {inputs.task}; expected {expected}")

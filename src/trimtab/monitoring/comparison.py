@@ -54,15 +54,17 @@ def compare(
     champion: int,
     challenger: int,
     policy: PromoteWhen,
+    metric: str,
     limits: RollbackWhen | None = None,
     since: datetime | None = None,
 ) -> Comparison:
     """Compare two versions on the predictions that both scored, by windows whose labels matured.
 
-    limits: what the challenger's own windows must keep, to be promoted. since: only windows from this start on.
+    metric: by which they are compared (`policy.metric_for(task)`). limits: what the challenger's own windows must
+    keep, to be promoted. since: only windows from this start on.
     """
     windows = _windows(metadata, model, challenger, since)
-    name = gain_name(policy.metric)
+    name = gain_name(metric)
     paired = [w for w in windows if name in w.metrics and w.metrics.get("paired_version") == champion]
     labels = round(sum(w.metrics["paired_rows"] for w in paired))
     found = stats.compare(
@@ -84,7 +86,7 @@ def compare(
         error_rate=ran.error_rate if ran else None,
         p99_ms=ran.p99_low_ms if ran else None,
         broken=broken,
-        reason=f"{reason} ({_evidence(found, policy, labels)})",
+        reason=f"{reason} ({_evidence(found, policy, metric, labels)})",
     )
 
 
@@ -140,11 +142,11 @@ def _verdict(
     return "continue", found.reason
 
 
-def _evidence(found: stats.Comparison, policy: PromoteWhen, labels: int) -> str:
+def _evidence(found: stats.Comparison, policy: PromoteWhen, metric: str, labels: int) -> str:
     if not found.n:
         return "no paired labels yet"
     bounds = f", {policy.confidence:.0%} bounds {found.lower:+.4g} to {found.upper:+.4g}" if _finite(found) else ""
-    return f"gain in {policy.metric} {found.mean:+.4g} on {labels:,} labels in {found.n} windows{bounds}"
+    return f"gain in {metric} {found.mean:+.4g} on {labels:,} labels in {found.n} windows{bounds}"
 
 
 def _finite(found: stats.Comparison) -> bool:

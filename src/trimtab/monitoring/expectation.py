@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.definitions import Task
+from trimtab.metric_catalog import Task
 
 Floats = npt.NDArray[np.float64]
 

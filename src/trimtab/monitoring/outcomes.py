@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from trimtab.definitions import Task
+from trimtab.metric_catalog import BY_TASK, Task
 from trimtab.monitoring import impact
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.rows import Scored
@@ -19,14 +19,6 @@ from trimtab.records import Record, Signal, WindowReport
 from trimtab.stats.metrics import METRICS, metric_value
 
 Floats = npt.NDArray[np.float64]
-
-QUALITY: Mapping[Task, tuple[str, ...]] = {
-    "binary": ("log_loss", "roc_auc", "brier", "accuracy"),
-    "regression": ("rmse", "mae", "r2"),
-}
-"""Metrics of every matured window."""
-PAIRED: Mapping[Task, tuple[str, ...]] = {"binary": ("log_loss", "brier"), "regression": ("rmse", "mae")}
-"""Metrics whose paired gain is kept, beside the one that the policy promotes by."""
 
 
 def judge_matured(
@@ -54,7 +46,8 @@ def judge_matured(
         metrics |= quality(y, score, task=reference.task, threshold=reference.threshold)
         made = impact.mean_mistakes(y, score, task=reference.task, threshold=reference.threshold)
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
-        metrics["money_lost"] = impact.money(made, policy.cost) * len(y)
+        if costs := policy.cost_for(reference.task):
+            metrics["money_lost"] = impact.money(made, costs) * len(y)
         signals = _signals(place, y, score, reference, watch)
         signals += _money(place, made, scored.rows / days, len(y), reference, policy)
     return [place.report("matured", scored, metrics, labelled=labelled), *signals]
@@ -62,7 +55,7 @@ def judge_matured(
 
 def quality(y: Floats, score: Floats, *, task: Task, threshold: float) -> dict[str, float]:
     """Return the label-based metrics of a window; NaN where its rows do not define one."""
-    return {name: metric_value(name, y, score, threshold=threshold) for name in QUALITY[task]}
+    return {name: metric_value(name, y, score, threshold=threshold) for name in BY_TASK[task].summary}
 
 
 def paired_gains(
@@ -82,7 +75,7 @@ def paired_gains(
     if not known.any():
         return gains
     y, own, other = label[known], challenger.score[known], theirs[known]
-    for name in dict.fromkeys((*PAIRED[task], metric)):
+    for name in dict.fromkeys((*BY_TASK[task].paired, metric)):
         if METRICS[name].task == task:
             gain = metric_value(name, y, own, threshold=threshold) - metric_value(name, y, other, threshold=threshold)
             gains[gain_name(name)] = gain if METRICS[name].higher_is_better else -gain
@@ -117,10 +110,11 @@ def _money(
     policy: Impact,
 ) -> list[Signal]:
     """Return money lost a day beyond the reference: mistakes a prediction, at this window's traffic."""
-    expected = reference.money(policy.cost)
-    if expected is None or not policy.cost:
+    costs = policy.cost_for(reference.task)
+    expected = reference.money(costs)
+    if expected is None or not costs:
         return []
-    lost = impact.money(made, policy.cost)
+    lost = impact.money(made, costs)
     beyond = (lost - expected) * rows_a_day
     return [
         place.signal(

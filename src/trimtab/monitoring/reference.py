@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.definitions import Task
 from trimtab.errors import DataError
+from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import impact
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.windows import Windowing, split
@@ -39,7 +39,7 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     excess: float
     """Mean loss beyond what the model expected of itself."""
-    mistakes: dict[impact.Mistake, float]
+    mistakes: dict[Mistake, float]
     """Mean a prediction, by kind."""
     log_loss: float | None
 
@@ -62,7 +62,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     threshold: float
     window: int
-    costs: dict[impact.Mistake, float]
+    costs: dict[Mistake, float]
     starts: list[int]
     rows: list[int]
     labelled: list[Labelled | None]
@@ -121,8 +121,11 @@ class Reference:
         return sum(n * loss for n, loss in known) / rows if rows else None
 
     def money(self, costs: impact.Costs) -> float | None:
-        """Return the mean money lost a prediction; None without labels."""
-        known = [w for w in self.labelled if w is not None]
+        """Return the mean money lost a prediction; None without labels that count every kind of mistake with a price.
+
+        References of earlier releases do not count the errors of a regression by direction.
+        """
+        known = [w for w in self.labelled if w is not None and all(kind in w.mistakes for kind in costs)]
         rows = sum(w.rows for w in known)
         return sum(w.rows * impact.money(w.mistakes, costs) for w in known) / rows if rows else None
 

@@ -172,7 +172,7 @@ class Stream:
         champion = next((s for s in window.versions.values() if s.role == "champion"), None)
         if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
             return {}
-        metric = self._policy.rollout.promote_when.metric
+        metric = self._policy.rollout.promote_when.metric_for(reference.task)
         return paired_gains(champion, scored, label, task=reference.task, threshold=reference.threshold, metric=metric)
 
     def _place(self, span: Span, version: int) -> Place:

@@ -1,19 +1,15 @@
 """The policy of a project, trimtab.yaml: what reviewers and auditors read."""
 
+from trimtab.policy.gates import Accuracy, Bias, Gates, Performance, Robustness
 from trimtab.policy.matrix import Band, Matrix
 from trimtab.policy.model import (
-    Accuracy,
-    Bias,
     Checks,
     Decide,
     Environment,
-    Gates,
     Impact,
-    Performance,
     Policy,
     Prices,
     PromoteWhen,
-    Robustness,
     RollbackWhen,
     Rollout,
     Serving,

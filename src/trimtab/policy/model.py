@@ -11,15 +11,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trimtab import units
+from trimtab.metric_catalog import BY_TASK, Mistake, Task
+from trimtab.policy.gates import Gates
 from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
+from trimtab.policy.section import Section
 from trimtab.policy.values import (
-    HIGHER_IS_BETTER,
     Bytes,
     Confidence,
+    Cost,
     Duration,
-    FairnessMetric,
     Metric,
-    Noise,
     Percent,
     PerDay,
     PerMonth,
@@ -27,12 +28,6 @@ from trimtab.policy.values import (
 )
 
 SCHEMA_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change and are finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TableCheck(Section):
@@ -90,105 +85,11 @@ class Training(Section):
     """With fewer labelled examples nothing is trained."""
 
 
-class Accuracy(Section):
-    """Accuracy gate: the end of the confidence interval that speaks against the model must pass."""
-
-    metric: Metric = "roc_auc"
-    """What is measured on the holdout."""
-    min: float | None = None
-    """Lowest value that passes, for metrics where more is better."""
-    max: float | None = None
-    """Highest value that passes, for metrics where less is better, such as log_loss."""
-    not_worse_than_champion_by: float | None = Field(default=None, ge=0)
-    """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
-    confidence: Confidence = 0.95
-    """Confidence of the interval."""
-    resamples: int = Field(default=500, ge=100)
-    """Bootstrap resamples that the interval rests on."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> Accuracy:
-        if HIGHER_IS_BETTER[self.metric]:
-            if self.max is not None:
-                raise ValueError(f"give min, not max: for {self.metric} more is better")
-            if self.min is not None and self.min > 1:
-                raise ValueError(f"this gate can never pass: {self.metric} is at most 1, min is {self.min:g}")
-        elif self.min is not None:
-            raise ValueError(f"give max, not min: for {self.metric} less is better")
-        elif self.max is not None and self.max < 0:
-            raise ValueError(f"this gate can never pass: {self.metric} is at least 0, max is {self.max:g}")
-        return self
-
-
-class Bias(Section):
-    """Bias gate: differences or ratios between groups, by Fairlearn."""
-
-    sensitive: list[str] = Field(min_length=1)
-    """Columns of the examples that name the groups."""
-    metric: FairnessMetric = "equalized_odds_difference"
-    """What is compared between the groups of each column."""
-    max: float | None = None
-    """Highest difference that passes; 0 is no difference."""
-    min: float | None = None
-    """Lowest ratio that passes; 1 is no difference."""
-    min_group_size: int = Field(default=100, gt=0)
-    """Groups with fewer rows are shown but not judged."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> Bias:
-        if self.metric.endswith("_ratio") and (self.min is None or self.max is not None):
-            raise ValueError(f"give min: {self.metric} is 1 when groups fare alike, and less when they do not")
-        if self.metric.endswith("_difference") and (self.max is None or self.min is not None):
-            raise ValueError(f"give max: {self.metric} is 0 when groups fare alike, and more when they do not")
-        if self.max is not None and self.max < 0:
-            raise ValueError(f"this gate can never pass: {self.metric} is at least 0, max is {self.max:g}")
-        if self.min is not None and self.min > 1:
-            raise ValueError(f"this gate can never pass: {self.metric} is at most 1, min is {self.min:g}")
-        return self
-
-
-class Robustness(Section):
-    """Robustness gate: how far the accuracy metric drops when the inputs are disturbed."""
-
-    metric: Metric | None = None
-    """What is measured; left out, the accuracy gate's metric."""
-    missing: Share = 0.05
-    """Share of values that are blanked at random."""
-    noise: Noise = 0.1
-    """Noise that is added to each feature, in its own standard deviations."""
-    shifted_units: float | None = None
-    """Factor applied to one feature at a time, such as 1000 for grams where kilograms are due; left out, none is."""
-    max_drop: float = Field(default=0.03, ge=0)
-    """Largest drop that passes, in the metric's unit."""
-
-
-class Performance(Section):
-    """Performance gate: the packaged bundle, measured in a fresh process."""
-
-    p99: Duration = 10_000
-    """Longest time that 99 of 100 single-row predictions may take."""
-    memory: Bytes = 500_000_000
-    """Most memory that the process may use."""
-
-
-class Gates(Section):
-    """Gates that a run must pass before it becomes a bundle; set one to null to leave it out."""
-
-    accuracy: Accuracy | None = Accuracy()
-    """Is it good enough, and not worse than what serves?"""
-    bias: Bias | None = None
-    """Does it treat groups alike?"""
-    robustness: Robustness | None = None
-    """Does it stand disturbed inputs?"""
-    performance: Performance | None = Performance()
-    """Is it fast and small enough to serve?"""
-
-
 class PromoteWhen(Section):
     """Evidence that promotes a challenger: losses of both on the same matured labels, window by window."""
 
-    metric: Metric = "log_loss"
-    """Loss that is compared."""
+    metric: Metric | None = None
+    """What is compared; left out, log_loss for a binary model and rmse for a regression."""
     confidence: Confidence = 0.95
     """Confidence that the challenger is better, which holds however often one looks."""
     min_labels: int = Field(default=1000, ge=0)
@@ -208,6 +109,10 @@ class PromoteWhen(Section):
                 "nothing can ever be promoted"
             )
         return self
+
+    def metric_for(self, task: Task) -> str:
+        """Return the metric by which versions of a model of a task are compared."""
+        return self.metric or BY_TASK[task].promotion
 
 
 class RollbackWhen(Section):
@@ -302,8 +207,9 @@ class Impact(Section):
 
     currency: str = "USD"
     """Name of the currency; nothing is converted."""
-    cost: dict[Literal["false_negative", "false_positive", "absolute_error"], float] = {}
-    """Money for each mistake; absolute_error is for each unit of error of a regression."""
+    cost: dict[Mistake, Cost] = {}
+    """Money for each mistake. Of a binary model: false_negative, false_positive. Of a regression, for each unit of
+    error: absolute_error, over_prediction (too high), under_prediction (too low); they add up."""
     medium: PerDay = 500.0
     """From here on the impact is medium."""
     high: PerDay = 5000.0
@@ -324,6 +230,14 @@ class Impact(Section):
         if not negative or not positive:
             return 0.5
         return positive / (positive + negative)
+
+    def cost_for(self, task: Task) -> dict[Mistake, float]:
+        """Return the prices of the mistakes that a model of a task can make."""
+        return {kind: price for kind, price in self.cost.items() if kind in BY_TASK[task].costs}
+
+    def for_task(self, task: Task) -> Impact:
+        """Return the same section with the costs of one task alone."""
+        return self.model_copy(update={"cost": self.cost_for(task)})
 
 
 class Budget(Section):
@@ -468,3 +382,7 @@ class Policy(Section):
     """The gateway."""
     environments: dict[str, Environment] = {"local": Environment()}
     """Where things live, by name of the environment; `local` is always there."""
+
+    def for_task(self, task: Task) -> Policy:
+        """Return the policy with the costs of one task alone."""
+        return self.model_copy(update={"impact": self.impact.for_task(task)})

@@ -15,28 +15,8 @@ from pydantic_core import CoreSchema
 
 from trimtab import units
 from trimtab.errors import nearest
+from trimtab.metric_catalog import FAIRNESS, METRICS
 
-HIGHER_IS_BETTER = {  # the better ones are at most 1, the others at least 0
-    "roc_auc": True,
-    "average_precision": True,
-    "accuracy": True,
-    "precision": True,
-    "recall": True,
-    "f1": True,
-    "r2": True,
-    "log_loss": False,
-    "brier": False,
-    "rmse": False,
-    "mae": False,
-}
-FAIRNESS_METRICS = (
-    "demographic_parity_difference",
-    "demographic_parity_ratio",
-    "equalized_odds_difference",
-    "equalized_odds_ratio",
-    "equal_opportunity_difference",
-    "equal_opportunity_ratio",
-)
 FROM_FILE = {"from_file": True}
 """Context of a validation whose values a person wrote: a bare number where a unit is due is then refused."""
 NUMBER = r"[0-9]+(\.[0-9]+)?"
@@ -107,7 +87,6 @@ def _size(value: int) -> str:
 _UNITS = "|".join(sorted(units.MICROS, key=len, reverse=True))
 _SIZES = "|".join(units.SIZES)
 _RATE = rf"{NUMBER} *(/ *({'|'.join(units.PERIOD_DAYS)}))?"
-_METRICS = tuple(HIGHER_IS_BETTER)
 
 Duration = Annotated[
     int,
@@ -139,6 +118,8 @@ Percent = Annotated[
     ),
 ]
 """90 or 90%: both are 90."""
+Cost = Annotated[float, Field(ge=0)]
+"""Money, 0 or more."""
 Confidence = Annotated[
     float,
     _with_or_without_unit(units.share),
@@ -178,9 +159,9 @@ PerMonth = Annotated[
         lambda value: f"{value:g}/month",
     ),
 ]
-Metric = Annotated[str, _one_of("metric", _METRICS), Written("metric", {"enum": list(_METRICS)})]
+Metric = Annotated[str, _one_of("metric", tuple(METRICS)), Written("metric", {"enum": list(METRICS)})]
 FairnessMetric = Annotated[
     str,
-    _one_of("fairness metric", FAIRNESS_METRICS),
-    Written("fairness metric", {"enum": list(FAIRNESS_METRICS)}),
+    _one_of("fairness metric", tuple(FAIRNESS)),
+    Written("fairness metric", {"enum": list(FAIRNESS)}),
 ]

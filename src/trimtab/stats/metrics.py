@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trimtab import metric_catalog
 from trimtab.errors import DataError, UsageError, nearest
 from trimtab.stats.schemes import Floats
 
@@ -30,7 +31,7 @@ class Metric:
     name: str
     function: MetricFunction
     higher_is_better: bool
-    task: Literal["binary", "regression"]
+    task: metric_catalog.Task
 
 
 def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float = THRESHOLD) -> float:
@@ -167,21 +168,23 @@ def _share(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else math.nan
 
 
+FUNCTIONS: dict[str, MetricFunction] = {
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+    "log_loss": log_loss,
+    "brier": brier,
+    "rmse": rmse,
+    "mae": mae,
+    "r2": r2,
+}
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("roc_auc", roc_auc, True, "binary"),
-        Metric("average_precision", average_precision, True, "binary"),
-        Metric("accuracy", accuracy, True, "binary"),
-        Metric("precision", precision, True, "binary"),
-        Metric("recall", recall, True, "binary"),
-        Metric("f1", f1, True, "binary"),
-        Metric("log_loss", log_loss, False, "binary"),
-        Metric("brier", brier, False, "binary"),
-        Metric("rmse", rmse, False, "regression"),
-        Metric("mae", mae, False, "regression"),
-        Metric("r2", r2, True, "regression"),
-    )
+    name: Metric(name, FUNCTIONS[name], facts.higher_is_better, facts.task)
+    for name, facts in metric_catalog.METRICS.items()
 }
 
 ROW_LOSSES: dict[str, Callable[[Array, Array], Floats]] = {

@@ -18,6 +18,7 @@ import polars as pl
 from trimtab.bundle import Scorer
 from trimtab.clock import Clock
 from trimtab.definitions import Dataset, Model, Task
+from trimtab.metric_catalog import BY_TASK
 from trimtab.policy import Prices
 from trimtab.records import Run
 from trimtab.stats import metric_value
@@ -31,11 +32,6 @@ from trimtab.training.parity import Parity, pick
 from trimtab.training.scores import cross_fit
 from trimtab.training.tracking import Tracking
 from trimtab.training.usage import Meter
-
-HOLDOUT_METRICS: dict[Task, tuple[str, ...]] = {
-    "binary": ("roc_auc", "average_precision", "log_loss", "brier"),
-    "regression": ("rmse", "mae", "r2"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +195,7 @@ def _package(
 
 def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
     """Return the metrics that have a value; a constant label has no r2."""
-    found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in HOLDOUT_METRICS[task]}
+    found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in BY_TASK[task].training}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 

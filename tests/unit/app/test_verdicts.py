@@ -54,9 +54,9 @@ def evidence(book: Metadata, role: Any) -> None:
 @pytest.mark.parametrize(("strategy", "role"), [("champion-challenger", "challenger"), ("shadow", "shadow")])
 def test_a_better_candidate_is_promoted(book: Metadata, strategy: str, role: str) -> None:
     deployed(book, strategy, 1, 2)
-    assert judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2").name == "continue"
+    assert judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2", task="binary").name == "continue"
     evidence(book, role)
-    found = judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2")
+    found = judge_candidate(book, policy(strategy), MODEL, f"{MODEL}/2", task="binary")
     assert found.name == "promote"
     assert "gain in log_loss" in found.reason
 
@@ -65,14 +65,14 @@ def test_a_canary_is_left_to_the_guard_until_its_end(book: Metadata) -> None:
     to = deployed(book, "canary", 1, 2)
     evidence(book, "challenger")
     bundle = f"{MODEL}/2"
-    assert judge_candidate(book, policy("canary"), MODEL, bundle).name == "continue"
+    assert judge_candidate(book, policy("canary"), MODEL, bundle, task="binary").name == "continue"
     last = to.promote(cause="c", reason="all steps", by="guard")
-    assert judge_candidate(book, policy("canary"), MODEL, bundle).name == "promoted"
+    assert judge_candidate(book, policy("canary"), MODEL, bundle, task="binary").name == "promoted"
     assert promotion(book, MODEL, bundle) == last
 
 
 def test_who_takes_a_candidate_out_is_found(book: Metadata) -> None:
     to = deployed(book, "canary", 1, 2)
     last = to.abandon(cause="c", reason="it fails", by="guard")
-    assert judge_candidate(book, policy("canary"), MODEL, f"{MODEL}/2").name == "replaced"
+    assert judge_candidate(book, policy("canary"), MODEL, f"{MODEL}/2", task="binary").name == "replaced"
     assert removal(book, MODEL, f"{MODEL}/2") == last

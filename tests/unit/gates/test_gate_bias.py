@@ -17,8 +17,8 @@ from trimtab.errors import DataError, StageError
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.spread import spread
+from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy import Bias
-from trimtab.policy.values import FAIRNESS_METRICS
 from trimtab.training.convert import convert
 
 Make = Callable[..., GateInputs]
@@ -123,7 +123,7 @@ def test_unknown_columns_and_regressions_are_refused(make: Make, flights: Any) -
 @settings(max_examples=30, deadline=None)  # Fairlearn takes some 50 ms a time
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 2)), min_size=30, max_size=60),
-    st.sampled_from(FAIRNESS_METRICS),
+    st.sampled_from(fitting("binary", FAIRNESS)),
 )
 def test_counting_gives_what_fairlearn_gives(rows: list[tuple[int, int, int]], metric: str) -> None:
     # given every group with both labels, so that every rate is defined

@@ -51,7 +51,7 @@ def test_results_survive_being_written_as_json(make: Make) -> None:
 
 def test_the_robustness_metric_defaults_to_the_accuracy_metric(make: Make) -> None:
     policy = gates(accuracy={"metric": "brier", "resamples": 100}, robustness={"noise": 0})
-    assert evaluate(make(), policy)[1].metric == "brier drop"
+    assert evaluate(make(), policy)[1].metric == "brier rise"
     assert evaluate(make(), gates(accuracy=None, robustness={"noise": 0}))[0].metric == "roc_auc drop"
 
 

@@ -84,7 +84,7 @@ def test_a_better_challenger_is_promoted_and_an_equal_one_is_not(bench: Bench) -
 
     def look(challenger: int) -> Comparison:
         when = POLICY.rollout.promote_when
-        return compare(bench.book, model="delay", champion=1, challenger=challenger, policy=when)
+        return compare(bench.book, model="delay", champion=1, challenger=challenger, policy=when, metric="log_loss")
 
     assert (look(2).verdict, look(3).verdict) == ("promote", "continue")
     assert look(2).windows == look(3).windows == 12

@@ -51,7 +51,7 @@ def write(
 
 
 def look(book: Metadata, policy: PromoteWhen = POLICY, **more: object) -> Comparison:
-    return compare(book, model=MODEL, champion=1, challenger=2, policy=policy, **more)  # type: ignore[arg-type]
+    return compare(book, model=MODEL, champion=1, challenger=2, policy=policy, metric="log_loss", **more)  # type: ignore[arg-type]
 
 
 def noise(count: int, mean: float, seed: int = 1) -> list[float]:

@@ -106,7 +106,7 @@ def test_mistakes_of_both_tasks() -> None:
     assert made == {"false_negative": 0.25, "false_positive": 0.25}
     assert money(made, COSTS) == pytest.approx(11.25)
     errors = mean_mistakes(np.array([1.0, 5.0]), np.array([2.0, 2.0]), task="regression", threshold=0.5)
-    assert errors == {"absolute_error": 2.0}
+    assert errors == {"absolute_error": 2.0, "over_prediction": 0.5, "under_prediction": 1.5}
     assert money(errors, COSTS) == 0.0, "what has no price costs nothing"
 
 

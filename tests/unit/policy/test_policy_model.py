@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS
 from trimtab.policy import (
     Accuracy,
     Bias,
@@ -14,12 +15,12 @@ from trimtab.policy import (
     Performance,
     Policy,
     PromoteWhen,
+    Robustness,
     Rollout,
     parse_policy,
 )
 from trimtab.policy.reference import meanings, reference
 from trimtab.policy.tree import valid_keys
-from trimtab.policy.values import FAIRNESS_METRICS, HIGHER_IS_BETTER
 from trimtab.units import MICROS
 
 NEEDED: dict[str, dict[str, Any]] = {"gates.bias": {"sensitive": ["carrier"], "max": 0.2}}
@@ -37,20 +38,21 @@ def test_numbers_in_code_are_converted_already() -> None:
 
 
 def test_gates_that_can_never_pass_are_refused() -> None:
-    refused(Accuracy, "can never pass: roc_auc is at most 1, min is 1.2", min=1.2)
+    refused(Accuracy, "can never pass: roc_auc is at most 1, min is 1.2", metric="roc_auc", min=1.2)
+    refused(Accuracy, "can never pass: the metric is at most 1, min is 1.2", min=1.2)
     refused(Accuracy, "can never pass: log_loss is at least 0, max is -1", metric="log_loss", max=-1)
-    refused(Bias, "can never pass: equalized_odds_difference is at least 0", sensitive=["a"], max=-0.1)
+    refused(Bias, "can never pass: a difference between groups is at least 0", sensitive=["a"], max=-0.1)
     refused(Bias, "at most 1, min is 2", sensitive=["a"], metric="equalized_odds_ratio", min=2)
 
 
-@pytest.mark.parametrize("metric", sorted(HIGHER_IS_BETTER))
+@pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_limit_on_the_wrong_side_is_refused(metric: str) -> None:
-    right, wrong = ("min", "max") if HIGHER_IS_BETTER[metric] else ("max", "min")
+    right, wrong = ("min", "max") if METRICS[metric].higher_is_better else ("max", "min")
     Accuracy.model_validate({"metric": metric, right: 0.5})
     refused(Accuracy, f"give {right}, not {wrong}: for {metric} (more|less) is better", metric=metric, **{wrong: 0.5})
 
 
-@pytest.mark.parametrize("metric", FAIRNESS_METRICS)
+@pytest.mark.parametrize("metric", sorted(FAIRNESS))
 def test_a_ratio_needs_min_and_a_difference_max(metric: str) -> None:
     right, wrong = ("min", "max") if metric.endswith("_ratio") else ("max", "min")
     Bias.model_validate({"sensitive": ["a"], "metric": metric, right: 0.5})
@@ -176,3 +178,37 @@ def test_valid_keys(path: tuple[str, ...], some: str) -> None:
 @pytest.mark.parametrize("path", [("decide", "matrix"), ("project",), ("training", "params"), ("no", "such", "place")])
 def test_where_any_name_may_stand_or_none(path: tuple[str, ...]) -> None:
     assert valid_keys(path) == []
+
+
+def test_what_is_left_out_goes_by_the_task() -> None:
+    policy = Policy(project="p")
+    accuracy = policy.gates.accuracy
+    assert accuracy is not None
+    for task in TASKS:
+        assert METRICS[accuracy.metric_for(task)].task == task
+        assert METRICS[policy.rollout.promote_when.metric_for(task)].task == task
+        assert METRICS[Robustness().metric_for(task, accuracy)].task == task
+        assert FAIRNESS[Bias(sensitive=["a"], max=0.1).metric_for(task)] == task
+    assert Accuracy(metric="brier").metric_for("binary") == "brier"
+    assert Robustness().metric_for("binary", Accuracy(metric="brier")) == "brier"
+
+
+def test_a_limit_holds_where_it_fits_the_metric_of_the_task() -> None:
+    both = Accuracy(min=0.6, max=40.0)
+    assert both.limits_for("binary") == (0.6, None)
+    assert both.limits_for("regression") == (None, 40.0)
+
+
+def test_the_limit_of_a_disturbance_is_in_the_metrics_unit() -> None:
+    assert Robustness().limit_for("roc_auc", 0.8) == pytest.approx(0.03)
+    assert Robustness().limit_for("rmse", 200.0) == pytest.approx(20.0)
+    assert Robustness(max_drop=3.0).limit_for("rmse", 200.0) == 3.0
+    assert Robustness(max_relative_drop=0.25).limit_for("roc_auc", 0.8) == pytest.approx(0.2)
+    refused(Robustness, "not both", max_drop=0.1, max_relative_drop=0.1)
+
+
+def test_costs_are_those_of_the_task_and_none_is_negative() -> None:
+    impact = Impact(cost={"false_negative": 3.0, "over_prediction": 0.5})
+    assert impact.for_task("binary").cost == {"false_negative": 3.0}
+    assert impact.for_task("regression").cost == {"over_prediction": 0.5}
+    refused(Impact, "greater than or equal to 0", cost={"false_negative": -1})

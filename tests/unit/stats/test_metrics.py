@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from trimtab import metric_catalog
 from trimtab.errors import DataError, UsageError
-from trimtab.policy.values import HIGHER_IS_BETTER
 from trimtab.stats import METRICS, metric_value, row_loss
 
 Reference = Callable[[Any, Any, float], float]
@@ -43,7 +43,8 @@ def test_equal_to_scikit_learn(name: str, seed: int, digits: int) -> None:
 
 
 def test_the_table_holds_what_the_policy_names() -> None:
-    assert {name: metric.higher_is_better for name, metric in METRICS.items()} == HIGHER_IS_BETTER
+    assert list(METRICS) == list(metric_catalog.METRICS)
+    assert all(metric.task == metric_catalog.METRICS[name].task for name, metric in METRICS.items())
     assert all(name == metric.name for name, metric in METRICS.items())
     assert REFERENCE.keys() == METRICS.keys()
 

@@ -1,0 +1,148 @@
+"""The section `gates` of trimtab.yaml: what a run must pass before it becomes a bundle.
+
+What is left out goes by the model's task; `metric_for` and `limits_for` say what holds for a model.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from trimtab.metric_catalog import BY_TASK, METRICS, Task
+from trimtab.policy.section import Section
+from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, Metric, Noise, Share
+
+DEFAULT_DROP = 0.03
+DEFAULT_RELATIVE_DROP = 0.1
+
+
+class Accuracy(Section):
+    """Accuracy gate: the end of the confidence interval that speaks against the model must pass."""
+
+    metric: Metric | None = None
+    """What is measured on the holdout; left out, roc_auc for a binary model and rmse for a regression."""
+    min: float | None = None
+    """Lowest value that passes, for metrics where more is better."""
+    max: float | None = None
+    """Highest value that passes, for metrics where less is better, such as log_loss and rmse."""
+    not_worse_than_champion_by: float | None = Field(default=None, ge=0)
+    """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
+    confidence: Confidence = 0.95
+    """Confidence of the interval."""
+    resamples: int = Field(default=500, ge=100)
+    """Bootstrap resamples that the interval rests on."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Accuracy:
+        name = self.metric or "the metric"
+        if self.metric is not None:
+            if METRICS[self.metric].higher_is_better and self.max is not None:
+                raise ValueError(f"give min, not max: for {name} more is better")
+            if not METRICS[self.metric].higher_is_better and self.min is not None:
+                raise ValueError(f"give max, not min: for {name} less is better")
+        if self.min is not None and self.min > 1:
+            raise ValueError(f"this gate can never pass: {name} is at most 1, min is {self.min:g}")
+        if self.max is not None and self.max < 0:
+            raise ValueError(f"this gate can never pass: {name} is at least 0, max is {self.max:g}")
+        return self
+
+    def metric_for(self, task: Task) -> str:
+        """Return the metric that is measured for a model of a task."""
+        return self.metric or BY_TASK[task].accuracy_gate
+
+    def limits_for(self, task: Task) -> tuple[float | None, float | None]:
+        """Return min and max as they hold for a model of a task: the one that does not fit its metric is None."""
+        up = METRICS[self.metric_for(task)].higher_is_better
+        return (self.min, None) if up else (None, self.max)
+
+
+class Bias(Section):
+    """Bias gate: differences or ratios between groups, by Fairlearn."""
+
+    sensitive: list[str] = Field(min_length=1)
+    """Columns of the examples that name the groups."""
+    metric: FairnessMetric | None = None
+    """What is compared between the groups of each column; left out, equalized_odds_difference for a binary model and
+    mean_error_difference (mean of score minus label, in the label's unit) for a regression."""
+    max: float | None = None
+    """Highest difference that passes; 0 is no difference."""
+    min: float | None = None
+    """Lowest ratio that passes; 1 is no difference."""
+    min_group_size: int = Field(default=100, gt=0)
+    """Groups with fewer rows are shown but not judged."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Bias:
+        name = self.metric or "a difference between groups"
+        if name.endswith("_ratio"):
+            if self.min is None or self.max is not None:
+                raise ValueError(f"give min: {name} is 1 when groups fare alike, and less when they do not")
+        elif self.max is None or self.min is not None:
+            raise ValueError(f"give max: {name} is 0 when groups fare alike, and more when they do not")
+        if self.max is not None and self.max < 0:
+            raise ValueError(f"this gate can never pass: {name} is at least 0, max is {self.max:g}")
+        if self.min is not None and self.min > 1:
+            raise ValueError(f"this gate can never pass: {name} is at most 1, min is {self.min:g}")
+        return self
+
+    def metric_for(self, task: Task) -> str:
+        """Return the metric that groups are compared by for a model of a task."""
+        return self.metric or BY_TASK[task].fairness
+
+
+class Robustness(Section):
+    """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed."""
+
+    metric: Metric | None = None
+    """What is measured; left out, the accuracy gate's metric."""
+    missing: Share = 0.05
+    """Share of values that are blanked at random."""
+    noise: Noise = 0.1
+    """Noise that is added to each feature, in its own standard deviations."""
+    shifted_units: float | None = None
+    """Factor applied to one feature at a time, such as 1000 for grams where kilograms are due; left out, none is."""
+    max_drop: float | None = Field(default=None, ge=0)
+    """Largest change for the worse that passes, in the metric's unit; 0.03 when neither this nor max_relative_drop is
+    given, except for rmse and mae."""
+    max_relative_drop: Share | None = None
+    """Largest change for the worse that passes, as a share of the undisturbed value; 10% for rmse and mae when neither
+    this nor max_drop is given, because their unit is the label's."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Robustness:
+        if self.max_drop is not None and self.max_relative_drop is not None:
+            raise ValueError("give max_drop or max_relative_drop, not both")
+        return self
+
+    def metric_for(self, task: Task, accuracy: Accuracy | None) -> str:
+        """Return the metric that is measured for a model of a task; accuracy: the accuracy gate, if there is one."""
+        return self.metric or (accuracy or Accuracy()).metric_for(task)
+
+    def limit_for(self, metric: str, clean: float) -> float:
+        """Return the largest change for the worse that passes, in the metric's unit. clean: the undisturbed value."""
+        if self.max_drop is not None:
+            return self.max_drop
+        if self.max_relative_drop is not None:
+            return self.max_relative_drop * abs(clean)
+        return DEFAULT_RELATIVE_DROP * abs(clean) if METRICS[metric].in_label_units else DEFAULT_DROP
+
+
+class Performance(Section):
+    """Performance gate: the packaged bundle, measured in a fresh process."""
+
+    p99: Duration = 10_000
+    """Longest time that 99 of 100 single-row predictions may take."""
+    memory: Bytes = 500_000_000
+    """Most memory that the process may use."""
+
+
+class Gates(Section):
+    """Gates that a run must pass before it becomes a bundle; set one to null to leave it out."""
+
+    accuracy: Accuracy | None = Accuracy()
+    """Is it good enough, and not worse than what serves?"""
+    bias: Bias | None = None
+    """Does it treat groups alike?"""
+    robustness: Robustness | None = None
+    """Does it stand disturbed inputs?"""
+    performance: Performance | None = Performance()
+    """Is it fast and small enough to serve?"""
