@@ -12,6 +12,7 @@ import pytest
 from integration.gateway_project import GatewayProject
 from trimtab.app.program import ALIASES, AliasOrder
 from trimtab.app.tracking import open_registry
+from trimtab.training.registry import DIGEST
 
 
 @pytest.fixture
@@ -43,7 +44,17 @@ def test_aliases_name_what_serves(project: GatewayProject) -> None:
     assert open_registry(project.workspace).alias("delay", "champion") == 1
 
 
-def test_a_registry_without_the_model_is_a_warning(project: GatewayProject) -> None:
+def test_a_registry_without_the_model_gets_its_versions_again(project: GatewayProject) -> None:
+    project.deploy(1)
+    assert follow(project).returncode == 0
+    assert open_registry(project.workspace).alias("delay", "champion") == 1
+
+
+def test_a_registry_with_another_projects_versions_is_a_warning(project: GatewayProject) -> None:
+    # given that version 1 of this name is the bundle of another project
+    client, name = open_registry(project.workspace)._client, open_registry(project.workspace).name("delay")
+    client.create_registered_model(name)
+    client.create_model_version(name, str(project.folder), tags={DIGEST: "another"})
     project.deploy(1)
     done = follow(project)
     assert done.returncode == 1

@@ -14,7 +14,7 @@ from trimtab import data, features, monitoring, settings, training
 from trimtab.app.judging import gate_inputs
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
-from trimtab.app.tracking import open_registry, open_workbench, set_aliases
+from trimtab.app.tracking import open_registry, open_workbench, restore_registry, set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import read_spec
 from trimtab.bundle.signature import sign
@@ -180,6 +180,7 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
         sign(folder, key.expanduser())
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
+    restore_registry(workspace, run.model)
     version = open_registry(workspace).register(
         run.model, run, published.as_uri(), digest, run.key, tags={"trimtab.gates": report.verdict}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trimtab import settings
 from trimtab.app.workspace import Workspace
-from trimtab.records import Revision
+from trimtab.records import Bundle, Revision
 from trimtab.training import Registry, Tracking, Workbench
 
 ALIASES = ("champion", "challenger")
@@ -37,8 +37,19 @@ def open_registry(workspace: Workspace) -> Registry:
     return Registry(open_tracking(workspace).client, project=workspace.project.policy.project)
 
 
+def restore_registry(workspace: Workspace, model: str) -> list[int]:
+    """Register again the model's bundles that the registry lacks; return their versions. Raises Conflict."""
+    artifacts, bundles = workspace.artifacts, workspace.metadata.find(Bundle, model=model, oldest_first=True)
+
+    def locate(bundle: Bundle) -> str | None:
+        return artifacts.open(bundle.path).as_uri() if artifacts.exists(bundle.path) else None
+
+    return open_registry(workspace).restore(model, bundles, locate)
+
+
 def set_aliases(workspace: Workspace, revision: Revision) -> None:
     """Make the registry's aliases say what a revision says."""
+    restore_registry(workspace, revision.model)
     registry = open_registry(workspace)
     for alias in ALIASES:
         version = next((a.version for a in revision.assignments if a.role == alias), None)
