@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
+import polars as pl
 
-from trimtab import data, features, monitoring, settings, training
+from trimtab import data, features, monitoring, settings, training, units
 from trimtab.app.judging import gate_inputs
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
@@ -113,8 +114,11 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
     keep = tuple(policy.gates.bias.sensitive) if policy.gates.bias else ()
     scan = workspace.scan({name: version.version for name, version in tables.items()})
+    frame = features.training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
+    if frame.is_empty():
+        raise StageError(_no_examples(workspace, definition, as_of=as_of, start=start))
     version = training.freeze(
-        features.training_frame(definition, scan, as_of=as_of, start=start, keep=keep),
+        frame,
         model=definition,
         tables={name: version.id for name, version in tables.items()},
         as_of=as_of,
@@ -205,8 +209,9 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
 
 def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
     """Bring a bundle into service as the policy's strategy says."""
-    revision = open_rollouts(workspace, bundle.model).deploy(bundle, cause=cause, reason=reason, by=by)
-    set_aliases(workspace, revision)
+    rollouts = open_rollouts(workspace, bundle.model)
+    revision = rollouts.deploy(bundle, cause=cause, reason=reason, by=by)
+    set_aliases(workspace, rollouts.current() or revision)  # a cause that was asked for before gives an old revision
     return revision
 
 
@@ -224,6 +229,36 @@ def _table_version(workspace: Workspace, table: str) -> TableVersion:
     if found is None:
         raise StageError(f"table '{table}' is empty; run: trimtab ingest")
     return found
+
+
+def _no_examples(workspace: Workspace, model: Model, *, as_of: datetime, start: datetime | None) -> str:
+    """Say which stretch of time has no examples, and which rows the table has."""
+    source, history = model.examples, workspace.project.policy.training.history
+    micros = pl.Datetime("us", "UTC")
+    found = (
+        workspace.tables.scan(source.name)
+        .select(
+            at=pl.col(source.timestamp).cast(micros), known=pl.col(source.known_at or source.timestamp).cast(micros)
+        )
+        .drop_nulls()
+        .select(pl.col("at").min().alias("first"), pl.col("at").max().alias("last"), pl.col("known").min())
+        .collect()
+        .row(0)
+    )
+    if found[0] is None:
+        return f"model '{model.name}' has no examples: table '{source.name}' is empty; add files, then: trimtab ingest"
+    first, last, known = found
+    has = f"table '{source.name}' has rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    if start is not None and history is not None and known <= as_of:
+        days = history / units.MICROS["d"]
+        return (
+            f"model '{model.name}' has no examples in the {days:g} days before {as_of:%Y-%m-%d %H:%M} (policy: "
+            f"training.history): {has}. Take a longer training.history, ingest newer rows, or name an earlier --as-of"
+        )
+    return (
+        f"model '{model.name}' has no examples that were known by {as_of:%Y-%m-%d %H:%M}: {has}, and the first of them "
+        f"was known at {known:%Y-%m-%d %H:%M}. Name a later --as-of"
+    )
 
 
 def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:

@@ -13,6 +13,9 @@ from trimtab.policy import Rollout
 from trimtab.records import Bundle, Revision
 from trimtab.stores.metadata import Metadata, latest
 
+AUTOMATED = ("trimtab", "guard")
+"""Names in the records of changes that were made on evidence, not by a person."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -56,6 +59,21 @@ def removal(metadata: Metadata, model: str, bundle: str) -> Revision | None:
     revisions = _oldest_first(metadata, model)
     ends = [after for one, after in pairwise(revisions) if _has(one, bundle) and not _has(after, bundle)]
     return ends[-1] if ends else None
+
+
+def lost(metadata: Metadata, model: str, bundle: str) -> str | None:
+    """Return how a bundle's service ended when it was found worse, or None: it serves, or never lost.
+
+    It lost when it was abandoned, rolled back, or replaced by a version that the evidence was for.
+    """
+    serving = latest(metadata, Revision, model=model)
+    end = removal(metadata, model, bundle)
+    if end is None or serving is None or _has(serving, bundle):
+        return None
+    what = {"abandon": "was abandoned", "rollback": "was rolled back", "promote": "lost its place as champion"}
+    if end.action not in what or (end.action == "promote" and end.by not in AUTOMATED):
+        return None
+    return f"{bundle} {what[end.action]} on {end.created_at:%Y-%m-%d} by {end.by}: {end.reason}"
 
 
 def _oldest_first(metadata: Metadata, model: str) -> Sequence[Revision]:

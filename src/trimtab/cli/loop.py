@@ -23,6 +23,7 @@ from trimtab.cli.options import (
     print_json,
     workspace,
 )
+from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control import resolve
@@ -95,7 +96,9 @@ def retrain(
     if json:
         print_json(revision)
     else:
-        console.print(f"{bundle.id} is deployed by revision {revision.number} ({revision.action})")
+        deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"
+        past = is_past(ws, bundle, revision)
+        console.print(not_again(ws, bundle, revision) if past else deployed, soft_wrap=True)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 from trimtab import settings, units
 from trimtab.app.aliases import follow
 from trimtab.app.rollout import Rollouts, open_rollouts
+from trimtab.app.verdicts import lost
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -56,6 +57,7 @@ def deploy(
     rollouts = open_rollouts(ws, name)
     cause, by = _cause(rollouts, f"deploy {found.id}"), settings.login()
     before = rollouts.current()
+    warn_of_loss(ws, found)
     done = rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share))
     _apply(ws, done, json, before=before)
 
@@ -121,6 +123,9 @@ def rollback(
     """Restore what served before the present champion; takes effect in under a second."""
     ws = workspace(project, env)
     rollouts = open_rollouts(ws, ws.model(model).name)
+    target = next((r.bundle_in("champion") for r in rollouts.history() if r.number == to), None)
+    if target is not None:
+        warn_of_loss(ws, _bundle(ws, target))
     revision = rollouts.rollback(cause=_cause(rollouts, "rollback"), reason=reason, by=settings.login(), to=to)
     _apply(ws, revision, json)
 
@@ -139,6 +144,28 @@ def history(
         print_json(revisions)
     else:
         show_revisions(console, revisions)
+
+
+def warn_of_loss(ws: Workspace, bundle: Bundle) -> None:
+    """Say on standard error when a bundle that is about to be deployed was taken out of service on evidence."""
+    if found := lost(ws.metadata, bundle.model, bundle.id):
+        typer.echo(f"warning: {found}", err=True)
+        typer.echo(f"  it is deployed since you asked; to undo that: trimtab rollback --model {bundle.model}", err=True)
+
+
+def is_past(ws: Workspace, bundle: Bundle, revision: Revision) -> bool:
+    """Tell whether a revision that a command once asked for has been followed by one without the bundle."""
+    now = open_rollouts(ws, bundle.model).current()
+    return now is not None and now.number > revision.number and all(a.bundle != bundle.id for a in now.assignments)
+
+
+def not_again(ws: Workspace, bundle: Bundle, revision: Revision) -> str:
+    """Say that a bundle was deployed before and is not deployed a second time, and why it serves no more."""
+    why = lost(ws.metadata, bundle.model, bundle.id) or f"{bundle.id} was replaced since"
+    return (
+        f"nothing has changed: {bundle.id} was deployed by revision {revision.number}, and is not deployed again. "
+        f"{why}. To deploy it nevertheless: trimtab deploy --model {bundle.model} --version {bundle.version}"
+    )
 
 
 def _bundle(ws: Workspace, id_: str) -> Bundle:

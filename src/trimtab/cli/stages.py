@@ -23,6 +23,7 @@ from trimtab.cli.options import (
     print_json,
     workspace,
 )
+from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted, table
 from trimtab.data import Ingested
@@ -173,7 +174,10 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None) -> Revision:
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
     revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
-    console.print(f"deploy    revision {revision.number}: {revision.action} {bundle.id}")
+    if is_past(ws, bundle, revision):
+        console.print(f"deploy    {not_again(ws, bundle, revision)}", soft_wrap=True)
+    else:
+        console.print(f"deploy    revision {revision.number}: {revision.action} {bundle.id}")
     return revision
 
 

@@ -22,6 +22,9 @@ AUTOMATION_P = 0.01
 MIN_REFERENCE_WINDOWS = 30
 """With fewer reference windows a p-value is too coarse to act on without a person."""
 
+REFUSED_PART = 4
+"""A retraining that ended without a bundle holds up the next one for this part of the cooldown."""
+
 Wanted = Literal["monitor", "review", "retrain"]
 
 
@@ -87,17 +90,19 @@ def little_reference(q: Question) -> Softened | None:
 
 
 def cooling_down(q: Question) -> Softened | None:
-    """After a retraining none is started or proposed for a while."""
-    last, cooldown = q.history.last_retrain, q.policy.decide.cooldown
-    if not q.proposal or last is None:
-        return None
-    passed = to_micros(q.cause.window.end) - to_micros(last)
-    if passed >= cooldown:
-        return None
-    return Softened(
-        "monitor",
-        f"the last retraining was asked for on {last:%Y-%m-%d}, {_days(passed)} ago; the cooldown is {_days(cooldown)}",
-    )
+    """After a retraining none is started or proposed for the cooldown, after a refused one for a part of it."""
+    cooldown = q.policy.decide.cooldown
+    for last, wait, what, name in (
+        (q.history.last_retrain, cooldown, "was asked for", "the cooldown"),
+        (q.history.last_refused, cooldown // REFUSED_PART, "was refused; it was asked for", "the wait after a refusal"),
+    ):
+        if not q.proposal or last is None:
+            continue
+        passed = to_micros(q.cause.window.end) - to_micros(last)
+        if passed < wait:
+            when = f"on {last:%Y-%m-%d}, {_days(passed)} ago"
+            return Softened("monitor", f"the last retraining {what} {when}; {name} is {_days(wait)}")
+    return None
 
 
 def over_budget(q: Question) -> Softened | None:

@@ -1,4 +1,4 @@
-"""What happened before a decision, as far as the brakes care. Called by controller.py; read by brakes.py."""
+"""What happened before a decision, as far as the brakes care."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from trimtab.control.reviews import proposes_retraining
-from trimtab.records import DatasetVersion, Decision, Resolution, Revision, Run
+from trimtab.records import DatasetVersion, Decision, Resolution, Revision, Run, WorkflowStep
 from trimtab.stores.metadata import Metadata
 
 MONTH = timedelta(days=30)
 """Budgets are counted over the trailing 30 days of event time."""
+
+STOP = "stop"
+"""Step of a retraining's workflow that ended without a bundle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,9 @@ class History:
     running: bool = False
     """A retraining has not ended: it trains, waits for a person, or its challenger is being compared."""
     last_retrain: datetime | None = None
-    """End of the window whose decision asked for the newest retraining (automated or approved)."""
+    """End of the window whose decision asked for the newest retraining (automated or approved) that was not refused."""
+    last_refused: datetime | None = None
+    """The same of the newest retraining that ended without a bundle: refused by a gate, or a stage could not run."""
     retrains: int = 0
     """Retrainings of the trailing 30 days."""
     spent: float = 0.0
@@ -49,7 +54,8 @@ def gather_history(
     revisions = metadata.find(Revision, model=model)
     champion, previous = champions(revisions)
     verdicts = {r.decision: r.verdict for r in metadata.find(Resolution, model=model)}
-    retrained = [d.end for d in decisions if d.action == "retrain" or _approved(d, verdicts)]
+    retrained = [d for d in decisions if d.action == "retrain" or _approved(d, verdicts)]
+    stopped = {step.decision for step in metadata.find(WorkflowStep, model=model, step=STOP)}
     waiting = [d for d in decisions if d.action == "review" and d.id not in verdicts]
     proposals = [d for d in waiting if proposes_retraining(d)]
     notes = [d for d in waiting if not proposes_retraining(d) and champion in (None, d.version)]
@@ -58,8 +64,9 @@ def gather_history(
         champion=champion,
         previous=previous,
         running=running,
-        last_retrain=max(retrained, default=None),
-        retrains=sum(end > moment - MONTH for end in retrained),
+        last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
+        last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
+        retrains=sum(d.end > moment - MONTH for d in retrained),
         spent=sum(run.cost for run in runs if metadata.get(DatasetVersion, run.dataset).as_of > moment - MONTH),
         next_cost=runs[0].cost if runs else 0.0,
         open_review=proposals[0].id if proposals else None,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from trimtab.clock import Clock
 from trimtab.control.ledger import BY
-from trimtab.control.reviews import pending_reviews
+from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.errors import Conflict, NotFound, UsageError, nearest
 from trimtab.records import Decision, Resolution
 from trimtab.stores.metadata import Metadata, latest
@@ -34,6 +34,11 @@ def resolve(
     decision = _decision(metadata, decision_id)
     if decision.action != "review":
         raise UsageError(f"'{decision_id}' is a decision to {decision.action}; it does not wait for a person")
+    if verdict == "approve" and not proposes_retraining(decision):
+        raise UsageError(
+            f"'{decision_id}' asks a person to look and proposes no retraining, so there is nothing to approve. To "
+            f"retrain anyway: trimtab retrain --model {decision.model}"
+        )
     resolution = Resolution(
         id=f"{decision_id}/resolution",
         created_at=clock.now(),

@@ -257,7 +257,7 @@ class Decide(Section):
     matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
     """Bands of p-values by name, each with what is done at low, medium and high business impact."""
     cooldown: Duration = 3 * units.MICROS["d"]
-    """After a retraining was asked for, none is started or proposed for so long (event time)."""
+    """After a retraining none is started or proposed for so long (event time); after a refused one for a quarter."""
     budget: Budget = Budget()
     """How much automation may spend."""
     labels_mature_after: Duration = 2 * units.MICROS["d"]

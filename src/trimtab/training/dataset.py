@@ -77,8 +77,8 @@ def freeze(
     """
     features = model.feature_names
     keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL)))
-    rows = _canonical(frame, model, keep)
-    split_at = _split(rows, model, holdout_share, min_examples)
+    rows = _canonical(frame, model, keep, _span(start, as_of))
+    split_at = _split(rows, model, holdout_share, min_examples, _span(start, as_of))
     labelled = rows.filter(pl.col(LABEL).is_not_null())
     version = DatasetVersion(
         id="",
@@ -139,14 +139,20 @@ def examples(rows: pl.DataFrame, features: Sequence[str]) -> Dataset:
     return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps)
 
 
-def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str]) -> pl.DataFrame:
+def _span(start: datetime | None, as_of: datetime) -> str:
+    """Say which rows were asked for."""
+    known = f"known by {as_of:%Y-%m-%d %H:%M} UTC"
+    return known if start is None else f"from {start:%Y-%m-%d %H:%M} on (training.history) and {known}"
+
+
+def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str) -> pl.DataFrame:
     """Check form and types, and put rows into the one order that depends on their values alone."""
     wanted = (TIMESTAMP, LABEL, *model.feature_names, *keep)
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise DataError(f"dataset of model '{model.name}' lacks the columns {missing}; it has {frame.columns}")
     if frame.is_empty():
-        raise StageError(f"model '{model.name}' has no examples at all; ingest '{model.examples.name}' first")
+        raise StageError(f"model '{model.name}' has no examples {span}")
     if frame.schema[TIMESTAMP] != MICROSECONDS_UTC:
         raise DataError(f"'{TIMESTAMP}' is {frame.schema[TIMESTAMP]}; expected microseconds in UTC")
     if nulls := frame[TIMESTAMP].null_count():
@@ -165,14 +171,14 @@ def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str]) -> pl.Dat
     return rows.sort(rows.columns, nulls_last=True)
 
 
-def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int) -> int:
+def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, span: str) -> int:
     """Return the moment (microseconds) from which labelled rows are the holdout."""
     labelled = rows.filter(pl.col(LABEL).is_not_null())
     name = f"model '{model.name}'"
     if len(labelled) < min_examples:
         raise StageError(
-            f"{name} has {len(labelled)} labelled examples among {len(rows)} rows; training.min_examples asks for "
-            f"{min_examples}. Ingest more labels, or lower it in trimtab.yaml"
+            f"{name} has {len(labelled)} labelled examples among {len(rows)} rows {span}; training.min_examples asks "
+            f"for {min_examples}. Ingest more labels, take a longer training.history, or lower min_examples"
         )
     if not 0 < share < 1:
         raise DataError(f"{name}: a holdout share of {share:g} leaves nothing on one side; expected between 0 and 1")

@@ -1,4 +1,4 @@
-"""What a fitted estimator itself says about rows; cross-fitted scores. Called by train.py and parity.py."""
+"""What a fitted estimator itself says about rows; cross-fitted scores."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ import numpy as np
 
 from trimtab.bundle.outputs import estimator_scores
 from trimtab.definitions import Dataset, Model, Task
-from trimtab.errors import DataError, StageError
+from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.training.fit import fit
 from trimtab.training.modules import is_module, module_scores
 
 FOLDS = 4
 
 
+class EstimatorFailed(StageError):
+    """The estimator that a trainer returned raised an error when it was asked for scores."""
+
+
 def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
     """Return one float64 score a row of X, shape (rows, features), without ONNX.
 
     Binary: the probability of class 1; an estimator that has seen one class only gives 0 or 1.
-    Raises StageError when the estimator cannot do what the task asks for.
+    Raises StageError when the estimator cannot do what the task asks for, EstimatorFailed when it raises an error.
     """
+    try:
+        return _scores(estimator, X, task)
+    except TrimtabError:
+        raise
+    except Exception as error:  # a border: the estimator is the user's code
+        raise EstimatorFailed(_failure(estimator, X, error)) from error
+
+
+def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
     if is_module(estimator):
         return module_scores(estimator, X, task)
     if task == "binary" and hasattr(estimator, "classes_"):
@@ -31,6 +44,24 @@ def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.nda
         return estimator_scores(estimator, X, task)
     except DataError as error:
         raise StageError(str(error)) from None
+
+
+def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
+    """Say what the estimator raised, and what about the rows may have caused it."""
+    rows = int(np.isnan(X).any(axis=1).sum())
+    hint = ""
+    if rows:
+        hint = (
+            f". {rows:,} of {len(X):,} rows have missing values: fill them inside of what the trainer returns, such as "
+            "make_pipeline(SimpleImputer(), ...)"
+        )
+    elif type(error).__name__ == "NotFittedError":
+        hint = ". The trainer has to return a fitted estimator: estimator.fit(data.X, data.y)"
+    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    return (
+        f"the trainer's {type(estimator).__name__} cannot score the training set: {type(error).__name__}: "
+        f"{message}{hint}"
+    )
 
 
 def cross_fit(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trimtab.app.rollout import Rollouts
-from trimtab.app.verdicts import judge_candidate, promotion, removal
+from trimtab.app.verdicts import judge_candidate, lost, promotion, removal
 from trimtab.clock import ManualClock
 from trimtab.policy import Rollout
 from trimtab.stores.metadata import Metadata
@@ -76,3 +76,21 @@ def test_who_takes_a_candidate_out_is_found(book: Metadata) -> None:
     last = to.abandon(cause="c", reason="it fails", by="guard")
     assert judge_candidate(book, policy("canary"), MODEL, f"{MODEL}/2", task="binary").name == "replaced"
     assert removal(book, MODEL, f"{MODEL}/2") == last
+
+
+def test_a_bundle_that_was_taken_out_on_evidence_has_lost_until_it_serves_again(book: Metadata) -> None:
+    to = deployed(book, "champion-challenger", 1, 2)
+    assert lost(book, MODEL, f"{MODEL}/2") is None
+    to.abandon(cause="a", reason="gain in log_loss -0.05", by="trimtab")
+    assert str(lost(book, MODEL, f"{MODEL}/2")).endswith("by trimtab: gain in log_loss -0.05")
+    assert lost(book, MODEL, f"{MODEL}/1") is None
+    to.deploy(bundle_record(2), cause="again", reason="test", by="ann")
+    assert lost(book, MODEL, f"{MODEL}/2") is None
+
+
+def test_a_champion_that_a_person_replaced_has_not_lost_and_one_that_was_beaten_has(book: Metadata) -> None:
+    to = deployed(book, "champion-challenger", 1, 2)
+    to.promote(cause="p", reason="gain in log_loss 0.05", by="trimtab")
+    assert "lost its place as champion" in str(lost(book, MODEL, f"{MODEL}/1"))
+    to.deploy(bundle_record(3), cause="d", reason="test", by="ann", role="champion")
+    assert lost(book, MODEL, f"{MODEL}/2") is None

@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 
 from integration.gateway_project import GatewayProject
 from trimtab.app import aliases as aliases_program
+from trimtab.app.rollout import open_rollouts
+from trimtab.app.tracking import open_registry
 from trimtab.app.workspace import Workspace
 from trimtab.cli import rollout
 from trimtab.errors import UsageError
 from trimtab.records import Revision
+from trimtab.training.registry import DIGEST
 
 Trimtab = Callable[..., str]
 
@@ -85,7 +88,10 @@ def test_history_tells_what_served_newest_first(trimtab: Trimtab, aliases: list[
 def test_a_registry_that_does_not_follow_is_a_warning(
     project: GatewayProject, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # given a registry that has never heard of the model
+    # given a registry in which another project has version 1 under this name
+    registry = open_registry(project.workspace)
+    registry._client.create_registered_model(registry.name("delay"))
+    registry._client.create_model_version(registry.name("delay"), "file:///x", tags={DIGEST: "another"})
     command = ["deploy", "--project", str(project.folder), "--version", "1"]
     done = CliRunner().invoke(rollout.app, command, catch_exceptions=False)
     # then the change holds, and the command says both
@@ -111,3 +117,14 @@ def test_what_ends_and_what_does_not_change_is_said(trimtab: Trimtab) -> None:
 def test_a_version_that_is_none_is_wrong_usage(trimtab: Trimtab) -> None:
     with pytest.raises(UsageError, match="no bundle 'delay/99'"):
         trimtab("deploy", "--version", "99")
+
+
+def test_a_bundle_that_lost_is_deployed_with_a_warning(project: GatewayProject, trimtab: Trimtab) -> None:
+    trimtab("deploy", "--version", "1")
+    trimtab("deploy", "--version", "2", "--as", "challenger")
+    open_rollouts(project.workspace, "delay").abandon(cause="w", reason="gain in log_loss -0.05", by="trimtab")
+    command = ["deploy", "--project", str(project.folder), "--version", "2"]
+    done = CliRunner().invoke(rollout.app, command, catch_exceptions=False)
+    assert "warning: delay/2 was abandoned on" in done.stderr
+    assert "by trimtab: gain in log_loss -0.05" in done.stderr
+    assert "delay/2" in done.stdout

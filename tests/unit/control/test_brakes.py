@@ -89,6 +89,23 @@ def test_after_a_retraining_the_cooldown_counts_in_event_time(days: int, action:
         assert "2026-03-10, 2 days ago; the cooldown is 3 days" in draft.reasons[-1]
 
 
+@pytest.mark.parametrize(("hours", "action"), [(17, "monitor"), (18, "retrain")])
+def test_after_a_refusal_a_quarter_of_the_cooldown_is_waited(hours: int, action: str) -> None:
+    asked = FIRST + timedelta(days=11) - timedelta(hours=hours)
+    draft = judge(History(last_refused=asked))
+    assert draft.action == action
+    if action == "monitor":
+        assert "was refused" in draft.reasons[-1]
+        assert "the wait after a refusal is 0.8 days" in draft.reasons[-1]
+
+
+def test_a_refusal_after_a_success_does_not_end_the_cooldown_of_the_success() -> None:
+    end = FIRST + timedelta(days=11)
+    draft = judge(History(last_retrain=end - timedelta(days=2), last_refused=end - timedelta(days=1)))
+    assert draft.action == "monitor"
+    assert "2 days ago; the cooldown is 3 days" in draft.reasons[-1]
+
+
 def test_the_budget_of_retrainings_asks_a_person() -> None:
     assert judge(History(retrains=1)).action == "retrain"
     draft = judge(History(retrains=2))

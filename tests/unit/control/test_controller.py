@@ -207,6 +207,33 @@ def test_what_is_left_behind_for_a_replaced_champion_is_dropped(book: Metadata, 
     assert actions.asked == []
 
 
+@pytest.mark.parametrize(("step", "action"), [("register", "monitor"), ("stop", "retrain")])
+def test_a_retraining_that_was_refused_starts_no_whole_cooldown(
+    book: Metadata, actions: RecordingActions, step: str, action: str
+) -> None:
+    # given a retraining that a gate has refused, or that has made a bundle
+    loop = controller(book, actions)
+    mature(book, 0, p_seq=0.001, money=6000.0)
+    (decision,) = loop.step()
+    book.put(
+        WorkflowStep(
+            id=f"w/{step}",
+            created_at=FIRST,
+            workflow="w",
+            model=MODEL,
+            decision=decision.id,
+            step=step,
+            outcome="test",
+            refers_to=None,
+        )
+    )
+    # when the next day is as bad
+    mature(book, 1, p_seq=0.001, money=6000.0)
+    (judged,) = loop.step()
+    # then only the bundle makes the loop wait for the cooldown of three days
+    assert (judged.cell, judged.action) == ("retrain", action)
+
+
 def test_a_refused_action_is_given_up_and_a_conflict_is_tried_again(book: Metadata, actions: RecordingActions) -> None:
     loop = controller(book, actions)
     mature(book, 0, p_seq=0.001, money=6000.0)

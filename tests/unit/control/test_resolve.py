@@ -11,7 +11,7 @@ from trimtab.clock import ManualClock
 from trimtab.control import Controller, pending_reviews, resolve
 from trimtab.errors import UsageError
 from trimtab.policy import parse_policy
-from trimtab.records import Resolution
+from trimtab.records import Decision, Resolution
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import FIRST, MODEL, RecordingActions, judged_signals, window_report
@@ -64,3 +64,18 @@ def test_what_does_not_fit_is_refused(book: Metadata, decision: str, reason: str
 def test_an_unknown_verdict_is_refused(book: Metadata) -> None:
     with pytest.raises(UsageError, match="Did you mean 'approve'"):
         resolve(book, "delay/decision/2", "aprove", "yes", "ann", CLOCK)  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_review_that_proposes_nothing_cannot_be_approved_but_answered(book: Metadata) -> None:
+    # given a window that is unusual by itself, no more: a person should look
+    resolve(book, "delay/decision/2", "reject", "holidays", "ann", CLOCK)
+    window = window_report(2)
+    book.put(window, *judged_signals(window, p=0.001))
+    Controller(book, POLICY, MODEL, RecordingActions(), CLOCK).step()
+    assert (book.get(Decision, "delay/decision/3").action, book.get(Decision, "delay/decision/3").cell) == (
+        "review",
+        "monitor",
+    )
+    with pytest.raises(UsageError, match=r"proposes no retraining, so there is nothing to approve.*trimtab retrain"):
+        resolve(book, "delay/decision/3", "approve", "looks bad", "ann", CLOCK)
+    assert resolve(book, "delay/decision/3", "reject", "a holiday", "ann", CLOCK).verdict == "reject"

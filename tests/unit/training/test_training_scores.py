@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
 from trimtab.definitions import Dataset, FileSource, Model
 from trimtab.errors import StageError
-from trimtab.training.scores import cross_fit, native_scores
+from trimtab.training.scores import EstimatorFailed, cross_fit, native_scores
 
 SOURCE = FileSource("flights", "flights.parquet", timestamp="timestamp")
 
@@ -102,3 +102,12 @@ def test_estimators_without_probabilities_or_with_other_classes_are_refused() ->
         native_scores(LinearSVC().fit(X, X[:, 0] > 4), X, "binary")
     with pytest.raises(StageError, match=r"classes \[1.0, 2.0\]; expected 0 and 1"):
         native_scores(LogisticRegression().fit(X, (X[:, 0] > 4) + 1.0), X, "binary")
+
+
+def test_an_estimator_that_raises_is_named_with_what_about_the_rows_may_have_caused_it() -> None:
+    rows = np.array([[1.0, np.nan], [0.0, 1.0]], dtype=np.float32)
+    fitted = LogisticRegression().fit(np.eye(2), [0, 1])
+    with pytest.raises(EstimatorFailed, match=r"LogisticRegression cannot score.*1 of 2 rows have missing.*SimpleImp"):
+        native_scores(fitted, rows, "binary")
+    with pytest.raises(EstimatorFailed, match=r"LinearRegression cannot score.*NotFittedError.*return a fitted"):
+        native_scores(LinearRegression(), rows[1:], "regression")
