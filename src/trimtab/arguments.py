@@ -88,3 +88,11 @@ def duration(where: str, text: str) -> int:
 def optional_duration(where: str, text: str | None) -> int | None:
     """Return a duration in microseconds, None for None."""
     return None if text is None else duration(where, text)
+
+
+def bare_path(path: str) -> str:
+    """Return a source's path without the parts that a folder, and a glob of all its files, differ by."""
+    bare = path.removesuffix("/")
+    for pattern in ("/*.parquet", "/*.csv", "/*"):
+        bare = bare.removesuffix(pattern)
+    return bare.removeprefix("./")

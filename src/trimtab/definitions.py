@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab import metric_catalog, units
 from trimtab.arguments import (
+    bare_path,
     check_brought,
     check_columns,
     check_function,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Task = metric_catalog.Task
 AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
+WindowBy = Literal["timestamp", "known_at"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class FileSource:
     """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
 
     timestamp: column of the moment a row is about. known_at: column of the moment the row's values
-    became known; without it a row is known at its timestamp. A null known_at means never known.
+    became known; without it a row is known at its timestamp. A null known_at means never known. One before the
+    timestamp is refused at ingest: let the timestamp of a forecast or a plan be the moment it was published.
     """
 
     name: str
@@ -64,6 +67,10 @@ class FileSource:
     def known_column(self) -> str:
         """Column of the moment a row became known."""
         return self.known_at or self.timestamp
+
+    def reads_same_files(self, other: FileSource) -> bool:
+        """Return True if both sources read the same files, whatever their names."""
+        return self.name == other.name or bare_path(self.path) == bare_path(other.path)
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,9 @@ class FeatureView:
     """Features of one entity computed from one source.
 
     features: aggregations (lists are flattened). ttl: rows older than this give null, windows included.
+    window_by: the moment from which windows and ttl run. "timestamp" (default): a window holds the rows whose timestamp
+    lies in it, as far as they are known. "known_at": it holds the rows that became known in it, so rows that become
+    known later than the window is long are counted, too; `last` is then the row that became known last.
     every: values change only at whole multiples of this duration since the epoch, offline and online
     alike, which keeps the online store small; without it they change at the very moment a row
     becomes known or leaves a window.
@@ -150,6 +160,7 @@ class FeatureView:
     features: Sequence[Aggregation | Sequence[Aggregation]]
     ttl: str | None = None
     every: str | None = None
+    window_by: WindowBy = "timestamp"
     aggregations: tuple[Aggregation, ...] = field(init=False)
     ttl_micros: int | None = field(init=False)
     every_micros: int | None = field(init=False)
@@ -163,9 +174,23 @@ class FeatureView:
         for name in names:
             if names.count(name) > 1:
                 raise DefinitionError(f"FeatureView '{self.name}' has two features named '{name}'; remove one")
+        self._check_window_by()
         object.__setattr__(self, "aggregations", tuple(flat))
         object.__setattr__(self, "ttl_micros", optional_duration(f"FeatureView '{self.name}': ttl", self.ttl))
         object.__setattr__(self, "every_micros", optional_duration(f"FeatureView '{self.name}': every", self.every))
+
+    def _check_window_by(self) -> None:
+        where, choices = f"FeatureView '{self.name}': window_by", ("timestamp", "known_at")
+        if self.window_by not in choices:
+            raise DefinitionError(
+                f"{where} is {self.window_by!r}; expected 'timestamp' or 'known_at'."
+                f"{nearest(str(self.window_by), choices)}"
+            )
+        if self.window_by == "known_at" and self.source.known_at is None:
+            raise DefinitionError(
+                f"{where} is 'known_at', but source '{self.source.name}' names no such column, so its rows are known "
+                "at their timestamp. Give it one, FileSource(..., known_at='...'), or leave window_by out"
+            )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -173,8 +198,11 @@ class FeatureView:
         return tuple(f"{self.name}__{a.name}" for a in self.aggregations)
 
     def spec(self) -> dict[str, Any]:
-        """Return the definition as plain values; equal specs compute equal values."""
-        return {
+        """Return the definition as plain values; equal specs compute equal values.
+
+        window_by is left out where it is the default, as in the specs that were stored before it was there.
+        """
+        spec: dict[str, Any] = {
             "view": self.name,
             "entity": self.entity.name,
             "keys": list(self.entity.keys),
@@ -185,6 +213,7 @@ class FeatureView:
             "ttl": self.ttl_micros,
             "every": self.every_micros,
         }
+        return spec if self.window_by == "timestamp" else {**spec, "window_by": self.window_by}
 
     @property
     def hash(self) -> str:
@@ -343,12 +372,20 @@ class Model:
                 f"Model '{self.name}' uses '{known_at}' as an input, but that is the moment its outcome became known"
             )
         for view in self.views:
-            if view.source == self.examples and view.source.known_at is None:
+            if view.source.reads_same_files(self.examples) and view.source.known_column == self.examples.timestamp:
+                same = f"source '{view.source.name}', which reads the same files"
+                if view.source.name == self.examples.name:
+                    same = "the same source"
                 raise DefinitionError(
-                    f"Model '{self.name}' learns from source '{view.source.name}' and view '{view.name}' reads the "
-                    "same source, which has no known_at: outcomes would leak into features. Name the column of "
-                    "the moment an outcome became known: FileSource(..., known_at='...')"
+                    f"Model '{self.name}' learns from source '{self.examples.name}' and view '{view.name}' reads "
+                    f"{same}, whose rows are known at '{self.examples.timestamp}', the moment of the request: outcomes "
+                    "would leak into features. Name the column of the moment an outcome became known: "
+                    "FileSource(..., known_at='...')"
                 )
+        if self.outcomes is not None and self.outcomes.source.reads_same_files(self.examples):
+            label = self.outcomes.label
+            if label in self.request_columns:
+                raise DefinitionError(f"Model '{self.name}' uses the label of its outcomes, '{label}', as an input")
 
     @property
     def views(self) -> tuple[FeatureView, ...]:

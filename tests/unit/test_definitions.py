@@ -27,6 +27,7 @@ from trimtab.errors import DefinitionError
 from trimtab.units import MICROS
 
 flights = FileSource("flights", "data/flights", timestamp="scheduled_at", known_at="landed_at")
+at_once = FileSource("weather", "data/weather.parquet", timestamp="observed_at", known_at="observed_at")
 weather = FileSource("weather", "data/weather.parquet", timestamp="observed_at")
 carrier = Entity("carrier")
 route = Entity("route", keys=["origin", "dest"])
@@ -198,6 +199,7 @@ def test_equal_definitions_hash_alike_for_ever() -> None:
         {"features": [mean("late", "7d"), count("1d")]},
         {"ttl": "1d"},
         {"every": "1h"},
+        {"window_by": "known_at"},
     ],
     ids=str,
 )
@@ -211,6 +213,7 @@ def test_whatever_changes_a_value_changes_the_hash(change: dict[str, Any]) -> No
         {"source": replace(flights, path="elsewhere/flights")},
         {"features": [count("24h"), *mean("late", "1w")]},
         {"ttl": None},
+        {"window_by": "timestamp"},
     ],
     ids=str,
 )
@@ -232,6 +235,11 @@ def test_a_fallback_rule_changes_no_feature_and_so_no_hash_of_them() -> None:
     plain, ruled = model(), model()
     ruled.fallback(inputs=["distance"])(double)
     assert ruled.code_hash == plain.code_hash
+
+
+def test_a_view_may_read_the_examples_files_by_the_moment_of_the_outcome() -> None:
+    landings = FileSource("landings", "data/flights", timestamp="landed_at")
+    assert model(features=[view(source=landings)]).views[0].source == landings
 
 
 # --- every way to be wrong
@@ -293,8 +301,33 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(lambda: model(features=["landed_at"]), "uses 'landed_at' as an input", "its outcome became known"),
         wrong(
             lambda: model(examples=weather, label="rain", features=[view(source=weather)]),
-            "learns from source 'weather' and view 'punctuality' reads the same source, which has no known_at",
+            "learns from source 'weather' and view 'punctuality' reads the same source, whose rows are known at",
+            "'observed_at', the moment of the request: outcomes would leak into features",
             "FileSource(..., known_at='...')",
+        ),
+        wrong(  # a known_at that is the timestamp itself
+            lambda: model(examples=at_once, label="rain", features=[view(source=at_once)]),
+            "'punctuality' reads the same source, whose rows are known at 'observed_at'",
+        ),
+        wrong(  # the same files under another name, without known_at
+            lambda: model(features=[view(source=FileSource("f2", "./data/flights/*.parquet", "scheduled_at"))]),
+            "view 'punctuality' reads source 'f2', which reads the same files, whose rows are known at 'scheduled_at'",
+        ),
+        wrong(
+            lambda: model(
+                features=["arr_delay"],
+                outcomes=Outcomes(source=FileSource("o", "data/flights/", "landed_at"), label="arr_delay"),
+            ),
+            "Model 'delay' uses the label of its outcomes, 'arr_delay', as an input",
+        ),
+        wrong(
+            lambda: view(window_by="known"),
+            "FeatureView 'punctuality': window_by is 'known'; expected 'timestamp' or 'known_at'",
+            "Did you mean 'known_at'?",
+        ),
+        wrong(
+            lambda: view(source=weather, window_by="known_at"),
+            "window_by is 'known_at', but source 'weather' names no such column",
         ),
         wrong(lambda: model().trainer(anything(double)), "takes ['distance']; expected three arguments"),
         wrong(lambda: model().fallback(inputs=[])(double), "fallback 'double' of model 'delay' has no inputs"),

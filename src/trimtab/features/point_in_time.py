@@ -1,6 +1,7 @@
 """Features as they could be known at given moments: for training frames, timelines and stand-alone joins.
 
-A source row with timestamp ts that became known at k counts for moment t when max(ts, k) <= t < ts + window.
+A source row with timestamp ts that became known at k counts for moment t when max(ts, k) <= t < ts + window; in a view
+with window_by="known_at" when max(ts, k) <= t < max(ts, k) + window.
 Moments are first cut down to a multiple of the view's `every`. A row without timestamp or known_at never counts.
 """
 

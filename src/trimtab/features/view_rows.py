@@ -62,8 +62,8 @@ class Column:
 class ViewRows:
     """The rows of a view that have an entity and a moment, in the order of the table.
 
-    entities: number of each row's entity. times, known: microseconds; one array without a known_at. chosen: their
-    indices in the table, None for all of it.
+    entities: number of each row's entity. times, known: microseconds; one array without a known_at. Windows run from
+    times; a row is in from max(times, known) on. chosen: their indices in the table, None for all of it.
     """
 
     view: FeatureView
@@ -179,6 +179,8 @@ def choose_rows(
     where = f"FeatureView '{view.name}', source '{view.source.name}'"
     times = micros(moments[view.source.timestamp], where=where)
     known = times if view.source.known_at is None else micros(moments[view.source.known_at], where=where)
+    if view.window_by == "known_at":  # windows run from when a row became known; the timestamp orders equal ones
+        times, known = np.maximum(times, known), times  # NEVER is the greatest moment, and stays
     entities = numbers_of(view, moments.select(view.entity.keys), numbered)
     every_row = ViewRows(view, source, moments.height, entities, times, known, None)
     possible = (times != NEVER) & (known != NEVER) & (entities < numbered.height)

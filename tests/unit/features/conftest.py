@@ -36,11 +36,12 @@ def _value(view: FeatureView, aggregation: Aggregation, rows: Sequence[Row], key
             continue
         if moment is None or known is None or known > at or moment > at:
             continue
-        if aggregation.window is not None and not moment > at - aggregation.window:
+        since, tie = (max(moment, known), moment) if view.window_by == "known_at" else (moment, known)
+        if aggregation.window is not None and not since > at - aggregation.window:
             continue
-        if view.ttl_micros is not None and not moment > at - view.ttl_micros:
+        if view.ttl_micros is not None and not since > at - view.ttl_micros:
             continue
-        counted.append((moment, known, order, row))
+        counted.append((since, tie, order, row))
     if aggregation.kind == "count":
         return float(len(counted))
     column = str(aggregation.column)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions import Aggregation, FeatureView, count, last, mean
+from trimtab.definitions import Aggregation, FeatureView, WindowBy, count, last, mean
 from trimtab.errors import DefinitionError, UsageError
 from trimtab.features import materialize
 from trimtab.features.keys import encode
@@ -34,9 +34,16 @@ def frame(rows: Sequence[Row]) -> pl.LazyFrame:
     return table.with_columns(pl.col("ts", "known").cast(pl.Datetime("us", "UTC"))).lazy()
 
 
-def view_of(features: list[Aggregation], *, ttl: str | None = None, every: str | None = None) -> FeatureView:
+def view_of(
+    features: list[Aggregation],
+    *,
+    ttl: str | None = None,
+    every: str | None = None,
+    window_by: WindowBy = "timestamp",
+) -> FeatureView:
     source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known")
-    return FeatureView("v", tt.Entity("thing", keys=["a", "n"]), source, features, ttl=ttl, every=every)
+    thing = tt.Entity("thing", keys=["a", "n"])
+    return FeatureView("v", thing, source, features, ttl=ttl, every=every, window_by=window_by)
 
 
 def read(view: FeatureView, online: LmdbOnline, key: tuple[str | None, int | None], at: int) -> list[float | None]:
@@ -76,14 +83,15 @@ FEATURE = st.builds(
     features=st.lists(FEATURE, min_size=1, max_size=4, unique_by=lambda a: a.name),
     ttl=st.sampled_from([None, "5us"]),
     every=st.sampled_from([None, "4us"]),
+    window_by=st.sampled_from(["timestamp", "known_at"]),
     untils=st.tuples(MOMENT, MOMENT, MOMENT).map(sorted),
 )
 def test_several_runs_with_late_rows_say_what_the_oracle_says(
-    rows: list[Row], features: list[Aggregation], ttl: str | None, every: str | None, untils: list[int],
-    oracle: Oracle, bits: Bits,
+    rows: list[Row], features: list[Aggregation], ttl: str | None, every: str | None, window_by: WindowBy,
+    untils: list[int], oracle: Oracle, bits: Bits,
 ) -> None:  # fmt: skip
     rows = [{**row, "a": row["key"][0], "n": row["key"][1]} for row in rows]
-    view = view_of(features, ttl=ttl, every=every)
+    view = view_of(features, ttl=ttl, every=every, window_by=window_by)
     with tempfile.TemporaryDirectory() as folder:
         online = LmdbOnline(Path(folder))
         for run, until in enumerate(untils):

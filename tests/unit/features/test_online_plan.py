@@ -30,7 +30,7 @@ LANE = tt.Entity("lane", keys=["shop", "zone"])
 SPEED = FeatureView(
     "speed", SHOP, ORDERS, [count("10m"), mean("minutes", "10m", "1h"), max_("minutes", "1h")], every="5m"
 )
-TRAFFIC = FeatureView("traffic", LANE, ORDERS, [sum_("minutes", "30m"), last("minutes")])
+TRAFFIC = FeatureView("traffic", LANE, ORDERS, [sum_("minutes", "30m"), last("minutes")], window_by="known_at")
 SKY = FeatureView("sky", SHOP, WEATHER, last("rain", "wind"), ttl="20m")
 
 

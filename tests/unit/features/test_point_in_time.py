@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions import Aggregation, FeatureView
+from trimtab.definitions import Aggregation, FeatureView, WindowBy
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features import view_values
 from trimtab.features.columns import NEVER
@@ -62,9 +62,15 @@ def aggregations() -> st.SearchStrategy[list[Aggregation]]:
     return st.lists(one, min_size=1, max_size=6, unique_by=lambda a: a.name)
 
 
-def view_of(features: list[Aggregation], *, ttl: str | None = None, every: str | None = None) -> FeatureView:
+def view_of(
+    features: list[Aggregation],
+    *,
+    ttl: str | None = None,
+    every: str | None = None,
+    window_by: WindowBy = "timestamp",
+) -> FeatureView:
     source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known")
-    return FeatureView("v", tt.Entity("key"), source, features, ttl=ttl, every=every)
+    return FeatureView("v", tt.Entity("key"), source, features, ttl=ttl, every=every, window_by=window_by)
 
 
 @settings(max_examples=150, deadline=None)
@@ -78,6 +84,7 @@ def test_every_value_equals_the_oracle_bit_for_bit(
         data.draw(aggregations()),
         ttl=data.draw(st.sampled_from([None, "5us", "20us"])),
         every=data.draw(st.sampled_from([None, "4us", "7us"])),
+        window_by=data.draw(st.sampled_from(["timestamp", "known_at"])),
     )
     asked = data.draw(st.lists(st.tuples(entities, st.one_of(st.integers(-10, 80), st.none())), max_size=20))
     frame = rows_frame(rows, pl.Int64 if integers else pl.String)
@@ -111,7 +118,8 @@ def test_long_timelines_of_several_keys_equal_the_oracle(
     rows = [{**row, "b": None} for row in shuffled.rows(named=True)]
     windows = [7, 50, 10_000]
     features = [Aggregation(kind, "x", w) for kind in ("sum", "mean", "min", "max", "last") for w in windows]
-    view = view_of([*features, Aggregation("count", None, 50)])
+    window_by = data.draw(st.sampled_from(["timestamp", "known_at"]))
+    view = view_of([*features, Aggregation("count", None, 50)], window_by=window_by)
     keys, at = rng.choice(["a", "b", "c"], 60), rng.integers(-5, 300, 60)
 
     with pytest.MonkeyPatch.context() as patch:
