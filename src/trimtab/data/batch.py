@@ -102,7 +102,8 @@ def read_batch(intake: Intake, path: Path) -> Batch:
 
 def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> tuple[Checked, CheckReport]:
     """Check rows and return what was found, and the report of it. Raises PolicyError when a check cannot run."""
-    checked = check(frame, intake.schema, timestamp=intake.source.timestamp)
+    source_ = intake.source
+    checked = check(frame, intake.schema, timestamp=source_.timestamp, known_at=source_.known_at)
     report = report_of(
         checked,
         table=intake.table,

@@ -60,14 +60,18 @@ class _Finding:
         return f"{self.failure.column}: {self.failure.check}"
 
 
-def check(frame: pl.DataFrame, schema: pa.DataFrameSchema | None, *, timestamp: str) -> Checked:
-    """Check a batch; without a schema only that `timestamp`, a column of it, is never null.
+def check(
+    frame: pl.DataFrame, schema: pa.DataFrameSchema | None, *, timestamp: str, known_at: str | None = None
+) -> Checked:
+    """Check a batch; without a schema only that `timestamp` is never null, and `known_at` never before it.
 
-    Raises PolicyError when a check cannot run.
+    timestamp, known_at: columns of the batch. Raises PolicyError when a check cannot run.
     """
     findings = _run(frame, schema) if schema is not None else []
     if not any(found.failure.column == timestamp and found.failure.check == NOT_NULL for found in findings):
         findings = [*_null_times(frame, timestamp), *findings]
+    if known_at is not None:
+        findings += _known_too_early(frame, timestamp, known_at)
     failing, reasons = _rows(findings)
     return Checked(
         rows=frame.height,
@@ -96,6 +100,17 @@ def _null_times(frame: pl.DataFrame, timestamp: str) -> list[_Finding]:
     if not missing:
         return []
     return [_Finding(CheckFailure(column=timestamp, check=NOT_NULL, rows=missing, example="null"), passed)]
+
+
+def _known_too_early(frame: pl.DataFrame, timestamp: str, known_at: str) -> list[_Finding]:
+    """Find rows known before their timestamp: an outcome would be counted before it happened."""
+    passed = (frame[known_at] >= frame[timestamp]).fill_null(True)
+    early = frame.select(timestamp, known_at).filter(~passed)
+    if early.is_empty():
+        return []
+    example = f"{early[known_at][0]} is before {early[timestamp][0]}"
+    failure = CheckFailure(column=known_at, check=f"not_before({timestamp})", rows=early.height, example=example)
+    return [_Finding(failure, passed)]
 
 
 def _run(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[_Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandera.polars as pa
 import polars as pl
@@ -155,3 +155,14 @@ def test_failing_rows_are_those_that_a_loop_finds(items: list[tuple[str | None, 
     assert checked.failing.to_list() == expected
     assert len(checked.reasons) == len(expected)
     assert all(checked.reasons)
+
+
+def test_rows_known_before_their_timestamp_fail_and_nulls_and_equal_moments_pass() -> None:
+    moments = [NOON - timedelta(days=3), NOON, NOON + timedelta(hours=1), None]
+    known = pl.Series("known", moments, dtype=pl.Datetime("us", "UTC"))
+    frame = rows(*[("JFK", 1.0)] * 4).with_columns(known)
+    checked = check(frame, None, timestamp="at", known_at="known")
+    assert checked.failing.to_list() == [0]
+    assert checked.reasons.to_list() == ["known: not_before(at)"]
+    (failure,) = checked.failures
+    assert failure.example == "2013-01-28 12:00:00+00:00 is before 2013-01-31 12:00:00+00:00"

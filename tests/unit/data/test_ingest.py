@@ -299,3 +299,19 @@ def test_files_can_be_validated_before_they_are_taken_in(project: Project) -> No
     assert [(report.source, report.verdict) for report in reports] == [("data/a.csv", "warn"), ("data/b.csv", "fail")]
     assert project.tables.names() == []
     assert project.metadata.count(CheckReport) == 0
+
+
+def test_rows_known_before_their_timestamp_are_quarantined_without_a_schema(project: Project) -> None:
+    early = "2013-01-04 12:00,2013-01-01 12:00,JFK,1.0"
+    project.write("a.csv", row(1), row(2), early, "2013-01-05 12:00,,JFK,")
+    parts = {**project.parts(), "checks": Checks.model_validate({"max_failing_rows": 0.5})}
+    (done,) = ingest(SOURCE, **parts)  # type: ignore[arg-type]  # as the project's own method has it
+    assert (done.rows_added, done.rows_quarantined) == (3, 1)
+    (rejected,) = project.rows("flights_quarantine")
+    assert (rejected["_row"], rejected["_reason"]) == (3, "known: not_before(at)")
+
+
+def test_a_batch_with_many_rows_known_too_early_is_refused_whole(project: Project) -> None:
+    project.write("a.csv", "2013-01-04 12:00,2013-01-01 12:00,JFK,1.0", row(1))
+    with pytest.raises(CheckFailed, match=r"known: not_before\(at\): 1 row, for example 2013-01-01 .* is before"):
+        project.ingest(max_failing_rows=0.1)
