@@ -87,6 +87,8 @@ class TaskMetrics:
     training: tuple[str, ...]
     """Of the holdout, written with every run."""
     fairness: str
+    leakage: str
+    """At most 1, which a single feature or a model should not reach; more is better."""
     costs: tuple[Mistake, ...]
     """Which mistakes can have a price."""
 
@@ -100,6 +102,7 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
             paired=("log_loss", "brier"),
             training=("roc_auc", "average_precision", "log_loss", "brier"),
             fairness="equalized_odds_difference",
+            leakage="roc_auc",
             costs=("false_negative", "false_positive"),
         ),
         "regression": TaskMetrics(
@@ -109,6 +112,7 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
             paired=("rmse", "mae"),
             training=("rmse", "mae", "r2"),
             fairness="mean_error_difference",
+            leakage="r2",
             costs=("absolute_error", "over_prediction", "under_prediction"),
         ),
     }

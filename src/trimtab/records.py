@@ -120,6 +120,8 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     features: tuple[str, ...]
     path: str
     """Folder in the artifact store."""
+    warnings: tuple[str, ...] = ()
+    """What is legal but seldom meant, in words: features without values, outcomes known at the request."""
 
 
 class Run(Record, frozen=True, kw_only=True):

@@ -55,6 +55,9 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
                 f"{where}:{line_of(where, f'checks.{name}')}: checks.{name}: {DEFINITIONS} has no source '{name}'."
                 f"{nearest(name, definitions.sources)}"
             )
+    made = {name for model in definitions.models.values() for name in model.feature_names}
+    for feature in policy.gates.leakage.acknowledged if policy.gates.leakage else ():
+        _expect_name(where, "gates.leakage.acknowledged", feature, sorted(made), "feature of a model")
     for model in definitions.models.values():
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])

@@ -168,6 +168,7 @@ class Retraining:
         moment = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
         dataset = stages.snapshot(self._workspace, model, as_of=moment)
         line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
+        line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
         self._note(workflow, model, decision, "snapshot", line, dataset.id)
         return dataset.id
 

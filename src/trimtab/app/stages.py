@@ -128,6 +128,7 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
         artifacts=workspace.artifacts,
         clock=workspace.clock,
         keep=keep,
+        warnings=features.diagnose(definition, scan, frame),
     )
     workspace.metadata.put(version)
     return version

@@ -222,6 +222,8 @@ def show_dataset(d: DatasetVersion) -> None:
         f"{d.labelled:,} labelled, known by {d.as_of:%Y-%m-%d %H:%M} UTC",
         soft_wrap=True,
     )
+    for warning in d.warnings:
+        console.print(f"          [yellow]warning[/]  {escape(warning)}", soft_wrap=True)
 
 
 def show_run(r: Run, currency: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.features.catalog import view_version
+    from trimtab.features.diagnosis import diagnose
     from trimtab.features.kinds import Kind
     from trimtab.features.materialization import materialize
     from trimtab.features.online_plan import OnlinePlan
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Kind": "kinds",
     "OnlinePlan": "online_plan",
+    "diagnose": "diagnosis",
     "materialize": "materialization",
     "point_in_time_join": "point_in_time",
     "request_types": "training_frames",
@@ -30,6 +32,7 @@ _HOMES = {
 __all__ = [
     "Kind",
     "OnlinePlan",
+    "diagnose",
     "materialize",
     "point_in_time_join",
     "request_types",

@@ -3,7 +3,8 @@
 A row has timestamp ts and effective moment e = max(ts, known at). At moment t it is in when e <= t, and out
 again when ts <= t - window. So the rows that count for (entity, t) are the first ones in order of e, less the
 first ones in order of ts; when both orders are one, they are a range. Used by point_in_time.
-Of a view with window_by="known_at", view_rows hands in e as ts and the timestamp as known: a row is out when e <= t - window.
+Of a view with window_by="known_at", view_rows hands in e as ts and the timestamp as known, so that a row is out when
+e <= t - window.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from trimtab.errors import StageError
 from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.inputs import GateInputs
+from trimtab.gates.leakage import judge_leakage
 from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
 from trimtab.metric_catalog import METRICS, fitting
@@ -22,6 +23,8 @@ def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:
     if policy.accuracy is not None:
         _expect_fit("gates.accuracy.metric", policy.accuracy.metric_for(inputs.task), inputs)
         results += judge_accuracy(inputs, policy.accuracy)
+    if policy.leakage is not None:
+        results += judge_leakage(inputs, policy.leakage)
     if policy.bias is not None:
         results += judge_bias(inputs, policy.bias)
     if policy.robustness is not None:

@@ -1,6 +1,6 @@
 """The policy of a project, trimtab.yaml: what reviewers and auditors read."""
 
-from trimtab.policy.gates import Accuracy, Bias, Gates, Performance, Robustness
+from trimtab.policy.gates import Accuracy, Bias, Gates, Leakage, Performance, Robustness
 from trimtab.policy.matrix import Band, Matrix
 from trimtab.policy.model import (
     Checks,
@@ -28,6 +28,7 @@ __all__ = [
     "Environment",
     "Gates",
     "Impact",
+    "Leakage",
     "Matrix",
     "Performance",
     "Policy",

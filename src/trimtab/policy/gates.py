@@ -89,6 +89,17 @@ class Bias(Section):
         return self.metric or BY_TASK[task].fairness
 
 
+class Leakage(Section):
+    """Leakage gate: does an input know the outcome? Judged on the holdout by ROC-AUC (binary) or R2 (regression)."""
+
+    single_feature: float = Field(default=0.99, gt=0, le=1)
+    """A feature that alone explains more of the label is suspected to know it; 1 suspects none."""
+    max_score: float = Field(default=0.995, gt=0, le=1)
+    """A model that scores more is too good to be true; 1 believes every score."""
+    acknowledged: list[str] = Field(default=[])
+    """Features that may explain the label alone, because somebody has looked: their values are known at the request."""
+
+
 class Robustness(Section):
     """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed."""
 
@@ -140,6 +151,8 @@ class Gates(Section):
 
     accuracy: Accuracy | None = Accuracy()
     """Is it good enough, and not worse than what serves?"""
+    leakage: Leakage | None = Leakage()
+    """Do its inputs know the outcome?"""
     bias: Bias | None = None
     """Does it treat groups alike?"""
     robustness: Robustness | None = None

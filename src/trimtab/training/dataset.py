@@ -65,12 +65,13 @@ def freeze(
     artifacts: Artifacts,
     clock: Clock,
     keep: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> DatasetVersion:
     """Publish the frame as `datasets/MODEL/HASH` and return its record.
 
     tables: table name -> id of its TableVersion. start: earliest moment that was asked for; None takes
     the first row's. holdout_share: latest share of the labelled rows' time span. keep: columns beside
-    the features. Freezing the same content again returns the first record.
+    the features. warnings: what is to be told of the frame. Freezing the same content again returns the first record.
 
     Raises DataError when the frame does not have the promised form, StageError when it has too few
     labelled rows.
@@ -96,6 +97,7 @@ def freeze(
         code_hash=model.code_hash,
         features=features,
         path="",
+        warnings=tuple(warnings),
     )
     digest = _hash(rows, About(version=version, task=model.task, keep=keep))
     name = f"datasets/{model.name}/{digest}"

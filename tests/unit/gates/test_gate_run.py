@@ -23,7 +23,7 @@ CLOCK = ManualClock(datetime(2014, 1, 1, tzinfo=UTC))
 
 
 def gates(**keys: object) -> Gates:
-    return Gates.model_validate({"performance": None, **keys})
+    return Gates.model_validate({"performance": None, "leakage": None, **keys})
 
 
 def result(verdict: Verdict, gate: str = "accuracy", reason: str = "0.01 under the minimum") -> GateResult:
@@ -36,10 +36,11 @@ def test_gates_run_in_the_order_of_the_policy_and_only_when_asked(make: Make, po
     policy = gates(
         accuracy={"metric": "roc_auc", "resamples": 100, "not_worse_than_champion_by": 0.01},
         bias={"sensitive": ["carrier"], "max": 1.0},
+        leakage={},
         robustness={"missing": "5%", "noise": "0.1sd", "max_drop": 0.5},
     )
     found = evaluate(make(champion=poor), policy)
-    assert [r.gate for r in found] == ["accuracy", "accuracy", "bias", "robustness"]
+    assert [r.gate for r in found] == ["accuracy", "accuracy", "leakage", "leakage", "bias", "robustness"]
     assert evaluate(make(), gates(accuracy=None)) == ()
 
 

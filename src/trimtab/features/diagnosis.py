@@ -1,0 +1,113 @@
+"""Looks at a training frame for what is legal but seldom meant: features without values, outcomes known at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from trimtab import units
+from trimtab.definitions import Aggregation, FeatureView, Model
+from trimtab.errors import DataError
+from trimtab.features.windows import window_of
+
+ALMOST_ALL = 0.99
+"""A feature with a larger share of nulls is told of; so is a window that ends before so many rows become known."""
+OWN_ROWS = 0.01
+"""Largest share of labelled examples that may be in their own features."""
+
+Scan = Callable[[str], pl.LazyFrame]
+
+
+def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
+    """Return warnings about a frame of `training_frame`, in words.
+
+    scan: returns the rows of a source by its name. Raises DataError when examples are in their own features: a view
+    reads the rows that the model learns from, and these are known at the very moment of the request.
+    """
+    labelled = frame.filter(pl.col("label").is_not_null())
+    rows = labelled if labelled.height else frame
+    if rows.is_empty():
+        return ()
+    for view in model.views:
+        _refuse_own_rows(model, view, scan)
+    return (*_known_at_once(model, scan), *_without_values(model, scan, rows))
+
+
+def _refuse_own_rows(model: Model, view: FeatureView, scan: Scan) -> None:
+    source, asked = view.source, model.examples.timestamp
+    table = scan(source.name)
+    if not source.reads_same_files(model.examples) or not {asked, model.label} <= set(table.collect_schema()):
+        return
+    effective = pl.max_horizontal(source.timestamp, source.known_column)
+    known = table.filter(pl.col(source.known_column).is_not_null() & pl.col(model.label).is_not_null())
+    own, total = known.select((effective <= pl.col(asked)).sum().alias("own"), pl.len()).collect().row(0)
+    if total and own / total > OWN_ROWS:
+        raise DataError(
+            f"model '{model.name}': view '{view.name}' reads the rows that the model learns from, and {own:,} of "
+            f"{total:,} labelled ones are known ('{source.known_column}') at the moment of the request ('{asked}') or "
+            "before, so each would be in its own features, with its outcome. Let known_at be the moment at which the "
+            "outcome became known"
+        )
+
+
+def _known_at_once(model: Model, scan: Scan) -> Iterator[str]:
+    source = model.examples
+    if source.known_at is None or source.known_at == source.timestamp:
+        return
+    known, asked = pl.col(source.known_at), pl.col(source.timestamp)
+    table = scan(source.name).filter(pl.col(model.label).is_not_null() & known.is_not_null() & asked.is_not_null())
+    equal, total = table.select((known <= asked).sum().alias("equal"), pl.len()).collect().row(0)
+    if equal:
+        yield (
+            f"source '{source.name}': {equal:,} of {total:,} labelled rows ({equal / total:.1%}) are known "
+            f"('{source.known_at}') at their timestamp ('{source.timestamp}'): the outcome counts as known at the "
+            "request. Name the column of the moment at which it became known"
+        )
+
+
+def _without_values(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
+    for view in model.views:
+        for aggregation, name in zip(view.aggregations, view.feature_names, strict=True):
+            if aggregation.kind == "count":
+                if rows[name].max() == 0:
+                    text = f"feature '{name}' is 0 in all of {rows.height:,} training rows"
+                    yield text + _why(model, view, aggregation, scan)
+            elif (share := rows[name].null_count() / rows.height) > ALMOST_ALL:
+                yield _null(name, share, rows.height) + _why(model, view, aggregation, scan)
+    of_views = {name for view in model.views for name in view.feature_names}
+    for name in model.feature_names:
+        if name not in of_views and (share := rows[name].null_count() / rows.height) > ALMOST_ALL:
+            yield _null(name, share, rows.height)
+
+
+def _null(name: str, share: float, rows: int) -> str:
+    return f"feature '{name}' is null in {share:.1%} of {rows:,} training rows"
+
+
+def _why(model: Model, view: FeatureView, aggregation: Aggregation, scan: Scan) -> str:
+    """Return the likely cause, with what to do about it, or nothing."""
+    source, window = view.source, window_of(view, aggregation)
+    table = scan(source.name)
+    if source.known_at is not None and window is not None and view.window_by == "timestamp":
+        delay = (pl.col(source.known_at) - pl.col(source.timestamp)).dt.total_microseconds()
+        late = table.select((delay >= window).mean(), delay.median().alias("usual")).collect().row(0)
+        if late[0] is not None and late[0] > ALMOST_ALL:
+            return (
+                f": rows of source '{source.name}' become known {_roughly(int(late[1]))} after their timestamp "
+                f"(median), when they have left a window of {units.short(window)} already. For a window over what "
+                f"became known write FeatureView('{view.name}', ..., window_by='known_at')"
+            )
+    keys = [pl.col(key).cast(pl.String) for key in view.entity.keys]
+    asked = scan(model.examples.name).select(keys).unique()
+    matched = asked.join(table.select(keys).unique(), on=list(view.entity.keys), how="semi")
+    if matched.select(pl.len()).collect().item() == 0:
+        named = ", ".join(view.entity.keys)
+        return f": no key of the examples ({named}) is among the keys of source '{source.name}'"
+    return ""
+
+
+def _roughly(length: int) -> str:
+    """Return a length of time (microseconds) in whole minutes, or as it is when it is shorter."""
+    minute = units.MICROS["m"]
+    return units.short(length - length % minute if length >= minute else length)

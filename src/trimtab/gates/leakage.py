@@ -1,0 +1,146 @@
+"""The leakage gate: inputs that know the outcome, and scores too good to be true.
+
+One feature alone should not explain the label. One that does is often the label under another name, is computed from
+it, or becomes known only after the request. What is right nevertheless must be acknowledged in the policy.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from trimtab.gates.inputs import Array, GateInputs
+from trimtab.metric_catalog import BY_TASK
+from trimtab.policy import Leakage
+from trimtab.records import GateResult, Verdict
+from trimtab.stats import metric_value
+
+GATE = "leakage"
+MAX_ROWS = 20_000
+"""Rows beyond this are thinned out evenly: what explains all labels explains those."""
+BLOCKS = 10
+"""Stretches of time; a tree is fitted on every second one and judged on the others, and the other way round."""
+MIN_ROWS = 20
+MIN_CLASS_ROWS = 10
+"""With fewer rows, or fewer of a class, chance could separate them."""
+LEAVES = 64
+SHOWN = 5
+
+
+def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]:
+    """Judge each feature alone, then the model's score; rows are in order of time."""
+    rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
+    metric = BY_TASK[inputs.task].leakage
+    if reason := _too_few(inputs.y[rows], inputs.task):
+        return (_result(f"{metric} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
+    found = {
+        name: explained(inputs.X[rows, j], inputs.y[rows], inputs.task) for j, name in enumerate(inputs.feature_names)
+    }
+    best = dict(sorted(found.items(), key=lambda item: -item[1])[:SHOWN])
+    suspects = [n for n, value in found.items() if value > policy.single_feature and n not in policy.acknowledged]
+    known = [n for n, value in found.items() if value > policy.single_feature and n in policy.acknowledged]
+    details = {"features": best, "acknowledged": known, "rows": len(rows)}
+    single = _single(metric, found, suspects, policy, details)
+    return (single, _score(inputs, metric, known, policy))
+
+
+def explained(x: Array, y: Array, task: str) -> float:
+    """Return how much one feature says of the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
+
+    x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression a linear
+    or monotone relation counts as well, which a tree of few rows cannot follow.
+    """
+    limit = np.finfo(np.float32).max
+    values = np.clip(x.astype(np.float32), -limit, limit).reshape(-1, 1)  # infinities order as they should
+    if len(np.unique(values[~np.isnan(values)])) + bool(np.isnan(values).any()) < 2:
+        return 0.5 if task == "binary" else 0.0
+    odd = np.arange(len(y)) * BLOCKS // len(y) % 2 == 1
+    predicted = np.empty(len(y))
+    for fitted in (odd, ~odd):
+        predicted[~fitted] = _tree(values[fitted], y[fitted], values[~fitted], task)
+    if task == "binary":
+        return metric_value("roc_auc", y, predicted)
+    return max(metric_value("r2", y, predicted), _related(values[:, 0], y), 0.0)
+
+
+def _tree(X: Array, y: Array, asked: Array, task: str) -> Array:
+    if task == "binary":
+        if y.min() == y.max():
+            return np.full(len(asked), y[0])
+        classifier = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=2, random_state=0)
+        probabilities: Array = classifier.fit(X, y).predict_proba(asked)[:, 1]
+        return probabilities
+    predicted: Array = DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0).fit(X, y).predict(asked)
+    return predicted
+
+
+def _related(x: Array, y: Array) -> float:
+    """Return the greater of the squared linear and the squared rank correlation; 0 with missing values."""
+    if np.isnan(x).any():
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        found = [pearsonr(x.astype(np.float64), y).statistic, spearmanr(x, y).statistic]
+    return float(max(np.nan_to_num(found) ** 2))
+
+
+def _too_few(y: Array, task: str) -> str:
+    if len(y) < MIN_ROWS:
+        return f"not judged: {len(y)} labelled rows in the holdout are too few, {MIN_ROWS} are needed"
+    if task == "binary" and (least := int(min(y.sum(), len(y) - y.sum()))) < MIN_CLASS_ROWS:
+        return f"not judged: {least} rows of one class in the holdout are too few, {MIN_CLASS_ROWS} are needed"
+    return ""
+
+
+def _single(
+    metric: str, found: dict[str, float], suspects: list[str], policy: Leakage, details: dict[str, object]
+) -> GateResult:
+    name = max(suspects or found, key=lambda each: found[each])
+    text = f"the strongest single feature is '{name}': {metric} {found[name]:.4f}, limit {policy.single_feature:g}"
+    if suspects:
+        listed = ", ".join(sorted(suspects, key=lambda each: -found[each]))
+        text = (
+            f"'{name}' alone explains the label: {metric} {found[name]:.4f}, limit {policy.single_feature:g}. Such a "
+            "feature often is the outcome, is computed from it, or is known only after the request: remove it, or take "
+            "its value as of the request. If it is right, write into trimtab.yaml: gates.leakage.acknowledged: "
+            f"[{listed}]"
+        )
+    verdict: Verdict = "fail" if suspects else "pass"
+    return _result(f"{metric} of one feature", verdict, found[name], policy.single_feature, text, details)
+
+
+def _score(inputs: GateInputs, metric: str, known: list[str], policy: Leakage) -> GateResult:
+    """Judge the model's own score; an acknowledged feature that explains the label explains the score, too."""
+    finite = np.isfinite(inputs.scores)
+    value = metric_value(metric, inputs.y[finite], inputs.scores[finite])
+    text = f"{metric} {value:.4f} on the holdout is below {policy.max_score:g}, from where a score is too good"
+    verdict: Verdict = "pass"
+    if value > policy.max_score and known:
+        text = f"{metric} {value:.4f} on the holdout, by features that are acknowledged: {', '.join(known)}"
+    elif value > policy.max_score:
+        verdict = "fail"
+        text = (
+            f"{metric} {value:.4f} on the holdout is too good to be true, limit {policy.max_score:g}: features "
+            "together may give the outcome away, or rows of the holdout are among the training rows. If it is right, "
+            "write into trimtab.yaml: gates.leakage.max_score: 1"
+        )
+    return _result(metric, verdict, value, policy.max_score, text, {"rows": int(finite.sum())})
+
+
+def _result(
+    metric: str, verdict: Verdict, value: float, limit: float, reason: str, details: dict[str, object]
+) -> GateResult:
+    return GateResult(
+        gate=GATE,
+        metric=metric,
+        verdict=verdict,
+        value=value,
+        low=None,
+        high=None,
+        threshold=limit,
+        reason=reason,
+        details=details,
+    )
