@@ -118,7 +118,7 @@ def test_long_timelines_of_several_keys_equal_the_oracle(
     rows = [{**row, "b": None} for row in shuffled.rows(named=True)]
     windows = [7, 50, 10_000]
     features = [Aggregation(kind, "x", w) for kind in ("sum", "mean", "min", "max", "last") for w in windows]
-    window_by = data.draw(st.sampled_from(["timestamp", "known_at"]))
+    window_by: WindowBy = data.draw(st.sampled_from(["timestamp", "known_at"]))
     view = view_of([*features, Aggregation("count", None, 50)], window_by=window_by)
     keys, at = rng.choice(["a", "b", "c"], 60), rng.integers(-5, 300, 60)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.bundle import Scorer
 from trimtab.definitions import Task
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import explained, judge_leakage
@@ -19,16 +18,16 @@ Make = Callable[..., GateInputs]
 Array = np.ndarray[Any, Any]
 
 
-@dataclass
-class Known(Scorer):
+@dataclass(frozen=True)
+class Known:
     """Scores that are given, row by row."""
 
     scores: Array
-    known_task: Task
+    task: Task
+    in_process: bool = True
 
-    @property
-    def task(self) -> Task:
-        return self.known_task
+    def close(self) -> None:
+        """Do nothing."""
 
     def score(self, X: Array) -> Array:
         return self.scores
