@@ -36,7 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     """Rows of the prediction log that were taken in since the start."""
     labels: int
-    """Rows of the label log that were taken in since the start."""
+    """Rows of the label log that were taken in, from its beginning on."""
     unmatched_labels: int = 0
     """Of these, given up: of predictions nobody knows, or of windows that had been judged."""
     busy: bool

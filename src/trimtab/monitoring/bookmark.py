@@ -1,4 +1,4 @@
-"""From where in the prediction log a monitor must read after a restart, kept in a file. Called by monitor.py.
+"""From where in the prediction log a monitor must read after a restart, kept in a file.
 
 Rows of windows that are written as matured are passed over when they are read again: all that they still tell is the
 event time they reached. So a place in the log may be skipped to when each model's rows before it lie in such windows,
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from trimtab.monitoring.label_reading import LabelMark
 from trimtab.monitoring.windows import BEGINNING
 from trimtab.stores.predictions import START, Cursor, Predictions
 
@@ -57,6 +58,8 @@ class Page(msgspec.Struct, frozen=True):
     """Of the models without traffic that are not judged up to there; oldest first."""
     window: int
     """Size of the windows in microseconds: which rows count as being from the future depends on it."""
+    labels: LabelMark | None = None
+    """From where the label log is read; None in files of earlier versions."""
 
 
 class Bookmark:
@@ -69,8 +72,8 @@ class Bookmark:
         self._path = path
         self._window = window
         self._passed = [Mark()]
-        self._kept: Mark | None = None
         self._matured: dict[str, int] = {}
+        self._unmatched = 0
 
     def find(self, predictions: Predictions) -> Page | None:
         """Return what was kept, if its places are of this log. Raises StoreError."""
@@ -82,13 +85,15 @@ class Bookmark:
             return None
         if page.window != self._window or not _is_there(page.mark, predictions):
             return None
+        if page.labels is None or not page.labels.is_there(predictions):
+            return None
         behind = [each if _is_there(each.mark, predictions) else _gone(each) for each in page.behind]
         return msgspec.structs.replace(page, behind=tuple(behind))
 
     def go_on(self, page: Page) -> None:
         """Take over the places of an earlier process."""
         self._passed = [*(each.mark for each in page.behind), page.mark]
-        self._kept = page.mark
+        self._unmatched = page.labels.unmatched if page.labels else 0
 
     def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
         """Note a place that is read past: one a window is enough."""
@@ -98,22 +103,24 @@ class Bookmark:
         if self._path is not None and self._windows(self._passed[-1].reached) != self._windows(known):
             self._passed.append(Mark(cursor.places, first, known, dict(seen)))
 
-    def keep(self, matured: Mapping[str, int], seen: Mapping[str, int]) -> None:
-        """Keep the newest place that may be skipped to.
+    def keep(
+        self, matured: Mapping[str, int], seen: Mapping[str, int], unmatched: int, labels: Callable[[], LabelMark]
+    ) -> None:
+        """Keep the newest place that may be skipped to, and from where labels are read.
 
-        matured: end of each model's newest matured window. seen: how many rows each model has by now.
+        matured: end of each model's newest matured window. seen: how many rows each model has by now. unmatched: labels
+        given up by now. labels: returns the place in the label log.
         """
-        if self._path is None or self._matured == matured:
+        if self._path is None or (self._matured == matured and self._unmatched == unmatched):
             return
-        self._matured = dict(matured)
+        self._matured, self._unmatched = dict(matured), unmatched
         place = next((n for n in range(len(self._passed) - 1, 0, -1) if self._may_skip_to(n, seen)), 0)
-        if not place or self._passed[place] is self._kept:
+        if not place:
             return
         mark = self._passed[place]
         behind = self._behind(mark)
         self._passed = [*(each.mark for each in behind), *self._passed[place:]]
-        self._kept = mark
-        self._write(self._path, Page(mark, behind, self._window))
+        self._write(self._path, Page(mark, behind, self._window, labels()))
 
     def _may_skip_to(self, place: int, seen: Mapping[str, int]) -> bool:
         """Tell whether all models are judged up to a place, or have had no row since the place before it."""

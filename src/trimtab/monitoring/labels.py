@@ -1,4 +1,4 @@
-"""Joins labels to predictions, whenever they come. Called by stream.py and monitor.py.
+"""Joins labels to predictions, whenever they come.
 
 A label belongs to the prediction of its model and id; one that names no model, to that of its id in any model. It may
 arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one prediction the
@@ -8,7 +8,7 @@ not depend on when the monitor happened to look.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.monitoring.rows import figures
+from trimtab.monitoring.windows import BEGINNING
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,20 +34,28 @@ class Labels:
     models: pa.StringArray
     label: Floats
     known_at: Ints
+    places: Ints
+    """How many labels of the log came before each."""
 
     def take(self, mask: npt.NDArray[np.bool_]) -> Labels:
         """Return the labels where mask is true."""
         chosen = pa.array(mask)
-        return Labels(self.ids.filter(chosen), self.models.filter(chosen), self.label[mask], self.known_at[mask])
+        ids, models = self.ids.filter(chosen), self.models.filter(chosen)
+        return Labels(ids, models, self.label[mask], self.known_at[mask], self.places[mask])
 
     def __len__(self) -> int:
         return len(self.known_at)
 
 
-def from_table(table: pa.Table) -> Labels:
-    """Return the rows of a table with the schema LABELS; a label that is no figure is NaN."""
+def from_table(table: pa.Table, *, first: int = 0) -> Labels:
+    """Return the rows of a table with the schema LABELS; a label that is no figure is NaN.
+
+    first: how many labels of the log came before them.
+    """
     known = table["known_at"].cast(pa.int64()).to_numpy()
-    return Labels(_texts(table, "prediction_id"), _texts(table, "model"), figures(table["label"].to_numpy()), known)
+    places = np.arange(first, first + table.num_rows, dtype=np.int64)
+    ids, models = _texts(table, "prediction_id"), _texts(table, "model")
+    return Labels(ids, models, figures(table["label"].to_numpy()), known, places)
 
 
 def _texts(table: pa.Table, name: str) -> pa.StringArray:
@@ -60,6 +69,26 @@ class LabelPool:
         self._parts: list[Labels] = []
         self.unmatched = 0
         """Labels given up: of unknown predictions, or of windows that had been judged."""
+        self._until = 0
+        self._waited: Ints = np.empty(0, np.int64)
+
+    @property
+    def parts(self) -> Sequence[Labels]:
+        """All labels that wait."""
+        return self._parts
+
+    def go_on(self, *, unmatched: int, until: int, waited: Ints, labels: Labels) -> None:
+        """Take over from an earlier process, so that no label is counted twice.
+
+        until: how many labels of the log it had read; it gave up `unmatched` of them. waited: places of those that
+        waited here; the others were counted, or belonged to windows. labels: those that are not read again.
+        """
+        self.unmatched, self._until, self._waited = unmatched, until, waited
+        self.add(labels)
+
+    def discard(self, model: str, ids: pa.StringArray) -> None:
+        """Leave out the labels of predictions whose windows are judged: they were used there."""
+        self.give_to(WindowLabels(model, ids))
 
     def add(self, labels: Labels) -> None:
         """Take in labels."""
@@ -76,22 +105,29 @@ class LabelPool:
                 kept.append(rest)
         self._parts = kept
 
-    def drop_before(self, moments: Mapping[str, int]) -> None:
+    def drop_before(self, moments: Mapping[str, int], *, all_read: bool = True) -> None:
         """Give up labels that were known before the moment of their model: the predictions they belong to are not open
-        any more. One that names no model, or another one, is given up when no model can have use for it."""
+        any more. One that names no model, or another one, is given up when no model can have use for it.
+
+        all_read: no row of the prediction log is left to read. Until then a model may come that nobody has seen.
+        """
         models = pa.array(list(moments), pa.string())
-        earliest = min(moments.values())
+        earliest = min(moments.values()) if all_read else BEGINNING
         from_on = np.array([*moments.values(), earliest], np.int64)
         kept = []
         for labels in self._parts:
             place = pc.fill_null(pc.index_in(labels.models, value_set=models), len(models)).to_numpy()
             young = labels.known_at >= from_on[place]
             if not young.all():
-                self.unmatched += int((~young).sum())
+                self.unmatched += self._new(labels.places[~young])
                 labels = labels.take(young)
             if len(labels):
                 kept.append(labels)
         self._parts = kept
+
+    def _new(self, places: Ints) -> int:
+        """Return how many labels an earlier process has not counted."""
+        return int(((places >= self._until) | np.isin(places, self._waited)).sum())
 
     def __len__(self) -> int:
         return sum(len(labels) for labels in self._parts)
@@ -125,6 +161,11 @@ class WindowLabels:
             self._labels.append(own)
             np.minimum.at(self._first_known, places, own.known_at)
         return mine
+
+    @property
+    def parts(self) -> Sequence[Labels]:
+        """All labels that were accepted."""
+        return self._labels
 
     @property
     def complete_at(self) -> int:

@@ -5,7 +5,7 @@
 What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. (Labels are
 taken to be in the log when event time passes the moment they were known.) A window's records of one stage are written
 in one call, all or none; a new process reads the log again from where windows are not matured (bookmark.py), passes
-over what is written, and goes on. The label log is read from its beginning.
+over what is written, and goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
 from trimtab.monitoring.bookmark import Behind, Bookmark, Page, fits
-from trimtab.monitoring.labels import LabelPool, from_table
+from trimtab.monitoring.label_reading import LabelMark, LabelReader
+from trimtab.monitoring.labels import LabelPool
 from trimtab.monitoring.opened import of_model
 from trimtab.monitoring.rows import judged
 from trimtab.monitoring.stream import References, Stream
@@ -60,7 +61,7 @@ class Monitor:
         self._streams: dict[str, Stream] = {}
         self._pool = LabelPool()
         self._cursor: Cursor = START
-        self._labels_cursor: Cursor = START
+        self._labels = LabelReader(predictions)
         self._unwritten: deque[tuple[Record, ...]] = deque()
         self._bookmark = Bookmark(bookmark, window=policy.decide.window)
         self._seen: dict[str, int] = {}
@@ -68,8 +69,16 @@ class Monitor:
         self._begun = False
         self.rows = 0
         """Rows of the prediction log taken in since the start of the process."""
-        self.labels = 0
-        """Rows of the label log taken in since the start of the process."""
+
+    @property
+    def labels(self) -> int:
+        """Rows of the label log taken in, from its beginning on."""
+        return self._labels.rows
+
+    @property
+    def labels_read(self) -> int:
+        """Rows of the label log that this process has read."""
+        return self._labels.read_here
 
     @property
     def watermark(self) -> int:
@@ -114,13 +123,13 @@ class Monitor:
         while more:
             more = self._take_rows()
             self._take_labels()
-            reports += self._settle()
+            reports += self._settle(all_read=not more)
         if watermark is not None:
             for stream in self._streams.values():
                 stream.open.watermark = max(stream.open.watermark, to_micros(watermark))
             reports += self._settle()
         matured = {model: stream.matured_until for model, stream in self._streams.items()}
-        self._bookmark.keep(matured, self._seen)
+        self._bookmark.keep(matured, self._seen, self._pool.unmatched, self._label_mark)
         return tuple(reports)
 
     def _begin(self) -> None:
@@ -136,6 +145,7 @@ class Monitor:
         self._streams.clear()
         self._seen.clear()
         self._cursor = START
+        self._pool, self._labels = LabelPool(), LabelReader(self._predictions)
 
     def _resume(self, page: Page) -> bool:
         """Bring all models to where they were; False when records or log are not as they were."""
@@ -148,6 +158,11 @@ class Monitor:
                 self._read_again(behind)
         if any(self._stream(model).open.reached != time for model, time in page.mark.reached.items()):
             return False
+        if page.labels is not None:
+            mark = page.labels
+            self._labels = LabelReader(self._predictions, mark)
+            waited = mark.waited()
+            self._pool.go_on(unmatched=mark.unmatched, until=mark.until, waited=waited, labels=mark.labels())
         self._bookmark.go_on(page)
         self._cursor, self._seen = page.mark.cursor, dict(page.mark.seen)
         return True
@@ -190,19 +205,15 @@ class Monitor:
 
     def _take_labels(self) -> None:
         """Read all labels there are: a window that is about to be judged must not miss one that was known."""
-        while True:
-            table, self._labels_cursor = self._predictions.read_labels(self._labels_cursor, limit=BLOCK_ROWS)
-            if not table.num_rows:
-                return
-            self.labels += table.num_rows
-            labels = from_table(table)
+        while (labels := self._labels.read(BLOCK_ROWS)) is not None:
             for stream in self._streams.values():
                 labels = stream.accept(labels)
             self._pool.add(labels)
 
-    def _settle(self) -> list[WindowReport]:
+    def _settle(self, *, all_read: bool = True) -> list[WindowReport]:
         reports: list[WindowReport] = []
         for stream in self._streams.values():
+            stream.forget_judged(self._pool)
             for records in stream.close_windows(self._pool):
                 self._unwritten.append(records)
                 reports += self._write()
@@ -210,8 +221,13 @@ class Monitor:
                 self._unwritten.append(records)
                 reports += self._write()
         if self._streams:
-            self._pool.drop_before({model: stream.needs_labels_from for model, stream in self._streams.items()})
+            moments = {model: stream.needs_labels_from for model, stream in self._streams.items()}
+            self._pool.drop_before(moments, all_read=all_read)
         return reports
+
+    def _label_mark(self) -> LabelMark:
+        claimed = (labels for stream in self._streams.values() for labels in stream.claimed)
+        return self._labels.mark(self._pool, claimed)
 
     def _write(self) -> list[WindowReport]:
         """Write what was judged; what a failing store did not take is written by the next step."""

@@ -1,4 +1,4 @@
-"""The windows of one model that are not closed yet, with their rows. Called by stream.py."""
+"""The windows of one model that are not closed yet, with their rows."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class OpenWindows:
         """Rows left out because their event time lies more than a window after the moment they were logged."""
         self._stored = stored
         self._rows: dict[int, list[pa.Table]] = {}
+        self._read_again: list[pa.ChunkedArray] = []
 
     def begin_at(self, moment: int) -> None:
         """Go on where rows have reached an event time, with all windows judged that they were of."""
@@ -44,7 +45,10 @@ class OpenWindows:
         self.reached = max(self.reached, int(times.max(initial=BEGINNING)))
         wanted, self.watermark = self.windowing.in_time(times, self.watermark)
         self.late += len(times) - int(wanted.sum())
-        wanted &= times >= self._stored.matured_until
+        again = wanted & (times < self._stored.matured_until)
+        if again.any():
+            self._read_again.append(rows.filter(pa.array(again))["prediction_id"])
+        wanted &= ~again
         if not wanted.all():
             rows, times = rows.filter(pa.array(wanted)), times[wanted]
         for number, places in split(self.windowing.number(times)):
@@ -86,6 +90,14 @@ class OpenWindows:
             if self._enough(numbers, parts, min_rows):
                 return self.windowing.span(numbers), pa.concat_tables(parts)
         return None
+
+    def take_judged(self) -> pa.StringArray | None:
+        """Return the ids of rows that were read again although their windows are judged, once; None without any."""
+        if not self._read_again:
+            return None
+        found = [chunk for column in self._read_again for chunk in column.chunks]
+        self._read_again.clear()
+        return pc.unique(pa.concat_arrays(found))
 
     def forget(self, span: Span) -> None:
         """Take out the rows of a window that `next_closed` returned."""

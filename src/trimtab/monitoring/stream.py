@@ -78,6 +78,17 @@ class Stream:
             labels = labels.take(~mine) if mine.any() else labels
         return labels
 
+    def forget_judged(self, pool: LabelPool) -> None:
+        """Leave out the labels of rows that were read again although their windows are judged."""
+        if (ids := self.open.take_judged()) is not None:
+            pool.discard(self.model, ids)
+
+    @property
+    def claimed(self) -> Iterator[Labels]:
+        """The labels of closed windows that are not judged yet."""
+        for window in self._waiting:
+            yield from window.labels.parts
+
     def close_windows(self, pool: LabelPool) -> Iterator[tuple[Record, ...]]:
         """Close every window that has all its rows; yield the records of each."""
         while (found := self.open.next_closed(self._min_rows)) is not None:

@@ -17,6 +17,7 @@ def labels(*rows: tuple[str, float, int], model: str | None = "delay") -> Labels
         pa.array([model] * len(rows), pa.string()),
         np.array([label for _, label, _ in rows], np.float64),
         np.array([known for _, _, known in rows], np.int64),
+        np.arange(len(rows)),
     )
 
 
