@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
+from trimtab.app.freshness import stale_views
 from trimtab.app.guarding import Guarding
 from trimtab.app.tokens import grants
 from trimtab.app.workspace import Workspace
 from trimtab.bundle.signature import check_signature
 from trimtab.clock import from_micros
+from trimtab.errors import TrimtabError
 from trimtab.records import LogGap
 from trimtab.serving.orders import Gap, Grant, ModelOrder
 from trimtab.serving.processes.revisions import Revisions
+
+logger = logging.getLogger(__name__)
 
 
 class ProjectControl:
@@ -36,7 +41,18 @@ class ProjectControl:
 
     def orders(self) -> tuple[ModelOrder, ...] | None:
         """Return what should serve, when it has changed."""
-        return self._revisions.poll()
+        orders = self._revisions.poll()
+        for model in {order.model for order in orders or ()} & set(self._workspace.project.definitions.models):
+            self._tell_stale(model)
+        return orders
+
+    def _tell_stale(self, model: str) -> None:
+        """Log which views in service lag behind their tables; nothing here reads a table, or refreshes."""
+        try:
+            for problem in stale_views(self._workspace, model):
+                logger.warning("%s; run: trimtab features, or let trimtab up run", problem)
+        except TrimtabError as error:
+            logger.warning("the features of model '%s' could not be looked at: %s", model, error)
 
     def grants(self) -> tuple[Grant, ...] | None:
         """Return the valid tokens, when they have changed."""

@@ -11,6 +11,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
+from trimtab.app.freshness import stale_views
 from trimtab.app.loading import load_definitions
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.serving import running_gateway, url_of
@@ -53,7 +54,8 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     for name in ("metadata", "tables", "online", "artifacts"):
         findings.append(_try(f"store {name}", partial(_opened, workspace, name)))
     findings.append(_gateway(workspace))
-    findings += [_serving(workspace, model) for model in workspace.project.definitions.models]
+    for model in workspace.project.definitions.models:
+        findings += [_serving(workspace, model), *_features(workspace, model)]
     return findings
 
 
@@ -131,3 +133,12 @@ def _serving(workspace: Workspace, model: str) -> Finding:
         return Finding(f"serving {model}", "warn", "nothing is deployed yet", "trimtab run")
     roles = ", ".join(f"{a.role} {a.bundle}" for a in revision.assignments)
     return Finding(f"serving {model}", "ok", f"revision {revision.number}: {roles}")
+
+
+def _features(workspace: Workspace, model: str) -> Iterator[Finding]:
+    remedy = "trimtab features, or let trimtab up run; a view whose source is gone: put the source back, or retrain"
+    try:
+        for problem in stale_views(workspace, model):
+            yield Finding(f"features {model}", "warn", problem, remedy)
+    except TrimtabError as error:
+        yield Finding(f"features {model}", "fail", str(error))

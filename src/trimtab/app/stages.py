@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from trimtab import data, features, monitoring, settings, training, units
+from trimtab.app.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.judging import gate_inputs
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
@@ -19,7 +20,6 @@ from trimtab.app.tracking import open_registry, open_workbench, restore_registry
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import read_spec
 from trimtab.bundle.signature import sign
-from trimtab.clock import to_micros
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.gates.report import refuse as refuse_failing
@@ -85,20 +85,6 @@ def validate(workspace: Workspace, source: str | None = None) -> list[CheckRepor
         )
         for one in _sources_so_far(workspace, source)
     ]
-
-
-def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
-    """Bring the online values of a model's views up to the newest tables; return values written by view."""
-    written = {}
-    for view in model.views:
-        workspace.metadata.put(features.view_version(view, workspace.clock))
-        version = _table_version(workspace, view.source.name)
-        done_until = workspace.online.watermark(view.version_id)
-        if done_until is not None and done_until >= to_micros(version.created_at):
-            continue  # nothing has been taken in since
-        rows = workspace.tables.scan(view.source.name, version=version.version)
-        written[view.name] = features.materialize(view, rows, workspace.online, until=to_micros(workspace.now()))
-    return written
 
 
 def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
@@ -209,7 +195,11 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
 
 
 def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
-    """Bring a bundle into service as the policy's strategy says."""
+    """Bring a bundle into service as the policy's strategy says, its online features up to date.
+
+    Raises StageError when they cannot be.
+    """
+    bring_bundle_up_to_date(workspace, bundle)
     rollouts = open_rollouts(workspace, bundle.model)
     revision = rollouts.deploy(bundle, cause=cause, reason=reason, by=by)
     set_aliases(workspace, rollouts.current() or revision)  # a cause that was asked for before gives an old revision

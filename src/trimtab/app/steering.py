@@ -13,6 +13,7 @@ import msgspec
 from trimtab.app import files
 from trimtab.app.actions import LoopActions
 from trimtab.app.compaction import LogKeeping
+from trimtab.app.freshness import FeatureKeeping
 from trimtab.app.monitors import open_monitor
 from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
@@ -60,6 +61,7 @@ class Steering:
         self._retraining = Retraining(workspace)
         self._log_keeping = LogKeeping(workspace)
         self._outcomes = OutcomeKeeping(workspace)
+        self._features = FeatureKeeping(workspace)
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
         self._controllers = {
@@ -84,6 +86,7 @@ class Steering:
 
     def step(self) -> bool:
         """Take in what is new, decide, act; tell whether there was anything."""
+        self._features.step()
         self._outcomes.step()
         reports = self._monitor.step()
         decisions: list[Decision] = []

@@ -8,6 +8,7 @@ import typer
 
 from trimtab import settings, units
 from trimtab.app.aliases import follow
+from trimtab.app.freshness import bring_bundle_up_to_date
 from trimtab.app.rollout import Rollouts, open_rollouts
 from trimtab.app.verdicts import lost
 from trimtab.app.workspace import Workspace
@@ -58,6 +59,7 @@ def deploy(
     cause, by = _cause(rollouts, f"deploy {found.id}"), settings.login()
     before = rollouts.current()
     warn_of_loss(ws, found)
+    bring_bundle_up_to_date(ws, found)
     done = rollouts.deploy(found, cause=cause, reason=reason, by=by, role=role, share=_share(share))
     _apply(ws, done, json, before=before)
 
@@ -124,8 +126,9 @@ def rollback(
     ws = workspace(project, env)
     rollouts = open_rollouts(ws, ws.model(model).name)
     target = next((r.bundle_in("champion") for r in rollouts.history() if r.number == to), None)
-    if target is not None:
+    if target is not None:  # without a number it is the champion before, whose features are kept up to date
         warn_of_loss(ws, _bundle(ws, target))
+        bring_bundle_up_to_date(ws, _bundle(ws, target))
     revision = rollouts.rollback(cause=_cause(rollouts, "rollback"), reason=reason, by=settings.login(), to=to)
     _apply(ws, revision, json)
 

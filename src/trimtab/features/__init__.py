@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.features.catalog import view_version
+    from trimtab.features.catalog import view_of, view_version
     from trimtab.features.diagnosis import diagnose
     from trimtab.features.kinds import Kind
-    from trimtab.features.materialization import materialize
+    from trimtab.features.materialization import any_known, last_known, materialize
     from trimtab.features.online_plan import OnlinePlan
     from trimtab.features.point_in_time import point_in_time_join, view_values
     from trimtab.features.training_frames import request_types, training_frame
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Kind": "kinds",
     "OnlinePlan": "online_plan",
+    "any_known": "materialization",
     "diagnose": "diagnosis",
+    "last_known": "materialization",
     "materialize": "materialization",
     "point_in_time_join": "point_in_time",
     "request_types": "training_frames",
     "training_frame": "training_frames",
+    "view_of": "catalog",
     "view_values": "point_in_time",
     "view_version": "catalog",
 }
@@ -32,11 +35,14 @@ _HOMES = {
 __all__ = [
     "Kind",
     "OnlinePlan",
+    "any_known",
     "diagnose",
+    "last_known",
     "materialize",
     "point_in_time_join",
     "request_types",
     "training_frame",
+    "view_of",
     "view_values",
     "view_version",
 ]

@@ -1,9 +1,9 @@
-"""The record of a feature view's version: what the app writes before it computes features. Called by the app."""
+"""The record of a feature view's version, and the view that a record tells: bundles serve by views of the past."""
 
 from __future__ import annotations
 
 from trimtab.clock import Clock
-from trimtab.definitions import FeatureView
+from trimtab.definitions import Aggregation, Entity, FeatureView, FileSource
 from trimtab.records import FeatureViewVersion
 
 
@@ -20,3 +20,26 @@ def view_version(view: FeatureView, clock: Clock) -> FeatureViewVersion:
         features=view.feature_names,
         spec=view.spec(),
     )
+
+
+def view_of(record: FeatureViewVersion) -> FeatureView:
+    """Return the view as it was defined when the record was written; its source has no files, only its columns.
+
+    It computes what that version computed, whatever definitions.py says now: its version_id is the record's id.
+    """
+    spec = record.spec
+    by_known = spec.get("window_by", "timestamp") == "known_at"
+    known_at = spec["known_at"] if by_known or spec["known_at"] != spec["timestamp"] else None
+    return FeatureView(
+        name=spec["view"],
+        entity=Entity(spec["entity"], keys=spec["keys"]),
+        source=FileSource(spec["source"], spec["source"], timestamp=spec["timestamp"], known_at=known_at),
+        features=[Aggregation(kind, column, window) for kind, column, window in spec["features"]],
+        ttl=_text(spec["ttl"]),
+        every=_text(spec["every"]),
+        window_by="known_at" if by_known else "timestamp",
+    )
+
+
+def _text(micros: int | None) -> str | None:
+    return None if micros is None else f"{micros}us"

@@ -21,6 +21,7 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
+from trimtab.clock import from_micros, to_micros
 from trimtab.definitions import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.aggregates import aggregate
@@ -85,6 +86,24 @@ def materialize(
     counts = known.counts(until)
     entries.append((KNOWN_ROWS + known.keys[n], until, pack_count(counts[n])) for n in np.flatnonzero(recounted))
     return online.write(view.version_id, chain(*entries), until=until)
+
+
+def last_known(view: FeatureView, rows: pl.LazyFrame) -> int:
+    """Return when the last row of the source becomes known and can count: microseconds, 0 without rows."""
+    last = rows.select(_effective(view).max()).collect().item()
+    return 0 if last is None else to_micros(last)
+
+
+def any_known(view: FeatureView, rows: pl.LazyFrame, *, after: int, until: int) -> bool:
+    """Return True if a row of the source becomes known in (after, until], both microseconds."""
+    between = _effective(view).is_between(from_micros(after), from_micros(until), closed="right")
+    return bool(rows.select(between.any()).collect().item())
+
+
+def _effective(view: FeatureView) -> pl.Expr:
+    """Return the moment from which a row can count, null when it never does."""
+    times = [pl.col(name).cast(pl.Datetime("us", "UTC")) for name in (view.source.timestamp, view.source.known_column)]
+    return pl.when(pl.all_horizontal(time.is_not_null() for time in times)).then(pl.max_horizontal(times))
 
 
 @dataclass(frozen=True)
