@@ -1,4 +1,7 @@
-"""What the loop has done over a stretch of event time, read from the stores alone."""
+"""What the loop has done over a stretch of event time, read from the stores alone.
+
+Figures go by the task of the model. Requests that no replay sent are counted apart and are not compared.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,38 @@ import polars as pl
 
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import open_scorer, read_spec
+from trimtab.metric_catalog import BY_TASK, METRICS
+from trimtab.monitoring import impact
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Revision, Run, WindowReport, WorkflowStep
 from trimtab.stats import metric_value
 from trimtab.stores.predictions import START
 
-COMPARED = ("log_loss", "roc_auc", "brier")
 BLOCK_ROWS = 100_000
+REPLAYED = r"^{}-\d+$"
+"""Ids of predictions that a replay of a source sends: its name and the number of the row."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The loop beside its first champion, never retrained, on the same labelled rows."""
+    """The loop beside its first champion, never retrained, on the same labelled rows.
+
+    metric: the one of `loop` and `frozen` that says which is better: what promotes a challenger. Money is None where
+    the policy names no costs for the task.
+    """
 
     rows: int
+    metric: str
     loop: dict[str, float]
     frozen: dict[str, float]
     frozen_version: int
-    loop_money_lost: float
-    frozen_money_lost: float
+    loop_money_lost: float | None
+    frozen_money_lost: float | None
+
+    @property
+    def gain(self) -> float:
+        """By how much the loop is better in `metric`, in its unit; less than 0 when worse, NaN when not defined."""
+        gain = self.loop[self.metric] - self.frozen[self.metric]
+        return gain if METRICS[self.metric].higher_is_better else -gain
 
 
 @dataclass(frozen=True)
@@ -44,10 +61,21 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Others:
+    """Predictions of a model that no replay sent, such as requests that were made by hand."""
+
+    predictions: int = 0
+    newest: datetime | None = None
+    """Their latest event time."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """Everything that the table at the end of a replay shows."""
 
     predictions: int
+    others: Others
+    """Of these, what no replay sent."""
     scored_beside: int
     errors: int
     labels: int
@@ -71,6 +99,7 @@ def summarise(workspace: Workspace, model: str) -> Summary:
     windows = metadata.find(WindowReport, model=model, stage="closed")
     return Summary(
         predictions=log.served,
+        others=log.others,
         scored_beside=log.beside,
         errors=log.errors,
         labels=labels.height,
@@ -90,13 +119,21 @@ class _Log(NamedTuple):
     beside: int
     errors: int
     labelled: pl.DataFrame
-    """Served rows that have a label, with it."""
+    """Served rows that a replay sent and that have a label, with it."""
+    others: Others
+
+
+def other_predictions(workspace: Workspace, model: str) -> Others:
+    """Return which predictions of a model in the log no replay sent."""
+    return _read_log(workspace, model, _labels(workspace, model).clear()).others
 
 
 def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
     """Read the prediction log in blocks, and keep only what is compared."""
-    served = beside = errors = 0
+    served = beside = errors = others = 0
+    times: list[datetime] = []
     found: list[pl.DataFrame] = []
+    replayed = pl.col("prediction_id").str.contains(REPLAYED.format(workspace.model(model).examples.name))
     block, cursor = workspace.predictions.read(START, limit=BLOCK_ROWS)
     while block.num_rows or not found:
         frame = pl.from_arrow(block)
@@ -106,9 +143,13 @@ def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
         served += answers.height
         beside += frame.height - answers.height
         errors += frame["error"].len() - frame["error"].null_count()
-        found.append(answers.join(labels, on="prediction_id", how="inner", maintain_order="left"))
+        foreign = answers.filter(~replayed)
+        others += foreign.height
+        times = sorted([*times, *foreign["event_time"].to_list()])[-1:]
+        known = answers.filter(replayed).join(labels, on="prediction_id", how="inner", maintain_order="left")
+        found.append(known)
         block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
-    return _Log(served, beside, errors, pl.concat(found))
+    return _Log(served, beside, errors, pl.concat(found), Others(others, times[-1] if times else None))
 
 
 def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
@@ -181,20 +222,24 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison
     scorer = open_scorer(folder, read_spec(folder), trust=workspace.project.policy.serving.trust)
     X = np.array(rows["features"].to_list(), dtype=np.float32)
     scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
-    y, answered = rows["label"].to_numpy(), rows["score"].to_numpy()
-    costs, threshold = workspace.project.policy.impact.cost, frozen.threshold
+    known = np.isfinite(scores) & np.isfinite(rows["score"].to_numpy())
+    y, answered, scores = rows["label"].to_numpy()[known], rows["score"].to_numpy()[known], scores[known]
+    if not len(y):
+        return None
+    policy, task, threshold = workspace.project.policy, workspace.model(model).task, frozen.threshold
+    metric, costs = policy.rollout.promote_when.metric_for(task), policy.impact.cost_for(task)
+    names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))
+
+    def lost(score: np.ndarray[Any, Any]) -> float | None:
+        made = impact.mean_mistakes(y, score, task=task, threshold=threshold)
+        return impact.money(made, costs) * len(y) if costs else None
+
     return Comparison(
-        rows=rows.height,
-        loop={name: metric_value(name, y, answered, threshold=threshold) for name in COMPARED},
-        frozen={name: metric_value(name, y, scores, threshold=threshold) for name in COMPARED},
+        rows=len(y),
+        metric=metric,
+        loop={name: metric_value(name, y, answered, threshold=threshold) for name in names},
+        frozen={name: metric_value(name, y, scores, threshold=threshold) for name in names},
         frozen_version=frozen.version,
-        loop_money_lost=_money(y, answered, threshold, costs),
-        frozen_money_lost=_money(y, scores, threshold, costs),
+        loop_money_lost=lost(answered),
+        frozen_money_lost=lost(scores),
     )
-
-
-def _money(y: np.ndarray[Any, Any], score: np.ndarray[Any, Any], threshold: float, costs: Any) -> float:
-    said = score >= threshold
-    missed, false_alarms = int(((y == 1) & ~said).sum()), int(((y == 0) & said).sum())
-    lost: float = missed * costs.get("false_negative", 0.0) + false_alarms * costs.get("false_positive", 0.0)
-    return lost

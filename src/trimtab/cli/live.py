@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from trimtab.app.workspace import Workspace
-from trimtab.cli.views import ACTION_STYLE, table
+from trimtab.cli.views import ACTION_STYLE, quality, table
 from trimtab.records import Decision, Revision, WindowReport, WorkflowStep
 from trimtab.stores.metadata import latest
 
@@ -28,8 +28,7 @@ class LoopView:
             yield Text.from_markup(f"[bold]serving[/]  {roles}   [dim](revision {revision.number})[/]")
         matured = latest(self._metadata, WindowReport, model=self._model, stage="matured", role="champion")
         if matured:
-            loss = matured.metrics.get("log_loss")
-            shown = f"log-loss {loss:.4f}" if loss is not None else ""
+            shown = quality(matured.metrics)
             yield Text.from_markup(f"[bold]window[/]   {matured.start:%Y-%m-%d}  {matured.labelled:,} labels  {shown}")
         lines = table("", "when", "what", "why")
         for decision in self._metadata.find(

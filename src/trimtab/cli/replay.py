@@ -21,7 +21,7 @@ from trimtab.app.replay import Replay, Tally
 from trimtab.app.reviewer import Reviewer
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import read_progress
-from trimtab.app.summary import summarise
+from trimtab.app.summary import other_predictions, summarise
 from trimtab.app.up import Stop
 from trimtab.app.workspace import Workspace
 from trimtab.cli.live import LoopView
@@ -77,6 +77,7 @@ def run_replay(
     """Replay with a live view and print the summary. Exit code 1 when a request failed."""
     definition = ws.model(model)
     play = Replay(ws, definition, start=start, end=end)
+    warn_of_others(ws, definition.name, start)
     stop = Stop()
     stop.install()
     with _loop(ws, env, start=up) as gateway:
@@ -103,6 +104,25 @@ def run_replay(
     if stop.requested:
         console.print("stopped before the end; the same command goes on from here")
         raise typer.Exit(130)
+
+
+def warn_of_others(ws: Workspace, model: str, start: datetime) -> None:
+    """Tell a person that the log holds predictions that no replay sent, and what becomes of them."""
+    others = other_predictions(ws, model)
+    if not others.predictions or others.newest is None:
+        return
+    texts = [
+        f"the log holds {others.predictions:,} predictions of model '{model}' that no replay sent: windows and "
+        "decisions count them, the comparison at the end leaves them out"
+    ]
+    if others.newest > start:
+        texts.append(
+            f"their event times go up to {others.newest:%Y-%m-%d %H:%M} UTC: replayed rows before the window of that "
+            "moment come too late, and the loop judges no window of them; replay in a copy of the project without "
+            ".trimtab/ to see what the loop does"
+        )
+    for text in texts:
+        console.print(text, style="yellow", soft_wrap=True)
 
 
 def _bar() -> Progress:

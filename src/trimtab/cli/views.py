@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from trimtab.app.summary import Summary
+from trimtab.metric_catalog import METRICS, headline
 from trimtab.records import Decision, Revision, WindowReport
 
 TIPPING_REASONS = 2
@@ -37,7 +39,7 @@ def show_windows(console: Console, reports: Sequence[WindowReport]) -> None:
     if not reports:
         console.print("no window was ready")
         return
-    made = table("Windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">lost")
+    made = table("Windows", "start", "version", "role", "stage", ">rows", ">labelled", ">quality", ">lost")
     for r in reports:
         made.add_row(
             f"{r.start:%Y-%m-%d %H:%M}",
@@ -46,7 +48,7 @@ def show_windows(console: Console, reports: Sequence[WindowReport]) -> None:
             r.stage,
             f"{r.rows:,}",
             f"{r.coverage:.0%}",
-            _number(r.metrics.get("log_loss"), ".4f"),
+            quality(r.metrics),
             _number(r.metrics.get("money_lost"), ",.0f"),
         )
     console.print(made)
@@ -110,7 +112,7 @@ def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:
 
 
 def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
-    made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">log loss", ">p99 ms")
+    made = table("Last windows", "start", "version", "role", "stage", ">rows", ">labelled", ">quality", ">p99 ms")
     for w in windows:
         made.add_row(
             w["start"][:16].replace("T", " "),
@@ -119,7 +121,7 @@ def _show_windows(console: Console, windows: Iterable[dict[str, Any]]) -> None:
             w["stage"],
             f"{w['rows']:,}",
             f"{w['coverage']:.0%}",
-            _number(w["metrics"].get("log_loss"), ".4f"),
+            quality(w["metrics"]),
             _number(w["metrics"].get("p99_ms"), ".2f"),
         )
     if made.row_count:
@@ -157,6 +159,7 @@ def show_summary(console: Console, s: Summary, *, failed: int) -> None:
     facts = table("What the loop did", "", ">")
     for name, value in (
         ("predictions served", f"{s.predictions:,}"),
+        *((("of them not sent by a replay", f"{s.others.predictions:,}"),) if s.others.predictions else ()),
         ("requests failed", f"{failed:,}"),
         ("scored beside, for comparison", f"{s.scored_beside:,}"),
         ("labels", f"{s.labels:,}"),
@@ -187,15 +190,33 @@ def _show_comparison(console: Console, s: Summary) -> None:
     made = table(title, "", ">the loop", ">never retrained")
     for name, value in c.loop.items():
         made.add_row(name, f"{value:.4f}", f"{c.frozen[name]:.4f}")
-    made.add_row(f"lost by mistakes, {s.currency}", f"{c.loop_money_lost:,.0f}", f"{c.frozen_money_lost:,.0f}")
+    saved = ""
+    if c.loop_money_lost is not None and c.frozen_money_lost is not None:
+        made.add_row(f"lost by mistakes, {s.currency}", f"{c.loop_money_lost:,.0f}", f"{c.frozen_money_lost:,.0f}")
+        saved = f", {c.frozen_money_lost - c.loop_money_lost:+,.0f} {s.currency} saved"
     console.print(made)
-    gain = c.frozen["log_loss"] - c.loop["log_loss"]
-    money = c.frozen_money_lost - c.loop_money_lost
-    verdict = "beats" if gain > 0 else "does not beat"
+    if s.others.predictions:
+        console.print(f"{s.others.predictions:,} predictions that no replay sent are left out of this comparison")
+    if math.isnan(c.gain):
+        console.print(f"{c.metric} is not defined on these rows, so which of the two is better cannot be told")
+        return
+    verdict = "beats" if c.gain > 0 else "does not beat"
     console.print(
-        f"The loop {verdict} the model that was never retrained: log-loss {gain:+.4f} better, "
-        f"{money:+,.0f} {s.currency} saved."
+        f"The loop {verdict} the model that was never retrained: its {c.metric} is {c.loop[c.metric]:.4f} against "
+        f"{c.frozen[c.metric]:.4f} ({better(c.metric)} is better){saved}.",
+        soft_wrap=True,
     )
+
+
+def quality(metrics: Mapping[str, float]) -> str:
+    """Return the metric that stands for a window's quality with its name, such as: rmse 22.51."""
+    found = headline(metrics)
+    return "-" if found is None else f"{found[0]} {found[1]:.4f}"
+
+
+def better(metric: str) -> str:
+    """Return which way a metric is better."""
+    return "more" if METRICS[metric].higher_is_better else "less"
 
 
 def _label(label: dict[str, Any] | None) -> str:

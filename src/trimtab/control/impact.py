@@ -32,14 +32,17 @@ def judge(cause: Cause, policy: Impact) -> Judged:
         return Judged(
             per_day=0.0,
             level="medium" if harmed else "low",
-            reason=f"the policy names no costs; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
+            reason=f"the policy names no costs for its task; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
         )
     per_day = cause.impact_per_day
     if per_day is None:
         return Judged(
             per_day=0.0,
             level="low",
-            reason="what mistakes cost is not known, because labels are missing; that counts as low impact",
+            reason=(
+                "what mistakes cost beyond the reference is not known: labels are missing, or the model's reference "
+                "does not count such mistakes (train it again); that counts as low impact"
+            ),
         )
     level = level_of(per_day, policy)
     limit = {"low": f"medium begins at {policy.medium:,.0f}", "medium": f"from {policy.medium:,.0f}"}

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from trimtab.app import stages
 from trimtab.app.project import open_project
+from trimtab.app.summary import other_predictions, summarise
 from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.cli.replay import warn_of_others
+from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
 from trimtab.records import GateReport
+from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.testing.predictions import label_rows, prediction_rows
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = 900
@@ -66,11 +76,98 @@ def judged(workspace: Workspace, model: str) -> GateReport:
     return report
 
 
-def test_models_of_both_tasks_are_trained_judged_and_deployed_by_a_policy_of_one_line(tmp_path: Path) -> None:
-    workspace = open_workspace(project(tmp_path, REGRESSION, BINARY))
-    found = {model: judged(workspace, model).results[0] for model in ("value", "high")}
+@dataclass(frozen=True)
+class Deployed:
+    """A project with a model of each task in service, and the reports of their gates."""
+
+    workspace: Workspace
+    reports: dict[str, GateReport]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    workspace = open_workspace(project(tmp_path_factory.mktemp("houses"), REGRESSION, BINARY))
+    return Deployed(workspace, {model: judged(workspace, model) for model in ("value", "high")})
+
+
+@pytest.fixture
+def workspace(deployed: Deployed, tmp_path: Path) -> Workspace:
+    """A copy of the project with a log of its own."""
+    folder = deployed.workspace.project.folder
+    shutil.copytree(folder, tmp_path / "copy")
+    return open_workspace(tmp_path / "copy")
+
+
+def test_models_of_both_tasks_are_trained_judged_and_deployed_by_a_policy_of_one_line(deployed: Deployed) -> None:
+    found = {model: report.results[0] for model, report in deployed.reports.items()}
     assert {model: result.metric for model, result in found.items()} == {"value": "rmse", "high": "roc_auc"}
     assert {result.verdict for result in found.values()} == {"pass"}
+
+
+def answer(workspace: Workspace, model: str, ids: Sequence[str], *, score: Sequence[float], y: Sequence[float]) -> None:
+    """Log predictions of version 1 with their labels."""
+    log = SegmentLog(workspace.root / "predictions")
+    rows = len(ids)
+    log.append(prediction_rows(ids, model=[model] * rows, version=[1] * rows, features=[[0.5]] * rows, score=score))
+    log.append_labels(label_rows(ids, model=[model] * rows, label=y))
+    log.close()
+
+
+def shown(workspace: Workspace, model: str) -> str:
+    """Return what a replay prints at its end."""
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_summary(console, summarise(workspace, model), failed=0)
+    return console.export_text()
+
+
+def test_a_summary_goes_by_the_metrics_of_the_task(workspace: Workspace) -> None:
+    # given answers 10 too high and 10 too low, where the model itself says about 50
+    answer(workspace, "value", ["ex-0", "ex-1"], score=[60.0, 40.0], y=[50.0, 50.0])
+    answer(workspace, "high", ["ex-0", "ex-1"], score=[0.9, 0.2], y=[1.0, 0.0])
+
+    # when both are summed up
+    value, high = (summarise(workspace, model).comparison for model in ("value", "high"))
+
+    # then each by its own metrics, and without costs no money is named
+    assert value is not None
+    assert high is not None
+    assert list(value.loop) == ["rmse", "mae", "r2"]
+    assert value.loop["rmse"] == pytest.approx(10.0)
+    assert value.gain == pytest.approx(value.frozen["rmse"] - 10.0)
+    assert (value.loop_money_lost, high.loop_money_lost) == (None, None)
+    assert "log_loss" in high.loop
+    text = shown(workspace, "value")
+    assert "its rmse is 10.0000 against" in text
+    assert "(less is better)" in text
+    assert "log_loss" not in text
+
+
+def test_errors_of_a_regression_cost_money_by_their_direction(workspace: Workspace) -> None:
+    policy = "project: houses\nimpact: { cost: { absolute_error: 1, over_prediction: 2, false_negative: 9 } }\n"
+    (workspace.project.folder / "trimtab.yaml").write_text(policy)
+    workspace = open_workspace(workspace.project.folder)
+    answer(workspace, "value", ["ex-0", "ex-1"], score=[60.0, 40.0], y=[50.0, 50.0])
+    found = summarise(workspace, "value").comparison
+    assert found is not None
+    assert found.loop_money_lost == pytest.approx(10 * 1 + 10 * 2 + 10 * 1)
+    assert "USD saved" in shown(workspace, "value")
+
+
+def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(workspace, "value", ["ex-0", "ex-1"], score=[60.0, 40.0], y=[50.0, 50.0])
+    assert other_predictions(workspace, "value").predictions == 0
+    answer(workspace, "value", ["mine", "ex-0x"], score=[1e6, 1e6], y=[50.0, 50.0])
+    found = summarise(workspace, "value")
+    assert (found.predictions, found.others.predictions) == (4, 2)
+    assert found.comparison is not None
+    assert found.comparison.loop["rmse"] == pytest.approx(10.0)
+    assert "2 predictions that no replay sent are left out" in shown(workspace, "value")
+    warn_of_others(workspace, "value", START - timedelta(days=365))
+    told = capsys.readouterr().out
+    assert "2 predictions of model 'value' that no replay sent" in told
+    assert "come too late" in told
 
 
 @pytest.mark.parametrize(

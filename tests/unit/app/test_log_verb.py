@@ -21,7 +21,11 @@ from trimtab.testing.predictions import label_rows, prediction_rows
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "trimtab.yaml").write_text("project: logged\n")
-    (tmp_path / "definitions.py").write_text("")
+    (tmp_path / "definitions.py").write_text(
+        "import trimtab as tt\n"
+        "rows = tt.FileSource('id', 'rows.parquet', timestamp='at')\n"
+        "delay = tt.Model('delay', task='binary', examples=rows, label='late', features=['a', 'b'])\n"
+    )
     log, now = SegmentLog(tmp_path / ".trimtab" / "predictions"), to_micros(SystemClock().now())
     log.append(prediction_rows([f"id-{n}" for n in range(12)], logged_at=[now] * 12))
     log.append_labels(label_rows(["id-3", "id-3"], label=[1.0, 0.0], known_at=[2, 1], received_at=[now] * 2))

@@ -1,0 +1,28 @@
+"""The catalog of metrics: every task has its own, and what is shown fits the task."""
+
+from __future__ import annotations
+
+import pytest
+
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, MISTAKES, TASKS, Task, fitting, headline
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_defaults_of_its_own(task: Task) -> None:
+    of = BY_TASK[task]
+    named = (of.accuracy_gate, of.promotion, *of.summary, *of.paired, *of.training)
+    assert {METRICS[name].task for name in named} == {task}
+    assert FAIRNESS[of.fairness] == task
+    assert set(of.summary) <= set(fitting(task))
+    assert set(of.costs) <= set(MISTAKES)
+
+
+def test_a_window_is_shown_by_the_metric_of_its_task() -> None:
+    assert headline({"p99_ms": 3.0}) is None
+    assert headline({"brier": 0.1, "log_loss": 0.3}) == ("log_loss", 0.3)
+    assert headline({"mae": 1.0, "rmse": 2.0}) == ("rmse", 2.0)
+
+
+def test_words_for_the_worse_follow_the_direction() -> None:
+    assert METRICS["roc_auc"].worsens == "drops"
+    assert METRICS["rmse"].worsens == "rises"
