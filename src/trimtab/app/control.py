@@ -9,6 +9,7 @@ from pathlib import Path
 from trimtab.app.freshness import stale_views
 from trimtab.app.guarding import Guarding
 from trimtab.app.tokens import grants
+from trimtab.app.turns import read_turn
 from trimtab.app.workspace import Workspace
 from trimtab.bundle.signature import check_signature
 from trimtab.clock import from_micros
@@ -65,8 +66,14 @@ class ProjectControl:
         return found
 
     def guard(self) -> None:
-        """Look at what the workers counted: roll back, or let a canary take its next step."""
-        self._guarding.step(self._revisions.history)
+        """Look at what the workers counted: roll back, or let a canary take its next step.
+
+        It goes by wall time and latency, so during a replay it decides only where it is asked to, or where a canary
+        would not move without it.
+        """
+        turn = read_turn(self._workspace.run_folder)
+        if turn is None or turn.measured or self._workspace.project.policy.rollout.strategy == "canary":
+            self._guarding.step(self._revisions.history)
 
     def _check_signature(self, folder: Path) -> None:
         if self._key:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from trimtab import __version__
 from trimtab.app import stages
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
+from trimtab.app.turns import unmeasured
 from trimtab.app.verdicts import judge_candidate, promotion, removal
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
@@ -45,6 +47,10 @@ class Retraining:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._waiting: dict[str, str] = {}
+        self._unread: Counter[tuple[str, str]] = Counter()
+        """By workflow and topic: messages that were sent and not taken yet."""
+        self.measured = True
+        """Whether what this machine measured (latency, memory) may refuse or hold back a bundle."""
         self._lock = threading.Lock()
         config: DBOSConfig = {
             "name": "trimtab",
@@ -79,16 +85,15 @@ class Retraining:
         return workflow
 
     def tell(self, workflow: str, topic: str, message: str) -> None:
-        """Send a workflow a message; it counts as at work from now on when it waits for that topic."""
+        """Send a workflow a message; it counts as at work until it has taken it and waits again."""
         with self._lock:
-            if self._waiting.get(workflow) == topic:
-                del self._waiting[workflow]
+            self._unread[workflow, topic] += 1
         DBOS.send(workflow, message, topic)
 
     def waits_for(self, workflow: str, topic: str) -> bool:
         """Tell whether a workflow waits for a topic now."""
         with self._lock:
-            return self._waiting.get(workflow) == topic
+            return self._waiting.get(workflow) == topic and not self._unread[workflow, topic]
 
     def active(self, model: str) -> list[str]:
         """Return the ids of this model's workflows that have not ended, oldest first."""
@@ -99,7 +104,11 @@ class Retraining:
         """Tell whether any workflow is at work rather than waiting for labels or a person."""
         found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
         with self._lock:
-            return any(w.workflow_id not in self._waiting for w in found)
+            return any(self._is_at_work(w.workflow_id) for w in found)
+
+    def _is_at_work(self, workflow: str) -> bool:
+        topic = self._waiting.get(workflow)
+        return topic is None or self._unread[workflow, topic] > 0
 
     # --- the workflow: only steps and waits, nothing that could differ when it is run again
 
@@ -155,6 +164,8 @@ class Retraining:
         finally:
             with self._lock:
                 self._waiting.pop(workflow, None)
+                if self._unread[workflow, topic]:  # none of this process's: an earlier one had sent it
+                    self._unread[workflow, topic] -= 1
         return str(message)
 
     # --- the steps
@@ -179,7 +190,7 @@ class Retraining:
         return run.id
 
     def _gates(self, workflow: str, model: str, decision: str, run: str) -> str:
-        report = stages.evaluate(self._workspace, self._workspace.metadata.get(Run, run))
+        report = stages.evaluate(self._workspace, self._workspace.metadata.get(Run, run), measured=self.measured)
         outcome = "; ".join(f"{r.gate} {r.verdict}" for r in report.results)
         self._note(workflow, model, decision, "gates", outcome, report.id)
         stages.refuse(report)
@@ -204,6 +215,8 @@ class Retraining:
 
     def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
         policy = self._workspace.project.policy.rollout
+        if not self.measured:
+            policy = unmeasured(self._workspace.project.policy).rollout
         task = self._workspace.model(model).task
         verdict = judge_candidate(self._workspace.metadata, policy, model, bundle, task=task)
         if verdict.reason and verdict.name != "continue":

@@ -16,8 +16,10 @@ class Reviewer:
         self._workspace = workspace
         self._model = model
 
-    def step(self) -> None:
-        """Approve all open reviews."""
+    def step(self) -> int:
+        """Approve all open reviews that propose a retraining; return how many."""
         metadata, clock = self._workspace.metadata, self._workspace.clock
-        for decision in pending_reviews(metadata, self._model):
+        pending = pending_reviews(metadata, self._model)
+        for decision in pending:
             resolve(metadata, decision.id, "approve", reason=REASON, by=WHO, clock=clock)
+        return len(pending)

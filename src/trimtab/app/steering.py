@@ -6,6 +6,7 @@ log -> windows and signals -> decisions -> actions. Only this file loops; the pa
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from trimtab.app.monitors import open_monitor
 from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
 from trimtab.app.rollout import CANDIDATES
+from trimtab.app.turns import read_turn, unmeasured
 from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
 from trimtab.records import Decision, Resolution, Revision, WindowReport
@@ -26,6 +28,10 @@ from trimtab.stores.metadata import latest
 log = logging.getLogger(__name__)
 
 PROGRESS = "steering.json"
+POLL_SECONDS = 0.05
+POLL_SECONDS_IN_REPLAY = 0.004
+PATIENCE = timedelta(seconds=5)
+"""In a turn: how long rows that are still to come are waited for after the last one came."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +48,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, given up: of predictions nobody knows, or of windows that had been judged."""
     busy: bool
     """True while a workflow is at work, rather than waiting for labels or a person."""
+    turn: int = 0
+    """Number of the last turn of a replay that has ended (turns.py)."""
 
 
 def read_progress(run_folder: Path) -> Progress | None:
     """Return the progress of the running loop, or None."""
     try:
-        return msgspec.json.decode((run_folder / PROGRESS).read_bytes(), type=Progress)
+        found = msgspec.json.decode((run_folder / PROGRESS).read_bytes(), type=Progress)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    return found if files.is_running(found.pid) else None
 
 
 class Steering:
@@ -62,6 +71,11 @@ class Steering:
         self._log_keeping = LogKeeping(workspace)
         self._outcomes = OutcomeKeeping(workspace)
         self._features = FeatureKeeping(workspace)
+        self.poll_seconds = POLL_SECONDS
+        """How long to wait after a step that found nothing to do."""
+        self._turn = 0
+        self._newest: tuple[int, datetime] = (0, workspace.now())
+        """Rows taken in, and when the last ones came."""
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
         self._controllers = {
@@ -85,20 +99,57 @@ class Steering:
         (self._workspace.run_folder / PROGRESS).unlink(missing_ok=True)
 
     def step(self) -> bool:
-        """Take in what is new, decide, act; tell whether there was anything."""
+        """Take in what is new, decide, act; tell whether there was anything. During a replay only in its turn."""
+        turn = read_turn(self._workspace.run_folder)
+        self._decide_by_measurements(turn is None or turn.measured)
+        self.poll_seconds = POLL_SECONDS if turn is None else POLL_SECONDS_IN_REPLAY
+        if turn is not None and turn.number == self._turn:
+            return False
+        found = self._work()
+        if turn is not None and not found and not self._retraining.busy() and self._has(turn.rows):
+            self._turn = turn.number
+            self._announce()
+        return found
+
+    def _decide_by_measurements(self, measured: bool) -> None:
+        """Say whether latency and money for processor time decide; both differ from machine to machine."""
+        if self._retraining.measured == measured:
+            return
+        self._retraining.measured = measured
+        policy = self._workspace.project.policy
+        for controller in self._controllers.values():
+            controller.policy = policy if measured else unmeasured(policy)
+
+    def _has(self, rows: int) -> bool:
+        """Tell whether so many rows were taken in, or no more are to be expected."""
+        now = self._workspace.now()
+        if self._monitor.rows != self._newest[0]:
+            self._newest = self._monitor.rows, now
+        if self._monitor.rows >= rows:
+            return True
+        if now - self._newest[1] < PATIENCE:
+            return False
+        log.warning("%d predictions were not scored for comparison", rows - self._monitor.rows)
+        return True
+
+    def _work(self) -> bool:
         self._features.step()
         self._outcomes.step()
         reports = self._monitor.step()
         decisions: list[Decision] = []
         for controller in self._controllers.values():
             decisions.extend(controller.step())
-        self._wake(reports)
+        woken = self._wake(reports)
         self._announce()
         self._log_keeping.step()
-        return bool(reports or decisions)
+        return bool(reports or decisions or woken)
 
-    def _wake(self, reports: tuple[WindowReport, ...]) -> None:
-        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer."""
+    def _wake(self, reports: tuple[WindowReport, ...]) -> int:
+        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer.
+
+        Return how many messages were sent.
+        """
+        sent = 0
         matured = [r for r in reports if r.stage == "matured" and r.role in CANDIDATES]
         for model in self._controllers:
             news = [r.id for r in matured if r.model == model]
@@ -109,14 +160,19 @@ class Steering:
             for workflow in self._retraining.active(model):
                 if news:
                     self._retraining.tell(workflow, MATURED, news[-1])
-                self._tell_resolution(model, workflow)
+                    sent += 1
+                sent += self._tell_resolution(model, workflow)
+        return sent
 
-    def _tell_resolution(self, model: str, workflow: str) -> None:
+    def _tell_resolution(self, model: str, workflow: str) -> int:
         if not self._retraining.waits_for(workflow, APPROVAL):
-            return
+            return 0
+        sent = 0
         for resolution in self._workspace.metadata.find(Resolution, model=model):
             if workflow_id(resolution.decision) == workflow:
                 self._retraining.tell(workflow, APPROVAL, resolution.verdict)
+                sent += 1
+        return sent
 
     def _announce(self) -> None:
         progress = Progress(
@@ -126,5 +182,6 @@ class Steering:
             labels=self._monitor.labels,
             unmatched_labels=self._monitor.unmatched_labels,
             busy=self._retraining.busy(),
+            turn=self._turn,
         )
         files.write_atomically(self._workspace.run_folder / PROGRESS, msgspec.json.encode(progress))

@@ -154,7 +154,7 @@ def up(
         while not stop():
             gateway.watch()
             if not steering.step():
-                workspace.clock.sleep(POLL_SECONDS)
+                workspace.clock.sleep(steering.poll_seconds)
     finally:
         steering.close()
         left = gateway.stop()

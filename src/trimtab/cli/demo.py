@@ -39,7 +39,7 @@ def demo(
     console.print(f"{ws.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
     console.rule("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
     trained_until = parse_time(FLIGHTS_TRAINED_ON_UNTIL)
-    run_all(ws, ws.model(None).name, as_of=trained_until)
+    run_all(ws, ws.model(None).name, as_of=trained_until, measured=False)
     console.rule("3 of 3  the rest of the year as live traffic, with the loop on")
     run_replay(ws, env="local", model=None, start=trained_until, end=parse_time(until), up=True, approve=True)
     console.print(

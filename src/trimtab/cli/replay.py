@@ -41,7 +41,6 @@ from trimtab.serving import Announcement
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SIGINT, SIGKILL = 2, 9
@@ -63,34 +62,49 @@ def replay(
     approve: Annotated[
         bool, typer.Option("--approve", help="Approve reviews as they come, as a person at the desk would.")
     ] = False,
+    measured: Annotated[
+        bool,
+        typer.Option(
+            "--measured",
+            help="Let latency, processor time and the gateway's guard decide, too. The result then depends on this "
+            "machine.",
+        ),
+    ] = False,
 ) -> None:
     """Play the examples of a model as live traffic in event time, then show what the loop did."""
     first, last = moment("--from", start), moment("--to", end)
     assert first is not None
     assert last is not None
-    run_replay(workspace(project, env), env=env, model=model, start=first, end=last, up=up, approve=approve)
+    ws = workspace(project, env)
+    run_replay(ws, env=env, model=model, start=first, end=last, up=up, approve=approve, measured=measured)
 
 
 def run_replay(
-    ws: Workspace, *, env: str, model: str | None, start: datetime, end: datetime, up: bool, approve: bool
+    ws: Workspace,
+    *,
+    env: str,
+    model: str | None,
+    start: datetime,
+    end: datetime,
+    up: bool,
+    approve: bool,
+    measured: bool = False,
 ) -> None:
     """Replay with a live view and print the summary. Exit code 1 when a request failed."""
     definition = ws.model(model)
-    play = Replay(ws, definition, start=start, end=end)
     warn_of_others(ws, definition.name, start)
+    answer = Reviewer(ws, definition.name).step if approve else None
+    play = Replay(ws, definition, start=start, end=end, answer=answer, measured=measured)
     stop = Stop()
     stop.install()
     with _loop(ws, env, start=up) as gateway:
         client = Client(url_of(gateway), ws.clock)
-        reviewer = Reviewer(ws, definition.name) if approve else None
         bar = _bar()
         task = bar.add_task("", total=play.rows.height, moment="", failed=0)
         view = LoopView(ws, definition.name)
         with Live(Group(view, bar), console=console, refresh_per_second=4):
 
             def tell(tally: Tally) -> None:
-                if reviewer:
-                    reviewer.step()
                 shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
                 bar.update(task, completed=tally.sent, failed=tally.failed, moment=shown)
 
@@ -170,11 +184,9 @@ def _loop(ws: Workspace, env: str, *, start: bool) -> Iterator[Announcement]:
 
 
 def _wait(ws: Workspace, child: subprocess.Popen[bytes], log_path: Path) -> Announcement:
-    waited = 0.0
-    while waited < START_SECONDS and child.poll() is None:
+    while child.poll() is None:
         found = running_gateway(ws.run_folder)
         if found and read_progress(ws.run_folder):
             return found
         ws.clock.sleep(POLL_SECONDS)
-        waited += POLL_SECONDS
     raise StoreError(f"the loop did not start: {log_path.read_text(errors='replace').strip()[-2000:]}")

@@ -51,7 +51,8 @@ class Controller:
 
     def __init__(self, metadata: Metadata, policy: Policy, model: str, actions: Actions, clock: Clock) -> None:
         self._metadata = metadata
-        self._policy = policy
+        self.policy = policy
+        """What windows are judged by from the next step on."""
         self._model = model
         self._actions = actions
         self._clock = clock
@@ -98,13 +99,13 @@ class Controller:
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
-            return decide(self._cause(window), self._policy, self._history(window))
-        if not broken_limits(window, self._policy.rollout.rollback_when):
+            return decide(self._cause(window), self.policy, self._history(window))
+        if not broken_limits(window, self.policy.rollout.rollback_when):
             return None
-        return decide_rollback(self._cause(window), self._policy, self._history(window))
+        return decide_rollback(self._cause(window), self.policy, self._history(window))
 
     def _cause(self, window: WindowReport) -> Cause:
-        policy = self._policy
+        policy = self.policy
         return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
     def _history(self, window: WindowReport) -> History:

@@ -99,14 +99,20 @@ def versions_of(table: pa.Table) -> dict[int, int]:
 
 
 def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | None = None) -> VersionRows:
-    """Return the rows of one version; at most the first `limit` in the order of the log."""
+    """Return the rows of one version; at most the first `limit` in the order of the log.
+
+    They are sorted by event time and id: rows that came together stand in the log as the workers were scheduled, and
+    sums of floats differ by their order in the last bits.
+    """
     own = table.filter(pc.equal(table["version"], version))
     own = own if limit is None else own.slice(0, limit)
+    role = _role(own)
+    own = own.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
     served = _array(own, "served")
     timed = own.filter(pa.array(served)) if served.any() else own
     scored = Scored(
         version=version,
-        role=_role(own),
+        role=role,
         ids=_column(own, "prediction_id"),
         score=figures(_floats(own, "score")),
         rows=own.num_rows,

@@ -116,6 +116,12 @@ class Trouble(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+class Serving(msgspec.Struct, frozen=True, tag=True):
+    """What a worker answers by from now on: model -> number of the revision, without models that are in trouble."""
+
+    revisions: dict[str, int]
+
+
 class Gap(msgspec.Struct, frozen=True, tag=True):
     """Answers that could not be logged; times in microseconds since the epoch."""
 
@@ -147,5 +153,5 @@ class Tried(msgspec.Struct, frozen=True, tag=True):
 
 Down = Configure | Serve | Admit
 """Supervisor to worker."""
-Up = Ready | Failed | Trouble | Gap | Hold | Loading | Tried
+Up = Ready | Failed | Trouble | Serving | Gap | Hold | Loading | Tried
 """Worker to supervisor."""

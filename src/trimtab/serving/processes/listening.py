@@ -62,6 +62,8 @@ class Announcement(msgspec.Struct, frozen=True):
     tls: bool = False
     troubles: dict[str, str] = {}
     """By model: why it does not serve as it was told to, as a worker says."""
+    serving: dict[str, int] = {}
+    """By model: the revision that every worker answers by."""
 
 
 def listen(config: GatewayConfig) -> socket.socket:

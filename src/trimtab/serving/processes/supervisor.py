@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from types import FrameType
 
@@ -32,6 +32,7 @@ from trimtab.serving.orders import (
     ModelOrder,
     Ready,
     Serve,
+    Serving,
     Trouble,
     Up,
 )
@@ -103,6 +104,8 @@ class _Worker:
         self.told_to_end = False
         self.troubles: dict[str, str] = {}
         """By model: why it does not serve as told."""
+        self.serving: dict[str, int] = {}
+        """By model: the revision that it confirmed."""
 
     def send(self, message: Down) -> None:
         """Send; a worker that is gone is noticed elsewhere."""
@@ -252,6 +255,10 @@ class _Supervisor:
                 logger.warning("worker %s: model %s serves as it should again", worker.name, message.model)
             if self._came_up:
                 self._announce()
+        elif isinstance(message, Serving):
+            worker.serving = message.revisions
+            if self._came_up:
+                self._announce()
         elif isinstance(message, Gap):
             self._asking.note(worker.name, message)
         elif isinstance(message, Hold):
@@ -315,7 +322,8 @@ class _Supervisor:
         troubles: dict[str, str] = {}
         for worker in self._workers.values():
             troubles |= worker.troubles
-        found = Announcement(host, port, os.getpid(), pids, grpc_port, self._config.options.tls is not None, troubles)
+        tls, serving = self._config.options.tls is not None, _confirmed(self._workers.values())
+        found = Announcement(host, port, os.getpid(), pids, grpc_port, tls, troubles, serving)
         path = self._config.run_folder / ANNOUNCEMENT
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.with_suffix(f".{os.getpid()}")
@@ -370,3 +378,10 @@ class _Supervisor:
             worker.channel.close()
         self._workers.clear()
         self._asking.finish()
+
+
+def _confirmed(workers: Iterable[_Worker]) -> dict[str, int]:
+    """Return the revision by model that every worker that answers has confirmed, the oldest one where they differ."""
+    ready = [worker.serving for worker in workers if worker.ready]
+    shared = set.intersection(*(set(serving) for serving in ready)) if ready else set()
+    return {model: min(serving[model] for serving in ready) for model in sorted(shared)}

@@ -39,6 +39,7 @@ from trimtab.serving.orders import (
     Loading,
     Ready,
     Serve,
+    Serving,
     Trouble,
     Up,
 )
@@ -158,6 +159,7 @@ class _Worker:
         self._loader = Loader(self._open)
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
         self._told: dict[str, str] = {}
+        self._serving: dict[str, int] = {}
         self._loading: threading.Thread | None = None
 
     async def run(self, listener: socket.socket) -> None:
@@ -269,10 +271,18 @@ class _Worker:
 
     def _follow(self, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
         for table in self._loader.follow(serve):
-            loop.call_soon_threadsafe(self._gateway.swap, table)
+            loop.call_soon_threadsafe(self._swap, table)
             self._tell(table)
             if not self._orders.empty():
                 return  # newer orders, perhaps a rollback, do not wait for the rest of these
+
+    def _swap(self, table: RoutingTable) -> None:
+        """Serve by a table, then confirm the revisions to the supervisor. Runs on the event loop."""
+        self._gateway.swap(table)
+        serving = {name: model.revision for name, model in table.models.items() if name not in table.errors}
+        if serving != self._serving:
+            self._serving = serving
+            self._say(Serving(serving))
 
     def _tell(self, table: RoutingTable) -> None:
         """Tell the supervisor which models are in trouble, and which are not any more."""
