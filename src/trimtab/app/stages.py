@@ -138,7 +138,6 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
         request_types=_request_types(workspace, definition, dataset),
         trust=policy.serving.trust,
-        threads=policy.training.threads,
     )
     workspace.metadata.put(run)
     return run

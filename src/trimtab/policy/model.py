@@ -79,9 +79,6 @@ class Training(Section):
     """Latest share of the examples' time that gates are measured on and the trainer never sees."""
     seed: int = 0
     """Handed to the trainer: the same seed, data and code make the same model."""
-    threads: int = Field(default=1, ge=0)
-    """Threads of numerical libraries (OpenMP, BLAS) while a model is trained; 0 takes one for each core. Sums differ by
-    their number in the last bits, so 1 makes the same model on machines with other numbers of cores."""
     params: dict[str, Any] = {}
     """Handed to the trainer as they are."""
     min_examples: int = Field(default=500, gt=0)

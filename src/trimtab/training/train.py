@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from threadpoolctl import threadpool_limits
 
 from trimtab.bundle import Scorer
 from trimtab.clock import Clock
@@ -83,15 +82,13 @@ def train(
     reference: Reference | None = None,
     request_types: Mapping[str, str] | None = None,
     trust: Collection[str] = (),
-    threads: int = 1,
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
     params: handed to the project's trainer. key: what asks for the training; the same key asks for the
     same run. threshold: probability from which the bundle says yes. request_types: kind of value that a request
-    brings for each column. trust: policy `serving.trust`. threads: of OpenMP and BLAS; 0 takes one for each core.
-    Raises StageError when the trainer fails, or when neither ONNX Runtime nor its own library can serve its
-    estimator; the MLflow run is then FAILED.
+    brings for each column. trust: policy `serving.trust`. Raises StageError when the trainer fails, or when
+    neither ONNX Runtime nor its own library can serve its estimator; the MLflow run is then FAILED.
     """
     tracking = bench.tracking
     if (done := tracking.finished(model.name, key)) is not None:
@@ -110,7 +107,7 @@ def train(
     }
     run = tracking.begin(model.name, key, name=f"{model.name}-{version.id[:8]}", tags=tags)
     with tracking.ending(run):
-        with Meter() as meter, threadpool_limits(threads or None):
+        with Meter() as meter:
             fitted = _fit(model, frozen, dict(params), seed, reference, trust)
         staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {})
         used = meter.usage

@@ -1,0 +1,42 @@
+"""Turns of a replay: the loop follows a replay that runs, and goes on by itself when it has ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from trimtab.app.files import own_pid
+from trimtab.app.turns import Turn, end_turns, read_turn, unmeasured, write_turn
+from trimtab.policy import parse_policy
+
+POLICY = """
+project: turns
+rollout: { rollback_when: { error_rate: 2%, p99: 250ms } }
+decide: { budget: { retrains: 4/month, cost: 20/month } }
+"""
+
+
+def test_a_turn_is_read_while_its_replay_runs(tmp_path: Path) -> None:
+    turn = Turn(pid=own_pid(), number=3, rows=120)
+    write_turn(tmp_path, turn)
+    assert read_turn(tmp_path) == turn
+    end_turns(tmp_path)
+    assert read_turn(tmp_path) is None
+
+
+def test_a_replay_that_was_killed_holds_nothing_up(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    write_turn(tmp_path, Turn(pid=ended.pid, number=3))
+    assert read_turn(tmp_path) is None
+
+
+def test_only_what_a_machine_measures_is_left_out_of_the_policy() -> None:
+    policy = parse_policy(POLICY)
+    left = unmeasured(policy)
+    assert left.rollout.rollback_when.p99 is None
+    assert left.rollout.rollback_when.error_rate == policy.rollout.rollback_when.error_rate
+    assert left.decide.budget.cost == float("inf")
+    assert left.decide.budget.retrains == policy.decide.budget.retrains
+    assert policy.rollout.rollback_when.p99 == 250_000
