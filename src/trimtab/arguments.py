@@ -11,6 +11,7 @@ from typing import Any
 
 from trimtab import units
 from trimtab.errors import DefinitionError, nearest
+from trimtab.places import of_function
 
 
 def check_name(kind: str, name: str) -> None:
@@ -36,6 +37,16 @@ def check_function(where: str, function: Callable[..., Any], inputs: Sequence[st
         raise DefinitionError(f"{where} takes {wanted} arguments but names {len(inputs)} inputs: {list(inputs)}")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(f"{where} is async or a generator; expected a plain function that returns arrays")
+
+
+def check_trainer(where: str, function: Callable[..., Any], *, before: Callable[..., Any] | None) -> None:
+    """Check that a trainer takes data, params and seed, and is the only one. before: the one that is there already."""
+    if before is not None:
+        two = f"{of_function(before)} and {of_function(function)}"
+        raise DefinitionError(f"{where} has two trainers, {two}; remove one")
+    wanted = list(inspect.signature(function).parameters)
+    if len(wanted) != 3:
+        raise DefinitionError(f"{where}: its trainer takes {wanted}; expected three arguments: (data, params, seed)")
 
 
 def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, made: Sequence[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +35,38 @@ class Definitions:
             raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
         return self.models[name]
 
+    def place_of(self, message: str) -> str:
+        """Return file and line of the definition that a message begins with; empty where it names none."""
+        found = DEFINED.match(message)
+        if found is None:
+            return ""
+        kinds: dict[str, Mapping[str, Any]] = {
+            "FileSource": self.sources,
+            "source": self.sources,
+            "Entity": self.entities,
+            "FeatureView": self.views,
+            "view": self.views,
+            "on_demand": self.transforms,
+            "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
+        }
+        item = kinds.get(found["kind"], self.models).get(found["name"])
+        return "" if item is None else str(item.place)
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Add file and line to the DefinitionErrors of a block that begin with what they are about."""
+        try:
+            yield
+        except DefinitionError as error:
+            place = self.place_of(str(error))
+            if not place:
+                raise
+            raise DefinitionError(f"{place}: {error}") from error
+
+
+DEFINED = re.compile(r"(?P<kind>FileSource|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'")
+"""How messages begin that are about a definition."""
+
 
 def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
     """Gather the definitions in a module's namespace, following what they refer to.
@@ -56,7 +90,10 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         if known is item:
             return
         if known is not None and known != item:
-            raise DefinitionError(f"{path} defines two different {kind} named '{item.name}'; rename one")
+            raise DefinitionError(
+                f"{path} defines two different {kind} named '{item.name}', at {known.place} and at {item.place}; "
+                "rename one"
+            )
         found[kind][item.name] = item
         if isinstance(item, FeatureView):
             add(item.entity)

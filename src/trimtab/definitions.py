@@ -7,7 +7,6 @@ A wrong definition raises DefinitionError naming the object, what was expected a
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +21,13 @@ from trimtab.arguments import (
     check_kind,
     check_name,
     check_text,
+    check_trainer,
     duration,
     optional_duration,
     source_of,
 )
 from trimtab.errors import DefinitionError, nearest
+from trimtab.places import Placed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ WindowBy = Literal["timestamp", "known_at"]
 
 
 @dataclass(frozen=True)
-class FileSource:
+class FileSource(Placed):
     """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
 
     timestamp: column of the moment a row is about. known_at: column of the moment the row's values
@@ -74,7 +75,7 @@ class FileSource:
 
 
 @dataclass(frozen=True)
-class Entity:
+class Entity(Placed):
     """A thing that features describe, found by its key columns."""
 
     name: str
@@ -142,7 +143,7 @@ def last(*columns: str, window: str | None = None) -> list[Aggregation]:
 
 
 @dataclass(frozen=True)
-class FeatureView:
+class FeatureView(Placed):
     """Features of one entity computed from one source.
 
     features: aggregations (lists are flattened). ttl: rows older than this give null, windows included.
@@ -228,7 +229,7 @@ class FeatureView:
 
 
 @dataclass(frozen=True)
-class OnDemand:
+class OnDemand(Placed):
     """A transform of request columns (and view features), run by the same code offline and online.
 
     Takes one numpy array per input, returns one array (a single output) or a mapping from output name to
@@ -269,7 +270,8 @@ def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable
         check_name("on_demand", name)
         check_function(f"on_demand '{name}'", function, inputs)
         check_columns(f"on_demand '{name}': outputs", outputs)
-        return OnDemand(name, tuple(inputs), tuple(outputs) or (name,), function, source_of(function))
+        made = tuple(outputs) or (name,)
+        return OnDemand(name, tuple(inputs), made, function, source_of(function))
 
     return declare
 
@@ -325,7 +327,7 @@ class Outcomes:
 
 
 @dataclass
-class Model:
+class Model(Placed):
     """A model: labelled examples, the features it may see, and a trainer.
 
     examples: source of the labelled rows. label: its outcome column; the row's known_at is when the
@@ -447,11 +449,7 @@ class Model:
 
     def trainer(self, function: Trainer) -> Trainer:
         """Decorator: the function that fits the model; it returns a fitted scikit-learn-like estimator."""
-        wanted = list(inspect.signature(function).parameters)
-        if len(wanted) != 3:
-            raise DefinitionError(
-                f"trainer of model '{self.name}' takes {wanted}; expected three arguments: (data, params, seed)"
-            )
+        check_trainer(f"Model '{self.name}'", function, before=self.fit)
         self.fit = function
         return function
 

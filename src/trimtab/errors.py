@@ -10,6 +10,7 @@
     |   |-- Conflict                    somebody else wrote first
     |   `-- MissingExtra (ImportError)  an optional package is not installed
     |-- StageError                      a stage cannot run (what it needs is not there yet)
+    |   `-- TrainerFailed               the user's trainer raised: exit code 1
     |-- CheckFailed                     data checks failed: exit code 1
     |-- GateRefused                     a gate failed: exit code 1
     `-- ActionError                     an action on what serves was refused
@@ -82,6 +83,12 @@ class MissingExtra(StoreError, ImportError):
 
 class StageError(TrimtabError):
     """A stage cannot run, usually because the stage before it has not."""
+
+
+class TrainerFailed(StageError):
+    """The trainer of a project raised, or returned no estimator; the message names its file and line."""
+
+    exit_code = 1
 
 
 class CheckFailed(TrimtabError):

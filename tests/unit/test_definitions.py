@@ -329,7 +329,7 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
             lambda: view(source=weather, window_by="known_at"),
             "window_by is 'known_at', but source 'weather' names no such column",
         ),
-        wrong(lambda: model().trainer(anything(double)), "takes ['distance']; expected three arguments"),
+        wrong(lambda: model().trainer(anything(double)), "its trainer takes ['distance']; expected three arguments"),
         wrong(lambda: model().fallback(inputs=[])(double), "fallback 'double' of model 'delay' has no inputs"),
         wrong(lambda: model().fallback(inputs="distance")(double), "inputs is 'distance'; expected a list"),
         wrong(lambda: model().fallback(inputs=["a", "a"])(double), "inputs: 'a' is there twice"),
@@ -354,7 +354,7 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(lambda: collect({"a": model("a"), "b": model("b")}).model(), "2 models; name one of ['a', 'b']"),
         wrong(
             lambda: collect({"a": carrier, "b": Entity("carrier", keys=["code"])}, "definitions.py"),
-            "definitions.py defines two different entities named 'carrier'; rename one",
+            "definitions.py defines two different entities named 'carrier', at test_definitions.py:",
         ),
     ],
 )

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import re
 import sys
-import traceback
 from pathlib import Path
 
+from trimtab import definitions, places
 from trimtab.collection import Definitions, collect
-from trimtab.errors import DefinitionError
+from trimtab.errors import DefinitionError, nearest
 
 DEFINITIONS = "definitions.py"
+CALL = re.compile(r"(?:\w+\.)*?(?P<name>\w+?)(?:\.__init__)?\(\)")
+"""How Python names a function in a message about a wrong call."""
+FUNCTIONS = {
+    name: item
+    for name, item in vars(definitions).items()
+    if callable(item) and getattr(item, "__module__", "") == definitions.__name__ and not name.startswith("_")
+}
+"""What users call, by the name that messages have."""
 
 
 def load_definitions(folder: Path) -> Definitions:
@@ -34,20 +44,35 @@ def load_definitions(folder: Path) -> Definitions:
         spec.loader.exec_module(module)
         return collect(vars(module), str(path))
     except DefinitionError as error:
-        line = _line_in(path, error)
-        raise DefinitionError(str(error) if line is None else f"{path}:{line}: {error}") from None
+        place = places.of_error(error, folder)
+        raise DefinitionError(str(error) if place is None else f"{_shown(place)}: {error}") from None
     except SyntaxError as error:
         raise DefinitionError(f"{error.filename}:{error.lineno}: {error.msg}") from None
-    except Exception as error:  # strangers' code: whatever it raises is told with its place
-        raise DefinitionError(f"{path}:{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # strangers' code: whatever it raises is told with its place
+        place = places.of_error(error, folder) or (path, 1)
+        raise DefinitionError(f"{_shown(place)}: {_explained(error)}") from error
     finally:
         sys.path.remove(str(folder))
         _forget(folder, before)
 
 
-def _line_in(path: Path, error: BaseException) -> int | None:
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+def _shown(place: tuple[Path, int]) -> str:
+    return f"{place[0]}:{place[1]}"
+
+
+def _explained(error: BaseException) -> str:
+    """Return what an error says; of a wrong call of Trimtab's own functions, with the arguments that there are."""
+    called = CALL.match(str(error)) if isinstance(error, TypeError) else None
+    function = FUNCTIONS.get(called["name"]) if called else None
+    if called is None or function is None:
+        return f"{type(error).__name__}: {error}"
+    wanted = [name for name in inspect.signature(function).parameters if name != "self"]
+    name = called["name"].removesuffix("_")
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unknown:
+        return f"tt.{name}(...) takes no argument '{unknown[1]}'.{nearest(unknown[1], wanted)}"
+    said = str(error).removeprefix(called[0]).strip()
+    return f"tt.{name}(...): {said}; its arguments are {', '.join(wanted)}"
 
 
 def _forget(folder: Path, before: set[str]) -> None:

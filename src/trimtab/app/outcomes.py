@@ -19,6 +19,7 @@ import polars as pl
 
 from trimtab import data
 from trimtab.app.known_labels import Judged, KnownLabels
+from trimtab.app.loading import DEFINITIONS
 from trimtab.app.workspace import Workspace
 from trimtab.clock import to_micros
 from trimtab.definitions import Model, Outcomes
@@ -225,8 +226,9 @@ def _part(
 def _expect_columns(workspace: Workspace, model: Model, version: TableVersion, columns: data.OutcomeColumns) -> None:
     for name in columns.names:
         if name not in version.schema:
+            where = workspace.project.folder / (model.place or DEFINITIONS)
             raise DefinitionError(
-                f"{workspace.project.definitions.path}: model '{model.name}': outcomes: source '{version.table}' has "
+                f"{where}: model '{model.name}': outcomes: source '{version.table}' has "
                 f"no column '{name}'.{nearest(name, version.schema)}"
             )
 

@@ -120,10 +120,11 @@ def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[
     where = folder / POLICY
     for column in policy.gates.bias.sensitive if policy.gates.bias else ():
         _expect_name(where, "gates.bias.sensitive", column, known, f"column of source '{model.examples.name}'")
+    defined = folder / (model.place or DEFINITIONS)
     for column in (model.label, model.examples.timestamp, *model.request_columns):
         if column not in known:
             raise DefinitionError(
-                f"{folder / DEFINITIONS}: model '{model.name}': source '{model.examples.name}' has no column "
+                f"{defined}: model '{model.name}': source '{model.examples.name}' has no column "
                 f"'{column}'.{nearest(column, known)}"
             )
 

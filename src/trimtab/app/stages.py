@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import msgspec
 import polars as pl
@@ -34,6 +36,22 @@ MEASURED = ("p99_ms", "memory_mb")
 """Metrics of the performance gate that differ from machine to machine."""
 
 R = TypeVar("R", Run, DatasetVersion)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _placed(stage: Callable[P, T]) -> Callable[P, T]:
+    """Let errors about a definition that a stage finds name its file and line. The stage's first argument is the
+    workspace."""
+
+    @wraps(stage)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        workspace = args[0]
+        assert isinstance(workspace, Workspace)
+        with workspace.project.definitions.placed():
+            return stage(*args, **kwargs)
+
+    return run
 
 
 def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
@@ -90,6 +108,7 @@ def validate(workspace: Workspace, source: str | None = None) -> list[CheckRepor
     ]
 
 
+@_placed
 def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
     """Freeze the training set of what was known at `as_of`, and bring the online values up to date."""
     definition = workspace.model(model)
@@ -123,6 +142,7 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
     return version
 
 
+@_placed
 def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str | None = None) -> Run:
     """Train on a dataset. Without a key, the same dataset, code, parameters and seed give the same run."""
     definition = workspace.model(model)

@@ -7,9 +7,11 @@ single row. `check_rows_apart` finds that out before a model is trained on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from trimtab import places
 from trimtab.definitions import OnDemand
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.kinds import Array
@@ -30,7 +32,8 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
     try:
         result = transform.function(*inputs)
     except Exception as error:  # the user's own code: whatever it raises is told with its name
-        raise DefinitionError(f"{transform.called} failed: {type(error).__name__}: {error}") from error
+        place = _place(transform, error)
+        raise DefinitionError(f"{place}{transform.called} failed: {type(error).__name__}: {error}") from error
     if not isinstance(result, Mapping):
         if transform.outputs != (transform.name,):
             raise DefinitionError(
@@ -40,6 +43,13 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
         return [_checked(transform, transform.name, result, rows)]
     _check_names(transform, result)
     return [_checked(transform, output, result[output], rows) for output in transform.outputs]
+
+
+def _place(transform: OnDemand, error: Exception) -> str:
+    """Return the user's own line that failed: its file without the folder, which is no news for clients."""
+    code = getattr(transform.function, "__code__", None)
+    found = places.of_error(error, Path(code.co_filename).parent) if code else None
+    return f"{found[0].name}:{found[1]}: " if found else ""
 
 
 def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:

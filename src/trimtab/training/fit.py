@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 import traceback
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from trimtab import places
 from trimtab.definitions import Dataset, Model
-from trimtab.errors import StageError, TrimtabError
+from trimtab.errors import StageError, TrainerFailed, TrimtabError
 from trimtab.training.modules import is_module
 
 
 def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
-    """Return the fitted estimator. Raises StageError naming the model, the trainer's line and its message."""
+    """Return the fitted estimator. Raises TrainerFailed naming file, line, the model and what it said."""
     if model.fit is None:
         raise StageError(f"model '{model.name}' has no trainer; decorate one with @{model.name}.trainer")
     with seeded(seed):
@@ -26,16 +28,16 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             estimator = model.fit(data, copy.deepcopy(params), seed)
         except TrimtabError:
             raise
-        except Exception as error:  # a border: the trainer is the user's code
+        except (Exception, SystemExit) as error:  # a border: the trainer is the user's code
             kind = type(error).__name__
-            raise StageError(
-                f"the trainer of model '{model.name}' failed at {_place(model, error)}: {kind}: {error}"
+            raise TrainerFailed(
+                f"{_place(model, error)}: the trainer of model '{model.name}' failed: {kind}: {error}"
             ) from error
     if estimator is None or not (hasattr(estimator, "predict") or is_module(estimator)):
         code = getattr(model.fit, "__code__", None)
-        where = f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else "definitions.py"
-        raise StageError(
-            f"the trainer of model '{model.name}' ({where}) returned {type(estimator).__name__}; "
+        where = f"{code.co_filename}:{code.co_firstlineno}" if code else "definitions.py"
+        raise TrainerFailed(
+            f"{where}: the trainer of model '{model.name}' returned {type(estimator).__name__}; "
             "expected a fitted estimator or a PyTorch module (is 'return' missing?)"
         )
     return estimator
@@ -54,10 +56,10 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _place(model: Model, error: Exception) -> str:
-    """Return file:line of the deepest frame in the trainer's own file, or of the deepest frame."""
-    code = getattr(model.fit, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if code and frame.filename == code.co_filename]
-    frame = (own or list(frames))[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno}"
+def _place(model: Model, error: BaseException) -> str:
+    """Return file:line of the deepest frame in the project's own files, or of the deepest frame."""
+    code = getattr(inspect.unwrap(model.fit), "__code__", None) if model.fit else None
+    if code is not None and (own := places.of_error(error, Path(code.co_filename).parent)):
+        return f"{own[0]}:{own[1]}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from trimtab.monitoring.rows import judged, version_rows
@@ -17,6 +18,18 @@ def test_tests_and_stopgaps_are_not_judged() -> None:
         }
     )
     assert judged(table)["prediction_id"].to_pylist() == ["plain", "the champion for another"]
+
+
+def test_the_order_in_which_workers_log_changes_no_bit() -> None:
+    rng = np.random.default_rng(3)
+    ids = [f"{n:03}" for n in range(200)]
+    columns = prediction_rows(ids, event_time=list(range(200)), score=rng.normal(size=200).tolist())
+    table = pa.table({name: columns[name] for name in columns if name != "entities"})
+    shuffled = table.take(pa.array(rng.permutation(200)))
+    first, second = (version_rows(each, 3, requests=200).scored for each in (table, shuffled))
+    assert first.ids == second.ids
+    assert np.array_equal(first.score, second.score)
+    assert float(first.score.mean()) == float(second.score.mean())
 
 
 def test_rows_that_failed_together_came_in_one_request() -> None:

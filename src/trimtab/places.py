@@ -1,0 +1,64 @@
+"""Where something stands in a user's own files, as file:line, for messages."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+class Placed:
+    """Knows where in the user's files it was made."""
+
+    place: str = ""
+    """File and line, such as definitions.py:12."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Note the line that calls."""
+        made = super().__new__(cls)
+        object.__setattr__(made, "place", of_caller())
+        return made
+
+
+def of_function(function: Callable[..., Any]) -> str:
+    """Return file and line of a function, such as definitions.py:12; its name where it has no code to be read."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return str(getattr(function, "__name__", function))
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}"
+
+
+def of_caller() -> str:
+    """Return the line outside this package that is being run; empty where there is none."""
+    frame = sys._getframe(1)  # inspect.stack() reads the source of every frame
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith("<") and not Path(name).is_relative_to(PACKAGE):
+            return f"{Path(name).name}:{frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
+
+
+def of_error(error: BaseException, folder: Path) -> tuple[Path, int] | None:
+    """Return file and line of the deepest frame of an error whose file lies in a folder, or None.
+
+    Installed packages do not count, wherever they lie; a syntax error counts where it stands.
+    """
+    if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename, folder):
+        return Path(error.filename), error.lineno or 1
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if _is_own(frame.filename, folder):
+            return Path(frame.filename), frame.lineno or 1
+    return None
+
+
+def _is_own(name: str, folder: Path) -> bool:
+    path = Path(name)
+    return path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
