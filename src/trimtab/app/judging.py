@@ -13,6 +13,7 @@ from trimtab.app.loading import load_definitions
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import Scorer, open_scorer, read_spec
+from trimtab.bundle.limits import checked
 from trimtab.gates.inputs import GateInputs
 from trimtab.records import Bundle, DatasetVersion, Run
 from trimtab.training import Frozen
@@ -35,7 +36,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         timestamps=frozen.holdout.timestamps,
         groups=frozen.holdout_groups,
         feature_names=dataset.features,
-        candidate=open_scorer(folder, spec, trust=trust),
+        candidate=checked(open_scorer(folder, spec, trust=trust), spec),
         champion=scorer,
         champion_X=rows,
         champion_id=champion.id if champion else None,

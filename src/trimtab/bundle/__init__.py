@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trimtab.bundle.calibration import Calibration, calibrate
     from trimtab.bundle.description import describe
     from trimtab.bundle.explanations import Contributions, Explainer, open_explainer
+    from trimtab.bundle.limits import InputCheck, ask_scorer
     from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
     from trimtab.bundle.runtimes.aside import open_aside
     from trimtab.bundle.runtimes.process import ProcessFailed
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         LIGHTGBM_FILE,
         SKOPS_FILE,
         XGBOOST_FILE,
+        Limits,
         Runtime,
         Spec,
         Task,
@@ -50,11 +52,14 @@ _HOMES = {
     "BACKGROUND": "spec",
     "GRAPH": "spec",
     "LIGHTGBM_FILE": "spec",
+    "Limits": "spec",
     "MANIFEST": "manifest",
     "SKOPS_FILE": "spec",
     "XGBOOST_FILE": "spec",
     "Calibration": "calibration",
     "Contributions": "explanations",
+    "InputCheck": "limits",
+    "ask_scorer": "limits",
     "Explainer": "explanations",
     "ProcessFailed": "runtimes.process",
     "Runtime": "spec",
@@ -82,11 +87,14 @@ __all__ = [
     "Calibration",
     "Contributions",
     "Explainer",
+    "InputCheck",
+    "Limits",
     "ProcessFailed",
     "Runtime",
     "Scorer",
     "Spec",
     "Task",
+    "ask_scorer",
     "calibrate",
     "describe",
     "open_aside",

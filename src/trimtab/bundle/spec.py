@@ -25,6 +25,22 @@ Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
 """What opens the model: ONNX Runtime, LightGBM, XGBoost, skops for scikit-learn, or MLflow in a process of its own."""
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Values that a model does not take, by feature. A feature that is not listed takes any."""
+
+    no_null: tuple[str, ...] = ()
+    """Features for which a missing value is refused."""
+    lowest: Mapping[str, float] = {}
+    """Smallest number that is taken; the smallest float32 where only infinity is refused."""
+    highest: Mapping[str, float] = {}
+    """Largest number that is taken."""
+    categories: Mapping[str, tuple[float, ...]] = {}
+    """The only numbers that are taken."""
+
+    def __bool__(self) -> bool:
+        return bool(self.no_null or self.lowest or self.highest or self.categories)
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle is. Written when it is packaged, before it has a version."""
 
@@ -54,6 +70,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     not in it is judged by each value's own type."""
     calibration: Calibration | None = None
     """Widths of prediction intervals; only regressions have it."""
+    limits: Limits | None = None
+    """What the estimator refused when it was asked at packaging. None: nobody asked it, so the model that serves is
+    asked when it is opened; the graph of an older bundle may take what its estimator refuses."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trimtab.bundle import Spec, Task, write_manifest, write_spec
+from trimtab.bundle import Limits, Spec, Task, write_manifest, write_spec
 from trimtab.bundle.spec import BACKGROUND
 from trimtab.records import Assignment, Bundle, Revision, Role
 from trimtab.stores.artifacts import Artifacts
@@ -73,6 +73,7 @@ def plain_spec(model: str, features: Sequence[str], /, **changed: Any) -> Spec:
         "dataset": "dataset",
         "views": (),
         "code_hash": "none",
+        "limits": Limits(),
     }
     return Spec(**(values | changed))
 

@@ -13,6 +13,7 @@ from typing import Any
 from trimtab.definitions import Task
 from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.training.canonical import canonical_bytes
+from trimtab.training.graph_trees import mend_trees
 from trimtab.training.modules import export_module, is_module
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -47,6 +48,7 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
     except Exception as error:  # a border: converters raise errors with no common base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StageError(f"{type(estimator).__name__} cannot be converted to ONNX: {reason}") from error
+    mend_trees(graph, estimator)
     return _serialize(graph, task)
 
 

@@ -1,12 +1,13 @@
 """Chooses the form in which a fitted estimator serves: its ONNX graph, else the file of its own library.
 
-Either must say what the estimator says, on real rows. Called by train.py.
+Either must say what the estimator says: on real rows, and on rows with values that training lacks. What the estimator
+refuses is kept beside it, so that the gateway refuses it, too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +18,14 @@ import numpy as np
 from trimtab.bundle import Runtime, Scorer
 from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.bundle.scorer import Options, open_model
-from trimtab.bundle.spec import GRAPH
+from trimtab.bundle.spec import GRAPH, Limits
 from trimtab.definitions import Task
 from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.training.convert import convert
+from trimtab.training.graph_trees import thresholds_of
 from trimtab.training.native import Native, native_file
-from trimtab.training.parity import Parity, check_parity
+from trimtab.training.parity import Parity, check_parity, describe_difference, differing
+from trimtab.training.probes import ask
 from trimtab.training.scores import native_scores
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,8 @@ class Form:
     files: Mapping[str, bytes]
     parity: Parity
     scorer: Scorer
+    limits: Limits
+    """Values that the model does not take."""
 
     @property
     def content(self) -> bytes:
@@ -45,40 +50,91 @@ class Form:
         return self.files[self.model_file]
 
 
-def choose(estimator: Any, X: np.ndarray[Any, Any], *, task: Task, features: int, trust: Collection[str] = ()) -> Form:
-    """Return the form that reproduces the estimator on the rows X, shape (rows, features).
+def choose(
+    estimator: Any, X: np.ndarray[Any, Any], *, task: Task, features: Sequence[str], trust: Collection[str] = ()
+) -> Form:
+    """Return the form that reproduces the estimator on the rows X, shape (rows, features), and on rows made up for it.
 
     trust: policy `serving.trust`; a skops file with other types would not be opened by the gateway either.
     Raises StageError with both reasons when neither form does.
     """
-    native_scores(estimator, X[:1], task)  # one that cannot do the task at all needs no form
+    own = _Own(estimator, X, task, tuple(features), trust)
     native = native_file(estimator)
     beside = {native.name: native.content} if native else {}
     try:
-        graph = convert(estimator, task=task, features=features)
+        graph = convert(estimator, task=task, features=len(features))
         scorer = OnnxScorer(graph, task)
         parity = check_parity(estimator, scorer, X, task)
+        limits = own.limits(scorer, "the ONNX graph", thresholds_of(graph), last=native is None)
     except Exception as error:  # a border: converters and ONNX Runtime raise errors with no common base
         reason = str(error) if isinstance(error, TrimtabError) else f"the ONNX graph fails: {_first_line(error)}"
         if native is None:
             raise StageError(reason) from error
-        form = _native_form(native, estimator, X, task, trust, reason)
+        form = _native_form(native, own, reason)
         logger.warning("%s serves from %s by %s: %s", type(estimator).__name__, native.name, native.runtime, reason)
         return form
     return Form(
-        runtime="onnx", model_file=GRAPH, reason="", files={GRAPH: graph, **beside}, parity=parity, scorer=scorer
+        runtime="onnx",
+        model_file=GRAPH,
+        reason="",
+        files={GRAPH: graph, **beside},
+        parity=parity,
+        scorer=scorer,
+        limits=limits,
     )
 
 
-def _native_form(
-    native: Native, estimator: Any, X: np.ndarray[Any, Any], task: Task, trust: Collection[str], reason: str
-) -> Form:
+class _Own:
+    """An estimator, real rows that it was trained and held out on, and what it says of rows made up from them."""
+
+    def __init__(
+        self, estimator: Any, X: np.ndarray[Any, Any], task: Task, features: tuple[str, ...], trust: Collection[str]
+    ) -> None:
+        self.estimator, self.X, self.task, self.features, self.trust = estimator, X, task, features, trust
+        self.scale = float(np.nanstd(self._real_scores())) or 1.0
+
+    def limits(self, scorer: Scorer, what: str, thresholds: Iterable[tuple[int, float]] = (), *, last: bool) -> Limits:
+        """Return what is not taken, so that all else is scored as by the estimator. Raises StageError when it is not.
+
+        last: there is no other form, so what is scored otherwise is refused where that can be said.
+        """
+        probes = ask(lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds)
+        wrong = differing(probes, scorer, task=self.task, scale=self.scale)
+        if not wrong.any():
+            return probes.limits
+        limits = probes.narrowed(wrong, self.features, far=not last)
+        if limits is None:
+            raise StageError(
+                f"{what} of {type(self.estimator).__name__} does not reproduce it on rows that were made up "
+                f"({describe_difference(probes, scorer, wrong, self.features)})"
+            )
+        return limits
+
+    def _real_scores(self) -> np.ndarray[Any, Any]:
+        try:
+            return native_scores(self.estimator, self.X, self.task)
+        except TrimtabError:
+            raise
+        except Exception as error:  # a border: the estimator may be anything
+            hint = ""
+            if np.isnan(self.X).any():
+                gaps = [name for name, gap in zip(self.features, np.isnan(self.X).any(axis=0), strict=True) if gap]
+                hint = f"; values are missing in {', '.join(gaps[:5])}: impute them in the trainer's pipeline, or use "
+                hint += "an estimator that takes them"
+            raise StageError(
+                f"{type(self.estimator).__name__} cannot score the rows of its own training set: "
+                f"{_first_line(error)}{hint}"
+            ) from error
+
+
+def _native_form(native: Native, own: _Own, reason: str) -> Form:
     with TemporaryDirectory(prefix="trimtab-") as folder:
         path = Path(folder) / native.name
         path.write_bytes(native.content)
         try:
-            scorer = open_model(path, runtime=native.runtime, task=task, options=Options(trust=trust))
-            parity = check_parity(estimator, scorer, X, task, what=native.name)
+            scorer = open_model(path, runtime=native.runtime, task=own.task, options=Options(trust=own.trust))
+            parity = check_parity(own.estimator, scorer, own.X, own.task, what=native.name)
+            limits = own.limits(scorer, native.name, last=True)
         except (DataError, StageError) as error:
             text = str(error).replace(str(path), native.name)
             raise StageError(f"{reason.rstrip('.')}. Nor can its own library serve it: {text}") from error
@@ -89,6 +145,7 @@ def _native_form(
         files={native.name: native.content},
         parity=parity,
         scorer=scorer,
+        limits=limits,
     )
 
 

@@ -86,6 +86,7 @@ def _spec(contents: Contents) -> Spec:
         model_file=contents.form.model_file,
         runtime_reason=contents.form.reason,
         request_types=dict(contents.request_types),
+        limits=contents.form.limits,
         calibration=calibrate(contents.holdout.y, contents.scores) if model.task == "regression" else None,
     )
 

@@ -1,15 +1,18 @@
-"""Checks that what will serve says what the fitted estimator says, on real rows. Called by forms.py."""
+"""Checks that what will serve says what the fitted estimator says: on real rows, and on rows made up for it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.limits import answers
 from trimtab.definitions import Task
 from trimtab.errors import StageError
+from trimtab.training.probes import Probes
 from trimtab.training.scores import native_scores
 
 ROWS = 2000
@@ -64,6 +67,28 @@ def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task)
         max_difference=float(difference.max(initial=0.0)),
         share_over=float((difference > TOLERANCE).mean()) if len(X) else 0.0,
     )
+
+
+def differing(probes: Probes, scorer: Scorer, *, task: Task, scale: float) -> np.ndarray[Any, Any]:
+    """Return which of the made-up rows get another score, bool (rows,). No share of them may: each stands for many.
+
+    scale: standard deviation of a regression's scores. Beyond it values are compared by their size.
+    """
+    found = answers(scorer.score, probes.rows) if len(probes.rows) else np.empty(0)
+    allowed = TOLERANCE * (np.maximum(scale, np.abs(probes.expected)) if task == "regression" else 1.0)
+    return np.isnan(found) | (np.abs(found - probes.expected) > allowed)
+
+
+def describe_difference(probes: Probes, scorer: Scorer, wrong: np.ndarray[Any, Any], features: Sequence[str]) -> str:
+    """Return the first row of each kind that gets another score, for an error or a reason."""
+    told = []
+    for kind in dict.fromkeys(probes.kinds[wrong].tolist()):
+        row = int(np.flatnonzero(wrong & (probes.kinds == kind))[0])
+        column = int(probes.columns[row])
+        where = "" if column < 0 else f" in '{features[column]}'"
+        found = answers(scorer.score, probes.rows[row : row + 1])[0]
+        told.append(f"{kind}{where}: {probes.expected[row]:.4g} became {found:.4g}")
+    return "; ".join(told)
 
 
 def pick(X: np.ndarray[Any, Any], rows: int = ROWS) -> np.ndarray[Any, Any]:

@@ -145,7 +145,7 @@ def _fit(
 ) -> _Fitted:
     estimator = fit(model, frozen.train, params, seed)
     rows = pick(np.concatenate([frozen.train.X, frozen.holdout.X]))
-    form = choose(estimator, rows, task=model.task, features=len(frozen.version.features), trust=trust)
+    form = choose(estimator, rows, task=model.task, features=frozen.version.features, trust=trust)
     scorer = form.scorer
     extra = reference(_score_all(model, frozen, params, seed, scorer)) if reference else {}
     return _Fitted(

@@ -25,7 +25,7 @@ def pack(
     folder: Path, estimator: Any, task: Task, *, drop: str = "", background: bool = True
 ) -> tuple[Spec, Explainer]:
     """Write what training writes of an estimator, and open its explainer."""
-    form = choose(estimator, X, task=task, features=4)
+    form = choose(estimator, X, task=task, features=tuple("abcd"))
     for name, content in form.files.items():
         if name != drop:
             (folder / name).write_bytes(content)

@@ -35,7 +35,7 @@ def test_a_module_serves_as_a_graph(task: Task) -> None:
     torch = pytest.importorskip("torch")
     module = network(torch.nn.Sigmoid()) if task == "binary" else network()
     assert is_module(module)
-    form = choose(module, X, task=task, features=4)
+    form = choose(module, X, task=task, features=tuple("abcd"))
     assert (form.runtime, set(form.files)) == ("onnx", {"model.onnx"})
     np.testing.assert_allclose(form.scorer.score(X[:1]), module_scores(module, X[:1], task), rtol=1e-5)
     np.testing.assert_allclose(form.scorer.score(X[:7]), module_scores(module, X[:7], task), rtol=1e-5)
@@ -44,15 +44,15 @@ def test_a_module_serves_as_a_graph(task: Task) -> None:
 
 def test_a_module_that_flattens_its_answer_serves_too() -> None:
     torch = pytest.importorskip("torch")
-    form = choose(network(torch.nn.Flatten(0)), X, task="regression", features=4)
+    form = choose(network(torch.nn.Flatten(0)), X, task="regression", features=tuple("abcd"))
     assert form.scorer.score(X[:3]).shape == (3,)
 
 
 def test_a_missing_sigmoid_is_suspected() -> None:
     with pytest.raises(StageError, match="is a sigmoid missing at its end"):
-        choose(network(), X, task="binary", features=4)
+        choose(network(), X, task="binary", features=tuple("abcd"))
 
 
 def test_several_numbers_a_row_are_refused() -> None:
     with pytest.raises(StageError, match=r"Sequential gave shape \(1, 3\) for 1 rows; expected one number a row"):
-        choose(network(width=3), X, task="regression", features=4)
+        choose(network(width=3), X, task="regression", features=tuple("abcd"))

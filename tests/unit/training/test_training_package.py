@@ -16,7 +16,7 @@ import yaml
 from mlflow.models import Model as Description
 from skops.io import get_untrusted_types, load
 
-from trimtab.bundle import open_scorer, read_spec, verify
+from trimtab.bundle import Limits, open_scorer, read_spec, verify
 from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.definitions import Model
 from trimtab.errors import DataError, StageError
@@ -58,6 +58,7 @@ def contents(model: Model, frozen: Frozen, tmp_path: Path) -> Contents:
             files={"model.onnx": b"graph"},
             parity=Parity(rows=0, max_difference=0.0, share_over=0.0),
             scorer=OnnxScorer(lookup_graph([0.5]), "binary"),
+            limits=Limits(),
         ),
         holdout=frozen.holdout,
         scores=np.zeros(len(frozen.holdout.y)),

@@ -129,7 +129,7 @@ class Comparison:
         done, self._scoring, self._call = self._scoring, [], None
         error = call.exception()
         if error is None:
-            self._journal.write(done, ())
+            self._journal.write([part for part in done if not part.not_taken], ())
         else:  # comparisons never harm the answers
             logger.error("the comparison of %d requests was lost", len(done), exc_info=error)
         if self._waiting and self._loop is not None and not self._loop.is_closed():
@@ -160,6 +160,6 @@ def _score(parts: Sequence[Part]) -> None:
         latency = (time.perf_counter_ns() - start) // 1000
         for part in own:
             part.latency_us = latency
-        errors = [part.error for part in own if part.error]
+        errors = [part.error for part in own if part.error and not part.not_taken]
         if errors:
             logger.warning("bundle %s failed beside %d answers: %s", bundle.id, len(errors), errors[0])

@@ -228,7 +228,7 @@ class Desk:
                     part.settled(now)
                 scored += own
             done += scored
-            parts = [then for part in scored if part.status >= 500 and (then := self._instead(part, done))]
+            parts = [then for part in scored if part.may_fall_back and (then := self._instead(part, done))]
         if done:
             self._conclude(done)
 
@@ -307,7 +307,7 @@ class Desk:
             part.settled(now)
         done = [part for part in parts if part.served]
         late = [part for part in parts if not part.served and part.status != 400]
-        again = [then for part in done if part.status >= 500 and (then := self._instead(part, done))]
+        again = [then for part in done if part.may_fall_back and (then := self._instead(part, done))]
         self._conclude(done)
         self._score(again)
         self.journal.write(late, ())

@@ -67,8 +67,12 @@ class Fallback:
             return None  # everybody was asked when it was overdue
         work = failed.work
         work.tried.add(failed.lane.bundle)
-        lanes = work.table.fallbacks(failed.lane, previous_champion=self._policy.previous_champion)
+        lanes = work.table.fallbacks(
+            failed.lane, previous_champion=self._policy.previous_champion and not failed.not_taken
+        )
         lane = next((lane for lane in lanes if lane.bundle not in work.tried and _fits(lane, work.table, failed)), None)
+        if lane is None and failed.not_taken:
+            return None  # what no model takes is the client's to mend
         told = work.fallback or f"version {failed.lane.bundle.version}: {failed.error or 'took too long'}"
         then = Part(work, lane or self._last_lane(work.table), failed.indices, instead_of=failed)
         if lane is None:

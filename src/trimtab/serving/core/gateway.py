@@ -223,6 +223,7 @@ def _chunks(work: Work) -> list[Work]:
             entities=work.entities[start : start + TURN_ROWS],
             received_ns=work.received_ns,
             route=work.route,
+            first_row=start,
             is_chunk=True,
         )
         for start in range(0, work.rows, TURN_ROWS)

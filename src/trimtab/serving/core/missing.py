@@ -1,4 +1,4 @@
-"""Says which request columns are missing, and which of those that were sent were meant. Called by gateway and scoring.
+"""Says which request columns are missing, which of those that were sent were meant, and which values are not taken.
 
 Only what is wrong costs time: a request with all columns in every row never comes here, one without a timestamp has
 the names of its other columns looked at.
@@ -6,14 +6,19 @@ the names of its other columns looked at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from trimtab.bundle import Spec
-from trimtab.serving.requests import Absent, Refused
+import numpy as np
+
+from trimtab.bundle import InputCheck, Spec
+from trimtab.bundle.limits import FLOAT32_MAX, Problem, unusual
+from trimtab.serving.core.work import Part
+from trimtab.serving.requests import Absent, Refused, shown
 
 MOST_LOOKED_AT = 100
 """Columns of a request, and characters of a name, that are compared."""
@@ -55,6 +60,47 @@ def check_timestamp(spec: Spec, columns: Mapping[str, Sequence[Any]]) -> None:
                 f"column '{spec.timestamp}' was not sent, but '{name}' was: did you mean '{spec.timestamp}'? "
                 "Without either, the rows are of now",
             )
+
+
+def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
+    """Return what to say of a value that a model does not take."""
+    assert part.vectors is not None
+    name, kind = check.features[problem.feature], problem.kind
+    model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
+    where, value = _place(part, problem.row, problem.feature)
+    refused = int(check.refused_rows(part.vectors).sum())
+    more = f"; {refused} of the {part.rows} rows are refused" if refused > 1 else ""
+    if kind == "null":
+        return f"{where} has no value, and {model} takes no missing value there{more}"
+    if kind == "category":
+        known = listed([f"{number:g}" for number in check.limits.categories[name]])
+        return f"{where}: {value} is none of the values that {model} knows: {known}{more}"
+    limit = (check.limits.highest if kind == "high" else check.limits.lowest)[name]
+    takes = "takes finite numbers only, up to" if abs(limit) == FLOAT32_MAX else "takes no more than"
+    if kind == "low" and abs(limit) != FLOAT32_MAX:
+        takes = "takes no less than"
+    return f"{where}: {value} is out of range; {model} {takes} {limit:.8g} there{more}"
+
+
+def no_number(part: Part, lost: np.ndarray[Any, Any]) -> str:
+    """Return what to say of rows that get no number because of values that are missing or huge. lost: bool (rows,)."""
+    assert part.vectors is not None
+    row = int(np.flatnonzero(lost & unusual(part.vectors).any(axis=1))[0])
+    where, value = _place(part, row, int(np.flatnonzero(unusual(part.vectors[row]))[0]))
+    model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
+    return f"{where} is {value}, and {model} gives no number for such a row"
+
+
+def _place(part: Part, index: int, feature: int) -> tuple[str, str]:
+    """Return where a feature of a row comes from, and its value as it was sent."""
+    work, row, name = part.work, part.row(index), part.lane.bundle.spec.features[feature]
+    assert part.vectors is not None
+    value: Any = part.vectors[index, feature].item()
+    what = "feature"
+    if work.features is None and name in work.columns:
+        what, value = "column", work.columns[name][row]
+    text = str(value) if value in (math.inf, -math.inf) else shown(value, most=40)
+    return f"{what} '{name}', row {work.first_row + row}", text
 
 
 def listed(names: Collection[str]) -> str:

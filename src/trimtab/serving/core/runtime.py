@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from trimtab.bundle import Scorer, Spec, open_aside, open_scorer, read_spec, verify
+from trimtab.bundle import InputCheck, Scorer, Spec, ask_scorer, open_aside, open_scorer, read_spec, verify
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder
 
@@ -22,6 +23,14 @@ INLINE_NS = 500_000
 QUICK_NS, QUICK_BATCH_NS = 100_000, 300_000
 """A model that takes longer for one row, or for BATCH_ROWS, is not compared on the event loop, where answers wait
 meanwhile, but in a thread, or in a process when it is a shadow. Below, that would cost more than it spares."""
+
+
+UNASKED = (
+    "bundle %s was packaged before estimators were asked which values they take: for missing values it may serve "
+    "other scores than its estimator gives. Train it again"
+)
+
+logger = logging.getLogger(__name__)
 
 
 class Vectorizer(Protocol):
@@ -53,6 +62,8 @@ class LoadedBundle:
     recipe: tuple[object, ...]
     """What its vectors depend on: bundles with equal recipes share vectors."""
     folder: Path
+    check: InputCheck | None = None
+    """Refuses values that the model does not take; None when it takes all."""
     inline: bool = True
     """Whether it is quick enough to score answers on the event loop."""
     quick: bool = True
@@ -78,6 +89,11 @@ def load_bundle(
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
         scorer = open_scorer(folder, spec, trust=trust, aside=aside)
         pace = warm_up(scorer, len(spec.features))
+        limits = spec.limits
+        if limits is None:
+            limits = ask_scorer(scorer.score, spec.features)
+            if order.digest:
+                logger.warning(UNASKED, order.id)
         vectorizer = vectorizer_factory(folder, spec)
         quick = scorer.in_process and pace.row_ns <= QUICK_NS and pace.batch_ns <= QUICK_BATCH_NS
         aside = aside and not quick
@@ -96,6 +112,7 @@ def load_bundle(
         vectorizer=vectorizer,
         recipe=(spec.features, spec.views, spec.code_hash),
         folder=folder,
+        check=InputCheck(spec.features, limits) if limits else None,
         inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
         quick=quick,
         aside=aside,

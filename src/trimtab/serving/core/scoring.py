@@ -1,8 +1,8 @@
 """Scores the parts of one turn that go to the same bundle, in one call. Called by desk.
 
 Requests that arrive together share the fixed costs of the vectorizer and of ONNX Runtime, which for one
-row are most of the costs. When a shared call fails, each part is tried alone, so that one client's bad
-value or a bundle's fault on one row harms nobody else.
+row are most of the costs. Values that a model does not take are refused before; when a shared call fails, each part
+is tried alone: one client's bad value or a bundle's fault on one row harms nobody else.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.errors import DataError, StoreError
-from trimtab.serving.core.missing import listed, missing
+from trimtab.bundle import InputCheck
+from trimtab.bundle.limits import unusual
+from trimtab.errors import DataError, StoreError, Temporary
+from trimtab.serving.core.missing import listed, missing, no_number, not_taken
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.work import Part, Work
 
@@ -36,39 +38,83 @@ def score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
     ready = [part for part in parts if not part.error]
     if not ready:
         return
+    X = _matrix(ready)
+    if bundle.check is not None and not bundle.check.passes(X):
+        ready = [part for part in ready if _takes(bundle, bundle.check, part)]
+        if not ready:
+            return
+        X = _matrix(ready)
     try:
-        _score(bundle, ready)
+        _score(bundle, ready, X)
     except Exception as error:  # ONNX Runtime's errors have no common base
         logger.error("bundle %s failed to score", bundle.id, exc_info=error)  # once, however many rows are tried next
         for part in ready:
             try:
-                _score(bundle, [part])
+                _score(bundle, [part], _matrix([part]))
             except Exception as own:  # as above
-                part.fail(
-                    500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(own)}"
-                )
+                if not _blame_values(bundle, part, own):
+                    part.fail(
+                        500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(own)}"
+                    )
 
 
 def vectorize(bundle: LoadedBundle, work: Work) -> None:
     """Compute the vectors of one work now; its failure is noted in it. For long requests."""
     part = Part(work, work.lanes[0], None)
     _vectorize(bundle, [part])
+    if not part.error and bundle.check is not None and all(lane is work.table.champion for lane in work.lanes):
+        _matrix([part])
+        _takes(bundle, bundle.check, part)
     if part.error:
         work.failure = (part.status, part.error)
 
 
-def _score(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
+def _matrix(parts: Sequence[Part]) -> np.ndarray[Any, Any]:
+    """Return the vectors of all parts, which are filled in."""
     rows = []
     for part in parts:
         part.vectors = vectors = _rows(part)
         rows.append(vectors)
-    scores: list[float] = bundle.scorer.score(rows[0] if len(rows) == 1 else np.concatenate(rows)).tolist()
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _takes(bundle: LoadedBundle, check: InputCheck, part: Part) -> bool:
+    """Return whether a model takes all rows of a part, which is refused otherwise."""
+    assert part.vectors is not None
+    found = check.problem(part.vectors)
+    if found is None:
+        return True
+    part.not_taken = True
+    part.fail(400, not_taken(part, check, found))
+    return False
+
+
+def _blame_values(bundle: LoadedBundle, part: Part, error: Exception) -> bool:
+    """Refuse a part whose values make a model raise that scores an ordinary row; tell whether that is so."""
+    if part.vectors is None or isinstance(error, Temporary) or not unusual(part.vectors).any():
+        return False
+    try:
+        bundle.scorer.score(np.zeros((1, part.vectors.shape[1]), dtype=np.float32))
+    except Exception:  # a border: it is the model's fault then
+        return False
+    part.fail(400, no_number(part, np.ones(part.rows, dtype=bool)))
+    part.not_taken = True
+    return True
+
+
+def _score(bundle: LoadedBundle, parts: Sequence[Part], X: np.ndarray[Any, Any]) -> None:
+    scores: list[float] = bundle.scorer.score(X).tolist()
     finite = math.isfinite(sum(scores))  # a sum that overflows only costs the closer look
     start = 0
     for part in parts:
         part.scores = own = scores[start : start + part.rows]
         start += part.rows
         if not finite and not all(map(math.isfinite, own)):
+            lost = np.array([not math.isfinite(value) for value in own])
+            if part.vectors is not None and unusual(part.vectors[lost]).any(axis=1).all():
+                part.fail(400, no_number(part, lost))
+                part.not_taken, part.scores = True, None
+                continue
             bad = next(value for value in own if not math.isfinite(value))
             part.fail(500, f"model '{bundle.spec.model}' version {bundle.version} gave {bad}; expected a number")
 

@@ -30,6 +30,8 @@ class Work:
     entities: list[Entities | None]
     received_ns: int
     route: Literal["split", "pinned"] = "split"
+    first_row: int = 0
+    """Place of its first row in the request, of a piece of a long one."""
     rows: int = field(init=False)
     begun_ns: int = 0
     """When its features were begun, time.perf_counter_ns; 0 when they were not."""
@@ -117,6 +119,8 @@ class Part:
     error: str | None = None
     """Why its rows have no score, or must not be used."""
     status: int = 200
+    not_taken: bool = False
+    """Whether a row holds a value that the lane's model does not take."""
     latency_us: int = 0
     instead_of: Part | None = None
     """The part that this one answers for."""
@@ -135,6 +139,17 @@ class Part:
         if self.work.abandoned and self.work.route != "pinned":
             return "abandoned"
         return "fallback" if self.instead_of is not None else self.work.route
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether another lane may answer: after a failure, and for values that another champion takes."""
+        if self.not_taken:
+            return self.served and self.work.route == "split" and self.lane is not self.work.table.champion
+        return self.status >= 500
+
+    def row(self, index: int) -> int:
+        """Return the place in the work of one of its rows."""
+        return index if self.indices is None else self.indices[index]
 
     def settled(self, now_ns: int) -> None:
         """Note how long its rows took since they were received."""

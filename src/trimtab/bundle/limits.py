@@ -1,0 +1,143 @@
+"""Which values a model cannot take: asked of the estimator when it is packaged, checked before rows are scored.
+
+An estimator of scikit-learn may refuse a missing value, infinity, or a category that it has not seen, while the graph
+or file that serves in its place answers all of them with some number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import Limits, Spec
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+HUGE = 1e18
+"""From this magnitude on, products of two values leave float32."""
+
+Kind = Literal["null", "high", "low", "category"]
+Score = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+class Problem(NamedTuple):
+    """A value that a model does not take."""
+
+    row: int
+    feature: int
+    kind: Kind
+
+
+class InputCheck:
+    """Limits as arrays, for rows of features in order."""
+
+    def __init__(self, features: Sequence[str], limits: Limits) -> None:
+        self.features = tuple(features)
+        self.limits = limits
+        self._low = np.array([limits.lowest.get(name, -np.inf) for name in features], dtype=np.float32)
+        self._high = np.array([limits.highest.get(name, np.inf) for name in features], dtype=np.float32)
+        self._takes_null = np.array([name not in limits.no_null for name in features])
+        self._categories = [
+            (place, np.array(limits.categories[name], dtype=np.float32))
+            for place, name in enumerate(features)
+            if name in limits.categories
+        ]
+
+        narrow = (self._low > -FLOAT32_MAX).any() or (self._high < FLOAT32_MAX).any()
+        self._takes_finite = not narrow and not self._categories
+
+    def passes(self, X: np.ndarray[Any, Any]) -> bool:
+        """Return whether all values of float32 (rows, features) are taken."""
+        if self._takes_finite and np.isfinite(X).all():
+            return True
+        return not self.refused(X).any()
+
+    def refused(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return which values are not taken, bool (rows, features)."""
+        missing = np.isnan(X)
+        found: np.ndarray[Any, Any] = np.where(missing, ~self._takes_null, (self._low > X) | (self._high < X))
+        for place, values in self._categories:
+            found[:, place] |= ~np.isin(X[:, place], values) & ~missing[:, place]
+        return found
+
+    def refused_rows(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return which rows hold a value that is not taken, bool (rows,)."""
+        return np.asarray(self.refused(X).any(axis=1))
+
+    def problem(self, X: np.ndarray[Any, Any]) -> Problem | None:
+        """Return the first value that is not taken, by row, then by feature."""
+        found = np.argwhere(self.refused(X))
+        if not len(found):
+            return None
+        row, place = (int(number) for number in found[0])
+        value = X[row, place]
+        if np.isnan(value):
+            return Problem(row, place, "null")
+        if place in [column for column, _ in self._categories]:
+            return Problem(row, place, "category")
+        return Problem(row, place, "high" if value > self._high[place] else "low")
+
+
+class CheckedScorer:
+    """A scorer that gives NaN for rows that the gateway would refuse, for gates that try such rows."""
+
+    def __init__(self, scorer: Scorer, check: InputCheck) -> None:
+        self.task, self.in_process = scorer.task, scorer.in_process
+        self._scorer, self._check = scorer, check
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row, NaN for those that are refused."""
+        refused = self._check.refused_rows(X)
+        if not refused.any():
+            return self._scorer.score(X)
+        found = np.full(len(X), np.nan)
+        found[~refused] = self._scorer.score(np.ascontiguousarray(X[~refused]))
+        return found
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._scorer.close()
+
+
+def checked(scorer: Scorer, spec: Spec) -> Scorer:
+    """Return a scorer that refuses what the gateway refuses of a bundle, by NaN."""
+    return CheckedScorer(scorer, InputCheck(spec.features, spec.limits)) if spec.limits else scorer
+
+
+def unusual(X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which values are missing, infinite, or so large that products of them are, bool (rows, features)."""
+    return np.asarray(~(np.abs(X) < HUGE))
+
+
+def ask_scorer(score: Score, features: Sequence[str]) -> Limits:
+    """Return what the model that serves refuses in one column of a row of zeros.
+
+    For models whose estimator was not asked when they were packaged.
+    """
+    refused: dict[float, tuple[str, ...]] = {}
+    for value in (np.nan, np.inf, -np.inf):
+        rows = np.zeros((len(features), len(features)), dtype=np.float32)
+        np.fill_diagonal(rows, value)
+        numbers = np.isfinite(answers(score, rows))
+        refused[value] = tuple(name for name, number in zip(features, numbers, strict=True) if not number)
+    return Limits(
+        no_null=refused[np.nan],
+        highest=dict.fromkeys(refused[np.inf], FLOAT32_MAX),
+        lowest=dict.fromkeys(refused[-np.inf], -FLOAT32_MAX),
+    )
+
+
+def answers(score: Score, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return one score a row, float64 (rows,); NaN where it is no finite number, or the row makes `score` raise."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = score(X)
+        except Exception:  # a border: a model's library raises what it likes
+            if len(X) == 1:
+                return np.array([np.nan])
+            return np.concatenate([answers(score, X[row : row + 1]) for row in range(len(X))])
+    return np.where(np.isfinite(found), found, np.nan)

@@ -1,0 +1,115 @@
+"""A small project with one model, taken through the stages and served by a gateway in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from trimtab.app import stages
+from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.bundle import Scorer, Spec, open_scorer, read_spec
+from trimtab.clock import SystemClock
+from trimtab.records import Bundle
+from trimtab.serving.core.columns import NumericColumns
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.runtime import load_bundle
+from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
+from trimtab.serving.options import WorkerOptions
+from trimtab.serving.orders import BundleOrder
+from trimtab.serving.protocols import mlflow
+from trimtab.serving.requests import Refused
+from trimtab.stores.predictions.segments import SegmentLog
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+POLICY = """
+project: case
+training: { min_examples: 100, seed: 1 }
+gates: { accuracy: { min: 0.5, resamples: 100 }, performance: { p99: 500ms, memory: 2000MB } }
+"""
+DEFINITIONS = """
+import trimtab as tt
+ex = tt.FileSource("ex", "data/ex.parquet", timestamp="at")
+m = tt.Model("m", task="binary", examples=ex, label="y", features=FEATURES)
+@m.trainer
+def train(data, params, seed):
+"""
+
+
+def write_project(folder: Path, columns: Mapping[str, Any], trainer: str) -> Path:
+    """Write a project whose examples have these columns, "y" the label; `trainer` is the body of its trainer."""
+    rows = len(columns["y"])
+    (folder / "data").mkdir(parents=True)
+    at = [START + timedelta(minutes=10 * row) for row in range(rows)]
+    pl.DataFrame({"at": at, **columns}).write_parquet(folder / "data" / "ex.parquet")
+    body = "".join(f"    {line}\n" for line in trainer.strip().splitlines())
+    features = repr([name for name in columns if name != "y"])
+    (folder / "definitions.py").write_text(DEFINITIONS.replace("FEATURES", features) + body)
+    (folder / "trimtab.yaml").write_text(POLICY)
+    return folder
+
+
+def numbers(rows: int = 600) -> dict[str, np.ndarray[Any, Any]]:
+    """Three columns of numbers and a label, as in the first cases that failed."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(rows, 3)).round(3)
+    X[:, 1] += 5
+    y = (X[:, 0] + 0.7 * (X[:, 1] - 5) + 0.3 * random.normal(size=rows)) > 0.8
+    return {"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "y": y.astype(float)}
+
+
+def register(folder: Path) -> tuple[Workspace, Bundle]:
+    """Take the project's model through all stages up to its registered bundle."""
+    workspace = open_workspace(folder)
+    stages.ingest(workspace)
+    run = stages.train(workspace, "m", stages.snapshot(workspace, "m", as_of=workspace.now()))
+    return workspace, stages.register(workspace, run, stages.evaluate(workspace, run))
+
+
+def opened(folder: Path) -> tuple[Path, Spec, Scorer]:
+    """Register the project's model; return the bundle's folder, what it says, and what scores."""
+    workspace, bundle = register(folder)
+    path = workspace.artifacts.open(bundle.path)
+    spec = read_spec(path)
+    return path, spec, open_scorer(path, spec)
+
+
+class OneGateway:
+    """A gateway over one folder, asked as MLflow's clients do."""
+
+    def __init__(self, folder: Path, spec: Spec, log: Path) -> None:
+        self.log = SegmentLog(log)
+        self._runner = asyncio.Runner()
+        self._gateway = Gateway(self.log, SystemClock(), WorkerOptions())
+        bundle = load_bundle(BundleOrder(f"{spec.model}/1", spec.model, 1, str(folder), "", spec), NumericColumns)
+        table = ModelTable(spec.model, 1, [Lane("champion", bundle, 100)])
+        self._gateway.swap(RoutingTable({spec.model: table}, complete=True))
+
+    def ask(self, *records: Mapping[str, Any]) -> list[float] | str:
+        """Return the predictions for records, or the error of a 400."""
+        return self._runner.run(self._ask(msgspec.json.encode({"dataframe_records": records})))
+
+    def rows(self) -> int:
+        """Return how many rows are in the log."""
+        self._gateway.settle()
+        return int(self.log.read()[0].num_rows)
+
+    def close(self) -> None:
+        """Stop its threads."""
+        self._gateway.close()
+        self._runner.close()
+
+    async def _ask(self, body: bytes) -> list[float] | str:
+        try:
+            response = await self._gateway.infer(None, None, mlflow.decode(body, "application/json"), 0)
+        except Refused as refused:
+            if refused.status != 400:
+                raise
+            return str(refused)
+        return response.scores
