@@ -69,8 +69,14 @@ def from_micros(micros: int) -> datetime:
 
 
 def parse_time(text: str) -> datetime:
-    """Parse an ISO 8601 date or time; without an offset it is UTC. Raises ValueError."""
+    """Parse an ISO 8601 date or time; without an offset it is UTC. Raises ValueError.
+
+    Digits alone are a date only when there are eight of them: fromisoformat reads the milliseconds 1712011200000
+    as the year 1712.
+    """
     try:
+        if text.strip().isdecimal() and len(text.strip()) != len("20130301"):
+            raise ValueError
         return to_utc(datetime.fromisoformat(text.strip()))
     except (ValueError, OverflowError):
         raise ValueError(f"'{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z") from None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab import metric_catalog, units
 from trimtab.arguments import (
-    bare_path,
     check_brought,
     check_columns,
     check_function,
@@ -28,6 +27,7 @@ from trimtab.arguments import (
 )
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
+from trimtab.sources import FileSource as FileSource
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,43 +35,6 @@ if TYPE_CHECKING:
 Task = metric_catalog.Task
 AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
 WindowBy = Literal["timestamp", "known_at"]
-
-
-@dataclass(frozen=True)
-class FileSource(Placed):
-    """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
-
-    timestamp: column of the moment a row is about. known_at: column of the moment the row's values
-    became known; without it a row is known at its timestamp. A null known_at means never known. One before the
-    timestamp is refused at ingest: let the timestamp of a forecast or a plan be the moment it was published.
-    """
-
-    name: str
-    path: str
-    timestamp: str
-    known_at: str | None = None
-
-    def __post_init__(self) -> None:
-        check_name("FileSource", self.name)
-        where = f"FileSource '{self.name}'"
-        check_text(f"{where}: path", self.path, "data/flights.parquet")
-        check_text(f"{where}: timestamp", self.timestamp, "scheduled_at")
-        if self.known_at is not None:
-            check_text(f"{where}: known_at", self.known_at, "landed_at")
-        if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
-            raise DefinitionError(
-                f"{where}: '{self.path}' is neither Parquet nor CSV; expected a path that ends "
-                "in .parquet or .csv, or a folder of such files"
-            )
-
-    @property
-    def known_column(self) -> str:
-        """Column of the moment a row became known."""
-        return self.known_at or self.timestamp
-
-    def reads_same_files(self, other: FileSource) -> bool:
-        """Return True if both sources read the same files, whatever their names."""
-        return self.name == other.name or bare_path(self.path) == bare_path(other.path)
 
 
 @dataclass(frozen=True)
@@ -210,6 +173,7 @@ class FeatureView(Placed):
             "source": self.source.name,
             "timestamp": self.source.timestamp,
             "known_at": self.source.known_column,
+            **({"key": list(self.source.key)} if self.source.key else {}),
             "features": [[a.kind, a.column, a.window] for a in self.aggregations],
             "ttl": self.ttl_micros,
             "every": self.every_micros,

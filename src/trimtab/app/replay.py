@@ -38,6 +38,9 @@ PATIENCE_SECONDS = 300.0
 TROUBLE_SECONDS = 30.0
 """How long a gateway that cannot serve a revision is waited for."""
 POLL_SECONDS = 0.004
+NEVER = np.iinfo(np.int64).max
+"""When a label became known that never did."""
+ISO_8601 = "%Y-%m-%dT%H:%M:%S%.6fZ"
 TYPES = {pl.String: "BYTES", pl.Float64: "FP64", pl.Float32: "FP32", pl.Boolean: "BOOL"}
 
 
@@ -149,7 +152,7 @@ class Replay:
     def _load(self) -> pl.DataFrame:
         source, model = self._model.examples, self._model
         columns = dict.fromkeys((source.timestamp, source.known_column, model.label, *model.request_columns))
-        frame = self._workspace.tables.scan(source.name).select(*columns).collect()
+        frame = self._workspace.scan()(source.name).select(*columns).collect()
         frame = frame.sort(source.timestamp, maintain_order=True).with_row_index("_n")
         moments = pl.col(source.timestamp).dt.epoch("us")
         frame = frame.with_columns(_at=moments, _known=pl.col(source.known_column).dt.epoch("us"))
@@ -175,10 +178,10 @@ class Replay:
         bodies = self._bodies(frame)
         ids = frame["_id"].to_list()
         label = frame[self._model.label].cast(pl.Float64).to_numpy()
-        known = frame["_known"].fill_null(-1).to_numpy()
+        known = frame["_known"].fill_null(NEVER).to_numpy()
         at = frame["_at"].to_numpy()
         order = np.argsort(known, kind="stable")
-        order = order[(known[order] >= 0) & ~np.isnan(label[order])]
+        order = order[(known[order] < NEVER) & ~np.isnan(label[order])]
         known_in_order = known[order]
         row = place = 0
 
@@ -186,7 +189,7 @@ class Replay:
             nonlocal place
             first, place = place, max(place, int(np.searchsorted(known_in_order, moment, side="right")))
             return [
-                {"id": ids[n], "label": float(label[n]), "known_at": int(known[n])}
+                {"id": ids[n], "label": float(label[n]), "known_at": from_micros(int(known[n])).isoformat()}
                 for n in order[first:place]
                 if ids[n] not in done_labels
             ]
@@ -214,8 +217,8 @@ class Replay:
         columns, types = [], []
         for name in names:
             series = frame[name]
-            if isinstance(series.dtype, pl.Datetime):
-                series, kind = series.dt.epoch("us"), "INT64"
+            if isinstance(series.dtype, pl.Datetime | pl.Date):  # as text: integers near 1970 are refused
+                series, kind = series.cast(pl.Datetime("us")).dt.strftime(ISO_8601), "BYTES"
             else:
                 kind = next((t for d, t in TYPES.items() if series.dtype == d), "INT64")
             columns.append(series.to_list())
@@ -228,7 +231,6 @@ class Replay:
                     "inputs": [
                         {"name": name, "shape": [1], "datatype": kind, "data": [value]}
                         for name, kind, value in zip(names, types, row, strict=True)
-                        if value is not None
                     ],
                 }
             )

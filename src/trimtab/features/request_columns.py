@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.clock import parse_time, to_micros
+from trimtab import timestamps
+from trimtab.clock import to_micros
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.keys import encode_part
 from trimtab.features.kinds import Array, Kind
 
 NOT_A_TIME = np.iinfo(np.int64).min
 """The microseconds that numpy shows as NaT."""
+
+EXACT = 2**53
+"""Whole numbers up to here are exact in float64; ids beyond are rounded."""
 
 _PLAIN_NUMBERS = frozenset((float, int, type(None)))
 _TRUTHS_TOO = _PLAIN_NUMBERS | {bool}
@@ -39,9 +43,11 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
     def integer(value: Any) -> bytes:
         if value.__class__ is int or value is None:
             return encode_part(value)
-        if isinstance(value, float | np.integer | np.floating) and float(value).is_integer():
+        if isinstance(value, np.integer):
             return encode_part(int(value))
-        raise _wrong(column, value, "a whole number")
+        if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) <= EXACT:
+            return encode_part(int(value))
+        raise _wrong(column, value, "a whole number, which a float is up to 2^53")
 
     def boolean(value: Any) -> bytes:
         if value.__class__ is bool or value is None:
@@ -79,7 +85,8 @@ def moment(column: str) -> Callable[[Sequence[Any]], Array]:
     """Return what makes a column of times datetime64[us] in UTC, null NaT."""
 
     def convert(values: Sequence[Any]) -> Array:
-        return np.array([_micros(column, value) for value in values], dtype=np.int64).view("datetime64[us]")
+        found = [_micros(column, value, row) for row, value in enumerate(values)]
+        return np.array(found, dtype=np.int64).view("datetime64[us]")
 
     return convert
 
@@ -130,25 +137,27 @@ def _number(column: str, value: Any, row: int, *, truths: bool) -> float:
         raise _wrong(column, value, "a number that fits into float64", row) from None
 
 
-def _micros(column: str, value: Any) -> int:
-    expected = "a time: ISO 8601 text such as '2013-01-01T05:00:00Z', or microseconds since the epoch"
-    if isinstance(value, str):
-        try:
-            return to_micros(parse_time(value))
-        except ValueError:
-            raise _wrong(column, value, expected) from None
+def _micros(column: str, value: Any, row: int) -> int:
     if value is None:
         return NOT_A_TIME
     if isinstance(value, datetime):
         return to_micros(value)
     if isinstance(value, np.datetime64):
         return int(value.astype("datetime64[us]").astype(np.int64))
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    raise _wrong(column, value, expected)
+    plain = int(value) if isinstance(value, np.integer) else value
+    found = timestamps.micros(plain)
+    if found is not None:
+        return found
+    raise DataError(
+        f"row {row}: column '{column}' is {_shown(plain)}, which is no timestamp{timestamps.hint(plain)}; "
+        f"{timestamps.EXPECTED}"
+    )
 
 
 def _wrong(column: str, value: Any, expected: str, row: int | None = None) -> DataError:
     where = "" if row is None else f"row {row}: "
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)  # as JSON has it
-    return DataError(f"{where}column '{column}' is {shown}; expected {expected}")
+    return DataError(f"{where}column '{column}' is {_shown(value)}; expected {expected}")
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)  # as JSON has it

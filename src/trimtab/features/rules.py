@@ -43,10 +43,12 @@ class RulePlan:
         """
         arrays = []
         for name, convert in self._inputs:
-            values = columns.get(name, at if name == self._timestamp else None)
-            if values is None:
+            if name in columns:
+                arrays.append(convert(columns[name]))
+            elif name == self._timestamp:
+                arrays.append(np.array(at, dtype=np.int64).view("datetime64[us]"))
+            else:
                 raise DataError(f"the request has no column '{name}'")
-            arrays.append(convert(values))
         with np.errstate(all="ignore"):
             (scores,) = run(self._rule, arrays, len(at))
         check_scores(self._rule, self._task, scores)

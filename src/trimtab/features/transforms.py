@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,37 @@ SAMPLED_ROWS = 8
 """Rows that are computed once more by themselves."""
 
 
+class Times(np.ndarray[Any, Any]):
+    """datetime64 or timedelta64 whose missing values stay missing: NaT becomes NaN, also on the way to numbers.
+
+    Plain numpy turns NaT into -9.2e18 by astype, a number like any other. So (at - signup).astype("float64") of a
+    missing signup would be a hundred million days. Whole numbers with a missing one among them are float64.
+    """
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the array in another type, as numpy does; NaT is NaN in numbers."""
+        plain = self.view(np.ndarray)
+        if self.dtype.kind not in "mM" or np.dtype(dtype).kind not in "iuf":
+            return super().astype(dtype, *args, **kwargs)
+        found = plain.astype(dtype, *args, **kwargs)
+        missing = np.isnat(plain)
+        if missing.any():
+            found = np.where(missing, np.nan, found)
+        return found
+
+
 def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
     """Return the transform's outputs in the order of `transform.outputs`, as numeric arrays of shape (rows,).
 
-    inputs: float64, datetime64[us] or object arrays of shape (rows,), which the transform may not change.
+    inputs: float64, datetime64[us] or object arrays of shape (rows,), which the transform may not change. A missing
+    time is NaT, and NaN when the transform turns it into a number.
     Callers silence numpy's warnings, because missing values are NaN.
     Raises DefinitionError naming transform and output.
     """
     for array in inputs:
         array.flags.writeable = False
     try:
-        result = transform.function(*inputs)
+        result = transform.function(*[array.view(Times) if array.dtype.kind == "M" else array for array in inputs])
     except Exception as error:  # the user's own code: whatever it raises is told with its name
         place = _place(transform, error)
         raise DefinitionError(f"{place}{transform.called} failed: {type(error).__name__}: {error}") from error

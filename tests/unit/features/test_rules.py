@@ -80,7 +80,7 @@ def test_without_a_timestamp_it_is_the_moment_of_the_row() -> None:
 
     plan = plan_of(ruled(usual, "leaves_at"))
     assert plan.scores({}, [HOUR_US, 2 * HOUR_US]) == [0.1, 0.2]
-    assert plan.scores({"leaves_at": [3 * HOUR_US]}, [0]) == [0.3]
+    assert plan.scores({"leaves_at": ["1970-01-01T03:00:00Z"]}, [0]) == [0.3]
 
 
 def test_booleans_are_certain_scores() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from trimtab.serving.core import moments
+from trimtab import timestamps
 from trimtab.serving.requests import MAX_ID, Refused, control, shown
 
 LARGEST = sys.float_info.max
@@ -129,10 +129,10 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
     if model is not None and not isinstance(model, str):
         return expected(index, "model", model, "the name of a model")
     told = item.get("known_at")
-    known_at = None if told is None else moments.micros(told)
+    known_at = None if told is None else timestamps.micros(told)
     if told is not None and known_at is None:
         what = "ISO 8601 text or microseconds since 1970 as an integer"
-        return expected(index, "known_at", told, what + moments.hint(told))
+        return expected(index, "known_at", told, what + timestamps.hint(told))
     return Label(index, name, float(label), known_at, model)
 
 

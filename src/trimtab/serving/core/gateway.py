@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trimtab import timestamps
 from trimtab.bundle import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
-from trimtab.serving.core import moments
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
@@ -232,11 +232,13 @@ def _chunks(work: Work) -> list[Work]:
 
 def _moment(value: object, column: str, row: int) -> int:
     """Return an event time in microseconds. Raises Refused."""
-    found = moments.micros(value)
+    found = timestamps.micros(value)
     if found is not None:
         return found
     raise Refused(
-        400, f"column '{column}', row {row}: {shown(value)} is not a moment{moments.hint(value)}; {moments.EXPECTED}"
+        400,
+        f"column '{column}', row {row}: {shown(value)} is not a timestamp{timestamps.hint(value)}; "
+        f"{timestamps.EXPECTED}",
     )
 
 

@@ -118,8 +118,8 @@ def test_milliseconds_are_no_moment(served: Served, pack: Packer, table_of: Tabl
     reply = served.browser.post(INFER, body)
     assert (reply.status, reply.json()["error"]) == (
         400,
-        "column 'moment', row 0: 1370102400000 is not a moment (as microseconds it is 1970-01-16; as milliseconds it "
-        "would be 2013-06-01T16:00:00Z); expected ISO 8601 text such as 2026-01-31T12:00:00Z, or microseconds since "
+        "column 'moment', row 0: 1370102400000 is not a timestamp (as microseconds it is 1970-01-16; as milliseconds "
+        "it would be 2013-06-01T16:00:00Z); expected ISO 8601 text such as 2026-01-31T12:00:00Z, or microseconds since "
         "1970 as an integer",
     )
     assert served.rows() == []

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab import timestamps
 from trimtab.clock import from_micros, to_micros
-from trimtab.serving.core import moments
 from trimtab.serving.core.feedback import Label, Wrong, read_label
 
 JUNE = 1_370_102_400
@@ -35,7 +35,7 @@ JUNE = 1_370_102_400
     ],
 )
 def test_what_is_a_moment(value: Any, expected: int | None) -> None:
-    assert moments.micros(value) == expected
+    assert timestamps.micros(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_what_is_a_moment(value: Any, expected: int | None) -> None:
     ],
 )
 def test_what_it_would_be_in_other_units(value: Any, hint: str) -> None:
-    assert moments.hint(value) == hint
+    assert timestamps.hint(value) == hint
 
 
-@given(st.integers(to_micros(from_micros(moments.LEAST)), moments.LATEST))
+@given(st.integers(to_micros(from_micros(timestamps.LEAST)), timestamps.LATEST))
 def test_microseconds_since_1973_are_moments(value: int) -> None:
-    assert moments.micros(value) == value
+    assert timestamps.micros(value) == value
 
 
 @given(st.integers())
 def test_every_integer_has_a_hint_or_none(value: int) -> None:
-    assert isinstance(moments.hint(value), str)
+    assert isinstance(timestamps.hint(value), str)
 
 
 def test_labels_take_the_same_moments() -> None:
@@ -71,3 +71,14 @@ def test_labels_take_the_same_moments() -> None:
     assert good.known_at == JUNE * 1_000_000
     assert isinstance(bad, Wrong)
     assert "as milliseconds it would be 2013-06-01T16:00:00Z" in bad.reason
+
+
+@pytest.mark.parametrize("text", ["1712011200000", str(JUNE), str(JUNE * 10**6), str(JUNE * 10**9)])
+def test_texts_of_digits_are_no_iso_timestamps(text: str) -> None:
+    """1712011200000 are the milliseconds of 2024-04-01; fromisoformat reads the year 1712."""
+    assert timestamps.micros(text) is None
+    assert timestamps.hint(text) or text == str(JUNE * 10**6)
+
+
+def test_eight_digits_are_a_date() -> None:
+    assert timestamps.micros("20130601") == timestamps.micros("2013-06-01")
