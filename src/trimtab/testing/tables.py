@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -29,6 +30,11 @@ def batch(*numbers: int) -> pa.Table:
 def numbers(frame: pl.LazyFrame) -> list[int]:
     """Return the sorted numbers of a scan."""
     return sorted(frame.select("number").collect()["number"].to_list())
+
+
+def _timely(values: pa.Array) -> pa.Array:
+    """Return dates as timestamps, which Arrow casts to UTC in a second step only."""
+    return values.cast(pa.timestamp("us")) if pa.types.is_date(values.type) else values
 
 
 class TablesConformance:
@@ -113,6 +119,72 @@ class TablesConformance:
         for add_columns in (False, True):
             with pytest.raises(DataError, match="~ number: int64 in the table, string in the batch"):
                 store.append("flights", other, batch="b", add_columns=add_columns)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "made"),
+        [
+            (pa.array([1, 2], pa.int32()), pa.array([2**40]), pa.int64()),
+            (pa.array([1, 2]), pa.array([3], pa.int8()), pa.int64()),
+            (pa.array([1, 2]), pa.array([1.5]), pa.float64()),
+            (pa.array([1.5, 2.5]), pa.array([3]), pa.float64()),
+            (pa.array([0.5, 2.5], pa.float32()), pa.array([0.1]), pa.float64()),
+            (pa.array([None, None], pa.string()), pa.array([1.5]), pa.float64()),
+            (pa.array([None, None], pa.string()), pa.array([True]), pa.bool_()),
+            (pa.array([1, 2], pa.int32()).cast(pa.date32()), pa.array([3], UTC_MICROS), UTC_MICROS),
+            (pa.array([1, 2], UTC_MICROS), pa.array([3], pa.int32()).cast(pa.date32()), UTC_MICROS),
+            (pa.array(["a", "b"]), pa.array(["c"]).dictionary_encode(), pa.string()),
+            (pa.array([Decimal("1.5"), None]), pa.array([Decimal("100.25")]), pa.decimal128(5, 2)),
+        ],
+        ids=str,
+    )
+    def test_a_column_widens_where_no_value_changes(
+        self, store: Tables, before: pa.Array, after: pa.Array, made: pa.DataType
+    ) -> None:
+        first = store.append("flights", pa.table({"x": before, "n": [1, 2]}), batch="a")
+        old = store.schema("flights", version=first)
+        second = store.append("flights", pa.table({"n": [3], "x": after}), batch="b")
+        rows = store.scan("flights").collect().to_arrow()
+        assert store.schema("flights") == {"x": str(made), "n": "int64"}
+        assert rows["n"].to_pylist() == [1, 2, 3]
+        expected = pa.chunked_array([_timely(before).cast(made), _timely(after).cast(made)])
+        assert rows["x"].cast(made).equals(expected)
+        assert store.schema("flights", version=first) == old
+        assert store.scan("flights", version=first).collect().height == 2
+        assert store.append("flights", pa.table({"n": [3], "x": after}), batch="b") == second
+
+    @pytest.mark.parametrize(
+        ("before", "after", "message"),
+        [
+            (pa.array([1]), pa.array(["a"]), "~ x: int64 in the table, string in the batch"),
+            (pa.array(["a"]), pa.array([1]), "~ x: string in the table, int64 in the batch"),
+            (pa.array([True]), pa.array([1]), "~ x: bool in the table, int64 in the batch"),
+            (pa.array([2**53 + 1]), pa.array([1.5]), "column 'x' is int64; as double some of its values would change"),
+            (pa.array([1.5]), pa.array([2**53 + 1]), "column 'x' is int64; as double some of its values would change"),
+        ],
+        ids=str,
+    )
+    def test_what_would_change_a_value_is_refused(
+        self, store: Tables, before: pa.Array, after: pa.Array, message: str
+    ) -> None:
+        store.append("flights", pa.table({"x": before}), batch="a")
+        with pytest.raises(DataError, match=message):
+            store.append("flights", pa.table({"x": after}), batch="b")
+        assert store.version("flights") == 0
+
+    def test_all_rows_are_replaced_at_once_and_earlier_versions_stay(self, store: Tables) -> None:
+        store.append("flights", batch(1, 2), batch="a")
+        version = store.replace("flights", pa.table({"other": [1.5]}), batch="b")
+        assert store.replace("flights", pa.table({"other": [1.5]}), batch="b") == version == 1
+        assert store.schema("flights") == {"other": "double"}
+        assert store.scan("flights").collect()["other"].to_list() == [1.5]
+        assert numbers(store.scan("flights", version=0)) == [1, 2]
+        assert store.batch_version("flights", "a") == 0
+
+    def test_rows_in_many_chunks_keep_their_order(self, store: Tables) -> None:
+        chunks = [batch(*range(n, n + 10)) for n in range(0, 500, 10)]
+        store.append("flights", pa.concat_tables(chunks[:25]), batch="a")
+        store.append("flights", pa.concat_tables(chunks[25:]), batch="b")
+        assert store.scan("flights").collect()["number"].to_list() == list(range(500))
 
     def test_columns_are_added_when_allowed(self, store: Tables) -> None:
         first = store.append("flights", batch(1), batch="a")

@@ -1,7 +1,7 @@
 """The contract of the table store: versioned, append-only tables.
 
 Guarantees
-- A version is immutable and complete: readers never see half an append.
+- A version is immutable and complete: readers never see half an append, or half a replacement.
 - `append` with a batch id that is already in the table adds nothing and returns the version that holds
   it, also after a crash between writing and recording.
 - Appends of several processes to one table do not lose rows.
@@ -27,7 +27,16 @@ class Tables(Protocol):
         """Append rows as one new version and return it; `batch` identifies them.
 
         Creates the table on first use. Raises DataError when columns differ and `add_columns` is off; when it
-        is on, rows have null in the columns that they lack. A column never changes its type.
+        is on, rows have null in the columns that they lack. A column changes its type only to a wider one that holds
+        all its values unchanged (int32 -> int64, int64 -> double, date -> timestamp, no values yet -> any); all rows
+        have it from this version on, earlier versions keep theirs. Raises DataError for any other change.
+        """
+        ...
+
+    def replace(self, name: str, data: pa.Table, *, batch: str) -> int:
+        """Make `data` all the rows of a table in one new version and return it; its columns may be others.
+
+        Earlier versions stay readable. `batch` identifies the rows: with it in the table already, nothing is done.
         """
         ...
 

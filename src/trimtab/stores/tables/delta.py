@@ -1,4 +1,4 @@
-"""Versioned tables as Delta Lake tables in a local folder, through delta-rs. Opened by stores.catalog.
+"""Versioned tables as Delta Lake tables in a local folder, through delta-rs.
 
 Each append is one commit. It carries a Delta application transaction: the batch id, with the number of the
 version that the commit makes. So rows and batch id become visible together, a look-up needs no scan of the
@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
 from trimtab.stores.tables.contract import Tables
-from trimtab.stores.tables.fit import fit
+from trimtab.stores.tables.fit import empty_columns, fit, widened
 
 CONFIGURATION = {
     "delta.checkpointInterval": "20",  # opening reads one checkpoint and at most 20 small files
@@ -49,6 +49,30 @@ class DeltaTables:
 
     def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
         """Append rows as one new version and return it; a batch that is there already adds nothing."""
+
+        def fitting(table: DeltaTable | None) -> tuple[pa.Table, bool]:
+            schema = _arrow_schema(table) if table else None
+            empty = frozenset[str]() if schema is None or _same(schema, data.schema) else empty_columns(self.scan(name))
+            rows = fit(name, data, schema, add_columns=add_columns, empty=empty)
+            if schema is None or _same(schema, rows.schema):
+                return rows, False
+            return self._with_wider_columns(name, rows, schema), True
+
+        return self._commit(name, batch, fitting, merge=add_columns)
+
+    def replace(self, name: str, data: pa.Table, *, batch: str) -> int:
+        """Make `data` all the rows of a table in one new version and return it; its columns may be others."""
+        rows = fit(name, data, None, add_columns=False)
+        return self._commit(name, batch, lambda table: (rows, table is not None), merge=False)
+
+    def _commit(
+        self, name: str, batch: str, content: Callable[[DeltaTable | None], tuple[pa.Table, bool]], *, merge: bool
+    ) -> int:
+        """Write one version that carries `batch`, once, and return it.
+
+        content: returns for the table as it is the rows, and whether they are all of it from now on. merge: appended
+        rows may have other columns.
+        """
         self._check_name(name)
         with self._turn(name):
             for _ in range(ATTEMPTS):
@@ -57,7 +81,8 @@ class DeltaTables:
                 if known is not None:
                     return known
                 version = table.version() + 1 if table else 0
-                rows = fit(name, data, _arrow_schema(table) if table else None, add_columns=add_columns)
+                rows, are_all = content(table)
+                rows = rows.combine_chunks()  # delta-rs writes several chunks at once, in any order
                 properties = CommitProperties(
                     app_transactions=[Transaction(batch, version)],
                     max_commit_retries=0,  # because the batch must carry the number that its commit really gets
@@ -66,8 +91,8 @@ class DeltaTables:
                     write_deltalake(
                         table or self._root / name,
                         rows,
-                        mode="append",
-                        schema_mode="merge" if table and add_columns else None,
+                        mode="overwrite" if are_all else "append",
+                        schema_mode="overwrite" if are_all else "merge" if table and merge else None,
                         configuration=None if table else CONFIGURATION,
                         commit_properties=properties,
                     )
@@ -78,6 +103,13 @@ class DeltaTables:
                 self._sync(name, version)
                 return version
         raise Conflict(f"table '{name}': lost against other writers {ATTEMPTS} times; try again when they are done")
+
+    def _with_wider_columns(self, name: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+        """Return the rows that a table has and new ones behind them, in the columns of both and their wider types."""
+        new = {field.name: field.type for field in rows.schema}
+        target = pa.schema([(field.name, new.get(field.name, field.type)) for field in schema])
+        before = self.scan(name).collect().to_arrow().cast(schema)
+        return pa.concat_tables([widened(name, before, target), rows], promote_options="default")
 
     def batch_version(self, name: str, batch: str) -> int | None:
         """Return the version that holds `batch`, or None."""
@@ -149,6 +181,11 @@ class DeltaTables:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _same(table: pa.Schema, batch: pa.Schema) -> bool:
+    """Return True if no column of a table has another type in a batch."""
+    return all(table.field(field.name).type == field.type for field in batch if field.name in table.names)
 
 
 def _arrow_schema(table: DeltaTable) -> pa.Schema:

@@ -1,6 +1,8 @@
-"""Makes a batch fit the columns of a table, or says how they differ; used by table backends and by ingest."""
+"""Makes a batch fit the columns of a table, widens the table where that is safe, or says how they differ."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import polars as pl
 import pyarrow as pa
@@ -9,36 +11,85 @@ from trimtab.errors import DataError
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+_INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+_MOST_DIGITS = 38
+"""Of a decimal in a table."""
 
-def fit(name: str, data: pa.Table, schema: pa.Schema | None, *, add_columns: bool) -> pa.Table:
+
+def fit(
+    name: str, data: pa.Table, schema: pa.Schema | None, *, add_columns: bool, empty: Collection[str] = ()
+) -> pa.Table:
     """Return `data` with the columns of table `name` in the table's order; new columns come last.
 
-    schema: of the table, None when it is made now. Raises DataError showing the columns that differ.
+    schema: of the table, None when it is made now. empty: its columns in which no row has a value. A column whose
+    type in the result is wider than the table's is one that the table has to widen first.
+    Raises DataError showing the columns that differ.
     """
     data = data.cast(pa.schema([_storable(name, field) for field in data.schema]))
     if schema is None:
         return data
-    problems = difference(schema, data.schema)
+    problems = difference(schema, data.schema, empty=empty)
     if add_columns:
         problems = [problem for problem in problems if problem.startswith("~")]
     if problems:
         raise DataError(f"the columns of the batch differ from those of table '{name}':\n  " + "\n  ".join(problems))
     have = set(data.column_names)
     new = [column for column in data.column_names if column not in set(schema.names)]
-    return data.select([*(column for column in schema.names if column in have), *new])
+    data = data.select([*(column for column in schema.names if column in have), *new])
+    for place, field in enumerate(data.schema):
+        if field.name in schema.names:
+            wanted = schema.field(field.name).type
+            type_ = wider(wanted, field.type, empty=field.name in empty) or wanted
+            data = data.set_column(place, field.name, _cast(name, field.name, data[field.name], type_))
+    return data
 
 
-def difference(table: pa.Schema, batch: pa.Schema) -> list[str]:
-    """Return one line a column that is missing ("-"), new ("+") or of another type ("~") in `batch`."""
+def widened(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a table in the wider types of `schema`. Raises DataError when that would change a value."""
+    types = {field.name: field.type for field in schema}
+    have = table.column_names
+    return pa.table({column: _cast(name, column, table[column], types[column]) for column in have})
+
+
+def wider(table: pa.DataType, batch: pa.DataType, *, empty: bool = False) -> pa.DataType | None:
+    """Return the type that holds the values of both unchanged, None when there is none.
+
+    empty: no row of the table has a value in this column, so any type will do. A whole number goes into a float; that
+    it is none beyond 2^53, where floats have gaps, shows when the values are cast.
+    """
+    table, batch = _plain(table), _plain(batch)
+    if table == batch:
+        return table
+    if empty:
+        return batch
+    if table in _INTEGERS and batch in _INTEGERS:
+        return max(table, batch, key=_INTEGERS.index)
+    numbers = (*_INTEGERS, pa.float32(), pa.float64())
+    if table in numbers and batch in numbers:
+        return pa.float64()
+    if {table, batch} <= {pa.date32(), pa.date64(), TIMESTAMP}:
+        return TIMESTAMP
+    if pa.types.is_decimal(table) and pa.types.is_decimal(batch):
+        scale = max(table.scale, batch.scale)
+        digits = scale + max(table.precision - table.scale, batch.precision - batch.scale)
+        return pa.decimal128(digits, scale) if digits <= _MOST_DIGITS else None
+    return None
+
+
+def difference(table: pa.Schema, batch: pa.Schema, *, empty: Collection[str] = ()) -> list[str]:
+    """Return one line a column that is missing ("-"), new ("+") or of another type ("~") in `batch`.
+
+    A type that the table can widen to is none. empty: columns of the table in which no row has a value.
+    """
     before = {field.name: field.type for field in table}
     after = {field.name: field.type for field in batch}
     return [
         *(f"- {column}: {type_} is missing" for column, type_ in before.items() if column not in after),
         *(f"+ {column}: {type_} is new" for column, type_ in after.items() if column not in before),
         *(
-            f"~ {column}: {type_} in the table, {after[column]} in the batch"
+            f"~ {column}: {type_} in the table, {_plain(after[column])} in the batch"
             for column, type_ in before.items()
-            if column in after and _plain(after[column]) != _plain(type_)
+            if column in after and wider(type_, after[column], empty=column in empty) is None
         ),
     ]
 
@@ -47,6 +98,30 @@ def columns_of(frame: pl.LazyFrame) -> pa.Schema:
     """Return the columns of a scan as a table keeps them."""
     schema = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
     return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+
+
+def empty_columns(frame: pl.LazyFrame) -> frozenset[str]:
+    """Return the columns of text in which no row has a value: their first files did not tell their type."""
+    texts = [name for name, dtype in frame.collect_schema().items() if dtype == pl.String]
+    return frozenset(
+        name for name in texts if frame.select(name).filter(pl.col(name).is_not_null()).head(1).collect().is_empty()
+    )
+
+
+def _cast(table: str, column: str, values: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    if values.type == type_:
+        return values
+    if values.null_count == len(values):
+        return pa.chunked_array([pa.nulls(len(values), type_)])
+    if pa.types.is_date(values.type) and type_ == TIMESTAMP:
+        values = values.cast(pa.timestamp("us"))
+    try:
+        return values.cast(type_, safe=True)
+    except pa.ArrowInvalid as error:
+        what = str(error).splitlines()[0]
+        raise DataError(
+            f"table '{table}': column '{column}' is {values.type}; as {type_} some of its values would change: {what}"
+        ) from None
 
 
 def _storable(name: str, field: pa.Field) -> pa.Field:
