@@ -23,6 +23,19 @@ class Definitions:
     models: Mapping[str, Model]
     path: str = "definitions.py"
 
+    def key_columns(self, source: FileSource) -> set[str]:
+        """Return the columns of a source that find its rows, entities or predictions."""
+        keys = set(source.key)
+        for view in self.views.values():
+            if view.source == source:
+                keys.update(view.entity.keys)
+        for model in self.models.values():
+            if model.examples == source:
+                keys.update(model.entity_keys)
+            if model.outcomes is not None and model.outcomes.source == source:
+                keys.add(model.outcomes.prediction_id)
+        return keys
+
     def model(self, name: str | None = None) -> Model:
         """Return the model called `name`, or the only one. Raises DefinitionError."""
         if name is None:

@@ -46,6 +46,8 @@ class TableVersion(Record, frozen=True, kw_only=True):
     """Name of the file or system the batch came from."""
     source_hash: str
     """SHA-256 of the batch as it arrived; a batch that has been ingested is never ingested twice."""
+    replaces_all: bool = False
+    """All files were read again: the version holds the rows of all versions before, and adds none."""
 
 
 class CheckFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,12 @@ class CheckReport(Record, frozen=True, kw_only=True):
     quarantine: str | None
     """Table that holds the failing rows with their reasons, or None."""
     reason: str
+    notes: tuple[CheckFailure, ...] = ()
+    """What is odd about the rows although no check refuses them, such as null keys and times in the future."""
+    known_rows: int = 0
+    """Rows that were left out, because a source with a key had taken them in already."""
+    replaces_all: bool = False
+    """The batch is the rows of all files, read again."""
 
 
 class FeatureViewVersion(Record, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from trimtab import features
+from trimtab import data, features
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions import FeatureView, Model
@@ -53,7 +53,8 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
-    now = to_micros(workspace.now())
+    moment = workspace.now()
+    now = to_micros(moment)
     rows = workspace.tables.scan(view.source.name, version=version.version)
     done = workspace.online.watermark(view.version_id)
     if done is not None and done >= to_micros(version.created_at):
@@ -63,7 +64,8 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
             known[key] = features.last_known(view, rows)
         if known[key] <= done or not features.any_known(view, rows, after=done, until=now):
             return 0
-    return features.materialize(view, rows, workspace.online, until=now)
+    replaced = data.replaced(rows, view.source, as_of=moment)
+    return features.materialize(view, rows, workspace.online, until=now, replaced=replaced)
 
 
 def refresh(workspace: Workspace, model: str, last_known: LastKnown | None = None) -> list[str]:

@@ -67,7 +67,8 @@ def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -
     """
     model = load_definitions(code).model(dataset.model)
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
-    frame = features.training_frame(model, workspace.scan(versions), as_of=dataset.as_of, start=dataset.start)
+    scan = workspace.scan(versions, as_of=dataset.as_of)
+    frame = features.training_frame(model, scan, as_of=dataset.as_of, start=dataset.start)
     rows = frame.filter(pl.col("label").is_not_null() & (pl.col("timestamp") >= dataset.split_at))
     rows = rows.sort("timestamp", "label", maintain_order=True)
     return rows.select(pl.col(model.feature_names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()

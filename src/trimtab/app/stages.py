@@ -88,9 +88,32 @@ def ingest(workspace: Workspace, source: str | None = None) -> list[data.Ingeste
                 tables=workspace.tables,
                 metadata=workspace.metadata,
                 clock=workspace.clock,
+                keys=workspace.project.definitions.key_columns(one),
             )
         )
     return done
+
+
+def rebuild(workspace: Workspace, source: str) -> data.Ingested:
+    """Read all files of a source again into the next version of its table. Raises DataError or CheckFailed."""
+    (one,) = chosen_sources(workspace, source)
+    return data.rebuild(
+        one,
+        folder=workspace.project.folder,
+        checks=workspace.project.policy.checks,
+        tables=workspace.tables,
+        metadata=workspace.metadata,
+        clock=workspace.clock,
+        keys=workspace.project.definitions.key_columns(one),
+    )
+
+
+def refused(workspace: Workspace, source: str | None = None, *, rows: int) -> list[data.Refused]:
+    """Return what the checks refused of one source, or of all. rows: most rows a source."""
+    return [
+        data.read_refused(one.name, tables=workspace.tables, metadata=workspace.metadata, limit=rows)
+        for one in chosen_sources(workspace, source)
+    ]
 
 
 def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
@@ -121,7 +144,7 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
     keep = tuple(policy.gates.bias.sensitive) if policy.gates.bias else ()
-    scan = workspace.scan({name: version.version for name, version in tables.items()})
+    scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
     frame = features.training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
     if frame.is_empty():
         raise StageError(_no_examples(workspace, definition, as_of=as_of, start=start))

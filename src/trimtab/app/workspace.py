@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trimtab import data
 from trimtab.app.project import Project, open_project
 from trimtab.clock import Clock, SystemClock
 from trimtab.definitions import Model
@@ -81,10 +82,20 @@ class Workspace:
         """Where DBOS keeps the state of workflows."""
         return self.environment.metadata or f"sqlite:///{self.root / 'workflows.db'}"
 
-    def scan(self, version_of: dict[str, int] | None = None) -> Callable[[str], pl.LazyFrame]:
-        """Return a function that reads a table by name, at the versions given or the newest."""
-        versions = version_of or {}
-        return lambda name: self.tables.scan(name, version=versions.get(name))
+    def scan(
+        self, version_of: dict[str, int] | None = None, *, as_of: datetime | None = None
+    ) -> Callable[[str], pl.LazyFrame]:
+        """Return a function that reads a table by name, at the versions given or the newest.
+
+        Of a source with a key it reads the rows that count at `as_of`, or in the end.
+        """
+        versions, sources = version_of or {}, self.project.definitions.sources
+
+        def read(name: str) -> pl.LazyFrame:
+            rows = self.tables.scan(name, version=versions.get(name))
+            return data.current(rows, sources[name], as_of=as_of) if name in sources else rows
+
+        return read
 
     def model(self, name: str | None = None) -> Model:
         """Return a model of the project, or its only one."""

@@ -26,8 +26,8 @@ from trimtab.cli.options import (
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted, table
-from trimtab.data import Ingested
-from trimtab.errors import CheckFailed, StageError
+from trimtab.data import Ingested, failure_lines
+from trimtab.errors import CheckFailed, StageError, UsageError
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, LabelIntake, Revision, Run
 from trimtab.stores.metadata import latest
 
@@ -43,16 +43,38 @@ VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 @app.command()
 def ingest(
-    source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
+    source: SourceName = None,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    again: Annotated[
+        bool, typer.Option("--rebuild", help="Read all files of the source again, so that types fit all of them.")
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Take new files into versioned tables, each once; new outcomes become labels."""
     ws = workspace(project, env)
+    if again:
+        _rebuild(ws, source, json=json)
+        return
     done = stages.ingest(ws, source)
     if json:
         print_json(done)
     else:
         show_ingested(done)
     _take_outcomes(ws, source, done, show=not json)
+
+
+def _rebuild(ws: Workspace, source: str | None, *, json: bool) -> None:
+    if source is None:
+        raise UsageError("--rebuild reads the files of one source again; name it: trimtab ingest SOURCE --rebuild")
+    done = stages.rebuild(ws, source)
+    if json:
+        print_json([done])
+    elif done.skipped:
+        console.print(f"ingest    {done.table}: {done.skipped}", soft_wrap=True)
+    else:
+        made, columns = done.version, ", ".join(f"{name} {type_}" for name, type_ in done.version.schema.items())
+        console.print(f"ingest    {made.id}: {made.rows:,} rows of {done.file}; columns: {columns}", soft_wrap=True)
 
 
 @app.command()
@@ -67,6 +89,36 @@ def validate(
         show_checks(reports)
     if any(report.verdict == "fail" for report in reports):
         raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))
+
+
+@app.command()
+def quarantine(
+    source: SourceName = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to show of each source, the newest.")] = 10,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Show the rows and files that the checks refused, with the reasons."""
+    found = stages.refused(workspace(project, env), source, rows=rows)
+    files = [report for one in found for report in one.files]
+    refused = [row for one in found for row in one.rows]
+    if json:
+        print_json({"files": files, "rows": refused})
+        return
+    if not files:
+        console.print("no row and no file was refused")
+        return
+    for report in files:
+        some = f"{report.failing_rows:,} of {report.rows:,} rows refused"
+        what = "refused whole" if report.verdict == "fail" else some
+        console.print(f"[yellow]{report.table}: {escape(report.source)}: {what}[/]", soft_wrap=True)
+        for line in failure_lines(report):
+            console.print(f"    {escape(line)}", soft_wrap=True)
+    for row in refused:
+        values = ", ".join(f"{name}={value}" for name, value in row.values.items())
+        console.print(f"{escape(row.file)} row {row.row}: {escape(row.reason)}", soft_wrap=True)
+        console.print(f"    {escape(values)}", soft_wrap=True)
 
 
 @app.command()
@@ -193,6 +245,10 @@ def show_ingested(done: list[Ingested]) -> None:
         text = f"{rows:,} rows from {len(new)} files" if new else f"nothing new in {len(mine)} files"
         quarantine = f", {quarantined:,} rows quarantined" if quarantined else ""
         console.print(f"ingest    {name}: {text}{quarantine}")
+        for one in mine:
+            told = one.notes if one.skipped is None or one.skipped.startswith("already in") else (one.skipped,)
+            for line in told:
+                console.print(f"          [yellow]{escape(one.file)}: {escape(line)}[/]", soft_wrap=True)
 
 
 def _take_outcomes(ws: Workspace, source: str | None, done: list[Ingested], *, show: bool) -> None:

@@ -8,6 +8,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
     "ingest": ("stages", "Take new files into tables."),
     "validate": ("stages", "Check the tables again."),
+    "quarantine": ("stages", "Show the rows and files that the checks refused."),
     "features": ("stages", "Build the training set and the online feature values."),
     "train": ("stages", "Train on the newest training set."),
     "evaluate": ("stages", "Put the newest run through the gates."),

@@ -1,7 +1,8 @@
-"""One file of a source, read and checked as its table wants it; used by ingest and validate."""
+"""One file of a source, read and checked as its table wants it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +14,18 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.checks import Checked, check
 from trimtab.data.files import file_hash, file_name, unchanged
+from trimtab.data.notes import Repetition, notes_on, repetition_in
 from trimtab.data.quarantine import table_of
-from trimtab.data.reading import read_file
+from trimtab.data.reading import Content, read_file
 from trimtab.data.reports import report_of
 from trimtab.data.schemas import load_schema
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError
 from trimtab.policy import Checks
-from trimtab.records import CheckReport
+from trimtab.records import CheckFailure, CheckReport
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.tables import Tables
-from trimtab.stores.tables.fit import columns_of, difference
+from trimtab.stores.tables.fit import columns_of, difference, empty_columns
 
 if TYPE_CHECKING:
     import pandera.polars as pandera
@@ -41,6 +43,8 @@ class Intake:
     max_share: float
     """Largest share of failing rows that is let through."""
     add_columns: bool
+    keys: frozenset[str]
+    """Columns that find rows or entities."""
     tables: Tables
     metadata: Metadata
     clock: Clock
@@ -67,12 +71,28 @@ class Batch:
     """The same rows as `data`."""
     checked: Checked
     report: CheckReport
+    left_out: pl.Series
+    """Numbers of the rows, from 0, that do not go into the table: failing ones, and ones that it has already."""
+    repetition: Repetition
+
+    @property
+    def is_all_known(self) -> bool:
+        """Whether the table has all rows of the file that may go into it."""
+        passing = self.frame.height - len(self.checked.failing)
+        return passing > 0 and len(self.repetition.known) == passing
 
 
 def open_intake(
-    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+    source: FileSource,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    keys: Collection[str] = (),
 ) -> Intake:
-    """Gather what the policy says about one source."""
+    """Gather what the policy says about one source. keys: its columns that find rows or entities."""
     own = checks.tables.get(source.name)
     return Intake(
         source=source,
@@ -80,6 +100,7 @@ def open_intake(
         schema_name=own.schema_ if own is not None else None,
         max_share=checks.max_failing_rows if own is None or own.max_failing_rows is None else own.max_failing_rows,
         add_columns=checks.schema_changes == "add_columns",
+        keys=frozenset((*keys, *source.key)),
         tables=tables,
         metadata=metadata,
         clock=clock,
@@ -88,23 +109,74 @@ def open_intake(
 
 def read_batch(intake: Intake, path: Path) -> Batch:
     """Read and check one file. Raises DataError, also when its columns differ from the table's."""
-    has_table = intake.tables.version(intake.table) is not None
-    like = columns_of(intake.tables.scan(intake.table)) if has_table else None
-    with unchanged(path):
-        hash_ = file_hash(path)
-        data = read_file(path, intake.source, like=like)
+    rows = intake.tables.scan(intake.table) if intake.tables.version(intake.table) is not None else None
+    like, empty = (None, frozenset[str]()) if rows is None else (columns_of(rows), empty_columns(rows))
+    hash_, content = read_content(intake, path, like=like, empty=empty)
     if like is not None:
-        _expect_columns(intake, path, like, data.schema)
-    file, frame = file_name(path, intake.folder), pl.DataFrame(data)
-    checked, report = check_frame(intake, frame, source=file, batch_hash=hash_)
-    return Batch(file=file, hash=hash_, data=data, frame=frame, checked=checked, report=report)
+        _expect_columns(intake, path, like, content.rows.schema, empty)
+    return check_content(intake, path, hash_, content, rows=rows)
 
 
-def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> tuple[Checked, CheckReport]:
-    """Check rows and return what was found, and the report of it. Raises PolicyError when a check cannot run."""
-    source_ = intake.source
-    checked = check(frame, intake.schema, timestamp=source_.timestamp, known_at=source_.known_at)
-    report = report_of(
+def read_content(
+    intake: Intake, path: Path, *, like: pa.Schema | None, empty: Collection[str] = ()
+) -> tuple[str, Content]:
+    """Read one file as a table of columns `like` wants it, and return its hash, too. empty: those without a value."""
+    wanted = None
+    if like is not None:
+        types = [(field.name, pa.null() if field.name in empty else field.type) for field in like]
+        wanted = pa.schema(types)
+    with unchanged(path):
+        return file_hash(path), read_file(path, intake.source, like=wanted, keys=intake.keys)
+
+
+def check_content(intake: Intake, path: Path, hash_: str, content: Content, *, rows: pl.LazyFrame | None) -> Batch:
+    """Check the rows of a file. rows: of the table that they go to, None when it has none."""
+    file, frame = file_name(path, intake.folder), pl.DataFrame(content.rows)
+    checked = _check(intake, frame)
+    repetition = repetition_in(frame, checked.failing, rows, intake.source)
+    known = repetition.known if intake.source.key else repetition.known.clear()
+    notes = notes_on(
+        frame,
+        intake.source,
+        keys=intake.keys,
+        naive=content.naive,
+        repetition=repetition,
+        now=intake.clock.now(),
+    )
+    report = _report(intake, checked, source=file, batch_hash=hash_, notes=notes, known=known)
+    left_out = pl.concat([checked.failing.cast(pl.UInt32), known]).sort()
+    return Batch(
+        file=file,
+        hash=hash_,
+        data=content.rows,
+        frame=frame,
+        checked=checked,
+        report=report,
+        left_out=left_out,
+        repetition=repetition,
+    )
+
+
+def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> CheckReport:
+    """Check rows of a table and return the report of it. Raises PolicyError when a check cannot run."""
+    checked = _check(intake, frame)
+    return _report(intake, checked, source=source, batch_hash=batch_hash, notes=(), known=None)
+
+
+def _check(intake: Intake, frame: pl.DataFrame) -> Checked:
+    return check(frame, intake.schema, timestamp=intake.source.timestamp, known_at=intake.source.known_at)
+
+
+def _report(
+    intake: Intake,
+    checked: Checked,
+    *,
+    source: str,
+    batch_hash: str,
+    notes: tuple[CheckFailure, ...],
+    known: pl.Series | None,
+) -> CheckReport:
+    return report_of(
         checked,
         table=intake.table,
         source=source,
@@ -112,17 +184,24 @@ def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash:
         max_share=intake.max_share,
         quarantine=table_of(intake.table),
         now=intake.clock.now(),
+        notes=notes,
+        known=known,
     )
-    return checked, report
 
 
-def _expect_columns(intake: Intake, path: Path, table: pa.Schema, batch: pa.Schema) -> None:
-    problems = difference(table, batch)
+def _expect_columns(intake: Intake, path: Path, table: pa.Schema, batch: pa.Schema, empty: Collection[str]) -> None:
+    problems = difference(table, batch, empty=empty)
     if intake.add_columns:
         problems = [problem for problem in problems if not problem.startswith("+")]
     if not problems:
         return
-    only_new = all(problem.startswith("+") for problem in problems)
-    hint = "\nTo let tables grow, set checks.schema_changes: add_columns in trimtab.yaml" if only_new else ""
+    hint = ""
+    if all(problem.startswith("+") for problem in problems):
+        hint = "\nTo let tables grow, set checks.schema_changes: add_columns in trimtab.yaml"
+    elif all(problem.startswith("~") for problem in problems):
+        hint = (
+            "\nIf the file is right, read all files of the source again, so that the column gets a type that fits them "
+            f"all (earlier versions of the table stay): trimtab ingest {intake.source.name} --rebuild"
+        )
     lines = "\n  ".join(problems)
     raise DataError(f"{path}: its columns differ from those of table '{intake.table}':\n  {lines}{hint}")

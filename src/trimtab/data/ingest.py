@@ -1,11 +1,11 @@
-"""Takes new files of a source into its table; the `ingest` stage, called by app.
+"""Takes new files of a source into its table.
 
 Safe to kill anywhere and to run again, alone or at once with another one: each file is taken in once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Batch, Intake, open_intake, read_batch
 from trimtab.data.files import file_hash, file_name, find_files
+from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantined, table_of
 from trimtab.data.reports import failure_lines
 from trimtab.data.versions import record_versions
@@ -38,20 +39,30 @@ class Ingested:
     """The table version that holds the file's rows."""
     skipped: str | None = None
     """Why nothing was done, or None."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the rows although no check refuses them, one line each."""
 
 
 def ingest(
-    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+    source: FileSource,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    keys: Collection[str] = (),
 ) -> list[Ingested]:
     """Take in the files of `source` that its table does not hold yet, in order of name.
 
-    folder: of the project. Each file is read, checked and appended as one version; its failing rows go to the
-    quarantine table. Files before one that fails stay taken in.
+    folder: of the project. keys: columns that find entities or predictions. Each file is read, checked and appended
+    as one version; its failing rows go to the quarantine table. A file whose rows the table has all, under whatever
+    name, is skipped. Files before one that fails stay taken in.
     Raises DataError for a file that cannot be read, has other columns than the table or has changed since it was
     taken in; CheckFailed, after the report is written, when too many of its rows fail; PolicyError.
     """
     files = find_files(source, folder)
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
     return [_ingest_file(intake, path) for path in files]
 
 
@@ -60,12 +71,15 @@ def _ingest_file(intake: Intake, path: Path) -> Ingested:
     known = versions.get(file_hash(path))
     if known is not None:
         return _skipped(known, file_name(path, intake.folder))
-    _expect_new_name(file_name(path, intake.folder), versions)
+    if not intake.source.key:
+        _expect_new_name(file_name(path, intake.folder), versions)
     batch = read_batch(intake, path)
+    if batch.is_all_known:
+        newest = max(versions.values(), key=lambda version: version.version)
+        reason = f"all of its {len(batch.repetition.known):,} rows are in table '{intake.table}' already"
+        return _skipped(newest, batch.file, reason)
     intake.metadata.put(batch.report)
-    if batch.report.verdict == "fail":
-        lines = "".join(f"\n  {line}" for line in failure_lines(batch.report))
-        raise CheckFailed(f"{batch.report.reason}{lines}\nNothing of it was taken into table '{intake.table}'")
+    refuse_failing(intake, batch)
     _append(intake, batch)
     version = _versions_by_hash(intake)[batch.hash]
     return Ingested(
@@ -74,22 +88,30 @@ def _ingest_file(intake: Intake, path: Path) -> Ingested:
         rows_added=version.added_rows,
         rows_quarantined=batch.report.failing_rows,
         version=version,
+        notes=tuple(note_lines(batch.report.notes)),
     )
 
 
-def _append(intake: Intake, batch: Batch) -> None:
-    """Append the failing rows to the quarantine and the others to the table, each once."""
-    data = batch.data
+def refuse_failing(intake: Intake, batch: Batch) -> None:
+    """Raise CheckFailed when too many rows of a batch fail."""
+    if batch.report.verdict == "fail":
+        lines = "".join(f"\n  {line}" for line in failure_lines(batch.report))
+        raise CheckFailed(f"{batch.report.reason}{lines}\nNothing of it was taken into table '{intake.table}'")
+
+
+def put_aside(intake: Intake, batch: Batch) -> pa.Table:
+    """Append the failing rows to the quarantine, once, and return the rows that go into the table."""
     if batch.report.failing_rows:
         rejected = quarantined(batch.frame, batch.checked, report=batch.report)
         intake.tables.append(table_of(intake.table), rejected, batch=batch.report.id)
-        data = data.filter(_passing(batch))
-    intake.tables.append(intake.table, data, batch=batch.hash, add_columns=intake.add_columns)
-
-
-def _passing(batch: Batch) -> pa.Array:
+    if not len(batch.left_out):
+        return batch.data
     rows = pl.int_range(batch.data.num_rows, eager=True)
-    return (~rows.is_in(batch.checked.failing.cast(pl.Int64).implode())).to_arrow()
+    return batch.data.filter((~rows.is_in(batch.left_out.cast(pl.Int64).implode())).to_arrow())
+
+
+def _append(intake: Intake, batch: Batch) -> None:
+    intake.tables.append(intake.table, put_aside(intake, batch), batch=batch.hash, add_columns=intake.add_columns)
 
 
 def _versions_by_hash(intake: Intake) -> dict[str, TableVersion]:
@@ -98,8 +120,8 @@ def _versions_by_hash(intake: Intake) -> dict[str, TableVersion]:
     return {version.source_hash: version for version in found}
 
 
-def _skipped(version: TableVersion, file: str) -> Ingested:
-    reason = f"already in {version.id}" + ("" if version.source == file else f", from {version.source}")
+def _skipped(version: TableVersion, file: str, reason: str | None = None) -> Ingested:
+    reason = reason or f"already in {version.id}" + ("" if version.source == file else f", from {version.source}")
     return Ingested(table=version.table, file=file, rows_added=0, rows_quarantined=0, version=version, skipped=reason)
 
 
@@ -109,5 +131,6 @@ def _expect_new_name(file: str, versions: Mapping[str, TableVersion]) -> None:
     if before is not None:
         raise DataError(
             f"{file} has changed since it was taken in as {before.id}. Tables only grow: give the new rows a file of "
-            "their own beside it, and restore this one"
+            "their own beside it, and restore this one. If its rows correct earlier ones, name the columns that tell "
+            "which row is meant: FileSource(..., key=[...])"
         )

@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 import polars as pl
 
+from trimtab import timestamps
 from trimtab.data.blocks import blocks_of
 from trimtab.data.files import SUFFIXES, unchanged
-from trimtab.data.texts import TRUTHS
+from trimtab.data.reading import EXACT
+from trimtab.data.texts import TRUTHS, hint_of_separator
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions import Task
 from trimtab.errors import DataError, nearest
 
 MOST_NAMED = 20
 """Wrong values of a file that the message names."""
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Years 1 and 9999, microseconds since the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,8 @@ def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[C
     found = column_names(path)
     for name in columns.names:
         if name not in found:
-            raise DataError(f"{path}: there is no column '{name}'.{nearest(name, found)}")
+            hint = hint_of_separator(path, ",") if path.suffix == ".csv" else ""
+            raise DataError(f"{path}: there is no column '{name}'.{hint or nearest(name, found)}")
     times = () if columns.known_at is None else (columns.known_at,)
     with unchanged(path):
         blocks = blocks_of(path, columns.names, times=times)
@@ -181,6 +182,9 @@ class _Wrongs:
 def _ids(series: pl.Series, place: str) -> pl.Series:
     """Return ids as text. Decimals with places may not be written as they were when they were ids."""
     type_ = series.dtype
+    if type_.is_float() and bool(((series == series.round(0)) & (series.abs() <= EXACT)).all()):
+        series = series.fill_nan(None).cast(pl.Int64)  # pandas writes whole numbers so when some are missing
+        type_ = series.dtype
     fraction = isinstance(type_, pl.Decimal) and type_.scale > 0
     if fraction or type_.is_float() or type_.is_temporal() or type_.is_nested() or type_ == pl.Boolean:
         raise DataError(f"{place}: {series.name} is {type_}; expected the ids of predictions as text")
@@ -217,4 +221,4 @@ def _is_no_label(series: pl.Series, values: pl.Series, task: Task) -> pl.Series:
 
 
 def _is_no_moment(moments: pl.Series) -> pl.Series:
-    return (~moments.is_between(EARLIEST, LATEST)).fill_null(False)
+    return (~moments.is_between(timestamps.EARLIEST, timestamps.LATEST)).fill_null(False)

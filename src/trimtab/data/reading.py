@@ -1,47 +1,99 @@
-"""Reads one file into an Arrow table whose types any table store keeps; called by ingest, validate and outcomes."""
+"""Reads one file into an Arrow table whose types any table store keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trimtab.data.texts import read_csv
-from trimtab.data.times import to_utc_micros
-from trimtab.definitions import FileSource
+from trimtab.data.texts import DTYPES, hint_of_separator, read_csv
+from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
 from trimtab.errors import DataError, nearest
+from trimtab.sources import FileSource
 
 SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
 """Delta Lake has no unsigned numbers."""
+EXACT = 2**53
+"""Whole numbers up to here are exact in float64; ids beyond may have been rounded."""
 
 
-def read_file(path: Path, source: FileSource, *, like: pa.Schema | None) -> pa.Table:
-    """Read a Parquet or CSV file. All timestamps become UTC microseconds; naive ones are taken as UTC.
+@dataclass(frozen=True)
+class Content:
+    """The rows of one file. naive: column of times -> rows without a time zone, which were taken as UTC."""
 
-    like: columns of the table that the rows go to; numbers take its types where no value changes by that.
+    rows: pa.Table
+    naive: dict[str, int] = field(default_factory=dict)
+
+
+def read_file(path: Path, source: FileSource, *, like: pa.Schema | None, keys: Collection[str] = ()) -> Content:
+    """Read a Parquet or CSV file. All timestamps become UTC microseconds; naive ones are read in the source's zone.
+
+    like: columns of the table that the rows go to; numbers take its types where no value changes by that. A column of
+    type null has no value there yet, and takes the type of this file. keys: columns that find rows or entities.
     Raises DataError naming the file, and the row, column and value where one is at fault.
     """
-    times = {source.timestamp, source.known_column}
-    return read_table(path, times=times, named_by=f"source '{source.name}'", like=like)
-
-
-def read_table(path: Path, *, times: Collection[str], named_by: str, like: pa.Schema | None) -> pa.Table:
-    """Read a file as `read_file` does. times: columns of moments, which `named_by` names."""
-    table = read_csv(path, times=times, like=like) if path.suffix == ".csv" else _read_parquet(path)
-    for name in sorted(times):
+    times = {source.timestamp, source.known_column, *(name for name, kind in source.dtypes.items() if kind == "time")}
+    is_csv = path.suffix == ".csv"
+    naive: dict[str, int] = {}
+    table = read_csv(path, source, times=times, keys=keys, like=like, naive=naive) if is_csv else _read_parquet(path)
+    for name in sorted({source.timestamp, source.known_column, *source.key, *source.dtypes}):
         if name not in table.column_names:
+            hint = hint_of_separator(path, source.separator, source.encoding) if is_csv else ""
             raise DataError(
-                f"{path}: there is no column '{name}', which {named_by} names.{nearest(name, table.column_names)}"
+                f"{path}: there is no column '{name}', which source '{source.name}' names."
+                f"{hint or nearest(name, table.column_names)}"
             )
-    known = {} if like is None else {field.name: field.type for field in like}
-    columns = {
-        name: normalised(column, place=f"{path}: column '{name}'", is_time=name in times, wanted=known.get(name))
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
-    return pa.table(columns)
+    known = {} if like is None else {field.name: field.type for field in like if not pa.types.is_null(field.type)}
+    how = TimeFormat(source.date_format, source.time_unit, source.time_zone)
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        place = f"{path}: column '{name}'"
+        is_time = name in times
+        wanted = DTYPES[source.dtypes[name]] if name in source.dtypes else known.get(name)
+        if is_time or _is_timestamp(column.type):
+            naive[name] = naive.get(name, 0) or count_naive(column)
+        if name in keys and not is_time:
+            column, wanted = _key(column, wanted, place)
+        elif name in source.dtypes and not is_time:
+            column = _as(column, wanted, place)
+        columns[name] = normalised(column, place=place, is_time=is_time, wanted=wanted, how=how)
+    told = {} if source.time_zone is not None else {name: rows for name, rows in naive.items() if rows}
+    return Content(pa.table(columns), told)
+
+
+def normalised(
+    column: pa.ChunkedArray,
+    *,
+    place: str,
+    is_time: bool,
+    wanted: pa.DataType | None,
+    first: int = 1,
+    how: TimeFormat = ISO,
+) -> pa.ChunkedArray:
+    """Return a Parquet column as tables keep it. first: the number of its first row, for the message."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    type_ = column.type
+    if is_time or pa.types.is_timestamp(type_) or (_is_date(type_) and wanted == DTYPES["time"]):
+        return to_utc_micros(column, place=place, first=first, how=how)
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return column.cast(pa.string())
+    if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
+        return column.cast(pa.binary())
+    if pa.types.is_null(type_):
+        return column.cast(wanted or pa.string())
+    if pa.types.is_float16(type_):
+        return _wanted(column.cast(pa.float32()), wanted)
+    if pa.types.is_unsigned_integer(type_):
+        return _wanted(_signed(column, place), wanted)
+    if pa.types.is_time(type_) or pa.types.is_duration(type_):
+        raise DataError(f"{place}: is {type_}, which tables do not keep; expected a number or a timestamp")
+    return _wanted(column, wanted)
 
 
 def _read_parquet(path: Path) -> pa.Table:
@@ -56,28 +108,64 @@ def _read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def normalised(
-    column: pa.ChunkedArray, *, place: str, is_time: bool, wanted: pa.DataType | None, first: int = 1
-) -> pa.ChunkedArray:
-    """Return a Parquet column as tables keep it. first: the number of its first row, for the message."""
+def _key(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> tuple[pa.ChunkedArray, pa.DataType | None]:
+    """Return a key column as text, int64 or booleans, and the type that its table wants, unless that is a float."""
+    if wanted is not None and pa.types.is_floating(wanted):
+        wanted = None  # a table of earlier versions, which took ids as floats
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     type_ = column.type
-    if is_time or pa.types.is_timestamp(type_):
-        return to_utc_micros(column, place=place, first=first)
-    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return column.cast(pa.string())
-    if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):
-        return column.cast(pa.binary())
-    if pa.types.is_null(type_):
-        return column.cast(wanted or pa.string())
-    if pa.types.is_float16(type_):
-        return _wanted(column.cast(pa.float32()), wanted)
-    if pa.types.is_unsigned_integer(type_):
-        return _wanted(_cast(column, SIGNED[type_], place), wanted)
-    if pa.types.is_time(type_) or pa.types.is_duration(type_):
-        raise DataError(f"{place}: is {type_}, which tables do not keep; expected a number or a timestamp")
-    return _wanted(column, wanted)
+    if wanted is not None and pa.types.is_string(wanted) and not pa.types.is_boolean(type_):
+        return (column, wanted) if _is_text(type_) else (_as_text(column, place), wanted)
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        return _whole(column, place), wanted
+    if pa.types.is_uint64(type_):
+        try:
+            return column.cast(pa.int64()), wanted
+        except pa.ArrowInvalid:
+            return column.cast(pa.string()), wanted
+    if pa.types.is_integer(type_):
+        return column.cast(pa.int64()), wanted
+    return column, wanted
+
+
+def _whole(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    """Return floats that are whole as int64: pandas writes whole numbers so when some are missing."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    series = pl.Series(column)
+    wrong = ((series != series.round(0)) | (series.abs() > EXACT)).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{place}: row {row + 1}: the key {series[row]} is a {column.type}"
+            f"{', and ids beyond 2^53 are rounded in it' if abs(series[row]) > EXACT else ''}; expected text, whole "
+            "numbers or booleans. Write the column as text or integers"
+        )
+    return pa.chunked_array([series.cast(pl.Int64).to_arrow()])
+
+
+def _as(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> pa.ChunkedArray:
+    """Return a column in the type that the source's dtypes name. Raises DataError when a value does not fit."""
+    if wanted is None or column.type == wanted:
+        return column
+    if pa.types.is_string(wanted):
+        return column.cast(pa.string()) if _is_text(column.type) else _as_text(column, place)
+    try:
+        return pc.cast(column, wanted, safe=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        what = str(error).splitlines()[0]
+        raise DataError(f"{place}: is {column.type}; expected {wanted}, as dtypes says: {what}") from None
+
+
+def _as_text(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    """Return whole numbers, dates and truths as they are written in text."""
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        column = _whole(column, place)
+    try:
+        return pc.cast(column, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(f"{place}: is {column.type}, which cannot be written as text") from None
 
 
 def _wanted(column: pa.ChunkedArray, wanted: pa.DataType | None) -> pa.ChunkedArray:
@@ -92,12 +180,26 @@ def _wanted(column: pa.ChunkedArray, wanted: pa.DataType | None) -> pa.ChunkedAr
         return column
 
 
+def _signed(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
+    try:
+        return pc.cast(column, SIGNED[column.type], safe=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{place}: {error}. Whole numbers beyond 64 bits are kept as text: FileSource(..., dtypes={{...: 'text'}})"
+        ) from None
+
+
 def _is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
 
 
-def _cast(column: pa.ChunkedArray, type_: pa.DataType, place: str) -> pa.ChunkedArray:
-    try:
-        return pc.cast(column, type_, safe=True)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{place}: {error}") from None
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _is_date(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_date(type_))
+
+
+def _is_timestamp(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_))

@@ -10,7 +10,7 @@ import polars as pl
 
 from trimtab.clock import EPOCH
 from trimtab.data.checks import Checked
-from trimtab.records import CheckReport, Verdict
+from trimtab.records import CheckFailure, CheckReport, Verdict
 
 SHOWN = 5
 """Failures named in the one-line reason."""
@@ -25,14 +25,18 @@ def report_of(
     max_share: float,
     quarantine: str | None,
     now: datetime,
+    notes: tuple[CheckFailure, ...] = (),
+    known: pl.Series | None = None,
 ) -> CheckReport:
     """Return the report on one batch. Its id covers its content, so that the same finding is written once.
 
     max_share: largest share of failing rows that is let through. quarantine: table for the failing rows of a
-    batch that is let through.
+    batch that is let through. known: numbers of rows that are left out, because the table has them.
     """
     verdict = _verdict(checked, max_share)
     rows = checked.failing.cast(pl.Int64).to_numpy().tobytes()
+    if known is not None and len(known):
+        rows += b"known" + known.cast(pl.Int64).to_numpy().tobytes()
     report = CheckReport(
         id="",
         created_at=EPOCH,
@@ -47,6 +51,8 @@ def report_of(
         failures=checked.failures,
         quarantine=quarantine if verdict == "warn" else None,
         reason=_reason(checked, source, verdict, max_share),
+        notes=notes,
+        known_rows=0 if known is None else len(known),
     )
     digest = hashlib.sha256(msgspec.json.encode(report, order="deterministic")).hexdigest()
     return msgspec.structs.replace(report, id=f"{table}/{batch_hash[:12]}/{digest[:12]}", created_at=now)

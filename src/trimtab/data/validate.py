@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from trimtab.clock import Clock
@@ -29,17 +30,25 @@ def validate(
         raise StageError(f"table '{source.name}' is empty: nothing to validate. Run: trimtab ingest {source.name}")
     newest = versions[-1]
     frame = tables.scan(source.name, version=newest.version).collect()
-    _, report = check_frame(intake, frame, source=newest.id, batch_hash=newest.content_hash)
+    report = check_frame(intake, frame, source=newest.id, batch_hash=newest.content_hash)
     metadata.put(report)
     return report
 
 
 def validate_files(
-    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+    source: FileSource,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    keys: Collection[str] = (),
 ) -> list[CheckReport]:
     """Check the files of a source without taking them in; nothing is written.
 
-    Raises DataError for a file that an ingest would refuse to read, PolicyError.
+    keys: columns that find rows or entities. Raises DataError for a file that an ingest would refuse to read,
+    PolicyError.
     """
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
     return [read_batch(intake, path).report for path in find_files(source, folder)]

@@ -48,19 +48,20 @@ def _unrecorded(
 def _record(
     version: int, report: CheckReport, before: TableVersion | None, *, tables: Tables, clock: Clock
 ) -> TableVersion:
-    added = report.rows - report.failing_rows
+    added = report.rows - report.failing_rows - report.known_rows
     chained = (before.content_hash if before else "") + report.content_hash
     return TableVersion(
         id=f"{report.table}@{version}",
         created_at=clock.now(),
         table=report.table,
         version=version,
-        rows=_rows(version, added, before, report.table, tables),
-        added_rows=added,
+        rows=added if report.replaces_all else _rows(version, added, before, report.table, tables),
+        added_rows=0 if report.replaces_all else added,
         content_hash=hashlib.sha256(chained.encode()).hexdigest(),
         schema=tables.schema(report.table, version=version) or {},
         source=report.source,
         source_hash=report.batch_hash,
+        replaces_all=report.replaces_all,
     )
 
 

@@ -33,7 +33,9 @@ def view_of(record: FeatureViewVersion) -> FeatureView:
     return FeatureView(
         name=spec["view"],
         entity=Entity(spec["entity"], keys=spec["keys"]),
-        source=FileSource(spec["source"], spec["source"], timestamp=spec["timestamp"], known_at=known_at),
+        source=FileSource(
+            spec["source"], spec["source"], timestamp=spec["timestamp"], known_at=known_at, key=spec.get("key", ())
+        ),
         features=[Aggregation(kind, column, window) for kind, column, window in spec["features"]],
         ttl=_text(spec["ttl"]),
         every=_text(spec["every"]),

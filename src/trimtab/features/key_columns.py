@@ -29,7 +29,8 @@ def check_same(wanted: pl.DataFrame, rows: pl.DataFrame, *, where: str) -> None:
         if wanted.schema[name] != dtype and pl.Null not in (dtype, wanted.schema[name]):
             raise DefinitionError(
                 f"{where}: key '{name}' is {dtype} in the view's source but {wanted.schema[name]} where it is looked "
-                "up, so they would never match; store both as the same type"
+                f"up, so they would never match. Let both be text: FileSource(..., dtypes={{'{name}': 'text'}}) in "
+                "both sources, and read their files again: trimtab ingest SOURCE --rebuild"
             )
 
 
@@ -40,7 +41,10 @@ def _plain(column: pl.Expr, name: str, dtype: pl.DataType, where: str) -> pl.Exp
         return column if dtype == pl.UInt64 else column.cast(pl.Int64)
     if dtype in (pl.String, pl.Boolean, pl.Null):
         return column
-    raise DefinitionError(f"{where}: key '{name}' is {dtype}; expected text, integers or booleans")
+    raise DefinitionError(
+        f"{where}: key '{name}' is {dtype}; expected text, integers or booleans. To read the files of the source again "
+        "with keys as text or whole numbers: trimtab ingest SOURCE --rebuild"
+    )
 
 
 def _part(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -44,12 +44,21 @@ log = logging.getLogger(__name__)
 
 
 def materialize(
-    view: FeatureView, rows: Rows, online: Online, *, until: int, since: int | None = None, full: bool = False
+    view: FeatureView,
+    rows: Rows,
+    online: Online,
+    *,
+    until: int,
+    since: int | None = None,
+    full: bool = False,
+    replaced: Array | None = None,
 ) -> int:
     """Write the view's timelines up to `until` (microseconds); return the number of entries that changed something.
 
     rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
     since: write all changes after this moment again, when it lies before the watermark. full: write all of them again.
+    replaced: numbers of the rows, from 0, that another row of their key stands in for: values come without them. They
+    still count as moments of change and among the known rows, so a correction is noticed like any late row.
     Running it again is harmless, and several runs give the timelines of one; an `until` before the watermark
     changes nothing. Raises DefinitionError when a column is missing or of a wrong type, UsageError when changes
     shall be written again only up to a moment before the watermark.
@@ -62,7 +71,7 @@ def materialize(
                 f"not {until}"
             )
         return 0
-    known = _known_rows(view, rows.lazy(), until=until)
+    known = _known_rows(view, rows.lazy(), until=until, replaced=replaced)
     recounted = np.full(len(known.keys), True)
     entries: list[Iterable[Entry]] = []
     if watermark is None or full:
@@ -113,6 +122,14 @@ class _Known:
     rows: ViewRows
     keys: list[bytes]
     effective: Array
+    replaced: Array | None = None
+
+    def standing(self, rows: ViewRows) -> ViewRows:
+        """Return the rows that no other row replaces."""
+        if self.replaced is None or not len(self.replaced):
+            return rows
+        places = np.arange(len(rows.times)) if rows.chosen is None else rows.chosen
+        return rows.only(~np.isin(places, self.replaced))
 
     def counts(self, moment: int) -> list[int]:
         """Return how many rows of each entity were known by a moment."""
@@ -120,12 +137,12 @@ class _Known:
         return [int(n) for n in np.bincount(counted, minlength=len(self.keys))]
 
 
-def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int) -> _Known:
+def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int, replaced: Array | None) -> _Known:
     moments = read_moments(view, source)
     numbered = distinct_keys(view, moments.select(view.entity.keys))
     rows = choose_rows(view, source, moments, numbered, first=BEGINNING, last=until)
     rows = rows.only(np.maximum(rows.times, rows.known) <= until)
-    return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known))
+    return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known), replaced)
 
 
 def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array]:
@@ -148,8 +165,9 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
     """
     view = rows.view
     points = changes(view, rows.entities, rows.times, rows.known, since=since)
-    ordered = EntityRows.of(rows.entities, len(known.keys), rows.times, rows.known, rows.chosen)
-    table = table_of(list(aggregate(view, ordered, rows, points.entities, points.moments).values()))
+    standing = known.standing(rows)
+    ordered = EntityRows.of(standing.entities, len(known.keys), standing.times, standing.known, standing.chosen)
+    table = table_of(list(aggregate(view, ordered, standing, points.entities, points.moments).values()))
     kept = ~_repeats(points, table) | points.settled if skip_repeats else np.full(len(table), True)
     keys = known.keys
     owners = [keys[entity] for entity in points.entities[kept].tolist()]

@@ -23,6 +23,10 @@ SOURCE = FileSource("flights", "data", timestamp="at", known_at="known")
 NOON = dt.datetime(2013, 1, 31, 12, tzinfo=dt.UTC)
 
 
+def read_rows(path: Path, source: FileSource, *, like: pa.Schema | None) -> pa.Table:
+    return read_file(path, source, like=like).rows
+
+
 def parquet(tmp_path: Path, **columns: pa.Array) -> Path:
     size = len(next(iter(columns.values())))
     times = {"at": pa.array([NOON] * size, UTC_MICROS), "known": pa.array([NOON] * size, UTC_MICROS)}
@@ -60,7 +64,7 @@ def like(**types: pa.DataType) -> pa.Schema:
 def test_parquet_types_become_types_that_tables_keep(
     tmp_path: Path, given_type: pa.DataType, kept_type: pa.DataType
 ) -> None:
-    table = read_file(parquet(tmp_path, x=pa.nulls(2, given_type)), SOURCE, like=None)
+    table = read_rows(parquet(tmp_path, x=pa.nulls(2, given_type)), SOURCE, like=None)
     assert table.schema.field("x").type == kept_type
     assert table["x"].null_count == 2
 
@@ -71,7 +75,7 @@ def test_moments_stay_the_same_moment_and_naive_ones_are_utc(tmp_path: Path) -> 
         naive=pa.array([dt.datetime(2013, 1, 31, 12)], pa.timestamp("ns")),
         zoned=pa.array([NOON], pa.timestamp("s", tz="America/New_York")),
     )
-    table = read_file(path, SOURCE, like=None)
+    table = read_rows(path, SOURCE, like=None)
     assert table["naive"].to_pylist() == table["zoned"].to_pylist() == [NOON]
 
 
@@ -79,7 +83,7 @@ def test_dates_and_texts_in_the_columns_of_times_become_times(tmp_path: Path) ->
     path = tmp_path / "file.parquet"
     columns = {"at": pa.array([dt.date(2013, 1, 31)]), "known": pa.array(["2013-01-31T13:00:00+01:00"])}
     pq.write_table(pa.table(columns), path)
-    table = read_file(path, SOURCE, like=None)
+    table = read_rows(path, SOURCE, like=None)
     assert table["at"].to_pylist() == [NOON.replace(hour=0)]
     assert table["known"].to_pylist() == [NOON]
 
@@ -87,13 +91,13 @@ def test_dates_and_texts_in_the_columns_of_times_become_times(tmp_path: Path) ->
 def test_a_number_is_no_time(tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"at": [1], "known": [2]}), path)
-    with pytest.raises(DataError, match="column 'at': is int64; expected timestamps, dates or ISO 8601 texts"):
-        read_file(path, SOURCE, like=None)
+    with pytest.raises(DataError, match="column 'at': row 1: 1 is no timestamp"):
+        read_rows(path, SOURCE, like=None)
 
 
 def test_a_missing_column_of_times_shows_the_nearest_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'known', which source 'flights' names. Did you mean 'knwon'"):
-        read_file(csv(tmp_path, "at,knwon\n2013-01-31,2013-01-31\n"), SOURCE, like=None)
+        read_rows(csv(tmp_path, "at,knwon\n2013-01-31,2013-01-31\n"), SOURCE, like=None)
 
 
 def test_numbers_take_the_types_of_the_table_when_no_value_changes(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_numbers_take_the_types_of_the_table_when_no_value_changes(tmp_path: Pat
         precise=pa.float32(),
         text=pa.int64(),
     )
-    types = {field.name: field.type for field in read_file(path, SOURCE, like=wanted).schema}
+    types = {field.name: field.type for field in read_rows(path, SOURCE, like=wanted).schema}
     assert types["whole"] == pa.int64()
     assert types["broken"] == pa.float64()
     assert types["wide"] == pa.float64()
@@ -127,17 +131,17 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     path.write_text("at,known")
     with pytest.raises(DataError, match="not a Parquet file"):
-        read_file(path, SOURCE, like=None)
+        read_rows(path, SOURCE, like=None)
 
 
 def test_a_clock_time_without_a_day_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="column 'x': is time64"):
-        read_file(parquet(tmp_path, x=pa.nulls(1, pa.time64("us"))), SOURCE, like=None)
+        read_rows(parquet(tmp_path, x=pa.nulls(1, pa.time64("us"))), SOURCE, like=None)
 
 
 def test_an_unsigned_number_that_has_no_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"column 'x'.*18446744073709551615"):
-        read_file(parquet(tmp_path, x=pa.array([2**64 - 1], pa.uint64())), SOURCE, like=None)
+        read_rows(parquet(tmp_path, x=pa.array([2**64 - 1], pa.uint64())), SOURCE, like=None)
 
 
 def test_csv_columns_get_the_first_type_that_fits_all_their_values(tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_csv_columns_get_the_first_type_that_fits_all_their_values(tmp_path: Pat
         "2013-01-31T12:00:00Z,2013-01-31 12:00:00,1,1,true,a,007,NA,\n"
         "2013-01-31,,NA,2.5,FALSE,,042,DE,\n",
     )
-    table = read_file(path, SOURCE, like=None)
+    table = read_rows(path, SOURCE, like=None)
     assert {field.name: str(field.type) for field in table.schema} == {
         "at": "timestamp[us, tz=UTC]",
         "known": "timestamp[us, tz=UTC]",
@@ -168,7 +172,7 @@ def test_csv_columns_get_the_first_type_that_fits_all_their_values(tmp_path: Pat
 def test_csv_columns_take_the_types_of_the_table(tmp_path: Path) -> None:
     path = csv(tmp_path, "at,known,a,b,c,d,e\n2013-01-31,2013-01-31,1,1,1,2013-01-31,2013-01-31 12:00\n")
     wanted = like(a=pa.float64(), b=pa.string(), c=pa.int32(), d=pa.date32(), e=UTC_MICROS)
-    table = read_file(path, SOURCE, like=wanted)
+    table = read_rows(path, SOURCE, like=wanted)
     assert table.schema == wanted.with_metadata(None)
     assert table["b"].to_pylist() == ["1"]
     assert table["e"].to_pylist() == [NOON]
@@ -176,7 +180,7 @@ def test_csv_columns_take_the_types_of_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("type_", "value"),
-    [(pa.int64(), "1.5"), (pa.float64(), "many"), (pa.bool_(), "maybe"), (pa.date32(), "31/01/2013")],
+    [(pa.int64(), "one"), (pa.float64(), "many"), (pa.bool_(), "maybe"), (pa.date32(), "31/01/2013")],
     ids=str,
 )
 def test_a_csv_value_that_does_not_fit_shows_row_column_and_value(
@@ -184,22 +188,22 @@ def test_a_csv_value_that_does_not_fit_shows_row_column_and_value(
 ) -> None:
     path = csv(tmp_path, f"at,known,x\n2013-01-31,2013-01-31,\n2013-01-31,2013-01-31,{value}\n")
     with pytest.raises(DataError, match=rf"file.csv: column 'x': row 2: '{value}' is no {re.escape(str(type_))}"):
-        read_file(path, SOURCE, like=like(x=type_))
+        read_rows(path, SOURCE, like=like(x=type_))
 
 
 def test_a_csv_time_that_does_not_parse_shows_row_column_and_value(tmp_path: Path) -> None:
     path = csv(tmp_path, "at,known\n2013-01-31,2013-01-31\n2013-01-31,31/01/2013\n")
     with pytest.raises(DataError, match=r"file.csv: column 'known': row 2: '31/01/2013' is no time; expected ISO 8601"):
-        read_file(path, SOURCE, like=None)
+        read_rows(path, SOURCE, like=None)
 
 
 def test_a_csv_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a CSV file"):
-        read_file(csv(tmp_path, ""), SOURCE, like=None)
+        read_rows(csv(tmp_path, ""), SOURCE, like=None)
     with pytest.raises(DataError, match="not a CSV file"):
-        read_file(csv(tmp_path, "at,known\n2013-01-31,2013-01-31,more,and more\n"), SOURCE, like=None)
+        read_rows(csv(tmp_path, "at,known\n2013-01-31,2013-01-31,more,and more\n"), SOURCE, like=None)
     with pytest.raises(DataError, match="the column 'at' is there twice"):
-        read_file(csv(tmp_path, "at,known,at\n2013-01-31,2013-01-31,1\n"), SOURCE, like=None)
+        read_rows(csv(tmp_path, "at,known,at\n2013-01-31,2013-01-31,1\n"), SOURCE, like=None)
 
 
 @pytest.mark.parametrize(
@@ -243,5 +247,6 @@ def test_numbers_survive_being_written_as_csv(
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     pl.DataFrame({"x": values, "y": [1] * len(values)}, schema_overrides={"x": pl.Float64}).write_csv(path)
-    column = read_csv(path, times=(), like=pa.schema({"x": pa.float64()}))["x"]
+    source = FileSource("x", "x.csv", timestamp="x")
+    column = read_csv(path, source, times=(), keys=(), like=pa.schema({"x": pa.float64()}), naive={})["x"]
     assert column.to_pylist() == values

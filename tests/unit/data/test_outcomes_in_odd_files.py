@@ -140,7 +140,7 @@ def test_ids_of_parquet_files(tmp_path: Path, ids: pa.Array, expected: list[str]
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (pa.array([1.0, 2.0]), "id is Float64; expected the ids of predictions as text"),
+        (pa.array([1.5, 2.0]), "id is Float64; expected the ids of predictions as text"),
         (pa.array([b"a", b"\xff"]), "id holds bytes that are no UTF-8; expected the ids as text"),
         (pa.array([Decimal("1.5"), Decimal(2)]), "id is Decimal(precision=2, scale=1); expected the ids of"),
         (pa.array([True, False]), "id is Boolean; expected the ids of predictions as text"),

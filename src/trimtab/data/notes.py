@@ -1,0 +1,136 @@
+"""What is told of the rows of a file although no check refuses them: null keys, odd times, repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from trimtab import timestamps
+from trimtab.clock import EPOCH, from_micros
+from trimtab.records import CheckFailure
+from trimtab.sources import FileSource
+
+NULL_KEY = "without a key"
+NAIVE = "without a time zone"
+FUTURE = "in the future"
+OTHER_UNIT = "before 1973"
+REPEATED = "repeated"
+CORRECTED = "corrected"
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Rows of a batch, by their numbers from 0. known: rows that the table has already, value by value."""
+
+    known: pl.Series
+    inside: int
+    """Rows that are equal to an earlier row of the same file."""
+    corrections: int = 0
+    """Rows with a key that the table has with other values."""
+
+
+def notes_on(
+    frame: pl.DataFrame,
+    source: FileSource,
+    *,
+    keys: Collection[str],
+    naive: Mapping[str, int],
+    repetition: Repetition,
+    now: datetime,
+) -> tuple[CheckFailure, ...]:
+    """Return one note a column and kind. keys: columns that find rows or entities; naive: times without a zone."""
+    found = [
+        CheckFailure(
+            column=column,
+            check=NAIVE,
+            rows=rows,
+            example="taken as UTC; name their zone, or that it is UTC: FileSource(..., time_zone='UTC')",
+        )
+        for column, rows in naive.items()
+    ]
+    found += [
+        CheckFailure(column=key, check=NULL_KEY, rows=frame[key].null_count(), example="which belong to no entity")
+        for key in sorted(set(keys) & set(frame.columns))
+        if frame[key].null_count()
+    ]
+    for column in dict.fromkeys((source.timestamp, source.known_column)):
+        found += _odd_times(frame[column], now)
+    return (*found, *_repeated(source, repetition))
+
+
+def note_lines(notes: Collection[CheckFailure]) -> list[str]:
+    """Return one line a note, for people."""
+    return [
+        f"{note.column}: {note.rows:,} {'row' if note.rows == 1 else 'rows'} {note.check}, {note.example}"
+        for note in notes
+    ]
+
+
+def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | None, source: FileSource) -> Repetition:
+    """Find the rows of a batch that are equal to earlier ones in all columns, but for the failing ones.
+
+    failing: their numbers, from 0. rows: of the table, None without one.
+    """
+    if any(dtype.is_nested() for dtype in frame.dtypes) or frame.is_empty():
+        return Repetition(pl.Series("row", [], dtype=pl.UInt32), 0)
+    inside = frame.height - frame.n_unique()
+    known = pl.Series("row", [], dtype=pl.UInt32)
+    if rows is not None:
+        schema = rows.collect_schema()
+        if set(schema) == set(frame.columns):
+            known = _in_table(frame.cast(pl.Schema(schema), strict=False), rows, source.timestamp)
+            known = known.filter(~known.is_in(failing.cast(pl.UInt32).implode()))
+    return Repetition(known, inside, _corrections(frame, known, failing, rows, source))
+
+
+def _corrections(
+    frame: pl.DataFrame, known: pl.Series, failing: pl.Series, rows: pl.LazyFrame | None, source: FileSource
+) -> int:
+    keys = list(source.key)
+    if not keys or rows is None or not set(keys) <= set(types := rows.collect_schema()):
+        return 0
+    aside = pl.concat([known, failing.cast(pl.UInt32)])
+    new = frame.with_row_index("row").filter(~pl.col("row").is_in(aside.implode())).select(keys).drop_nulls()
+    new = new.cast(pl.Schema({key: types[key] for key in keys}), strict=False)
+    return new.lazy().join(rows.select(keys), on=keys, how="semi").collect().height
+
+
+def _in_table(frame: pl.DataFrame, rows: pl.LazyFrame, timestamp: str) -> pl.Series:
+    names = frame.columns
+    near = rows.filter(pl.col(timestamp).is_between(frame[timestamp].min(), frame[timestamp].max())).select(names)
+    numbered = frame.with_row_index("row").lazy()
+    return numbered.join(near, on=names, how="semi", nulls_equal=True, maintain_order="left").collect()["row"]
+
+
+def _odd_times(times: pl.Series, now: datetime) -> list[CheckFailure]:
+    found = []
+    future = times.filter(times > now)
+    if len(future):
+        example = f"the latest is {future.sort()[-1]:%Y-%m-%d %H:%M} UTC"
+        found.append(CheckFailure(column=times.name, check=FUTURE, rows=len(future), example=example))
+    early = times.filter((times > EPOCH) & (times < from_micros(timestamps.LEAST)))
+    if len(early):
+        example = f"the first is {early.sort()[0]:%Y-%m-%d %H:%M}: were these numbers in another unit?"
+        found.append(CheckFailure(column=times.name, check=OTHER_UNIT, rows=len(early), example=example))
+    return found
+
+
+def _repeated(source: FileSource, repetition: Repetition) -> list[CheckFailure]:
+    found = []
+    if known := len(repetition.known):
+        what = "left out" if source.key else "taken in again; to take each row once: FileSource(..., key=[...])"
+        example = f"equal to rows that the table has: {what}"
+        found.append(CheckFailure(column="*", check=REPEATED, rows=known, example=example))
+    if repetition.corrections:
+        example = "which replace earlier ones from when they became known"
+        if source.known_at is None:
+            example = "which count as known at their timestamp; name when they became known: FileSource(..., known_at=)"
+        corrected = CheckFailure(column="*", check=CORRECTED, rows=repetition.corrections, example=example)
+        found.append(corrected)
+    if repetition.inside:
+        example = "equal to an earlier row of the same file"
+        found.append(CheckFailure(column="*", check=REPEATED, rows=repetition.inside, example=example))
+    return found

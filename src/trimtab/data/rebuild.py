@@ -1,0 +1,135 @@
+"""Reads all files of a source again into one new version of its table, so that columns get types that fit all files.
+
+The remedy where the first file gave a column a type that later files do not fit, or a definition says another one
+since. Earlier versions stay readable, and training sets that were made of them stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from trimtab.clock import Clock
+from trimtab.data.batch import Intake, check_content, open_intake, read_content
+from trimtab.data.files import file_hash, find_files
+from trimtab.data.ingest import Ingested, put_aside, refuse_failing
+from trimtab.data.versions import record_versions
+from trimtab.errors import DataError, StageError
+from trimtab.policy import Checks
+from trimtab.records import CheckReport, TableVersion
+from trimtab.sources import FileSource
+from trimtab.stores.metadata import Metadata
+from trimtab.stores.tables import Tables
+from trimtab.stores.tables.fit import fit, wider
+
+
+def rebuild(
+    source: FileSource,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    keys: Collection[str] = (),
+) -> Ingested:
+    """Read all files that a table was made of again, in the same order, as its next version. Safe to run again.
+
+    Raises StageError without a table, DataError when a file is gone, has changed or has columns that no type fits,
+    CheckFailed when too many rows of a file fail.
+    """
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
+    versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
+    if not versions:
+        raise StageError(f"table '{source.name}' is empty: nothing to read again. Run: trimtab ingest {source.name}")
+    files = _files(intake, versions)
+    schema = _schema_of_all(intake, files)
+    rows = _rows_of_all(intake, files, schema)
+    newest = versions[-1]
+    about = f"{len(files)} files, read again"
+    if tables.schema(source.name) == {one.name: str(one.type) for one in schema} and newest.rows == rows.num_rows:
+        reason = f"the columns of {newest.id} have these types already"
+        return Ingested(source.name, about, rows_added=0, rows_quarantined=0, version=newest, skipped=reason)
+    hashes = "".join(version.source_hash for version in versions)
+    report = CheckReport(
+        id="",
+        created_at=clock.now(),
+        table=source.name,
+        source=about,
+        batch_hash=hashlib.sha256(f"{newest.id} {schema} {hashes}".encode()).hexdigest(),
+        content_hash=hashlib.sha256(hashes.encode()).hexdigest(),
+        verdict="pass",
+        rows=rows.num_rows,
+        failing_rows=0,
+        max_failing_share=intake.max_share,
+        failures=(),
+        quarantine=None,
+        reason=f"{source.name}: {about}: {rows.num_rows:,} rows",
+        replaces_all=True,
+    )
+    metadata.put(msgspec.structs.replace(report, id=f"{source.name}/{report.batch_hash[:12]}/rebuild"))
+    tables.replace(source.name, rows, batch=report.batch_hash)
+    made = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)[-1]
+    return Ingested(source.name, about, rows_added=0, rows_quarantined=0, version=made)
+
+
+def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
+    """Return the files of the versions in order. Raises DataError when one is not what it was."""
+    here = {file_hash(path): path for path in find_files(intake.source, intake.folder)}
+    wanted = [version for version in versions if not version.replaces_all]
+    gone = [version for version in wanted if version.source_hash not in here]
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise DataError(
+            f"the files of table '{intake.table}' cannot be read again: {gone[0].source}{more} is gone or has changed "
+            f"since it was taken in as {gone[0].id}. Restore it"
+        )
+    return [here[version.source_hash] for version in wanted]
+
+
+def _schema_of_all(intake: Intake, files: Sequence[Path]) -> pa.Schema:
+    """Return the columns of all files with types that fit them all. Raises DataError naming file and column."""
+    found: dict[str, pa.DataType | None] = {}
+    for path in files:
+        _, content = read_content(intake, path, like=None)
+        for name, column in zip(content.rows.column_names, content.rows.columns, strict=True):
+            type_ = None if column.null_count == len(column) and pa.types.is_string(column.type) else column.type
+            before = found.get(name)
+            found[name] = type_ if before is None else before if type_ is None else _common(before, type_)
+            if found[name] is None and before is not None and type_ is not None:
+                raise DataError(
+                    f"{path}: column '{name}' is {type_}, and {before} in earlier files; no type fits both. Let it be "
+                    f"text: FileSource(..., dtypes={{'{name}': 'text'}})"
+                )
+    return pa.schema([(name, type_ or pa.string()) for name, type_ in found.items()])
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of both; text holds whole numbers and truths, too."""
+    found = wider(one, other)
+    if found is None and pa.string() in (one, other):
+        rest = other if one == pa.string() else one
+        return pa.string() if pa.types.is_integer(rest) or pa.types.is_boolean(rest) else None
+    return found
+
+
+def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
+    """Read, check and put together the rows of all files; failing ones go to the quarantine, as at ingest."""
+    parts = []
+    for path in files:
+        hash_, content = read_content(intake, path, like=schema)
+        rows = fit(intake.table, content.rows, schema, add_columns=intake.add_columns)
+        batch = check_content(intake, path, hash_, replace(content, rows=rows), rows=None)
+        refuse_failing(intake, batch)
+        intake.metadata.put(batch.report)
+        parts.append(put_aside(intake, batch))
+    rows = pa.concat_tables(parts, promote_options="default")
+    if not intake.source.key:
+        return rows
+    return pl.DataFrame(rows).unique(keep="first", maintain_order=True).to_arrow().cast(rows.schema)
