@@ -414,7 +414,7 @@ class Resolution(Record, frozen=True, kw_only=True):
 
     model: str
     decision: str
-    verdict: Literal["approve", "reject"]
+    verdict: Literal["approve", "reject", "acknowledge"]
     reason: str
     by: str
 

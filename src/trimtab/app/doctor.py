@@ -11,14 +11,17 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
+from trimtab.app.foreseen import missing_packages, require_trainer
 from trimtab.app.freshness import stale_views
 from trimtab.app.loading import load_definitions
-from trimtab.app.project import check_columns, late_sources
+from trimtab.app.project import Project, check_columns, late_sources
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.data.files import find_files
+from trimtab.data.schemas import load_schema
 from trimtab.definitions import FileSource, Model
-from trimtab.errors import TrimtabError
+from trimtab.errors import DefinitionError, PolicyError, TrimtabError
+from trimtab.places import of_function
 from trimtab.policy import read_policy
 from trimtab.records import Revision
 from trimtab.stores.metadata import latest
@@ -36,6 +39,8 @@ class Finding:
     verdict: Literal["ok", "warn", "fail"]
     text: str
     remedy: str = ""
+    wrong: bool = False
+    """True where trimtab.yaml or definitions.py must be changed: exit code 2 rather than 1."""
 
 
 def examine(folder: Path, environment: str) -> list[Finding]:
@@ -49,7 +54,8 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     try:
         workspace = open_workspace(folder, environment)
     except TrimtabError as error:
-        return [*findings, Finding("project", "fail", str(error))]
+        return [*findings, Finding("project", "fail", str(error), wrong=_is_wrong(error))]
+    findings += _foreseen(workspace)
     findings += _sources(workspace)
     for name in ("metadata", "tables", "online", "artifacts"):
         findings.append(_try(f"store {name}", partial(_opened, workspace, name)))
@@ -63,7 +69,33 @@ def _try(subject: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, "ok", look())
     except TrimtabError as error:
-        return Finding(subject, "fail", str(error))
+        return Finding(subject, "fail", str(error), wrong=_is_wrong(error))
+
+
+def _is_wrong(error: TrimtabError) -> bool:
+    return isinstance(error, PolicyError | DefinitionError)
+
+
+def _foreseen(workspace: Workspace) -> Iterator[Finding]:
+    """Look at what verbs would find out later: schemas, trainers, packages."""
+    project = workspace.project
+    for table, check in project.policy.checks.tables.items():
+        if check.schema_ is not None:
+            yield _try(f"checks {table}", partial(_schema, check.schema_, project.folder, table))
+    for model in project.definitions.models.values():
+        yield _try(f"trainer {model.name}", partial(_trainer, project, model))
+    for problem in missing_packages(project, workspace.environment):
+        yield Finding("packages", "fail", problem, wrong=True)
+
+
+def _schema(name: str, folder: Path, table: str) -> str:
+    load_schema(name, folder, table=table)
+    return name
+
+
+def _trainer(project: Project, model: Model) -> str:
+    require_trainer(project, model)
+    return of_function(model.fit) if model.fit else ""
 
 
 def _packages() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +50,42 @@ def late_sources(definitions: Definitions) -> set[str]:
 def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
     """Check the policy against the definitions."""
     where = folder / POLICY
-    for name in policy.checks.tables:
+    for name, check in policy.checks.tables.items():
         if name not in definitions.sources:
             raise PolicyError(
                 f"{where}:{line_of(where, f'checks.{name}')}: checks.{name}: {DEFINITIONS} has no source '{name}'."
                 f"{nearest(name, definitions.sources)}"
             )
+        if check.schema_ is not None:
+            _expect_schema(where, name, check.schema_)
     made = {name for model in definitions.models.values() for name in model.feature_names}
     for feature in policy.gates.leakage.acknowledged if policy.gates.leakage else ():
         _expect_name(where, "gates.leakage.acknowledged", feature, sorted(made), "feature of a model")
     for model in definitions.models.values():
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])
+
+
+def _expect_schema(where: Path, table: str, schema: str) -> None:
+    """Refuse the name of a schema that no module of the project holds, without importing the module."""
+    key = f"checks.{table}"
+    prefix = f"{where}:{line_of(where, key)}: {key}"
+    module, _, name = schema.rpartition(".")
+    path = where.parent.joinpath(*module.split(".")).with_suffix(".py")
+    if not path.is_file():
+        modules = [each.stem for each in where.parent.glob("*.py")]
+        raise PolicyError(f"{prefix}: '{schema}': there is no {path.name} in the project.{nearest(module, modules)}")
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes(), str(path))))
+    except SyntaxError as error:
+        raise PolicyError(f"{prefix}: {path}:{error.lineno}: {error.msg}") from None
+    if any(isinstance(node, ast.alias) and node.name == "*" for node in nodes):
+        return
+    names = {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+    if name not in names:
+        raise PolicyError(f"{prefix}: {path} has no schema '{name}'.{nearest(name, names)}")
 
 
 def _check_model(where: Path, policy: Policy, model: Model) -> None:

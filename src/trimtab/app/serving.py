@@ -8,6 +8,7 @@ import msgspec
 
 from trimtab.app.control import ProjectControl
 from trimtab.app.files import is_running
+from trimtab.app.foreseen import require_packages
 from trimtab.app.program import WORKER
 from trimtab.app.workspace import Workspace
 from trimtab.policy import Policy
@@ -34,6 +35,7 @@ def gateway_config(
     grpc_port: int | None = None,
 ) -> GatewayConfig:
     """Return the gateway's configuration for a project. No store is opened yet: the workers start first."""
+    require_packages(workspace.project, workspace.environment, grpc_port=grpc_port)
     policy, folder = workspace.project.policy, workspace.project.folder
     serving, log = policy.serving, policy.serving.log
     places = {"predictions": workspace.environment.predictions, "online": workspace.environment.online}

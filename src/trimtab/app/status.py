@@ -9,7 +9,7 @@ import msgspec
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import read_progress
 from trimtab.app.workspace import Workspace
-from trimtab.control import pending_reviews
+from trimtab.control import open_notes, pending_reviews
 from trimtab.records import (
     RECORDS,
     Assignment,
@@ -55,6 +55,7 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
         "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
         "decisions": [_plain(d) for d in decisions],
         "open_reviews": [_plain(d) for d in pending_reviews(metadata, model)],
+        "to_look_at": [_plain(d) for d in open_notes(metadata, model)],
         "workflow_steps": [_plain(s) for s in steps],
         "money": _money(workspace, model),
     }

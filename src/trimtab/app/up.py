@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from trimtab.app.files import exit_now, is_running, send_signal, write_atomically
+from trimtab.app.foreseen import require_packages, require_trainer
+from trimtab.app.news import News
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import Steering
 from trimtab.app.workspace import Workspace
@@ -142,6 +144,9 @@ def up(
     """Run gateway, monitor and controller until SIGINT or SIGTERM."""
     stop = stop or Stop()
     stop.install()
+    require_packages(workspace.project, workspace.environment)
+    for model in workspace.project.definitions.models.values():
+        require_trainer(workspace.project, model)
     gateway = GatewayProcess(workspace, environment=environment, port=port)
     found, adopted = gateway.start()
     own = gateway.is_own(found)
@@ -151,10 +156,13 @@ def up(
         steering.launch()
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
+        news = News(workspace.metadata)
         while not stop():
             gateway.watch()
             if not steering.step():
                 workspace.clock.sleep(steering.poll_seconds)
+            for line in news.lines():
+                say(line)
     finally:
         steering.close()
         left = gateway.stop()

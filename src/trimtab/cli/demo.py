@@ -11,7 +11,7 @@ from trimtab.app import templates
 from trimtab.cli.options import workspace
 from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all
-from trimtab.cli.terminal import console
+from trimtab.cli.terminal import console, heading
 from trimtab.clock import parse_time
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -33,14 +33,14 @@ def demo(
     until: Annotated[str, typer.Option(help="End of the replay.")] = FLIGHTS_END,
 ) -> None:
     """Make the example, train on its first two months, replay the rest of the year with the loop on."""
-    console.rule("1 of 3  The project and its data")
+    heading("1 of 3  The project and its data")
     templates.init(template, into)
     ws = workspace(into, "local")
     console.print(f"{ws.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
-    console.rule("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
+    heading("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
     trained_until = parse_time(FLIGHTS_TRAINED_ON_UNTIL)
     run_all(ws, ws.model(None).name, as_of=trained_until, measured=False)
-    console.rule("3 of 3  the rest of the year as live traffic, with the loop on")
+    heading("3 of 3  the rest of the year as live traffic, with the loop on")
     run_replay(ws, env="local", model=None, start=trained_until, end=parse_time(until), up=True, approve=True)
     console.print(
         f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} flights-100000", soft_wrap=True

@@ -6,6 +6,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.text import Text
 
+from trimtab.app.news import counted_reason
 from trimtab.app.workspace import Workspace
 from trimtab.cli.views import ACTION_STYLE, quality, table
 from trimtab.records import Decision, Revision, WindowReport, WorkflowStep
@@ -35,7 +36,7 @@ class LoopView:
             Decision, model=self._model, action=("review", "retrain", "rollback"), limit=3
         ):
             style = ACTION_STYLE[decision.action]
-            why = escape(decision.reasons[0] if decision.reasons else "")
+            why = escape(counted_reason(decision))
             lines.add_row(f"{decision.start:%m-%d}", f"[{style}]{decision.action}[/]", why)
         for step in self._metadata.find(WorkflowStep, model=self._model, limit=LINES):
             lines.add_row("", step.step, escape(step.outcome))

@@ -52,7 +52,8 @@ def lineage(
 
 @app.command()
 def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
-    """Check a project, its environment and its services; exit code 1 when something must be done."""
+    """Check a project, its environment and its services. Exit code 1 when something must be done, 2 when one of
+    its files is wrong."""
     findings = examine(project, env)
     if json:
         print_json(findings)
@@ -62,8 +63,9 @@ def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
             console.print(f"{mark}  {finding.subject}: {finding.text}", soft_wrap=True)
             if finding.remedy:
                 console.print(f"      -> {finding.remedy}", soft_wrap=True)
-    if any(finding.verdict == "fail" for finding in findings):
-        raise typer.Exit(1)
+    failed = [finding for finding in findings if finding.verdict == "fail"]
+    if failed:
+        raise typer.Exit(2 if any(finding.wrong for finding in failed) else 1)
 
 
 @app.command()

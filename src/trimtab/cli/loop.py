@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from trimtab import settings
 from trimtab.app import stages
 from trimtab.app.files import exit_now
+from trimtab.app.foreseen import require_trainer
 from trimtab.app.monitors import open_monitor
 from trimtab.app.steering import Steering
 from trimtab.app.up import up as run_up
@@ -26,7 +27,7 @@ from trimtab.cli.options import (
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_decisions, show_windows
-from trimtab.control import resolve
+from trimtab.control import Answer, resolve
 from trimtab.records import Decision
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -86,6 +87,7 @@ def retrain(
     """Retrain now on what is known, put the run through the gates, and deploy it."""
     ws = workspace(project, env)
     name = ws.model(model).name
+    require_trainer(ws.project, ws.model(name))
     dataset = stages.snapshot(ws, name, as_of=moment("--as-of", as_of) or ws.now())
     run = stages.train(ws, name, dataset)
     report = stages.evaluate(ws, run)
@@ -125,9 +127,21 @@ def reject(
     _resolve(decision, "reject", reason, project, env, json)
 
 
+@app.command()
+def acknowledge(
+    decision: DecisionId,
+    reason: WhyNot,
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    json: Json = False,
+) -> None:
+    """Say that you have looked at what a review asked a person to look at."""
+    _resolve(decision, "acknowledge", reason, project, env, json)
+
+
 def _resolve(
     decision: str,
-    verdict: Literal["approve", "reject"],
+    verdict: Answer,
     reason: str,
     project: ProjectFolder,
     env: str,

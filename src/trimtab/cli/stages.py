@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from trimtab import settings
 from trimtab.app import stages
+from trimtab.app.foreseen import require_trainer
 from trimtab.app.outcomes import take_tables
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
@@ -149,6 +150,7 @@ def train(
     """Train on the newest training set. The same data, code, parameters and seed give the same run."""
     ws = workspace(project, env)
     name = ws.model(model).name
+    require_trainer(ws.project, ws.model(name))
     version = ws.metadata.get(DatasetVersion, dataset) if dataset else stages.newest(ws, DatasetVersion, name)
     run = stages.train(ws, name, version)
     if json:
@@ -210,6 +212,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
 
     measured: whether latency and memory on this machine may fail the performance gate.
     """
+    require_trainer(ws.project, ws.model(model))
     done = stages.ingest(ws)
     show_ingested(done)
     _take_outcomes(ws, None, done, show=True)

@@ -2,4 +2,17 @@
 
 from rich.console import Console
 
+PIPED_WIDTH = 1000
+"""Columns where nobody's screen sets a limit: a file or another program gets each row of a table on one line."""
+
 console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=PIPED_WIDTH)
+
+
+def heading(text: str) -> None:
+    """Print a heading: across the screen, or as a plain line where there is none."""
+    if console.is_terminal:
+        console.rule(text)
+    else:
+        console.print(f"-- {text}")

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "retrain": ("loop", "Retrain now, gates included, and deploy."),
     "approve": ("loop", "Approve a decision that waits for review."),
     "reject": ("loop", "Reject a decision that waits for review."),
+    "acknowledge": ("loop", "Say that you have looked at what a review asked you to look at."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "What serves, how it does, what waits, what it costs."),
     "labels": ("labels", "Take the outcomes in a file as labels."),

@@ -18,6 +18,7 @@ from trimtab.metric_catalog import METRICS, headline
 from trimtab.records import Decision, Revision, WindowReport
 
 TIPPING_REASONS = 2
+SHOWN_NOTES = 3
 ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
 
 
@@ -82,6 +83,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         for d in model["open_reviews"]:
             console.print(f"[yellow]review[/] {d['id']}: {escape('; '.join(d['reasons']))}", soft_wrap=True)
             console.print(f"       trimtab approve {d['id']} --reason '...'   or   trimtab reject ...")
+        _show_notes(console, model["to_look_at"])
         for d in model["decisions"][:3]:
             line = f"decided {d['start'][:10]}: {d['action']} ({d['band']}, {d['impact']} impact)"
             console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
@@ -97,6 +99,15 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         console.print(f"labels: {counted(taken)} since the loop was started")
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
     console.print(f"records: {counts}", soft_wrap=True)
+
+
+def _show_notes(console: Console, notes: Sequence[dict[str, Any]]) -> None:
+    """Print the newest reviews that only ask a person to look, and how many others there are."""
+    for d in notes[-SHOWN_NOTES:][::-1]:
+        console.print(f"[yellow]look[/]   {d['id']}: {escape('; '.join(d['reasons']))}", soft_wrap=True)
+        console.print(f"       when you have: trimtab acknowledge {d['id']} --reason '...'", soft_wrap=True)
+    if len(notes) > SHOWN_NOTES:
+        console.print(f"       and {len(notes) - SHOWN_NOTES} older ones; all of them: trimtab status --json")
 
 
 def show_revisions(console: Console, revisions: Sequence[Revision]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from datetime import timedelta
-from statistics import fmean
 
 from trimtab.records import Signal, SignalKind, WindowReport
 from trimtab.stores.metadata import Metadata
@@ -26,6 +27,10 @@ class Cause:
     signals: tuple[Signal, ...]
     losses: tuple[float, ...] = ()
     """Money lost a day beyond the reference, by window, over the policy's stretch up to this window."""
+    lengths: tuple[float, ...] = ()
+    """How long each of these windows is, in windows of the policy; left out, one each."""
+    over: float = 1.0
+    """How many windows the stretch holds."""
 
     def signal(self, kind: SignalKind, subject: str = "all") -> Signal | None:
         """Return the signal of a kind, or None when it was not measured."""
@@ -52,9 +57,14 @@ class Cause:
 
     @property
     def impact_per_day(self) -> float | None:
-        """Money lost a day by mistakes beyond what the reference lost, averaged over `losses`; None when not known."""
+        """Money lost a day by mistakes beyond what the reference lost, averaged over the stretch; None when not known.
+
+        Windows that the stretch lacks, such as those before a version began to serve, count as usual: so one window
+        decides no more than its part of the stretch.
+        """
         if self.losses:
-            return fmean(self.losses)
+            lengths = self.lengths or (1.0,) * len(self.losses)
+            return math.fsum(map(operator.mul, self.losses, lengths)) / max(self.over, math.fsum(lengths))
         kpi = self.signal("kpi")
         return None if kpi is None else kpi.value
 
@@ -74,11 +84,19 @@ def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) ->
     over: how far back losses are averaged, this window included. size: of a window. Both in microseconds.
     """
     found = metadata.find(Signal, oldest_first=True, model=window.model, version=window.version, start=window.start)
-    return Cause(window=window, signals=tuple(found), losses=_losses(metadata, window, over, size))
+    losses = _losses(metadata, window, over, size)
+    lengths = tuple((s.end - s.start) / timedelta(microseconds=size) for s in losses)
+    return Cause(
+        window=window,
+        signals=tuple(found),
+        losses=tuple(s.value for s in losses),
+        lengths=lengths,
+        over=-(-over // size),
+    )
 
 
-def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> tuple[float, ...]:
-    """Return the money lost a day beyond the reference, by window of the stretch, oldest first."""
+def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> list[Signal]:
+    """Return the signals of money lost a day beyond the reference, by window of the stretch, oldest first."""
     starts = [window.end - timedelta(microseconds=size) * back for back in range(1, -(-over // size) + 1)]
     found = [
         signal
@@ -92,7 +110,7 @@ def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> t
         )
     ]
     kept = [s for s in found if s.subject == "all" and s.end <= window.end]
-    return tuple(s.value for s in sorted(kept, key=lambda s: s.start))
+    return sorted(kept, key=lambda s: s.start)
 
 
 def _combined(values: list[float]) -> float:

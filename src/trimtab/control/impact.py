@@ -52,10 +52,18 @@ def judge(cause: Cause, policy: Impact) -> Judged:
         level=level,
         reason=(
             f"mistakes cost {abs(per_day):,.0f} {policy.currency} a day {direction} than in the reference "
-            f"(mean of {max(len(cause.losses), 1)} windows): "
+            f"({_stretch(cause)}): "
             f"{level} impact ({limit.get(level, f'from {policy.high:,.0f}')})"
         ),
     )
+
+
+def _stretch(cause: Cause) -> str:
+    """Say which windows the loss is a mean of."""
+    judged, over = max(len(cause.losses), 1), round(cause.over)
+    if sum(cause.lengths) >= cause.over or not cause.lengths:
+        return f"mean of {judged} windows"
+    return f"mean of {over} windows; {judged} of them judged, the others count as usual"
 
 
 def level_of(per_day: float, policy: Impact) -> Level:

@@ -12,11 +12,14 @@ from trimtab.errors import Conflict, NotFound, UsageError, nearest
 from trimtab.records import Decision, Resolution
 from trimtab.stores.metadata import Metadata, latest
 
+Answer = Literal["approve", "reject", "acknowledge"]
+ANSWERS: tuple[Answer, ...] = ("approve", "reject", "acknowledge")
+
 
 def resolve(
     metadata: Metadata,
     decision_id: str,
-    verdict: Literal["approve", "reject"],
+    verdict: Answer,
     reason: str,
     by: str,
     clock: Clock,
@@ -26,8 +29,8 @@ def resolve(
     Raises UsageError for an unknown decision, one that asks for no review, one that is answered already,
     an unknown verdict, or an empty reason or name.
     """
-    if verdict not in ("approve", "reject"):
-        raise UsageError(f"'{verdict}' is no verdict.{nearest(verdict, ('approve', 'reject'))}")
+    if verdict not in ANSWERS:
+        raise UsageError(f"'{verdict}' is no verdict.{nearest(verdict, ANSWERS)}")
     for value, what in ((reason, "reason"), (by, "name of who decides")):
         if not value.strip():
             raise UsageError(f"{verdict} of '{decision_id}' needs a {what}: it stands in the record of decisions")
@@ -36,8 +39,13 @@ def resolve(
         raise UsageError(f"'{decision_id}' is a decision to {decision.action}; it does not wait for a person")
     if verdict == "approve" and not proposes_retraining(decision):
         raise UsageError(
-            f"'{decision_id}' asks a person to look and proposes no retraining, so there is nothing to approve. To "
-            f"retrain anyway: trimtab retrain --model {decision.model}"
+            f"'{decision_id}' asks a person to look and proposes no retraining, so there is nothing to approve. "
+            f"When you have looked: trimtab acknowledge {decision_id}. To retrain anyway: trimtab retrain --model "
+            f"{decision.model}"
+        )
+    if verdict == "acknowledge" and proposes_retraining(decision):
+        raise UsageError(
+            f"'{decision_id}' proposes a retraining and needs an answer: trimtab approve {decision_id}, or reject"
         )
     resolution = Resolution(
         id=f"{decision_id}/resolution",

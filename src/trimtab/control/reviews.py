@@ -19,3 +19,10 @@ def pending_reviews(metadata: Metadata, model: str) -> tuple[Decision, ...]:
     answered = {resolution.decision for resolution in metadata.find(Resolution, model=model)}
     reviews = metadata.find(Decision, oldest_first=True, model=model, action="review")
     return tuple(d for d in reviews if proposes_retraining(d) and d.id not in answered)
+
+
+def open_notes(metadata: Metadata, model: str) -> tuple[Decision, ...]:
+    """Return the reviews that only ask a person to look and that nobody has acknowledged, oldest first."""
+    answered = {resolution.decision for resolution in metadata.find(Resolution, model=model)}
+    reviews = metadata.find(Decision, oldest_first=True, model=model, action="review")
+    return tuple(d for d in reviews if not proposes_retraining(d) and d.id not in answered)

@@ -215,7 +215,8 @@ class Impact(Section):
     high: PerDay = 5000.0
     """From here on the impact is high."""
     over: Duration = 7 * units.MICROS["d"]
-    """Losses are averaged over the windows of this stretch, so that one bad day decides nothing."""
+    """Losses are averaged over the windows of this stretch, so that one bad day decides nothing; windows that a version
+    has not served yet count as usual."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Impact:

@@ -10,10 +10,14 @@ import pytest
 
 from trimtab.control import Cause
 from trimtab.control.cause import STARTS_A_QUERY, gather
+from trimtab.control.impact import judge
+from trimtab.policy import Impact
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, judged_signals, signal, window_report
 from trimtab.units import MICROS
+
+COSTS = Impact(cost={"false_negative": 40})
 
 
 @pytest.fixture
@@ -49,12 +53,24 @@ def test_losses_are_averaged_over_the_stretch_up_to_the_window_and_no_further(bo
     assert of(book, 15, days=STARTS_A_QUERY * 3).losses == tuple(float(n) for n in range(1, 17))
 
 
+def test_one_day_does_not_decide_for_a_week(book: Metadata) -> None:
+    # given a version that has one day behind it, and lost as much on it as a week may
+    other = gather(book, window_report(15, version=2), over=7 * MICROS["d"], size=MICROS["d"])
+    assert other.losses == (1e6,)
+    # then the days that are not there count as usual
+    assert other.impact_per_day == pytest.approx(1e6 / 7)
+    assert "mean of 7 windows; 1 of them judged, the others count as usual" in judge(other, COSTS).reason
+    assert of(book, 1).impact_per_day == pytest.approx((1.0 + 2.0) / 7)
+    assert "(mean of 7 windows)" in judge(of(book, 15), COSTS).reason
+
+
 def test_a_window_merged_from_several_counts_once(book: Metadata) -> None:
     merged = msgspec.structs.replace(window_report(20), end=window_report(22).end)
     book.put(msgspec.structs.replace(signal(merged, "kpi", value=100.0), end=merged.end))
     found = gather(book, merged, over=4 * MICROS["d"], size=MICROS["d"])
     assert found.losses == (20.0, 100.0)
     assert merged.end - merged.start == 3 * DAY
+    assert found.impact_per_day == (20.0 + 3 * 100.0) / 4, "for as long as it is"
 
 
 def test_without_labels_the_impact_is_not_known() -> None:

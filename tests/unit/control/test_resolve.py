@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Controller, pending_reviews, resolve
+from trimtab.control import Controller, open_notes, pending_reviews, resolve
 from trimtab.errors import UsageError
 from trimtab.policy import parse_policy
 from trimtab.records import Decision, Resolution
@@ -79,3 +79,24 @@ def test_a_review_that_proposes_nothing_cannot_be_approved_but_answered(book: Me
     with pytest.raises(UsageError, match=r"proposes no retraining, so there is nothing to approve.*trimtab retrain"):
         resolve(book, "delay/decision/3", "approve", "looks bad", "ann", CLOCK)
     assert resolve(book, "delay/decision/3", "reject", "a holiday", "ann", CLOCK).verdict == "reject"
+
+
+def test_what_a_person_should_look_at_is_listed_until_it_is_acknowledged(book: Metadata) -> None:
+    # given an answered proposal, and a review of a window that is only unusual by itself
+    resolve(book, "delay/decision/2", "reject", "holidays", "ann", CLOCK)
+    window = window_report(2)
+    book.put(window, *judged_signals(window, p=0.001))
+    Controller(book, POLICY, MODEL, RecordingActions(), CLOCK).step()
+    note = book.get(Decision, "delay/decision/3")
+    assert (note.action, note.cell) == ("review", "monitor")
+    assert open_notes(book, MODEL) == (note,)
+    # when somebody has looked
+    resolve(book, note.id, "acknowledge", "a public holiday", "ann", CLOCK)
+    # then it waits for nobody
+    assert open_notes(book, MODEL) == ()
+    assert pending_reviews(book, MODEL) == ()
+
+
+def test_a_proposal_needs_an_answer(book: Metadata) -> None:
+    with pytest.raises(UsageError, match=r"proposes a retraining and needs an answer: trimtab approve delay/dec"):
+        resolve(book, "delay/decision/2", "acknowledge", "seen", "ann", CLOCK)
