@@ -327,7 +327,8 @@ class Serving(Section):
     max_rows: int = Field(default=100_000, gt=0)
     """Most rows that one request may bring."""
     max_waiting_rows: int = Field(default=20_000, gt=0)
-    """With more rows waiting in a worker, further requests are told to come back later (503)."""
+    """With so many rows waiting in a worker, further requests are told to come back later (503). Requests of more than
+    1,024 rows count apart: two of `max_rows` are taken at once."""
     timeout: Duration = 30 * units.MICROS["s"]
     """A request that takes longer is answered with 504."""
     drain: Duration = 10 * units.MICROS["s"]

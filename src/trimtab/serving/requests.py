@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_ID = 200
+SHORT_ROWS = 1024
+"""Rows of a request that are prepared, scored and written at once; longer ones take turns with others."""
+MOST_COLUMNS = 10_000
+"""Columns that a request may name."""
 
 
 class Refused(TrimtabError):

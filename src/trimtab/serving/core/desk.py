@@ -21,13 +21,15 @@ from trimtab.serving.core.runner import Runner
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
 from trimtab.serving.core.table import Lane
-from trimtab.serving.core.work import Part, Work, some
+from trimtab.serving.core.work import Part, Work, fair_share, some
 from trimtab.serving.options import WorkerOptions
-from trimtab.serving.requests import Refused
+from trimtab.serving.requests import SHORT_ROWS, Refused
 from trimtab.serving.telemetry.metrics import Metrics
 from trimtab.stores.predictions import Predictions
 
-TURN_ROWS = 1024
+LONG = 2
+"""Requests of the most rows that may be under way at once."""
+TURN_ROWS = SHORT_ROWS
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
 APPEND_ROWS = 4096
 """Rows of a long request that are appended to the log at once, for the same reason."""
@@ -51,7 +53,9 @@ class Desk:
         self._fallback = Fallback(options.fallbacks, metrics)
         self._comparison = Comparison(self.journal, metrics)
         self._waiting: list[Work] = []
-        self._rows = 0
+        self._rows = self._long_rows = 0
+        self._unlogged: list[tuple[Sequence[Part], int | None]] = []
+        """Parts of abandoned requests that are being logged, and when that began."""
         self._runners: dict[LoadedBundle, Runner] = {}
         self._closing: list[Runner] = []
         """Of bundles that serve no more, with what they had taken on."""
@@ -68,17 +72,35 @@ class Desk:
         return self._now
 
     def reserve(self, rows: int) -> None:
-        """Count rows as waiting. Raises Refused (503) when too many wait already; a lone long request may come."""
-        if self._rows + rows > self._options.max_waiting_rows and self._rows:
-            self._metrics.shed += 1
-            raise Refused(503, f"{self._rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
+        """Count rows of a short request as waiting. Raises Refused (503) when too many wait already."""
+        if self._rows >= self._options.max_waiting_rows:
+            raise self._shed(self._rows)
         self._rows += rows
-        self._metrics.rows_waiting = self._rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def reserve_long(self, rows: int) -> None:
+        """Count the rows of a long request, which waits with a few of them at a time. Raises Refused (503).
+
+        They are counted apart, so that short requests are taken meanwhile. LONG of the longest may be under way.
+        """
+        if self._long_rows + rows > LONG * max(self._options.max_rows, self._options.max_waiting_rows):
+            raise self._shed(self._long_rows)
+        self._long_rows += rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def release_long(self, rows: int) -> None:
+        """Count the rows of a long request no more."""
+        self._long_rows -= rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def _shed(self, rows: int) -> Refused:
+        self._metrics.shed += 1
+        return Refused(503, f"{rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
 
     def release(self, rows: int) -> None:
         """Count rows as waiting no more."""
         self._rows -= rows
-        self._metrics.rows_waiting = self._rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
 
     def submit(self, work: Work, *, reserved: bool = False) -> asyncio.Future[None]:
         """Take a work on; the future is done when it is scored and logged, or has failed.
@@ -117,7 +139,7 @@ class Desk:
             try:
                 await asyncio.sleep(0)  # others' turns
             except asyncio.CancelledError:
-                self.journal.write(rest, (), logged_at=logged_at)
+                self._log_on(rest, logged_at)
                 raise
         self.journal.write(piece, [work], logged_at=logged_at)
         await work.done
@@ -138,7 +160,21 @@ class Desk:
         for part in scored:
             part.disown()
         self.release(work.reserved_rows)
-        self.journal.write([part for part in scored if part.status != 400], ())
+        self._log_on([part for part in scored if part.status != 400])
+
+    def _log_on(self, parts: Sequence[Part], logged_at: int | None = None) -> None:
+        """Log parts that nobody waits for, in pieces with others' turns in between."""
+        piece, rest = some(parts, APPEND_ROWS)
+        self.journal.write(piece, (), logged_at=logged_at)
+        if rest:
+            self._unlogged.append((rest, logged_at))
+            if len(self._unlogged) == 1 and self._loop is not None:
+                self._loop.call_soon(self._log_next)
+
+    def _log_next(self) -> None:
+        if self._unlogged:
+            (parts, logged_at), *self._unlogged = self._unlogged
+            self._log_on(parts, logged_at)
 
     def keep(self, bundles: Iterable[LoadedBundle]) -> None:
         """Forget the threads of bundles that do not serve any more."""
@@ -154,6 +190,8 @@ class Desk:
             self._settle(self._take())
             for runner in self._all_runners():
                 runner.wait(self._options.drain_s)
+        while self._unlogged:
+            self._log_next()
         self.journal.flush()
         self._comparison.flush()
         self.journal.flush()
@@ -184,7 +222,7 @@ class Desk:
             self._loop.call_soon(self._turn)
 
     def _take(self) -> list[Work]:
-        works, self._waiting = some(self._waiting, TURN_ROWS)
+        works, self._waiting = fair_share(self._waiting, TURN_ROWS)
         return [work for work in works if not work.unwanted]
 
     def _settle(self, works: Sequence[Work]) -> None:

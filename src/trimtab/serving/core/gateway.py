@@ -16,6 +16,7 @@ from trimtab import timestamps
 from trimtab.bundle import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
+from trimtab.serving.core.decoding import Decoding
 from trimtab.serving.core.desk import TURN_ROWS, Desk
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
@@ -24,7 +25,7 @@ from trimtab.serving.core.missing import check_absent, check_timestamp
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
 from trimtab.serving.core.scoring import vectorize
-from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
 from trimtab.serving.core.work import Entities, Work
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown
@@ -52,6 +53,9 @@ class Gateway:
         self._predictions = predictions
         self.clock = clock
         self._ids = Ids()
+        self.decoding = Decoding()
+        self._preparing = asyncio.Lock()
+        """Held while rows of a long request are prepared."""
         self._desk = Desk(predictions, clock, self.metrics, self.options)
         self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._desk.journal
@@ -78,6 +82,7 @@ class Gateway:
         """Settle what waits and close the prediction log."""
         self._desk.close()
         self._explanations.close()
+        self.decoding.close()
         self._predictions.close()
 
     async def infer(
@@ -95,35 +100,21 @@ class Gateway:
         if request.explain and request.rows > TURN_ROWS:
             raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
-        lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * request.rows
-        if request.absent:
-            check_absent(request.absent, [lane.bundle.spec for lane in dict.fromkeys(lanes)])
-        if request.coverage is not None:
-            check(lanes, request.coverage)
-        if request.explain:
-            await self._explanations.check(lanes)
-        work = Work(
-            table=table,
-            lanes=lanes,
-            columns=request.columns,
-            features=request.features,
-            ids=[request_id] if request.rows == 1 else [f"{request_id}/{row}" for row in range(request.rows)],
-            at=self._event_times(request, table.spec),
-            entities=_entities(request, table.spec.entity_keys),
-            received_ns=received_ns,
-            route="split" if pinned is None else "pinned",
-        )
-        try:
-            if request.rows <= TURN_ROWS:
+        if request.rows <= TURN_ROWS:
+            work = self._work(table, pinned, request, request_id, received_ns)
+            if request.explain:
+                await self._explanations.check(work.lanes)
+            try:
                 await self._desk.submit(work)
-            else:
-                await self._in_turns(work)
-        except asyncio.CancelledError:  # its time is over, or its client is gone
-            self._desk.abandon(work)
-            raise
-        if work.failure is not None:
-            raise Refused(*work.failure)
-        response = _response(work, request_id)
+            except asyncio.CancelledError:  # its time is over, or its client is gone
+                self._desk.abandon(work)
+                raise
+            if work.failure is not None:
+                raise Refused(*work.failure)
+            response = _response(work, request_id)
+        else:
+            work = await self._in_turns(table, pinned, request, request_id, received_ns)
+            response = await self.decoding.run(_response, work, request_id)
         if (trace := current.get()) is not None:
             trace.note(response, work.stages(time.perf_counter_ns()))
         if request.coverage is not None:
@@ -158,40 +149,87 @@ class Gateway:
         self.metrics.labels += len(labels)
         return len(labels)
 
-    def _event_times(self, request: InferenceRequest, spec: Spec) -> list[int]:
+    def _event_times(self, request: InferenceRequest, spec: Spec, start: int = 0) -> list[int]:
         column = spec.timestamp
         given = request.columns.get(column)
         if given is None:
             check_timestamp(spec, request.columns)
             return [self._desk.now()] * request.rows
-        return [self._desk.now() if value is None else _moment(value, column, row) for row, value in enumerate(given)]
+        now = self._desk.now()
+        return [now if value is None else _moment(value, column, row) for row, value in enumerate(given, start)]
 
-    async def _in_turns(self, work: Work) -> None:
-        """Score a long request in several turns, others in between, and log it whole. One bad row fails all."""
-        self._desk.reserve(work.rows)
+    def _work(
+        self,
+        table: ModelTable,
+        pinned: Lane | None,
+        request: InferenceRequest,
+        request_id: str,
+        received_ns: int,
+        start: int | None = None,
+    ) -> Work:
+        """Return the work of a request, or of the part of a long one that begins at row `start`. Raises Refused."""
+        rows = request.rows
+        lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * rows
+        if request.absent:
+            check_absent(request.absent, [lane.bundle.spec for lane in dict.fromkeys(lanes)])
+        if request.coverage is not None:
+            check(lanes, request.coverage)
+        first = start or 0
+        return Work(
+            table=table,
+            lanes=lanes,
+            columns=request.columns,
+            features=request.features,
+            ids=[request_id] if rows == 1 and start is None else [f"{request_id}/{first + row}" for row in range(rows)],
+            at=self._event_times(request, table.spec, first),
+            entities=_entities(request, table.spec.entity_keys),
+            received_ns=received_ns,
+            route="split" if pinned is None else "pinned",
+            first_row=first,
+            is_chunk=start is not None,
+        )
+
+    async def _in_turns(
+        self, table: ModelTable, pinned: Lane | None, request: InferenceRequest, request_id: str, received_ns: int
+    ) -> Work:
+        """Prepare and score a long request in several turns, others in between, and log it whole.
+
+        One bad row fails all. Raises Refused.
+        """
+        self._desk.reserve_long(request.rows)
         try:
-            work.chunks = _chunks(work)
-            await self._in_chunks(work)
+            chunks: list[Work] = []
+            for start in range(0, request.rows, TURN_ROWS):
+                async with self._preparing:  # one of them in each turn of the loop
+                    chunk = self._work(table, pinned, _part(request, start), request_id, received_ns, start)
+                    vectorize(chunk.lanes[0].bundle, chunk)
+                    if chunk.failure is not None:
+                        raise Refused(*chunk.failure)
+                    chunks.append(chunk)
+                    await asyncio.sleep(0)
+            work = _whole(request, chunks)
+            try:
+                await self._in_chunks(work)
+            except asyncio.CancelledError:  # its time is over, or its client is gone
+                self._desk.abandon(work)
+                raise
         finally:
-            self._desk.release(work.rows)
+            self._desk.release_long(request.rows)
+        if work.failure is not None:
+            raise Refused(*work.failure)
+        return work
 
     async def _in_chunks(self, work: Work) -> None:
-        for chunk in work.chunks:
-            vectorize(chunk.lanes[0].bundle, chunk)
-            if chunk.failure is not None:
-                work.failure = chunk.failure
-                return
-            await asyncio.sleep(0)
         start = 0
         for chunk in work.chunks:
             await self._desk.submit(chunk, reserved=True)
             work.scores += chunk.scores
             work.lanes[start : start + chunk.rows] = chunk.lanes
             work.fallback = work.fallback or chunk.fallback
-            start += chunk.rows
             if chunk.failure is not None:
                 work.failure = chunk.failure
                 break
+            start += chunk.rows
         await self._desk.log(work)
         work.failure = work.failure or next((chunk.failure for chunk in work.chunks if chunk.failure), None)
 
@@ -211,23 +249,33 @@ class Ids:
         return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
 
 
-def _chunks(work: Work) -> list[Work]:
-    return [
-        Work(
-            table=work.table,
-            lanes=work.lanes[start : start + TURN_ROWS],
-            columns={name: values[start : start + TURN_ROWS] for name, values in work.columns.items()},
-            features=None if work.features is None else work.features[start : start + TURN_ROWS],
-            ids=work.ids[start : start + TURN_ROWS],
-            at=work.at[start : start + TURN_ROWS],
-            entities=work.entities[start : start + TURN_ROWS],
-            received_ns=work.received_ns,
-            route=work.route,
-            first_row=start,
-            is_chunk=True,
-        )
-        for start in range(0, work.rows, TURN_ROWS)
-    ]
+def _part(request: InferenceRequest, start: int) -> InferenceRequest:
+    """Return the rows of a long request from `start` on that are prepared and scored together."""
+    end = min(start + TURN_ROWS, request.rows)
+    return InferenceRequest(
+        end - start,
+        {name: values[start:end] for name, values in request.columns.items()},
+        None if request.features is None else request.features[start:end],
+        coverage=request.coverage,
+        absent=request.absent,
+    )
+
+
+def _whole(request: InferenceRequest, chunks: Sequence[Work]) -> Work:
+    """Return the work of a long request whose chunks are prepared."""
+    first = chunks[0]
+    return Work(
+        table=first.table,
+        lanes=[lane for chunk in chunks for lane in chunk.lanes],
+        columns=request.columns,
+        features=request.features,
+        ids=[name for chunk in chunks for name in chunk.ids],
+        at=[moment for chunk in chunks for moment in chunk.at],
+        entities=[each for chunk in chunks for each in chunk.entities],
+        received_ns=first.received_ns,
+        route=first.route,
+        chunks=chunks,
+    )
 
 
 def _moment(value: object, column: str, row: int) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 from trimtab.serving.requests import Refused, shown
 
 _NUMBERS = {float, int, bool, type(None)}
+AT_ONCE = 4096
+"""Rows that one call of NumPy converts: it keeps Python's interpreter meanwhile."""
 
 
 def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]:
@@ -27,7 +29,7 @@ def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]
         names = sorted(kind.__name__ for kind in kinds - _NUMBERS)
         raise Refused(400, f"features must be numbers or null; found {', '.join(names)}")
     try:
-        array = np.array(data, dtype=np.float32)  # beyond float32 is infinite, as it was in training
+        array = _array(data)  # beyond float32 is infinite, as it was in training
         if array.ndim == 1 and rows:
             array = array.reshape(rows, -1)
     except (ValueError, OverflowError) as error:
@@ -35,3 +37,10 @@ def matrix(data: Sequence[Any], rows: int | None = None) -> np.ndarray[Any, Any]
     if array.ndim != 2 or rows not in (None, len(array)):
         raise Refused(400, f"features have shape {list(array.shape)}; expected {[rows or 'rows', 'features']}")
     return array
+
+
+def _array(data: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if len(data) <= AT_ONCE:
+        return np.array(data, dtype=np.float32)
+    parts = [np.array(data[start : start + AT_ONCE], dtype=np.float32) for start in range(0, len(data), AT_ONCE)]
+    return np.concatenate(parts)

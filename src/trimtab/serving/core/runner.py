@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.work import Part, some
+from trimtab.serving.core.work import Part, fair_share
 
 BATCH_ROWS = 1024
 """Rows that one call takes on, when more wait."""
@@ -59,7 +59,7 @@ class Runner:
     def put(self, parts: list[Part]) -> bool:
         """Score parts as soon as the thread is free; False when too many rows wait for it already."""
         rows = sum([part.rows for part in parts])
-        if self._rows and self._rows + rows > self._most_rows:
+        if self._rows >= self._most_rows:
             return False
         self._rows += rows
         self._waiting += parts
@@ -97,7 +97,7 @@ class Runner:
             self._waiting = [part for part in self._waiting if not part.work.abandoned]
         if not self._waiting or self._bundle is None:
             return
-        self._scoring, self._waiting = some(self._waiting, BATCH_ROWS)
+        self._scoring, self._waiting = fair_share(self._waiting, BATCH_ROWS)
         call = self._call = self._thread.submit(_score, self._bundle, self._scoring)
         call.add_done_callback(self._tell)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from trimtab.errors import DataError, StoreError, Temporary
 from trimtab.serving.core.missing import listed, missing, no_number, not_taken
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.work import Part, Work
+
+_ROW = re.compile(r"\brow ([0-9]+)\b")
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +147,7 @@ def _vectorize(bundle: LoadedBundle, parts: Sequence[Part]) -> None:
         try:
             part.work.vectors[bundle.recipe] = _vectors(bundle, columns, part.work.at)
         except DataError as error:
-            part.fail(400, str(error))
+            part.fail(400, _counted_from(part.work.first_row, str(error)))
         except Exception as error:  # the project's transforms are strangers' code
             failed = error
             status = 503 if isinstance(error, StoreError) else 500
@@ -210,6 +213,11 @@ def _wanted(bundle: LoadedBundle, work: Work) -> Columns:
         else:
             raise DataError(missing(name, spec.request_columns, columns))
     return found
+
+
+def _counted_from(first_row: int, text: str) -> str:
+    """Return an error about a row of a long request's piece with the row's number in the request."""
+    return text if not first_row else _ROW.sub(lambda found: f"row {first_row + int(found[1])}", text, count=1)
 
 
 def _first_line(error: Exception) -> str:

@@ -183,6 +183,24 @@ class Part:
 Rows = TypeVar("Rows", Work, Part)
 
 
+def fair_share(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
+    """Divide what waits: what is next, and the rest. Both in order of arrival.
+
+    Next are the oldest piece, so that each has its turn in the end, and the shortest others, at most so many rows: what
+    one client sends in bulk does not keep the short requests of others waiting.
+    """
+    if sum([piece.rows for piece in waiting]) <= most_rows:
+        return list(waiting), []
+    taken, rows = {0}, 0
+    for place in sorted(range(1, len(waiting)), key=lambda place: waiting[place].rows):
+        rows += waiting[place].rows
+        if rows > most_rows:
+            break
+        taken.add(place)
+    rest = [piece for place, piece in enumerate(waiting) if place not in taken]
+    return [waiting[place] for place in sorted(taken)], rest
+
+
 def some(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
     """Divide what waits: the first of it, of at most so many rows but at least one piece, and the rest."""
     rows = taken = 0

@@ -19,6 +19,7 @@ from trimtab.errors import nearest
 from trimtab.serving.core.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import mlflow_csv
+from trimtab.serving.protocols.json_text import read
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
 from trimtab.serving.web.http import JSON, Answer, Call, Content, Description, Route
 
@@ -69,7 +70,8 @@ def routes(gateway: Gateway) -> list[Route]:
         if model is not None:
             gateway.table.model(model)
         try:
-            by_model = _sorted(gateway, decode(call.body, call.header(b"content-type") or ""), model)
+            labels = await gateway.decoding.read(decode, call.body, call.header(b"content-type") or "")
+            by_model = _sorted(gateway, labels, model)
         except BadLabels as bad:
             gateway.metrics.refuse(400)
             return Answer(400, _encode(Invalid(str(bad), list(bad.wrong[:MOST_NAMED]))), JSON)
@@ -130,10 +132,7 @@ def decode(body: bytes, content_type: str = "application/json") -> list[Label]:
 
 
 def _json(body: bytes) -> list[Any]:
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refused(400, f"malformed feedback: {error}") from None
+    found = read(msgspec.json.decode, body, "feedback")
     if isinstance(found, dict) and isinstance(found.get("labels", []), list):
         labels: list[Any] = found.get("labels", [found])
         return labels
@@ -152,7 +151,7 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _csv(body: bytes) -> list[Any]:
-    table: InferenceRequest = mlflow_csv.decode(body, KINDS)
+    table: InferenceRequest = mlflow_csv.decode(body, KINDS, MOST_LABELS)
     missing = [name for name in ("id", "label") if name not in table.columns]
     if missing:
         raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected id,label,known_at")

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
 import grpc
 
+from trimtab.serving.core.decoding import SMALL
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_health import Health
@@ -145,13 +147,16 @@ class InferenceService:
         return {name: self._handler(service, name, method) for name, method in methods.items()}
 
     def _handler(self, service: str, name: str, method: Method) -> Any:
+        parse = partial(read, method.request)
+
         async def run(body: bytes, context: Any) -> Message:
             received_ns = time.perf_counter_ns()
             metrics, status = self._gateway.metrics, CANCELLED
             metrics.begin()
             trace = None if self._traces is None else self._traces.begin(_headers(context), received_ns)
             try:
-                answer = await self._answer(method, read(method.request, body), context, received_ns)
+                message = await self._gateway.decoding.read(parse, body)
+                answer = await self._answer(method, message, context, received_ns)
                 status = 200
                 return answer
             except Refused as error:
@@ -218,12 +223,16 @@ class InferenceService:
         )
 
     async def _model_infer(self, message: Message, received_ns: int) -> Message:
-        request, wanted = grpc_tensors.decode(message)
+        if message.ByteSize() <= SMALL:
+            request, wanted = grpc_tensors.decode(message)
+        else:
+            request, wanted = await self._gateway.decoding.run(grpc_tensors.decode, message)
         model = message.model_name or None
         if wanted is not None:
             check_outputs(wanted.names, self._gateway.table.model(model), request)
         response = await self._gateway.infer(model, message.model_version or None, request, received_ns)
-        return grpc_tensors.encode(response, wanted, raw=bool(message.raw_input_contents))
+        raw = bool(message.raw_input_contents)
+        return await self._gateway.decoding.write(grpc_tensors.encode, response, wanted, raw=raw)
 
     async def _index(self, message: Message, received_ns: int) -> Message:
         states = self._gateway.repository.index()

@@ -59,11 +59,12 @@ def routes(gateway: Gateway) -> list[Route]:
         return await infer(call, explain=True)
 
     async def infer(call: Call, *, explain: bool) -> Answer:
-        request = decode(call.body)
+        request = await gateway.decoding.read(decode, call.body)
         request.explain = explain
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
-        return Answer(200, encode(response), headers=request_id_header(response.request_id))
+        body = await gateway.decoding.write(encode, response)
+        return Answer(200, body, headers=request_id_header(response.request_id))
 
     async def models(call: Call) -> Answer:
         return Answer(200, _encode({"models": sorted(gateway.table.models)}))

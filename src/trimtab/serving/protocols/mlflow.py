@@ -9,12 +9,13 @@ several fields, as of a data frame, when params ask for more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.options import MAX_BODY
 from trimtab.serving.protocols import mlflow_csv, mlflow_examples, mlflow_parquet, tabular
 from trimtab.serving.protocols.json_text import read
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
@@ -39,16 +40,29 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
+class Limits(NamedTuple):
+    """How much one request may bring. unpacked: bytes of a Parquet file's values."""
+
+    rows: int | None = None
+    unpacked: int = MAX_BODY
+
+
+NO_LIMITS = Limits()
+
+
 def routes(gateway: Gateway) -> list[Route]:
     """Return the routes of the protocol over a gateway."""
+
+    limits = Limits(gateway.options.max_rows, gateway.options.max_body)
 
     async def invocations(call: Call) -> Answer:
         content_type = call.header(b"content-type") or ""
         kinds = gateway.table.model(call.model).spec.request_types if content_type.lower().startswith(CSV) else {}
-        request = decode(call.body, content_type, kinds)
+        request = await gateway.decoding.read(decode, call.body, content_type, kinds, limits)
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
-        return Answer(200, encode(response), headers=request_id_header(response.request_id))
+        body = await gateway.decoding.write(encode, response)
+        return Answer(200, body, headers=request_id_header(response.request_id))
 
     described = Description(
         takes=[
@@ -64,10 +78,13 @@ def routes(gateway: Gateway) -> list[Route]:
     return [Route("POST", "/invocations", "infer", invocations, encode_error, "Score rows (MLflow).", described)]
 
 
-def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = None) -> InferenceRequest:
-    """Read a scoring request. Raises Refused (415 for a content type that is not served).
+def decode(
+    body: bytes, content_type: str, kinds: Mapping[str, str] | None = None, limits: Limits = NO_LIMITS
+) -> InferenceRequest:
+    """Read a scoring request. Raises Refused (415 for a content type that is not served, 413 beyond the limits).
 
     kinds: of the request columns, for CSV; a column of kind "text" is one even where all of its texts are numbers.
+    limits: of what CSV and Parquet unpack to.
     """
     kind, _, rest = content_type.partition(";")
     kind = kind.strip().lower()
@@ -76,9 +93,9 @@ def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = Non
     if kind == JSON:
         return _json(body)
     if kind == CSV:
-        return mlflow_csv.decode(body, kinds or {})
+        return mlflow_csv.decode(body, kinds or {}, limits.rows)
     if kind == PARQUET:
-        return mlflow_parquet.decode(body)
+        return mlflow_parquet.decode(body, limits.unpacked)
     raise Refused(415, f"content type '{kind:.60}' is not served; expected {', '.join(KINDS)}")
 
 

@@ -101,17 +101,18 @@ def model_metadata(table: ModelTable, version: str | None) -> bytes:
 
 def _inference(gateway: Gateway) -> list[Route]:
     async def infer(call: Call) -> Answer:
-        request, wanted = decode(call.body, call.header(LENGTH_HEADER))
+        request, wanted = await gateway.decoding.read(decode, call.body, call.header(LENGTH_HEADER))
         if request.request_id is None:
             request.request_id = call.request_id
         model = call.params["model"]
         if wanted is None:
-            return Answer(200, encode(await gateway.infer(model, call.version, request, call.received_ns)))
+            response = await gateway.infer(model, call.version, request, call.received_ns)
+            return Answer(200, await gateway.decoding.write(encode, response))
         check_outputs(wanted.names, gateway.table.model(model), request)
         response = await gateway.infer(model, call.version, request, call.received_ns)
         if not wanted.otherwise_binary and not any(wanted.binary.values()):
-            return Answer(200, encode(response, wanted))
-        body, length = encode_binary(response, wanted)
+            return Answer(200, await gateway.decoding.write(encode, response, wanted))
+        body, length = await gateway.decoding.write(encode_binary, response, wanted)
         return Answer(200, body, BYTES, ((LENGTH_HEADER, b"%d" % length),))
 
     described = Description(

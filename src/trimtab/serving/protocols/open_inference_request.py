@@ -71,7 +71,7 @@ def decode(body: bytes, header_length: str | None = None) -> tuple[InferenceRequ
     blob = None
     if header_length is not None:
         body, blob = binary.split(body, header_length)
-    return interpret(read(_decode, body, "inference request"), blob)
+    return interpret(read(_decode, body, "inference request", Body), blob)
 
 
 def interpret(found: Body, blob: memoryview | None) -> tuple[InferenceRequest, Wanted | None]:

@@ -12,6 +12,7 @@ import io
 import math
 import tokenize
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.matrices import matrix
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import mlflow, mlflow_csv, tabular
+from trimtab.serving.protocols.json_text import read_lines
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 from trimtab.serving.web.http import Answer, Call, Content, Description, Headers, Route, request_id_header
 
@@ -51,25 +53,27 @@ WRITTEN: dict[Form, bytes] = {
 EXAMPLE = {"instances": [{"features": [719, 150]}]}
 
 _encode = msgspec.json.Encoder().encode
-_decode_lines = msgspec.json.Decoder().decode_lines
 
 
 def routes(gateway: Gateway) -> list[Route]:
     """Return the route of the contract, which takes the place of MLflow's, over a gateway."""
+
+    limits = mlflow.Limits(gateway.options.max_rows, gateway.options.max_body)
 
     async def invocations(call: Call) -> Answer:
         content_type = call.header(b"content-type") or "application/json"
         wanted = accepted(call.header(b"accept"))
         model = target_model(call.headers) or call.model
         kinds = gateway.table.model(model).spec.request_types if "csv" in content_type.lower() else {}
-        request, form = decode(call.body, content_type, kinds)
+        request, form = await gateway.decoding.read(decode, call.body, content_type, kinds, limits)
         request.request_id = call.header(INFERENCE_ID) or call.request_id
         variant = call.header(TARGET_VARIANT)
         version = pinned(gateway.table.model(model), variant) if variant else None
         response = await gateway.infer(model, version or call.version, request, call.received_ns)
         if wanted is not None and not (wanted == "json" and form == "mlflow"):
             form = wanted
-        return Answer(200, encode(response, form), WRITTEN[form], _headers(call, response))
+        body = await gateway.decoding.write(encode, response, form)
+        return Answer(200, body, WRITTEN[form], _headers(call, response))
 
     rows = {"description": "rows", "type": ["object", "array"]}
     described = Description(
@@ -87,10 +91,12 @@ def target_model(headers: Headers) -> str | None:
     return named.removesuffix(ARCHIVE).lstrip("/") or None
 
 
-def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = None) -> tuple[InferenceRequest, Form]:
+def decode(
+    body: bytes, content_type: str, kinds: Mapping[str, str] | None = None, limits: mlflow.Limits = mlflow.NO_LIMITS
+) -> tuple[InferenceRequest, Form]:
     """Read rows, and the form that answers them. Raises Refused (415 for a content type that is not served).
 
-    kinds: of the request columns, for CSV with a header.
+    kinds: of the request columns, for CSV with a header. limits: of what CSV and Parquet unpack to.
     """
     kind, _, options = content_type.partition(";")
     form = KINDS.get(kind.strip().lower())
@@ -98,16 +104,16 @@ def decode(body: bytes, content_type: str, kinds: Mapping[str, str] | None = Non
         return _json(body, content_type)
     if form == "jsonlines":
         try:
-            lines = _decode_lines(body)
+            lines = read_lines(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise Refused(400, f"malformed JSON Lines: {error}") from None
         return _instances(lines, "line"), form
     if form == "csv":
-        return _csv(body, kinds or {}, header="header=present" in options.replace(" ", "").lower()), form
+        return _csv(body, kinds or {}, limits.rows, header="header=present" in options.replace(" ", "").lower()), form
     if form == "npy":
         return _npy(body), form
     try:
-        return mlflow.decode(body, content_type), "mlflow"  # it may know more
+        return mlflow.decode(body, content_type, None, limits), "mlflow"  # it may know more
     except Refused as refused:
         if refused.status != 415:
             raise
@@ -218,13 +224,16 @@ def _matrix(rows: Sequence[Any]) -> InferenceRequest:
     return InferenceRequest(len(features), {}, features)
 
 
-def _csv(body: bytes, kinds: Mapping[str, str], *, header: bool) -> InferenceRequest:
+def _csv(body: bytes, kinds: Mapping[str, str], most_rows: int | None, *, header: bool) -> InferenceRequest:
     try:
-        rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
+        lines = (row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row)
+        rows = list(lines if most_rows is None else islice(lines, most_rows + 2))  # one more, and a header
     except (UnicodeDecodeError, csv.Error) as error:
         raise Refused(400, f"malformed CSV: {error}") from None
     if header or (rows and all(text and _number(text) is None for text in rows[0])):
-        return mlflow_csv.decode(body, kinds)  # names: features are numbers
+        return mlflow_csv.decode(body, kinds, most_rows)  # names: features are numbers
+    if most_rows is not None and len(rows) > most_rows:
+        raise Refused(413, f"the CSV has more than {most_rows} rows; send them in several requests")
     for index, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise Refused(400, f"malformed CSV: line {index} has {len(row)} values; line 0 has {len(rows[0])}")

@@ -6,14 +6,13 @@ a list of objects holds one record a row; one object holds one list a column.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from trimtab.errors import nearest
 from trimtab.serving.core.matrices import matrix
-from trimtab.serving.protocols.json_text import repaired
+from trimtab.serving.protocols.json_text import read
 from trimtab.serving.requests import Absent, InferenceRequest, Refused
 
 _decode = msgspec.json.Decoder().decode
@@ -36,14 +35,7 @@ def json_object(body: bytes, keys: tuple[str, ...]) -> dict[str, Any]:
 
 def json_value(body: bytes) -> Any:
     """Read JSON. Raises Refused."""
-    try:
-        return _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        again = repaired(body)
-        if again is not None:
-            with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-                return _decode(again)
-        raise Refused(400, f"malformed JSON: {error}") from None
+    return read(_decode, body, "JSON")
 
 
 def table(value: Any, key: str) -> InferenceRequest:

@@ -42,10 +42,11 @@ def routes(gateway: Gateway, *, health: str = VERTEX_HEALTH, predict: str = VERT
         return Answer(200 if complete else 503, _encode({"ready": complete}))
 
     async def infer(call: Call) -> Answer:
-        request, metadata = decode(call.body)
+        request, metadata = await gateway.decoding.read(decode, call.body)
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
-        return Answer(200, encode(response, metadata=metadata), headers=request_id_header(response.request_id))
+        body = await gateway.decoding.write(encode, response, metadata=metadata)
+        return Answer(200, body, headers=request_id_header(response.request_id))
 
     described = Description(
         takes=[Content({"type": "object", "required": ["instances"]}, EXAMPLE)],

@@ -41,6 +41,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 MOST_UNREAD = 64 * 2**20
 """Bytes beyond the limit that are read, and thrown away, so that a client hears why its body is refused."""
+FEW_PACKED = 512
+"""Bytes of a compressed body that is unpacked on the event loop: they make half a megabyte at most."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
@@ -116,7 +118,7 @@ class Application:
                     if message.get("more_body") or not body or len(body) > self._max_body:
                         body = await self._rest(message, headers, receive)
                     if ENCODING_HEADER in noted:
-                        body = inflate(body, noted[ENCODING_HEADER], self._max_body)
+                        body = await self._inflate(body, noted[ENCODING_HEADER])
                 query = scope.get("query_string", b"")
                 answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
             except Refused as refused:
@@ -146,6 +148,11 @@ class Application:
         finally:  # also when the client was gone before its answer was
             if self._observer is not None:
                 self._observer.end(trace, scope, route, status, received_ns)
+
+    async def _inflate(self, body: bytes, encoding: bytes) -> bytes:
+        if len(body) <= FEW_PACKED:
+            return inflate(body, encoding, self._max_body)
+        return await self._gateway.decoding.run(inflate, body, encoding, self._max_body)
 
     def _refuse(self, refused: Refused, shape: EncodeError) -> Answer:
         self._gateway.metrics.refuse(refused.status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from trimtab.errors import DataError, StoreError
 from trimtab.serving.core.desk import TURN_ROWS
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.work import fair_share
 from trimtab.serving.orders import Gap
 from trimtab.stores.predictions.segments import SegmentLog
 
@@ -327,7 +328,37 @@ def test_a_bad_value_late_in_a_long_request_fails_it_whole(served: Served, pack:
     body = {"inputs": {"row": [0] * (TURN_ROWS + 5) + ["x"]}}
     reply = served.browser.post("/invocations", body, content_type="application/json")
     assert reply.status == 400
+    assert f"row {TURN_ROWS + 5}:" in reply.json()["message"]  # as the client counts them
     assert served.rows() == []
+
+
+def test_a_batch_of_the_most_rows_is_taken_beside_short_requests_and_refuses_none(
+    served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
+) -> None:
+    other = type(served)(SegmentLog(tmp_path / "other"), max_rows=4 * TURN_ROWS, max_waiting_rows=10)
+    other.serve(table_of(("champion", pack(1), 100)))
+    one, most = (INFER, infer_body(0)), (INFER, infer_body(*[1] * 4 * TURN_ROWS))
+    replies = other.browser.together([one, most, one, one, most, one, most])
+    assert [reply.status for reply in replies] == [200, 200, 200, 200, 200, 200, 503]
+    assert replies[-1].headers["retry-after"] == "1"
+    assert other.gateway.metrics.rows_waiting == 0
+    assert other.browser.post(*most).status == 200
+    other.browser.close()
+    other.log.close()
+
+
+def test_short_requests_go_before_what_others_send_in_bulk_and_the_oldest_is_never_passed_over() -> None:
+    class Piece(NamedTuple):
+        name: str
+        rows: int
+
+    bulk = [Piece(f"bulk {n}", 1010) for n in range(5)]
+    waiting = [*bulk, Piece("quiet", 1), Piece("other", 20)]
+    order = []
+    while waiting:
+        now, waiting = fair_share(waiting, 1024)  # type: ignore[type-var]  # it needs rows alone
+        order.append([piece.name for piece in now])
+    assert order == [["bulk 0", "quiet", "other"], ["bulk 1", "bulk 2"], ["bulk 3", "bulk 4"]]
 
 
 def test_a_regression_gives_values(served: Served, pack: Packer, table_of: TableOf, infer_body: Body) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trimtab.serving.protocols.mlflow_csv import MISSING, decode
+from trimtab.serving.protocols.mlflow_csv import FEW, MISSING, _by_pyarrow, decode
 from trimtab.serving.requests import Refused
 
 
@@ -150,3 +150,59 @@ def test_row_labels_have_a_name() -> None:
 def test_malformed_csv_is_refused(body: bytes) -> None:
     with pytest.raises(Refused, match="malformed CSV"):
         decode(body, {})
+
+
+fields = st.one_of(st.sampled_from([*words.split(), *MISSING, "", " 1", "1 ", "-9223372036854775808", "5.", "1e400"]))
+tables = st.integers(2, 3).flatmap(lambda width: st.lists(st.lists(fields, min_size=width, max_size=width), max_size=6))
+written = st.one_of(
+    st.lists(pieces, max_size=24).map("".join),
+    tables.map(lambda rows: "\n".join(["a,b" + ",c" * (len((rows or [["", ""]])[0]) - 2), *map(",".join, rows)])),
+)
+column_kinds = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.sampled_from(["text", "number", "integer", "boolean", "time"])
+)
+
+
+@settings(max_examples=600)
+@given(written, column_kinds)
+@example("a,b\n1,x\n1.5,y\n", {"a": "number"})
+@example("a,b\n1,x\n,y\n", {"a": "integer"})
+@example('a,b\n"1",x\n"2"3,"y"z\n', {})
+@example("a,a\r\n1,2\r\n\r\n3,4", {})
+def test_pyarrow_reads_nothing_in_another_way(text: str, kinds: dict[str, str]) -> None:
+    found = _by_pyarrow(text.encode(), kinds, None)
+    if found is None:
+        return
+    slow = decode(text.encode(), kinds)
+    assert found.rows == slow.rows
+    assert list(found.columns) == list(slow.columns)
+    for name, values in slow.columns.items():
+        assert list(map(repr, found.columns[name])) == list(map(repr, values)), name
+
+
+def test_many_lines_are_read_as_few_are() -> None:
+    head, line = "origin,seats,distance,late,at,code\n", "EWR,{n},{n}.5,True,2013-06-01T16:00:00Z,00{n}\n"
+    kinds = {"code": "text", "at": "time"}
+    text = head + "".join(line.format(n=n) for n in range(10 * FEW)) + ",,NA,,,\n"
+    many = decode(text.encode(), kinds)
+    assert _by_pyarrow(text.encode(), kinds, None) is not None
+    few = decode((head + line.format(n=7) + ",,NA,,,\n").encode(), kinds)
+    for name, (seven, missing) in few.columns.items():
+        assert [many.columns[name][7], many.columns[name][-1]] == [seven, missing]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ",".join(f"c{n}" for n in range(100_001)),
+        ",".join(["c"] * 100_001) + "\n1\n",
+        "a,b\n" + "1,2\n" * 101,
+        "a,b\n" + '"1",2\n' * 101,
+        "a\n" + "1\n" * 101,
+        "a,b\n" + "1,2\n" * 101 + "1\n",
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_read(body: str) -> None:
+    with pytest.raises(Refused, match=r"more than (100 rows|10000 columns)") as found:
+        decode(body.encode(), {}, 100)
+    assert found.value.status == 413

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
 from mlflow.utils.proto_json_utils import dump_input_data
+from pyarrow import parquet
 
 from trimtab.serving.protocols.mlflow import decode, encode, encode_error
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused
@@ -135,12 +137,56 @@ def test_parquet_that_cannot_be_read_is_refused() -> None:
     content = io.BytesIO()
     pd.DataFrame({"a": [[1], [2]]}).to_parquet(content)
     whole = content.getvalue()
-    with pytest.raises(Refused, match=r"column 'a', row 0: \[1\] is none of"):
+    with pytest.raises(Refused, match=r"column 'a\.list\.element' holds lists or records"):
         decode(whole, "application/vnd.apache.parquet")
     for damaged in (b"", b"PAR1", whole[:-20], whole[:40] + bytes(20) + whole[60:]):
         with pytest.raises(Refused) as refused:
             decode(damaged, "application/vnd.apache.parquet")
         assert refused.value.status == 400
+
+
+def parquet_of(column: pa.Array, **options: Any) -> bytes:
+    content = io.BytesIO()
+    parquet.write_table(pa.table({"a": column}), content, compression="zstd", **options)
+    return content.getvalue()
+
+
+def repeated(text: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([text]))
+
+
+@pytest.mark.parametrize(
+    ("column", "options", "status", "message"),
+    [
+        (repeated("x" * 1_000_000, 200), {}, 413, "characters together"),
+        (pa.array(["x" * 30_000_000]), {}, 413, "bytes unpacked"),
+        (pa.array(np.zeros(1_000_001)), {}, 413, "values"),
+        (pa.array([b"x" * 1000] * 20_000, pa.binary(1000)), {}, 413, "bytes unpacked"),
+        (pa.array([[1] * 1_000_000]), {}, 400, "lists or records"),
+        (pa.array([{"x": 1}]), {}, 400, "lists or records"),
+        (pa.array([["x" * 100_000]]), {}, 400, "lists or records"),
+    ],
+)
+def test_a_small_file_that_unpacks_to_much_is_refused_by_what_it_declares(
+    column: pa.Array, options: dict[str, Any], status: int, message: str
+) -> None:
+    body = parquet_of(column, **options)
+    assert len(body) < 60_000
+    with pytest.raises(Refused, match=message) as refused:
+        decode(body, "application/vnd.apache.parquet")
+    assert refused.value.status == status
+
+
+def test_a_file_with_very_many_columns_is_refused() -> None:
+    content = io.BytesIO()
+    parquet.write_table(pa.table({f"c{n}": [1.0] for n in range(10_001)}), content)
+    with pytest.raises(Refused, match="at most 10000"):
+        decode(content.getvalue(), "application/vnd.apache.parquet")
+
+
+def test_texts_that_repeat_are_read() -> None:
+    body = parquet_of(pa.array(["UA", None, "AA"] * 1000))
+    assert decode(body, "application/vnd.apache.parquet").columns == {"a": ["UA", None, "AA"] * 1000}
 
 
 def test_a_worker_imports_pyarrow_for_parquet_alone() -> None:

@@ -260,7 +260,8 @@ def test_whatever_comes_the_answer_is_valid_or_says_what_is_wrong(
     before = delay.log.read()[0].num_rows
     replies = delay.browser.together(calls, content_type=kind)
     for (path, _), reply in zip(calls, replies, strict=True):
-        assert reply.status == 200 or 400 <= reply.status < 500 or "failed to score" in str(reply.body)
+        failed = b"failed to score" in reply.body or b"gave nan" in reply.body  # row 2 of the model has no score
+        assert reply.status == 200 or 400 <= reply.status < 500 or failed
         assert reply.status != 200 or "nan" not in str(reply.body).lower() or path.endswith("feedback")
         msgspec.json.decode(reply.body)
     answered = [reply.json() for reply in replies if reply.status == 200]
