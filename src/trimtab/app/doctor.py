@@ -16,6 +16,7 @@ from trimtab.app.freshness import stale_views
 from trimtab.app.loading import load_definitions
 from trimtab.app.project import Project, check_columns, late_sources
 from trimtab.app.serving import running_gateway, url_of
+from trimtab.app.soundness import look_inside
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.data.files import find_files
 from trimtab.data.schemas import load_schema
@@ -57,8 +58,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
         return [*findings, Finding("project", "fail", str(error), wrong=_is_wrong(error))]
     findings += _foreseen(workspace)
     findings += _sources(workspace)
-    for name in ("metadata", "tables", "online", "artifacts"):
-        findings.append(_try(f"store {name}", partial(_opened, workspace, name)))
+    findings += _inside(workspace)
     findings.append(_gateway(workspace))
     for model in workspace.project.definitions.models:
         findings += [_serving(workspace, model), *_features(workspace, model)]
@@ -148,9 +148,13 @@ def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> st
     return "all columns are there"
 
 
-def _opened(workspace: Workspace, name: str) -> str:
-    getattr(workspace, name)
-    return "opens"
+def _inside(workspace: Workspace) -> Iterator[Finding]:
+    """Look inside the stores, and hold them against the records."""
+    for subject, found in look_inside(workspace):
+        if not found:
+            yield Finding(subject, "ok", "whole")
+        for one in found:
+            yield Finding(subject, one.fault.verdict, one.fault.text, one.fault.remedy)
 
 
 def _gateway(workspace: Workspace) -> Finding:

@@ -6,25 +6,36 @@ asking names what was judged: when another version has come in its place meanwhi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from trimtab.app.workspace import Workspace
+from trimtab.bundle import verify
 from trimtab.clock import Clock
-from trimtab.errors import ActionError
+from trimtab.errors import ActionError, DataError, NotFound
 from trimtab.policy import Rollout
 from trimtab.records import Assignment, Bundle, Revision, Role
 from trimtab.serving.processes.revisions import restorable
 from trimtab.stores.metadata import Metadata, latest
 
 Change = Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]
+REMEDY = "Pack it again from its run: trimtab repair"
 CANDIDATES: tuple[Role, ...] = ("challenger", "shadow")
 
 
 class Rollouts:
     """Changes what serves of one model."""
 
-    def __init__(self, metadata: Metadata, policy: Rollout, model: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        policy: Rollout,
+        model: str,
+        clock: Clock,
+        inspect: Callable[[str], None] = lambda bundle: None,
+    ) -> None:
+        """inspect: raises for a bundle, given by id, whose files are not what was registered."""
+        self._inspect = inspect
         self._metadata = metadata
         self._policy = policy
         self._model = model
@@ -192,6 +203,9 @@ class Rollouts:
         """Write the revision that follows `now`. When somebody else took its number, Conflict: ask again."""
         if done := self._done(cause):
             return done
+        serving = {each.bundle for each in now.assignments} if now else set()
+        for bundle in dict.fromkeys(each.bundle for each in assignments if each.bundle not in serving):
+            self._inspect(bundle)
         number = now.number + 1 if now else 1
         revision = Revision(
             id=f"{self._model}#{number}",
@@ -209,8 +223,17 @@ class Rollouts:
 
 
 def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
-    """Return the rollouts of one model of a project."""
-    return Rollouts(workspace.metadata, workspace.project.policy.rollout, model, workspace.clock)
+    """Return the rollouts of one model of a project. A bundle that was changed since it was registered is refused."""
+
+    def inspect(bundle: str) -> None:
+        records = workspace.metadata.find(Bundle, model=model)
+        try:
+            for record in (each for each in records if each.id == bundle):
+                verify(workspace.artifacts.open(record.path), record.digest)
+        except (DataError, NotFound, OSError) as error:
+            raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
+
+    return Rollouts(workspace.metadata, workspace.project.policy.rollout, model, workspace.clock, inspect)
 
 
 def _champion(bundle: str, version: int, weight: float = 100.0) -> Assignment:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -222,12 +223,7 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
     known = latest(workspace.metadata, Bundle, run=run.id)
     if known is not None:
         return known
-    folder = workspace.artifacts.staging()
-    shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
-    digest = training.finish(folder, msgspec.json.format(msgspec.json.encode(report)))
-    key = settings.read().signing_key
-    if key is not None:
-        sign(folder, key.expanduser())
+    folder, digest = pack(workspace, run, report)
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
     restore_registry(workspace, run.model)
@@ -251,6 +247,17 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
     )
     workspace.metadata.put(bundle)
     return bundle
+
+
+def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]:
+    """Put the files of a run and its gate report into a staging folder; return it with the bundle's digest."""
+    folder = workspace.artifacts.staging()
+    shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
+    digest = training.finish(folder, msgspec.json.format(msgspec.json.encode(report)))
+    key = settings.read().signing_key
+    if key is not None:
+        sign(folder, key.expanduser())
+    return folder, digest
 
 
 def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:

@@ -1,13 +1,15 @@
-"""Verbs that only look: status, lineage, doctor, schema."""
+"""Verbs that look: status, lineage, doctor, schema; and repair, which mends what doctor finds."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from trimtab.app.doctor import examine
 from trimtab.app.lineage import lineage as trace
+from trimtab.app.soundness import repair as mend
 from trimtab.app.status import status as read_status
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -66,6 +68,27 @@ def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
     failed = [finding for finding in findings if finding.verdict == "fail"]
     if failed:
         raise typer.Exit(2 if any(finding.wrong for finding in failed) else 1)
+
+
+@app.command()
+def repair(
+    project: ProjectFolder = PROJECT,
+    env: EnvironmentName = ENVIRONMENT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: Json = False,
+) -> None:
+    """Move aside what doctor finds damaged and what can be made again; exit code 1 if something is left."""
+    done = mend(workspace(project, env), dry_run=dry_run)
+    if json:
+        print_json(done)
+    else:
+        for one in done:
+            mark = "[green]ok  [/]" if one.done else "[red]left[/]"
+            console.print(f"{mark}  {one.subject}: {escape(one.text)}", soft_wrap=True)
+        if not done:
+            console.print("nothing is damaged")
+    if not all(one.done for one in done):
+        raise typer.Exit(1)
 
 
 @app.command()

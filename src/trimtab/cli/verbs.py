@@ -4,6 +4,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("start", "Make a project from a template."),
     "demo": ("demo", "Make an example project, run the loop on it, and show what it did."),
     "doctor": ("look", "Check project, environment and services, and say what to do."),
+    "repair": ("look", "Move aside what is damaged and can be made again."),
     "schema": ("look", "Print the JSON Schema of trimtab.yaml, for editors."),
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
     "ingest": ("stages", "Take new files into tables."),

@@ -5,7 +5,7 @@ Safe to kill anywhere and to run again, alone or at once with another one: each 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from trimtab.data.quarantine import quarantined, table_of
 from trimtab.data.reports import failure_lines
 from trimtab.data.versions import record_versions
 from trimtab.definitions import FileSource
-from trimtab.errors import CheckFailed, DataError
+from trimtab.errors import CheckFailed, DataError, StoreError
 from trimtab.policy import Checks
 from trimtab.records import TableVersion
 from trimtab.stores.metadata import Metadata
@@ -59,11 +59,13 @@ def ingest(
     as one version; its failing rows go to the quarantine table. A file whose rows the table has all, under whatever
     name, is skipped. Files before one that fails stay taken in.
     Raises DataError for a file that cannot be read, has other columns than the table or has changed since it was
-    taken in; CheckFailed, after the report is written, when too many of its rows fail; PolicyError.
+    taken in; StoreError when the table has lost rows that cannot be taken in again; CheckFailed, after the report is
+    written, when too many of its rows fail; PolicyError.
     """
     files = find_files(source, folder)
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
-    return [_ingest_file(intake, path) for path in files]
+    restored = {one.file: one for one in _restore(intake, files)}
+    return [restored.get(file_name(path, folder)) or _ingest_file(intake, path) for path in files]
 
 
 def _ingest_file(intake: Intake, path: Path) -> Ingested:
@@ -134,3 +136,35 @@ def _expect_new_name(file: str, versions: Mapping[str, TableVersion]) -> None:
             "their own beside it, and restore this one. If its rows correct earlier ones, name the columns that tell "
             "which row is meant: FileSource(..., key=[...])"
         )
+
+
+def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
+    """Take in again the files whose versions are recorded but gone from the table, as when its log was damaged.
+
+    Raises StoreError when a file is not there any more, or does not give the rows that it gave.
+    """
+    newest = intake.tables.version(intake.table)
+    recorded = _versions_by_hash(intake)
+    lost = sorted((v for v in recorded.values() if newest is None or v.version > newest), key=lambda v: v.version)
+    if not lost:
+        return []
+    paths = {file_hash(path): path for path in files}
+    done = []
+    for version in lost:
+        what = f"table '{intake.table}' has lost version {version.version} with the rows of {version.source}"
+        path = paths.get(version.source_hash)
+        if path is None:
+            raise StoreError(f"{what}, which is not there any more: restore that file, or the table, from a backup")
+        batch = read_batch(intake, path)
+        passing = batch.data.num_rows - len(batch.left_out)
+        if passing != version.added_rows:
+            raise StoreError(
+                f"{what}: the checks now pass {passing:,} of them, then it was {version.added_rows:,}. Restore the "
+                "table from a backup, or the checks of then"
+            )
+        _append(intake, batch)
+        if intake.tables.batch_version(intake.table, batch.hash) != version.version:
+            raise StoreError(f"{what}, and the table goes on with another version: restore the table from a backup")
+        failing = batch.report.failing_rows
+        done.append(Ingested(intake.table, batch.file, version.added_rows, failing, version))
+    return done

@@ -32,6 +32,10 @@ class ArtifactsConformance:
         """A fresh store."""
         return self.open(tmp_path)
 
+    def test_a_whole_store_has_no_faults(self, store: Artifacts) -> None:
+        store.publish(filled(store), "bundles/delay/3")
+        assert list(store.check()) == []
+
     def test_a_published_folder_comes_back_whole(self, store: Artifacts) -> None:
         assert store.publish(filled(store), "bundles/delay/3") == "bundles/delay/3"
         folder = store.open("bundles/delay/3")

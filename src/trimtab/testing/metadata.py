@@ -68,6 +68,10 @@ class MetadataConformance:
         yield store
         store.close()
 
+    def test_a_whole_store_has_no_faults(self, store: Metadata) -> None:
+        store.put(revision(1), signal(NOON))
+        assert list(store.check()) == []
+
     def test_a_record_comes_back_equal(self, store: Metadata) -> None:
         record = revision(1)
         store.put(record)

@@ -42,6 +42,10 @@ class OnlineConformance:
         """Read one value."""
         return store.read([(store.prefix(view), key)], at)[0]
 
+    def test_a_whole_store_has_no_faults(self, store: Online) -> None:
+        store.write("view", [(b"AA", 10, b"ten"), (b"AA", 20, b"twenty")], until=20)
+        assert list(store.check()) == []
+
     def test_a_read_returns_the_value_that_held_at_the_moment(self, store: Online) -> None:
         store.write("view", [(b"AA", 10, b"ten"), (b"AA", 20, b"twenty")], until=20)
         assert [self.one(store, "view", b"AA", at) for at in (9, 10, 19, 20, 10**15)] == [

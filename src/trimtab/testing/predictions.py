@@ -72,6 +72,15 @@ class PredictionsConformance:
         assert rows[1]["event_time"].timestamp() == 1_700_000_000.000001
         assert (rows[2]["features"], rows[2]["score"], rows[2]["error"]) == (None, None, "no such row")
 
+    def test_a_whole_store_has_no_faults(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append(prediction_rows(["a", "b"]))
+        log.append_labels(label_rows(["a"]))
+        log.sync()
+        found = list(log.check())
+        log.close()
+        assert found == []
+
     def test_labels_come_back_as_they_were_written(self, tmp_path: Path) -> None:
         log = self.open(tmp_path)
         log.append_labels(label_rows(["a", "b"], label=[0.0, 1.0]))

@@ -49,6 +49,11 @@ class TablesConformance:
         """A fresh store."""
         return self.open(tmp_path)
 
+    def test_a_whole_store_has_no_faults(self, store: Tables) -> None:
+        store.append("flights", batch(1, 2, 3), batch="a")
+        store.append("flights", batch(4), batch="b")
+        assert list(store.check()) == []
+
     def test_appended_rows_come_back_with_their_types(self, store: Tables) -> None:
         store.append("flights", batch(1, 2, 3), batch="a")
         frame = store.scan("flights").sort("number").collect()

@@ -1,7 +1,6 @@
 """A migrated, empty MLflow database, made once per MLflow version and copied for each new project.
 
 MLflow runs some fifty migrations on a new SQLite file, which takes 10 to 17 seconds; a copy takes none.
-Called by client.py.
 """
 
 from __future__ import annotations
@@ -16,26 +15,57 @@ from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 
+from trimtab.errors import StoreError
+
+REMEDY = "Move it aside with: trimtab repair; a new one is made, with the versions of all bundles"
+
 log = logging.getLogger(__name__)
 
 
 def prepare(database: Path, cache: Path) -> None:
-    """Put a migrated, empty database where there is none yet; one that is there stays as it is.
+    """Put a migrated, empty database where there is none yet; one that is there is looked at and stays as it is.
 
-    cache: folder of the template, made again when it is missing or damaged. Where the cache cannot be
-    written, nothing is done, and MLflow migrates the database itself.
+    cache: folder of the template, made again when it is missing or damaged. Where the cache cannot be written, the
+    database is made beside its place. It appears there whole or not at all. Raises StoreError.
     """
     if database.exists():
+        if wrong := wrong_with(database):
+            raise StoreError(f"{database} is no whole MLflow database: {wrong}. {REMEDY}")
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    template = cache.expanduser() / f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        _copy(_template(cache, database.parent), database)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{database} cannot be made: {error}. Make room, then run the command again") from None
+
+
+def _template(cache: Path, beside: Path) -> Path:
+    """Return a migrated, empty database: the one in the cache, or one made in the folder `beside`."""
+    name = f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
+    template = cache.expanduser() / name
     try:
         if not is_sound(template):
             template.parent.mkdir(parents=True, exist_ok=True)
             _make(template)
-        _copy(template, database)
-    except OSError as error:
+        return template
+    except (OSError, sqlite3.Error) as error:
         log.warning("no template of the tracking database in %s (%s); migrating a new one", template.parent, error)
+    made = beside / f".{name}"
+    _make(made)
+    return made
+
+
+def wrong_with(database: Path) -> str | None:
+    """Return what makes a file no MLflow database that can be used, or None. It is not read whole."""
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            migrated = connection.execute("SELECT count(*) FROM alembic_version").fetchone()
+            begun = connection.execute("SELECT count(*) FROM experiments").fetchone()
+    except sqlite3.OperationalError as error:
+        return None if "locked" in str(error) else f"its tables were not finished ({error})"
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if migrated == (1,) and begun != (0,) else "its tables were not finished"
 
 
 def is_sound(database: Path) -> bool:
@@ -55,8 +85,13 @@ def _make(template: Path) -> None:
     stores = import_module("mlflow.store.tracking.sqlalchemy_store")
     with tempfile.TemporaryDirectory(dir=template.parent) as folder:
         made = Path(folder) / "new.db"
-        store = stores.SqlAlchemyStore(f"sqlite:///{made}", Path(folder).as_uri())
+        try:
+            store = stores.SqlAlchemyStore(f"sqlite:///{made}", Path(folder).as_uri())
+        except Exception as error:  # MLflow and SQLAlchemy raise errors of many kinds, on a full disk as well
+            raise OSError(f"{template.parent}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
         store.engine.dispose()
+        if not is_sound(made):
+            raise OSError(f"{template.parent}: the new database is not whole")
         os.replace(made, template)
 
 

@@ -46,6 +46,17 @@ def test_stores_of_one_folder_share_the_file_until_the_last_is_closed(tmp_path: 
     third.close()
 
 
+def test_a_file_that_was_cut_off_is_refused_with_its_remedy_and_ends_no_process(tmp_path: Path) -> None:
+    store = LmdbOnline(tmp_path)
+    store.write("view", [(b"%d" % n, 1, b"x" * 1000) for n in range(1000)], until=1)
+    assert store.check() == []
+    store.close()
+    path = tmp_path / "data.mdb"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(StoreError, match=r"has [\d,]+ of [\d,]+ bytes.*trimtab repair, then trimtab features"):
+        LmdbOnline(tmp_path)
+
+
 def test_a_folder_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match="cannot be opened"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from trimtab.errors import StoreError
 from trimtab.training.client import load_mlflow
 from trimtab.training.template import is_sound, prepare
 
@@ -32,9 +34,54 @@ def test_a_copy_is_a_whole_database_with_its_own_artifact_root(template: Path, t
 
 def test_what_is_there_is_kept(template: Path, tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
-    database.write_bytes(b"mine")
     prepare(database, template.parent)
-    assert database.read_bytes() == b"mine"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("INSERT INTO experiments (experiment_id, name) VALUES (7, 'mine')")
+    prepare(database, template.parent)
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM experiments WHERE name = 'mine'").fetchone() == (1,)
+
+
+UNFINISHED = {
+    "no version": "DELETE FROM alembic_version",
+    "no experiment": "DELETE FROM experiments",
+    "no tables": "DROP TABLE alembic_version",
+}
+
+
+@pytest.mark.parametrize("state", [*UNFINISHED, "cut off", "garbage", "empty"])
+def test_a_database_that_was_not_finished_is_told_with_its_remedy_and_kept(
+    template: Path, tmp_path: Path, state: str
+) -> None:
+    database = tmp_path / "mlflow.db"
+    prepare(database, template.parent)
+    if state in UNFINISHED:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(UNFINISHED[state])
+    else:
+        content = {"cut off": database.read_bytes()[:3000], "garbage": b"x" * 9000, "empty": b""}[state]
+        database.write_bytes(content)
+    before = database.read_bytes()
+    with pytest.raises(StoreError, match=r"no whole MLflow database: .*trimtab repair"):
+        prepare(database, template.parent)
+    assert database.read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_database_and_the_next_try_makes_one(
+    template: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    # given a disk without room for a database, on which the cache lies as well or not
+    database = small_disk / "project" / "mlflow.db"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(700_000))
+    for cache in (template.parent, small_disk / "cache"):
+        with pytest.raises(StoreError, match=r"mlflow\.db cannot be made: .*Make room"):
+            prepare(database, cache)
+        assert not database.exists()
+    # when there is room again
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    prepare(database, template.parent)
+    assert is_sound(database)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage"])
@@ -64,5 +111,5 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, caplog: 
     load_mlflow()
     (tmp_path / "file").write_text("in the way")
     prepare(tmp_path / "mlflow.db", tmp_path / "file" / "cache")
-    assert not (tmp_path / "mlflow.db").exists()
+    assert is_sound(tmp_path / "mlflow.db")
     assert "no template of the tracking database" in caplog.text

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from trimtab.stores.faults import Fault
+
 
 class Artifacts(Protocol):
     """Immutable folders by name, such as `bundles/delay/3`."""
@@ -35,6 +37,10 @@ class Artifacts(Protocol):
 
     def exists(self, name: str) -> bool:
         """Tell whether `name` was published."""
+        ...
+
+    def check(self) -> Sequence[Fault]:
+        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
         ...
 
     def names(self, prefix: str = "") -> Sequence[str]:

@@ -19,9 +19,12 @@ from pathlib import Path
 
 from trimtab.errors import Conflict, NotFound, StoreError, nearest
 from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.stores.faults import Fault
 
 STAGING = ".staging"
 LOCK = ".lock"
+READ_BYTES = 2**20
+"""Of a file that is checked, at a time."""
 
 _PART = re.compile(r"[A-Za-z0-9_@=+-][A-Za-z0-9_@=+.-]*")
 
@@ -82,6 +85,19 @@ class FolderArtifacts:
         """Return published names that start with `prefix`, sorted."""
         return sorted(name for name in self._walk(self._root) if name.startswith(prefix))
 
+    def check(self) -> Sequence[Fault]:
+        """Read every file."""
+        found: list[Fault] = []
+        for name in self.names():
+            for path in sorted(self._target(name).rglob("*")):
+                try:
+                    if not path.is_dir():
+                        _read(path)
+                except OSError as error:
+                    text = f"artifact '{name}': {path} cannot be read: {error.strerror}"
+                    found.append(Fault(text=text, remedy="restore the file from a backup"))
+        return found
+
     def _walk(self, folder: Path) -> Iterator[str]:
         for child in folder.iterdir():
             if child.name == STAGING or not child.is_dir():
@@ -120,6 +136,12 @@ def _is_published(folder: Path) -> bool:
         return any(entry.is_file() for entry in os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _read(path: Path) -> None:
+    with path.open("rb") as file:
+        while file.read(READ_BYTES):
+            pass
 
 
 def _new_area(areas: Path) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from trimtab.records import Record
+from trimtab.stores.faults import Fault
 
 R = TypeVar("R", bound=Record)
 
@@ -42,6 +43,10 @@ class Metadata(Protocol):
 
     def count(self, kind: type[Record], /, **where: object) -> int:
         """Return how many records `find` would return."""
+        ...
+
+    def check(self) -> Sequence[Fault]:
+        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
         ...
 
     def close(self) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import StoreError
-from trimtab.records import Record
+from trimtab.records import RECORDS, Record
+from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.rows import Busy, Value
@@ -83,6 +84,16 @@ class SqliteMetadata:
         """Return how many records `find` would return."""
         condition, values = _where(kind, where)
         return int(self._column(f"SELECT count(*) FROM {rows.table_name(kind)}{condition}", *values)[0])
+
+    def check(self) -> Sequence[Fault]:
+        """Run SQLite's quick check, then decode every record."""
+        if wrong := check_sqlite(self._path):
+            return [Fault(text=f"{self._path} is damaged: {wrong}", remedy=rows.RESTORE)]
+        found: list[Fault] = []
+        for kind in RECORDS.values():
+            with self._connection("read") as connection:
+                found += rows.unreadable(kind, connection.execute(f"SELECT id, body FROM {rows.table_name(kind)}"))
+        return found
 
     def close(self) -> None:
         """Close the connections."""

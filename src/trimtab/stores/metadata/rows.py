@@ -5,7 +5,7 @@ Loads no database library.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from trimtab import clock
 from trimtab.errors import Conflict, NotFound, StoreError, Temporary, nearest
 from trimtab.records import RECORDS, Record
+from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.contract import R
 
 PREFIX = "trimtab_"
@@ -25,6 +26,8 @@ BUSY_TIMEOUT_MS = 30_000
 
 LOOKUP_IDS = 500
 """Ids in one IN list; SQLite before 3.32 takes 999 parameters."""
+
+RESTORE = "restore the metadata database from a backup: records cannot be made again"
 
 Value = str | int | None
 
@@ -130,6 +133,20 @@ def key_value(kind: type[Record], key: str, value: object) -> Value:
 def not_found(kind: type[Record], id_: str, newest: list[str]) -> NotFound:
     """Return the error for an id that is not there; newest: ids that were written last."""
     return NotFound(f"no {kind.KIND} '{id_}'.{nearest(id_, newest)}")
+
+
+def unreadable(kind: type[Record], bodies: Iterable[tuple[str, str]]) -> Iterator[Fault]:
+    """Yield a fault for the first record of a kind whose body is none. bodies: ids and bodies."""
+    read = decoder(kind).decode
+    for id_, body in bodies:
+        try:
+            found = read(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield Fault(text=f"{kind.KIND} '{id_}' cannot be read: {error}", remedy=RESTORE)
+            return
+        if found.id != id_:
+            yield Fault(text=f"{kind.KIND} '{id_}' has the content of '{found.id}'", remedy=RESTORE)
+            return
 
 
 def _micros(moment: datetime, name: str) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy import event
 
 from trimtab.errors import Conflict, StoreError
 from trimtab.records import Record
+from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate
@@ -26,6 +27,9 @@ from trimtab.stores.metadata.schema import TABLES
 
 ATTEMPTS = 5
 """Of a put that races with another one for the same ids; each attempt sees more of what the other wrote."""
+
+CHECKED_ROWS = 10_000
+"""Records that `check` reads at a time."""
 
 _READ = {"trimtab_read": True}
 
@@ -81,6 +85,19 @@ class SqlMetadata:
         """Return how many records `find` would return."""
         statement = sa.select(sa.func.count()).select_from(_table(kind)).where(*_conditions(kind, where))
         return int(self._scalars(statement)[0])
+
+    def check(self) -> Sequence[Fault]:
+        """Run SQLite's quick check where it is SQLite, then decode every record."""
+        if self._engine.dialect.name == "sqlite" and (wrong := check_sqlite(Path(str(self._engine.url.database)))):
+            return [Fault(text=f"{self._engine.url.database} is damaged: {wrong}", remedy=rows.RESTORE)]
+        found: list[Fault] = []
+        for kind, table in TABLES.items():
+            with _wrapped("read"), self._reader.connect() as connection:
+                bodies = connection.execution_options(yield_per=CHECKED_ROWS).execute(
+                    sa.select(table.c.id, table.c.body)
+                )
+                found += rows.unreadable(kind, ((row[0], row[1]) for row in bodies))
+        return found
 
     def close(self) -> None:
         """Give back connections."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from trimtab.stores.faults import Fault
+
 Entry = tuple[bytes, int, bytes]
 """Entity key, moment from which the value holds (microseconds since the epoch), packed value."""
 
@@ -43,6 +45,10 @@ class Online(Protocol):
 
     def watermark(self, view: str) -> int | None:
         """Return the moment up to which `view` is complete, or None when nothing was written."""
+        ...
+
+    def check(self) -> Sequence[Fault]:
+        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
         ...
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +23,19 @@ from pathlib import Path
 import lmdb
 
 from trimtab.errors import StoreError
+from trimtab.stores.faults import Fault
 from trimtab.stores.online.contract import Entry, Online
 
 MAP_SIZE = 1 << 30
 """Bytes of address space at first; the file is as large as its content. Doubled when full."""
+
+DATA = "data.mdb"
+WALK = (
+    "import lmdb, sys; t = lmdb.open(sys.argv[1], readonly=True, lock=False).begin(); [bytes(v) for _, v in t.cursor()]"
+)
+"""Reads every value of a folder: a page that is not there ends the process (SIGBUS)."""
+AGAIN = "trimtab features"
+REMEDY = f"Its values can be computed again: trimtab repair, then {AGAIN}"
 
 MAX_READERS = 1024
 """Reading threads of all processes at once."""
@@ -64,6 +75,7 @@ class LmdbOnline:
     def __init__(self, folder: Path, *, map_size: int = MAP_SIZE) -> None:
         """Open a folder; it is made when missing. map_size: bytes of address space to begin with."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._name = (os.getpid(), str(folder.resolve()))
         with _OPENING:
             if self._name not in _OPEN:
@@ -73,6 +85,13 @@ class LmdbOnline:
         self._env = self._shared.env
         self._resizing = self._shared.resizing
         self._closed = False
+
+    def check(self) -> Sequence[Fault]:
+        """Read every value, in a process of its own: reading a page that was cut off ends the process that does it."""
+        wrong = _walk(self._folder)
+        if wrong is None:
+            return []
+        return [Fault(text=f"online store {self._folder}: {wrong}", remedy=REMEDY, aside=(self._folder,), again=AGAIN)]
 
     def prefix(self, view: str) -> bytes:
         """Return the key prefix of a view version, to be computed once."""
@@ -173,8 +192,26 @@ def _open(folder: Path, map_size: int) -> lmdb.Environment:
         env = lmdb.open(str(folder), map_size=map_size, max_readers=MAX_READERS)
         env.reader_check()  # free the places of readers that died; they would keep old pages alive
     except lmdb.Error as error:
-        raise StoreError(f"online store {folder} cannot be opened: {error}") from error
+        raise _unusable(folder, str(error)) from error
+    needed, size = (env.info()["last_pgno"] + 1) * env.stat()["psize"], (folder / DATA).stat().st_size
+    if size < needed and (wrong := _walk(folder)):  # pages that were freed before they were written may be missing
+        env.close()
+        raise _unusable(folder, f"it has {size:,} of {needed:,} bytes, and {wrong}")
     return env
+
+
+def _walk(folder: Path) -> str | None:
+    """Read every value in a process of its own; return what went wrong, or None."""
+    done = subprocess.run([sys.executable, "-c", WALK, str(folder)], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return None
+    if done.returncode < 0:
+        return f"reading it ends the process (signal {-done.returncode})"
+    return (done.stderr.strip().splitlines() or ["it cannot be read"])[-1]
+
+
+def _unusable(folder: Path, wrong: str) -> StoreError:
+    return StoreError(f"online store {folder} cannot be opened: {wrong}. {REMEDY}")
 
 
 def _get(env: lmdb.Environment, key: bytes) -> bytes | None:

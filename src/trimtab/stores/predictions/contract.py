@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trimtab.stores.faults import Fault
+
 if TYPE_CHECKING:
     import pyarrow as pa  # only readers load it
 
@@ -127,6 +129,10 @@ class Predictions(Protocol):
 
         Cursors stay good. grace_s: what was written so recently keeps its form. Safe to call at any time and to kill.
         """
+        ...
+
+    def check(self) -> Sequence[Fault]:
+        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
         ...
 
     def close(self) -> None:

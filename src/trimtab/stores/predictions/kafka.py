@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import MissingExtra, StoreError
+from trimtab.stores.faults import Fault
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 from trimtab.stores.predictions.folder import check_writer
 from trimtab.stores.predictions.kafka_events import Event, Events
@@ -124,6 +125,11 @@ class KafkaLog:
     def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
         """Do nothing: the topic's own retention.ms drops old rows."""
         return Compaction(reason=f"{self._name}: the topic's own retention (retention.ms) drops old rows")
+
+    def check(self) -> Sequence[Fault]:
+        """Ask the brokers for the topics; what they hold is theirs to keep."""
+        self.count()
+        return []
 
     def close(self) -> None:
         """Wait until the brokers have what was appended, and let go of the connections."""

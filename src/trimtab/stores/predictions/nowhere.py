@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import UsageError
 from trimtab.stores import predictions
+from trimtab.stores.faults import Fault
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class Nowhere:
 
     def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
         return Compaction(reason="nothing is kept")
+
+    def check(self) -> Sequence[Fault]:
+        return []
 
     def close(self) -> None:
         return

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError
+from trimtab.stores.faults import Fault
 from trimtab.stores.predictions import templates
 from trimtab.stores.predictions.claim import Claim
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
@@ -106,6 +107,11 @@ class SegmentLog:
         compaction = import_module("trimtab.stores.predictions.compaction")  # deltalake, only where it is needed
         done: Compaction = compaction.compact(self.folder, clock=self._clock, grace_s=grace_s, keep_s=keep_s)
         return done
+
+    def check(self) -> Sequence[Fault]:
+        checking = import_module("trimtab.stores.predictions.checking")  # deltalake, only where it is needed
+        found: list[Fault] = checking.check(self.folder)
+        return found
 
     @property
     def damaged(self) -> int:

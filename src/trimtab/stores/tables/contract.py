@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from trimtab.stores.faults import Fault
+
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
@@ -54,6 +56,10 @@ class Tables(Protocol):
 
     def version(self, name: str) -> int | None:
         """Return the newest version, or None when there is no such table."""
+        ...
+
+    def check(self) -> Sequence[Fault]:
+        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
         ...
 
     def names(self) -> Sequence[str]:

@@ -24,6 +24,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
+from trimtab.stores.faults import Fault
 from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.fit import empty_columns, fit, widened
 
@@ -139,6 +140,21 @@ class DeltaTables:
         table = self._open(name)
         return table.version() if table else None
 
+    def check(self) -> Sequence[Fault]:
+        """Look for log entries and data files that are gone or cut off."""
+        folders = (path for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return [
+            Fault(
+                text=f"table '{folder.name}': {wrong}",
+                remedy="restore the folder from a backup, or: trimtab repair, then trimtab ingest, which takes the "
+                "source's files in again",
+                aside=(folder,),
+                again="trimtab ingest",
+            )
+            for folder in sorted(folders)
+            if (wrong := _wrong_with(folder))
+        ]
+
     def names(self) -> Sequence[str]:
         """Return the names of all tables, sorted."""
         return sorted(log.parent.name for log in self._root.glob("*/_delta_log") if any(log.glob("*.json")))
@@ -159,7 +175,10 @@ class DeltaTables:
         except DeltaError as error:
             newest = self.version(name) if version is not None else None
             if newest is not None and version is not None and not 0 <= version <= newest:
-                raise NotFound(f"table '{name}' has no version {version}; expected 0 to {newest}") from None
+                raise NotFound(
+                    f"table '{name}' has no version {version}; expected 0 to {newest}. If it had one, "
+                    "trimtab ingest takes the source's file in again"
+                ) from None
             raise StoreError(f"table '{name}' cannot be read: {error}") from error
 
     @contextmanager
@@ -186,6 +205,25 @@ class DeltaTables:
 def _same(table: pa.Schema, batch: pa.Schema) -> bool:
     """Return True if no column of a table has another type in a batch."""
     return all(table.field(field.name).type == field.type for field in batch if field.name in table.names)
+
+
+def _wrong_with(folder: Path) -> str | None:
+    """Return what is wrong with the log or the files of a table, or None."""
+    numbers = {int(path.stem) for path in (folder / "_delta_log").glob("*.json") if path.stem.isdigit()}
+    gone = sorted(set(range(max(numbers, default=0) + 1)) - numbers)
+    if gone:
+        return f"entry {gone[0]} of its log is gone ({folder / '_delta_log'})"
+    try:
+        actions = pl.DataFrame(DeltaTable(folder).get_add_actions(flatten=True))
+    except DeltaError as error:
+        return f"its log cannot be read: {error}"
+    for path, size in zip(actions["path"], actions["size_bytes"], strict=True):
+        file = folder / unquote(path)
+        if not file.is_file():
+            return f"{file} is gone"
+        if file.stat().st_size != size:
+            return f"{file} has {file.stat().st_size:,} bytes instead of {size:,}"
+    return None
 
 
 def _arrow_schema(table: DeltaTable) -> pa.Schema:

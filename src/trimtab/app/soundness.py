@@ -1,0 +1,218 @@
+"""Looks inside the stores of a project, holds them against the records, and repairs what can be made again.
+
+A repair deletes nothing: what it replaces is moved into `.trimtab/aside/MOMENT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from trimtab.app import stages
+from trimtab.app.files import is_running
+from trimtab.app.monitors import BOOKMARK
+from trimtab.app.serving import running_gateway
+from trimtab.app.steering import read_progress
+from trimtab.app.workspace import Workspace
+from trimtab.bundle import verify
+from trimtab.errors import ActionError, DataError, StoreError, TrimtabError
+from trimtab.monitoring.bookmark import Page
+from trimtab.records import Bundle, DatasetVersion, GateReport, Run, TableVersion
+from trimtab.stores.faults import Fault, check_sqlite
+from trimtab.stores.metadata import latest
+from trimtab.training.template import wrong_with
+
+STORES = ("metadata", "tables", "online", "artifacts", "predictions")
+SQLITE = "sqlite:///"
+BACKUP = "restore it from a backup"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A fault, and where it is. bundle: the one that can perhaps be packed again."""
+
+    subject: str
+    fault: Fault
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What became of one fault. done: it was repaired, or would be."""
+
+    subject: str
+    done: bool
+    text: str
+
+
+def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[Found]]]:
+    """Yield every subject that is looked at, with what is wrong there."""
+    damaged: set[str] = set()
+    for name in STORES:
+        faults = _check(workspace, name)
+        damaged |= {name} if faults else set()
+        yield f"store {name}", [Found(subject=f"store {name}", fault=fault) for fault in faults]
+    yield "registry", list(_registry(workspace))
+    for subject, name, look in COMPARED:
+        if not damaged & {"metadata", name}:
+            yield subject, _safely(subject, look(workspace))
+
+
+def repair(workspace: Workspace, *, dry_run: bool) -> list[Repaired]:
+    """Move aside what can be made again, and pack damaged bundles again. Raises ActionError while the loop runs."""
+    gateway, progress = running_gateway(workspace.run_folder), read_progress(workspace.run_folder)
+    running = next((p.pid for p in (gateway, progress) if p is not None and is_running(p.pid)), None)
+    if running is not None and not dry_run:
+        raise ActionError(f"the project is running (process {running}): stop `trimtab up` first, or use --dry-run")
+    found = [one for _, faults in look_inside(workspace) for one in faults]
+    return [_repair(workspace, one, dry_run=dry_run) for one in found]
+
+
+def _check(workspace: Workspace, name: str) -> Sequence[Fault]:
+    try:
+        found: Sequence[Fault] = getattr(workspace, name).check()
+    except StoreError as error:
+        aside = _folder_of(workspace, name) if name == "online" else ()
+        again = "trimtab features" if aside else ""
+        return [Fault(text=str(error), remedy="trimtab repair" if aside else BACKUP, aside=aside, again=again)]
+    return found
+
+
+def _folder_of(workspace: Workspace, name: str) -> tuple[Path, ...]:
+    folder = workspace.root / name
+    return (folder,) if getattr(workspace.environment, name) is None and folder.is_dir() else ()
+
+
+def _registry(workspace: Workspace) -> Iterator[Found]:
+    if not workspace.tracking_uri.startswith(SQLITE):
+        return
+    path = Path(workspace.tracking_uri.removeprefix(SQLITE))
+    wrong = (wrong_with(path) or check_sqlite(path)) if path.exists() else None
+    if wrong:
+        fault = Fault(
+            text=f"{path}: {wrong}",
+            remedy="trimtab repair moves it aside; a new one gets the versions of all bundles, but not the runs",
+            aside=tuple(found for end in ("", "-wal", "-shm") if (found := Path(f"{path}{end}")).exists()),
+            again="trimtab run",
+        )
+        yield Found(subject="registry", fault=fault)
+
+
+def _tables(workspace: Workspace) -> Iterator[Found]:
+    """Hold each table against its newest record."""
+    subject = "tables and records"
+    for name in workspace.project.definitions.sources:
+        record = latest(workspace.metadata, TableVersion, table=name)
+        if record is None:
+            continue
+        newest = workspace.tables.version(name)
+        if newest is None or newest < record.version:
+            text = f"table '{name}' has lost version {record.version} ({record.source}); it ends at {newest}"
+            yield Found(subject=subject, fault=Fault(text=text, remedy="trimtab ingest takes the file in again"))
+            continue
+        rows = workspace.tables.scan(name, version=record.version).select(pl.len()).collect().item()
+        if rows != record.rows:
+            text = f"{record.id} has {rows:,} rows; its record says {record.rows:,}"
+            yield Found(subject=subject, fault=Fault(text=text, remedy=BACKUP))
+
+
+def _bundles(workspace: Workspace) -> Iterator[Found]:
+    for bundle in workspace.metadata.find(Bundle):
+        wrong = wrong_with_bundle(workspace, bundle)
+        if wrong:
+            fault = Fault(text=f"bundle {bundle.id}: {wrong}", remedy="trimtab repair packs it again from its run")
+            yield Found(subject="bundles", fault=fault, bundle=bundle)
+
+
+def wrong_with_bundle(workspace: Workspace, bundle: Bundle) -> str | None:
+    """Return what is wrong with a bundle's files, or None."""
+    if not workspace.artifacts.exists(bundle.path):
+        return f"its folder {bundle.path} is gone"
+    try:
+        verify(workspace.artifacts.open(bundle.path), bundle.digest)
+    except (DataError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _datasets(workspace: Workspace) -> Iterator[Found]:
+    for version in workspace.metadata.find(DatasetVersion):
+        if not workspace.artifacts.exists(version.path):
+            text = f"training set {version.id[:12]} is gone ({version.path}): its runs cannot be judged again"
+            yield Found(subject="training sets", fault=Fault(text=text, remedy=BACKUP, verdict="warn"))
+
+
+def _bookmark(workspace: Workspace) -> Iterator[Found]:
+    """The place that the monitor has reached in the prediction log must still be there."""
+    try:
+        page = msgspec.json.decode((workspace.run_folder / BOOKMARK).read_bytes(), type=Page)
+    except (OSError, msgspec.DecodeError):
+        return  # a hint: without it the monitor reads the log from its beginning
+    rows = workspace.predictions.read(page.mark.cursor, limit=1)[0]
+    if not rows.num_rows or rows["prediction_id"][0].as_py() != page.mark.first:
+        text = "the prediction log lacks the rows that the monitor read last: files are gone, or it is another log"
+        yield Found(subject="bookmark", fault=Fault(text=text, remedy=f"{BACKUP}, if rows are missing", verdict="warn"))
+
+
+COMPARED: tuple[tuple[str, str, Callable[[Workspace], Iterator[Found]]], ...] = (
+    ("tables and records", "tables", _tables),
+    ("bundles", "artifacts", _bundles),
+    ("training sets", "artifacts", _datasets),
+    ("bookmark", "predictions", _bookmark),
+)
+"""What is held against the records: subject, the store that must be whole for it, and what looks."""
+
+
+def _safely(subject: str, found: Iterator[Found]) -> list[Found]:
+    try:
+        return list(found)
+    except TrimtabError as error:
+        return [Found(subject=subject, fault=Fault(text=str(error), remedy=BACKUP))]
+
+
+def _repair(workspace: Workspace, found: Found, *, dry_run: bool) -> Repaired:
+    fault, packed, moved = found.fault, "It was packed again from its run", "was moved"
+    if dry_run:
+        packed, moved = "It would be packed again from its run", "would be moved"
+    if found.bundle is not None:
+        why = _pack_again(workspace, found.bundle, dry_run=dry_run)
+        return Repaired(subject=found.subject, done=why is None, text=f"{fault.text}. {why or packed}")
+    if not fault.aside:
+        return Repaired(subject=found.subject, done=False, text=f"{fault.text}. What you can do: {fault.remedy}")
+    target = _aside(workspace)
+    if not dry_run:
+        for path in fault.aside:
+            place = target / (path.relative_to(workspace.root) if path.is_relative_to(workspace.root) else path.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+    names = ", ".join(path.name for path in fault.aside)
+    text = f"{fault.text}. {names} {moved} to {target}. Then: {fault.again}"
+    return Repaired(subject=found.subject, done=True, text=text)
+
+
+def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str | None:
+    """Pack a bundle again, if that gives the same digest; return why not, or None."""
+    try:
+        run = workspace.metadata.get(Run, bundle.run)
+        folder, digest = stages.pack(workspace, run, workspace.metadata.get(GateReport, bundle.gate_report))
+    except (StoreError, OSError) as error:
+        return f"Its run cannot be read ({error}): {BACKUP}"
+    if digest != bundle.digest:
+        return f"Its run gives another bundle ({digest[:12]}...): {BACKUP}"
+    if dry_run:
+        return None
+    if workspace.artifacts.exists(bundle.path):
+        damaged = workspace.artifacts.open(bundle.path)
+        target = _aside(workspace) / bundle.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        damaged.rename(target)
+    workspace.artifacts.publish(folder, bundle.path)
+    return None
+
+
+def _aside(workspace: Workspace) -> Path:
+    return workspace.root / "aside" / f"{workspace.now():%Y%m%dT%H%M%S}"

@@ -1,0 +1,55 @@
+"""Looks for segments and table files of the embedded log that are gone, and for damage in those that are there."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from trimtab.errors import StoreError
+from trimtab.stores.faults import Fault
+from trimtab.stores.predictions.archive import Archive
+from trimtab.stores.predictions.folder import removed, segments
+from trimtab.stores.predictions.scanning import Damages, scan
+from trimtab.stores.predictions.schemas import SCHEMAS
+
+RESTORE = "restore the file from a backup; without one the rows are lost, and the log goes on without them"
+
+
+def check(folder: Path) -> list[Fault]:
+    """Return what is wrong with a log."""
+    found: list[Fault] = []
+    try:
+        for kind in SCHEMAS:
+            found += _files(folder, kind)
+            found += _table(folder, kind)
+    except StoreError as error:
+        found.append(Fault(text=str(error), remedy=RESTORE))
+    return found
+
+
+def _files(folder: Path, kind: str) -> list[Fault]:
+    """Numbers rise by one, and removed.json says up to which the files may be gone."""
+    found: list[Fault] = []
+    gone = removed(folder).get(kind, {})
+    for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):
+        files = [segment for segment in own if segment.number > gone.get(writer, 0)]
+        there = {segment.number for segment in files}
+        for number in range(gone.get(writer, 0) + 1, max(there, default=0)):
+            if number not in there:
+                text = f"prediction log: segment {number} of the {kind} of writer '{writer}' is gone ({folder})"
+                found.append(Fault(text=text, remedy=RESTORE, verdict="warn"))
+        for segment in files:
+            damages = Damages(quiet=True)
+            for _ in scan(segment.path, kind, damages):
+                pass
+            if len(damages):
+                text = f"{segment.path}: {len(damages)} damaged stretches, whose rows are left out"
+                found.append(Fault(text=text, remedy=RESTORE, verdict="warn"))
+    return found
+
+
+def _table(folder: Path, kind: str) -> list[Fault]:
+    archive = Archive(folder, kind)
+    archive.refresh()
+    lost = [file.path for file in archive.files if not file.path.is_file()]
+    return [Fault(text=f"prediction log: {path} is gone, with its rows", remedy=RESTORE) for path in lost]
