@@ -169,7 +169,9 @@ def _as_text(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
 
 
 def _wanted(column: pa.ChunkedArray, wanted: pa.DataType | None) -> pa.ChunkedArray:
-    """Return numbers in the table's type when that changes no value, else as they are."""
+    """Return numbers in the table's type when that changes no value, else as they are; text takes whole numbers."""
+    if wanted is not None and pa.types.is_string(wanted) and pa.types.is_integer(column.type):
+        return column.cast(pa.string())
     if wanted is None or column.type == wanted or not (_is_number(column.type) and _is_number(wanted)):
         return column
     if pa.types.is_floating(column.type) and pa.types.is_float32(wanted):

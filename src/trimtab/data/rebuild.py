@@ -49,7 +49,7 @@ def rebuild(
     if not versions:
         raise StageError(f"table '{source.name}' is empty: nothing to read again. Run: trimtab ingest {source.name}")
     files = _files(intake, versions)
-    schema = _schema_of_all(intake, files)
+    schema = _schema_of_all(intake, find_files(source, folder))
     rows = _rows_of_all(intake, files, schema)
     newest = versions[-1]
     about = f"{len(files)} files, read again"
@@ -94,7 +94,10 @@ def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
 
 
 def _schema_of_all(intake: Intake, files: Sequence[Path]) -> pa.Schema:
-    """Return the columns of all files with types that fit them all. Raises DataError naming file and column."""
+    """Return the columns of all files, also of new ones, with types that fit them all.
+
+    Raises DataError naming file and column.
+    """
     found: dict[str, pa.DataType | None] = {}
     for path in files:
         _, content = read_content(intake, path, like=None)
