@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients lint bench bench-serving docs clean
+.PHONY: help demo test test-clients test-pythons lint bench bench-serving docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(STAMP)  ## All tests
 test-clients: $(STAMP)  ## KServe's clients, installed into .bench/, against a gateway
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
+
+test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh
 
 lint: $(STAMP)  ## Style, types, floors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
-from trimtab.app.retraining import workflow_id
 from trimtab.app.tracking import open_registry
+from trimtab.app.workflows import workflow_id
 from trimtab.app.workspace import open_workspace
 from trimtab.records import Revision, WorkflowStep
 from trimtab.stores.metadata import latest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
-from trimtab.app.retraining import workflow_id
+from trimtab.app.workflows import workflow_id
 from trimtab.app.workspace import open_workspace
 from trimtab.bundle import verify
 from trimtab.records import Bundle, Revision, Run, WorkflowStep

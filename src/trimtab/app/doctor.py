@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata as packages
@@ -17,6 +19,7 @@ from trimtab.app.loading import load_definitions
 from trimtab.app.project import Project, check_columns, late_sources
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.soundness import look_inside
+from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.data.files import find_files
 from trimtab.data.schemas import load_schema
@@ -59,6 +62,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _foreseen(workspace)
     findings += _sources(workspace)
     findings += _inside(workspace)
+    findings += _workflows(workspace)
     findings.append(_gateway(workspace))
     for model in workspace.project.definitions.models:
         findings += [_serving(workspace, model), *_features(workspace, model)]
@@ -101,7 +105,7 @@ def _trainer(project: Project, model: Model) -> str:
 def _packages() -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     versions = ", ".join(f"{name} {packages.version(name)}" for name in SHOWN_PACKAGES)
-    yield Finding("packages", "ok", f"Python {python}, {versions}")
+    yield Finding("packages", "ok", f"Python {python}, SQLite {sqlite3.sqlite_version}, {versions}")
     protobuf = packages.version("protobuf")
     if int(protobuf.split(".")[0]) >= 7:
         text = f"{protobuf} cannot write ONNX graphs"
@@ -155,6 +159,15 @@ def _inside(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(subject, "ok", "whole")
         for one in found:
             yield Finding(subject, one.fault.verdict, one.fault.text, one.fault.remedy)
+
+
+def _workflows(workspace: Workspace) -> Iterator[Finding]:
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        opened = _try("workflows", workflows.check)
+        yield opened
+        for dead in workflows.dead() if opened.verdict == "ok" else ():
+            remedy = f"trimtab workflows restart {dead.id}, or trimtab workflows forget {dead.id}"
+            yield Finding(f"workflow {dead.id}", "warn", f"ended without a result: {dead.reason}", remedy)
 
 
 def _gateway(workspace: Workspace) -> Finding:

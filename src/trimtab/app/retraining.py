@@ -15,15 +15,24 @@ from typing import ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-from trimtab import __version__
 from trimtab.app import stages
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
 from trimtab.app.turns import unmeasured
 from trimtab.app.verdicts import judge_candidate, promotion, removal
+from trimtab.app.workflows import (
+    APPLICATION,
+    QUEUE,
+    STEPS_VERSION,
+    UNFINISHED,
+    WORKFLOW,
+    engine_options,
+    told,
+    workflow_id,
+)
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
-from trimtab.errors import ActionError, Conflict, StageError, TrimtabError
+from trimtab.errors import ActionError, Conflict, StageError, StoreError, TrimtabError
 from trimtab.records import Bundle, DatasetVersion, Decision, GateReport, Run, WindowReport, WorkflowStep
 from trimtab.stores.metadata import latest
 
@@ -34,8 +43,9 @@ MATURED = "matured"
 WAIT_SECONDS = 3600.0
 """Longest single wait; a wait that ends without a message is begun again."""
 POLL_SECONDS = 0.05
-WORKFLOW = "retrain"
-UNFINISHED = ["PENDING", "ENQUEUED"]
+QUEUE_POLL_SECONDS = 0.5
+EXECUTOR = "local"
+"""The one that runs workflows; another name would never resume those of this one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,25 +62,33 @@ class Retraining:
         self.measured = True
         """Whether what this machine measured (latency, memory) may refuse or hold back a bundle."""
         self._lock = threading.Lock()
+        self._url = workspace.workflows_url
         config: DBOSConfig = {
-            "name": "trimtab",
-            "system_database_url": workspace.workflows_url,
-            "application_version": __version__,
-            "executor_id": "local",
+            "name": APPLICATION,
+            "system_database_url": self._url,
+            "db_engine_kwargs": engine_options(self._url),
+            "application_version": STEPS_VERSION,
+            "executor_id": EXECUTOR,
             "log_level": "ERROR",
             "notification_listener_polling_interval_sec": POLL_SECONDS,
         }
         self._dbos = DBOS(config=config)
 
-        @DBOS.workflow(name=WORKFLOW)
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # one that waits may see any number of launches
         def retrain(model: str, decision: str, as_of: int, approved: bool) -> str:
             return self._retrain(model, decision, as_of, approved)
 
         self._workflow = retrain
 
     def launch(self) -> None:
-        """Start DBOS; workflows that a dead process left behind go on."""
-        DBOS.launch()
+        """Start DBOS; workflows that a dead process left behind, and queued ones, go on. Raises StoreError."""
+        try:
+            with told(self._url):
+                DBOS.launch()
+                DBOS.register_queue(QUEUE, polling_interval_sec=QUEUE_POLL_SECONDS)
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop; unfinished workflows go on at the next launch."""
@@ -278,8 +296,3 @@ class Retraining:
             refers_to=refers_to,
         )
         self._workspace.metadata.put(note)
-
-
-def workflow_id(decision: str) -> str:
-    """Return the id of the workflow that a decision starts."""
-    return f"retrain/{decision}"

@@ -17,9 +17,10 @@ from trimtab.app.compaction import LogKeeping
 from trimtab.app.freshness import FeatureKeeping
 from trimtab.app.monitors import open_monitor
 from trimtab.app.outcomes import OutcomeKeeping
-from trimtab.app.retraining import APPROVAL, MATURED, Retraining, workflow_id
+from trimtab.app.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.rollout import CANDIDATES
 from trimtab.app.turns import read_turn, unmeasured
+from trimtab.app.workflows import workflow_id
 from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
 from trimtab.records import Decision, Resolution, Revision, WindowReport

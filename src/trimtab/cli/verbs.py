@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "approve": ("loop", "Approve a decision that waits for review."),
     "reject": ("loop", "Reject a decision that waits for review."),
     "acknowledge": ("loop", "Say that you have looked at what a review asked you to look at."),
+    "workflows": ("workflows", "Retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "What serves, how it does, what waits, what it costs."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
