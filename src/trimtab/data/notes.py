@@ -13,12 +13,20 @@ from trimtab.clock import EPOCH, from_micros
 from trimtab.records import CheckFailure
 from trimtab.sources import FileSource
 
+ALL = "*"
+"""Column of a note on whole rows."""
 NULL_KEY = "without a key"
 NAIVE = "without a time zone"
 FUTURE = "in the future"
 OTHER_UNIT = "before 1973"
 REPEATED = "repeated"
 CORRECTED = "corrected"
+DECIMAL_COMMAS = "have decimal commas"
+SAMPLE = 1000
+"""Values of a column of text that are looked at for decimal commas."""
+
+_DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
+_NUMBER = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,16 @@ def notes_on(
     ]
     for column in dict.fromkeys((source.timestamp, source.known_column)):
         found += _odd_times(frame[column], now)
+    if source.decimal == ".":
+        found += _decimal_commas(frame, keys)
     return (*found, *_repeated(source, repetition))
 
 
 def note_lines(notes: Collection[CheckFailure]) -> list[str]:
     """Return one line a note, for people."""
     return [
-        f"{note.column}: {note.rows:,} {'row' if note.rows == 1 else 'rows'} {note.check}, {note.example}"
+        f"{'' if note.column == ALL else f'{note.column}: '}{note.rows:,} {'row' if note.rows == 1 else 'rows'} "
+        f"{note.check}, {note.example}"
         for note in notes
     ]
 
@@ -118,19 +129,30 @@ def _odd_times(times: pl.Series, now: datetime) -> list[CheckFailure]:
     return found
 
 
+def _decimal_commas(frame: pl.DataFrame, keys: Collection[str]) -> list[CheckFailure]:
+    found = []
+    for texts in frame.select(pl.col(pl.String).exclude(*keys) if keys else pl.col(pl.String)):
+        some = texts.drop_nulls().head(SAMPLE)
+        commas = some.filter(some.str.contains(_DECIMAL_COMMA))
+        if len(commas) and some.str.contains(_NUMBER).all():
+            example = f"such as '{commas[0]}', and are text; if they are numbers: FileSource(..., decimal=',')"
+            found.append(CheckFailure(column=texts.name, check=DECIMAL_COMMAS, rows=len(texts), example=example))
+    return found
+
+
 def _repeated(source: FileSource, repetition: Repetition) -> list[CheckFailure]:
     found = []
     if known := len(repetition.known):
         what = "left out" if source.key else "taken in again; to take each row once: FileSource(..., key=[...])"
         example = f"equal to rows that the table has: {what}"
-        found.append(CheckFailure(column="*", check=REPEATED, rows=known, example=example))
+        found.append(CheckFailure(column=ALL, check=REPEATED, rows=known, example=example))
     if repetition.corrections:
         example = "which replace earlier ones from when they became known"
         if source.known_at is None:
             example = "which count as known at their timestamp; name when they became known: FileSource(..., known_at=)"
-        corrected = CheckFailure(column="*", check=CORRECTED, rows=repetition.corrections, example=example)
+        corrected = CheckFailure(column=ALL, check=CORRECTED, rows=repetition.corrections, example=example)
         found.append(corrected)
     if repetition.inside:
         example = "equal to an earlier row of the same file"
-        found.append(CheckFailure(column="*", check=REPEATED, rows=repetition.inside, example=example))
+        found.append(CheckFailure(column=ALL, check=REPEATED, rows=repetition.inside, example=example))
     return found

@@ -88,7 +88,7 @@ def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[C
     found = column_names(path)
     for name in columns.names:
         if name not in found:
-            hint = hint_of_separator(path, ",") if path.suffix == ".csv" else ""
+            hint = hint_of_separator(path, ",", of_source=False) if path.suffix == ".csv" else ""
             raise DataError(f"{path}: there is no column '{name}'.{hint or nearest(name, found)}")
     times = () if columns.known_at is None else (columns.known_at,)
     with unchanged(path):

@@ -90,8 +90,11 @@ def refuse_twice(path: Path, names: Collection[str]) -> None:
         raise DataError(f"{path}: the column '{twice[0]}' is there twice")
 
 
-def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8") -> str:
-    """Return which separator the first line of a file seems to have, "" when it is the one that was used."""
+def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8", *, of_source: bool = True) -> str:
+    """Return which separator the first line of a file seems to have, "" when it is the one that was used.
+
+    of_source: a FileSource can say so; else the file has to be written anew.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD).decode(encoding, errors="replace")
     line = (head.splitlines() or [""])[0]
@@ -100,7 +103,8 @@ def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8") -> st
         return ""
     return (
         f" It was read with separator '{SEPARATORS.get(separator, separator)}', but its first line has "
-        f"'{SEPARATORS[seen]}' {line.count(seen)} times: FileSource(..., separator='{SEPARATORS[seen]}')"
+        f"'{SEPARATORS[seen]}' {line.count(seen)} times"
+        + (f": FileSource(..., separator='{SEPARATORS[seen]}')" if of_source else ". Expected commas")
     )
 
 

@@ -18,6 +18,12 @@ NEVER = np.iinfo(np.int64).max
 """The moment of a null timestamp."""
 
 
+TEXT_HINT = (
+    ". If its file holds numbers, say how they are written, such as FileSource(..., decimal=','), and read it again: "
+    "trimtab ingest SOURCE --rebuild"
+)
+
+
 def require(schema: Mapping[str, Any], columns: Iterable[str], *, source: str, needed_by: str) -> None:
     """Check that a source has all columns. Raises DefinitionError naming column, source and nearest column."""
     for column in columns:
@@ -45,7 +51,8 @@ def micros(column: pl.Series, *, where: str) -> Array:
 def require_numbers(name: str, dtype: pl.DataType, *, where: str) -> None:
     """Check that a column holds numbers or booleans. Raises DefinitionError."""
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise DefinitionError(f"{where}: column '{name}' is {dtype}; expected numbers or booleans")
+        hint = TEXT_HINT if dtype == pl.String else ""
+        raise DefinitionError(f"{where}: column '{name}' is {dtype}; expected numbers or booleans{hint}")
 
 
 def floats(column: pl.Series, *, where: str) -> Array:

@@ -36,7 +36,7 @@ class Shop:
         self.source = FileSource("orders", "data", timestamp="at", **{"known_at": "known", **options})
         self.tables = DeltaTables(folder / "tables")
         self.metadata = SqlMetadata(folder / "metadata.db")
-        (folder / "data").mkdir()
+        (folder / "data").mkdir(parents=True)
 
     def write(self, name: str, *rows: str, header: str = "order,at,known,price") -> None:
         (self.folder / "data" / name).write_text("\n".join([header, *rows]) + "\n")
@@ -73,8 +73,8 @@ def test_a_corrected_file_beside_the_old_one_replaces_rows_from_when_it_was_know
     assert shop.prices(day(6)) == [("b", 20), ("a", 11)]
     # a training set of a moment before the correction was known sees what it saw then
     assert shop.prices(day(4)) == [("a", 10), ("b", 20)]
-    assert any("*: 1 row corrected, which replace earlier ones from when" in note for note in second.notes)
-    assert any("*: 1 row repeated, equal to rows that the table has: left out" in note for note in second.notes)
+    assert any("1 row corrected, which replace earlier ones from when" in note for note in second.notes)
+    assert any("1 row repeated, equal to rows that the table has: left out" in note for note in second.notes)
 
 
 def test_a_corrected_file_may_take_the_place_of_the_old_one(shop: Shop) -> None:
@@ -152,6 +152,18 @@ def test_what_no_check_refuses_is_told_all_the_same(tmp_path: Path) -> None:
     (report,) = shop.metadata.find(CheckReport)
     assert [(note.column, note.rows) for note in report.notes][1] == ("order", 1)
     assert shop.ingest()[0].skipped == "already in orders@0"
+
+
+def test_texts_that_look_like_decimal_commas_are_told(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, separator=";")
+    header, rest = "order;at;known;price", "2024-01-01;2024-01-02"
+    shop.write("1.csv", f"a;{rest};10,5", f"b;{rest};7", header=header)
+    (note,) = shop.ingest()[0].notes
+    assert note.startswith("price: 2 rows have decimal commas, such as '10,5', and are text; if they are numbers: ")
+    assert note.endswith("FileSource(..., decimal=',')")
+    other = Shop(tmp_path / "other", separator=";", key=["order"])
+    other.write("1.csv", f"1,5;{rest};10,5", f"2;{rest};cheap", header=header)
+    assert other.ingest()[0].notes == ()
 
 
 def test_the_quarantine_shows_rows_and_files_that_were_refused(tmp_path: Path) -> None:
