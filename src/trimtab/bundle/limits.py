@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,15 @@ HUGE = 1e18
 
 Kind = Literal["null", "high", "low", "category"]
 Score = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+@runtime_checkable
+class Categorical(Protocol):
+    """A scorer that knows which values some columns take."""
+
+    def categories(self) -> dict[int, tuple[float, ...]]:
+        """Return the only values that are taken, by the place of the column."""
+        ...
 
 
 class Problem(NamedTuple):
@@ -112,21 +121,23 @@ def unusual(X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(~(np.abs(X) < HUGE))
 
 
-def ask_scorer(score: Score, features: Sequence[str]) -> Limits:
+def ask_scorer(scorer: Scorer, features: Sequence[str]) -> Limits:
     """Return what the model that serves refuses in one column of a row of zeros.
 
     For models whose estimator was not asked when they were packaged.
     """
+    categories = scorer.categories() if isinstance(scorer, Categorical) else {}
     refused: dict[float, tuple[str, ...]] = {}
     for value in (np.nan, np.inf, -np.inf):
         rows = np.zeros((len(features), len(features)), dtype=np.float32)
         np.fill_diagonal(rows, value)
-        numbers = np.isfinite(answers(score, rows))
+        numbers = np.isfinite(answers(scorer.score, rows))
         refused[value] = tuple(name for name, number in zip(features, numbers, strict=True) if not number)
     return Limits(
         no_null=refused[np.nan],
         highest=dict.fromkeys(refused[np.inf], FLOAT32_MAX),
         lowest=dict.fromkeys(refused[-np.inf], -FLOAT32_MAX),
+        categories={features[place]: known for place, known in categories.items()},
     )
 
 
@@ -139,5 +150,6 @@ def answers(score: Score, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         except Exception:  # a border: a model's library raises what it likes
             if len(X) == 1:
                 return np.array([np.nan])
-            return np.concatenate([answers(score, X[row : row + 1]) for row in range(len(X))])
+            half = len(X) // 2
+            return np.concatenate([answers(score, X[:half]), answers(score, X[half:])])
     return np.where(np.isfinite(found), found, np.nan)

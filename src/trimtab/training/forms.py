@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle import Runtime, Scorer
+from trimtab.bundle.categories import REMEDY, category_tables
+from trimtab.bundle.limits import Categorical
 from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.bundle.scorer import Options, open_model
 from trimtab.bundle.spec import GRAPH, Limits
@@ -24,6 +26,7 @@ from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.training.convert import convert
 from trimtab.training.graph_trees import thresholds_of
 from trimtab.training.native import Native, native_file
+from trimtab.training.nested import held_by
 from trimtab.training.parity import Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import ask
 from trimtab.training.scores import native_scores
@@ -58,10 +61,13 @@ def choose(
     trust: policy `serving.trust`; a skops file with other types would not be opened by the gateway either.
     Raises StageError with both reasons when neither form does.
     """
+    _check_columns(estimator, features)
     own = _Own(estimator, X, task, tuple(features), trust)
     native = native_file(estimator)
     beside = {native.name: native.content} if native else {}
     try:
+        if native is not None and category_tables(estimator) is not None:
+            raise StageError("its categories are those of pandas, which its own file knows by their values")
         graph = convert(estimator, task=task, features=len(features))
         scorer = OnnxScorer(graph, task)
         parity = check_parity(estimator, scorer, X, task)
@@ -84,6 +90,40 @@ def choose(
     )
 
 
+def _check_columns(estimator: Any, features: Sequence[str]) -> None:
+    """Raise StageError for an estimator that takes the features in another order, or whose members know codes only."""
+    named = getattr(estimator, "feature_names_in_", None)
+    fitted = [] if named is None else [str(name) for name in named]
+    if fitted != list(features) and sorted(fitted) == sorted(features):
+        raise StageError(
+            f"{type(estimator).__name__} was fitted on the columns in the order {', '.join(fitted)}; the model's "
+            f"features come as {', '.join(features)}. Fit it on data.feature_names in their order"
+        )
+    for inner in held_by(estimator):
+        if inner is not estimator and not isinstance(inner, type) and _is_booster(inner):
+            _check_inner(estimator, inner)
+
+
+def _is_booster(inner: Any) -> bool:
+    kind = type(inner)
+    return kind.__name__ == "Booster" and kind.__module__ in ("lightgbm.basic", "xgboost.core")
+
+
+def _check_inner(estimator: Any, booster: Any) -> None:
+    if type(estimator).__module__.partition(".")[0] in ("lightgbm", "xgboost"):
+        return  # its own
+    library = "LightGBM" if type(booster).__module__.startswith("lightgbm") else "XGBoost"
+    try:
+        known = category_tables(booster) is not None
+    except DataError:
+        known = True
+    if known:
+        raise StageError(
+            f"{type(estimator).__name__} holds a {library} model that was fitted on pandas categories, whose codes it "
+            f"alone can tell; return the {library} estimator itself, or {REMEDY}"
+        )
+
+
 class _Own:
     """An estimator, real rows that it was trained and held out on, and what it says of rows made up from them."""
 
@@ -91,14 +131,17 @@ class _Own:
         self, estimator: Any, X: np.ndarray[Any, Any], task: Task, features: tuple[str, ...], trust: Collection[str]
     ) -> None:
         self.estimator, self.X, self.task, self.features, self.trust = estimator, X, task, features, trust
-        self.scale = float(np.nanstd(self._real_scores())) or 1.0
+        self.scale = float(np.nanstd(native_scores(estimator, X, task))) or 1.0
 
     def limits(self, scorer: Scorer, what: str, thresholds: Iterable[tuple[int, float]] = (), *, last: bool) -> Limits:
         """Return what is not taken, so that all else is scored as by the estimator. Raises StageError when it is not.
 
         last: there is no other form, so what is scored otherwise is refused where that can be said.
         """
-        probes = ask(lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds)
+        known = scorer.categories() if isinstance(scorer, Categorical) else {}
+        probes = ask(
+            lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds, known
+        )
         wrong = differing(probes, scorer, task=self.task, scale=self.scale)
         if not wrong.any():
             return probes.limits
@@ -109,22 +152,6 @@ class _Own:
                 f"({describe_difference(probes, scorer, wrong, self.features)})"
             )
         return limits
-
-    def _real_scores(self) -> np.ndarray[Any, Any]:
-        try:
-            return native_scores(self.estimator, self.X, self.task)
-        except TrimtabError:
-            raise
-        except Exception as error:  # a border: the estimator may be anything
-            hint = ""
-            if np.isnan(self.X).any():
-                gaps = [name for name, gap in zip(self.features, np.isnan(self.X).any(axis=0), strict=True) if gap]
-                hint = f"; values are missing in {', '.join(gaps[:5])}: impute them in the trainer's pipeline, or use "
-                hint += "an estimator that takes them"
-            raise StageError(
-                f"{type(self.estimator).__name__} cannot score the rows of its own training set: "
-                f"{_first_line(error)}{hint}"
-            ) from error
 
 
 def _native_form(native: Native, own: _Own, reason: str) -> Form:

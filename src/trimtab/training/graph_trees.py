@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.training.nested import held_by
+
 ENSEMBLES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
 TRACKS = "nodes_missing_value_tracks_true"
 NO_MISSING, ZERO_IS_MISSING, NAN_IS_MISSING = 0, 1, 2
@@ -179,24 +181,11 @@ def _sklearn_trees(estimator: Any) -> Iterator[Tree]:
     from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
     from sklearn.tree._tree import Tree as SklearnTree
 
-    waiting, seen = [estimator], dict[int, Any]()  # holds the objects, too: ids stay unique only as long as they live
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen or isinstance(one, str | bytes | int | float | type | None):
-            continue
-        seen[id(one)] = one
+    for one in held_by(estimator):
         if isinstance(one, SklearnTree):
             yield _sklearn_tree(one)
         elif isinstance(one, TreePredictor):
             yield _boosted_tree(one.nodes)
-        elif isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list | tuple):
-            waiting += one
-        elif isinstance(one, np.ndarray):
-            waiting += one.ravel().tolist() if one.dtype == object else []
-        elif type(one).__module__.startswith("sklearn.") and hasattr(one, "__dict__"):
-            waiting += vars(one).values()
 
 
 def _sklearn_tree(tree: Any) -> Tree:

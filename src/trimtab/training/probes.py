@@ -6,7 +6,7 @@ float32 beside a tree's threshold; and rows with nothing in them at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,15 +83,22 @@ class Probes:
         )
 
 
-def ask(score: Score, X: Array, features: Sequence[str], thresholds: Iterable[tuple[int, float]] = ()) -> Probes:
+def ask(
+    score: Score,
+    X: Array,
+    features: Sequence[str],
+    thresholds: Iterable[tuple[int, float]] = (),
+    categories: Mapping[int, Sequence[float]] | None = None,
+) -> Probes:
     """Put made-up rows to an estimator. X: real rows, float32 (rows, features), which it takes.
 
-    thresholds: column and value of trees' splits.
+    thresholds: column and value of trees' splits. categories: the only values of a column that count, where they
+    are known; the estimator is asked for them otherwise.
     """
     made = _Made(score, X, features)
     with threadpool_limits(limits=1):  # for a few rows, sharing the work costs more
         made.nulls()
-        made.categories()
+        made.categories(categories or {})
         made.beyond()
         made.others()
         made.beside(thresholds)
@@ -129,10 +136,13 @@ class _Made:
         if len(self._no_null) < len(everywhere):
             self._note("all missing", empty.astype(np.float32), np.array([-1]))
 
-    def categories(self) -> None:
+    def categories(self, known: Mapping[int, Sequence[float]]) -> None:
         """Find columns of codes: those where fractions between known values are refused. Ask which codes are taken."""
         for place in range(len(self._features)):
             seen = self._seen[place]
+            if place in known:
+                self._take_categories(place, np.array(known[place], dtype=np.float32))
+                continue
             if not 0 < len(seen) <= MOST_CATEGORIES:
                 continue
             taken = self._ask(
@@ -144,8 +154,7 @@ class _Made:
             if (seen == np.round(seen)).all() and np.abs(seen).max() < MOST_CODE:
                 more = np.arange(seen[0] - CODES_BEYOND, seen[-1] + CODES_BEYOND + 1)
                 codes = np.union1d(seen, more) if len(more) <= MOST_CATEGORIES else seen
-            codes = codes.astype(np.float32)
-            self._categories[place] = codes[self._ask("a category", self._real[0], np.full(len(codes), place), codes)]
+            self._take_categories(place, codes.astype(np.float32))
 
     def beyond(self) -> None:
         """Go up and down from what was seen, to the largest float32 and to infinity."""
@@ -226,6 +235,9 @@ class _Made:
         taken = np.isfinite(found)
         self._taken.append((rows[taken], found[taken], kind, columns[taken]))
         return taken
+
+    def _take_categories(self, place: int, codes: Array) -> None:
+        self._categories[place] = codes[self._ask("a category", self._real[0], np.full(len(codes), place), codes)]
 
     def _step(self, limits: dict[int, float], last: Array, columns: Array, values: Array) -> None:
         """Try one value a column; where it is refused, look for the last number that is not."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.outputs import estimator_scores
 from trimtab.definitions import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
@@ -36,12 +37,17 @@ def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.nda
 def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
     if is_module(estimator):
         return module_scores(estimator, X, task)
+    try:
+        tables = category_tables(estimator)
+    except DataError as error:
+        raise StageError(f"{type(estimator).__name__} cannot be served: {error}") from None
+    rows = X if tables is None else category_frame(estimator, X, tables)
     if task == "binary" and hasattr(estimator, "classes_"):
         classes = [float(label) for label in estimator.classes_]
         if not set(classes) <= {0.0, 1.0}:
             raise StageError(f"{type(estimator).__name__} was fitted on classes {classes}; expected 0 and 1")
     try:
-        return estimator_scores(estimator, X, task)
+        return estimator_scores(estimator, rows, task)
     except DataError as error:
         raise StageError(str(error)) from None
 
@@ -57,11 +63,31 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
         )
     elif type(error).__name__ == "NotFittedError":
         hint = ". The trainer has to return a fitted estimator: estimator.fit(data.X, data.y)"
+    elif hasattr(estimator, "feature_names_in_"):
+        hint = ". It was fitted on a DataFrame, and gets rows as numbers by position, without names"
     message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
     return (
         f"the trainer's {type(estimator).__name__} cannot score the training set: {type(error).__name__}: "
         f"{message}{hint}"
     )
+
+
+def category_frame(estimator: Any, X: np.ndarray[Any, Any], tables: CategoryTables) -> Any:
+    """Return rows as the DataFrame that an estimator of LightGBM or XGBoost with pandas categories was fitted on."""
+    # it takes a while to import, and few trainers need it
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for place, name in enumerate(estimator.feature_names_in_):
+        values = X[:, place].astype(np.float64)
+        table = tables.values.get(place)
+        if table is None:
+            columns[name] = values
+            continue
+        known, new = list(tables.raw[place]), np.setdiff1d(values[~np.isnan(values)], table.astype(np.float64))
+        whole = all(isinstance(value, int) for value in known) and bool((new == np.round(new)).all())
+        columns[name] = pd.Categorical(values, categories=[*known, *(map(int, new) if whole else new)])
+    return pd.DataFrame(columns)
 
 
 def cross_fit(

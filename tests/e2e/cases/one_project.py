@@ -31,7 +31,10 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 POLICY = """
 project: case
 training: { min_examples: 100, seed: 1 }
-gates: { accuracy: { min: 0.5, resamples: 100 }, performance: { p99: 500ms, memory: 2000MB } }
+gates:
+  accuracy: { min: 0.5, resamples: 100 }
+  performance: { p99: 500ms, memory: 2000MB }
+  leakage: { max_score: 1 }
 """
 DEFINITIONS = """
 import trimtab as tt

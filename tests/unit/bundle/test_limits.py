@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.bundle import InputCheck, Limits, ask_scorer, read_spec, write_spec
+from trimtab.bundle import InputCheck, Limits, Task, ask_scorer, read_spec, write_spec
 from trimtab.bundle.limits import FLOAT32_MAX, answers
 from trimtab.testing.bundles import plain_spec
 
@@ -55,13 +56,29 @@ def test_limits_are_kept_in_the_bundle_and_older_bundles_have_none(tmp_path: Pat
     assert read_spec(tmp_path).limits is None
 
 
+class Scored:
+    """A model that is a function."""
+
+    task: Task = "binary"
+    in_process = True
+
+    def __init__(self, score: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> None:
+        self._score = score
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return self._score(X)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def test_a_model_is_asked_by_what_it_raises_and_by_what_is_no_number() -> None:
     def score(X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if np.isinf(X[:, 1]).any():
             raise ValueError("infinity")
         return np.where(np.isnan(X[:, 0]), NAN, 1.0)
 
-    assert ask_scorer(score, ("a", "b")) == Limits(
+    assert ask_scorer(Scored(score), ("a", "b")) == Limits(
         no_null=("a",), highest={"b": FLOAT32_MAX}, lowest={"b": -FLOAT32_MAX}
     )
     assert answers(score, rows([0, 0], [0, INF], [NAN, 0])).tolist()[0] == 1.0

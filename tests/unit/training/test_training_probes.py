@@ -10,6 +10,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 from sklearn.compose import ColumnTransformer
@@ -30,6 +31,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PolynomialFeatures, PowerTransformer, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
+from threadpoolctl import threadpool_limits
 
 from trimtab.bundle import InputCheck
 from trimtab.bundle.limits import FLOAT32_MAX, answers
@@ -134,7 +136,8 @@ def test_strange_rows_are_answered_as_by_the_estimator_or_refused(name: str, X: 
 
     # then what serves gives its numbers, and none where it has none
     rows = np.concatenate([strange_rows(), WHOLE[:50]])
-    expected, found = answers(lambda rows: native_scores(estimator, rows, task), rows), served(form, rows)
+    with threadpool_limits(limits=1):
+        expected, found = answers(lambda rows: native_scores(estimator, rows, task), rows), served(form, rows)
     refused = np.isnan(found)
     assert not (~refused & np.isnan(expected)).any(), rows[~refused & np.isnan(expected)]
     np.testing.assert_allclose(found[~refused], expected[~refused], rtol=1e-4, atol=1e-5)
@@ -164,5 +167,13 @@ def test_what_the_estimator_refuses_is_said_by_feature() -> None:
 def test_rows_of_its_own_that_an_estimator_refuses_are_told_with_the_columns() -> None:
     # given a trainer that leaves out rows with gaps, which the holdout has
     estimator = LogisticRegression().fit(WHOLE, YES)
-    with pytest.raises(StageError, match=r"cannot score the rows .*NaN.*values are missing in a, b, c, d: impute"):
+    with pytest.raises(StageError, match=r"LogisticRegression cannot score the training set: .*NaN.*SimpleImputer"):
         choose(estimator, HOLEY, task="binary", features=NAMES)
+
+
+def test_pandas_categories_of_hist_gradient_boosting_are_served_by_their_values() -> None:
+    # given boosting that takes its categories from the dtype of a DataFrame
+    frame = pd.DataFrame(WHOLE, columns=NAMES).astype({"c": int}).astype({"c": "category"})
+    estimator = HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype").fit(frame, YES)
+    form = choose(estimator, WHOLE, task="binary", features=NAMES)
+    np.testing.assert_allclose(form.scorer.score(WHOLE[:20]), estimator.predict_proba(frame[:20])[:, 1], atol=1e-6)

@@ -1,4 +1,7 @@
-"""LightGBM on its own text file, with one thread. Opened by bundle.scorer; explanations.py asks it for TreeSHAP."""
+"""LightGBM on its own text file, with one thread. explanations.py asks it for TreeSHAP.
+
+Values of pandas categories become codes by the file's own table; one that is not in it is missing, as to LightGBM.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from trimtab.bundle.categories import lightgbm_tables
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
@@ -32,6 +36,7 @@ class LightgbmScorer:
         self.task = task
         self.objective = _objective(self.booster)
         self._path = path
+        self._categories = lightgbm_tables(self.booster)
         if self.booster.num_model_per_iteration() != 1:
             raise DataError(f"{path}: it gives {self.booster.num_model_per_iteration()} numbers a row; expected one")
         if task == "binary" and self.objective.split(" ")[0] not in PROBABILITY:
@@ -44,10 +49,14 @@ class LightgbmScorer:
         """Return one score a row."""
         if not len(X):
             return np.empty(0)
+        if self._categories is not None:
+            X = self._categories.codes(X)
         return one_a_row(self.booster.predict(X, num_threads=1), len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
+        if self._categories is not None:
+            X = self._categories.codes(X)
         found = np.asarray(self.booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
         return found * self._steepness
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.categories import category_tables
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
 from trimtab.bundle.outputs import expect_probabilities, one_a_row
 from trimtab.bundle.runtimes.answering import Predict, answer_rows
@@ -42,12 +43,17 @@ def load(folder: Path) -> tuple[Predict, Task | None]:
     table = _table(described)
     task = told_task(described)
     estimator = _estimator(model)
+    categories = None if estimator is None else category_tables(estimator)
+    if categories is not None:
+        table = categories.codes
     if estimator is not None and hasattr(estimator, "predict_proba"):
         column = expect_probabilities(estimator)
         return lambda X: _probabilities(estimator, table(X), column), "binary"
     if estimator is not None:
         task = task or "regression"
     what = "the model"
+    if categories is not None:
+        return lambda X: one_a_row(estimator.predict(table(X)), len(X), task=task or "regression", what=what), task
     return lambda X: one_a_row(model.predict(table(X)), len(X), task=task or "regression", what=what), task
 
 

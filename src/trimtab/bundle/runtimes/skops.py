@@ -16,6 +16,7 @@ import numpy as np
 from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
+from trimtab.bundle.categories import category_tables
 from trimtab.bundle.outputs import estimator_scores, expect_probabilities
 from trimtab.bundle.runtimes.trees import CHECKED, check_trees
 from trimtab.bundle.scorer import Opener, Options, Scorer
@@ -26,6 +27,7 @@ KNOWN_SAFE = frozenset(
     (
         *CHECKED,
         "collections.OrderedDict",
+        "functools.partial",
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",
         "lightgbm.sklearn.LGBMRegressor",
@@ -47,9 +49,11 @@ KNOWN_SAFE = frozenset(
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
     )
 )
-"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows; they hold numbers."""
+"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows; they hold numbers. A
+partial, which HistGradientBoosting with categories holds, calls only functions that are listed here or trusted."""
 
 
 class SkopsScorer:
@@ -64,6 +68,7 @@ class SkopsScorer:
             raise DataError(
                 f"{type(estimator).__name__} is a classifier; its predictions are no values of a regression"
             )
+        self._categories = category_tables(estimator)
         self.estimator = _one_job(estimator)
         self.task = task
         self._threads = ThreadpoolController()
@@ -72,6 +77,8 @@ class SkopsScorer:
         """Return one score a row."""
         if not len(X):
             return np.empty(0)
+        if self._categories is not None:
+            X = self._categories.codes(X)
         with self._threads.limit(limits=1):
             return estimator_scores(self.estimator, X, self.task)
 

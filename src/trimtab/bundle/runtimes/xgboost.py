@@ -1,4 +1,8 @@
-"""XGBoost on its own file, with one thread. Opened by bundle.scorer; explanations.py asks it for TreeSHAP."""
+"""XGBoost on its own file, with one thread. explanations.py asks it for TreeSHAP.
+
+Values of pandas categories become codes by the file's own table; those that are not in it are refused, since
+XGBoost takes some of them for their neighbours.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import msgspec
 import numpy as np
 import xgboost
 
+from trimtab.bundle.categories import xgboost_tables
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Opener, Options, Scorer
 from trimtab.bundle.spec import Task
@@ -47,6 +52,7 @@ class XgboostScorer:
                 f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
                 f"expected {PROBABILITY[0]}"
             )
+        self._categories = xgboost_tables(self.booster)
         best = self.booster.attr("best_iteration")
         self.iterations = (0, int(best) + 1) if best is not None and not self.linear else (0, 0)
         """Rounds that count: those up to the best one after early stopping, (0, 0) for all."""
@@ -55,14 +61,26 @@ class XgboostScorer:
         """Return one score a row."""
         if not len(X):
             return np.empty(0)
+        if self._categories is not None:
+            X = self._categories.codes(X)
         out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
         return one_a_row(out, len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
-        rows = xgboost.DMatrix(X, nthread=1)
+        rows = xgboost.DMatrix(
+            X if self._categories is None else self._categories.codes(X),
+            nthread=1,
+            feature_types=self.booster.feature_types,
+            enable_categorical=True,
+        )
         found = self.booster.predict(rows, pred_contribs=True, iteration_range=self.iterations, validate_features=False)
         return np.asarray(found, dtype=np.float64)
+
+    def categories(self) -> dict[int, tuple[float, ...]]:
+        """Return the only values that columns of pandas categories take."""
+        tables = {} if self._categories is None else self._categories.values
+        return {place: tuple(values.tolist()) for place, values in tables.items()}
 
     def close(self) -> None:
         """Nothing is held beside memory."""

@@ -91,7 +91,7 @@ def load_bundle(
         pace = warm_up(scorer, len(spec.features))
         limits = spec.limits
         if limits is None:
-            limits = ask_scorer(scorer.score, spec.features)
+            limits = ask_scorer(scorer, spec.features)
             if order.digest:
                 logger.warning(UNASKED, order.id)
         vectorizer = vectorizer_factory(folder, spec)
