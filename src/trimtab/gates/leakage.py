@@ -34,8 +34,9 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
     """Judge each feature alone, then the model's score; rows are in order of time."""
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
     metric = BY_TASK[inputs.task].leakage
+    alone = metric if inputs.task == "binary" else f"{metric} or squared correlation"
     if reason := _too_few(inputs.y[rows], inputs.task):
-        return (_result(f"{metric} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
+        return (_result(f"{alone} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
     found = {
         name: explained(inputs.X[rows, j], inputs.y[rows], inputs.task) for j, name in enumerate(inputs.feature_names)
     }
@@ -43,15 +44,15 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
     suspects = [n for n, value in found.items() if value > policy.single_feature and n not in policy.acknowledged]
     known = [n for n, value in found.items() if value > policy.single_feature and n in policy.acknowledged]
     details = {"features": best, "acknowledged": known, "rows": len(rows)}
-    single = _single(metric, found, suspects, policy, details)
+    single = _single(alone, found, suspects, policy, details)
     return (single, _score(inputs, metric, known, policy))
 
 
 def explained(x: Array, y: Array, task: str) -> float:
     """Return how much one feature says of the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
 
-    x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression a linear
-    or monotone relation counts as well, which a tree of few rows cannot follow.
+    x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the greatest
+    counts of R2 and the squared correlations of values and of ranks, since a tree of few rows cannot follow a curve.
     """
     limit = np.finfo(np.float32).max
     values = np.clip(x.astype(np.float32), -limit, limit).reshape(-1, 1)  # infinities order as they should

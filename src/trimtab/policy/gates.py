@@ -93,7 +93,8 @@ class Leakage(Section):
     """Leakage gate: does an input know the outcome? Judged on the holdout by ROC-AUC (binary) or R2 (regression)."""
 
     single_feature: float = Field(default=0.99, gt=0, le=1)
-    """A feature that alone explains more of the label is suspected to know it; 1 suspects none."""
+    """A feature that alone explains more of the label is suspected to know it; 1 suspects none. For a regression the
+    squared correlations of values and ranks count, too."""
     max_score: float = Field(default=0.995, gt=0, le=1)
     """A model that scores more is too good to be true; 1 believes every score."""
     acknowledged: list[str] = Field(default=[])

@@ -116,7 +116,7 @@ def test_a_regression_gate_judges_by_r2(make: Make) -> None:
     X[:, 4] = np.sqrt(y)
     single, _ = judge_leakage(inputs, Leakage())
     assert single.verdict == "fail"
-    assert single.reason.startswith("'carrier_code' alone explains the label: r2 1.0000")
+    assert single.reason.startswith("'carrier_code' alone explains the label: r2 or squared correlation 1.0000")
 
 
 def test_few_rows_are_not_judged(make: Make) -> None:
