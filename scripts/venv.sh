@@ -17,3 +17,5 @@ if [ -z "$uv" ]; then
 fi
 "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" \
   --constraint constraints.txt --group dev --editable '.[examples]'
+# The data of examples/bikes. The package's dependencies, torch among them, are not needed.
+"$uv" pip install --quiet --python "$venv/bin/python" --constraint constraints.txt --no-deps ISLP

@@ -18,6 +18,7 @@ import polars as pl
 
 WASHINGTON = "America/New_York"
 INSTALL = "pip install --no-deps ISLP==0.6.0"
+"""Without its dependencies, torch among them, which its data does not need."""
 TEMPERATURES, WIND = 41, 67
 """What the table's columns were divided by: degrees Celsius, kilometres an hour."""
 

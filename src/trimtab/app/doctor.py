@@ -13,6 +13,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Literal
 
+from trimtab import data
 from trimtab.app.foreseen import missing_packages, require_trainer
 from trimtab.app.freshness import stale_views
 from trimtab.app.loading import load_definitions
@@ -32,6 +33,7 @@ from trimtab.stores.metadata import latest
 
 FREE_BYTES = 2_000_000_000
 SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime")
+RUN = "trimtab run"
 SLOW_IMPORTS = ("sklearn", "pandas", "torch", "lightgbm", "xgboost", "tensorflow")
 
 
@@ -67,6 +69,16 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     for model in workspace.project.definitions.models:
         findings += [_serving(workspace, model), *_features(workspace, model)]
     return findings
+
+
+def next_step(findings: list[Finding]) -> str:
+    """Return what to do first, in words or as a command: the remedy of the worst finding that has one."""
+    for verdict in ("fail", "warn"):
+        for finding in findings:
+            if finding.verdict == verdict:
+                return finding.remedy or f"mend what is said of {finding.subject}"
+    runs = any(finding.subject == "gateway" and "runs at" in finding.text for finding in findings)
+    return "trimtab status" if runs else "trimtab up"
 
 
 def _try(subject: str, look: Callable[[], str]) -> Finding:
@@ -132,15 +144,27 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
     project = workspace.project
     for source in project.definitions.sources.values():
         found = _try(f"source {source.name}", partial(_files, source, project.folder))
-        may_be_late = source.name in late_sources(project.definitions) and found.verdict == "fail"
-        yield replace(found, verdict="ok", text="no outcomes have come yet") if may_be_late else found
+        if found.verdict == "fail" and source.name in late_sources(project.definitions):
+            found = replace(found, verdict="ok", text="no outcomes have come yet")
+        elif found.verdict == "fail":
+            remedy = f"put the file there, or change the path of '{source.name}' in definitions.py"
+            found = replace(found, remedy=remedy)
+        yield found
     for model in project.definitions.models.values():
         schema = workspace.tables.schema(model.examples.name)
-        if schema is None:
-            text = f"source '{model.examples.name}' is not ingested yet"
-            yield Finding(f"model {model.name}", "warn", text, "trimtab ingest")
-        else:
+        if schema is None and data.has_files(model.examples, project.folder):
+            yield _not_ingested(workspace, model)
+        elif schema is not None:
             yield _try(f"model {model.name}", partial(_columns, workspace, model, tuple(schema)))
+
+
+def _not_ingested(workspace: Workspace, model: Model) -> Finding:
+    """Check the names in definitions.py against the columns of the first file that an ingest would read."""
+    first = find_files(model.examples, workspace.project.folder)[0]
+    found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(data.column_names(first))))
+    if found.verdict == "fail":
+        return replace(found, remedy="change the name in definitions.py, or the column in the file")
+    return replace(found, verdict="warn", text=f"{found.text}; '{model.examples.name}' is not ingested yet", remedy=RUN)
 
 
 def _files(source: FileSource, folder: Path) -> str:
@@ -179,7 +203,7 @@ def _gateway(workspace: Workspace) -> Finding:
 def _serving(workspace: Workspace, model: str) -> Finding:
     revision = latest(workspace.metadata, Revision, model=model)
     if revision is None:
-        return Finding(f"serving {model}", "warn", "nothing is deployed yet", "trimtab run")
+        return Finding(f"serving {model}", "warn", "nothing is deployed yet", RUN)
     roles = ", ".join(f"{a.role} {a.bundle}" for a in revision.assignments)
     return Finding(f"serving {model}", "ok", f"revision {revision.number}: {roles}")
 

@@ -146,7 +146,7 @@ def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[
     for column in policy.gates.bias.sensitive if policy.gates.bias else ():
         _expect_name(where, "gates.bias.sensitive", column, known, f"column of source '{model.examples.name}'")
     defined = folder / (model.place or DEFINITIONS)
-    for column in (model.label, model.examples.timestamp, *model.request_columns):
+    for column in (model.examples.timestamp, model.examples.known_column, model.label, *model.request_columns):
         if column not in known:
             raise DefinitionError(
                 f"{defined}: model '{model.name}': source '{model.examples.name}' has no column "

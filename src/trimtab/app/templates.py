@@ -12,6 +12,9 @@ from trimtab.errors import StageError, UsageError, nearest
 
 IN_WHEEL = Path(__file__).resolve().parents[1] / "examples"
 IN_REPOSITORY = Path(__file__).resolve().parents[3] / "examples"
+USUAL_STEPS = ("trimtab run", "trimtab up")
+FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
+"""By template: what a new project needs first, where it is not to run it."""
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".trimtab", "data")
 
 
@@ -43,6 +46,11 @@ def init(template: str, folder: Path) -> list[str]:
     if history.begin(folder):
         written.append(".git/")
     return written
+
+
+def first_steps(template: str) -> tuple[str, ...]:
+    """Return what to do in a new project, one command or sentence a step."""
+    return FIRST_STEPS.get(template, USUAL_STEPS)
 
 
 def _prepare(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,26 @@ from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all
 from trimtab.cli.terminal import console, heading
 from trimtab.clock import parse_time
+from trimtab.errors import UsageError, nearest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-FLIGHTS_TRAINED_ON_UNTIL = "2013-03-01T05:00Z"
-"""Two months; midnight in New York."""
-FLIGHTS_END = "2014-01-01T05:00Z"
+
+@dataclass(frozen=True)
+class Show:
+    """What the demo of a template does."""
+
+    trained_on_until: str
+    """The first model learns from what was known by then; the replay begins there."""
+    end: str
+    prediction: str
+    """Id of a prediction to follow back."""
+
+
+SHOWS = {
+    "flights": Show("2013-03-01T05:00Z", "2014-01-01T05:00Z", "flights-100000"),  # midnights in New York
+    "bikes": Show("2011-04-01T04:00Z", "2011-10-01T04:00Z", "rides-4000"),  # midnights in Washington
+}
 
 
 @app.callback()
@@ -28,20 +43,24 @@ def group() -> None:
 
 @app.command()
 def demo(
-    template: Annotated[str, typer.Argument(help="Name of the template: flights.")] = "flights",
+    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes.")] = "flights",
     into: Annotated[Path, typer.Option(help="Folder of the project.")] = Path("demo"),
-    until: Annotated[str, typer.Option(help="End of the replay.")] = FLIGHTS_END,
+    until: Annotated[str | None, typer.Option(help="End of the replay.")] = None,
 ) -> None:
-    """Make the example, train on its first two months, replay the rest of the year with the loop on."""
+    """Make the example, train on its first months, replay months of live traffic with the loop on."""
+    if template not in SHOWS:
+        raise UsageError(f"no demo '{template}'.{nearest(template, SHOWS)}")
+    show = SHOWS[template]
     heading("1 of 3  The project and its data")
     templates.init(template, into)
     ws = workspace(into, "local")
     console.print(f"{ws.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
     heading("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
-    trained_until = parse_time(FLIGHTS_TRAINED_ON_UNTIL)
+    trained_until = parse_time(show.trained_on_until)
     run_all(ws, ws.model(None).name, as_of=trained_until, measured=False)
-    heading("3 of 3  the rest of the year as live traffic, with the loop on")
-    run_replay(ws, env="local", model=None, start=trained_until, end=parse_time(until), up=True, approve=True)
+    heading("3 of 3  what came after as live traffic, with the loop on")
+    end = parse_time(until or show.end)
+    run_replay(ws, env="local", model=None, start=trained_until, end=end, up=True, approve=True)
     console.print(
-        f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} flights-100000", soft_wrap=True
+        f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} {show.prediction}", soft_wrap=True
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from trimtab.app.doctor import examine
+from trimtab.app.doctor import examine, next_step
 from trimtab.app.lineage import lineage as trace
 from trimtab.app.soundness import repair as mend
 from trimtab.app.status import status as read_status
@@ -65,6 +65,7 @@ def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
             console.print(f"{mark}  {finding.subject}: {finding.text}", soft_wrap=True)
             if finding.remedy:
                 console.print(f"      -> {finding.remedy}", soft_wrap=True)
+        console.print(f"next: {next_step(findings)}", soft_wrap=True)
     failed = [finding for finding in findings if finding.verdict == "fail"]
     if failed:
         raise typer.Exit(2 if any(finding.wrong for finding in failed) else 1)

@@ -12,7 +12,7 @@ from trimtab.cli.terminal import console
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
-Template = Annotated[str, typer.Argument(help="Name of the template: flights.")]
+Template = Annotated[str, typer.Argument(help="Name of the template: flights, bikes, blank.")]
 
 
 @app.callback()
@@ -31,4 +31,5 @@ def init(
     for name in written:
         console.print(f"  {folder / name}", soft_wrap=True)
     console.print(f"{folder}: " + ("ready. Next: " if written else "was ready already. Next: "))
-    console.print(f"  cd {folder}\n  trimtab run\n  trimtab up", soft_wrap=True)
+    for step in (f"cd {folder}", *templates.first_steps(template)):
+        console.print(f"  {step}", soft_wrap=True)

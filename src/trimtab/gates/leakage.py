@@ -51,8 +51,8 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
 def explained(x: Array, y: Array, task: str) -> float:
     """Return how much one feature says of the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
 
-    x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the greatest
-    counts of R2 and the squared correlations of values and of ranks, since a tree of few rows cannot follow a curve.
+    x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the
+    greatest of R2 and the squared correlations of values and of ranks: a tree of few rows cannot follow a curve.
     """
     limit = np.finfo(np.float32).max
     values = np.clip(x.astype(np.float32), -limit, limit).reshape(-1, 1)  # infinities order as they should
