@@ -62,7 +62,7 @@ def gateway_config(
 def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
     """Return what the policy tells each worker; relative paths start at the project folder."""
     serving, fallback = policy.serving, policy.rollout.fallback
-    tls = None
+    tls, tokens = None, serving.authentication == "tokens"
     if serving.tls is not None:
         tls = Tls(str(folder / serving.tls.certificate), str(folder / serving.tls.key))
     return WorkerOptions(
@@ -80,8 +80,10 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
             slower_than_s=None if fallback.slower_than is None else _seconds(fallback.slower_than),
         ),
         trust=tuple(serving.trust),
-        authentication=serving.authentication == "tokens",
+        authentication=tokens,
         tls=tls,
+        allowed_hosts=tuple(serving.allowed_hosts) if serving.allowed_hosts or not tokens else None,
+        allowed_origins=tuple(serving.allowed_origins),
         tell_inputs=policy.rollout.rollback_when.constant_output is not None,
     )
 

@@ -92,7 +92,11 @@ def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | 
         options = config.options
         config = replace(
             config,
-            options=msgspec.structs.replace(options, max_body=max(options.max_body, contract.max_body or 0)),
+            options=msgspec.structs.replace(
+                options,
+                max_body=max(options.max_body, contract.max_body or 0),
+                allowed_hosts=options.allowed_hosts or None,  # the platform's own door is the only way in
+            ),
             host=host or contract.host,
             port=contract.port if port is None else port,
             public=contract.reason,

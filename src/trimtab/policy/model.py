@@ -322,6 +322,12 @@ class Serving(Section):
     """Whether callers must bring a bearer token (trimtab token create)."""
     tls: Tls | None = None
     """Left out, connections are not encrypted."""
+    allowed_hosts: list[str] = []
+    """Host names that requests may be sent to beside those of this machine, such as a proxy's `gateway.example.com`, or
+    `*.example.com`; `*` allows any. Left out, a gateway that asks for tokens takes any, another one this machine's."""
+    allowed_origins: list[str] = []
+    """Sites whose pages may send requests from browsers, such as `https://app.example.com`; `*` allows any. Left out,
+    pages of other sites are refused where no token is asked for."""
     max_body: Bytes = 16 * 2**20
     """Largest request body."""
     max_rows: int = Field(default=100_000, gt=0)

@@ -40,5 +40,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     trust: tuple[str, ...] = ()
     authentication: bool = False
     tls: Tls | None = None
+    allowed_hosts: tuple[str, ...] | None = ()
+    """Host names that requests may be sent to, beyond those of this machine; None: any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may send requests, beyond the gateway's own."""
     tell_inputs: bool = False
     """Whether the guard asks how many different inputs got one and the same score."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_ID = 200
+_FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/:'\"]+/)+")
+"""The folders of an absolute path."""
 SHORT_ROWS = 1024
 """Rows of a request that are prepared, scored and written at once; longer ones take turns with others."""
 MOST_COLUMNS = 10_000
@@ -22,11 +25,12 @@ MOST_COLUMNS = 10_000
 class Refused(TrimtabError):
     """A request that is not answered; `status` is the HTTP status, the text is meant for the client.
 
-    retry_after: seconds after which the client may try again, for 503.
+    retry_after: seconds after which the client may try again, for 503. What failed here (500 and above) is told without
+    the folders of this machine.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message if status < 500 else without_folders(message))
         self.status = status
         self.retry_after = retry_after
 
@@ -103,6 +107,11 @@ class ModelState(msgspec.Struct):
     version: str
     state: Literal["READY", "UNAVAILABLE", "LOADING"]
     reason: str = ""
+
+
+def without_folders(text: str) -> str:
+    """Return an error with names of files in the place of their paths on this machine."""
+    return _FOLDERS.sub("", text)
 
 
 def check_id(text: str) -> str:

@@ -59,7 +59,14 @@ class Gateway:
         self._desk = Desk(predictions, clock, self.metrics, self.options)
         self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._desk.journal
+        self.draining = False
+        """Whether it takes requests, but wants others to get them: it ends soon."""
         self.on_swap: list[Callable[[], object]] = []
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self.table.ready and not self.draining
 
     def open(self) -> None:
         """Become the writer of the prediction log. Raises StoreError when another process is."""

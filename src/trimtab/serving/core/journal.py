@@ -136,11 +136,14 @@ class Journal:
 
     def _miss(self, parts: Sequence[Part], error: Exception) -> None:
         """Note rows that the log did not take; where the policy says so their requests fail."""
-        self._note_gap(sum([part.rows for part in parts]), error)
         if self._options.when_full == "refuse":
+            self._note_gap(0, error)
             text = f"the prediction could not be logged, so it is not given: {error}"
             for part in parts:
                 part.work.failure = part.work.failure or (503, text)
+                part.served = False
+        else:
+            self._note_gap(sum([part.rows for part in parts]), error)
 
     def _note_gap(self, rows: int, error: BaseException) -> None:
         now = to_micros(self._clock.now())
@@ -154,7 +157,8 @@ class Journal:
         if self._gap is not None:
             gap, self._gap = self._gap, None
             logger.warning("the prediction log takes rows again; %d were not logged", gap.rows)
-            self.on_gap(gap)
+            if gap.rows:
+                self.on_gap(gap)
 
     def _flush_soon(self) -> None:
         """Flush when all that became ready together has been written."""
@@ -205,10 +209,12 @@ class Journal:
             if not self._refused:
                 self._end_gap()
         else:
-            self._note_gap(self._flushing_rows, error)
+            answered = self._flushing_rows
             if self._options.when_full == "refuse":
+                answered -= sum([work.rows for work in works if work.failure is None])
                 for work in works:
                     work.failure = work.failure or (503, f"the prediction could not be made safe: {error}")
+            self._note_gap(max(0, answered), error)
         for safe in labels:
             if not safe.done():
                 safe.set_result(None) if error is None else safe.set_exception(error)

@@ -28,7 +28,7 @@ class Repository:
             for name, model in sorted(table.models.items())
             for version in model.versions
         ]
-        missing = {name: error for name, error in table.errors.items() if name not in table.models}
+        missing = {name: error for name, error in table.reasons.items() if name not in table.models}
         missing |= dict.fromkeys(table.held, "unloaded")
         return found + [ModelState(name, "", "UNAVAILABLE", reason) for name, reason in sorted(missing.items())]
 

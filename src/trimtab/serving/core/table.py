@@ -11,7 +11,7 @@ from trimtab.records import Role
 from trimtab.serving.core.router import Split, point
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.orders import ModelOrder
-from trimtab.serving.requests import InferenceRequest, Refused
+from trimtab.serving.requests import InferenceRequest, Refused, without_folders
 
 LaneRole = Role | Literal["fallback"]
 ORDER: tuple[LaneRole, ...] = ("champion", "challenger", "shadow", "fallback")
@@ -115,6 +115,16 @@ class RoutingTable:
     """Models that were unloaded by request."""
     complete: bool = False
     """True once the metadata store was read and the champion of every model with a revision serves."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be sent: every model with a revision serves, and not all of them were unloaded."""
+        return self.complete and (bool(self.models) or not self.held)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why models do not serve as they should, as clients are told."""
+        return {name: without_folders(error) for name, error in self.errors.items()}
 
     @property
     def only(self) -> str | None:

@@ -53,7 +53,7 @@ class Health:
         """Return the state of a service or a model, by the rules of /v2/health/ready and /v2/models/{m}/ready."""
         table = self._gateway.table
         if service in self._services:
-            ready = table.complete
+            ready = self._gateway.is_ready
         elif service in table.models:
             ready = True
         elif service in table.errors or service in table.held:

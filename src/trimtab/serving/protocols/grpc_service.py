@@ -23,7 +23,12 @@ from trimtab.serving.protocols.grpc_health import Health
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES, read
 from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
-from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, TensorMetadata, describe
+from trimtab.serving.protocols.open_inference_metadata import (
+    EXTENSIONS,
+    TensorMetadata,
+    check_load_parameters,
+    describe,
+)
 from trimtab.serving.protocols.open_inference_response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.telemetry.traces import Traces
@@ -198,7 +203,7 @@ class InferenceService:
         return MESSAGES["ServerLiveResponse"](live=True)
 
     async def _server_ready(self, message: Message, received_ns: int) -> Message:
-        return MESSAGES["ServerReadyResponse"](ready=self._gateway.table.complete)
+        return MESSAGES["ServerReadyResponse"](ready=self._gateway.is_ready)
 
     async def _model_ready(self, message: Message, received_ns: int) -> Message:
         try:
@@ -223,6 +228,7 @@ class InferenceService:
         )
 
     async def _model_infer(self, message: Message, received_ns: int) -> Message:
+        self._gateway.table.model(message.model_name or None)
         if message.ByteSize() <= SMALL:
             request, wanted = grpc_tensors.decode(message)
         else:
@@ -247,6 +253,7 @@ class InferenceService:
 
     async def _load(self, message: Message, received_ns: int) -> Message:
         model = _repository_model(message)
+        check_load_parameters(message.parameters)
         await self._gateway.repository.load(model)
         return MESSAGES["RepositoryModelLoadResponse"](model_name=model, isLoaded=True)
 

@@ -37,11 +37,12 @@ def routes(gateway: Gateway) -> list[Route]:
         return Answer(200, _encode(Live(True)))
 
     async def ready(call: Call) -> Answer:
-        table = gateway.table
-        return Answer(200 if table.complete else 503, _encode(Readiness(True, table.complete, table.errors)))
+        table, is_ready = gateway.table, gateway.is_ready
+        reasons = table.reasons if is_ready else {**dict.fromkeys(table.held, "unloaded"), **table.reasons}
+        return Answer(200 if is_ready else 503, _encode(Readiness(True, is_ready, reasons)))
 
     async def ping(call: Call) -> Answer:
-        return Answer(200 if gateway.table.complete else 503, b"\n", TEXT)
+        return Answer(200 if gateway.is_ready else 503, b"\n", TEXT)
 
     async def version(call: Call) -> Answer:
         return Answer(200, VERSION.encode(), TEXT)

@@ -59,12 +59,16 @@ def routes(gateway: Gateway) -> list[Route]:
         return await infer(call, explain=True)
 
     async def infer(call: Call, *, explain: bool) -> Answer:
+        gateway.table.model(call.model)
         request = await gateway.decoding.read(decode, call.body)
         request.explain = explain
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)
         body = await gateway.decoding.write(encode, response)
         return Answer(200, body, headers=request_id_header(response.request_id))
+
+    async def live(call: Call) -> Answer:
+        return Answer(200, _encode({"status": "alive"}))
 
     async def models(call: Call) -> Answer:
         return Answer(200, _encode({"models": sorted(gateway.table.models)}))
@@ -77,11 +81,13 @@ def routes(gateway: Gateway) -> list[Route]:
     rows = (Content(ROWS, EXAMPLE),)
     scored = Description(rows, (Content(PREDICTIONS),), detail="Predictions are probabilities, or values.")
     explained = Description(rows, (Content(EXPLANATIONS),))
+    of_live = Description(gives=(Content({"type": "object", "required": ["status"]}, {"status": "alive"}),))
     listed = Description(gives=(Content({"type": "object", "required": ["models"]}, {"models": ["delay"]}),))
     ready = Description(gives=(Content({"type": "object", "required": ["name", "ready"]}),))
     return [
         Route("POST", f"{path}:predict", "infer", predict, encode_error, "Score rows (KServe v1).", scored),
         Route("POST", f"{path}:explain", "infer", explain, encode_error, "Score and explain (KServe v1).", explained),
+        Route("GET", "/", "open", live, encode_error, "Tell that the process runs (KServe v1).", of_live),
         Route("GET", "/v1/models", "read", models, encode_error, "List the models (KServe v1).", listed),
         Route("GET", path, "read", model, encode_error, "Tell whether a model is ready (KServe v1).", ready),
     ]

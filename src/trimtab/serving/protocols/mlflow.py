@@ -57,7 +57,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
     async def invocations(call: Call) -> Answer:
         content_type = call.header(b"content-type") or ""
-        kinds = gateway.table.model(call.model).spec.request_types if content_type.lower().startswith(CSV) else {}
+        kinds = gateway.table.model(call.model).spec.request_types
         request = await gateway.decoding.read(decode, call.body, content_type, kinds, limits)
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)

@@ -10,7 +10,13 @@ import msgspec
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import open_inference_examples as examples
-from trimtab.serving.protocols.open_inference_metadata import EXTENSIONS, ModelMetadata, ServerMetadata, describe
+from trimtab.serving.protocols.open_inference_metadata import (
+    EXTENSIONS,
+    ModelMetadata,
+    ServerMetadata,
+    check_load_parameters,
+    describe,
+)
 from trimtab.serving.protocols.open_inference_request import Body, decode
 from trimtab.serving.protocols.open_inference_response import ResponseBody, check_outputs, encode, encode_binary
 from trimtab.serving.requests import ModelState, Refused
@@ -101,6 +107,7 @@ def model_metadata(table: ModelTable, version: str | None) -> bytes:
 
 def _inference(gateway: Gateway) -> list[Route]:
     async def infer(call: Call) -> Answer:
+        gateway.table.model(call.params["model"])
         request, wanted = await gateway.decoding.read(decode, call.body, call.header(LENGTH_HEADER))
         if request.request_id is None:
             request.request_id = call.request_id
@@ -197,9 +204,7 @@ def _repository(gateway: Gateway) -> list[Route]:
 
     async def load(call: Call) -> Answer:
         asked = _read(call.body, LoadRequest)
-        strange = [name for name in asked.parameters if name == "config" or name.startswith("file:")]
-        if strange:
-            raise Refused(400, f"parameter '{strange[0]:.60}' is not served; models come from the project's bundles")
+        check_load_parameters(asked.parameters)
         await gateway.repository.load(call.params["model"])
         return Answer(200, _encode(Loaded(call.params["model"], True)))
 

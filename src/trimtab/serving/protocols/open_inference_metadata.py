@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from trimtab.bundle import Spec
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols.open_inference_response import BINARY, DATATYPES, INTERVAL, REGRESSION
 from trimtab.serving.protocols.open_inference_tensors import FEATURES
+from trimtab.serving.requests import Refused
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
 """What is served beyond the protocol's core; the first three are Triton's names."""
@@ -51,6 +53,13 @@ class ModelMetadata(msgspec.Struct):
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
     parameters: dict[str, Any]
+
+
+def check_load_parameters(names: Iterable[str]) -> None:
+    """Raise Refused (400) when a request to load a model brings a configuration or files."""
+    for name in names:
+        if name == "config" or name.startswith("file:"):
+            raise Refused(400, f"parameter '{name:.60}' is not served; models come from the project's bundles")
 
 
 def describe(table: ModelTable, version: str | None) -> ModelMetadata:

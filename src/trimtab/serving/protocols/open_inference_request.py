@@ -28,6 +28,10 @@ REQUEST_TYPES = ("pd", "np", "str")
 """What `parameters.content_type` of a request may be, as MLServer has them."""
 
 
+SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+"""Parameters of Triton's stateful models."""
+
+
 class RequestedOutput(msgspec.Struct, gc=False):
     """One output that the client wants; `parameters.binary_data` asks for it as bytes."""
 
@@ -162,6 +166,9 @@ def _options(request: InferenceRequest, parameters: dict[str, Any]) -> None:
         raise Refused(
             400, f"parameters.coverage is {shown(coverage, most=40)}; expected a share between 0 and 1, such as 0.9"
         )
+    for name in SEQUENCE:
+        if parameters.get(name):
+            raise Refused(400, f"parameters.{name} is not served: models here keep no state between requests")
     content_type = parameters.get("content_type")
     if content_type is not None and content_type not in REQUEST_TYPES:
         hint = nearest(str(content_type)[:20], REQUEST_TYPES)

@@ -64,7 +64,7 @@ def routes(gateway: Gateway) -> list[Route]:
         content_type = call.header(b"content-type") or "application/json"
         wanted = accepted(call.header(b"accept"))
         model = target_model(call.headers) or call.model
-        kinds = gateway.table.model(model).spec.request_types if "csv" in content_type.lower() else {}
+        kinds = gateway.table.model(model).spec.request_types
         request, form = await gateway.decoding.read(decode, call.body, content_type, kinds, limits)
         request.request_id = call.header(INFERENCE_ID) or call.request_id
         variant = call.header(TARGET_VARIANT)

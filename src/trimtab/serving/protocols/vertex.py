@@ -38,10 +38,10 @@ def routes(gateway: Gateway, *, health: str = VERTEX_HEALTH, predict: str = VERT
     """Return the routes of the contract over a gateway."""
 
     async def ready(call: Call) -> Answer:
-        complete = gateway.table.complete
-        return Answer(200 if complete else 503, _encode({"ready": complete}))
+        return Answer(200 if gateway.is_ready else 503, _encode({"ready": gateway.is_ready}))
 
     async def infer(call: Call) -> Answer:
+        gateway.table.model(call.model)
         request, metadata = await gateway.decoding.read(decode, call.body)
         request.request_id = call.request_id
         response = await gateway.infer(call.model, call.version, request, call.received_ns)

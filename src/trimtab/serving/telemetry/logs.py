@@ -103,8 +103,13 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
         given = [f"{name}={record.__dict__[name]}" for name in FIELDS if name in record.__dict__]
-        record.about = f" [{' '.join(given)}]" if given else ""
+        record.about = f" [{_one_line(' '.join(given))}]" if given else ""
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # as logging calls it
+        """Return the line of a record. What clients send, such as a path, may begin no line of its own."""
+        record.message = _one_line(record.message)
+        return super().formatMessage(record)
 
 
 class LimitedHandler(logging.StreamHandler[TextIO]):
@@ -163,6 +168,15 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
 def ascii_line(line: dict[str, Any]) -> str:
     """Return a line of whose texts some cannot be encoded, with what is strange in them escaped."""
     return msgspec.json.encode({name: ascii(value) for name, value in line.items()}).decode()
+
+
+def _one_line(text: str) -> str:
+    """Return a text with escapes for what ends a line, moves a terminal's cursor or turns the order of letters."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in text
+    )
 
 
 def _bare(record: logging.LogRecord) -> logging.LogRecord:

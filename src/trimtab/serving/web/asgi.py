@@ -18,6 +18,7 @@ from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.telemetry.observing import GONE, Observer
 from trimtab.serving.web import openapi
 from trimtab.serving.web.bodies import inflate
+from trimtab.serving.web.browsers import BrowserCheck, check_no_form
 from trimtab.serving.web.deadlines import Deadlines
 from trimtab.serving.web.http import (
     ENCODING_HEADER,
@@ -46,6 +47,9 @@ FEW_PACKED = 512
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
+_CHANGES = ("feedback", "admin")
+"""Verbs of routes that change what others see, and so take no forms of web pages."""
+LOOKED_AT = NOTED | {b"host", b"origin"}
 _NOTHING: dict[bytes, bytes] = {}
 
 logger = logging.getLogger(__name__)
@@ -66,7 +70,8 @@ class Application:
     """Runs routes over a gateway, which the server opens and closes.
 
     access: asked about every request that is not open to all, None where nobody is. timeout_s: how long a request may
-    take, None for ever. observer: told of every request. Raises ValueError when two routes are the same.
+    take, None for ever. observer: told of every request. browsers: refuses what web
+    pages may send. Raises ValueError when two routes are the same.
     """
 
     def __init__(
@@ -78,8 +83,10 @@ class Application:
         max_body: int = MAX_BODY,
         timeout_s: float | None = None,
         observer: Observer | None = None,
+        browsers: BrowserCheck | None = None,
     ) -> None:
         self._gateway = gateway
+        self._browsers = browsers
         self._router = Router([*routes, *openapi.routes(routes, secured=access is not None)])
         self._known = self._router.known
         self._access = access
@@ -93,9 +100,15 @@ class Application:
         headers: Headers = scope["headers"]
         shape: EncodeError = encode_error
         noted = _NOTHING
+        host = origin = None
         for name, value in headers:
-            if name in NOTED:
-                noted = {**noted, name: value}
+            if name in LOOKED_AT:
+                if name == b"host":
+                    host = value
+                elif name == b"origin":
+                    origin = value
+                else:
+                    noted = {**noted, name: value}
         route: Route | None = None
         status = GONE
         trace = None if self._observer is None else self._observer.begin(headers, received_ns)
@@ -106,6 +119,10 @@ class Application:
                 route, params = found or self._router.find(scope)
                 shape = route.encode_error
                 about = None
+                if self._browsers is not None:
+                    self._browsers.check(host, origin)
+                if route.verb in _CHANGES:
+                    check_no_form(headers)
                 if self._access is not None and route.verb != "open":
                     about = self._model(route, params, headers, noted)
                     self._access.check(headers, route.verb, about)

@@ -12,10 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.options import WorkerOptions
 from trimtab.serving.telemetry.observing import Observer
 from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
+from trimtab.serving.web.browsers import BrowserCheck
 from trimtab.serving.web.connection import STALLED_S, Connection
 from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.http import Route
@@ -53,6 +55,7 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
         max_body=options.max_body,
         timeout_s=options.timeout_s,
         observer=Observer(gateway.metrics, doors.traces),
+        browsers=_browsers(options),
     )
     _raise_limit()
     context = None if options.tls is None else server_context(options.tls)
@@ -73,6 +76,13 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
     finally:
         server.close()
         await _drain(connections, options.drain_s)
+
+
+def _browsers(options: WorkerOptions) -> BrowserCheck | None:
+    """Return what refuses requests of web pages; None where only a token opens the gateway, which no page has."""
+    if options.allowed_hosts is None and not options.allowed_origins:
+        return None
+    return BrowserCheck(options.allowed_hosts, options.allowed_origins)
 
 
 def settle_memory() -> None:

@@ -404,6 +404,8 @@ def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     log = FullDisk(tmp_path / "full")
     other = type(served)(log, when_full="refuse")
     other.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
+    gaps: list[Gap] = []
+    other.gateway.journal.on_gap = gaps.append
     log.full = True
     replies = other.browser.together([(INFER, infer_body(1)), (INFER, infer_body(0))])
     label = other.browser.post("/v2/models/delay/feedback", {"id": "a", "label": 1})
@@ -411,6 +413,8 @@ def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     log.full = False
     after = other.browser.post(INFER, infer_body(1))
     assert [reply.status for reply in replies] == [503, 503]
+    assert other.gateway.metrics.gap_rows == 0  # nobody was given an answer that is lost
+    assert gaps == []
     assert "no space left on device" in replies[0].json()["error"]
     assert label.status == 503
     assert after.status == 200
@@ -442,6 +446,7 @@ def test_answers_wait_for_the_disk(
     assert log.flushes == 1
     log.broken = True
     assert other.browser.post(INFER, infer_body(1)).status == 503
+    assert other.gateway.metrics.gap_rows == 0
     log.broken = False
     other.browser.close()
     log.close()

@@ -188,3 +188,26 @@ def test_information_is_never_held_back() -> None:
     for _ in range(3):
         logger.info("serves")
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_what_a_client_sends_begins_no_line_of_its_own() -> None:
+    stream = io.StringIO()
+    handler = LimitedHandler(stream)
+    handler.setFormatter(TextFormatter("0"))
+    record = logging.makeLogRecord(
+        {
+            "name": "trimtab",
+            "levelname": "ERROR",
+            "levelno": logging.ERROR,
+            "msg": "GET %s failed",
+            "args": ("/v2/a\n2026-01-01 INFO trimtab: all is well\r\x1b[2K\u2028\u202e",),
+            "model": "delay\n2026-01-01 INFO",
+        }
+    )
+    handler.emit(record)
+    handler.close()
+    (line,) = stream.getvalue().splitlines()
+    assert (
+        r"GET /v2/a\n2026-01-01 INFO trimtab: all is well\r\x1b[2K\u2028\u202e failed [model=delay\n2026-01-01 INFO]"
+        in line
+    )

@@ -84,7 +84,7 @@ def test_readiness_says_what_is_wrong(served: Served) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/v9", 404),
         ("GET", "/v2/", 404),
         ("GET", "/v2/models/", 404),
         ("GET", "/v2/models/dealy", 404),

@@ -1,0 +1,103 @@
+"""Refuses what web pages can make a browser send to a gateway that asks for no token.
+
+A page of another site may send requests to this machine. Its browser names the page in the header Origin. Where the
+page's own name has been pointed at this machine, both Origin and Host hold that name, so Host must be a known one. A
+form sends content types of its own, which nothing that changes state takes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from trimtab.serving.requests import Refused
+from trimtab.serving.web.http import Headers
+
+FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
+MOST_KNOWN = 512
+_PORTS = {"http": 80, "https": 443}
+
+
+class BrowserCheck:
+    """Checks Host and Origin of requests. hosts: names beyond those of this machine, `*.example.com` for all below it;
+    `*`, or None, for any. origins: of pages that may send requests, such as https://app.example.com; `*` for any.
+    """
+
+    def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str] = ()) -> None:
+        self._hosts = None if hosts is None or "*" in hosts else [name.lower() for name in hosts]
+        self._origins = {origin.lower().rstrip("/") for origin in origins}
+        self._known: set[bytes] = set()
+        """Values of Host that are allowed."""
+
+    def check(self, host: bytes | None, origin: bytes | None) -> None:
+        """Let a request pass, or raise Refused (403). host: None in HTTP/1.0, which no browser speaks."""
+        if host is not None and host not in self._known:
+            self._check_host(host)
+        if origin is not None:
+            self._check_origin(host or b"", origin.decode("latin-1"))
+
+    def _check_host(self, host: bytes) -> None:
+        name = _name(host.decode("latin-1"))
+        if self._hosts is not None and name and not _is_local(name) and not self._lists(name):
+            raise Refused(
+                403,
+                f"the header Host is '{name:.100}', which is no name of this gateway (a page may have been pointed at "
+                "it: DNS rebinding). Allow it in serving.allowed_hosts of trimtab.yaml when it is a proxy's",
+            )
+        if len(self._known) < MOST_KNOWN:
+            self._known.add(host)
+
+    def _lists(self, name: str) -> bool:
+        return any(name == own or (own.startswith("*.") and name.endswith(own[1:])) for own in self._hosts or ())
+
+    def _check_origin(self, host: bytes, origin: str) -> None:
+        if origin.lower() in self._origins or "*" in self._origins or _is_same(origin, host.decode("latin-1")):
+            return
+        raise Refused(
+            403,
+            f"the request comes from a page of another site, '{origin:.100}'. Allow it in serving.allowed_origins of "
+            "trimtab.yaml when it may ask this gateway",
+        )
+
+
+def check_no_form(headers: Headers) -> None:
+    """Raise Refused (415) for a body as a form of a web page sends it, without asking whether it may."""
+    for name, value in headers:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            if kind in FORMS:
+                text = kind.decode("latin-1")
+                raise Refused(
+                    415, f"content type '{text}' is not taken here; send JSON with 'Content-Type: application/json'"
+                )
+            return
+
+
+def _name(host: str) -> str:
+    """Return the name of a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".").lower()
+
+
+def _is_local(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Return whether a page is one of the host that it asks."""
+    try:
+        page = urlsplit(origin)
+        asked = urlsplit(f"{page.scheme}://{host}")
+        default = _PORTS.get(page.scheme)
+        if default is None or not page.hostname:
+            return False
+        return (page.hostname, page.port or default) == (asked.hostname, asked.port or default)
+    except ValueError:
+        return False
