@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from trimtab.app.retraining import Retraining
+from datetime import datetime
+from typing import Protocol
+
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
 from trimtab.app.workspace import Workspace
 from trimtab.records import Decision
 
 
+class Retrainings(Protocol):
+    """What starts retraining workflows: the process that runs them, or one that queues them for it."""
+
+    def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
+        """Start the workflow of a decision, once; return its id."""
+        ...
+
+    def active(self, model: str) -> list[str]:
+        """Return the ids of a model's workflows that have not ended."""
+        ...
+
+
 class LoopActions:
     """The real actions, handed to the controller."""
 
-    def __init__(self, workspace: Workspace, retraining: Retraining) -> None:
+    def __init__(self, workspace: Workspace, retraining: Retrainings) -> None:
         self._workspace = workspace
         self._retraining = retraining
 

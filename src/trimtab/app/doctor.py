@@ -17,6 +17,7 @@ from trimtab import data
 from trimtab.app.foreseen import missing_packages, require_trainer
 from trimtab.app.freshness import stale_views
 from trimtab.app.loading import load_definitions
+from trimtab.app.lock import LOOP, holder
 from trimtab.app.project import Project, check_columns, late_sources
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.soundness import look_inside
@@ -65,7 +66,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _sources(workspace)
     findings += _inside(workspace)
     findings += _workflows(workspace)
-    findings.append(_gateway(workspace))
+    findings += [_loop(workspace), _gateway(workspace)]
     for model in workspace.project.definitions.models:
         findings += [_serving(workspace, model), *_features(workspace, model)]
     return findings
@@ -192,6 +193,11 @@ def _workflows(workspace: Workspace) -> Iterator[Finding]:
         for dead in workflows.dead() if opened.verdict == "ok" else ():
             remedy = f"trimtab workflows restart {dead.id}, or trimtab workflows forget {dead.id}"
             yield Finding(f"workflow {dead.id}", "warn", f"ended without a result: {dead.reason}", remedy)
+
+
+def _loop(workspace: Workspace) -> Finding:
+    found = holder(workspace, LOOP)
+    return Finding("loop", "ok", f"runs: {found}" if found else "does not run; start it with: trimtab up")
 
 
 def _gateway(workspace: Workspace) -> Finding:

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from trimtab.app import stages
+from trimtab.app.lock import only_training
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import set_aliases
 from trimtab.app.turns import unmeasured
@@ -203,7 +204,8 @@ class Retraining:
 
     def _train(self, workflow: str, model: str, decision: str, dataset: str) -> str:
         version = self._workspace.metadata.get(DatasetVersion, dataset)
-        run = stages.train(self._workspace, model, version, key=workflow)
+        with only_training(self._workspace, model, workflow, wait=True):  # a person's own is let finish
+            run = stages.train(self._workspace, model, version, key=workflow)
         self._note(workflow, model, decision, "train", f"run {run.id[:8]}, {run.cpu_seconds:.1f} CPU seconds", run.id)
         return run.id
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import read_progress
+from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace
 from trimtab.control import open_notes, pending_reviews
 from trimtab.records import (
@@ -35,9 +37,15 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "project": workspace.project.policy.project,
         "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
+        "dead_workflows": _dead_workflows(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),
     }
+
+
+def _dead_workflows(workspace: Workspace) -> Any:
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        return msgspec.to_builtins(workflows.dead())
 
 
 def _model(workspace: Workspace, model: str) -> dict[str, Any]:

@@ -6,13 +6,14 @@ log -> windows and signals -> decisions -> actions. Only this file loops; the pa
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from trimtab.app import files
-from trimtab.app.actions import LoopActions
+from trimtab.app.actions import LoopActions, Retrainings
 from trimtab.app.compaction import LogKeeping
 from trimtab.app.freshness import FeatureKeeping
 from trimtab.app.monitors import open_monitor
@@ -20,7 +21,7 @@ from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.rollout import CANDIDATES
 from trimtab.app.turns import read_turn, unmeasured
-from trimtab.app.workflows import workflow_id
+from trimtab.app.workflows import Workflows, workflow_id
 from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
 from trimtab.records import Decision, Resolution, Revision, WindowReport
@@ -62,6 +63,31 @@ def read_progress(run_folder: Path) -> Progress | None:
     return found if files.is_running(found.pid) else None
 
 
+def decide_once(workspace: Workspace) -> list[Decision]:
+    """Take in what is new, decide on the windows that are ready, and act; retrainings are queued for `trimtab up`.
+
+    No workflow runs or is resumed here.
+    """
+    FeatureKeeping(workspace).step()
+    OutcomeKeeping(workspace).step()
+    open_monitor(workspace).step()
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
+
+
+def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Controller]:
+    return {
+        name: Controller(
+            workspace.metadata,
+            workspace.project.policy.for_task(model.task),
+            name,
+            LoopActions(workspace, retrainings),
+            workspace.clock,
+        )
+        for name, model in workspace.project.definitions.models.items()
+    }
+
+
 class Steering:
     """Monitor, controllers and workflows of one project."""
 
@@ -79,16 +105,7 @@ class Steering:
         """Rows taken in, and when the last ones came."""
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
-        self._controllers = {
-            name: Controller(
-                workspace.metadata,
-                workspace.project.policy.for_task(model.task),
-                name,
-                LoopActions(workspace, self._retraining),
-                workspace.clock,
-            )
-            for name, model in workspace.project.definitions.models.items()
-        }
+        self._controllers = _controllers(workspace, self._retraining)
 
     def launch(self) -> None:
         """Begin; what a dead process left unfinished goes on."""

@@ -15,6 +15,7 @@ from types import FrameType
 
 from trimtab.app.files import exit_now, is_running, send_signal, write_atomically
 from trimtab.app.foreseen import require_packages, require_trainer
+from trimtab.app.lock import only_loop
 from trimtab.app.news import News
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import Steering
@@ -141,9 +142,14 @@ class GatewayProcess:
 def up(
     workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop | None = None
 ) -> None:
-    """Run gateway, monitor and controller until SIGINT or SIGTERM."""
+    """Run gateway, monitor and controller until SIGINT or SIGTERM. Raises Locked when another process does."""
     stop = stop or Stop()
     stop.install()
+    with only_loop(workspace, "trimtab up"):
+        _run(workspace, environment=environment, port=port, say=say, stop=stop)
+
+
+def _run(workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop) -> None:
     require_packages(workspace.project, workspace.environment)
     for model in workspace.project.definitions.models.values():
         require_trainer(workspace.project, model)
@@ -151,8 +157,9 @@ def up(
     found, adopted = gateway.start()
     own = gateway.is_own(found)
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
-    steering = Steering(workspace)
+    steering = None
     try:
+        steering = Steering(workspace)
         steering.launch()
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
@@ -164,7 +171,8 @@ def up(
             for line in news.lines():
                 say(line)
     finally:
-        steering.close()
+        if steering is not None:
+            steering.close()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
         say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from rich.markup import escape
 
 from trimtab.app.doctor import examine, next_step
 from trimtab.app.lineage import lineage as trace
+from trimtab.app.lock import only_loop
 from trimtab.app.soundness import repair as mend
 from trimtab.app.status import status as read_status
 from trimtab.cli.options import (
@@ -79,7 +81,9 @@ def repair(
     json: Json = False,
 ) -> None:
     """Move aside what doctor finds damaged and what can be made again; exit code 1 if something is left."""
-    done = mend(workspace(project, env), dry_run=dry_run)
+    ws = workspace(project, env)
+    with nullcontext() if dry_run else only_loop(ws, "trimtab repair"):
+        done = mend(ws, dry_run=dry_run)
     if json:
         print_json(done)
     else:

@@ -10,8 +10,9 @@ from trimtab import settings
 from trimtab.app import stages
 from trimtab.app.files import exit_now
 from trimtab.app.foreseen import require_trainer
+from trimtab.app.lock import only_loop, only_training
 from trimtab.app.monitors import open_monitor
-from trimtab.app.steering import Steering
+from trimtab.app.steering import decide_once
 from trimtab.app.up import up as run_up
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -28,7 +29,6 @@ from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control import Answer, resolve
-from trimtab.records import Decision
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -50,7 +50,9 @@ def up(
 @app.command()
 def monitor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
     """Take in what is new in the prediction log: close windows, write profiles and signals."""
-    reports = open_monitor(workspace(project, env)).step()
+    ws = workspace(project, env)
+    with only_loop(ws, "trimtab monitor"):
+        reports = open_monitor(ws).step()
     if json:
         print_json(reports)
     else:
@@ -59,21 +61,17 @@ def monitor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT
 
 @app.command()
 def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
-    """Decide once on the windows that are ready, and start what the decisions ask for."""
+    """Decide once on the windows that are ready, and queue the retrainings that are asked for."""
     ws = workspace(project, env)
-    before = {d.id for d in ws.metadata.find(Decision)}
-    steering = Steering(ws)
-    try:
-        steering.launch()
-        steering.step()
-    finally:
-        steering.close()
-    decisions = [d for d in ws.metadata.find(Decision, oldest_first=True) if d.id not in before]
+    with only_loop(ws, "trimtab decide"):
+        decisions = decide_once(ws)
     if json:
         print_json(decisions)
-    else:
-        show_decisions(console, decisions)
-    exit_now(0)
+        return
+    show_decisions(console, decisions)
+    for decision in decisions:
+        if decision.action == "retrain":
+            console.print(f"the retraining of {decision.id} is queued: trimtab up runs it", soft_wrap=True)
 
 
 @app.command()
@@ -88,8 +86,10 @@ def retrain(
     ws = workspace(project, env)
     name = ws.model(model).name
     require_trainer(ws.project, ws.model(name))
-    dataset = stages.snapshot(ws, name, as_of=moment("--as-of", as_of) or ws.now())
-    run = stages.train(ws, name, dataset)
+    moment_asked = moment("--as-of", as_of) or ws.now()
+    with only_training(ws, name, "trimtab retrain"):
+        dataset = stages.snapshot(ws, name, as_of=moment_asked)
+        run = stages.train(ws, name, dataset)
     report = stages.evaluate(ws, run)
     stages.refuse(report)
     bundle = stages.register(ws, run, report)

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from trimtab.app.client import Client
 from trimtab.app.files import send_signal
+from trimtab.app.lock import REPLAY, locked
 from trimtab.app.replay import Replay, Tally
 from trimtab.app.reviewer import Reviewer
 from trimtab.app.serving import running_gateway, url_of
@@ -97,7 +98,8 @@ def run_replay(
     play = Replay(ws, definition, start=start, end=end, answer=answer, measured=measured)
     stop = Stop()
     stop.install()
-    with _loop(ws, env, start=up) as gateway:
+    why = "Two replays would send the same rows twice: wait for its end, or stop it first"
+    with locked(ws, REPLAY, "trimtab replay", why=why), _loop(ws, env, start=up) as gateway:
         client = Client(url_of(gateway), ws.clock)
         bar = _bar()
         task = bar.add_task("", total=play.rows.height, moment="", failed=0)

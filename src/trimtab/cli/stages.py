@@ -11,6 +11,7 @@ from rich.markup import escape
 from trimtab import settings
 from trimtab.app import stages
 from trimtab.app.foreseen import require_trainer
+from trimtab.app.lock import only_training
 from trimtab.app.outcomes import take_tables
 from trimtab.app.workspace import Workspace
 from trimtab.cli.options import (
@@ -152,7 +153,8 @@ def train(
     name = ws.model(model).name
     require_trainer(ws.project, ws.model(name))
     version = ws.metadata.get(DatasetVersion, dataset) if dataset else stages.newest(ws, DatasetVersion, name)
-    run = stages.train(ws, name, version)
+    with only_training(ws, name, "trimtab train"):
+        run = stages.train(ws, name, version)
     if json:
         print_json(run)
     else:
@@ -220,9 +222,10 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     show_checks(reports)
     if failing := [report.reason for report in reports if report.verdict == "fail"]:
         raise CheckFailed("; ".join(failing))
-    dataset = stages.snapshot(ws, model, as_of=as_of or ws.now())
-    show_dataset(dataset)
-    trained = stages.train(ws, model, dataset)
+    with only_training(ws, model, "trimtab run"):
+        dataset = stages.snapshot(ws, model, as_of=as_of or ws.now())
+        show_dataset(dataset)
+        trained = stages.train(ws, model, dataset)
     show_run(trained, ws.project.policy.impact.currency)
     bundle = latest(ws.metadata, Bundle, run=trained.id)
     if bundle is None:

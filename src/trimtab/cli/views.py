@@ -74,6 +74,9 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
     for name, trouble in (gateway["troubles"] if gateway else {}).items():
         console.print(f"[red]trouble[/] model {name}: {escape(trouble)}", soft_wrap=True)
+    for dead in found["dead_workflows"]:
+        console.print(f"[red]ended[/] {dead['id']} without a result: {escape(dead['reason'])}", soft_wrap=True)
+        console.print(f"      trimtab workflows restart {dead['id']}", soft_wrap=True)
     for name, model in found["models"].items():
         made = table(f"Model {name}", "role", "bundle", ">traffic", "since")
         for a in model["serving"]:

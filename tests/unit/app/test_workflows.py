@@ -13,6 +13,8 @@ from integration.gateway_project import GatewayProject, wait_for
 from trimtab.app import retraining
 from trimtab.app.doctor import examine
 from trimtab.app.retraining import APPROVAL, Retraining
+from trimtab.app.status import status as read_status
+from trimtab.app.steering import decide_once
 from trimtab.app.workflows import Connection, Workflows, workflow_id
 from trimtab.app.workspace import Workspace
 from trimtab.clock import SystemClock
@@ -148,6 +150,28 @@ def test_a_process_that_runs_no_workflow_queues_one_once(
     assert workflows.active("delay") == [first]
 
 
+def test_decide_queues_what_was_decided_and_resumes_nothing(
+    workspace: Workspace, review: Decision, workflows: Workflows
+) -> None:
+    def state() -> tuple[str, int, int]:
+        with closing(database(workspace)) as connection:
+            columns = "status, recovery_attempts, updated_at"
+            found: tuple[str, int, int] = connection.execute(f"SELECT {columns} FROM workflow_status").fetchone()
+            return found
+
+    # given a decision whose process died before it started the action
+    decide_once(workspace)
+    assert workflows.active("delay") == [workflow_id(review.id)]
+    assert state()[0] == "ENQUEUED"
+    # and a workflow that another process left waiting
+    put_down(workspace, workflow_id(review.id), "PENDING", attempts=7)
+    before = state()
+    # when a person decides again and again, nothing is resumed
+    for _ in range(3):
+        decide_once(workspace)
+    assert state() == before
+
+
 @pytest.mark.parametrize("status", ["MAX_RECOVERY_ATTEMPTS_EXCEEDED", "CANCELLED", "ERROR"])
 def test_a_dead_workflow_is_reported_and_goes_on_when_restarted(
     workspace: Workspace, review: Decision, workflows: Workflows, status: str
@@ -156,6 +180,7 @@ def test_a_dead_workflow_is_reported_and_goes_on_when_restarted(
     workflow = workflows.start(review, as_of=review.end, approved=False)
     run_until_it_waits(workspace, workflow)
     put_down(workspace, workflow, status)
+    assert [dead["id"] for dead in read_status(workspace)["dead_workflows"]] == [workflow]
     # then it is reported with its decision, and doctor says how to restart it
     assert [(dead.id, dead.decision, dead.status) for dead in workflows.dead()] == [(workflow, review.id, status)]
     found = [finding for finding in examine(workspace.project.folder, "local") if workflow in finding.subject]
