@@ -1,13 +1,89 @@
-"""The one form of an ONNX graph: the same estimator gives the same bytes in every process. Called by convert.py.
+"""The one form of an ONNX graph and of a skops file: the same estimator gives the same bytes in every process.
 
 Converters number intermediate names with counters of the process and write operator sets in the order of
-a Python set. Here names are numbered by first use, and operator sets are sorted.
+a Python set. Here names are numbered by first use, and operator sets are sorted. skops names objects and their files by
+addresses in memory, and a zip file dates its entries. Here objects are numbered by first use, and dates are fixed.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
+
+SCHEMA = "schema.json"
+"""What a skops file holds: a tree of nodes; arrays stand in files beside it."""
+ID, FILE, LOADER = "__id__", "file", "__loader__"
+BY_VALUE = ("JsonNode", "TypeNode")
+"""Nodes that are told apart by what they hold: whether two of them are one object depends on the process."""
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)
+"""The earliest that a zip file can hold."""
+
+
+def canonical_skops(content: bytes) -> bytes:
+    """Return a skops file that holds the same, with objects and files numbered by first use."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        schema = json.loads(archive.read(SCHEMA))
+        _sort_sets(schema)
+        names: dict[str, str] = {}
+        _number(schema, {}, names)
+        files = {new: _undated(archive.read(old)) for old, new in names.items()}
+    return _zip({**files, SCHEMA: json.dumps(schema, indent=2).encode()})
+
+
+def _number(node: Any, numbers: dict[Any, int], names: dict[str, str]) -> None:
+    """Give nodes and their files numbers by first use, in place. names: of files, old -> new, filled in."""
+    if isinstance(node, list):
+        for part in node:
+            _number(part, numbers, names)
+    elif isinstance(node, dict):
+        if ID in node:
+            own = _bare(node) if node.get(LOADER) in BY_VALUE else node[ID]
+            node[ID] = numbers.setdefault(own, len(numbers) + 1)
+        if isinstance(node.get(FILE), str) and LOADER in node:
+            old = node[FILE]
+            node[FILE] = names.setdefault(old, f"{len(names) + 1}{PurePosixPath(old).suffix}")
+        for part in node.values():
+            _number(part, numbers, names)
+
+
+def _sort_sets(node: Any) -> None:
+    """Put the members of sets, whose order depends on the process, into one order, in place."""
+    parts = node if isinstance(node, list) else list(node.values()) if isinstance(node, dict) else []
+    for part in parts:
+        _sort_sets(part)
+    if isinstance(node, dict) and node.get(LOADER) == "SetNode":
+        node["content"].sort(key=_bare)
+
+
+def _bare(node: Any) -> str:
+    """Return a node as text, without the numbers of objects."""
+
+    def stripped(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: stripped(value) for key, value in part.items() if key != ID}
+        return [stripped(value) for value in part] if isinstance(part, list) else part
+
+    return json.dumps(stripped(node), sort_keys=True)
+
+
+def _undated(content: bytes) -> bytes:
+    """Return the content of a file; of a zip file, as sparse matrices are kept in, one with fixed dates."""
+    if not content.startswith(b"PK\x03\x04"):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return _zip({name: archive.read(name) for name in archive.namelist()})
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, FIRST_DATE), content)
+    return target.getvalue()
 
 
 def canonical_bytes(model: Any) -> bytes:

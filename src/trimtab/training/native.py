@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.bundle import LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, Runtime
+from trimtab.training.canonical import canonical_skops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def _skops(estimator: Any) -> bytes:
     # it brings scikit-learn, which takes seconds to import
     from skops.io import dumps
 
-    return bytes(dumps(estimator))
+    return canonical_skops(dumps(estimator))
 
 
 def _lightgbm(estimator: Any) -> bytes:
