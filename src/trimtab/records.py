@@ -348,6 +348,10 @@ class Profile(Record, frozen=True, kw_only=True):
     columns: dict[str, dict[str, Any]]
 
 
+CHECKS = "checks"
+"""Subject of the quality signal that tells how many rows hold a value that the checks do not expect."""
+
+
 class Signal(Record, frozen=True, kw_only=True):
     """One statistic of one window; id is `model/vVERSION/start/kind/subject`."""
 

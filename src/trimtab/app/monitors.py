@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from trimtab.app.stages import REFERENCE
 from trimtab.app.workspace import Workspace
+from trimtab.bundle import read_spec
+from trimtab.bundle.spec import Limits, Spec
 from trimtab.errors import NotFound
 from trimtab.monitoring import Monitor, Reference
 from trimtab.records import Bundle
@@ -30,6 +33,8 @@ def open_monitor(workspace: Workspace) -> Monitor:
 def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
     """Return a function that gives the reference in the bundle of a model's version, or None without one."""
 
+    off = workspace.project.policy.serving.checks == "off"
+
     @cache
     def find(model: str, version: int) -> Reference | None:
         try:
@@ -37,6 +42,20 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
             path = workspace.artifacts.open(bundle.path) / REFERENCE
         except NotFound:
             return None
-        return Reference.from_json(path.read_bytes()) if path.is_file() else None
+        if not path.is_file():
+            return None
+        limits = None if off else _limits(read_spec(path.parent.parent))
+        return replace(Reference.from_json(path.read_bytes()), limits=limits)
 
     return find
+
+
+def _limits(spec: Spec) -> Limits | None:
+    """Return the checks of the request columns that are features as they are; of others the log has no values."""
+    own = {name: check for name, check in spec.checks.items() if name in spec.features and not check.is_text}
+    found = Limits(
+        no_null=tuple(name for name, check in own.items() if not check.null),
+        lowest={name: check.lowest for name, check in own.items() if check.lowest is not None},
+        highest={name: check.highest for name, check in own.items() if check.highest is not None},
+    )
+    return found if found else None

@@ -81,6 +81,7 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
         ),
         trust=tuple(serving.trust),
         authentication=tokens,
+        checks=serving.checks,
         tls=tls,
         allowed_hosts=tuple(serving.allowed_hosts) if serving.allowed_hosts or not tokens else None,
         allowed_origins=tuple(serving.allowed_origins),

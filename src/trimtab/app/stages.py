@@ -23,6 +23,8 @@ from trimtab.app.tracking import open_registry, open_workbench, restore_registry
 from trimtab.app.workspace import Workspace
 from trimtab.bundle import read_spec
 from trimtab.bundle.signature import sign
+from trimtab.bundle.spec import ColumnCheck
+from trimtab.data.schemas import column_checks, load_schema
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.gates.performance import GATE as PERFORMANCE
@@ -31,6 +33,7 @@ from trimtab.gates.report import report as write_report
 from trimtab.gates.run import evaluate as judge
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, GateResult, Revision, Run, TableVersion
 from trimtab.stores.metadata import latest
+from trimtab.training.request_checks import learn_checks
 
 REFERENCE = "reference/windows.json"
 MEASURED = ("p99_ms", "memory_mb")
@@ -181,6 +184,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         threshold=policy.impact.threshold,
         reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
         request_types=_request_types(workspace, definition, dataset),
+        checks=_request_checks(workspace, definition, dataset),
         trust=policy.serving.trust,
     )
     workspace.metadata.put(run)
@@ -329,6 +333,25 @@ def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) 
     """Return the kind of each request column, as the dataset's tables have it."""
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
     return features.request_types(model, workspace.scan(versions))
+
+
+def _request_checks(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, ColumnCheck]:
+    """Return what requests are expected to bring: by the schema of the source, and by the rows that are trained on."""
+    source = model.examples
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    at = pl.col(source.timestamp).cast(pl.Datetime("us", "UTC"))
+    rows = workspace.scan(versions)(source.name).filter(at.is_between(dataset.start, dataset.as_of))
+    checked = workspace.project.policy.checks.tables.get(source.name)
+    given = {}
+    if checked is not None and checked.schema_ is not None:
+        schema = load_schema(checked.schema_, workspace.project.folder, table=source.name)
+        given = column_checks(schema)
+    return learn_checks(
+        rows.select(model.request_columns).collect(),
+        _request_types(workspace, model, dataset),
+        keys=model.entity_keys,
+        given=given,
+    )
 
 
 def _reference(workspace: Workspace, model: Model, scored: training.Scored) -> bytes:

@@ -20,6 +20,9 @@ SKOPS_FILE = "model.skops"
 BACKGROUND = "reference/background.npy"
 """Some real rows, float32 (rows, features), that explanations compare with."""
 
+SMALLEST = 5e-324
+"""The number that comes after 0."""
+
 Task = metric_catalog.Task
 Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
 """What opens the model: ONNX Runtime, LightGBM, XGBoost, skops for scikit-learn, or MLflow in a process of its own."""
@@ -39,6 +42,45 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __bool__(self) -> bool:
         return bool(self.no_null or self.lowest or self.highest or self.categories)
+
+
+class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the values of a request column are expected to be (request_checks.py)."""
+
+    lowest: float | None = None
+    highest: float | None = None
+    values: tuple[str, ...] | None = None
+    """The only texts that are expected."""
+    shortest: int = 0
+    """Characters of a text."""
+    longest: int | None = None
+    null: bool = True
+    """Whether a value may be missing."""
+    source: Literal["schema", "training"] = "training"
+    """Where it is from: the schema of the source, or the training rows."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is about texts."""
+        return self.values is not None or self.shortest > 0 or self.longest is not None
+
+    def words(self) -> str:
+        """Return what is expected in words, such as: from 0 to 6000, as the schema of the source says."""
+        said = []
+        if self.lowest is not None or self.highest is not None:
+            low = "" if self.lowest is None else f"from {self.lowest:g} "
+            if self.lowest == SMALLEST:
+                low = "more than 0, "
+            said.append(f"{low}to {self.highest:g}" if self.highest is not None else f"{low}on")
+        if self.values is not None:
+            said.append(f"one of {', '.join(self.values[:12])}{', ...' if len(self.values) > 12 else ''}")
+        if self.shortest or self.longest is not None:
+            longest = "any number of" if self.longest is None else str(self.longest)
+            said.append(f"{self.shortest} to {longest} characters")
+        if not self.null:
+            said.append("not missing")
+        whose = "as the schema of the source says" if self.source == "schema" else "as in the training rows"
+        return f"{', '.join(said)}, {whose}"
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +115,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     """What the estimator refused when it was asked at packaging. None: nobody asked it, so the model that serves is
     asked when it is opened; the graph of an older bundle may take what its estimator refuses."""
+    checks: Mapping[str, ColumnCheck] = {}
+    """What the values of request columns are expected to be; a column without an entry is not checked."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

@@ -78,6 +78,24 @@ def harmless(q: Question) -> Softened | None:
     )
 
 
+def broken_pipe(q: Question) -> Softened | None:
+    """Values that the checks do not expect come from a broken pipe more likely than from a new world."""
+    if q.wanted != "retrain" or (found := pipe_to_check(q.cause, q.policy)) is None:
+        return None
+    return Softened("review", f"a person decides: {found}")
+
+
+def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
+    """Return what to say where more rows hold unexpected values than a batch of training rows may; None elsewhere."""
+    found = cause.unexpected
+    if found is None or found.value <= policy.checks.max_failing_rows:
+        return None
+    return (
+        f"check the pipe first: {found.value:.1%} of the rows hold values that the checks do not expect, most in "
+        f"{', '.join(found.carriers)}; {policy.checks.max_failing_rows:.1%} may (checks.max_failing_rows)"
+    )
+
+
 def little_reference(q: Question) -> Softened | None:
     """A short reference cannot tell a rare window from a new normal."""
     windows = q.cause.reference_windows
@@ -149,6 +167,7 @@ def in_progress(q: Question) -> Softened | None:
 BRAKES: tuple[Brake, ...] = (
     replaced,
     harmless,
+    broken_pipe,
     little_reference,
     cooling_down,
     over_budget,

@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from trimtab.records import Signal, SignalKind, WindowReport
+from trimtab.records import CHECKS, Signal, SignalKind, WindowReport
 from trimtab.stores.metadata import Metadata
 
 COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
@@ -67,6 +67,11 @@ class Cause:
             return math.fsum(map(operator.mul, self.losses, lengths)) / max(self.over, math.fsum(lengths))
         kpi = self.signal("kpi")
         return None if kpi is None else kpi.value
+
+    @property
+    def unexpected(self) -> Signal | None:
+        """How many rows hold values that the checks of the request columns do not expect; None when not measured."""
+        return self.signal("quality", CHECKS)
 
     @property
     def reference_windows(self) -> int:

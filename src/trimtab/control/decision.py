@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from trimtab.control.brakes import BRAKES, Question, Wanted
+from trimtab.control.brakes import BRAKES, Question, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
 from trimtab.control.history import History
 from trimtab.control.impact import Judged, judge
@@ -44,6 +44,8 @@ def decide(cause: Cause, policy: Policy, history: History) -> Draft:
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
+    if wanted == "review" and (pipe := pipe_to_check(cause, policy)) is not None:
+        reasons.append(pipe)
     wanted = _braked(cause, impact, policy, history, cell, wanted, reasons)
     if wanted == "retrain" and history.open_review is not None:
         reasons.append(f"it takes the place of the open review ({history.open_review})")

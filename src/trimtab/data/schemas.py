@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from msgspec.structs import replace
+
+from trimtab.bundle.spec import ColumnCheck
 from trimtab.errors import PolicyError, nearest
 from trimtab.policy import line_of
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 POLICY = "trimtab.yaml"
+BOUNDS = ("greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to", "in_range")
+"""Pandera's names of checks that limit numbers."""
 
 
 def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
@@ -101,3 +107,41 @@ def _place(path: Path, error: Exception) -> str:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     return next((f"{path}:{frame.lineno}" for frame in reversed(frames) if frame.filename == str(path)), str(path))
+
+
+def column_checks(schema: pa.DataFrameSchema) -> dict[str, ColumnCheck]:
+    """Return the checks of a schema's columns that can be told of one value, in a form that needs no Pandera.
+
+    Those are limits, sets of values, lengths of texts, and whether a value may be missing; others are left out.
+    """
+    return {str(name): _column_check(column) for name, column in schema.columns.items()}
+
+
+def _column_check(column: Any) -> ColumnCheck:
+    found = ColumnCheck(null=bool(column.nullable), source="schema")
+    for check in column.checks:
+        told: dict[str, Any] = check.statistics or {}
+        low, high = told.get("min_value"), told.get("max_value")
+        if check.name == "str_length":
+            exact = told.get("exact_value")
+            shortest, longest = (exact, exact) if exact is not None else (low, high)
+            found = replace(found, shortest=shortest or 0, longest=longest)
+        elif check.name == "isin" and all(isinstance(value, str) for value in told["allowed_values"]):
+            found = replace(found, values=tuple(sorted(told["allowed_values"])))
+        elif check.name == "isin" and all(_is_number(value) for value in told["allowed_values"]):
+            values = [float(value) for value in told["allowed_values"]]
+            found = replace(found, lowest=min(values), highest=max(values))
+        elif check.name in BOUNDS:
+            if _is_number(low):
+                strict = check.name == "greater_than" or told.get("include_min") is False
+                low = math.nextafter(low, math.inf) if strict else float(low)
+                found = replace(found, lowest=low if found.lowest is None else max(low, found.lowest))
+            if _is_number(high):
+                strict = check.name == "less_than" or told.get("include_max") is False
+                high = math.nextafter(high, -math.inf) if strict else float(high)
+                found = replace(found, highest=high if found.highest is None else min(high, found.highest))
+    return found
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.bundle import InputCheck
+from trimtab.bundle.spec import Limits
 from trimtab.monitoring.chance import error_rate_at_least, p99_at_least
 from trimtab.monitoring.reference import SCORE, Reference, profile_rows
 from trimtab.monitoring.rows import VersionRows
 from trimtab.monitoring.signals import Place
 from trimtab.monitoring.watch import Watch
 from trimtab.policy import Prices
-from trimtab.records import Record, Signal
+from trimtab.records import CHECKS, Record, Signal
 from trimtab.stats.profile import WindowProfile
 
+Matrix = npt.NDArray[np.float32]
 MICROS_AN_HOUR = 3_600_000_000
 TOP_COLUMNS = 3
 FULL_SHARE = 0.9
@@ -30,10 +36,31 @@ def judge_closed(
         matrix = rows.matrix(len(reference.names))
         profile = profile_rows(matrix, reference.schemes)
         records.append(place.profile(profile, len(matrix)))
+        if reference.limits is not None and len(matrix):
+            records.append(_unexpected(place, matrix[:, :-1], reference.names, reference.limits))
         if watch is not None and whole and len(matrix):
             records += _drift(place, profile, watch)
     records += _operations(place, rows, metrics, watch if whole else None)
     return records
+
+
+def _unexpected(place: Place, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
+    """Return which share of the rows holds a value that the checks of the request columns do not expect."""
+    failing = InputCheck(names, limits).refused(X)
+    rows = failing.any(axis=1)
+    shares = {name: float(share) for name, share in zip(names, failing.mean(axis=0), strict=True) if share > 0}
+    worst = tuple(sorted(shares, key=lambda name: (-shares[name], name)))
+    found = f"{int(rows.sum()):,} of {len(X):,} rows hold a value that is not expected"
+    return place.signal(
+        "quality",
+        subject=CHECKS,
+        statistic="share of rows with a value that the checks do not expect",
+        value=float(rows.mean()),
+        effect=dict(shares),
+        rows=len(X),
+        carriers=worst[:TOP_COLUMNS],
+        reason=f"{found}: {', '.join(worst)}" if worst else "all values are as expected",
+    )
 
 
 def is_whole(rows: VersionRows) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.bundle.spec import Limits
 from trimtab.errors import DataError
 from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import impact
@@ -92,6 +93,8 @@ class Reference:
     confidence: tuple[float | None, ...]
     """Mean confidence a window (binary only)."""
     expectation: Expectation
+    limits: Limits | None = None
+    """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
 
     @property
     def windows(self) -> int:

@@ -341,6 +341,9 @@ class Serving(Section):
     """Time that requests under way get when the gateway is told to stop."""
     load_timeout: Duration = 180 * units.MICROS["s"]
     """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
+    checks: Literal["warn", "refuse", "off"] = "warn"
+    """What becomes of rows whose request columns are not as the checks of the source, or the training rows, have them:
+    they are answered and counted, refused with the row and the column (400), or not looked at."""
     log: Log = Log()
     """The prediction log."""
     trust: list[str] = []

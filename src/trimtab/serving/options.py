@@ -44,5 +44,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Host names that requests may be sent to, beyond those of this machine; None: any."""
     allowed_origins: tuple[str, ...] = ()
     """Sites whose pages may send requests, beyond the gateway's own."""
+    checks: Literal["warn", "refuse", "off"] = "warn"
+    """What becomes of rows whose request columns are not what the bundle expects."""
     tell_inputs: bool = False
     """Whether the guard asks how many different inputs got one and the same score."""

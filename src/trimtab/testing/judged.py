@@ -58,15 +58,16 @@ def signal(
     p_seq: float | None = None,
     reference_windows: int = 60,
     carriers: tuple[str, ...] = (),
+    subject: str = "all",
 ) -> Signal:
-    """Return the overall signal of one kind of a window."""
+    """Return a signal of one kind of a window; by default the overall one."""
     return Signal(
-        id=f"{window.id.rsplit('/', 1)[0]}/{kind}/all",
+        id=f"{window.id.rsplit('/', 1)[0]}/{kind}/{subject}",
         created_at=FIRST,
         model=window.model,
         version=window.version,
         kind=kind,
-        subject="all",
+        subject=subject,
         start=window.start,
         end=window.end,
         statistic="test",

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.bundle import BACKGROUND, Spec, calibrate, write_manifest, write_spec
+from trimtab.bundle.spec import ColumnCheck
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import DatasetVersion
@@ -29,7 +30,7 @@ class Contents:
     """What goes into a bundle beside the files that are made from it.
 
     scores: of the holdout by what serves, float64 (rows,). request_types: kind of each request column.
-    extra: relative path -> content.
+    checks: what the values of request columns are expected to be. extra: relative path -> content.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Contents:
     environment: Environment
     extra: Mapping[str, bytes]
     request_types: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, ColumnCheck] = field(default_factory=dict)
 
 
 def package(folder: Path, contents: Contents) -> None:
@@ -87,6 +89,7 @@ def _spec(contents: Contents) -> Spec:
         runtime_reason=contents.form.reason,
         request_types=dict(contents.request_types),
         limits=contents.form.limits,
+        checks=dict(contents.checks),
         calibration=calibrate(contents.holdout.y, contents.scores) if model.task == "regression" else None,
     )
 

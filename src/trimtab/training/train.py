@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.bundle import Scorer
+from trimtab.bundle.spec import ColumnCheck
 from trimtab.clock import Clock
 from trimtab.definitions import Dataset, Model, Task
 from trimtab.metric_catalog import BY_TASK
@@ -81,14 +82,15 @@ def train(
     threshold: float = 0.5,
     reference: Reference | None = None,
     request_types: Mapping[str, str] | None = None,
+    checks: Mapping[str, ColumnCheck] | None = None,
     trust: Collection[str] = (),
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
-    params: handed to the project's trainer. key: what asks for the training; the same key asks for the
-    same run. threshold: probability from which the bundle says yes. request_types: kind of value that a request
-    brings for each column. trust: policy `serving.trust`. Raises StageError when the trainer fails, or when
-    neither ONNX Runtime nor its own library can serve its estimator; the MLflow run is then FAILED.
+    params: handed to the project's trainer. key: what asks for the training; the same key asks for the same run.
+    threshold: probability from which the bundle says yes. request_types, checks: kind of value that a request brings
+    for each column, and what it is expected to be. trust: policy `serving.trust`. Raises StageError when the trainer
+    fails, or when neither ONNX Runtime nor its own library can serve its estimator; the MLflow run is then FAILED.
     """
     tracking = bench.tracking
     if (done := tracking.finished(model.name, key)) is not None:
@@ -109,7 +111,7 @@ def train(
     with tracking.ending(run):
         with Meter() as meter:
             fitted = _fit(model, frozen, dict(params), seed, reference, trust)
-        staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {})
+        staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {}, checks or {})
         used = meter.usage
         record = Run(
             id=run,
@@ -174,6 +176,7 @@ def _package(
     bench: Workbench,
     threshold: float,
     request_types: Mapping[str, str],
+    checks: Mapping[str, ColumnCheck],
 ) -> str:
     folder = bench.artifacts.staging()
     contents = Contents(
@@ -188,6 +191,7 @@ def _package(
         environment=environment,
         extra=fitted.extra,
         request_types=request_types,
+        checks=checks,
     )
     package(folder, contents)
     return bench.artifacts.publish(folder, f"runs/{model.name}/{run}")

@@ -8,7 +8,8 @@ import pytest
 
 from trimtab.control import Cause, Draft, History, decide
 from trimtab.policy import parse_policy
-from trimtab.testing.judged import FIRST, judged_signals, window_report
+from trimtab.records import CHECKS
+from trimtab.testing.judged import FIRST, judged_signals, signal, window_report
 
 POLICY = """
 project: flights
@@ -152,3 +153,34 @@ def test_one_retraining_at_a_time() -> None:
 
 def test_a_retraining_under_way_does_not_stop_people_from_looking() -> None:
     assert judge(History(running=True), data=1.0, money=0.0, p=1e-4).action == "review"
+
+
+def broken(share: float, **more: float) -> Draft:
+    """Judge the same day where a share of the rows holds values that the checks do not expect."""
+    window = window_report(10)
+    signals = judged_signals(window, data_p_seq=1e-4, money_per_day=more.get("money", 6000.0), reference_windows=60)
+    found = signal(window, "quality", subject=CHECKS, value=share, carriers=("distance",))
+    return decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), History())
+
+
+def test_a_broken_pipe_is_no_new_world_to_learn_from() -> None:
+    draft = broken(0.4)
+    assert (draft.cell, draft.action) == ("retrain", "review")
+    assert draft.reasons[-1] == (
+        "a person decides: check the pipe first: 40.0% of the rows hold values that the checks do not expect, most in "
+        "distance; 1.0% may (checks.max_failing_rows)"
+    )
+
+
+def test_as_many_odd_rows_as_a_batch_may_have_break_no_pipe() -> None:
+    assert broken(0.01).action == "retrain"
+    assert broken(0.0).action == "retrain"
+
+
+def test_a_proposal_says_so_too() -> None:
+    window = window_report(10)
+    signals = judged_signals(window, data_p_seq=0.06, money_per_day=6000.0)
+    found = signal(window, "quality", subject=CHECKS, value=0.4, carriers=("distance",))
+    draft = decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), History())
+    assert draft.action == "review"
+    assert "check the pipe first" in draft.reasons[-1]

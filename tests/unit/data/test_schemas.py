@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from trimtab.data.schemas import load_schema
+from trimtab.bundle.spec import ColumnCheck
+from trimtab.data.schemas import column_checks, load_schema
 from trimtab.errors import PolicyError
 
 CHECKS = """
@@ -83,3 +85,28 @@ def test_a_module_that_fails_shows_its_line(project: Path, text: str, place: str
     (project / "broken.py").write_text(text)
     with pytest.raises(PolicyError, match=rf"checks\.flights: .*broken\.{place}"):
         load_schema("broken.Flights", project, table="flights")
+
+
+def test_the_checks_of_a_schema_can_be_told_without_pandera(tmp_path: Path) -> None:
+    (tmp_path / "checks.py").write_text(
+        """
+import pandera.polars as pa
+
+
+class Rows(pa.DataFrameModel):
+    a: float = pa.Field(gt=0, lt=6000, nullable=True)
+    b: int = pa.Field(in_range={"min_value": 1, "max_value": 5, "include_max": False})
+    c: int = pa.Field(isin=[3, 1, 2])
+    origin: str = pa.Field(isin=["JFK", "EWR"], str_length={"min_value": 2, "max_value": 3})
+    odd: float = pa.Field(ne=3)
+"""
+    )
+    found = column_checks(load_schema("checks.Rows", tmp_path, table="rows"))
+    low, high = np.nextafter(0, 1), np.nextafter(6000, 0)
+    assert found == {
+        "a": ColumnCheck(lowest=low, highest=high, source="schema"),
+        "b": ColumnCheck(lowest=1.0, highest=np.nextafter(5, 0), null=False, source="schema"),
+        "c": ColumnCheck(lowest=1.0, highest=3.0, null=False, source="schema"),
+        "origin": ColumnCheck(values=("EWR", "JFK"), shortest=2, longest=3, null=False, source="schema"),
+        "odd": ColumnCheck(null=False, source="schema"),
+    }

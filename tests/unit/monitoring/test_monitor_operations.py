@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from trimtab.bundle import Limits
 from trimtab.clock import from_micros
 from trimtab.policy import parse_policy
-from trimtab.records import Profile
+from trimtab.records import CHECKS, Profile
 from trimtab.testing.predictions import prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Lane, log_rows, play
-from unit.monitoring.monitor_bench import POLICY, QUIET, Bench
+from unit.monitoring.monitor_bench import POLICY, QUIET, Bench, reference
 
 
 def test_a_version_that_saw_a_part_of_the_window_is_reported_but_not_compared(bench: Bench) -> None:
@@ -119,3 +122,19 @@ def test_one_failed_request_of_many_rows_proves_no_failing_version(bench: Bench)
     (closed,) = bench.reports("closed")
     assert closed.metrics["failed_requests"] == 1
     assert closed.metrics["error_rate_low"] < 0.001 < closed.metrics["error_rate"]
+
+
+def test_values_that_the_checks_do_not_expect_are_a_signal(bench: Bench) -> None:
+    # given checks that two of the columns keep, but for a few rows of one of them
+    first, second = reference().names[:2]
+    limits = Limits(lowest={first: -1e9}, highest={second: 1.0})
+    monitor = bench.monitor(known=replace(reference(), limits=limits))
+    play(bench.log, QUIET, range(2))
+    # when a day is over
+    monitor.step()
+    # then its signal says which share of the rows, and which column
+    (found,) = bench.signals("quality", subject=CHECKS)
+    share = float((QUIET.day(0).X[:, 1].astype(np.float32) > 1.0).mean())
+    assert 0 < share < 1
+    assert (found.value, found.effect, found.carriers) == (share, {second: share}, (second,))
+    assert found.reason == f"{round(share * 300)} of 300 rows hold a value that is not expected: {second}"

@@ -18,6 +18,7 @@ from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
 from trimtab.serving.core.decoding import Decoding
 from trimtab.serving.core.desk import TURN_ROWS, Desk
+from trimtab.serving.core.expecting import Expectations
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.intervals import check, intervals
@@ -57,6 +58,7 @@ class Gateway:
         self._preparing = asyncio.Lock()
         """Held while rows of a long request are prepared."""
         self._desk = Desk(predictions, clock, self.metrics, self.options)
+        self._expecting = Expectations(self.options.checks, self.metrics)
         self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._desk.journal
         self.draining = False
@@ -84,6 +86,7 @@ class Gateway:
     def settle(self) -> None:
         """Score and log everything that waits, comparisons included."""
         self._desk.flush()
+        self._expecting.flush()
 
     def close(self) -> None:
         """Settle what waits and close the prediction log."""
@@ -119,9 +122,12 @@ class Gateway:
             if work.failure is not None:
                 raise Refused(*work.failure)
             response = _response(work, request_id)
+            self._expecting.note(table.champion.bundle, request.columns, request.rows)
         else:
             work = await self._in_turns(table, pinned, request, request_id, received_ns)
             response = await self.decoding.run(_response, work, request_id)
+            for chunk in work.chunks:
+                self._expecting.note(table.champion.bundle, chunk.columns, chunk.rows)
         if (trace := current.get()) is not None:
             trace.note(response, work.stages(time.perf_counter_ns()))
         if request.coverage is not None:
@@ -182,6 +188,7 @@ class Gateway:
         if request.coverage is not None:
             check(lanes, request.coverage)
         first = start or 0
+        self._expecting.refuse(lanes, request.columns, first)
         return Work(
             table=table,
             lanes=lanes,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from trimtab.bundle import InputCheck, Scorer, Spec, ask_scorer, open_aside, open_scorer, read_spec, verify
+from trimtab.bundle.request_checks import RequestChecks
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.orders import BundleOrder
 
@@ -30,6 +31,7 @@ UNASKED = (
     "other scores than its estimator gives. Train it again"
 )
 
+NOTHING = RequestChecks({})
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +66,8 @@ class LoadedBundle:
     folder: Path
     check: InputCheck | None = None
     """Refuses values that the model does not take; None when it takes all."""
+    expects: RequestChecks = NOTHING
+    """What request columns are expected to hold."""
     inline: bool = True
     """Whether it is quick enough to score answers on the event loop."""
     quick: bool = True
@@ -113,6 +117,7 @@ def load_bundle(
         recipe=(spec.features, spec.views, spec.code_hash),
         folder=folder,
         check=InputCheck(spec.features, limits) if limits else None,
+        expects=RequestChecks(spec.checks),
         inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
         quick=quick,
         aside=aside,

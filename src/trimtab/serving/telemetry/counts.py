@@ -112,6 +112,10 @@ class Snapshot(msgspec.Struct):
     """Rows answered by another than the routed version, by model and reason."""
     rule_failures: dict[tuple[str, str], int] = {}
     """Rows for which the declared rule was asked and gave nothing, by model and reason."""
+    checked: dict[str, int] = {}
+    """Rows whose request columns were checked, by model."""
+    outside: dict[tuple[str, str], int] = {}
+    """Rows with an unexpected value, by model and request column; "" is any column, and counts a row once."""
     turns: list[int] = []
     """Turns by their rows (ROWS_BORDERS)."""
     turn_rows: int = 0
@@ -143,6 +147,8 @@ def difference(new: Snapshot, old: Snapshot) -> Snapshot:
         refused=_keys_less(new.refused, old.refused),
         fallbacks=_keys_less(new.fallbacks, old.fallbacks),
         rule_failures=_keys_less(new.rule_failures, old.rule_failures),
+        checked=_keys_less(new.checked, old.checked),
+        outside=_keys_less(new.outside, old.outside),
         turns=_counts_less(new.turns, old.turns),
         turn_rows=max(0, new.turn_rows - old.turn_rows),
         log_lags=_counts_less(new.log_lags, old.log_lags),
@@ -184,6 +190,8 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
         refused=_keys_sum(each.refused for each in found),
         fallbacks=_keys_sum(each.fallbacks for each in found),
         rule_failures=_keys_sum(each.rule_failures for each in found),
+        checked=_keys_sum(each.checked for each in found),
+        outside=_keys_sum(each.outside for each in found),
         turns=_counts_sum([each.turns for each in found]),
         turn_rows=sum(each.turn_rows for each in found),
         log_lags=_counts_sum([each.log_lags for each in found]),

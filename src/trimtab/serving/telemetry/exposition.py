@@ -109,7 +109,17 @@ def _gateway(now: Snapshot) -> Iterator[Metric]:
     )
     for (model, reason), count in sorted(now.rule_failures.items()):
         rule_failures.add_metric((model, reason), count)
-    yield from (requests, durations, refused, fallbacks, rule_failures)
+    checked = CounterMetricFamily("trimtab_checked_rows", "Rows whose columns were checked.", labels=("model",))
+    for model, count in sorted(now.checked.items()):
+        checked.add_metric((model,), count)
+    outside = CounterMetricFamily(
+        "trimtab_unexpected_rows",
+        "Rows with a value that the checks do not expect, by column; an empty column counts each row once.",
+        labels=("model", "column"),
+    )
+    for (model, column), count in sorted(now.outside.items()):
+        outside.add_metric((model, column), count)
+    yield from (requests, durations, refused, fallbacks, rule_failures, checked, outside)
     yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.turns, now.turn_rows)
     yield _histogram(
         "trimtab_log_lag_seconds",

@@ -11,7 +11,7 @@ import logging
 import resource
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +159,12 @@ class Metrics:
         """Count rows for which the declared rule gave nothing. reason: "request" lacks what it takes, or "rule"."""
         key = (model, reason)
         self._sums.rule_failures[key] = self._sums.rule_failures.get(key, 0) + rows
+
+    def check(self, model: str, rows: int, outside: Mapping[str, int]) -> None:
+        """Count rows whose request columns were checked. outside: rows with an unexpected value, by column."""
+        self._sums.checked[model] = self._sums.checked.get(model, 0) + rows
+        for column, count in outside.items():
+            self._sums.outside[model, column] = self._sums.outside.get((model, column), 0) + count
 
     def flushed(self, lag_s: float) -> None:
         """Count a flush of the prediction log; `lag_s` from its oldest answer to its end, 0 when it went before."""

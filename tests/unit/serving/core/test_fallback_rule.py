@@ -139,10 +139,17 @@ def test_the_champions_rule_answers_for_every_version(
     assert data(served.browser.post(INFER, infer_body(NAN_ROW))) == [0.25]
 
 
+def divides(row: Any) -> Any:
+    return 1 // 0
+
+
+DIVIDES = f"test_fallback_rule.py:{divides.__code__.co_firstlineno + 1}"
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (lambda row: 1 // 0, "fallback 'usual' failed: ZeroDivisionError: integer division or modulo by zero"),
+        (divides, f"{DIVIDES}: fallback 'usual' failed: ZeroDivisionError: integer division or modulo by zero"),
         (lambda row: np.zeros(7), "fallback 'usual', output 'usual' has shape (7,); expected (1,), one value"),
         (lambda row: row * np.nan, "fallback 'usual' gave nan; expected a probability from 0 to 1"),
         (lambda row: row + 7, "fallback 'usual' gave 9; expected a probability from 0 to 1"),
