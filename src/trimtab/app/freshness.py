@@ -65,7 +65,14 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
         if known[key] <= done or not features.any_known(view, rows, after=done, until=now):
             return 0
     replaced = data.replaced(rows, view.source, as_of=moment)
-    return features.materialize(view, rows, workspace.online, until=now, replaced=replaced)
+    full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
+    return features.materialize(view, rows, workspace.online, until=now, replaced=replaced, full=full)
+
+
+def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
+    """Return True if all rows of a table were read again after a moment: any of its values may be another one."""
+    versions = workspace.metadata.find(TableVersion, table=table)
+    return any(version.replaces_all and to_micros(version.created_at) > since for version in versions)
 
 
 def refresh(workspace: Workspace, model: str, last_known: LastKnown | None = None) -> list[str]:

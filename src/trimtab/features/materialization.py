@@ -7,8 +7,8 @@ the rows known by then say of that moment, and the value of a view whose job has
 A later run carries on at the watermark: it writes the changes of the entities that have new rows. A row that arrives
 only after the watermark has passed its effective moment would be missed by that. So each run stores how many rows it
 knew of every entity, counts them again in the next one, and writes the whole timeline of entities that have
-more (or fewer) rows known by the watermark than it was told. Tables are append-only, so every moment that was ever
-written is among those that are written again; moments of rows that were removed stay.
+more (or fewer) rows known by the watermark than it was told. Rows are only added, so every moment that was ever written
+is among those that are written again. After a table's rows were replaced, all is written anew (full).
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def materialize(
     """Write the view's timelines up to `until` (microseconds); return the number of entries that changed something.
 
     rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
-    since: write all changes after this moment again, when it lies before the watermark. full: write all of them again.
+    since: write all changes after this moment again, when it lies before the watermark. full: write all of them anew,
+    in the place of what is there.
     replaced: numbers of the rows, from 0, that another row of their key stands in for: values come without them. They
     still count as moments of change and among the known rows, so a correction is noticed like any late row.
     Running it again is harmless, and several runs give the timelines of one; an `until` before the watermark
@@ -75,7 +76,7 @@ def materialize(
     recounted = np.full(len(known.keys), True)
     entries: list[Iterable[Entry]] = []
     if watermark is None or full:
-        entries.append(_entries(known, known.rows, since=None, skip_repeats=watermark is None))
+        entries.append(_entries(known, known.rows, since=None, skip_repeats=True))
     elif since is not None:
         entries.append(_entries(known, known.rows, since=min(since, watermark), skip_repeats=False))
     else:
@@ -94,7 +95,7 @@ def materialize(
         recounted = late | grown
     counts = known.counts(until)
     entries.append((KNOWN_ROWS + known.keys[n], until, pack_count(counts[n])) for n in np.flatnonzero(recounted))
-    return online.write(view.version_id, chain(*entries), until=until)
+    return online.write(view.version_id, chain(*entries), until=until, replace=full)
 
 
 def last_known(view: FeatureView, rows: pl.LazyFrame) -> int:

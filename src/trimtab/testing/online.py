@@ -94,6 +94,17 @@ class OnlineConformance:
         assert store.write("view", [(b"AA", 1, b"corrected"), (b"UA", 1, b"u")], until=1) == 2
         assert self.one(store, "view", b"AA", 1) == b"corrected"
 
+    def test_a_replacing_write_leaves_nothing_else_of_its_view(self, store: Online) -> None:
+        store.write("v@1", [(b"a", 1, b"old"), (b"a", 5, b"old"), (b"b", 1, b"gone")], until=5)
+        store.write("v@2", [(b"a", 1, b"other")], until=5)
+        assert store.write("v@1", [(b"a", 1, b"new"), (b"a", 3, b"new"), (b"c", 2, b"new")], until=9, replace=True) == 5
+        found = [store.read([(store.prefix("v@1"), key)], 7)[0] for key in (b"a", b"b", b"c")]
+        assert found == [b"new", None, b"new"]
+        assert store.read([(store.prefix("v@2"), b"a")], 7) == [b"other"]
+        assert (store.watermark("v@1"), store.watermark("v@2")) == (9, 5)
+        store.write("v@1", [], until=10, replace=True)
+        assert store.read([(store.prefix("v@1"), b"a")], 7) == [None]
+
     def test_of_two_values_for_one_moment_in_one_write_the_last_counts(self, store: Online) -> None:
         store.write("view", [(b"AA", 1, b"first"), (b"AA", 1, b"last")], until=1)
         assert self.one(store, "view", b"AA", 1) == b"last"

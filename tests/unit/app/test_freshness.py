@@ -168,6 +168,32 @@ def test_rows_that_become_known_later_are_taken_in_though_no_file_has_come(folde
     assert bring_up_to_date(ws, view) == 0
 
 
+def test_a_table_that_was_read_again_leaves_no_value_of_before(tmp_path: Path) -> None:
+    # given values of times that were taken as UTC
+    (tmp_path / "trimtab.yaml").write_text("project: p\n")
+    define(tmp_path, OLD)
+    (tmp_path / "data").mkdir()
+    lines = [f"2024-01-01 {hour:02}:00,2024-01-01 {hour:02}:30,a,{hour % 2}" for hour in range(4, 10)]
+    (tmp_path / "data" / "orders.csv").write_text("\n".join(["at,known,shop,late", *lines]) + "\n")
+    ws = opened(tmp_path, 12)
+    stages.ingest(ws)
+    materialise(ws, ws.model("m"))
+    deploy(ws, 1)
+    view = ws.model("m").views[0]
+    # when definitions.py names their zone, and the files are read again
+    text = (tmp_path / "definitions.py").read_text()
+    (tmp_path / "definitions.py").write_text(
+        text.replace('known_at="known"', 'known_at="known", time_zone="Asia/Tokyo"')
+    )
+    ws = opened(tmp_path, 13)
+    stages.rebuild(ws, "orders")
+    FeatureKeeping(ws).step()
+    # then every moment shows what the table says now
+    for hour in np.arange(-8, 13, 0.5):
+        now = opened(tmp_path, hour)
+        assert served(now, view)[0] == true_values(now, view)[0], hour
+
+
 def test_what_lags_is_told_by_doctor_and_when_a_gateway_starts(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     ws = change_and_ingest(folder)
     (text,) = stale_views(ws, "m")

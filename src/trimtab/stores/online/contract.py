@@ -24,8 +24,10 @@ Entry = tuple[bytes, int, bytes]
 class Online(Protocol):
     """Timelines of packed values by view version and entity key."""
 
-    def write(self, view: str, entries: Iterable[Entry], *, until: int) -> int:
+    def write(self, view: str, entries: Iterable[Entry], *, until: int, replace: bool = False) -> int:
         """Add values and set the view's watermark to `until` (microseconds); return how many changed something.
+
+        replace: the entries are all that the view has from then on; others of it are removed.
 
         Writing the same entry again changes nothing; another value for the same key and moment replaces the
         first. A watermark never goes back.

@@ -110,15 +110,15 @@ class LmdbOnline:
             except lmdb.Error as error:
                 raise self._failed("reading", error) from error
 
-    def write(self, view: str, entries: Iterable[Entry], *, until: int) -> int:
-        """Add values and set the view's watermark; return how many changed something."""
+    def write(self, view: str, entries: Iterable[Entry], *, until: int, replace: bool = False) -> int:
+        """Add values, or replace all, and set the view's watermark; return how many changed something."""
         prefix = self.prefix(view)
         items = {_timeline(prefix, key) + _MOMENT(_LAST - at): value for key, at, value in entries}
         ordered = sorted(items.items())
         with self._shared.writing:
             while True:
                 try:
-                    return self._write(prefix, ordered, until)
+                    return self._write(prefix, ordered, until, replace)
                 except lmdb.MapFullError:
                     with self._resizing:
                         self._env.set_mapsize(2 * self._env.info()["map_size"])
@@ -171,12 +171,14 @@ class LmdbOnline:
                 lines = [_timeline(prefix, key) for prefix, key in wanted]
                 return [value() if seek(line + moment) and here().startswith(line) else None for line in lines]
 
-    def _write(self, prefix: bytes, items: Sequence[tuple[bytes, bytes]], until: int) -> int:
+    def _write(self, prefix: bytes, items: Sequence[tuple[bytes, bytes]], until: int, replace: bool) -> int:
         mark = _WATERMARK + prefix
         with self._env.begin(write=True) as transaction:
             cursor = transaction.cursor()
-            _, changed = cursor.putmulti(items, overwrite=False)
-            if changed < len(items):
+            removed = _remove_others(cursor, prefix, {key for key, _ in items}) if replace else 0
+            _, added = cursor.putmulti(items, overwrite=False)
+            changed = removed + added
+            if added < len(items):
                 for key, value in items:
                     if transaction.get(key) != value:
                         transaction.put(key, value)
@@ -185,6 +187,20 @@ class LmdbOnline:
             if before is None or _VALUE.unpack(before)[0] < until:
                 transaction.put(mark, _VALUE.pack(until))
         return int(changed)
+
+
+def _remove_others(cursor: lmdb.Cursor, prefix: bytes, kept: set[bytes]) -> int:
+    """Remove the keys of a view that are not among those kept, and return how many."""
+    removed = 0
+    found = cursor.set_range(prefix)
+    while found and bytes(cursor.key()).startswith(prefix):
+        if bytes(cursor.key()) in kept:
+            found = cursor.next()
+        else:
+            cursor.delete()  # which moves to the next one
+            removed += 1
+            found = bool(cursor.key())
+    return removed
 
 
 def _open(folder: Path, map_size: int) -> lmdb.Environment:
