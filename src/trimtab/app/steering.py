@@ -20,7 +20,7 @@ from trimtab.app.monitors import open_monitor
 from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.rollout import CANDIDATES
-from trimtab.app.turns import read_turn, unmeasured
+from trimtab.app.turns import judging_policy, read_turn
 from trimtab.app.workflows import Workflows, workflow_id
 from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
@@ -79,7 +79,7 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
     return {
         name: Controller(
             workspace.metadata,
-            workspace.project.policy.for_task(model.task),
+            judging_policy(workspace.project.policy, model.task, measured=True),
             name,
             LoopActions(workspace, retrainings),
             workspace.clock,
@@ -134,9 +134,9 @@ class Steering:
         if self._retraining.measured == measured:
             return
         self._retraining.measured = measured
-        policy = self._workspace.project.policy
-        for controller in self._controllers.values():
-            controller.policy = policy if measured else unmeasured(policy)
+        policy, models = self._workspace.project.policy, self._workspace.project.definitions.models
+        for name, controller in self._controllers.items():
+            controller.policy = judging_policy(policy, models[name].task, measured=measured)
 
     def _has(self, rows: int) -> bool:
         """Tell whether so many rows were taken in, or no more are to be expected."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from trimtab.app.files import is_running, write_atomically
+from trimtab.metric_catalog import Task
 from trimtab.policy import Policy
 
 TURN = "replay.json"
@@ -62,3 +63,9 @@ def unmeasured(policy: Policy) -> Policy:
     budget = policy.decide.budget.model_copy(update={"cost": math.inf})
     decide = policy.decide.model_copy(update={"budget": budget})
     return policy.model_copy(update={"rollout": rollout, "decide": decide})
+
+
+def judging_policy(policy: Policy, task: Task, *, measured: bool) -> Policy:
+    """Return the policy that windows of a model are judged by. measured: whether what a machine measures decides."""
+    found = policy.for_task(task)
+    return found if measured else unmeasured(found)

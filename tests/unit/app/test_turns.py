@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from trimtab.app.files import own_pid
-from trimtab.app.turns import Turn, end_turns, read_turn, unmeasured, write_turn
+from trimtab.app.turns import Turn, end_turns, judging_policy, read_turn, unmeasured, write_turn
 from trimtab.policy import parse_policy
 
 POLICY = """
@@ -40,3 +40,11 @@ def test_only_what_a_machine_measures_is_left_out_of_the_policy() -> None:
     assert left.decide.budget.cost == float("inf")
     assert left.decide.budget.retrains == policy.decide.budget.retrains
     assert policy.rollout.rollback_when.p99 == 250_000
+
+
+def test_a_model_is_judged_by_its_task_in_a_replay_too() -> None:
+    policy = parse_policy(POLICY + "impact: { cost: { false_negative: 40, absolute_error: 2 } }\n")
+    for measured in (True, False):
+        judged = judging_policy(policy, "regression", measured=measured)
+        assert judged.impact.cost == {"absolute_error": 2}
+        assert judged.rollout.rollback_when.p99 == (250_000 if measured else None)
