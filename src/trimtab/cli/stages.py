@@ -73,9 +73,9 @@ def _rebuild(ws: Workspace, source: str | None, *, json: bool) -> None:
     if json:
         print_json([done])
     elif done.skipped:
-        console.print(f"ingest    {done.table}: {done.skipped}", soft_wrap=True)
+        console.print(f"ingest    {done.table}: {escape(done.skipped)}", soft_wrap=True)
     else:
-        made, columns = done.version, ", ".join(f"{name} {type_}" for name, type_ in done.version.schema.items())
+        made, columns = done.version, escape(", ".join(f"{name} {of}" for name, of in done.version.schema.items()))
         console.print(f"ingest    {made.id}: {made.rows:,} rows of {done.file}; columns: {columns}", soft_wrap=True)
 
 

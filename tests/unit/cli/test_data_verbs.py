@@ -1,0 +1,64 @@
+"""What ingest, its --rebuild and quarantine print, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.cli import stages as verbs
+from trimtab.errors import UsageError
+
+DEFINITIONS = """
+import trimtab as tt
+
+orders = tt.FileSource("orders", "orders", timestamp="at")
+m = tt.Model("m", task="regression", examples=orders, label="y", features=["x"])
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    (tmp_path / "trimtab.yaml").write_text("project: orders\nchecks: { max_failing_rows: 50% }\n")
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "1.csv").write_text("at,x,y\n2024-01-01 05:00,1,2\n,3,4\n")
+    return tmp_path
+
+
+def run(project: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(verbs.app, [*arguments, "-p", str(project)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_ingest_tells_what_is_odd_and_quarantine_what_was_refused(project: Path) -> None:
+    told = run(project, "ingest")
+    assert "orders: 1 rows from 1 files, 1 rows quarantined" in told
+    assert "orders/1.csv: at: 1 row without a time zone, taken as UTC" in told
+    (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T05:00Z,1,2\n")
+    assert "orders/2.csv: all of its 1 rows are in table 'orders' already" in run(project, "ingest")
+    shown = run(project, "quarantine")
+    assert "orders: orders/1.csv: 1 of 2 rows refused\n    at: not_nullable: 1 row" in shown
+    assert "orders/1.csv row 2: at: not_nullable\n    at=None, x=3, y=4" in shown
+    found = json.loads(run(project, "quarantine", "orders", "--json"))
+    assert [row["values"] for row in found["rows"]] == [{"at": None, "x": 3, "y": 4}]
+    assert [report["failing_rows"] for report in found["files"]] == [1]
+    assert json.loads(run(project, "quarantine", "--rows", "0", "--json"))["rows"] == []
+
+
+def test_quarantine_of_nothing(project: Path) -> None:
+    assert run(project, "quarantine") == "no row and no file was refused\n"
+
+
+def test_rebuild_tells_the_columns(project: Path) -> None:
+    run(project, "ingest")
+    (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T06:00Z,many,2\n")
+    told = run(project, "ingest", "orders", "--rebuild")
+    assert "orders@1: 1 rows of 1 files, read again; columns: at timestamp[us, tz=UTC], x string, y int64" in told
+    assert "1 rows from 1 files" in run(project, "ingest")
+    assert "the columns of orders@2 have these types already" in run(project, "ingest", "orders", "--rebuild")
+    with pytest.raises(UsageError, match="trimtab ingest SOURCE --rebuild"):
+        run(project, "ingest", "--rebuild")
