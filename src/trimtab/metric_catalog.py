@@ -19,12 +19,18 @@ over_prediction is max(score - label, 0), under_prediction is max(label - score,
 MISTAKES: tuple[Mistake, ...] = get_args(Mistake)
 
 
+Scale = Literal["plain", "share", "positive", "error", "up_to_one"]
+"""Where a figure is closer to normal, for its interval. share: 0 to 1, by its log-odds. positive: by its logarithm.
+error: above 0 and skewed, by its reciprocal. up_to_one: by the logarithm of its distance from 1. plain: as it is."""
+
+
 @dataclass(frozen=True)
 class MetricFacts:
     """One metric. Better ones that rise are at most 1; the others are at least 0."""
 
     task: Task
     higher_is_better: bool
+    scale: Scale = "share"
     in_label_units: bool = False
     """Whether it has the unit of the label, so that no limit can be right for every model."""
 
@@ -47,11 +53,11 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
         "precision": MetricFacts("binary", True),
         "recall": MetricFacts("binary", True),
         "f1": MetricFacts("binary", True),
-        "log_loss": MetricFacts("binary", False),
+        "log_loss": MetricFacts("binary", False, "positive"),
         "brier": MetricFacts("binary", False),
-        "rmse": MetricFacts("regression", False, in_label_units=True),
-        "mae": MetricFacts("regression", False, in_label_units=True),
-        "r2": MetricFacts("regression", True),
+        "rmse": MetricFacts("regression", False, "error", in_label_units=True),
+        "mae": MetricFacts("regression", False, "error", in_label_units=True),
+        "r2": MetricFacts("regression", True, "up_to_one"),
     }
 )
 

@@ -174,7 +174,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateReport(Record, frozen=True, kw_only=True):
-    """All gates of one run; id is `run/gates`, plus the champion it was compared with."""
+    """All gates of one run; id is `run/gates/key`, plus a number where it was judged again by force."""
 
     KIND = "gate_report"
     KEYS = ("model", "run", "verdict")
@@ -183,6 +183,8 @@ class GateReport(Record, frozen=True, kw_only=True):
     run: str
     champion: str | None
     """Id of the bundle it was compared with."""
+    key: str = ""
+    """Hash of what the verdicts depend on beside the run: gates, champion, trust, release; empty in older reports."""
     verdict: Verdict
     results: tuple[GateResult, ...]
 

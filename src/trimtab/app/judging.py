@@ -25,10 +25,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     frozen = training.load(dataset, workspace.artifacts)
     folder = workspace.artifacts.open(run.staging)
     spec, trust = read_spec(folder), tuple(workspace.project.policy.serving.trust)
-    revision = open_rollouts(workspace, run.model).current()
-    champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
-    if champion is not None and champion.run == run.id:
-        champion = None
+    champion = compared_with(workspace, run)
     scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
     return GateInputs(
         X=frozen.holdout.X,
@@ -45,6 +42,13 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         seed=run.seed,
         trust=trust,
     )
+
+
+def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
+    """Return the champion that a run is compared with; None when nothing else serves."""
+    revision = open_rollouts(workspace, run.model).current()
+    champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
+    return None if champion is None or champion.run == run.id else champion
 
 
 def _champion(

@@ -16,7 +16,7 @@ import polars as pl
 
 from trimtab import data, features, monitoring, settings, training, units
 from trimtab.app.freshness import bring_bundle_up_to_date, materialise
-from trimtab.app.judging import gate_inputs
+from trimtab.app.judging import compared_with, gate_inputs
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import open_registry, open_workbench, restore_registry, set_aliases
@@ -30,6 +30,7 @@ from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.gates.performance import GATE as PERFORMANCE
 from trimtab.gates.report import refuse as refuse_failing
 from trimtab.gates.report import report as write_report
+from trimtab.gates.report import report_key
 from trimtab.gates.run import evaluate as judge
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, GateResult, Revision, Run, TableVersion
 from trimtab.stores.metadata import latest
@@ -191,21 +192,52 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
     return run
 
 
-def evaluate(workspace: Workspace, run: Run, *, measured: bool = True) -> GateReport:
-    """Put a run through the gates, beside the champion that serves now; once for each champion.
+def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bool = False) -> GateReport:
+    """Put a run through the gates of the policy, beside the champion that serves now; once for the same gates.
 
     measured: whether latency and memory on this machine may refuse the run; when not, they are recorded as warnings.
+    force: judge again what was judged before, as after a change of the machine.
     """
+    key = _report_key(workspace, run, measured=measured)
+    known = [report for report in workspace.metadata.find(GateReport, run=run.id) if report.key == key]
+    if known and not force:
+        return known[0]
     inputs = gate_inputs(workspace, run)
-    for known in workspace.metadata.find(GateReport, run=run.id):
-        if known.champion == inputs.champion_id:
-            return known
     results = judge(inputs, workspace.project.policy.gates)
     if not measured:
         results = tuple(_recorded(result) for result in results)
-    report = write_report(results, model=run.model, run=run.id, champion=inputs.champion_id, clock=workspace.clock)
+    report = write_report(
+        results,
+        model=run.model,
+        run=run.id,
+        champion=inputs.champion_id,
+        clock=workspace.clock,
+        key=key,
+        again=len(known),
+    )
     workspace.metadata.put(report)
     return report
+
+
+def evaluated(workspace: Workspace, run: Run) -> GateReport:
+    """Return the report of a run by the gates as they are now. Raises StageError when it was not judged by them."""
+    found = workspace.metadata.find(GateReport, run=run.id)
+    key = _report_key(workspace, run, measured=True)
+    report = next((report for report in found if report.key == key), None)
+    if report is not None:
+        return report
+    if found:
+        raise StageError(
+            f"run {run.id} was judged, but the gates of the policy or the champion have changed since; run: "
+            "trimtab evaluate"
+        )
+    raise StageError(f"run {run.id} was not put through the gates yet; run: trimtab evaluate")
+
+
+def _report_key(workspace: Workspace, run: Run, *, measured: bool) -> str:
+    champion, policy = compared_with(workspace, run), workspace.project.policy
+    champion_id = champion.id if champion else None
+    return report_key(policy.gates, champion=champion_id, trust=policy.serving.trust, measured=measured)
 
 
 def _recorded(result: GateResult) -> GateResult:

@@ -29,9 +29,8 @@ from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted, table
 from trimtab.data import Ingested, failure_lines
-from trimtab.errors import CheckFailed, StageError, UsageError
+from trimtab.errors import CheckFailed, UsageError
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, LabelIntake, Revision, Run
-from trimtab.stores.metadata import latest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -167,12 +166,13 @@ def evaluate(
     env: EnvironmentName = ENVIRONMENT,
     model: ModelName = None,
     run: Annotated[str | None, typer.Option(help="Id of the run; the newest by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Judge again what the same gates have judged before.")] = False,
     json: Json = False,
 ) -> None:
     """Put a run through the gates; exit code 1 when one fails."""
     ws = workspace(project, env)
     found = ws.metadata.get(Run, run) if run else stages.newest(ws, Run, ws.model(model).name)
-    report = stages.evaluate(ws, found)
+    report = stages.evaluate(ws, found, force=force)
     if json:
         print_json(report)
     else:
@@ -187,10 +187,7 @@ def register(
     """Make a bundle of the newest run that was evaluated, and register it."""
     ws = workspace(project, env)
     run = stages.newest(ws, Run, ws.model(model).name)
-    report = latest(ws.metadata, GateReport, model=run.model, run=run.id)
-    if report is None:
-        raise StageError(f"run {run.id} was not put through the gates yet; run: trimtab evaluate")
-    bundle = stages.register(ws, run, report)
+    bundle = stages.register(ws, run, stages.evaluated(ws, run))
     if json:
         print_json(bundle)
     else:
@@ -227,11 +224,9 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
         show_dataset(dataset)
         trained = stages.train(ws, model, dataset)
     show_run(trained, ws.project.policy.impact.currency)
-    bundle = latest(ws.metadata, Bundle, run=trained.id)
-    if bundle is None:
-        report = stages.evaluate(ws, trained, measured=measured)
-        show_gates(report)
-        bundle = stages.register(ws, trained, report)
+    report = stages.evaluate(ws, trained, measured=measured)
+    show_gates(report)
+    bundle = stages.register(ws, trained, report)
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
     revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())

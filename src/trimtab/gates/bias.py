@@ -1,178 +1,231 @@
-"""The bias gate: Fairlearn's metrics over each sensitive column, at the bundle's threshold. Called by run.py."""
+"""The bias gate: how far groups of each sensitive column lie apart, by Fairlearn's metrics.
+
+Each rate is compared over the groups that have it, and the unfavourable end of the interval decides. What cannot be
+judged is told: a large group without a rate is a warning that names it, and a column with nothing to compare fails.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from trimtab.errors import DataError, StageError, nearest
+from trimtab.gates.groups import RESTS_ON, Gap, Table, all_measures, measured_rows, measures_of
 from trimtab.gates.inputs import Array, GateInputs
-from trimtab.gates.spread import rates_of, spread
+from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy import Bias
 from trimtab.records import GateResult, Verdict
-from trimtab.stats import Interval, bootstrap
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GATE = "bias"
 CONFIDENCE = 0.95
-RESAMPLES = 300
-NEEDED_LABELS = {"selection_rate": (), "tpr": ("positives",), "fpr": ("negatives",)}
+SHOWN = 5
+"""How many groups that could not be judged are named."""
 
 
 def judge_bias(inputs: GateInputs, policy: Bias) -> tuple[GateResult, ...]:
-    """Judge each sensitive column. Raises DataError when one is missing, StageError for a regression."""
-    if inputs.task != "binary":
-        raise StageError(
-            f"gates.bias: {policy.metric_for(inputs.task)} compares yes and no, and the model gives a {inputs.task}; "
-            "remove gates.bias"
-        )
+    """Judge each sensitive column. Raises DataError when one is missing, StageError for a metric of another task."""
+    metric = policy.metric_for(inputs.task)
+    if FAIRNESS[metric] != inputs.task:
+        expected = ", ".join(fitting(inputs.task, FAIRNESS))
+        raise StageError(f"gates.bias.metric: '{metric}' does not fit a {inputs.task} model; expected {expected}")
     results = []
     for column in policy.sensitive:
         if column not in inputs.groups:
             raise DataError(
-                f"gates.bias.sensitive: the dataset has no column '{column}'.{nearest(column, inputs.groups)}"
+                f"gates.bias.sensitive: the training set has no column '{column}'.{nearest(column, inputs.groups)} "
+                "Make it again after a change of the policy: trimtab features, then train"
             )
-        results.append(_judge(inputs, policy, column))
+        results.append(_judge(inputs, policy, metric, column))
     return tuple(results)
 
 
-def _judge(inputs: GateInputs, policy: Bias, column: str) -> GateResult:
-    # brings pandas and scikit-learn, which take seconds to import
-    import fairlearn.metrics
+@dataclass(frozen=True)
+class _Compared:
+    """One measure over the groups that have it."""
 
-    names = _names(inputs.groups[column])
-    said = (inputs.scores >= inputs.threshold).astype(np.int64)
-    truth = inputs.y.astype(np.int64)
-    table = _by_group(truth, said, names)
-    judged = _judged(table, policy)
-    details = {"column": column, "threshold": inputs.threshold, "groups": _plain(table, judged)}
-    if len(judged) < 2:
-        return _too_few(policy, column, len(judged), details)
-    kept = np.isin(names, judged)
-    value = float(
-        getattr(fairlearn.metrics, policy.metric_for("binary"))(truth[kept], said[kept], sensitive_features=names[kept])
-    )
-    rate, lowest, highest = _worst_pair(table.loc[judged], policy.metric_for("binary"))
-    details["worst"] = {"rate": rate, "lowest": lowest, "highest": highest}
+    measure: str
+    table: Table
+    judged: list[int]
+    left_out: list[int]
+    """Groups that are large enough, without labels enough for the measure."""
+    value: float
+    """Fairlearn's figure; NaN with fewer than two groups."""
+    gap: Gap | None
+
+
+def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateResult:
+    if (lost := int((~np.isfinite(inputs.scores)).sum())) > 0:
+        words = f"the model gives no number for {lost} of {len(inputs.y)} rows, so {column} cannot be judged"
+        return _result(policy, metric, column, "fail", words, {"column": column})
+    names, code = np.unique(_names(inputs.groups[column]), return_inverse=True)
+    code = code.ravel()
+    sizes = np.bincount(code, minlength=len(names))
+    tables = _tables(inputs, code, len(names))
+    found = [_compare(inputs, policy, metric, each, tables[each], sizes, code) for each in measures_of(metric)]
+    details = {
+        "column": column,
+        "threshold": inputs.threshold,
+        "groups": _groups(inputs, names, sizes, tables, found),
+    }
+    told = [each for each in found if each.gap is not None]
+    left_out = _left_out(found, names, sizes)
+    if not told:
+        verdict: Verdict = "fail" if policy.when_not_judged == "fail" else "warn"
+        large = int((sizes >= policy.min_group_size).sum())
+        words = (
+            f"{column}: nothing to compare: {large} of {len(names)} groups have {policy.min_group_size} rows "
+            f"(min_group_size){left_out}; cut the column into fewer groups, take a larger holdout, or write "
+            "gates.bias.when_not_judged: warn"
+        )
+        return _result(policy, metric, column, verdict, words, details)
+    ratio = metric.endswith("_ratio")
+    worst = (min if ratio else max)(told, key=lambda each: each.value)
+    ends = [each.gap for each in told if each.gap is not None]
+    gap = worst.gap
+    assert gap is not None
+    low = min(each.low for each in ends) if ratio else gap.low
+    high = gap.high if ratio else max(each.high for each in ends)
+    details["worst"] = {
+        "measure": worst.measure,
+        "lowest": str(names[gap.lowest]),
+        "highest": str(names[gap.highest]),
+    }
+    verdict, words = _verdict(worst.value, low if ratio else high, policy)
+    if verdict == "pass" and left_out:
+        verdict = "warn"
     pair = " against ".join(
-        f"{rate} {float(table[rate][name]):.3f} of '{name}' ({int(table['size'][name])} rows)"
-        for name in (lowest, highest)
+        f"{worst.measure} {worst.table.values[group]:.3f} of '{names[group]}' ({sizes[group]} rows)"
+        for group in (gap.lowest, gap.highest)
     )
-    verdict, threshold, by = _verdict(value, policy)
-    interval = _interval(inputs, policy, truth[kept], said[kept], names[kept], kept)
-    told = np.isfinite(interval.low)
-    shown = f" ({interval.low:.3f} to {interval.high:.3f} at {CONFIDENCE:.0%})" if told else ""
+    reason = (
+        f"{metric} over {column} is {worst.value:.3f} ({low:.3f} to {high:.3f} at {CONFIDENCE:.0%}), {words}; "
+        f"widest: {pair}; {len(worst.judged)} of {len(names)} groups are compared{left_out}"
+    )
+    return _result(policy, metric, column, verdict, reason, details, value=worst.value, low=low, high=high)
+
+
+def _tables(inputs: GateInputs, code: Array, groups: int) -> dict[str, Table]:
+    day = np.unique(inputs.clusters, return_inverse=True)[1].ravel()
+    return {
+        measure: Table.of(measured_rows(measure, inputs.y, inputs.scores, inputs.threshold), day, code, groups)
+        for measure in all_measures(inputs.task)
+    }
+
+
+def _compare(
+    inputs: GateInputs, policy: Bias, metric: str, measure: str, table: Table, sizes: Array, code: Array
+) -> _Compared:
+    large = np.flatnonzero(sizes >= policy.min_group_size)
+    needed = policy.min_group_labels if measure in RESTS_ON else 1
+    judged = [int(group) for group in large if table.counts[group] >= needed]
+    left_out = [int(group) for group in large if table.counts[group] < needed]
+    if len(judged) < 2:
+        return _Compared(measure, table, judged, left_out, np.nan, None)
+    ratio = metric.endswith("_ratio")
+    value = _fairlearn(inputs, measure, np.isin(code, judged), code, ratio=ratio)
+    return _Compared(measure, table, judged, left_out, value, table.gap(judged, ratio=ratio, confidence=CONFIDENCE))
+
+
+def _fairlearn(inputs: GateInputs, measure: str, kept: Array, code: Array, *, ratio: bool) -> float:
+    """Return Fairlearn's difference or ratio of a measure between the groups of the rows that are kept."""
+    # brings pandas and scikit-learn, which take seconds to import
+    from fairlearn import metrics
+    from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+
+    functions: dict[str, Callable[[Array, Array], float]] = {
+        "selection_rate": metrics.selection_rate,
+        "tpr": metrics.true_positive_rate,
+        "fpr": metrics.false_positive_rate,
+        "mean_error": _mean_error,
+        "mae": mean_absolute_error,
+        "rmse": root_mean_squared_error,
+    }
+    truth, said = inputs.y[kept], inputs.scores[kept]
+    if inputs.task == "binary":
+        truth, said = truth.astype(np.int64), (said >= inputs.threshold).astype(np.int64)
+    frame = metrics.MetricFrame(metrics=functions[measure], y_true=truth, y_pred=said, sensitive_features=code[kept])
+    if not ratio:
+        return float(frame.difference())
+    return float(frame.ratio()) if frame.group_max() > 0 else 1.0  # 0 / 0: all groups fare alike
+
+
+def _mean_error(truth: Array, said: Array) -> float:
+    return float(np.mean(np.asarray(said) - np.asarray(truth)))
+
+
+def _verdict(value: float, end: float, policy: Bias) -> tuple[Verdict, str]:
+    """Judge the unfavourable end of the interval."""
+    if policy.max is not None:
+        if value > policy.max:
+            return "fail", f"{value - policy.max:.3f} over the maximum of {policy.max:g}"
+        if not end <= policy.max:
+            return "fail", f"the upper end is {end - policy.max:.3f} over the maximum of {policy.max:g}"
+        return "pass", f"the upper end is {policy.max - end:.3f} inside the maximum of {policy.max:g}"
+    limit = policy.min if policy.min is not None else 0.0
+    if value < limit:
+        return "fail", f"{limit - value:.3f} under the minimum of {limit:g}"
+    if not end >= limit:
+        return "fail", f"the lower end is {limit - end:.3f} under the minimum of {limit:g}"
+    return "pass", f"the lower end is {end - limit:.3f} inside the minimum of {limit:g}"
+
+
+def _left_out(found: list[_Compared], names: Array, sizes: Array) -> str:
+    """Name the large groups that a measure could not be judged for, with the reason."""
+    texts = [
+        f"{each.measure} of '{names[group]}' ({each.table.counts[group]:.0f} {RESTS_ON[each.measure]} in "
+        f"{sizes[group]} rows)"
+        for each in found
+        for group in each.left_out
+    ]
+    if not texts:
+        return ""
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return f"; not judged: {', '.join(texts[:SHOWN])}{more}"
+
+
+def _groups(
+    inputs: GateInputs, names: Array, sizes: Array, tables: dict[str, Table], found: list[_Compared]
+) -> list[dict[str, Any]]:
+    """Return what is known of each group, the largest first."""
+    rows = []
+    for group in np.argsort(-sizes, kind="stable"):
+        own: dict[str, Any] = {"group": str(names[group]), "size": int(sizes[group])}
+        if inputs.task == "binary":
+            own["positives"] = int(tables["tpr"].counts[group])
+        for measure, table in tables.items():
+            value = float(table.values[group])
+            own[measure] = round(value, 6) if np.isfinite(value) else None
+        own["judged"] = [each.measure for each in found if each.gap is not None and int(group) in each.judged]
+        rows.append(own)
+    return rows
+
+
+def _result(
+    policy: Bias,
+    metric: str,
+    column: str,
+    verdict: Verdict,
+    reason: str,
+    details: dict[str, Any],
+    *,
+    value: float = 0.0,
+    low: float | None = None,
+    high: float | None = None,
+) -> GateResult:
     return GateResult(
         gate=GATE,
-        metric=f"{policy.metric_for('binary')}({column})",
+        metric=f"{metric}({column})",
         verdict=verdict,
         value=value,
-        low=interval.low if told else None,
-        high=interval.high if told else None,
-        threshold=threshold,
-        reason=f"{policy.metric_for('binary')} over {column} is {value:.3f}{shown}, {by}; widest: {pair}; "
-        f"{len(judged)} of {len(table)} groups are large enough to be judged",
-        details=details,
-    )
-
-
-def _interval(inputs: GateInputs, policy: Bias, truth: Array, said: Array, names: Array, kept: Array) -> Interval:
-    """Return the figure's interval over whole days. A widest gap only grows by chance, so it sits a little high."""
-    found, code = np.unique(names, return_inverse=True)
-    figure = spread(policy.metric_for("binary"), len(found))
-    return bootstrap(
-        lambda rows: figure(truth[rows], said[rows], code[rows]),
-        len(truth),
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
-        seed=inputs.seed,
-        clusters=inputs.clusters[kept],
-    )
-
-
-def _by_group(truth: Array, said: Array, names: Array) -> pd.DataFrame:
-    """Return size, positives, negatives, selection_rate, tpr and fpr of each group."""
-    from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
-
-    metrics = {
-        "size": count,
-        "positives": _positives,
-        "selection_rate": selection_rate,
-        "tpr": true_positive_rate,
-        "fpr": false_positive_rate,
-    }
-    frame = MetricFrame(metrics=metrics, y_true=truth, y_pred=said, sensitive_features=names)
-    table: pd.DataFrame = frame.by_group.astype(float).sort_values("size", ascending=False)
-    table["negatives"] = table["size"] - table["positives"]
-    return table
-
-
-def _positives(truth: Array, said: Array) -> int:
-    return int(np.asarray(truth).sum())
-
-
-def _judged(table: pd.DataFrame, policy: Bias) -> list[str]:
-    """Return the groups that are large enough and have the labels that the metric's rates rest on."""
-    enough = table["size"] >= policy.min_group_size
-    for rate in rates_of(policy.metric_for("binary")):
-        for needed in NEEDED_LABELS[rate]:
-            enough &= table[needed] > 0
-    return [str(name) for name in table.index[enough]]
-
-
-def _worst_pair(table: pd.DataFrame, metric: str) -> tuple[str, str, str]:
-    """Return the rate that makes the figure, and the groups where it is lowest and highest."""
-
-    def spread(rate: str) -> float:
-        low, high = float(table[rate].min()), float(table[rate].max())
-        if metric.endswith("_ratio"):
-            return -(low / high) if high > 0 else -1.0
-        return high - low
-
-    rate = max(rates_of(metric), key=spread)
-    return rate, str(table[rate].idxmin()), str(table[rate].idxmax())
-
-
-def _verdict(value: float, policy: Bias) -> tuple[Verdict, float | None, str]:
-    if policy.max is not None and value > policy.max:
-        return "fail", policy.max, f"{value - policy.max:.3f} over the maximum of {policy.max:g}"
-    if policy.min is not None and value < policy.min:
-        return "fail", policy.min, f"{policy.min - value:.3f} under the minimum of {policy.min:g}"
-    if policy.max is not None:
-        return "pass", policy.max, f"{policy.max - value:.3f} inside the maximum of {policy.max:g}"
-    limit = policy.min if policy.min is not None else 0.0
-    return "pass", limit, f"{value - limit:.3f} inside the minimum of {limit:g}"
-
-
-def _too_few(policy: Bias, column: str, judged: int, details: dict[str, Any]) -> GateResult:
-    return GateResult(
-        gate=GATE,
-        metric=f"{policy.metric_for('binary')}({column})",
-        verdict="warn",
-        value=0.0,
-        low=None,
-        high=None,
+        low=low,
+        high=high,
         threshold=policy.max if policy.max is not None else policy.min,
-        reason=f"{column}: {judged} of {len(details['groups'])} groups have {policy.min_group_size} rows and the "
-        "labels that the metric rests on; fewer than two, so there is nothing to compare",
+        reason=reason,
         details=details,
     )
-
-
-def _plain(table: pd.DataFrame, judged: list[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "group": str(name),
-            "size": int(row["size"]),
-            "positives": int(row["positives"]),
-            **{rate: round(float(row[rate]), 6) for rate in ("selection_rate", "tpr", "fpr")},
-            "judged": str(name) in judged,
-        }
-        for name, row in table.iterrows()
-    ]
 
 
 def _names(values: Array) -> Array:

@@ -62,10 +62,10 @@ class GateInputs:
 
     @cached_property
     def clusters(self) -> Array:
-        """What a bootstrap draws together, one label a row: UTC days, or hours where there are few days."""
+        """Rows that rise and fall together, one label a row: of a UTC day, or of an hour where there are few days."""
         return self.timestamps.astype("datetime64[D]" if self.enough_days else "datetime64[h]")
 
     @cached_property
     def enough_days(self) -> bool:
-        """Whether there are days enough to draw them; if not, intervals are rough."""
+        """Whether there are days enough for an interval; if not, it is rough."""
         return len(np.unique(self.timestamps.astype("datetime64[D]"))) >= MIN_DAYS

@@ -1,25 +1,50 @@
-"""All gates of one run as a GateReport, and the refusal that follows from it. Called by app/stages."""
+"""All gates of one run as a GateReport, its key, and the refusal that follows from it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 
+from trimtab import __version__
 from trimtab.clock import Clock
 from trimtab.errors import GateRefused
+from trimtab.policy import Gates
 from trimtab.records import GateReport, GateResult, Verdict
 
 
-def report(results: Sequence[GateResult], *, model: str, run: str, champion: str | None, clock: Clock) -> GateReport:
+def report_key(gates: Gates, *, champion: str | None, trust: Sequence[str] = (), measured: bool = True) -> str:
+    """Return the key of a report: equal for a run, its verdicts would be equal.
+
+    champion: id of the bundle that a run is compared with. trust: policy `serving.trust`.
+    measured: whether latency and memory may refuse the run.
+    """
+    parts = [__version__, gates.model_dump(mode="json"), champion, sorted(trust), measured]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def report(
+    results: Sequence[GateResult],
+    *,
+    model: str,
+    run: str,
+    champion: str | None,
+    clock: Clock,
+    key: str,
+    again: int = 0,
+) -> GateReport:
     """Return the report of one run's gates; it fails when any gate fails, and warns when any warns.
 
-    champion: id of the bundle that the candidate was compared with.
+    champion: id of the bundle that the candidate was compared with. key: as `report_key` gives it. again: how often the
+    run was judged by the same key before.
     """
     return GateReport(
-        id=f"{run}/gates/{champion}" if champion else f"{run}/gates",
+        id=f"{run}/gates/{key}" + (f"/{again + 1}" if again else ""),
         created_at=clock.now(),
         model=model,
         run=run,
         champion=champion,
+        key=key,
         verdict=_worst(results),
         results=tuple(results),
     )

@@ -15,7 +15,7 @@ from trimtab import metric_catalog
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy import Robustness
 from trimtab.records import GateResult
-from trimtab.stats import METRICS, Interval, bootstrap, metric_value
+from trimtab.stats import METRICS, Interval, cluster_interval, metric_value
 
 GATE = "robustness"
 REPEATS = 5
@@ -43,7 +43,7 @@ def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tup
         drops[name] = drop(y, scores, *disturbed)
         if drops[name] >= max(drops.values()):
             worst = disturbed
-    interval = bootstrap(
+    interval = cluster_interval(
         lambda drawn: drop(y[drawn], scores[drawn], *(disturbed[drawn] for disturbed in worst)),
         len(y),
         confidence=CONFIDENCE,

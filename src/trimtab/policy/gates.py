@@ -5,6 +5,8 @@ What is left out goes by the model's task; `metric_for` and `limits_for` say wha
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from trimtab.metric_catalog import BY_TASK, METRICS, Task
@@ -16,7 +18,8 @@ DEFAULT_RELATIVE_DROP = 0.1
 
 
 class Accuracy(Section):
-    """Accuracy gate: the end of the confidence interval that speaks against the model must pass."""
+    """Accuracy gate: the end of the confidence interval that speaks against the model must pass. Without a limit it
+    warns unless the interval excludes a model without skill."""
 
     metric: Metric | None = None
     """What is measured on the holdout; left out, roc_auc for a binary model and rmse for a regression."""
@@ -28,8 +31,8 @@ class Accuracy(Section):
     """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
     confidence: Confidence = 0.95
     """Confidence of the interval."""
-    resamples: int = Field(default=500, ge=100)
-    """Bootstrap resamples that the interval rests on."""
+    resamples: int = Field(default=2000, ge=100)
+    """Resamples of the studentised bootstrap of days, which widens intervals where days are skewed."""
 
     @model_validator(mode="after")
     def _possible(self) -> Accuracy:
@@ -56,7 +59,8 @@ class Accuracy(Section):
 
 
 class Bias(Section):
-    """Bias gate: differences or ratios between groups, by Fairlearn."""
+    """Bias gate: differences or ratios between groups, by Fairlearn. The unfavourable end of the 95% interval decides;
+    each rate is compared over the groups that have it."""
 
     sensitive: list[str] = Field(min_length=1)
     """Columns of the examples that name the groups."""
@@ -69,6 +73,11 @@ class Bias(Section):
     """Lowest ratio that passes; 1 is no difference."""
     min_group_size: int = Field(default=100, gt=0)
     """Groups with fewer rows are shown but not judged."""
+    min_group_labels: int = Field(default=10, gt=0)
+    """A true or false positive rate of a group that rests on fewer positive or negative labels is not judged; a warning
+    names the group."""
+    when_not_judged: Literal["fail", "warn"] = "fail"
+    """What happens to a column of which nothing can be compared."""
 
     @model_validator(mode="after")
     def _possible(self) -> Bias:

@@ -2,8 +2,8 @@
 
 from trimtab.stats.comparison import Comparison, compare, window_means
 from trimtab.stats.concept import UpwardDetector, UpwardStep
-from trimtab.stats.intervals import Interval, bootstrap, bootstrap_difference, wilson
-from trimtab.stats.metrics import METRICS, Metric, metric_value, row_loss
+from trimtab.stats.intervals import Interval, cluster_interval, difference_interval, wilson
+from trimtab.stats.metrics import METRICS, Metric, metric_value, no_skill, row_loss
 from trimtab.stats.profile import (
     ColumnProfile,
     WindowProfile,
@@ -34,13 +34,14 @@ __all__ = [
     "UpwardStep",
     "WindowProfile",
     "bins_from_dict",
-    "bootstrap",
-    "bootstrap_difference",
+    "cluster_interval",
     "compare",
+    "difference_interval",
     "holm",
     "merge",
     "merge_windows",
     "metric_value",
+    "no_skill",
     "profile",
     "profile_categories",
     "profile_matrix",

@@ -1,7 +1,15 @@
-"""Confidence intervals of one look: bootstrap over clustered rows, Wilson for a share. Gates and reports use them.
+"""Confidence intervals of one look: of a statistic over few clusters of rows, and Wilson's of a share.
 
-Rows of one day share weather, congestion and luck: resampling whole clusters (days) keeps that, resampling rows
-would promise more than the data holds. Repeated looks need comparison.py instead.
+Rows of one day share weather, congestion and luck, so the day is the unit, and a holdout has few of them. A percentile
+bootstrap of ten days covers 88 % where it says 95 %. What is used here covers 93 % or more from ten days on
+(benchmarks/intervals shows where, and where not):
+
+- the statistic without each cluster in turn (jackknife) gives one pseudo-value a cluster;
+- both the t-quantile and the studentised bootstrap of the pseudo-values say how far the ends lie from the figure: the
+  first is right for few clusters, the second for skewed ones, and the farther end counts;
+- the ends are computed where the figure is closer to normal (`Scale`), and are moved out by 1 / clusters.
+
+Repeated looks need comparison.py instead.
 """
 
 from __future__ import annotations
@@ -14,13 +22,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit, stdtrit
 
 from trimtab.errors import DataError
-from trimtab.stats.schemes import Ints
+from trimtab.metric_catalog import Scale
+from trimtab.stats.schemes import Floats, Ints
 
-RESAMPLES = 500
-# With fewer usable resamples than this share the interval says nothing (a metric is NaN where one class is absent).
-USABLE_SHARE = 0.5
+RESAMPLES = 2000
+MIN_BOOTSTRAPPED = 5
+"""With fewer clusters resampling shows nothing that the t-quantile does not."""
+MAX_STRETCH = 1.5
+"""The studentised bootstrap moves an end out by at most this factor: where few clusters hold all that defines a figure,
+its quantiles run away, and beyond it coverage hardly rises (benchmarks/intervals)."""
+MAX_CLUSTERS = 400
+"""More of them are joined with their neighbours: the ends hardly move, and each cluster costs one evaluation."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +47,10 @@ class Interval:
     high: float
     confidence: float
     clusters: int
-    """How many units were resampled."""
+    """How many units it rests on."""
 
 
-def bootstrap(
+def cluster_interval(
     statistic: Callable[[Ints], float],
     rows: int,
     *,
@@ -43,37 +58,50 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     clusters: npt.ArrayLike | None = None,
+    scale: Scale = "plain",
 ) -> Interval:
-    """Return the percentile interval of `statistic`, a function of row numbers (int64, any length).
+    """Return the interval of `statistic`, a function of row numbers (int64, any length).
 
     Args:
-        statistic: NaN where it is not defined; such resamples are left out. For a paired difference let it compute
-            both figures on the same rows, or call `bootstrap_difference`.
+        statistic: a smooth function of the rows, NaN where it is not defined. For a paired difference let it compute
+            both figures on the same rows, or call `difference_interval`.
         rows: how many rows there are.
         confidence: two-sided; take 0.90 for a one-sided bound at 0.95.
-        resamples: how many times to draw; equal seeds give equal intervals.
-        clusters: one value a row; rows of the same value are drawn together. None draws rows alone.
+        resamples: of the studentised bootstrap; equal seeds give equal intervals.
+        clusters: one value a row; rows of the same value belong together. None takes rows alone.
+        scale: where the statistic is closer to normal; a figure at the end of its range is taken as it is.
+
+    The limits are NaN with one cluster, and where the statistic is not defined without some cluster: it then rests on
+    that one alone.
 
     Raises DataError without rows and for settings out of range.
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 8 (clusters).
+    Sources: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 11 (jackknife) and 12.5 (studentised);
+    MacKinnon, Nielsen & Webb, Fast and reliable jackknife and bootstrap methods for cluster-robust inference, 2023.
     """
     if rows < 1 or resamples < 1 or not 0 < confidence < 1:
         raise DataError(
             f"rows {rows}, resamples {resamples}, confidence {confidence}: expected one row or more, one resample or "
             "more, and a confidence between 0 and 1"
         )
-    members = None if clusters is None else _members(np.asarray(clusters), rows)
-    units = rows if members is None else len(members)
-    drawn = np.array([statistic(draw) for draw in _draws(units, members, resamples, seed)])
-    value, usable = float(statistic(np.arange(rows))), drawn[np.isfinite(drawn)]
-    if usable.size < max(1, USABLE_SHARE * resamples):
+    place = np.arange(rows) if clusters is None else _places(np.asarray(clusters), rows)
+    units = int(place.max()) + 1
+    if units > MAX_CLUSTERS:
+        place, units = place * MAX_CLUSTERS // units, MAX_CLUSTERS
+    value = float(statistic(np.arange(rows)))
+    without = np.array([statistic(kept) for kept in _without_each(place, units)]) if units > 1 else np.zeros(0)
+    if units < 2 or not np.isfinite(value) or not np.isfinite(without).all():
         return Interval(value, math.nan, math.nan, confidence, units)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(usable, (tail, 1 - tail))
-    return Interval(value, float(low), float(high), confidence, units)
+    there, back = SCALES[scale]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, moved = float(there(np.array(value))), there(without)
+    if not np.isfinite(centre) or not np.isfinite(moved).all():
+        centre, moved, back = value, without, _same
+    below, above = _reach(units * centre - (units - 1) * moved, confidence, resamples, seed)
+    low, high = (float(back(np.array(end))) for end in (centre - below, centre + above))
+    return Interval(value, min(low, value), max(high, value), confidence, units)
 
 
-def bootstrap_difference(
+def difference_interval(
     metric: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float],
     y: npt.ArrayLike,
     first: npt.ArrayLike,
@@ -84,7 +112,7 @@ def bootstrap_difference(
     seed: int = 0,
     clusters: npt.ArrayLike | None = None,
 ) -> Interval:
-    """Return the interval of metric(y, first) - metric(y, second), both on the same resampled rows; all [rows]."""
+    """Return the interval of metric(y, first) - metric(y, second), both on the same rows; all [rows]."""
     label, a, b = np.asarray(y), np.asarray(first), np.asarray(second)
     if not len(label) == len(a) == len(b):
         raise DataError(f"{len(label)} labels, {len(a)} and {len(b)} scores: expected as many of each")
@@ -92,7 +120,19 @@ def bootstrap_difference(
     def difference(rows: Ints) -> float:
         return metric(label[rows], a[rows]) - metric(label[rows], b[rows])
 
-    return bootstrap(difference, len(label), confidence=confidence, resamples=resamples, seed=seed, clusters=clusters)
+    return cluster_interval(
+        difference, len(label), confidence=confidence, resamples=resamples, seed=seed, clusters=clusters
+    )
+
+
+def t_quantile(confidence: float, degrees: float) -> float:
+    """Return the two-sided quantile of Student's t: 2.26 at 0.95 with 9 degrees of freedom."""
+    return float(stdtrit(degrees, 0.5 + confidence / 2))
+
+
+def small_sample_factor(clusters: int) -> float:
+    """Return by how much ends are moved out: 1 + 1 / clusters, found by simulation (benchmarks/intervals)."""
+    return 1 + 1 / clusters
 
 
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
@@ -106,15 +146,52 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     return Interval(p, low, high, confidence, trials)
 
 
-def _members(clusters: npt.NDArray[Any], rows: int) -> list[Ints]:
+def _places(clusters: npt.NDArray[Any], rows: int) -> Ints:
+    """Return the number of each row's cluster, [rows]."""
     if clusters.size != rows:
         raise DataError(f"{rows} rows but {clusters.size} clusters: expected one cluster a row")
-    _, place, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
-    return np.split(np.argsort(place, kind="stable"), np.cumsum(sizes)[:-1])
+    place: Ints = np.unique(clusters, return_inverse=True)[1].ravel()
+    return place
 
 
-def _draws(units: int, members: list[Ints] | None, resamples: int, seed: int) -> Iterator[Ints]:
-    random = np.random.default_rng(seed)
-    for _ in range(resamples):
-        drawn = random.integers(0, units, units)
-        yield drawn if members is None else np.concatenate([members[unit] for unit in drawn])
+def _without_each(place: Ints, units: int) -> Iterator[Ints]:
+    """Yield the rows without those of each cluster in turn."""
+    for unit in range(units):
+        yield np.flatnonzero(place != unit)
+
+
+def _reach(pseudo: Floats, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Return how far the interval reaches below and above the figure. pseudo: one value a cluster, [clusters]."""
+    units = len(pseudo)
+    error = float(pseudo.std(ddof=1)) / math.sqrt(units)
+    least = below = above = t_quantile(confidence, units - 1)
+    if units >= MIN_BOOTSTRAPPED and error > 0:
+        drawn = pseudo[np.random.default_rng(seed).integers(0, units, (resamples, units))]
+        spread = drawn.std(axis=1, ddof=1) / math.sqrt(units)
+        told = spread > 1e-9 * error  # the same cluster drawn each time says nothing
+        t = (drawn.mean(axis=1)[told] - pseudo.mean()) / spread[told]
+        if t.size:
+            low, high = np.quantile(t, (0.5 - confidence / 2, 0.5 + confidence / 2))
+            most = MAX_STRETCH * least
+            below, above = min(max(least, float(high)), most), min(max(least, -float(low)), most)
+    factor = error * small_sample_factor(units)
+    return below * factor, above * factor
+
+
+def _same(x: Floats) -> Floats:
+    return x
+
+
+def _from_reciprocal(u: Floats) -> Floats:
+    x: Floats = np.where(u < 0, -1 / np.where(u < 0, u, -1), np.inf)
+    return x
+
+
+SCALES: dict[Scale, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
+    "plain": (_same, _same),
+    "share": (logit, expit),
+    "positive": (np.log, np.exp),
+    "error": (lambda x: -1 / x, _from_reciprocal),
+    "up_to_one": (lambda x: -np.log(1 - x), lambda u: 1 - np.exp(-u)),
+}
+"""The function to each scale, and back; both rise."""

@@ -1,7 +1,8 @@
 """The metrics that gates, monitoring and the policy name: one table of name, function, direction and task.
 
 Functions take y and scores as 1-D arrays and a threshold. A window in which a metric is not defined (one class only,
-no row) gives NaN, never an exception. Equal to scikit-learn's where that is defined, and quick enough to bootstrap.
+no row) gives NaN, never an exception. Equal to scikit-learn's where that is defined, and quick: an interval evaluates
+one for each day.
 """
 
 from __future__ import annotations
@@ -63,6 +64,24 @@ def row_loss(name: str, y: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
     if name not in ROW_LOSSES:
         raise UsageError(f"metric '{name}' is no mean of row losses.{nearest(name, ROW_LOSSES)}")
     return ROW_LOSSES[name](np.asarray(y, np.float64), np.asarray(scores, np.float64))
+
+
+def no_skill(name: str, y: npt.ArrayLike) -> float:
+    """Return what the best constant score reaches on these labels, or a coin (roc_auc, precision).
+
+    log_loss, brier, rmse: always the mean of y. mae: always its median. accuracy, f1: always the better answer. r2: 0.
+    NaN for recall, which a model that always says yes brings to 1, and without rows.
+    """
+    label = np.asarray(y, np.float64)
+    if not label.size or name == "recall":
+        return math.nan
+    share = float(label.mean())
+    constants = {"roc_auc": 0.5, "average_precision": share, "precision": share, "r2": 0.0}
+    constants |= {"accuracy": max(share, 1 - share), "f1": 2 * share / (1 + share) if share > 0 else math.nan}
+    if name in constants:
+        return constants[name]
+    constant = float(np.median(label)) if name == "mae" else share
+    return METRICS[name].function(label, np.full(label.size, constant), THRESHOLD)
 
 
 def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:

@@ -12,7 +12,7 @@ from trimtab.bundle import Scorer
 from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.inputs import GateInputs
 from trimtab.policy import Accuracy
-from trimtab.stats import bootstrap
+from trimtab.stats import cluster_interval
 
 Make = Callable[..., GateInputs]
 
@@ -28,7 +28,7 @@ def test_a_good_model_passes_by_a_margin(make: Make) -> None:
     assert result.high is not None
     assert 0.7 < result.low < result.value < result.high
     assert f"{result.low - 0.7:.4f} over the minimum of 0.7" in result.reason
-    assert result.details["drawn"] == "days"
+    assert result.details["unit"] == "days"
 
 
 def test_a_poor_model_fails_and_says_by_how_much(make: Make, poor: Scorer) -> None:
@@ -95,8 +95,11 @@ def test_days_make_the_interval_wider_than_rows_would(make: Make) -> None:
     days = inputs.timestamps.astype("datetime64[D]").astype(np.int64)
     clustered = make(y=np.where(days % 2 == 0, inputs.y, 0.0))
     (by_day,) = judge_accuracy(clustered, policy(metric="brier"))
-    by_row = bootstrap(
-        lambda rows: float(np.mean((clustered.scores[rows] - clustered.y[rows]) ** 2)), len(clustered.y), resamples=200
+    by_row = cluster_interval(
+        lambda rows: float(np.mean((clustered.scores[rows] - clustered.y[rows]) ** 2)),
+        len(clustered.y),
+        clusters=np.random.default_rng(0).integers(0, 182, len(clustered.y)),
+        resamples=200,
     )
     assert by_day.low is not None
     assert by_day.high is not None
@@ -109,8 +112,8 @@ def test_few_days_warn(make: Make) -> None:
     (result,) = judge_accuracy(
         make(X=inputs.X[few], y=inputs.y[few], timestamps=inputs.timestamps[few]), policy(metric="roc_auc", min=0.5)
     )
-    assert result.verdict == "warn"
-    assert "hours were drawn" in result.reason
+    assert result.verdict == "warn", result.reason
+    assert "hours are the unit" in result.reason
 
 
 def test_one_class_cannot_be_judged(make: Make) -> None:
@@ -122,3 +125,27 @@ def test_one_class_cannot_be_judged(make: Make) -> None:
 
 def test_the_same_seed_gives_the_same_interval(make: Make) -> None:
     assert judge_accuracy(make(seed=3), policy()) == judge_accuracy(make(seed=3), policy())
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "brier", "average_precision", "accuracy"])
+def test_without_a_limit_a_model_that_may_be_without_skill_warns(make: Make, metric: str) -> None:
+    # given scores that have nothing to do with the labels
+    shuffled = np.random.default_rng(0).permutation(make().y)
+
+    # when no limit is set
+    (skilled,) = judge_accuracy(make(), policy(metric=metric))
+    (chance,) = judge_accuracy(make(y=shuffled), policy(metric=metric))
+
+    # then only the model whose interval excludes that of no skill passes
+    assert skilled.verdict == "pass"
+    assert chance.verdict == "warn"
+    assert "no limit is set" in chance.reason
+    assert "may be no better than a model without skill" in chance.reason
+
+
+def test_recall_alone_shows_no_skill(make: Make) -> None:
+    (result,) = judge_accuracy(make(), policy(metric="recall"))
+    assert result.verdict == "warn"
+    assert "no recall of a model without skill" in result.reason
+    (limited,) = judge_accuracy(make(), policy(metric="recall", min=0.01))
+    assert limited.verdict == "pass"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -16,6 +16,7 @@ from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.robustness import disturbances, judge_robustness
 from trimtab.policy import Robustness
+from trimtab.training.convert import convert
 
 Make = Callable[..., GateInputs]
 
@@ -59,6 +60,27 @@ def test_more_missing_values_cost_more(make: Make) -> None:
 def test_a_rise_of_the_loss_is_a_drop(make: Make) -> None:
     (result,) = judge_robustness(make(), policy(missing=0.5), "log_loss")
     assert result.value > 0
+
+
+def test_words_and_limits_follow_the_metric(make: Make, flights: Any) -> None:
+    # given a loss, and a regression whose error has the unit of its label
+    (loss,) = judge_robustness(make(), policy(missing=0.5), "log_loss")
+    estimator = LinearRegression().fit(flights.X[: flights.split], flights.X[: flights.split, 3])
+    numbers = OnnxScorer(convert(estimator, task="regression", features=5), "regression")
+    inputs = make(numbers, y=flights.X[flights.split :, 3].astype(np.float64))
+    (error,) = judge_robustness(inputs, policy(noise=0.5), "rmse")
+
+    # then both rise, and the limit of the regression is a share of its undisturbed error
+    assert "log_loss rises by" in loss.reason
+    assert "rmse rises by" in error.reason
+    assert error.metric == "rmse rise"
+    assert error.threshold == pytest.approx(0.1 * error.details["clean"])
+
+
+def test_a_metric_that_is_not_defined_fails(make: Make) -> None:
+    (result,) = judge_robustness(make(y=np.zeros(len(make().y))), policy(noise=0.1), "roc_auc")
+    assert result.verdict == "fail"
+    assert "roc_auc is not defined on the holdout" in result.reason
 
 
 def test_a_model_without_numbers_for_gaps_fails(make: Make, flights: Any) -> None:

@@ -12,7 +12,7 @@ from trimtab.bundle import Scorer
 from trimtab.clock import ManualClock
 from trimtab.errors import GateRefused, StageError
 from trimtab.gates.inputs import GateInputs
-from trimtab.gates.report import refuse, report
+from trimtab.gates.report import refuse, report, report_key
 from trimtab.gates.run import evaluate
 from trimtab.policy import Gates
 from trimtab.records import GateReport, GateResult, Verdict
@@ -46,7 +46,7 @@ def test_gates_run_in_the_order_of_the_policy_and_only_when_asked(make: Make, po
 
 def test_results_survive_being_written_as_json(make: Make) -> None:
     policy = gates(accuracy={"resamples": 100}, bias={"sensitive": ["carrier"], "max": 1.0}, robustness={"noise": 0})
-    made = report(evaluate(make(), policy), model="delay", run="r1", champion=None, clock=CLOCK)
+    made = report(evaluate(make(), policy), model="delay", run="r1", champion=None, clock=CLOCK, key="k")
     assert msgspec.json.decode(msgspec.json.encode(made), type=GateReport) == made
 
 
@@ -66,10 +66,24 @@ def test_a_metric_of_another_task_is_refused(make: Make) -> None:
     [((), "pass"), (("pass", "pass"), "pass"), (("pass", "warn"), "warn"), (("fail", "warn"), "fail")],
 )
 def test_the_worst_verdict_counts(verdicts: tuple[Verdict, ...], expected: Verdict) -> None:
-    made = report([result(v) for v in verdicts], model="delay", run="r1", champion=None, clock=CLOCK)
+    made = report([result(v) for v in verdicts], model="delay", run="r1", champion=None, clock=CLOCK, key="k")
     assert made.verdict == expected
-    assert made.id == "r1/gates"
-    assert report([], model="delay", run="r1", champion="delay/3", clock=CLOCK).id == "r1/gates/delay/3"
+    assert (made.id, made.key) == ("r1/gates/k", "k")
+    again = report([], model="delay", run="r1", champion=None, clock=CLOCK, key="k", again=1)
+    assert again.id == "r1/gates/k/2"
+
+
+def test_the_key_of_a_report_follows_what_its_verdicts_depend_on() -> None:
+    usual = report_key(gates(), champion=None)
+    others = [
+        report_key(gates(accuracy={"min": 0.6}), champion=None),
+        report_key(gates(accuracy=None), champion=None),
+        report_key(gates(bias={"sensitive": ["a"], "max": 0.1}), champion=None),
+        report_key(gates(), champion="delay/3"),
+        report_key(gates(), champion=None, trust=["pyfunc"]),
+    ]
+    assert report_key(gates(), champion=None) == usual
+    assert len({usual, *others}) == 6
 
 
 def test_a_refusal_has_one_line_per_failing_gate() -> None:
@@ -79,6 +93,7 @@ def test_a_refusal_has_one_line_per_failing_gate() -> None:
         run="r1",
         champion=None,
         clock=CLOCK,
+        key="k",
     )
     with pytest.raises(GateRefused) as refused:
         refuse(made)
@@ -87,4 +102,4 @@ def test_a_refusal_has_one_line_per_failing_gate() -> None:
         "  accuracy: 0.01 under the minimum",
         "  robustness: drops by 0.1",
     ]
-    refuse(report([result("warn")], model="delay", run="r1", champion=None, clock=CLOCK))
+    refuse(report([result("warn")], model="delay", run="r1", champion=None, clock=CLOCK, key="k"))

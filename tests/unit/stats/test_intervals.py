@@ -3,42 +3,106 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 from scipy.stats import binom, binomtest
 
+from trimtab import metric_catalog
 from trimtab.errors import DataError
-from trimtab.stats import bootstrap, bootstrap_difference, wilson
+from trimtab.metric_catalog import Scale
+from trimtab.stats import METRICS, cluster_interval, difference_interval, wilson
+from trimtab.stats.intervals import MAX_CLUSTERS, SCALES
 from trimtab.stats.metrics import brier, roc_auc
 
+Array = np.ndarray[Any, Any]
+Random = np.random.Generator
 
-def test_the_interval_of_a_mean_covers_it() -> None:
-    random, trials = np.random.default_rng(0), 200
-    covered = 0
+
+DAYS = 10
+ROWS_A_DAY = 60
+CONFIDENT = 1e-4
+"""A seeded test of coverage fails a right method with less than this probability."""
+
+
+def binary_days(random: Random, days: int) -> tuple[Array, Array, Array]:
+    """Labels, scores and scores of a champion: every day has its own level, days are of unlike size."""
+    rows = random.integers(20, 2 * ROWS_A_DAY, days)
+    day = np.repeat(np.arange(days), rows)
+    x, level = random.normal(size=len(day)), random.normal(0, 0.5, days)[day]
+    y = (random.random(len(day)) < expit(x - 1 + level)).astype(float)
+    champion = expit(0.5 * x - 1 + 0.3 * random.normal(size=len(day)))
+    return y, np.stack([expit(x - 1), champion]), day
+
+
+def regression_days(random: Random, days: int) -> tuple[Array, Array, Array]:
+    """The same of numbers."""
+    rows = random.integers(20, 2 * ROWS_A_DAY, days)
+    day = np.repeat(np.arange(days), rows)
+    x, spread = random.normal(size=len(day)), np.exp(random.normal(0, 0.3, days))[day]
+    y = x + spread * random.normal(size=len(day))
+    return y, np.stack([0.9 * x, 0.5 * x + 0.3 * random.normal(size=len(day))]), day
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "brier", "rmse", "mae"])
+def test_ten_days_cover_as_often_as_they_say(name: str) -> None:
+    # given what is true, from very many days, of the figure and of the gain over a champion
+    metric, facts = METRICS[name].function, metric_catalog.METRICS[name]
+    draw = binary_days if facts.task == "binary" else regression_days
+    y, (own, other), _ = draw(np.random.default_rng(99), 4_000)
+    truth = metric(y, own, 0.5)
+    gain = truth - metric(y, other, 0.5)
+
+    # when ten days are judged, many times over
+    random, trials = np.random.default_rng(7), 160
+    alone = difference = 0
     for seed in range(trials):
-        x = random.normal(size=60)
-        found = bootstrap(lambda rows, x=x: x[rows].mean(), 60, resamples=200, seed=seed)  # type: ignore[misc]
-        covered += found.low <= 0 <= found.high
-    assert covered >= binom.ppf(0.001, trials, 0.92)
+        y, (own, other), day = draw(random, DAYS)
+        found = cluster_interval(
+            lambda rows, y=y, s=own: metric(y[rows], s[rows], 0.5),  # type: ignore[misc]
+            len(y),
+            clusters=day,
+            scale=facts.scale,
+            seed=seed,
+            resamples=500,
+        )
+        alone += found.low <= truth <= found.high
+        paired = difference_interval(
+            lambda y, s: metric(y, s, 0.5), y, own, other, clusters=day, seed=seed, resamples=500
+        )
+        difference += paired.low <= gain <= paired.high
+
+    # then the interval holds the truth in 93 % of them or more, as far as so many trials can tell
+    assert min(alone, difference) >= binom.ppf(CONFIDENT, trials, 0.95)
 
 
-def test_rows_that_fail_together_are_drawn_together() -> None:
+def test_rows_that_fail_together_are_one_unit() -> None:
     random = np.random.default_rng(1)
     days = np.repeat(np.arange(30), 50)
     x = random.normal(size=30)[days] + 0.1 * random.normal(size=1_500)
-    alone = bootstrap(lambda rows: float(x[rows].mean()), 1_500)
-    together = bootstrap(lambda rows: float(x[rows].mean()), 1_500, clusters=days)
-    assert (alone.clusters, together.clusters) == (1_500, 30)
-    assert together.high - together.low > 4 * (alone.high - alone.low)
+    alone = cluster_interval(lambda rows: float(x[rows].mean()), 1_500)
+    together = cluster_interval(lambda rows: float(x[rows].mean()), 1_500, clusters=days)
+    assert (alone.clusters, together.clusters) == (MAX_CLUSTERS, 30)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
     assert together.value == alone.value == pytest.approx(x.mean())
 
 
+def test_few_units_of_equal_spread_have_the_t_interval() -> None:
+    x = np.arange(4.0)
+    found = cluster_interval(lambda rows: float(x[rows].mean()), 4)
+    half = 3.182446 * x.std(ddof=1) / 2 * (1 + 1 / 4)
+    assert (found.low, found.high) == pytest.approx((1.5 - half, 1.5 + half))
+
+
 def test_equal_seeds_give_equal_intervals() -> None:
-    x = np.random.default_rng(2).normal(size=50)
-    first, again, other = (bootstrap(lambda rows: float(x[rows].mean()), 50, seed=seed) for seed in (1, 1, 2))
+    x = np.random.default_rng(2).exponential(size=50)
+    first, again, other = (
+        cluster_interval(lambda rows: float(x[rows].mean()), 50, seed=seed, resamples=100) for seed in (1, 1, 2)
+    )
     assert first == again != other
 
 
@@ -47,20 +111,43 @@ def test_a_paired_difference_is_much_narrower_than_each_figure() -> None:
     y = (random.random(800) < 0.3).astype(float)
     first = np.clip(0.3 + 0.3 * (y - 0.3) + 0.1 * random.normal(size=800), 0, 1)
     second = np.clip(first + 0.02 * random.normal(size=800), 0, 1)
-    difference = bootstrap_difference(brier, y, first, second, resamples=200)
-    alone = bootstrap(lambda rows: brier(y[rows], first[rows]), 800, resamples=200)
+    difference = difference_interval(brier, y, first, second, resamples=200)
+    alone = cluster_interval(lambda rows: brier(y[rows], first[rows]), 800, resamples=200)
     assert difference.value == pytest.approx(brier(y, first) - brier(y, second))
     assert difference.low < difference.value < difference.high
     assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
 
 
-def test_a_metric_that_is_seldom_defined_has_no_interval() -> None:
+def test_a_figure_that_rests_on_one_unit_has_no_interval() -> None:
     y, score = np.array([1.0, 1, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
-    defined = bootstrap(lambda rows: roc_auc(y[rows], score[rows]), 4, resamples=100)
-    assert (defined.low, defined.high) == (1.0, 1.0)
-    never = bootstrap(lambda rows: roc_auc(y[rows][:1], score[rows][:1]), 4, resamples=20)
-    assert math.isnan(never.low)
-    assert math.isnan(never.high)
+    one = cluster_interval(lambda rows: roc_auc(y[rows], score[rows]), 4, clusters=[0, 0, 0, 1])
+    assert one.value == 1.0
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert math.isnan(cluster_interval(lambda rows: 1.0, 4, clusters=[0] * 4).low)
+
+
+@given(
+    st.sampled_from([each for each in SCALES if each != "plain"]),
+    st.lists(st.floats(0.001, 0.999), min_size=2, max_size=30),
+)
+def test_ends_stay_in_the_range_of_the_figure(scale: Scale, values: list[float]) -> None:
+    x = np.array(values)
+    found = cluster_interval(lambda rows: float(x[rows].mean()), len(x), scale=scale, resamples=100)
+    assert found.low <= found.value <= found.high
+    if scale == "share":
+        assert found.low >= 0
+        assert found.high <= 1
+    if scale in ("positive", "error"):
+        assert found.low >= 0
+    if scale == "up_to_one":
+        assert found.high <= 1
+
+
+def test_a_figure_at_the_end_of_its_range_is_taken_as_it_is() -> None:
+    y = np.array([0.0, 1.0] * 10)
+    found = cluster_interval(lambda rows: roc_auc(y[rows], y[rows]), 20, clusters=np.arange(20) // 2, scale="share")
+    assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)
 
 
 @given(st.integers(1, 400), st.data())
@@ -74,12 +161,12 @@ def test_wilson_equals_scipy(trials: int, data: st.DataObject) -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(DataError, match="rows 0"):
-        bootstrap(lambda rows: 0.0, 0)
+        cluster_interval(lambda rows: 0.0, 0)
     with pytest.raises(DataError, match=r"confidence 1\.5"):
-        bootstrap(lambda rows: 0.0, 5, confidence=1.5)
+        cluster_interval(lambda rows: 0.0, 5, confidence=1.5)
     with pytest.raises(DataError, match="5 rows but 4 clusters"):
-        bootstrap(lambda rows: 0.0, 5, clusters=[1, 2, 3, 4])
+        cluster_interval(lambda rows: 0.0, 5, clusters=[1, 2, 3, 4])
     with pytest.raises(DataError, match="expected as many of each"):
-        bootstrap_difference(brier, [1.0], [0.5], [0.5, 0.6])
+        difference_interval(brier, [1.0], [0.5], [0.5, 0.6])
     with pytest.raises(DataError, match="got 3 of 2"):
         wilson(3, 2)

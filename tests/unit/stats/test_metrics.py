@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from trimtab import metric_catalog
 from trimtab.errors import DataError, UsageError
-from trimtab.stats import METRICS, metric_value, row_loss
+from trimtab.stats import METRICS, metric_value, no_skill, row_loss
 
 Reference = Callable[[Any, Any, float], float]
 REFERENCE: dict[str, Reference] = {
@@ -94,3 +94,19 @@ def test_what_cannot_be_measured_is_refused() -> None:
         metric_value("brier", [1, 0], [0.5])
     with pytest.raises(DataError, match="leave rows without a label out"):
         metric_value("brier", [1, float("nan")], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_no_skill_is_what_the_best_constant_reaches(name: str) -> None:
+    random = np.random.default_rng(0)
+    y = (random.random(500) < 0.2) * 1.0 if name in BINARY else random.normal(size=500)
+    found = no_skill(name, y)
+    if name == "recall":
+        assert math.isnan(found)
+        return
+    sign = 1 if METRICS[name].higher_is_better else -1
+    constants = np.linspace(0, 1, 21) if name in BINARY else np.linspace(y.min(), y.max(), 21)
+    reached = [sign * metric_value(name, y, np.full(500, one)) for one in constants]
+    assert sign * found >= np.nanmax(reached) - 1e-9
+    assert sign * found <= np.nanmax(reached) + 0.05
+    assert math.isnan(no_skill(name, []))

@@ -1,0 +1,74 @@
+"""Changed gates judge a run again; what the same gates have judged stands, unless a person forces it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from e2e.small_project import write_project
+from trimtab.app import stages
+from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.cli.stages import run_all
+from trimtab.errors import GateRefused, StageError
+from trimtab.records import Bundle, GateReport, Revision, Run
+from trimtab.stores.metadata import latest
+
+
+def with_gate(workspace: Workspace, limit: float) -> Workspace:
+    """Return the project with another limit of its accuracy gate."""
+    path = workspace.project.folder / "trimtab.yaml"
+    lines = path.read_text().splitlines()
+    gates = f"gates: {{ accuracy: {{ metric: rmse, max: {limit:g}, resamples: 100 }}, performance: null }}"
+    path.write_text("\n".join(gates if line.startswith("gates:") else line for line in lines) + "\n")
+    return open_workspace(workspace.project.folder)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A regression whose rmse is about 0.3."""
+    return open_workspace(write_project(tmp_path / "p", "regression"))
+
+
+def test_a_run_meets_the_gates_as_they_are_now(workspace: Workspace) -> None:
+    # given a run that passed, is registered and serves
+    workspace = with_gate(workspace, 9)
+    run_all(workspace, "m", as_of=None)
+    run = stages.newest(workspace, Run, "m")
+    passed = stages.evaluate(workspace, run)
+    assert stages.evaluate(workspace, run) == passed, "the same gates judge once"
+    assert stages.evaluated(workspace, run) == passed
+
+    # when the limit is drawn tighter than its rmse
+    workspace = with_gate(workspace, 0.01)
+    with pytest.raises(StageError, match="have changed since; run: trimtab evaluate"):
+        stages.evaluated(workspace, run)
+    with pytest.raises(GateRefused, match=r"over the maximum of 0\.01"):
+        run_all(workspace, "m", as_of=None)
+
+    # then nothing new is deployed, and the wider limit is met again without being judged again
+    assert workspace.metadata.count(Revision) == 1
+    assert workspace.metadata.count(Bundle) == 1
+    assert stages.evaluate(with_gate(workspace, 9), run) == passed
+
+    # and force judges once more, under a name of its own
+    forced = stages.evaluate(with_gate(workspace, 9), run, force=True)
+    assert forced.id == f"{passed.id}/2"
+    assert forced.key == passed.key
+    assert latest(workspace.metadata, GateReport, run=run.id) == forced
+
+
+def test_a_report_without_a_key_is_not_believed(workspace: Workspace) -> None:
+    # given a report that an earlier release wrote under gates that nobody knows any more
+    stages.ingest(workspace)
+    run = stages.train(workspace, "m", stages.snapshot(workspace, "m", as_of=workspace.now()))
+    now = stages.evaluate(with_gate(workspace, 9), run)
+    old = msgspec.structs.replace(now, id=f"{run.id}/gates", key="", verdict="pass")
+    workspace.metadata.put(old)
+
+    # when the run is judged by gates that it cannot pass
+    found = stages.evaluate(with_gate(workspace, 0.01), run)
+
+    # then the old report does not stand in for them
+    assert found.verdict == "fail"
