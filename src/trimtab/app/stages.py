@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import polars as pl
 
-from trimtab import data, features, monitoring, settings, training, units
+from trimtab import __version__, data, features, monitoring, settings, training, units
 from trimtab.app.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.judging import compared_with, gate_inputs
 from trimtab.app.project import check_columns, late_sources
@@ -236,8 +236,13 @@ def evaluated(workspace: Workspace, run: Run) -> GateReport:
 
 def _report_key(workspace: Workspace, run: Run, *, measured: bool) -> str:
     champion, policy = compared_with(workspace, run), workspace.project.policy
-    champion_id = champion.id if champion else None
-    return report_key(policy.gates, champion=champion_id, trust=policy.serving.trust, measured=measured)
+    return report_key(
+        policy.gates,
+        champion=champion.id if champion else None,
+        trust=policy.serving.trust,
+        measured=measured,
+        release=__version__,
+    )
 
 
 def _recorded(result: GateResult) -> GateResult:

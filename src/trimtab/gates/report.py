@@ -6,20 +6,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from trimtab import __version__
 from trimtab.clock import Clock
 from trimtab.errors import GateRefused
 from trimtab.policy import Gates
 from trimtab.records import GateReport, GateResult, Verdict
 
 
-def report_key(gates: Gates, *, champion: str | None, trust: Sequence[str] = (), measured: bool = True) -> str:
+def report_key(
+    gates: Gates, *, champion: str | None, trust: Sequence[str] = (), measured: bool = True, release: str = ""
+) -> str:
     """Return the key of a report: equal for a run, its verdicts would be equal.
 
-    champion: id of the bundle that a run is compared with. trust: policy `serving.trust`.
-    measured: whether latency and memory may refuse the run.
+    champion: id of the bundle that a run is compared with. trust: policy `serving.trust`. measured: whether latency and
+    memory may refuse the run. release: of this package, since gates may judge otherwise in another one.
     """
-    parts = [__version__, gates.model_dump(mode="json"), champion, sorted(trust), measured]
+    parts = [gates.model_dump(mode="json"), champion, sorted(trust), measured, release]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -81,9 +81,11 @@ def test_the_key_of_a_report_follows_what_its_verdicts_depend_on() -> None:
         report_key(gates(bias={"sensitive": ["a"], "max": 0.1}), champion=None),
         report_key(gates(), champion="delay/3"),
         report_key(gates(), champion=None, trust=["pyfunc"]),
+        report_key(gates(), champion=None, measured=False),
+        report_key(gates(), champion=None, release="2"),
     ]
     assert report_key(gates(), champion=None) == usual
-    assert len({usual, *others}) == 6
+    assert len({usual, *others}) == 8
 
 
 def test_a_refusal_has_one_line_per_failing_gate() -> None:
