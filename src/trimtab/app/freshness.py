@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from trimtab import data, features
+from trimtab import features
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions import FeatureView, Model
@@ -64,7 +64,7 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
             known[key] = features.last_known(view, rows)
         if known[key] <= done or not features.any_known(view, rows, after=done, until=now):
             return 0
-    replaced = data.replaced(rows, view.source, as_of=moment)
+    replaced = features.replaced(rows, view.source, as_of=moment)
     full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
     return features.materialize(view, rows, workspace.online, until=now, replaced=replaced, full=full)
 

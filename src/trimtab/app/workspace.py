@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trimtab import features
 from trimtab.app.project import Project, open_project
 from trimtab.clock import Clock, SystemClock
 from trimtab.definitions import Model
@@ -88,13 +89,11 @@ class Workspace:
 
         Of a source with a key it reads the rows that count at `as_of`, or in the end.
         """
-        from trimtab.data import current  # here: the gateway opens a workspace, and does without data libraries
-
         versions, sources = version_of or {}, self.project.definitions.sources
 
         def read(name: str) -> pl.LazyFrame:
             rows = self.tables.scan(name, version=versions.get(name))
-            return current(rows, sources[name], as_of=as_of) if name in sources else rows
+            return features.current(rows, sources[name], as_of=as_of) if name in sources else rows
 
         return read
 

@@ -1,7 +1,6 @@
 """The data wing: files -> checks -> versioned tables, failing rows to quarantine."""
 
 from trimtab.data.blocks import in_blocks
-from trimtab.data.current import current, replaced
 from trimtab.data.files import has_files
 from trimtab.data.ingest import Ingested, ingest
 from trimtab.data.outcomes import CheckedOutcomes, OutcomeColumns, check_outcomes, column_names, read_outcomes
@@ -17,7 +16,6 @@ __all__ = [
     "Refused",
     "check_outcomes",
     "column_names",
-    "current",
     "failure_lines",
     "has_files",
     "in_blocks",
@@ -25,7 +23,6 @@ __all__ = [
     "read_outcomes",
     "read_refused",
     "rebuild",
-    "replaced",
     "validate",
     "validate_files",
 ]

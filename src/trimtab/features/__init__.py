@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trimtab.features.catalog import view_of, view_version
+    from trimtab.features.corrections import current, replaced
     from trimtab.features.diagnosis import diagnose
     from trimtab.features.kinds import Kind
     from trimtab.features.materialization import any_known, last_known, materialize
@@ -21,10 +22,12 @@ _HOMES = {
     "Kind": "kinds",
     "OnlinePlan": "online_plan",
     "any_known": "materialization",
+    "current": "corrections",
     "diagnose": "diagnosis",
     "last_known": "materialization",
     "materialize": "materialization",
     "point_in_time_join": "point_in_time",
+    "replaced": "corrections",
     "request_types": "training_frames",
     "training_frame": "training_frames",
     "view_of": "catalog",
@@ -36,10 +39,12 @@ __all__ = [
     "Kind",
     "OnlinePlan",
     "any_known",
+    "current",
     "diagnose",
     "last_known",
     "materialize",
     "point_in_time_join",
+    "replaced",
     "request_types",
     "training_frame",
     "view_of",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -240,3 +242,10 @@ def test_restoring_a_revision_by_its_number_brings_its_features_up_to_date(folde
     done = CliRunner().invoke(rollout_verbs, ["rollback", "-p", str(folder), "--to", "1"])
     assert done.exit_code == 0, done.output
     assert served(ws, view) == true_values(ws, view)
+
+
+def test_the_gateway_starts_without_data_libraries() -> None:
+    names = ("polars", "pandas", "sklearn", "deltalake", "mlflow")
+    code = f"import sys, trimtab.cli.serve, trimtab.app.worker; print([n for n in {names} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock
-from trimtab.data import Ingested, current, ingest, read_refused, rebuild, replaced
+from trimtab.data import Ingested, ingest, read_refused, rebuild
 from trimtab.definitions import FileSource
 from trimtab.errors import CheckFailed, DataError, StageError
+from trimtab.features import current, replaced
 from trimtab.policy import Checks
 from trimtab.records import CheckReport, TableVersion
 from trimtab.stores.metadata.sql import SqlMetadata
