@@ -13,8 +13,10 @@ An MLflow model folder with these files:
     reference/rows.parquet   some real rows with their scores, for parity and performance checks
     reference/background.npy some real rows, float32, that explanations compare with
     gate_report.json         what the gates said
-    requirements.txt         the packages it was made with
-    python_env.yaml          the same for MLflow: Python and requirements.txt
+    requirements.txt         the packages that the model needs, at the versions it was made with
+    environment.txt          all packages that were there when it was made
+    python_env.yaml          Python and requirements.txt for MLflow
+    mlflow/*.py              loads the bundle for MLflow, which then needs no Trimtab
     MANIFEST.json            SHA-256 of every other file; its own SHA-256 is the bundle's digest
     model.sig                signature over all of them, when the bundle was signed
 

@@ -1,23 +1,27 @@
-"""MLmodel and python_env.yaml of a bundle, so that MLflow itself can load and serve the folder. Called by package.py.
+"""MLmodel and python_env.yaml of a bundle, so that MLflow itself can load, evaluate and serve the folder.
 
-The signature is one tensor: with a column signature MLflow's ONNX loader turns the two outputs of a classifier into
-one table, which it cannot.
+The python_function flavour takes the features by name; its loader lies in the bundle (trimtab_pyfunc). The flavour of
+the model's library stands beside it, for `mlflow.onnx.load_model` and the like.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 import yaml
 
-from trimtab.bundle import Spec
+from trimtab.bundle import Limits, Spec, trimtab_pyfunc
+from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.training.client import load_mlflow
 
 ENVIRONMENT = "python_env.yaml"
+LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"
+"""The module that MLflow imports, and the folder of the bundle that it is in."""
 
 
 def write_description(folder: Path, spec: Spec) -> None:
@@ -30,16 +34,19 @@ def write_description(folder: Path, spec: Spec) -> None:
     description = Description(
         run_id=spec.run,
         signature=_signature(spec),
-        metadata={"trimtab": {"model": spec.model, "features": list(spec.features)}},
+        metadata={"trimtab": _about(folder, spec)},
         mlflow_version=mlflow.__version__,
     )
-    name, function, flavour = _flavour(folder, spec)
+    (folder / LOADER_FOLDER).mkdir()
+    shutil.copyfile(trimtab_pyfunc.__file__, folder / LOADER_FOLDER / f"{LOADER}.py")
+    name, flavour = _flavour(folder, spec)
     description.add_flavor(
         "python_function",
-        loader_module=f"mlflow.{name}",
+        loader_module=LOADER,
+        code=LOADER_FOLDER,
+        **({"config": {"output": "probability"}} if spec.task == "binary" else {}),
         python_version=python,
         env={"virtualenv": ENVIRONMENT},
-        **function,
     )
     description.add_flavor(name, code=None, **flavour)
     description.save(str(folder / "MLmodel"))
@@ -47,39 +54,80 @@ def write_description(folder: Path, spec: Spec) -> None:
     (folder / ENVIRONMENT).write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
 
 
+def needed_modules(folder: Path, spec: Spec) -> list[str]:
+    """Return the modules that MLflow and the model itself need, the model's library among them."""
+    needed = ["mlflow", "numpy", "pandas"]
+    if spec.runtime == "onnx":
+        return [*needed, "onnx", "onnxruntime"]
+    if spec.runtime != "skops":
+        return [*needed, spec.runtime]
+    # it brings scikit-learn, which takes seconds to import
+    from skops.io import get_untrusted_types
+
+    own = {name.partition(".")[0] for name in get_untrusted_types(file=folder / spec.model_file)}
+    return [*needed, "skops", "sklearn", "scipy", *sorted(own)]
+
+
+def _about(folder: Path, spec: Spec) -> dict[str, Any]:
+    """Return what the loader must know, as plain values."""
+    limits = msgspec.to_builtins(spec.limits or Limits())
+    tables = _tables(folder, spec)
+    return {
+        "model": spec.model,
+        "task": spec.task,
+        "features": list(spec.features),
+        "threshold": spec.threshold,
+        "runtime": spec.runtime,
+        "file": spec.model_file,
+        "limits": {name: list(part) if isinstance(part, tuple) else part for name, part in limits.items()},
+        "categories": {} if tables is None else {spec.features[n]: v.tolist() for n, v in tables.values.items()},
+    }
+
+
+def _tables(folder: Path, spec: Spec) -> CategoryTables | None:
+    path = folder / spec.model_file
+    if spec.runtime == "lightgbm":
+        import lightgbm
+
+        return category_tables(lightgbm.Booster(model_str=path.read_text(encoding="utf-8")))
+    if spec.runtime == "xgboost":
+        import xgboost
+
+        booster = xgboost.Booster()
+        booster.load_model(str(path))
+        return category_tables(booster)
+    return None
+
+
 def _signature(spec: Spec) -> Any:
     from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    f4, f8, i8 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
-    outputs: list[ColSpec | TensorSpec]
-    if spec.runtime != "onnx":
-        outputs = [TensorSpec(f8, (-1,))]
-    elif spec.task == "binary":
-        outputs = [TensorSpec(i8, (-1,), "label"), TensorSpec(f4, (-1, 2), "probabilities")]
-    else:
-        outputs = [TensorSpec(f4, (-1, 1), "variable")]
-    return ModelSignature(inputs=Schema([TensorSpec(f4, (-1, len(spec.features)))]), outputs=Schema(outputs))
+    binary = spec.task == "binary"
+    params: Any = ParamSchema([ParamSpec("output", "string", None)]) if binary else None
+    return ModelSignature(
+        inputs=Schema([ColSpec("double", name) for name in spec.features]),
+        outputs=Schema([ColSpec("double", "probability" if binary else "prediction")]),
+        params=params,
+    )
 
 
-def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return the flavour's name, what its python_function needs, and what it needs itself."""
+def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
+    """Return the library's own flavour: its name, and what it needs."""
     file, about = spec.model_file, dict[str, Any]()
     data = {"data": file}
     if spec.runtime == "lightgbm":
-        return "lightgbm", data, {**data, "lgb_version": installed("lightgbm"), "model_class": "lightgbm.basic.Booster"}
+        return "lightgbm", {**data, "lgb_version": installed("lightgbm"), "model_class": "lightgbm.basic.Booster"}
     if spec.runtime == "xgboost":
         import xgboost
 
         about = {"xgb_version": xgboost.__version__, "model_class": "xgboost.core.Booster", "model_format": "ubj"}
-        return "xgboost", data, {**data, **about}
+        return "xgboost", {**data, **about}
     if spec.runtime == "skops":
         # it brings scikit-learn, which takes seconds to import
         from skops.io import get_untrusted_types
 
-        predict = "predict_proba" if spec.task == "binary" else "predict"
         about = {"serialization_format": "skops", "skops_trusted_types": get_untrusted_types(file=folder / file)}
-        own = {"pickled_model": file, "sklearn_version": installed("scikit-learn"), **about}
-        return "sklearn", {"model_path": file, "predict_fn": predict}, own
+        return "sklearn", {"pickled_model": file, "sklearn_version": installed("scikit-learn"), **about}
     about = {"onnx_version": installed("onnx"), "providers": ["CPUExecutionProvider"], "onnx_session_options": None}
-    return "onnx", data, {**data, **about}
+    return "onnx", {**data, **about}

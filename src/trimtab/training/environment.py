@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +35,16 @@ class Environment:
         return hashlib.sha256("\n".join((self.python, self.platform, *self.packages)).encode()).hexdigest()
 
     @property
-    def requirements(self) -> str:
-        """The packages as a requirements.txt."""
+    def listing(self) -> str:
+        """All packages, in the form of a requirements.txt."""
         return "".join(f"{package}\n" for package in self.packages)
+
+    def requirements(self, modules: Iterable[str]) -> str:
+        """Return a requirements.txt of the distributions that bring some modules, at the versions of this run."""
+        brings = importlib.metadata.packages_distributions()
+        names = {_normal(name) for module in modules for name in brings.get(module, ())}
+        wanted = [package for package in self.packages if package.partition("==")[0] in names]
+        return "".join(f"{package.replace('mlflow-skinny==', 'mlflow==')}\n" for package in wanted)
 
 
 def capture(project: Path) -> Environment:
@@ -73,8 +81,13 @@ def installed_packages() -> tuple[str, ...]:
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
         if name:  # a half-removed distribution has none
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+            found.setdefault(_normal(name), distribution.version)
     return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+
+
+def _normal(name: str) -> str:
+    """Return the name of a distribution as PEP 503 writes it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _git(project: Path, *arguments: str) -> str | None:

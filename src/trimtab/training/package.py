@@ -15,7 +15,7 @@ from trimtab.bundle.spec import ColumnCheck
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import DatasetVersion
-from trimtab.training.description import write_description
+from trimtab.training.description import needed_modules, write_description
 from trimtab.training.environment import Environment, code_files
 from trimtab.training.forms import Form
 
@@ -55,7 +55,9 @@ def package(folder: Path, contents: Contents) -> None:
     write_spec(folder, spec)
     write_description(folder, spec)
     _write_reference(folder, contents)
-    (folder / "requirements.txt").write_text(contents.environment.requirements, encoding="utf-8")
+    environment = contents.environment
+    (folder / "requirements.txt").write_text(environment.requirements(needed_modules(folder, spec)), encoding="utf-8")
+    (folder / "environment.txt").write_text(environment.listing, encoding="utf-8")
     (folder / "code").mkdir()
     for path in code_files(contents.project):
         (folder / "code" / path.name).write_bytes(path.read_bytes())

@@ -136,7 +136,7 @@ def train(
             record,
             version,
             metrics=_all_metrics(record, frozen, fitted.form.parity),
-            requirements=environment.requirements,
+            requirements=environment.listing,
             tags={"trimtab.runtime": fitted.form.runtime, "trimtab.runtime_reason": fitted.form.reason},
         )
     return record

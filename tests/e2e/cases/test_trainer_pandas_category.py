@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -13,6 +14,7 @@ from e2e.cases.one_project import OneGateway, opened, write_project
 from trimtab.app import stages
 from trimtab.app.workspace import open_workspace
 from trimtab.errors import StageError
+from trimtab.training.client import load_mlflow
 
 EFFECT = {10: -2, 20: 2, 30: -1, 40: 1, 55: 0}
 FRAME = """
@@ -43,6 +45,11 @@ def test_values_of_a_category_are_served_as_values(tmp_path: Path, model: str) -
     high, low = scorer.score(np.array([[20, 0], [10, 0]], dtype=np.float32))
     assert high > 0.8
     assert low < 0.2
+
+    # and MLflow gives the same of the bundle
+    mlflow: Any = load_mlflow()
+    found = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame(rows[:50], columns=["shop", "a"]))
+    np.testing.assert_allclose(found, scorer.score(rows[:50]), atol=1e-6)
 
     # and a category that is new to it is missing to LightGBM, and refused for XGBoost
     gateway = OneGateway(folder, spec, tmp_path / "log")

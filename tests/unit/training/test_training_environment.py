@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trimtab.training.environment import UNVERSIONED, capture, code_version
@@ -70,8 +71,14 @@ def test_packages_are_listed_once_sorted_and_hashed(repository: Path) -> None:
     assert names == sorted(set(names))
     assert "mlflow-skinny" in names
     assert len(found.hash) == 64
-    assert found.requirements.splitlines() == list(found.packages)
+    assert found.listing.splitlines() == list(found.packages)
     assert capture(repository).hash == found.hash
+
+
+def test_requirements_are_the_distributions_of_some_modules(repository: Path) -> None:
+    found = capture(repository).requirements(["numpy", "mlflow", "sklearn", "no_such_module"])
+    assert [line.partition("==")[0] for line in found.splitlines()] == ["mlflow", "numpy", "scikit-learn"]
+    assert f"numpy=={np.__version__}" in found.splitlines()
 
 
 def test_the_code_hash_follows_the_code(repository: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.pyfunc import load_model
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -124,5 +125,6 @@ def test_a_run_says_what_serves_it_and_why(model: Model, frozen: Frozen, bench: 
     assert spec.request_types == {"hour": "integer"}
     assert not (folder / "model.onnx").exists()
     served: Any = load_model(str(folder))
-    assert served.predict(frozen.holdout.X[:3]).shape == (3, 2)
-    assert open_scorer(folder, spec).score(frozen.holdout.X[:3]).shape == (3,)
+    rows = frozen.holdout.X[:3]
+    found = served.predict(pd.DataFrame(rows, columns=spec.features))
+    np.testing.assert_allclose(found, open_scorer(folder, spec).score(rows))

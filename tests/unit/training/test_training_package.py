@@ -10,6 +10,7 @@ from typing import Any
 import mlflow.pyfunc
 import msgspec
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import yaml
@@ -77,7 +78,8 @@ def test_the_bundle_says_what_it_is(folder: Path, run: Run, frozen: Frozen) -> N
     assert (spec.run, spec.dataset) == (run.id, frozen.version.id)
     assert (folder / "code" / "definitions.py").read_text() == "answer = 42\n"
     assert (folder / "reference" / "windows.json").read_bytes() == b"[]"
-    assert any(line.startswith("onnxruntime==") for line in (folder / "requirements.txt").read_text().splitlines())
+    needed = [line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()]
+    assert needed == ["mlflow", "numpy", "onnx", "onnxruntime", "pandas"]
 
 
 def test_reference_rows_carry_the_scores_that_the_graph_gives(folder: Path) -> None:
@@ -92,12 +94,14 @@ def test_reference_rows_carry_the_scores_that_the_graph_gives(folder: Path) -> N
 def test_mlflow_reads_its_description(folder: Path, run: Run) -> None:
     described = Description.load(str(folder))
     assert described.run_id == run.id
-    assert described.flavors["python_function"]["loader_module"] == "mlflow.onnx"
-    assert (folder / described.flavors["python_function"]["data"]).is_file()
+    assert described.flavors["python_function"]["loader_module"] == "trimtab_pyfunc"
+    assert (folder / described.flavors["python_function"]["code"] / "trimtab_pyfunc.py").is_file()
     assert (folder / described.flavors["python_function"]["env"]["virtualenv"]).is_file()
     assert described.flavors["onnx"]["data"] == "model.onnx"
     assert described.signature is not None
-    assert described.signature.inputs.is_tensor_spec()
+    assert [(one.name, one.type.name) for one in described.signature.inputs] == [
+        (name, "double") for name in read_spec(folder).features
+    ]
     assert yaml.safe_load((folder / "MLmodel").read_text())["metadata"]["trimtab"]["model"] == "delay"
 
 
@@ -119,7 +123,8 @@ def test_mlflow_serves_native_files_too(library: str, kind: str, contents: Conte
     served: Any = mlflow.pyfunc.load_model(str(target))
     spec = read_spec(target)
     assert (spec.runtime, spec.runtime_reason) == (library, "no graph")
-    np.testing.assert_allclose(served.predict(train.X[:9]), open_scorer(target, spec).score(train.X[:9]), rtol=1e-5)
+    rows = pd.DataFrame(train.X[:9], columns=spec.features)
+    np.testing.assert_allclose(served.predict(rows), open_scorer(target, spec).score(train.X[:9]), rtol=1e-5)
 
 
 def test_the_estimator_is_read_without_unpickling(folder: Path) -> None:

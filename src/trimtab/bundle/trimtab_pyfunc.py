@@ -1,0 +1,143 @@
+"""Loads a Trimtab bundle for MLflow. Each bundle brings a copy, so that MLflow needs neither Trimtab nor the project.
+
+`mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns one number a row: the
+probability of a binary model, the value of a regression, as the gateway does. With `params={"output": "label"}`, or
+`model_config={"output": "label"}` where MLflow evaluates a classifier, it returns 0 or 1 by the model's threshold. It
+refuses the values that the gateway refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+Array = np.ndarray[Any, Any]
+Score = Callable[[Array], Array]
+
+
+class BundleModel:
+    """A bundle's model. folder: the MLflow model, whose MLmodel says in its metadata what it is.
+
+    output: "probability" or "label"; what a binary model returns unless `params` say otherwise.
+    """
+
+    def __init__(self, folder: Path, output: str = "probability") -> None:
+        self._output = output
+        described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        self._about: dict[str, Any] = described["metadata"]["trimtab"]
+        self._features: list[str] = self._about["features"]
+        self._binary: bool = self._about["task"] == "binary"
+        types = described["flavors"].get("sklearn", {}).get("skops_trusted_types", [])
+        self._score = _opened(folder / self._about["file"], self._about["runtime"], self._binary, types)
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
+        """Return one number a row of a DataFrame that has the features as columns, float64 (rows,); labels are int64.
+
+        Raises ValueError naming columns that are missing, or a value that the model does not take.
+        """
+        output = (params or {}).get("output") or self._output
+        if output not in ("probability", "label"):
+            raise ValueError(f"output is {output!r}; expected 'probability' or 'label'")
+        if not isinstance(model_input, pd.DataFrame):
+            raise ValueError(f"expected a DataFrame with the columns {', '.join(self._features)}")
+        missing = [name for name in self._features if name not in model_input.columns]
+        if missing:
+            raise ValueError(f"columns are missing: {', '.join(missing)}; expected {', '.join(self._features)}")
+        with np.errstate(over="ignore"):
+            X = np.ascontiguousarray(
+                model_input[self._features].to_numpy(dtype=np.float64, na_value=np.nan), np.float32
+            )
+        self._check(X)
+        scores = self._score(self._coded(X)) if len(X) else np.empty(0)
+        if self._binary and output == "label":
+            return np.asarray(scores >= self._about["threshold"], dtype=np.int64)
+        return scores
+
+    def _check(self, X: Array) -> None:
+        limits = self._about["limits"]
+        for place, name in enumerate(self._features):
+            column = X[:, place]
+            missing = np.isnan(column)
+            bad = missing if name in limits["no_null"] else np.zeros(len(X), dtype=bool)
+            bad = bad | (column > np.float32(limits["highest"].get(name, np.inf)))
+            bad = bad | (column < np.float32(limits["lowest"].get(name, -np.inf)))
+            if name in limits["categories"]:
+                bad = bad | (~missing & ~np.isin(column, np.array(limits["categories"][name], dtype=np.float32)))
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                raise ValueError(f"column '{name}', row {row}: the model does not take {column[row]}")
+
+    def _coded(self, X: Array) -> Array:
+        """Return rows with the codes of pandas categories in the place of their values."""
+        for name, values in self._about["categories"].items():
+            place, table = self._features.index(name), np.array(values, dtype=np.float32)
+            column = X[:, place].copy()
+            X[:, place] = np.nan
+            for code, value in enumerate(table):
+                X[column == value, place] = code
+        return X
+
+
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> BundleModel:
+    """MLflow calls this with the folder of the model."""
+    return BundleModel(Path(path), **(model_config or {}))
+
+
+def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
+    openers: dict[str, Callable[..., Score]] = {
+        "onnx": _onnx,
+        "lightgbm": _lightgbm,
+        "xgboost": _xgboost,
+        "skops": _skops,
+    }
+    return openers[runtime](path, binary, types)
+
+
+def _onnx(path: Path, binary: bool, types: list[str]) -> Score:
+    # each bundle needs one of these libraries, and its requirements.txt names that one alone
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    output = "probabilities" if binary else session.get_outputs()[0].name
+
+    def score(X: Array) -> Array:
+        found = np.asarray(session.run([output], {session.get_inputs()[0].name: X})[0], dtype=np.float64)
+        return found[:, 1] if binary else found.reshape(len(X))
+
+    return score
+
+
+def _lightgbm(path: Path, binary: bool, types: list[str]) -> Score:
+    import lightgbm
+
+    booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+    return lambda X: np.asarray(booster.predict(X), dtype=np.float64)
+
+
+def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(str(path))
+    best = booster.attr("best_iteration")
+    rounds = (0, 0) if best is None else (0, int(best) + 1)
+    return lambda X: np.asarray(
+        booster.inplace_predict(X, iteration_range=rounds, validate_features=False), dtype=np.float64
+    )
+
+
+def _skops(path: Path, binary: bool, types: list[str]) -> Score:
+    from skops.io import load
+
+    estimator: Any = load(path, trusted=types)
+    if not binary:
+        return lambda X: np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
+    classes = [float(label) for label in estimator.classes_]
+    if 1.0 not in classes:
+        return lambda X: np.zeros(len(X))
+    return lambda X: np.asarray(estimator.predict_proba(X)[:, classes.index(1.0)], dtype=np.float64)
