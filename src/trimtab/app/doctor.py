@@ -162,7 +162,8 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
 def _not_ingested(workspace: Workspace, model: Model) -> Finding:
     """Check the names in definitions.py against the columns of the first file that an ingest would read."""
     first = find_files(model.examples, workspace.project.folder)[0]
-    found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(data.column_names(first))))
+    names = partial(data.column_names, first, model.examples)
+    found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(names())))
     if found.verdict == "fail":
         return replace(found, remedy="change the name in definitions.py, or the column in the file")
     return replace(found, verdict="warn", text=f"{found.text}; '{model.examples.name}' is not ingested yet", remedy=RUN)

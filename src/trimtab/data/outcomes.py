@@ -19,10 +19,11 @@ from trimtab import timestamps
 from trimtab.data.blocks import blocks_of
 from trimtab.data.files import SUFFIXES, unchanged
 from trimtab.data.reading import EXACT
-from trimtab.data.texts import TRUTHS, hint_of_separator
+from trimtab.data.texts import TRUTHS, hint_of_separator, read_texts
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions import Task
 from trimtab.errors import DataError, nearest
+from trimtab.sources import FileSource
 
 MOST_NAMED = 20
 """Wrong values of a file that the message names."""
@@ -66,14 +67,16 @@ class Wrong(NamedTuple):
         return f"row {self.row + 1}: {self.column} is {self.value!r:.60}; expected {self.expected}"
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of a file's columns. Raises DataError."""
+def column_names(path: Path, source: FileSource | None = None) -> list[str]:
+    """Return the names of a file's columns, read as `source` says its files are written. Raises DataError."""
     if not path.is_file() or path.suffix not in SUFFIXES:
         what = "no Parquet or CSV file" if path.is_file() else "not there"
         raise DataError(f"{path} is {what}; expected a file that ends in {' or '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
             return list(pl.read_parquet_schema(path))
+        if source is not None:
+            return read_texts(path, source, rows=0).columns
         return pl.scan_csv(path, infer_schema=False).collect_schema().names()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None

@@ -70,11 +70,14 @@ def read_csv(
     return pa.table(columns)
 
 
-def read_texts(path: Path, source: FileSource) -> pl.DataFrame:
-    """Read all columns of a CSV file as text. Raises DataError, which names the separator or encoding that is seen."""
+def read_texts(path: Path, source: FileSource, *, rows: int | None = None) -> pl.DataFrame:
+    """Read all columns of a CSV file as text, and at most so many rows.
+
+    Raises DataError, which names the separator or encoding that is seen.
+    """
     try:
         texts = pl.read_csv(
-            path, infer_schema=False, separator=source.separator, encoding=_polars_name(source.encoding)
+            path, infer_schema=False, separator=source.separator, encoding=_polars_name(source.encoding), n_rows=rows
         )
     except (PolarsError, UnicodeError) as error:
         hint = hint_of_encoding(path, source.encoding) or hint_of_separator(path, source.separator, source.encoding)

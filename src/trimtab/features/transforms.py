@@ -6,6 +6,7 @@ single row. `check_rows_apart` finds that out before a model is trained on it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from trimtab.definitions import OnDemand
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.kinds import Array
 
+KNOW_NAT = ("polars", "pandas", "pyarrow")
+"""Libraries that take the integer of a NaT for what it is."""
 SAMPLED_ROWS = 8
 """Rows that are computed once more by themselves."""
 
@@ -35,9 +38,12 @@ class Times(np.ndarray[Any, Any]):
             return super().astype(dtype, *args, **kwargs)
         found = plain.astype(dtype, *args, **kwargs)
         missing = np.isnat(plain)
-        if missing.any():
-            found = np.where(missing, np.nan, found)
-        return found
+        if not missing.any():
+            return found
+        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+        if found.dtype.kind != "f" and caller in KNOW_NAT:
+            return found
+        return np.where(missing, np.nan, found)
 
 
 def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
@@ -51,7 +57,7 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
     for array in inputs:
         array.flags.writeable = False
     try:
-        result = transform.function(*[array.view(Times) if array.dtype.kind == "M" else array for array in inputs])
+        result = transform.function(*[_with_missing(array) for array in inputs])
     except Exception as error:  # the user's own code: whatever it raises is told with its name
         place = _place(transform, error)
         raise DefinitionError(f"{place}{transform.called} failed: {type(error).__name__}: {error}") from error
@@ -71,6 +77,11 @@ def _place(transform: OnDemand, error: Exception) -> str:
     code = getattr(transform.function, "__code__", None)
     found = places.of_error(error, Path(code.co_filename).parent) if code else None
     return f"{found[0].name}:{found[1]}: " if found else ""
+
+
+def _with_missing(array: Array) -> Array:
+    """Return times with a missing one among them as Times; all others are plain arrays, which are faster."""
+    return array.view(Times) if array.dtype.kind == "M" and np.isnat(array).any() else array
 
 
 def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.data.outcomes import OutcomeColumns, read_outcomes
+from trimtab.data.outcomes import OutcomeColumns, column_names, read_outcomes
 from trimtab.data.reading import read_file
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError
@@ -97,6 +97,13 @@ def test_an_error_names_what_it_saw_and_the_option_that_reads_it(
 ) -> None:
     with pytest.raises(DataError, match=message):
         rows(tmp_path, content, **options)
+
+
+def test_names_of_columns_are_read_as_the_source_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes("at;größe\n2024-01-01;1\n".encode("latin-1"))
+    source = FileSource("s", "file.csv", timestamp="at", separator=";", encoding="latin-1")
+    assert column_names(path, source) == ["at", "größe"]
 
 
 def test_a_file_of_labels_is_told_to_have_another_separator(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from trimtab.definitions import OnDemand
@@ -38,6 +40,18 @@ def result(function: Any) -> list[Any]:
 )
 def test_a_missing_time_becomes_a_missing_number(function: Any, expected: float) -> None:
     assert result(function) == [pytest.approx(expected), None]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda at, signup: pd.Series(at).sub(pd.Series(signup)).dt.days.to_numpy(),
+        lambda at, signup: (pl.Series(at) - pl.Series(signup)).dt.total_days().to_numpy(),
+    ],
+    ids=["pandas", "polars"],
+)
+def test_data_frame_libraries_take_times_with_a_missing_one(function: Any) -> None:
+    assert result(function) == [365, None]
 
 
 def test_a_transform_may_ask_what_is_missing() -> None:

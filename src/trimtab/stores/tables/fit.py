@@ -11,6 +11,7 @@ from trimtab.errors import DataError
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+FIRST_ROWS = 1000
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _MOST_DIGITS = 38
 """Of a decimal in a table."""
@@ -103,8 +104,10 @@ def columns_of(frame: pl.LazyFrame) -> pa.Schema:
 def empty_columns(frame: pl.LazyFrame) -> frozenset[str]:
     """Return the columns of text in which no row has a value: their first files did not tell their type."""
     texts = [name for name, dtype in frame.collect_schema().items() if dtype == pl.String]
+    first = frame.select(texts).head(FIRST_ROWS).collect()  # nearly all columns have a value there
+    left = [name for name in texts if first[name].null_count() == first.height]
     return frozenset(
-        name for name in texts if frame.select(name).filter(pl.col(name).is_not_null()).head(1).collect().is_empty()
+        name for name in left if frame.select(name).filter(pl.col(name).is_not_null()).head(1).collect().is_empty()
     )
 
 
