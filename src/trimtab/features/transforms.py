@@ -81,7 +81,7 @@ def _place(transform: OnDemand, error: Exception) -> str:
 
 def _with_missing(array: Array) -> Array:
     """Return times with a missing one among them as Times; all others are plain arrays, which are faster."""
-    return array.view(Times) if array.dtype.kind == "M" and np.isnat(array).any() else array
+    return array.view(Times) if array.dtype.kind == "M" and np.count_nonzero(np.isnat(array)) else array
 
 
 def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
