@@ -34,16 +34,19 @@ def main(sizes: list[int]) -> None:
     print(f"{'windows':>8} {'decision':>9} {'controller':>11} {'monitor':>8} {'status':>7}   milliseconds, medians")
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="trimtab-growth-") as folder:
-            project = Path(folder)
-            (project / "definitions.py").write_text(DEFINITIONS)
-            (project / "trimtab.yaml").write_text("project: growth\n")
-            root = project / ".trimtab"
-            root.mkdir()
-            grown = grow(root, size)
-            monitor = _median(lambda: _open_monitor(grown), OPENINGS)
-            controller = _median(lambda: _open_controller(grown), OPENINGS)
-            shown = _median(lambda: status(open_workspace(project)), OPENINGS)
-            print(f"{size:>8,} {_decision(grown):>9.1f} {controller:>11.1f} {monitor:>8.1f} {shown:>7.1f}", flush=True)
+            _measure(Path(folder), size)
+
+
+def _measure(project: Path, size: int) -> None:
+    (project / "definitions.py").write_text(DEFINITIONS)
+    (project / "trimtab.yaml").write_text("project: growth\n")
+    root = project / ".trimtab"
+    root.mkdir()
+    grown = grow(root, size)
+    monitor = _median(lambda: _open_monitor(grown), OPENINGS)
+    controller = _median(lambda: _open_controller(grown), OPENINGS)
+    shown = _median(lambda: status(open_workspace(project)), OPENINGS)
+    print(f"{size:>8,} {_decision(grown):>9.1f} {controller:>11.1f} {monitor:>8.1f} {shown:>7.1f}", flush=True)
 
 
 def _open_monitor(grown: Grown) -> None:

@@ -20,10 +20,14 @@ Level = Literal["low", "medium", "high"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records. `KIND` names the kind; `KEYS` are the fields one may search by."""
+    """Base of all records. `KIND` names the kind; `KEYS` are the fields one may search by.
+
+    `JOINTLY`: keys that are often searched by together; each group has an index.
+    """
 
     KIND: ClassVar[str] = ""
     KEYS: ClassVar[tuple[str, ...]] = ()
+    JOINTLY: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     id: str
     created_at: datetime
@@ -315,6 +319,7 @@ class WindowReport(Record, frozen=True, kw_only=True):
 
     KIND = "window"
     KEYS = ("model", "version", "role", "stage", "start")
+    JOINTLY = (("model", "stage"),)
 
     model: str
     version: int
@@ -341,6 +346,7 @@ class Profile(Record, frozen=True, kw_only=True):
 
     KIND = "profile"
     KEYS = ("model", "version", "start")
+    JOINTLY = (("model", "version"),)
 
     model: str
     version: int
@@ -359,6 +365,7 @@ class Signal(Record, frozen=True, kw_only=True):
 
     KIND = "signal"
     KEYS = ("model", "version", "kind", "start")
+    JOINTLY = (("model", "version", "start"), ("model", "version", "kind"), ("model", "version", "kind", "start"))
 
     model: str
     version: int
@@ -386,6 +393,7 @@ class Decision(Record, frozen=True, kw_only=True):
 
     KIND = "decision"
     KEYS = ("model", "number", "action", "start")
+    JOINTLY = (("model", "action"),)
 
     model: str
     number: int

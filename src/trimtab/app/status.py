@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import math
+from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
 
+from trimtab.app.files import write_atomically
 from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.steering import read_progress
 from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace
 from trimtab.control import open_notes, pending_reviews
+from trimtab.errors import NotFound
 from trimtab.records import (
     RECORDS,
     Assignment,
@@ -22,11 +25,23 @@ from trimtab.records import (
     WindowReport,
     WorkflowStep,
 )
-from trimtab.stores.metadata import latest
+from trimtab.stores.metadata import latest, newest_until
 from trimtab.stores.predictions import PREDICTIONS
 
 LAST_WINDOWS = 5
 LAST_DECISIONS = 5
+SERVED = "served-{model}.json"
+"""In the run folder: what the windows of a model cost up to one of them."""
+KEPT_AFTER = 100
+"""Windows that are summed up before the sum is kept."""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows and money of all closed windows up to one. last: id of its report."""
+
+    last: str
+    rows: int
+    cost: float
 
 
 def status(workspace: Workspace) -> dict[str, Any]:
@@ -80,10 +95,9 @@ def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
 
 
 def _money(workspace: Workspace, model: str) -> dict[str, Any]:
-    windows = workspace.metadata.find(WindowReport, model=model, stage="closed")
     runs = workspace.metadata.find(Run, model=model)
-    serving = sum(w.metrics.get("cost", 0.0) for w in windows)
-    rows = sum(w.rows for w in windows)
+    served = _served(workspace, model)
+    serving, rows = served.cost, served.rows
     return {
         "currency": workspace.project.policy.impact.currency,
         "training": sum(run.cost for run in runs),
@@ -91,6 +105,27 @@ def _money(workspace: Workspace, model: str) -> dict[str, Any]:
         "serving": serving,
         "serving_per_1000": 1000 * serving / rows if rows else None,
     }
+
+
+def _served(workspace: Workspace, model: str) -> Served:
+    """Return what closed windows cost in all; the sum up to some window ago is kept in a file, which is a hint."""
+    path = workspace.run_folder / SERVED.format(model=model)
+    known = Served(last="", rows=0, cost=0.0)
+    with suppress(OSError, msgspec.DecodeError, NotFound):
+        found = msgspec.json.decode(path.read_bytes(), type=Served)
+        workspace.metadata.get(WindowReport, found.last)
+        known = found
+    where = {"model": model, "stage": "closed"}
+    windows = newest_until(workspace.metadata, WindowReport, lambda w: w.id == known.last, **where)
+    if not windows:
+        return known
+    rows = known.rows + sum(w.rows for w in windows)
+    cost = math.fsum([known.cost, *(w.metrics.get("cost", 0.0) for w in windows)])
+    served = Served(last=windows[0].id, rows=rows, cost=cost)
+    if len(windows) >= KEPT_AFTER:
+        with suppress(OSError):
+            write_atomically(path, msgspec.json.encode(served))
+    return served
 
 
 def _records(workspace: Workspace) -> dict[str, Any]:

@@ -7,13 +7,12 @@ next one starts it; actions are idempotent by the decision's id, so an action ha
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Protocol
 
 from trimtab.clock import Clock
 from trimtab.control.cause import Cause, gather
 from trimtab.control.decision import Draft, decide
-from trimtab.control.history import History, champions, gather_history
+from trimtab.control.history import Events, History, champions, gather_history
 from trimtab.control.ledger import Ledger
 from trimtab.control.resolve import supersede
 from trimtab.control.reviews import proposes_retraining
@@ -21,7 +20,10 @@ from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.errors import Conflict, Temporary, TrimtabError
 from trimtab.policy import Policy
 from trimtab.records import Decision, Resolution, Revision, WindowReport, WorkflowStep
-from trimtab.stores.metadata import Metadata, latest
+from trimtab.stores.metadata import Metadata, latest, newest_until
+
+GUARDED = "/guarded"
+"""End of the ids of windows that the gateway's guard decides on, at any time."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,10 @@ class Controller:
         self._actions = actions
         self._clock = clock
         self._ledger = Ledger(metadata, model)
-        self._seen = 0
+        self._events = Events(metadata, model)
+        self._seen: str | None = None
+        """The newest window of the last step."""
+        self._reading: str | None = None
         self._unstarted: list[Decision] | None = None
 
     def step(self) -> tuple[Decision, ...]:
@@ -67,35 +72,28 @@ class Controller:
             self._unstarted = self._left_behind()
         self._start()
         made = []
-        news, count = self._news()
-        for window in news:
+        for window in self._news():
             draft = self._judge(window)
             decision = self._ledger.append(draft, clock=self._clock) if draft else None
             if decision is not None:
                 made.append(decision)
                 self._unstarted.append(decision)
                 self._start()
-        self._seen = count
+        self._seen = self._reading
         return tuple(made)
 
-    def _news(self) -> tuple[list[WindowReport], int]:
-        """Return the champion windows that were not looked at yet, in the order they were written, and the count."""
-        found, count = self._newest()
+    def _news(self) -> list[WindowReport]:
+        """Return the champion windows that were not looked at yet, in the order they were written."""
+        seen = self._seen or self._decided()
+        found = newest_until(self._metadata, WindowReport, lambda w: w.id == seen, model=self._model)
+        self._reading = found[0].id if found else seen
         champion = [w for w in reversed(found) if w.role == "champion" and not self._ledger.judged(w.id)]
-        return [
-            w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))
-        ], count
+        return [w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))]
 
-    def _newest(self) -> tuple[Sequence[WindowReport], int]:
-        """Return all reports since the last step, newest first, and how many there are in all."""
-        count = self._metadata.count(WindowReport, model=self._model)
-        while count > self._seen:
-            found = self._metadata.find(WindowReport, model=self._model, limit=count - self._seen)
-            again = self._metadata.count(WindowReport, model=self._model)
-            if again == count:
-                return found, count
-            count = again  # one that was written meanwhile pushed the oldest out
-        return (), count
+    def _decided(self) -> str | None:
+        """Return the last window that a controller decided on: it has looked at all that were written before."""
+        windows = (d.window for d in reversed(self._ledger.decisions))
+        return next((window for window in windows if not window.endswith(GUARDED)), None)
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
@@ -109,17 +107,11 @@ class Controller:
         return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
     def _history(self, window: WindowReport) -> History:
-        return gather_history(
-            self._metadata,
-            self._model,
-            self._ledger.decisions,
-            moment=window.end,
-            running=self._actions.running(self._model),
-        )
+        return gather_history(self._events, moment=window.end, running=self._actions.running(self._model))
 
     def _left_behind(self) -> list[Decision]:
         """Return the decisions of a dead process whose actions left no trace, as far as they still make sense."""
-        champion, _ = champions(self._metadata.find(Revision, model=self._model))
+        champion, _ = champions(self._events.revisions)
         wanted = [d for d in self._ledger.decisions if _needs_action(d) and champion in (None, d.version)]
         if not wanted:
             return []

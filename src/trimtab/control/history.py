@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
+from typing import Any, TypeVar
 
 from trimtab.control.reviews import proposes_retraining
-from trimtab.records import DatasetVersion, Decision, Resolution, Revision, Run, WorkflowStep
-from trimtab.stores.metadata import Metadata
+from trimtab.records import DatasetVersion, Decision, Record, Resolution, Revision, Run, WorkflowStep
+from trimtab.stores.metadata import Metadata, newest_until
 
 MONTH = timedelta(days=30)
 """Budgets are counted over the trailing 30 days of event time."""
+
+R = TypeVar("R", bound=Record)
 
 STOP = "stop"
 """Step of a retraining's workflow that ended without a bundle."""
@@ -47,19 +50,63 @@ class History:
     """The present champion came back by a rollback."""
 
 
-def gather_history(
-    metadata: Metadata, model: str, decisions: Sequence[Decision], *, moment: datetime, running: bool
-) -> History:
-    """Return the history of a model at a moment of event time. decisions: the ledger, oldest first."""
-    revisions = metadata.find(Revision, model=model)
+class Events:
+    """What happened to one model, read once: records never change, so later looks read the new ones alone."""
+
+    def __init__(self, metadata: Metadata, model: str) -> None:
+        self._metadata = metadata
+        self._model = model
+        self._known: dict[str, list[Any]] = {}
+        self._as_of: dict[str, datetime] = {}
+
+    @property
+    def revisions(self) -> Sequence[Revision]:
+        """Newest first."""
+        return self._all(Revision)
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """By decision."""
+        return {r.decision: r.verdict for r in self._all(Resolution)}
+
+    @property
+    def stopped(self) -> set[str | None]:
+        """Decisions whose retraining ended without a bundle."""
+        return {step.decision for step in self._all(WorkflowStep, step=STOP)}
+
+    @property
+    def asked(self) -> list[Decision]:
+        """Decisions to retrain or to ask a person, oldest first."""
+        found = [*self._all(Decision, action="retrain"), *self._all(Decision, action="review")]
+        return sorted(found, key=lambda d: d.number)
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """Newest first."""
+        return self._all(Run)
+
+    def as_of(self, run: Run) -> datetime:
+        """Return the moment after which nothing is in the data that a run was trained on."""
+        if run.dataset not in self._as_of:
+            self._as_of[run.dataset] = self._metadata.get(DatasetVersion, run.dataset).as_of
+        return self._as_of[run.dataset]
+
+    def _all(self, kind: type[R], **where: object) -> list[R]:
+        known = self._known.setdefault(f"{kind.KIND} {where}", [])
+        newest = known[0].id if known else None
+        known[:0] = newest_until(self._metadata, kind, lambda r: r.id == newest, model=self._model, **where)
+        return known
+
+
+def gather_history(events: Events, *, moment: datetime, running: bool) -> History:
+    """Return the history of a model at a moment of event time."""
+    revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
     champion, previous = champions(revisions)
-    verdicts = {r.decision: r.verdict for r in metadata.find(Resolution, model=model)}
-    retrained = [d for d in decisions if d.action == "retrain" or _approved(d, verdicts)]
-    stopped = {step.decision for step in metadata.find(WorkflowStep, model=model, step=STOP)}
-    waiting = [d for d in decisions if d.action == "review" and d.id not in verdicts]
+    asked, runs = events.asked, events.runs
+    retrained = [d for d in asked if d.action == "retrain" or _approved(d, verdicts)]
+    waiting = [d for d in asked if d.action == "review" and d.id not in verdicts]
     proposals = [d for d in waiting if proposes_retraining(d)]
     notes = [d for d in waiting if not proposes_retraining(d) and champion in (None, d.version)]
-    runs = metadata.find(Run, model=model)
     return History(
         champion=champion,
         previous=previous,
@@ -67,7 +114,7 @@ def gather_history(
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
         retrains=sum(d.end > moment - MONTH for d in retrained),
-        spent=sum(run.cost for run in runs if metadata.get(DatasetVersion, run.dataset).as_of > moment - MONTH),
+        spent=sum(run.cost for run in runs if events.as_of(run) > moment - MONTH),
         next_cost=runs[0].cost if runs else 0.0,
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,

@@ -23,6 +23,7 @@ from trimtab.monitoring.label_reading import LabelMark, LabelReader
 from trimtab.monitoring.labels import LabelPool
 from trimtab.monitoring.opened import of_model
 from trimtab.monitoring.rows import judged
+from trimtab.monitoring.snapshots import Snapshots
 from trimtab.monitoring.stream import References, Stream
 from trimtab.monitoring.windows import BEGINNING
 from trimtab.policy import Policy
@@ -32,6 +33,8 @@ from trimtab.stores.predictions import START, Cursor, Predictions
 
 log = logging.getLogger(__name__)
 
+DETECTORS = "detectors"
+"""Folder beside the bookmark in which the state of detectors is kept."""
 BLOCK_ROWS = 50_000
 """Rows taken in at a time; memory is bounded by it and by the rows of open windows."""
 
@@ -64,6 +67,7 @@ class Monitor:
         self._labels = LabelReader(predictions)
         self._unwritten: deque[tuple[Record, ...]] = deque()
         self._bookmark = Bookmark(bookmark, window=policy.decide.window)
+        self._snapshots = Snapshots(bookmark.with_name(DETECTORS) if bookmark else None)
         self._seen: dict[str, int] = {}
         """Rows of each model from the beginning of the log on."""
         self._begun = False
@@ -129,6 +133,8 @@ class Monitor:
                 stream.open.watermark = max(stream.open.watermark, to_micros(watermark))
             reports += self._settle()
         matured = {model: stream.matured_until for model, stream in self._streams.items()}
+        for stream in self._streams.values():
+            stream.keep_detectors()
         self._bookmark.keep(matured, self._seen, self._pool.unmatched, self._label_mark)
         return tuple(reports)
 
@@ -239,5 +245,7 @@ class Monitor:
 
     def _stream(self, model: str) -> Stream:
         if model not in self._streams:
-            self._streams[model] = Stream(model, self._policy, self._metadata, self._references, self._clock)
+            self._streams[model] = Stream(
+                model, self._policy, self._metadata, self._references, self._clock, self._snapshots
+            )
         return self._streams[model]

@@ -1,4 +1,4 @@
-"""Which windows of a model are written already: where the monitor goes on after a restart. Called by stream.py."""
+"""Which windows of a model are written already: where the monitor goes on after a restart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from trimtab.clock import to_micros
 from trimtab.monitoring.windows import BEGINNING
 from trimtab.records import WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata import Metadata, latest, newest_until
 
 
 @dataclass
@@ -27,10 +27,12 @@ class Stored:
 
 
 def load(metadata: Metadata, model: str) -> Stored:
-    """Read what is stored of a model."""
-    matured = metadata.find(WindowReport, model=model, stage="matured")
-    found = Stored(matured_until=max((to_micros(r.end) for r in matured), default=BEGINNING))
-    for report in metadata.find(WindowReport, model=model, stage="closed"):
-        if to_micros(report.end) > found.matured_until:
-            found.closed[to_micros(report.start)][report.version] = report
+    """Read what is stored of a model: no more than the newest matured window, and the closed ones behind it."""
+    matured = latest(metadata, WindowReport, model=model, stage="matured")
+    found = Stored(matured_until=to_micros(matured.end) if matured else BEGINNING)
+    behind = newest_until(
+        metadata, WindowReport, lambda report: to_micros(report.end) <= found.matured_until, model=model, stage="closed"
+    )
+    for report in behind:
+        found.closed[to_micros(report.start)][report.version] = report
     return found

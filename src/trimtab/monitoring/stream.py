@@ -27,6 +27,7 @@ from trimtab.monitoring.outcomes import judge_matured, paired_gains
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.rows import Scored, VersionRows, requests_of, version_rows, versions_of
 from trimtab.monitoring.signals import Place
+from trimtab.monitoring.snapshots import Snapshots
 from trimtab.monitoring.stored import load
 from trimtab.monitoring.watch import Watch
 from trimtab.monitoring.windows import Span, Windowing
@@ -54,7 +55,18 @@ class Closed:
 class Stream:
     """One model's windows."""
 
-    def __init__(self, model: str, policy: Policy, metadata: Metadata, references: References, clock: Clock) -> None:
+    def __init__(
+        self,
+        model: str,
+        policy: Policy,
+        metadata: Metadata,
+        references: References,
+        clock: Clock,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        self._snapshots = snapshots or Snapshots(None)
+        self._judged: list[int] = []
+        """Versions of windows that were judged since the detectors were kept last."""
         self.model = model
         self._policy = policy
         self._metadata = metadata
@@ -101,7 +113,15 @@ class Stream:
         """Judge every closed window whose labels matured; yield the records of each."""
         while self._waiting and (moment := self._matured_at(self._waiting[0])) <= self.open.watermark:
             self._prepare(self._waiting[0].versions)
+            self._judged += self._waiting[0].versions
             yield tuple(self._mature(self._waiting.popleft(), moment))
+
+    def keep_detectors(self) -> None:
+        """Keep their state now and then. To be called when all records are written."""
+        for version in self._judged:
+            if (watch := self._watch(version)) is not None:
+                self._snapshots.keep(watch, self._metadata, self.model, version)
+        self._judged.clear()
 
     @property
     def needs_labels_from(self) -> int:
@@ -209,7 +229,7 @@ class Stream:
             watch = None
             if reference is not None and reference.window == window:
                 watch = Watch(reference, version=version, horizon=self._policy.decide.horizon)
-                watch.restore(self._metadata, self.model, version)
+                self._snapshots.restore(watch, self._metadata, self.model, version)
             elif reference is not None:
                 log.warning(
                     "%s version %d: its reference has windows of %d us, the policy of %d us; inputs are not compared "

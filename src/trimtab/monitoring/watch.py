@@ -1,15 +1,17 @@
-"""What is remembered of one version between windows: its detectors. Called by stream.py.
+"""What is remembered of one version between windows: its detectors.
 
-Nothing of it is stored: after a restart the detectors are stepped again through the stored profiles and signals,
-which leads to the same state bit for bit.
+After a restart the detectors are stepped again through the stored profiles and signals, which leads to the same state
+bit for bit; snapshots.py keeps the state of some windows ago, so that only the last ones are stepped through.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+from trimtab.clock import to_micros
 from trimtab.errors import DataError
 from trimtab.monitoring.reference import SCORE, Reference, missing_share
 from trimtab.records import Profile, Signal, SignalKind
@@ -17,7 +19,20 @@ from trimtab.stats.concept import UpwardDetector, UpwardStep
 from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.step import DriftStep
-from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata import Metadata, newest_until
+
+Kind = SignalKind | Literal["profile"]
+KINDS: tuple[Kind, ...] = ("profile", "data", "prediction", "quality", "latency", "concept")
+"""Records that detectors are stepped through."""
+DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
+    "inputs": DriftDetector,
+    "score": DriftDetector,
+    "missing": UpwardDetector,
+    "excess": UpwardDetector,
+    "latency": UpwardDetector,
+}
+FORMAT = 1
+"""Of the state; another number when detectors of the same release come to another one."""
 
 LATENCY_WINDOWS = 30
 """A version's first windows, which its later latency is compared with."""
@@ -80,27 +95,55 @@ class Watch:
         """Reference windows with labels."""
         return self._excess.reference_windows if self._excess else 0
 
-    def restore(self, metadata: Metadata, model: str, version: int) -> None:
-        """Step through all windows that are stored."""
+    def restore(self, metadata: Metadata, model: str, version: int, *, after: Mapping[str, int] | None = None) -> int:
+        """Step through the windows that are stored; return how many.
 
-        def stored(kind: SignalKind) -> dict[datetime, Signal]:
-            found = metadata.find(Signal, oldest_first=True, model=model, version=version, kind=kind)
-            return {s.start: s for s in sorted(found, key=lambda s: s.start) if s.subject == "all"}
+        after: start (microseconds) of the last window, by kind of record, that the detectors know already.
+        """
+        done = after or {}
 
-        data, prediction = stored("data"), stored("prediction")
-        profiles = metadata.find(Profile, oldest_first=True, model=model, version=version)
-        for record in sorted(profiles, key=lambda p: p.start):
+        def stored(kind: Kind) -> list[Any]:
+            last = done.get(kind)
+            found = newest_until(
+                metadata,
+                _type(kind),
+                lambda record: last is not None and _counts(record) and to_micros(record.start) <= last,
+                **_where(model, version, kind),
+            )
+            return sorted((r for r in found if _counts(r)), key=lambda r: r.start)
+
+        data, prediction = ({s.start for s in stored(kind)} for kind in ("data", "prediction"))
+        profiles = stored("profile")
+        for record in profiles:
             columns = {name: ColumnProfile.from_dict(column) for name, column in record.columns.items()}
             if record.start in data:
                 self.inputs(columns)
             if record.start in prediction:
                 self.score(columns)
-        for signal in stored("quality").values():
+        for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
-        for signal in stored("latency").values():
+        for signal in stored("latency"):
             self.latency(signal.value, signal.rows)
-        for signal in stored("concept").values():
+        for signal in stored("concept"):
             self.excess(signal.value, signal.rows)
+        return len(profiles)
+
+    def made_with(self, code: str) -> str:
+        """Return a digest of all that the detectors depend on beside the records. code: version of the program."""
+        about = f"{code} {FORMAT} {self._seed} {self._horizon} ".encode()
+        return hashlib.sha256(about + self.reference.to_json()).hexdigest()
+
+    def state(self) -> dict[str, Any]:
+        """Return what the detectors know; `load` reads it back into new ones of the same reference."""
+        detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
+        states = {name: None if found is None else found.state() for name, found in detectors.items()}
+        return {**states, "first_latencies": self._first_latencies}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier process knew."""
+        for name, kind in DETECTORS.items():
+            setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
+        self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
 
     def share_missing(self, profile: WindowProfile) -> float:
         """Return the share of missing feature values of a window."""
@@ -120,3 +163,27 @@ class Watch:
             return UpwardDetector.fit(values, rows, horizon=self._horizon, seed=self._seed, smallest_sd=smallest_sd)
         except DataError:  # too few windows
             return None
+
+
+def newest_of(metadata: Metadata, model: str, version: int, kind: Kind) -> Profile | Signal | None:
+    """Return the newest record of a kind that detectors are stepped through, or None."""
+    limit = 1
+    while True:
+        found: Sequence[Any] = metadata.find(_type(kind), limit=limit, **_where(model, version, kind))
+        mine = next((record for record in found if _counts(record)), None)
+        if mine is not None or len(found) < limit:
+            return mine
+        limit *= 8
+
+
+def _type(kind: Kind) -> type[Any]:
+    return Profile if kind == "profile" else Signal
+
+
+def _where(model: str, version: int, kind: Kind) -> dict[str, Any]:
+    return {"model": model, "version": version} | ({} if kind == "profile" else {"kind": kind})
+
+
+def _counts(record: Any) -> bool:
+    """Return True if detectors are stepped through a record: columns and the guard have signals of their own."""
+    return isinstance(record, Profile) or record.subject == "all"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from trimtab.errors import Conflict, NotFound, StoreError
 from trimtab.records import Assignment, LabelIntake, Profile, Revision, Signal
-from trimtab.stores.metadata import Metadata, latest
+from trimtab.stores.metadata import Metadata, latest, newest_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -54,6 +55,10 @@ def signal(start: datetime, *, kind: str = "data", version: int = 1, value: floa
     )
 
 
+def _is_number(number: int, record: Revision) -> bool:
+    return record.number == number
+
+
 class MetadataConformance:
     """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
 
@@ -67,6 +72,13 @@ class MetadataConformance:
         store = self.open(tmp_path)
         yield store
         store.close()
+
+    def test_the_newest_records_up_to_one_are_read_in_order(self, store: Metadata) -> None:
+        store.put(*(revision(number) for number in range(1, 30)))
+        for last in (0, 1, 20, 29):
+            found = newest_until(store, Revision, partial(_is_number, last), model="delay")
+            assert [r.number for r in found] == list(range(29, last, -1))
+        assert newest_until(store, Revision, lambda r: False, model="other") == []
 
     def test_a_whole_store_has_no_faults(self, store: Metadata) -> None:
         store.put(revision(1), signal(NOON))

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Controller, Ledger, pending_reviews, resolve, verify_chain
+from trimtab.control import Cause, Controller, Draft, Ledger, pending_reviews, resolve, verify_chain
 from trimtab.errors import ActionError, Conflict
 from trimtab.policy import parse_policy
 from trimtab.records import Decision, Record, Resolution, WorkflowStep
@@ -248,6 +249,34 @@ def test_a_refused_action_is_given_up_and_a_conflict_is_tried_again(book: Metada
     actions.failing = None
     loop.step()
     assert len(actions.asked) == 1
+
+
+def test_a_decision_of_the_guard_hides_no_window_that_was_written_before_it(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    # given two windows, of which one is decided on, and then the guard's
+    mature(book, 0)
+    controller(book, actions).step()
+    mature(book, 1)
+    guarded = window_report(2)
+    guarded = msgspec.structs.replace(guarded, id=f"{MODEL}/v1/r1/guarded", stage="guarded")
+    book.put(guarded)
+    ledger = Ledger(book, MODEL)
+    ledger.refresh()
+    draft = Draft(
+        cause=Cause(window=guarded, signals=()),
+        band="guard",
+        impact_per_day=0.0,
+        impact="high",
+        cell="rollback",
+        action="rollback",
+        reasons=("it failed",),
+    )
+    assert ledger.append(draft, clock=CLOCK) is not None
+    book.put(champion_revision(2, 1, action="rollback", cause=f"{MODEL}/decision/2"))
+    # when a new process begins, then it decides on the window that is left, and once
+    assert [d.window for d in controller(book, actions).step()] == [window_report(1).id]
+    assert controller(book, actions).step() == ()
 
 
 class Busy:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.records import RECORDS, Revision
+from trimtab.records import RECORDS, Decision, Profile, Record, Revision, Signal, WindowReport
 from trimtab.stores.metadata import Metadata, rows
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.stores.metadata.rows import Busy, table_name
@@ -96,3 +97,26 @@ def test_a_writer_that_waits_too_long_is_told_so_and_may_try_again(
     store.put(revision(1))
     assert store.count(Revision) == 1
     store.close()
+
+
+LOOKUPS = [
+    (Signal, ("model", "version", "start"), "model_version_start"),
+    (Signal, ("model", "version", "kind", "start"), "model_version_kind_start"),
+    (Signal, ("model", "version", "kind"), "model_version_kind"),
+    (Profile, ("model", "version"), "model_version"),
+    (WindowReport, ("model", "stage"), "model_stage"),
+    (Decision, ("model", "action"), "model_action"),
+]
+
+
+@pytest.mark.parametrize(("kind", "keys", "index"), LOOKUPS)
+def test_look_ups_of_the_loop_go_by_an_index_over_all_of_their_keys(
+    tmp_path: Path, kind: type[Record], keys: tuple[str, ...], index: str
+) -> None:
+    SqliteMetadata(tmp_path / "metadata.db").close()
+    condition = " AND ".join(f'("{key}" IN (?))' for key in keys)
+    statement = f"SELECT body FROM trimtab_{kind.KIND} WHERE {condition} ORDER BY seq DESC LIMIT ?"
+    with closing(sqlite3.connect(tmp_path / "metadata.db")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", ["x"] * (len(keys) + 1)).fetchall()
+    assert f"ix_trimtab_{kind.KIND}_{index} (" in plan[0][3]
+    assert len(plan) == 1, "it is sorted by the index"

@@ -12,7 +12,7 @@ Guarantees
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from trimtab.records import Record
@@ -58,3 +58,17 @@ def latest(store: Metadata, kind: type[R], /, **where: Any) -> R | None:
     """Return the newest matching record, or None."""
     found = store.find(kind, limit=1, **where)
     return found[0] if found else None
+
+
+def newest_until(store: Metadata, kind: type[R], stop: Callable[[R], bool], /, **where: Any) -> list[R]:
+    """Return the matching records written after the newest one for which `stop` is true, newest first; all without one.
+
+    Reads few more records than it returns.
+    """
+    limit = 1
+    while True:
+        found = store.find(kind, limit=limit, **where)
+        end = next((n for n, record in enumerate(found) if stop(record)), None)
+        if end is not None or len(found) < limit:
+            return list(found[:end])
+        limit *= 8

@@ -74,9 +74,11 @@ class SqliteMetadata:
         """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
         condition, values = _where(kind, where)
         order = "ASC" if oldest_first else "DESC"
+        # several values: SQLite would rather walk an index in the order of writing than look each of them up
+        seq = "+seq" if any(isinstance(value, tuple) for value in where.values()) else "seq"
         most = -1 if limit is None else limit
         table = rows.table_name(kind)
-        bodies = self._column(f"SELECT body FROM {table}{condition} ORDER BY seq {order} LIMIT ?", *values, most)
+        bodies = self._column(f"SELECT body FROM {table}{condition} ORDER BY {seq} {order} LIMIT ?", *values, most)
         decode = rows.decoder(kind).decode
         return [decode(body) for body in bodies]
 

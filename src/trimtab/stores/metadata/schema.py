@@ -31,6 +31,7 @@ def _table(kind: type[Record]) -> sa.Table:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Index(f"ix_{name}_id", "id", unique=True),
         *(sa.Index(f"ix_{name}_{key}", key, "seq") for key in kind.KEYS),
+        *(sa.Index(f"ix_{name}_{'_'.join(keys)}", *keys, "seq") for keys in kind.JOINTLY),
     )
 
 
