@@ -8,6 +8,7 @@ leads to the same state bit for bit.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import logging
 import os
 from collections.abc import Mapping
@@ -16,7 +17,6 @@ from typing import Any
 
 import msgspec
 
-from trimtab import __version__
 from trimtab.clock import EPOCH, to_micros
 from trimtab.errors import NotFound
 from trimtab.monitoring.watch import KINDS, Kind, Watch, newest_of
@@ -25,6 +25,7 @@ from trimtab.stores.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
+CODE = importlib.metadata.version("trimtab")
 EVERY = 20
 """Windows of a version between two writings: a new process steps through so many at most, and those not judged."""
 
@@ -50,7 +51,7 @@ class Snapshots:
         """Bring new detectors to where the stored records end."""
         found = self._read(model, version)
         after: Mapping[str, int] = {}
-        if found is not None and found.made_with == watch.made_with(__version__) and _is_there(found, metadata):
+        if found is not None and found.made_with == watch.made_with(CODE) and _is_there(found, metadata):
             watch.load(found.state)
             after = {kind: start for kind, (start, _, _) in found.last.items()}
         if watch.restore(metadata, model, version, after=after) >= EVERY:
@@ -66,7 +67,7 @@ class Snapshots:
         if self._folder is None:
             return
         last = {str(kind): found for kind in KINDS if (found := _last(metadata, model, version, kind)) is not None}
-        self._write(model, version, Snapshot(watch.made_with(__version__), watch.state(), last))
+        self._write(model, version, Snapshot(watch.made_with(CODE), watch.state(), last))
 
     def _path(self, model: str, version: int) -> Path | None:
         return None if self._folder is None else self._folder / f"{model}-v{version}.msgpack"
