@@ -1,4 +1,6 @@
-"""A gateway over the embedded stores of a folder: python serving_process.py FOLDER [PORT [WORKERS [GRPC_PORT]]].
+"""A gateway over the embedded stores of a folder: serving_process.py FOLDER [PORT [WORKERS [GRPC_PORT [DELAY]]]].
+
+GRPC_PORT -1: none. DELAY: seconds for which it goes on when it is told to end.
 
 The same file is the program of its workers: python serving_process.py worker FILE.
 """
@@ -51,18 +53,18 @@ class Control:
         logging.error("gap of %d rows", gap.rows)
 
 
-def main(root: Path, port: int = 0, workers: int = 1, grpc_port: int | None = None) -> None:
+def main(root: Path, port: int = 0, workers: int = 1, grpc_port: int = -1, delay: int = 0) -> None:
     """Serve until told to stop."""
     serve(
         GatewayConfig(
             worker_command=(sys.executable, __file__, "worker"),
             setup={"root": str(root)},
             open_control=lambda: Control(root),
-            options=WorkerOptions(durability="acknowledged"),
+            options=WorkerOptions(durability="acknowledged", drain_delay_s=delay),
             run_folder=root / "run",
             port=port,
             workers=workers,
-            grpc_port=grpc_port,
+            grpc_port=None if grpc_port < 0 else grpc_port,
         )
     )
 

@@ -97,12 +97,14 @@ class Client:
 class Gateway:
     """A gateway process over the stores of a folder."""
 
-    def __init__(self, root: Path, *, port: int = 0) -> None:
+    def __init__(self, root: Path, *arguments: int, port: int = 0) -> None:
         self._root = root
         self.output = root / "gateway.log"
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(PROCESS), str(root), str(port)], stdout=output, stderr=output
+                [sys.executable, str(PROCESS), str(root), str(port), *map(str, arguments)],
+                stdout=output,
+                stderr=output,
             )
 
     @property
@@ -132,12 +134,12 @@ class Gateway:
 
 
 @pytest.fixture
-def start(root: Path) -> Iterator[Callable[[], Gateway]]:
+def start(root: Path) -> Iterator[Callable[..., Gateway]]:
     """Return a function that starts a gateway; whatever still runs afterwards is killed."""
     started: list[Gateway] = []
 
-    def run() -> Gateway:
-        started.append(Gateway(root))
+    def run(*arguments: int) -> Gateway:
+        started.append(Gateway(root, *arguments))
         return started[-1]
 
     yield run
@@ -204,7 +206,7 @@ def served_rows(root: Path) -> list[dict[str, Any]]:
 
 
 def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
-    root: Path, start: Callable[[], Gateway]
+    root: Path, start: Callable[..., Gateway]
 ) -> None:
     acknowledged: list[Answer] = []
     for _ in range(2):  # the second process writes beside what the first one left
@@ -224,7 +226,7 @@ def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
     assert len(list((root / "log").glob("predictions-*.arrows"))) >= 2
 
 
-def test_deploys_and_rollbacks_under_load_fail_no_request(root: Path, start: Callable[[], Gateway]) -> None:
+def test_deploys_and_rollbacks_under_load_fail_no_request(root: Path, start: Callable[..., Gateway]) -> None:
     metadata = SqlMetadata(root / "metadata.db")
     load = Load(start().ready(), until_broken=False)
     with load.running():
@@ -242,7 +244,7 @@ def test_deploys_and_rollbacks_under_load_fail_no_request(root: Path, start: Cal
 
 
 def test_a_drained_gateway_answers_what_it_began_and_leaves_a_whole_log(
-    root: Path, start: Callable[[], Gateway]
+    root: Path, start: Callable[..., Gateway]
 ) -> None:
     metadata = SqlMetadata(root / "metadata.db")
     metadata.put(revision("delay", 2, {1: ("champion", 50), 2: ("challenger", 50)}, created_at=NOW))
@@ -263,8 +265,72 @@ def test_a_drained_gateway_answers_what_it_began_and_leaves_a_whole_log(
     assert segments[-1].read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0")
 
 
+class Ended:
+    """What clients saw until a gateway was gone: each request is answered, or its connection is refused."""
+
+    def __init__(self, port: int) -> None:
+        self.lost: list[str] = []
+        self.answered = 0
+        self._port = port
+        self._threads = [threading.Thread(target=self._run, args=(kept,)) for kept in (True, False) * 6]
+
+    def _run(self, kept: bool) -> None:
+        body = msgspec.json.encode({"instances": [dict.fromkeys(FEATURES, 0.5)]})
+        close = b"" if kept else b"connection: close\r\n"
+        head = b"POST /v1/models/delay:predict HTTP/1.1\r\nhost: localhost\r\n%bcontent-length: %d\r\n\r\n"
+        request = head % (close, len(body)) + body
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
+            except ConnectionRefusedError:
+                return
+            with connection:
+                goes_on = True
+                while goes_on:
+                    try:
+                        connection.sendall(request)
+                        answer = b""
+                        while b"predictions" not in answer:
+                            part = connection.recv(65_536)
+                            if not part:
+                                raise ConnectionResetError("closed without an answer")
+                            answer += part
+                    except OSError as error:
+                        self.lost.append(repr(error))
+                        return
+                    self.answered += 1
+                    goes_on = kept and b"connection: close" not in answer
+
+    def begin(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_gateway_that_ends_loses_no_request(start: Callable[..., Gateway], delay: int) -> None:
+    gateway = start(2, -1, delay)
+    port = gateway.ready()
+    clients = Ended(port)
+    clients.begin()
+    wait_for(lambda: clients.answered > 500)
+    probe = Client(port)
+    before = clients.answered
+    gateway.process.send_signal(signal.SIGTERM)
+    if delay:
+        wait_for(lambda: probe.call("GET", "/v2/health/ready")[0] == 503)
+        assert probe.call("GET", "/v2/health/live")[0] == 200  # by a new connection
+    assert gateway.process.wait(PATIENCE_S) == 0
+    clients.wait()
+    assert clients.lost == []
+    assert clients.answered > before
+
+
 def test_a_gateway_answers_as_the_graph_does_in_every_protocol(
-    root: Path, start: Callable[[], Gateway], graphs: list[bytes]
+    root: Path, start: Callable[..., Gateway], graphs: list[bytes]
 ) -> None:
     client = Client(start().ready())
     row = [0.5, -1.25, 2.0]
@@ -281,7 +347,7 @@ def test_a_gateway_answers_as_the_graph_does_in_every_protocol(
     assert [(label["prediction_id"], label["label"]) for label in labels] == [(columns["id"], 1.0)]
 
 
-def test_connections_survive_bad_requests(root: Path, start: Callable[[], Gateway]) -> None:
+def test_connections_survive_bad_requests(root: Path, start: Callable[..., Gateway]) -> None:
     port = start().ready()
     client = Client(port)
     statuses = [
@@ -290,10 +356,12 @@ def test_connections_survive_bad_requests(root: Path, start: Callable[[], Gatewa
         client.call("PUT", "/v2", None)[0],
         client.call("POST", "/v2/models/delay/infer", {"x": "y" * (17 * 2**20)})[0],
     ]
-    assert statuses == [400, 400, 405, 413]
+    assert statuses == [400, 404, 405, 413]
     assert client.predict([0, 0, 0])["model_version"] == "1"
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as raw:
-        raw.sendall(b"HEAD /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\nGET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        raw.sendall(
+            b"HEAD /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\nGET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        )
         received = b""
         while b'{"live":true}' not in received:
             received += raw.recv(65536)
@@ -303,7 +371,7 @@ def test_connections_survive_bad_requests(root: Path, start: Callable[[], Gatewa
         assert raw.recv(65536).startswith(b"HTTP/1.1 400")
 
 
-def test_a_second_gateway_is_refused_in_one_sentence(root: Path, start: Callable[[], Gateway]) -> None:
+def test_a_second_gateway_is_refused_in_one_sentence(root: Path, start: Callable[..., Gateway]) -> None:
     port = start().ready()
     for other, words in ((0, "each name has one writer"), (port, "Address already in use")):
         second = subprocess.run(
@@ -314,7 +382,7 @@ def test_a_second_gateway_is_refused_in_one_sentence(root: Path, start: Callable
     assert Client(port).call("GET", "/v2/health/ready")[0] == 200
 
 
-def test_the_announcement_of_a_killed_gateway_is_replaced(start: Callable[[], Gateway]) -> None:
+def test_the_announcement_of_a_killed_gateway_is_replaced(start: Callable[..., Gateway]) -> None:
     first = start()
     first.ready()
     first.stop(signal.SIGKILL)

@@ -64,13 +64,19 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
     serving, fallback = policy.serving, policy.rollout.fallback
     tls, tokens = None, serving.authentication == "tokens"
     if serving.tls is not None:
-        tls = Tls(str(folder / serving.tls.certificate), str(folder / serving.tls.key))
+        authority = serving.tls.client_ca
+        tls = Tls(
+            str(folder / serving.tls.certificate),
+            str(folder / serving.tls.key),
+            None if authority is None else str(folder / authority),
+        )
     return WorkerOptions(
         max_body=serving.max_body,
         max_rows=serving.max_rows,
         max_waiting_rows=serving.max_waiting_rows,
         timeout_s=_seconds(serving.timeout),
         drain_s=_seconds(serving.drain),
+        drain_delay_s=_seconds(serving.drain_delay),
         durability=serving.log.durability,
         flush_s=_seconds(serving.log.interval),
         when_full=serving.log.when_full,

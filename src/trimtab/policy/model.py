@@ -305,6 +305,8 @@ class Tls(Section):
     """PEM file with the certificate and its chain."""
     key: str
     """PEM file with the private key."""
+    client_ca: str | None = None
+    """PEM file with the authorities whose certificates clients must show (mTLS); left out, clients show none."""
 
 
 class Serving(Section):
@@ -339,6 +341,9 @@ class Serving(Section):
     """A request that takes longer is answered with 504."""
     drain: Duration = 10 * units.MICROS["s"]
     """Time that requests under way get when the gateway is told to stop."""
+    drain_delay: Duration = 0
+    """Time for which a gateway that is told to stop goes on serving, not ready any more, until load balancers send it
+    nothing new."""
     load_timeout: Duration = 180 * units.MICROS["s"]
     """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
     checks: Literal["warn", "refuse", "off"] = "warn"

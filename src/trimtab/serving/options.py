@@ -15,6 +15,7 @@ class Tls(msgspec.Struct, frozen=True):
 
     certificate: str
     key: str
+    client_ca: str | None = None
 
 
 class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting_rows: int = 20_000
     timeout_s: float = 30.0
     drain_s: float = 10.0
+    drain_delay_s: float = 0.0
     durability: Literal["acknowledged", "interval"] = "interval"
     flush_s: float = 1.0
     when_full: Literal["serve", "refuse"] = "serve"

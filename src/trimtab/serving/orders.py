@@ -79,6 +79,10 @@ class Admit(msgspec.Struct, frozen=True, tag=True):
     grants: tuple[Grant, ...]
 
 
+class End(msgspec.Struct, frozen=True, tag=True):
+    """The whole gateway ends: finish what is under way, lose nothing, and end."""
+
+
 class Trial(msgspec.Struct, frozen=True):
     """A bundle to be opened, warmed up and scored where that does no harm, in so many seconds."""
 
@@ -151,7 +155,7 @@ class Tried(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Down = Configure | Serve | Admit
+Down = Configure | Serve | Admit | End
 """Supervisor to worker."""
 Up = Ready | Failed | Trouble | Serving | Gap | Hold | Loading | Tried
 """Worker to supervisor."""

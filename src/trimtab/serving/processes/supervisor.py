@@ -25,6 +25,7 @@ from trimtab.serving.orders import (
     Admit,
     Configure,
     Down,
+    End,
     Failed,
     Gap,
     Hold,
@@ -363,8 +364,12 @@ class _Supervisor:
         self._listener.close()  # whoever comes now is refused, not queued where nobody takes it and reset at the end
         self._trials.close()
         for worker in self._workers.values():
-            worker.process.terminate()
-        deadline = time.monotonic() + self._config.options.drain_s + GRACE_S
+            if worker.ready:
+                worker.send(End())
+            if not (worker.ready and worker.alive):
+                worker.process.terminate()
+        options = self._config.options
+        deadline = time.monotonic() + options.drain_delay_s + options.drain_s + GRACE_S
         for worker in list(self._workers.values()):
             try:
                 worker.process.wait(max(0.1, deadline - time.monotonic()))

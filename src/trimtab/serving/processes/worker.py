@@ -28,12 +28,14 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loading import Loader
 from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory, load_bundle
 from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.options import WorkerOptions
 from trimtab.serving.orders import (
     COUNTS,
     Admit,
     BundleOrder,
     Configure,
     Down,
+    End,
     Failed,
     Hold,
     Loading,
@@ -56,7 +58,7 @@ from trimtab.serving.telemetry.traces import Traces, open_traces
 from trimtab.serving.web.access import Access, Grants
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.routes import standard_routes
-from trimtab.serving.web.server import Doors, serve, settle_memory
+from trimtab.serving.web.server import Doors, Ending, serve, settle_memory
 from trimtab.stores.predictions import Predictions
 
 RETRY_S = 5.0
@@ -164,13 +166,14 @@ class _Worker:
 
     async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        stop, loaded = asyncio.Event(), asyncio.Event()
+        ending, loaded = Ending(), asyncio.Event()
+        stop = ending.begun
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         gateway, first = self._gateway, self._first
         gateway.journal.on_gap = self._say
         gateway.repository.hold = self._hold
-        threading.Thread(target=self._listen, args=(loop, stop), name="orders", daemon=True).start()
+        threading.Thread(target=self._listen, args=(loop, ending), name="orders", daemon=True).start()
         self._loading = threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True)
         self._loading.start()
         if not await _first_of(loaded, stop):
@@ -186,8 +189,8 @@ class _Worker:
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
         try:
             await asyncio.gather(
-                serve(gateway, doors, stop, listening=lambda: self._say(Ready())),
-                _end_grpc(grpc, stop, first.options.drain_s),
+                serve(gateway, doors, ending, listening=lambda: self._say(Ready())),
+                _end_grpc(grpc, ending, first.options),
             )
         finally:
             saving.cancel()
@@ -226,16 +229,22 @@ class _Worker:
             logger.warning("the supervisor is gone: %s was not told", message)
             return False
 
-    def _listen(self, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop, ending: Ending) -> None:
         """Take messages until the supervisor is gone. Runs in a thread."""
         while (message := self._channel.receive()) is not None:
             if isinstance(message, Serve):
                 self._orders.put(message)
             elif isinstance(message, Admit) and self._access is not None:
                 self._access.grants = Grants.of(message.grants)
+            elif isinstance(message, End):
+                ending.whole = True
+                loop.call_soon_threadsafe(ending.begun.set)
+        if ending.whole:
+            return
         if not loop.is_closed():
             logger.warning("the supervisor is gone; this worker finishes what is under way and ends")
-            loop.call_soon_threadsafe(stop.set)
+            ending.at_once = True
+            loop.call_soon_threadsafe(ending.begun.set)
 
     def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Event) -> None:
         """Follow orders, the newest only. Runs in a thread."""
@@ -301,11 +310,13 @@ def _routes(gateway: Gateway) -> list[Route]:
     return standard if contract is None else contract_routes(contract, gateway, standard)
 
 
-async def _end_grpc(server: GrpcServer | None, stop: asyncio.Event, drain_s: float) -> None:
+async def _end_grpc(server: GrpcServer | None, ending: Ending, options: WorkerOptions) -> None:
     """Stop the gRPC server when HTTP stops, so that both drain together."""
     if server is not None:
-        await stop.wait()
-        await server.stop(grace_s=drain_s)
+        await ending.begun.wait()
+        server.service.drain()  # not ready any more
+        await asyncio.sleep(0.0 if ending.at_once else options.drain_delay_s)
+        await server.stop(grace_s=options.drain_s)
 
 
 async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:

@@ -81,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._last = False
         """Whether no further request is taken: the connection closes behind the answers that are due."""
+        self._retiring = False
+        """Whether the connection closes behind the next answer after which none is due."""
         self._ended = False
         """Whether the client has ended its side."""
         self._asked = False
@@ -299,8 +301,10 @@ class Connection(asyncio.Protocol):
         self._turn = None
         if not exchange.is_complete or (self._last and self._is_idle()):
             self._part()
-        elif exchange.after is CLOSE:
+        elif exchange.after is CLOSE and not self._retiring:
             self.close()  # as the client asked: it sends no more
+        elif exchange.after is CLOSE:
+            self._part()
         else:
             self._next()
 
@@ -398,7 +402,7 @@ class Connection(asyncio.Protocol):
     @property
     def last(self) -> bool:
         """Whether the connection closes behind the answer to the request whose turn it is."""
-        return self._last and not self._waiting
+        return (self._last or self._retiring) and not self._waiting
 
     @property
     def date(self) -> bytes:
@@ -448,6 +452,10 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self._refuse(408, "the request did not come whole in time")
+
+    def retire(self) -> None:
+        """Close behind the next answer, which tells the client so."""
+        self._retiring = True
 
     def finish(self) -> None:
         """Take no further request, and close behind the answers that are due."""

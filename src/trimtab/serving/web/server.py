@@ -1,16 +1,27 @@
-"""The network face of a worker: HTTP on an inherited socket, until it is told to drain. Called by worker."""
+"""The network face of a worker: HTTP on an inherited socket, until it is told to end.
+
+The end loses no request. First the gateway is not ready any more, and goes on for `drain_delay_s`, so that load
+balancers send nothing new; each answer from then on says `Connection: close`. Then no new connection is let in, those
+that the kernel has accepted are taken, and the listening socket is closed. Kept connections have LINGER_S for one more
+request; what is under way has `drain_s`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import resource
+import select
 import socket
-from collections.abc import Callable, Sequence
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from trimtab.errors import PolicyError
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.options import WorkerOptions
 from trimtab.serving.telemetry.observing import Observer
@@ -22,12 +33,18 @@ from trimtab.serving.web.connection import STALLED_S, Connection
 from trimtab.serving.web.dates import Dates
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.targets import Targets
-from trimtab.serving.web.tls import server_context
+from trimtab.serving.web.tls import PemWatch, server_context
 
 BACKLOG = 2048
 LOOK_S = 5.0
 """Between two looks for connections whose clients say nothing."""
 DRAIN_LOOK_S = 0.02
+LINGER_S = 0.5
+"""So long a kept connection waits for one more request when the worker ends."""
+EMPTY_S = 1.0
+"""Longest that the end waits for connections that the kernel has accepted to be taken."""
+SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
+"""Linux: linux/socket.h, and a program for packet filters that takes none of a packet."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +59,19 @@ class Doors:
     traces: Traces | None = None
 
 
-async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listening: Callable[[], object]) -> None:
-    """Serve until `stop`; then finish the requests under way, for as long as the options say.
+@dataclass
+class Ending:
+    """How a worker ends. Belongs to one event loop."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    whole: bool = False
+    """Whether all workers of the gateway end, so that the socket which they share may be shut for all."""
+    at_once: bool = False
+    """Whether nobody waits for load balancers, since the supervisor is gone."""
+
+
+async def serve(gateway: Gateway, doors: Doors, ending: Ending, *, listening: Callable[[], object]) -> None:
+    """Serve until `ending` has begun; then finish the requests under way, for as long as the options say.
 
     listening is called when the first request can come.
     """
@@ -58,29 +86,50 @@ async def serve(gateway: Gateway, doors: Doors, stop: asyncio.Event, *, listenin
         browsers=_browsers(options),
     )
     _raise_limit()
-    context = None if options.tls is None else server_context(options.tls)
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
     targets, dates = Targets(), Dates(gateway.clock)
 
     def connect() -> Connection:
-        return Connection(application, loop, connections, targets, dates)
+        connection = Connection(application, loop, connections, targets, dates)
+        if ending.begun.is_set():
+            connection.retire()
+        return connection
 
-    handshake_s = None if context is None else STALLED_S
-    server = await loop.create_server(
-        connect, sock=doors.http, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=handshake_s
-    )
+    async def listen() -> asyncio.Server:
+        context = None if options.tls is None else server_context(options.tls)
+        wait_s = None if context is None else STALLED_S
+        door = doors.http.dup()
+        return await loop.create_server(connect, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=wait_s)
+
+    files = None if options.tls is None else PemWatch(options.tls)
+    server = await listen()
     listening()
     try:
-        await _until(stop, connections)
+        while not await _is_over(ending.begun, LOOK_S):
+            _cut(connections, loop.time())
+            if files is not None and files.changed():
+                server = await _renew(server, listen)
+        gateway.draining = True
+        for connection in list(connections):
+            connection.retire()
+        await _go_on(connections, 0.0 if ending.at_once else options.drain_delay_s)
+        if ending.whole:
+            refuse_new(doors.http)
+        await _empty(doors.http)
     finally:
         server.close()
+        doors.http.close()
         await _drain(connections, options.drain_s)
 
 
 def _browsers(options: WorkerOptions) -> BrowserCheck | None:
-    """Return what refuses requests of web pages; None where only a token opens the gateway, which no page has."""
-    if options.allowed_hosts is None and not options.allowed_origins:
+    """Return what refuses requests of web pages; None where only a token opens the gateway, which no page has.
+
+    A certificate of a client does not: browsers show it for every page.
+    """
+    shown_by_browsers = options.tls is not None and options.tls.client_ca is not None
+    if options.allowed_hosts is None and not options.allowed_origins and not shown_by_browsers:
         return None
     return BrowserCheck(options.allowed_hosts, options.allowed_origins)
 
@@ -98,13 +147,54 @@ def _raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _until(stop: asyncio.Event, connections: set[Connection]) -> None:
-    """Wait for `stop`; meanwhile close connections whose clients keep them waiting."""
+async def _is_over(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, so long at most; return whether it has come."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
+
+
+async def _renew(server: asyncio.Server, listen: Callable[[], Awaitable[asyncio.Server]]) -> asyncio.Server:
+    """Listen with the new certificate, while the connections that are open go on with theirs."""
+    try:
+        fresh = await listen()
+    except PolicyError as error:
+        logger.error("the certificate goes on as it was: %s", error)
+        return server
+    server.close()
+    logger.info("new connections get the new certificate")
+    return fresh
+
+
+async def _go_on(connections: set[Connection], seconds: float) -> None:
+    """Serve on for some time, in which nothing new should come."""
     loop = asyncio.get_running_loop()
-    while not stop.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_S)
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        await asyncio.sleep(min(left, LOOK_S))
         _cut(connections, loop.time())
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Let no new connection into the queue of a listening socket; those that are in it can still be taken.
+
+    Where that is not known, as on macOS, one that comes between the last look and the close is reset.
+    """
+    if sys.platform == "linux":
+        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
+        with suppress(OSError):
+            program = struct.pack("HL", 1, ctypes.addressof(drop_all))
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+async def _empty(listener: socket.socket) -> None:
+    """Wait until the event loop has taken all connections that the kernel has accepted."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + EMPTY_S
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while poll.poll(0) and loop.time() < until:
+        await asyncio.sleep(0)
 
 
 def _cut(connections: set[Connection], now: float) -> None:
@@ -116,6 +206,11 @@ async def _drain(connections: set[Connection], seconds: float) -> None:
     """Let requests under way be answered; those that take longer end without an answer."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    for connection in list(connections):
+        connection.retire()
+    while connections and loop.time() < deadline - seconds + min(LINGER_S, seconds):
+        await asyncio.sleep(DRAIN_LOOK_S)
+        _cut(connections, loop.time())
     for connection in list(connections):
         connection.finish()
     while connections and loop.time() < deadline:

@@ -20,13 +20,18 @@ logger = logging.getLogger(__name__)
 
 
 class PemFiles(Protocol):
-    """Paths of PEM files: the certificate with its chain, and the private key."""
+    """Paths of PEM files: the certificate with its chain, the private key, and whose clients are let in."""
 
     @property
     def certificate(self) -> str: ...
 
     @property
     def key(self) -> str: ...
+
+    @property
+    def client_ca(self) -> str | None:
+        """The certificates of which one has to have signed a client's; None: clients show none."""
+        ...
 
 
 def server_context(files: PemFiles, clock: Clock | None = None) -> ssl.SSLContext:
@@ -50,17 +55,68 @@ def server_context(files: PemFiles, clock: Clock | None = None) -> ssl.SSLContex
             raise _wrong(key, "key", f"it is not the key of the certificate {certificate}") from None
         raise _wrong(certificate, "certificate", f"this and {key} cannot be used: {error.reason or error}") from None
     _check_validity(certificate, _own_certificate(context, chain, certificate), clock or SystemClock())
+    if files.client_ca is not None:
+        authority = Path(files.client_ca)
+        try:
+            context.load_verify_locations(cadata=_read(authority, "client_ca", "CERTIFICATE"))
+        except ssl.SSLError as error:
+            raise _wrong(authority, "client_ca", f"cannot be used: {error.reason or error}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
 def grpc_credentials(files: PemFiles, clock: Clock | None = None) -> Any:
-    """Return gRPC's server credentials from the same files, after the same checks. Raises PolicyError, MissingExtra."""
+    """Return gRPC's server credentials from the same files, after the same checks; new files are taken up.
+
+    Raises PolicyError, MissingExtra.
+    """
     server_context(files, clock)
     try:
         grpc = import_module("grpc")
     except ImportError:
         raise MissingExtra("grpcio", "grpc") from None
-    return grpc.ssl_server_credentials([(Path(files.key).read_bytes(), Path(files.certificate).read_bytes())])
+    watch = PemWatch(files)
+
+    def read() -> Any:
+        roots = None if files.client_ca is None else Path(files.client_ca).read_bytes()
+        pair = (Path(files.key).read_bytes(), Path(files.certificate).read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], roots)
+
+    def renewed() -> Any:
+        """Return the files when they have changed. gRPC asks for each connection, in threads of its own."""
+        try:
+            if not watch.changed():
+                return None
+            server_context(files, clock)
+            return read()
+        except (PolicyError, OSError) as error:
+            logger.error("gRPC's certificate goes on as it was: %s", error)
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(read(), renewed, files.client_ca is not None)
+
+
+class PemWatch:
+    """Tells whether PEM files have been written anew."""
+
+    def __init__(self, files: PemFiles) -> None:
+        self._paths = [Path(name) for name in (files.certificate, files.key, files.client_ca) if name is not None]
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Return whether they are others than at the last call; False while one is away, as in the midst of a change."""
+        now = self._look()
+        if now is None or now == self._seen:
+            return False
+        self._seen = now
+        return True
+
+    def _look(self) -> list[tuple[int, int, int]] | None:
+        try:
+            found = [path.stat() for path in self._paths]
+        except OSError:
+            return None
+        return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
 
 def _read(path: Path, what: str, label: str) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,10 +24,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trimtab.clock import ManualClock, SystemClock
 from trimtab.errors import PolicyError
+from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.options import Tls, WorkerOptions
+from trimtab.serving.protocols.grpc_server import serve_grpc
+from trimtab.serving.web import server
 from trimtab.serving.web.connection import Connection
 from trimtab.serving.web.dates import Dates
+from trimtab.serving.web.routes import standard_routes
+from trimtab.serving.web.server import Doors, Ending, serve
 from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import grpc_credentials, server_context
+
+if TYPE_CHECKING:
+    from unit.serving.conftest import Served
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CLOCK = ManualClock(NOW)
@@ -37,6 +48,7 @@ class Files:
 
     certificate: str
     key: str
+    client_ca: str | None = None
 
 
 Issue = Callable[..., Files]
@@ -179,3 +191,111 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
 def test_old_versions_of_tls_are_refused(issue: Issue) -> None:
     context = server_context(issue(), CLOCK)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+@contextlib.asynccontextmanager
+async def gateway_over_tls(served: Served, files: Files) -> AsyncIterator[int]:
+    """Serve with the files, as a worker does; yield the port."""
+    ending, ready = Ending(), asyncio.Event()
+    gateway = Gateway(served.log, served.clock, WorkerOptions(tls=Tls(files.certificate, files.key, files.client_ca)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        doors = Doors(http=listener, access=None, routes=standard_routes(gateway))
+        port = int(listener.getsockname()[1])
+        task = asyncio.create_task(serve(gateway, doors, ending, listening=ready.set))
+        await ready.wait()
+        yield port
+        ending.begun.set()
+        await task
+
+
+def issuing(issue: Issue, name: str, usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH) -> Files:
+    start = datetime.now(UTC) - timedelta(hours=1)
+    return issue(name, start=start, end=start + timedelta(days=30), usage=usage)
+
+
+async def live(port: int, trusted: str, shown: Files | None = None) -> bool:
+    """Return whether a client that trusts a certificate, and shows one, is answered."""
+    context = ssl.create_default_context(cafile=trusted)
+    if shown is not None:
+        context.load_cert_chain(shown.certificate, shown.key)
+    try:
+        async with httpx.AsyncClient(verify=context) as client:
+            return (await client.get(f"https://127.0.0.1:{port}/v2/health/live")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def run_on_uvloop(test: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test)
+
+
+def test_new_files_are_taken_up_and_damaged_ones_are_not(
+    issue: Issue, served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "LOOK_S", 0.01)
+    files, fresh = issuing(issue, "old"), issuing(issue, "new")
+    old = Path(shutil.copy(files.certificate, f"{files.certificate}.kept"))
+
+    async def test() -> None:
+        async with gateway_over_tls(served, files) as port:
+            assert await live(port, str(old))
+            Path(files.certificate).write_text("-----BEGIN CERTIFICATE-----")
+            while "the certificate goes on as it was" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert await live(port, str(old))
+            shutil.copy(fresh.certificate, files.certificate)
+            shutil.copy(fresh.key, files.key)
+            while not await live(port, fresh.certificate):
+                await asyncio.sleep(0.01)
+            assert not await live(port, str(old))
+
+    run_on_uvloop(asyncio.wait_for(test(), 20))
+
+
+def test_with_client_certificates_only_those_who_show_one_are_answered(issue: Issue, served: Served) -> None:
+    own = issuing(issue, "own")
+    friend = issuing(issue, "friend", ExtendedKeyUsageOID.CLIENT_AUTH)
+    stranger = issuing(issue, "stranger", ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    async def test() -> None:
+        async with gateway_over_tls(served, Files(own.certificate, own.key, friend.certificate)) as port:
+            assert await live(port, own.certificate, friend)
+            assert not await live(port, own.certificate)
+            assert not await live(port, own.certificate, stranger)
+
+    run_on_uvloop(asyncio.wait_for(test(), 20))
+
+
+def test_a_client_authority_that_cannot_be_used_is_named(issue: Issue, tmp_path: Path) -> None:
+    files = issue()
+    assert "serving.tls.client_ca" in refusal(Files(files.certificate, files.key, str(tmp_path / "none.pem")))
+    assert "not a PEM file with a certificate" in refusal(Files(files.certificate, files.key, files.key))
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_grpc_takes_up_new_files_and_asks_for_client_certificates(issue: Issue, served: Served, shows: bool) -> None:
+    grpc = pytest.importorskip("grpc")
+    own, fresh = issuing(issue, "own"), issuing(issue, "fresh")
+    friend = issuing(issue, "friend", ExtendedKeyUsageOID.CLIENT_AUTH)
+    own.client_ca = friend.certificate
+
+    async def ready(port: int, trusted: bytes) -> bool:
+        pair = (Path(friend.key).read_bytes(), Path(friend.certificate).read_bytes()) if shows else (None, None)
+        credentials = grpc.ssl_channel_credentials(trusted, *pair)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+            call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            try:
+                return bool(await call(b"", timeout=5))
+            except grpc.aio.AioRpcError:
+                return False
+
+    async def test() -> None:
+        found = await serve_grpc(served.gateway, host="127.0.0.1", port=0, max_body=1000, tls=own)
+        assert await ready(found.port, Path(own.certificate).read_bytes()) == shows
+        shutil.copy(fresh.certificate, own.certificate)
+        shutil.copy(fresh.key, own.key)
+        assert await ready(found.port, Path(fresh.certificate).read_bytes()) == shows
+        await found.stop(grace_s=0)
+
+    run_on_uvloop(asyncio.wait_for(test(), 30))
