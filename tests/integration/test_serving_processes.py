@@ -360,7 +360,8 @@ def test_connections_survive_bad_requests(root: Path, start: Callable[..., Gatew
     assert client.predict([0, 0, 0])["model_version"] == "1"
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as raw:
         raw.sendall(
-            b"HEAD /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\nGET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            b"HEAD /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
         )
         received = b""
         while b'{"live":true}' not in received:

@@ -104,7 +104,7 @@ class PemWatch:
         self._seen = self._look()
 
     def changed(self) -> bool:
-        """Return whether they are others than at the last call; False while one is away, as in the midst of a change."""
+        """Return whether they differ from the last call; False while one is away, as in the midst of a change."""
         now = self._look()
         if now is None or now == self._seen:
             return False
