@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
+from trimtab.clock import Clock
 from trimtab.records import Decision, Record, Resolution, Revision, WorkflowStep
 from trimtab.stores.metadata import Metadata
 
 KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision)
 
+PAUSE = timedelta(seconds=1)
+"""Between two looks where nothing is known to have happened: trainings and other processes write, too."""
+
 
 class News:
     """The records that were written since the last look. Decisions that change nothing are no news."""
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, clock: Clock) -> None:
         self._metadata = metadata
+        self._clock = clock
+        self._looked = clock.now()
         self._seen = {kind: metadata.count(kind) for kind in KINDS}
 
-    def lines(self) -> Iterator[str]:
-        """Yield one line for each new record, oldest first."""
+    def lines(self, *, now: bool = True) -> Iterator[str]:
+        """Yield one line for each new record, oldest first. now: look, also when the last look was a moment ago."""
+        if not now and self._clock.now() - self._looked < PAUSE:
+            return
+        self._looked = self._clock.now()
         found: list[Record] = []
         for kind in KINDS:
             count = self._metadata.count(kind)

@@ -163,12 +163,13 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
         steering.launch()
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
-        news = News(workspace.metadata)
+        news = News(workspace.metadata, workspace.clock)
         while not stop():
             gateway.watch()
-            if not steering.step():
+            busy = steering.step()
+            if not busy:
                 workspace.clock.sleep(steering.poll_seconds)
-            for line in news.lines():
+            for line in news.lines(now=busy):
                 say(line)
     finally:
         if steering is not None:

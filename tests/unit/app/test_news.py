@@ -37,7 +37,7 @@ def decided(book: Metadata, day: int, p_seq: float, money: float) -> Decision:
 
 def test_each_thing_that_happened_is_told_once(book: Metadata) -> None:
     decided(book, 0, 0.001, 700.0)
-    news = News(book)
+    news = News(book, CLOCK)
     assert list(news.lines()) == [], "what was there before is no news"
     # when nothing worth telling, an answer, a training and a promotion come
     decided(book, 1, 1.0, 0.0)
@@ -55,6 +55,15 @@ def test_each_thing_that_happened_is_told_once(book: Metadata) -> None:
         "train  delay/decision/1: run 1",
     ]
     assert list(news.lines()) == []
+
+
+def test_where_nothing_is_known_to_have_happened_a_look_a_second_is_enough(book: Metadata) -> None:
+    clock = ManualClock(FIRST)
+    news = News(book, clock)
+    decided(book, 0, 0.001, 700.0)
+    assert list(news.lines(now=False)) == []
+    clock.sleep(1.0)
+    assert len(list(news.lines(now=False))) == 1
 
 
 def test_the_reason_told_is_the_one_that_counted(book: Metadata) -> None:
