@@ -449,6 +449,49 @@ class WorkflowStep(Record, frozen=True, kw_only=True):
     """Id of the record that the step wrote, if any."""
 
 
+class PolicyVersion(Record, frozen=True, kw_only=True):
+    """The text of trimtab.yaml from some moment on; id is `policy/number`."""
+
+    KIND = "policy_version"
+    KEYS = ("number",)
+
+    number: int
+    hash: str
+    """SHA-256 of the text."""
+    text: str
+
+
+class LedgerEntry(Record, frozen=True, kw_only=True):
+    """One link of the chain over all that was decided; id is `ledger/number`. Written by the store, with its record."""
+
+    KIND = "ledger_entry"
+    KEYS = ("number",)
+
+    number: int
+    kind: str
+    """Kind of the record."""
+    record: str
+    """Id of the record."""
+    digest: str
+    """SHA-256 of the record as it is stored."""
+    previous_hash: str
+    hash: str
+
+
+class LedgerAcceptance(Record, frozen=True, kw_only=True):
+    """A person's word that breaks of the ledger are known; id is `ledger/acceptance/number`."""
+
+    KIND = "ledger_acceptance"
+    KEYS = ("by",)
+
+    breaks: tuple[str, ...]
+    """Keys of what did not hold."""
+    texts: tuple[str, ...]
+    """The same in words."""
+    reason: str
+    by: str
+
+
 RECORDS: dict[str, type[Record]] = {
     kind.KIND: kind
     for kind in (
@@ -470,5 +513,8 @@ RECORDS: dict[str, type[Record]] = {
         Decision,
         Resolution,
         WorkflowStep,
+        PolicyVersion,
+        LedgerEntry,
+        LedgerAcceptance,
     )
 }

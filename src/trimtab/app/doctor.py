@@ -16,6 +16,7 @@ from typing import Literal
 from trimtab import data
 from trimtab.app.foreseen import missing_packages, require_trainer
 from trimtab.app.freshness import stale_views
+from trimtab.app.ledger import REMEDY, describe, verify_ledger
 from trimtab.app.loading import load_definitions
 from trimtab.app.lock import LOOP, holder
 from trimtab.app.project import Project, check_columns, late_sources
@@ -65,6 +66,7 @@ def examine(folder: Path, environment: str) -> list[Finding]:
     findings += _foreseen(workspace)
     findings += _sources(workspace)
     findings += _inside(workspace)
+    findings += _ledger(workspace)
     findings += _workflows(workspace)
     findings += [_loop(workspace), _gateway(workspace)]
     for model in workspace.project.definitions.models:
@@ -185,6 +187,18 @@ def _inside(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(subject, "ok", "whole")
         for one in found:
             yield Finding(subject, one.fault.verdict, one.fault.text, one.fault.remedy)
+
+
+def _ledger(workspace: Workspace) -> Iterator[Finding]:
+    try:
+        found = verify_ledger(workspace)
+    except TrimtabError as error:
+        yield Finding("ledger", "fail", str(error))
+        return
+    if not found.breaks:
+        yield Finding("ledger", "ok", describe(found))
+    for one in found.breaks:
+        yield Finding("ledger", "fail", one.text, REMEDY)
 
 
 def _workflows(workspace: Workspace) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ import polars as pl
 from trimtab import __version__, data, features, monitoring, settings, training, units
 from trimtab.app.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.judging import compared_with, gate_inputs
+from trimtab.app.ledger import note_policy
 from trimtab.app.project import check_columns, late_sources
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.tracking import open_registry, open_workbench, restore_registry, set_aliases
@@ -198,6 +199,7 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
     measured: whether latency and memory on this machine may refuse the run; when not, they are recorded as warnings.
     force: judge again what was judged before, as after a change of the machine.
     """
+    note_policy(workspace)
     key = _report_key(workspace, run, measured=measured)
     known = [report for report in workspace.metadata.find(GateReport, run=run.id) if report.key == key]
     if known and not force:

@@ -30,6 +30,8 @@ from trimtab.stores.predictions import PREDICTIONS
 
 LAST_WINDOWS = 5
 LAST_DECISIONS = 5
+LAST_ENTRIES = 500
+"""Of the ledger, which are verified; `trimtab ledger verify` and doctor verify all."""
 SERVED = "served-{model}.json"
 """In the run folder: what the windows of a model cost up to one of them."""
 KEPT_AFTER = 100
@@ -52,6 +54,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "project": workspace.project.policy.project,
         "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
+        "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
         "dead_workflows": _dead_workflows(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),

@@ -16,6 +16,7 @@ from trimtab.app import files
 from trimtab.app.actions import LoopActions, Retrainings
 from trimtab.app.compaction import LogKeeping
 from trimtab.app.freshness import FeatureKeeping
+from trimtab.app.ledger import note_policy
 from trimtab.app.monitors import open_monitor
 from trimtab.app.outcomes import OutcomeKeeping
 from trimtab.app.retraining import APPROVAL, MATURED, Retraining
@@ -26,6 +27,7 @@ from trimtab.app.workspace import Workspace
 from trimtab.control import Controller
 from trimtab.records import Decision, Resolution, Revision, WindowReport
 from trimtab.stores.metadata import latest
+from trimtab.stores.metadata.chain import LedgerBroken
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
 
     No workflow runs or is resumed here.
     """
+    note_policy(workspace)
     FeatureKeeping(workspace).step()
     OutcomeKeeping(workspace).step()
     open_monitor(workspace).step()
@@ -100,6 +103,7 @@ class Steering:
         self._features = FeatureKeeping(workspace)
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""
+        self._ledger_is_broken = False
         self._turn = 0
         self._newest: tuple[int, datetime] = (0, workspace.now())
         """Rows taken in, and when the last ones came."""
@@ -155,8 +159,13 @@ class Steering:
         self._outcomes.step()
         reports = self._monitor.step()
         decisions: list[Decision] = []
-        for controller in self._controllers.values():
-            decisions.extend(controller.step())
+        try:
+            for controller in self._controllers.values():
+                decisions.extend(controller.step())
+        except LedgerBroken as error:  # serving goes on, and so does monitoring
+            if not self._ledger_is_broken:
+                log.error("nothing is decided any more: %s", error)
+            self._ledger_is_broken = True
         woken = self._wake(reports)
         self._announce()
         self._log_keeping.step()

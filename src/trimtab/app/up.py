@@ -15,6 +15,7 @@ from types import FrameType
 
 from trimtab.app.files import exit_now, is_running, send_signal, write_atomically
 from trimtab.app.foreseen import require_packages, require_trainer
+from trimtab.app.ledger import ledger_line, note_policy
 from trimtab.app.lock import only_loop
 from trimtab.app.news import News
 from trimtab.app.serving import running_gateway, url_of
@@ -146,6 +147,8 @@ def up(
     stop = stop or Stop()
     stop.install()
     with only_loop(workspace, "trimtab up"):
+        note_policy(workspace)
+        say(ledger_line(workspace))
         _run(workspace, environment=environment, port=port, say=say, stop=stop)
 
 
@@ -176,4 +179,5 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
             steering.close()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
+        say(ledger_line(workspace))
         say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")

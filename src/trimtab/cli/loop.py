@@ -10,6 +10,7 @@ from trimtab import settings
 from trimtab.app import stages
 from trimtab.app.files import exit_now
 from trimtab.app.foreseen import require_trainer
+from trimtab.app.ledger import ledger_line
 from trimtab.app.lock import only_loop, only_training
 from trimtab.app.monitors import open_monitor
 from trimtab.app.steering import decide_once
@@ -69,6 +70,7 @@ def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
         print_json(decisions)
         return
     show_decisions(console, decisions)
+    console.print(ledger_line(ws), soft_wrap=True)
     for decision in decisions:
         if decision.action == "retrain":
             console.print(f"the retraining of {decision.id} is queued: trimtab up runs it", soft_wrap=True)

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "workflows": ("workflows", "Retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "What serves, how it does, what waits, what it costs."),
+    "ledger": ("ledger", "Verify the chain of all that was decided."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
     "log": ("log", "Rows of the prediction log, and its compaction."),
     "lineage": ("look", "From a prediction back to code, data and features."),

@@ -74,6 +74,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(found['project'])}[/]  gateway: {gateway['url'] if gateway else 'not running'}")
     for name, trouble in (gateway["troubles"] if gateway else {}).items():
         console.print(f"[red]trouble[/] model {name}: {escape(trouble)}", soft_wrap=True)
+    for one in found["ledger"]["breaks"]:
+        console.print(f"[red]ledger[/] {escape(one['text'])}", soft_wrap=True)
     for dead in found["dead_workflows"]:
         console.print(f"[red]ended[/] {dead['id']} without a result: {escape(dead['reason'])}", soft_wrap=True)
         console.print(f"      trimtab workflows restart {dead['id']}", soft_wrap=True)
@@ -100,6 +102,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     if (steering := found["steering"]) is not None:
         taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
         console.print(f"labels: {counted(taken)} since the loop was started")
+    if head := found["ledger"]["head"]:
+        console.print(f"ledger: {head['number']:,} entries, head {head['hash']}", soft_wrap=True)
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
     console.print(f"records: {counts}", soft_wrap=True)
 

@@ -6,6 +6,7 @@ is a folder on a local disk. Relative paths start at the project folder. Only th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib import import_module
 from pathlib import Path
@@ -39,9 +40,18 @@ _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 def open_metadata(url: str | None, root: Path) -> Metadata:
     """Open the book of records; a SQLAlchemy URL, or ROOT/metadata.db."""
     if url is None:
-        return cast(Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db"))
+        return cast(
+            Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db", head=root / "ledger.head")
+        )
     scheme = url.split(":", 1)[0].split("+", 1)[0] if ":" in url else url
-    return cast(Metadata, _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root)))
+    return cast(
+        Metadata, _backend("metadata", scheme, METADATA)(_absolute_sqlite(url, root), head=root / _head_name(url))
+    )
+
+
+def _head_name(url: str) -> str:
+    """Return the name of the file that holds the ledger's head of a database: one for each URL."""
+    return f"ledger-{hashlib.sha256(url.encode()).hexdigest()[:8]}.head"
 
 
 def open_tables(url: str | None, root: Path) -> Tables:

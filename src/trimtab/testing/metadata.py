@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trimtab.errors import Conflict, NotFound, StoreError
-from trimtab.records import Assignment, LabelIntake, Profile, Revision, Signal
+from trimtab.records import Assignment, LabelIntake, LedgerEntry, Profile, Revision, Signal
 from trimtab.stores.metadata import Metadata, latest, newest_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -223,6 +224,38 @@ class MetadataConformance:
         assert other.count(Revision) == 2
         other.close()
 
+    def test_what_was_decided_is_chained_in_the_order_of_writing(self, store: Metadata) -> None:
+        store.put(revision(1), signal(NOON))
+        store.put(revision(2), revision(1))
+        store.put(revision(2))
+        entries = store.find(LedgerEntry, oldest_first=True)
+        assert [(one.number, one.kind, one.record) for one in entries] == [
+            (1, "revision", "delay#1"),
+            (2, "revision", "delay#2"),
+        ]
+        assert entries[1].previous_hash == entries[0].hash
+        state = store.verify()
+        assert state.head is not None
+        assert (state.head.number, state.head.hash, state.breaks) == (2, entries[1].hash, ())
+
+    def test_an_empty_ledger_holds(self, store: Metadata) -> None:
+        store.put(signal(NOON))
+        assert store.verify().head is None
+        assert store.verify(last=5).breaks == ()
+
+    def test_what_is_refused_leaves_no_entry(self, store: Metadata) -> None:
+        store.put(revision(1))
+        with pytest.raises(Conflict):
+            store.put(revision(2), revision(1, cause="other"))
+        assert store.count(LedgerEntry) == 1
+        assert store.verify().breaks == ()
+
+    def test_an_entry_is_not_put_by_itself(self, store: Metadata) -> None:
+        store.put(revision(1))
+        entry = store.find(LedgerEntry)[0]
+        with pytest.raises(StoreError, match="entries of the ledger are written with their records"):
+            store.put(msgspec.structs.replace(entry, id="ledger/2", number=2))
+
     def test_threads_write_and_read_at_once(self, store: Metadata) -> None:
         problems: list[Exception] = []
 
@@ -241,3 +274,5 @@ class MetadataConformance:
             thread.join()
         assert problems == []
         assert store.count(Revision) == 5 * 20
+        assert [one.number for one in store.find(LedgerEntry, oldest_first=True)] == list(range(1, 101))
+        assert store.verify().breaks == ()

@@ -8,6 +8,8 @@ Guarantees
   the process and the loss of power.
 - Times are aware; what JSON cannot hold (NaN, infinity) is refused, so what was put can be read back.
 - `find` returns records in the order they were written, newest first.
+- Records of the kinds in chain.COVERED get an entry in the ledger, a hash chain, in the same transaction. The last
+  entry is verified before the next is written; when it does not hold, LedgerBroken is raised.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from trimtab.records import Record
 from trimtab.stores.faults import Fault
+from trimtab.stores.metadata.chain import LedgerState
 
 R = TypeVar("R", bound=Record)
 
@@ -25,7 +28,7 @@ class Metadata(Protocol):
     """A book of immutable records."""
 
     def put(self, *records: Record) -> None:
-        """Write records, all or none. Raises Conflict."""
+        """Write records, all or none. Raises Conflict, LedgerBroken."""
         ...
 
     def get(self, kind: type[R], id_: str, /) -> R:
@@ -47,6 +50,10 @@ class Metadata(Protocol):
 
     def check(self) -> Sequence[Fault]:
         """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
+        ...
+
+    def verify(self, *, last: int | None = None) -> LedgerState:
+        """Verify the ledger (chain.py), all of it or its last entries. Raises StoreError."""
         ...
 
     def close(self) -> None:

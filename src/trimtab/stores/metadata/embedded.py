@@ -14,14 +14,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from trimtab.errors import StoreError
-from trimtab.records import RECORDS, Record
+from trimtab.records import RECORDS, LedgerAcceptance, LedgerEntry, Record
 from trimtab.stores.faults import Fault, check_sqlite
-from trimtab.stores.metadata import rows
+from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.rows import Busy, Value
 from trimtab.stores.metadata.version import VERSION_TABLE, newest
@@ -33,10 +34,14 @@ SUGGESTED_IDS = 200
 class SqliteMetadata:
     """Records in a SQLite file; safe to share between threads, and the file between processes."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a file, made when it is missing, and bring its tables up to date. Raises StoreError."""
+    def __init__(self, path: Path, *, head: Path | None = None) -> None:
+        """Open a file, made when it is missing, and bring its tables up to date. Raises StoreError.
+
+        head: the file in which the head of the ledger is noted.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._head = head
         self._free: list[sqlite3.Connection] = []
         """Connections that no thread uses; taking and giving back is one step each, so it needs no lock."""
         if not self._is_current():
@@ -50,13 +55,20 @@ class SqliteMetadata:
         with self._connection("put") as connection:
             connection.execute("BEGIN IMMEDIATE")  # a reader that turns writer later fails instead of waiting
             try:
-                for kind, own in wanted.items():
-                    _insert_missing(connection, kind, own)
+                new = [
+                    (kind, str(one["id"]), str(one["body"]))
+                    for kind, own in wanted.items()
+                    for one in _insert_missing(connection, kind, own)
+                ]
+                made = _enter(connection, new)
             except BaseException:
                 if connection.in_transaction:  # a full disk ends it by itself
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+        if made:
+            anew = LedgerAcceptance in wanted
+            chain.note_head(self._head, chain.Head(number=made[-1].number, hash=made[-1].hash), anew=anew)
 
     def get(self, kind: type[R], id_: str, /) -> R:
         """Return one record. Raises NotFound."""
@@ -96,6 +108,22 @@ class SqliteMetadata:
             with self._connection("read") as connection:
                 found += rows.unreadable(kind, connection.execute(f"SELECT id, body FROM {rows.table_name(kind)}"))
         return found
+
+    def verify(self, *, last: int | None = None) -> chain.LedgerState:
+        """Verify the ledger, all of it or its last entries."""
+        noted = chain.read_head(self._head)  # before the entries, or one that is written meanwhile would seem cut off
+        with self._connection("verify") as connection:
+            connection.execute("BEGIN")  # one moment for all reads
+            try:
+                return chain.verify(
+                    _last_entries(connection, -1 if last is None else last),
+                    partial(_bodies, connection),
+                    ids=partial(_ids, connection) if last is None else None,
+                    noted=noted,
+                    acceptances=self.find(LedgerAcceptance),
+                )
+            finally:
+                connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connections."""
@@ -146,16 +174,46 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _insert_missing(connection: sqlite3.Connection, kind: type[Record], wanted: list[dict[str, Value]]) -> None:
-    table = rows.table_name(kind)
-    ids = list(dict.fromkeys(one["id"] for one in wanted))
-    known: dict[str, str] = {}
+def _enter(connection: sqlite3.Connection, new: list[tuple[type[Record], str, str]]) -> list[LedgerEntry]:
+    """Write the ledger's entries of new records; return them."""
+    if not any(kind in chain.COVERED for kind, _, _ in new):
+        return []
+    last = next(iter(_last_entries(connection, 1)), None)
+    made = chain.following(last, new, partial(_bodies, connection))
+    _insert_missing(connection, LedgerEntry, rows.of_entries(made))
+    return made
+
+
+def _last_entries(connection: sqlite3.Connection, number: int) -> list[LedgerEntry]:
+    """Return so many of the last entries, or all for -1, oldest first."""
+    statement = f"SELECT body FROM {rows.table_name(LedgerEntry)} ORDER BY seq DESC LIMIT ?"
+    decode = rows.decoder(LedgerEntry).decode
+    return [decode(body) for (body,) in connection.execute(statement, (number,))][::-1]
+
+
+def _bodies(connection: sqlite3.Connection, kind: type[Record], ids: Sequence[str]) -> dict[str, str]:
+    table, known = rows.table_name(kind), dict[str, str]()
     for start in range(0, len(ids), rows.LOOKUP_IDS):
         chunk = ids[start : start + rows.LOOKUP_IDS]
         known.update(connection.execute(f"SELECT id, body FROM {table} WHERE id IN ({_marks(len(chunk))})", chunk))
+    return known
+
+
+def _ids(connection: sqlite3.Connection, kind: type[Record]) -> list[str]:
+    return [id_ for (id_,) in connection.execute(f"SELECT id FROM {rows.table_name(kind)} ORDER BY seq")]
+
+
+def _insert_missing(
+    connection: sqlite3.Connection, kind: type[Record], wanted: list[dict[str, Value]]
+) -> list[dict[str, Value]]:
+    """Write what is not there yet; return it."""
+    table = rows.table_name(kind)
+    ids = list(dict.fromkeys(one["id"] for one in wanted))
+    new = rows.missing(kind, wanted, _bodies(connection, kind, [str(id_) for id_ in ids]))
     columns = [f'"{name}"' for name in wanted[0]]
     statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(len(columns))})"
-    connection.executemany(statement, [tuple(one.values()) for one in rows.missing(kind, wanted, known)])
+    connection.executemany(statement, [tuple(one.values()) for one in new])
+    return new
 
 
 def _where(kind: type[Record], where: dict[str, object]) -> tuple[str, list[Value]]:

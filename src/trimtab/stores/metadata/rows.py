@@ -14,7 +14,7 @@ import msgspec
 
 from trimtab import clock
 from trimtab.errors import Conflict, NotFound, StoreError, Temporary, nearest
-from trimtab.records import RECORDS, Record
+from trimtab.records import RECORDS, LedgerEntry, Record
 from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.contract import R
 
@@ -72,8 +72,15 @@ def by_kind(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Valu
     """Return the rows of records, for each kind in their order. Raises StoreError for what cannot be stored."""
     found: dict[type[Record], list[dict[str, Value]]] = {}
     for record in records:
+        if isinstance(record, LedgerEntry):
+            raise StoreError(f"'{record.id}': entries of the ledger are written with their records, not by themselves")
         found.setdefault(type(record), []).append(_row(record))
     return found
+
+
+def of_entries(entries: Iterable[LedgerEntry]) -> list[dict[str, Value]]:
+    """Return the rows of ledger entries, which the stores themselves write."""
+    return [_row(one) for one in entries]
 
 
 def _row(record: Record) -> dict[str, Value]:

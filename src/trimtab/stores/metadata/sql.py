@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from trimtab.errors import Conflict, StoreError
-from trimtab.records import Record
+from trimtab.records import LedgerAcceptance, LedgerEntry, Record
 from trimtab.stores.faults import Fault, check_sqlite
-from trimtab.stores.metadata import rows
+from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate
 from trimtab.stores.metadata.rows import BUSY_TIMEOUT_MS, LOOKUP_IDS, Busy, Value
@@ -27,6 +28,9 @@ from trimtab.stores.metadata.schema import TABLES
 
 ATTEMPTS = 5
 """Of a put that races with another one for the same ids; each attempt sees more of what the other wrote."""
+
+LEDGER_LOCK = 0x6C6564676572
+"""Key of the PostgreSQL lock under which one transaction adds to the ledger ("ledger" in ASCII)."""
 
 CHECKED_ROWS = 10_000
 """Records that `check` reads at a time."""
@@ -37,8 +41,12 @@ _READ = {"trimtab_read": True}
 class SqlMetadata:
     """Records in a SQL database; safe to share between threads, and the database between processes."""
 
-    def __init__(self, url: str | Path) -> None:
-        """Open a database by SQLAlchemy URL, or a SQLite file by path, and bring its tables up to date."""
+    def __init__(self, url: str | Path, *, head: Path | None = None) -> None:
+        """Open a database by SQLAlchemy URL, or a SQLite file by path, and bring its tables up to date.
+
+        head: the file in which the head of the ledger is noted.
+        """
+        self._head = head
         if isinstance(url, Path):
             url.parent.mkdir(parents=True, exist_ok=True)
             url = sa.URL.create("sqlite", database=str(url)).render_as_string()
@@ -55,8 +63,15 @@ class SqlMetadata:
         for attempt in range(ATTEMPTS):
             try:
                 with _wrapped("put"), self._engine.begin() as connection:
-                    for kind, own in wanted.items():
-                        _insert_missing(connection, kind, own)
+                    new = [
+                        (kind, str(one["id"]), str(one["body"]))
+                        for kind, own in wanted.items()
+                        for one in _insert_missing(connection, kind, own)
+                    ]
+                    made = _enter(connection, new)
+                if made:
+                    anew = LedgerAcceptance in wanted
+                    chain.note_head(self._head, chain.Head(number=made[-1].number, hash=made[-1].hash), anew=anew)
                 return
             except _Raced as error:
                 if attempt == ATTEMPTS - 1:
@@ -98,6 +113,18 @@ class SqlMetadata:
                 )
                 found += rows.unreadable(kind, ((row[0], row[1]) for row in bodies))
         return found
+
+    def verify(self, *, last: int | None = None) -> chain.LedgerState:
+        """Verify the ledger, all of it or its last entries."""
+        noted = chain.read_head(self._head)  # before the entries, or one that is written meanwhile would seem cut off
+        with _wrapped("verify"), self._reader.connect() as connection:
+            return chain.verify(
+                _last_entries(connection, last),
+                partial(_bodies, connection),
+                ids=partial(_ids, connection) if last is None else None,
+                noted=noted,
+                acceptances=self.find(LedgerAcceptance),
+            )
 
     def close(self) -> None:
         """Give back connections."""
@@ -165,16 +192,48 @@ def _table(kind: type[Record]) -> sa.Table:
     return TABLES[kind]
 
 
-def _insert_missing(connection: sa.Connection, kind: type[Record], wanted: list[dict[str, Value]]) -> None:
-    table = TABLES[kind]
-    ids = list(dict.fromkeys(one["id"] for one in wanted))
-    known: dict[str, str] = {}
+def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) -> list[LedgerEntry]:
+    """Write the ledger's entries of new records; return them."""
+    if not any(kind in chain.COVERED for kind, _, _ in new):
+        return []
+    if connection.dialect.name == "postgresql":  # one after another, until the commit
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LEDGER_LOCK})")
+    last = next(iter(_last_entries(connection, 1)), None)
+    made = chain.following(last, new, partial(_bodies, connection))
+    _insert_missing(connection, LedgerEntry, rows.of_entries(made))
+    return made
+
+
+def _last_entries(connection: sa.Connection, number: int | None) -> list[LedgerEntry]:
+    """Return so many of the last entries, or all for None, oldest first."""
+    table = TABLES[LedgerEntry]
+    decode = rows.decoder(LedgerEntry).decode
+    found = connection.execute(sa.select(table.c.body).order_by(table.c.seq.desc()).limit(number)).scalars()
+    return [decode(body) for body in found][::-1]
+
+
+def _bodies(connection: sa.Connection, kind: type[Record], ids: Sequence[str]) -> dict[str, str]:
+    table, known = TABLES[kind], dict[str, str]()
     for start in range(0, len(ids), LOOKUP_IDS):
         chunk = ids[start : start + LOOKUP_IDS]
         found = connection.execute(sa.select(table.c.id, table.c.body).where(table.c.id.in_(chunk)))
         known.update((id_, body) for id_, body in found)
-    if new := rows.missing(kind, wanted, known):
-        connection.execute(table.insert(), new)
+    return known
+
+
+def _ids(connection: sa.Connection, kind: type[Record]) -> list[str]:
+    return list(connection.execute(sa.select(TABLES[kind].c.id).order_by(TABLES[kind].c.seq)).scalars())
+
+
+def _insert_missing(
+    connection: sa.Connection, kind: type[Record], wanted: list[dict[str, Value]]
+) -> list[dict[str, Value]]:
+    """Write what is not there yet; return it."""
+    ids = list(dict.fromkeys(str(one["id"]) for one in wanted))
+    new = rows.missing(kind, wanted, _bodies(connection, kind, ids))
+    if new:
+        connection.execute(TABLES[kind].insert(), new)
+    return new
 
 
 def _conditions(kind: type[Record], where: Mapping[str, object]) -> list[sa.ColumnElement[bool]]:

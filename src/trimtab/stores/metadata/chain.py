@@ -1,0 +1,231 @@
+"""The ledger: a hash chain over the records that say what was decided, and by which rules. Pure; both backends use it.
+
+Each entry holds the SHA-256 of one record as it is stored, and the hash of the entry before it. A record that was
+changed, removed or put in beside the ledger shows. That the newest entries were cut off shows by the head, the number
+and hash of the last entry, which is also kept in a file outside the database and printed by `trimtab status`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from trimtab.clock import to_micros
+from trimtab.errors import StoreError
+from trimtab.records import (
+    RECORDS,
+    Bundle,
+    Decision,
+    GateReport,
+    LedgerAcceptance,
+    LedgerEntry,
+    PolicyVersion,
+    Record,
+    Resolution,
+    Revision,
+)
+
+COVERED: tuple[type[Record], ...] = (
+    PolicyVersion,
+    GateReport,
+    Bundle,
+    Revision,
+    Decision,
+    Resolution,
+    LedgerAcceptance,
+)
+"""Kinds of records that get an entry, in the order in which records of one put are entered."""
+ALWAYS_TAKEN: frozenset[type[Record]] = frozenset({Revision, LedgerAcceptance})
+"""Written although the ledger is broken: a failing model must not stay in service, and a break can be accepted."""
+GENESIS = "0" * 64
+"""previous_hash of entry 1."""
+REMEDY = "See trimtab ledger verify; restore the record from a backup, or accept the break: trimtab ledger accept"
+
+
+class LedgerBroken(StoreError):
+    """The newest entry of the ledger does not hold; nothing is decided on top of it."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """Number and hash of the last entry."""
+
+    number: int
+    hash: str
+
+
+class Break(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing in the ledger that does not hold. key: the same whenever it is found again."""
+
+    key: str
+    text: str
+
+
+class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found."""
+
+    head: Head | None
+    """None for a ledger without entries."""
+    breaks: tuple[Break, ...]
+    """What does not hold and nobody has accepted, oldest first."""
+    accepted: tuple[Break, ...]
+    """What does not hold and a person has accepted."""
+
+
+Bodies = Callable[[type[Record], Sequence[str]], Mapping[str, str]]
+"""Gives the stored bodies of records by id."""
+
+
+def digest(body: str) -> str:
+    """Return the SHA-256 of a record as it is stored."""
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def entry(number: int, kind: str, record: str, created_at: object, body: str, previous: str) -> LedgerEntry:
+    """Return the entry of a record that follows the entry with the hash `previous`."""
+    made = LedgerEntry(
+        id=f"ledger/{number}",
+        created_at=created_at,  # type: ignore[arg-type]  # the record's own
+        number=number,
+        kind=kind,
+        record=record,
+        digest=digest(body),
+        previous_hash=previous,
+        hash="",
+    )
+    return msgspec.structs.replace(made, hash=hash_of(made))
+
+
+def hash_of(one: LedgerEntry) -> str:
+    """Return the SHA-256 over an entry's fields, one a line."""
+    fields = (one.number, one.kind, one.record, one.digest, to_micros(one.created_at), one.previous_hash)
+    return hashlib.sha256("\n".join(map(str, fields)).encode()).hexdigest()
+
+
+def following(
+    last: LedgerEntry | None, new: Iterable[tuple[type[Record], str, str]], bodies: Bodies
+) -> list[LedgerEntry]:
+    """Return the entries of new records, after checking that the last entry and its record hold.
+
+    new: kind, id and body of each. Raises LedgerBroken, unless all records are of ALWAYS_TAKEN.
+    """
+    found = [one for one in new if one[0] in COVERED]
+    found.sort(key=lambda one: COVERED.index(one[0]))
+    if last is not None and any(kind not in ALWAYS_TAKEN for kind, _, _ in found):
+        for one in _breaks_of([last], bodies):
+            raise LedgerBroken(f"{one.text}. Nothing was written. {REMEDY}")
+    made: list[LedgerEntry] = []
+    number, previous = (last.number, last.hash) if last else (0, GENESIS)
+    for kind, id_, body in found:
+        created_at = msgspec.json.decode(body, type=Record).created_at
+        made.append(entry(number + 1, kind.KIND, id_, created_at, body, previous))
+        number, previous = made[-1].number, made[-1].hash
+    return made
+
+
+def verify(
+    entries: Sequence[LedgerEntry],
+    bodies: Bodies,
+    *,
+    ids: Callable[[type[Record]], Iterable[str]] | None,
+    noted: Head | None,
+    acceptances: Iterable[LedgerAcceptance],
+) -> LedgerState:
+    """Check entries, oldest first, against one another, their records and the head that was noted elsewhere.
+
+    ids: gives the ids of all records of a kind, to find those without an entry; None when `entries` are only the last.
+    """
+    found = [*_links(entries, whole=ids is not None), *_breaks_of(entries, bodies)]
+    found += _head_breaks(entries, noted)
+    if ids is not None:
+        found += _without_entry(entries, ids)
+    known = {key for acceptance in acceptances for key in acceptance.breaks}
+    head = Head(number=entries[-1].number, hash=entries[-1].hash) if entries else None
+    return LedgerState(
+        head=head,
+        breaks=tuple(one for one in found if one.key not in known),
+        accepted=tuple(one for one in found if one.key in known),
+    )
+
+
+def _links(entries: Sequence[LedgerEntry], *, whole: bool) -> Iterator[Break]:
+    """Yield where numbers or previous hashes do not follow one another."""
+    if not entries:
+        return
+    number, previous = (0, GENESIS) if whole else (entries[0].number - 1, entries[0].previous_hash)
+    for one in entries:
+        if one.number != number + 1:
+            text = f"the ledger is broken before entry {one.number}: entry {number + 1} is missing"
+            yield Break(key=f"{one.id}/missing", text=text)
+        elif one.previous_hash != previous:
+            text = (
+                f"the ledger is broken at entry {one.number} ({one.kind} '{one.record}'): it follows "
+                f"{one.previous_hash[:12]}, but the entry before it has the hash {previous[:12]}"
+            )
+            yield Break(key=f"{one.id}/link", text=text)
+        number, previous = one.number, one.hash
+
+
+def _breaks_of(entries: Sequence[LedgerEntry], bodies: Bodies) -> Iterator[Break]:
+    """Yield entries that were changed, and records that were changed or removed."""
+    wanted: dict[type[Record], list[str]] = {}
+    for one in entries:
+        if one.kind in RECORDS:
+            wanted.setdefault(RECORDS[one.kind], []).append(one.record)
+    stored = {kind.KIND: bodies(kind, ids) for kind, ids in wanted.items()}
+    for one in entries:
+        what = f"the ledger does not hold at entry {one.number}: "
+        body = stored.get(one.kind, {}).get(one.record)
+        if hash_of(one) != one.hash:
+            text = f"{what}the entry of {one.kind} '{one.record}' was changed"
+        elif body is None:
+            text = f"{what}{one.kind} '{one.record}' was removed"
+        elif digest(body) != one.digest:
+            text = f"{what}{one.kind} '{one.record}' was changed"
+        else:
+            continue
+        yield Break(key=f"{one.id}/record", text=text)
+
+
+def _head_breaks(entries: Sequence[LedgerEntry], noted: Head | None) -> Iterator[Break]:
+    last = entries[-1].number if entries else 0
+    if noted is None:
+        return
+    if noted.number > last:
+        text = (
+            f"the ledger ends at entry {last}, but entry {noted.number} ({noted.hash[:12]}) had been written: the "
+            "newest entries were cut off, or an older copy of the database was put in its place"
+        )
+        yield Break(key=f"head/{noted.number}/{noted.hash}", text=text)
+    elif any(one.number == noted.number and one.hash != noted.hash for one in entries):
+        text = f"entry {noted.number} of the ledger is another one than was written: its hash was {noted.hash[:12]}"
+        yield Break(key=f"head/{noted.number}/{noted.hash}", text=text)
+
+
+def _without_entry(entries: Sequence[LedgerEntry], ids: Callable[[type[Record]], Iterable[str]]) -> Iterator[Break]:
+    entered = {(one.kind, one.record) for one in entries}
+    for kind in COVERED:
+        for id_ in ids(kind):
+            if (kind.KIND, id_) not in entered:
+                text = f"{kind.KIND} '{id_}' was put into the database beside the ledger: it has no entry"
+                yield Break(key=f"beside/{kind.KIND}/{id_}", text=text)
+
+
+def read_head(path: Path | None) -> Head | None:
+    """Return the head that was noted in a file, or None."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Head) if path else None
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def note_head(path: Path | None, head: Head, *, anew: bool = False) -> None:
+    """Note the head in a file, whole or not at all. anew: even where the file holds a later one."""
+    before = read_head(path)
+    if path is None or (before is not None and before.number >= head.number and not anew):
+        return
+    draft = path.with_name(f".{path.name}.{head.hash[:8]}")
+    draft.write_bytes(msgspec.json.encode(head) + b"\n")
+    draft.replace(path)
