@@ -492,29 +492,5 @@ class LedgerAcceptance(Record, frozen=True, kw_only=True):
     by: str
 
 
-RECORDS: dict[str, type[Record]] = {
-    kind.KIND: kind
-    for kind in (
-        TableVersion,
-        CheckReport,
-        FeatureViewVersion,
-        DatasetVersion,
-        Run,
-        GateReport,
-        Bundle,
-        Revision,
-        Token,
-        TokenRevocation,
-        LogGap,
-        LabelIntake,
-        WindowReport,
-        Profile,
-        Signal,
-        Decision,
-        Resolution,
-        WorkflowStep,
-        PolicyVersion,
-        LedgerEntry,
-        LedgerAcceptance,
-    )
-}
+RECORDS: dict[str, type[Record]] = {kind.KIND: kind for kind in Record.__subclasses__()}
+"""Every kind of record by its name, in the order of this file."""
