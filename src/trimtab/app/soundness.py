@@ -5,6 +5,7 @@ A repair deletes nothing: what it replaces is moved into `.trimtab/aside/MOMENT`
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def _bundles(workspace: Workspace) -> Iterator[Found]:
     for bundle in workspace.metadata.find(Bundle):
         wrong = wrong_with_bundle(workspace, bundle)
         if wrong:
-            fault = Fault(text=f"bundle {bundle.id}: {wrong}", remedy="trimtab repair packs it again from its run")
+            fault = Fault(text=f"bundle {bundle.id}: {wrong}", remedy=f"trimtab repair packs it again, or {BACKUP}")
             yield Found(subject="bundles", fault=fault, bundle=bundle)
 
 
@@ -195,14 +196,16 @@ def _repair(workspace: Workspace, found: Found, *, dry_run: bool) -> Repaired:
 
 
 def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str | None:
-    """Pack a bundle again, if that gives the same digest; return why not, or None."""
+    """Make a bundle's folder again with the digest that it was registered with; return why not, or None."""
     try:
         run = workspace.metadata.get(Run, bundle.run)
-        folder, digest = stages.pack(workspace, run, workspace.metadata.get(GateReport, bundle.gate_report))
-    except (StoreError, OSError) as error:
+        folder = _from_manifest(workspace, bundle, workspace.artifacts.open(run.staging))
+        if folder is None:
+            folder, digest = stages.pack(workspace, run, workspace.metadata.get(GateReport, bundle.gate_report))
+            if digest != bundle.digest:
+                return f"Its run gives another bundle ({digest[:12]}...): {BACKUP}"
+    except (StoreError, DataError, OSError) as error:
         return f"Its run cannot be read ({error}): {BACKUP}"
-    if digest != bundle.digest:
-        return f"Its run gives another bundle ({digest[:12]}...): {BACKUP}"
     if dry_run:
         return None
     if workspace.artifacts.exists(bundle.path):
@@ -212,6 +215,24 @@ def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str |
         damaged.rename(target)
     workspace.artifacts.publish(folder, bundle.path)
     return None
+
+
+def _from_manifest(workspace: Workspace, bundle: Bundle, run: Path) -> Path | None:
+    """Return a folder with every file that the manifest lists, each from where it is whole; None if one is nowhere."""
+    if not workspace.artifacts.exists(bundle.path):
+        return None
+    damaged, folder = workspace.artifacts.open(bundle.path), workspace.artifacts.staging()
+    shutil.copytree(run, folder, dirs_exist_ok=True)
+    for path in (path for path in damaged.rglob("*") if path.is_file()):
+        target = folder / path.relative_to(damaged)
+        if not target.exists():  # of the bundle alone: the manifest, the gates' report, a signature
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    try:
+        verify(folder, bundle.digest)
+    except DataError:
+        return None
+    return folder
 
 
 def _aside(workspace: Workspace) -> Path:

@@ -214,6 +214,17 @@ def test_a_damaged_bundle_is_refused_before_anything_changes(project: Path, how:
     assert rollouts.deploy(bundle, cause="again", reason="test", by="test", role="champion").number == 3
 
 
+def test_a_bundle_of_an_earlier_release_is_packed_with_the_report_that_it_has(project: Path) -> None:
+    # given a gate report whose record is written in another form than the bundle's file, as after an upgrade
+    workspace = open_workspace(project)
+    bundle = bundle_of(workspace)
+    statement = 'UPDATE trimtab_gate_report SET body = replace(body, \'"details":{\', \'"details":{"new":1,\')'
+    execute(project / ".trimtab" / "metadata.db", statement)
+    flip(workspace.artifacts.open(bundle.path) / "model.onnx")
+    assert [one.done for one in repair(workspace, dry_run=False)] == [True]
+    assert faults(open_workspace(project)) == []
+
+
 def test_a_registry_that_was_moved_aside_gets_its_versions_again(project: Path) -> None:
     cut(project / ".trimtab" / "mlflow.db")
     workspace = open_workspace(project)
