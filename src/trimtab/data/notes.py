@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
+import pyarrow as pa
 
 from trimtab import timestamps
 from trimtab.clock import EPOCH, from_micros
 from trimtab.records import CheckFailure
 from trimtab.sources import FileSource
+from trimtab.stores.tables.fit import columns_of, wider
 
 ALL = "*"
 """Column of a note on whole rows."""
@@ -92,7 +94,7 @@ def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | 
     if rows is not None:
         schema = rows.collect_schema()
         if set(schema) == set(frame.columns):
-            known = _in_table(frame.cast(pl.Schema(schema), strict=False), rows, source.timestamp)
+            known = _in_table(frame, rows, source.timestamp)
             known = known.filter(~known.is_in(failing.cast(pl.UInt32).implode()))
     return Repetition(known, inside, _corrections(frame, known, failing, rows, source))
 
@@ -110,9 +112,17 @@ def _corrections(
 
 
 def _in_table(frame: pl.DataFrame, rows: pl.LazyFrame, timestamp: str) -> pl.Series:
-    names = frame.columns
+    names, before = frame.columns, columns_of(rows)
+    types = {}
+    for name, type_ in zip(names, columns_of(frame.lazy()).types, strict=True):
+        old = before.field(name).type
+        both = wider(old, type_, empty=old == pa.string() != type_)
+        if both is None:
+            return pl.Series("row", [], dtype=pl.UInt32)
+        types[name] = pl.Series(pa.array([], both)).dtype
     near = rows.filter(pl.col(timestamp).is_between(frame[timestamp].min(), frame[timestamp].max())).select(names)
-    numbered = frame.with_row_index("row").lazy()
+    near = near.cast(pl.Schema(types), strict=False)
+    numbered = frame.cast(pl.Schema(types)).with_row_index("row").lazy()
     return numbered.join(near, on=names, how="semi", nulls_equal=True, maintain_order="left").collect()["row"]
 
 

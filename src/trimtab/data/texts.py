@@ -184,7 +184,7 @@ def _remedy(series: pl.Series, row: int, source: FileSource) -> str:
 def _inferred(series: pl.Series, decimal: str) -> pl.Series:
     texts = _without_nulls(series)
     if texts.null_count() == len(texts):
-        return series
+        return texts  # no type yet: R writes NA for what is missing
     if not texts.str.contains(_LEADING_ZERO).any():
         numbers = texts.str.strip_chars().cast(pl.Int64, strict=False)
         if numbers.null_count() == texts.null_count():

@@ -115,6 +115,23 @@ def test_a_file_of_rows_that_are_all_there_is_skipped_under_whatever_name(
     assert shop.tables.scan("orders").collect().height == 2
 
 
+@pytest.mark.parametrize(("first", "second"), [("1", "1.5"), ("1.5", "1"), ("", "0"), ("1", "")])
+def test_a_correction_in_a_wider_type_is_no_copy(tmp_path: Path, first: str, second: str) -> None:
+    shop = Shop(tmp_path, key=["order"])
+    shop.write("1.csv", f"a,2024-01-01,2024-01-02T00:00Z,{first}")
+    shop.write("2.csv", f"a,2024-01-01,2024-01-02T00:00Z,{second}")
+    assert [one.rows_added for one in shop.ingest()] == [1, 1]
+    assert shop.prices() == [("a", float(second) if second else None)]
+
+
+@pytest.mark.parametrize(("first", "second"), [("1", "1.0"), ("2.0", "2"), ("", "NA")])
+def test_equal_values_in_another_type_are_a_copy(tmp_path: Path, first: str, second: str) -> None:
+    shop = Shop(tmp_path)
+    shop.write("1.csv", f"a,2024-01-01,2024-01-02T00:00Z,{first}", f"b,2024-01-01,2024-01-02T00:00Z,{first}")
+    shop.write("2.csv", f"a,2024-01-01,2024-01-02T00:00Z,{second}")
+    assert [one.rows_added for one in shop.ingest()] == [2, 0]
+
+
 def test_repeated_rows_without_a_key_are_taken_and_told(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.write("1.csv", "a,2024-01-01,2024-01-02T00:00Z,10", "a,2024-01-01,2024-01-02T00:00Z,10")

@@ -67,6 +67,7 @@ def csv(*values: str) -> list[str]:
     ("first", "second", "type_", "values"),
     [
         (csv("", ""), csv("1.5"), "double", [None, None, 1.5]),
+        (csv("NA", "NA"), csv("1.5"), "double", [None, None, 1.5]),
         (csv("", ""), csv("2"), "int64", [None, None, 2]),
         (csv("", ""), csv("true"), "bool", [None, None, True]),
         (csv("", ""), csv("a"), "string", [None, None, "a"]),
