@@ -59,6 +59,6 @@ def test_rebuild_tells_the_columns(project: Path) -> None:
     told = run(project, "ingest", "orders", "--rebuild")
     assert "orders@1: 1 rows of 1 files, read again; columns: at timestamp[us, tz=UTC], x string, y int64" in told
     assert "1 rows from 1 files" in run(project, "ingest")
-    assert "the columns of orders@2 have these types already" in run(project, "ingest", "orders", "--rebuild")
+    assert "orders@2 has these rows already, value by value" in run(project, "ingest", "orders", "--rebuild")
     with pytest.raises(UsageError, match="trimtab ingest SOURCE --rebuild"):
         run(project, "ingest", "--rebuild")
