@@ -211,14 +211,15 @@ def _show_comparison(console: Console, s: Summary) -> None:
     saved = ""
     if c.loop_money_lost is not None and c.frozen_money_lost is not None:
         made.add_row(f"lost by mistakes, {s.currency}", f"{c.loop_money_lost:,.0f}", f"{c.frozen_money_lost:,.0f}")
-        saved = f", {c.frozen_money_lost - c.loop_money_lost:+,.0f} {s.currency} saved"
+        saved = f", {round(c.frozen_money_lost - c.loop_money_lost):+,d} {s.currency} saved"
     console.print(made)
     if s.others.predictions:
         console.print(f"{s.others.predictions:,} predictions that no replay sent are left out of this comparison")
     if math.isnan(c.gain):
         console.print(f"{c.metric} is not defined on these rows, so which of the two is better cannot be told")
         return
-    verdict = "beats" if c.gain > 0 else "does not beat"
+    alike = math.isclose(c.loop[c.metric], c.frozen[c.metric], rel_tol=1e-6)
+    verdict = "does as well as" if alike else "beats" if c.gain > 0 else "does not beat"
     console.print(
         f"The loop {verdict} the model that was never retrained: its {c.metric} is {c.loop[c.metric]:.4f} against "
         f"{c.frozen[c.metric]:.4f} ({better(c.metric)} is better){saved}.",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 
 from trimtab import metric_catalog
 from trimtab.errors import DataError
@@ -25,8 +25,6 @@ Random = np.random.Generator
 
 DAYS = 10
 ROWS_A_DAY = 60
-CONFIDENT = 1e-4
-"""A seeded test of coverage fails a right method with less than this probability."""
 
 
 def binary_days(random: Random, days: int) -> tuple[Array, Array, Array]:
@@ -76,8 +74,8 @@ def test_ten_days_cover_as_often_as_they_say(name: str) -> None:
         )
         difference += paired.low <= gain <= paired.high
 
-    # then the interval holds the truth in 93 % of them or more, as far as so many trials can tell
-    assert min(alone, difference) >= binom.ppf(CONFIDENT, trials, 0.95)
+    # then the interval holds the truth in 93 % of them or more
+    assert min(alone, difference) >= 0.93 * trials, (alone, difference)
 
 
 def test_rows_that_fail_together_are_one_unit() -> None:

@@ -1,0 +1,1 @@
+"""Coverage of the gates' intervals for few days."""
