@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.bundle import InputCheck, Limits, Task, ask_scorer, read_spec, write_spec
+from trimtab.bundle import InputCheck, Limits, Task, ask_scorer, describe, open_scorer, read_spec, write_spec
 from trimtab.bundle.limits import FLOAT32_MAX, answers
 from trimtab.testing.bundles import plain_spec
 
@@ -82,3 +82,18 @@ def test_a_model_is_asked_by_what_it_raises_and_by_what_is_no_number() -> None:
         no_null=("a",), highest={"b": FLOAT32_MAX}, lowest={"b": -FLOAT32_MAX}
     )
     assert answers(score, rows([0, 0], [0, INF], [NAN, 0])).tolist()[0] == 1.0
+
+
+@pytest.mark.parametrize("name", ["skops", "pickle"])
+def test_an_mlflow_folder_s_estimator_is_asked_what_it_refuses(name: str, mlflow_model: Callable[[str], Path]) -> None:
+    # given a logistic regression, which takes neither missing values nor infinity
+    folder = mlflow_model(name)
+    trust = ["pyfunc"] if name == "pickle" else []
+    spec = describe(folder, trust=trust)
+    scorer = open_scorer(folder, spec, trust=trust)
+    try:
+        found = ask_scorer(scorer, spec.features)
+    finally:
+        scorer.close()
+    assert found.no_null == ("a", "b", "c")
+    assert dict(found.highest) == dict.fromkeys(("a", "b", "c"), FLOAT32_MAX)
