@@ -236,15 +236,22 @@ def evaluated(workspace: Workspace, run: Run) -> GateReport:
     raise StageError(f"run {run.id} was not put through the gates yet; run: trimtab evaluate")
 
 
+def registered_report(workspace: Workspace, run: Run, *, measured: bool) -> GateReport | None:
+    """Return the newest report of a registered run by the gates as they are now, whichever champion served then."""
+    if latest(workspace.metadata, Bundle, run=run.id) is None:
+        return None
+    found = workspace.metadata.find(GateReport, run=run.id)
+    return next((r for r in found if r.key == _key(workspace, r.champion, measured=measured)), None)
+
+
 def _report_key(workspace: Workspace, run: Run, *, measured: bool) -> str:
-    champion, policy = compared_with(workspace, run), workspace.project.policy
-    return report_key(
-        policy.gates,
-        champion=champion.id if champion else None,
-        trust=policy.serving.trust,
-        measured=measured,
-        release=__version__,
-    )
+    champion = compared_with(workspace, run)
+    return _key(workspace, champion.id if champion else None, measured=measured)
+
+
+def _key(workspace: Workspace, champion: str | None, *, measured: bool) -> str:
+    gates, trust = workspace.project.policy.gates, workspace.project.policy.serving.trust
+    return report_key(gates, champion=champion, trust=trust, measured=measured, release=__version__)
 
 
 def _recorded(result: GateResult) -> GateResult:
