@@ -59,8 +59,11 @@ class Grown(NamedTuple):
         return Controller(metadata, self.policy, MODEL, RecordingActions(), ManualClock(EPOCH))
 
 
-def grow(folder: Path, windows: int) -> Grown:
-    """Write the records of so many windows, and the days behind them that a monitor has read but not judged."""
+def grow(folder: Path, windows: int, *, monitored: bool = True) -> Grown:
+    """Write the records of so many windows, and the days behind them that a monitor has read but not judged.
+
+    monitored: False leaves the monitor's reading out.
+    """
     policy = parse_policy(POLICY)
     grown = Grown(folder, policy, _reference(policy))
     metadata = grown.metadata()
@@ -76,8 +79,9 @@ def grow(folder: Path, windows: int) -> Grown:
     grown.controller(metadata).step()
     play(log, WORLD, range(windows, windows + OPEN_DAYS))
     log.close()
-    grown.monitor(metadata).step()
-    grown.controller(metadata).step()
+    if monitored:
+        grown.monitor(metadata).step()
+        grown.controller(metadata).step()
     metadata.close()
     return grown
 
