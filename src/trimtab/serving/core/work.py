@@ -189,7 +189,7 @@ def fair_share(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], lis
     Next are the oldest piece, so that each has its turn in the end, and the shortest others, at most so many rows: what
     one client sends in bulk does not keep the short requests of others waiting.
     """
-    if sum([piece.rows for piece in waiting]) <= most_rows:
+    if len(waiting) < 2 or sum([piece.rows for piece in waiting]) <= most_rows:
         return list(waiting), []
     taken, rows = {0}, 0
     for place in sorted(range(1, len(waiting)), key=lambda place: waiting[place].rows):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from trimtab.serving.core.decoding import SMALL
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.table import ModelTable
 from trimtab.serving.protocols import open_inference_examples as examples
@@ -108,12 +109,18 @@ def model_metadata(table: ModelTable, version: str | None) -> bytes:
 def _inference(gateway: Gateway) -> list[Route]:
     async def infer(call: Call) -> Answer:
         gateway.table.model(call.params["model"])
-        request, wanted = await gateway.decoding.read(decode, call.body, call.header(LENGTH_HEADER))
+        body, length_header = call.body, call.header(LENGTH_HEADER)
+        if len(body) <= SMALL:  # without the call of a coroutine, as most requests are
+            request, wanted = decode(body, length_header)
+        else:
+            request, wanted = await gateway.decoding.run(decode, body, length_header)
         if request.request_id is None:
             request.request_id = call.request_id
         model = call.params["model"]
         if wanted is None:
             response = await gateway.infer(model, call.version, request, call.received_ns)
+            if len(response.scores) == 1:
+                return Answer(200, encode(response))
             return Answer(200, await gateway.decoding.write(encode, response))
         check_outputs(wanted.names, gateway.table.model(model), request)
         response = await gateway.infer(model, call.version, request, call.received_ns)

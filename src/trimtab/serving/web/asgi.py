@@ -119,8 +119,9 @@ class Application:
                 route, params = found or self._router.find(scope)
                 shape = route.encode_error
                 about = None
-                if self._browsers is not None:
-                    self._browsers.check(host, origin)
+                browsers = self._browsers
+                if browsers is not None and (origin is not None or host not in browsers.known):
+                    browsers.check(host, origin)
                 if route.verb in _CHANGES:
                     check_no_form(headers)
                 if self._access is not None and route.verb != "open":

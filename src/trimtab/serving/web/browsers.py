@@ -27,12 +27,12 @@ class BrowserCheck:
     def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str] = ()) -> None:
         self._hosts = None if hosts is None or "*" in hosts else [name.lower() for name in hosts]
         self._origins = {origin.lower().rstrip("/") for origin in origins}
-        self._known: set[bytes] = set()
+        self.known: set[bytes] = set()
         """Values of Host that are allowed."""
 
     def check(self, host: bytes | None, origin: bytes | None) -> None:
         """Let a request pass, or raise Refused (403). host: None in HTTP/1.0, which no browser speaks."""
-        if host is not None and host not in self._known:
+        if host is not None and host not in self.known:
             self._check_host(host)
         if origin is not None:
             self._check_origin(host or b"", origin.decode("latin-1"))
@@ -45,8 +45,8 @@ class BrowserCheck:
                 f"the header Host is '{name:.100}', which is no name of this gateway (a page may have been pointed at "
                 "it: DNS rebinding). Allow it in serving.allowed_hosts of trimtab.yaml when it is a proxy's",
             )
-        if len(self._known) < MOST_KNOWN:
-            self._known.add(host)
+        if len(self.known) < MOST_KNOWN:
+            self.known.add(host)
 
     def _lists(self, name: str) -> bool:
         return any(name == own or (own.startswith("*.") and name.endswith(own[1:])) for own in self._hosts or ())
