@@ -10,7 +10,8 @@ from trimtab.app.serving import running_gateway
 from trimtab.app.workspace import open_workspace
 from trimtab.records import RECORDS, Revision, Run
 
-DEMO_RECORDS = set(RECORDS) - {"resolution", "workflow_step", "token", "token_revocation", "log_gap", "label_intake"}
+SELDOM = {"resolution", "workflow_step", "token", "token_revocation", "log_gap", "label_intake", "ledger_acceptance"}
+DEMO_RECORDS = set(RECORDS) - SELDOM
 """Kinds that a stretch without a retraining writes too."""
 
 
