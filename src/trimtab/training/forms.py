@@ -27,7 +27,7 @@ from trimtab.training.convert import convert
 from trimtab.training.graph_trees import thresholds_of
 from trimtab.training.native import Native, native_file
 from trimtab.training.nested import held_by
-from trimtab.training.parity import Parity, check_parity, describe_difference, differing
+from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import ask
 from trimtab.training.scores import native_scores
 
@@ -133,7 +133,15 @@ class _Own:
         self.estimator, self.X, self.task, self.features, self.trust = estimator, X, task, features, trust
         self.scale = float(np.nanstd(native_scores(estimator, X, task))) or 1.0
 
-    def limits(self, scorer: Scorer, what: str, thresholds: Iterable[tuple[int, float]] = (), *, last: bool) -> Limits:
+    def limits(
+        self,
+        scorer: Scorer,
+        what: str,
+        thresholds: Iterable[tuple[int, float]] = (),
+        *,
+        last: bool,
+        tolerance: float = TOLERANCE,
+    ) -> Limits:
         """Return what is not taken, so that all else is scored as by the estimator. Raises StageError when it is not.
 
         last: there is no other form, so what is scored otherwise is refused where that can be said.
@@ -142,7 +150,7 @@ class _Own:
         probes = ask(
             lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds, known
         )
-        wrong = differing(probes, scorer, task=self.task, scale=self.scale)
+        wrong = differing(probes, scorer, task=self.task, scale=self.scale, tolerance=tolerance)
         if not wrong.any():
             return probes.limits
         limits = probes.narrowed(wrong, self.features, far=not last)
@@ -161,7 +169,7 @@ def _native_form(native: Native, own: _Own, reason: str) -> Form:
         try:
             scorer = open_model(path, runtime=native.runtime, task=own.task, options=Options(trust=own.trust))
             parity = check_parity(own.estimator, scorer, own.X, own.task, what=native.name)
-            limits = own.limits(scorer, native.name, last=True)
+            limits = own.limits(scorer, native.name, last=True, tolerance=NATIVE_TOLERANCE)
         except (DataError, StageError) as error:
             text = str(error).replace(str(path), native.name)
             raise StageError(f"{reason.rstrip('.')}. Nor can its own library serve it: {text}") from error

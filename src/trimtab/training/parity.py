@@ -18,6 +18,8 @@ from trimtab.training.scores import native_scores
 ROWS = 2000
 TOLERANCE = 1e-5
 """Of a probability; of a regression's values in their standard deviations."""
+NATIVE_TOLERANCE = 1e-3
+"""Of a native file on made-up rows: it is the estimator itself, whose float32 sums depend on the rows beside one."""
 MAX_SHARE_OVER = 0.001
 """A row whose value lies within float32 rounding of a tree's threshold may go the other way."""
 
@@ -69,13 +71,15 @@ def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task)
     )
 
 
-def differing(probes: Probes, scorer: Scorer, *, task: Task, scale: float) -> np.ndarray[Any, Any]:
+def differing(
+    probes: Probes, scorer: Scorer, *, task: Task, scale: float, tolerance: float = TOLERANCE
+) -> np.ndarray[Any, Any]:
     """Return which of the made-up rows get another score, bool (rows,). No share of them may: each stands for many.
 
     scale: standard deviation of a regression's scores. Beyond it values are compared by their size.
     """
     found = answers(scorer.score, probes.rows) if len(probes.rows) else np.empty(0)
-    allowed = TOLERANCE * (np.maximum(scale, np.abs(probes.expected)) if task == "regression" else 1.0)
+    allowed = tolerance * (np.maximum(scale, np.abs(probes.expected)) if task == "regression" else 1.0)
     return np.isnan(found) | (np.abs(found - probes.expected) > allowed)
 
 

@@ -25,6 +25,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -177,3 +178,8 @@ def test_pandas_categories_of_hist_gradient_boosting_are_served_by_their_values(
     estimator = HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype").fit(frame, YES)
     form = choose(estimator, WHOLE, task="binary", features=NAMES)
     np.testing.assert_allclose(form.scorer.score(WHOLE[:20]), estimator.predict_proba(frame[:20])[:, 1], atol=1e-6)
+
+
+def test_an_estimator_whose_rounding_depends_on_the_other_rows_serves_from_its_own_file() -> None:
+    form = choose(KernelRidge().fit(WHOLE, VALUE), WHOLE, task="regression", features=NAMES)
+    assert form.runtime == "skops"
