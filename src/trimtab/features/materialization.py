@@ -28,7 +28,7 @@ from trimtab.features.aggregates import aggregate
 from trimtab.features.changes import Changes, changes
 from trimtab.features.key_columns import encode_frame
 from trimtab.features.kinds import Array
-from trimtab.features.packing import KNOWN_ROWS, pack, pack_count, table_of, unpack_count
+from trimtab.features.packing import KNOWN_ROWS, pack, pack_counts, table_of, unpack_counts
 from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.stores.online import Online
@@ -59,7 +59,8 @@ def materialize(
     since: write all changes after this moment again, when it lies before the watermark. full: write all of them anew,
     in the place of what is there.
     replaced: numbers of the rows, from 0, that another row of their key stands in for: values come without them. They
-    still count as moments of change and among the known rows, so a correction is noticed like any late row.
+    still count as moments of change and among the known rows, so a correction is noticed like any late row. An entity
+    that loses a row to another entity by a correction is written again from the beginning.
     Running it again is harmless, and several runs give the timelines of one; an `until` before the watermark
     changes nothing. Raises DefinitionError when a column is missing or of a wrong type, UsageError when changes
     shall be written again only up to a moment before the watermark.
@@ -80,7 +81,7 @@ def materialize(
     elif since is not None:
         entries.append(_entries(known, known.rows, since=min(since, watermark), skip_repeats=False))
     else:
-        late, grown = _changed(known, online, watermark)
+        late, grown, bereft = _changed(known, online, watermark)
         if late.any():
             log.warning(
                 "view '%s': %d of %d entities have rows that arrived after the watermark had passed them; "
@@ -89,12 +90,16 @@ def materialize(
                 late.sum(),
                 len(late),
             )
-            entries.append(_entries(known, known.rows.only(late[known.rows.entities]), since=None, skip_repeats=False))
+        if (again := late | bereft).any():
+            entries.append(_entries(known, known.rows.only(again[known.rows.entities]), since=None, skip_repeats=False))
         lasting = grown[known.rows.entities] & known.rows.lasting(watermark)
         entries.append(_entries(known, known.rows.only(lasting), since=watermark, skip_repeats=True))
-        recounted = late | grown
-    counts = known.counts(until)
-    entries.append((KNOWN_ROWS + known.keys[n], until, pack_count(counts[n])) for n in np.flatnonzero(recounted))
+        recounted = again | grown
+    rows_of, replaced_of = known.counts(until)
+    entries.append(
+        (KNOWN_ROWS + known.keys[n], until, pack_counts(int(rows_of[n]), int(replaced_of[n])))
+        for n in np.flatnonzero(recounted)
+    )
     return online.write(view.version_id, chain(*entries), until=until, replace=full)
 
 
@@ -129,13 +134,18 @@ class _Known:
         """Return the rows that no other row replaces."""
         if self.replaced is None or not len(self.replaced):
             return rows
-        places = np.arange(len(rows.times)) if rows.chosen is None else rows.chosen
-        return rows.only(~np.isin(places, self.replaced))
+        return rows.only(~self._is_replaced(rows))
 
-    def counts(self, moment: int) -> list[int]:
-        """Return how many rows of each entity were known by a moment."""
-        counted = self.rows.entities[self.effective <= moment]
-        return [int(n) for n in np.bincount(counted, minlength=len(self.keys))]
+    def counts(self, moment: int) -> tuple[Array, Array]:
+        """Return how many rows of each entity were known by a moment, and how many of them are replaced."""
+        entities, by_then = self.rows.entities, self.effective <= moment
+        gone = entities[by_then & self._is_replaced(self.rows)]
+        size = len(self.keys)
+        return np.bincount(entities[by_then], minlength=size), np.bincount(gone, minlength=size)
+
+    def _is_replaced(self, rows: ViewRows) -> Array:
+        places = np.arange(len(rows.times)) if rows.chosen is None else rows.chosen
+        return np.isin(places, np.empty(0, dtype=np.int64) if self.replaced is None else self.replaced)
 
 
 def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int, replaced: Array | None) -> _Known:
@@ -146,17 +156,19 @@ def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int, replaced
     return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known), replaced)
 
 
-def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array]:
-    """Return which entities have other rows known by the watermark than it was told, and which only later ones."""
+def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array, Array]:
+    """Return which entities have other rows known by the watermark than it was told, which of the others have only
+    later ones, and which have no new rows but lost one to a correction."""
     prefix = online.prefix(known.rows.view.version_id)
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     for first in range(0, len(known.keys), READ_AT_ONCE):
         wanted = [(prefix, KNOWN_ROWS + key) for key in known.keys[first : first + READ_AT_ONCE]]
-        told += [unpack_count(value) for value in online.read(wanted, watermark)]
-    before = np.array(known.counts(watermark), dtype=np.int64)
-    late = before != np.array(told, dtype=np.int64)
-    now = np.bincount(known.rows.entities, minlength=len(known.keys))
-    return late, (now > before) & ~late
+        told += [unpack_counts(value) for value in online.read(wanted, watermark)]
+    told_rows, told_replaced = np.array(told, dtype=np.int64).reshape(-1, 2).T
+    before, replaced = known.counts(watermark)
+    late = before != told_rows
+    grown = (np.bincount(known.rows.entities, minlength=len(known.keys)) > before) & ~late
+    return late, grown, (replaced != told_replaced) & ~late & ~grown
 
 
 def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: bool) -> Iterator[Entry]:

@@ -20,6 +20,8 @@ KNOWN_ROWS = b"\x00"
 """Before an entity key: the timeline of how many of its rows were known. No entity key begins with it."""
 
 _COUNT = struct.Struct("<q")
+_ROW_BITS = 36
+"""Of a stored count, for rows; the bits above are for the replaced ones among them."""
 
 
 def table_of(columns: Sequence[Array]) -> Array:
@@ -40,11 +42,12 @@ def nothing(view: FeatureView) -> bytes:
     return pack(table_of([np.array([0.0 if a.kind == "count" else np.nan]) for a in view.aggregations]))[0]
 
 
-def pack_count(rows: int) -> bytes:
-    """Return a number of rows as it is stored."""
-    return _COUNT.pack(rows)
+def pack_counts(rows: int, replaced: int) -> bytes:
+    """Return a number of rows, and how many of them another row of their key replaces, as they are stored."""
+    return _COUNT.pack(replaced << _ROW_BITS | rows)
 
 
-def unpack_count(value: bytes | None) -> int:
-    """Return a number of rows; 0 when none was stored."""
-    return 0 if value is None else int(_COUNT.unpack(value)[0])
+def unpack_counts(value: bytes | None) -> tuple[int, int]:
+    """Return a number of rows, and how many of them are replaced; 0 and 0 when none was stored."""
+    stored = 0 if value is None else int(_COUNT.unpack(value)[0])
+    return stored & ((1 << _ROW_BITS) - 1), stored >> _ROW_BITS

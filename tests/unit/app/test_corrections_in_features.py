@@ -105,3 +105,19 @@ def test_online_values_follow_a_correction_and_agree_with_a_store_made_afresh(
     assert found[first:] == made[first:]  # from when the correction was known
     if known:
         assert found[:10] == earlier[:10]  # what was served before stays on record
+
+
+@pytest.mark.parametrize("learned", [5.25, 4.5])  # after the watermark, and before it, in a file that comes late
+@pytest.mark.parametrize("known", [', known_at="known"', ""])
+def test_a_row_that_a_correction_gives_to_another_entity_is_gone_from_the_first(
+    tmp_path: Path, clock: ManualClock, known: str, learned: float
+) -> None:
+    ws = project(tmp_path, clock, known)
+    online(ws)
+    clock.move_to(day(5.5))
+    write(tmp_path, "2.csv", f"4,other,{day(4).isoformat()},{day(learned).isoformat()},10000")
+    stages.ingest(ws)
+    for _ in range(2):
+        assert online(ws)[11] == [1_000, 1, 1_000]
+    written = bring_up_to_date(ws, ws.model("m").views[0])
+    assert written == 0
