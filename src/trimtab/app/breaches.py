@@ -46,7 +46,7 @@ def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock
     window_id = f"{case.id}/guarded"
     if found := next((each for each in ledger.decisions if each.window == window_id), None):
         return found, False
-    action, why = _action(case, rollouts)
+    action, why = action_on(case, rollouts)
     window, signal = _evidence(case, window_id, metadata, clock)
     draft = Draft(
         cause=Cause(window=window, signals=(signal,)),
@@ -63,7 +63,8 @@ def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock
     return decision, True
 
 
-def _action(case: Case, rollouts: Rollouts) -> tuple[Action, str]:
+def action_on(case: Case, rollouts: Rollouts) -> tuple[Action, str]:
+    """Return what is to be done about a case, and why."""
     version = case.assignment.version
     if case.assignment.role != "champion":
         return "rollback", f"version {version} leaves its role as {case.assignment.role}"

@@ -13,17 +13,18 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from trimtab.app.breaches import Case, case_id, decide_once
+from trimtab.app.breaches import Case, action_on, case_id, decide_once
 from trimtab.app.program import ALIASES, AliasOrder
-from trimtab.app.rollout import open_rollouts
+from trimtab.app.rollout import Rollouts, open_rollouts
 from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros
 from trimtab.errors import ActionError, TrimtabError
-from trimtab.records import Assignment, Revision
+from trimtab.records import Action, Assignment, Revision
 from trimtab.serving.orders import COUNTS
 from trimtab.serving.processes.guard import Trial, judge, try_canary
 from trimtab.serving.telemetry.counts import Snapshot, difference, together
 from trimtab.serving.telemetry.snapshots import read_all
+from trimtab.stores.metadata.chain import LedgerBroken
 
 BY = "guard"
 LOOK = timedelta(seconds=0.5)
@@ -128,12 +129,10 @@ class Guarding:
         """Record the breach, then undo the change; what cannot be done now is tried again at the next look."""
         rollouts, model = open_rollouts(self._workspace, case.revision.model), case.revision.model
         try:
-            decision, new = decide_once(case, rollouts, self._workspace.metadata, self._workspace.clock)
-            if new:
-                log.error("model %s version %d: %s", model, case.assignment.version, "; ".join(decision.reasons[:2]))
-            if decision.action == "rollback":
+            action, cause = self._decide(case, rollouts)
+            if action == "rollback":
                 undo = rollouts.rollback if case.assignment.role == "champion" else rollouts.abandon
-                undo(cause=decision.id, reason=case.breach.reason, by=BY, judged=case.assignment.version)
+                undo(cause=cause, reason=case.breach.reason, by=BY, judged=case.assignment.version)
                 self._tell_registry(model)
         except ActionError as error:
             log.error("model %s: %s", model, error)
@@ -144,6 +143,21 @@ class Guarding:
             return
         del self._pending[case.id]
         self._acted.add(case.id)
+
+    def _decide(self, case: Case, rollouts: Rollouts) -> tuple[Action, str]:
+        """Return what is to be done about a case, and the cause to name: its decision, or the case itself while the
+        ledger is broken and takes no decision."""
+        model, version = case.revision.model, case.assignment.version
+        try:
+            decision, new = decide_once(case, rollouts, self._workspace.metadata, self._workspace.clock)
+        except LedgerBroken as error:
+            action, why = action_on(case, rollouts)
+            reason = f"{case.breach.reason}; {why}; not in the ledger"
+            log.error("model %s version %d: %s: %s", model, version, reason, error)
+            return action, case.id
+        if new:
+            log.error("model %s version %d: %s", model, version, "; ".join(decision.reasons[:2]))
+        return decision.action, decision.id
 
     def _trial(self, revision: Revision) -> Trial | None:
         """Return how the canary did since its revision came; None without one, or when it was judged already."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,8 @@ class Guarded:
         (folder / "definitions.py").write_text(DEFINITIONS)
         (folder / "trimtab.yaml").write_text(yaml.safe_dump({"project": "p", "rollout": rollout}))
         self.workspace: Workspace = open_workspace(folder, clock=self.clock)
-        self.metadata = Unsteady(folder / "own.db")
+        self.path = folder / "own.db"
+        self.metadata = Unsteady(self.path)
         self.workspace.metadata = self.metadata
         self.rollouts: Rollouts = open_rollouts(self.workspace, "delay")
         self.counts: dict[LaneKey, LaneCounts] = {}
@@ -168,6 +171,24 @@ def test_ten_failures_without_a_success_are_enough_at_the_first_look(make: Make)
     to.count(2, rows=1, errors=1)
     to.look()
     assert to.actions == ["deploy", "deploy", "rollback"]
+
+
+def test_a_broken_ledger_keeps_no_failing_model_in_service(
+    replaced_by_a_broken_one: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a champion that fails, and a ledger whose newest record was changed
+    to = replaced_by_a_broken_one
+    with closing(sqlite3.connect(to.path)) as connection, connection:
+        change = "UPDATE trimtab_revision SET body = replace(body, 'test', 'best') WHERE id = 'delay#2'"
+        assert connection.execute(change).rowcount == 1
+    to.look()
+    # then the change is undone once, and the log says that no decision was written
+    assert to.actions == ["deploy", "deploy", "rollback"]
+    assert to.decisions == []
+    assert "not in the ledger" in caplog.text
+    to.look()
+    to.restart()
+    assert len(to.actions) == 3
 
 
 def test_a_clock_that_is_set_back_does_not_blind_the_guard(replaced_by_a_broken_one: Guarded) -> None:
