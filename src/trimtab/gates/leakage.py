@@ -93,6 +93,8 @@ def _too_few(y: Array, task: str) -> str:
         return f"not judged: {len(y)} labelled rows in the holdout are too few, {MIN_ROWS} are needed"
     if task == "binary" and (least := int(min(y.sum(), len(y) - y.sum()))) < MIN_CLASS_ROWS:
         return f"not judged: {least} rows of one class in the holdout are too few, {MIN_CLASS_ROWS} are needed"
+    if y.min() == y.max():
+        return f"not judged: all labels of the holdout are {y[0]:g}"
     return ""
 
 
@@ -119,7 +121,9 @@ def _score(inputs: GateInputs, metric: str, known: list[str], policy: Leakage) -
     value = metric_value(metric, inputs.y[finite], inputs.scores[finite])
     text = f"{metric} {value:.4f} on the holdout is below {policy.max_score:g}, from where a score is too good"
     verdict: Verdict = "pass"
-    if value > policy.max_score and known:
+    if not np.isfinite(value):
+        value, text = 0.0, f"not judged: {int(finite.sum())} rows with a score do not define {metric}"
+    elif value > policy.max_score and known:
         text = f"{metric} {value:.4f} on the holdout, by features that are acknowledged: {', '.join(known)}"
     elif value > policy.max_score:
         verdict = "fail"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from trimtab.definitions import Task
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import explained, judge_leakage
 from trimtab.policy import Leakage
+from trimtab.records import GateResult
 
 Make = Callable[..., GateInputs]
 Array = np.ndarray[Any, Any]
@@ -131,3 +133,14 @@ def test_few_rows_are_not_judged(make: Make) -> None:
     y[:3] = 1
     (found,) = judge_leakage(make(X=inputs.X[:100], y=y, timestamps=inputs.timestamps[:100], groups={}), Leakage())
     assert found.reason == "not judged: 3 rows of one class in the holdout are too few, 10 are needed"
+
+
+def test_a_figure_that_is_not_defined_is_not_judged_and_its_record_can_be_read(make: Make) -> None:
+    inputs = make()
+    same = np.full(len(inputs.y), 3.0)
+    alike = judge_leakage(make(y=same, candidate=Known(same, "regression")), Leakage())
+    assert [found.reason for found in alike] == ["not judged: all labels of the holdout are 3"]
+    lost = judge_leakage(make(candidate=Known(np.full(len(inputs.y), np.nan), "binary")), Leakage())
+    assert lost[1].reason == "not judged: 0 rows with a score do not define roc_auc"
+    for found in (*alike, *lost):
+        assert msgspec.json.decode(msgspec.json.encode(found), type=GateResult) == found
