@@ -7,6 +7,7 @@ zero aside. Times of those years are written as text. The rule holds for request
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from trimtab.clock import from_micros, parse_time, to_micros
@@ -17,6 +18,7 @@ LEAST = 10**14
 """Microseconds from 1970 to 1973-03-03; what is nearer to 1970 was meant in another unit."""
 EXPECTED = "expected ISO 8601 text such as 2026-01-31T12:00:00Z, or microseconds since 1970 as an integer"
 
+_DIGITS = re.compile(r"\s*[+-]?\d{1,40}\s*")
 _UNITS = (("s", "seconds", 1_000_000, 1), ("ms", "milliseconds", 1_000, 1), ("ns", "nanoseconds", 1, 1_000))
 _LIKELY = (to_micros(datetime(1980, 1, 1, tzinfo=UTC)), to_micros(datetime(2100, 1, 1, tzinfo=UTC)))
 
@@ -68,6 +70,6 @@ def _whole(value: object) -> int | None:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() and len(value) < 40:
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return None

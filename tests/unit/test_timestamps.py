@@ -47,6 +47,9 @@ def test_what_is_a_moment(value: Any, expected: int | None) -> None:
         (-5, " (as microseconds it is 1969-12-31)"),
         (2**80, ""),
         ("soon", ""),
+        (f" {JUNE * 10**9} ", " (as nanoseconds it would be 2013-06-01T16:00:00Z)"),
+        ("+-5", ""),
+        ("-", ""),
         (True, ""),
     ],
 )
