@@ -35,7 +35,7 @@ PROGRESS = "steering.json"
 POLL_SECONDS = 0.05
 POLL_SECONDS_IN_REPLAY = 0.004
 PATIENCE = timedelta(seconds=5)
-"""In a turn: how long rows that are still to come are waited for after the last one came."""
+"""In a turn: how long rows that are still to come are waited for after the last one came, or the turn began."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +105,10 @@ class Steering:
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
         self._turn = 0
+        self._asked = 0
+        """Number of the turn that a replay has asked for last."""
         self._newest: tuple[int, datetime] = (0, workspace.now())
-        """Rows taken in, and when the last ones came."""
+        """Rows taken in, and when the last ones came in this turn, or it began."""
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
         self._controllers = _controllers(workspace, self._retraining)
@@ -127,6 +129,8 @@ class Steering:
         self.poll_seconds = POLL_SECONDS if turn is None else POLL_SECONDS_IN_REPLAY
         if turn is not None and turn.number == self._turn:
             return False
+        if turn is not None and turn.number != self._asked:
+            self._asked, self._newest = turn.number, (self._monitor.rows, self._workspace.now())
         found = self._work()
         if turn is not None and not found and not self._retraining.busy() and self._has(turn.rows):
             self._turn = turn.number
@@ -166,6 +170,8 @@ class Steering:
             if not self._ledger_is_broken:
                 log.error("nothing is decided any more: %s", error)
             self._ledger_is_broken = True
+        else:
+            self._ledger_is_broken = False
         woken = self._wake(reports)
         self._announce()
         self._log_keeping.step()

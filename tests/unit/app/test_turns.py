@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from integration.gateway_project import GatewayProject
 from trimtab.app.files import own_pid
+from trimtab.app.steering import PATIENCE, Steering, read_progress
 from trimtab.app.turns import Turn, end_turns, judging_policy, read_turn, unmeasured, write_turn
+from trimtab.app.workspace import open_workspace
+from trimtab.clock import ManualClock
 from trimtab.policy import parse_policy
 
 POLICY = """
@@ -48,3 +52,27 @@ def test_a_model_is_judged_by_its_task_in_a_replay_too() -> None:
         judged = judging_policy(policy, "regression", measured=measured)
         assert judged.impact.cost == {"absolute_error": 2}
         assert judged.rollout.rollback_when.p99 == (250_000 if measured else None)
+
+
+def test_rows_of_a_new_turn_are_waited_for_from_its_beginning(tmp_path: Path) -> None:
+    # given a loop whose last rows came long ago
+    clock = ManualClock()
+    project = GatewayProject(tmp_path / "project")
+    loop = Steering(open_workspace(project.folder, clock=clock))
+    loop.launch()
+    try:
+        clock.sleep(2 * PATIENCE.total_seconds())
+        # when a replay asks for a turn with rows that are not in the log yet
+        write_turn(project.workspace.run_folder, Turn(pid=own_pid(), number=1, rows=5))
+        loop.step()
+        # then they are waited for, and given up after a while
+        progress = read_progress(project.workspace.run_folder)
+        assert progress is not None
+        assert progress.turn == 0
+        clock.sleep(PATIENCE.total_seconds())
+        loop.step()
+        progress = read_progress(project.workspace.run_folder)
+        assert progress is not None
+        assert progress.turn == 1
+    finally:
+        loop.close()
