@@ -59,6 +59,23 @@ def test_a_run_meets_the_gates_as_they_are_now(workspace: Workspace) -> None:
     assert latest(workspace.metadata, GateReport, run=run.id) == forced
 
 
+def test_a_champion_is_registered_again_without_being_judged_again(workspace: Workspace) -> None:
+    # given a run that was judged beside a champion, and took its place
+    workspace = with_gate(workspace, 9)
+    run_all(workspace, "m", as_of=None)
+    code = workspace.project.folder / "definitions.py"
+    code.write_text(code.read_text() + "# another run\n")
+    workspace = open_workspace(workspace.project.folder)
+    run_all(workspace, "m", as_of=None)
+    run = stages.newest(workspace, Run, "m")
+
+    # when it is registered again, then it is the bundle that it was, by the report of then
+    report = stages.evaluated(workspace, run)
+    assert report.champion == "m/1"
+    assert stages.register(workspace, run, report).id == "m/2"
+    assert workspace.metadata.count(GateReport, run=run.id) == 1
+
+
 def test_a_report_without_a_key_is_not_believed(workspace: Workspace) -> None:
     # given a report that an earlier release wrote under gates that nobody knows any more
     stages.ingest(workspace)

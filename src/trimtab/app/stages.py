@@ -222,7 +222,13 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
 
 
 def evaluated(workspace: Workspace, run: Run) -> GateReport:
-    """Return the report of a run by the gates as they are now. Raises StageError when it was not judged by them."""
+    """Return the report of a run by the gates as they are now, which of a registered one may be of an earlier champion.
+
+    Raises StageError when it was not judged by them.
+    """
+    for measured in (True, False):
+        if (known := registered_report(workspace, run, measured=measured)) is not None:
+            return known
     found = workspace.metadata.find(GateReport, run=run.id)
     key = _report_key(workspace, run, measured=True)
     report = next((report for report in found if report.key == key), None)
