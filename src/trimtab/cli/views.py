@@ -101,7 +101,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         )
     if (steering := found["steering"]) is not None:
         taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
-        console.print(f"labels: {counted(taken)} since the loop was started")
+        console.print(f"labels: {counted(taken)}")
     if head := found["ledger"]["head"]:
         console.print(f"ledger: {head['number']:,} entries, head {head['hash']}", soft_wrap=True)
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
