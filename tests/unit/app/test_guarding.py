@@ -235,6 +235,24 @@ def test_a_version_that_was_rolled_back_is_not_restored(make: Make) -> None:
     assert to.actions[-1] == "challenge"
 
 
+def test_what_a_rollback_has_restored_is_not_rolled_back_again(make: Make) -> None:
+    # given three champions in turn, and a rollback from the third to the second
+    to = make(strategy="blue-green", rollback_when=FAILURES)
+    for version in (1, 2, 3):
+        to.deploy(version)
+    to.rollouts.rollback(cause="r", reason="worse", by="test")
+    to.look()
+    # when the restored one fails
+    to.count(2, rows=100, errors=100)
+    to.look()
+    # then a person is asked, though the first one could come back
+    assert to.decisions == [("review", 2)]
+    assert to.actions == ["deploy", "deploy", "deploy", "rollback"]
+    before = to.rollouts.before()
+    assert before is not None
+    assert before.version == 1
+
+
 def test_a_broken_challenger_leaves_while_its_champion_waits_for_a_review(make: Make) -> None:
     to = make(rollback_when=FAILURES)
     to.deploy(1)

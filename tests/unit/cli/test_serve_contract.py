@@ -43,5 +43,6 @@ def test_bodies_may_be_as_large_as_the_platform_sends(
     )
     serve._run(config, CONTRACT, None, None)
     serve._run(config, None, None, None)
-    assert [found.options for found in started] == [WorkerOptions(max_body=taken, max_rows=7), options]
+    contracted = WorkerOptions(max_body=taken, max_rows=7, allowed_hosts=None)
+    assert [found.options for found in started] == [contracted, options]
     assert (started[0].host, started[0].port, started[0].public) == ("0.0.0.0", 1234, "it")

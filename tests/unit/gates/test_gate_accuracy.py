@@ -15,6 +15,8 @@ from trimtab.policy import Accuracy
 from trimtab.stats import cluster_interval
 
 Make = Callable[..., GateInputs]
+SLIGHT_SKILL = 2
+"""A seed whose shuffled labels go a little with the scores."""
 
 
 def policy(**keys: Any) -> Accuracy:
@@ -56,6 +58,40 @@ def test_where_less_is_better_the_upper_end_counts(make: Make, poor: Scorer) -> 
     assert passed.verdict == "pass"
     assert failed.verdict == "fail"
     assert "over the maximum of 0.45" in failed.reason
+
+
+def test_where_less_is_better_the_estimate_alone_is_not_enough(make: Make) -> None:
+    # given a maximum between the estimate and the upper end
+    (free,) = judge_accuracy(make(), policy(metric="log_loss"))
+    assert free.high is not None
+    between = (free.value + free.high) / 2
+
+    # then the gate fails, although the estimate is below it
+    (result,) = judge_accuracy(make(), policy(metric="log_loss", max=between))
+    assert result.value < between
+    assert result.verdict == "fail"
+
+
+def test_a_gain_over_the_champion_that_may_be_a_loss_fails(make: Make, good: Scorer, poor: Scorer) -> None:
+    # given a margin between the lower end of the loss against a better champion and its estimate
+    champion = {"champion": good, "champion_id": "delay/3"}
+    _, free = judge_accuracy(make(poor, **champion), policy(metric="roc_auc", not_worse_than_champion_by=0.0))
+    assert free.low is not None
+    between = -(free.low + free.value) / 2
+
+    # then the gate fails, although the estimate is within the margin
+    _, result = judge_accuracy(make(poor, **champion), policy(metric="roc_auc", not_worse_than_champion_by=between))
+    assert result.value > -between
+    assert result.verdict == "fail"
+
+
+def test_a_skill_that_chance_may_have_made_warns(make: Make) -> None:
+    # given labels that have little to do with the scores: the gain over no skill is more than zero, not surely
+    inputs = make()
+    shuffled = np.random.default_rng(SLIGHT_SKILL).permutation(inputs.y)
+    (result,) = judge_accuracy(make(y=shuffled), policy(metric="roc_auc"))
+    assert result.value > 0.5
+    assert result.verdict == "warn"
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])

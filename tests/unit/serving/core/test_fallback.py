@@ -197,3 +197,21 @@ def test_too_many_waiting_rows_are_sent_away(
     assert other.browser.post(INFER, infer_body(1)).status == 200
     other.browser.close()
     other.log.close()
+
+
+@pytest.mark.parametrize(("before", "answer"), [(["row", "wind"], (200, 0.3)), (["wind", "row"], (500, None))])
+def test_features_in_the_order_of_the_champion_are_scored_by_no_version_of_another_order(
+    served: Served, pack: Packer, table_of: TableOf, before: list[str], answer: tuple[int, float | None]
+) -> None:
+    # given a champion before whose features are the same, in the same order or in another
+    champion = pack(2, features=["row", "wind"])
+    served.serve(table_of(("champion", champion, 100), warm=[pack(1, scores=(0.1, 0.2, 0.3), features=before)]))
+    # when the features of a row come with the request, and the champion fails on it
+    body = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [NAN_ROW, 0]}]}
+    reply = served.browser.post(INFER, body)
+    # then only a version of the same order answers
+    status, score = answer
+    assert reply.status == status
+    if score is not None:
+        assert reply.json()["outputs"][0]["data"] == [pytest.approx(score)]
+    assert ("fallback" in [row["role"] for row in served.rows()]) == (score is not None)
