@@ -8,11 +8,15 @@ from typing import Literal
 from trimtab.records import (
     Assignment,
     Bundle,
+    DatasetVersion,
     Decision,
+    GateReport,
     Revision,
     Role,
+    Run,
     Signal,
     SignalKind,
+    Verdict,
     WindowReport,
 )
 
@@ -134,6 +138,66 @@ def bundle_record(version: int, *, model: str = MODEL) -> Bundle:
         features=("row",),
         views=(),
         threshold=0.5,
+    )
+
+
+def dataset_record(*, model: str = MODEL, as_of: datetime = FIRST) -> DatasetVersion:
+    """Return the record of a training set without files; bundle_record and run_record name it."""
+    return DatasetVersion(
+        id="dataset",
+        created_at=FIRST,
+        model=model,
+        start=as_of - 10 * DAY,
+        as_of=as_of,
+        split_at=as_of - 2 * DAY,
+        rows=1000,
+        labelled=900,
+        holdout_rows=200,
+        label_mean=0.2,
+        tables={},
+        views=(),
+        code_hash="",
+        features=("row",),
+        path="datasets/dataset",
+    )
+
+
+def run_record(number: int, *, model: str = MODEL, cost: float = 0.0) -> Run:
+    """Return the record of a training without files; bundle_record(number) is the bundle of it."""
+    return Run(
+        id=f"run{number}",
+        created_at=FIRST + number * DAY,
+        key=f"key{number}",
+        model=model,
+        dataset="dataset",
+        experiment=model,
+        seed=0,
+        params={},
+        metrics={},
+        code_version="unversioned",
+        environment_hash="",
+        cpu_seconds=1.0,
+        wall_seconds=1.0,
+        peak_memory_mb=1.0,
+        cost=cost,
+        model_hash="0" * 64,
+        staging=f"runs/{model}/run{number}",
+    )
+
+
+def gate_report(
+    number: int, *, model: str = MODEL, verdict: Verdict = "pass", champion: str | None = None, key: str = ""
+) -> GateReport:
+    """Return the report of run_record(number), judged beside a champion, given by the id of its bundle."""
+    return GateReport(
+        id=f"run{number}/gates/{key or champion}",
+        created_at=FIRST + number * DAY,
+        model=model,
+        run=f"run{number}",
+        champion=champion,
+        key=key,
+        verdict=verdict,
+        results=(),
     )
 
 

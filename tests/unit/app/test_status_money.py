@@ -11,7 +11,7 @@ from e2e.small_project import write_project
 from trimtab.app import status as status_module
 from trimtab.app.status import SERVED, Served, status
 from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.testing.judged import window_report
+from trimtab.testing.judged import run_record, window_report
 
 
 @pytest.fixture
@@ -49,3 +49,11 @@ def test_a_kept_sum_that_does_not_fit_is_left(workspace: Workspace, content: byt
 
 def test_nothing_was_served_yet(workspace: Workspace) -> None:
     assert cost(workspace) == (0.0, None)
+
+
+def test_training_has_cost_what_its_runs_have(workspace: Workspace) -> None:
+    workspace.metadata.put(run_record(1, model="m", cost=0.25), run_record(2, model="m", cost=1.5))
+    workspace.metadata.put(run_record(3, model="another", cost=9.0))
+    money = status(workspace)["models"]["m"]["money"]
+    assert (money["training"], money["runs"]) == (1.75, 2)
+    assert money["currency"] == workspace.project.policy.impact.currency
