@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from e2e.kit import TRAINED_UNTIL, Up, trimtab
 from trimtab.app.serving import running_gateway
+from trimtab.app.summary import summarise
 from trimtab.app.workspace import open_workspace
 from trimtab.records import RECORDS, Revision, Run
 
@@ -14,17 +16,29 @@ SELDOM = {"resolution", "workflow_step", "token", "token_revocation", "log_gap",
 DEMO_RECORDS = set(RECORDS) - SELDOM
 """Kinds that a stretch without a retraining writes too."""
 
+WINDOWS = 13
+"""Days of the stretch that have closed."""
+
 
 def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> None:
     # given a trained project
     # when two weeks are replayed with the loop on
     done = trimtab("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15", "--approve")
     # then nothing failed, and the summary says what happened
-    assert "requests failed" in done.stdout
     status = json.loads(trimtab("status", "-p", project, "--json").stdout)
     counts = {kind: entry["count"] for kind, entry in status["records"].items()}
     assert all(counts[kind] > 0 for kind in DEMO_RECORDS), counts
     assert counts["prediction_log"] > 2500
+    summary = summarise(open_workspace(project), "delay")
+    assert facts(done.stdout) == {
+        "predictions served": summary.predictions,
+        "requests failed": 0,
+        "labels": summary.labels,
+        "windows": summary.windows,
+    }
+    assert (summary.predictions + summary.scored_beside, summary.errors) == (counts["prediction_log"], 0)
+    assert 0 < summary.labels <= summary.predictions
+    assert summary.windows == WINDOWS
     assert status["models"]["delay"]["serving"][0]["role"] == "champion"
     # and a prediction can be followed back to the code
     newest = status["records"]["prediction_log"]["latest"]["prediction_id"]
@@ -85,6 +99,13 @@ def test_rollback_restores_what_served_before(project: Path) -> None:
     # then the first one serves again, by a new revision
     newest = metadata.find(Revision)[0]
     assert (newest.number, newest.action, newest.bundle_in("champion")) == (4, "rollback", "delay/1")
+
+
+def facts(output: str) -> dict[str, int]:
+    """Return counts of the table at the end of a replay."""
+    names = ("predictions served", "requests failed", "labels", "windows")
+    found = {name: re.search(rf"^\W*{name}\W+([\d,]+)\W*$", output, re.MULTILINE) for name in names}
+    return {name: int(line[1].replace(",", "")) for name, line in found.items() if line}
 
 
 def edit_seed(folder: Path, seed: int, *, was: int = 7) -> None:

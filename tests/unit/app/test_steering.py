@@ -1,4 +1,4 @@
-"""What the loop tells the retrainings that wait: matured windows of a candidate, another revision, a person's answer."""
+"""What the loop tells retrainings that wait: matured windows of a candidate, another revision, a person's answer."""
 
 from __future__ import annotations
 

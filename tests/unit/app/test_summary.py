@@ -47,7 +47,13 @@ def end(workspace: Workspace, version: int, action: str, evidence: str) -> None:
         ("register", f"version {version}", f"delay/{version}"),
         ("compare", evidence, None),
     ):
-        note = {"model": "delay", "decision": None, "step": step, "outcome": outcome, "refers_to": refers_to}
+        note: dict[str, Any] = {
+            "model": "delay",
+            "decision": None,
+            "step": step,
+            "outcome": outcome,
+            "refers_to": refers_to,
+        }
         workspace.metadata.put(WorkflowStep(id=f"{workflow}/{step}", created_at=FIRST, workflow=workflow, **note))
     change = getattr(rollouts(workspace), action)
     change(cause=f"{workflow}/{action}", reason=evidence, by="trimtab")
