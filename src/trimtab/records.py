@@ -393,7 +393,7 @@ class Decision(Record, frozen=True, kw_only=True):
 
     KIND = "decision"
     KEYS = ("model", "number", "action", "start")
-    JOINTLY = (("model", "action"),)
+    JOINTLY = (("model", "action"), ("model", "start"))
 
     model: str
     number: int

@@ -136,7 +136,6 @@ def order_retraining(workspace: Workspace, action: Literal["retrain", "review"] 
         reasons=("the test orders a retraining",),
     )
     ledger = Ledger(workspace.metadata, "delay")
-    ledger.refresh()
     decision = ledger.append(draft, clock=workspace.clock)
     assert decision is not None
     return decision

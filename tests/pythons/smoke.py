@@ -121,7 +121,6 @@ def order_retraining(folder: Path) -> None:
         reasons=("the smoke test orders a retraining",),
     )
     ledger = Ledger(workspace.metadata, "late")
-    ledger.refresh()
     ledger.append(draft, clock=workspace.clock)
 
 

@@ -6,13 +6,14 @@ finds the decision that was made.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from trimtab.app.rollout import Rollouts
 from trimtab.clock import Clock
 from trimtab.control import Cause, Draft, Ledger
-from trimtab.errors import Conflict
+from trimtab.errors import Conflict, NotFound
 from trimtab.records import Action, Assignment, Decision, Revision, Signal, WindowReport
 from trimtab.serving.processes.guard import Breach
 from trimtab.stores.metadata import Metadata
@@ -42,10 +43,11 @@ def case_id(revision: Revision, assignment: Assignment) -> str:
 def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
     """Return the decision on a case, and whether it is new. Raises StoreError: ask again."""
     ledger = Ledger(metadata, case.revision.model)
-    ledger.refresh()
     window_id = f"{case.id}/guarded"
-    if found := next((each for each in ledger.decisions if each.window == window_id), None):
-        return found, False
+    with suppress(NotFound):
+        before = metadata.get(WindowReport, window_id)
+        if found := ledger.on([before]).get(window_id):
+            return found, False
     action, why = action_on(case, rollouts)
     window, signal = _evidence(case, window_id, metadata, clock)
     draft = Draft(

@@ -20,7 +20,7 @@ from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.errors import Conflict, Temporary, TrimtabError
 from trimtab.policy import Policy
 from trimtab.records import Decision, Resolution, Revision, WindowReport, WorkflowStep
-from trimtab.stores.metadata import Metadata, latest, newest_until
+from trimtab.stores.metadata import Metadata, latest, newest_until, newest_where
 
 GUARDED = "/guarded"
 """End of the ids of windows that the gateway's guard decides on, at any time."""
@@ -67,7 +67,6 @@ class Controller:
 
     def step(self) -> tuple[Decision, ...]:
         """Decide on every window that became ready, oldest first, and start the actions."""
-        self._ledger.refresh()
         if self._unstarted is None:
             self._unstarted = self._left_behind()
         self._start()
@@ -87,13 +86,15 @@ class Controller:
         seen = self._seen or self._decided()
         found = newest_until(self._metadata, WindowReport, lambda w: w.id == seen, model=self._model)
         self._reading = found[0].id if found else seen
-        champion = [w for w in reversed(found) if w.role == "champion" and not self._ledger.judged(w.id)]
+        champion = [w for w in reversed(found) if w.role == "champion"]
+        decided = self._ledger.on(champion)
+        champion = [w for w in champion if w.id not in decided]
         return [w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))]
 
     def _decided(self) -> str | None:
         """Return the last window that a controller decided on: it has looked at all that were written before."""
-        windows = (d.window for d in reversed(self._ledger.decisions))
-        return next((window for window in windows if not window.endswith(GUARDED)), None)
+        last = newest_where(self._metadata, Decision, lambda d: not d.window.endswith(GUARDED), model=self._model)
+        return last.window if last else None
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
@@ -112,7 +113,7 @@ class Controller:
     def _left_behind(self) -> list[Decision]:
         """Return the decisions of a dead process whose actions left no trace, as far as they still make sense."""
         champion, _ = champions(self._events.revisions)
-        wanted = [d for d in self._ledger.decisions if _needs_action(d) and champion in (None, d.version)]
+        wanted = [d for d in self._events.acting if _needs_action(d) and champion in (None, d.version)]
         if not wanted:
             return []
         begun = {step.decision for step in self._metadata.find(WorkflowStep, model=self._model)}

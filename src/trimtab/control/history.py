@@ -81,6 +81,12 @@ class Events:
         return sorted(found, key=lambda d: d.number)
 
     @property
+    def acting(self) -> list[Decision]:
+        """Decisions that ask for an action or for a person, oldest first."""
+        found = [*self.asked, *self._all(Decision, action="rollback")]
+        return sorted(found, key=lambda d: d.number)
+
+    @property
     def runs(self) -> Sequence[Run]:
         """Newest first."""
         return self._all(Run)

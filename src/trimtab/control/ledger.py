@@ -7,15 +7,15 @@ that the newest decisions were cut off: keep the newest hash elsewhere to prove 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from trimtab.clock import Clock
 from trimtab.control.decision import Draft
 from trimtab.errors import Conflict, StoreError
-from trimtab.records import Decision
-from trimtab.stores.metadata import Metadata
+from trimtab.records import Decision, WindowReport
+from trimtab.stores.metadata import Metadata, latest
 
 GENESIS = "0" * 64
 """previous_hash of decision 1."""
@@ -23,50 +23,43 @@ GENESIS = "0" * 64
 BY = "policy"
 """Who decides when the matrix does."""
 
+STARTS_A_QUERY = 300
+"""Windows whose decisions are looked up together."""
+
 
 class Ledger:
-    """All decisions of one model, oldest first. Each window is decided on once."""
+    """The decisions of one model, each window decided on once. Reads what it needs, never all of them."""
 
     def __init__(self, metadata: Metadata, model: str) -> None:
         self._metadata = metadata
         self._model = model
-        self._decisions: list[Decision] = []
-        self._windows: set[str] = set()
 
-    @property
-    def decisions(self) -> list[Decision]:
-        """Decisions as of the last refresh or append."""
-        return self._decisions
-
-    def refresh(self) -> None:
-        """Take in what other processes wrote."""
-        count = self._metadata.count(Decision, model=self._model)
-        while count > len(self._decisions):
-            newest = self._metadata.find(Decision, model=self._model, limit=count - len(self._decisions))
-            again = self._metadata.count(Decision, model=self._model)
-            if again == count:
-                self._take(reversed(newest))
-            count = again  # one that was written meanwhile pushed the oldest out
-
-    def judged(self, window: str) -> bool:
-        """Tell whether a window (by the id of its report) was decided on."""
-        return window in self._windows
+    def on(self, windows: Sequence[WindowReport]) -> dict[str, Decision]:
+        """Return the decisions on some windows, by the id of the window's report."""
+        starts = list(dict.fromkeys(window.start for window in windows))
+        wanted = {window.id for window in windows}
+        return {
+            decision.window: decision
+            for first in range(0, len(starts), STARTS_A_QUERY)
+            for decision in self._metadata.find(
+                Decision, model=self._model, start=tuple(starts[first : first + STARTS_A_QUERY])
+            )
+            if decision.window in wanted
+        }
 
     def append(self, draft: Draft, *, clock: Clock) -> Decision | None:
         """Write the next decision; None when another process has decided on the window meanwhile."""
-        while not self.judged(draft.cause.window.id):
+        while not self.on([draft.cause.window]):
             decision = self._next(draft, clock)
             try:
                 self._metadata.put(decision)
             except Conflict:
-                self.refresh()  # the number is taken
-            else:
-                self._take([decision])
-                return decision
+                continue  # the number is taken
+            return decision
         return None
 
     def _next(self, draft: Draft, clock: Clock) -> Decision:
-        last = self._decisions[-1] if self._decisions else None
+        last = latest(self._metadata, Decision, model=self._model)
         number = last.number + 1 if last else 1
         window = draft.cause.window
         decision = Decision(
@@ -92,11 +85,6 @@ class Ledger:
             hash="",
         )
         return msgspec.structs.replace(decision, hash=digest(decision))
-
-    def _take(self, decisions: Iterable[Decision]) -> None:
-        for decision in decisions:
-            self._decisions.append(decision)
-            self._windows.add(decision.window)
 
 
 def digest(decision: Decision) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import msgspec
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Cause, Controller, Draft, Ledger, pending_reviews, resolve, verify_chain
+from trimtab.control import Cause, Controller, Draft, History, Ledger, decide, pending_reviews, resolve, verify_chain
 from trimtab.errors import ActionError, Conflict
 from trimtab.policy import parse_policy
-from trimtab.records import Decision, Record, Resolution, WorkflowStep
+from trimtab.records import Decision, Record, Resolution, WindowReport, WorkflowStep
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import (
@@ -262,7 +263,6 @@ def test_a_decision_of_the_guard_hides_no_window_that_was_written_before_it(
     guarded = msgspec.structs.replace(guarded, id=f"{MODEL}/v1/r1/guarded", stage="guarded")
     book.put(guarded)
     ledger = Ledger(book, MODEL)
-    ledger.refresh()
     draft = Draft(
         cause=Cause(window=guarded, signals=()),
         band="guard",
@@ -302,18 +302,67 @@ def test_a_window_that_is_written_meanwhile_pushes_no_other_out(book: Metadata, 
     assert [d.start for d in made] == [FIRST + n * DAY for n in range(3)]
 
 
+class Raced:
+    """A book of records into which another process writes a record at the moment of a write."""
+
+    def __init__(self, book: Metadata, record: Record) -> None:
+        self._book, self._records = book, [record]
+
+    def put(self, *records: Record) -> None:
+        if self._records:
+            self._book.put(self._records.pop())
+        self._book.put(*records)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+
+@pytest.mark.parametrize(("day", "number"), [(2, 3), (1, None)])
 def test_a_decision_that_is_written_meanwhile_breaks_no_chain(
-    book: Metadata, actions: RecordingActions, tmp_path: Path
+    book: Metadata, actions: RecordingActions, tmp_path: Path, day: int, number: int | None
 ) -> None:
-    # given two decisions, and a third one that another process writes while the ledger is read
-    for day in range(3):
-        mature(book, day)
+    # given one decision, and the next that another process writes at the moment of this one's, on another or its window
+    mature(book, 0)
+    mature(book, 1)
     controller(book, actions).step()
-    first, second, third = book.find(Decision, model=MODEL, oldest_first=True)
+    first, second = book.find(Decision, model=MODEL, oldest_first=True)
     copy = SqlMetadata(tmp_path / "copy.db")
-    copy.put(first, second)
-    busy: Any = Busy(copy, third)
-    ledger = Ledger(busy, MODEL)
-    ledger.refresh()
-    assert ledger.decisions == [first, second, third]
+    copy.put(first)
+    raced: Any = Raced(copy, second)
+    cause = Cause(window=window_report(day), signals=tuple(judged_signals(window_report(day))))
+    made = Ledger(raced, MODEL).append(decide(cause, POLICY, History()), clock=ManualClock(FIRST + DAY))
+    # then each window has one decision, and the numbers go on
+    found = copy.find(Decision, model=MODEL, oldest_first=True)
+    assert found[:2] == [first, second]
+    assert found[2:] == ([made] if number else [])
+    assert made is None or made.number == number
+    verify_chain(found)
     copy.close()
+
+
+class Read:
+    """A book of records that notes how many records of each kind were read from it."""
+
+    def __init__(self, book: Metadata) -> None:
+        self._book = book
+        self.read: Counter[type[Record]] = Counter()
+
+    def find(self, kind: type[Record], /, **where: Any) -> Sequence[Record]:
+        found = self._book.find(kind, **where)
+        self.read[kind] += len(found)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+
+def test_a_new_controller_does_not_read_all_that_was_decided(book: Metadata, actions: RecordingActions) -> None:
+    loop = controller(book, actions)
+    for day in range(60):
+        mature(book, day)
+    assert len(loop.step()) == 60
+    mature(book, 60)
+    counted: Any = Read(book)
+    assert [d.number for d in controller(counted, actions).step()] == [61]
+    assert counted.read[Decision] <= 5
+    assert counted.read[WindowReport] <= 10

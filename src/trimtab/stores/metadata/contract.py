@@ -79,3 +79,14 @@ def newest_until(store: Metadata, kind: type[R], stop: Callable[[R], bool], /, *
         if end is not None or len(found) < limit:
             return list(found[:end])
         limit *= 8
+
+
+def newest_where(store: Metadata, kind: type[R], test: Callable[[R], bool], /, **where: Any) -> R | None:
+    """Return the newest matching record for which `test` is true, or None. Reads few more records than lie before."""
+    limit = 1
+    while True:
+        found = store.find(kind, limit=limit, **where)
+        wanted = next((record for record in found if test(record)), None)
+        if wanted is not None or len(found) < limit:
+            return wanted
+        limit *= 8
