@@ -4,6 +4,7 @@ predictions-0-000001.arrows   segment 1 of writer 0; numbers rise and are never 
 labels-0-000001.arrows
 writer-0.lock                 held (flock) by the process that writes as 0
 removed.json                  up to which segment each writer's rows are in the Delta tables alone
+counted-predictions.json      how many rows the files had when they were counted last; a hint
 delta/predictions, delta/labels
 """
 
@@ -49,6 +50,18 @@ def lock_path(folder: Path, writer: str) -> Path:
 def segment_path(folder: Path, kind: str, writer: str, number: int) -> Path:
     """Return where a segment is."""
     return folder / f"{kind}-{writer}-{number:06d}.arrows"
+
+
+def counted_path(folder: Path, kind: str) -> Path:
+    """Return where it is noted how many rows the segments of a kind have."""
+    return folder / f"counted-{kind}.json"
+
+
+def note(path: Path, content: object) -> None:
+    """Write a small JSON file, whole or not at all; it is not put on disk. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(msgspec.json.encode(content))
+    draft.replace(path)
 
 
 def segments(folder: Path, kind: str) -> list[Segment]:

@@ -46,6 +46,10 @@ class Damages:
     def __len__(self) -> int:
         return len(self._told)
 
+    def has(self, path: Path) -> bool:
+        """Tell whether a file has one."""
+        return any(name == path.name for name, _ in self._told)
+
     def tell(self, path: Path, start: int, end: int, rows: int | None) -> None:
         """Count a stretch of a file, and log it unless that was done before."""
         if (path.name, start) in self._told:
