@@ -226,6 +226,7 @@ def note_head(path: Path | None, head: Head, *, anew: bool = False) -> None:
     before = read_head(path)
     if path is None or (before is not None and before.number >= head.number and not anew):
         return
+    path.parent.mkdir(parents=True, exist_ok=True)  # the database may be elsewhere
     draft = path.with_name(f".{path.name}.{head.hash[:8]}")
     draft.write_bytes(msgspec.json.encode(head) + b"\n")
     draft.replace(path)
