@@ -118,6 +118,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str, bool]] = {
         "segment 2 of the predictions of writer '0' is gone",
         False,
     ),
+    "lost last segment": (
+        lambda root: (root / "predictions" / "predictions-0-000003.arrows").unlink(),
+        "store predictions",
+        "segment 3 of the predictions of writer '0' is gone",
+        False,
+    ),
     "changed segment": (
         lambda root: flip(root / "predictions" / "predictions-0-000002.arrows"),
         "store predictions",

@@ -85,6 +85,11 @@ class Archive:
         self._read.clear()
 
     @property
+    def version(self) -> int | None:
+        """The version that was looked at last; None where there is no table."""
+        return int(self._table.version()) if self._table is not None else None
+
+    @property
     def files(self) -> list[File]:
         """The files of the version that was looked at last."""
         if self._table is not None and self._table.version() != self._listing[0]:

@@ -26,7 +26,9 @@ from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.claim import Claim
 from trimtab.stores.predictions.contract import Compaction
 from trimtab.stores.predictions.folder import (
+    NO_TABLE,
     REMOVED,
+    TABLES,
     Segment,
     next_number,
     removed,
@@ -78,7 +80,7 @@ def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: floa
             if segment.number > archive.last(writer) and segment.number > _gone(folder, kind, writer):
                 count = _move(segment, kind, archive, damages)
                 moved, rows = moved + bool(count), rows + count
-        files += _remove(folder, kind, ended, now.timestamp() - grace_s)
+        files += _remove(folder, kind, ended, now.timestamp() - grace_s, archive.version)
     archive.merge_days(now.date())
     dropped = archive.forget((now - timedelta(seconds=keep_s)).date())
     return Compaction(
@@ -105,14 +107,17 @@ def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> in
     return int(rows.num_rows)
 
 
-def _remove(folder: Path, kind: str, ended: list[Segment], before: float) -> int:
-    """Remove the files of segments last written before a moment, the oldest first; return how many."""
+def _remove(folder: Path, kind: str, ended: list[Segment], before: float, version: int | None) -> int:
+    """Remove the files of segments last written before a moment, the oldest first; return how many.
+
+    version: of the table that has their rows.
+    """
     count = 0
     for segment in ended:
         if segment.path.stat().st_mtime > before:
             break  # a reader takes it that the files behind this one are there
         if segment.number > _gone(folder, kind, segment.writer):
-            _say_removed(folder, kind, segment)
+            _say_removed(folder, kind, segment, version)
         if _has_damage(segment, kind):
             segment.path.rename(segment.path.with_name(segment.path.name + SET_ASIDE))
         else:
@@ -128,10 +133,12 @@ def _has_damage(segment: Segment, kind: str) -> bool:
     return len(found) > 0
 
 
-def _say_removed(folder: Path, kind: str, segment: Segment) -> None:
+def _say_removed(folder: Path, kind: str, segment: Segment, version: int | None) -> None:
     """Switch readers over from the file to the table, for good."""
     found = removed(folder)
     found.setdefault(kind, {})[segment.writer] = segment.number
+    tables = found.setdefault(TABLES, {})
+    tables[kind] = max(tables.get(kind, NO_TABLE), NO_TABLE if version is None else version)
     path = folder / f"{REMOVED}.new"
     with path.open("wb") as file:
         file.write(msgspec.json.encode(found))

@@ -3,7 +3,9 @@
 predictions-0-000001.arrows   segment 1 of writer 0; numbers rise and are never used twice
 labels-0-000001.arrows
 writer-0.lock                 held (flock) by the process that writes as 0
-removed.json                  up to which segment each writer's rows are in the Delta tables alone
+last-predictions-0.json       number of the last segment that writer 0 began, so that its loss shows
+removed.json                  up to which segment each writer's rows are in the Delta tables alone, and the versions
+                              that those tables had then
 counted-predictions.json      how many rows the files had when they were counted last; a hint
 delta/predictions, delta/labels
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +24,14 @@ from trimtab.errors import StoreError
 
 REMOVED = "removed.json"
 NAME = re.compile(r"(predictions|labels)-([A-Za-z0-9_]+)-(\d{6,})\.arrows")
+LAST = re.compile(r"last-(predictions|labels)-([A-Za-z0-9_]+)\.json")
 WRITER = re.compile(r"[A-Za-z0-9_]+")
 
 Removed = dict[str, dict[str, int]]
-"""Kind -> writer -> number of the last segment that is no longer read from its file."""
+"""Kind -> writer -> number of the last segment that is no longer read from its file; and TABLES -> kind -> version."""
+TABLES = "tables"
+NO_TABLE = -1
+"""Version where no segment had a row yet."""
 
 
 class Segment(NamedTuple):
@@ -86,10 +93,30 @@ def removed(folder: Path) -> Removed:
         raise StoreError(f"{folder / REMOVED}: damaged ({error}); restore the file from a backup") from None
 
 
+def last_path(folder: Path, kind: str, writer: str) -> Path:
+    """Return where a writer notes the last segment that it began."""
+    return folder / f"last-{kind}-{writer}.json"
+
+
+def last_begun(folder: Path, kind: str) -> dict[str, int]:
+    """Return by writer the number of the last segment that it began, as far as that was noted."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for match in (LAST.fullmatch(name) for name in names):
+        if match and match[1] == kind:
+            with suppress(OSError, msgspec.DecodeError):
+                found[match[2]] = msgspec.json.decode((folder / match[0]).read_bytes(), type=int)
+    return found
+
+
 def next_number(folder: Path, kind: str, writer: str) -> int:
     """Return the number of the writer's next segment."""
     numbers = [segment.number for segment in segments(folder, kind) if segment.writer == writer]
-    return max([*numbers, removed(folder).get(kind, {}).get(writer, 0)]) + 1
+    gone = removed(folder).get(kind, {}).get(writer, 0)
+    return max([*numbers, gone, last_begun(folder, kind).get(writer, 0)]) + 1
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
-from trimtab.stores.predictions.folder import next_number, segment_path
+from trimtab.stores.predictions.folder import last_path, next_number, note, segment_path
 from trimtab.stores.predictions.framing import END_OF_STREAM
 from trimtab.stores.predictions.messages import MessageWriter
 from trimtab.stores.predictions.template import Template
@@ -82,11 +82,14 @@ class SegmentWriter:
         return handles, names
 
     def _begin(self) -> None:
-        path = segment_path(self._folder, self._kind, self._writer, next_number(self._folder, self._kind, self._writer))
+        number = next_number(self._folder, self._kind, self._writer)
+        path = segment_path(self._folder, self._kind, self._writer, number)
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"{path}: cannot begin a segment of the prediction log: {error.strerror}") from None
+        with suppress(OSError):  # a full disk: then only the loss of this segment would not show
+            note(last_path(self._folder, self._kind, self._writer), number)
         self._rows = self._size = self._synced = 0
         self._began = self._clock.now().timestamp()
         self._new_names = True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from deltalake import DeltaTable
 
@@ -263,3 +264,72 @@ def test_an_empty_folder_has_nothing_to_compact(tmp_path: Path) -> None:
     assert SegmentLog(tmp_path / "log").compact(grace_s=0, keep_s=1).reason == "there is no log yet"
     compact(SegmentLog(tmp_path))
     assert files(tmp_path, "delta") == []
+
+
+def texts(folder: Path) -> list[str]:
+    return [fault.text for fault in SegmentLog(folder).check()]
+
+
+@pytest.mark.parametrize("kind", ["predictions", "labels"])
+def test_a_table_that_is_gone_or_older_than_it_was_is_told(tmp_path: Path, kind: str) -> None:
+    # given a log whose first segments have moved into the tables
+    compact(written(tmp_path))
+    assert texts(tmp_path) == []
+    folder = tmp_path / "delta" / kind
+    log, copy = folder / "_delta_log", tmp_path / "copy"
+    # when the table has lost its last commit, which for the labels is the only one
+    newest = max(log.glob("*.json"))
+    newest.rename(tmp_path / newest.name)
+    wanted = f"ends at version {int(newest.stem) - 1}" if int(newest.stem) else f"{folder} is gone"
+    assert [wanted in text for text in texts(tmp_path)] == [True]
+    (tmp_path / newest.name).rename(newest)
+    assert texts(tmp_path) == []
+    # or is gone
+    folder.rename(copy)
+    assert [f"{folder} is gone" in text for text in texts(tmp_path)] == [True]
+    folder.mkdir()
+    assert [f"{folder} is gone" in text for text in texts(tmp_path)] == [True]
+    # then that is told of a log that another version compacted, too
+    noted = msgspec.json.decode((tmp_path / "removed.json").read_bytes())
+    del noted["tables"]
+    (tmp_path / "removed.json").write_bytes(msgspec.json.encode(noted))
+    assert [f"{folder} is gone" in text for text in texts(tmp_path)] == [True]
+
+
+def test_a_segment_without_rows_needs_no_table(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"predictions-0-00000{number}.arrows").touch()
+    compact(SegmentLog(tmp_path))
+    assert files(tmp_path) == ["predictions-0-000002.arrows"]
+    assert texts(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["predictions", "labels"])
+def test_the_loss_of_the_last_segments_of_a_writer_is_told(tmp_path: Path, kind: str) -> None:
+    written(tmp_path)
+    own = sorted(tmp_path.glob(f"{kind}-0-*.arrows"))
+    for path in own[-2:]:
+        path.unlink()
+    lost = [f"segment {number + 1} of the {kind} of writer '0' is gone" for number in range(len(own))][-2:]
+    found = texts(tmp_path)
+    assert len(found) == len(lost)
+    assert all(wanted in text for wanted, text in zip(lost, found, strict=True))
+    # when the writer goes on, no number is used twice, and the gap stays known
+    log = SegmentLog(tmp_path)
+    log.append(prediction_rows(["z"]))
+    log.append_labels(label_rows(["z"]))
+    log.close()
+    assert (tmp_path / f"{kind}-0-{len(own) + 1:06d}.arrows").exists()
+    assert texts(tmp_path) == found
+    # and all of a writer's files
+    for path in tmp_path.glob(f"{kind}-0-*.arrows"):
+        path.unlink()
+    assert len(texts(tmp_path)) == len(own) + 1
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b'"4"'])
+def test_a_note_of_the_last_segment_that_cannot_be_read_is_no_fault(tmp_path: Path, content: bytes) -> None:
+    written(tmp_path)
+    (tmp_path / "last-predictions-0.json").write_bytes(content)
+    assert texts(tmp_path) == []
+    assert ids_in(SegmentLog(tmp_path)) == list("abcdefg")
