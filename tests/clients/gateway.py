@@ -35,6 +35,7 @@ class Running:
 
     def __init__(self, root: Path, found: Announcement) -> None:
         self.root = root
+        self.pid = found.pid
         self.http = found.port
         self.grpc = found.grpc_port or 0
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc
 import tritonclient.http
@@ -164,9 +166,23 @@ def test_errors(client: Any, triton: ModuleType, model: str, inputs: str, http: 
     assert (http if triton is tritonclient.http else grpc) in str(refused.value.status())
 
 
+@contextmanager
+def paused(gateway: Running) -> Iterator[None]:
+    """Let the gateway answer nothing for a while."""
+    supervisor = psutil.Process(gateway.pid)
+    processes = [supervisor, *supervisor.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
 def test_a_client_s_deadline_ends_its_call(gateway: Running) -> None:
     with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{gateway.grpc}") as client:
         inputs = [tensor(tritonclient.grpc, "X", ROWS, "FP32")]
-        with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
-            client.infer("delay", inputs, client_timeout=1e-9)
+        with paused(gateway), pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+            client.infer("delay", inputs, client_timeout=0.2)
         assert client.infer("delay", inputs, client_timeout=60).as_numpy("label").tolist() == [0, 1]

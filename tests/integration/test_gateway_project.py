@@ -8,10 +8,13 @@ import subprocess
 import sys
 
 import httpx
+import msgspec
+import pytest
 
 from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
 from trimtab.app.serving import running_gateway
 from trimtab.app.tokens import create, revoke
+from trimtab.errors import ActionError
 from trimtab.records import Revision
 
 
@@ -115,7 +118,14 @@ def test_a_damaged_bundle_is_refused_and_the_champion_goes_on(make: Make) -> Non
         content = bytearray(graph.read_bytes())
         content[len(content) // 2] ^= 1
         graph.write_bytes(bytes(content))
-        project.rollouts.deploy(bundle, cause="damaged", reason="a test", by="tests")
+        with pytest.raises(ActionError, match=r"delay/2 is damaged.*content differs"):
+            project.rollouts.deploy(bundle, cause="damaged", reason="a test", by="tests")
+        # and when it was damaged after that was looked at
+        deployed = newest(project)
+        champion = msgspec.structs.replace(deployed.assignments[0], bundle=bundle.id, version=2)
+        project.workspace.metadata.put(
+            msgspec.structs.replace(deployed, id="delay#2", number=2, cause="damaged", assignments=(champion,))
+        )
         wait_for(lambda: "content differs from the manifest" in project.log(), "the bundle is refused")
         assert infer(client, 1).json()["model_version"] == "1"
         ready = client.get("/v2/health/ready")

@@ -76,7 +76,7 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
         max_waiting_rows=serving.max_waiting_rows,
         timeout_s=_seconds(serving.timeout),
         drain_s=_seconds(serving.drain),
-        drain_delay_s=_seconds(serving.drain_delay),
+        drain_delay_s=_seconds(serving.drain_delay or 0),
         durability=serving.log.durability,
         flush_s=_seconds(serving.log.interval),
         when_full=serving.log.when_full,

@@ -341,9 +341,9 @@ class Serving(Section):
     """A request that takes longer is answered with 504."""
     drain: Duration = 10 * units.MICROS["s"]
     """Time that requests under way get when the gateway is told to stop."""
-    drain_delay: Duration = 0
+    drain_delay: Duration | None = None
     """Time for which a gateway that is told to stop goes on serving, not ready any more, until load balancers send it
-    nothing new."""
+    nothing new; null: none."""
     load_timeout: Duration = 180 * units.MICROS["s"]
     """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
     checks: Literal["warn", "refuse", "off"] = "warn"
