@@ -52,6 +52,8 @@ def _numbers(values: Sequence[Any], check: ColumnCheck) -> Mask | None:
         x = np.array(values, dtype=np.float64)  # None is NaN
     except (TypeError, ValueError, OverflowError):
         return None
+    if x.ndim != 1:  # lists of one length
+        return None
     low = -np.inf if check.lowest is None else check.lowest
     high = np.inf if check.highest is None else check.highest
     if check.null:

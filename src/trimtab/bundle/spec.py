@@ -68,10 +68,7 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """Return what is expected in words, such as: from 0 to 6000, as the schema of the source says."""
         said = []
         if self.lowest is not None or self.highest is not None:
-            low = "" if self.lowest is None else f"from {self.lowest:g} "
-            if self.lowest == SMALLEST:
-                low = "more than 0, "
-            said.append(f"{low}to {self.highest:g}" if self.highest is not None else f"{low}on")
+            said.append(self._range())
         if self.values is not None:
             said.append(f"one of {', '.join(self.values[:12])}{', ...' if len(self.values) > 12 else ''}")
         if self.shortest or self.longest is not None:
@@ -81,6 +78,15 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             said.append("not missing")
         whose = "as the schema of the source says" if self.source == "schema" else "as in the training rows"
         return f"{', '.join(said)}, {whose}"
+
+    def _range(self) -> str:
+        high = "" if self.highest is None else f"{self.highest:.10g}"
+        if self.lowest is None:
+            return f"at most {high}"
+        if self.lowest == SMALLEST:
+            return f"more than 0, at most {high}" if high else "more than 0"
+        low = f"{self.lowest:.10g}"
+        return f"from {low} to {high}" if high else f"at least {low}"
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):

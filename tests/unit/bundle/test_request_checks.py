@@ -31,18 +31,31 @@ def test_values_that_are_not_expected_fail(check: ColumnCheck, values: Sequence[
     assert found["x"].tolist() == [bool(each) for each in failing]
 
 
-@pytest.mark.parametrize("values", [["text", 3], [[1], 2], [{}, 1], [10**400]])
+@pytest.mark.parametrize("values", [["text", 3], [[1], 2], [[1, 2], [3, 4]], [{}, 1], [10**400]])
 def test_values_of_a_wrong_type_are_left_to_the_features(values: Sequence[Any]) -> None:
     assert RequestChecks({"x": NUMBER}).failing({"x": values}) == {}
 
 
 def test_columns_that_were_not_sent_and_those_that_are_fine_are_left_out() -> None:
-    above = ColumnCheck(lowest=float(np.nextafter(0, 1)), highest=6000.0, source="schema").words()
-    assert above == "more than 0, to 6000, as the schema of the source says"
     checks = RequestChecks({"x": NUMBER, "origin": TEXT})
     assert checks.failing({"x": [1.0], "other": [1e9]}) == {}
     assert checks.failing({"x": [], "origin": []}) == {}
     assert not RequestChecks({})
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "words"),
+    [
+        (0.0, 12345678.5, "from 0 to 12345678.5"),
+        (0.0, None, "at least 0"),
+        (None, 5.0, "at most 5"),
+        (float(np.nextafter(0, 1)), 6000.0, "more than 0, at most 6000"),
+        (float(np.nextafter(0, 1)), None, "more than 0"),
+    ],
+)
+def test_a_range_is_said_in_words(lowest: float | None, highest: float | None, words: str) -> None:
+    check = ColumnCheck(lowest=lowest, highest=highest, source="schema")
+    assert check.words() == f"{words}, as the schema of the source says"
 
 
 def test_what_is_expected_is_said_in_words() -> None:

@@ -80,6 +80,15 @@ def test_where_the_policy_says_so_they_are_refused_with_row_and_column(
     served.browser.close()
 
 
+def test_lists_in_the_place_of_numbers_are_no_fault_of_the_gateway(
+    log: SegmentLog, bundle: LoadedBundle, table_of: TableOf
+) -> None:
+    served = serving(log, bundle, table_of, checks="refuse")
+    reply = served.browser.post("/v1/models/delay:predict", {"inputs": {"row": [[1, 2, 3], [1, 2, 3]]}})
+    assert (reply.status, reply.json()["error"]) == (400, "column 'row', row 0: [1,2,3] is not a number")
+    served.browser.close()
+
+
 def test_switched_off_nothing_is_looked_at(
     log: SegmentLog, bundle: LoadedBundle, table_of: TableOf, infer_body: Body
 ) -> None:
