@@ -168,7 +168,7 @@ class Desk:
         self.journal.write(piece, (), logged_at=logged_at)
         if rest:
             self._unlogged.append((rest, logged_at))
-            if len(self._unlogged) == 1 and self._loop is not None:
+            if self._loop is not None:  # one call for each entry: several requests may be abandoned together
                 self._loop.call_soon(self._log_next)
 
     def _log_next(self) -> None:

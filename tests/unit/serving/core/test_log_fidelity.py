@@ -266,6 +266,33 @@ def test_a_long_request_that_is_ended_has_no_served_rows(
     assert stuck.calls == [TURN_ROWS, TURN_ROWS]
 
 
+def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
+    served: Served, pack: Packer, table_of: TableOf
+) -> None:
+    turns = 2 * APPEND_ROWS // TURN_ROWS + 1
+    champion, stuck = slow(pack(1), before=2 * turns - 1)
+    served.serve(table_of(("champion", champion, 100)))
+    gateway, rows = served.gateway, turns * TURN_ROWS
+
+    async def ask() -> None:
+        requests = [InferenceRequest(rows, {"row": [1] * rows, "moment": [None] * rows}) for _ in range(2)]
+        tasks = [asyncio.ensure_future(gateway.infer("delay", None, request, 0)) for request in requests]
+        while len(stuck.calls) < 2 * turns - 1:
+            await asyncio.sleep(0.001)
+        for task in tasks:
+            task.cancel()
+        assert all(
+            isinstance(found, asyncio.CancelledError) for found in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        for _ in range(4 * turns):  # the event loop alone hands them to the log, in pieces
+            await asyncio.sleep(0)
+        assert not gateway._desk._unlogged
+
+    served.browser._runner.run(ask())
+    stuck.free.set()
+    assert kinds(served) == {(1, False, "abandoned", False): (2 * turns - 1) * TURN_ROWS}
+
+
 def test_nobody_answers_for_a_version_when_nobody_waits(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
