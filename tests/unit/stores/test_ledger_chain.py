@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.records import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution
+from trimtab.errors import StoreError
+from trimtab.records import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution, Revision
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.metadata.chain import COVERED, Head, LedgerBroken, read_head
 from trimtab.stores.metadata.embedded import SqliteMetadata
@@ -191,3 +192,22 @@ def test_records_of_an_older_project_enter_the_ledger_when_it_is_opened(
 
 def test_every_kind_of_decision_is_covered() -> None:
     assert {Decision, Resolution, PolicyVersion} < set(COVERED)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_records_are_written_where_the_head_cannot_be_noted(
+    tmp_path: Path, backend: type[SqliteMetadata] | type[SqlMetadata], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    store = backend(tmp_path / "metadata.db", head=tmp_path / "file" / "ledger.head")
+    store.put(revision(1))
+    assert store.find(Revision) == [revision(1)]
+    assert "the head of the ledger, entry 1 (" in caplog.text
+    with pytest.raises(StoreError, match="the head of the ledger cannot be read"):
+        store.verify()
+    store.close()
+    # and: a folder that is missing is made
+    store = backend(tmp_path / "other.db", head=tmp_path / "new" / "ledger.head")
+    store.put(revision(1))
+    assert store.verify().head == read_head(tmp_path / "new" / "ledger.head") is not None
+    store.close()

@@ -8,6 +8,7 @@ and hash of the last entry, which is also kept in a file outside the database an
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from trimtab.records import (
     Resolution,
     Revision,
 )
+
+log = logging.getLogger(__name__)
 
 COVERED: tuple[type[Record], ...] = (
     PolicyVersion,
@@ -214,19 +217,29 @@ def _without_entry(entries: Sequence[LedgerEntry], ids: Callable[[type[Record]],
 
 
 def read_head(path: Path | None) -> Head | None:
-    """Return the head that was noted in a file, or None."""
+    """Return the head that was noted in a file, or None. Raises StoreError when the file cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Head) if path else None
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    except OSError as error:
+        raise StoreError(f"the head of the ledger cannot be read: {error}") from error
 
 
 def note_head(path: Path | None, head: Head, *, anew: bool = False) -> None:
-    """Note the head in a file, whole or not at all. anew: even where the file holds a later one."""
-    before = read_head(path)
-    if path is None or (before is not None and before.number >= head.number and not anew):
+    """Note the head in a file, whole or not at all. anew: even where the file holds a later one.
+
+    The records are committed by then, so a file that cannot be written is a warning and no error.
+    """
+    if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)  # the database may be elsewhere
-    draft = path.with_name(f".{path.name}.{head.hash[:8]}")
-    draft.write_bytes(msgspec.json.encode(head) + b"\n")
-    draft.replace(path)
+    try:
+        before = read_head(path)
+        if before is not None and before.number >= head.number and not anew:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)  # the database may be elsewhere
+        draft = path.with_name(f".{path.name}.{head.hash[:8]}")
+        draft.write_bytes(msgspec.json.encode(head) + b"\n")
+        draft.replace(path)
+    except (OSError, StoreError) as error:
+        log.warning("the head of the ledger, entry %d (%s), was not noted: %s", head.number, head.hash[:12], error)
