@@ -115,16 +115,22 @@ class _Step:
 def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[str, Sequence[Any]], int], bytes]:
     """Return what encodes the view's entity key in a row of a request, as `keys.encode` does."""
     parts = [(name, key_part(name, kinds.get(name))) for name in view.entity.keys]
-    *firsts, (last, encode_last) = parts
+    last, encode_last = parts[-1]
 
     def one(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
-        return encode_last(columns[last][row])
+        try:
+            return encode_last(columns[last][row])
+        except DataError as error:
+            raise DataError(f"row {row}: {error}") from None
 
     def several(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
-        encoded = [encode(columns[name][row]) for name, encode in firsts]
-        return b"".join([b"%d:%b" % (len(part), part) for part in encoded]) + encode_last(columns[last][row])
+        try:
+            *encoded, end = [encode(columns[name][row]) for name, encode in parts]
+        except DataError as error:
+            raise DataError(f"row {row}: {error}") from None
+        return b"".join([b"%d:%b" % (len(part), part) for part in encoded]) + end
 
-    return several if firsts else one
+    return several if len(parts) > 1 else one
 
 
 def _as_slice(places: list[int]) -> slice | list[int]:

@@ -95,9 +95,9 @@ def text(column: str) -> Callable[[Sequence[Any]], Array]:
     """Return what makes a column of text an object array, null None."""
 
     def convert(values: Sequence[Any]) -> Array:
-        for value in values:
+        for row, value in enumerate(values):
             if value is not None and not isinstance(value, str):
-                raise _wrong(column, value, "text")
+                raise _wrong(column, value, "text", row)
         array = np.empty(len(values), dtype=object)
         array[:] = values
         return array

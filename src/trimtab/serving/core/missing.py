@@ -68,8 +68,9 @@ def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
     name, kind = check.features[problem.feature], problem.kind
     model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
     where, value = _place(part, problem.row, problem.feature)
-    refused = int(check.refused_rows(part.vectors).sum())
-    more = f"; {refused} of the {part.rows} rows are refused" if refused > 1 else ""
+    refused, first = int(check.refused_rows(part.vectors).sum()), part.work.first_row
+    among = f"rows {first} to {first + part.work.rows - 1}" if part.work.is_chunk else f"the {part.rows} rows"
+    more = f"; {refused} of {among} are refused" if refused > 1 else ""
     if kind == "null":
         return f"{where} has no value, and {model} takes no missing value there{more}"
     if kind == "category":

@@ -23,7 +23,8 @@ from trimtab.serving.core.missing import listed, missing, no_number, not_taken
 from trimtab.serving.core.runtime import LoadedBundle
 from trimtab.serving.core.work import Part, Work
 
-_ROW = re.compile(r"\brow ([0-9]+)\b")
+_ROW = re.compile(r"(?:^|(?<=, ))row ([0-9]+)(?=: )")
+"""The place of a row in an error of a vectorizer."""
 
 logger = logging.getLogger(__name__)
 

@@ -332,6 +332,13 @@ def test_a_bad_value_late_in_a_long_request_fails_it_whole(served: Served, pack:
     assert served.rows() == []
 
 
+def test_a_column_called_as_a_row_keeps_its_name_in_errors(served: Served, pack: Packer, table_of: TableOf) -> None:
+    served.serve(table_of(("champion", pack(features=["row 7"], request_columns=("row 7",)), 100)))
+    body = {"inputs": {"row 7": [0] * (TURN_ROWS + 5) + ["row 3: x"]}}
+    reply = served.browser.post("/invocations", body, content_type="application/json")
+    assert reply.json()["message"] == f"column 'row 7', row {TURN_ROWS + 5}: 'row 3: x' is not a number"
+
+
 def test_a_batch_of_the_most_rows_is_taken_beside_short_requests_and_refuses_none(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:

@@ -82,10 +82,11 @@ def test_a_row_of_a_long_request_is_named_by_its_place_in_it(
 ) -> None:
     served.serve(table_of(("champion", pack(1, limits=REFUSES), 100)))
     rows: list[float | None] = [0.0] * (TURN_ROWS + 10)
-    rows[TURN_ROWS + 3] = None
+    rows[TURN_ROWS + 3] = rows[TURN_ROWS + 5] = None
     reply = served.browser.post(INFER, infer_body(*rows))
     assert reply.status == 400
     assert f"row {TURN_ROWS + 3} has no value" in reply.json()["error"]
+    assert reply.json()["error"].endswith(f"; 2 of rows {TURN_ROWS} to {TURN_ROWS + 9} are refused")
     assert served.rows() == [], "none is scored"
 
 
