@@ -50,6 +50,9 @@ class CategoryTables:
         """Return a copy of rows, float32 (rows, features), with codes for values; NaN for a value in no table."""
         coded = X.astype(np.float32)
         for place, (values, codes) in self._sorted.items():
+            if not len(values):  # no row that it was trained on had a value
+                coded[:, place] = np.nan
+                continue
             column = X[:, place]
             at = np.minimum(np.searchsorted(values, column), len(values) - 1)
             coded[:, place] = np.where(values[at] == column, codes[at], np.float32(np.nan))

@@ -20,6 +20,11 @@ def test_values_become_codes_and_others_are_missing() -> None:
     assert X[0, 1] == 10, "the rows themselves stay as they are"
 
 
+def test_a_column_without_categories_has_no_codes() -> None:
+    found = CategoryTables({0: [], 1: [3]}, what="the model").codes(np.array([[0, 3], [np.nan, 4]], dtype=np.float32))
+    np.testing.assert_array_equal(found, [[np.nan, 0], [np.nan, np.nan]])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

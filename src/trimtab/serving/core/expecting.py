@@ -50,10 +50,12 @@ class Expectations:
 
         first_row: place of the first of these rows in the request, of a part of a long one.
         """
-        if self._mode != "refuse":
+        if self._mode != "refuse" or not columns:
             return
         for lane in dict.fromkeys(lanes):
             bundle = lane.bundle
+            if not bundle.expects:
+                continue
             own = np.array([each is lane for each in lanes])
             failing = {name: found & own for name, found in bundle.expects.failing(columns).items()}
             failing = {name: found for name, found in failing.items() if found.any()}

@@ -98,12 +98,14 @@ def test_switched_off_nothing_is_looked_at(
     served.browser.close()
 
 
+@pytest.mark.parametrize("checks", ["warn", "refuse"])
 def test_a_bundle_without_checks_expects_anything(
-    served: Served, pack: Packer, table_of: TableOf, infer_body: Body
+    log: SegmentLog, pack: Packer, table_of: TableOf, infer_body: Body, checks: str
 ) -> None:
-    served.serve(table_of(("champion", pack(), 100.0)))
+    served = serving(log, pack(), table_of, checks=checks)
     assert served.browser.post(PATH, infer_body(1)).status == 200
     assert counted(served) == ({}, {})
+    served.browser.close()
 
 
 def test_rows_are_checked_without_the_end_of_the_worker(
