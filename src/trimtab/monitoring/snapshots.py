@@ -1,8 +1,8 @@
 """Keeps the state of detectors in files, so that a new process steps through the last windows only.
 
-A file is a hint. It is left when the reference, the policy or the code is another than when it was written, or when
-the records that it was made from are not there: then the detectors are stepped through all stored windows, which
-leads to the same state bit for bit.
+A file is a hint. It is ignored when the reference, the policy or the code have changed since it was written, or when
+the records that it was made from are missing or different: then the detectors are stepped through all stored windows,
+which leads to the same state bit for bit.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def _prepare() -> None:
 
 
 def _call(function: Callable[[], T]) -> T:
-    """Call a function without the garbage collector, which would walk over all that is read yet, again and again."""
+    """Call a function with the garbage collector off: it would scan all values read so far, again and again."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -77,6 +77,6 @@ class Decoding:
         return await asyncio.wrap_future(self._thread.submit(_call, partial(function, *args, **named)))
 
     def close(self) -> None:
-        """Let the thread end; calls that wait are dropped."""
+        """End the thread; calls that have not begun are cancelled."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)

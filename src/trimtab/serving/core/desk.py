@@ -28,7 +28,7 @@ from trimtab.serving.telemetry.metrics import Metrics
 from trimtab.stores.predictions import Predictions
 
 LONG = 2
-"""Requests of the most rows that may be under way at once."""
+"""How many requests of the largest size may be under way at once."""
 TURN_ROWS = SHORT_ROWS
 """Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
 APPEND_ROWS = 4096
@@ -89,7 +89,7 @@ class Desk:
         self._metrics.rows_waiting = self._rows + self._long_rows
 
     def release_long(self, rows: int) -> None:
-        """Count the rows of a long request no more."""
+        """Count the rows of a long request as waiting no more."""
         self._long_rows -= rows
         self._metrics.rows_waiting = self._rows + self._long_rows
 

@@ -1,6 +1,7 @@
-"""Checks what requests bring against what the bundles expect: after the answers have left, or before where asked for.
+"""Checks the columns of requests against the checks of the bundles.
 
-In mode "warn" rows are checked some at a time, so that they share the fixed costs and no answer waits.
+In mode "refuse" rows are checked before they are scored. In mode "warn" they are checked after the answer, those of
+several requests in one call, so that they share its fixed costs.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from trimtab.serving.telemetry.metrics import Metrics
 
 Mode = Literal["warn", "refuse", "off"]
 GATHER_S = 0.05
-"""How long rows wait to be checked."""
+"""Seconds that rows wait for others to be checked with."""
 AT_ONCE = 1024
 """Rows of one call; between two of them others have the event loop."""
 MOST_WAITING_ROWS = 200_000
-"""Beyond these, rows are not checked rather than held in memory."""
+"""When so many rows wait, further ones are not checked: memory stays bounded."""
 TOLD_EVERY_S = 60.0
-"""A column is logged at most so often."""
+"""Seconds between two warnings about one column of a model."""
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ SIMILAR = 0.85
 
 
 def missing(name: str, expected: Collection[str], sent: Iterable[str]) -> str:
-    """Return what to say of a column that was not sent. expected: all columns that are asked for."""
+    """Build the error message for a missing request column. expected: all columns that are asked for."""
     names = list(_short(sent))
     strange = {each.casefold(): each for each in names if each not in expected}
     close = get_close_matches(name.casefold(), strange, n=1, cutoff=0.6)
@@ -63,7 +63,7 @@ def check_timestamp(spec: Spec, columns: Mapping[str, Sequence[Any]]) -> None:
 
 
 def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
-    """Return what to say of a value that a model does not take."""
+    """Build the error message for a value that a model does not take."""
     assert part.vectors is not None
     name, kind = check.features[problem.feature], problem.kind
     model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
@@ -84,7 +84,7 @@ def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
 
 
 def no_number(part: Part, lost: np.ndarray[Any, Any]) -> str:
-    """Return what to say of rows that get no number because of values that are missing or huge. lost: bool (rows,)."""
+    """Build the error message for rows whose missing or huge values give no number. lost: bool (rows,)."""
     assert part.vectors is not None
     row = int(np.flatnonzero(lost & unusual(part.vectors).any(axis=1))[0])
     where, value = _place(part, row, int(np.flatnonzero(unusual(part.vectors[row]))[0]))

@@ -228,12 +228,12 @@ class InferenceService:
         )
 
     async def _model_infer(self, message: Message, received_ns: int) -> Message:
-        self._gateway.table.model(message.model_name or None)
+        model = message.model_name or None
+        self._gateway.table.model(model)
         if message.ByteSize() <= SMALL:
             request, wanted = grpc_tensors.decode(message)
         else:
             request, wanted = await self._gateway.decoding.run(grpc_tensors.decode, message)
-        model = message.model_name or None
         if wanted is not None:
             check_outputs(wanted.names, self._gateway.table.model(model), request)
         response = await self._gateway.infer(model, message.model_version or None, request, received_ns)

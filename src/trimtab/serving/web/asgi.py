@@ -70,8 +70,8 @@ class Application:
     """Runs routes over a gateway, which the server opens and closes.
 
     access: asked about every request that is not open to all, None where nobody is. timeout_s: how long a request may
-    take, None for ever. observer: told of every request. browsers: refuses what web
-    pages may send. Raises ValueError when two routes are the same.
+    take, None for ever. observer: told of every request. browsers: refuses what web pages may send. Raises ValueError
+    when two routes are the same.
     """
 
     def __init__(
