@@ -86,7 +86,8 @@ class Expectations:
 
     def _check(self) -> None:
         self._armed = False
-        self._check_some()
+        if self._waiting:  # else `flush` was quicker
+            self._check_some()
         if self._waiting:
             self._armed = True
             asyncio.get_running_loop().call_soon(self._check)

@@ -120,4 +120,9 @@ def test_rows_are_checked_without_the_end_of_the_worker(
 
     served.browser._runner.run(until_checked())
     assert served.gateway.metrics.snapshot().outside == {("delay", "row"): 1, ("delay", ""): 1}
+    # and: a timer that fires when nothing waits any more does nothing
+    assert served.browser.post(PATH, infer_body(1)).status == 200
+    served.gateway.settle()
+    served.gateway._expecting._check()
+    assert counted(served)[0] == {"delay": 2}
     served.browser.close()
