@@ -46,7 +46,6 @@ def rollback_of(workspace: Workspace, version: int) -> Decision:
         reasons=("3% of 1,000 predictions failed",),
     )
     ledger = Ledger(workspace.metadata, "delay")
-    ledger.refresh()
     decision = ledger.append(draft, clock=workspace.clock)
     assert decision is not None
     return decision
