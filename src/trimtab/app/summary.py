@@ -198,6 +198,10 @@ def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
         return "champion" if first.action == "deploy" else f"champion: {first.reason}"
     if last and last.bundle_in("challenger") == bundle.id:
         return "still challenging"
+    if last and last.bundle_in("shadow") == bundle.id:
+        return "still scoring as shadow"
+    if not any(bundle.id in (each.bundle for each in r.assignments) for r in revisions):
+        return "not deployed"
     served = any(r.bundle_in("champion") == bundle.id for r in revisions)
     workflow = next((s.workflow for s in steps if s.refers_to == bundle.id), None)
     evidence = next((s.outcome for s in steps if s.workflow == workflow and s.step == "compare"), "")

@@ -11,10 +11,11 @@ import pytest
 
 from integration.gateway_project import GatewayProject, wait_for
 from trimtab.app import retraining, stages
+from trimtab.app.actions import LoopActions
 from trimtab.app.retraining import APPROVAL, Retraining
 from trimtab.app.workspace import Workspace
 from trimtab.control import Cause, Draft, Ledger
-from trimtab.records import DatasetVersion, Decision, Run, WorkflowStep
+from trimtab.records import Action, DatasetVersion, Decision, Run, WorkflowStep
 from trimtab.testing.judged import DAY, FIRST, window_report
 
 JUDGED, NEWEST = 1, 5
@@ -37,21 +38,26 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     project.workspace.metadata.close()
 
 
-@pytest.fixture
-def review(workspace: Workspace) -> Decision:
-    """A decision on a window that waits for a person, while newer windows close."""
-    window = window_report(JUDGED)
+def decide(workspace: Workspace, day: int, action: Action) -> Decision:
+    """Write the decision on the window of a day."""
     draft = Draft(
-        cause=Cause(window=window, signals=()),
+        cause=Cause(window=window_report(day), signals=()),
         band="severe",
         impact_per_day=0.0,
         impact="high",
         cell="retrain",
-        action="review",
+        action=action,
         reasons=("a test",),
     )
     decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
     assert decision is not None
+    return decision
+
+
+@pytest.fixture
+def review(workspace: Workspace) -> Decision:
+    """A decision on a window that waits for a person, while newer windows close."""
+    decision = decide(workspace, JUDGED, "review")
     for day in range(JUDGED, NEWEST + 1):
         workspace.metadata.put(window_report(day, stage="closed"))
     return decision
@@ -99,3 +105,12 @@ def test_an_approved_review_trains_on_what_is_known_when_it_is_approved(
     # and a trainer that fails ends the retraining with its reason
     assert list(steps(workspace)) == ["approval", "snapshot", "stop"]
     assert "NotImplementedError" in steps(workspace)["stop"]
+
+
+def test_a_decision_to_retrain_asks_nobody(workspace: Workspace, runner: Retraining) -> None:
+    # given a window before all rows
+    LoopActions(workspace, runner).retrain(decide(workspace, -20, "retrain"))
+    # then it begins, and ends since there is nothing to learn from
+    wait_for(lambda: steps(workspace) and not runner.active("delay"), "the workflow ends")
+    assert list(steps(workspace)) == ["stop"]
+    assert "no examples that were known by" in steps(workspace)["stop"]

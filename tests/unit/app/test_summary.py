@@ -71,24 +71,38 @@ def test_the_first_champion_is_champion_and_the_next_one_challenges(workspace: W
 
 
 def test_each_version_has_the_evidence_of_its_own_trial(workspace: Workspace) -> None:
-    # given a challenger that lost, one that won, and a run that no bundle was made of
-    train(workspace, 1, 2, 3)
+    # given two challengers that lost, one that won, and a run that no bundle was made of
+    train(workspace, 1, 2, 3, 4)
     deploy(workspace, 1)
     deploy(workspace, 2)
     end(workspace, 2, "abandon", "gain in log_loss -0.05")
     deploy(workspace, 3)
-    end(workspace, 3, "promote", "gain in log_loss 0.04")
-    workspace.metadata.put(run_record(4), gate_report(4, verdict="fail"))
+    end(workspace, 3, "abandon", "no gain in 60 windows")
+    deploy(workspace, 4)
+    end(workspace, 4, "promote", "gain in log_loss 0.04")
+    workspace.metadata.put(run_record(5), gate_report(5, verdict="fail"))
     # then the words are those of each
     found = summarise(workspace, "delay")
     assert fates(found) == [
         (1, "replaced as champion"),
         (2, "abandoned: gain in log_loss -0.05"),
-        (3, "champion: gain in log_loss 0.04"),
+        (3, "abandoned: no gain in 60 windows"),
+        (4, "champion: gain in log_loss 0.04"),
         (None, "refused by a gate"),
     ]
-    assert [each.gates for each in found.versions] == ["pass", "pass", "pass", "fail"]
+    assert [each.gates for each in found.versions] == ["pass", "pass", "pass", "pass", "fail"]
     assert {each.as_of for each in found.versions} == {FIRST}
+
+
+def test_a_shadow_and_a_bundle_that_was_never_deployed_were_not_abandoned(workspace: Workspace) -> None:
+    train(workspace, 1, 2, 3)
+    deploy(workspace, 1)
+    rollouts(workspace).deploy(bundle_record(2), cause="d", reason="a test", by="tests", role="shadow")
+    assert fates(summarise(workspace, "delay")) == [
+        (1, "champion"),
+        (2, "still scoring as shadow"),
+        (3, "not deployed"),
+    ]
 
 
 def test_a_champion_that_was_restored_is_champion(workspace: Workspace) -> None:

@@ -1,0 +1,103 @@
+"""The verbs by which a person answers the loop and verifies its ledger, as they are typed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from integration.gateway_project import GatewayProject
+from trimtab.app.lock import Locked, only_loop
+from trimtab.app.workspace import Workspace
+from trimtab.cli import ledger, loop
+from trimtab.control import Cause, Draft, Ledger
+from trimtab.errors import UsageError
+from trimtab.records import Decision, LedgerEntry, Resolution
+from trimtab.testing.judged import window_report
+
+Trimtab = Callable[..., Result]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    opened = GatewayProject(tmp_path / "project").workspace
+    yield opened
+    opened.metadata.close()
+
+
+@pytest.fixture
+def trimtab(workspace: Workspace) -> Trimtab:
+    def call(app: typer.Typer, *arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "--project", str(workspace.project.folder)], catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def review(workspace: Workspace) -> Decision:
+    """A decision that proposes a retraining to a person."""
+    draft = Draft(
+        cause=Cause(window=window_report(1), signals=()),
+        band="severe",
+        impact_per_day=0.0,
+        impact="high",
+        cell="retrain",
+        action="review",
+        reasons=("a test",),
+    )
+    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
+    assert decision is not None
+    return decision
+
+
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+def test_an_answer_is_what_was_typed_and_is_given_once(
+    workspace: Workspace, trimtab: Trimtab, review: Decision, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ann")
+    said = trimtab(loop.app, verdict, review.id, "--reason", "I have looked").stdout
+    (found,) = workspace.metadata.find(Resolution)
+    assert (found.decision, found.verdict, found.reason, found.by) == (review.id, verdict, "I have looked", "ann")
+    assert said == f"{review.id}: {verdict} by ann (I have looked)\n"
+    with pytest.raises(UsageError, match="is resolved already: ann said"):
+        trimtab(loop.app, "approve", review.id, "--reason", "once more")
+
+
+def test_a_proposal_is_not_acknowledged(workspace: Workspace, trimtab: Trimtab, review: Decision) -> None:
+    with pytest.raises(UsageError, match="proposes a retraining and needs an answer"):
+        trimtab(loop.app, "acknowledge", review.id, "--reason", "seen")
+    assert workspace.metadata.count(Resolution) == 0
+
+
+@pytest.mark.parametrize("verb", ["monitor", "decide"])
+def test_nobody_monitors_or_decides_beside_a_running_loop(workspace: Workspace, trimtab: Trimtab, verb: str) -> None:
+    with only_loop(workspace, "trimtab up"), pytest.raises(Locked, match="trimtab up"):
+        trimtab(loop.app, verb)
+
+
+def test_a_ledger_that_holds_and_has_the_expected_head_is_no_failure(
+    workspace: Workspace, trimtab: Trimtab, review: Decision
+) -> None:
+    head = workspace.metadata.find(LedgerEntry)[0].hash
+    found = trimtab(ledger.app, "ledger", "verify", "--expect", head)
+    assert (found.exit_code, head in found.stdout) == (0, True)
+    missing = trimtab(ledger.app, "ledger", "verify", "--expect", head[:-1])
+    assert (missing.exit_code, f"has the hash {head[:-1]}" in missing.stdout) == (1, True)
+
+
+def test_a_changed_decision_fails_until_a_person_accepts_it(
+    workspace: Workspace, trimtab: Trimtab, review: Decision
+) -> None:
+    with pytest.raises(UsageError, match="there is nothing to accept"):
+        trimtab(ledger.app, "ledger", "accept", "--reason", "why not")
+    with closing(sqlite3.connect(workspace.root / "metadata.db")) as connection, connection:
+        connection.execute("UPDATE trimtab_decision SET body = replace(body, 'severe', 'mild')")
+    found = trimtab(ledger.app, "ledger", "verify")
+    assert (found.exit_code, review.id in found.stdout) == (1, True)
+    assert trimtab(ledger.app, "ledger", "accept", "--reason", "a test did it").exit_code == 0
+    assert trimtab(ledger.app, "ledger", "verify").exit_code == 0
