@@ -26,6 +26,7 @@ from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.data.files import find_files
 from trimtab.data.schemas import load_schema
+from trimtab.data.texts import hint_of_separator
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError
 from trimtab.places import of_function
@@ -166,8 +167,13 @@ def _not_ingested(workspace: Workspace, model: Model) -> Finding:
     first = find_files(model.examples, workspace.project.folder)[0]
     names = partial(data.column_names, first, model.examples)
     found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(names())))
+    if found.verdict == "fail" and not found.wrong:
+        return found  # the file cannot be read; its error says what to do
     if found.verdict == "fail":
-        return replace(found, remedy="change the name in definitions.py, or the column in the file")
+        source = model.examples
+        hint = hint_of_separator(first, source.separator, source.encoding) if first.suffix == ".csv" else ""
+        remedy = hint.strip() or "change the name in definitions.py, or the column in the file"
+        return replace(found, remedy=remedy)
     return replace(found, verdict="warn", text=f"{found.text}; '{model.examples.name}' is not ingested yet", remedy=RUN)
 
 

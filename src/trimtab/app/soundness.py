@@ -58,6 +58,7 @@ def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[Found]]]:
         damaged |= {name} if faults else set()
         yield f"store {name}", [Found(subject=f"store {name}", fault=fault) for fault in faults]
     yield "registry", list(_registry(workspace))
+    yield "workflow database", list(_workflows(workspace))
     for subject, name, look in COMPARED:
         if not damaged & {"metadata", name}:
             yield subject, _safely(subject, look(workspace))
@@ -89,18 +90,26 @@ def _folder_of(workspace: Workspace, name: str) -> tuple[Path, ...]:
 
 
 def _registry(workspace: Workspace) -> Iterator[Found]:
-    if not workspace.tracking_uri.startswith(SQLITE):
-        return
-    path = Path(workspace.tracking_uri.removeprefix(SQLITE))
-    wrong = (wrong_with(path) or check_sqlite(path)) if path.exists() else None
-    if wrong:
-        fault = Fault(
-            text=f"{path}: {wrong}",
-            remedy="trimtab repair moves it aside; a new one gets the versions of all bundles, but not the runs",
-            aside=tuple(found for end in ("", "-wal", "-shm") if (found := Path(f"{path}{end}")).exists()),
-            again="trimtab run",
-        )
-        yield Found(subject="registry", fault=fault)
+    if (path := _sqlite_file(workspace.tracking_uri)) is not None and (wrong := wrong_with(path) or check_sqlite(path)):
+        remedy = "trimtab repair moves it aside; a new one gets the versions of all bundles, but not the runs"
+        yield Found(subject="registry", fault=_database(path, wrong, remedy, again="trimtab run"))
+
+
+def _workflows(workspace: Workspace) -> Iterator[Found]:
+    if (path := _sqlite_file(workspace.workflows_url)) is not None and (wrong := check_sqlite(path)):
+        remedy = "trimtab repair moves it aside; retrainings that had not ended are lost: trimtab retrain"
+        yield Found(subject="workflow database", fault=_database(path, wrong, remedy, again="trimtab up"))
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite database that is there."""
+    path = Path(url.removeprefix(SQLITE))
+    return path if url.startswith(SQLITE) and path.exists() else None
+
+
+def _database(path: Path, wrong: str, remedy: str, *, again: str) -> Fault:
+    aside = tuple(found for end in ("", "-wal", "-shm") if (found := Path(f"{path}{end}")).exists())
+    return Fault(text=f"{path}: {wrong}", remedy=remedy, aside=aside, again=again)
 
 
 def _tables(workspace: Workspace) -> Iterator[Found]:

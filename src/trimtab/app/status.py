@@ -14,7 +14,7 @@ from trimtab.app.steering import read_progress
 from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace
 from trimtab.control import open_notes, pending_reviews
-from trimtab.errors import NotFound
+from trimtab.errors import NotFound, StoreError
 from trimtab.records import (
     RECORDS,
     Assignment,
@@ -55,15 +55,19 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
-        "dead_workflows": _dead_workflows(workspace),
+        **_workflows(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),
     }
 
 
-def _dead_workflows(workspace: Workspace) -> Any:
+def _workflows(workspace: Workspace) -> dict[str, Any]:
+    """Return the retrainings that ended without a result, and why their database cannot be read, or None."""
     with closing(Workflows(workspace.workflows_url)) as workflows:
-        return msgspec.to_builtins(workflows.dead())
+        try:
+            return {"dead_workflows": msgspec.to_builtins(workflows.dead()), "workflows_trouble": None}
+        except StoreError as error:
+            return {"dead_workflows": [], "workflows_trouble": str(error)}
 
 
 def _model(workspace: Workspace, model: str) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         console.print(f"[red]trouble[/] model {name}: {escape(trouble)}", soft_wrap=True)
     for one in found["ledger"]["breaks"]:
         console.print(f"[red]ledger[/] {escape(one['text'])}", soft_wrap=True)
+    if found["workflows_trouble"]:
+        console.print(f"[red]trouble[/] {escape(found['workflows_trouble'])}; see: trimtab doctor", soft_wrap=True)
     for dead in found["dead_workflows"]:
         console.print(f"[red]ended[/] {dead['id']} without a result: {escape(dead['reason'])}", soft_wrap=True)
         console.print(f"      trimtab workflows restart {dead['id']}", soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trimtab.app import foreseen
-from trimtab.app.doctor import examine
+from trimtab.app.doctor import Finding, examine
 from trimtab.app.foreseen import missing_packages, require_packages, require_trainer
 from trimtab.app.project import Project, open_project
 from trimtab.errors import DefinitionError, PolicyError
@@ -100,3 +100,21 @@ def test_doctor_tells_what_verbs_would_find_later(tmp_path: Path) -> None:
     assert "has no trainer" in failed["trainer model"].text
     assert failed["checks rows"].wrong
     assert failed["trainer model"].wrong
+
+
+def test_doctor_names_the_separator_of_the_first_file_or_that_it_cannot_be_read(tmp_path: Path) -> None:
+    project(tmp_path, "")
+    definitions = tmp_path / "definitions.py"
+    definitions.write_text(DEFINITIONS.replace("rows.parquet", "rows.csv"))
+
+    def model() -> Finding:
+        return next(one for one in examine(tmp_path, "local") if one.subject == "model model")
+
+    (tmp_path / "rows.csv").write_text("at;known;x;y\n2024-01-01;2024-01-02;1;0\n")
+    found = model()
+    assert (found.verdict, found.wrong) == ("fail", True)
+    assert found.remedy.endswith("its first line has ';' 3 times: FileSource(..., separator=';')")
+    (tmp_path / "rows.csv").write_bytes(b"")
+    found = model()
+    assert (found.verdict, found.wrong, found.remedy) == ("fail", False, "")
+    assert "rows.csv: not a CSV file" in found.text

@@ -15,6 +15,7 @@ from e2e.small_project import START, write_project
 from trimtab.app import stages
 from trimtab.app.rollout import open_rollouts
 from trimtab.app.soundness import Found, look_inside, repair
+from trimtab.app.status import status as read_status
 from trimtab.app.tracking import open_registry, set_aliases
 from trimtab.app.workspace import Workspace, open_workspace
 from trimtab.errors import ActionError, StoreError
@@ -241,3 +242,18 @@ def test_a_registry_that_was_moved_aside_gets_its_versions_again(project: Path) 
     assert revision is not None
     set_aliases(workspace, revision)
     assert open_registry(workspace).alias("m", "champion") == 1
+
+
+def test_a_damaged_database_of_workflows_is_told_and_moved_aside(project: Path) -> None:
+    workspace = open_workspace(project)
+    path = workspace.root / "workflows.db"
+    path.write_bytes(b"no database" * 1000)
+    assert "file is not a database" in read_status(workspace)["workflows_trouble"]
+    (found,) = faults(workspace)
+    assert found.subject == "workflow database"
+    assert "trimtab repair" in found.fault.remedy
+    (done,) = repair(workspace, dry_run=False)
+    assert done.done
+    assert not path.exists()
+    assert read_status(workspace)["workflows_trouble"] is None
+    assert faults(workspace) == []
