@@ -22,7 +22,7 @@ from trimtab.cli.options import (
     print_json,
     workspace,
 )
-from trimtab.cli.terminal import console
+from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_lineage, show_status
 from trimtab.policy import json_schema
 
@@ -64,10 +64,10 @@ def doctor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
     else:
         for finding in findings:
             mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}[finding.verdict]
-            console.print(f"{mark}  {finding.subject}: {finding.text}", soft_wrap=True)
+            console.print(f"{mark}  {escape(f'{finding.subject}: {finding.text}')}", soft_wrap=True)
             if finding.remedy:
-                console.print(f"      -> {finding.remedy}", soft_wrap=True)
-        console.print(f"next: {next_step(findings)}", soft_wrap=True)
+                say(f"      -> {finding.remedy}")
+        say(f"next: {next_step(findings)}")
     failed = [finding for finding in findings if finding.verdict == "fail"]
     if failed:
         raise typer.Exit(2 if any(finding.wrong for finding in failed) else 1)

@@ -27,7 +27,7 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.rollout import is_past, not_again
-from trimtab.cli.terminal import console
+from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control import Answer, resolve
 
@@ -44,7 +44,7 @@ def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
 ) -> None:
     """Run gateway, monitor and controller until Ctrl-C."""
-    run_up(workspace(project, env), environment=env, port=port, say=lambda text: console.print(text, soft_wrap=True))
+    run_up(workspace(project, env), environment=env, port=port, say=say)
     exit_now(0)
 
 
@@ -70,7 +70,7 @@ def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
         print_json(decisions)
         return
     show_decisions(console, decisions)
-    console.print(ledger_line(ws), soft_wrap=True)
+    say(ledger_line(ws))
     for decision in decisions:
         if decision.action == "retrain":
             console.print(f"the retraining of {decision.id} is queued: trimtab up runs it", soft_wrap=True)
@@ -102,7 +102,7 @@ def retrain(
     else:
         deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"
         past = is_past(ws, bundle, revision)
-        console.print(not_again(ws, bundle, revision) if past else deployed, soft_wrap=True)
+        say(not_again(ws, bundle, revision) if past else deployed)
 
 
 @app.command()
@@ -154,4 +154,4 @@ def _resolve(
     if json:
         print_json(resolution)
     else:
-        console.print(f"{resolution.decision}: {resolution.verdict} by {resolution.by} ({resolution.reason})")
+        say(f"{resolution.decision}: {resolution.verdict} by {resolution.by} ({resolution.reason})")

@@ -114,7 +114,7 @@ def run_replay(
         client.close()
     show_summary(console, summarise(ws, definition.name), failed=tally.failed + tally.labels_failed)
     for error in tally.errors:
-        console.print(f"failed: {error}", style="red", soft_wrap=True)
+        console.print(f"failed: {error}", style="red", soft_wrap=True, markup=False)
     if tally.failed or tally.labels_failed:
         raise typer.Exit(1)
     if stop.requested:

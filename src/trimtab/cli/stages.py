@@ -26,7 +26,7 @@ from trimtab.cli.options import (
     workspace,
 )
 from trimtab.cli.rollout import is_past, not_again
-from trimtab.cli.terminal import console
+from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
 from trimtab.data import Ingested, failure_lines
 from trimtab.errors import CheckFailed, UsageError
@@ -233,7 +233,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     cause = f"command/run/{bundle.id}"
     revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
     if is_past(ws, bundle, revision):
-        console.print(f"deploy    {not_again(ws, bundle, revision)}", soft_wrap=True)
+        say(f"deploy    {not_again(ws, bundle, revision)}")
     else:
         console.print(f"deploy    revision {revision.number}: {revision.action} {bundle.id}")
     return revision

@@ -10,6 +10,11 @@ if not console.is_terminal:
     console = Console(highlight=False, width=PIPED_WIDTH)
 
 
+def say(text: str) -> None:
+    """Print a line as it is: square brackets in names, reasons and errors are no markup."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
 def heading(text: str) -> None:
     """Print a heading: across the screen, or as a plain line where there is none."""
     if console.is_terminal:

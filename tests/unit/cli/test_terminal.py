@@ -1,9 +1,16 @@
-"""What is piped into a file or another program is not cut to the width of a screen."""
+"""What is piped is not cut to the width of a screen, and square brackets are printed as they stand."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.cli.look import app
+from trimtab.cli.terminal import say
 
 TABLE = """
 from trimtab.cli.terminal import console, heading
@@ -21,3 +28,13 @@ def test_each_row_of_a_piped_table_is_one_line() -> None:
     assert lines[0] == "-- 2 of 3  run"
     assert [line.count("evidence") for line in lines if "evidence" in line] == [40]
     assert max(map(len, lines)) < 500
+
+
+def test_brackets_in_names_and_reasons_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    say("approve  m/decision/1, by ann: [/] pip install 'trimtab[grpc]'")
+    assert capsys.readouterr().out == "approve  m/decision/1, by ann: [/] pip install 'trimtab[grpc]'\n"
+    (tmp_path / "trimtab.yaml").write_text("project: p\n")
+    source = """import trimtab as tt\nrows = tt.FileSource("rows", "rows[/].parquet", timestamp="at")\n"""
+    (tmp_path / "definitions.py").write_text(source)
+    told = CliRunner().invoke(app, ["doctor", "--project", str(tmp_path)], catch_exceptions=False)
+    assert "rows[/].parquet" in told.stdout
