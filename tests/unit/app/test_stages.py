@@ -84,6 +84,7 @@ def test_a_run_that_serves_is_compared_with_no_champion(workspace: Workspace) ->
     own = gate_report(1, key=key)
     workspace.metadata.put(own)
     assert evaluated(workspace, run_record(1)) == own
+    assert evaluate(workspace, run_record(1)) == own
 
 
 def test_the_report_of_a_registered_run_stands_whichever_champion_served_then(workspace: Workspace) -> None:
