@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trimtab.errors import nearest
+
 if TYPE_CHECKING:
     from trimtab.definitions import (
         Dataset,
@@ -67,7 +69,7 @@ def __getattr__(name: str) -> Any:
     try:
         module, attribute = _HOMES[name]
     except KeyError:
-        raise AttributeError(f"module 'trimtab' has no attribute '{name}'") from None
+        raise AttributeError(f"module 'trimtab' has no attribute '{name}'.{nearest(name, __all__)}") from None
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value

@@ -61,4 +61,8 @@ def of_error(error: BaseException, folder: Path) -> tuple[Path, int] | None:
 
 def _is_own(name: str, folder: Path) -> bool:
     path = Path(name)
-    return path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
+    return (
+        not name.startswith("<")
+        and path.is_relative_to(folder)
+        and "site-packages" not in path.relative_to(folder).parts
+    )

@@ -30,6 +30,7 @@ def load_definitions(folder: Path) -> Definitions:
     Modules that it imports from its own folder are forgotten afterwards, so another version of the same
     project (in a bundle) can be loaded beside it. Raises DefinitionError naming file and line.
     """
+    folder = folder.absolute()  # as tracebacks name its files
     path = folder / DEFINITIONS
     if not path.is_file():
         raise DefinitionError(f"{path}: no such file. A project needs one; make an example with: trimtab init flights")

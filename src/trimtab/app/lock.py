@@ -69,7 +69,7 @@ def locked(workspace: Workspace, name: str, doing: str, *, why: str, wait: bool 
         attempt = 1
         while not _try(file):
             if not wait and attempt == ATTEMPTS:
-                raise Locked(f"{_read(path) or 'another process'} is at it already. {why}")
+                raise Locked(f"{_read(path) or 'another process'} is already running. {why}")
             workspace.clock.sleep(WAIT_SECONDS if wait else PAUSE_SECONDS)
             attempt += 1
         found = Holder(pid=os.getpid(), host=socket.gethostname(), since=workspace.now(), doing=doing)

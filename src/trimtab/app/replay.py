@@ -27,7 +27,7 @@ from trimtab.app.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions import Model
 from trimtab.errors import StageError, StoreError
-from trimtab.records import Revision
+from trimtab.records import Bundle, DatasetVersion, Revision, Run
 from trimtab.stores.metadata import latest
 from trimtab.units import MICROS
 
@@ -135,6 +135,20 @@ class Replay:
             end_turns(self._workspace.run_folder)
         tell(self.tally)
         return self.tally
+
+    def trained_on(self) -> list[tuple[int, datetime]]:
+        """Return the versions in service whose trainer has seen rows that are to be sent, and up to which moment."""
+        done, _ = self._already_sent()
+        new = self.rows["_at"].filter(~self.rows["_id"].is_in(list(done)))
+        metadata = self._workspace.metadata
+        revision = latest(metadata, Revision, model=self._model.name)
+        found = []
+        for assignment in revision.assignments if revision and len(new) else ():
+            bundle = metadata.get(Bundle, assignment.bundle)
+            dataset = metadata.get(DatasetVersion, metadata.get(Run, bundle.run).dataset)
+            if to_micros(dataset.split_at) > int(new[0]):
+                found.append((bundle.version, dataset.split_at))
+        return found
 
     def _send_all(self, client: Client, *, tell: Callable[[Tally], None], stopping: Callable[[], bool]) -> None:
         done_predictions, done_labels = self._already_sent()

@@ -100,6 +100,7 @@ def run_replay(
     stop.install()
     why = "Two replays would send the same rows twice: wait for its end, or stop it first"
     with locked(ws, REPLAY, "trimtab replay", why=why), _loop(ws, env, start=up) as gateway:
+        warn_of_training(play, start)
         client = Client(url_of(gateway), ws.clock)
         bar = _bar()
         task = bar.add_task("", total=play.rows.height, moment="", failed=0)
@@ -139,6 +140,18 @@ def warn_of_others(ws: Workspace, model: str, start: datetime) -> None:
         )
     for text in texts:
         console.print(text, style="yellow", soft_wrap=True)
+
+
+def warn_of_training(play: Replay, start: datetime) -> None:
+    """Tell a person that a version in service was trained on rows that are to be replayed."""
+    for version, until in play.trained_on():
+        console.print(
+            f"version {version} was trained on rows up to {until:%Y-%m-%d %H:%M} UTC: on replayed rows before then it "
+            "looks better than on new ones. To replay rows that no model has seen, copy the project without .trimtab/, "
+            f"and there, before the replay: trimtab run --as-of {start:%Y-%m-%dT%H:%M:%SZ}",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _bar() -> Progress:

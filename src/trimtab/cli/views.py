@@ -193,7 +193,8 @@ def show_summary(console: Console, s: Summary, *, failed: int) -> None:
     for (band, impact, action), count in sorted(s.cells.items()):
         cells.add_row(band, impact, f"[{ACTION_STYLE[action]}]{action}[/]", str(count))
     console.print(cells)
-    show_decisions(console, s.acted)
+    if s.acted:
+        show_decisions(console, s.acted)
     versions = table("Versions", ">version", "data up to", "gates", "what became of it")
     for v in s.versions:
         versions.add_row(str(v.version or "-"), f"{v.as_of:%Y-%m-%d}", v.gates, escape(v.fate))

@@ -157,7 +157,7 @@ def _repeated(source: FileSource, repetition: Repetition) -> list[CheckFailure]:
         example = f"equal to rows that the table has: {what}"
         found.append(CheckFailure(column=ALL, check=REPEATED, rows=known, example=example))
     if repetition.corrections:
-        example = "which replace earlier ones from when they became known"
+        example = "to count instead of earlier ones from when it became known"
         if source.known_at is None:
             example = "which count as known at their timestamp; name when they became known: FileSource(..., known_at=)"
         corrected = CheckFailure(column=ALL, check=CORRECTED, rows=repetition.corrections, example=example)

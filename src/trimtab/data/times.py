@@ -19,7 +19,7 @@ UTC_MICROS = pa.timestamp("us", tz="UTC")
 NULL_TEXTS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "NaT")
 """Texts that mean "no value" in a column that is not text."""
 
-ONE_FORMAT = ". For another way to write it: FileSource(..., date_format='%d.%m.%Y')"
+ONE_FORMAT = ". For another way to write it: FileSource(..., date_format='%d.%m.%Y %H:%M:%S')"
 _OFFSET = r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$"
 _CLOCK_TIME = r"[T ]\d"
 _DIGITS = r"^[+-]?\d+(\.0*)?$"

@@ -84,8 +84,8 @@ def materialize(
         late, grown, bereft = _changed(known, online, watermark)
         if late.any():
             log.warning(
-                "view '%s': %d of %d entities have rows that arrived after the watermark had passed them; "
-                "their timelines are written again from the beginning",
+                "view '%s': %d of %d entities have new rows about times that are online already; all their values "
+                "are written again",
                 view.name,
                 late.sum(),
                 len(late),

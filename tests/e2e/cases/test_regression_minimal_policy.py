@@ -16,12 +16,13 @@ from rich.console import Console
 
 from trimtab.app import stages
 from trimtab.app.project import open_project
+from trimtab.app.replay import Replay
 from trimtab.app.summary import other_predictions, summarise
 from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.cli.replay import warn_of_others
+from trimtab.cli.replay import warn_of_others, warn_of_training
 from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
-from trimtab.records import GateReport
+from trimtab.records import DatasetVersion, GateReport
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -168,6 +169,30 @@ def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(
     told = capsys.readouterr().out
     assert "2 predictions of model 'value' that no replay sent" in told
     assert "come too late" in told
+
+
+def test_a_replay_tells_that_the_trainer_has_seen_its_rows(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(start: datetime) -> str:
+        play = Replay(workspace, workspace.model("value"), start=start, end=START + timedelta(days=365))
+        warn_of_training(play, start)
+        return capsys.readouterr().out
+
+    split = workspace.metadata.find(DatasetVersion, model="value")[0].split_at
+    assert told(split) == "", "the holdout is not trained on"
+    text = told(START)
+    assert text.startswith(f"version 1 was trained on rows up to {split:%Y-%m-%d %H:%M} UTC")
+    assert "trimtab run --as-of 2024-01-01T00:00:00Z" in text
+    # a replay that goes on where it was stopped sends only what comes after
+    ids = [f"ex-{n}" for n in range(ROWS) if START + timedelta(hours=2 * n) < split]
+    answer(workspace, "value", ids, score=[1.0] * len(ids), y=[1.0] * len(ids))
+    assert told(START) == ""
+
+
+def test_a_summary_without_an_act_does_not_say_that_nothing_was_decided(workspace: Workspace) -> None:
+    answer(workspace, "value", ["ex-0"], score=[60.0], y=[50.0])
+    assert "no window was ready" not in shown(workspace, "value")
 
 
 @pytest.mark.parametrize(

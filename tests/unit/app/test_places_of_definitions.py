@@ -47,6 +47,15 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     assert message in str(refused.value)
 
 
+def test_the_line_is_named_of_a_folder_that_is_given_from_here_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, HEAD + 'tt.Entty("x")\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DefinitionError, match=r"definitions\.py:4: .*no attribute 'Entty'. Did you mean 'Entity'\?"):
+        load_definitions(Path())
+
+
 def test_the_line_of_a_module_beside_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "sources.py").write_text('import trimtab as tt\n\ntt.FileSource("no name", "x.csv", timestamp="at")\n')
     with pytest.raises(DefinitionError, match=rf"^{tmp_path}/sources.py:3: FileSource name 'no name' is not valid"):

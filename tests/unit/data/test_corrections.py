@@ -74,7 +74,7 @@ def test_a_corrected_file_beside_the_old_one_replaces_rows_from_when_it_was_know
     assert shop.prices(day(6)) == [("b", 20), ("a", 11)]
     # a training set of a moment before the correction was known sees what it saw then
     assert shop.prices(day(4)) == [("a", 10), ("b", 20)]
-    assert any("1 row corrected, which replace earlier ones from when" in note for note in second.notes)
+    assert any("1 row corrected, to count instead of earlier ones from when" in note for note in second.notes)
     assert any("1 row repeated, equal to rows that the table has: left out" in note for note in second.notes)
 
 

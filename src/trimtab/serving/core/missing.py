@@ -7,6 +7,7 @@ the names of its other columns looked at.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
@@ -20,9 +21,12 @@ from trimtab.bundle.limits import FLOAT32_MAX, Problem, unusual
 from trimtab.serving.core.work import Part
 from trimtab.serving.requests import Absent, Refused, shown
 
+LARGEST = sys.float_info.max
 MOST_LOOKED_AT = 100
 """Columns of a request, and characters of a name, that are compared."""
 MOST_SHOWN = 12
+INFINITE = {math.inf: "inf", -math.inf: "-inf", LARGEST: "inf", -LARGEST: "-inf"}
+"""How infinity is told; JSON's Infinity is read as the largest number there is."""
 SIMILAR = 0.85
 """From which likeness a name is taken for the timestamp's: scheduledat for scheduled_at, but not created_at."""
 
@@ -100,7 +104,8 @@ def _place(part: Part, index: int, feature: int) -> tuple[str, str]:
     what = "feature"
     if work.features is None and name in work.columns:
         what, value = "column", work.columns[name][row]
-    text = str(value) if value in (math.inf, -math.inf) else shown(value, most=40)
+    text = INFINITE.get(value) if isinstance(value, int | float) else None
+    text = text or shown(value, most=40)
     return f"{what} '{name}', row {work.first_row + row}", text
 
 

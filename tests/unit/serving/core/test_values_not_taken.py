@@ -98,6 +98,14 @@ def test_features_that_come_as_a_matrix_are_checked_too(served: Served, pack: Pa
     assert replies[1].json()["error"].startswith("feature 'row', row 1: inf is out of range")
 
 
+def test_infinity_is_told_as_infinity(served: Served, pack: Packer, table_of: TableOf) -> None:
+    served.serve(table_of(("champion", pack(1, request_columns=("row",), limits=REFUSES), 100)))
+    for sent, told in ((b"Infinity", "inf"), (b"-Infinity", "-inf"), (b"1e300", "1e300")):
+        body = b'{"instances": [{"row": %s}]}' % sent
+        error = served.browser.post("/v1/models/delay:predict", body).json()["error"]
+        assert error.startswith(f"column 'row', row 0: {told} is out of range; model 'delay' version 1")
+
+
 class Nothing:
     """A vectorizer of views that know nothing of a key."""
 
