@@ -111,6 +111,8 @@ def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[LaneOrder, ...
     if folder.is_file():
         needs = NEEDS.get(folder.suffix.lower(), OTHER_NEEDS).format(name=folder.name)
         raise UsageError(f"{folder}: this is a file; expected a folder: a bundle, or an MLflow model. {needs}")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not there; expected a folder: a bundle, or an MLflow model")
     if wishes.signed_by is not None:
         check_signature(folder, wishes.signed_by)
     digest = bundle.verify(folder) if (folder / MANIFEST).is_file() else ""

@@ -37,7 +37,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_summary
-from trimtab.errors import StageError, StoreError
+from trimtab.errors import StageError, StoreError, UsageError
 from trimtab.serving import Announcement
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -76,6 +76,8 @@ def replay(
     first, last = moment("--from", start), moment("--to", end)
     assert first is not None
     assert last is not None
+    if last <= first:
+        raise UsageError(f"--to {end} must be later than --from {start}")
     ws = workspace(project, env)
     run_replay(ws, env=env, model=model, start=first, end=last, up=up, approve=approve, measured=measured)
 

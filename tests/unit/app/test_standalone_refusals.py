@@ -51,6 +51,11 @@ def test_of_a_file_is_said_how_to_make_a_folder_of_it(name: str, words: str, tmp
         config(tmp_path / name)
 
 
+def test_a_folder_that_is_not_there_is_a_wrong_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing is not there; expected a folder: a bundle, or an MLflow model"):
+        config(tmp_path / "nothing")
+
+
 def test_a_model_with_pickles_needs_trust_before_anything_starts(pickled: Path) -> None:
     with pytest.raises(UsageError, match=r"loaded by unpickling.*model\.pkl.*--trust pyfunc"):
         config(pickled)

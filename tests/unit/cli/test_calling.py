@@ -133,3 +133,11 @@ def test_a_level_of_the_log_that_does_not_exist_is_wrong_usage(
     monkeypatch.setenv("TRIMTAB_LOG_LEVEL", "DEBUGG")
     assert trimtab("--version") == WRONG_USAGE
     assert "Did you mean 'DEBUG'?" in capsys.readouterr().err
+
+
+def test_a_replay_that_ends_before_it_begins_is_a_wrong_command(
+    trimtab: Trimtab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = trimtab("replay", "-p", str(tmp_path), "--from", "2024-03-01", "--to", "2024-02-01")
+    assert code == WRONG_USAGE
+    assert "--to 2024-02-01 must be later than --from 2024-03-01" in capsys.readouterr().err

@@ -37,6 +37,19 @@ def test_sqlalchemy_reads_what_it_wrote_and_the_other_way_round(tmp_path: Path) 
         store.close()
 
 
+@pytest.mark.parametrize("store", [SqliteMetadata, SqlMetadata])
+def test_a_file_that_was_cut_off_or_overwritten_is_an_error_with_a_remedy(
+    store: type[SqliteMetadata | SqlMetadata], tmp_path: Path
+) -> None:
+    path = tmp_path / "metadata.db"
+    SqliteMetadata(path).close()
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], b"not a database, but a text of some length" * 200):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"restore the metadata database from a backup"):
+            store(path).find(Revision)
+
+
 def test_it_opens_without_sqlalchemy(tmp_path: Path) -> None:
     path = tmp_path / "metadata.db"
     SqliteMetadata(path).close()

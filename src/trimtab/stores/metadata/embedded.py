@@ -24,7 +24,7 @@ from trimtab.records import RECORDS, LedgerAcceptance, LedgerEntry, Record
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
-from trimtab.stores.metadata.rows import Busy, Value
+from trimtab.stores.metadata.rows import Busy, Value, remedy_for
 from trimtab.stores.metadata.version import VERSION_TABLE, newest
 
 SUGGESTED_IDS = 200
@@ -163,7 +163,7 @@ class SqliteMetadata:
             error_type = Busy if "locked" in str(error) else StoreError
             raise error_type(f"metadata store: {verb} failed: {error} ({self._path})") from error
         except sqlite3.Error as error:
-            raise StoreError(f"metadata store: {verb} failed: {error} ({self._path})") from error
+            raise StoreError(f"metadata store: {verb} failed: {error} ({self._path}){remedy_for(error)}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

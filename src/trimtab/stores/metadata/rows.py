@@ -28,6 +28,8 @@ LOOKUP_IDS = 500
 """Ids in one IN list; SQLite before 3.32 takes 999 parameters."""
 
 RESTORE = "restore the metadata database from a backup: records cannot be made again"
+DAMAGED = ("malformed", "is not a database")
+"""What SQLite says of a file that was cut off or overwritten."""
 
 Value = str | int | None
 
@@ -39,6 +41,11 @@ _DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {
 
 class Busy(StoreError, Temporary):
     """Another process held the database for too long; trying again may help."""
+
+
+def remedy_for(error: BaseException) -> str:
+    """Return what to do about a database error, to be appended to its text; empty where the file is not damaged."""
+    return f"; {RESTORE}" if any(text in str(error) for text in DAMAGED) else ""
 
 
 def table_name(kind: type[Record]) -> str:

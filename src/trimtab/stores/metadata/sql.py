@@ -23,7 +23,7 @@ from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate
-from trimtab.stores.metadata.rows import BUSY_TIMEOUT_MS, LOOKUP_IDS, Busy, Value
+from trimtab.stores.metadata.rows import BUSY_TIMEOUT_MS, LOOKUP_IDS, Busy, Value, remedy_for
 from trimtab.stores.metadata.schema import TABLES
 
 ATTEMPTS = 5
@@ -184,7 +184,8 @@ def _wrapped(verb: str) -> Iterator[None]:
         kind = Busy if "locked" in str(error.orig) else StoreError
         raise kind(f"metadata store: {verb} failed: {error.orig}") from error
     except sa.exc.SQLAlchemyError as error:
-        raise StoreError(f"metadata store: {verb} failed: {error}") from error
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"metadata store: {verb} failed: {cause}{remedy_for(cause)}") from error
 
 
 def _table(kind: type[Record]) -> sa.Table:
