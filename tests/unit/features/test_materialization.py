@@ -156,7 +156,7 @@ def test_late_rows_are_noticed_and_logged(online: LmdbOnline, caplog: pytest.Log
     view = view_of(count("100us"))
     materialize(view, frame(rows_at(0, 1)), online, until=10)
     materialize(view, frame(rows_at(0, 1, 2, 12)), online, until=20)
-    assert "1 of 1 entities have rows that arrived after the watermark" in caplog.text
+    assert "1 of 1 entities have new rows about times that are online already" in caplog.text
     assert read(view, online, ("x", 1), 2) == [3.0]
 
 
