@@ -16,8 +16,7 @@ from typing import cast
 
 import httptools
 
-from trimtab.serving.web.dates import Dates
-from trimtab.serving.web.exchange import CLOSE, CONTINUE, KEEP, Exchange, Left, Message, Scope, answer
+from trimtab.serving.web.exchange import CLOSE, CONTINUE, KEEP, DateHeader, Exchange, Left, Message, Scope, answer
 from trimtab.serving.web.http import JSON
 from trimtab.serving.web.routes import encode_error
 from trimtab.serving.web.targets import Targets
@@ -57,13 +56,13 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         connections: MutableSet[Connection],
         targets: Targets,
-        dates: Dates,
+        date: DateHeader,
     ) -> None:
         self._application = application
         self._loop = loop
         self._connections = connections
         self._targets = targets
-        self._dates = dates
+        self._date = date
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._target = b""
@@ -407,7 +406,7 @@ class Connection(asyncio.Protocol):
     @property
     def date(self) -> bytes:
         """The Date header."""
-        return self._dates.line(self._loop.time())
+        return self._date.line(self._loop.time())
 
     def write(self, data: bytes) -> None:
         """Write, unless the client is gone or has its last answer."""

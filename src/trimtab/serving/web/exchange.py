@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping, Sequence
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, Protocol
+
+from trimtab.clock import Clock
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -20,6 +23,23 @@ _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()
 
 class Left(ConnectionResetError):
     """The client is gone: nothing can be sent to it."""
+
+
+class DateHeader:
+    """The header Date (RFC 9110, 6.6.1), formatted once a second. All connections of a worker share one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._line = b""
+        self._until = float("-inf")
+
+    def line(self, now: float) -> bytes:
+        """Return the header with its line break. now: seconds of a monotonic clock, such as the event loop's."""
+        if now >= self._until:
+            date = self._clock.now()
+            self._line = f"date: {format_datetime(date, usegmt=True)}\r\n".encode()
+            self._until = now + 1.0 - date.microsecond / 1e6
+        return self._line
 
 
 class Writer(Protocol):

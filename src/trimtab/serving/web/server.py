@@ -30,7 +30,7 @@ from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.browsers import BrowserCheck
 from trimtab.serving.web.connection import STALLED_S, Connection
-from trimtab.serving.web.dates import Dates
+from trimtab.serving.web.exchange import DateHeader
 from trimtab.serving.web.http import Route
 from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import PemWatch, server_context
@@ -88,10 +88,10 @@ async def serve(gateway: Gateway, doors: Doors, ending: Ending, *, listening: Ca
     _raise_limit()
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
-    targets, dates = Targets(), Dates(gateway.clock)
+    targets, date = Targets(), DateHeader(gateway.clock)
 
     def connect() -> Connection:
-        connection = Connection(application, loop, connections, targets, dates)
+        connection = Connection(application, loop, connections, targets, date)
         if ending.begun.is_set():
             connection.retire()
         return connection

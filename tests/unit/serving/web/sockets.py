@@ -19,8 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from trimtab.clock import SystemClock
 from trimtab.serving.web.connection import Asgi, Connection
-from trimtab.serving.web.dates import Dates
-from trimtab.serving.web.exchange import Message, Scope
+from trimtab.serving.web.exchange import DateHeader, Message, Scope
 from trimtab.serving.web.targets import Targets
 
 Receive = Callable[[], Awaitable[Message]]
@@ -93,11 +92,11 @@ class Place:
         self.connections: set[Connection] = set()
         self._application = application
         self._tls = tls
-        self._targets, self._dates = Targets(), Dates(SystemClock())
+        self._targets, self._date = Targets(), DateHeader(SystemClock())
         self._clients: list[Client] = []
 
     def connect(self) -> Connection:
-        return Connection(self._application, asyncio.get_running_loop(), self.connections, self._targets, self._dates)
+        return Connection(self._application, asyncio.get_running_loop(), self.connections, self._targets, self._date)
 
     async def client(self, tls: ssl.SSLContext | None = None) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))

@@ -29,7 +29,7 @@ from trimtab.serving.options import Tls, WorkerOptions
 from trimtab.serving.protocols.grpc_server import serve_grpc
 from trimtab.serving.web import server
 from trimtab.serving.web.connection import Connection
-from trimtab.serving.web.dates import Dates
+from trimtab.serving.web.exchange import DateHeader
 from trimtab.serving.web.routes import standard_routes
 from trimtab.serving.web.server import Doors, Ending, serve
 from trimtab.serving.web.targets import Targets
@@ -169,10 +169,10 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
 
     async def run() -> httpx.Response:
         loop, targets, connections = asyncio.get_running_loop(), Targets(), set[Connection]()
-        dates = Dates(SystemClock())
+        date = DateHeader(SystemClock())
         with listening() as listener:
             server = await loop.create_server(
-                lambda: Connection(hello, loop, connections, targets, dates), sock=listener, ssl=context
+                lambda: Connection(hello, loop, connections, targets, date), sock=listener, ssl=context
             )
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
             trust = ssl.create_default_context(cafile=files.certificate)

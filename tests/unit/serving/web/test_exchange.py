@@ -1,4 +1,4 @@
-"""The Date header: of the right form, and of this second."""
+"""The header Date: its form, and that it names the current second."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock, SystemClock
-from trimtab.serving.web.dates import Dates
+from trimtab.serving.web.exchange import DateHeader
 from unit.serving.web.sockets import GET, echo, run, serving
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @given(st.datetimes(datetime(1000, 1, 1), timezones=st.just(UTC)))
-def test_it_is_written_as_http_has_it(moment: datetime) -> None:
-    assert Dates(ManualClock(moment)).line(0.0).decode() == f"date: {format_datetime(moment, usegmt=True)}\r\n"
+def test_the_date_is_written_as_http_asks(moment: datetime) -> None:
+    assert DateHeader(ManualClock(moment)).line(0.0).decode() == f"date: {format_datetime(moment, usegmt=True)}\r\n"
 
 
 @given(st.lists(st.integers(0, 3_000_000), max_size=20))
-def test_it_is_the_date_of_this_second(steps_us: list[int]) -> None:
+def test_the_date_is_that_of_the_current_second(steps_us: list[int]) -> None:
     clock = ManualClock(NOON)
-    dates, passed_us = Dates(clock), 0
+    header, passed_us = DateHeader(clock), 0
     for step_us in steps_us:
         passed_us += step_us
         clock.move_to(NOON + timedelta(microseconds=passed_us))
-        told = parsedate_to_datetime(dates.line(passed_us / 1e6).decode()[6:].strip())
+        told = parsedate_to_datetime(header.line(passed_us / 1e6).decode()[6:].strip())
         assert abs((clock.now() - told).total_seconds()) < 1.001
 
 
-def test_every_answer_has_it() -> None:
+def test_every_answer_has_a_date() -> None:
     async def test() -> None:
         async with serving(echo) as place:
             client = await place.client()
