@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trimtab.features.catalog import view_of, view_version
     from trimtab.features.corrections import current, replaced
     from trimtab.features.diagnosis import diagnose
     from trimtab.features.kinds import Kind
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from trimtab.features.online_plan import OnlinePlan
     from trimtab.features.point_in_time import point_in_time_join, view_values
     from trimtab.features.training_frames import request_types, training_frame
+    from trimtab.features.view_versions import view_of, view_version
 
 _HOMES = {
     "Kind": "kinds",
@@ -30,9 +30,9 @@ _HOMES = {
     "replaced": "corrections",
     "request_types": "training_frames",
     "training_frame": "training_frames",
-    "view_of": "catalog",
+    "view_of": "view_versions",
     "view_values": "point_in_time",
-    "view_version": "catalog",
+    "view_version": "view_versions",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ import polars as pl
 from trimtab import units
 from trimtab.definitions import Aggregation, FeatureView, Model
 from trimtab.errors import DataError
-from trimtab.features.windows import window_of
+from trimtab.features.view_windows import window_of
 
 ALMOST_ALL = 0.99
 """A feature with a larger share of nulls is told of; so is a window that ends before so many rows become known."""

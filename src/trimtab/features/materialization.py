@@ -25,12 +25,12 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.definitions import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.aggregates import aggregate
-from trimtab.features.changes import Changes, changes
-from trimtab.features.key_columns import encode_frame
 from trimtab.features.kinds import Array
 from trimtab.features.packing import KNOWN_ROWS, pack, pack_counts, table_of, unpack_counts
+from trimtab.features.table_columns import encode_keys
 from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
+from trimtab.features.view_windows import ceil_to, finite_windows
 from trimtab.stores.online import Online
 from trimtab.stores.online.contract import Entry
 
@@ -153,7 +153,7 @@ def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int, replaced
     numbered = distinct_keys(view, moments.select(view.entity.keys))
     rows = choose_rows(view, source, moments, numbered, first=BEGINNING, last=until)
     rows = rows.only(np.maximum(rows.times, rows.known) <= until)
-    return _Known(rows, encode_frame(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known), replaced)
+    return _Known(rows, encode_keys(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known), replaced)
 
 
 def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array, Array]:
@@ -177,7 +177,7 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
     skip_repeats: leave out values that equal the one before, except where an earlier run may have written another.
     """
     view = rows.view
-    points = changes(view, rows.entities, rows.times, rows.known, since=since)
+    points = _changes(view, rows.entities, rows.times, rows.known, since=since)
     standing = known.standing(rows)
     ordered = EntityRows.of(standing.entities, len(known.keys), standing.times, standing.known, standing.chosen)
     table = table_of(list(aggregate(view, ordered, standing, points.entities, points.moments).values()))
@@ -187,7 +187,44 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
     yield from zip(owners, points.moments[kept].tolist(), pack(table[kept]), strict=True)
 
 
-def _repeats(points: Changes, table: Array) -> Array:
+@dataclass(frozen=True)
+class _Changes:
+    """Moments at which values can change, each once, sorted by (entity, moment); arrays of shape (n,).
+
+    settled: bool; a row known by `since` changes a value at this moment, so an earlier run may have written it.
+    """
+
+    entities: Array
+    moments: Array
+    settled: Array
+
+
+def _changes(view: FeatureView, entities: Array, times: Array, known: Array, *, since: int | None) -> _Changes:
+    """Return every moment after `since` (None: all) at which one of the rows enters or leaves a window.
+
+    entities: int64 by row. times, known: microseconds by row. Moments are rounded up to a multiple of `every`.
+    """
+    effective = np.maximum(times, known)
+    moments, owners, sources = [effective], [entities], [effective]
+    for window in finite_windows(view):
+        counted = effective < times + window
+        moments.append(times[counted] + window)
+        owners.append(entities[counted])
+        sources.append(effective[counted])
+    points = pl.DataFrame(
+        {
+            "entity": np.concatenate(owners),
+            "moment": ceil_to(np.concatenate(moments), view.every_micros),
+            "settled": np.concatenate(sources) <= (since if since is not None else np.iinfo(np.int64).min),
+        }
+    )
+    if since is not None:
+        points = points.filter(pl.col("moment") > since)
+    points = points.group_by("entity", "moment").agg(pl.col("settled").any()).sort("entity", "moment")
+    return _Changes(*(points[name].to_numpy() for name in ("entity", "moment", "settled")))
+
+
+def _repeats(points: _Changes, table: Array) -> Array:
     """Return which entries equal the one before of the same entity."""
     repeats = np.zeros(len(table), dtype=bool)
     raw = table.view(np.int64)

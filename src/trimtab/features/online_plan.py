@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab.definitions import FeatureView, Model, OnDemand
 from trimtab.errors import DataError, DefinitionError, nearest
-from trimtab.features.kinds import KINDS, Array, Kind
+from trimtab.features.kinds import KINDS, Array, Kind, join_parts
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import for_transform, key_part, number
 from trimtab.features.rules import RulePlan
@@ -113,7 +113,7 @@ class _Step:
 
 
 def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[str, Sequence[Any]], int], bytes]:
-    """Return what encodes the view's entity key in a row of a request, as `keys.encode` does."""
+    """Return what encodes the view's entity key in a row of a request, as `kinds.encode` does."""
     parts = [(name, key_part(name, kinds.get(name))) for name in view.entity.keys]
     last, encode_last = parts[-1]
 
@@ -125,10 +125,9 @@ def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[s
 
     def several(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
         try:
-            *encoded, end = [encode(columns[name][row]) for name, encode in parts]
+            return join_parts([encode(columns[name][row]) for name, encode in parts])
         except DataError as error:
             raise DataError(f"row {row}: {error}") from None
-        return b"".join([b"%d:%b" % (len(part), part) for part in encoded]) + end
 
     return several if len(parts) > 1 else one
 

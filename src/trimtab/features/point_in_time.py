@@ -15,11 +15,11 @@ import polars as pl
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError, nearest
 from trimtab.features.aggregates import aggregate
-from trimtab.features.columns import NEVER, micros
 from trimtab.features.kinds import Array
+from trimtab.features.table_columns import NEVER, micros
 from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
-from trimtab.features.windows import floor_to
+from trimtab.features.view_windows import floor_to
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:

@@ -11,10 +11,10 @@ import polars as pl
 from trimtab.clock import to_micros
 from trimtab.definitions import FeatureView, Model
 from trimtab.errors import DefinitionError
-from trimtab.features.columns import NEVER, floats, kind_of, micros, require, transform_input
 from trimtab.features.kinds import Array, Kind
 from trimtab.features.point_in_time import view_values
 from trimtab.features.rules import try_rule
+from trimtab.features.table_columns import NEVER, floats, kind_of, micros, require, transform_input
 from trimtab.features.transforms import check_rows_apart, run
 
 TIMESTAMP, LABEL = "timestamp", "label"

@@ -14,11 +14,18 @@ import polars as pl
 
 from trimtab.definitions import FeatureView
 from trimtab.errors import DataError
-from trimtab.features import key_columns
-from trimtab.features.columns import NEVER, floats, micros, require, require_numbers
+from trimtab.features.aggregates import Picks
 from trimtab.features.kinds import Array
-from trimtab.features.queries import Picks
-from trimtab.features.windows import longest_window
+from trimtab.features.table_columns import (
+    NEVER,
+    check_same_types,
+    floats,
+    micros,
+    plain_keys,
+    require,
+    require_numbers,
+)
+from trimtab.features.view_windows import longest_window
 
 CHUNK_BYTES = 192 << 20
 """Value columns that are read at a time, together."""
@@ -116,15 +123,15 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:
     """Return each entity once, with its number in column ENTITY; keys with a null are nobody's."""
-    plain = key_columns.plain_keys(keys, where=f"FeatureView '{view.name}'")
+    plain = plain_keys(keys, where=f"FeatureView '{view.name}'")
     return plain.drop_nulls().unique(maintain_order=True).with_row_index(ENTITY)
 
 
 def numbers_of(view: FeatureView, keys: pl.DataFrame, numbered: pl.DataFrame) -> Array:
     """Return the number of each row's entity, len(numbered) for nobody."""
     where = f"FeatureView '{view.name}'"
-    plain = key_columns.plain_keys(keys, where=where)
-    key_columns.check_same(numbered.drop(ENTITY), plain, where=where)
+    plain = plain_keys(keys, where=where)
+    check_same_types(numbered.drop(ENTITY), plain, where=where)
     if numbered.height == 0:
         return np.zeros(keys.height, dtype=np.int64)
     names = [name for name in numbered.columns if name != ENTITY]

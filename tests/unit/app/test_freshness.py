@@ -24,7 +24,7 @@ from trimtab.clock import ManualClock, to_micros
 from trimtab.definitions import FeatureView
 from trimtab.errors import StageError
 from trimtab.features import view_values
-from trimtab.features.keys import encode
+from trimtab.features.kinds import encode
 from trimtab.features.packing import nothing
 from trimtab.records import Bundle
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle

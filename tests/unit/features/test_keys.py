@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.key_columns import encode_frame, plain_keys
-from trimtab.features.keys import KeyValue, encode
+from trimtab.features.kinds import KeyValue, encode
+from trimtab.features.table_columns import encode_keys, plain_keys
 
 texts = st.one_of(st.text(max_size=4), st.sampled_from(["", "1", "i1", "n", "1:s", "t", "\x00"]), st.none())
 integers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1, 11, -1]), st.none())
@@ -29,9 +29,9 @@ def test_different_keys_have_different_encodings(one: list[KeyValue], other: lis
 @given(st.lists(st.tuples(texts, integers, booleans), min_size=1, max_size=5))
 def test_columns_and_values_agree(rows: list[tuple[str | None, int | None, bool | None]]) -> None:
     frame = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.Int64, "c": pl.Boolean}, orient="row")
-    assert encode_frame(frame) == [encode(row) for row in rows]
+    assert encode_keys(frame) == [encode(row) for row in rows]
     for column in frame.columns:
-        assert encode_frame(frame.select(column)) == [encode([value]) for value in frame[column].to_list()]
+        assert encode_keys(frame.select(column)) == [encode([value]) for value in frame[column].to_list()]
 
 
 def test_text_and_number_of_one_look_are_two_keys() -> None:
@@ -41,9 +41,9 @@ def test_text_and_number_of_one_look_are_two_keys() -> None:
 def test_all_widths_of_integers_and_all_makes_of_text_are_one_key() -> None:
     frame = pl.DataFrame({"n": [1], "s": ["x"]})
     for dtype in (pl.Int8, pl.UInt32, pl.Int64, pl.UInt64):
-        assert encode_frame(plain_keys(frame.select(pl.col("n").cast(dtype)), where="")) == [encode([1])]
+        assert encode_keys(plain_keys(frame.select(pl.col("n").cast(dtype)), where="")) == [encode([1])]
     for text in (pl.Categorical, pl.Enum(["x"])):
-        assert encode_frame(plain_keys(frame.select(pl.col("s").cast(text)), where="")) == [encode(["x"])]
+        assert encode_keys(plain_keys(frame.select(pl.col("s").cast(text)), where="")) == [encode(["x"])]
 
 
 @pytest.mark.parametrize("value", [1.5, b"x", ("a",)])

@@ -17,7 +17,7 @@ import trimtab as tt
 from trimtab.definitions import Aggregation, FeatureView, WindowBy, count, last, mean
 from trimtab.errors import DefinitionError, UsageError
 from trimtab.features import materialize
-from trimtab.features.keys import encode
+from trimtab.features.kinds import encode
 from trimtab.features.packing import nothing
 from trimtab.stores.online.lmdb import LmdbOnline
 

@@ -16,7 +16,7 @@ import trimtab as tt
 from trimtab.definitions import Aggregation, FeatureView, WindowBy
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features import view_values
-from trimtab.features.columns import NEVER
+from trimtab.features.table_columns import NEVER
 
 Oracle = Callable[..., "list[float | None]"]
 Bits = Callable[[Sequence["float | None"]], "list[str | None]"]
@@ -124,7 +124,7 @@ def test_long_timelines_of_several_keys_equal_the_oracle(
 
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):  # every path for every size: small parts, staircases instead of mixed rows
-            patch.setattr("trimtab.features.queries.PART", 10)
+            patch.setattr("trimtab.features.aggregates.PART", 10)
             patch.setattr("trimtab.features.extremes.MIXED_ROWS", 0)
         found = view_values(view, rows_frame(rows), pl.DataFrame({"key": keys}), at)
 
