@@ -1,6 +1,6 @@
 """Features without leakage and without skew: one definition computes training sets, timelines and requests.
 
-Names are loaded on first use, so that the gateway, which needs OnlinePlan alone, starts without Polars.
+Names are imported on first use, so a gateway, which needs only OnlinePlan, starts without Polars.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Of several rows with one key, which one counts at a moment: the key of a source, read from a table that only grows.
+"""Chooses among several rows with one key the row that counts at a moment.
 
-A correction is a row like any other. The table keeps both, so that a training set of a moment before the correction
-was known is the same as ever, and nobody rewrites what a model once saw.
+A correction is a further row with the same key. The table keeps both rows, so a training set as of a moment before the
+correction was known does not change.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ ROW = "__row"
 
 
 def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> pl.LazyFrame:
-    """Return the rows of a source that count at `as_of` (None: in the end), in their order.
+    """Return the rows of a source that count at a moment.
 
-    Of the rows of one key that are known by then, the one that became known last counts, of those the one taken in
-    last. Where none is known yet, it is the first. A row with a null in its key stands for itself. Without a key all
-    rows count.
+    Of the rows of one key that are known by then, the one that became known last counts; of those known at the same
+    time, the one ingested last. If none is known yet, the first row of the key counts. A row with a null in its key
+    always counts. If the source has no key, all rows count.
+
+    Args:
+        rows: the table of the source, in the order of ingestion.
+        source: the source; `key` and `known_column` are read from `rows`.
+        as_of: the moment; None takes all rows that have a `known_column` as known.
+
+    Returns:
+        The rows that count, in their order.
     """
     gone = replaced(rows, source, as_of=as_of)
     if not len(gone):
@@ -31,7 +39,14 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
 
 
 def replaced(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> npt.NDArray[np.int64]:
-    """Return the numbers of the rows, from 0, that do not count at `as_of`, because another row of their key does."""
+    """Return the rows that do not count at a moment, because another row with their key does.
+
+    Args:
+        rows, source, as_of: as in `current`.
+
+    Returns:
+        Row numbers from 0, int64, rising.
+    """
     if not source.key:
         return np.empty(0, dtype=np.int64)
     keys = list(source.key)

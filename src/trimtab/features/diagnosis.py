@@ -1,4 +1,4 @@
-"""Looks at a training frame for what is legal but seldom meant: features without values, outcomes known at once."""
+"""Warns of a training frame that is valid but probably wrong: features without values, outcomes known at once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from trimtab.errors import DataError
 from trimtab.features.view_windows import window_of
 
 ALMOST_ALL = 0.99
-"""A feature with a larger share of nulls is told of; so is a window that ends before so many rows become known."""
+"""Share of nulls above which a feature is reported, and share of rows known too late for a window above which the
+window is named as the cause."""
 OWN_ROWS = 0.01
-"""Largest share of labelled examples that may be in their own features."""
+"""Largest allowed share of labelled examples that count in their own features."""
 
 Scan = Callable[[str], pl.LazyFrame]
 
 
 def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
-    """Return warnings about a frame of `training_frame`, in words.
+    """Return warnings about a training frame.
 
-    scan: returns the rows of a source by its name. Raises DataError when examples are in their own features: a view
-    reads the rows that the model learns from, and these are known at the very moment of the request.
+    Args:
+        model: the model.
+        scan: returns the rows of a source by its name.
+        frame: from `training_frame`.
+
+    Returns:
+        One sentence for each warning.
+
+    Raises:
+        DataError: examples count in their own features: a view reads the rows that the model learns from, and they
+            are known at the moment of the request.
     """
     labelled = frame.filter(pl.col("label").is_not_null())
     rows = labelled if labelled.height else frame
@@ -46,8 +56,8 @@ def _refuse_own_rows(model: Model, view: FeatureView, scan: Scan) -> None:
         raise DataError(
             f"model '{model.name}': view '{view.name}' reads the rows that the model learns from, and {own:,} of "
             f"{total:,} labelled ones are known ('{source.known_column}') at the moment of the request ('{asked}') or "
-            "before, so each would be in its own features, with its outcome. Let known_at be the moment at which the "
-            "outcome became known"
+            "before, so each would count in its own features, with its outcome. Let known_at name the column of the "
+            "moment at which the outcome became known"
         )
 
 
@@ -62,7 +72,7 @@ def _known_at_once(model: Model, scan: Scan) -> Iterator[str]:
         yield (
             f"source '{source.name}': {equal:,} of {total:,} labelled rows ({equal / total:.1%}) are known "
             f"('{source.known_at}') at their timestamp ('{source.timestamp}'): the outcome counts as known at the "
-            "request. Name the column of the moment at which it became known"
+            "request. Let known_at name the column of the moment at which it became known"
         )
 
 
@@ -86,7 +96,7 @@ def _null(name: str, share: float, rows: int) -> str:
 
 
 def _why(model: Model, view: FeatureView, aggregation: Aggregation, scan: Scan) -> str:
-    """Return the likely cause, with what to do about it, or nothing."""
+    """Return the likely cause and its remedy, or an empty text."""
     source, window = view.source, window_of(view, aggregation)
     table = scan(source.name)
     if source.known_at is not None and window is not None and view.window_by == "timestamp":
@@ -108,6 +118,6 @@ def _why(model: Model, view: FeatureView, aggregation: Aggregation, scan: Scan) 
 
 
 def _roughly(length: int) -> str:
-    """Return a length of time (microseconds) in whole minutes, or as it is when it is shorter."""
+    """Return a length of time (microseconds) in whole minutes; one below a minute is not rounded."""
     minute = units.MICROS["m"]
     return units.short(length - length % minute if length >= minute else length)

@@ -1,9 +1,9 @@
-"""Correctly rounded sums of many ranges of a float64 column, whatever the order of summation. Used by aggregates.
+"""Computes correctly rounded sums of many ranges of a float64 column; the order of summation has no influence.
 
-A float64 is an integer times a power of two. The column is written as integers over its least power, cut into
-limbs of so many bits that no range's sum of a limb overflows 64 bits; prefix sums of limbs are exact (they may
-wrap around: differences come out right all the same), and what is left is to round once. The result is that of
-math.fsum, and infinite where the exact sum is beyond float64.
+A float64 is an integer times a power of two. The column is written as integers times its least power of two, and cut
+into limbs of so many bits that no range's sum of a limb overflows 64 bits. Prefix sums of limbs are exact (they may
+wrap around, but their differences are right), so each result is rounded only once. It equals that of math.fsum, and is
+infinite where the exact sum is beyond float64.
 """
 
 from __future__ import annotations
@@ -16,29 +16,35 @@ import numpy as np
 from trimtab.features.kinds import Array
 
 SUM_BITS = 62
-"""Bits of a range's sum of one limb, sign aside."""
+"""Bits of a range's sum of one limb, without the sign."""
 
 DIGIT_BITS = 53
 """Widest limb: one that float64 holds exactly."""
 
 _FRACTION = (1 << 52) - 1
 _LEAST_EXPONENT = -1074
-"""Of the last bit of the smallest float64, 2**-1074."""
+"""Exponent of the smallest positive float64, 2**-1074."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Ranges to sum: the first `ends` values in one order less the first `begins` in another, shape (queries,)."""
+    """Ranges to sum: the first `ends` values in one order without the first `begins` in another; shape (queries,)."""
 
     ends: Array
     begins: Array
 
 
 def range_sums(values: Array, order: Array | None, ranges: Sequence[Range], *, most: int) -> list[Array]:
-    """Return the correctly rounded sum of each range, one array a Range.
+    """Return the correctly rounded sums.
 
-    values: finite float64, shape (n,). order: a permutation for `ends` (None: the same order as `begins`).
-    most: at least the number of values in any range.
+    Args:
+        values: finite float64, shape (n,).
+        order: permutation that `ends` refers to, shape (n,); None: the order of `values`, as for `begins`.
+        ranges: the ranges to sum.
+        most: upper bound of the number of values in any range.
+
+    Returns:
+        One float64 array of shape (queries,) for each Range.
     """
     limbs = _Limbs.of(values, most)
     sums: list[list[Array]] = [[] for _ in ranges]

@@ -1,11 +1,12 @@
-"""Smallest values of many ranges of a float64 column; the largest are those of the negated column. Used by aggregates.
+"""Computes the minima of many ranges of a float64 column; the maxima are the negated minima of the negated column.
 
-When rows become known in order of their timestamps, a range is a range of places: doubling blocks answer all of
-them, a level at a time (a sparse table of which only one level is kept). Otherwise a range has three stretches in the
-order in which rows became known: one of rows before its begin, a mixed one, and one of rows behind its begin.
-The last is a range again, and the mixed one is looked through, as long as rows are not so late that it grows large.
-Then a staircase for each entity takes over: the known rows that no later row undercuts, so places and values both
-increase, and the first step at or behind a range's begin is its minimum.
+If rows become known in order of their timestamps, a query is a range of places. Minima of blocks of 1, 2, 4, ... values
+answer all queries, one block length at a time (a sparse table of which only one level is kept).
+Otherwise the rows known at a query's moment, in the order in which they became known, form three stretches: only rows
+before the query's begin, a mixture, and only rows at or after its begin. The last one is a range again; the mixture is
+searched row by row, unless so many rows are late that it is long.
+In that case each entity gets a staircase: the known rows after which no row has a smaller or equal value, so places and
+values both increase, and the first step at or after a query's begin is its minimum.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NOTHING = np.inf
 """The minimum of a range without values."""
 
 MIXED_ROWS = 64
-"""Mixed rows a query up to which looking through them is quicker than a staircase."""
+"""Mean number of mixed rows of a query up to which searching them is faster than a staircase."""
 
 _BEHIND = np.iinfo(np.int64).max
 
@@ -29,7 +30,7 @@ _BEHIND = np.iinfo(np.int64).max
 def range_minima(values: Array, begins: Array, ends: Array) -> Array:
     """Return the minimum of values[begin:end] for each query; NOTHING where begin >= end.
 
-    values: float64 without NaN, missing ones are NOTHING.
+    values: float64 without NaN; missing values are NOTHING. begins, ends: shape (queries,).
     """
     lengths = np.maximum(ends - begins, 0)
     levels = np.frexp(lengths.astype(np.float64))[1] - 1  # floor of log2; -1 for empty ranges
@@ -51,8 +52,8 @@ def late_minima(
 ) -> list[Array]:
     """Return for each array of begins the minimum over the places in order[:end] of the entity that are >= begin.
 
-    values: float64 by place, missing ones are NOTHING. order: places in order of (entity, effective moment).
-    starts: first place of each entity. entities, ends, begins: by query.
+    values: float64 by place; missing values are NOTHING. order: places sorted by (entity, effective moment).
+    starts: first place of each entity. entities, ends, and each of begins: shape (queries,).
     """
     before = np.maximum.accumulate(order)
     behind = np.minimum.accumulate(order[::-1])[::-1]
@@ -83,7 +84,7 @@ def _mixed_minima(values: Array, order: Array, first: Array, end: Array, begins:
 def staircase_minima(
     values: Array, order: Array, starts: Array, entities: Array, ends: Array, begins: Sequence[Array]
 ) -> list[Array]:
-    """Return what `late_minima` does, however late rows are."""
+    """Return the same as `late_minima`, by one staircase for each entity."""
     by_end = np.argsort(ends, kind="stable")
     by_end = by_end[ends[by_end] > starts[entities[by_end]]]
     first_places = starts[entities[by_end]].tolist()
@@ -103,7 +104,7 @@ def staircase_minima(
 
 
 class _Stairs:
-    """Steps of one entity: places and minima both increase; the last step is a bound behind all rows."""
+    """Steps of one entity: places and minima both increase; the last step is a sentinel after all rows."""
 
     def __init__(self, first: int) -> None:
         self.end = first
@@ -111,7 +112,8 @@ class _Stairs:
         self.minima = [NOTHING]
 
     def add(self, rows: list[tuple[int, float]]) -> None:
-        """Add rows as (place, value): no step if a later one is as small, and none of the earlier ones not smaller."""
+        """Add rows as (place, value). A row becomes a step unless a later row is as small; it removes earlier steps
+        that are not smaller."""
         places, minima = self.places, self.minima
         for place, value in rows:
             at = bisect_left(places, place)

@@ -1,14 +1,14 @@
-"""Writes a view's values into the online store as timelines: what holds from which moment. Called by the app.
+"""Writes a view's values into the online store as timelines: a value and the moment from which on it holds.
 
 A timeline has an entry at every moment at which a value can change: when a row becomes known and when it leaves a
-window. Those of rows known by `until` that leave later are written, too; so a read after `until` finds what
-the rows known by then say of that moment, and the value of a view whose job has died still expires.
+window. For rows known by `until`, entries after `until` are written, too. So a read after `until` returns what the rows
+known by `until` give at that moment, and values expire even if materialization has stopped.
 
-A later run carries on at the watermark: it writes the changes of the entities that have new rows. A row that arrives
-only after the watermark has passed its effective moment would be missed by that. So each run stores how many rows it
-knew of every entity, counts them again in the next one, and writes the whole timeline of entities that have
-more (or fewer) rows known by the watermark than it was told. Rows are only added, so every moment that was ever written
-is among those that are written again. After a table's rows were replaced, all is written anew (full).
+A later run continues at the watermark: it writes the changes of the entities that have new rows. That alone would miss
+a row that arrives only after the watermark has passed its effective moment. So each run stores how many rows of every
+entity were known; the next run counts again, and writes the whole timeline of each entity for which the count at the
+watermark has changed. Rows are only ever added, so every moment that was written before is written again. After the
+rows of a table were replaced, all timelines are written anew (`full`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ READ_AT_ONCE = 4096
 """Entities whose number of known rows is read in one round trip."""
 
 BEGINNING = np.iinfo(np.int64).min // 2
-"""Before all rows, with room to subtract a window."""
+"""A moment before all rows from which a window can be subtracted without overflow."""
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +53,33 @@ def materialize(
     full: bool = False,
     replaced: Array | None = None,
 ) -> int:
-    """Write the view's timelines up to `until` (microseconds); return the number of entries that changed something.
+    """Write the view's timelines up to `until`.
 
-    rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
-    since: write all changes after this moment again, when it lies before the watermark. full: write all of them anew,
-    in the place of what is there.
-    replaced: numbers of the rows, from 0, that another row of their key stands in for: values come without them. They
-    still count as moments of change and among the known rows, so a correction is noticed like any late row. An entity
-    that loses a row to another entity by a correction is written again from the beginning.
-    Running it again is harmless, and several runs give the timelines of one; an `until` before the watermark
-    changes nothing. Raises DefinitionError when a column is missing or of a wrong type, UsageError when changes
-    shall be written again only up to a moment before the watermark.
+    Idempotent; several runs give the same timelines as one. An `until` before the watermark changes nothing.
+
+    Args:
+        view: the view.
+        rows: the table of its source; a LazyFrame must give the same rows in the same order each time it is collected.
+        online: the store.
+        until: microseconds since the epoch; becomes the watermark.
+        since: if before the watermark, all changes after this moment (microseconds) are written again.
+        full: all timelines are written anew and replace the stored ones.
+        replaced: row numbers from 0, as `corrections.replaced` returns them. Values are computed without these rows.
+            They still count as moments of change and as known rows, so a correction is noticed like any late row. An
+            entity that loses a row to another entity by a correction is written again from the beginning.
+
+    Returns:
+        The number of entries that changed the store.
+
+    Raises:
+        DefinitionError: a column is missing or has a wrong type.
+        UsageError: `since` or `full` is given, and `until` lies before the watermark.
     """
     watermark = online.watermark(view.version_id)
     if watermark is not None and until < watermark:
         if full or since is not None:
             raise UsageError(
-                f"view '{view.name}' is complete up to {watermark} already; expected `until` at or after that, "
+                f"view '{view.name}' is materialized up to {watermark} already; expected `until` at or after that, "
                 f"not {until}"
             )
         return 0
@@ -81,16 +91,16 @@ def materialize(
     elif since is not None:
         entries.append(_entries(known, known.rows, since=min(since, watermark), skip_repeats=False))
     else:
-        late, grown, bereft = _changed(known, online, watermark)
+        late, grown, corrected = _compare_counts(known, online, watermark)
         if late.any():
             log.warning(
-                "view '%s': %d of %d entities have new rows about times that are online already; all their values "
-                "are written again",
+                "view '%s': %d of %d entities have new rows for times that are materialized already; all values of "
+                "these entities are written again",
                 view.name,
                 late.sum(),
                 len(late),
             )
-        if (again := late | bereft).any():
+        if (again := late | corrected).any():
             entries.append(_entries(known, known.rows.only(again[known.rows.entities]), since=None, skip_repeats=False))
         lasting = grown[known.rows.entities] & known.rows.lasting(watermark)
         entries.append(_entries(known, known.rows.only(lasting), since=watermark, skip_repeats=True))
@@ -104,26 +114,34 @@ def materialize(
 
 
 def last_known(view: FeatureView, rows: pl.LazyFrame) -> int:
-    """Return when the last row of the source becomes known and can count: microseconds, 0 without rows."""
+    """Return the latest moment at which a row of the source becomes known and can count.
+
+    Args:
+        view: the view.
+        rows: the table of its source.
+
+    Returns:
+        Microseconds since the epoch, 0 without rows.
+    """
     last = rows.select(_effective(view).max()).collect().item()
     return 0 if last is None else to_micros(last)
 
 
 def any_known(view: FeatureView, rows: pl.LazyFrame, *, after: int, until: int) -> bool:
-    """Return True if a row of the source becomes known in (after, until], both microseconds."""
+    """Return True if a row of the source becomes known in (after, until], both microseconds since the epoch."""
     between = _effective(view).is_between(from_micros(after), from_micros(until), closed="right")
     return bool(rows.select(between.any()).collect().item())
 
 
 def _effective(view: FeatureView) -> pl.Expr:
-    """Return the moment from which a row can count, null when it never does."""
+    """Return the moment from which on a row can count, null if it never does."""
     times = [pl.col(name).cast(pl.Datetime("us", "UTC")) for name in (view.source.timestamp, view.source.known_column)]
     return pl.when(pl.all_horizontal(time.is_not_null() for time in times)).then(pl.max_horizontal(times))
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The rows known by the end of a run, and the encoded keys of the entities by number."""
+    """The rows known by `until`, and the encoded keys of the entities by number. effective: microseconds by row."""
 
     rows: ViewRows
     keys: list[bytes]
@@ -137,7 +155,7 @@ class _Known:
         return rows.only(~self._is_replaced(rows))
 
     def counts(self, moment: int) -> tuple[Array, Array]:
-        """Return how many rows of each entity were known by a moment, and how many of them are replaced."""
+        """Return for each entity how many rows were known by a moment, and how many of them are replaced."""
         entities, by_then = self.rows.entities, self.effective <= moment
         gone = entities[by_then & self._is_replaced(self.rows)]
         size = len(self.keys)
@@ -156,25 +174,28 @@ def _known_rows(view: FeatureView, source: pl.LazyFrame, *, until: int, replaced
     return _Known(rows, encode_keys(numbered.drop(ENTITY)), np.maximum(rows.times, rows.known), replaced)
 
 
-def _changed(known: _Known, online: Online, watermark: int) -> tuple[Array, Array, Array]:
-    """Return which entities have other rows known by the watermark than it was told, which of the others have only
-    later ones, and which have no new rows but lost one to a correction."""
+def _compare_counts(known: _Known, online: Online, watermark: int) -> tuple[Array, Array, Array]:
+    """Compare the number of known rows of each entity with what the last run stored.
+
+    Returns three bool arrays by entity: another number of rows was known by the watermark; only rows after the
+    watermark are new; no row is new, but one was replaced by a correction.
+    """
     prefix = online.prefix(known.rows.view.version_id)
-    told: list[tuple[int, int]] = []
+    stored: list[tuple[int, int]] = []
     for first in range(0, len(known.keys), READ_AT_ONCE):
         wanted = [(prefix, KNOWN_ROWS + key) for key in known.keys[first : first + READ_AT_ONCE]]
-        told += [unpack_counts(value) for value in online.read(wanted, watermark)]
-    told_rows, told_replaced = np.array(told, dtype=np.int64).reshape(-1, 2).T
+        stored += [unpack_counts(value) for value in online.read(wanted, watermark)]
+    stored_rows, stored_replaced = np.array(stored, dtype=np.int64).reshape(-1, 2).T
     before, replaced = known.counts(watermark)
-    late = before != told_rows
+    late = before != stored_rows
     grown = (np.bincount(known.rows.entities, minlength=len(known.keys)) > before) & ~late
-    return late, grown, (replaced != told_replaced) & ~late & ~grown
+    return late, grown, (replaced != stored_replaced) & ~late & ~grown
 
 
 def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: bool) -> Iterator[Entry]:
-    """Compute the entries after `since` of the entities of `rows`, all of whose rows that still count are given.
+    """Compute the entries after `since` of the entities of `rows`, which holds all of their rows that still count.
 
-    skip_repeats: leave out values that equal the one before, except where an earlier run may have written another.
+    skip_repeats: leave out values equal to the previous one, except where an earlier run may have written another one.
     """
     view = rows.view
     points = _changes(view, rows.entities, rows.times, rows.known, since=since)
@@ -225,7 +246,7 @@ def _changes(view: FeatureView, entities: Array, times: Array, known: Array, *, 
 
 
 def _repeats(points: _Changes, table: Array) -> Array:
-    """Return which entries equal the one before of the same entity."""
+    """Return for each entry whether it equals the previous one of the same entity."""
     repeats = np.zeros(len(table), dtype=bool)
     raw = table.view(np.int64)
     repeats[1:] = (points.entities[1:] == points.entities[:-1]) & (raw[1:] == raw[:-1]).all(axis=1)

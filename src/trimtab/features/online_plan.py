@@ -1,7 +1,8 @@
-"""Computes a model's feature vectors for requests, exactly as the training frame has them. Made once by the gateway.
+"""Computes a model's feature vectors for requests, with the same values as in the training frame.
 
-All that can be known beforehand is: prefixes and layouts of the views, converters of the columns, places in
-the vector. A request costs one read of the online store a row (one for all rows, when they are of one moment).
+Whatever does not depend on the request is prepared once: prefixes and layouts of the views, converters of the columns,
+places in the vector. A request costs one read of the online store for each row, or one in all if its rows have the same
+moment.
 """
 
 from __future__ import annotations
@@ -23,16 +24,22 @@ from trimtab.stores.online import Online
 
 
 class OnlinePlan:
-    """What turns request columns and moments into feature vectors; safe to share between threads.
+    """Turns request columns and moments into feature vectors; thread-safe.
 
-    rule: what answers when the model cannot, if the model has a fallback rule.
+    rule: the model's fallback rule, None if it has none.
     """
 
     def __init__(self, model: Model, online: Online, types: Mapping[str, Kind] | None = None) -> None:
         """Prepare everything that does not depend on a request.
 
-        types: kind of each request column, from `request_types`. A column that is not in it is judged by each
-        value's own type, except the examples' timestamp, which is a time.
+        Args:
+            model: the model.
+            online: the store with the timelines of its views.
+            types: kind of each request column, from `request_types`. For a column that is missing here the type of
+                each value decides, except for the examples' timestamp, which is a time.
+
+        Raises:
+            DefinitionError: `types` has an unknown kind, or one that an entity key cannot have.
         """
         kinds = _checked_kinds(model, types or {})
         places = {name: place for place, name in enumerate(model.feature_names)}
@@ -60,10 +67,17 @@ class OnlinePlan:
         self._inputs = [(name, for_transform(name, kinds.get(name))) for name in sorted(inputs)]
 
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Array:
-        """Return the feature vectors: float32, shape (rows, features), NaN for what is missing.
+        """Return the feature vectors.
 
-        columns: one sequence of `len(at)` values for each of the model's request columns; others are ignored.
-        at: moment of each row, microseconds since the epoch. Raises DataError naming a missing or wrong column.
+        Args:
+            columns: one sequence of `len(at)` values for each of the model's request columns; others are ignored.
+            at: moment of each row, microseconds since the epoch.
+
+        Returns:
+            float32, shape (rows, features), NaN for missing values.
+
+        Raises:
+            DataError: a column is missing or has a wrong value.
         """
         rows = len(at)
         for name in self._columns:
@@ -113,7 +127,7 @@ class _Step:
 
 
 def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[str, Sequence[Any]], int], bytes]:
-    """Return what encodes the view's entity key in a row of a request, as `kinds.encode` does."""
+    """Return a function that encodes the view's entity key of one row of a request, as `kinds.encode` does."""
     parts = [(name, key_part(name, kinds.get(name))) for name in view.entity.keys]
     last, encode_last = parts[-1]
 
@@ -133,7 +147,7 @@ def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[s
 
 
 def _as_slice(places: list[int]) -> slice | list[int]:
-    """Return consecutive places as a slice, which numpy fills several times as fast."""
+    """Return consecutive places as a slice, which NumPy fills several times as fast as a list of places."""
     first = places[0] if places else 0
     return slice(first, first + len(places)) if places == list(range(first, first + len(places))) else places
 

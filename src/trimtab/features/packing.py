@@ -1,7 +1,6 @@
-"""The value of a view in the online store: its features as little-endian float64, NaN for null.
+"""Encodes the values of a view in the online store: its features as little-endian float64, NaN for null.
 
-Written by materialization, read by online_plan. A timeline also holds the moments at which rows leave their windows,
-so what a read finds is never out of date by itself, and needs no expiry of its own.
+A timeline also has entries for the moments at which rows leave their windows, so stored values need no expiry.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from trimtab.definitions import FeatureView
 from trimtab.features.kinds import Array
 
 PACKED = np.dtype("<f8")
+"""Type of a stored feature."""
 
 KNOWN_ROWS = b"\x00"
-"""Before an entity key: the timeline of how many of its rows were known. No entity key begins with it."""
+"""Prefix of the entity key under which the number of an entity's known rows is stored. No entity key begins with it."""
 
 _COUNT = struct.Struct("<q")
 _ROW_BITS = 36
-"""Of a stored count, for rows; the bits above are for the replaced ones among them."""
+"""Lower bits of a stored count hold the number of rows, the bits above the number of replaced rows among them."""
 
 
 def table_of(columns: Sequence[Array]) -> Array:
-    """Return columns as a table, shape (rows, features), in which equal values have equal bits."""
+    """Return columns as a float64 table, shape (rows, features), with one bit pattern for all NaN."""
     table = np.ascontiguousarray(np.column_stack(columns), dtype=PACKED)
     table[np.isnan(table)] = np.nan
     return table
@@ -38,16 +38,16 @@ def pack(table: Array) -> list[bytes]:
 
 
 def nothing(view: FeatureView) -> bytes:
-    """Return the packed value of an entity without rows: counts are 0, all else is null."""
+    """Return the packed value of an entity without rows: counts are 0, other features null."""
     return pack(table_of([np.array([0.0 if a.kind == "count" else np.nan]) for a in view.aggregations]))[0]
 
 
 def pack_counts(rows: int, replaced: int) -> bytes:
-    """Return a number of rows, and how many of them another row of their key replaces, as they are stored."""
+    """Return as stored: the number of an entity's rows, and how many of them another row of their key replaces."""
     return _COUNT.pack(replaced << _ROW_BITS | rows)
 
 
 def unpack_counts(value: bytes | None) -> tuple[int, int]:
-    """Return a number of rows, and how many of them are replaced; 0 and 0 when none was stored."""
+    """Return the number of rows and how many of them are replaced; 0 and 0 for None, when nothing was stored."""
     stored = 0 if value is None else int(_COUNT.unpack(value)[0])
     return stored & ((1 << _ROW_BITS) - 1), stored >> _ROW_BITS

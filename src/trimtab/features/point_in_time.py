@@ -1,8 +1,8 @@
-"""Features as they could be known at given moments: for training frames, timelines and stand-alone joins.
+"""Computes features as they could be known at given moments.
 
 A source row with timestamp ts that became known at k counts for moment t when max(ts, k) <= t < ts + window; in a view
 with window_by="known_at" when max(ts, k) <= t < max(ts, k) + window.
-Moments are first cut down to a multiple of the view's `every`. A row without timestamp or known_at never counts.
+Moments are first rounded down to a multiple of the view's `every`. A row without timestamp or known_at never counts.
 """
 
 from __future__ import annotations
@@ -23,12 +23,20 @@ from trimtab.features.view_windows import floor_to
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
-    """Return the view's features for each (entity, moment), in the given order.
+    """Return the view's features for each (entity, moment).
 
-    rows: the view's source; a LazyFrame must give the same rows in the same order each time it is collected.
-    keys: the entity's key columns, (n,) rows. at: int64 microseconds, (n,); NEVER gives nulls.
-    Returns float64 columns named as `view.feature_names`; entities that are null or unknown have count 0 and nulls.
-    Raises DefinitionError when a column is missing or of a wrong type.
+    Args:
+        view: the view.
+        rows: the table of its source; a LazyFrame must give the same rows in the same order each time it is collected.
+        keys: the entity's key columns, n rows.
+        at: int64 microseconds since the epoch, shape (n,); NEVER gives nulls.
+
+    Returns:
+        A frame of n rows in the given order: float64 columns named as `view.feature_names`. An entity that is null or
+        unknown has count 0 and null in the other features.
+
+    Raises:
+        DefinitionError: a column is missing or has a wrong type.
     """
     numbered = distinct_keys(view, keys.select(view.entity.keys))
     entities = numbers_of(view, keys.select(view.entity.keys), numbered)
@@ -41,7 +49,7 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     values = aggregate(view, rows_of, found, entities, moments)
     columns = []
     for name in list(values):
-        column = values.pop(name)  # so that no two copies of all columns stand in memory
+        column = values.pop(name)  # so that there are never two copies of all columns in memory
         column[timeless] = np.nan
         columns.append(pl.Series(f"{view.name}__{name}", column, nan_to_null=True))
     return pl.DataFrame(columns)
@@ -50,10 +58,17 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
 def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:
     """Return `labels` with the features of each view as they could be known at each row's moment.
 
-    labels: every row is kept, in its order. views: pairs of a view and the rows of its source.
-    at: the column of `labels` with the moment; a row without one gets nulls.
-    Adds float64 columns named `view__feature`. Raises DataError when `labels` lacks a column or has one of these,
-    DefinitionError when a view's source does not fit it.
+    Args:
+        labels: a frame with the key columns of all views; every row is kept, in its order.
+        views: pairs of a view and the rows of its source.
+        at: the column of `labels` with the moment (a datetime); a row with null there gets null features.
+
+    Returns:
+        `labels` with further float64 columns named `view__feature`.
+
+    Raises:
+        DataError: `labels` lacks a column, or has one of the new ones already.
+        DefinitionError: a view's source lacks a column or has one of a wrong type.
 
     >>> import polars as pl, trimtab as tt
     >>> from datetime import datetime
@@ -70,7 +85,7 @@ def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, 
     for view, rows in views:
         taken = [name for frame in joined for name in frame.columns if name in view.feature_names]
         if taken:
-            raise DataError(f"column '{taken[0]}' is there already; rename it, or name view '{view.name}' once")
+            raise DataError(f"column '{taken[0]}' is there already; rename it, or list view '{view.name}' only once")
         joined.append(view_values(view, rows, labels, moments))
     return pl.concat(joined, how="horizontal")
 

@@ -1,7 +1,7 @@
-"""Turns the values of a request into arrays and entity keys, as the table's columns were turned. Used by online_plan.
+"""Converts the values of a request to arrays and entity keys, as `table_columns` converts the columns of a table.
 
-Values are what JSON brings (text, numbers, true, false, null), or numpy scalars and datetimes. null is a missing
-number, text or moment, and an entity that nobody is. Each function here makes a converter for one column.
+Values have the types of JSON (text, numbers, true, false, null), or are NumPy scalars and datetimes. null is a missing
+number, text or moment, and as a key it matches no entity. Each public function returns a converter for one column.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from trimtab.errors import DataError, DefinitionError
 from trimtab.features.kinds import Array, Kind, encode_part
 
 NOT_A_TIME = np.iinfo(np.int64).min
-"""The microseconds that numpy shows as NaT."""
+"""The int64 that NumPy reads as NaT."""
 
 EXACT = 2**53
-"""Whole numbers up to here are exact in float64; ids beyond are rounded."""
+"""Whole numbers up to this one are exact in float64."""
 
 _PLAIN_NUMBERS = frozenset((float, int, type(None)))
 _TRUTHS_TOO = _PLAIN_NUMBERS | {bool}
 
 
 def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
-    """Return what encodes a value of a key column. kind None: its own type decides.
+    """Return a function that encodes a value of a key column. kind: None lets the type of each value decide.
 
-    An integer column takes 7.0 for 7, because many clients write whole numbers so.
+    An integer column takes 7.0 as 7, because many clients write whole numbers that way. The function raises DataError
+    for a value of a wrong type. Raises DefinitionError for a kind that no key can have.
     """
 
     def text(value: Any) -> bytes:
@@ -64,7 +65,7 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
 
 
 def number(column: str, kind: Kind | None = None) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column of numbers float64, null NaN. Truths are 1 and 0, unless its kind is a number's."""
+    """Return a converter to float64, null to NaN. true and false become 1 and 0, or are refused for numeric kinds."""
     truths = kind not in ("number", "integer")
     plain = _TRUTHS_TOO if truths else _PLAIN_NUMBERS
 
@@ -72,7 +73,7 @@ def number(column: str, kind: Kind | None = None) -> Callable[[Sequence[Any]], A
         if plain.issuperset(map(type, values)):
             try:
                 return np.array(values, dtype=np.float64)
-            except OverflowError:  # told below with the value
+            except OverflowError:  # reported below with the value
                 pass
         found = [_number(column, value, row, truths=truths) for row, value in enumerate(values)]
         return np.array(found, dtype=np.float64)
@@ -81,7 +82,7 @@ def number(column: str, kind: Kind | None = None) -> Callable[[Sequence[Any]], A
 
 
 def moment(column: str) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column of times datetime64[us] in UTC, null NaT."""
+    """Return a converter to datetime64[us] in UTC, null to NaT."""
 
     def convert(values: Sequence[Any]) -> Array:
         found = [_micros(column, value, row) for row, value in enumerate(values)]
@@ -91,7 +92,7 @@ def moment(column: str) -> Callable[[Sequence[Any]], Array]:
 
 
 def text(column: str) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column of text an object array, null None."""
+    """Return a converter of text to an object array, null to None."""
 
     def convert(values: Sequence[Any]) -> Array:
         for row, value in enumerate(values):
@@ -105,7 +106,7 @@ def text(column: str) -> Callable[[Sequence[Any]], Array]:
 
 
 def by_value(column: str) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column whose type nobody told an array: text, times, or else numbers."""
+    """Return a converter for a column of unknown kind: text if any value is one, else times, else numbers."""
 
     def convert(values: Sequence[Any]) -> Array:
         if any(isinstance(value, str) for value in values):
@@ -118,7 +119,7 @@ def by_value(column: str) -> Callable[[Sequence[Any]], Array]:
 
 
 def for_transform(column: str, kind: Kind | None) -> Callable[[Sequence[Any]], Array]:
-    """Return what makes a column an input of a transform."""
+    """Return the converter of a column that is an input of a transform. kind: None lets the values decide."""
     if kind is None:
         return by_value(column)
     return {"text": text, "time": moment}.get(kind, lambda name: number(name, kind))(column)
@@ -159,4 +160,4 @@ def _wrong(column: str, value: Any, expected: str, row: int | None = None) -> Da
 
 
 def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)  # as JSON has it
+    return str(value).lower() if isinstance(value, bool) else repr(value)  # as JSON writes it

@@ -1,7 +1,4 @@
-"""A model's fallback rule: tried on examples before it is packaged, and ready for requests in the gateway.
-
-Called by training_frames and online_plan.
-"""
+"""Runs a model's fallback rule: on examples before the model is packaged, and on requests in the gateway."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ LIMITS: dict[Task, tuple[float, float, str]] = {
     "binary": (0.0, 1.0, "a probability from 0 to 1"),
     "regression": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
 }
-"""Lowest and highest score of each task, and what to call one."""
+"""Lowest and highest score of each task, and how error texts call a score."""
 
 
 class RulePlan:
-    """A fallback rule with the converters of its columns; safe to share between threads."""
+    """A fallback rule with the converters of its input columns; thread-safe."""
 
     def __init__(self, model: Model, rule: FallbackRule, kinds: Mapping[str, Kind]) -> None:
-        """Prepare everything that does not depend on a request. kinds: as OnlinePlan has them."""
+        """Make the converters. kinds: kind of each request column; one that is missing is decided by each value."""
         self.name = rule.name
         self._rule = rule
         self._task = model.task
@@ -35,11 +32,15 @@ class RulePlan:
         self._inputs = [(name, for_transform(name, kinds.get(name))) for name in rule.inputs]
 
     def scores(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[float]:
-        """Return one score a row.
+        """Return one score for each row.
 
-        columns: one sequence of `len(at)` values for each column that the request brought. at: moment of each row,
-        microseconds since the epoch, which is the timestamp where the request has none. Raises DataError when the
-        request lacks an input or brought a wrong value, DefinitionError when the rule fails or gives no scores.
+        Args:
+            columns: one sequence of `len(at)` values for each column of the request.
+            at: moment of each row, microseconds since the epoch; the timestamp if the request has none.
+
+        Raises:
+            DataError: the request lacks an input or has a wrong value.
+            DefinitionError: the rule fails, or returns values that are no scores of the task.
         """
         arrays = []
         for name, convert in self._inputs:
@@ -57,9 +58,10 @@ class RulePlan:
 
 
 def try_rule(model: Model, rule: FallbackRule, inputs: Sequence[Array]) -> None:
-    """Check on some examples that the rule gives scores, of each row by itself; missing ones are forgiven.
+    """Check on examples that the rule returns scores, and that the score of a row does not depend on other rows.
 
-    inputs: one array for each of the rule's columns, of at least one row. Raises DefinitionError.
+    inputs: one array for each of the rule's columns, of at least one row; NaN scores are accepted. Raises
+    DefinitionError.
     """
     with np.errstate(all="ignore"):
         outputs = run(rule, inputs, len(inputs[0]))
@@ -69,7 +71,7 @@ def try_rule(model: Model, rule: FallbackRule, inputs: Sequence[Array]) -> None:
 
 
 def check_scores(rule: FallbackRule, task: Task, scores: Array) -> None:
-    """Raise DefinitionError when one of the scores is none of the task's."""
+    """Raise DefinitionError if a score lies outside the range of the task, or is NaN."""
     low, high, expected = LIMITS[task]
     wrong = ~((scores >= low) & (scores <= high))
     if wrong.any():

@@ -15,7 +15,7 @@ from trimtab.errors import DefinitionError, nearest
 from trimtab.features.kinds import Array, Kind
 
 NEVER = np.iinfo(np.int64).max
-"""The moment of a null timestamp."""
+"""Stands for a null timestamp: later than every moment."""
 
 TEXT_HINT = (
     ". If its file holds numbers, say how they are written, such as FileSource(..., decimal=','), and read it again: "
@@ -33,9 +33,9 @@ def require(schema: Mapping[str, Any], columns: Iterable[str], *, source: str, n
 
 
 def micros(column: pl.Series, *, where: str) -> Array:
-    """Return moments as int64 microseconds since the epoch, nulls as NEVER. Times without a zone are UTC.
+    """Return moments as int64 microseconds since the epoch, nulls as NEVER. Times without a zone are taken as UTC.
 
-    Nanoseconds are cut to microseconds. Raises DefinitionError when the column holds no times.
+    Nanoseconds are rounded down to microseconds. Raises DefinitionError when the column holds no times.
     """
     if column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
@@ -58,7 +58,7 @@ def floats(column: pl.Series, *, where: str) -> Array:
     """Return numbers or booleans as float64, nulls as NaN. Raises DefinitionError for anything else."""
     require_numbers(column.name, column.dtype, where=where)
     if isinstance(column.dtype, pl.Decimal):
-        column = column.cast(pl.String)  # through text, because a request's decimals are read from text, too
+        column = column.cast(pl.String)  # as text, because a request's decimals are parsed from text, too
     return column.cast(pl.Float64).to_numpy()
 
 
@@ -78,7 +78,7 @@ def kind_of(dtype: pl.DataType, *, where: str) -> Kind:
 
 
 def transform_input(column: pl.Series, *, where: str) -> Array:
-    """Return a column as a transform sees it: float64 (NaN), datetime64[us] in UTC (NaT), or objects (None)."""
+    """Return a column as a transform's input: float64 (null is NaN), datetime64[us] in UTC (NaT), or objects (None)."""
     kind = kind_of(column.dtype, where=f"{where}: column '{column.name}'")
     if kind == "text":
         return np.array(column.cast(pl.String).to_list(), dtype=object)

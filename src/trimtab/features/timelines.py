@@ -1,10 +1,10 @@
-"""Rows of a view in order of entity and time, and the positions that a moment cuts out of them.
+"""Puts the rows of a view in order of entity and time, and finds the positions that belong to a moment.
 
-A row has timestamp ts and effective moment e = max(ts, known at). At moment t it is in when e <= t, and out
-again when ts <= t - window. So the rows that count for (entity, t) are the first ones in order of e, less the
-first ones in order of ts; when both orders are one, they are a range. Used by point_in_time.
-Of a view with window_by="known_at", view_rows hands in e as ts and the timestamp as known, so that a row is out when
-e <= t - window.
+A row has timestamp ts and effective moment e = max(ts, known at). It counts at moment t from e <= t on, until
+ts <= t - window. So the rows that count for (entity, t) are the first ones in order of e, less the first ones in order
+of ts; if both orders are the same, they are a range.
+For a view with window_by="known_at", `view_rows` passes e as ts and the timestamp as known, so a row stops counting
+when e <= t - window.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from trimtab.features.kinds import Array
 
 @dataclass(frozen=True)
 class EntityRows:
-    """Rows of m entities, put in order of (entity, ts, known, table order), to be cut into parts.
+    """Rows of m entities, sorted by (entity, ts, known, table order), from which `part` makes timelines.
 
     order: index of each row in `times` and `known` (microseconds), by place. starts: first place of each entity,
-    shape (m + 1,). chosen: index in the table of each row of `times`, rising; None: all of the table.
+    shape (m + 1,). chosen: index in the table of each row of `times`, rising; None: all rows of the table.
     """
 
     order: Array
@@ -34,12 +34,12 @@ class EntityRows:
     def of(
         cls, entities: Array, entity_count: int, times: Array, known: Array, chosen: Array | None = None
     ) -> EntityRows:
-        """Put rows in order. entities: int64 from 0 to entity_count - 1. known may be the very array `times`."""
+        """Sort rows. entities: int64 from 0 to entity_count - 1. known: may be the same object as `times`."""
         counts = np.bincount(entities, minlength=entity_count)
         return cls(in_order(entities, times, known), np.concatenate([[0], np.cumsum(counts)]), times, known, chosen)
 
     def part(self, first: int, end: int) -> Timelines:
-        """Return the timelines of entities from `first` to `end` - 1, which become entities from 0."""
+        """Return the timelines of the entities from `first` to `end` - 1, renumbered from 0."""
         order = self.order[self.starts[first] : self.starts[end]]
         times = self.times[order]
         known = times if self.known is self.times else self.known[order]
@@ -68,7 +68,7 @@ class Timelines:
 
     @classmethod
     def of(cls, rows: Array, starts: Array, times: Array, known: Array) -> Timelines:
-        """Make timelines of rows that are in order; known may be the very array `times`."""
+        """Make timelines of sorted rows. known: may be the same object as `times`."""
         count = len(starts) - 1
         entities = np.repeat(np.arange(count), np.diff(starts))
         by_time = Segments(entities, times, count)
@@ -99,14 +99,14 @@ class Timelines:
 
 
 class Segments:
-    """Sorted moments of several entities, one behind the other, searched all at once.
+    """Sorted moments of several entities in one array, with one binary search for many (entity, moment) pairs.
 
-    Entity and moment are one integer: the moment's offset (or its rank, when that needs fewer bits than the
-    offset leaves) below the entity's number. A single binary search then finds the place.
+    Each pair is one integer: the entity's number in the high bits, the moment's offset in the low ones (its rank, if
+    the offset needs too many bits).
     """
 
     def __init__(self, entities: Array, moments: Array, entity_count: int) -> None:
-        """entities, moments: in order of both."""
+        """Combine entities and moments, which are sorted by both."""
         self._least = int(moments.min(initial=np.iinfo(np.int64).max))
         self._most = max(int(moments.max(initial=0)), self._least)
         self._ranks: Array | None = None
@@ -117,9 +117,9 @@ class Segments:
         self._keys = self._combine(entities, moments)
 
     def end(self, entities: Array, moments: Array) -> Array:
-        """Return for each (entity, moment) the place behind the entity's last row at or before the moment.
+        """Return for each (entity, moment) the place after the entity's last row at or before the moment.
 
-        Fastest for queries in order.
+        Fastest for sorted queries.
         """
         return np.searchsorted(self._keys, self._combine(entities, moments), side="right")
 
@@ -135,18 +135,18 @@ class Segments:
 
 
 def in_order(entities: Array, times: Array, known: Array) -> Array:
-    """Return the indices of the rows in order of (entity, time, known, index); known may be the very array times."""
+    """Return the indices that sort rows by (entity, time, known, index). known: may be the same object as `times`."""
     rising = times[1:] >= times[:-1]
     if known is not times:
         rising &= (times[1:] != times[:-1]) | (known[1:] >= known[:-1])
-    if bool(rising.all()):  # the usual: the table is in order
+    if bool(rising.all()):  # the usual case: the table is sorted
         return _stable_order(entities)
     order = np.argsort(times, kind="stable") if known is times else np.lexsort((known, times))
     return order[_stable_order(entities[order])]
 
 
 def _stable_order(entities: Array) -> Array:
-    """Return a stable argsort, 16 bits at a time: numpy sorts these by radix, several times as fast as longer ones."""
+    """Return a stable argsort, 16 bits at a time: NumPy sorts uint16 by radix, several times as fast as int64."""
     order = np.argsort((entities & 0xFFFF).astype(np.uint16), kind="stable")
     bits = 16
     while int(entities.max(initial=0)) >> bits:

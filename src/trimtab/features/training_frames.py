@@ -1,4 +1,4 @@
-"""Builds the training frame of a model: labelled examples with features as they could be known. Called by the app."""
+"""Builds the training frame of a model: labelled examples with features as they could be known at their timestamps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trimtab.features.transforms import check_rows_apart, run
 
 TIMESTAMP, LABEL = "timestamp", "label"
 TRIED_ROWS = 1000
-"""Examples, evenly spread, that the fallback rule is tried on."""
+"""Number of examples, evenly spread, on which the fallback rule is tried."""
 
 Scan = Callable[[str], pl.LazyFrame]
 """Returns the rows of a source by its name, in the same order each time they are collected."""
@@ -28,12 +28,22 @@ Scan = Callable[[str], pl.LazyFrame]
 def training_frame(
     model: Model, scan: Scan, *, as_of: datetime, start: datetime | None = None, keep: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Return the examples with start <= timestamp < as_of, in order of (timestamp, order in the table).
+    """Return the examples of a model with their features.
 
-    Columns: `timestamp` (microseconds, UTC), `label` (float64; null when the outcome is not known at as_of), the
-    model's features (float32; NaN is null), and the columns of the examples named in `keep` that are no features.
-    Views are taken at the row's timestamp. Raises DefinitionError naming a missing or wrong column and its source, or
-    a transform or fallback rule that fails.
+    Args:
+        model: the model.
+        scan: returns the rows of a source by its name.
+        as_of: only examples with an earlier timestamp are taken, and only labels known by then.
+        start: only examples from this timestamp on are taken; None: all.
+        keep: further columns of the examples to keep, such as groups for a gate.
+
+    Returns:
+        One row for each example, in order of (timestamp, order in the table): `timestamp` (microseconds, UTC),
+        `label` (float64; null if the outcome is not known at `as_of`), the model's features (float32; null for NaN;
+        views as of the row's timestamp), and the columns of `keep` that are no features.
+
+    Raises:
+        DefinitionError: a column is missing or has a wrong type, or a transform or the fallback rule fails.
     """
     examples = _examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
     where = f"Model '{model.name}', source '{model.examples.name}'"
@@ -52,7 +62,15 @@ def training_frame(
 def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
     """Return the kind of value that a request brings for each of the model's request columns.
 
-    It is the type of the examples' column; OnlinePlan takes it. Raises DefinitionError naming a missing column.
+    Args:
+        model: the model.
+        scan: returns the rows of a source by its name.
+
+    Returns:
+        By column the kind that follows from the type of the examples' column, for `OnlinePlan`.
+
+    Raises:
+        DefinitionError: a column is missing or has a type that requests cannot bring.
     """
     schema = scan(model.examples.name).collect_schema()
     require(schema, model.request_columns, source=model.examples.name, needed_by=f"Model '{model.name}'")
@@ -63,7 +81,7 @@ def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
 
 
 def as_float32(values: Array) -> Array:
-    """Return values as a model sees them, by way of float64 in training and serving alike."""
+    """Return values as a model's float32 inputs, converted to float64 first, as for requests."""
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float64, copy=False).astype(np.float32)
 
@@ -118,7 +136,7 @@ def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> di
 
 
 def _try_rule(model: Model, examples: pl.DataFrame) -> None:
-    """Try the fallback rule on some examples: it should not be found broken on the day it is needed."""
+    """Try the fallback rule on some examples, so that a broken rule fails in training and not in serving."""
     rule = model.rule
     if rule is None or examples.is_empty():
         return

@@ -1,7 +1,7 @@
-"""Runs on-demand transforms over arrays and checks what comes back. Used by training_frames, online_plan and rules.
+"""Runs on-demand transforms over arrays and checks their results.
 
-A transform works row by row: a value that depends on other rows would be another one when a request brings a
-single row. `check_rows_apart` finds that out before a model is trained on it.
+A transform must work row by row: a value that depends on other rows would differ when a request has a single row.
+`check_rows_apart` detects that before a model is trained.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from trimtab.errors import DefinitionError, nearest
 from trimtab.features.kinds import Array
 
 KNOW_NAT = ("polars", "pandas", "pyarrow")
-"""Libraries that take the integer of a NaT for what it is."""
+"""Libraries that read the int64 of NaT as a missing value."""
 SAMPLED_ROWS = 8
-"""Rows that are computed once more by themselves."""
+"""Number of rows that are computed again one by one."""
 
 
 class Times(np.ndarray[Any, Any]):
-    """datetime64 or timedelta64 whose missing values stay missing: NaT becomes NaN, also on the way to numbers.
+    """A datetime64 or timedelta64 array whose `astype` to numbers turns NaT into NaN.
 
-    Plain numpy turns NaT into -9.2e18 by astype, a number like any other. So (at - signup).astype("float64") of a
-    missing signup would be a hundred million days. Whole numbers with a missing one among them are float64.
+    Plain NumPy turns NaT into the number -9.2e18, so (at - signup).astype("float64") of a missing signup would be a
+    hundred million days. `astype` to integers returns float64 if a value is missing.
     """
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the array in another type, as numpy does; NaT is NaN in numbers."""
+        """Return the array in another type, as NumPy does, but with NaT as NaN in numbers."""
         plain = self.view(np.ndarray)
         if self.dtype.kind not in "mM" or np.dtype(dtype).kind not in "iuf":
             return super().astype(dtype, *args, **kwargs)
@@ -47,18 +47,25 @@ class Times(np.ndarray[Any, Any]):
 
 
 def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
-    """Return the transform's outputs in the order of `transform.outputs`, as numeric arrays of shape (rows,).
+    """Run a transform. The caller silences NumPy's warnings, because missing values are NaN.
 
-    inputs: float64, datetime64[us] or object arrays of shape (rows,), which the transform may not change. A missing
-    time is NaT, and NaN when the transform turns it into a number.
-    Callers silence numpy's warnings, because missing values are NaN.
-    Raises DefinitionError naming transform and output.
+    Args:
+        transform: the transform.
+        inputs: float64, datetime64[us] or object arrays of shape (rows,); they become read-only. A missing time is
+            NaT, and NaN when the transform converts it to a number.
+        rows: the number of rows.
+
+    Returns:
+        Numeric arrays of shape (rows,) in the order of `transform.outputs`.
+
+    Raises:
+        DefinitionError: the transform fails or returns something else; names transform and output.
     """
     for array in inputs:
         array.flags.writeable = False
     try:
         result = transform.function(*[_with_missing(array) for array in inputs])
-    except Exception as error:  # the user's own code: whatever it raises is told with its name
+    except Exception as error:  # user code may raise anything
         place = _place(transform, error)
         raise DefinitionError(f"{place}{transform.called} failed: {type(error).__name__}: {error}") from error
     if not isinstance(result, Mapping):
@@ -73,19 +80,19 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
 
 
 def _place(transform: OnDemand, error: Exception) -> str:
-    """Return the user's own line that failed: its file without the folder, which is no news for clients."""
+    """Return file name and line in the user's code that failed; without the folder, because clients see the text."""
     code = getattr(transform.function, "__code__", None)
     found = places.of_error(error, Path(code.co_filename).parent) if code else None
     return f"{found[0].name}:{found[1]}: " if found else ""
 
 
 def _with_missing(array: Array) -> Array:
-    """Return times with a missing one among them as Times; all others are plain arrays, which are faster."""
+    """Return times as Times if one is missing; other arrays stay plain, which is faster."""
     return array.view(Times) if array.dtype.kind == "M" and np.count_nonzero(np.isnat(array)) else array
 
 
 def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-    """Check on some rows that each by itself gives what it gave among all. Raises DefinitionError."""
+    """Check on SAMPLED_ROWS rows that each gives the same alone as among all rows. Raises DefinitionError."""
     rows = len(outputs[0])
     for row in np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).astype(int)):
         alone = run(transform, [array[row : row + 1] for array in inputs], 1)
@@ -94,7 +101,7 @@ def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequ
             if not np.array_equal(pair[:1], pair[1:], equal_nan=True):
                 raise DefinitionError(
                     f"{transform.called}, output '{name}': row {row} gives {expected[row]} among {rows} rows "
-                    f"but {found[0]} by itself, as a request brings it; it may not look at other rows"
+                    f"but {found[0]} alone, as in a request of one row; it may not depend on other rows"
                 )
 
 
@@ -116,7 +123,7 @@ def _checked(transform: OnDemand, output: str, value: object, rows: int) -> Arra
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of different lengths
-        raise DefinitionError(f"{transform.called}, output '{output}' is no array: {error}") from error
+        raise DefinitionError(f"{transform.called}, output '{output}' is not an array: {error}") from error
     if array.shape != (rows,):
         raise DefinitionError(
             f"{transform.called}, output '{output}' has shape {array.shape}; expected ({rows},), one value a row"

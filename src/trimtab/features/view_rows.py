@@ -1,7 +1,6 @@
 """Reads the rows of a view's source: first keys and moments, then the value columns, a few at a time.
 
-So a wide table never stands in memory whole. Rows that cannot count for any moment asked for are left out.
-Used by point_in_time and materialization.
+So a wide table is never in memory as a whole. Rows that cannot count for any requested moment are left out.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ from trimtab.features.table_columns import (
 from trimtab.features.view_windows import longest_window
 
 CHUNK_BYTES = 192 << 20
-"""Value columns that are read at a time, together."""
+"""Bytes of value columns that are read at a time."""
 
 WORTH_COPYING = 0.9
-"""Share of useful rows above which the others are left in: they cannot count, and a copy costs more than they do."""
+"""Share of useful rows above which all rows are kept: the others cannot count, and copying would cost more time."""
 
 FAR = 1 << 62
-"""Keys beyond are left to a join, so that their neighbours are integers, too."""
+"""Integer keys beyond this magnitude are joined, so that a key plus or minus 1 never overflows int64."""
 
 ENTITY = "__entity"
-"""Name of the column with an entity's number."""
+"""Column with the number of an entity."""
 
 Rows = pl.DataFrame | pl.LazyFrame
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table, turned into float64 when and where it is needed."""
+    """A column of the table, converted to float64 when it is used."""
 
     series: pl.Series
     where: str
@@ -54,7 +53,7 @@ class Column:
         return floats(self.series, where=self.where)
 
     def pick(self, picks: Picks) -> Array:
-        """Return the picked values, NaN for none. A file's row groups are left as they lie."""
+        """Return the picked value of each query, NaN for none. Reads chunk by chunk, without copying them together."""
         values = np.full(len(picks.order), np.nan)
         first = 0
         for chunk in self.series.get_chunks():
@@ -69,8 +68,9 @@ class Column:
 class ViewRows:
     """The rows of a view that have an entity and a moment, in the order of the table.
 
-    entities: number of each row's entity. times, known: microseconds; one array without a known_at. Windows run from
-    times; a row is in from max(times, known) on. chosen: their indices in the table, None for all of it.
+    height: rows of the table. entities: number of each row's entity. times, known: microseconds; the same object if the
+    source has no known_at. Windows are measured from `times`; a row counts from max(times, known) on. chosen: indices
+    of the rows in the table, None for all of them.
     """
 
     view: FeatureView
@@ -82,7 +82,7 @@ class ViewRows:
     chosen: Array | None
 
     def lasting(self, first: int) -> Array:
-        """Return whether each row may still count at `first` or later."""
+        """Return for each row whether it may still count at `first` (microseconds) or later."""
         longest = longest_window(self.view)
         return np.full(len(self.times), True) if longest is None else self.times > first - longest
 
@@ -97,7 +97,7 @@ class ViewRows:
         return replace(self, entities=self.entities[places], times=times, known=known, chosen=chosen)
 
     def columns(self, names: Iterable[str]) -> Iterator[tuple[str, Column]]:
-        """Read columns of the table, each once. Raises DataError when the table has changed meanwhile."""
+        """Read columns of the table, each once. Raises DataError when its number of rows has changed meanwhile."""
         wanted = list(names)
         at_once = max(1, CHUNK_BYTES // (8 * max(self.height, 1)))
         for first in range(0, len(wanted), at_once):
@@ -122,13 +122,13 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
 
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:
-    """Return each entity once, with its number in column ENTITY; keys with a null are nobody's."""
+    """Return each entity once, with its number in column ENTITY; keys with a null belong to no entity."""
     plain = plain_keys(keys, where=f"FeatureView '{view.name}'")
     return plain.drop_nulls().unique(maintain_order=True).with_row_index(ENTITY)
 
 
 def numbers_of(view: FeatureView, keys: pl.DataFrame, numbered: pl.DataFrame) -> Array:
-    """Return the number of each row's entity, len(numbered) for nobody."""
+    """Return the number of each row's entity, len(numbered) for a key that is not among the entities."""
     where = f"FeatureView '{view.name}'"
     plain = plain_keys(keys, where=where)
     check_same_types(numbered.drop(ENTITY), plain, where=where)
@@ -144,9 +144,10 @@ def numbers_of(view: FeatureView, keys: pl.DataFrame, numbered: pl.DataFrame) ->
 
 
 def _looked_up(keys: pl.Series, numbered: pl.Series) -> Array | None:
-    """Return the position of each key in `numbered`, len(numbered) without one; None unless the keys lie close.
+    """Return the position of each key in `numbered`, len(numbered) for one that is missing there.
 
-    A table by key is several times as fast as a join.
+    Looks keys up in an array indexed by key, which is several times as fast as a join. Returns None if the keys are too
+    far apart for that.
     """
     least, most = numbered.min(), numbered.max()
     if not (isinstance(least, int) and isinstance(most, int)) or not -FAR < least <= most < FAR:
@@ -164,7 +165,8 @@ def _looked_up(keys: pl.Series, numbered: pl.Series) -> Array | None:
 def read_rows(view: FeatureView, rows: Rows, numbered: pl.DataFrame, *, first: int, last: int) -> ViewRows:
     """Read keys and moments of the rows that may count for the numbered entities from `first` to `last`.
 
-    A LazyFrame must give the same rows in the same order each time it is collected, as a scan does.
+    rows: a LazyFrame must give the same rows in the same order each time it is collected, as a scan does.
+    numbered: from `distinct_keys`. first, last: microseconds.
     """
     source = rows.lazy()
     return choose_rows(view, source, read_moments(view, source), numbered, first=first, last=last)
@@ -181,13 +183,13 @@ def choose_rows(
 ) -> ViewRows:
     """Choose among the rows of `read_moments` those that may count for the numbered entities from `first` to `last`.
 
-    A few that cannot count may be left in.
+    The result may include rows that cannot count (see WORTH_COPYING).
     """
     where = f"FeatureView '{view.name}', source '{view.source.name}'"
     times = micros(moments[view.source.timestamp], where=where)
     known = times if view.source.known_at is None else micros(moments[view.source.known_at], where=where)
     if view.window_by == "known_at":  # windows run from when a row became known; the timestamp orders equal ones
-        times, known = np.maximum(times, known), times  # NEVER is the greatest moment, and stays
+        times, known = np.maximum(times, known), times  # NEVER is the greatest moment, so it stays NEVER
     entities = numbers_of(view, moments.select(view.entity.keys), numbered)
     every_row = ViewRows(view, source, moments.height, entities, times, known, None)
     possible = (times != NEVER) & (known != NEVER) & (entities < numbered.height)

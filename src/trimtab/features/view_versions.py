@@ -1,4 +1,7 @@
-"""The record of a feature view's version, and the view that a record tells: bundles serve by views of the past."""
+"""Turns a feature view into the record of its version, and a record back into the view.
+
+A bundle serves with the views that it was trained with, which definitions.py may have changed since.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,15 @@ from trimtab.records import FeatureViewVersion
 
 
 def view_version(view: FeatureView, clock: Clock) -> FeatureViewVersion:
-    """Return the record of the view as it is defined now; equal definitions have equal ids."""
+    """Return the record of a view as it is defined now.
+
+    Args:
+        view: the view.
+        clock: gives `created_at`.
+
+    Returns:
+        The record; equal definitions have equal ids.
+    """
     return FeatureViewVersion(
         id=view.version_id,
         created_at=clock.now(),
@@ -23,9 +34,14 @@ def view_version(view: FeatureView, clock: Clock) -> FeatureViewVersion:
 
 
 def view_of(record: FeatureViewVersion) -> FeatureView:
-    """Return the view as it was defined when the record was written; its source has no files, only its columns.
+    """Return the view as it was defined when the record was written.
 
-    It computes what that version computed, whatever definitions.py says now: its version_id is the record's id.
+    Args:
+        record: the record of a version.
+
+    Returns:
+        A view that computes what that version computed; its `version_id` is the record's id. Its source knows its
+        columns, but no files.
     """
     spec = record.spec
     by_known = spec.get("window_by", "timestamp") == "known_at"

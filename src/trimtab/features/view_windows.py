@@ -1,4 +1,4 @@
-"""Windows of a view, and moments cut to its steps. Used wherever rows are chosen by time."""
+"""Lengths of a view's windows, and moments rounded to the view's `every`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from trimtab.definitions import Aggregation, FeatureView
 from trimtab.features.kinds import Array
 
 Window = int | None
-"""Microseconds after which a row no longer counts, None for never."""
+"""Microseconds after which a row no longer counts, None for no end."""
 
 
 def window_of(view: FeatureView, aggregation: Aggregation) -> Window:
-    """Return the lesser of the aggregation's window and the view's ttl."""
+    """Return the shorter of the aggregation's window and the view's ttl."""
     lengths = [length for length in (aggregation.window, view.ttl_micros) if length is not None]
     return min(lengths, default=None)
 
 
 def finite_windows(view: FeatureView) -> list[int]:
-    """Return the view's windows that end, each once, the shortest first."""
+    """Return the lengths of the view's windows without the endless ones, each once, the shortest first."""
     return sorted({w for a in view.aggregations if (w := window_of(view, a)) is not None})
 
 
@@ -27,10 +27,10 @@ def longest_window(view: FeatureView) -> Window:
 
 
 def floor_to(moments: Array, every: int | None) -> Array:
-    """Return moments cut down to a multiple of `every` since the epoch."""
+    """Return moments rounded down to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
     return moments if every is None else moments - moments % every
 
 
 def ceil_to(moments: Array, every: int | None) -> Array:
-    """Return moments raised to a multiple of `every` since the epoch."""
+    """Return moments rounded up to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
     return moments if every is None else moments + -moments % every

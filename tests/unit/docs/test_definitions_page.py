@@ -93,7 +93,7 @@ def test_a_transform_that_looks_at_other_rows_is_refused() -> None:
     source = tt.FileSource("events", "events.parquet", timestamp="at")
     model = tt.Model("m", "binary", source, "y", [centred])
     table = rows(x=[1.0, 2.0, 4.0], y=[0.0, 1.0, 1.0])
-    with pytest.raises(DefinitionError, match="it may not look at other rows"):
+    with pytest.raises(DefinitionError, match="it may not depend on other rows"):
         training_frame(model, lambda _: table.lazy(), as_of=START + timedelta(days=1))
 
 

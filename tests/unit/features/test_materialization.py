@@ -148,7 +148,7 @@ def test_an_end_before_the_watermark_changes_nothing_and_no_rebuild_may_stop_the
     materialize(view, frame(rows_at(0)), online, until=10)
     assert materialize(view, frame(rows_at(0, 5)), online, until=9) == 0
     assert online.watermark(view.version_id) == 10
-    with pytest.raises(UsageError, match="complete up to 10 already; expected `until` at or after that, not 9"):
+    with pytest.raises(UsageError, match="materialized up to 10 already; expected `until` at or after that, not 9"):
         materialize(view, frame(rows_at(0)), online, until=9, full=True)
 
 
@@ -156,7 +156,7 @@ def test_late_rows_are_noticed_and_logged(online: LmdbOnline, caplog: pytest.Log
     view = view_of(count("100us"))
     materialize(view, frame(rows_at(0, 1)), online, until=10)
     materialize(view, frame(rows_at(0, 1, 2, 12)), online, until=20)
-    assert "1 of 1 entities have new rows about times that are online already" in caplog.text
+    assert "1 of 1 entities have new rows for times that are materialized already" in caplog.text
     assert read(view, online, ("x", 1), 2) == [3.0]
 
 

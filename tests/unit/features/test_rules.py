@@ -155,7 +155,7 @@ def test_examples_without_an_answer_are_forgiven() -> None:
         (lambda distance: distance.missing, "fallback 'usual' failed: AttributeError"),
         (
             lambda distance: distance / np.nansum(distance),
-            "fallback 'usual', output 'usual': row 0 gives 0.75 among 3 rows but 1.0 by itself",
+            "fallback 'usual', output 'usual': row 0 gives 0.75 among 3 rows but 1.0 alone",
         ),
     ],
 )

@@ -135,12 +135,12 @@ def transform(function: Callable[..., Any], *outputs: str) -> OnDemand:
     [
         (transform(lambda x: x[:1]), r"on_demand 't', output 't' has shape \(1,\); expected \(5,\)"),
         (transform(lambda x: 1.0), r"output 't' has shape \(\)"),
-        (transform(lambda x: [[1], [1, 2]]), "on_demand 't', output 't' is no array: setting an array element"),
+        (transform(lambda x: [[1], [1, 2]]), "on_demand 't', output 't' is not an array: setting an array element"),
         (transform(lambda x: x.astype(str)), "output 't' is <U.*; expected numbers or booleans"),
         (transform(lambda x: x, "a", "b"), "returned ndarray; expected a mapping with the outputs"),
         (transform(lambda x: {"aaa": x}, "aab"), r"did not return output 'aab'. Did you mean 'aaa'\?"),
         (transform(lambda x: {"a": x, "b": x}, "a"), "returned 'b', which is none of its outputs. Valid: a."),
-        (transform(lambda x: x / np.nanmax(x)), "output 't': row . gives .* it may not look at other rows"),
+        (transform(lambda x: x / np.nanmax(x)), "output 't': row . gives .* it may not depend on other rows"),
         (transform(lambda x: x.sort()), "on_demand 't' failed: ValueError: .*read-only"),
     ],
 )

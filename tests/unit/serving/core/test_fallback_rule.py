@@ -155,7 +155,7 @@ DIVIDES = f"test_fallback_rule.py:{divides.__code__.co_firstlineno + 1}"
         (lambda row: row + 7, "fallback 'usual' gave 9; expected a probability from 0 to 1"),
         (
             lambda row: [[1], [1, 2]],
-            "fallback 'usual', output 'usual' is no array: setting an array element with a sequence",
+            "fallback 'usual', output 'usual' is not an array: setting an array element with a sequence",
         ),
     ],
 )
