@@ -24,9 +24,9 @@ from trimtab.app.serving import running_gateway, url_of
 from trimtab.app.soundness import look_inside
 from trimtab.app.workflows import Workflows
 from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.data.files import find_files
+from trimtab.data.csv_files import hint_of_separator
 from trimtab.data.schemas import load_schema
-from trimtab.data.texts import hint_of_separator
+from trimtab.data.source_files import find_files
 from trimtab.definitions import FileSource, Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError
 from trimtab.places import of_function

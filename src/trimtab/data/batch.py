@@ -12,13 +12,12 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.clock import Clock
-from trimtab.data.checks import Checked, check
-from trimtab.data.files import file_hash, file_name, unchanged
+from trimtab.data.checks import Checked, check, report_of
+from trimtab.data.file_reading import Content, read_file
 from trimtab.data.notes import Repetition, notes_on, repetition_in
 from trimtab.data.quarantine import table_of
-from trimtab.data.reading import Content, read_file
-from trimtab.data.reports import report_of
 from trimtab.data.schemas import load_schema
+from trimtab.data.source_files import file_hash, file_name, unchanged
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError
 from trimtab.policy import Checks

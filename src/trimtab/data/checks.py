@@ -5,14 +5,18 @@ Checks judge, they never change data: a schema that coerces or drops rows does s
 
 from __future__ import annotations
 
+import hashlib
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import polars as pl
 
+from trimtab.clock import EPOCH
 from trimtab.errors import PolicyError
-from trimtab.records import CheckFailure
+from trimtab.records import CheckFailure, CheckReport, Verdict
 
 if TYPE_CHECKING:
     import pandera.polars as pa
@@ -25,6 +29,9 @@ PASSED = "check_output"
 """Pandera's column of truth values."""
 
 EXAMPLE_CHARACTERS = 80
+
+SHOWN = 5
+"""Failures named in the one-line reason."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,56 @@ def check(
         failures=tuple(found.failure for found in findings),
         broken=tuple(f"{found.label}: {found.failure.example}" for found in findings if found.passed is None),
     )
+
+
+def report_of(
+    checked: Checked,
+    *,
+    table: str,
+    source: str,
+    batch_hash: str,
+    max_share: float,
+    quarantine: str | None,
+    now: datetime,
+    notes: tuple[CheckFailure, ...] = (),
+    known: pl.Series | None = None,
+) -> CheckReport:
+    """Return the report on one batch. Its id covers its content, so that the same finding is written once.
+
+    max_share: largest share of failing rows that is let through. quarantine: table for the failing rows of a
+    batch that is let through. known: numbers of rows that are left out, because the table has them.
+    """
+    verdict = _verdict(checked, max_share)
+    rows = checked.failing.cast(pl.Int64).to_numpy().tobytes()
+    if known is not None and len(known):
+        rows += b"known" + known.cast(pl.Int64).to_numpy().tobytes()
+    report = CheckReport(
+        id="",
+        created_at=EPOCH,
+        table=table,
+        source=source,
+        batch_hash=batch_hash,
+        content_hash=hashlib.sha256(batch_hash.encode() + rows).hexdigest(),
+        verdict=verdict,
+        rows=checked.rows,
+        failing_rows=len(checked.failing),
+        max_failing_share=max_share,
+        failures=checked.failures,
+        quarantine=quarantine if verdict == "warn" else None,
+        reason=_reason(checked, source, verdict, max_share),
+        notes=notes,
+        known_rows=0 if known is None else len(known),
+    )
+    digest = hashlib.sha256(msgspec.json.encode(report, order="deterministic")).hexdigest()
+    return msgspec.structs.replace(report, id=f"{table}/{batch_hash[:12]}/{digest[:12]}", created_at=now)
+
+
+def failure_lines(report: CheckReport) -> list[str]:
+    """Return one line a failed check, for messages."""
+    return [
+        f"{failure.column}: {failure.check}: {_count(failure.rows)}, for example {failure.example}"
+        for failure in report.failures
+    ]
 
 
 def _rows(findings: list[_Finding]) -> tuple[pl.Series, pl.Series]:
@@ -172,3 +229,31 @@ def _column_of(error: SchemaError) -> str:
         "COLUMN_NOT_IN_SCHEMA",
     )
     return str(error.failure_cases) if missing else "*"
+
+
+def _verdict(checked: Checked, max_share: float) -> Verdict:
+    if checked.broken or checked.share > max_share:
+        return "fail"
+    return "warn" if len(checked.failing) else "pass"
+
+
+def _reason(checked: Checked, source: str, verdict: Verdict, max_share: float) -> str:
+    if checked.broken:
+        return f"{source} as a whole fails: {_some(list(checked.broken))}"
+    if not len(checked.failing):
+        return f"{source}: all of {_count(checked.rows)} pass"
+    labels = [f"{failure.column}: {failure.check}" for failure in checked.failures]
+    relation = "more than" if verdict == "fail" else "within"
+    return (
+        f"{source}: {len(checked.failing):,} of {_count(checked.rows)} ({checked.share:.2%}) fail, {relation} the "
+        f"{max_share:.2%} that may: {_some(labels)}"
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
+
+
+def _some(texts: list[str]) -> str:
+    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more

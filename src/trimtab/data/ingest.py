@@ -5,6 +5,7 @@ Safe to kill anywhere and to run again, alone or at once with another one: each 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,15 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.clock import Clock
-from trimtab.data.batch import Batch, Intake, open_intake, read_batch
-from trimtab.data.files import file_hash, file_name, find_files
+from trimtab.data.batch import Batch, Intake, check_frame, open_intake, read_batch
+from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantined, table_of
-from trimtab.data.reports import failure_lines
-from trimtab.data.versions import record_versions
+from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions import FileSource
-from trimtab.errors import CheckFailed, DataError, StoreError
+from trimtab.errors import CheckFailed, DataError, StageError, StoreError
 from trimtab.policy import Checks
-from trimtab.records import TableVersion
+from trimtab.records import CheckReport, TableVersion
 from trimtab.stores.metadata import Metadata
 from trimtab.stores.tables import Tables
 
@@ -66,6 +66,43 @@ def ingest(
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
     restored = {one.file: one for one in _restore(intake, files)}
     return [restored.get(file_name(path, folder)) or _ingest_file(intake, path) for path in files]
+
+
+def validate(
+    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+) -> CheckReport:
+    """Check all rows of the newest version of a source's table, write the report and return it.
+
+    Raises StageError when nothing was taken in yet, PolicyError.
+    """
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
+    versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
+    if not versions:
+        raise StageError(f"table '{source.name}' is empty: nothing to validate. Run: trimtab ingest {source.name}")
+    newest = versions[-1]
+    frame = tables.scan(source.name, version=newest.version).collect()
+    report = check_frame(intake, frame, source=newest.id, batch_hash=newest.content_hash)
+    metadata.put(report)
+    return report
+
+
+def validate_files(
+    source: FileSource,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    keys: Collection[str] = (),
+) -> list[CheckReport]:
+    """Check the files of a source without taking them in; nothing is written.
+
+    keys: columns that find rows or entities. Raises DataError for a file that an ingest would refuse to read,
+    PolicyError.
+    """
+    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
+    return [read_batch(intake, path).report for path in find_files(source, folder)]
 
 
 def _ingest_file(intake: Intake, path: Path) -> Ingested:
@@ -168,3 +205,57 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
         failing = batch.report.failing_rows
         done.append(Ingested(intake.table, batch.file, version.added_rows, failing, version))
     return done
+
+
+def record_versions(table: str, *, tables: Tables, metadata: Metadata, clock: Clock) -> Sequence[TableVersion]:
+    """Write the missing records of a table's versions and return all of them, oldest first."""
+    known = sorted(metadata.find(TableVersion, table=table), key=lambda record: record.version)
+    for version, report in _unrecorded(table, known, tables=tables, metadata=metadata):
+        before = next((record for record in reversed(known) if record.version < version), None)
+        record = _record(version, report, before, tables=tables, clock=clock)
+        metadata.put(record)
+        known.append(record)
+    return known
+
+
+def _unrecorded(
+    table: str, known: Sequence[TableVersion], *, tables: Tables, metadata: Metadata
+) -> list[tuple[int, CheckReport]]:
+    """Return the batches that are in the table but not in the book, in order of version, with their reports."""
+    seen = {record.source_hash for record in known} | {record.content_hash for record in known}
+    found: list[tuple[int, CheckReport]] = []
+    for report in metadata.find(CheckReport, table=table, verdict=("pass", "warn")):
+        if report.batch_hash in seen:  # of several reports on a batch the newest is the one that was followed
+            continue
+        seen.add(report.batch_hash)
+        version = tables.batch_version(table, report.batch_hash)
+        if version is not None:
+            found.append((version, report))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _record(
+    version: int, report: CheckReport, before: TableVersion | None, *, tables: Tables, clock: Clock
+) -> TableVersion:
+    added = report.rows - report.failing_rows - report.known_rows
+    chained = (before.content_hash if before else "") + report.content_hash
+    return TableVersion(
+        id=f"{report.table}@{version}",
+        created_at=clock.now(),
+        table=report.table,
+        version=version,
+        rows=added if report.replaces_all else _rows(version, added, before, report.table, tables),
+        added_rows=0 if report.replaces_all else added,
+        content_hash=hashlib.sha256(chained.encode()).hexdigest(),
+        schema=tables.schema(report.table, version=version) or {},
+        source=report.source,
+        source_hash=report.batch_hash,
+        replaces_all=report.replaces_all,
+    )
+
+
+def _rows(version: int, added: int, before: TableVersion | None, table: str, tables: Tables) -> int:
+    if version == 0 or (before is not None and before.version == version - 1):
+        return added + (before.rows if before else 0)
+    # Something else than an ingest wrote to the table; then only counting tells.
+    return int(tables.scan(table, version=version).select(pl.len()).collect().item())

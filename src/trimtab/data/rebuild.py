@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
-from trimtab.data.files import file_hash, find_files
-from trimtab.data.ingest import Ingested, put_aside, refuse_failing
-from trimtab.data.versions import record_versions
+from trimtab.data.ingest import Ingested, put_aside, record_versions, refuse_failing
+from trimtab.data.source_files import file_hash, find_files
 from trimtab.errors import DataError, StageError
 from trimtab.policy import Checks
 from trimtab.records import CheckReport, TableVersion

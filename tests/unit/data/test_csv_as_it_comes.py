@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.data.outcomes import OutcomeColumns, column_names, read_outcomes
-from trimtab.data.reading import read_file
+from trimtab.data.file_reading import read_file
+from trimtab.data.label_files import OutcomeColumns, column_names, read_outcomes
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError
 

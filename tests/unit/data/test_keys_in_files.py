@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trimtab.collection import collect
-from trimtab.data.outcomes import OutcomeColumns, read_outcomes
-from trimtab.data.reading import read_file
+from trimtab.data.file_reading import read_file
+from trimtab.data.label_files import OutcomeColumns, read_outcomes
 from trimtab.definitions import Entity, FeatureView, FileSource, Model, Outcomes, count
 from trimtab.errors import DataError
 

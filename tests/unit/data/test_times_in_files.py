@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trimtab.data.blocks import blocks_of
-from trimtab.data.reading import Content, read_file
+from trimtab.data.file_reading import Content, read_file
+from trimtab.data.label_files import blocks_of
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError
 

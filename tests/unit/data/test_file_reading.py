@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.data.reading import read_file
-from trimtab.data.texts import read_csv
+from trimtab.data.csv_files import read_csv
+from trimtab.data.file_reading import read_file
 from trimtab.data.times import UTC_MICROS, to_utc_micros
 from trimtab.definitions import FileSource
 from trimtab.errors import DataError

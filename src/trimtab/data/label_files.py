@@ -8,23 +8,27 @@ What is repeated or contradictory only the label log knows: app.known_labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from polars.exceptions import PolarsError
 
 from trimtab import timestamps
-from trimtab.data.blocks import blocks_of
-from trimtab.data.files import SUFFIXES, unchanged
-from trimtab.data.reading import EXACT
-from trimtab.data.texts import TRUTHS, hint_of_separator, read_texts
+from trimtab.data.csv_files import TRUTHS, hint_of_separator, read_texts, refuse_twice
+from trimtab.data.file_reading import EXACT, normalised
+from trimtab.data.source_files import SUFFIXES, unchanged
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions import Task
 from trimtab.errors import DataError, nearest
 from trimtab.sources import FileSource
 
+BLOCK_ROWS = 50_000
+READ_BYTES = 2**20
 MOST_NAMED = 20
 """Wrong values of a file that the message names."""
 
@@ -78,7 +82,7 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
         if source is not None:
             return read_texts(path, source, rows=0).columns
         return pl.scan_csv(path, infer_schema=False).collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (PolarsError, OSError) as error:
         raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
@@ -180,6 +184,56 @@ class _Wrongs:
         if len(self.first) < 3 * MOST_NAMED:  # each of three columns
             named = rows.head(MOST_NAMED).to_list()
             self.first += [Wrong(before + row, series.name, series[row], expected) for row in named]
+
+
+def blocks_of(path: Path, names: Sequence[str], *, times: Collection[str]) -> Iterator[pl.DataFrame]:
+    """Yield some columns of a Parquet or CSV file. times: those of moments, which become UTC microseconds.
+
+    Raises DataError naming the file, and the row, column and value where one is at fault.
+    """
+    blocks = _of_csv(path, names) if path.suffix == ".csv" else _of_parquet(path, names)
+    first = 1
+    for block in blocks:
+        columns = {
+            name: _column(column, name in times, first, f"{path}: column '{name}'")
+            for name, column in zip(block.column_names, block.columns, strict=True)
+        }
+        frame = pl.from_arrow(pa.table(columns))
+        assert isinstance(frame, pl.DataFrame)
+        yield frame
+        first += frame.height
+
+
+def in_blocks(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Yield rows in their order."""
+    yield from rows.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, engine="streaming")
+
+
+def _column(column: pa.ChunkedArray, is_time: bool, first: int, place: str) -> pa.ChunkedArray:
+    return normalised(column, place=place, is_time=is_time, wanted=None, first=first)
+
+
+def _of_csv(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
+    try:
+        texts = pl.scan_csv(path, infer_schema=False)
+        refuse_twice(path, texts.collect_schema().names())
+        for block in in_blocks(texts):  # all columns: a line with one too many is seen so
+            yield block.select(names).to_arrow().cast(pa.schema([(name, pa.string()) for name in names]))
+    except PolarsError as error:
+        raise DataError(f"{path}: not a CSV file: {str(error).splitlines()[0]}") from None
+
+
+def _of_parquet(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
+    try:
+        file = pq.ParquetFile(path, buffer_size=READ_BYTES)  # pages, not whole row groups
+        there: Sequence[str] = file.schema_arrow.names
+        twice = [name for name in names if there.count(name) > 1]
+        if twice:
+            raise DataError(f"{path}: the column '{twice[0]}' is there twice")
+        for batch in file.iter_batches(BLOCK_ROWS, columns=list(names)):
+            yield pa.Table.from_batches([batch]).select(names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from None
 
 
 def _ids(series: pl.Series, place: str) -> pl.Series:

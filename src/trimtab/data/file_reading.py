@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trimtab.data.texts import DTYPES, hint_of_separator, read_csv
+from trimtab.data.csv_files import DTYPES, hint_of_separator, read_csv
 from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
 from trimtab.errors import DataError, nearest
 from trimtab.sources import FileSource

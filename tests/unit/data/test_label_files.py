@@ -13,7 +13,7 @@ import pytest
 
 from trimtab.data import CheckedOutcomes, OutcomeColumns, check_outcomes
 from trimtab.data import read_outcomes as blocks_of_outcomes
-from trimtab.data.outcomes import MOST_NAMED
+from trimtab.data.label_files import MOST_NAMED
 from trimtab.definitions import Task
 from trimtab.errors import DataError
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.data import OutcomeColumns, blocks, column_names, read_outcomes
+from trimtab.data import OutcomeColumns, column_names, label_files, read_outcomes
 from trimtab.errors import DataError
 
 COLUMNS = OutcomeColumns(prediction_id="id", label="late", known_at="at")
@@ -46,7 +46,7 @@ def parquet(folder: Path, ids: pa.Array, labels: Sequence[Any] = (1, 0)) -> Path
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of few rows."""
-    monkeypatch.setattr(blocks, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(label_files, "BLOCK_ROWS", 2)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,13 @@ def test_rows_are_numbered_through_all_blocks(tmp_path: Path, short: None, suffi
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_of_a_long_file_a_block_is_held_at_a_time(tmp_path: Path, suffix: str) -> None:
-    rows = 3 * blocks.BLOCK_ROWS
+    rows = 3 * label_files.BLOCK_ROWS
     frame = pl.DataFrame({"id": pl.int_range(rows, eager=True).cast(pl.String), "late": pl.repeat(1, rows, eager=True)})
     path = tmp_path / f"outcomes.{suffix}"
     frame.write_csv(path) if suffix == "csv" else frame.write_parquet(path, row_group_size=rows)
     columns = OutcomeColumns(prediction_id="id", label="late", known_at=None)
     found = [block.rows for block in read_outcomes(path, columns, "binary")]
-    assert max(block.height for block in found) <= blocks.BLOCK_ROWS
+    assert max(block.height for block in found) <= label_files.BLOCK_ROWS
     assert pl.concat(found)["id"].equals(frame["id"])
 
 
@@ -211,7 +211,7 @@ def test_in_blocks_of_any_size_the_same_is_read_and_refused(
 
     def said(rows: int) -> object:
         with pytest.MonkeyPatch.context() as size:
-            size.setattr(blocks, "BLOCK_ROWS", rows)
+            size.setattr(label_files, "BLOCK_ROWS", rows)
             try:
                 return outcomes(path)
             except DataError as error:
