@@ -1,4 +1,4 @@
-"""The data wing: files -> checks -> versioned tables, failing rows to quarantine."""
+"""Reads files, checks their rows, and appends them to versioned tables; failing rows go to a quarantine table."""
 
 from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested, ingest, validate, validate_files

@@ -1,4 +1,4 @@
-"""One file of a source, read and checked as its table wants it."""
+"""Reads one file of a source with the column types of its table, and checks its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trimtab.clock import Clock
 from trimtab.data.checks import Checked, check, report_of
 from trimtab.data.file_reading import Content, read_file
 from trimtab.data.notes import Repetition, notes_on, repetition_in
-from trimtab.data.quarantine import table_of
+from trimtab.data.quarantine import quarantine_table
 from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import file_hash, file_name, unchanged
 from trimtab.definitions import FileSource
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intake:
-    """A source with its table and what the policy says about both: the same for all files of one run."""
+    """A source, its table and the checks of the policy for both; the same for all files of one run."""
 
     source: FileSource
     folder: Path
-    """Of the project."""
+    """The project folder."""
     schema_name: str | None
     """`module.Name` in the project folder, or None."""
     max_share: float
-    """Largest share of failing rows that is let through."""
+    """Largest accepted share of failing rows."""
     add_columns: bool
     keys: frozenset[str]
-    """Columns that find rows or entities."""
+    """Columns that identify rows, entities or predictions."""
     tables: Tables
     metadata: Metadata
     clock: Clock
@@ -61,7 +61,7 @@ class Intake:
 
 @dataclass(frozen=True)
 class Batch:
-    """The content of one file, and what the checks say about it."""
+    """The content of one file with the results of the checks."""
 
     file: str
     hash: str
@@ -71,12 +71,12 @@ class Batch:
     checked: Checked
     report: CheckReport
     left_out: pl.Series
-    """Numbers of the rows, from 0, that do not go into the table: failing ones, and ones that it has already."""
+    """Numbers, from 0, of the rows that do not go into the table: failing rows, and rows that it has already."""
     repetition: Repetition
 
     @property
     def is_all_known(self) -> bool:
-        """Whether the table has all rows of the file that may go into it."""
+        """True if the table has all passing rows of the file already."""
         passing = self.frame.height - len(self.checked.failing)
         return passing > 0 and len(self.repetition.known) == passing
 
@@ -91,7 +91,7 @@ def open_intake(
     clock: Clock,
     keys: Collection[str] = (),
 ) -> Intake:
-    """Gather what the policy says about one source. keys: its columns that find rows or entities."""
+    """Return the intake of one source. keys: further columns that are keys of entities or ids of predictions."""
     own = checks.tables.get(source.name)
     return Intake(
         source=source,
@@ -107,7 +107,7 @@ def open_intake(
 
 
 def read_batch(intake: Intake, path: Path) -> Batch:
-    """Read and check one file. Raises DataError, also when its columns differ from the table's."""
+    """Read and check one file. Raises DataError if it cannot be read or its columns differ from the table's."""
     rows = intake.tables.scan(intake.table) if intake.tables.version(intake.table) is not None else None
     like, empty = (None, frozenset[str]()) if rows is None else (columns_of(rows), empty_columns(rows))
     hash_, content = read_content(intake, path, like=like, empty=empty)
@@ -119,7 +119,11 @@ def read_batch(intake: Intake, path: Path) -> Batch:
 def read_content(
     intake: Intake, path: Path, *, like: pa.Schema | None, empty: Collection[str] = ()
 ) -> tuple[str, Content]:
-    """Read one file as a table of columns `like` wants it, and return its hash, too. empty: those without a value."""
+    """Return the hash of one file, and its content.
+
+    like: columns of the table, which give the types; None without a table. empty: columns of the table that have no
+    value yet, whose type the file decides.
+    """
     wanted = None
     if like is not None:
         types = [(field.name, pa.null() if field.name in empty else field.type) for field in like]
@@ -129,7 +133,7 @@ def read_content(
 
 
 def check_content(intake: Intake, path: Path, hash_: str, content: Content, *, rows: pl.LazyFrame | None) -> Batch:
-    """Check the rows of a file. rows: of the table that they go to, None when it has none."""
+    """Check the rows of a file. rows: the rows of the table so far, None without a table."""
     file, frame = file_name(path, intake.folder), pl.DataFrame(content.rows)
     checked = _check(intake, frame)
     repetition = repetition_in(frame, checked.failing, rows, intake.source)
@@ -157,7 +161,7 @@ def check_content(intake: Intake, path: Path, hash_: str, content: Content, *, r
 
 
 def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> CheckReport:
-    """Check rows of a table and return the report of it. Raises PolicyError when a check cannot run."""
+    """Check rows of a table and return the report. Raises PolicyError when a check cannot run."""
     checked = _check(intake, frame)
     return _report(intake, checked, source=source, batch_hash=batch_hash, notes=(), known=None)
 
@@ -181,7 +185,7 @@ def _report(
         source=source,
         batch_hash=batch_hash,
         max_share=intake.max_share,
-        quarantine=table_of(intake.table),
+        quarantine=quarantine_table(intake.table),
         now=intake.clock.now(),
         notes=notes,
         known=known,

@@ -1,6 +1,6 @@
-"""Checks the rows of one batch against a Pandera schema; called by ingest and validate.
+"""Checks the rows of one batch against a Pandera schema, and turns the result into a `CheckReport`.
 
-Checks judge, they never change data: a schema that coerces or drops rows does so for its own eyes only.
+Checks never change data: a schema that coerces values or drops rows does so in a copy.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found in one batch.
+    """Result of the checks of one batch.
 
     failing: numbers of the rows that fail, from 0, in order. reasons: one text for each of them, such as
-    "delay: less_than(60); origin: isin(['JFK'])". broken: what is wrong with the batch as a whole (a missing
-    column, a wrong type, a condition on an average); such a batch cannot be mended by leaving rows out.
+    "delay: less_than(60); origin: isin(['JFK'])". broken: failed checks of the batch as a whole (a missing column, a
+    wrong type, a condition on an average), which cannot be met by leaving rows out.
     """
 
     rows: int
@@ -51,13 +51,13 @@ class Checked:
 
     @property
     def share(self) -> float:
-        """Failing share of the rows."""
+        """Share of the rows that fail."""
         return len(self.failing) / self.rows if self.rows else 0.0
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """One check that failed; `passed` tells it row by row, or is None when it is about the whole batch."""
+    """One check that failed. passed: bool for each row; None if the check is about the whole batch."""
 
     failure: CheckFailure
     passed: pl.Series | None
@@ -70,9 +70,10 @@ class _Finding:
 def check(
     frame: pl.DataFrame, schema: pa.DataFrameSchema | None, *, timestamp: str, known_at: str | None = None
 ) -> Checked:
-    """Check a batch; without a schema only that `timestamp` is never null, and `known_at` never before it.
+    """Check a batch against a schema, and that `timestamp` is never null and `known_at` never before it.
 
-    timestamp, known_at: columns of the batch. Raises PolicyError when a check cannot run.
+    frame: the rows. schema: None for only these two checks. timestamp, known_at: columns of the batch. Raises
+    PolicyError when a check cannot run.
     """
     findings = _run(frame, schema) if schema is not None else []
     if not any(found.failure.column == timestamp and found.failure.check == NOT_NULL for found in findings):
@@ -101,10 +102,11 @@ def report_of(
     notes: tuple[CheckFailure, ...] = (),
     known: pl.Series | None = None,
 ) -> CheckReport:
-    """Return the report on one batch. Its id covers its content, so that the same finding is written once.
+    """Return the report on one batch. Its id is a hash of its content, so the same result is stored once.
 
-    max_share: largest share of failing rows that is let through. quarantine: table for the failing rows of a
-    batch that is let through. known: numbers of rows that are left out, because the table has them.
+    source: the file or table version that was checked. max_share: largest accepted share of failing rows. quarantine:
+    table for the failing rows of an accepted batch. known: numbers of the rows that are left out because the table has
+    them already.
     """
     verdict = _verdict(checked, max_share)
     rows = checked.failing.cast(pl.Int64).to_numpy().tobytes()
@@ -132,7 +134,7 @@ def report_of(
 
 
 def failure_lines(report: CheckReport) -> list[str]:
-    """Return one line a failed check, for messages."""
+    """Return one line for each failed check, for messages."""
     return [
         f"{failure.column}: {failure.check}: {_count(failure.rows)}, for example {failure.example}"
         for failure in report.failures
@@ -160,7 +162,7 @@ def _null_times(frame: pl.DataFrame, timestamp: str) -> list[_Finding]:
 
 
 def _known_too_early(frame: pl.DataFrame, timestamp: str, known_at: str) -> list[_Finding]:
-    """Find rows known before their timestamp: an outcome would be counted before it happened."""
+    """Find rows known before their timestamp: their values would be used before they existed."""
     passed = (frame[known_at] >= frame[timestamp]).fill_null(True)
     early = frame.select(timestamp, known_at).filter(~passed)
     if early.is_empty():
@@ -171,11 +173,11 @@ def _known_too_early(frame: pl.DataFrame, timestamp: str, known_at: str) -> list
 
 
 def _run(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[_Finding]:
-    # Here, because Pandera takes more than a second to import and most commands check nothing.
+    # imported here, because Pandera takes more than a second to import and most commands check nothing
     from pandera.config import ValidationDepth, config_context
     from pandera.errors import SchemaErrors
 
-    if schema.drop_invalid_rows:  # it would hide what fails
+    if schema.drop_invalid_rows:  # it would hide the failing rows
         schema = deepcopy(schema)
         schema.drop_invalid_rows = False
     try:
@@ -183,7 +185,7 @@ def _run(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> list[_Finding]:
             schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
         return [_finding(frame, error) for error in errors.schema_errors]
-    except Exception as error:  # strangers' code
+    except Exception as error:  # user code may raise anything
         raise PolicyError(
             f"the checks of schema '{schema.name}' cannot run: {type(error).__name__}: {_first_line(error)}. "
             "A check returns a frame with one truth value a row, or one for the whole batch"
@@ -215,7 +217,7 @@ def _first_line(value: object) -> str:
 
 
 def _row_by_row(frame: pl.DataFrame, error: SchemaError) -> pl.Series | None:
-    """Return which rows passed, or None when the check gave one answer for the whole batch."""
+    """Return for each row whether it passed, or None if the check has one result for the whole batch."""
     output = error.check_output
     if not isinstance(output, pl.DataFrame) or output.height != frame.height or PASSED not in output.columns:
         return None
@@ -223,7 +225,7 @@ def _row_by_row(frame: pl.DataFrame, error: SchemaError) -> pl.Series | None:
 
 
 def _column_of(error: SchemaError) -> str:
-    """Return the column that is missing or too many, or '*' for a check of whole rows."""
+    """Return the missing or unexpected column, or '*' for a check of whole rows."""
     missing = error.reason_code is not None and error.reason_code.name in (
         "COLUMN_NOT_IN_DATAFRAME",
         "COLUMN_NOT_IN_SCHEMA",

@@ -1,9 +1,9 @@
-"""Gives the columns of a CSV file their types.
+"""Reads CSV files and gives their columns types.
 
-Types come from the source's `dtypes`, else from the table that the file goes to; a column that it does not have yet
-gets the first of whole number, number, truth value, text that fits all its values. Numbers with leading zeros, such as
-"007", are text, and so are whole numbers beyond 64 bits: as floats they would be other numbers. Keys are whole
-numbers, truth values or text, never floats.
+Types come from the source's `dtypes`, else from the table into which the file is ingested; a column that the table does
+not have yet gets the first of integer, number, boolean, text that fits all its values. Numbers with leading zeros, such
+as "007", are text, and so are integers beyond 64 bits, which floats would round. Keys are integers, booleans or text,
+never floats.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ DTYPES: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
     "time": pa.timestamp("us", tz="UTC"),
 }
-"""What the words of FileSource.dtypes are in a table."""
+"""Column type in a table for each word of FileSource.dtypes."""
 SEPARATORS = {";": ";", "\t": "\\t", "|": "|", ",": ","}
-"""Usual separators, and how a definition writes them."""
+"""Common separators, and how a definition writes them."""
 
 _LEADING_ZERO = r"^\s*[+-]?0\d"
 _WHOLE = r"^\s*[+-]?\d+\s*$"
@@ -47,8 +47,9 @@ def read_csv(
 ) -> pa.Table:
     """Read a CSV file with names in its first line; an empty field is null.
 
-    times: columns to be parsed as times. keys: columns that find rows or entities. like: columns of the table that it
-    goes to, of type null where no row has a value yet. naive: takes the number of times without a zone by column.
+    times: columns to be parsed as times. keys: columns that identify rows, entities or predictions. like: columns of
+    the table into which the file is ingested, of type null where no row has a value yet. naive: the number of times
+    without a zone is written here, by column.
     Raises DataError naming file, row (the first below the names is 1), column and value.
     """
     texts = read_texts(path, source)
@@ -71,9 +72,9 @@ def read_csv(
 
 
 def read_texts(path: Path, source: FileSource, *, rows: int | None = None) -> pl.DataFrame:
-    """Read all columns of a CSV file as text, and at most so many rows.
+    """Read all columns of a CSV file as text. rows: most rows to read, None for all.
 
-    Raises DataError, which names the separator or encoding that is seen.
+    Raises DataError that names the separator or encoding which the file seems to have.
     """
     try:
         texts = pl.read_csv(
@@ -94,9 +95,9 @@ def refuse_twice(path: Path, names: Collection[str]) -> None:
 
 
 def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8", *, of_source: bool = True) -> str:
-    """Return which separator the first line of a file seems to have, "" when it is the one that was used.
+    """Return a hint which separator the first line of a file seems to have, "" if it is the one that was used.
 
-    of_source: a FileSource can say so; else the file has to be written anew.
+    of_source: the hint names the option of FileSource; else it says that commas are expected.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD).decode(encoding, errors="replace")
@@ -112,19 +113,19 @@ def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8", *, of
 
 
 def hint_of_encoding(path: Path, encoding: str) -> str:
-    """Return where a file is not in its encoding and what else it may be, "" when it is."""
+    """Return a hint where a file is not in its encoding and which other it may have, "" if it is in its encoding."""
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith(("utf-16", "utf16", "utf_16")):
-        return " It begins as UTF-16 does: FileSource(..., encoding='utf-16')"
+        return " It begins like UTF-16: FileSource(..., encoding='utf-16')"
     content = path.read_bytes()
     try:
         content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         return (
-            f" Line {line} is not {encoding}: {content[error.start : error.start + 1]!r}. Name how it is written, such "
-            "as FileSource(..., encoding='windows-1252')"
+            f" Line {line} is not {encoding}: {content[error.start : error.start + 1]!r}. Name its encoding, such as "
+            "FileSource(..., encoding='windows-1252')"
         )
     return ""
 
@@ -142,7 +143,7 @@ def _as_string_or(series: pl.Series) -> pa.Array:
 
 
 def _as_type(series: pl.Series, type_: pa.DataType, place: str, source: FileSource) -> pa.Array:
-    """Return the texts as a type, or a wider number; raise DataError with the first that is none."""
+    """Return the texts as a type, or as a wider number. Raises DataError naming the first text that does not fit."""
     if pa.types.is_string(type_):
         return _as_string(series)
     texts = _without_nulls(series)
@@ -153,7 +154,7 @@ def _as_type(series: pl.Series, type_: pa.DataType, place: str, source: FileSour
     elif pa.types.is_integer(type_):
         whole = _whole(texts, source.decimal)
         parsed = whole.cast(pl.Series(pa.array([], type_)).dtype, strict=False)
-        if parsed.null_count() > texts.null_count():  # a wider type, which the table takes when no value changes
+        if parsed.null_count() > texts.null_count():  # a wider type, which the table accepts if no value changes
             numbers = whole if texts.str.contains(_WHOLE).all() else _number(texts, source.decimal)
             if numbers.null_count() == texts.null_count() and series.name not in source.dtypes:
                 return numbers.to_arrow()
@@ -184,12 +185,12 @@ def _remedy(series: pl.Series, row: int, source: FileSource) -> str:
 def _inferred(series: pl.Series, decimal: str) -> pl.Series:
     texts = _without_nulls(series)
     if texts.null_count() == len(texts):
-        return texts  # no type yet: R writes NA for what is missing
+        return texts  # no type yet: R writes NA for missing values
     if not texts.str.contains(_LEADING_ZERO).any():
         numbers = texts.str.strip_chars().cast(pl.Int64, strict=False)
         if numbers.null_count() == texts.null_count():
             return numbers
-        if texts.str.contains(_WHOLE).all():  # beyond 64 bits: ids, which a float would make equal
+        if texts.str.contains(_WHOLE).all():  # beyond 64 bits: ids, which floats would round to equal values
             return series
         numbers = _number(texts, decimal)
         if numbers.null_count() == texts.null_count():
@@ -198,7 +199,7 @@ def _inferred(series: pl.Series, decimal: str) -> pl.Series:
 
 
 def _key(series: pl.Series, decimal: str) -> pl.Series:
-    """Return whole numbers, also those that pandas wrote as 7.0 because some are missing; else truths, else text."""
+    """Return integers, also written as 7.0, as pandas does if some are missing; else booleans, else text."""
     texts = _without_nulls(series)
     if texts.null_count() == len(texts):
         return series
@@ -215,7 +216,7 @@ def _truths_or(series: pl.Series, texts: pl.Series) -> pl.Series:
 
 
 def _whole(texts: pl.Series, decimal: str) -> pl.Series:
-    """Return whole numbers as int64, also those written as 7.0; null for all other texts."""
+    """Return integers as int64, also those written as 7.0; null for all other texts."""
     return texts.str.strip_chars().str.replace(rf"[{decimal}]0*$", "").cast(pl.Int64, strict=False)
 
 
@@ -224,7 +225,7 @@ def _number(texts: pl.Series, decimal: str) -> pl.Series:
 
 
 def _decimal_point(texts: pl.Series, decimal: str) -> pl.Series:
-    """Return numbers as they are written with a decimal point; with a decimal comma a point is no part of one."""
+    """Return numbers written with a decimal point. With decimal commas, a text with a point becomes null."""
     plain = texts.str.strip_chars()
     if decimal == ".":
         return plain
@@ -232,5 +233,5 @@ def _decimal_point(texts: pl.Series, decimal: str) -> pl.Series:
 
 
 def _without_nulls(series: pl.Series) -> pl.Series:
-    """Return the texts with null for those that mean no value."""
+    """Return the texts with null for those in NULL_TEXTS."""
     return series.set(series.is_in(NULL_TEXTS), None)

@@ -1,4 +1,4 @@
-"""Reads one file into an Arrow table whose types any table store keeps."""
+"""Reads one file into an Arrow table of types that every table store supports."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trimtab.errors import DataError, nearest
 from trimtab.sources import FileSource
 
 SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
-"""Delta Lake has no unsigned numbers."""
+"""Signed type for each unsigned one, which Delta Lake does not have."""
 EXACT = 2**53
-"""Whole numbers up to here are exact in float64; ids beyond may have been rounded."""
+"""Whole numbers up to this one are exact in float64; larger ids may have been rounded."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """The rows of one file. naive: column of times -> rows without a time zone, which were taken as UTC."""
+    """The rows of one file. naive: number of times without a zone, which were taken as UTC, by column."""
 
     rows: pa.Table
     naive: dict[str, int] = field(default_factory=dict)
@@ -33,9 +33,9 @@ class Content:
 def read_file(path: Path, source: FileSource, *, like: pa.Schema | None, keys: Collection[str] = ()) -> Content:
     """Read a Parquet or CSV file. All timestamps become UTC microseconds; naive ones are read in the source's zone.
 
-    like: columns of the table that the rows go to; numbers take its types where no value changes by that. A column of
-    type null has no value there yet, and takes the type of this file. keys: columns that find rows or entities.
-    Raises DataError naming the file, and the row, column and value where one is at fault.
+    like: columns of the table into which the file is ingested; numbers get their types if no value changes. A column of
+    type null has no value there yet, and gets the type that it has in this file. keys: columns that identify rows,
+    entities or predictions. Raises DataError naming the file, and row, column and value where possible.
     """
     times = {source.timestamp, source.known_column, *(name for name, kind in source.dtypes.items() if kind == "time")}
     is_csv = path.suffix == ".csv"
@@ -75,7 +75,11 @@ def normalised(
     first: int = 1,
     how: TimeFormat = ISO,
 ) -> pa.ChunkedArray:
-    """Return a Parquet column as tables keep it. first: the number of its first row, for the message."""
+    """Return a Parquet column in a type that tables support.
+
+    place: file and column, for the message. is_time: the column holds times. wanted: its type in the table, None for a
+    new column. first: the number of its first row, for the message. how: how its times are written.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     type_ = column.type
@@ -109,9 +113,9 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _key(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> tuple[pa.ChunkedArray, pa.DataType | None]:
-    """Return a key column as text, int64 or booleans, and the type that its table wants, unless that is a float."""
+    """Return a key column as text, int64 or booleans, and its type in the table, or None if that is a float."""
     if wanted is not None and pa.types.is_floating(wanted):
-        wanted = None  # a table of earlier versions, which took ids as floats
+        wanted = None  # a table written by an earlier version, which read ids as floats
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     type_ = column.type
@@ -130,7 +134,7 @@ def _key(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> tup
 
 
 def _whole(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
-    """Return floats that are whole as int64: pandas writes whole numbers so when some are missing."""
+    """Return whole floats as int64: pandas writes integers as floats if some are missing."""
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     series = pl.Series(column)
@@ -159,7 +163,7 @@ def _as(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> pa.C
 
 
 def _as_text(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
-    """Return whole numbers, dates and truths as they are written in text."""
+    """Return integers, dates and booleans as text."""
     if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
         column = _whole(column, place)
     try:
@@ -169,7 +173,7 @@ def _as_text(column: pa.ChunkedArray, place: str) -> pa.ChunkedArray:
 
 
 def _wanted(column: pa.ChunkedArray, wanted: pa.DataType | None) -> pa.ChunkedArray:
-    """Return numbers in the table's type when that changes no value, else as they are; text takes whole numbers."""
+    """Return numbers in the table's type if no value changes, else unchanged. Integers become text if it is text."""
     if wanted is not None and pa.types.is_string(wanted) and pa.types.is_integer(column.type):
         return column.cast(pa.string())
     if wanted is None or column.type == wanted or not (_is_number(column.type) and _is_number(wanted)):

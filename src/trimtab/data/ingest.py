@@ -1,6 +1,9 @@
-"""Takes new files of a source into its table.
+"""Ingests new files of a source into its table, and validates files or a table without changing them.
 
-Safe to kill anywhere and to run again, alone or at once with another one: each file is taken in once.
+An ingest may be killed anywhere and run again, also at the same time as another one: each file is ingested once. It
+writes in this order: report, failing rows, rows, table version. The first three writes are idempotent, and the last one
+follows from them alone. So the next ingest writes the records that a killed or concurrent one has not written yet, and
+the records are the same whatever happened.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from trimtab.clock import Clock
 from trimtab.data.batch import Batch, Intake, check_frame, open_intake, read_batch
 from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
-from trimtab.data.quarantine import quarantined, table_of
+from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions import FileSource
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
@@ -29,7 +32,7 @@ from trimtab.stores.tables import Tables
 
 @dataclass(frozen=True)
 class Ingested:
-    """What became of one file."""
+    """Result of the ingestion of one file."""
 
     table: str
     file: str
@@ -38,9 +41,9 @@ class Ingested:
     version: TableVersion
     """The table version that holds the file's rows."""
     skipped: str | None = None
-    """Why nothing was done, or None."""
+    """Why the file was skipped, or None."""
     notes: tuple[str, ...] = ()
-    """What is odd about the rows although no check refuses them, one line each."""
+    """Warnings about rows that pass all checks, one line each."""
 
 
 def ingest(
@@ -53,14 +56,27 @@ def ingest(
     clock: Clock,
     keys: Collection[str] = (),
 ) -> list[Ingested]:
-    """Take in the files of `source` that its table does not hold yet, in order of name.
+    """Ingest the files of a source that its table does not hold yet, in order of name.
 
-    folder: of the project. keys: columns that find entities or predictions. Each file is read, checked and appended
-    as one version; its failing rows go to the quarantine table. A file whose rows the table has all, under whatever
-    name, is skipped. Files before one that fails stay taken in.
-    Raises DataError for a file that cannot be read, has other columns than the table or has changed since it was
-    taken in; StoreError when the table has lost rows that cannot be taken in again; CheckFailed, after the report is
-    written, when too many of its rows fail; PolicyError.
+    Each file is read, checked and appended as one version; its failing rows go to the quarantine table. A file is
+    skipped if the table has all of its rows already, under whatever name. If a file fails, the files before it stay
+    ingested.
+
+    Args:
+        source: the source.
+        folder: the project folder.
+        checks: the checks of the policy.
+        tables, metadata, clock: the stores and the clock.
+        keys: columns that are keys of entities or ids of predictions.
+
+    Returns:
+        One result for each file, in order of name.
+
+    Raises:
+        DataError: a file cannot be read, has other columns than the table, or has changed since it was ingested.
+        StoreError: the table has lost rows that cannot be ingested again.
+        CheckFailed: too many rows of a file fail; its report is written.
+        PolicyError: the checks cannot be loaded or cannot run.
     """
     files = find_files(source, folder)
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
@@ -73,7 +89,12 @@ def validate(
 ) -> CheckReport:
     """Check all rows of the newest version of a source's table, write the report and return it.
 
-    Raises StageError when nothing was taken in yet, PolicyError.
+    Args:
+        source, folder, checks, tables, metadata, clock: as in `ingest`.
+
+    Raises:
+        StageError: nothing was ingested yet.
+        PolicyError: the checks cannot be loaded or cannot run.
     """
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock)
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
@@ -96,10 +117,17 @@ def validate_files(
     clock: Clock,
     keys: Collection[str] = (),
 ) -> list[CheckReport]:
-    """Check the files of a source without taking them in; nothing is written.
+    """Check the files of a source without ingesting them; nothing is written.
 
-    keys: columns that find rows or entities. Raises DataError for a file that an ingest would refuse to read,
-    PolicyError.
+    Args:
+        source, folder, checks, tables, metadata, clock, keys: as in `ingest`.
+
+    Returns:
+        One report for each file, in order of name.
+
+    Raises:
+        DataError: an ingest would refuse to read a file.
+        PolicyError: the checks cannot be loaded or cannot run.
     """
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
     return [read_batch(intake, path).report for path in find_files(source, folder)]
@@ -135,14 +163,14 @@ def refuse_failing(intake: Intake, batch: Batch) -> None:
     """Raise CheckFailed when too many rows of a batch fail."""
     if batch.report.verdict == "fail":
         lines = "".join(f"\n  {line}" for line in failure_lines(batch.report))
-        raise CheckFailed(f"{batch.report.reason}{lines}\nNothing of it was taken into table '{intake.table}'")
+        raise CheckFailed(f"{batch.report.reason}{lines}\nNothing of it was ingested into table '{intake.table}'")
 
 
-def put_aside(intake: Intake, batch: Batch) -> pa.Table:
-    """Append the failing rows to the quarantine, once, and return the rows that go into the table."""
+def quarantine_failing(intake: Intake, batch: Batch) -> pa.Table:
+    """Append the failing rows to the quarantine table, idempotently, and return the rows that go into the table."""
     if batch.report.failing_rows:
         rejected = quarantined(batch.frame, batch.checked, report=batch.report)
-        intake.tables.append(table_of(intake.table), rejected, batch=batch.report.id)
+        intake.tables.append(quarantine_table(intake.table), rejected, batch=batch.report.id)
     if not len(batch.left_out):
         return batch.data
     rows = pl.int_range(batch.data.num_rows, eager=True)
@@ -150,11 +178,13 @@ def put_aside(intake: Intake, batch: Batch) -> pa.Table:
 
 
 def _append(intake: Intake, batch: Batch) -> None:
-    intake.tables.append(intake.table, put_aside(intake, batch), batch=batch.hash, add_columns=intake.add_columns)
+    intake.tables.append(
+        intake.table, quarantine_failing(intake, batch), batch=batch.hash, add_columns=intake.add_columns
+    )
 
 
 def _versions_by_hash(intake: Intake) -> dict[str, TableVersion]:
-    """Write the missing records of table versions and return all by the hash of their file."""
+    """Write the missing records of table versions and return all records by the hash of their file."""
     found = record_versions(intake.table, tables=intake.tables, metadata=intake.metadata, clock=intake.clock)
     return {version.source_hash: version for version in found}
 
@@ -165,20 +195,20 @@ def _skipped(version: TableVersion, file: str, reason: str | None = None) -> Ing
 
 
 def _expect_new_name(file: str, versions: Mapping[str, TableVersion]) -> None:
-    """Refuse a file that has changed, because the rows that were taken in before would be there twice."""
+    """Raise DataError for a file that has changed, because the rows ingested before would be in the table twice."""
     before = next((version for version in versions.values() if version.source == file), None)
     if before is not None:
         raise DataError(
-            f"{file} has changed since it was taken in as {before.id}. Tables only grow: give the new rows a file of "
-            "their own beside it, and restore this one. If its rows correct earlier ones, name the columns that tell "
-            "which row is meant: FileSource(..., key=[...])"
+            f"{file} has changed since it was ingested as {before.id}. Tables only grow: put the new rows into a file "
+            "of their own, and restore this one. If its rows correct earlier ones, name the columns that identify a "
+            "row: FileSource(..., key=[...])"
         )
 
 
 def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
-    """Take in again the files whose versions are recorded but gone from the table, as when its log was damaged.
+    """Ingest again the files whose versions are recorded but missing from the table, as after damage to its log.
 
-    Raises StoreError when a file is not there any more, or does not give the rows that it gave.
+    Raises StoreError when a file no longer exists, or gives other rows than before.
     """
     newest = intake.tables.version(intake.table)
     recorded = _versions_by_hash(intake)
@@ -191,17 +221,17 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
         what = f"table '{intake.table}' has lost version {version.version} with the rows of {version.source}"
         path = paths.get(version.source_hash)
         if path is None:
-            raise StoreError(f"{what}, which is not there any more: restore that file, or the table, from a backup")
+            raise StoreError(f"{what}, which no longer exists: restore that file, or the table, from a backup")
         batch = read_batch(intake, path)
         passing = batch.data.num_rows - len(batch.left_out)
         if passing != version.added_rows:
             raise StoreError(
-                f"{what}: the checks now pass {passing:,} of them, then it was {version.added_rows:,}. Restore the "
-                "table from a backup, or the checks of then"
+                f"{what}: {passing:,} of these rows pass the checks now, and {version.added_rows:,} did then. Restore "
+                "the table from a backup, or the checks as they were then"
             )
         _append(intake, batch)
         if intake.tables.batch_version(intake.table, batch.hash) != version.version:
-            raise StoreError(f"{what}, and the table goes on with another version: restore the table from a backup")
+            raise StoreError(f"{what}, and has another version in its place: restore the table from a backup")
         failing = batch.report.failing_rows
         done.append(Ingested(intake.table, batch.file, version.added_rows, failing, version))
     return done
@@ -221,11 +251,11 @@ def record_versions(table: str, *, tables: Tables, metadata: Metadata, clock: Cl
 def _unrecorded(
     table: str, known: Sequence[TableVersion], *, tables: Tables, metadata: Metadata
 ) -> list[tuple[int, CheckReport]]:
-    """Return the batches that are in the table but not in the book, in order of version, with their reports."""
+    """Return the reports of batches whose table version has no record yet, with that version, in order of version."""
     seen = {record.source_hash for record in known} | {record.content_hash for record in known}
     found: list[tuple[int, CheckReport]] = []
     for report in metadata.find(CheckReport, table=table, verdict=("pass", "warn")):
-        if report.batch_hash in seen:  # of several reports on a batch the newest is the one that was followed
+        if report.batch_hash in seen:  # of several reports on a batch the newest was ingested
             continue
         seen.add(report.batch_hash)
         version = tables.batch_version(table, report.batch_hash)
@@ -257,5 +287,5 @@ def _record(
 def _rows(version: int, added: int, before: TableVersion | None, table: str, tables: Tables) -> int:
     if version == 0 or (before is not None and before.version == version - 1):
         return added + (before.rows if before else 0)
-    # Something else than an ingest wrote to the table; then only counting tells.
+    # Something other than an ingest wrote to the table, so its rows have to be counted.
     return int(tables.scan(table, version=version).select(pl.len()).collect().item())

@@ -1,9 +1,9 @@
-"""Rows that say what became of predictions, read from files or tables and checked whole. Called by app.
+"""Reads labels, the outcomes of predictions, from files or tables, and checks them.
 
-late            taken, however long after the prediction; known_at says when the outcome became known
-no outcome yet  a row without a label or without its known_at is passed over, and counted
-invalid         refused, and with it everything that came in the same file or table version
-What is repeated or contradictory only the label log knows: app.known_labels.
+late            accepted, however long after the prediction; known_at is the moment at which the outcome became known
+no outcome yet  a row without a label or without its known_at is skipped, and counted
+invalid         refused, together with all rows of the same file or table version
+Repeated and contradictory labels are not detected here, because that needs the label log.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from trimtab.sources import FileSource
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20
 MOST_NAMED = 20
-"""Wrong values of a file that the message names."""
+"""Largest number of wrong values that the message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeColumns:
-    """The columns that hold ids, labels and the moments at which they became known (None: they are known now)."""
+    """The columns of ids, labels and the moments at which the labels became known (None: they are known now)."""
 
     prediction_id: str
     label: str
@@ -56,7 +56,7 @@ class CheckedOutcomes:
 
     rows: pl.DataFrame
     waiting: int
-    """Rows without an outcome yet."""
+    """Number of rows without an outcome yet."""
 
 
 class Wrong(NamedTuple):
@@ -72,7 +72,15 @@ class Wrong(NamedTuple):
 
 
 def column_names(path: Path, source: FileSource | None = None) -> list[str]:
-    """Return the names of a file's columns, read as `source` says its files are written. Raises DataError."""
+    """Return the names of a file's columns.
+
+    Args:
+        path: a Parquet or CSV file.
+        source: gives separator and encoding of CSV; None for commas and UTF-8.
+
+    Raises:
+        DataError: the file does not exist, has another suffix, or cannot be read.
+    """
     if not path.is_file() or path.suffix not in SUFFIXES:
         what = "no Parquet or CSV file" if path.is_file() else "not there"
         raise DataError(f"{path} is {what}; expected a file that ends in {' or '.join(SUFFIXES)}")
@@ -87,10 +95,19 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
 
 
 def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[CheckedOutcomes]:
-    """Read a Parquet or CSV file in blocks.
+    """Read the outcomes of a Parquet or CSV file in blocks.
 
-    Raises DataError naming file, row, column and what was expected there, behind the last block at the latest: a file
-    with wrong values is refused whole.
+    Args:
+        path: the file.
+        columns: its columns.
+        task: of the model; for "binary" labels are 0 or 1.
+
+    Yields:
+        The rows of each block that have an outcome.
+
+    Raises:
+        DataError: a column is missing or a value is wrong; the latter after the last block, so the caller has to
+            discard what it got. Names file, row, column and the expected value.
     """
     found = column_names(path)
     for name in columns.names:
@@ -106,10 +123,20 @@ def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[C
 def check_outcomes(
     blocks: Iterable[pl.DataFrame], columns: OutcomeColumns, *, task: Task, place: str, truths: bool = False
 ) -> Iterator[CheckedOutcomes]:
-    """Yield for each block of a file or a table's version its rows that have an outcome.
+    """Check the outcomes of a file or a table version, block by block.
 
-    place: file or table, for the message. truths: labels may be written as true and false, if all are.
-    Raises DataError behind the last block when any held a wrong value.
+    Args:
+        blocks: frames with the columns of `columns`.
+        columns: names of the columns.
+        task: of the model; for "binary" labels are 0 or 1.
+        place: file or table, for the message.
+        truths: accept labels written as true and false, if all are.
+
+    Yields:
+        The rows of each block that have an outcome.
+
+    Raises:
+        DataError: after the last block, if any block has a wrong value.
     """
     check = _Check(columns, task, place, truths=truths)
     for block in blocks:
@@ -118,7 +145,7 @@ def check_outcomes(
 
 
 class _Check:
-    """Checks one block after another, and keeps what is wrong: the first values and how many there are."""
+    """Checks one block after another; collects the first wrong values and the number of all."""
 
     def __init__(self, columns: OutcomeColumns, task: Task, place: str, *, truths: bool) -> None:
         self._with_truths = truths
@@ -129,10 +156,10 @@ class _Check:
         self._wrong = _Wrongs()
         self._truths = _Wrongs()
         self._mixed = False
-        """There are labels that are no truth values, so truth values are no labels."""
+        """Some label is not a truth value, so truth values count as wrong."""
 
     def block(self, frame: pl.DataFrame) -> CheckedOutcomes:
-        """Return the rows of a block that have an outcome. Raises DataError for a column of no use."""
+        """Return the rows of a block that have an outcome. Raises DataError for a column of a wrong type."""
         columns, place = self._columns, self._place
         given, label = frame[columns.prediction_id], frame[columns.label]
         ids, values = _ids(given, place), _numbers(label, place)
@@ -159,7 +186,7 @@ class _Check:
         return CheckedOutcomes(rows=rows, waiting=frame.height - rows.height)
 
     def end(self) -> None:
-        """Raise DataError when anything was wrong."""
+        """Raise DataError if any value was wrong."""
         wrong = [self._wrong, self._truths] if self._mixed else [self._wrong]
         count = sum(one.count for one in wrong)
         if not count:
@@ -167,18 +194,18 @@ class _Check:
         first = sorted((each for one in wrong for each in one.first), key=lambda each: each.row)[:MOST_NAMED]
         named = "".join(f"\n  {each}" for each in first)
         more = f"\n  and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
-        raise DataError(f"{self._place}: {count} values are no outcomes, so none was taken:{named}{more}")
+        raise DataError(f"{self._place}: {count} values are no outcomes, so none was imported:{named}{more}")
 
 
 class _Wrongs:
-    """Values that cannot be used: how many, and the first of each column and block until there are enough."""
+    """Wrong values: their number, and the first ones of each column and block."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first: list[Wrong] = []
 
     def add(self, before: int, series: pl.Series, mask: pl.Series, expected: str) -> None:
-        """Add those of a block that a mask names. before: rows in earlier blocks."""
+        """Add the values of a block where `mask` is True. before: number of rows in earlier blocks."""
         rows = mask.arg_true()
         self.count += len(rows)
         if len(self.first) < 3 * MOST_NAMED:  # each of three columns
@@ -187,9 +214,11 @@ class _Wrongs:
 
 
 def blocks_of(path: Path, names: Sequence[str], *, times: Collection[str]) -> Iterator[pl.DataFrame]:
-    """Yield some columns of a Parquet or CSV file. times: those of moments, which become UTC microseconds.
+    """Yield some columns of a Parquet or CSV file, BLOCK_ROWS rows at a time.
 
-    Raises DataError naming the file, and the row, column and value where one is at fault.
+    Columns of CSV stay text, unlike in `file_reading`, because a block does not have all values of a column.
+    times: columns of moments, which become UTC microseconds. Raises DataError naming the file, and row, column and
+    value where possible.
     """
     blocks = _of_csv(path, names) if path.suffix == ".csv" else _of_parquet(path, names)
     first = 1
@@ -205,7 +234,7 @@ def blocks_of(path: Path, names: Sequence[str], *, times: Collection[str]) -> It
 
 
 def in_blocks(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Yield rows in their order."""
+    """Yield the rows of a frame in their order, BLOCK_ROWS at a time."""
     yield from rows.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, engine="streaming")
 
 
@@ -217,7 +246,7 @@ def _of_csv(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
     try:
         texts = pl.scan_csv(path, infer_schema=False)
         refuse_twice(path, texts.collect_schema().names())
-        for block in in_blocks(texts):  # all columns: a line with one too many is seen so
+        for block in in_blocks(texts):  # all columns are read, so that a line with too many fields fails
             yield block.select(names).to_arrow().cast(pa.schema([(name, pa.string()) for name in names]))
     except PolarsError as error:
         raise DataError(f"{path}: not a CSV file: {str(error).splitlines()[0]}") from None
@@ -225,7 +254,7 @@ def _of_csv(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
 
 def _of_parquet(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
     try:
-        file = pq.ParquetFile(path, buffer_size=READ_BYTES)  # pages, not whole row groups
+        file = pq.ParquetFile(path, buffer_size=READ_BYTES)  # reads pages, not whole row groups
         there: Sequence[str] = file.schema_arrow.names
         twice = [name for name in names if there.count(name) > 1]
         if twice:
@@ -237,10 +266,10 @@ def _of_parquet(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _ids(series: pl.Series, place: str) -> pl.Series:
-    """Return ids as text. Decimals with places may not be written as they were when they were ids."""
+    """Return ids as text. Raises DataError for floats and decimals with places, whose original text is unknown."""
     type_ = series.dtype
     if type_.is_float() and bool(((series == series.round(0)) & (series.abs() <= EXACT)).all()):
-        series = series.fill_nan(None).cast(pl.Int64)  # pandas writes whole numbers so when some are missing
+        series = series.fill_nan(None).cast(pl.Int64)  # pandas writes integers as floats if some are missing
         type_ = series.dtype
     fraction = isinstance(type_, pl.Decimal) and type_.scale > 0
     if fraction or type_.is_float() or type_.is_temporal() or type_.is_nested() or type_ == pl.Boolean:
@@ -252,7 +281,7 @@ def _ids(series: pl.Series, place: str) -> pl.Series:
 
 
 def _numbers(series: pl.Series, place: str) -> pl.Series:
-    """Return labels as float64, null where there is none, or no number; a text may be NaN."""
+    """Return labels as float64, null for a missing label and for a text that is no number; the text "NaN" is NaN."""
     if series.dtype.is_temporal() or series.dtype.is_nested() or series.dtype == pl.Binary:
         raise DataError(f"{place}: {series.name} is {series.dtype}; expected numbers")
     if series.dtype == pl.String:
@@ -261,7 +290,7 @@ def _numbers(series: pl.Series, place: str) -> pl.Series:
 
 
 def _truths(series: pl.Series) -> pl.Series:
-    """Return truth values that are written out as float64, null for all else."""
+    """Return texts such as "true" as 1.0 or 0.0, null for all other values."""
     if series.dtype != pl.String:
         return pl.repeat(None, len(series), dtype=pl.Float64, eager=True)
     return series.replace_strict(TRUTHS, default=None, return_dtype=pl.Float64)

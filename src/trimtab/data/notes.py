@@ -1,4 +1,4 @@
-"""What is told of the rows of a file although no check refuses them: null keys, odd times, repetitions."""
+"""Finds what is reported of the rows of a file although no check refuses them: null keys, odd times, repetitions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPEATED = "repeated"
 CORRECTED = "corrected"
 DECIMAL_COMMAS = "have decimal commas"
 SAMPLE = 1000
-"""Values of a column of text that are looked at for decimal commas."""
+"""Values of a text column that are searched for decimal commas."""
 
 _DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
 _NUMBER = r"^\s*[+-]?\d+(,\d+)?\s*$"
@@ -33,7 +33,7 @@ _NUMBER = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 @dataclass(frozen=True)
 class Repetition:
-    """Rows of a batch, by their numbers from 0. known: rows that the table has already, value by value."""
+    """Rows of a batch that repeat others. known: numbers, from 0, of the rows that the table has with equal values."""
 
     known: pl.Series
     inside: int
@@ -51,7 +51,11 @@ def notes_on(
     repetition: Repetition,
     now: datetime,
 ) -> tuple[CheckFailure, ...]:
-    """Return one note a column and kind. keys: columns that find rows or entities; naive: times without a zone."""
+    """Return one note for each column and kind.
+
+    keys: columns that identify rows, entities or predictions. naive: number of times without a zone, by column. now:
+    times after it are in the future.
+    """
     found = [
         CheckFailure(
             column=column,
@@ -74,7 +78,7 @@ def notes_on(
 
 
 def note_lines(notes: Collection[CheckFailure]) -> list[str]:
-    """Return one line a note, for people."""
+    """Return one line for each note, for messages."""
     return [
         f"{'' if note.column == ALL else f'{note.column}: '}{note.rows:,} {'row' if note.rows == 1 else 'rows'} "
         f"{note.check}, {note.example}"
@@ -83,9 +87,9 @@ def note_lines(notes: Collection[CheckFailure]) -> list[str]:
 
 
 def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | None, source: FileSource) -> Repetition:
-    """Find the rows of a batch that are equal to earlier ones in all columns, but for the failing ones.
+    """Find the rows of a batch that are equal to earlier ones in all columns, among those that pass the checks.
 
-    failing: their numbers, from 0. rows: of the table, None without one.
+    failing: numbers of the other rows, from 0. rows: the rows of the table so far, None without a table.
     """
     if any(dtype.is_nested() for dtype in frame.dtypes) or frame.is_empty():
         return Repetition(pl.Series("row", [], dtype=pl.UInt32), 0)

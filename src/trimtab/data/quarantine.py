@@ -1,4 +1,4 @@
-"""Keeps the rows that failed a check, with the reason, in a table of their own, and shows them."""
+"""Writes rows that failed a check, with the reason, into a table of their own, and reads them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = pa.schema(
 being 1. row: the row as JSON."""
 
 
-def table_of(name: str) -> str:
+def quarantine_table(name: str) -> str:
     """Return the name of the table that holds the failing rows of table `name`."""
     return f"{name}_quarantine"
 
@@ -62,10 +62,10 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class Refused:
-    """What was refused of one source.
+    """The refused files and rows of one source.
 
-    files: the newest report on each file of which rows, or all of it, were refused. rows: the failing rows that came
-    last, newest first; a file that was refused whole has none.
+    files: the newest report on each file that was refused in part or as a whole. rows: the last failing rows, newest
+    first; none for a file that was refused as a whole.
     """
 
     files: tuple[CheckReport, ...]
@@ -73,15 +73,21 @@ class Refused:
 
 
 def read_refused(name: str, *, tables: Tables, metadata: Metadata, limit: int) -> Refused:
-    """Read what was refused of table `name`. limit: most rows that are returned."""
+    """Return the refused files and rows of a source.
+
+    Args:
+        name: the name of the source, which is that of its table.
+        tables, metadata: the stores.
+        limit: largest number of rows to return.
+    """
     reports: dict[str, CheckReport] = {}
     for report in metadata.find(CheckReport, table=name):  # newest first
         reports.setdefault(report.source, report)
-    of_table = f"{name}@"  # reports on versions of the table say the same of the same rows
+    of_table = f"{name}@"  # reports on versions of the table repeat the results for the same rows
     files = tuple(r for r in reports.values() if r.verdict != "pass" and not r.source.startswith(of_table))
-    if tables.version(table_of(name)) is None:
+    if tables.version(quarantine_table(name)) is None:
         return Refused(files, ())
-    rows = tables.scan(table_of(name)).collect()
+    rows = tables.scan(quarantine_table(name)).collect()
     last = rows.group_by("_batch", maintain_order=True).agg(pl.col("_report").last())
     shown = rows.join(last, on=["_batch", "_report"], how="semi", maintain_order="left").reverse().head(limit)
     return Refused(

@@ -1,7 +1,7 @@
 """Reads all files of a source again into one new version of its table, so that columns get types that fit all files.
 
-The remedy where the first file gave a column a type that later files do not fit, or a definition says another one
-since. Earlier versions stay readable, and training sets that were made of them stay as they are.
+Needed if the first file gave a column a type that later files do not fit, or if the definition of the source has
+changed since. Earlier versions stay readable, so training sets made from them do not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
-from trimtab.data.ingest import Ingested, put_aside, record_versions, refuse_failing
+from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
 from trimtab.data.source_files import file_hash, find_files
 from trimtab.errors import DataError, StageError
 from trimtab.policy import Checks
@@ -38,10 +38,18 @@ def rebuild(
     clock: Clock,
     keys: Collection[str] = (),
 ) -> Ingested:
-    """Read all files that a table was made of again, in the same order, as its next version. Safe to run again.
+    """Read all files that were ingested into a table again, in the same order, as its next version. Idempotent.
 
-    Raises StageError without a table, DataError when a file is gone, has changed or has columns that no type fits,
-    CheckFailed when too many rows of a file fail.
+    Args:
+        source, folder, checks, tables, metadata, clock, keys: as in `ingest`.
+
+    Returns:
+        The result; `skipped` if the newest version has the same rows already.
+
+    Raises:
+        StageError: nothing was ingested yet.
+        DataError: a file is missing or has changed, or no type fits a column in all files.
+        CheckFailed: too many rows of a file fail.
     """
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
@@ -79,7 +87,10 @@ def rebuild(
 
 
 def _is_there(tables: Tables, version: TableVersion, rows: pa.Table) -> bool:
-    """Return True if a version holds the same rows in the same order; options may change values and no type."""
+    """Return True if a version holds the same rows in the same order.
+
+    Equal types are not enough: an option such as `time_zone` changes values and no type.
+    """
     if version.rows != rows.num_rows:
         return False
     held = tables.scan(version.table, version=version.version).collect()
@@ -87,21 +98,21 @@ def _is_there(tables: Tables, version: TableVersion, rows: pa.Table) -> bool:
 
 
 def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
-    """Return the files of the versions in order. Raises DataError when one is not what it was."""
+    """Return the files of the versions in order. Raises DataError when one is missing or has changed."""
     here = {file_hash(path): path for path in find_files(intake.source, intake.folder)}
     wanted = [version for version in versions if not version.replaces_all]
     gone = [version for version in wanted if version.source_hash not in here]
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         raise DataError(
-            f"the files of table '{intake.table}' cannot be read again: {gone[0].source}{more} is gone or has changed "
-            f"since it was taken in as {gone[0].id}. Restore it"
+            f"the files of table '{intake.table}' cannot be read again: {gone[0].source}{more} is missing or has "
+            f"changed since it was ingested as {gone[0].id}. Restore it"
         )
     return [here[version.source_hash] for version in wanted]
 
 
 def _schema_of_all(intake: Intake, files: Sequence[Path]) -> pa.Schema:
-    """Return the columns of all files, also of new ones, with types that fit them all.
+    """Return the columns of all files, including files not ingested yet, with types that fit them all.
 
     Raises DataError naming file and column.
     """
@@ -121,7 +132,7 @@ def _schema_of_all(intake: Intake, files: Sequence[Path]) -> pa.Schema:
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of both; text holds whole numbers and truths, too."""
+    """Return the type that holds the values of both, None if there is none; text holds integers and booleans, too."""
     found = wider(one, other)
     if found is None and pa.string() in (one, other):
         rest = other if one == pa.string() else one
@@ -130,7 +141,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    """Read, check and put together the rows of all files; failing ones go to the quarantine, as at ingest."""
+    """Read and check all files and concatenate their rows; failing rows go to the quarantine table, as in an ingest."""
     parts = []
     for path in files:
         hash_, content = read_content(intake, path, like=schema)
@@ -138,7 +149,7 @@ def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa
         batch = check_content(intake, path, hash_, replace(content, rows=rows), rows=None)
         refuse_failing(intake, batch)
         intake.metadata.put(batch.report)
-        parts.append(put_aside(intake, batch))
+        parts.append(quarantine_failing(intake, batch))
     rows = pa.concat_tables(parts, promote_options="default")
     if not intake.source.key:
         return rows

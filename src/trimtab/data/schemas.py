@@ -1,4 +1,4 @@
-"""Finds the Pandera schema that the policy names, in a module of the project folder; called by ingest and validate."""
+"""Loads the Pandera schema that the policy names from a module of the project folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POLICY = "trimtab.yaml"
 BOUNDS = ("greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to", "in_range")
-"""Pandera's names of checks that limit numbers."""
+"""Pandera's checks that limit numbers."""
 
 
 def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
@@ -31,7 +31,7 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
 
     Raises PolicyError naming the key and the nearest module or schema, or the line where the module fails.
     """
-    # Here, because Pandera takes more than a second to import and most commands check nothing.
+    # imported here, because Pandera takes more than a second to import and most commands check nothing
     import pandera.polars as pa
 
     where = _where(folder, table)
@@ -40,7 +40,7 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
     if not module_name or not path.is_file():
         modules = [file.stem for file in folder.glob("*.py")]
         raise PolicyError(
-            f"{where}: '{name}' is in no module of {folder}; expected such as checks.{attribute or 'Rows'}."
+            f"{where}: '{name}' is in no module of {folder}; expected a name such as checks.{attribute or 'Rows'}."
             f"{nearest(module_name or name, modules)}"
         )
     with _imported(path, where) as module:
@@ -61,7 +61,7 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
 def _schema_of(model: type[pa.DataFrameModel], where: str, name: str) -> pa.DataFrameSchema:
     try:
         return model.to_schema()
-    except Exception as error:  # strangers' code
+    except Exception as error:  # user code may raise anything
         raise PolicyError(f"{where}: '{name}' cannot be made a schema: {error}") from error
 
 
@@ -79,7 +79,10 @@ def _where(folder: Path, table: str) -> str:
 
 @contextmanager
 def _imported(path: Path, where: str) -> Iterator[ModuleType]:
-    """Run a module of the project, which may import its neighbours, and forget all of them afterwards."""
+    """Import a module of the project for the block.
+
+    It may import its neighbours. All of them are removed from sys.modules after the block.
+    """
     name = f"trimtab_checks_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -91,7 +94,7 @@ def _imported(path: Path, where: str) -> Iterator[ModuleType]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # strangers' code: whatever it raises is told with its place
+        except Exception as error:  # user code may raise anything
             raise PolicyError(f"{where}: {_place(path, error)}: {type(error).__name__}: {error}") from error
         yield module
     finally:
@@ -110,9 +113,9 @@ def _place(path: Path, error: Exception) -> str:
 
 
 def column_checks(schema: pa.DataFrameSchema) -> dict[str, ColumnCheck]:
-    """Return the checks of a schema's columns that can be told of one value, in a form that needs no Pandera.
+    """Return the checks of a schema's columns that apply to a single value, in a form that needs no Pandera.
 
-    Those are limits, sets of values, lengths of texts, and whether a value may be missing; others are left out.
+    These are limits, sets of values, lengths of texts, and whether a value may be missing. Other checks are left out.
     """
     return {str(name): _column_check(column) for name, column in schema.columns.items()}
 

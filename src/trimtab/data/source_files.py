@@ -1,4 +1,4 @@
-"""Finds the files of a source and hashes them; called by ingest and validate."""
+"""Finds the files of a source, and names and hashes them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GLOB = set("*?[")
 
 
 def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
-    """Return the files of a source in order of name; a relative path starts at the project folder.
+    """Return the files of a source in order of name. folder: where a relative path starts, the project folder.
 
-    A folder stands for the Parquet and CSV files directly in it; hidden ones and those that begin with '_'
-    are passed over. Raises DataError when there is none, naming the path and the nearest existing one.
+    If the source's path is a folder, these are the Parquet and CSV files directly in it, without hidden ones and those
+    that begin with '_'. Raises DataError when there is none, naming the path and the nearest existing one.
     """
     path = folder / Path(source.path).expanduser()
     if _GLOB & set(source.path):
@@ -40,7 +40,7 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
 
 
 def has_files(source: FileSource, folder: Path) -> bool:
-    """Tell whether a source has files yet."""
+    """Return True if a source has at least one file."""
     try:
         return bool(find_files(source, folder))
     except DataError:
@@ -60,7 +60,7 @@ def file_hash(path: Path) -> str:
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Raise DataError when a file is written to while it is hashed and read."""
+    """Raise DataError if a file is written to while the block hashes and reads it."""
     before = path.stat()
     yield
     after = path.stat()

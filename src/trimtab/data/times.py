@@ -1,4 +1,4 @@
-"""Turns columns of times into UTC microseconds: timestamps, dates, ISO 8601 texts, integers as `timestamps` says."""
+"""Converts columns of timestamps, dates, ISO 8601 texts and numbers since 1970 to UTC microseconds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trimtab.errors import DataError
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 
 NULL_TEXTS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "NaT")
-"""Texts that mean "no value" in a column that is not text."""
+"""Texts that mean null in a column that is not text."""
 
-ONE_FORMAT = ". For another way to write it: FileSource(..., date_format='%d.%m.%Y %H:%M:%S')"
+ONE_FORMAT = ". For another format: FileSource(..., date_format='%d.%m.%Y %H:%M:%S')"
 _OFFSET = r"[T ]\d.*(Z|[+-]\d{2}(:?\d{2})?)$"
 _CLOCK_TIME = r"[T ]\d"
 _DIGITS = r"^[+-]?\d+(\.0*)?$"
@@ -36,13 +36,14 @@ class TimeFormat:
 
 
 ISO = TimeFormat()
-"""Of files without a FileSource, which could say otherwise."""
+"""ISO 8601 or microseconds, the format of files without a FileSource."""
 
 
 def to_utc_micros(column: pa.ChunkedArray, *, place: str, first: int = 1, how: TimeFormat = ISO) -> pa.ChunkedArray:
-    """Return timestamps, dates, ISO 8601 texts or integers as UTC microseconds; one without a zone is taken as UTC.
+    """Return timestamps, dates, ISO 8601 texts or whole numbers as UTC microseconds.
 
-    place: file and column for the message; first: the number of the first row. Raises DataError naming row and value.
+    place: file and column, for the message. first: the number of the first row. how: format, unit and zone; without a
+    zone naive times are taken as UTC. Raises DataError naming row and value.
     """
     type_ = column.type
     if pa.types.is_timestamp(type_):
@@ -75,7 +76,7 @@ def _has_zone(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _unit(column: pa.ChunkedArray, place: str, how: TimeFormat) -> pa.ChunkedArray:
     try:
-        # Nanoseconds are cut, coarser units checked for overflow; a zone is only a label on UTC values.
+        # nanoseconds are truncated, coarser units checked for overflow; a zone is only a label on UTC values
         fine = pc.cast(column, pa.timestamp("us", tz=column.type.tz), safe=column.type.unit != "ns")
     except pa.ArrowInvalid as error:
         raise DataError(f"{place}: {error}") from None
@@ -94,7 +95,7 @@ def _in_zone(naive: pa.ChunkedArray, place: str, how: TimeFormat) -> pa.ChunkedA
 
 
 def _within(column: pa.ChunkedArray, place: str, first: int) -> pa.ChunkedArray:
-    """Refuse timestamps outside of the years 1 to 9999, which no calendar shows."""
+    """Return the column. Raises DataError for timestamps outside of the years 1 to 9999, which datetime cannot hold."""
     numbers = column.cast(pa.int64())
     outside = pc.or_(pc.less(numbers, timestamps.EARLIEST), pc.greater(numbers, timestamps.LATEST))
     row = _first_true(outside)
@@ -176,7 +177,7 @@ def _parse(column: pa.ChunkedArray, place: str, first: int, how: TimeFormat) -> 
 def _digits(
     texts: pa.ChunkedArray, digits: pa.ChunkedArray, place: str, first: int, how: TimeFormat
 ) -> pa.ChunkedArray:
-    """Read texts of digits as the numbers that they are."""
+    """Read texts of digits as whole numbers."""
     row = _first_true(pc.invert(digits))
     if row is not None:
         text = texts[row].as_py()
@@ -205,7 +206,7 @@ def _by_format(texts: pa.ChunkedArray, place: str, first: int, how: TimeFormat) 
 
 
 def _one_by_one(texts: pa.ChunkedArray, place: str, first: int, how: TimeFormat) -> pa.ChunkedArray:
-    """Parse forms that Arrow does not know, and find the first text that is no time."""
+    """Parse texts in formats that Arrow does not know. Raises DataError naming the first text that is no time."""
     zoned: list[datetime | None] = []
     naive: list[datetime | None] = []
     for row, text in enumerate(texts.to_pylist(), start=first):

@@ -226,7 +226,7 @@ def test_rebuilding_refuses_what_it_cannot_read_again(shop: Shop) -> None:
         rebuild(shop.source, **shop.parts())
     shop.ingest()
     (shop.folder / "data" / "1.csv").unlink()
-    with pytest.raises(DataError, match=r"data/1.csv is gone or has changed since it was taken in as orders@0"):
+    with pytest.raises(DataError, match=r"data/1.csv is missing or has changed since it was ingested as orders@0"):
         rebuild(shop.source, **shop.parts())
 
 

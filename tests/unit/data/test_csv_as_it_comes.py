@@ -82,7 +82,7 @@ def test_decimal_commas(tmp_path: Path, text: str, decimal: str, values: list[An
         (
             SEMICOLONS.encode("utf-16"),
             {"separator": ";"},
-            r"begins as UTF-16 does: FileSource\(..., encoding='utf-16'\)",
+            r"begins like UTF-16: FileSource\(..., encoding='utf-16'\)",
         ),
         ("x,y\n1,2\n", {}, "there is no column 'at', which source 's' names"),
         ("at,x\n2024-01-01,1,2\n", {}, "not a CSV file"),

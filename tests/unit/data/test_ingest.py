@@ -223,7 +223,7 @@ def test_a_file_that_changed_since_is_refused(project: Project) -> None:
     project.write("a.csv", row(1))
     project.ingest()
     project.write("a.csv", row(1), row(2))
-    with pytest.raises(DataError, match=r"data/a.csv has changed since it was taken in as flights@0"):
+    with pytest.raises(DataError, match=r"data/a.csv has changed since it was ingested as flights@0"):
         project.ingest()
     assert len(project.rows()) == 1
 
