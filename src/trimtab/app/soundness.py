@@ -25,7 +25,7 @@ from trimtab.monitoring.bookmark import Page
 from trimtab.records import Bundle, DatasetVersion, GateReport, Run, TableVersion
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import latest
-from trimtab.training.template import wrong_with
+from trimtab.training.mlflow_template import wrong_with
 
 STORES = ("metadata", "tables", "online", "artifacts", "predictions")
 SQLITE = "sqlite:///"

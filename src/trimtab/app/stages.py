@@ -35,7 +35,7 @@ from trimtab.gates.report import report_key
 from trimtab.gates.run import evaluate as judge
 from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, GateResult, Revision, Run, TableVersion
 from trimtab.stores.metadata import latest
-from trimtab.training.request_checks import learn_checks
+from trimtab.training.check_learning import learn_checks
 
 REFERENCE = "reference/windows.json"
 MEASURED = ("p99_ms", "memory_mb")

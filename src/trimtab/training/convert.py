@@ -14,7 +14,7 @@ from trimtab.definitions import Task
 from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.training.canonical import canonical_bytes
 from trimtab.training.graph_trees import mend_trees
-from trimtab.training.modules import export_module, is_module
+from trimtab.training.torch_modules import export_module, is_module
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 """Operator sets of the graph, pinned so that a newer converter writes the same graph."""

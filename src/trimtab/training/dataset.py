@@ -6,6 +6,8 @@ Called by app/stages. The frame comes from the features wing: `timestamp` (micro
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,6 @@ from trimtab.definitions import Dataset, Model, Task
 from trimtab.errors import DataError, StageError
 from trimtab.records import DatasetVersion
 from trimtab.stores.artifacts import Artifacts
-from trimtab.training.content import content_hash
 
 DATA = "data.parquet"
 ABOUT = "dataset.json"
@@ -229,3 +230,40 @@ def _read_about(folder: Path) -> About:
         return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
     except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
         raise DataError(f"{folder / ABOUT}: {error}") from None
+
+
+def content_hash(frame: pl.DataFrame, columns: Sequence[str], header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of a header of plain values and of `columns` of `frame`.
+
+    It covers values, not bytes of a file, which differ between versions of Parquet libraries: column after column in
+    the order of names given, rows in order, as little-endian values with a mask of nulls.
+    """
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True, separators=(",", ":")).encode())
+    for name in columns:
+        column = frame[name]
+        digest.update(f"\n{name}:{_kind(column.dtype)}:{len(column)}\n".encode())
+        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        for part in _parts(column):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype.is_float():
+        return "f4" if dtype == pl.Float32 else "f8"
+    if dtype.is_integer() or dtype.is_temporal() or dtype == pl.Boolean:
+        return "i8"
+    return "text"
+
+
+def _parts(column: pl.Series) -> list[bytes]:
+    kind = _kind(column.dtype)
+    if kind == "text":
+        text = column.cast(pl.String).fill_null("")
+        sizes = text.str.len_bytes().cast(pl.Int64).to_numpy()
+        return [sizes.astype("<i8").tobytes(), "".join(text.to_list()).encode()]
+    if kind == "i8":
+        return [column.cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()]
+    values = column.fill_null(0.0).to_numpy().astype(f"<{kind}") + 0.0  # -0.0 becomes 0.0
+    values[np.isnan(values)] = np.nan  # one NaN of the many
+    return [values.tobytes()]

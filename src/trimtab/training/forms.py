@@ -7,7 +7,7 @@ refuses is kept beside it, so that the gateway refuses it, too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle import Runtime, Scorer
+from trimtab.bundle import LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, Runtime, Scorer
 from trimtab.bundle.categories import REMEDY, category_tables
 from trimtab.bundle.limits import Categorical
 from trimtab.bundle.runtimes.onnx import OnnxScorer
@@ -23,10 +23,9 @@ from trimtab.bundle.scorer import Options, open_model
 from trimtab.bundle.spec import GRAPH, Limits
 from trimtab.definitions import Task
 from trimtab.errors import DataError, StageError, TrimtabError
+from trimtab.training.canonical import canonical_skops
 from trimtab.training.convert import convert
-from trimtab.training.graph_trees import thresholds_of
-from trimtab.training.native import Native, native_file
-from trimtab.training.nested import held_by
+from trimtab.training.graph_trees import held_by, thresholds_of
 from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import ask
 from trimtab.training.scores import native_scores
@@ -187,3 +186,50 @@ def _native_form(native: Native, own: _Own, reason: str) -> Form:
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Native:
+    """A file, and the runtime that opens it."""
+
+    runtime: Runtime
+    name: str
+    content: bytes
+
+
+def native_file(estimator: Any) -> Native | None:
+    """Return a fitted estimator as the file of its own library, without pickles.
+
+    None if the library has no such format, or cannot write this estimator. A bundle holds the file in addition to the
+    graph: TreeSHAP needs the trees of LightGBM and XGBoost, and auditors can open a skops file.
+    """
+    library = type(estimator).__module__.partition(".")[0]
+    writers: dict[str, tuple[Runtime, str, Callable[[Any], bytes]]] = {
+        "sklearn": ("skops", SKOPS_FILE, _skops),
+        "lightgbm": ("lightgbm", LIGHTGBM_FILE, _lightgbm),
+        "xgboost": ("xgboost", XGBOOST_FILE, _xgboost),
+    }
+    if library not in writers:
+        return None
+    runtime, name, write = writers[library]
+    try:
+        return Native(runtime=runtime, name=name, content=write(estimator))
+    except Exception:  # a border: a library that cannot write an estimator raises what it likes
+        return None
+
+
+def _skops(estimator: Any) -> bytes:
+    # it brings scikit-learn, which takes seconds to import
+    from skops.io import dumps
+
+    return canonical_skops(dumps(estimator))
+
+
+def _lightgbm(estimator: Any) -> bytes:
+    booster = estimator.booster_ if hasattr(estimator, "booster_") else estimator
+    return str(booster.model_to_string()).encode()
+
+
+def _xgboost(estimator: Any) -> bytes:
+    booster = estimator.get_booster() if hasattr(estimator, "get_booster") else estimator
+    return bytes(booster.save_raw(raw_format="ubj"))

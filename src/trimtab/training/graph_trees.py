@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.training.nested import held_by
-
+LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 ENSEMBLES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
 TRACKS = "nodes_missing_value_tracks_true"
 NO_MISSING, ZERO_IS_MISSING, NAN_IS_MISSING = 0, 1, 2
@@ -186,6 +185,26 @@ def _sklearn_trees(estimator: Any) -> Iterator[Tree]:
             yield _sklearn_tree(one)
         elif isinstance(one, TreePredictor):
             yield _boosted_tree(one.nodes)
+
+
+def held_by(estimator: Any) -> Iterator[Any]:
+    """Yield the estimator and all that it holds, each once."""
+    waiting, seen = [estimator], dict[int, Any]()  # holds the objects, too: ids stay unique only as long as they live
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, str | bytes | int | float | type | None):
+            continue
+        seen[id(one)] = one
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, np.ndarray):
+            waiting += one.ravel().tolist() if one.dtype == object else []
+        else:
+            yield one
+            if type(one).__module__.partition(".")[0] in LIBRARIES and hasattr(one, "__dict__"):
+                waiting += vars(one).values()
 
 
 def _sklearn_tree(tree: Any) -> Tree:

@@ -15,9 +15,9 @@ from trimtab.bundle.spec import ColumnCheck
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records import DatasetVersion
-from trimtab.training.description import needed_modules, write_description
 from trimtab.training.environment import Environment, code_files
 from trimtab.training.forms import Form
+from trimtab.training.mlflow_files import needed_modules, write_description
 
 REFERENCE_ROWS = 1000
 BACKGROUND_ROWS = 100

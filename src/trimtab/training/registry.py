@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.errors import Conflict, NotFound
 from trimtab.records import Bundle, Run
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -17,7 +17,7 @@ import msgspec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import StoreError
 from trimtab.records import DatasetVersion, Run
-from trimtab.training.client import load_mlflow, open_client
+from trimtab.training.mlflow_client import load_mlflow, open_client
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun

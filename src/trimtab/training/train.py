@@ -26,12 +26,12 @@ from trimtab.stats import metric_value
 from trimtab.stores.artifacts import Artifacts
 from trimtab.training.dataset import TIMESTAMP, Frozen, examples
 from trimtab.training.environment import Environment, capture
-from trimtab.training.fit import fit
 from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity, pick
 from trimtab.training.scores import cross_fit
 from trimtab.training.tracking import Tracking
+from trimtab.training.trainer import fit
 from trimtab.training.usage import Meter
 
 

@@ -14,7 +14,7 @@ import xgboost
 from e2e.cases.one_project import OneGateway
 from trimtab.bundle import describe, open_scorer
 from trimtab.errors import DataError
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 SHOPS = [10, 20, 30, 40, 55]
 EFFECT = {10: -2, 20: 2, 30: -1, 40: 1, 55: 0}

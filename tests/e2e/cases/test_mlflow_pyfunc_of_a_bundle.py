@@ -13,7 +13,7 @@ import pytest
 from e2e.cases.one_project import numbers, register, write_project
 from trimtab.app import stages
 from trimtab.bundle import open_scorer, read_spec
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 TRAINER = "from sklearn.linear_model import LogisticRegression\nreturn LogisticRegression().fit(data.X, data.y)"
 

@@ -14,7 +14,7 @@ from e2e.cases.one_project import OneGateway, opened, write_project
 from trimtab.app import stages
 from trimtab.app.workspace import open_workspace
 from trimtab.errors import StageError
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 EFFECT = {10: -2, 20: 2, 30: -1, 40: 1, 55: 0}
 FRAME = """

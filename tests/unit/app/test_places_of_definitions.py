@@ -11,7 +11,7 @@ from trimtab.app.loading import load_definitions
 from trimtab.definitions import Dataset
 from trimtab.errors import DefinitionError, TrainerFailed
 from trimtab.features.transforms import run
-from trimtab.training.fit import fit
+from trimtab.training.trainer import fit
 
 HEAD = """import trimtab as tt
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame(RNG.normal(size=(200, 3)), columns=["a", "b", "c"])

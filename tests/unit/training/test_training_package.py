@@ -25,8 +25,7 @@ from trimtab.records import Run
 from trimtab.testing.bundles import lookup_graph
 from trimtab.training import Frozen, finish
 from trimtab.training.environment import capture
-from trimtab.training.forms import Form
-from trimtab.training.native import native_file
+from trimtab.training.forms import Form, native_file
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity
 

@@ -11,7 +11,7 @@ from trimtab.definitions import Task
 from trimtab.errors import StageError
 from trimtab.training.convert import convert
 from trimtab.training.forms import choose
-from trimtab.training.modules import is_module, module_scores
+from trimtab.training.torch_modules import is_module, module_scores
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 4)).astype(np.float32)

@@ -16,7 +16,7 @@ import numpy as np
 from trimtab import places
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import StageError, TrainerFailed, TrimtabError
-from trimtab.training.modules import is_module
+from trimtab.training.torch_modules import is_module
 
 
 def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:

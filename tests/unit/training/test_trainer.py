@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.definitions import Dataset, Model
 from trimtab.errors import StageError
-from trimtab.training.fit import fit, seeded
+from trimtab.training.trainer import fit, seeded
 
 
 @pytest.fixture

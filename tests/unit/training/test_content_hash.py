@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.training.content import content_hash
+from trimtab.training.dataset import content_hash
 
 HEADER = {"model": "delay"}
 

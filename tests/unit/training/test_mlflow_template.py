@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.training.client import load_mlflow
-from trimtab.training.template import is_sound, prepare
+from trimtab.training.mlflow_client import load_mlflow
+from trimtab.training.mlflow_template import is_sound, prepare
 
 
 @pytest.fixture

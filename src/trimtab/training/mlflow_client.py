@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from trimtab import settings
-from trimtab.training.template import prepare
+from trimtab.training.mlflow_template import prepare
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -17,7 +17,7 @@ import yaml
 
 from trimtab.bundle import Limits, Spec, trimtab_pyfunc
 from trimtab.bundle.categories import CategoryTables, category_tables
-from trimtab.training.client import load_mlflow
+from trimtab.training.mlflow_client import load_mlflow
 
 ENVIRONMENT = "python_env.yaml"
 LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"
