@@ -47,7 +47,7 @@ def test_an_error_names_the_trainers_own_line(model: Model, data: Dataset) -> No
 
     model.fit = train
     line = train.__code__.co_firstlineno + 1
-    with pytest.raises(StageError, match=rf"test_training_fit.py:{line}: .* 'delay' failed: LinAlgError: Sing"):
+    with pytest.raises(StageError, match=rf"test_trainer.py:{line}: .* 'delay' failed: LinAlgError: Sing"):
         fit(model, data, {}, 0)
 
 
