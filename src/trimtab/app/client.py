@@ -1,7 +1,7 @@
-"""A lean HTTP client for traffic from this machine: some keep-alive connections, one request under way on each.
+"""HTTP client of a replay: posts JSON over some keep-alive connections, with one request under way on each.
 
-Replays send hundreds of thousands of requests beside the server on the same two cores; a general client
-would take more of them than the server does.
+Each request is one write, and httptools parses the answers: a replay sends hundreds of thousands of single rows to a
+gateway on the same machine, where http.client would take four times the processor time of this.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+import httptools
 import msgspec
 
 from trimtab.clock import Clock
@@ -17,10 +18,8 @@ from trimtab.clock import Clock
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 0.1
 TRIES = 5
-"""A request whose connection breaks is sent again; its id makes the answer the same request's."""
+"""How often a request is sent again whose connection broke; its id makes the answer the same request's."""
 BLOCK = 65_536
-END_OF_HEAD = b"\r\n\r\n"
-LENGTH = b"content-length:"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -43,10 +42,10 @@ class Client:
 
     def __init__(self, url: str, clock: Clock, *, connections: int = 16) -> None:
         parts = urlsplit(url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._host = parts.netloc.encode()
         self._clock = clock
-        self._sockets: list[socket.socket | None] = [None] * connections
+        self._connections = [_Connection(address) for _ in range(connections)]
 
     def post_all(self, path: str, bodies: Sequence[bytes]) -> list[Answer]:
         """Post each body to a path; return the answers in order."""
@@ -55,12 +54,15 @@ class Client:
             self._host,
         )
         answers: list[Answer] = []
-        for first in range(0, len(bodies), len(self._sockets)):
-            wave = [b"%b%d\r\n\r\n%b" % (head, len(body), body) for body in bodies[first : first + len(self._sockets)]]
-            sent = [self._send(n, message) for n, message in enumerate(wave)]
-            for n, message in enumerate(wave):
-                answer = self._receive(n) if sent[n] else None
-                answers.append(answer or self._again(n, message))
+        for first in range(0, len(bodies), len(self._connections)):
+            wave = [
+                b"%b%d\r\n\r\n%b" % (head, len(body), body) for body in bodies[first : first + len(self._connections)]
+            ]
+            connections = self._connections[: len(wave)]
+            sent = [connection.send(message) for connection, message in zip(connections, wave, strict=True)]
+            for connection, message, is_sent in zip(connections, wave, sent, strict=True):
+                answer = connection.receive() if is_sent else None
+                answers.append(answer or self._again(connection, message))
         return answers
 
     def post(self, path: str, body: bytes) -> Answer:
@@ -69,57 +71,60 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        for n in range(len(self._sockets)):
-            self._drop(n)
+        for connection in self._connections:
+            connection.close()
 
-    def _again(self, n: int, message: bytes) -> Answer:
+    def _again(self, connection: _Connection, message: bytes) -> Answer:
         for attempt in range(TRIES):
-            self._drop(n)
             self._clock.sleep(PAUSE_SECONDS * (attempt + 1))
-            if self._send(n, message) and (answer := self._receive(n)):
+            if connection.send(message) and (answer := connection.receive()):
                 return answer
         return NO_ANSWER
 
-    def _send(self, n: int, message: bytes) -> bool:
+
+class _Connection:
+    """One connection, opened when a request is sent and none is open. httptools calls the methods `on_...`."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._socket: socket.socket | None = None
+
+    def send(self, message: bytes) -> bool:
+        """Send a request; return False, and close the connection, when that fails."""
+        self._body, self._is_complete = b"", False
         try:
-            connection = self._sockets[n]
-            if connection is None:
-                connection = socket.create_connection(self._address, TIMEOUT_SECONDS)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._sockets[n] = connection
-            connection.sendall(message)
+            if self._socket is None:
+                self._socket = socket.create_connection(self._address, TIMEOUT_SECONDS)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._parser = httptools.HttpResponseParser(self)
+            self._socket.sendall(message)
         except OSError:
-            self._drop(n)
+            self.close()
             return False
         return True
 
-    def _receive(self, n: int) -> Answer | None:
-        connection = self._sockets[n]
-        if connection is None:
-            return None
+    def receive(self) -> Answer | None:
+        """Return the answer; return None, and close the connection, when it does not come whole."""
+        assert self._socket is not None
         try:
-            content = connection.recv(BLOCK)
-            while (end := content.find(END_OF_HEAD)) < 0:
-                content += _more(connection)
-            head = content[:end].lower()
-            start = head.index(LENGTH) + len(LENGTH)
-            length = int(head[start:].split(b"\r\n", 1)[0])
-            body = content[end + len(END_OF_HEAD) :]
-            while len(body) < length:
-                body += _more(connection)
-            return Answer(int(head.split(b" ", 2)[1]), body)
-        except (OSError, ValueError):
-            self._drop(n)
+            while not self._is_complete:
+                received = self._socket.recv(BLOCK)
+                if not received:
+                    raise ConnectionResetError
+                self._parser.feed_data(received)
+            return Answer(self._parser.get_status_code(), self._body)
+        except (OSError, httptools.HttpParserError):
+            self.close()
             return None
 
-    def _drop(self, n: int) -> None:
-        connection, self._sockets[n] = self._sockets[n], None
-        if connection is not None:
-            connection.close()
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
+    def on_body(self, part: bytes) -> None:
+        self._body += part
 
-def _more(connection: socket.socket) -> bytes:
-    found = connection.recv(BLOCK)
-    if not found:
-        raise ConnectionResetError
-    return found
+    def on_message_complete(self) -> None:
+        self._is_complete = True

@@ -16,6 +16,11 @@ from trimtab.clock import ManualClock
 class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     seen: set[bytes]
+    opened: list[object]
+
+    def setup(self) -> None:
+        super().setup()
+        self.opened.append(self.client_address)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -26,6 +31,11 @@ class Echo(BaseHTTPRequestHandler):
         status = 400 if body.startswith(b"bad") else 200
         answer = body * 20_000 if body == b"long" else body
         self.send_response(status)
+        if body == b"chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"2\r\nin\r\n8;x=1\r\n chunks!\r\n0\r\n\r\n")
+            return
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -35,15 +45,20 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    handler = type("Echo", (Echo,), {"seen": set()})
+def server() -> Iterator[ThreadingHTTPServer]:
+    handler = type("Echo", (Echo,), {"seen": set(), "opened": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield server
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def url(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 def test_answers_come_in_the_order_of_the_requests(url: str) -> None:
@@ -59,6 +74,19 @@ def test_answers_come_in_the_order_of_the_requests(url: str) -> None:
 def test_a_request_whose_connection_breaks_is_sent_again(url: str) -> None:
     client = Client(url, ManualClock(), connections=2)
     assert [a.body for a in client.post_all("/x", [b"one", b"break once", b"two"])] == [b"one", b"break once", b"two"]
+    client.close()
+
+
+def test_each_connection_is_opened_once(url: str, server: ThreadingHTTPServer) -> None:
+    client = Client(url, ManualClock(), connections=3)
+    assert all(answer.ok for answer in client.post_all("/x", [b"%d" % n for n in range(10)]))
+    client.close()
+    assert len(server.RequestHandlerClass.opened) == 3  # type: ignore[attr-defined]  # of the class Echo
+
+
+def test_an_answer_may_come_in_chunks(url: str) -> None:
+    client = Client(url, ManualClock(), connections=1)
+    assert [a.body for a in client.post_all("/x", [b"chunked", b"after"])] == [b"in chunks!", b"after"]
     client.close()
 
 
