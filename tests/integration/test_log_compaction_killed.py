@@ -78,7 +78,7 @@ def test_a_writer_and_a_compaction_killed_over_and_over_lose_and_double_nothing(
     seen += table["prediction_id"].to_pylist()
     reader.compact(grace_s=-1e9, keep_s=3e9)
     again = reader.read()[0]["prediction_id"].to_pylist()
-    assert [path for path in tmp_path.glob("*.arrows") if path.stat().st_size] == []
+    assert [path for path in tmp_path.glob("*.frames") if path.stat().st_size] == []
     assert again == seen
     assert len(set(seen)) == len(seen)
     missing = set(acknowledged) - set(seen)

@@ -29,6 +29,7 @@ from trimtab.clock import SystemClock
 from trimtab.serving import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.stores.predictions.frames import END
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
 
@@ -223,7 +224,7 @@ def test_every_acknowledged_prediction_is_in_the_log_once_after_sigkill(
     assert all(counts[answer.id] == 1 for answer in acknowledged)
     assert all(logged[answer.id]["score"] == answer.score for answer in acknowledged)
     assert max(counts.values()) == 1
-    assert len(list((root / "log").glob("predictions-*.arrows"))) >= 2
+    assert len(list((root / "log").glob("predictions-*.frames"))) >= 2
 
 
 def test_deploys_and_rollbacks_under_load_fail_no_request(root: Path, start: Callable[..., Gateway]) -> None:
@@ -261,8 +262,8 @@ def test_a_drained_gateway_answers_what_it_began_and_leaves_a_whole_log(
     assert not gateway.announcement.exists()
     assert {answer.id for answer in load.acknowledged} <= pairs.keys()
     assert set(pairs.values()) == {2}  # champion and challenger scored every row
-    segments = sorted((root / "log").glob("predictions-*.arrows"))
-    assert segments[-1].read_bytes().endswith(b"\xff\xff\xff\xff\0\0\0\0")
+    segments = sorted((root / "log").glob("predictions-*.frames"))
+    assert segments[-1].read_bytes().endswith(END)
 
 
 class Ended:

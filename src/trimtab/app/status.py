@@ -26,7 +26,7 @@ from trimtab.records import (
     WorkflowStep,
 )
 from trimtab.stores.metadata import latest, newest_until
-from trimtab.stores.predictions import PREDICTIONS
+from trimtab.stores.predictions import PREDICTION_FIELDS
 
 LAST_WINDOWS = 5
 LAST_DECISIONS = 5
@@ -146,7 +146,7 @@ def _records(workspace: Workspace) -> dict[str, Any]:
     kinds["prediction_log"] = {
         "count": count.predictions,
         "labels": count.labels,
-        "fields": PREDICTIONS.names,
+        "fields": list(PREDICTION_FIELDS),
         "latest": newest.slice(newest.num_rows - 1).to_pylist()[0] if newest.num_rows else None,
     }
     return kinds

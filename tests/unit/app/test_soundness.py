@@ -114,19 +114,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str, bool]] = {
         False,
     ),
     "lost segment": (
-        lambda root: (root / "predictions" / "predictions-0-000002.arrows").unlink(),
+        lambda root: (root / "predictions" / "predictions-0-000002.frames").unlink(),
         "store predictions",
         "segment 2 of the predictions of writer '0' is gone",
         False,
     ),
     "lost last segment": (
-        lambda root: (root / "predictions" / "predictions-0-000003.arrows").unlink(),
+        lambda root: (root / "predictions" / "predictions-0-000003.frames").unlink(),
         "store predictions",
         "segment 3 of the predictions of writer '0' is gone",
         False,
     ),
     "changed segment": (
-        lambda root: flip(root / "predictions" / "predictions-0-000002.arrows"),
+        lambda root: flip(root / "predictions" / "predictions-0-000002.frames"),
         "store predictions",
         "damaged",
         False,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.monitoring.labels import NEVER, LabelPool, Labels, WindowLabels, from_table
-from trimtab.stores.predictions import LABELS
+from trimtab.stores.predictions.arrow_rows import schema_of
 
 
 def labels(*rows: tuple[str, float, int], model: str | None = "delay") -> Labels:
@@ -124,7 +124,7 @@ def test_the_join_equals_a_plain_loop_however_labels_are_batched(
 def test_labels_are_read_from_the_log_s_table() -> None:
     moment = pa.array([1_000_000], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     columns = {"prediction_id": ["a"], "model": ["m"], "label": [1.0], "known_at": moment, "received_at": moment}
-    found = from_table(pa.table(columns, schema=LABELS))
+    found = from_table(pa.table(columns, schema=schema_of("labels")))
     assert (found.ids.to_pylist(), found.models.to_pylist()) == (["a"], ["m"])
     assert (found.label.tolist(), found.known_at.tolist()) == ([1.0], [1_000_000])
-    assert len(from_table(LABELS.empty_table())) == 0
+    assert len(from_table(schema_of("labels").empty_table())) == 0

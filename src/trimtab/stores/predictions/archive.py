@@ -26,9 +26,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import StoreError
+from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, schema_of, with_columns
 from trimtab.stores.predictions.folder import sync_folder
 from trimtab.stores.predictions.merging import Integers
-from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING, with_columns
 
 CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
 PROPERTIES = WriterProperties(compression="ZSTD", max_row_group_size=16_384)
@@ -66,7 +66,7 @@ class Archive:
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder / "delta" / kind
         self._kind = kind
-        self._schema = SCHEMAS[kind]
+        self._schema = schema_of(kind)
         self._table: DeltaTable | None = None
         self._listing: tuple[int, list[File]] = (-1, [])
         self._read: dict[str, tuple[int, pa.Table, Integers]] = {}

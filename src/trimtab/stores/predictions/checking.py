@@ -7,9 +7,9 @@ from pathlib import Path
 from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
 from trimtab.stores.predictions.archive import Archive
+from trimtab.stores.predictions.contract import COLUMNS
 from trimtab.stores.predictions.folder import NO_TABLE, TABLES, Segment, last_begun, removed, segments
 from trimtab.stores.predictions.scanning import Damages, scan
-from trimtab.stores.predictions.schemas import SCHEMAS
 
 RESTORE = "restore it from a backup; without one the rows are lost, and the log goes on without them"
 
@@ -18,7 +18,7 @@ def check(folder: Path) -> list[Fault]:
     """Return what is wrong with a log."""
     found: list[Fault] = []
     try:
-        for kind in SCHEMAS:
+        for kind in COLUMNS:
             found += _files(folder, kind)
             found += _table(folder, kind)
     except StoreError as error:

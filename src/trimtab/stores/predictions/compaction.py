@@ -24,7 +24,7 @@ from trimtab.clock import Clock
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.claim import Claim
-from trimtab.stores.predictions.contract import Compaction
+from trimtab.stores.predictions.contract import COLUMNS, Compaction
 from trimtab.stores.predictions.folder import (
     NO_TABLE,
     REMOVED,
@@ -36,10 +36,8 @@ from trimtab.stores.predictions.folder import (
     segments,
     sync_folder,
 )
-from trimtab.stores.predictions.framing import END_OF_STREAM
-from trimtab.stores.predictions.reading import BLOCK_ROWS, decoded
-from trimtab.stores.predictions.scanning import Damages, scan
-from trimtab.stores.predictions.schemas import SCHEMAS
+from trimtab.stores.predictions.reading import BLOCK_ROWS
+from trimtab.stores.predictions.scanning import Damages, format_of, scan
 
 LOCK = "compaction.lock"
 SET_ASIDE = ".damaged"
@@ -57,7 +55,7 @@ def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Com
         if not mine:
             return Compaction(reason="another process is compacting this log")
         now = clock.now()  # one day for both: labels go with their predictions or later
-        done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in SCHEMAS]
+        done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in COLUMNS]
     return Compaction(
         segments=sum(one.segments for one in done),
         rows=sum(one.rows for one in done),
@@ -95,10 +93,10 @@ def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: floa
 
 def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
     """Put a segment's rows into the table; return how many."""
-    messages = scan(segment.path, kind, damages)
+    messages, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
     parts, ends = [], []
-    while some := list(islice(messages, BLOCK_ROWS)):  # messages of one row take ten times what their rows take
-        parts.append(decoded(some, kind))
+    while some := list(islice(messages, BLOCK_ROWS)):  # as frames, rows take more memory than as a table
+        parts.append(table_of([message.body for message in some], kind))
         ends.append(np.repeat([message.end for message in some], [message.rows for message in some]))
     if not parts:
         return 0
@@ -158,10 +156,11 @@ def _ended(own: list[Segment]) -> list[Segment]:
 
 
 def _is_marked(path: Path) -> bool:
+    end = format_of(path).end
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - len(END_OF_STREAM), 0))
-        return file.read() == END_OF_STREAM
+        file.seek(max(size - len(end), 0))
+        return file.read() == end
 
 
 def _end_those_of_the_dead(folder: Path, kind: str, clock: Clock) -> None:

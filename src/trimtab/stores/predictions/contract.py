@@ -22,25 +22,45 @@ from trimtab.stores.faults import Fault
 if TYPE_CHECKING:
     import pyarrow as pa  # only readers load it
 
-PREDICTION_FIELDS = (
-    "prediction_id",
-    "model",
-    "version",
-    "role",
-    "served",
-    "route",
-    "revision",
-    "event_time",
-    "logged_at",
-    "entities",
-    "features",
-    "score",
-    "confidence",
-    "latency_us",
-    "cpu_us",
-    "error",
-)
-LABEL_FIELDS = ("prediction_id", "model", "label", "known_at", "received_at")
+COLUMNS: dict[str, dict[str, str]] = {
+    "predictions": {
+        "prediction_id": "text",
+        "model": "text",
+        "version": "int32",
+        "role": "text",
+        "served": "bool",
+        "route": "text",
+        "revision": "int32",
+        "event_time": "time",
+        "logged_at": "time",
+        "entities": "pairs?",
+        "features": "vector?",
+        "score": "float64?",
+        "confidence": "float64?",
+        "latency_us": "int32",
+        "cpu_us": "int32",
+        "error": "text?",
+    },
+    "labels": {
+        "prediction_id": "text",
+        "model": "text?",
+        "label": "float64",
+        "known_at": "time",
+        "received_at": "time",
+    },
+}
+"""The columns of each kind of rows, with their types; "?": may be null.
+
+Predictions: one row a prediction and version. served: this row's answer went to the client; other rows were scored for
+comparison. route: what chose the version: the split of the policy, a pin of the client, or a fallback. features: as
+used, in the order of the bundle's feature list.
+
+Labels: one row a label. It belongs to the prediction of its id and model; without a model, as in rows that were written
+before there was this column, to that of its id. Of several for one prediction the latest known_at counts.
+"""
+
+PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
+LABEL_FIELDS = tuple(COLUMNS["labels"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import StoreError
-from trimtab.stores.predictions.decoding import rows_of
 from trimtab.stores.predictions.folder import Segment, removed, segments
-from trimtab.stores.predictions.scanning import READ_BYTES, TEMPLATES, Damages, scan, template_of
+from trimtab.stores.predictions.scanning import READ_BYTES, Damages, format_of, scan
 
 Rows = list[dict[str, Any]]
 ATTEMPTS = 20
@@ -64,10 +63,9 @@ def _in_file(segment: Segment, kind: str, prediction_id: str, damages: Damages) 
     name = prediction_id.encode()
     if not _holds(segment.path, name):
         return []
-    messages = (m.data for m in scan(segment.path, kind, damages) if name in bytes(m.data))
-    rows = (row for data in messages for row in rows_of(data, template_of(data, kind) or TEMPLATES[kind]))
-    names = [name for name, _, _ in TEMPLATES[kind].fields]
-    return [{name: row.get(name) for name in names} for row in rows if row["prediction_id"] == prediction_id]
+    bodies = (message.body for message in scan(segment.path, kind, damages) if name in bytes(message.body))
+    rows = (row for body in bodies for row in format_of(segment.path).rows_of(body, kind))
+    return [row for row in rows if row["prediction_id"] == prediction_id]
 
 
 def _holds(path: Path, text: bytes) -> bool:

@@ -1,7 +1,8 @@
 """The names in the folder of the embedded log. Called by its writers, readers and compaction.
 
-predictions-0-000001.arrows   segment 1 of writer 0; numbers rise and are never used twice
-labels-0-000001.arrows
+predictions-0-000001.frames   segment 1 of writer 0; numbers rise and are never used twice
+labels-0-000001.frames
+labels-0-000001.arrows        a segment that an earlier version wrote
 writer-0.lock                 held (flock) by the process that writes as 0
 last-predictions-0.json       number of the last segment that writer 0 began, so that its loss shows
 removed.json                  up to which segment each writer's rows are in the Delta tables alone, and the versions
@@ -23,7 +24,8 @@ import msgspec
 from trimtab.errors import StoreError
 
 REMOVED = "removed.json"
-NAME = re.compile(r"(predictions|labels)-([A-Za-z0-9_]+)-(\d{6,})\.arrows")
+FRAMES, ARROW = ".frames", ".arrows"
+NAME = re.compile(rf"(predictions|labels)-([A-Za-z0-9_]+)-(\d{{6,}})(?:{FRAMES}|{ARROW})")
 LAST = re.compile(r"last-(predictions|labels)-([A-Za-z0-9_]+)\.json")
 WRITER = re.compile(r"[A-Za-z0-9_]+")
 
@@ -56,7 +58,7 @@ def lock_path(folder: Path, writer: str) -> Path:
 
 def segment_path(folder: Path, kind: str, writer: str, number: int) -> Path:
     """Return where a segment is."""
-    return folder / f"{kind}-{writer}-{number:06d}.arrows"
+    return folder / f"{kind}-{writer}-{number:06d}{FRAMES}"
 
 
 def counted_path(folder: Path, kind: str) -> Path:

@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trimtab.clock import to_micros
-from trimtab.stores.predictions import templates
-from trimtab.stores.predictions.decoding import rows_of
-from trimtab.stores.predictions.messages import MessageWriter
+from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
 
 RESPONSE = "org.kubeflow.serving.inference.response"
 LABEL = "trimtab.serving.label"
@@ -76,18 +74,21 @@ class Events:
 
     def __init__(self, writer: str) -> None:
         self._source = f"/trimtab/{writer}"
-        self._predictions = MessageWriter(templates.PREDICTIONS)
-        self._labels = MessageWriter(templates.LABELS)
+        self._packers = {kind: RowPacker(kind) for kind in ("predictions", "labels")}
 
     def predictions(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
         """Return one event a row. Raises DataError naming the column that does not fit."""
-        message, count = self._predictions.encode(columns)
-        return [self._prediction(row) for row in rows_of(memoryview(message), templates.PREDICTIONS)] if count else []
+        return list(map(self._prediction, self._rows(columns, "predictions")))
 
     def labels(self, columns: Mapping[str, Sequence[Any]]) -> list[Event]:
         """Return one event a row. Raises DataError naming the column that does not fit."""
-        message, count = self._labels.encode(columns)
-        return [self._label(row) for row in rows_of(memoryview(message), templates.LABELS)] if count else []
+        return list(map(self._label, self._rows(columns, "labels")))
+
+    def _rows(self, columns: Mapping[str, Sequence[Any]], kind: str) -> list[dict[str, Any]]:
+        """Return rows as every backend takes them: float32 features, checked types."""
+        packed = bytearray()
+        self._packers[kind].pack_into(packed, 0, columns)
+        return rows_of(packed, kind)
 
     def _prediction(self, row: dict[str, Any]) -> Event:
         model, role = row["model"], row["role"]

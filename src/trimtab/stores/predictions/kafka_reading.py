@@ -17,9 +17,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
+from trimtab.stores.predictions.arrow_rows import schema_of
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.kafka_events import row_of
-from trimtab.stores.predictions.schemas import SCHEMAS
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class TopicReader:
             places[_known(message.partition())] = _known(message.offset()) + 1
             rows += self._rows(message)
         cursor = Cursor(tuple((str(part), 0, offset) for part, offset in sorted(places.items())))
-        return pa.Table.from_pylist(rows, schema=SCHEMAS[self._kind]), cursor
+        return pa.Table.from_pylist(rows, schema=schema_of(self._kind)), cursor
 
     def tail(self, rows: int) -> Cursor:
         """Return a cursor behind which each partition's newest `rows` rows come, or all where it has less."""
@@ -78,7 +78,7 @@ class TopicReader:
         """Return the rows of an id, in the order of their partition."""
         key = prediction_id.encode()
         rows = [row for message in self._messages({}, None) if message.key() == key for row in self._rows(message)]
-        found: list[dict[str, Any]] = pa.Table.from_pylist(rows, schema=SCHEMAS[self._kind]).to_pylist()
+        found: list[dict[str, Any]] = pa.Table.from_pylist(rows, schema=schema_of(self._kind)).to_pylist()
         return found
 
     def _rows(self, message: Message) -> list[dict[str, Any]]:

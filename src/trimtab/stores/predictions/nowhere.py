@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import UsageError
-from trimtab.stores import predictions
 from trimtab.stores.faults import Fault
+from trimtab.stores.predictions.arrow_rows import empty_table
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Nowhere:
         return
 
     def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
-        return predictions.PREDICTIONS.empty_table(), after
+        return empty_table("predictions"), after
 
     def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
-        return predictions.LABELS.empty_table(), after
+        return empty_table("labels"), after
 
     def tail(self, rows: int) -> Cursor:
         return START

@@ -6,9 +6,9 @@ there on in segment files. Both keep the same places, so a cursor goes on across
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from trimtab.errors import StoreError
+from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, schema_of
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.folder import Segment, removed, segments
-from trimtab.stores.predictions.framing import END_OF_STREAM
 from trimtab.stores.predictions.merging import Block, Integers, merge
-from trimtab.stores.predictions.scanning import TEMPLATES, Damages, Message, scan, template_of
-from trimtab.stores.predictions.schemas import SCHEMAS, TIME_OF_LOGGING, with_columns
+from trimtab.stores.predictions.scanning import Damages, format_of, scan
 
 if TYPE_CHECKING:
     from trimtab.stores.predictions.archive import Archive
@@ -39,7 +38,7 @@ class SegmentReader:
         self._folder = folder
         self._kind = kind
         self._damages = damages
-        self._schema = SCHEMAS[kind]
+        self._schema = schema_of(kind)
         self._archive: Archive | None = None
         self._archived: dict[str, int] = {}
 
@@ -87,9 +86,10 @@ class SegmentReader:
                 continue
             offset = after[1] if segment.number == after[0] else 0
             messages = scan(segment.path, self._kind, self._damages, offset)
+            table_of = format_of(segment.path).table_of
             while some := list(islice(messages, most)):
                 ends = np.repeat([message.end for message in some], [message.rows for message in some])
-                yield writer, segment.number, decoded(some, self._kind), ends
+                yield writer, segment.number, table_of([message.body for message in some], self._kind), ends
 
     def _from_table(
         self, writer: str, after: tuple[int, int], gone: int, most: int
@@ -103,18 +103,3 @@ class SegmentReader:
             rows, ends = archive.segment(writer, number)
             for some, some_ends in delta.chunks(rows, ends, after[1] if number == after[0] else 0, most):
                 yield writer, number, some, some_ends
-
-
-def decoded(messages: Iterable[Message], kind: str) -> pa.Table:
-    """Return the rows of some messages. As one stream, since pyarrow is slow at many batches one by one.
-
-    Columns that the writer did not know yet are null.
-    """
-    tables = []
-    for template, alike in groupby(messages, key=lambda message: template_of(message.data, kind)):
-        stream = bytearray((template or TEMPLATES[kind]).schema_message)
-        for message in alike:
-            stream += message.data
-        stream += END_OF_STREAM
-        tables.append(with_columns(pa.ipc.open_stream(pa.py_buffer(stream)).read_all(), SCHEMAS[kind]))
-    return pa.concat_tables([SCHEMAS[kind].empty_table(), *tables]).combine_chunks()

@@ -9,31 +9,63 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
-from zlib import crc32
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trimtab.stores.predictions import templates
-from trimtab.stores.predictions.framing import BATCH_MESSAGE, END_OF_STREAM, MARKER, PREFIX_BYTES, Frame, frames
-from trimtab.stores.predictions.template import CHECKSUM_ZERO, Template
+from trimtab.stores.predictions import arrow_rows, arrow_segments, frames, packed_rows
+from trimtab.stores.predictions.folder import ARROW
+from trimtab.stores.predictions.frames import Frame
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16 * 2**20
-"""What is read at a time; doubled while a single message is longer."""
-TEMPLATES = {"predictions": templates.PREDICTIONS, "labels": templates.LABELS}
-EARLIER = {"predictions": (), "labels": (templates.EARLIER_LABELS,)}
-"""What earlier versions wrote: read, never written."""
+"""What is read at a time; doubled while a single frame is longer."""
+
+
+class Format(NamedTuple):
+    """How segments of one kind of file are read. frame_at, is_right: as in `frames`; the others take frames' bodies."""
+
+    marker: bytes
+    end: bytes
+    frame_at: Callable[[memoryview, int], Frame | None]
+    is_right: Callable[[memoryview, Frame], bool]
+    rows_in: Callable[[memoryview, str], int] | None
+    """Counts the rows of a body, where the frame does not say."""
+    table_of: Callable[[Sequence[memoryview], str], pa.Table]
+    rows_of: Callable[[memoryview, str], list[dict[str, Any]]]
+
+
+FRAMES = Format(
+    frames.MARKER,
+    frames.END,
+    frames.frame_at,
+    frames.is_right,
+    None,
+    arrow_rows.table_of,
+    packed_rows.rows_of,
+)
+ARROW_STREAM = Format(
+    arrow_segments.MARKER,
+    arrow_segments.END,
+    arrow_segments.frame_at,
+    arrow_segments.is_right,
+    arrow_segments.rows_in,
+    arrow_segments.table_of,
+    arrow_segments.rows_of,
+)
 
 
 class Message(NamedTuple):
-    """One record batch message whose checksum is right."""
+    """One append whose checksum is right."""
 
-    data: memoryview
+    body: memoryview
     rows: int
     end: int
-    """Offset in the file behind the message."""
+    """Offset in the file behind the append."""
 
 
 class Damages:
@@ -65,62 +97,45 @@ class Damages:
         )
 
 
-def template_of(message: memoryview, kind: str) -> Template | None:
-    """Return the template that a message was made from, which the length of its metadata tells, or None."""
-    length = PREFIX_BYTES + int.from_bytes(message[4:PREFIX_BYTES], "little")
-    return next((t for t in (TEMPLATES[kind], *EARLIER[kind]) if len(t.head) == length), None)
+def format_of(path: Path) -> Format:
+    """Return the format of a segment, which the ending of its name tells."""
+    return ARROW_STREAM if path.suffix == ARROW else FRAMES
 
 
 def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[Message]:
-    """Yield the whole messages of a segment behind an offset. Raises FileNotFoundError."""
-    openings, size = [t.schema_message for t in (TEMPLATES[kind], *EARLIER[kind])], READ_BYTES
+    """Yield the whole appends of a segment behind an offset. Raises FileNotFoundError."""
+    form, size = format_of(path), READ_BYTES
     with path.open("rb", buffering=0) as file:
         while True:
             data = os.pread(file.fileno(), size, offset)  # not a mapping: a writer may cut off a failed write
-            view, at_end = memoryview(data), len(data) < size
-            end = 0 if offset else next((len(opening) for opening in openings if data.startswith(opening)), 0)
-            for frame in frames(view, end):
-                if not _is_right(view, frame, kind):
-                    break
-                end = frame.end
-                yield Message(view[frame.start : end], frame.rows, offset + end)
+            view, at_end, end = memoryview(data), len(data) < size, 0
+            while (frame := form.frame_at(view, end)) is not None and form.is_right(view, frame):
+                end, body = frame.end, view[frame.body : frame.end]
+                if frame.rows:
+                    yield Message(body, form.rows_in(body, kind) if form.rows_in else frame.rows, offset + end)
             if not end and at_end:
-                end = _next_message(view, data, kind)
+                end = _next_frame(view, data, form)
                 if not end:
                     return
-                damages.tell(path, offset, offset + end, _claimed_rows(view, end))
+                damages.tell(path, offset, offset + end, _claimed_rows(view, end, form))
             offset += end
             size = READ_BYTES if end else size * 2
 
 
-def _is_right(view: memoryview, frame: Frame, kind: str) -> bool:
-    template = template_of(view[frame.start : frame.end], kind)
-    if template is None:
-        return False
-    at = frame.start + template.checksum_at
-    if frame.kind != BATCH_MESSAGE or at + len(CHECKSUM_ZERO) > frame.end:
-        return False
-    value = crc32(view[frame.start : at])
-    value = crc32(view[at + 8 : frame.end], crc32(CHECKSUM_ZERO, value))
-    return view[at : at + 8] == b"%08x" % value
-
-
-def _next_message(view: memoryview, data: bytes, kind: str) -> int:
+def _next_frame(view: memoryview, data: bytes, form: Format) -> int:
     """Return where a damaged stretch at the start of the data ends, or 0 when there is nothing, or a torn tail."""
-    if data in (b"", END_OF_STREAM):
+    if data in (b"", form.end):
         return 0
-    start = data.find(MARKER, 1)
+    start = data.find(form.marker, 1)
     while start > 0:
-        frame = next(frames(view, start), None)
-        if frame is not None and _is_right(view, frame, kind):
+        frame = form.frame_at(view, start)
+        if frame is not None and form.is_right(view, frame):
             return start
-        start = data.find(MARKER, start + 1)
-    first = next(frames(view), None)  # whole by its lengths: a crash leaves no such thing
-    if first is None:
-        return 0
-    return first.end
+        start = data.find(form.marker, start + 1)
+    first = form.frame_at(view, 0)  # whole by its lengths: a crash leaves no such thing
+    return 0 if first is None else first.end
 
 
-def _claimed_rows(view: memoryview, end: int) -> int | None:
-    first = next(frames(view), None)
-    return first.rows if first is not None and first.kind == BATCH_MESSAGE and first.end == end else None
+def _claimed_rows(view: memoryview, end: int, form: Format) -> int | None:
+    first = form.frame_at(view, 0)
+    return first.rows if first is not None and first.end == end and form.rows_in is None else None

@@ -1,14 +1,14 @@
-"""The embedded prediction log: Arrow stream files in a folder. Opened by app; gateways write, monitoring reads.
+"""The embedded prediction log: files of frames in a folder, and Delta tables of those that have ended.
 
-    predictions-0-000001.arrows   one record batch message an append; any Arrow stream reader reads it
-    labels-0-000001.arrows
+    predictions-0-000001.frames   one frame an append
+    labels-0-000001.frames
     writer-0.lock                 held (flock) by the one process that writes as 0
 
 An append is one os.write. When it returns the rows are in the kernel's page cache, so they survive the death of the
 process, SIGKILL included; `sync` brings them to the disk. A sync takes 0.1 to 10 ms, so a group of requests shares one.
 
-A write that a crash cut short leaves a torn message at the end of its segment. Readers go by the lengths in
-the messages and stop before it; the next writer leaves the segment as it is and begins a new one.
+A write that a crash cut short leaves a torn frame at the end of its segment. Readers go by the lengths in the frames
+and stop before it; the next writer leaves the segment as it is and begins a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
-from trimtab.stores.predictions import templates
 from trimtab.stores.predictions.claim import Claim
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 from trimtab.stores.predictions.finding import find
@@ -41,7 +40,7 @@ SEGMENT_AGE_S = 3600.0
 
 
 class SegmentLog:
-    """Predictions and labels in Arrow stream files of about `segment_rows` rows or `segment_age_s` seconds each.
+    """Predictions and labels in files of about `segment_rows` rows or `segment_age_s` seconds each.
 
     writer: the name this process writes under. Opening reads and locks nothing. The first append, even one of no
     rows, makes this process the writer; it raises StoreError when another process is. May be shared between threads.
@@ -63,8 +62,8 @@ class SegmentLog:
         self._syncing = threading.Lock()
         self._claim = Claim(folder, check_writer(writer), clock)
         self._predictions, self._labels = (
-            SegmentWriter(folder, kind, writer, template, rows=segment_rows, age_s=segment_age_s, clock=clock)
-            for kind, template in (("predictions", templates.PREDICTIONS), ("labels", templates.LABELS))
+            SegmentWriter(folder, kind, writer, rows=segment_rows, age_s=segment_age_s, clock=clock)
+            for kind in ("predictions", "labels")
         )
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:

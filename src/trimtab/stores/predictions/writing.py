@@ -1,6 +1,6 @@
 """Writes the segments of one kind of rows under one writer's name. Called by segments; loads no pyarrow.
 
-An append is one os.write of one message. A write that the disk takes only in part is cut off again. What is in a
+An append is one os.write of one frame. A write that the disk takes only in part is cut off again. What is in a
 file but not yet on disk is handed to `sync` as file handles, so that the disk works while appends go on.
 """
 
@@ -15,9 +15,7 @@ from typing import Any
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.folder import last_path, next_number, note, segment_path
-from trimtab.stores.predictions.framing import END_OF_STREAM
-from trimtab.stores.predictions.messages import MessageWriter
-from trimtab.stores.predictions.template import Template
+from trimtab.stores.predictions.frames import END, FrameWriter
 
 MOST_ENDED = 64
 """Ended segments whose handles wait for a sync; for a writer that never calls it."""
@@ -26,13 +24,11 @@ MOST_ENDED = 64
 class SegmentWriter:
     """The segment being written, if there is one. Not shared between threads: its owner holds a lock."""
 
-    def __init__(
-        self, folder: Path, kind: str, writer: str, template: Template, *, rows: int, age_s: float, clock: Clock
-    ) -> None:
+    def __init__(self, folder: Path, kind: str, writer: str, *, rows: int, age_s: float, clock: Clock) -> None:
         self._folder = folder
         self._kind = kind
         self._writer = writer
-        self._messages = MessageWriter(template)
+        self._frames = FrameWriter(kind)
         self._most_rows = rows
         self._most_seconds = age_s
         self._clock = clock
@@ -45,14 +41,14 @@ class SegmentWriter:
         self._new_names = False
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows as one message. Raises DataError or StoreError, and then none is appended."""
-        message, rows = self._messages.encode(columns)
+        """Append rows as one frame. Raises DataError or StoreError, and then none is appended."""
+        frame, rows = self._frames.frame(columns)
         if not rows:
             return
         self.end_if_old()
         if self._file is None:
             self._begin()
-        self._write(message if self._size else self._messages.schema_message + message)
+        self._write(frame)
         self._rows += rows
         if self._rows >= self._most_rows:
             self.end()
@@ -68,7 +64,7 @@ class SegmentWriter:
             return
         if self._size:
             with suppress(StoreError):  # no room for the mark: the rows are there, and a reader does without it
-                self._write(END_OF_STREAM)
+                self._write(END)
         self._abandon()
 
     def unsynced(self) -> tuple[list[int], bool]:
@@ -94,19 +90,19 @@ class SegmentWriter:
         self._began = self._clock.now().timestamp()
         self._new_names = True
 
-    def _write(self, message: bytes | bytearray) -> None:
+    def _write(self, frame: bytes | bytearray) -> None:
         assert self._file is not None
         try:
-            written = os.write(self._file, message)
-            while written < len(message):  # a full disk takes a part first and says so at the next try
-                written += os.write(self._file, memoryview(message)[written:])
+            written = os.write(self._file, frame)
+            while written < len(frame):  # a full disk takes a part first and says so at the next try
+                written += os.write(self._file, memoryview(frame)[written:])
         except OSError as error:
             self._take_back()
             raise StoreError(f"{self._folder}: cannot write the prediction log: {error.strerror}") from None
         self._size += written
 
     def _take_back(self) -> None:
-        """Cut off a message that was written in part, or leave it as a torn tail and begin a new segment."""
+        """Cut off a frame that was written in part, or leave it as a torn tail and begin a new segment."""
         assert self._file is not None
         try:
             os.ftruncate(self._file, self._size)

@@ -53,7 +53,7 @@ def test_ended_segments_move_into_the_tables_and_their_files_go(tmp_path: Path) 
     done = log.compact(grace_s=-1e12, keep_s=3e9)
     table = DeltaTable(tmp_path / "delta" / "predictions")
     assert (done.segments, done.rows, done.files_removed) == (5, 14, 5)
-    assert files(tmp_path, "*.arrows") == []
+    assert files(tmp_path, "*.frames") == []
     assert table.metadata().partition_columns == ["model", "logged_on"]
     assert log.read()[0].equals(before)
     assert log.read_labels()[0].equals(labels)
@@ -64,9 +64,9 @@ def test_files_stay_for_the_time_of_grace_and_rows_are_read_once_meanwhile(tmp_p
     log = written(tmp_path)
     moment = NOW.timestamp()
     for number, age in enumerate([100, 70, 30, 10], start=1):
-        os.utime(tmp_path / f"predictions-0-00000{number}.arrows", (moment - age, moment - age))
+        os.utime(tmp_path / f"predictions-0-00000{number}.frames", (moment - age, moment - age))
     compact(log, grace_s=60)
-    assert files(tmp_path) == ["predictions-0-000003.arrows", "predictions-0-000004.arrows"]
+    assert files(tmp_path) == ["predictions-0-000003.frames", "predictions-0-000004.frames"]
     assert ids_in(log) == list("abcdefg")
 
 
@@ -89,7 +89,7 @@ def test_numbers_go_on_after_all_files_are_gone(tmp_path: Path) -> None:
     cursor = written(tmp_path).read()[1]
     compact(SegmentLog(tmp_path))
     second = written(tmp_path, ids="hi")
-    assert files(tmp_path) == ["predictions-0-000005.arrows"]
+    assert files(tmp_path) == ["predictions-0-000005.frames"]
     assert ids_in(second, cursor) == ["h", "i"]
     compact(second)
     assert ids_in(second, cursor) == ["h", "i"]
@@ -103,7 +103,7 @@ def test_a_segment_being_written_stays(tmp_path: Path) -> None:
     compact(log)
     log.append(prediction_rows(["d"]))
     log.close()
-    assert files(tmp_path) == ["predictions-0-000002.arrows"]
+    assert files(tmp_path) == ["predictions-0-000002.frames"]
     assert ids_in(log) == ["a", "b", "c", "d"]
 
 
@@ -113,7 +113,7 @@ def test_what_a_dead_writer_left_is_ended_and_moved(tmp_path: Path) -> None:
         SegmentLog(tmp_path).append(prediction_rows(["a"]))
         os._exit(9)
     os.waitpid(child, 0)
-    path = tmp_path / "predictions-0-000001.arrows"
+    path = tmp_path / "predictions-0-000001.frames"
     path.write_bytes(path.read_bytes() + b"\xff\xff\xff\xff torn")
     log = SegmentLog(tmp_path)
     compact(log)
@@ -158,7 +158,7 @@ def test_a_compaction_that_dies_is_gone_on_with(
     compact(log)
     assert while_half_done == (list("abcdefg"), list("defg"), 7)
     assert (ids_in(log), ids_in(log, cursor), log.read_labels()[0].num_rows) == while_half_done
-    assert files(tmp_path, "*.arrows") == []
+    assert files(tmp_path, "*.frames") == []
     assert DeltaTable(tmp_path / "delta" / "predictions").to_pyarrow_table().num_rows == 7
 
 
@@ -218,13 +218,13 @@ def test_the_files_of_a_past_day_are_merged_and_cursors_stay_good(tmp_path: Path
 
 def test_a_damaged_segment_is_kept_aside(tmp_path: Path) -> None:
     log = written(tmp_path)
-    path = tmp_path / "predictions-0-000002.arrows"
+    path = tmp_path / "predictions-0-000002.frames"
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
     done = log.compact(grace_s=-1e12, keep_s=3e9)
     assert done.damaged == 1
-    assert files(tmp_path) == ["predictions-0-000002.arrows.damaged"]
+    assert files(tmp_path) == ["predictions-0-000002.frames.damaged"]
     assert ids_in(log) == list("abcefg")
 
 
@@ -298,16 +298,16 @@ def test_a_table_that_is_gone_or_older_than_it_was_is_told(tmp_path: Path, kind:
 
 def test_a_segment_without_rows_needs_no_table(tmp_path: Path) -> None:
     for number in (1, 2):
-        (tmp_path / f"predictions-0-00000{number}.arrows").touch()
+        (tmp_path / f"predictions-0-00000{number}.frames").touch()
     compact(SegmentLog(tmp_path))
-    assert files(tmp_path) == ["predictions-0-000002.arrows"]
+    assert files(tmp_path) == ["predictions-0-000002.frames"]
     assert texts(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", ["predictions", "labels"])
 def test_the_loss_of_the_last_segments_of_a_writer_is_told(tmp_path: Path, kind: str) -> None:
     written(tmp_path)
-    own = sorted(tmp_path.glob(f"{kind}-0-*.arrows"))
+    own = sorted(tmp_path.glob(f"{kind}-0-*.frames"))
     for path in own[-2:]:
         path.unlink()
     lost = [f"segment {number + 1} of the {kind} of writer '0' is gone" for number in range(len(own))][-2:]
@@ -319,10 +319,10 @@ def test_the_loss_of_the_last_segments_of_a_writer_is_told(tmp_path: Path, kind:
     log.append(prediction_rows(["z"]))
     log.append_labels(label_rows(["z"]))
     log.close()
-    assert (tmp_path / f"{kind}-0-{len(own) + 1:06d}.arrows").exists()
+    assert (tmp_path / f"{kind}-0-{len(own) + 1:06d}.frames").exists()
     assert texts(tmp_path) == found
     # and all of a writer's files
-    for path in tmp_path.glob(f"{kind}-0-*.arrows"):
+    for path in tmp_path.glob(f"{kind}-0-*.frames"):
         path.unlink()
     assert len(texts(tmp_path)) == len(own) + 1
 

@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from trimtab.errors import StoreError
 from trimtab.stores.predictions import START, archive
 from trimtab.stores.predictions.archive import Archive
-from trimtab.stores.predictions.framing import END_OF_STREAM
+from trimtab.stores.predictions.frames import END
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 
@@ -74,7 +74,7 @@ def test_two_readers_at_different_places_read_on_while_files_go(
     with monkeypatch.context() as reading:
         reading.setattr(Path, "unlink", meanwhile)
         log.compact(**EVERYTHING)
-    assert not list(tmp_path.glob("*.arrows"))
+    assert not list(tmp_path.glob("*.frames"))
     assert read == {"slow": names, "quick": names}
 
 
@@ -83,8 +83,8 @@ def test_a_torn_segment_goes_into_the_table_without_its_tail(tmp_path: Path) -> 
     log.append(prediction_rows(["a"]))
     log.append(prediction_rows(["b"]))
     log.close()
-    path = tmp_path / "predictions-0-000001.arrows"
-    os.truncate(path, path.stat().st_size - len(END_OF_STREAM) - 7)
+    path = tmp_path / "predictions-0-000001.frames"
+    os.truncate(path, path.stat().st_size - len(END) - 7)
     log.append(prediction_rows(["c"]))
     done = log.compact(**EVERYTHING)
     assert (done.rows, done.damaged) == (1, 0)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from trimtab.stores.predictions import templates
-from trimtab.stores.predictions.decoding import rows_of
-from trimtab.stores.predictions.framing import frames
+from trimtab.stores.predictions.frames import END, Frame, frame_at
+from trimtab.stores.predictions.packed_rows import rows_of
 from trimtab.stores.predictions.scanning import Damages, scan
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 
-NAME = "predictions-0-000001.arrows"
+NAME = "predictions-0-000001.frames"
 IDS = ["a", "b", "c", "d"]
 
 
@@ -26,12 +24,20 @@ def ids_in(log: SegmentLog) -> list[str]:
 def ids_scanned(path: Path) -> list[str]:
     """Return the ids in a segment, without the cost of a table for each of thousands of files."""
     messages = scan(path, "predictions", Damages(quiet=True))
-    return [row["prediction_id"] for message in messages for row in rows_of(message.data, templates.PREDICTIONS)]
+    return [row["prediction_id"] for message in messages for row in rows_of(message.body, "predictions")]
+
+
+def frames(data: bytes) -> list[Frame]:
+    found, end = [], 0
+    while (frame := frame_at(memoryview(data), end)) is not None:
+        found.append(frame)
+        end = frame.end
+    return found
 
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Path:
-    """A segment of four messages of one row each, not ended."""
+    """A segment of four frames of one row each, not ended."""
     log = SegmentLog(tmp_path)
     for name in IDS:
         log.append(prediction_rows([name]))
@@ -44,11 +50,11 @@ def turn_over(path: Path, bit: int) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("message", [0, 1, 3])
-def test_any_bit_of_a_message_costs_that_message_and_no_other(segment: Path, message: int) -> None:
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_any_bit_of_a_frame_costs_that_frame_and_no_other(segment: Path, number: int) -> None:
     whole = segment.read_bytes()
-    frame = list(frames(memoryview(whole)))[1 + message]
-    others = [name for n, name in enumerate(IDS) if n != message]
+    frame = frames(whole)[number]
+    others = [name for n, name in enumerate(IDS) if n != number]
     for byte in range(frame.start, frame.end):
         segment.write_bytes(whole)
         turn_over(segment, 8 * byte + byte % 8)
@@ -57,7 +63,7 @@ def test_any_bit_of_a_message_costs_that_message_and_no_other(segment: Path, mes
 
 
 def test_damage_is_told_once_with_file_offset_and_rows(segment: Path, caplog: pytest.LogCaptureFixture) -> None:
-    frame = list(frames(memoryview(segment.read_bytes())))[2]
+    frame = frames(segment.read_bytes())[1]
     turn_over(segment, 8 * (frame.end - 100))
     log = SegmentLog(segment.parent)
     with caplog.at_level(logging.ERROR):
@@ -69,7 +75,7 @@ def test_damage_is_told_once_with_file_offset_and_rows(segment: Path, caplog: py
 
 def test_a_stretch_of_garbage_is_passed_over(segment: Path) -> None:
     data = bytearray(segment.read_bytes())
-    _, _, second, third, _ = frames(memoryview(bytes(data)))
+    _, second, third, _ = frames(bytes(data))
     data[second.start : third.end - 40] = b"\xff" * (third.end - 40 - second.start)
     segment.write_bytes(data)
     log = SegmentLog(segment.parent)
@@ -85,27 +91,16 @@ def test_a_torn_tail_is_no_damage(segment: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.records == []
 
 
-def test_a_damaged_schema_costs_no_row(segment: Path) -> None:
-    turn_over(segment, 8 * 40)
-    assert ids_in(SegmentLog(segment.parent)) == IDS
+def test_damage_in_the_last_frame_of_an_ended_segment_is_told(segment: Path) -> None:
+    last = frames(segment.read_bytes())[-1]
+    segment.write_bytes(segment.read_bytes() + END)
+    turn_over(segment, 8 * (last.start + 9))  # a length beyond the end of the file
+    log = SegmentLog(segment.parent)
+    assert ids_in(log) == ["a", "b", "c"]
+    assert log.damaged == 1
 
 
 def test_damage_longer_than_one_read_is_passed_over(segment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trimtab.stores.predictions.scanning.READ_BYTES", 512)
-    frame = list(frames(memoryview(segment.read_bytes())))[1]
-    turn_over(segment, 8 * (frame.start + 7) + 5)  # a length of half a gigabyte
+    turn_over(segment, 8 * 11 + 5)  # a length of half a gigabyte
     assert ids_in(SegmentLog(segment.parent)) == ["b", "c", "d"]
-
-
-def test_other_arrow_readers_read_the_rows_and_the_checksums(segment: Path) -> None:
-    with pa.ipc.open_stream(segment.read_bytes() + b"\xff\xff\xff\xff\0\0\0\0") as reader:
-        batches = [reader.read_next_batch_with_custom_metadata() for _ in IDS]
-    checksums = [batch.custom_metadata[b"crc32"] for batch in batches]
-    assert [batch.batch["prediction_id"].to_pylist() for batch in batches] == [[name] for name in IDS]
-    assert len({*checksums, b"00000000"}) == 5
-    assert all(len(checksum) == 8 for checksum in checksums)
-
-
-def test_the_checksum_of_a_template_is_where_it_says() -> None:
-    for template in (templates.PREDICTIONS, templates.LABELS, templates.EARLIER_LABELS):
-        assert template.head[template.checksum_at : template.checksum_at + 8] == b"00000000"

@@ -24,7 +24,7 @@ def tables(folder: Path, ids: list[str]) -> SegmentLog:
     log.append_labels(label_rows(ids))
     log.close()
     log.compact(grace_s=-1e12, keep_s=3e9)
-    assert not list(folder.glob("*.arrows"))
+    assert not list(folder.glob("*.frames"))
     return log
 
 

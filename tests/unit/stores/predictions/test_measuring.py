@@ -73,7 +73,7 @@ def test_they_are_those_of_a_log_that_is_read_whole(
 
 def test_a_damaged_row_is_not_counted(tmp_path: Path) -> None:
     append(tmp_path, "0", [1, 1, 1], at=0)
-    path = tmp_path / "predictions-0-000001.arrows"
+    path = tmp_path / "predictions-0-000001.frames"
     data = bytearray(path.read_bytes())
     data[data.index(b"0-0-1-0")] ^= 1
     path.write_bytes(data)
@@ -85,7 +85,7 @@ def test_a_damaged_row_is_not_counted(tmp_path: Path) -> None:
 def test_a_count_goes_on_from_the_last_one(tmp_path: Path) -> None:
     # given a segment that was counted, and a damage that no time of change tells of
     append(tmp_path, "0", [1, 1, 1], at=0)
-    path = tmp_path / "predictions-0-000001.arrows"
+    path = tmp_path / "predictions-0-000001.frames"
     assert SegmentLog(tmp_path).count() == Count(3, 3)
     before, data = path.stat(), bytearray(path.read_bytes())
     data[data.index(b"0-0-1-0")] ^= 1

@@ -45,7 +45,7 @@ def test_a_sync_flushes_what_is_new_and_the_folder_when_it_has_a_new_name(tmp_pa
     log = SegmentLog(folder)
     log.append(prediction_rows(["a"]))
     log.sync()
-    first, path = list(flushed), folder / "predictions-0-000001.arrows"
+    first, path = list(flushed), folder / "predictions-0-000001.frames"
     log.sync()
     idle = flushed[len(first) :]
     log.append(prediction_rows(["b"]))
@@ -54,7 +54,7 @@ def test_a_sync_flushes_what_is_new_and_the_folder_when_it_has_a_new_name(tmp_pa
     later = flushed[len(first) + len(idle) :]
     assert [name for name, _ in first] == [tmp_path.name, path.name, "log"]
     assert idle == []
-    assert [name for name, _ in later] == [path.name, "labels-0-000001.arrows", "log"]
+    assert [name for name, _ in later] == [path.name, "labels-0-000001.frames", "log"]
     assert later[0] == (path.name, size(path))
     log.close()
 
@@ -64,7 +64,7 @@ def test_segments_that_ended_since_the_last_sync_are_flushed_whole(tmp_path: Pat
     for name in "abc":
         log.append(prediction_rows([name]))
     log.sync()
-    paths = [tmp_path / f"predictions-0-00000{n}.arrows" for n in (1, 2, 3)]
+    paths = [tmp_path / f"predictions-0-00000{n}.frames" for n in (1, 2, 3)]
     assert [found for found in flushed if found[0].startswith("pred")] == [(path.name, size(path)) for path in paths]
     log.close()
 
@@ -118,7 +118,7 @@ def test_a_disk_that_fails_is_told_and_a_new_segment_begun(tmp_path: Path, monke
     log.append(prediction_rows(["b"]))
     log.sync()
     log.close()
-    assert (tmp_path / "predictions-0-000002.arrows").exists()
+    assert (tmp_path / "predictions-0-000002.frames").exists()
     assert log.read()[0]["prediction_id"].to_pylist() == ["a", "b"]
 
 

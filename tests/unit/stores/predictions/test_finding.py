@@ -1,46 +1,15 @@
-"""Rows decoded without pyarrow are those of pyarrow, and ids are found wherever they stand."""
+"""Ids are found wherever they stand, without pyarrow."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from trimtab.stores.predictions import PREDICTION_FIELDS, PREDICTIONS, templates
-from trimtab.stores.predictions.decoding import rows_of
-from trimtab.stores.predictions.messages import MessageWriter
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
-
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
-row = st.fixed_dictionaries(
-    {
-        "prediction_id": text,
-        "served": st.booleans(),
-        "event_time": st.integers(-(2**50), 2**50),
-        "entities": st.none() | st.lists(st.tuples(text, st.none() | text), max_size=3),
-        "features": st.none() | st.lists(st.floats(width=32, allow_nan=False), max_size=5),
-        "score": st.none() | st.floats(allow_nan=False),
-        "error": st.none() | text,
-    }
-)
-
-
-@settings(deadline=None)
-@given(st.lists(row, min_size=1, max_size=12))
-def test_any_rows_are_those_of_pyarrow(rows: list[dict[str, Any]]) -> None:
-    columns = dict(prediction_rows(["x"] * len(rows))) | {name: [r[name] for r in rows] for name in rows[0]}
-    message, _ = MessageWriter(templates.PREDICTIONS).encode(columns)
-    expected = pa.ipc.read_record_batch(pa.py_buffer(message), PREDICTIONS).to_pylist()
-    found = rows_of(memoryview(bytes(message)), templates.PREDICTIONS)
-    assert found == expected
-    assert tuple(found[0]) == PREDICTION_FIELDS
 
 
 def test_an_id_that_is_part_of_others_is_told_apart(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the embedded prediction log costs."""

@@ -1,0 +1,181 @@
+"""Rows of the prediction log as MessagePack, and back, without pyarrow.
+
+Packed rows are an array with one value a column, in the order of the contract. By type, a column is
+
+    text        an array of strings; of strings and nil where it may be null
+    bool        one byte a row
+    int32, time little-endian integers of 4 and 8 bytes, as one binary value; times are microseconds since 1970
+    float64     little-endian numbers of 8 bytes, as one binary value; where one is null, an array of numbers and nil
+    pairs       the number of pairs of each row, or nil; and all keys and values in turn
+    vector      [width, binary] where the rows are one float32 matrix; else an array of binary and nil
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from trimtab.clock import from_micros
+from trimtab.errors import DataError, nearest
+from trimtab.stores.predictions.contract import COLUMNS
+
+MISFITS = (TypeError, ValueError, OverflowError, AttributeError, KeyError)
+"""What packing raises for values that do not fit their column."""
+_FLAGS = {False: 0, True: 1}
+_encoder = msgspec.msgpack.Encoder()
+unpack: Callable[[bytes | bytearray | memoryview], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
+"""Return the columns of packed rows, as the head of this file describes them."""
+
+
+class RowPacker:
+    """Packs rows of one kind, given as columns, after checking them."""
+
+    def __init__(self, kind: str) -> None:
+        self._columns = [(name, _PACK[type_]) for name, type_ in COLUMNS[kind].items()]
+        self._types = COLUMNS[kind]
+        self._names = list(self._types)
+
+    def pack_into(self, buffer: bytearray, start: int, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Write packed rows into a buffer from `start` to its new end; return the number of rows.
+
+        Raises DataError naming the column that does not fit.
+        """
+        rows = self._check(columns)
+        try:
+            packed = [pack(columns[name]) for name, pack in self._columns]
+            _encoder.encode_into(packed, buffer, start)
+        except MISFITS as error:
+            raise self._misfit(columns, error) from None
+        return rows
+
+    def _misfit(self, columns: Mapping[str, Sequence[Any]], error: Exception) -> DataError:
+        """Return the error that names the first column that cannot be packed by itself."""
+        for name, pack in self._columns:
+            try:
+                _encoder.encode(pack(columns[name]))
+            except MISFITS as reason:
+                if not self._types[name].endswith("?") and any(value is None for value in columns[name]):
+                    return DataError(f"column '{name}' holds None; every row needs a value")
+                return DataError(f"column '{name}': {reason}; expected {self._types[name].removesuffix('?')}")
+        return DataError(str(error))
+
+    def _check(self, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Return the number of rows. Raises DataError where columns are missing, unknown or of different lengths."""
+        try:
+            sizes = list(map(len, map(columns.__getitem__, self._names)))
+        except KeyError as error:
+            raise DataError(f"column {error} is missing") from None
+        rows = sizes[0]
+        if sizes.count(rows) != len(sizes):
+            name, size = next((n, size) for n, size in zip(self._names, sizes, strict=True) if size != rows)
+            raise DataError(f"column '{name}' has {size} rows; the columns before it have {rows}")
+        if len(columns) > len(sizes):
+            strange = next(name for name in columns if name not in self._types)
+            raise DataError(f"column '{strange}' is not part of the log.{nearest(strange, self._types)}")
+        return rows
+
+
+def rows_of(packed: bytes | bytearray | memoryview, kind: str) -> list[dict[str, Any]]:
+    """Return packed rows as pyarrow's to_pylist does: times as aware datetimes, entities as pairs."""
+    types = COLUMNS[kind]
+    columns = [_UNPACK[type_](values) for type_, values in zip(types.values(), unpack(packed), strict=True)]
+    return [dict(zip(types, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _pack_text(values: Sequence[Any]) -> Sequence[str]:
+    "".join(values)  # raises TypeError for what is no text
+    return values
+
+
+def _pack_text_or_none(values: Sequence[Any]) -> Sequence[str | None]:
+    "".join([value for value in values if value is not None])
+    return values
+
+
+def _pack_flags(values: Sequence[Any]) -> bytes:
+    return bytes([_FLAGS[value] for value in values])
+
+
+def _pack_numbers(code: str) -> Callable[[Sequence[Any]], bytes]:
+    return lambda values: array(code, values).tobytes()
+
+
+def _pack_floats_or_none(values: Sequence[Any]) -> bytes | list[float | None]:
+    try:
+        return array("d", values).tobytes()
+    except TypeError:  # None, or what is no number
+        given = iter(array("d", [value for value in values if value is not None]))
+        return [None if value is None else next(given) for value in values]
+
+
+def _pack_pairs(values: Sequence[Any]) -> tuple[list[int | None], list[str | None]]:
+    """Each value is a sequence of (key, value) pairs, or None."""
+    counts: list[int | None] = []
+    texts: list[str | None] = []
+    for row in values:
+        counts.append(None if row is None else len(row))
+        for key, value in row or ():
+            texts += (key, value)
+    try:
+        "".join(texts)  # type: ignore[arg-type]  # raises TypeError for what is no text
+    except TypeError:  # None as a value, or what is no text
+        "".join([text for n, text in enumerate(texts) if n % 2 == 0 or text is not None])  # type: ignore[misc]  # as above
+    return counts, texts
+
+
+def _pack_vectors(values: Any) -> Sequence[Any]:
+    """Each value is a float32 array (width,), or None; or all of them are one array (rows, width)."""
+    if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.shape[1]:
+        return values.shape[1], values.tobytes()
+    return [None if row is None else np.asarray(row, dtype=np.float32).tobytes() for row in values]
+
+
+def _unpack_numbers(code: str) -> Callable[[Any], list[Any]]:
+    return lambda values: values if isinstance(values, list) else array(code, values).tolist()
+
+
+def _unpack_pairs(values: tuple[list[int | None], list[str | None]]) -> list[list[tuple[Any, Any]] | None]:
+    counts, texts = values
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    return [None if count is None else list(islice(pairs, count)) for count in counts]
+
+
+def is_matrix(values: list[Any]) -> bool:
+    """Return True if a packed column of vectors is the width of a matrix and its numbers."""
+    return bool(values) and isinstance(values[0], int)
+
+
+def _unpack_vectors(values: list[Any]) -> list[list[float] | None]:
+    if is_matrix(values):
+        size = 4 * values[0]
+        values = [values[1][start : start + size] for start in range(0, len(values[1]), size)]
+    return [None if row is None else array("f", row).tolist() for row in values]
+
+
+_PACK: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "text": _pack_text,
+    "text?": _pack_text_or_none,
+    "bool": _pack_flags,
+    "int32": _pack_numbers("i"),
+    "time": _pack_numbers("q"),
+    "float64": _pack_numbers("d"),
+    "float64?": _pack_floats_or_none,
+    "pairs?": _pack_pairs,
+    "vector?": _pack_vectors,
+}
+_UNPACK: dict[str, Callable[[Any], list[Any]]] = {
+    "text": list,
+    "text?": list,
+    "bool": lambda values: [flag != 0 for flag in values],
+    "int32": _unpack_numbers("i"),
+    "time": lambda values: [from_micros(micros) for micros in array("q", values)],
+    "float64": _unpack_numbers("d"),
+    "float64?": _unpack_numbers("d"),
+    "pairs?": _unpack_pairs,
+    "vector?": _unpack_vectors,
+}
