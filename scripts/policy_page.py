@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trimtab.metric_catalog import FAIRNESS, TASKS, Task, fitting
+from trimtab.policy.key_reference import Key, SectionKeys, reference
 from trimtab.policy.matrix import DEFAULT_MATRIX
-from trimtab.policy.reference import Key, SectionKeys, reference
 
 
 def by_task(tasks: Mapping[str, Task] | None) -> str:

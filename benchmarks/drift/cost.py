@@ -10,7 +10,9 @@ import numpy as np
 from benchmarks.drift.peer import RowTests
 from benchmarks.drift.streams import COLUMNS, IID_ROWS, NUMERIC, REFERENCE, Flights, profiled, schemes_of, windows
 from benchmarks.drift.table import Line
-from trimtab.stats import DriftDetector, NumericBins, profile_matrix
+from trimtab.stats.profile import profile_matrix
+from trimtab.stats.schemes import NumericBins
+from trimtab.stats.sequential import DriftDetector
 
 REPEATS = 50
 PEER_REPEATS = 5

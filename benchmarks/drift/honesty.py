@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.drift.peer import RowTests
 from benchmarks.drift.streams import KINDS, REFERENCE, Flights, Kind, profiled, schemes_of, windows
 from benchmarks.drift.table import Line, at_most, share
-from trimtab.stats import DriftDetector
+from trimtab.stats.sequential import DriftDetector
 
 # Row tests cost about 50 ms a window: they judge every tenth window of the first streams.
 PEER_STREAMS, PEER_EVERY = 5, 10

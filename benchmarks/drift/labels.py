@@ -12,7 +12,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.drift.streams import KINDS, REFERENCE, Flights, windows
 from benchmarks.drift.table import Line, at_least, at_most, share
-from trimtab.stats import UpwardDetector, compare, window_means
+from trimtab.stats.paired_sequence import compare, window_means
+from trimtab.stats.upward_test import UpwardDetector
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from benchmarks.drift.streams import (
     windows,
 )
 from benchmarks.drift.table import Line, at_least, share
-from trimtab.stats import DriftDetector
+from trimtab.stats.sequential import DriftDetector
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trimtab.stats import Bins, CategoryBins, ColumnProfile, NumericBins, profile
+from trimtab.stats.profile import ColumnProfile, profile
+from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
 
 Kind = Literal["iid", "day", "week"]
 KINDS: tuple[Kind, ...] = ("iid", "day", "week")

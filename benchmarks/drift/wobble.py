@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.drift.peer import RowTests
 from benchmarks.drift.streams import NUMERIC, REFERENCE, Flights, Window, profiled, schemes_of, windows
 from benchmarks.drift.table import Line, at_most, share
-from trimtab.stats import DriftDetector
+from trimtab.stats.sequential import DriftDetector
 
 ROWS = 10_000
 SHIFT_SD = 0.03

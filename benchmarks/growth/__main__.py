@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.growth.records import MODEL, Grown, grow, next_window
-from trimtab.app.status import status
-from trimtab.app.workspace import open_workspace
+from trimtab.app.project.workspace import open_workspace
+from trimtab.app.reports.status import status
 
 SIZES = (250, 1_000, 2_000, 10_000)
 DECISIONS = 15

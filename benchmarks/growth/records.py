@@ -15,11 +15,14 @@ import msgspec
 import numpy as np
 
 from trimtab.clock import EPOCH, ManualClock, from_micros
-from trimtab.control import Controller
-from trimtab.monitoring import Monitor, Reference, build_reference
-from trimtab.policy import Policy, parse_policy
-from trimtab.records import Profile, Record, Signal, WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.control.controller import Controller
+from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.policy.model import Policy
+from trimtab.policy.reader import parse_policy
+from trimtab.records.monitoring import Profile, Signal, WindowReport
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.judged import RecordingActions, champion_revision

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.intervals.days import WORLDS, Array, Holdout, World
 from trimtab.metric_catalog import BY_TASK, METRICS
-from trimtab.stats import cluster_interval, difference_interval
+from trimtab.stats.intervals import cluster_interval, difference_interval
 from trimtab.stats.metrics import FUNCTIONS
 
 BAR = 0.93

@@ -27,12 +27,16 @@ import psutil
 import yaml
 
 from benchmarks.serving.processes import tree
-from trimtab.app import templates
-from trimtab.app.serving import running_gateway
-from trimtab.app.steering import read_progress
-from trimtab.app.workspace import open_workspace
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.project import templates
+from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import SystemClock, parse_time
-from trimtab.records import Bundle, Decision, Record, Resolution, Revision, WindowReport, WorkflowStep
+from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 
 TRAINED_UNTIL, END = "2013-03-01T05:00Z", "2013-04-15T04:00Z"
 POLICY: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ import polars as pl
 
 import trimtab as tt
 from benchmarks.point_in_time.data import SEED
-from trimtab.features import view_values
+from trimtab.features.point_in_time import view_values
 
 WINDOWS = {"1h": 3_600_000_000, "24h": 86_400_000_000, "7d": 7 * 86_400_000_000}
 NAMES = [f"{kind}_{window}" for kind in ("count", "sum", "mean", "max") for window in WINDOWS]

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 from benchmarks.serving.audit import Weights
 from benchmarks.serving.model import Roles
-from trimtab.records import Revision, Role
+from trimtab.records.record import Role
+from trimtab.records.serving import Revision
 
 SHARES = (5, 10, 25, 50)
 """Percent that a challenger may get; the policy's canary has the same steps."""

@@ -18,11 +18,11 @@ import pyarrow as pa
 from benchmarks.serving.model import STORES
 from benchmarks.serving.processes import is_alive, tree
 from benchmarks.serving.targets import Answered, Ask, Target, v2_ask
-from trimtab.app import tokens
+from trimtab.app.gateway import tokens
 from trimtab.clock import SystemClock
-from trimtab.serving import ANNOUNCEMENT, Announcement
+from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.catalog import open_metadata, open_predictions
-from trimtab.stores.metadata import Metadata
+from trimtab.stores.metadata.contract import Metadata
 
 Durability = Literal["acknowledged", "interval"]
 POLICY = """\

@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.serving.targets import Ask, Target, v2_ask
 from trimtab.clock import SystemClock
-from trimtab.records import Role
+from trimtab.records.record import Role
 from trimtab.stores.catalog import open_artifacts, open_metadata
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
 

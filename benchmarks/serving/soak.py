@@ -29,7 +29,7 @@ from benchmarks.serving.soak_project import POLICY, alone_ask, requests_of
 from benchmarks.serving.verbs import Failed, Operator
 from trimtab import settings
 from trimtab.clock import SystemClock
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 
 VERSIONS = 5
 MAX_S = 1.0

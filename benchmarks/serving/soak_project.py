@@ -18,10 +18,10 @@ import polars as pl
 
 from benchmarks.serving.model import ENTITY, MODEL
 from benchmarks.serving.targets import Ask, Target
-from trimtab.app import stages
-from trimtab.app.workspace import open_workspace
+from trimtab.app.project.workspace import open_workspace
+from trimtab.app.stages import pipeline
 from trimtab.clock import SystemClock
-from trimtab.records import DatasetVersion
+from trimtab.records.training import DatasetVersion
 
 COLUMNS = 8
 """Request columns of numbers, beside the customer."""
@@ -77,10 +77,10 @@ def make(folder: Path, versions: int) -> None:
         (folder / "trimtab.yaml").write_text(f"project: benchmark\n{policy}")
         workspace = open_workspace(folder)
         if version == 1:
-            stages.ingest(workspace)
-            stages.snapshot(workspace, MODEL, as_of=workspace.now())
-        run = stages.train(workspace, MODEL, stages.newest(workspace, DatasetVersion, MODEL))
-        bundle = stages.register(workspace, run, stages.evaluate(workspace, run))
+            pipeline.ingest(workspace)
+            pipeline.snapshot(workspace, MODEL, as_of=workspace.now())
+        run = pipeline.train(workspace, MODEL, pipeline.newest(workspace, DatasetVersion, MODEL))
+        bundle = pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
         print(f"registered {bundle.id}", flush=True)
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from trimtab import settings
 from trimtab.cli.entry import main as run_verb
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 
 NICE = ("nice", "-n", "10")
 """An operator's machine has processors of its own; here the verbs stand back behind gateway and clients."""

@@ -8,42 +8,34 @@ from typing import TYPE_CHECKING, Any
 from trimtab.errors import nearest
 
 if TYPE_CHECKING:
-    from trimtab.definitions import (
-        Dataset,
-        Entity,
-        FeatureView,
-        FileSource,
-        Model,
-        Outcomes,
-        count,
-        last,
-        mean,
-        on_demand,
-    )
-    from trimtab.definitions import max_ as max
-    from trimtab.definitions import min_ as min
-    from trimtab.definitions import sum_ as sum
+    from trimtab.definitions.models import Dataset, Model, Outcomes
+    from trimtab.definitions.sources import FileSource
+    from trimtab.definitions.transforms import on_demand
+    from trimtab.definitions.views import Entity, FeatureView, count, last, mean
+    from trimtab.definitions.views import max_ as max
+    from trimtab.definitions.views import min_ as min
+    from trimtab.definitions.views import sum_ as sum
     from trimtab.errors import TrimtabError
-    from trimtab.features import point_in_time_join
+    from trimtab.features.point_in_time import point_in_time_join
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Dataset": ("trimtab.definitions", "Dataset"),
-    "Entity": ("trimtab.definitions", "Entity"),
-    "FeatureView": ("trimtab.definitions", "FeatureView"),
-    "FileSource": ("trimtab.definitions", "FileSource"),
-    "Model": ("trimtab.definitions", "Model"),
-    "Outcomes": ("trimtab.definitions", "Outcomes"),
+    "Dataset": ("trimtab.definitions.models", "Dataset"),
+    "Entity": ("trimtab.definitions.views", "Entity"),
+    "FeatureView": ("trimtab.definitions.views", "FeatureView"),
+    "FileSource": ("trimtab.definitions.sources", "FileSource"),
+    "Model": ("trimtab.definitions.models", "Model"),
+    "Outcomes": ("trimtab.definitions.models", "Outcomes"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
-    "count": ("trimtab.definitions", "count"),
-    "last": ("trimtab.definitions", "last"),
-    "max": ("trimtab.definitions", "max_"),
-    "mean": ("trimtab.definitions", "mean"),
-    "min": ("trimtab.definitions", "min_"),
-    "on_demand": ("trimtab.definitions", "on_demand"),
-    "point_in_time_join": ("trimtab.features", "point_in_time_join"),
-    "sum": ("trimtab.definitions", "sum_"),
+    "count": ("trimtab.definitions.views", "count"),
+    "last": ("trimtab.definitions.views", "last"),
+    "max": ("trimtab.definitions.views", "max_"),
+    "mean": ("trimtab.definitions.views", "mean"),
+    "min": ("trimtab.definitions.views", "min_"),
+    "on_demand": ("trimtab.definitions.transforms", "on_demand"),
+    "point_in_time_join": ("trimtab.features.point_in_time", "point_in_time_join"),
+    "sum": ("trimtab.definitions.views", "sum_"),
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ import msgspec
 
 from trimtab import settings
 from trimtab.clock import SystemClock
-from trimtab.serving import ANNOUNCEMENT, Announcement
+from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog

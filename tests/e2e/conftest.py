@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from e2e.kit import CARRIERS, LAST_DAY, TRAINED_UNTIL, Up, edit_policy, stop_everything, trimtab
-from trimtab.app import templates
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project import templates
+from trimtab.app.project.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(scope="session")

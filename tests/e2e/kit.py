@@ -13,13 +13,16 @@ from typing import Literal
 
 import yaml
 
-from trimtab.app.files import is_running
-from trimtab.app.serving import running_gateway
-from trimtab.app.steering import read_progress
-from trimtab.app.workspace import Workspace
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.process_files import is_running
+from trimtab.app.project.workspace import Workspace
 from trimtab.clock import SystemClock
-from trimtab.control import Cause, Draft, Ledger
-from trimtab.records import Decision, WindowReport
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import WindowReport
 
 CARRIERS = ("UA", "MQ")
 TRAINED_UNTIL = datetime(2013, 3, 1, 5, tzinfo=UTC)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
-from trimtab.app.tracking import open_registry
-from trimtab.app.workflows import workflow_id
-from trimtab.app.workspace import open_workspace
-from trimtab.records import Revision, WorkflowStep
-from trimtab.stores.metadata import latest
+from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.project.mlflow_access import open_registry
+from trimtab.app.project.workspace import open_workspace
+from trimtab.records.control import WorkflowStep
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import latest
 
 
 def test_a_canary_ends_its_retraining_when_the_guard_has_promoted_it(project: Path, up: Up) -> None:

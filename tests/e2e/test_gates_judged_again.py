@@ -8,12 +8,14 @@ import msgspec
 import pytest
 
 from e2e.small_project import write_project
-from trimtab.app import stages
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
 from trimtab.cli.stages import run_all
 from trimtab.errors import GateRefused, StageError
-from trimtab.records import Bundle, GateReport, Revision, Run
-from trimtab.stores.metadata import latest
+from trimtab.records.gates import GateReport
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, Run
+from trimtab.stores.metadata.contract import latest
 
 
 def with_gate(workspace: Workspace, limit: float) -> Workspace:
@@ -35,25 +37,25 @@ def test_a_run_meets_the_gates_as_they_are_now(workspace: Workspace) -> None:
     # given a run that passed, is registered and serves
     workspace = with_gate(workspace, 9)
     run_all(workspace, "m", as_of=None)
-    run = stages.newest(workspace, Run, "m")
-    passed = stages.evaluate(workspace, run)
-    assert stages.evaluate(workspace, run) == passed, "the same gates judge once"
-    assert stages.evaluated(workspace, run) == passed
+    run = pipeline.newest(workspace, Run, "m")
+    passed = pipeline.evaluate(workspace, run)
+    assert pipeline.evaluate(workspace, run) == passed, "the same gates judge once"
+    assert pipeline.evaluated(workspace, run) == passed
 
     # when the limit is drawn tighter than its rmse
     workspace = with_gate(workspace, 0.01)
     with pytest.raises(StageError, match="have changed since; run: trimtab evaluate"):
-        stages.evaluated(workspace, run)
+        pipeline.evaluated(workspace, run)
     with pytest.raises(GateRefused, match=r"over the maximum of 0\.01"):
         run_all(workspace, "m", as_of=None)
 
     # then nothing new is deployed, and the wider limit is met again without being judged again
     assert workspace.metadata.count(Revision) == 1
     assert workspace.metadata.count(Bundle) == 1
-    assert stages.evaluate(with_gate(workspace, 9), run) == passed
+    assert pipeline.evaluate(with_gate(workspace, 9), run) == passed
 
     # and force judges once more, under a name of its own
-    forced = stages.evaluate(with_gate(workspace, 9), run, force=True)
+    forced = pipeline.evaluate(with_gate(workspace, 9), run, force=True)
     assert forced.id == f"{passed.id}/2"
     assert forced.key == passed.key
     assert latest(workspace.metadata, GateReport, run=run.id) == forced
@@ -67,25 +69,25 @@ def test_a_champion_is_registered_again_without_being_judged_again(workspace: Wo
     code.write_text(code.read_text() + "# another run\n")
     workspace = open_workspace(workspace.project.folder)
     run_all(workspace, "m", as_of=None)
-    run = stages.newest(workspace, Run, "m")
+    run = pipeline.newest(workspace, Run, "m")
 
     # when it is registered again, then it is the bundle that it was, by the report of then
-    report = stages.evaluated(workspace, run)
+    report = pipeline.evaluated(workspace, run)
     assert report.champion == "m/1"
-    assert stages.register(workspace, run, report).id == "m/2"
+    assert pipeline.register(workspace, run, report).id == "m/2"
     assert workspace.metadata.count(GateReport, run=run.id) == 1
 
 
 def test_a_report_without_a_key_is_not_believed(workspace: Workspace) -> None:
     # given a report that an earlier release wrote under gates that nobody knows any more
-    stages.ingest(workspace)
-    run = stages.train(workspace, "m", stages.snapshot(workspace, "m", as_of=workspace.now()))
-    now = stages.evaluate(with_gate(workspace, 9), run)
+    pipeline.ingest(workspace)
+    run = pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
+    now = pipeline.evaluate(with_gate(workspace, 9), run)
     old = msgspec.structs.replace(now, id=f"{run.id}/gates", key="", verdict="pass")
     workspace.metadata.put(old)
 
     # when the run is judged by gates that it cannot pass
-    found = stages.evaluate(with_gate(workspace, 0.01), run)
+    found = pipeline.evaluate(with_gate(workspace, 0.01), run)
 
     # then the old report does not stand in for them
     assert found.verdict == "fail"

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 import yaml
 
-from trimtab.app import stages
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
 from trimtab.errors import GateRefused
 
 DEFINITIONS = """
@@ -52,9 +52,9 @@ def project(folder: Path, task: str, **gates: object) -> Workspace:
 
 
 def judged(ws: Workspace) -> None:
-    stages.ingest(ws)
-    run = stages.train(ws, "m", stages.snapshot(ws, "m", as_of=ws.now()))
-    stages.refuse(stages.evaluate(ws, run))
+    pipeline.ingest(ws)
+    run = pipeline.train(ws, "m", pipeline.snapshot(ws, "m", as_of=ws.now()))
+    pipeline.refuse(pipeline.evaluate(ws, run))
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from e2e.kit import TRAINED_UNTIL, Up, trimtab
-from trimtab.app.serving import running_gateway
-from trimtab.app.summary import summarise
-from trimtab.app.workspace import open_workspace
-from trimtab.records import RECORDS, Revision, Run
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.project.workspace import open_workspace
+from trimtab.app.reports.summary import summarise
+from trimtab.records.kinds import RECORDS
+from trimtab.records.serving import Revision
+from trimtab.records.training import Run
 
 SELDOM = {"resolution", "workflow_step", "token", "token_revocation", "log_gap", "label_intake", "ledger_acceptance"}
 DEMO_RECORDS = set(RECORDS) - SELDOM

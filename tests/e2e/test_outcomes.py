@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 
 from e2e.kit import Up, trimtab, wait_until
-from trimtab.app.client import Client
-from trimtab.app.serving import running_gateway, url_of
-from trimtab.app.steering import read_progress
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.replay.client import Client
 from trimtab.clock import SystemClock, to_micros
-from trimtab.records import LabelIntake, WindowReport
-from trimtab.stats import metric_value
+from trimtab.records.monitoring import LabelIntake, WindowReport
+from trimtab.stats.metrics import metric_value
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows
 

@@ -18,13 +18,16 @@ import polars as pl
 import pytest
 
 from e2e.kit import stop_everything, trimtab
-from trimtab.app.files import send_signal
-from trimtab.app.serving import running_gateway
-from trimtab.app.steering import read_progress
-from trimtab.app.summary import summarise
-from trimtab.app.workspace import open_workspace
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.process_files import send_signal
+from trimtab.app.project.workspace import open_workspace
+from trimtab.app.reports.summary import summarise
 from trimtab.clock import SystemClock, parse_time
-from trimtab.records import Decision, Revision, Run, WindowReport, WorkflowStep
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.records.training import Run
 
 DAYS, ROWS_A_DAY, TRAINED_ON, CHANGED_ON = 54, 60, 36, 38
 START = "2025-01-01T00:00Z"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
-from trimtab.app.steering import read_progress
-from trimtab.app.workflows import workflow_id
-from trimtab.app.workspace import open_workspace
-from trimtab.control import resolve
-from trimtab.records import WorkflowStep
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.project.workspace import open_workspace
+from trimtab.control.resolve import resolve
+from trimtab.records.control import WorkflowStep
 
 
 def test_an_approved_workflow_still_waits_for_labels_after_a_restart(project: Path, up: Up) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
-from trimtab.app.workflows import workflow_id
-from trimtab.app.workspace import open_workspace
-from trimtab.bundle import verify
-from trimtab.records import Bundle, Revision, Run, WorkflowStep
-from trimtab.stores.metadata import Metadata
+from trimtab.app.loop.workflows import workflow_id
+from trimtab.app.project.workspace import open_workspace
+from trimtab.bundle.manifest import verify
+from trimtab.records.control import WorkflowStep
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, Run
+from trimtab.stores.metadata.contract import Metadata
 
 STEPS = ("nothing", "snapshot", "train", "gates", "register", "challenge")
 """The kill comes right after this step was noted, so in the middle of the one behind it."""

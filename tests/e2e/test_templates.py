@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from e2e.kit import edit_policy, stop_everything, trimtab
 from trimtab import settings
-from trimtab.app import templates
-from trimtab.app.workspace import open_workspace
+from trimtab.app.project import templates
+from trimtab.app.project.workspace import open_workspace
 from trimtab.cli import look, stages
-from trimtab.records import Revision
-from trimtab.stores.metadata import latest
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import latest
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ import onnx
 import yaml
 from onnx import helper, numpy_helper
 
-from trimtab.app.rollout import Rollouts, open_rollouts
-from trimtab.app.serving import running_gateway, url_of
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.clock import SystemClock
-from trimtab.records import Bundle, Revision
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
 PATIENCE_S = 60.0

@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 from trimtab.clock import SystemClock
-from trimtab.serving import GatewayConfig, serve
-from trimtab.serving.core.columns import NumericColumns
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import Configure, Gap, Grant, ModelOrder
-from trimtab.serving.processes.revisions import Revisions
+from trimtab.serving.processes.listening import GatewayConfig
+from trimtab.serving.processes.revision_follower import Revisions
+from trimtab.serving.processes.supervisor import serve
 from trimtab.serving.processes.worker import Means, run_worker
+from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog

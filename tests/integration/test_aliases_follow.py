@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.program import ALIASES, AliasOrder
-from trimtab.app.tracking import open_registry
+from trimtab.app.project.child_processes import ALIASES, AliasOrder
+from trimtab.app.project.mlflow_access import open_registry
 from trimtab.training.registry import DIGEST
 
 

@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from integration.gateway_project import DEFINITIONS, PATIENCE_S, GatewayProject, Make, infer, wait_for
-from trimtab.app.serving import running_gateway
-from trimtab.records import Bundle, Role
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.records.record import Role
+from trimtab.records.training import Bundle
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec, revision
 
 ABORTS = "import os; os.abort()"

@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
-from trimtab.control import verify_chain
-from trimtab.records import Decision, Signal, WindowReport
+from trimtab.control.ledger import verify_chain
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.serving.orders import COUNTS
-from trimtab.serving.telemetry.snapshots import read_all
+from trimtab.serving.telemetry.counts_folder import read_all
 
 NAN = float("nan")
 LOW, HIGH = (0.1, 0.15, 0.2), (0.8, 0.85, 0.9)

@@ -21,8 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from integration.gateway_project import GatewayProject, infer, wait_for
 from integration.otlp_receiver import attributes, receiving
-from trimtab.app.serving import running_gateway
-from trimtab.app.tokens import create
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.tokens import create
 
 
 @pytest.fixture

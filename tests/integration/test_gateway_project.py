@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
-from trimtab.app.serving import running_gateway
-from trimtab.app.tokens import create, revoke
+from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.tokens import create, revoke
 from trimtab.errors import ActionError
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 
 
 def test_a_canary_steps_up_to_all_of_the_traffic(make: Make) -> None:

@@ -15,7 +15,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from clients.gateway import Running, make_stores, running_gateway
-from trimtab.serving import ANNOUNCEMENT, Announcement
+from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.serving.protocols.grpc_health import NOT_SERVING, SERVING
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from trimtab.records import CheckReport, Record, TableVersion
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.records.record import Record
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.tables.delta import DeltaTables
 

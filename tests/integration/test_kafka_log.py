@@ -21,7 +21,8 @@ from trimtab import settings
 from trimtab.clock import SystemClock
 from trimtab.errors import StoreError
 from trimtab.stores.catalog import open_predictions
-from trimtab.stores.predictions import START, Predictions, kafka
+from trimtab.stores.predictions import kafka
+from trimtab.stores.predictions.contract import START, Predictions
 from trimtab.stores.predictions.kafka import KafkaLog
 from trimtab.testing.predictions import PredictionsConformance, label_rows, prediction_rows
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from trimtab.clock import SystemClock
-from trimtab.stores.predictions import START
+from trimtab.stores.predictions.contract import START
 from trimtab.stores.predictions.segments import SegmentLog
 
 KILLS = 8

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 from trimtab.stores.metadata.embedded import SqliteMetadata
 
 WRITER = """

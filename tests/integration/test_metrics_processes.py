@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trimtab.serving.telemetry.counts import Snapshot
-from trimtab.serving.telemetry.snapshots import SnapshotFolder, read_all
+from trimtab.serving.telemetry.counts_folder import SnapshotFolder, read_all
+from trimtab.stats.gateway_counts import Snapshot
 
 WORKER = """
 import sys

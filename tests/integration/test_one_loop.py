@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from integration.gateway_project import GatewayProject, wait_for
-from trimtab.app.lock import LOOP, Locked, holder, only_loop, only_training
-from trimtab.app.serving import running_gateway, url_of
-from trimtab.app.steering import read_progress
-from trimtab.app.workspace import Workspace
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.project.locks import LOOP, Locked, holder, only_loop, only_training
+from trimtab.app.project.workspace import Workspace
 
 HOLD = """
 import sys, time

@@ -24,9 +24,9 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from trimtab.bundle.runtimes.onnx import OnnxScorer
 from trimtab.clock import SystemClock
-from trimtab.serving import ANNOUNCEMENT, Announcement
+from trimtab.runtimes.onnx import OnnxScorer
+from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.frames import END

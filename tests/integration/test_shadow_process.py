@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from integration.gateway_project import PATIENCE_S, GatewayProject, Make, infer, wait_for
-from trimtab.records import Role
+from trimtab.records.record import Role
 from trimtab.testing.bundles import revision
 
-PROGRAM = "trimtab.bundle.runtimes.aside_worker"
+PROGRAM = "trimtab.runtimes.shadow_worker"
 CHAMPION, SHADOW = [0.1, 0.8], [0.3, 0.6]
 
 

@@ -16,11 +16,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab import settings
 from trimtab.clock import SystemClock
-from trimtab.definitions import FileSource, Model
-from trimtab.policy import Prices
-from trimtab.records import DatasetVersion, Run
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.policy.model import Prices
+from trimtab.records.training import DatasetVersion, Run
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Tracking, Workbench, freeze, load, train
+from trimtab.training.dataset import freeze, load
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Workbench, train
 
 FEATURES = ["hour", "distance", "dep_delay"]
 

@@ -18,10 +18,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from trimtab.app.workspace import open_workspace
+from trimtab.app.project.workspace import open_workspace
 from trimtab.clock import SystemClock
-from trimtab.control import Cause, Draft, Ledger
-from trimtab.records import WindowReport, WorkflowStep
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.records.control import WorkflowStep
+from trimtab.records.monitoring import WindowReport
 
 PATIENCE_SECONDS = 300.0
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,1 +1,1 @@
-"""The floor that wires: opens a project and its stores, lists the stages, holds the actions of the loop."""
+"""The floor that wires: opens projects and their stores, runs stages, gateway, loop, replay and reports."""

@@ -15,7 +15,7 @@ from importlib import import_module
 import typer
 
 from trimtab import __version__, settings
-from trimtab.app.program import WORKER
+from trimtab.app.project.child_processes import WORKER
 from trimtab.cli.interrupting import INTERRUPTED, Interrupted, raise_interrupted
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.app import templates
+from trimtab.app.project import templates
 from trimtab.cli.options import workspace
 from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all

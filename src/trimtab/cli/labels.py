@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab import data
-from trimtab.app.outcomes import Taken, columns_of, take_file
+from trimtab.app.labels.importing import Taken, columns_of, take_file
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -21,7 +20,8 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted
-from trimtab.definitions import Model
+from trimtab.data.label_files import OutcomeColumns, column_names
+from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -50,7 +50,7 @@ def labels(
     """Take the outcomes in a file as labels of a model's predictions; taking them again changes nothing."""
     ws = workspace(project, env)
     chosen = ws.model(model)
-    columns = _columns(chosen, data.column_names(file), prediction_id, label, known_at)
+    columns = _columns(chosen, column_names(file), prediction_id, label, known_at)
     taken = take_file(ws, file, chosen, columns, dry_run=dry_run)
     if json:
         print_json(taken)
@@ -60,13 +60,13 @@ def labels(
 
 def _columns(
     model: Model, there: list[str], prediction_id: str | None, label: str | None, known_at: str | None
-) -> data.OutcomeColumns:
+) -> OutcomeColumns:
     """Return the columns that were named, else those that the model declares, else the usual ones."""
     declared = columns_of(model, model.outcomes) if model.outcomes else None
     if known_at is None:
         usual = [name for name in (declared and declared.known_at, KNOWN_AT) if name in there]
         known_at = usual[0] if usual else None
-    chosen = data.OutcomeColumns(
+    chosen = OutcomeColumns(
         prediction_id=prediction_id or (declared.prediction_id if declared else PREDICTION_ID),
         label=label or (declared.label if declared else model.label),
         known_at=known_at,
@@ -78,7 +78,7 @@ def _columns(
     return chosen
 
 
-def _show(taken: Taken, columns: data.OutcomeColumns) -> None:
+def _show(taken: Taken, columns: OutcomeColumns) -> None:
     parts = {"would be taken" if taken.dry_run else "taken": taken.taken, "repeated": taken.repeated}
     parts |= {"contradicting": taken.contradicting, "unmatched": taken.unmatched}
     parts["without an outcome yet"] = taken.waiting

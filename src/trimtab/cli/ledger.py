@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from trimtab import settings
-from trimtab.app.ledger import REMEDY, accept, describe, verify_ledger
+from trimtab.app.project.ledger_checks import REMEDY, accept, describe, verify_ledger
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -19,7 +19,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.terminal import console
 from trimtab.errors import UsageError, nearest
-from trimtab.records import LedgerEntry
+from trimtab.records.control import LedgerEntry
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

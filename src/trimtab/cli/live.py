@@ -6,11 +6,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.text import Text
 
-from trimtab.app.news import counted_reason
-from trimtab.app.workspace import Workspace
+from trimtab.app.loop.event_lines import counted_reason
+from trimtab.app.project.workspace import Workspace
 from trimtab.cli.views import ACTION_STYLE, quality, table
-from trimtab.records import Decision, Revision, WindowReport, WorkflowStep
-from trimtab.stores.metadata import latest
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import latest
 
 LINES = 6
 

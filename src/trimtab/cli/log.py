@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from trimtab.app.compaction import compact
-from trimtab.app.lineage import latest_label
-from trimtab.app.workspace import Workspace
+from trimtab.app.loop.log_keeping import compact
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.lineage import latest_label
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from trimtab.app.doctor import examine, next_step
-from trimtab.app.lineage import lineage as trace
-from trimtab.app.lock import only_loop
-from trimtab.app.soundness import repair as mend
-from trimtab.app.status import status as read_status
+from trimtab.app.project.locks import only_loop
+from trimtab.app.reports.doctor import examine, next_step
+from trimtab.app.reports.lineage import lineage as trace
+from trimtab.app.reports.status import status as read_status
+from trimtab.app.reports.store_checks import repair as mend
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -24,7 +24,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_lineage, show_status
-from trimtab.policy import json_schema
+from trimtab.policy.key_reference import json_schema
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

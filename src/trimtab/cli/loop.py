@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from trimtab import settings
-from trimtab.app import stages
-from trimtab.app.files import exit_now
-from trimtab.app.foreseen import require_trainer
-from trimtab.app.ledger import ledger_line
-from trimtab.app.lock import only_loop, only_training
-from trimtab.app.monitors import open_monitor
-from trimtab.app.steering import decide_once
-from trimtab.app.up import up as run_up
+from trimtab.app.loop.monitors import open_monitor
+from trimtab.app.loop.steering import decide_once
+from trimtab.app.loop.up import up as run_up
+from trimtab.app.project.ledger_checks import ledger_line
+from trimtab.app.project.locks import only_loop, only_training
+from trimtab.app.project.process_files import exit_now
+from trimtab.app.project.requirements import require_trainer
+from trimtab.app.stages import pipeline
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -29,7 +29,7 @@ from trimtab.cli.options import (
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
-from trimtab.control import Answer, resolve
+from trimtab.control.resolve import Answer, resolve
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -90,13 +90,13 @@ def retrain(
     require_trainer(ws.project, ws.model(name))
     moment_asked = moment("--as-of", as_of) or ws.now()
     with only_training(ws, name, "trimtab retrain"):
-        dataset = stages.snapshot(ws, name, as_of=moment_asked)
-        run = stages.train(ws, name, dataset)
-    report = stages.evaluate(ws, run)
-    stages.refuse(report)
-    bundle = stages.register(ws, run, report)
+        dataset = pipeline.snapshot(ws, name, as_of=moment_asked)
+        run = pipeline.train(ws, name, dataset)
+    report = pipeline.evaluate(ws, run)
+    pipeline.refuse(report)
+    bundle = pipeline.register(ws, run, report)
     cause = f"command/retrain/{bundle.id}"
-    revision = stages.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
+    revision = pipeline.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
     if json:
         print_json(revision)
     else:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from trimtab import settings
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import parse_time
 from trimtab.errors import UsageError
 

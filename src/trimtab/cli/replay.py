@@ -15,16 +15,16 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trimtab.app.client import Client
-from trimtab.app.files import send_signal
-from trimtab.app.lock import REPLAY, locked
-from trimtab.app.replay import Replay, Tally
-from trimtab.app.reviewer import Reviewer
-from trimtab.app.serving import running_gateway, url_of
-from trimtab.app.steering import read_progress
-from trimtab.app.summary import other_predictions, summarise
-from trimtab.app.up import Stop
-from trimtab.app.workspace import Workspace
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.auto_approve import Reviewer
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.loop.up import Stop
+from trimtab.app.project.locks import REPLAY, locked
+from trimtab.app.project.process_files import send_signal
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.replay.client import Client
+from trimtab.app.replay.replay import Replay, Tally
+from trimtab.app.reports.summary import other_predictions, summarise
 from trimtab.cli.live import LoopView
 from trimtab.cli.options import (
     ENVIRONMENT,
@@ -38,7 +38,7 @@ from trimtab.cli.options import (
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_summary
 from trimtab.errors import StageError, StoreError, UsageError
-from trimtab.serving import Announcement
+from trimtab.serving.processes.listening import Announcement
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

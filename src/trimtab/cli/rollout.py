@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from trimtab import settings, units
-from trimtab.app.aliases import follow
-from trimtab.app.freshness import bring_bundle_up_to_date
-from trimtab.app.rollout import Rollouts, open_rollouts
-from trimtab.app.verdicts import lost
-from trimtab.app.workspace import Workspace
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.aliases import follow
+from trimtab.app.rollout.candidate import lost
+from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
+from trimtab.app.stages.freshness import bring_bundle_up_to_date
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -26,8 +26,10 @@ from trimtab.cli.options import (
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_revisions
 from trimtab.errors import NotFound, StageError, UsageError
-from trimtab.records import Bundle, Revision, Role
-from trimtab.stores.metadata import latest
+from trimtab.records.record import Role
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.stores.metadata.contract import latest
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

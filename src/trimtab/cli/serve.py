@@ -11,14 +11,14 @@ import msgspec
 import typer
 
 from trimtab import settings
-from trimtab.app.serving import gateway_config, running_gateway, url_of
-from trimtab.app.standalone import Wishes, refuse_public, standalone_config
-from trimtab.bundle import Task
+from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
+from trimtab.app.gateway.standalone import Wishes, refuse_public, standalone_config
+from trimtab.bundle.spec import Task
 from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFolder, workspace
 from trimtab.errors import UsageError
-from trimtab.serving import Announcement, GatewayConfig
-from trimtab.serving import serve as serve_forever
-from trimtab.serving.protocols.containers import ContainerContract, container_contract
+from trimtab.serving.processes.listening import Announcement, GatewayConfig
+from trimtab.serving.processes.supervisor import serve as serve_forever
+from trimtab.serving.protocols.platforms.containers import ContainerContract, container_contract
 from trimtab.serving.telemetry.logs import configure_logging
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

@@ -9,11 +9,11 @@ import typer
 from rich.markup import escape
 
 from trimtab import settings
-from trimtab.app import stages
-from trimtab.app.foreseen import require_trainer
-from trimtab.app.lock import only_training
-from trimtab.app.outcomes import take_tables
-from trimtab.app.workspace import Workspace
+from trimtab.app.labels.importing import take_tables
+from trimtab.app.project.locks import only_training
+from trimtab.app.project.requirements import require_trainer
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages import pipeline
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,
@@ -28,9 +28,14 @@ from trimtab.cli.options import (
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
-from trimtab.data import Ingested, failure_lines
+from trimtab.data.checks import failure_lines
+from trimtab.data.ingest import Ingested
 from trimtab.errors import CheckFailed, UsageError
-from trimtab.records import Bundle, CheckReport, DatasetVersion, GateReport, LabelIntake, Revision, Run
+from trimtab.records.data import CheckReport
+from trimtab.records.gates import GateReport
+from trimtab.records.monitoring import LabelIntake
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -57,7 +62,7 @@ def ingest(
     if again:
         _rebuild(ws, source, json=json)
         return
-    done = stages.ingest(ws, source)
+    done = pipeline.ingest(ws, source)
     if json:
         print_json(done)
     else:
@@ -68,7 +73,7 @@ def ingest(
 def _rebuild(ws: Workspace, source: str | None, *, json: bool) -> None:
     if source is None:
         raise UsageError("--rebuild reads the files of one source again; name it: trimtab ingest SOURCE --rebuild")
-    done = stages.rebuild(ws, source)
+    done = pipeline.rebuild(ws, source)
     if json:
         print_json([done])
     elif done.skipped:
@@ -83,7 +88,7 @@ def validate(
     source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
 ) -> None:
     """Check the tables again; exit code 1 when a table fails."""
-    reports = stages.validate(workspace(project, env), source)
+    reports = pipeline.validate(workspace(project, env), source)
     if json:
         print_json(reports)
     else:
@@ -101,7 +106,7 @@ def quarantine(
     json: Json = False,
 ) -> None:
     """Show the rows and files that the checks refused, with the reasons."""
-    found = stages.refused(workspace(project, env), source, rows=rows)
+    found = pipeline.refused(workspace(project, env), source, rows=rows)
     files = [report for one in found for report in one.files]
     refused = [row for one in found for row in one.rows]
     if json:
@@ -132,7 +137,7 @@ def features(
 ) -> None:
     """Build the point-in-time training set, and bring the online feature values up to date."""
     ws = workspace(project, env)
-    found = stages.snapshot(ws, ws.model(model).name, as_of=moment("--as-of", as_of) or ws.now())
+    found = pipeline.snapshot(ws, ws.model(model).name, as_of=moment("--as-of", as_of) or ws.now())
     if json:
         print_json(found)
     else:
@@ -151,9 +156,9 @@ def train(
     ws = workspace(project, env)
     name = ws.model(model).name
     require_trainer(ws.project, ws.model(name))
-    version = ws.metadata.get(DatasetVersion, dataset) if dataset else stages.newest(ws, DatasetVersion, name)
+    version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, name)
     with only_training(ws, name, "trimtab train"):
-        run = stages.train(ws, name, version)
+        run = pipeline.train(ws, name, version)
     if json:
         print_json(run)
     else:
@@ -171,13 +176,13 @@ def evaluate(
 ) -> None:
     """Put a run through the gates; exit code 1 when one fails."""
     ws = workspace(project, env)
-    found = ws.metadata.get(Run, run) if run else stages.newest(ws, Run, ws.model(model).name)
-    report = stages.evaluate(ws, found, force=force)
+    found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, ws.model(model).name)
+    report = pipeline.evaluate(ws, found, force=force)
     if json:
         print_json(report)
     else:
         show_gates(report)
-    stages.refuse(report)
+    pipeline.refuse(report)
 
 
 @app.command()
@@ -186,8 +191,8 @@ def register(
 ) -> None:
     """Make a bundle of the newest run that was evaluated, and register it."""
     ws = workspace(project, env)
-    run = stages.newest(ws, Run, ws.model(model).name)
-    bundle = stages.register(ws, run, stages.evaluated(ws, run))
+    run = pipeline.newest(ws, Run, ws.model(model).name)
+    bundle = pipeline.register(ws, run, pipeline.evaluated(ws, run))
     if json:
         print_json(bundle)
     else:
@@ -212,26 +217,26 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     measured: whether latency and memory on this machine may fail the performance gate.
     """
     require_trainer(ws.project, ws.model(model))
-    done = stages.ingest(ws)
+    done = pipeline.ingest(ws)
     show_ingested(done)
     _take_outcomes(ws, None, done, show=True)
-    reports = stages.validate(ws)
+    reports = pipeline.validate(ws)
     show_checks(reports)
     if failing := [report.reason for report in reports if report.verdict == "fail"]:
         raise CheckFailed("; ".join(failing))
     with only_training(ws, model, "trimtab run"):
-        dataset = stages.snapshot(ws, model, as_of=as_of or ws.now())
+        dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
         show_dataset(dataset)
-        trained = stages.train(ws, model, dataset)
+        trained = pipeline.train(ws, model, dataset)
     show_run(trained, ws.project.policy.impact.currency)
-    report = stages.registered_report(ws, trained, measured=measured)
+    report = pipeline.registered_report(ws, trained, measured=measured)
     if report is None:
-        report = stages.evaluate(ws, trained, measured=measured)
+        report = pipeline.evaluate(ws, trained, measured=measured)
         show_gates(report)
-    bundle = stages.register(ws, trained, report)
+    bundle = pipeline.register(ws, trained, report)
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
-    revision = stages.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
+    revision = pipeline.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())
     if is_past(ws, bundle, revision):
         say(f"deploy    {not_again(ws, bundle, revision)}")
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.app import templates
+from trimtab.app.project import templates
 from trimtab.cli.terminal import console
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from trimtab import settings, units
-from trimtab.app import tokens
-from trimtab.app.workspace import Workspace
+from trimtab.app.gateway import tokens
+from trimtab.app.project.workspace import Workspace
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,

@@ -13,9 +13,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
-from trimtab.app.summary import Summary
+from trimtab.app.reports.summary import Summary
 from trimtab.metric_catalog import METRICS, headline
-from trimtab.records import Decision, Revision, WindowReport
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
 
 TIPPING_REASONS = 2
 SHOWN_NOTES = 3

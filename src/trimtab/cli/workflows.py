@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from trimtab.app.workflows import Workflows
+from trimtab.app.loop.workflows import Workflows
 from trimtab.cli.options import (
     ENVIRONMENT,
     PROJECT,

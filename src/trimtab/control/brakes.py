@@ -14,7 +14,7 @@ from trimtab.clock import to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.history import MONTH, History
 from trimtab.control.impact import HARM_P, Judged
-from trimtab.policy import Policy
+from trimtab.policy.model import Policy
 
 AUTOMATION_P = 0.01
 """Automated retraining needs a sequential p-value below this (docs: from signals to the matrix)."""

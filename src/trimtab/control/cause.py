@@ -7,8 +7,9 @@ import operator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from trimtab.records import CHECKS, Signal, SignalKind, WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.records.monitoring import CHECKS, Signal, WindowReport
+from trimtab.records.record import SignalKind
+from trimtab.stores.metadata.contract import Metadata
 
 COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
 """Kinds whose p-values choose the band: drift of the inputs, of the score, and mistakes that the model did not expect.

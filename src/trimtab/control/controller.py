@@ -18,9 +18,11 @@ from trimtab.control.resolve import supersede
 from trimtab.control.reviews import proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.errors import Conflict, Temporary, TrimtabError
-from trimtab.policy import Policy
-from trimtab.records import Decision, Resolution, Revision, WindowReport, WorkflowStep
-from trimtab.stores.metadata import Metadata, latest, newest_until, newest_where
+from trimtab.policy.model import Policy
+from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import Metadata, latest, newest_until, newest_where
 
 GUARDED = "/guarded"
 """End of the ids of windows that the gateway's guard decides on, at any time."""

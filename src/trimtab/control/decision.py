@@ -9,8 +9,9 @@ from trimtab.control.brakes import BRAKES, Question, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
 from trimtab.control.history import History
 from trimtab.control.impact import Judged, judge
-from trimtab.policy import Policy
-from trimtab.records import Action, Level, Signal
+from trimtab.policy.model import Policy
+from trimtab.records.monitoring import Signal
+from trimtab.records.record import Action, Level
 
 DRIFT_P = 0.05
 """Below this the reasons speak of a difference."""

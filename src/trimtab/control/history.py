@@ -9,8 +9,11 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from trimtab.control.reviews import proposes_retraining
-from trimtab.records import DatasetVersion, Decision, Record, Resolution, Revision, Run, WorkflowStep
-from trimtab.stores.metadata import Metadata, newest_until
+from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.records.training import DatasetVersion, Run
+from trimtab.stores.metadata.contract import Metadata, newest_until
 
 MONTH = timedelta(days=30)
 """Budgets are counted over the trailing 30 days of event time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trimtab.control.cause import Cause
-from trimtab.policy import Impact
-from trimtab.records import Level
+from trimtab.policy.model import Impact
+from trimtab.records.record import Level
 
 HARM_P = 0.05
 """Below this the sequential p-value of the labels counts as measured harm (docs: from signals to the matrix)."""

@@ -14,8 +14,9 @@ import msgspec
 from trimtab.clock import Clock
 from trimtab.control.decision import Draft
 from trimtab.errors import Conflict, StoreError
-from trimtab.records import Decision, WindowReport
-from trimtab.stores.metadata import Metadata, latest
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import WindowReport
+from trimtab.stores.metadata.contract import Metadata, latest
 
 GENESIS = "0" * 64
 """previous_hash of decision 1."""

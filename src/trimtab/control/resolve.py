@@ -9,8 +9,8 @@ from trimtab.clock import Clock
 from trimtab.control.ledger import BY
 from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.errors import Conflict, NotFound, UsageError, nearest
-from trimtab.records import Decision, Resolution
-from trimtab.stores.metadata import Metadata, latest
+from trimtab.records.control import Decision, Resolution
+from trimtab.stores.metadata.contract import Metadata, latest
 
 Answer = Literal["approve", "reject", "acknowledge"]
 ANSWERS: tuple[Answer, ...] = ("approve", "reject", "acknowledge")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trimtab.records import Decision, Resolution
-from trimtab.stores.metadata import Metadata
+from trimtab.records.control import Decision, Resolution
+from trimtab.stores.metadata.contract import Metadata
 
 
 def proposes_retraining(decision: Decision) -> bool:

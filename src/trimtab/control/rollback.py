@@ -6,8 +6,9 @@ from trimtab.clock import to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
 from trimtab.control.history import History
-from trimtab.policy import Policy, RollbackWhen
-from trimtab.records import Action, WindowReport
+from trimtab.policy.model import Policy, RollbackWhen
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Action
 from trimtab.units import MICROS
 
 

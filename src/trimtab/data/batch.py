@@ -18,13 +18,13 @@ from trimtab.data.notes import Repetition, notes_on, repetition_in
 from trimtab.data.quarantine import quarantine_table
 from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import file_hash, file_name, unchanged
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
-from trimtab.policy import Checks
-from trimtab.records import CheckFailure, CheckReport
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.tables import Tables
-from trimtab.stores.tables.fit import columns_of, difference, empty_columns
+from trimtab.policy.model import Checks
+from trimtab.records.data import CheckFailure, CheckReport
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.tables.contract import Tables
+from trimtab.stores.tables.schema_fit import columns_of, difference, empty_columns
 
 if TYPE_CHECKING:
     import pandera.polars as pandera

@@ -16,7 +16,8 @@ import polars as pl
 
 from trimtab.clock import EPOCH
 from trimtab.errors import PolicyError
-from trimtab.records import CheckFailure, CheckReport, Verdict
+from trimtab.records.data import CheckFailure, CheckReport
+from trimtab.records.record import Verdict
 
 if TYPE_CHECKING:
     import pandera.polars as pa

@@ -16,8 +16,8 @@ import pyarrow as pa
 from polars.exceptions import PolarsError
 
 from trimtab.data.times import NULL_TEXTS, TimeFormat, count_naive, to_utc_micros
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
-from trimtab.sources import FileSource
 
 TRUTHS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 DTYPES: dict[str, pa.DataType] = {

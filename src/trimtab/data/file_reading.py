@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from trimtab.data.csv_files import DTYPES, hint_of_separator, read_csv
 from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, nearest
-from trimtab.sources import FileSource
 
 SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
 """Signed type for each unsigned one, which Delta Lake does not have."""

@@ -22,12 +22,12 @@ from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.source_files import file_hash, file_name, find_files
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
-from trimtab.policy import Checks
-from trimtab.records import CheckReport, TableVersion
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.tables import Tables
+from trimtab.policy.model import Checks
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.tables.contract import Tables
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from trimtab.data.csv_files import TRUTHS, hint_of_separator, read_texts, refuse
 from trimtab.data.file_reading import EXACT, normalised
 from trimtab.data.source_files import SUFFIXES, unchanged
 from trimtab.data.times import NULL_TEXTS
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, nearest
-from trimtab.sources import FileSource
 
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from trimtab import timestamps
 from trimtab.clock import EPOCH, from_micros
-from trimtab.records import CheckFailure
-from trimtab.sources import FileSource
-from trimtab.stores.tables.fit import columns_of, wider
+from trimtab.definitions.sources import FileSource
+from trimtab.records.data import CheckFailure
+from trimtab.stores.tables.schema_fit import columns_of, wider
 
 ALL = "*"
 """Column of a note on whole rows."""

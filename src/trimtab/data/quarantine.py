@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.data.checks import Checked
-from trimtab.records import CheckReport
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.tables import Tables
+from trimtab.records.data import CheckReport
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.tables.contract import Tables
 
 COLUMNS = pa.schema(
     [

@@ -19,13 +19,13 @@ from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
 from trimtab.data.source_files import file_hash, find_files
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError
-from trimtab.policy import Checks
-from trimtab.records import CheckReport, TableVersion
-from trimtab.sources import FileSource
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.tables import Tables
-from trimtab.stores.tables.fit import fit, wider
+from trimtab.policy.model import Checks
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.tables.contract import Tables
+from trimtab.stores.tables.schema_fit import fit, wider
 
 
 def rebuild(

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.errors import PolicyError, nearest
-from trimtab.policy import line_of
+from trimtab.policy.reader import line_of
 
 if TYPE_CHECKING:
     import pandera.polars as pa

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trimtab.definitions import Aggregation, FeatureView
+from trimtab.definitions.views import Aggregation, FeatureView
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, late_minima, range_minima
 from trimtab.features.kinds import Array

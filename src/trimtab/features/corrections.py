@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from trimtab.sources import FileSource
+from trimtab.definitions.sources import FileSource
 
 ROW = "__row"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from trimtab import units
-from trimtab.definitions import Aggregation, FeatureView, Model
+from trimtab.definitions.models import Model
+from trimtab.definitions.views import Aggregation, FeatureView
 from trimtab.errors import DataError
 from trimtab.features.view_windows import window_of
 

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.clock import from_micros, to_micros
-from trimtab.definitions import FeatureView
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.aggregates import aggregate
 from trimtab.features.kinds import Array
@@ -31,8 +31,7 @@ from trimtab.features.table_columns import encode_keys
 from trimtab.features.timelines import EntityRows
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.features.view_windows import ceil_to, finite_windows
-from trimtab.stores.online import Online
-from trimtab.stores.online.contract import Entry
+from trimtab.stores.online.contract import Entry, Online
 
 READ_AT_ONCE = 4096
 """Entities whose number of known rows is read in one round trip."""

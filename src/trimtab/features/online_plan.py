@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.definitions import FeatureView, Model, OnDemand
+from trimtab.definitions.models import Model
+from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.kinds import KINDS, Array, Kind, join_parts
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import for_transform, key_part, number
 from trimtab.features.rules import RulePlan
 from trimtab.features.transforms import run
-from trimtab.stores.online import Online
+from trimtab.stores.online.contract import Online
 
 
 class OnlinePlan:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trimtab.definitions import FeatureView
+from trimtab.definitions.views import FeatureView
 from trimtab.features.kinds import Array
 
 PACKED = np.dtype("<f8")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from trimtab.definitions import FeatureView
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, nearest
 from trimtab.features.aggregates import aggregate
 from trimtab.features.kinds import Array

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from trimtab.clock import to_micros
-from trimtab.definitions import FeatureView, Model
+from trimtab.definitions.models import Model
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError
 from trimtab.features.kinds import Array, Kind
 from trimtab.features.point_in_time import view_values

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from trimtab.definitions import FeatureView
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.aggregates import Picks
 from trimtab.features.kinds import Array

@@ -6,8 +6,9 @@ A bundle serves with the views that it was trained with, which definitions.py ma
 from __future__ import annotations
 
 from trimtab.clock import Clock
-from trimtab.definitions import Aggregation, Entity, FeatureView, FileSource
-from trimtab.records import FeatureViewVersion
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import Aggregation, Entity, FeatureView
+from trimtab.records.features import FeatureViewVersion
 
 
 def view_version(view: FeatureView, clock: Clock) -> FeatureViewVersion:

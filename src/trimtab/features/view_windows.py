@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.definitions import Aggregation, FeatureView
+from trimtab.definitions.views import Aggregation, FeatureView
 from trimtab.features.kinds import Array
 
 Window = int | None

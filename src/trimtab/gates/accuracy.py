@@ -13,9 +13,11 @@ import numpy as np
 
 from trimtab import metric_catalog
 from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
-from trimtab.policy import Accuracy
-from trimtab.records import GateResult, Verdict
-from trimtab.stats import METRICS, Interval, cluster_interval, difference_interval, no_skill
+from trimtab.policy.gates import Accuracy
+from trimtab.records.gates import GateResult
+from trimtab.records.record import Verdict
+from trimtab.stats.intervals import Interval, cluster_interval, difference_interval
+from trimtab.stats.metrics import METRICS, no_skill
 
 GATE = "accuracy"
 Statistic = Callable[[Array, Array], float]

@@ -16,8 +16,9 @@ from trimtab.errors import DataError, StageError, nearest
 from trimtab.gates.groups import RESTS_ON, Gap, Table, all_measures, measured_rows, measures_of
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import FAIRNESS, fitting
-from trimtab.policy import Bias
-from trimtab.records import GateResult, Verdict
+from trimtab.policy.gates import Bias
+from trimtab.records.gates import GateResult
+from trimtab.records.record import Verdict
 
 GATE = "bias"
 CONFIDENCE = 0.95

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle import Scorer
-from trimtab.definitions import Task
+from trimtab.bundle.scorer import Scorer
+from trimtab.definitions.models import Task
 
 Array = np.ndarray[Any, Any]
 

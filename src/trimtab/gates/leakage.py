@@ -14,9 +14,10 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import BY_TASK
-from trimtab.policy import Leakage
-from trimtab.records import GateResult, Verdict
-from trimtab.stats import metric_value
+from trimtab.policy.gates import Leakage
+from trimtab.records.gates import GateResult
+from trimtab.records.record import Verdict
+from trimtab.stats.metrics import metric_value
 
 GATE = "leakage"
 MAX_ROWS = 20_000

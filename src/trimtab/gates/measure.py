@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 import psutil
 
-from trimtab.bundle import open_scorer, read_spec
+from trimtab.bundle.spec import read_spec
+from trimtab.runtimes.opening import open_scorer
 
 WARM_UP = 200
 CALLS = 3000

@@ -13,8 +13,8 @@ import msgspec
 from trimtab import settings
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.measure import Measurement
-from trimtab.policy import Performance
-from trimtab.records import GateResult
+from trimtab.policy.gates import Performance
+from trimtab.records.gates import GateResult
 
 GATE = "performance"
 TIMEOUT_S = 300

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from trimtab.clock import Clock
 from trimtab.errors import GateRefused
-from trimtab.policy import Gates
-from trimtab.records import GateReport, GateResult, Verdict
+from trimtab.policy.gates import Gates
+from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.record import Verdict
 
 
 def report_key(

@@ -13,9 +13,10 @@ import numpy as np
 
 from trimtab import metric_catalog
 from trimtab.gates.inputs import Array, GateInputs
-from trimtab.policy import Robustness
-from trimtab.records import GateResult
-from trimtab.stats import METRICS, Interval, cluster_interval, metric_value
+from trimtab.policy.gates import Robustness
+from trimtab.records.gates import GateResult
+from trimtab.stats.intervals import Interval, cluster_interval
+from trimtab.stats.metrics import METRICS, metric_value
 
 GATE = "robustness"
 REPEATS = 5

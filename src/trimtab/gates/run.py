@@ -10,8 +10,8 @@ from trimtab.gates.leakage import judge_leakage
 from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
 from trimtab.metric_catalog import METRICS, fitting
-from trimtab.policy import Gates
-from trimtab.records import GateResult
+from trimtab.policy.gates import Gates
+from trimtab.records.gates import GateResult
 
 
 def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from trimtab.monitoring.labels import Ints, LabelPool, Labels, from_table
-from trimtab.stores.predictions import START, Cursor, Predictions
+from trimtab.monitoring.label_join import Ints, LabelPool, Labels, from_table
+from trimtab.stores.predictions.contract import START, Cursor, Predictions
 
 MOST_KEPT = 1_000
 """Labels that a mark holds itself."""

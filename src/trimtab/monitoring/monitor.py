@@ -18,18 +18,19 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
-from trimtab.monitoring.bookmark import Behind, Bookmark, Page, fits
+from trimtab.monitoring.checkpoint import Behind, Bookmark, Page, fits
+from trimtab.monitoring.detector_states import Snapshots
+from trimtab.monitoring.event_windows import BEGINNING
+from trimtab.monitoring.label_join import LabelPool
 from trimtab.monitoring.label_reading import LabelMark, LabelReader
-from trimtab.monitoring.labels import LabelPool
-from trimtab.monitoring.opened import of_model
-from trimtab.monitoring.rows import judged
-from trimtab.monitoring.snapshots import Snapshots
-from trimtab.monitoring.stream import References, Stream
-from trimtab.monitoring.windows import BEGINNING
-from trimtab.policy import Policy
-from trimtab.records import Record, WindowReport
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.predictions import START, Cursor, Predictions
+from trimtab.monitoring.open_windows import of_model
+from trimtab.monitoring.prediction_rows import judged
+from trimtab.monitoring.window_stream import References, Stream
+from trimtab.policy.model import Policy
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.predictions.contract import START, Cursor, Predictions
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from trimtab.bundle.spec import Limits
 from trimtab.errors import DataError
 from trimtab.metric_catalog import Mistake, Task
-from trimtab.monitoring import impact
+from trimtab.monitoring import mistakes as impact
+from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
-from trimtab.monitoring.windows import Windowing, split
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
 from trimtab.stats.schemes import Bins, NumericBins, bins_from_dict

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from trimtab.bundle.spec import Spec
-from trimtab.records import Role
-from trimtab.serving.options import WorkerOptions
+from trimtab.records.record import Role
+from trimtab.serving.worker_options import WorkerOptions
 
 COUNTS = "counts"
 """Folder, inside the run folder, where workers leave their counts."""

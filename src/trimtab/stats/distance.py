@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from trimtab.stats.schemes import ABOVE, BELOW, MISSING, OTHER, Floats
-from trimtab.stats.table import Cells
+from trimtab.stats.window_pool import Cells
 
 
 def distances(cells: Cells) -> Floats:

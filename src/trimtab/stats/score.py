@@ -19,7 +19,7 @@ import numpy as np
 from trimtab.stats.distance import distances, gross_counts, pit_means, valid_rows
 from trimtab.stats.schemes import Floats
 from trimtab.stats.size import SizeEffect
-from trimtab.stats.table import Cells
+from trimtab.stats.window_pool import Cells
 
 SD_FLOOR = 0.2
 GROSS_PRIOR = 3.0

@@ -23,14 +23,14 @@ from trimtab.errors import DataError
 from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.effects import cut_spans, shares_moved, stability_index, wasserstein
 from trimtab.stats.evidence import KAPPAS, Mixture, calibrate, p_floor, power_bets, smoothed_ranks
+from trimtab.stats.holdback import POOL_LIMIT, Quarantine, quarantine_length
 from trimtab.stats.profile import ColumnProfile, WindowProfile, merge_windows
-from trimtab.stats.quarantine import POOL_LIMIT, Quarantine, quarantine_length
 from trimtab.stats.schemes import ABOVE, BELOW, MISSING, Bins, Floats, NumericBins, bins_from_dict
 from trimtab.stats.score import Scores, score
 from trimtab.stats.size import SizeEffect
 from trimtab.stats.step import ColumnDrift, DriftStep
-from trimtab.stats.table import Encoded, WindowTable, pack, unpack
 from trimtab.stats.tail import COLUMN_FLOOR, NAMED_BELOW, holm, tail_p
+from trimtab.stats.window_pool import Encoded, WindowTable, pack, unpack
 
 ENOUGH_WINDOWS = 30
 FEWEST_WINDOWS = 3

@@ -17,7 +17,7 @@ import numpy as np
 
 from trimtab.stats.distance import category_distances, distances, ordered_distances, pit_means, pit_weights, valid_rows
 from trimtab.stats.schemes import Floats
-from trimtab.stats.table import Cells
+from trimtab.stats.window_pool import Cells
 
 DRAWS = 200
 # Of a normal distribution, the standard deviation in units of the median absolute deviation.

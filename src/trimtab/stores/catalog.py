@@ -14,11 +14,11 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from trimtab.errors import StoreError, nearest
-from trimtab.stores.artifacts import Artifacts
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.online import Online
-from trimtab.stores.predictions import Predictions
-from trimtab.stores.tables import Tables
+from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.online.contract import Online
+from trimtab.stores.predictions.contract import Predictions
+from trimtab.stores.tables.contract import Tables
 
 EMBEDDED_METADATA = {"file": "trimtab.stores.metadata.embedded:SqliteMetadata"}
 METADATA = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import Conflict, NotFound, StoreError
-from trimtab.stores.artifacts import Artifacts
+from trimtab.stores.artifacts.contract import Artifacts
 
 
 def filled(store: Artifacts, text: str = "content") -> Path:

@@ -11,11 +11,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trimtab.bundle import Limits, Spec, Task, write_manifest, write_spec
-from trimtab.bundle.spec import BACKGROUND
-from trimtab.records import Assignment, Bundle, Revision, Role
-from trimtab.stores.artifacts import Artifacts
-from trimtab.stores.metadata import Metadata
+from trimtab.bundle.manifest import write_manifest
+from trimtab.bundle.spec import BACKGROUND, Limits, Spec, Task, write_spec
+from trimtab.records.record import Role
+from trimtab.records.serving import Assignment, Revision
+from trimtab.records.training import Bundle
+from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.stores.metadata.contract import Metadata
 
 
 def lookup_graph(scores: Sequence[float], features: int = 1, *, task: Task = "binary") -> bytes:

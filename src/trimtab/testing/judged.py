@@ -5,20 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from trimtab.records import (
-    Assignment,
-    Bundle,
-    DatasetVersion,
-    Decision,
-    GateReport,
-    Revision,
-    Role,
-    Run,
-    Signal,
-    SignalKind,
-    Verdict,
-    WindowReport,
-)
+from trimtab.records.control import Decision
+from trimtab.records.gates import GateReport
+from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.record import Role, SignalKind, Verdict
+from trimtab.records.serving import Assignment, Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
 
 MODEL = "delay"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)

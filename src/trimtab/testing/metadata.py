@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from trimtab.errors import Conflict, NotFound, StoreError
-from trimtab.records import Assignment, LabelIntake, LedgerEntry, Profile, Revision, Signal
-from trimtab.stores.metadata import Metadata, latest, newest_until
+from trimtab.records.control import LedgerEntry
+from trimtab.records.monitoring import LabelIntake, Profile, Signal
+from trimtab.records.serving import Assignment, Revision
+from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trimtab.stores.online import Online
+from trimtab.stores.online.contract import Online
 
 KEYS = st.sampled_from(
     [b"", b"\x00", b"\x00\x00", b"a", b"ab", b"a\x00", b"a\x00\x01", b"\xff", b"\xff" * 9, b"k" * 600]

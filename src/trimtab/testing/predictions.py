@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trimtab.errors import DataError, StoreError
-from trimtab.stores.predictions import START, Count, Predictions
+from trimtab.stores.predictions.contract import START, Count, Predictions
 
 
 def prediction_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequence[Any]]:

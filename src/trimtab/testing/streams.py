@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.stores.predictions import Predictions
+from trimtab.stores.predictions.contract import Predictions
 from trimtab.units import MICROS
 
 Floats = npt.NDArray[np.float64]

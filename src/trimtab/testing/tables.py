@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from trimtab.errors import DataError, NotFound
-from trimtab.stores.tables import Tables
+from trimtab.stores.tables.contract import Tables
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.training.canonical import canonical_bytes
 from trimtab.training.graph_trees import mend_trees

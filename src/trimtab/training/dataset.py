@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 
 from trimtab.clock import Clock, from_micros, to_micros
-from trimtab.definitions import Dataset, Model, Task
+from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError
-from trimtab.records import DatasetVersion
-from trimtab.stores.artifacts import Artifacts
+from trimtab.records.training import DatasetVersion
+from trimtab.stores.artifacts.contract import Artifacts
 
 DATA = "data.parquet"
 ABOUT = "dataset.json"

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle import LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, Runtime, Scorer
 from trimtab.bundle.categories import REMEDY, category_tables
 from trimtab.bundle.limits import Categorical
-from trimtab.bundle.runtimes.onnx import OnnxScorer
-from trimtab.bundle.scorer import Options, open_model
-from trimtab.bundle.spec import GRAPH, Limits
-from trimtab.definitions import Task
+from trimtab.bundle.scorer import Options, Scorer
+from trimtab.bundle.spec import GRAPH, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, Limits, Runtime
+from trimtab.definitions.models import Task
 from trimtab.errors import DataError, StageError, TrimtabError
+from trimtab.runtimes.onnx import OnnxScorer
+from trimtab.runtimes.opening import open_model
 from trimtab.training.canonical import canonical_skops
 from trimtab.training.convert import convert
 from trimtab.training.graph_trees import held_by, thresholds_of

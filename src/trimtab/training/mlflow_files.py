@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from trimtab.bundle import Limits, Spec, trimtab_pyfunc
+from trimtab.bundle import trimtab_pyfunc
 from trimtab.bundle.categories import CategoryTables, category_tables
+from trimtab.bundle.spec import Limits, Spec
 from trimtab.training.mlflow_client import load_mlflow
 
 ENVIRONMENT = "python_env.yaml"

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trimtab.bundle import BACKGROUND, Spec, calibrate, write_manifest, write_spec
-from trimtab.bundle.spec import ColumnCheck
-from trimtab.definitions import Dataset, Model
+from trimtab.bundle.calibration import calibrate
+from trimtab.bundle.manifest import write_manifest
+from trimtab.bundle.spec import BACKGROUND, ColumnCheck, Spec, write_spec
+from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import DataError, StageError
-from trimtab.records import DatasetVersion
+from trimtab.records.training import DatasetVersion
 from trimtab.training.environment import Environment, code_files
 from trimtab.training.forms import Form
 from trimtab.training.mlflow_files import needed_modules, write_description

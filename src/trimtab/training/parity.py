@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle import Scorer
 from trimtab.bundle.limits import answers
-from trimtab.definitions import Task
+from trimtab.bundle.scorer import Scorer
+from trimtab.definitions.models import Task
 from trimtab.errors import StageError
 from trimtab.training.probes import Probes
 from trimtab.training.scores import native_scores

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from trimtab.errors import Conflict, NotFound
-from trimtab.records import Bundle, Run
+from trimtab.records.training import Bundle, Run
 from trimtab.training.mlflow_client import load_mlflow
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.outputs import estimator_scores
-from trimtab.definitions import Dataset, Model, Task
+from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.training.torch_modules import is_module, module_scores
 from trimtab.training.trainer import fit

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.errors import StageError
 
 OPSET = 18

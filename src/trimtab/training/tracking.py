@@ -16,7 +16,7 @@ import msgspec
 
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import StoreError
-from trimtab.records import DatasetVersion, Run
+from trimtab.records.training import DatasetVersion, Run
 from trimtab.training.mlflow_client import load_mlflow, open_client
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.clock import Clock
-from trimtab.definitions import Dataset, Model, Task
+from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.metric_catalog import BY_TASK
-from trimtab.policy import Prices
-from trimtab.records import Run
-from trimtab.stats import metric_value
-from trimtab.stores.artifacts import Artifacts
+from trimtab.policy.model import Prices
+from trimtab.records.training import Run
+from trimtab.stats.metrics import metric_value
+from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.training.dataset import TIMESTAMP, Frozen, examples
 from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trimtab import places
-from trimtab.definitions import Dataset, Model
+from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import StageError, TrainerFailed, TrimtabError
 from trimtab.training.torch_modules import is_module
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import psutil
 
-from trimtab.policy import Prices
+from trimtab.policy.model import Prices
 
 SAMPLE_S = 0.1
 

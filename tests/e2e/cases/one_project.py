@@ -12,19 +12,21 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from trimtab.app import stages
-from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.bundle import Scorer, Spec, open_scorer, read_spec
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import Spec, read_spec
 from trimtab.clock import SystemClock
-from trimtab.records import Bundle
-from trimtab.serving.core.columns import NumericColumns
+from trimtab.records.training import Bundle
+from trimtab.runtimes.opening import open_scorer
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.runtime import load_bundle
-from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.loaded_bundle import load_bundle
+from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
+from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
-from trimtab.serving.protocols import mlflow
+from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.requests import Refused
+from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.segments import SegmentLog
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -70,9 +72,9 @@ def numbers(rows: int = 600) -> dict[str, np.ndarray[Any, Any]]:
 def register(folder: Path) -> tuple[Workspace, Bundle]:
     """Take the project's model through all stages up to its registered bundle."""
     workspace = open_workspace(folder)
-    stages.ingest(workspace)
-    run = stages.train(workspace, "m", stages.snapshot(workspace, "m", as_of=workspace.now()))
-    return workspace, stages.register(workspace, run, stages.evaluate(workspace, run))
+    pipeline.ingest(workspace)
+    run = pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
+    return workspace, pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
 
 
 def opened(folder: Path) -> tuple[Path, Spec, Scorer]:
@@ -110,7 +112,7 @@ class OneGateway:
 
     async def _ask(self, body: bytes) -> list[float] | str:
         try:
-            response = await self._gateway.infer(None, None, mlflow.decode(body, "application/json"), 0)
+            response = await self._gateway.infer(None, None, scoring.decode(body, "application/json"), 0)
         except Refused as refused:
             if refused.status != 400:
                 raise

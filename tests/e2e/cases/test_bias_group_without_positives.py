@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trimtab.app import stages
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
 from trimtab.errors import GateRefused
-from trimtab.records import GateReport, Run
+from trimtab.records.gates import GateReport
+from trimtab.records.training import Run
 
 ROWS = 6_000
 DEFINITIONS = """
@@ -49,8 +50,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "trimtab.yaml").write_text(POLICY)
     workspace = open_workspace(folder)
-    stages.ingest(workspace)
-    return workspace, stages.train(workspace, "m", stages.snapshot(workspace, "m", as_of=workspace.now()))
+    pipeline.ingest(workspace)
+    return workspace, pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
 
 
 def judged(trained: tuple[Workspace, Run], policy: Mapping[str, str] | None = None) -> GateReport:
@@ -60,7 +61,7 @@ def judged(trained: tuple[Workspace, Run], policy: Mapping[str, str] | None = No
     for old, new in (policy or {}).items():
         text = text.replace(old, new)
     (workspace.project.folder / "trimtab.yaml").write_text(text)
-    return stages.evaluate(open_workspace(workspace.project.folder), run)
+    return pipeline.evaluate(open_workspace(workspace.project.folder), run)
 
 
 def test_the_gate_fails_by_the_rate_that_the_group_has(trained: tuple[Workspace, Run]) -> None:
@@ -73,7 +74,7 @@ def test_the_gate_fails_by_the_rate_that_the_group_has(trained: tuple[Workspace,
     assert "3 of 3 groups are compared" in bias.reason
     assert "not judged: tpr of 'C' (0 positive labels in" in bias.reason
     with pytest.raises(GateRefused, match="fpr"):
-        stages.refuse(report)
+        pipeline.refuse(report)
 
 
 def test_a_rate_that_the_group_lacks_is_a_warning_with_its_name(trained: tuple[Workspace, Run]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from e2e.cases.one_project import OneGateway, numbers, opened, write_project
-from trimtab.bundle.runtimes.skops import load_estimator
+from trimtab.runtimes.skops import load_estimator
 
 FOREST = "RandomForestClassifier(n_estimators=30, max_depth=5, random_state=seed)"
 TREES = {

@@ -12,8 +12,9 @@ import pytest
 import xgboost
 
 from e2e.cases.one_project import OneGateway
-from trimtab.bundle import describe, open_scorer
 from trimtab.errors import DataError
+from trimtab.runtimes.opening import open_scorer
+from trimtab.runtimes.servable import describe
 from trimtab.training.mlflow_client import load_mlflow
 
 SHOPS = [10, 20, 30, 40, 55]

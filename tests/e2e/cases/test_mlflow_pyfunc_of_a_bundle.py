@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from e2e.cases.one_project import numbers, register, write_project
-from trimtab.app import stages
-from trimtab.bundle import open_scorer, read_spec
+from trimtab.app.stages import pipeline
+from trimtab.bundle.spec import read_spec
+from trimtab.runtimes.opening import open_scorer
 from trimtab.training.mlflow_client import load_mlflow
 
 TRAINER = "from sklearn.linear_model import LogisticRegression\nreturn LogisticRegression().fit(data.X, data.y)"
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose model is champion; returns the bundle's folder."""
     project = write_project(tmp_path_factory.mktemp("project") / "case", numbers(), TRAINER)
     workspace, bundle = register(project)
-    stages.deploy(workspace, bundle, cause="test", reason="test", by="test")
+    pipeline.deploy(workspace, bundle, cause="test", reason="test", by="test")
     return workspace.artifacts.open(bundle.path)
 
 

@@ -14,15 +14,16 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from trimtab.app import stages
-from trimtab.app.project import open_project
-from trimtab.app.replay import Replay
-from trimtab.app.summary import other_predictions, summarise
-from trimtab.app.workspace import Workspace, open_workspace
+from trimtab.app.project.project import open_project
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.replay.replay import Replay
+from trimtab.app.reports.summary import other_predictions, summarise
+from trimtab.app.stages import pipeline
 from trimtab.cli.replay import warn_of_others, warn_of_training
 from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
-from trimtab.records import DatasetVersion, GateReport
+from trimtab.records.gates import GateReport
+from trimtab.records.training import DatasetVersion
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -68,12 +69,12 @@ def project(folder: Path, *definitions: str, policy: str = "project: houses\n") 
 
 def judged(workspace: Workspace, model: str) -> GateReport:
     """Take the model to service through all stages, and return its gates' report."""
-    stages.ingest(workspace)
-    dataset = stages.snapshot(workspace, model, as_of=workspace.now())
-    run = stages.train(workspace, model, dataset)
-    report = stages.evaluate(workspace, run)
-    bundle = stages.register(workspace, run, report)
-    stages.deploy(workspace, bundle, cause="test", reason="test", by="test")
+    pipeline.ingest(workspace)
+    dataset = pipeline.snapshot(workspace, model, as_of=workspace.now())
+    run = pipeline.train(workspace, model, dataset)
+    report = pipeline.evaluate(workspace, run)
+    bundle = pipeline.register(workspace, run, report)
+    pipeline.deploy(workspace, bundle, cause="test", reason="test", by="test")
     return report
 
 

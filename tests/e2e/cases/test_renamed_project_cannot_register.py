@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from e2e.small_project import START, write_policy, write_project
-from trimtab.app import stages
-from trimtab.app.rollout import open_rollouts
-from trimtab.app.tracking import open_registry, set_aliases
-from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.records import Bundle, DatasetVersion
+from trimtab.app.project.mlflow_access import open_registry, set_aliases
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages import pipeline
+from trimtab.records.training import Bundle, DatasetVersion
 
 
 def run(folder: Path) -> tuple[Workspace, Bundle]:
     """Train, register and deploy, as `trimtab run` does."""
     workspace = open_workspace(folder)
-    stages.ingest(workspace)
+    pipeline.ingest(workspace)
     known = workspace.metadata.find(DatasetVersion, model="m", limit=1)
     as_of = START + timedelta(days=30)
-    dataset = known[0] if known else stages.snapshot(workspace, "m", as_of=as_of)
-    done = stages.train(workspace, "m", dataset)
-    bundle = stages.register(workspace, done, stages.evaluate(workspace, done))
-    stages.deploy(workspace, bundle, cause=bundle.id, reason="test", by="test")
+    dataset = known[0] if known else pipeline.snapshot(workspace, "m", as_of=as_of)
+    done = pipeline.train(workspace, "m", dataset)
+    bundle = pipeline.register(workspace, done, pipeline.evaluate(workspace, done))
+    pipeline.deploy(workspace, bundle, cause=bundle.id, reason="test", by="test")
     return workspace, bundle
 
 

@@ -13,16 +13,16 @@ import polars as pl
 import pytest
 
 from e2e.small_project import START, write_policy
-from trimtab import training
-from trimtab.app import stages
-from trimtab.app.replay import Replay
-from trimtab.app.worker import _vectorizer
-from trimtab.app.workspace import Workspace, open_workspace
-from trimtab.records import Bundle, DatasetVersion
-from trimtab.serving.core.runtime import load_bundle
-from trimtab.serving.core.table import Lane, ModelTable
+from trimtab.app.gateway.worker_program import _vectorizer
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.replay.replay import Replay
+from trimtab.app.stages import pipeline
+from trimtab.records.training import Bundle, DatasetVersion
+from trimtab.serving.core.loaded_bundle import load_bundle
+from trimtab.serving.core.routing import Lane, ModelTable
 from trimtab.serving.orders import BundleOrder
 from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.training.dataset import load
 from unit.serving.conftest import Served
 
 DEFINITIONS = """
@@ -70,10 +70,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def bundle(workspace: Workspace) -> Bundle:
-    stages.ingest(workspace)
-    dataset = stages.snapshot(workspace, "m", as_of=START + timedelta(days=30))
-    run = stages.train(workspace, "m", dataset)
-    return stages.register(workspace, run, stages.evaluate(workspace, run))
+    pipeline.ingest(workspace)
+    dataset = pipeline.snapshot(workspace, "m", as_of=START + timedelta(days=30))
+    run = pipeline.train(workspace, "m", dataset)
+    return pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_text_and_microseconds_are_one_time_and_null_is_none(
 
 def test_training_sees_null_where_the_gateway_does(workspace: Workspace, bundle: Bundle) -> None:
     dataset = workspace.metadata.find(DatasetVersion, model="m", limit=1)[0]
-    frozen = training.load(dataset, workspace.artifacts)
+    frozen = load(dataset, workspace.artifacts)
     age = np.concatenate([frozen.train.X[:, 0], frozen.holdout.X[:, 0]])
     assert np.isnan(age).sum() == 30
     assert 0 <= np.nanmin(age) <= np.nanmax(age) < 920

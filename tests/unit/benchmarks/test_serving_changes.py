@@ -14,8 +14,9 @@ from yaml import safe_load
 
 from integration.gateway_project import GatewayProject
 from trimtab import units
-from trimtab.app.rollout import Rollouts
-from trimtab.records import Bundle, Revision
+from trimtab.app.rollout.rollouts import Rollouts
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 
 VERSIONS = 4
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.bundle import Calibration, calibrate, read_spec, write_spec
-from trimtab.bundle.calibration import COVERAGES, rank
+from trimtab.bundle.calibration import COVERAGES, Calibration, calibrate, rank
+from trimtab.bundle.spec import read_spec, write_spec
 from trimtab.errors import DataError
 from trimtab.testing.bundles import plain_spec
 

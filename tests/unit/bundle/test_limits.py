@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.bundle import InputCheck, Limits, Task, ask_scorer, describe, open_scorer, read_spec, write_spec
-from trimtab.bundle.limits import FLOAT32_MAX, answers
+from trimtab.bundle.limits import FLOAT32_MAX, InputCheck, answers, ask_scorer
+from trimtab.bundle.spec import Limits, Task, read_spec, write_spec
+from trimtab.runtimes.opening import open_scorer
+from trimtab.runtimes.servable import describe
 from trimtab.testing.bundles import plain_spec
 
 NAN, INF = np.nan, np.inf

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.bundle import MANIFEST, verify, write_manifest
+from trimtab.bundle.manifest import MANIFEST, verify, write_manifest
 from trimtab.errors import DataError
 
 

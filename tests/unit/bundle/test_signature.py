@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from trimtab.bundle import verify
+from trimtab.bundle.manifest import verify
 from trimtab.bundle.signature import check_signature, sign
 from trimtab.errors import DataError, MissingExtra
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec

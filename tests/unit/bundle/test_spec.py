@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trimtab.bundle import Spec, read_spec, write_spec
+from trimtab.bundle.spec import Spec, read_spec, write_spec
 from trimtab.errors import DataError
 
 SPEC = Spec(

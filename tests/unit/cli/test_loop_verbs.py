@@ -12,12 +12,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.lock import Locked, only_loop
-from trimtab.app.workspace import Workspace
+from trimtab.app.project.locks import Locked, only_loop
+from trimtab.app.project.workspace import Workspace
 from trimtab.cli import ledger, loop
-from trimtab.control import Cause, Draft, Ledger
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
 from trimtab.errors import UsageError
-from trimtab.records import Decision, LedgerEntry, Resolution
+from trimtab.records.control import Decision, LedgerEntry, Resolution
 from trimtab.testing.judged import window_report
 
 Trimtab = Callable[..., Result]

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from integration.gateway_project import GatewayProject
-from trimtab.app import aliases as aliases_program
-from trimtab.app.rollout import open_rollouts
-from trimtab.app.tracking import open_registry
-from trimtab.app.workspace import Workspace
+from trimtab.app.project.mlflow_access import open_registry
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout import aliases as aliases_program
+from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.cli import rollout
 from trimtab.errors import UsageError
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 from trimtab.training.registry import DIGEST
 
 Trimtab = Callable[..., str]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trimtab.cli import serve
-from trimtab.serving import GatewayConfig
-from trimtab.serving.options import WorkerOptions
-from trimtab.serving.protocols.containers import SAGEMAKER_BODY, ContainerContract
+from trimtab.serving.processes.listening import GatewayConfig
+from trimtab.serving.protocols.platforms.containers import SAGEMAKER_BODY, ContainerContract
+from trimtab.serving.worker_options import WorkerOptions
 
 CONTRACT = ContainerContract(
     platform="sagemaker",

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from trimtab.control import Cause, Draft, History, decide
-from trimtab.policy import parse_policy
-from trimtab.records import CHECKS
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft, decide
+from trimtab.control.history import History
+from trimtab.policy.reader import parse_policy
+from trimtab.records.monitoring import CHECKS
 from trimtab.testing.judged import FIRST, judged_signals, signal, window_report
 
 POLICY = """

@@ -8,11 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.control import Cause
-from trimtab.control.cause import STARTS_A_QUERY, gather
+from trimtab.control.cause import STARTS_A_QUERY, Cause, gather
 from trimtab.control.impact import judge
-from trimtab.policy import Impact
-from trimtab.stores.metadata import Metadata
+from trimtab.policy.model import Impact
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, judged_signals, signal, window_report
 from trimtab.units import MICROS

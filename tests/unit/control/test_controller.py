@@ -11,11 +11,19 @@ import msgspec
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Cause, Controller, Draft, History, Ledger, decide, pending_reviews, resolve, verify_chain
+from trimtab.control.cause import Cause
+from trimtab.control.controller import Controller
+from trimtab.control.decision import Draft, decide
+from trimtab.control.history import History
+from trimtab.control.ledger import Ledger, verify_chain
+from trimtab.control.resolve import resolve
+from trimtab.control.reviews import pending_reviews
 from trimtab.errors import ActionError, Conflict
-from trimtab.policy import parse_policy
-from trimtab.records import Decision, Record, Resolution, WindowReport, WorkflowStep
-from trimtab.stores.metadata import Metadata
+from trimtab.policy.reader import parse_policy
+from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import (
     DAY,

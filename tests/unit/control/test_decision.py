@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.control import Cause, Draft, History, decide
-from trimtab.control.decision import SEVERITY
-from trimtab.policy import Policy, parse_policy
+from trimtab.control.cause import Cause
+from trimtab.control.decision import SEVERITY, Draft, decide
+from trimtab.control.history import History
+from trimtab.policy.model import Policy
+from trimtab.policy.reader import parse_policy
 from trimtab.testing.judged import judged_signals, signal, window_report
 
 POLICY = """

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from trimtab.clock import EPOCH, ManualClock
-from trimtab.control import Controller, verify_chain
-from trimtab.monitoring import Monitor, Reference, build_reference
-from trimtab.policy import parse_policy
-from trimtab.records import Decision, WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.control.controller import Controller
+from trimtab.control.ledger import verify_chain
+from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.policy.reader import parse_policy
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import WindowReport
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.judged import MODEL, RecordingActions, champion_revision

@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Cause, Draft, History, Ledger, decide, verify_chain
-from trimtab.control.ledger import digest
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft, decide
+from trimtab.control.history import History
+from trimtab.control.ledger import Ledger, digest, verify_chain
 from trimtab.errors import StoreError
-from trimtab.policy import parse_policy
-from trimtab.records import Decision
-from trimtab.stores.metadata import Metadata
+from trimtab.policy.reader import parse_policy
+from trimtab.records.control import Decision
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, FIRST, MODEL, judged_signals, window_report
 

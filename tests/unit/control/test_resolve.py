@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.control import Controller, open_notes, pending_reviews, resolve
+from trimtab.control.controller import Controller
+from trimtab.control.resolve import resolve
+from trimtab.control.reviews import open_notes, pending_reviews
 from trimtab.errors import UsageError
-from trimtab.policy import parse_policy
-from trimtab.records import Decision, Resolution
-from trimtab.stores.metadata import Metadata
+from trimtab.policy.reader import parse_policy
+from trimtab.records.control import Decision, Resolution
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import FIRST, MODEL, RecordingActions, judged_signals, window_report
 

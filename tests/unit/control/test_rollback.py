@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from trimtab.control import Cause, Draft, History
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.history import History
 from trimtab.control.rollback import decide_rollback
-from trimtab.policy import parse_policy
+from trimtab.policy.reader import parse_policy
 from trimtab.testing.judged import FIRST, window_report
 
 POLICY = parse_policy("project: p\nrollout: { rollback_when: { error_rate: 2%, p99: 50ms } }\n")

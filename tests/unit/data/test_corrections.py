@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock
-from trimtab.data import Ingested, ingest, read_refused, rebuild
-from trimtab.definitions import FileSource
+from trimtab.data.ingest import Ingested, ingest
+from trimtab.data.quarantine import read_refused
+from trimtab.data.rebuild import rebuild
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, StageError
-from trimtab.features import current, replaced
-from trimtab.policy import Checks
-from trimtab.records import CheckReport, TableVersion
+from trimtab.features.corrections import current, replaced
+from trimtab.policy.model import Checks
+from trimtab.records.data import CheckReport, TableVersion
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.tables.delta import DeltaTables
 

@@ -9,7 +9,7 @@ import pytest
 
 from trimtab.data.file_reading import read_file
 from trimtab.data.label_files import OutcomeColumns, column_names, read_outcomes
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
 SEMICOLONS = "at;price;note\n2024-01-01T00:00Z;1,5;a\n2024-01-02T00:00Z;2;Müller\n"

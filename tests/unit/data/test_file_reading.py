@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trimtab.data.csv_files import read_csv
 from trimtab.data.file_reading import read_file
 from trimtab.data.times import UTC_MICROS, to_utc_micros
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
 SOURCE = FileSource("flights", "data", timestamp="at", known_at="known")

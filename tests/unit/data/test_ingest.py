@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.data import Ingested, ingest, validate, validate_files
-from trimtab.definitions import FileSource
+from trimtab.data.ingest import Ingested, ingest, validate, validate_files
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, PolicyError, StageError
-from trimtab.policy import Checks
-from trimtab.records import CheckReport, TableVersion
-from trimtab.stores.metadata import Metadata, latest
+from trimtab.policy.model import Checks
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.stores.metadata.contract import Metadata, latest
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.tables import Tables
+from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.delta import DeltaTables
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trimtab.collection import collect
 from trimtab.data.file_reading import read_file
 from trimtab.data.label_files import OutcomeColumns, read_outcomes
-from trimtab.definitions import Entity, FeatureView, FileSource, Model, Outcomes, count
+from trimtab.definitions.collection import collect
+from trimtab.definitions.models import Model, Outcomes
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import Entity, FeatureView, count
 from trimtab.errors import DataError
 
 LONG = ["12345678901234567890", "12345678901234567891"]

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from trimtab.data import CheckedOutcomes, OutcomeColumns, check_outcomes
-from trimtab.data import read_outcomes as blocks_of_outcomes
-from trimtab.data.label_files import MOST_NAMED
-from trimtab.definitions import Task
+from trimtab.data.label_files import MOST_NAMED, CheckedOutcomes, OutcomeColumns, check_outcomes
+from trimtab.data.label_files import read_outcomes as blocks_of_outcomes
+from trimtab.definitions.models import Task
 from trimtab.errors import DataError
 
 COLUMNS = OutcomeColumns(prediction_id="id", label="late", known_at="landed_at")

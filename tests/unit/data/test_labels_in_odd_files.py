@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.data import OutcomeColumns, column_names, label_files, read_outcomes
+from trimtab.data import label_files
+from trimtab.data.label_files import OutcomeColumns, column_names, read_outcomes
 from trimtab.errors import DataError
 
 COLUMNS = OutcomeColumns(prediction_id="id", label="late", known_at="at")

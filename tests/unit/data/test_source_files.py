@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.data.source_files import file_hash, file_name, find_files, unchanged
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
 

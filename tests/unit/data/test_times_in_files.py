@@ -12,7 +12,7 @@ import pytest
 
 from trimtab.data.file_reading import Content, read_file
 from trimtab.data.label_files import blocks_of
-from trimtab.definitions import FileSource
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
 NEW_YEAR = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)

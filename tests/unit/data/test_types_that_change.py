@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.data import Ingested, ingest, rebuild
-from trimtab.definitions import FileSource
+from trimtab.data.ingest import Ingested, ingest
+from trimtab.data.rebuild import rebuild
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
-from trimtab.policy import Checks
-from trimtab.records import TableVersion
+from trimtab.policy.model import Checks
+from trimtab.records.data import TableVersion
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.tables.delta import DeltaTables
 

@@ -14,7 +14,7 @@ import pytest
 
 import trimtab as tt
 from trimtab.errors import DefinitionError
-from trimtab.features import training_frame
+from trimtab.features.training_frames import training_frame
 
 PAGE = Path(__file__).parents[3] / "docs" / "definitions.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

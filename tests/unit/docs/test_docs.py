@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from trimtab.cli.verbs import VERBS
-from trimtab.collection import collect
-from trimtab.definitions import Model
+from trimtab.definitions.collection import collect
+from trimtab.definitions.models import Model
 from trimtab.errors import PolicyError
-from trimtab.policy import parse_policy
-from trimtab.serving.protocols import feedback, mlflow, open_inference
+from trimtab.policy.reader import parse_policy
+from trimtab.serving.protocols import feedback
+from trimtab.serving.protocols.mlflow import scoring
+from trimtab.serving.protocols.v2 import open_inference
 
 ROOT = Path(__file__).parents[3]
 CLI = ROOT / "src" / "trimtab" / "cli"
@@ -223,10 +225,10 @@ def test_the_inference_example_brings_what_the_model_asks_for(delay: Model) -> N
 
 def test_the_scoring_examples_bring_what_the_model_asks_for(delay: Model) -> None:
     (body,) = bodies("/invocations")
-    assert set(mlflow.decode(body, "application/json").columns) == {*delay.request_columns, delay.examples.timestamp}
+    assert set(scoring.decode(body, "application/json").columns) == {*delay.request_columns, delay.examples.timestamp}
     csv = re.search(r"--data-binary \$'(.*?)'", text_of("docs/protocols.md"), re.DOTALL)
     assert csv
-    assert mlflow.decode(csv[1].encode(), "text/csv").columns == mlflow.decode(body, "application/json").columns
+    assert scoring.decode(csv[1].encode(), "text/csv").columns == scoring.decode(body, "application/json").columns
 
 
 def test_the_feedback_examples_are_labels() -> None:

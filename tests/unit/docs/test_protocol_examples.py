@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from trimtab.collection import collect
-from trimtab.definitions import Model
-from trimtab.serving.protocols import grpc_tensors, kserve, sagemaker, vertex
+from trimtab.definitions.collection import collect
+from trimtab.definitions.models import Model
+from trimtab.serving.protocols import grpc_tensors, kserve
 from trimtab.serving.protocols.grpc_messages import MESSAGES
+from trimtab.serving.protocols.platforms import sagemaker, vertex
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.definitions import Aggregation, FeatureView
+from trimtab.definitions.views import Aggregation, FeatureView
 
 Row = Mapping[str, Any]
 Oracle = Callable[[FeatureView, Sequence[Row], Mapping[str, Any], "int | None"], list["float | None"]]

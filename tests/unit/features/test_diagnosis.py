@@ -11,9 +11,12 @@ import polars as pl
 import pytest
 
 import trimtab as tt
-from trimtab.definitions import FeatureView, FileSource, Model, WindowBy
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import FeatureView, WindowBy
 from trimtab.errors import DataError
-from trimtab.features import diagnose, training_frame
+from trimtab.features.diagnosis import diagnose
+from trimtab.features.training_frames import training_frame
 
 DAY = datetime(2013, 1, 1, tzinfo=UTC)
 ORDERS = FileSource("orders", "orders.parquet", timestamp="at", known_at="known")

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions import Aggregation, FeatureView, WindowBy, count, last, mean
+from trimtab.definitions.views import Aggregation, FeatureView, WindowBy, count, last, mean
 from trimtab.errors import DefinitionError, UsageError
-from trimtab.features import materialize
 from trimtab.features.kinds import encode
+from trimtab.features.materialization import materialize
 from trimtab.features.packing import nothing
 from trimtab.stores.online.lmdb import LmdbOnline
 

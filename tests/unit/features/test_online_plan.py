@@ -17,9 +17,15 @@ from hypothesis import strategies as st
 
 import trimtab as tt
 from trimtab.clock import from_micros, to_micros
-from trimtab.definitions import FeatureView, FileSource, Model, OnDemand, count, last, max_, mean, sum_
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.views import FeatureView, count, last, max_, mean, sum_
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features import Kind, OnlinePlan, materialize, request_types, training_frame
+from trimtab.features.kinds import Kind
+from trimtab.features.materialization import materialize
+from trimtab.features.online_plan import OnlinePlan
+from trimtab.features.training_frames import request_types, training_frame
 from trimtab.stores.online.lmdb import LmdbOnline
 
 MINUTE = 60_000_000

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions import Aggregation, FeatureView, WindowBy
+from trimtab.definitions.views import Aggregation, FeatureView, WindowBy
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features import view_values
+from trimtab.features.point_in_time import view_values
 from trimtab.features.table_columns import NEVER
 
 Oracle = Callable[..., "list[float | None]"]

@@ -11,9 +11,12 @@ import polars as pl
 import pytest
 
 import trimtab as tt
-from trimtab.definitions import FeatureView, FileSource, Model, OnDemand, count, mean
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.views import FeatureView, count, mean
 from trimtab.errors import DefinitionError
-from trimtab.features import request_types, training_frame
+from trimtab.features.training_frames import request_types, training_frame
 
 DAY = datetime(2013, 1, 1, tzinfo=UTC)
 FLIGHTS = FileSource("flights", "flights.parquet", timestamp="leaves_at", known_at="lands_at")

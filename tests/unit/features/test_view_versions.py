@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import trimtab as tt
 from trimtab.clock import ManualClock
-from trimtab.definitions import FeatureView, FileSource, count, last, mean
-from trimtab.features import view_of, view_version
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import FeatureView, count, last, mean
+from trimtab.features.view_versions import view_of, view_version
 
 
 def test_the_record_tells_the_whole_definition() -> None:

@@ -14,9 +14,10 @@ import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from trimtab.bundle import Scorer, Spec, write_spec
-from trimtab.bundle.runtimes.onnx import OnnxScorer
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import Spec, write_spec
 from trimtab.gates.inputs import GateInputs
+from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.training.convert import convert
 
 FEATURES = ("hour", "distance", "month", "dep_delay", "carrier_code")

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.scorer import Scorer
 from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.inputs import GateInputs
-from trimtab.policy import Accuracy
-from trimtab.stats import cluster_interval
+from trimtab.policy.gates import Accuracy
+from trimtab.stats.intervals import cluster_interval
 
 Make = Callable[..., GateInputs]
 SLIGHT_SKILL = 2

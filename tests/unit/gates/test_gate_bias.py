@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from trimtab.bundle import Scorer
-from trimtab.bundle.runtimes.onnx import OnnxScorer
+from trimtab.bundle.scorer import Scorer
 from trimtab.errors import DataError, StageError
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.groups import Rows, Table, measured_rows, measures_of
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import FAIRNESS, Task, fitting
-from trimtab.policy import Bias
-from trimtab.records import GateResult
+from trimtab.policy.gates import Bias
+from trimtab.records.gates import GateResult
+from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.testing.bundles import lookup_graph
 
 Make = Callable[..., GateInputs]

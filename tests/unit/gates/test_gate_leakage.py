@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import explained, judge_leakage
-from trimtab.policy import Leakage
-from trimtab.records import GateResult
+from trimtab.policy.gates import Leakage
+from trimtab.records.gates import GateResult
 
 Make = Callable[..., GateInputs]
 Array = np.ndarray[Any, Any]

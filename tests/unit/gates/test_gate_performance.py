@@ -15,11 +15,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from skops.io import dump
 
-from trimtab.bundle import read_spec, write_spec
+from trimtab.bundle.spec import read_spec, write_spec
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.measure import Measurement
 from trimtab.gates.performance import judge_performance, run_measure
-from trimtab.policy import Performance
+from trimtab.policy.gates import Performance
 
 Make = Callable[..., GateInputs]
 Write = Callable[[Path, bytes], Path]

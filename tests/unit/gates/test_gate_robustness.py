@@ -11,11 +11,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trimtab.bundle import Scorer
-from trimtab.bundle.runtimes.onnx import OnnxScorer
+from trimtab.bundle.scorer import Scorer
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.robustness import disturbances, judge_robustness
-from trimtab.policy import Robustness
+from trimtab.policy.gates import Robustness
+from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.training.convert import convert
 
 Make = Callable[..., GateInputs]

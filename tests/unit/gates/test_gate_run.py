@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from trimtab.bundle import Scorer
+from trimtab.bundle.scorer import Scorer
 from trimtab.clock import ManualClock
 from trimtab.errors import GateRefused, StageError
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.report import refuse, report, report_key
 from trimtab.gates.run import evaluate
-from trimtab.policy import Gates
-from trimtab.records import GateReport, GateResult, Verdict
+from trimtab.policy.gates import Gates
+from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.record import Verdict
 
 Make = Callable[..., GateInputs]
 

@@ -11,12 +11,15 @@ import msgspec
 import numpy as np
 
 from trimtab.clock import EPOCH, ManualClock
-from trimtab.monitoring import Monitor, Reference, build_reference
-from trimtab.policy import Policy, parse_policy
-from trimtab.records import Profile, Record, Signal, SignalKind, WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.policy.model import Policy
+from trimtab.policy.reader import parse_policy
+from trimtab.records.monitoring import Profile, Signal, WindowReport
+from trimtab.records.record import Record, SignalKind
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions import Predictions
+from trimtab.stores.predictions.contract import Predictions
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.streams import NAMES, Lane, World, truth
 

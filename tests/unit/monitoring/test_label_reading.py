@@ -12,7 +12,7 @@ from trimtab.monitoring import monitor as monitor_module
 from trimtab.testing.predictions import label_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, World, play
 from unit.monitoring.monitor_bench import content
-from unit.monitoring.test_monitor_bookmark import Bench, as_one_process
+from unit.monitoring.test_checkpoint import Bench, as_one_process
 
 WORLD = World(rows=50, label_hours=30.0)
 QUICK = World(rows=50, label_hours=1.0)

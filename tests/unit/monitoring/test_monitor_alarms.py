@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trimtab.definitions import Task
-from trimtab.monitoring import Comparison, build_reference, compare
-from trimtab.policy import parse_policy
+from trimtab.definitions.models import Task
+from trimtab.monitoring.reference import build_reference
+from trimtab.monitoring.verdict import Comparison, compare
+from trimtab.policy.reader import parse_policy
 from trimtab.testing.streams import DAY, NAMES, Lane, World, play, truth
 from unit.monitoring.monitor_bench import DAYS, LANES, POLICY, QUIET, Bench, lowest
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from trimtab.clock import EPOCH, ManualClock, from_micros
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.errors import DataError, StoreError
-from trimtab.monitoring import Monitor, Reference, build_reference
-from trimtab.policy import parse_policy
-from trimtab.records import Profile, Record, Signal, WindowReport
-from trimtab.stores.metadata import Metadata
+from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.policy.reader import parse_policy
+from trimtab.records.monitoring import Profile, Signal, WindowReport
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, Lane, World, play, truth

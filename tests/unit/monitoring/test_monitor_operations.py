@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trimtab.bundle import Limits
+from trimtab.bundle.spec import Limits
 from trimtab.clock import from_micros
-from trimtab.policy import parse_policy
-from trimtab.records import CHECKS, Profile
+from trimtab.policy.reader import parse_policy
+from trimtab.records.monitoring import CHECKS, Profile
 from trimtab.testing.predictions import prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Lane, log_rows, play
 from unit.monitoring.monitor_bench import POLICY, QUIET, Bench, reference

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from trimtab.records import Record
-from trimtab.stores.metadata import Metadata
-from trimtab.stores.predictions import Predictions
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.predictions.contract import Predictions
 from trimtab.testing.streams import World, play
 from unit.monitoring.monitor_bench import DAYS, LANES, Bench
 

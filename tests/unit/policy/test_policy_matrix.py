@@ -9,8 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trimtab.policy import Matrix
-from trimtab.policy.matrix import DEFAULT_MATRIX
+from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
 
 CELLS = {"low": "monitor", "medium": "review", "high": "retrain"}
 PROBABILITIES = st.floats(min_value=0, max_value=1)

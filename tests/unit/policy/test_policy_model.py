@@ -7,19 +7,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS
-from trimtab.policy import (
-    Accuracy,
-    Bias,
-    Decide,
-    Impact,
-    Performance,
-    Policy,
-    PromoteWhen,
-    Robustness,
-    Rollout,
-    parse_policy,
-)
-from trimtab.policy.reference import meanings, reference
+from trimtab.policy.gates import Accuracy, Bias, Performance, Robustness
+from trimtab.policy.key_reference import meanings, reference
+from trimtab.policy.model import Decide, Impact, Policy, PromoteWhen, Rollout
+from trimtab.policy.reader import parse_policy
 from trimtab.policy.tree import valid_keys
 from trimtab.units import MICROS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import PolicyError
-from trimtab.policy import line_of, parse_policy, read_policy
+from trimtab.policy.reader import line_of, parse_policy, read_policy
 from trimtab.units import MICROS
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "flights" / "trimtab.yaml"

@@ -12,19 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from trimtab.bundle import Spec
+from trimtab.bundle.spec import Spec
 from trimtab.clock import ManualClock
-from trimtab.records import Role
-from trimtab.serving.core.columns import NumericColumns
+from trimtab.records.record import Role
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
+from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.web.asgi import Application
-from trimtab.serving.web.routes import standard_routes
+from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.stores.predictions import Predictions
+from trimtab.stores.predictions.contract import Predictions
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trimtab.stats import CategoryBins, NumericBins, profile
 from trimtab.stats.effects import cut_spans, shares_moved, stability_index, wasserstein
-from trimtab.stats.schemes import Bins
+from trimtab.stats.profile import profile
+from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
 
 
 def counts(values: object, bins: Bins) -> np.ndarray:

@@ -15,9 +15,8 @@ from scipy.stats import binomtest
 from trimtab import metric_catalog
 from trimtab.errors import DataError
 from trimtab.metric_catalog import Scale
-from trimtab.stats import METRICS, cluster_interval, difference_interval, wilson
-from trimtab.stats.intervals import MAX_CLUSTERS, SCALES
-from trimtab.stats.metrics import brier, roc_auc
+from trimtab.stats.intervals import MAX_CLUSTERS, SCALES, cluster_interval, difference_interval, wilson
+from trimtab.stats.metrics import METRICS, brier, roc_auc
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator

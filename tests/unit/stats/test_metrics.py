@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from trimtab import metric_catalog
 from trimtab.errors import DataError, UsageError
-from trimtab.stats import METRICS, metric_value, no_skill, row_loss
+from trimtab.stats.metrics import METRICS, metric_value, no_skill, row_loss
 
 Reference = Callable[[Any, Any, float], float]
 REFERENCE: dict[str, Reference] = {

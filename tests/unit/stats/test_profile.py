@@ -11,18 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError
-from trimtab.stats import (
-    CategoryBins,
+from trimtab.stats.profile import (
+    SORT_ROWS,
     ColumnProfile,
-    NumericBins,
     merge,
     merge_windows,
     profile,
     profile_categories,
     profile_matrix,
 )
-from trimtab.stats.profile import SORT_ROWS
-from trimtab.stats.schemes import BINS, FIRST_BIN, Bins
+from trimtab.stats.schemes import BINS, FIRST_BIN, Bins, CategoryBins, NumericBins
 
 BINS_OF_NUMBERS = NumericBins.from_reference(np.random.default_rng(0).normal(size=2_000))
 BINS_OF_NAMES = CategoryBins.from_reference(["a"] * 5 + ["b"] * 3 + ["c"])

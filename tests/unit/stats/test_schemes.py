@@ -11,8 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError
-from trimtab.stats import CategoryBins, NumericBins, bins_from_dict, profile
-from trimtab.stats.schemes import ABOVE, BELOW, BINS, FIRST_BIN, MISSING, OTHER, SLOTS
+from trimtab.stats.profile import profile
+from trimtab.stats.schemes import (
+    ABOVE,
+    BELOW,
+    BINS,
+    FIRST_BIN,
+    MISSING,
+    OTHER,
+    SLOTS,
+    CategoryBins,
+    NumericBins,
+    bins_from_dict,
+)
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=0, max_size=200)
 TIED = st.lists(st.integers(-3, 60), min_size=1, max_size=300)

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from trimtab.stats import CategoryBins, ColumnProfile, NumericBins, profile
 from trimtab.stats.distance import pit_means
-from trimtab.stats.schemes import ABOVE, BELOW, Bins
+from trimtab.stats.profile import ColumnProfile, profile
+from trimtab.stats.schemes import ABOVE, BELOW, Bins, CategoryBins, NumericBins
 from trimtab.stats.score import leave_one_out_z, score
 from trimtab.stats.size import SizeEffect
-from trimtab.stats.table import WindowTable
+from trimtab.stats.window_pool import WindowTable
 
 WINDOWS = 12
 

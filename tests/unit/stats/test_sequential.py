@@ -11,14 +11,16 @@ import pytest
 from scipy.stats import binom
 
 from trimtab.errors import DataError
-from trimtab.stats import CategoryBins, ColumnProfile, DriftDetector, DriftStep, NumericBins, profile, profile_matrix
 from trimtab.stats.evidence import calibrate, power_bets, smoothed_ranks
-from trimtab.stats.quarantine import WINDOWS as QUARANTINE
-from trimtab.stats.schemes import BELOW, OTHER, Bins
+from trimtab.stats.holdback import WINDOWS as QUARANTINE
+from trimtab.stats.profile import ColumnProfile, profile, profile_matrix
+from trimtab.stats.schemes import BELOW, OTHER, Bins, CategoryBins, NumericBins
 from trimtab.stats.score import score
+from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.size import SizeEffect
-from trimtab.stats.table import WindowTable
+from trimtab.stats.step import DriftStep
 from trimtab.stats.tail import tail_p
+from trimtab.stats.window_pool import WindowTable
 
 NAMES = ("x", "y", "steps", "kind")
 CHANCES = (0.5, 0.3, 0.15, 0.05)

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from trimtab.stats import holm, tail_p
-from trimtab.stats.tail import tail_size
+from trimtab.stats.tail import holm, tail_p, tail_size
 
 SCORES = st.lists(st.floats(-50, 50), min_size=3, max_size=80)
 

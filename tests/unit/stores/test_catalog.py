@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.records import Revision
+from trimtab.records.serving import Revision
 from trimtab.stores import catalog
 from trimtab.testing.metadata import revision
 from trimtab.testing.tables import batch

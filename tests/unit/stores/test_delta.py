@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import StoreError
-from trimtab.stores.tables import Tables
+from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.delta import DeltaTables
 from trimtab.testing import TablesConformance
 from trimtab.testing.tables import batch, numbers

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.records import RECORDS, Decision, Profile, Record, Revision, Signal, WindowReport
-from trimtab.stores.metadata import Metadata, rows
+from trimtab.records.control import Decision
+from trimtab.records.kinds import RECORDS
+from trimtab.records.monitoring import Profile, Signal, WindowReport
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata import rows
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.stores.metadata.rows import Busy, table_name
 from trimtab.stores.metadata.sql import SqlMetadata

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trimtab.stores.artifacts import Artifacts
+from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.artifacts.folder import STAGING, FolderArtifacts
 from trimtab.testing import ArtifactsConformance
 from trimtab.testing.artifacts import filled

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.records import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution, Revision
-from trimtab.stores.metadata import Metadata
+from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution
+from trimtab.records.serving import Revision
 from trimtab.stores.metadata.chain import COVERED, Head, LedgerBroken, read_head
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.metadata import revision

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.errors import StoreError
-from trimtab.stores.online import Online
+from trimtab.stores.online.contract import Online
 from trimtab.stores.online.lmdb import LONGEST_KEY, LmdbOnline
 from trimtab.testing import OnlineConformance
 

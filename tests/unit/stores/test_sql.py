@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from trimtab.errors import StoreError
-from trimtab.records import Revision
-from trimtab.stores.metadata import Metadata
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.schema import METADATA
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest

@@ -14,11 +14,14 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab.clock import ManualClock
-from trimtab.definitions import Dataset, FileSource, Model
-from trimtab.policy import Prices
-from trimtab.records import DatasetVersion, Run
+from trimtab.definitions.models import Dataset, Model
+from trimtab.definitions.sources import FileSource
+from trimtab.policy.model import Prices
+from trimtab.records.training import DatasetVersion, Run
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Frozen, Tracking, Workbench, freeze, load, train
+from trimtab.training.dataset import Frozen, freeze, load
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Workbench, train
 
 FEATURES = ["hour", "minute", "distance", "month", "dep_delay"]
 AS_OF = datetime(2014, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.errors import StageError
 from trimtab.training.convert import convert
 from trimtab.training.forms import choose

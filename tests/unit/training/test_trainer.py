@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.definitions import Dataset, Model
+from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import StageError
 from trimtab.training.trainer import fit, seeded
 

@@ -16,9 +16,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trimtab.bundle.runtimes.onnx import OnnxScorer
-from trimtab.definitions import Task
+from trimtab.definitions.models import Task
 from trimtab.errors import MissingExtra, StageError
+from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.training.canonical import canonical_bytes
 from trimtab.training.convert import convert
 from trimtab.training.parity import compare

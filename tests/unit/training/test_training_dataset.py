@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from trimtab.clock import ManualClock
-from trimtab.definitions import Model
+from trimtab.definitions.models import Model
 from trimtab.errors import DataError, StageError
-from trimtab.records import DatasetVersion
+from trimtab.records.training import DatasetVersion
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import freeze, load
+from trimtab.training.dataset import freeze, load
 
 Freeze = Callable[..., DatasetVersion]
 

@@ -16,12 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
-from trimtab.bundle import open_scorer, read_spec
-from trimtab.definitions import Model, Task
+from trimtab.bundle.spec import read_spec
+from trimtab.definitions.models import Model, Task
 from trimtab.errors import StageError
-from trimtab.training import Frozen, Workbench, train
+from trimtab.runtimes.opening import open_scorer
+from trimtab.training.dataset import Frozen
 from trimtab.training.forms import choose
 from trimtab.training.scores import native_scores
+from trimtab.training.train import Workbench, train
 
 RNG = np.random.default_rng(0)
 X = np.where(RNG.random((800, 4)) < 0.3, np.nan, RNG.normal(size=(800, 4))).astype(np.float32)

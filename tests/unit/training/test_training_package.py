@@ -17,16 +17,18 @@ import yaml
 from mlflow.models import Model as Description
 from skops.io import get_untrusted_types, load
 
-from trimtab.bundle import Limits, open_scorer, read_spec, verify
-from trimtab.bundle.runtimes.onnx import OnnxScorer
-from trimtab.definitions import Model
+from trimtab.bundle.manifest import verify
+from trimtab.bundle.spec import Limits, read_spec
+from trimtab.definitions.models import Model
 from trimtab.errors import DataError, StageError
-from trimtab.records import Run
+from trimtab.records.training import Run
+from trimtab.runtimes.onnx import OnnxScorer
+from trimtab.runtimes.opening import open_scorer
 from trimtab.testing.bundles import lookup_graph
-from trimtab.training import Frozen, finish
+from trimtab.training.dataset import Frozen
 from trimtab.training.environment import capture
 from trimtab.training.forms import Form, native_file
-from trimtab.training.package import Contents, package
+from trimtab.training.package import Contents, finish, package
 from trimtab.training.parity import Parity
 
 

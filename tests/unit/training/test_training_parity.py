@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from trimtab.bundle.runtimes.onnx import OnnxScorer
-from trimtab.definitions import Dataset
+from trimtab.definitions.models import Dataset
 from trimtab.errors import StageError
-from trimtab.training import Frozen
+from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.training.convert import convert
+from trimtab.training.dataset import Frozen
 from trimtab.training.parity import check_parity, compare, pick
 
 

@@ -34,8 +34,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PolynomialFeatu
 from sklearn.tree import DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
-from trimtab.bundle import InputCheck
-from trimtab.bundle.limits import FLOAT32_MAX, answers
+from trimtab.bundle.limits import FLOAT32_MAX, InputCheck, answers
 from trimtab.errors import StageError
 from trimtab.training.forms import Form, choose
 from trimtab.training.scores import native_scores

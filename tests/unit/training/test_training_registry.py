@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from trimtab.errors import Conflict, NotFound
-from trimtab.records import Run
+from trimtab.records.training import Run
 from trimtab.testing.judged import bundle_record
-from trimtab.training import Registry, Workbench
+from trimtab.training.registry import Registry
+from trimtab.training.train import Workbench
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
-from trimtab.definitions import Dataset, FileSource, Model
+from trimtab.definitions.models import Dataset, Model
+from trimtab.definitions.sources import FileSource
 from trimtab.errors import StageError
 from trimtab.training.scores import EstimatorFailed, cross_fit, native_scores
 

@@ -8,8 +8,9 @@ import pytest
 
 from trimtab.clock import EPOCH, ManualClock
 from trimtab.errors import StageError, StoreError
-from trimtab.records import DatasetVersion, Run
-from trimtab.training import Tracking, Workbench
+from trimtab.records.training import DatasetVersion, Run
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Workbench
 
 
 @pytest.fixture

@@ -12,10 +12,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from trimtab.bundle import open_scorer, read_spec
-from trimtab.definitions import Dataset, Model
+from trimtab.bundle.spec import read_spec
+from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import StageError
-from trimtab.training import Frozen, Scored, Tracking, Workbench, train
+from trimtab.runtimes.opening import open_scorer
+from trimtab.training.dataset import Frozen
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Scored, Workbench, train
 
 PARAMS = {"max_iter": 10}
 

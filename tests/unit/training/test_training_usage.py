@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from trimtab.policy import Prices
+from trimtab.policy.model import Prices
 from trimtab.training.usage import Meter, Usage
 
 BURN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"

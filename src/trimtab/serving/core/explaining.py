@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trimtab.bundle import Explainer, ProcessFailed, open_explainer
 from trimtab.errors import DataError, StoreError
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import Lane, ModelTable
-from trimtab.serving.core.work import Work
+from trimtab.runtimes.explanations import Explainer, open_explainer
+from trimtab.runtimes.model_process import ProcessFailed
+from trimtab.serving.core.in_flight import Work
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import Lane, ModelTable
 from trimtab.serving.requests import Explanation, Refused
-from trimtab.stores.predictions import Predictions
+from trimtab.stores.predictions.contract import Predictions
 
 KEPT = 8
 """Explainers that are kept open."""

@@ -13,11 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary, WeakSet
 
 from trimtab.errors import DataError
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import Lane, ModelTable
-from trimtab.serving.core.work import Part
-from trimtab.serving.options import Fallbacks
-from trimtab.serving.telemetry.metrics import Metrics
+from trimtab.serving.core.in_flight import Part
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import Lane, ModelTable
+from trimtab.serving.core.worker_metrics import Metrics
+from trimtab.serving.worker_options import Fallbacks
 
 logger = logging.getLogger(__name__)
 

@@ -13,26 +13,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trimtab import timestamps
-from trimtab.bundle import Spec
+from trimtab.bundle.spec import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
-from trimtab.serving.core.decoding import Decoding
-from trimtab.serving.core.desk import TURN_ROWS, Desk
-from trimtab.serving.core.expecting import Expectations
+from trimtab.serving.core.batching import TURN_ROWS, Desk
+from trimtab.serving.core.column_checks import Expectations
+from trimtab.serving.core.column_errors import check_absent, check_timestamp
+from trimtab.serving.core.conformal import check, intervals
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
-from trimtab.serving.core.intervals import check, intervals
-from trimtab.serving.core.missing import check_absent, check_timestamp
+from trimtab.serving.core.in_flight import Entities, Work
+from trimtab.serving.core.offloading import Decoding
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
+from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
 from trimtab.serving.core.scoring import vectorize
-from trimtab.serving.core.table import Lane, ModelTable, RoutingTable
-from trimtab.serving.core.work import Entities, Work
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown
-from trimtab.serving.telemetry.metrics import Metrics
 from trimtab.serving.telemetry.traces import current
-from trimtab.stores.predictions import PREDICTION_FIELDS, Predictions
+from trimtab.serving.worker_options import WorkerOptions
+from trimtab.stores.predictions.contract import PREDICTION_FIELDS, Predictions
 
 IDS_AT_ONCE = 256
 

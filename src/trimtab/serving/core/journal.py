@@ -14,12 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trimtab.clock import Clock, to_micros
-from trimtab.serving.core.rows import log_columns
-from trimtab.serving.core.work import Part, Work
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.in_flight import Part, Work
+from trimtab.serving.core.log_rows import log_columns
+from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.orders import Gap
-from trimtab.serving.telemetry.metrics import Metrics
-from trimtab.stores.predictions import Predictions
+from trimtab.serving.worker_options import WorkerOptions
+from trimtab.stores.predictions.contract import Predictions
 
 INLINE_NS = 1_000_000
 """A disk that flushes quicker than this is flushed on the event loop: waking a thread would cost more."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from trimtab.errors import nearest
-from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.requests import ModelState, Refused
 
 WAIT_S, LOOK_S = 30.0, 0.02

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle import InputCheck
-from trimtab.bundle.limits import unusual
+from trimtab.bundle.limits import InputCheck, unusual
 from trimtab.errors import DataError, StoreError, Temporary
-from trimtab.serving.core.missing import listed, missing, no_number, not_taken
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.work import Part, Work
+from trimtab.serving.core.column_errors import listed, missing, no_number, not_taken
+from trimtab.serving.core.in_flight import Part, Work
+from trimtab.serving.core.loaded_bundle import LoadedBundle
 
 _ROW = re.compile(r"(?:^|(?<=, ))row ([0-9]+)(?=: )")
 """The place of a row in an error of a vectorizer."""

@@ -13,8 +13,8 @@ import msgspec
 
 from trimtab.clock import SystemClock
 from trimtab.errors import StageError, UsageError
-from trimtab.serving.options import WorkerOptions
-from trimtab.serving.processes.asking import Control
+from trimtab.serving.processes.control_poller import Control
+from trimtab.serving.worker_options import WorkerOptions
 
 ANNOUNCEMENT = "gateway.json"
 BACKLOG = 2048

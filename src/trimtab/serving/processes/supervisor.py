@@ -37,8 +37,8 @@ from trimtab.serving.orders import (
     Trouble,
     Up,
 )
-from trimtab.serving.processes.asking import Asking
 from trimtab.serving.processes.channel import Channel
+from trimtab.serving.processes.control_poller import Asking
 from trimtab.serving.processes.listening import (
     ANNOUNCEMENT,
     LOOK_S,
@@ -48,9 +48,9 @@ from trimtab.serving.processes.listening import (
     patiently,
     read_announcement,
 )
+from trimtab.serving.processes.preflights import Trials, Trying, ending
 from trimtab.serving.processes.releases import Key, Releases
 from trimtab.serving.processes.spawning import early, hand_over, spawn
-from trimtab.serving.processes.trials import Trials, Trying, ending
 from trimtab.serving.protocols.grpc_server import reserve
 from trimtab.serving.web.tls import server_context
 

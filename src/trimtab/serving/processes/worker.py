@@ -24,11 +24,12 @@ import uvloop
 from trimtab import settings
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import StoreError, TrimtabError
+from trimtab.serving.core.bundle_loading import Loader
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.core.loading import Loader
-from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.core.table import RoutingTable
-from trimtab.serving.options import WorkerOptions
+from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
+from trimtab.serving.core.routing import RoutingTable
+from trimtab.serving.core.worker_metrics import Metrics
+from trimtab.serving.endpoints import Access, Grants, Route
 from trimtab.serving.orders import (
     COUNTS,
     Admit,
@@ -46,20 +47,18 @@ from trimtab.serving.orders import (
     Up,
 )
 from trimtab.serving.processes.channel import Channel
+from trimtab.serving.processes.preflight import run_trial
 from trimtab.serving.processes.spawning import take_over
-from trimtab.serving.processes.trial import run_trial
-from trimtab.serving.protocols.container_routes import contract_routes
-from trimtab.serving.protocols.containers import container_contract
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.protocols.platforms.container_routes import contract_routes
+from trimtab.serving.protocols.platforms.containers import container_contract
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused
 from trimtab.serving.telemetry.logs import configure_logging
-from trimtab.serving.telemetry.metrics import Metrics
 from trimtab.serving.telemetry.traces import Traces, open_traces
-from trimtab.serving.web.access import Access, Grants
-from trimtab.serving.web.http import Route
-from trimtab.serving.web.routes import standard_routes
 from trimtab.serving.web.server import Doors, Ending, serve, settle_memory
-from trimtab.stores.predictions import Predictions
+from trimtab.serving.worker_options import WorkerOptions
+from trimtab.stores.predictions.contract import Predictions
 
 RETRY_S = 5.0
 """After so long, what could not be loaded is tried again."""

@@ -18,10 +18,10 @@ from trimtab.clock import to_micros
 from trimtab.errors import nearest
 from trimtab.serving.core.feedback import MOST_NAMED, BadLabels, Label, Outcome, Recent, Wrong, read_label
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.protocols import mlflow_csv
+from trimtab.serving.endpoints import JSON, Answer, Call, Content, Description, Route, encode_error
 from trimtab.serving.protocols.json_text import read
+from trimtab.serving.protocols.mlflow import csv_body
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
-from trimtab.serving.web.http import JSON, Answer, Call, Content, Description, Route
 
 CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -106,11 +106,6 @@ def routes(gateway: Gateway) -> list[Route]:
     ]
 
 
-def encode_error(status: int, message: str) -> bytes:
-    """Write an error."""
-    return _encode({"error": message})
-
-
 def decode(body: bytes, content_type: str = "application/json") -> list[Label]:
     """Read labels. Raises Refused; BadLabels when some are wrong."""
     kind = content_type.partition(";")[0].strip().lower()
@@ -151,7 +146,7 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _csv(body: bytes) -> list[Any]:
-    table: InferenceRequest = mlflow_csv.decode(body, KINDS, MOST_LABELS)
+    table: InferenceRequest = csv_body.decode(body, KINDS, MOST_LABELS)
     missing = [name for name in ("id", "label") if name not in table.columns]
     if missing:
         raise Refused(400, f"malformed CSV: column '{missing[0]}' is missing; expected id,label,known_at")

@@ -16,24 +16,19 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from trimtab.serving.core.decoding import SMALL
 from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.core.offloading import SMALL
+from trimtab.serving.endpoints import REQUEST_ID_HEADER, Verb
 from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_health import Health
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES, read
 from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
-from trimtab.serving.protocols.open_inference_metadata import (
-    EXTENSIONS,
-    TensorMetadata,
-    check_load_parameters,
-    describe,
-)
-from trimtab.serving.protocols.open_inference_response import check_outputs
+from trimtab.serving.protocols.v2.metadata import EXTENSIONS, TensorMetadata, check_load_parameters, describe
+from trimtab.serving.protocols.v2.response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.asgi import Access
-from trimtab.serving.web.http import REQUEST_ID_HEADER, Verb
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
 VERSION = package_version("trimtab")

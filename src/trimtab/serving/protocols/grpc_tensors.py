@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from trimtab.serving.protocols import open_inference_binary as binary
 from trimtab.serving.protocols.grpc_messages import MESSAGES
-from trimtab.serving.protocols.open_inference_request import Body, RequestedOutput, Wanted, interpret
-from trimtab.serving.protocols.open_inference_response import selected
-from trimtab.serving.protocols.open_inference_tensors import Tensor
+from trimtab.serving.protocols.v2 import binary as binary
+from trimtab.serving.protocols.v2.request import Body, RequestedOutput, Wanted, interpret
+from trimtab.serving.protocols.v2.response import selected
+from trimtab.serving.protocols.v2.tensors import Tensor
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
 CONTENTS = {

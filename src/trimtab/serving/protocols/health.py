@@ -8,7 +8,7 @@ from importlib.metadata import version as package_version
 import msgspec
 
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.web.http import TEXT, Answer, Call, Content, Description, Route
+from trimtab.serving.endpoints import TEXT, Answer, Call, Content, Description, Route, encode_error
 
 VERSION = package_version("trimtab")
 EMPTY = Content({"type": "string"}, content_type="text/plain")
@@ -65,8 +65,3 @@ def routes(gateway: Gateway) -> list[Route]:
         Route("GET", "/version", "open", version, encode_error, "Return the version of Trimtab.", of_version),
         Route("GET", "/metrics", "read", metrics, encode_error, "Return the counts (Prometheus).", of_metrics),
     ]
-
-
-def encode_error(status: int, message: str) -> bytes:
-    """Write an error."""
-    return _encode({"error": message})

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from trimtab.serving.core.gateway import Gateway
+from trimtab.serving.endpoints import Answer, Call, Content, Description, Route, encode_error, request_id_header
 from trimtab.serving.protocols import tabular
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
-from trimtab.serving.web.http import Answer, Call, Content, Description, Route, request_id_header
 
 KEYS = ("instances", "inputs")
 EXAMPLE = {"instances": [{"distance": 719, "planned_minutes": 150}]}
@@ -120,11 +120,6 @@ def explained(response: InferenceResponse) -> dict[str, Any]:
         "explanations": [dict(zip(explanation.features, row, strict=True)) for row in explanation.contributions],
         "explanation": {"base": explanation.base, "method": explanation.method, "unit": explanation.unit},
     }
-
-
-def encode_error(status: int, message: str) -> bytes:
-    """Write an error."""
-    return _encode({"error": message})
 
 
 def _holds_columns(instance: Any) -> bool:

@@ -19,14 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
-from trimtab.serving.telemetry.counts import (
-    LAG_BORDERS_S,
-    LATENCY_BORDERS_US,
-    ROWS_BORDERS,
-    LaneCounts,
-    LaneKey,
-    Snapshot,
-)
+from trimtab.stats.gateway_counts import LAG_BORDERS_S, LATENCY_BORDERS_US, ROWS_BORDERS, LaneCounts, LaneKey, Snapshot
 
 LANE = ("model", "version", "role", "served")
 LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)

@@ -19,9 +19,9 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, set_span_i
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trimtab.clock import Clock, to_micros
+from trimtab.serving.endpoints import Headers
 from trimtab.serving.requests import InferenceResponse
 from trimtab.serving.telemetry.traces import RequestTrace, Stage, Traces, current
-from trimtab.serving.web.http import Headers
 
 CARRIED = (b"traceparent", b"tracestate")
 MOST_IDS = 16

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from trimtab import settings
 from trimtab.clock import Clock
+from trimtab.serving.endpoints import Headers
 from trimtab.serving.requests import InferenceResponse
-from trimtab.serving.web.http import Headers
 
 logger = logging.getLogger(__name__)
 

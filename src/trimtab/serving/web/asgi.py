@@ -13,14 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any, Protocol
 
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.options import MAX_BODY
-from trimtab.serving.requests import MAX_ID, Refused
-from trimtab.serving.telemetry.observing import GONE, Observer
-from trimtab.serving.web import openapi
-from trimtab.serving.web.bodies import inflate
-from trimtab.serving.web.browsers import BrowserCheck, check_no_form
-from trimtab.serving.web.deadlines import Deadlines
-from trimtab.serving.web.http import (
+from trimtab.serving.endpoints import (
     ENCODING_HEADER,
     JSON,
     MODEL_HEADER,
@@ -32,8 +25,16 @@ from trimtab.serving.web.http import (
     Headers,
     Route,
     Verb,
+    encode_error,
 )
-from trimtab.serving.web.routes import NotServed, Router, encode_error
+from trimtab.serving.requests import MAX_ID, Refused
+from trimtab.serving.web import openapi
+from trimtab.serving.web.bodies import inflate
+from trimtab.serving.web.browsers import BrowserCheck, check_no_form
+from trimtab.serving.web.deadlines import Deadlines
+from trimtab.serving.web.observing import GONE, Observer
+from trimtab.serving.web.routes import NotServed, Router
+from trimtab.serving.worker_options import MAX_BODY
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from trimtab.serving.endpoints import Headers
 from trimtab.serving.requests import Refused
-from trimtab.serving.web.http import Headers
 
 FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
 MOST_KNOWN = 512

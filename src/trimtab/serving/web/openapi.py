@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.serving.web.http import Answer, Call, Content, Description, Route
+from trimtab.serving.endpoints import Answer, Call, Content, Description, Route, encode_error
 
 PATH = "/openapi.json"
 REF = "#/components/schemas/{name}"
@@ -60,14 +60,10 @@ def routes(others: Sequence[Route], *, secured: bool) -> list[Route]:
             encode_error,
             "Describe the gateway in OpenAPI 3.1.",
             Description(gives=[Content({"type": "object"})]),
+            protocol="openapi",
         )
     ]
     return own
-
-
-def encode_error(status: int, message: str) -> bytes:
-    """Write an error."""
-    return msgspec.json.encode({"error": message})
 
 
 def document(routes: Sequence[Route], *, secured: bool) -> dict[str, Any]:

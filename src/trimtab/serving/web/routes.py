@@ -8,12 +8,8 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-import msgspec
-
-from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.protocols import feedback, health, kserve, mlflow, open_inference
+from trimtab.serving.endpoints import EncodeError, Route, encode_error
 from trimtab.serving.requests import Refused
-from trimtab.serving.web.http import EncodeError, Route
 
 KNOWN_PATHS = 512
 """Paths with a model in them whose routes are remembered; when there are more, all are forgotten."""
@@ -121,22 +117,6 @@ class Router:
         near = [_filled(route, segments) for route in own or routes]  # of the same protocol, where it is one
         close = get_close_matches(path, near, n=1, cutoff=0.6)
         return f" Did you mean '{close[0]}'?" if close and close[0] != path else " See GET /openapi.json"
-
-
-def encode_error(status: int, message: str) -> bytes:
-    """Write an error outside of any protocol."""
-    return msgspec.json.encode({"error": message})
-
-
-def standard_routes(gateway: Gateway) -> list[Route]:
-    """Return the routes of the protocols that every gateway speaks."""
-    return [
-        *open_inference.routes(gateway),
-        *kserve.routes(gateway),
-        *health.routes(gateway),
-        *mlflow.routes(gateway),
-        *feedback.routes(gateway),
-    ]
 
 
 def _raw(scope: Mapping[str, Any]) -> str:

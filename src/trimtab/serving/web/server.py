@@ -23,17 +23,16 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import PolicyError
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.options import WorkerOptions
-from trimtab.serving.telemetry.observing import Observer
+from trimtab.serving.endpoints import Access, Route, encode_error
+from trimtab.serving.http1.connection import STALLED_S, Connection
+from trimtab.serving.http1.exchange import DateHeader
+from trimtab.serving.http1.targets import Targets
 from trimtab.serving.telemetry.traces import Traces
-from trimtab.serving.web.access import Access
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.browsers import BrowserCheck
-from trimtab.serving.web.connection import STALLED_S, Connection
-from trimtab.serving.web.exchange import DateHeader
-from trimtab.serving.web.http import Route
-from trimtab.serving.web.targets import Targets
+from trimtab.serving.web.observing import Observer
 from trimtab.serving.web.tls import PemWatch, server_context
+from trimtab.serving.worker_options import WorkerOptions
 
 BACKLOG = 2048
 LOOK_S = 5.0
@@ -91,7 +90,7 @@ async def serve(gateway: Gateway, doors: Doors, ending: Ending, *, listening: Ca
     targets, date = Targets(), DateHeader(gateway.clock)
 
     def connect() -> Connection:
-        connection = Connection(application, loop, connections, targets, date)
+        connection = Connection(application, loop, connections, targets, date, encode_error)
         if ending.begun.is_set():
             connection.retire()
         return connection

@@ -16,18 +16,12 @@ import msgspec
 
 from trimtab.clock import to_micros
 from trimtab.errors import StoreError
-from trimtab.records import (
-    RECORDS,
-    Bundle,
-    Decision,
-    GateReport,
-    LedgerAcceptance,
-    LedgerEntry,
-    PolicyVersion,
-    Record,
-    Resolution,
-    Revision,
-)
+from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution
+from trimtab.records.gates import GateReport
+from trimtab.records.kinds import RECORDS
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 
 log = logging.getLogger(__name__)
 

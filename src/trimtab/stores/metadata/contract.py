@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from trimtab.records import Record
+from trimtab.records.record import Record
 from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.chain import LedgerState
 

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import StoreError
-from trimtab.records import RECORDS, LedgerAcceptance, LedgerEntry, Record
+from trimtab.records.control import LedgerAcceptance, LedgerEntry
+from trimtab.records.kinds import RECORDS
+from trimtab.records.record import Record
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R

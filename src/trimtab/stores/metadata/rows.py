@@ -14,7 +14,9 @@ import msgspec
 
 from trimtab import clock
 from trimtab.errors import Conflict, NotFound, StoreError, Temporary, nearest
-from trimtab.records import RECORDS, LedgerEntry, Record
+from trimtab.records.control import LedgerEntry
+from trimtab.records.kinds import RECORDS
+from trimtab.records.record import Record
 from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.contract import R
 

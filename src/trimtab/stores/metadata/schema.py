@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from trimtab.records import RECORDS, Record
+from trimtab.records.kinds import RECORDS
+from trimtab.records.record import Record
 from trimtab.stores.metadata.rows import key_type, table_name
 
 METADATA = sa.MetaData()

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from trimtab.errors import Conflict, StoreError
-from trimtab.records import LedgerAcceptance, LedgerEntry, Record
+from trimtab.records.control import LedgerAcceptance, LedgerEntry
+from trimtab.records.record import Record
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R

@@ -26,7 +26,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
 from trimtab.stores.faults import Fault
 from trimtab.stores.tables.contract import Tables
-from trimtab.stores.tables.fit import empty_columns, fit, widened
+from trimtab.stores.tables.schema_fit import empty_columns, fit, widened
 
 CONFIGURATION = {
     "delta.checkpointInterval": "20",  # opening reads one checkpoint and at most 20 small files

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from trimtab.bundle import Calibration, open_aside
+from trimtab.bundle.calibration import Calibration
+from trimtab.runtimes.shadow_process import open_aside
 from trimtab.serving.core.explaining import Explanations
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
 from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:

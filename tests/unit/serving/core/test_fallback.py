@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
-from trimtab.serving.options import Fallbacks
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
+from trimtab.serving.worker_options import Fallbacks
 from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:

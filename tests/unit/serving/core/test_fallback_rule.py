@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from trimtab.definitions import FileSource, Model
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
 from trimtab.features.rules import RulePlan
-from trimtab.serving.core.columns import NumericColumns
-from trimtab.serving.core.runtime import LoadedBundle, VectorizerFactory
-from trimtab.serving.core.table import ModelTable
-from trimtab.serving.options import Fallbacks
+from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory
+from trimtab.serving.core.routing import ModelTable
+from trimtab.serving.core.vectorizer import NumericColumns
+from trimtab.serving.worker_options import Fallbacks
 from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.bundle import Spec
+from trimtab.bundle.spec import Spec
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, StoreError
-from trimtab.serving.core.desk import TURN_ROWS
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
-from trimtab.serving.core.work import fair_share
+from trimtab.serving.core.batching import TURN_ROWS
+from trimtab.serving.core.in_flight import fair_share
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.orders import Gap
 from trimtab.stores.predictions.segments import SegmentLog
 

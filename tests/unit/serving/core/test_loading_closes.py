@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.bundle import Task
-from trimtab.serving.core import loading
-from trimtab.serving.core.columns import NumericColumns
-from trimtab.serving.core.loading import Loader
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import RoutingTable
+from trimtab.bundle.spec import Task
+from trimtab.serving.core import bundle_loading
+from trimtab.serving.core.bundle_loading import Loader
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import RoutingTable
+from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
 from trimtab.testing.bundles import plain_spec
 
@@ -71,42 +71,42 @@ class Loading:
 
 
 def test_what_no_table_holds_is_closed_once_when_it_is_not_in_use() -> None:
-    loading = Loading()
+    bundle_loading = Loading()
     # given a request under way by version 1 while version 2 takes over
-    under_way = loading.champion(1, 1).models["delay"].champion.bundle
-    loading.champion(2, 2)
-    loading.loader.close_dropped()
-    assert loading.closed == [(1, 0), (2, 0)]
+    under_way = bundle_loading.champion(1, 1).models["delay"].champion.bundle
+    bundle_loading.champion(2, 2)
+    bundle_loading.loader.close_dropped()
+    assert bundle_loading.closed == [(1, 0), (2, 0)]
     # when it is done
     del under_way
-    loading.loader.close_dropped()
-    loading.loader.close_dropped()
+    bundle_loading.loader.close_dropped()
+    bundle_loading.loader.close_dropped()
     # then version 1 is closed, and once
-    assert loading.closed == [(1, 1), (2, 0)]
+    assert bundle_loading.closed == [(1, 1), (2, 0)]
 
 
 def test_processes_do_not_pile_up_over_revisions() -> None:
-    loading = Loading()
+    bundle_loading = Loading()
     for number in range(1, 6):
-        loading.champion(number, number)
-    loading.loader.close_dropped()
-    assert loading.closed == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 0)]
+        bundle_loading.champion(number, number)
+    bundle_loading.loader.close_dropped()
+    assert bundle_loading.closed == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 0)]
 
 
 def test_a_rollback_to_what_was_just_dropped_loads_it_anew() -> None:
-    loading = Loading()
-    late = loading.champion(1, 1).models["delay"].champion.bundle
-    loading.champion(2, 2)
-    back = loading.champion(3, 1).models["delay"].champion.bundle
-    assert [version for version, _ in loading.opened] == [1, 2, 1]
+    bundle_loading = Loading()
+    late = bundle_loading.champion(1, 1).models["delay"].champion.bundle
+    bundle_loading.champion(2, 2)
+    back = bundle_loading.champion(3, 1).models["delay"].champion.bundle
+    assert [version for version, _ in bundle_loading.opened] == [1, 2, 1]
     assert back is not late
     del late
-    loading.loader.close_dropped()
-    assert loading.closed == [(1, 1), (2, 1), (1, 0)]
+    bundle_loading.loader.close_dropped()
+    assert bundle_loading.closed == [(1, 1), (2, 1), (1, 0)]
 
 
 def test_what_somebody_holds_for_ever_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "LONGEST_USE_S", 0.0)
+    monkeypatch.setattr(bundle_loading, "LONGEST_USE_S", 0.0)
     following = Loading()
     held = following.champion(1, 1).models["delay"].champion.bundle
     following.champion(2, 2)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
-from trimtab.bundle import Calibration
-from trimtab.serving.core.desk import APPEND_ROWS, TURN_ROWS
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
-from trimtab.serving.core.work import Part, Work
-from trimtab.serving.options import Fallbacks
+from trimtab.bundle.calibration import Calibration
+from trimtab.serving.core.batching import APPEND_ROWS, TURN_ROWS
+from trimtab.serving.core.in_flight import Part, Work
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import InferenceRequest
 from trimtab.serving.web.asgi import Application
-from trimtab.serving.web.routes import standard_routes
+from trimtab.serving.worker_options import Fallbacks
 from trimtab.stores.predictions.segments import SegmentLog
 
 if TYPE_CHECKING:

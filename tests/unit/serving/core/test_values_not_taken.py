@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from trimtab.bundle import Limits, Spec
 from trimtab.bundle.limits import FLOAT32_MAX
-from trimtab.serving.core.desk import TURN_ROWS
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.bundle.spec import Limits, Spec
+from trimtab.serving.core.batching import TURN_ROWS
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.records import Role
+from trimtab.records.record import Role
 from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
 from trimtab.serving.processes.releases import (
     FIRST_PAUSE_S,

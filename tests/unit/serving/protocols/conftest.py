@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from trimtab.serving.endpoints import Answer, Call, Route
 from trimtab.serving.requests import Refused
-from trimtab.serving.web.http import Answer, Call, Route
 from unit.serving.protocols.grpc_caller import Caller
 
 if TYPE_CHECKING:

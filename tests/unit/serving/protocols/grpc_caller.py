@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
-from trimtab.serving.options import Tls
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.worker_options import Tls
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.serving.core.feedback import Label
-from trimtab.serving.protocols import feedback, mlflow, open_inference
+from trimtab.serving.protocols import feedback
+from trimtab.serving.protocols.mlflow import scoring
+from trimtab.serving.protocols.v2 import open_inference
 from trimtab.serving.requests import InferenceRequest, Refused
 from trimtab.serving.web.bodies import inflate
 
@@ -63,14 +65,14 @@ Decoder = Callable[[bytes], Any]
 DECODERS: list[tuple[str, bytes, Decoder]] = [
     ("tensors", msgspec.json.encode(TENSORS), open_inference.decode),
     ("binary", BINARY, lambda body: open_inference.decode(body, str(LENGTH))),
-    ("split", msgspec.json.encode(SPLIT), lambda body: mlflow.decode(body, "application/json")),
+    ("split", msgspec.json.encode(SPLIT), lambda body: scoring.decode(body, "application/json")),
     (
         "records",
         b'{"inputs":' + FRAME.to_json(orient="records").encode() + b"}",
-        lambda body: mlflow.decode(body, "application/json"),
+        lambda body: scoring.decode(body, "application/json"),
     ),
-    ("csv", FRAME.to_csv().encode(), lambda body: mlflow.decode(body, "text/csv", {"carrier": "text"})),
-    ("parquet", parquet(), lambda body: mlflow.decode(body, "application/vnd.apache.parquet")),
+    ("csv", FRAME.to_csv().encode(), lambda body: scoring.decode(body, "text/csv", {"carrier": "text"})),
+    ("parquet", parquet(), lambda body: scoring.decode(body, "application/vnd.apache.parquet")),
     ("labels", msgspec.json.encode(LABELS), feedback.decode),
     (
         "label lines",

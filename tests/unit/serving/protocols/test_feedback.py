@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.serving.core.feedback import MOST_NAMED, BadLabels
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.feedback import MOST_LABELS, decode
 from trimtab.serving.requests import Refused
 from trimtab.stores.predictions.nowhere import Nowhere

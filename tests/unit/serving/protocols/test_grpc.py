@@ -21,14 +21,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
 from trimtab.errors import MissingExtra, StageError
-from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.routing import RoutingTable
+from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.orders import Grant
 from trimtab.serving.protocols import grpc_messages, grpc_tensors
 from trimtab.serving.protocols.grpc_messages import MESSAGES
 from trimtab.serving.protocols.grpc_server import reserve, serve_grpc
-from trimtab.serving.protocols.open_inference_binary import DTYPES
+from trimtab.serving.protocols.v2.binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, Refused
-from trimtab.serving.web.access import Access, Grants
 from unit.serving.protocols.grpc_caller import ROW, Caller, certificate, column
 
 if TYPE_CHECKING:

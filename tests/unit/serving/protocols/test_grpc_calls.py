@@ -15,8 +15,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from integration.otlp_receiver import attributes, receiving
 from trimtab.clock import SystemClock
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.grpc_server import serve_grpc
 from trimtab.serving.telemetry.traces import Traces, open_traces
 

@@ -13,11 +13,11 @@ from google.protobuf import json_format
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
-from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.routing import RoutingTable
+from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.protocols.grpc_health import NOT_SERVING, SERVICE_UNKNOWN, SERVING
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, message_classes
 from trimtab.serving.protocols.grpc_reflection import PACKAGES, REFLECTION
-from trimtab.serving.web.access import Access, Grants
 from unit.serving.protocols.grpc_caller import ROW, SERVICE, Caller
 
 if TYPE_CHECKING:

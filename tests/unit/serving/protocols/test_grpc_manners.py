@@ -19,10 +19,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from trimtab.clock import SystemClock
-from trimtab.serving.core.table import RoutingTable
+from trimtab.serving.core.routing import RoutingTable
+from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import InferenceRequest, Refused
-from trimtab.serving.web.access import Access, Grants
 from unit.serving.protocols.grpc_caller import ROW, SERVICE, Caller, certificate
 
 if TYPE_CHECKING:

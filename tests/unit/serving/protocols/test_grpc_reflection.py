@@ -11,10 +11,10 @@ import pytest
 from google.protobuf import descriptor_pool, json_format, message_factory
 
 from trimtab.clock import SystemClock
+from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.protocols.grpc_messages import message_classes
 from trimtab.serving.protocols.grpc_reflection import PACKAGES, REFLECTION
 from trimtab.serving.protocols.grpc_server import serve_grpc
-from trimtab.serving.web.access import Access, Grants
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import service_pb2
 
-from trimtab.serving.core.columns import NumericColumns
-from trimtab.serving.core.runtime import LoadedBundle, load_bundle
+from trimtab.serving.core.loaded_bundle import LoadedBundle, load_bundle
+from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
-from trimtab.serving.protocols import grpc_tensors, open_inference
+from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import MESSAGES
 from trimtab.serving.protocols.grpc_service import CODES
 from trimtab.serving.protocols.grpc_tensors import CONTENTS
-from trimtab.serving.protocols.open_inference_binary import DTYPES
+from trimtab.serving.protocols.v2 import open_inference
+from trimtab.serving.protocols.v2.binary import DTYPES
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 from trimtab.testing.bundles import pack_bundle, plain_spec
 from unit.serving.protocols.grpc_caller import Caller

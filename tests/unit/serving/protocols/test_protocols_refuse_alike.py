@@ -9,15 +9,15 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
-from trimtab.serving.core.table import ModelTable, RoutingTable
-from trimtab.serving.protocols import vertex
+from trimtab.serving.core.routing import ModelTable, RoutingTable
+from trimtab.serving.protocols.platforms import vertex
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused, without_folders
 from trimtab.serving.web.asgi import Application
-from trimtab.serving.web.routes import standard_routes
 from unit.serving.protocols.grpc_caller import Caller
 
 if TYPE_CHECKING:
-    from trimtab.serving.core.runtime import LoadedBundle
+    from trimtab.serving.core.loaded_bundle import LoadedBundle
     from unit.serving.conftest import Served
 
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trimtab.bundle import Limits
-from trimtab.serving.protocols import kserve, mlflow, open_inference, sagemaker, vertex
+from trimtab.bundle.spec import Limits
+from trimtab.serving.protocols import kserve
+from trimtab.serving.protocols.mlflow import scoring
+from trimtab.serving.protocols.platforms import sagemaker, vertex
+from trimtab.serving.protocols.v2 import open_inference
 from unit.serving.protocols.grpc_caller import Caller, column
 
 if TYPE_CHECKING:
@@ -27,8 +30,8 @@ def strict(served: Served, pack: Any, table_of: Any) -> Served:
     ("protocol", "path", "body", "headers"),
     [
         (kserve, "/v1/models/delay:predict", {"instances": [{"row": 0}, {"row": None}]}, {}),
-        (mlflow, "/invocations", {"dataframe_records": [{"row": 0}, {"row": None}]}, JSON),
-        (mlflow, "/invocations", b'row\n0\n""\n', {"Content-Type": "text/csv"}),
+        (scoring, "/invocations", {"dataframe_records": [{"row": 0}, {"row": None}]}, JSON),
+        (scoring, "/invocations", b'row\n0\n""\n', {"Content-Type": "text/csv"}),
         (sagemaker, "/invocations", {"instances": [{"features": [0]}, {"features": [None]}]}, JSON),
         (sagemaker, "/invocations", b"0\nNaN\n", {"Content-Type": "text/csv"}),
         (vertex, "/predict", {"instances": [[0], [None]]}, {}),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable, RoutingTable
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable, RoutingTable
 from trimtab.serving.web.asgi import MOST_UNREAD
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trimtab.serving.core.runtime import LoadedBundle
-from trimtab.serving.core.table import ModelTable
+from trimtab.serving.core.loaded_bundle import LoadedBundle
+from trimtab.serving.core.routing import ModelTable
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.browsers import BrowserCheck
-from trimtab.serving.web.routes import standard_routes
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Browser, Served

@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.protocols import feedback, mlflow, open_inference
-from trimtab.serving.web.http import Route
+from trimtab.serving.endpoints import Route
+from trimtab.serving.protocols import feedback
+from trimtab.serving.protocols.mlflow import scoring
+from trimtab.serving.protocols.standard import standard_routes
+from trimtab.serving.protocols.v2 import open_inference
 from trimtab.serving.web.openapi import document
-from trimtab.serving.web.routes import standard_routes
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -93,7 +95,7 @@ def test_examples_of_bodies_are_read(found: dict[str, Any]) -> None:
 
     request, _ = open_inference.decode(examples("/v2/models/{model}/infer")["application/json"])
     assert request.columns.keys() == {"carrier", "scheduled_at", "distance"}
-    read = {kind: mlflow.decode(body, kind).columns for kind, body in examples("/invocations").items()}
+    read = {kind: scoring.decode(body, kind).columns for kind, body in examples("/invocations").items()}
     assert read["application/json"] == read["text/csv"] == request.columns
     labels = {kind: len(feedback.decode(body, kind)) for kind, body in examples("/v2/feedback").items()}
     assert labels == {"application/json": 2, "application/x-ndjson": 2, "text/csv": 1}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.serving.web.http import Answer, Call, Route
-from trimtab.serving.web.routes import KNOWN_PATHS, NotServed, Router, encode_error
+from trimtab.serving.endpoints import Answer, Call, Route, encode_error
+from trimtab.serving.web.routes import KNOWN_PATHS, NotServed, Router
 
 
 async def nothing(call: Call) -> Answer:

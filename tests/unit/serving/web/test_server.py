@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from trimtab.errors import StageError, UsageError
-from trimtab.serving.options import WorkerOptions
 from trimtab.serving.processes.listening import GatewayConfig, listen
 from trimtab.serving.web.server import _raise_limit
+from trimtab.serving.worker_options import WorkerOptions
 
 
 def config(folder: Path, host: str, port: int = 0, **options: Any) -> GatewayConfig:
@@ -61,8 +61,9 @@ HEAVY = (
 
 def test_a_worker_does_without_the_heavy_libraries() -> None:
     program = (
-        "import sys, trimtab.app.worker, trimtab.stores.predictions.segments as s, trimtab.stores.online.lmdb\n"
-        "from trimtab.stores.predictions import PREDICTION_FIELDS\n"
+        "import sys, trimtab.app.gateway.worker_program, trimtab.stores.online.lmdb\n"
+        "import trimtab.stores.predictions.segments as s\n"
+        "from trimtab.stores.predictions.contract import PREDICTION_FIELDS\n"
         "s.SegmentLog(s.Path('unused'))\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -25,15 +25,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from trimtab.clock import ManualClock, SystemClock
 from trimtab.errors import PolicyError
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.options import Tls, WorkerOptions
+from trimtab.serving.endpoints import encode_error
+from trimtab.serving.http1.connection import Connection
+from trimtab.serving.http1.exchange import DateHeader
+from trimtab.serving.http1.targets import Targets
 from trimtab.serving.protocols.grpc_server import serve_grpc
+from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.web import server
-from trimtab.serving.web.connection import Connection
-from trimtab.serving.web.exchange import DateHeader
-from trimtab.serving.web.routes import standard_routes
 from trimtab.serving.web.server import Doors, Ending, serve
-from trimtab.serving.web.targets import Targets
 from trimtab.serving.web.tls import grpc_credentials, server_context
+from trimtab.serving.worker_options import Tls, WorkerOptions
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -172,7 +173,7 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
         date = DateHeader(SystemClock())
         with listening() as listener:
             server = await loop.create_server(
-                lambda: Connection(hello, loop, connections, targets, date), sock=listener, ssl=context
+                lambda: Connection(hello, loop, connections, targets, date, encode_error), sock=listener, ssl=context
             )
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
             trust = ssl.create_default_context(cafile=files.certificate)

@@ -17,9 +17,9 @@ import pytest
 from deltalake import DeltaTable
 
 from trimtab.clock import ManualClock, to_micros
-from trimtab.stores.predictions import LABEL_FIELDS, START, Count
 from trimtab.stores.predictions.archive import Archive
 from trimtab.stores.predictions.arrow_rows import schema_of
+from trimtab.stores.predictions.contract import LABEL_FIELDS, START, Count
 from trimtab.stores.predictions.kafka_events import row_of
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows

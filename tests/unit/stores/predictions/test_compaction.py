@@ -12,8 +12,9 @@ import pytest
 from deltalake import DeltaTable
 
 from trimtab.clock import ManualClock, to_micros
-from trimtab.stores.predictions import START, Cursor, compaction
+from trimtab.stores.predictions import compaction
 from trimtab.stores.predictions.archive import Archive
+from trimtab.stores.predictions.contract import START, Cursor
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 

@@ -10,8 +10,9 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from trimtab.errors import StoreError
-from trimtab.stores.predictions import START, archive
+from trimtab.stores.predictions import archive
 from trimtab.stores.predictions.archive import Archive
+from trimtab.stores.predictions.contract import START
 from trimtab.stores.predictions.frames import END
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows

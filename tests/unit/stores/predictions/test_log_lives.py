@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from trimtab.clock import ManualClock, from_micros
-from trimtab.stores.predictions import START, Cursor, archive, compaction
+from trimtab.stores.predictions import archive, compaction
 from trimtab.stores.predictions.archive import Archive
+from trimtab.stores.predictions.contract import START, Cursor
 from trimtab.stores.predictions.folder import segments
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock, from_micros
-from trimtab.stores.predictions import Count, measuring
+from trimtab.stores.predictions import measuring
+from trimtab.stores.predictions.contract import Count
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 

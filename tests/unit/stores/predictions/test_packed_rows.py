@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError
-from trimtab.stores.predictions import LABEL_FIELDS, PREDICTION_FIELDS
 from trimtab.stores.predictions.arrow_rows import schema_of, table_of
+from trimtab.stores.predictions.contract import LABEL_FIELDS, PREDICTION_FIELDS
 from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
 from trimtab.testing.predictions import label_rows, prediction_rows
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trimtab.clock import ManualClock
 from trimtab.errors import StoreError
-from trimtab.stores.predictions import START, Cursor, Predictions
+from trimtab.stores.predictions.contract import START, Cursor, Predictions
 from trimtab.stores.predictions.frames import END
 from trimtab.stores.predictions.scanning import Damages, scan
 from trimtab.stores.predictions.segments import SegmentLog

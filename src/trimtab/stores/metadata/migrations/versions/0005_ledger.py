@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from alembic import op
 
-from trimtab.records import Record
+from trimtab.records.record import Record
 from trimtab.stores.metadata.chain import GENESIS, entry
 
 revision = "0005"

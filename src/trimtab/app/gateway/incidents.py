@@ -1,0 +1,133 @@
+"""Writes down what the guard saw and what follows from it: a window, a signal, a decision. Called by guarding.
+
+Each version is decided on once in a revision: the window's id names both, so a second try, also of another process,
+finds the decision that was made.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from trimtab.app.rollout.rollouts import Rollouts
+from trimtab.clock import Clock
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.errors import Conflict, NotFound
+from trimtab.guard.live_limits import Breach
+from trimtab.records.control import Decision
+from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.record import Action
+from trimtab.records.serving import Assignment, Revision
+from trimtab.stores.metadata.contract import Metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A version that broke a limit in its role under a revision, and from when to when that was seen."""
+
+    revision: Revision
+    assignment: Assignment
+    breach: Breach
+    start: datetime
+    end: datetime
+
+    @property
+    def id(self) -> str:
+        """Of the revision and the version alone."""
+        return case_id(self.revision, self.assignment)
+
+
+def case_id(revision: Revision, assignment: Assignment) -> str:
+    """Return the id of the case of a version under a revision."""
+    return f"{revision.model}/v{assignment.version}/r{revision.number}"
+
+
+def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
+    """Return the decision on a case, and whether it is new. Raises StoreError: ask again."""
+    ledger = Ledger(metadata, case.revision.model)
+    window_id = f"{case.id}/guarded"
+    with suppress(NotFound):
+        before = metadata.get(WindowReport, window_id)
+        if found := ledger.on([before]).get(window_id):
+            return found, False
+    action, why = action_on(case, rollouts)
+    window, signal = _evidence(case, window_id, metadata, clock)
+    draft = Draft(
+        cause=Cause(window=window, signals=(signal,)),
+        band="guard",
+        impact_per_day=0.0,
+        impact="high",
+        cell="rollback",
+        action=action,
+        reasons=(signal.reason, why, "seen by the gateway's guard; business impact was not judged"),
+    )
+    decision = ledger.append(draft, clock=clock)
+    if decision is None:
+        raise Conflict(f"another process decides on '{window_id}' at this moment")
+    return decision, True
+
+
+def action_on(case: Case, rollouts: Rollouts) -> tuple[Action, str]:
+    """Return what is to be done about a case, and why."""
+    version = case.assignment.version
+    if case.assignment.role != "champion":
+        return "rollback", f"version {version} leaves its role as {case.assignment.role}"
+    if case.revision.action == "rollback":
+        return "review", f"version {version} was itself restored by a rollback; a person should look"
+    before = rollouts.before()
+    if before is None:
+        return "review", "no other version has served that was not rolled back, so there is nothing to roll back to"
+    return "rollback", f"version {before.version}, which served before, is restored"
+
+
+def _evidence(case: Case, window_id: str, metadata: Metadata, clock: Clock) -> tuple[WindowReport, Signal]:
+    """Write window and signal, or return those that a process wrote which then died."""
+    model, version, role, breach = (
+        case.revision.model,
+        case.assignment.version,
+        case.assignment.role,
+        case.breach,
+    )
+    now = clock.now()
+    window = WindowReport(
+        id=window_id,
+        created_at=now,
+        model=model,
+        version=version,
+        role=role,
+        stage="guarded",
+        start=case.start,
+        end=case.end,
+        rows=breach.rows,
+        served_rows=breach.rows if role != "shadow" else 0,
+        labelled=0,
+        coverage=0.0,
+        metrics={breach.statistic: breach.value},
+    )
+    signal = Signal(
+        id=f"{case.id}/guard",
+        created_at=now,
+        model=model,
+        version=version,
+        kind=breach.kind,
+        subject="guard",
+        start=case.start,
+        end=case.end,
+        statistic=breach.statistic,
+        value=breach.value,
+        p=breach.p,
+        p_seq=breach.p,
+        effect={"limit": breach.limit},
+        rows=breach.rows,
+        reference_windows=0,
+        carriers=(),
+        reason=breach.reason,
+    )
+    try:
+        metadata.put(window, signal)
+    except Conflict:
+        return metadata.get(WindowReport, window.id), metadata.get(Signal, signal.id)
+    return window, signal

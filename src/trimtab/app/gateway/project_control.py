@@ -1,0 +1,94 @@
+"""What the supervisor of a project's gateway obeys: revisions, tokens, the guard. Made by serving, in its process."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from trimtab.app.gateway.guard import Guarding
+from trimtab.app.gateway.tokens import grants
+from trimtab.app.gateway.turns import read_turn
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages.freshness import stale_views
+from trimtab.bundle.signature import check_signature
+from trimtab.clock import from_micros
+from trimtab.errors import TrimtabError
+from trimtab.records.serving import LogGap
+from trimtab.serving.orders import Gap, Grant, ModelOrder
+from trimtab.serving.processes.revision_follower import Revisions
+
+logger = logging.getLogger(__name__)
+
+
+class ProjectControl:
+    """Reads the metadata store of a project, and writes what the gateway noticed."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        policy = workspace.project.policy
+        self._workspace = workspace
+        self._key = policy.serving.signed_by and workspace.project.folder / policy.serving.signed_by
+        self._with_tokens = policy.serving.authentication == "tokens"
+        self._revisions = Revisions(
+            workspace.metadata,
+            workspace.artifacts,
+            workspace.clock,
+            sticky=policy.rollout.sticky,
+            keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
+            inspect=self._check_signature,
+        )
+        self._guarding = Guarding(workspace)
+        self._grants: tuple[Grant, ...] | None = None
+
+    def orders(self) -> tuple[ModelOrder, ...] | None:
+        """Return what should serve, when it has changed."""
+        orders = self._revisions.poll()
+        for model in {order.model for order in orders or ()} & set(self._workspace.project.definitions.models):
+            self._tell_stale(model)
+        return orders
+
+    def _tell_stale(self, model: str) -> None:
+        """Log which views in service lag behind their tables; nothing here reads a table, or refreshes."""
+        try:
+            for problem in stale_views(self._workspace, model):
+                logger.warning("%s; run: trimtab features, or let trimtab up run", problem)
+        except TrimtabError as error:
+            logger.warning("the features of model '%s' could not be looked at: %s", model, error)
+
+    def grants(self) -> tuple[Grant, ...] | None:
+        """Return the valid tokens, when they have changed."""
+        if not self._with_tokens:
+            return None
+        found = tuple(grants(self._workspace.metadata, self._workspace.clock))
+        if found == self._grants:
+            return None
+        self._grants = found
+        return found
+
+    def guard(self) -> None:
+        """Look at what the workers counted: roll back, or let a canary take its next step.
+
+        It goes by wall time and latency, so during a replay it decides only where it is asked to, or where a canary
+        would not move without it.
+        """
+        turn = read_turn(self._workspace.run_folder)
+        if turn is None or turn.measured or self._workspace.project.policy.rollout.strategy == "canary":
+            self._guarding.step(self._revisions.history)
+
+    def _check_signature(self, folder: Path) -> None:
+        if self._key:
+            check_signature(folder, self._key)
+
+    def gap(self, worker: str, gap: Gap) -> None:
+        """Record that answers could not be logged."""
+        self._workspace.metadata.put(
+            LogGap(
+                id=f"gap/{worker}/{gap.start}",
+                created_at=self._workspace.now(),
+                worker=worker,
+                rows=gap.rows,
+                start=from_micros(gap.start),
+                end=from_micros(gap.end),
+                reason=gap.reason,
+            )
+        )

@@ -1,0 +1,73 @@
+"""The program of a gateway's worker: python -m trimtab.app.gateway.worker_program FILE. Started by the supervisor.
+
+Opens the prediction log and the online store, and computes features as each bundle's own code defines them.
+Nothing heavy is imported: no policy, no metadata store, no dataframes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.app.project.definitions_file import load_definitions
+from trimtab.bundle.spec import Spec
+from trimtab.errors import DataError
+from trimtab.features.kinds import Kind
+from trimtab.features.online_plan import OnlinePlan
+from trimtab.serving.core.loaded_bundle import Vectorizer
+from trimtab.serving.core.vectorizer import NumericColumns
+from trimtab.serving.orders import Configure
+from trimtab.serving.processes.worker import Means, run_worker
+from trimtab.stores.catalog import open_online, open_predictions
+from trimtab.stores.online.contract import Online
+
+LOG_OPTIONS: dict[str, Callable[[str], Any]] = {"segment_rows": int, "segment_age_s": float}
+
+
+def open_means(first: Configure) -> Means:
+    """Open what the setup names: root, and where they differ from the usual ones predictions, online, LOG_OPTIONS."""
+    setup, root = first.setup, Path(first.setup["root"])
+    online = open_online(setup.get("online"), root)
+    return Means(
+        predictions=open_predictions(
+            setup.get("predictions"),
+            root,
+            writer=first.worker,
+            **{name: read(setup[name]) for name, read in LOG_OPTIONS.items() if name in setup},
+        ),
+        vectorizer_factory=alone if "standalone" in setup else lambda folder, spec: _vectorizer(folder, spec, online),
+    )
+
+
+def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
+    if not (folder / "code").is_dir():
+        return NumericColumns(folder, spec)
+    types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
+    return OnlinePlan(load_definitions(folder / "code").model(spec.model), online, types)
+
+
+class FeaturesOnly:
+    """Of a bundle whose views are in no store here: it takes feature vectors, and no columns."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+
+    def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Raise DataError."""
+        raise DataError(
+            f"the features of model '{self._spec.model}' come from views of its project, which are not here; send all "
+            f"{len(self._spec.features)} features as the input X, in the order that GET /v2/models/{self._spec.model} "
+            "tells, or serve the project: trimtab serve --project FOLDER"
+        )
+
+
+def alone(folder: Path, spec: Spec) -> Vectorizer:
+    """Return what computes the features of a folder that is served without its project."""
+    return NumericColumns(folder, spec) if set(spec.features) <= set(spec.request_columns) else FeaturesOnly(spec)
+
+
+if __name__ == "__main__":
+    run_worker(open_means)

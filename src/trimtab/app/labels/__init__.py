@@ -1,0 +1,1 @@
+"""Labels from files and tables into the prediction log."""

@@ -1,0 +1,272 @@
+"""Labels from tables: outcomes that a model declares, and files given once. Called by steering and cli.
+
+The rows of each version of a declared source's table become labels once. Then a LabelIntake says so: the newest is
+the cursor. A process that dies before it leaves labels that the next one finds in the log, and does not write again.
+One process at a time takes outcomes: the one that holds the writer's name, in the log and in the project's folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from trimtab.app.labels.label_dedup import Judged, KnownLabels
+from trimtab.app.project.definitions_file import DEFINITIONS
+from trimtab.app.project.workspace import Workspace
+from trimtab.clock import to_micros
+from trimtab.data.label_files import OutcomeColumns, check_outcomes, in_blocks, read_outcomes
+from trimtab.definitions.models import Model, Outcomes
+from trimtab.errors import Conflict, DataError, DefinitionError, StoreError, TrimtabError, nearest
+from trimtab.records.data import TableVersion
+from trimtab.records.monitoring import LabelIntake
+from trimtab.stores.catalog import open_predictions
+from trimtab.stores.metadata.contract import latest
+from trimtab.stores.predictions.claim import Claim
+from trimtab.stores.predictions.contract import LABEL_FIELDS, Predictions
+
+log = logging.getLogger(__name__)
+
+WRITER = "outcomes"
+"""The name under which labels from tables are written; gateways' workers have numbers."""
+CHUNK_ROWS = 10_000
+"""Labels of one append."""
+PATIENCE_S = 30.0
+"""How long a command waits for another process that takes outcomes."""
+POLL_S = 0.1
+RETRY = timedelta(minutes=1)
+
+
+class Part(NamedTuple):
+    """The outcomes of one version among all that are taken: their places, or why there are none."""
+
+    version: TableVersion
+    first: int
+    last: int
+    waiting: int
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What became of the rows of one file."""
+
+    file: str
+    model: str
+    rows: int
+    taken: int
+    """Labels that went into the label log, or would have in a dry run."""
+    repeated: int
+    contradicting: int
+    """Of those taken: they say something else than a label before; the latest known_at counts."""
+    waiting: int
+    """Rows without an outcome yet."""
+    unmatched: int
+    """Rows whose id no prediction of the model in the log has."""
+    dry_run: bool
+
+
+def take_file(
+    workspace: Workspace, path: Path, model: Model, columns: OutcomeColumns, *, dry_run: bool = False
+) -> Taken:
+    """Take the outcomes of a Parquet or CSV file as labels, all or, when one is wrong, none. Safe to run again.
+
+    Raises DataError naming file, row, column and what was expected; StoreError when the log does not take them.
+    """
+    waiting = 0
+    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+        for block in read_outcomes(path, columns, model.task):
+            known.add(block.rows)
+            waiting += block.waiting
+        known.learn_predictions(workspace.predictions)  # before the log is claimed: nobody shall wait for it
+        if dry_run:
+            _judge(workspace, workspace.predictions, known)
+        else:
+            with _label_log(workspace, patience_s=PATIENCE_S) as labels:
+                _judge(workspace, labels, known)
+                _write(workspace, labels, model, known, 0, known.rows)
+        judged = known.judged(0, known.rows)
+        return Taken(
+            file=str(path),
+            model=model.name,
+            rows=known.rows + waiting,
+            taken=judged.news,
+            repeated=judged.repeated,
+            contradicting=judged.contradicting,
+            waiting=waiting,
+            unmatched=known.unmatched,
+            dry_run=dry_run,
+        )
+
+
+def take_tables(
+    workspace: Workspace, source: str | None = None, *, patience_s: float = PATIENCE_S
+) -> list[LabelIntake]:
+    """Take the new rows of all tables of outcomes, or of one, as labels; return what became of each table version.
+
+    patience_s: how long to wait for another process that takes them. Raises DefinitionError for a column that a
+    table does not have, and StoreError.
+    """
+    done: list[LabelIntake] = []
+    for model in workspace.project.definitions.models.values():
+        outcomes = model.outcomes
+        if outcomes is not None and source in (outcomes.source.name, None) and _has_news(workspace, model, outcomes):
+            with _label_log(workspace, patience_s=patience_s) as labels:
+                done += _take_table(workspace, labels, model, outcomes)
+    return done
+
+
+def columns_of(model: Model, outcomes: Outcomes) -> OutcomeColumns:
+    """Return the columns that a model's outcomes name."""
+    return OutcomeColumns(
+        prediction_id=outcomes.prediction_id,
+        label=outcomes.label or model.label,
+        known_at=outcomes.source.known_column,
+    )
+
+
+class OutcomeKeeping:
+    """Takes outcomes as soon as a table has some; a failure is told and tried again, and never stops the loop."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._next: datetime = workspace.now()
+
+    def step(self) -> list[LabelIntake]:
+        """Take what is new, and return what became of it."""
+        if self._workspace.now() < self._next:
+            return []
+        try:
+            done = take_tables(self._workspace, patience_s=0.0)
+        except TrimtabError as error:
+            self._next = self._workspace.now() + RETRY
+            log.error("outcomes could not be taken as labels: %s; trying again in %s", error, RETRY)
+            return []
+        for intake in done:
+            if intake.refused is not None:
+                log.error("%s: %s", intake.id, intake.refused)
+            else:
+                log.info("%s: %d labels taken from %d rows", intake.id, intake.added, intake.rows)
+        return done
+
+
+def _has_news(workspace: Workspace, model: Model, outcomes: Outcomes) -> bool:
+    newest = latest(workspace.metadata, TableVersion, table=outcomes.source.name)
+    return newest is not None and newest.version > _taken_to(workspace, model, outcomes)
+
+
+def _taken_to(workspace: Workspace, model: Model, outcomes: Outcomes) -> int:
+    last = latest(workspace.metadata, LabelIntake, model=model.name, table=outcomes.source.name)
+    return -1 if last is None else last.version
+
+
+def _take_table(workspace: Workspace, labels: Predictions, model: Model, outcomes: Outcomes) -> list[LabelIntake]:
+    """Take the versions behind the cursor, which is read again: another process may just have moved it."""
+    table, columns = outcomes.source.name, columns_of(model, outcomes)
+    cursor = _taken_to(workspace, model, outcomes)
+    found = workspace.metadata.find(TableVersion, table=table)
+    versions = sorted((v for v in found if v.version > cursor), key=lambda version: version.version)
+    if not versions:
+        return []
+    _expect_columns(workspace, model, versions[-1], columns)
+    done = []
+    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+        rows = workspace.tables.scan(table, version=versions[-1].version).select(columns.names)
+        parts = [_part(rows, model, columns, version, known) for version in versions]
+        _judge(workspace, labels, known)
+        for part in parts:
+            _write(workspace, labels, model, known, part.first, part.last)
+            intake = _intake(workspace, model, part, known.judged(part.first, part.last))
+            try:
+                workspace.metadata.put(intake)
+            except Conflict:  # a log without claims: another process took them at the same time, and wrote first
+                log.info("%s was taken by another process, too", intake.id)
+            done.append(intake)
+    return done
+
+
+def _intake(workspace: Workspace, model: Model, part: Part, judged: Judged) -> LabelIntake:
+    version = part.version
+    return LabelIntake(
+        id=f"{model.name}/{version.id}",
+        created_at=workspace.now(),
+        model=model.name,
+        table=version.table,
+        version=version.version,
+        rows=version.added_rows,
+        added=judged.news,
+        repeated=judged.repeated,
+        contradicting=judged.contradicting,
+        waiting=part.waiting,
+        refused=part.refused,
+    )
+
+
+def _part(rows: pl.LazyFrame, model: Model, columns: OutcomeColumns, version: TableVersion, known: KnownLabels) -> Part:
+    """Add the outcomes of a version, all or, when one is wrong, none. rows: the whole table."""
+    blocks = in_blocks(rows.slice(version.rows - version.added_rows, version.added_rows))
+    first, waiting, place = known.rows, 0, f"{version.source} ({version.id})"
+    try:
+        for block in check_outcomes(blocks, columns, task=model.task, place=place):
+            known.add(block.rows)
+            waiting += block.waiting
+    except DataError as error:
+        known.take_back(first)
+        return Part(version, first, first, 0, str(error))
+    return Part(version, first, known.rows, waiting, None)
+
+
+def _expect_columns(workspace: Workspace, model: Model, version: TableVersion, columns: OutcomeColumns) -> None:
+    for name in columns.names:
+        if name not in version.schema:
+            where = workspace.project.folder / (model.place or DEFINITIONS)
+            raise DefinitionError(
+                f"{where}: model '{model.name}': outcomes: source '{version.table}' has "
+                f"no column '{name}'.{nearest(name, version.schema)}"
+            )
+
+
+def _judge(workspace: Workspace, labels: Predictions, known: KnownLabels) -> None:
+    known.learn_labels(labels)
+    known.judge(now=to_micros(workspace.now()))
+
+
+def _write(workspace: Workspace, labels: Predictions, model: Model, known: KnownLabels, first: int, last: int) -> None:
+    """Append the labels among some outcomes that are news, and put them on disk."""
+    now = to_micros(workspace.now())
+    for news in known.news(first, last, limit=CHUNK_ROWS):
+        ids, values, moments = zip(*news, strict=True)
+        columns = (ids, [model.name] * len(ids), values, moments, [now] * len(ids))
+        labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=True)))
+    labels.sync()
+
+
+@contextmanager
+def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictions]:
+    """Open the log as the writer of outcomes. Raises StoreError when another process is it for too long."""
+    url, clock = workspace.environment.predictions, workspace.clock
+    labels = open_predictions(url, workspace.root, writer=WRITER, clock=clock)
+    claim = Claim(workspace.root, WRITER, clock)  # for logs that know no claims: Kafka
+    try:
+        give_up = clock.now() + timedelta(seconds=patience_s)
+        while True:
+            try:
+                labels.append_labels({name: [] for name in LABEL_FIELDS})  # no rows: the name is claimed
+                claim.take()
+                break
+            except StoreError:
+                if clock.now() >= give_up:
+                    raise
+            clock.sleep(POLL_S)
+        yield labels
+    finally:
+        try:
+            labels.close()
+        finally:
+            claim.give_up()

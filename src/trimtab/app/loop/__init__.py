@@ -1,0 +1,1 @@
+"""The loop: monitor, decide, act, retrain. One instance a project."""

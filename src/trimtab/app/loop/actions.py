@@ -1,0 +1,50 @@
+"""What the controller may do. Each action is safe to ask for twice: it goes by the decision's id."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from trimtab.app.project.mlflow_access import set_aliases
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.records.control import Decision
+
+
+class Retrainings(Protocol):
+    """What starts retraining workflows: the process that runs them, or one that queues them for it."""
+
+    def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
+        """Start the workflow of a decision, once; return its id."""
+        ...
+
+    def active(self, model: str) -> list[str]:
+        """Return the ids of a model's workflows that have not ended."""
+        ...
+
+
+class LoopActions:
+    """The real actions, handed to the controller."""
+
+    def __init__(self, workspace: Workspace, retraining: Retrainings) -> None:
+        self._workspace = workspace
+        self._retraining = retraining
+
+    def retrain(self, decision: Decision) -> None:
+        """Start the retraining workflow."""
+        self._retraining.start(decision, as_of=decision.end, approved=True)
+
+    def review(self, decision: Decision) -> None:
+        """Start the workflow; it waits for a person first."""
+        self._retraining.start(decision, as_of=decision.end, approved=False)
+
+    def rollback(self, decision: Decision) -> None:
+        """Restore what served before the version that was judged. Raises ActionError when another serves by now."""
+        rollouts = open_rollouts(self._workspace, decision.model)
+        reason = "; ".join(decision.reasons)
+        revision = rollouts.rollback(cause=decision.id, reason=reason, by="trimtab", judged=decision.version)
+        set_aliases(self._workspace, revision)
+
+    def running(self, model: str) -> bool:
+        """Tell whether a retraining of the model has not ended."""
+        return bool(self._retraining.active(model))

@@ -1,0 +1,70 @@
+"""What the loop did, one line each, for whoever reads the output of `trimtab up`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from trimtab.clock import Clock
+from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import Metadata
+
+KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision)
+
+PAUSE = timedelta(seconds=1)
+"""Between two looks where nothing is known to have happened: trainings and other processes write, too."""
+
+
+class News:
+    """The records that were written since the last look. Decisions that change nothing are no news."""
+
+    def __init__(self, metadata: Metadata, clock: Clock) -> None:
+        self._metadata = metadata
+        self._clock = clock
+        self._looked = clock.now()
+        self._seen = {kind: metadata.count(kind) for kind in KINDS}
+
+    def lines(self, *, now: bool = True) -> Iterator[str]:
+        """Yield one line for each new record, oldest first. now: look, also when the last look was a moment ago."""
+        if not now and self._clock.now() - self._looked < PAUSE:
+            return
+        self._looked = self._clock.now()
+        found: list[Record] = []
+        for kind in KINDS:
+            count = self._metadata.count(kind)
+            if count > self._seen[kind]:
+                found += self._metadata.find(kind, limit=count - self._seen[kind])[::-1]
+                self._seen[kind] = count
+        for record in sorted(found, key=lambda record: record.created_at):
+            if line := _line(record):
+                yield f"{record.created_at:%Y-%m-%d %H:%M:%S}  {line}"
+
+
+def counted_reason(decision: Decision) -> str:
+    """Return the reason that a decision's action follows from.
+
+    An early rollback names the limit that was broken first. Otherwise the reasons go from what was seen over the matrix
+    to the brakes, so the last one counted; what merely happens to an open review is passed over.
+    """
+    reasons: Sequence[str] = [r for r in decision.reasons if not r.startswith("it takes the place of")]
+    if not reasons:
+        return ""
+    from_matrix = any(reason.startswith("the matrix says") for reason in reasons)
+    return reasons[-1] if from_matrix else reasons[0]
+
+
+def _line(record: Record) -> str:
+    if isinstance(record, Decision):
+        if record.action == "monitor":
+            return ""
+        return f"{record.action}  {record.id}, window {record.start:%Y-%m-%d %H:%M}: {counted_reason(record)}"
+    if isinstance(record, Resolution):
+        return f"{record.verdict}  {record.decision}, by {record.by}: {record.reason}"
+    if isinstance(record, WorkflowStep):
+        return f"{record.step}  {record.decision}: {record.outcome}"
+    if isinstance(record, Revision):
+        serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in record.assignments)
+        return f"{record.action}  {record.model}, revision {record.number}: {serves}, by {record.by}"
+    return ""

@@ -1,0 +1,61 @@
+"""Opens the monitor of a project: hands it the log, the policy and the bundles' references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages.pipeline import REFERENCE
+from trimtab.bundle.spec import Limits, Spec, read_spec
+from trimtab.errors import NotFound
+from trimtab.monitoring.monitor import Monitor
+from trimtab.monitoring.reference import Reference
+from trimtab.records.training import Bundle
+
+BOOKMARK = "monitor.json"
+"""Tells the next monitor from where in the prediction log to read."""
+
+
+def open_monitor(workspace: Workspace) -> Monitor:
+    """Return the monitor of all models of a project."""
+    return Monitor(
+        workspace.metadata,
+        workspace.predictions,
+        workspace.project.policy,
+        references(workspace),
+        workspace.clock,
+        bookmark=workspace.run_folder / BOOKMARK,
+    )
+
+
+def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
+    """Return a function that gives the reference in the bundle of a model's version, or None without one."""
+
+    off = workspace.project.policy.serving.checks == "off"
+
+    @cache
+    def find(model: str, version: int) -> Reference | None:
+        try:
+            bundle = workspace.metadata.get(Bundle, f"{model}/{version}")
+            path = workspace.artifacts.open(bundle.path) / REFERENCE
+        except NotFound:
+            return None
+        if not path.is_file():
+            return None
+        limits = None if off else _limits(read_spec(path.parent.parent))
+        return replace(Reference.from_json(path.read_bytes()), limits=limits)
+
+    return find
+
+
+def _limits(spec: Spec) -> Limits | None:
+    """Return the checks of the request columns that are features as they are; of others the log has no values."""
+    own = {name: check for name, check in spec.checks.items() if name in spec.features and not check.is_text}
+    found = Limits(
+        no_null=tuple(name for name, check in own.items() if not check.null),
+        lowest={name: check.lowest for name, check in own.items() if check.lowest is not None},
+        highest={name: check.highest for name, check in own.items() if check.highest is not None},
+    )
+    return found if found else None

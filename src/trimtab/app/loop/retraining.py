@@ -1,0 +1,303 @@
+"""The retraining workflow: snapshot, train, gates, register, challenge, compare, promote or abandon.
+
+A DBOS workflow: each step is recorded when it is done, and a process that dies goes on at the first
+step that was not. Every step is safe to run again: it asks for its record by a key before it makes one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+
+from trimtab.app.gateway.turns import unmeasured
+from trimtab.app.loop.workflows import (
+    APPLICATION,
+    QUEUE,
+    STEPS_VERSION,
+    UNFINISHED,
+    WORKFLOW,
+    engine_options,
+    told,
+    workflow_id,
+)
+from trimtab.app.project.locks import only_training
+from trimtab.app.project.mlflow_access import set_aliases
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.candidate import judge_candidate, promotion, removal
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages import pipeline
+from trimtab.clock import from_micros, to_micros
+from trimtab.errors import ActionError, Conflict, StageError, StoreError, TrimtabError
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.gates import GateReport
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.metadata.contract import latest
+
+log = logging.getLogger(__name__)
+
+APPROVAL = "approval"
+MATURED = "matured"
+WAIT_SECONDS = 3600.0
+"""Longest single wait; a wait that ends without a message is begun again."""
+POLL_SECONDS = 0.05
+QUEUE_POLL_SECONDS = 0.5
+EXECUTOR = "local"
+"""The one that runs workflows; another name would never resume those of this one."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Retraining:
+    """Runs retraining workflows of one workspace. One instance a process."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._waiting: dict[str, str] = {}
+        self._unread: Counter[tuple[str, str]] = Counter()
+        """By workflow and topic: messages that were sent and not taken yet."""
+        self.measured = True
+        """Whether what this machine measured (latency, memory) may refuse or hold back a bundle."""
+        self._lock = threading.Lock()
+        self._url = workspace.workflows_url
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": self._url,
+            "db_engine_kwargs": engine_options(self._url),
+            "application_version": STEPS_VERSION,
+            "executor_id": EXECUTOR,
+            "log_level": "ERROR",
+            "notification_listener_polling_interval_sec": POLL_SECONDS,
+        }
+        self._dbos = DBOS(config=config)
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)  # one that waits may see any number of launches
+        def retrain(model: str, decision: str, as_of: int, approved: bool) -> str:
+            return self._retrain(model, decision, as_of, approved)
+
+        self._workflow = retrain
+
+    def launch(self) -> None:
+        """Start DBOS; workflows that a dead process left behind, and queued ones, go on. Raises StoreError."""
+        try:
+            with told(self._url):
+                DBOS.launch()
+                DBOS.register_queue(QUEUE, polling_interval_sec=QUEUE_POLL_SECONDS)
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop; unfinished workflows go on at the next launch."""
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)  # its threads complain that it is gone, until they are too
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+
+    def start(self, decision: Decision, *, as_of: datetime, approved: bool) -> str:
+        """Start the workflow of a decision, or find it when it was started before; return its id."""
+        workflow = workflow_id(decision.id)
+        with SetWorkflowID(workflow):
+            DBOS.start_workflow(self._workflow, decision.model, decision.id, to_micros(as_of), approved)
+        return workflow
+
+    def tell(self, workflow: str, topic: str, message: str) -> None:
+        """Send a workflow a message; it counts as at work until it has taken it and waits again."""
+        with self._lock:
+            self._unread[workflow, topic] += 1
+        DBOS.send(workflow, message, topic)
+
+    def waits_for(self, workflow: str, topic: str) -> bool:
+        """Tell whether a workflow waits for a topic now."""
+        with self._lock:
+            return self._waiting.get(workflow) == topic and not self._unread[workflow, topic]
+
+    def active(self, model: str) -> list[str]:
+        """Return the ids of this model's workflows that have not ended, oldest first."""
+        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        return [w.workflow_id for w in found if w.input and w.input["args"][0] == model]
+
+    def busy(self) -> bool:
+        """Tell whether any workflow is at work rather than waiting for labels or a person."""
+        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        with self._lock:
+            return any(self._is_at_work(w.workflow_id) for w in found)
+
+    def _is_at_work(self, workflow: str) -> bool:
+        topic = self._waiting.get(workflow)
+        return topic is None or self._unread[workflow, topic] > 0
+
+    # --- the workflow: only steps and waits, nothing that could differ when it is run again
+
+    def _retrain(self, model: str, decision: str, as_of: int, approved: bool) -> str:
+        workflow = str(DBOS.workflow_id)
+        if not approved:
+            verdict = self._wait(workflow, APPROVAL)
+            if not self._do(self._approval, workflow, model, decision, verdict):
+                return "rejected"
+        try:
+            dataset = self._do(self._snapshot, workflow, model, decision, as_of)
+            run = self._do(self._train, workflow, model, decision, dataset)
+            report = self._do(self._gates, workflow, model, decision, run)
+            bundle = self._do(self._register, workflow, model, decision, run, report)
+            self._do(self._challenge, workflow, model, decision, bundle)
+        except TrimtabError as error:
+            self._do(self._stop, workflow, model, decision, str(error))
+            return "stopped"
+        while True:
+            verdict = self._do(self._compare, workflow, model, decision, bundle)
+            if verdict == "continue":
+                self._wait(workflow, MATURED)
+                continue
+            try:
+                if verdict == "promoted":
+                    return str(self._do(self._end, workflow, model, decision, bundle))
+                if verdict == "promote":
+                    return str(self._do(self._promote, workflow, model, decision, bundle))
+                return str(self._do(self._abandon, workflow, model, decision, bundle, verdict))
+            except (ActionError, Conflict) as error:  # something else came to serve meanwhile: look again
+                log.warning("%s: %s", workflow, error)
+
+    def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a step. Whatever it raises stops the workflow with a reason, and leaves the loop alone."""
+
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return step(*args, **kwargs)
+            except TrimtabError:
+                raise
+            except Exception as error:  # a border: the worker
+                log.exception("step %s failed", step.__name__)
+                raise StageError(f"{step.__name__.strip('_')}: {type(error).__name__}: {error}") from error
+
+        return DBOS.run_step({"name": step.__name__.strip("_")}, guarded, *args, **kwargs)
+
+    def _wait(self, workflow: str, topic: str) -> str:
+        with self._lock:
+            self._waiting[workflow] = topic
+        try:
+            while (message := DBOS.recv(topic, timeout_seconds=WAIT_SECONDS)) is None:
+                pass
+        finally:
+            with self._lock:
+                self._waiting.pop(workflow, None)
+                if self._unread[workflow, topic]:  # none of this process's: an earlier one had sent it
+                    self._unread[workflow, topic] -= 1
+        return str(message)
+
+    # --- the steps
+
+    def _approval(self, workflow: str, model: str, decision: str, verdict: str) -> bool:
+        self._note(workflow, model, decision, "approval", f"the answer to the review: {verdict}")
+        return verdict == "approve"
+
+    def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
+        closed = latest(self._workspace.metadata, WindowReport, model=model)
+        moment = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
+        dataset = pipeline.snapshot(self._workspace, model, as_of=moment)
+        line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
+        line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
+        self._note(workflow, model, decision, "snapshot", line, dataset.id)
+        return dataset.id
+
+    def _train(self, workflow: str, model: str, decision: str, dataset: str) -> str:
+        version = self._workspace.metadata.get(DatasetVersion, dataset)
+        with only_training(self._workspace, model, workflow, wait=True):  # a person's own is let finish
+            run = pipeline.train(self._workspace, model, version, key=workflow)
+        self._note(workflow, model, decision, "train", f"run {run.id[:8]}, {run.cpu_seconds:.1f} CPU seconds", run.id)
+        return run.id
+
+    def _gates(self, workflow: str, model: str, decision: str, run: str) -> str:
+        report = pipeline.evaluate(self._workspace, self._workspace.metadata.get(Run, run), measured=self.measured)
+        outcome = "; ".join(f"{r.gate} {r.verdict}" for r in report.results)
+        self._note(workflow, model, decision, "gates", outcome, report.id)
+        pipeline.refuse(report)
+        return report.id
+
+    def _register(self, workflow: str, model: str, decision: str, run: str, report: str) -> str:
+        metadata = self._workspace.metadata
+        bundle = pipeline.register(self._workspace, metadata.get(Run, run), metadata.get(GateReport, report))
+        self._note(workflow, model, decision, "register", f"version {bundle.version}", bundle.id)
+        return bundle.id
+
+    def _challenge(self, workflow: str, model: str, decision: str, bundle: str) -> None:
+        revision = pipeline.deploy(
+            self._workspace,
+            self._workspace.metadata.get(Bundle, bundle),
+            cause=f"{workflow}/challenge",
+            reason=f"retrained by decision {decision}",
+            by="trimtab",
+        )
+        outcome = f"revision {revision.number}: {revision.action}"
+        self._note(workflow, model, decision, "challenge", outcome, revision.id)
+
+    def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        policy = self._workspace.project.policy.rollout
+        if not self.measured:
+            policy = unmeasured(self._workspace.project.policy).rollout
+        task = self._workspace.model(model).task
+        verdict = judge_candidate(self._workspace.metadata, policy, model, bundle, task=task)
+        if verdict.reason and verdict.name != "continue":
+            self._note(workflow, model, decision, "compare", verdict.reason)
+        return verdict.name
+
+    def _promote(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        reason = self._reason(workflow)
+        judged = self._workspace.metadata.get(Bundle, bundle).version
+        revision = open_rollouts(self._workspace, model).promote(
+            cause=f"{workflow}/promote", reason=reason, by="trimtab", judged=judged
+        )
+        set_aliases(self._workspace, revision)
+        self._note(workflow, model, decision, "promote", f"{bundle} is champion", revision.id)
+        return "promoted"
+
+    def _end(self, workflow: str, model: str, decision: str, bundle: str) -> str:
+        """Note that a canary came through, or that somebody else promoted the bundle."""
+        by = promotion(self._workspace.metadata, model, bundle)
+        why = f", by {by.by}: {by.reason}" if by else ""
+        self._note(workflow, model, decision, "promote", f"{bundle} is champion{why}", by.id if by else None)
+        return "promoted"
+
+    def _abandon(self, workflow: str, model: str, decision: str, bundle: str, verdict: str) -> str:
+        if verdict == "replaced":
+            by = removal(self._workspace.metadata, model, bundle)
+            outcome = f"{bundle} no longer challenges" + (f"; taken out by {by.by}: {by.reason}" if by else "")
+            self._note(workflow, model, decision, "abandon", outcome, by.id if by else None)
+            return "replaced"
+        reason = self._reason(workflow)
+        judged = self._workspace.metadata.get(Bundle, bundle).version
+        revision = open_rollouts(self._workspace, model).abandon(
+            cause=f"{workflow}/abandon", reason=reason, by="trimtab", judged=judged
+        )
+        set_aliases(self._workspace, revision)
+        self._note(workflow, model, decision, "abandon", f"{bundle} is abandoned", revision.id)
+        return "abandoned"
+
+    def _stop(self, workflow: str, model: str, decision: str, reason: str) -> None:
+        self._note(workflow, model, decision, "stop", reason)
+
+    def _reason(self, workflow: str) -> str:
+        step = latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step="compare")
+        return step.outcome if step else "compared on matured labels"
+
+    def _note(
+        self, workflow: str, model: str, decision: str, step: str, outcome: str, refers_to: str | None = None
+    ) -> None:
+        if latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step=step):
+            return  # the step is run again after a crash; what it said first stays
+        note = WorkflowStep(
+            id=f"{workflow}/{step}",
+            created_at=self._workspace.now(),
+            workflow=workflow,
+            model=model,
+            decision=decision,
+            step=step,
+            outcome=outcome,
+            refers_to=refers_to,
+        )
+        self._workspace.metadata.put(note)

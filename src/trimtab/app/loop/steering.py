@@ -1,0 +1,222 @@
+"""The loop that steers: monitor, decide, act, wake what waits. One instance a project.
+
+log -> windows and signals -> decisions -> actions. Only this file loops; the parts do one step each.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from trimtab.app.gateway.turns import judging_policy, read_turn
+from trimtab.app.labels.importing import OutcomeKeeping
+from trimtab.app.loop.actions import LoopActions, Retrainings
+from trimtab.app.loop.log_keeping import LogKeeping
+from trimtab.app.loop.monitors import open_monitor
+from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
+from trimtab.app.loop.workflows import Workflows, workflow_id
+from trimtab.app.project import process_files
+from trimtab.app.project.ledger_checks import note_policy
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import CANDIDATES
+from trimtab.app.stages.freshness import FeatureKeeping
+from trimtab.control.controller import Controller
+from trimtab.records.control import Decision, Resolution
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.chain import LedgerBroken
+from trimtab.stores.metadata.contract import latest
+
+log = logging.getLogger(__name__)
+
+PROGRESS = "steering.json"
+POLL_SECONDS = 0.05
+POLL_SECONDS_IN_REPLAY = 0.004
+PATIENCE = timedelta(seconds=5)
+"""In a turn: how long rows that are still to come are waited for after the last one came, or the turn began."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the loop has come; written after every step, for replays and people who watch."""
+
+    pid: int
+    watermark: int
+    """Largest event time (microseconds) whose rows were taken in."""
+    rows: int
+    """Rows of the prediction log that were taken in since the start."""
+    labels: int
+    """Rows of the label log that were taken in, from its beginning on."""
+    unmatched_labels: int = 0
+    """Of these, given up: of predictions nobody knows, or of windows that had been judged."""
+    busy: bool
+    """True while a workflow is at work, rather than waiting for labels or a person."""
+    turn: int = 0
+    """Number of the last turn of a replay that has ended (turns.py)."""
+
+
+def read_progress(run_folder: Path) -> Progress | None:
+    """Return the progress of the running loop, or None."""
+    try:
+        found = msgspec.json.decode((run_folder / PROGRESS).read_bytes(), type=Progress)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return found if process_files.is_running(found.pid) else None
+
+
+def decide_once(workspace: Workspace) -> list[Decision]:
+    """Take in what is new, decide on the windows that are ready, and act; retrainings are queued for `trimtab up`.
+
+    No workflow runs or is resumed here.
+    """
+    note_policy(workspace)
+    FeatureKeeping(workspace).step()
+    OutcomeKeeping(workspace).step()
+    open_monitor(workspace).step()
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
+
+
+def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Controller]:
+    return {
+        name: Controller(
+            workspace.metadata,
+            judging_policy(workspace.project.policy, model.task, measured=True),
+            name,
+            LoopActions(workspace, retrainings),
+            workspace.clock,
+        )
+        for name, model in workspace.project.definitions.models.items()
+    }
+
+
+class Steering:
+    """Monitor, controllers and workflows of one project."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._monitor = open_monitor(workspace)
+        self._retraining = Retraining(workspace)
+        self._log_keeping = LogKeeping(workspace)
+        self._outcomes = OutcomeKeeping(workspace)
+        self._features = FeatureKeeping(workspace)
+        self.poll_seconds = POLL_SECONDS
+        """How long to wait after a step that found nothing to do."""
+        self._ledger_is_broken = False
+        self._turn = 0
+        self._asked = 0
+        """Number of the turn that a replay has asked for last."""
+        self._newest: tuple[int, datetime] = (0, workspace.now())
+        """Rows taken in, and when the last ones came in this turn, or it began."""
+        self._revisions: dict[str, str] = {}
+        """By model: the revision that its workflows were told of."""
+        self._controllers = _controllers(workspace, self._retraining)
+
+    def launch(self) -> None:
+        """Begin; what a dead process left unfinished goes on."""
+        self._retraining.launch()
+
+    def close(self) -> None:
+        """Stop; unfinished workflows go on at the next launch."""
+        self._retraining.close()
+        (self._workspace.run_folder / PROGRESS).unlink(missing_ok=True)
+
+    def step(self) -> bool:
+        """Take in what is new, decide, act; tell whether there was anything. During a replay only in its turn."""
+        turn = read_turn(self._workspace.run_folder)
+        self._decide_by_measurements(turn is None or turn.measured)
+        self.poll_seconds = POLL_SECONDS if turn is None else POLL_SECONDS_IN_REPLAY
+        if turn is not None and turn.number == self._turn:
+            return False
+        if turn is not None and turn.number != self._asked:
+            self._asked, self._newest = turn.number, (self._monitor.rows, self._workspace.now())
+        found = self._work()
+        if turn is not None and not found and not self._retraining.busy() and self._has(turn.rows):
+            self._turn = turn.number
+            self._announce()
+        return found
+
+    def _decide_by_measurements(self, measured: bool) -> None:
+        """Say whether latency and money for processor time decide; both differ from machine to machine."""
+        if self._retraining.measured == measured:
+            return
+        self._retraining.measured = measured
+        policy, models = self._workspace.project.policy, self._workspace.project.definitions.models
+        for name, controller in self._controllers.items():
+            controller.policy = judging_policy(policy, models[name].task, measured=measured)
+
+    def _has(self, rows: int) -> bool:
+        """Tell whether so many rows were taken in, or no more are to be expected."""
+        now = self._workspace.now()
+        if self._monitor.rows != self._newest[0]:
+            self._newest = self._monitor.rows, now
+        if self._monitor.rows >= rows:
+            return True
+        if now - self._newest[1] < PATIENCE:
+            return False
+        log.warning("%d predictions were not scored for comparison", rows - self._monitor.rows)
+        return True
+
+    def _work(self) -> bool:
+        self._features.step()
+        self._outcomes.step()
+        reports = self._monitor.step()
+        decisions: list[Decision] = []
+        try:
+            for controller in self._controllers.values():
+                decisions.extend(controller.step())
+        except LedgerBroken as error:  # serving goes on, and so does monitoring
+            if not self._ledger_is_broken:
+                log.error("nothing is decided any more: %s", error)
+            self._ledger_is_broken = True
+        else:
+            self._ledger_is_broken = False
+        woken = self._wake(reports)
+        self._announce()
+        self._log_keeping.step()
+        return bool(reports or decisions or woken)
+
+    def _wake(self, reports: tuple[WindowReport, ...]) -> int:
+        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer.
+
+        Return how many messages were sent.
+        """
+        sent = 0
+        matured = [r for r in reports if r.stage == "matured" and r.role in CANDIDATES]
+        for model in self._controllers:
+            news = [r.id for r in matured if r.model == model]
+            revision = latest(self._workspace.metadata, Revision, model=model)
+            if revision is not None and self._revisions.get(model) != revision.id:
+                self._revisions[model] = revision.id
+                news.append(revision.id)
+            for workflow in self._retraining.active(model):
+                if news:
+                    self._retraining.tell(workflow, MATURED, news[-1])
+                    sent += 1
+                sent += self._tell_resolution(model, workflow)
+        return sent
+
+    def _tell_resolution(self, model: str, workflow: str) -> int:
+        if not self._retraining.waits_for(workflow, APPROVAL):
+            return 0
+        sent = 0
+        for resolution in self._workspace.metadata.find(Resolution, model=model):
+            if workflow_id(resolution.decision) == workflow:
+                self._retraining.tell(workflow, APPROVAL, resolution.verdict)
+                sent += 1
+        return sent
+
+    def _announce(self) -> None:
+        progress = Progress(
+            pid=process_files.own_pid(),
+            watermark=self._monitor.watermark,
+            rows=self._monitor.rows,
+            labels=self._monitor.labels,
+            unmatched_labels=self._monitor.unmatched_labels,
+            busy=self._retraining.busy(),
+            turn=self._turn,
+        )
+        process_files.write_atomically(self._workspace.run_folder / PROGRESS, msgspec.json.encode(progress))

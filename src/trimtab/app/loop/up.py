@@ -1,0 +1,183 @@
+"""`trimtab up`: the gateway as a child process, the steering loop in this one.
+
+The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it. One that somebody else
+started is used and watched, and goes on when this ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.event_lines import News
+from trimtab.app.loop.steering import Steering
+from trimtab.app.project.ledger_checks import ledger_line, note_policy
+from trimtab.app.project.locks import only_loop
+from trimtab.app.project.process_files import exit_now, is_running, send_signal, write_atomically
+from trimtab.app.project.requirements import require_packages, require_trainer
+from trimtab.app.project.workspace import Workspace
+from trimtab.errors import StoreError, UsageError
+from trimtab.serving.processes.listening import Announcement
+from trimtab.units import MICROS
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+"""Beyond what the policy gives requests under way."""
+POLL_SECONDS = 0.05
+MAX_RESTARTS = 5
+INTERRUPTED = 130
+STARTED = "gateway.started"
+"""In the run folder: process id of the gateway that an `up` started, so that the next one knows it as its own."""
+
+
+class Stop:
+    """Set by SIGINT or SIGTERM; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def install(self) -> None:
+        """Listen for SIGINT and SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            exit_now(INTERRUPTED)
+        self.requested = True
+
+    def __call__(self) -> bool:
+        return self.requested
+
+
+class GatewayProcess:
+    """The gateway of a project as a process: started, adopted, watched, stopped."""
+
+    def __init__(self, workspace: Workspace, *, environment: str, port: int | None) -> None:
+        self._workspace = workspace
+        self._command = [sys.executable, "-m", "trimtab.cli", "serve", "--project", str(workspace.project.folder)]
+        self._command += ["--env", environment]
+        self._port = port
+        if port is not None:
+            self._command += ["--port", str(port)]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._restarts = 0
+
+    def start(self) -> tuple[Announcement, bool]:
+        """Adopt the gateway that runs, or start one; return what it announces, and whether it was adopted.
+
+        Raises StoreError with the gateway's own words when it does not come up, UsageError when one runs elsewhere.
+        """
+        if found := running_gateway(self._workspace.run_folder):
+            if self._port not in (None, 0, found.port):
+                raise UsageError(
+                    f"--port {self._port}: the gateway of this project runs already, at {url_of(found)} (process "
+                    f"{found.pid}). Leave --port out to use it, or end it first: kill {found.pid}"
+                )
+            return found, True
+        log_path = self._workspace.run_folder / "gateway.log"
+        with log_path.open("ab") as output:
+            start = output.tell()
+            self._child = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        write_atomically(self._workspace.run_folder / STARTED, str(self._child.pid).encode())
+        waited = 0.0
+        while waited < START_SECONDS:
+            if found := running_gateway(self._workspace.run_folder):
+                return found, False
+            if self._child.poll() is not None:
+                break
+            self._workspace.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+        words = log_path.read_bytes()[start:].decode(errors="replace").strip()
+        raise StoreError(f"the gateway did not start: {words[-2000:] or 'it said nothing; see ' + str(log_path)}")
+
+    def watch(self) -> None:
+        """Start the gateway again when it has died. Raises StoreError when it keeps dying."""
+        if running_gateway(self._workspace.run_folder):
+            return
+        self._restarts += 1
+        if self._restarts > MAX_RESTARTS:
+            raise StoreError(f"the gateway died {self._restarts} times; see {self._workspace.run_folder}/gateway.log")
+        log.warning("the gateway has died; starting it again (%d of %d)", self._restarts, MAX_RESTARTS)
+        try:
+            self.start()
+        except StoreError as error:  # what it needs may come back; the next look tries again
+            log.error("%s", error)
+
+    def is_own(self, found: Announcement) -> bool:
+        """Tell whether this `up`, or one that has crashed, started a gateway."""
+        try:
+            return (self._workspace.run_folder / STARTED).read_text() == str(found.pid)
+        except FileNotFoundError:
+            return False
+
+    def stop(self) -> Announcement | None:
+        """Let the gateway finish what it has begun, and end it. Return the one of somebody else, which goes on."""
+        found = running_gateway(self._workspace.run_folder)
+        if found is None:
+            return None
+        if not self.is_own(found):
+            return found
+        send_signal(found.pid, signal.SIGTERM)
+        patience = self._workspace.project.policy.serving.drain / MICROS["s"] + STOP_SECONDS
+        waited = 0.0
+        while is_running(found.pid) and waited < patience:
+            if self._child is not None:
+                self._child.poll()
+            self._workspace.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+        if is_running(found.pid):
+            send_signal(found.pid, signal.SIGKILL)
+        return None
+
+
+def up(
+    workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop | None = None
+) -> None:
+    """Run gateway, monitor and controller until SIGINT or SIGTERM. Raises Locked when another process does."""
+    stop = stop or Stop()
+    stop.install()
+    with only_loop(workspace, "trimtab up"):
+        note_policy(workspace)
+        say(ledger_line(workspace))
+        _run(workspace, environment=environment, port=port, say=say, stop=stop)
+
+
+def _run(workspace: Workspace, *, environment: str, port: int | None, say: Callable[[str], None], stop: Stop) -> None:
+    require_packages(workspace.project, workspace.environment)
+    for model in workspace.project.definitions.models.values():
+        require_trainer(workspace.project, model)
+    gateway = GatewayProcess(workspace, environment=environment, port=port)
+    found, adopted = gateway.start()
+    own = gateway.is_own(found)
+    say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
+    steering = None
+    try:
+        steering = Steering(workspace)
+        steering.launch()
+        ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
+        say(f"steering: monitor and controller are on; Ctrl-C {ends}")
+        news = News(workspace.metadata, workspace.clock)
+        while not stop():
+            gateway.watch()
+            busy = steering.step()
+            if not busy:
+                workspace.clock.sleep(steering.poll_seconds)
+            for line in news.lines(now=busy):
+                say(line)
+    finally:
+        if steering is not None:
+            steering.close()
+        left = gateway.stop()
+        still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
+        say(ledger_line(workspace))
+        say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")

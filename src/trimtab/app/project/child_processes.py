@@ -1,0 +1,18 @@
+"""The commands of processes that a gateway starts, and what they are told."""
+
+import sys
+
+import msgspec
+
+WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
+ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
+
+
+class AliasOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose aliases to set. It comes on standard input: an environment may hold passwords."""
+
+    project: str
+    """Folder of the project."""
+    environment: str
+    """The policy's Environment as JSON."""
+    model: str

@@ -1,0 +1,62 @@
+"""Opens MLflow for a project: tracking for trainers, the registry for rollouts."""
+
+from __future__ import annotations
+
+from trimtab import settings
+from trimtab.app.project.workspace import Workspace
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.training.registry import Registry
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Workbench
+
+ALIASES = ("champion", "challenger")
+
+
+def open_tracking(workspace: Workspace) -> Tracking:
+    """Return the project's experiments and runs."""
+    return Tracking(
+        workspace.tracking_uri,
+        project=workspace.project.policy.project,
+        artifacts=workspace.root / "mlflow",
+        cache=settings.read().cache.expanduser(),
+        clock=workspace.clock,
+    )
+
+
+def open_workbench(workspace: Workspace) -> Workbench:
+    """Return what all trainings of the project share."""
+    return Workbench(
+        tracking=open_tracking(workspace),
+        artifacts=workspace.artifacts,
+        project=workspace.project.folder,
+        prices=workspace.project.policy.prices,
+        clock=workspace.clock,
+    )
+
+
+def open_registry(workspace: Workspace) -> Registry:
+    """Return the project's registered models."""
+    return Registry(open_tracking(workspace).client, project=workspace.project.policy.project)
+
+
+def restore_registry(workspace: Workspace, model: str) -> list[int]:
+    """Register again the model's bundles that the registry lacks; return their versions. Raises Conflict."""
+    artifacts, bundles = workspace.artifacts, workspace.metadata.find(Bundle, model=model, oldest_first=True)
+
+    def locate(bundle: Bundle) -> str | None:
+        return artifacts.open(bundle.path).as_uri() if artifacts.exists(bundle.path) else None
+
+    return open_registry(workspace).restore(model, bundles, locate)
+
+
+def set_aliases(workspace: Workspace, revision: Revision) -> None:
+    """Make the registry's aliases say what a revision says."""
+    restore_registry(workspace, revision.model)
+    registry = open_registry(workspace)
+    for alias in ALIASES:
+        version = next((a.version for a in revision.assignments if a.role == alias), None)
+        if version is None:
+            registry.remove_alias(revision.model, alias)
+        else:
+            registry.set_alias(revision.model, alias, version)

@@ -1,0 +1,166 @@
+"""Opens a project folder: policy and definitions, each checked alone and against the other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
+from trimtab.definitions.collection import Definitions
+from trimtab.definitions.models import Model
+from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, Task, fitting
+from trimtab.policy.model import Policy
+from trimtab.policy.reader import line_of, read_policy
+
+POLICY = "trimtab.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder that was read and checked."""
+
+    folder: Path
+    policy: Policy
+    definitions: Definitions
+
+    @property
+    def root(self) -> Path:
+        """Folder of the embedded stores."""
+        return self.folder / ".trimtab"
+
+
+def open_project(folder: Path) -> Project:
+    """Read and check a project. Raises PolicyError or DefinitionError."""
+    folder = folder.expanduser().resolve()
+    policy = read_policy(folder / POLICY)
+    definitions = load_definitions(folder)
+    _check(folder, policy, definitions)
+    return Project(folder, policy, definitions)
+
+
+def late_sources(definitions: Definitions) -> set[str]:
+    """Return the sources of outcomes alone: they may have no file yet, since predictions come first."""
+    needed = {view.source.name for view in definitions.views.values()}
+    needed |= {model.examples.name for model in definitions.models.values()}
+    return {model.outcomes.source.name for model in definitions.models.values() if model.outcomes} - needed
+
+
+def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
+    """Check the policy against the definitions."""
+    where = folder / POLICY
+    for name, check in policy.checks.tables.items():
+        if name not in definitions.sources:
+            raise PolicyError(
+                f"{where}:{line_of(where, f'checks.{name}')}: checks.{name}: {DEFINITIONS} has no source '{name}'."
+                f"{nearest(name, definitions.sources)}"
+            )
+        if check.schema_ is not None:
+            _expect_schema(where, name, check.schema_)
+    made = {name for model in definitions.models.values() for name in model.feature_names}
+    for feature in policy.gates.leakage.acknowledged if policy.gates.leakage else ():
+        _expect_name(where, "gates.leakage.acknowledged", feature, sorted(made), "feature of a model")
+    for model in definitions.models.values():
+        _check_model(where, policy, model)
+    _check_tasks(where, policy, [model.task for model in definitions.models.values()])
+
+
+def _expect_schema(where: Path, table: str, schema: str) -> None:
+    """Refuse the name of a schema that no module of the project holds, without importing the module."""
+    key = f"checks.{table}"
+    prefix = f"{where}:{line_of(where, key)}: {key}"
+    module, _, name = schema.rpartition(".")
+    path = where.parent.joinpath(*module.split(".")).with_suffix(".py")
+    if not path.is_file():
+        modules = [each.stem for each in where.parent.glob("*.py")]
+        raise PolicyError(f"{prefix}: '{schema}': there is no {path.name} in the project.{nearest(module, modules)}")
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes(), str(path))))
+    except SyntaxError as error:
+        raise PolicyError(f"{prefix}: {path}:{error.lineno}: {error.msg}") from None
+    if any(isinstance(node, ast.alias) and node.name == "*" for node in nodes):
+        return
+    names = {node.name for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+    if name not in names:
+        raise PolicyError(f"{prefix}: {path} has no schema '{name}'.{nearest(name, names)}")
+
+
+def _check_model(where: Path, policy: Policy, model: Model) -> None:
+    for column in policy.rollout.sticky or ():
+        _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
+    gates = policy.gates
+    named = {
+        "rollout.promote_when.metric": policy.rollout.promote_when.metric,
+        "gates.accuracy.metric": gates.accuracy.metric if gates.accuracy else None,
+        "gates.robustness.metric": gates.robustness.metric if gates.robustness else None,
+    }
+    for key, metric in named.items():
+        if metric is not None and METRICS[metric].task != model.task:
+            raise _does_not_fit(where, key, metric, model, fitting(model.task))
+    fairness = gates.bias.metric if gates.bias else None
+    if fairness is not None and FAIRNESS[fairness] != model.task:
+        raise _does_not_fit(where, "gates.bias.metric", fairness, model, fitting(model.task, FAIRNESS))
+
+
+def _does_not_fit(where: Path, key: str, metric: str, model: Model, expected: Iterable[str]) -> PolicyError:
+    return PolicyError(
+        f"{where}:{line_of(where, key)}: {key}: '{metric}' does not fit model '{model.name}', whose task is "
+        f"{model.task}; expected {', '.join(expected)}, or leave it out: each task has its own"
+    )
+
+
+def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
+    """Refuse limits and costs that no model of the project can meet or cause."""
+    present = sorted(set(tasks))
+    if not present:
+        return
+    shown = " and ".join(present)
+    if (accuracy := policy.gates.accuracy) is not None:
+        for limit in ("min", "max"):
+            metrics = [accuracy.metric_for(task) for task in present]
+            if getattr(accuracy, limit) is not None and not any(METRICS[name].limit == limit for name in metrics):
+                other = METRICS[metrics[0]].limit
+                raise PolicyError(
+                    f"{where}:{line_of(where, f'gates.accuracy.{limit}')}: gates.accuracy.{limit}: the metric is "
+                    f"{' and '.join(metrics)} (by the task, {shown}); give {other}, or name another metric"
+                )
+    possible = [kind for task in present for kind in BY_TASK[task].costs]
+    for kind in policy.impact.cost:
+        if kind not in possible:
+            raise PolicyError(
+                f"{where}:{line_of(where, f'impact.cost.{kind}')}: impact.cost.{kind}: a {shown} model makes no such "
+                f"mistake; expected {', '.join(possible)}"
+            )
+
+
+def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[str]) -> None:
+    """Check names in policy and definitions against the columns of the examples.
+
+    Raises PolicyError or DefinitionError with the nearest column.
+    """
+    known = list(columns)
+    where = folder / POLICY
+    for column in policy.gates.bias.sensitive if policy.gates.bias else ():
+        _expect_name(where, "gates.bias.sensitive", column, known, f"column of source '{model.examples.name}'")
+    defined = folder / (model.place or DEFINITIONS)
+    for column in (model.examples.timestamp, model.examples.known_column, model.label, *model.request_columns):
+        if column not in known:
+            raise DefinitionError(
+                f"{defined}: model '{model.name}': source '{model.examples.name}' has no column "
+                f"'{column}'.{nearest(column, known)}"
+            )
+
+
+def _expect_name(where: Path, key: str, name: str, valid: Iterable[str], what: str) -> None:
+    names = list(valid)
+    if name not in names:
+        raise PolicyError(f"{where}:{line_of(where, key)}: {key}: '{name}' is no {what}.{nearest(name, names)}")
+
+
+def explain(error: BaseException) -> str:
+    """Return the text of an error as a user should read it."""
+    return str(error) if isinstance(error, TrimtabError) else f"{type(error).__name__}: {error}"

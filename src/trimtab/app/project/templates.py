@@ -1,0 +1,63 @@
+"""Example projects that `trimtab init` copies."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from trimtab.app.project import git
+from trimtab.errors import StageError, UsageError, nearest
+
+IN_WHEEL = Path(__file__).resolve().parents[1] / "examples"
+IN_REPOSITORY = Path(__file__).resolve().parents[3] / "examples"
+USUAL_STEPS = ("trimtab run", "trimtab up")
+FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
+"""By template: what a new project needs first, where it is not to run it."""
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".trimtab", "data")
+
+
+def names() -> list[str]:
+    """Return the names of all templates."""
+    return sorted(path.parent.name for path in _home().glob("*/trimtab.yaml"))
+
+
+def init(template: str, folder: Path) -> list[str]:
+    """Copy a template into a folder and make its data; return what was written.
+
+    Files that are there already are kept: running it again repairs, and loses nothing.
+    Raises UsageError for an unknown template, StageError when its data cannot be made.
+    """
+    if template not in names():
+        raise UsageError(f"no template '{template}'.{nearest(template, names())}")
+    written: list[str] = []
+
+    def copy(source: str, target: str) -> str:
+        if not Path(target).exists():
+            shutil.copyfile(source, target)
+            written.append(str(Path(target).relative_to(folder)))
+        return target
+
+    shutil.copytree(_home() / template, folder, ignore=LEFT_OUT, dirs_exist_ok=True, copy_function=copy)
+    if (folder / "prepare.py").exists() and not (folder / "data").exists():
+        _prepare(folder)
+        written.append("data/")
+    if git.begin(folder):
+        written.append(".git/")
+    return written
+
+
+def first_steps(template: str) -> tuple[str, ...]:
+    """Return what to do in a new project, one command or sentence a step."""
+    return FIRST_STEPS.get(template, USUAL_STEPS)
+
+
+def _prepare(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "prepare.py"], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StageError(f"{folder / 'prepare.py'} failed: {(done.stderr or done.stdout).strip()}")
+
+
+def _home() -> Path:
+    return IN_WHEEL if IN_WHEEL.is_dir() else IN_REPOSITORY

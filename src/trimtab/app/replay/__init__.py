@@ -1,0 +1,1 @@
+"""Plays a table of the past as live traffic."""

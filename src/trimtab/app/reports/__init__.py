@@ -1,0 +1,1 @@
+"""What a project's stores say about it: status, summary, lineage, checks."""

@@ -1,0 +1,78 @@
+"""From one prediction back to everything it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.errors import NotFound
+from trimtab.records.data import TableVersion
+from trimtab.records.features import FeatureViewVersion
+from trimtab.records.gates import GateReport
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.predictions.contract import LABEL_FIELDS
+
+
+def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
+    """Return the log rows of a prediction with bundle, run, dataset, views, tables and code. Raises NotFound."""
+    rows = workspace.predictions.find(prediction_id)
+    if not rows:
+        raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{workspace.project.policy.project}'")
+    return {
+        "prediction_id": prediction_id,
+        "label": latest_label(workspace, prediction_id, rows[-1]["model"]),
+        "predictions": [_explain(workspace, row) for row in rows],
+    }
+
+
+def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[str, Any] | None:
+    """Return the label of a model's prediction that counts: of several the latest known, of those the last to come."""
+    latest: dict[str, Any] | None = None
+    for row in workspace.predictions.find_labels(prediction_id):
+        if row["model"] in (model, None) and (latest is None or row["known_at"] >= latest["known_at"]):
+            latest = {name: row[name] for name in LABEL_FIELDS if name != "prediction_id"}
+    return latest
+
+
+def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a log row with its features by name, and everything that made it."""
+    bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
+    return {
+        **row,
+        "entities": dict(row["entities"] or ()),
+        "features": dict(zip(bundle.features, row["features"] or (), strict=False)),
+        "made_by": _made_by(workspace, row, bundle),
+    }
+
+
+def _bundle_of(workspace: Workspace, row: dict[str, Any]) -> str:
+    """Return the id of the bundle behind a row: of version 0, which no model gave, the champion's that has the rule."""
+    if row["version"]:
+        return f"{row['model']}/{row['version']}"
+    revision = workspace.metadata.get(Revision, f"{row['model']}#{row['revision']}")
+    return revision.bundle_in("champion") or f"{row['model']}/0"
+
+
+def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+    metadata = workspace.metadata
+    run = metadata.get(Run, bundle.run)
+    dataset = metadata.get(DatasetVersion, bundle.dataset)
+    views = [metadata.get(FeatureViewVersion, view) for view in dataset.views]
+    tables = [metadata.get(TableVersion, version) for version in dataset.tables.values()]
+    return {
+        "revision": _plain(metadata.get(Revision, f"{row['model']}#{row['revision']}")),
+        "bundle": _plain(bundle),
+        "gates": _plain(metadata.get(GateReport, bundle.gate_report)),
+        "run": _plain(run),
+        "code": {"git": run.code_version, "transforms": dataset.code_hash, "environment": run.environment_hash},
+        "dataset": _plain(dataset),
+        "views": [_plain(view) for view in views],
+        "tables": [_plain(table) for table in tables],
+    }
+
+
+def _plain(record: Any) -> Any:
+    return msgspec.to_builtins(record)

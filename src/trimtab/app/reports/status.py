@@ -1,0 +1,151 @@
+"""What serves, how it does, what waits for a decision, what it costs. Read from the stores alone."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing, suppress
+from typing import Any
+
+import msgspec
+
+from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.steering import read_progress
+from trimtab.app.loop.workflows import Workflows
+from trimtab.app.project.process_files import write_atomically
+from trimtab.app.project.workspace import Workspace
+from trimtab.control.reviews import open_notes, pending_reviews
+from trimtab.errors import NotFound, StoreError
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.kinds import RECORDS
+from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.serving import Assignment, Revision
+from trimtab.records.training import Run
+from trimtab.stores.metadata.contract import latest, newest_until
+from trimtab.stores.predictions.contract import PREDICTION_FIELDS
+
+LAST_WINDOWS = 5
+LAST_DECISIONS = 5
+LAST_ENTRIES = 500
+"""Of the ledger, which are verified; `trimtab ledger verify` and doctor verify all."""
+SERVED = "served-{model}.json"
+"""In the run folder: what the windows of a model cost up to one of them."""
+KEPT_AFTER = 100
+"""Windows that are summed up before the sum is kept."""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows and money of all closed windows up to one. last: id of its report."""
+
+    last: str
+    rows: int
+    cost: float
+
+
+def status(workspace: Workspace) -> dict[str, Any]:
+    """Return the state of a project as plain values."""
+    gateway = running_gateway(workspace.run_folder)
+    progress = read_progress(workspace.run_folder)
+    return {
+        "project": workspace.project.policy.project,
+        "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
+        "steering": msgspec.to_builtins(progress) if progress else None,
+        "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
+        **_workflows(workspace),
+        "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
+        "records": _records(workspace),
+    }
+
+
+def _workflows(workspace: Workspace) -> dict[str, Any]:
+    """Return the retrainings that ended without a result, and why their database cannot be read, or None."""
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        try:
+            return {"dead_workflows": msgspec.to_builtins(workflows.dead()), "workflows_trouble": None}
+        except StoreError as error:
+            return {"dead_workflows": [], "workflows_trouble": str(error)}
+
+
+def _model(workspace: Workspace, model: str) -> dict[str, Any]:
+    metadata = workspace.metadata
+    revision = latest(metadata, Revision, model=model)
+    decisions = metadata.find(Decision, model=model, limit=LAST_DECISIONS)
+    steps = metadata.find(WorkflowStep, model=model, limit=LAST_DECISIONS)
+    return {
+        "serving": [
+            {**msgspec.to_builtins(a), "since": _since(workspace, model, a)}
+            for a in (revision.assignments if revision else ())
+        ],
+        "revision": _plain(revision),
+        "windows": [_plain(w) for w in metadata.find(WindowReport, model=model, limit=LAST_WINDOWS)],
+        "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
+        "decisions": [_plain(d) for d in decisions],
+        "open_reviews": [_plain(d) for d in pending_reviews(metadata, model)],
+        "to_look_at": [_plain(d) for d in open_notes(metadata, model)],
+        "workflow_steps": [_plain(s) for s in steps],
+        "money": _money(workspace, model),
+    }
+
+
+def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
+    """Return since when a bundle has been in its role, without a break."""
+    since = ""
+    for revision in workspace.metadata.find(Revision, model=model):
+        if revision.bundle_in(assignment.role) != assignment.bundle:
+            break
+        since = revision.created_at.isoformat()
+    return since
+
+
+def _money(workspace: Workspace, model: str) -> dict[str, Any]:
+    runs = workspace.metadata.find(Run, model=model)
+    served = _served(workspace, model)
+    serving, rows = served.cost, served.rows
+    return {
+        "currency": workspace.project.policy.impact.currency,
+        "training": sum(run.cost for run in runs),
+        "runs": len(runs),
+        "serving": serving,
+        "serving_per_1000": 1000 * serving / rows if rows else None,
+    }
+
+
+def _served(workspace: Workspace, model: str) -> Served:
+    """Return what closed windows cost in all; the sum up to some window ago is kept in a file, which is a hint."""
+    path = workspace.run_folder / SERVED.format(model=model)
+    known = Served(last="", rows=0, cost=0.0)
+    with suppress(OSError, msgspec.DecodeError, NotFound):
+        found = msgspec.json.decode(path.read_bytes(), type=Served)
+        workspace.metadata.get(WindowReport, found.last)
+        known = found
+    where = {"model": model, "stage": "closed"}
+    windows = newest_until(workspace.metadata, WindowReport, lambda w: w.id == known.last, **where)
+    if not windows:
+        return known
+    rows = known.rows + sum(w.rows for w in windows)
+    cost = math.fsum([known.cost, *(w.metrics.get("cost", 0.0) for w in windows)])
+    served = Served(last=windows[0].id, rows=rows, cost=cost)
+    if len(windows) >= KEPT_AFTER:
+        with suppress(OSError):
+            write_atomically(path, msgspec.json.encode(served))
+    return served
+
+
+def _records(workspace: Workspace) -> dict[str, Any]:
+    """Return count and newest record of every kind, and the prediction log's size."""
+    kinds: dict[str, Any] = {
+        name: {"count": workspace.metadata.count(kind), "latest": _plain(latest(workspace.metadata, kind))}
+        for name, kind in RECORDS.items()
+    }
+    count = workspace.predictions.count()
+    newest, _ = workspace.predictions.read(workspace.predictions.tail(1))
+    kinds["prediction_log"] = {
+        "count": count.predictions,
+        "labels": count.labels,
+        "fields": list(PREDICTION_FIELDS),
+        "latest": newest.slice(newest.num_rows - 1).to_pylist()[0] if newest.num_rows else None,
+    }
+    return kinds
+
+
+def _plain(record: Any) -> Any:
+    return msgspec.to_builtins(record) if record is not None else None

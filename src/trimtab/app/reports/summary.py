@@ -1,0 +1,254 @@
+"""What the loop has done over a stretch of event time, read from the stores alone.
+
+Figures go by the task of the model. Requests that no replay sent are counted apart and are not compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.spec import read_spec
+from trimtab.metric_catalog import BY_TASK, METRICS
+from trimtab.monitoring import mistakes
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.gates import GateReport
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.runtimes.opening import open_scorer
+from trimtab.stats.metrics import metric_value
+from trimtab.stores.predictions.contract import START
+
+BLOCK_ROWS = 100_000
+REPLAYED = r"^{}-\d+$"
+"""Ids of predictions that a replay of a source sends: its name and the number of the row."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The loop beside its first champion, never retrained, on the same labelled rows.
+
+    metric: the one of `loop` and `frozen` that says which is better: what promotes a challenger. Money is None where
+    the policy names no costs for the task.
+    """
+
+    rows: int
+    metric: str
+    loop: dict[str, float]
+    frozen: dict[str, float]
+    frozen_version: int
+    loop_money_lost: float | None
+    frozen_money_lost: float | None
+
+    @property
+    def gain(self) -> float:
+        """By how much the loop is better in `metric`, in its unit; less than 0 when worse, NaN when not defined."""
+        gain = self.loop[self.metric] - self.frozen[self.metric]
+        return gain if METRICS[self.metric].higher_is_better else -gain
+
+
+@dataclass(frozen=True)
+class Version:
+    """One trained model and what became of it."""
+
+    version: int | None
+    run: str
+    as_of: datetime
+    gates: str
+    fate: str
+
+
+@dataclass(frozen=True)
+class Others:
+    """Predictions of a model that no replay sent, such as requests that were made by hand."""
+
+    predictions: int = 0
+    newest: datetime | None = None
+    """Their latest event time."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the table at the end of a replay shows."""
+
+    predictions: int
+    others: Others
+    """Of these, what no replay sent."""
+    scored_beside: int
+    errors: int
+    labels: int
+    windows: int
+    cells: dict[tuple[str, str, str], int]
+    """(band, impact, action) -> decisions."""
+    acted: tuple[Decision, ...]
+    versions: tuple[Version, ...]
+    comparison: Comparison | None
+    training_cost: float
+    serving_cost: float
+    currency: str
+
+
+def summarise(workspace: Workspace, model: str) -> Summary:
+    """Gather the summary of one model."""
+    metadata = workspace.metadata
+    labels = _labels(workspace, model)
+    log = _read_log(workspace, model, labels)
+    decisions = metadata.find(Decision, model=model, oldest_first=True)
+    windows = metadata.find(WindowReport, model=model, stage="closed")
+    return Summary(
+        predictions=log.served,
+        others=log.others,
+        scored_beside=log.beside,
+        errors=log.errors,
+        labels=labels.height,
+        windows=len({w.start for w in windows}),
+        cells=dict(Counter((d.band, d.impact, d.action) for d in decisions)),
+        acted=tuple(d for d in decisions if d.action != "monitor"),
+        versions=tuple(_versions(workspace, model)),
+        comparison=_compare(workspace, model, log.labelled),
+        training_cost=sum(run.cost for run in metadata.find(Run, model=model)),
+        serving_cost=sum(w.metrics.get("cost", 0.0) for w in windows),
+        currency=workspace.project.policy.impact.currency,
+    )
+
+
+class _Log(NamedTuple):
+    served: int
+    beside: int
+    errors: int
+    labelled: pl.DataFrame
+    """Served rows that a replay sent and that have a label, with it."""
+    others: Others
+
+
+def other_predictions(workspace: Workspace, model: str) -> Others:
+    """Return which predictions of a model in the log no replay sent."""
+    return _read_log(workspace, model, _labels(workspace, model).clear()).others
+
+
+def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
+    """Read the prediction log in blocks, and keep only what is compared."""
+    served = beside = errors = others = 0
+    times: list[datetime] = []
+    found: list[pl.DataFrame] = []
+    replayed = pl.col("prediction_id").str.contains(REPLAYED.format(workspace.model(model).examples.name))
+    block, cursor = workspace.predictions.read(START, limit=BLOCK_ROWS)
+    while block.num_rows or not found:
+        frame = pl.from_arrow(block)
+        assert isinstance(frame, pl.DataFrame)
+        frame = frame.filter(pl.col("model") == model)
+        answers = frame.filter("served")
+        served += answers.height
+        beside += frame.height - answers.height
+        errors += frame["error"].len() - frame["error"].null_count()
+        foreign = answers.filter(~replayed)
+        others += foreign.height
+        times = sorted([*times, *foreign["event_time"].to_list()])[-1:]
+        known = answers.filter(replayed).join(labels, on="prediction_id", how="inner", maintain_order="left")
+        found.append(known)
+        block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
+    return _Log(served, beside, errors, pl.concat(found), Others(others, times[-1] if times else None))
+
+
+def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
+    table, _ = workspace.predictions.read_labels()
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return (
+        frame.filter(pl.col("model").fill_null(model) == model)
+        .sort("known_at", maintain_order=True)
+        .unique("prediction_id", keep="last")
+        .select("prediction_id", "label")
+    )
+
+
+def _versions(workspace: Workspace, model: str) -> list[Version]:
+    metadata = workspace.metadata
+    revisions = metadata.find(Revision, model=model, oldest_first=True)
+    steps = metadata.find(WorkflowStep, model=model, oldest_first=True)
+    found = []
+    for run in metadata.find(Run, model=model, oldest_first=True):
+        bundle = next(iter(metadata.find(Bundle, model=model, run=run.id)), None)
+        reports = metadata.find(GateReport, model=model, run=run.id, limit=1)
+        fate = _fate(bundle, revisions, steps) if bundle else "refused by a gate"
+        dataset = run.dataset
+        found.append(
+            Version(
+                version=bundle.version if bundle else None,
+                run=run.id,
+                as_of=_as_of(workspace, dataset),
+                gates=reports[0].verdict if reports else "not judged",
+                fate=fate,
+            )
+        )
+    return found
+
+
+def _as_of(workspace: Workspace, dataset: str) -> datetime:
+    return workspace.metadata.get(DatasetVersion, dataset).as_of
+
+
+def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
+    """Tell in words what became of a bundle, and on what evidence."""
+    last = revisions[-1] if revisions else None
+    if last and last.bundle_in("champion") == bundle.id:
+        first = next(r for r in revisions if r.bundle_in("champion") == bundle.id)
+        return "champion" if first.action == "deploy" else f"champion: {first.reason}"
+    if last and last.bundle_in("challenger") == bundle.id:
+        return "still challenging"
+    if last and last.bundle_in("shadow") == bundle.id:
+        return "still scoring as shadow"
+    if not any(bundle.id in (each.bundle for each in r.assignments) for r in revisions):
+        return "not deployed"
+    served = any(r.bundle_in("champion") == bundle.id for r in revisions)
+    workflow = next((s.workflow for s in steps if s.refers_to == bundle.id), None)
+    evidence = next((s.outcome for s in steps if s.workflow == workflow and s.step == "compare"), "")
+    return "replaced as champion" if served else f"abandoned: {evidence}" if evidence else "abandoned"
+
+
+def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison | None:
+    """Score the rows that the loop answered with the first champion, from the features as they were logged."""
+    first = next(iter(workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)), None)
+    if first is None or rows.is_empty():
+        return None
+    frozen = workspace.metadata.get(Bundle, str(first.bundle_in("champion")))
+    same = [
+        b.version
+        for b in workspace.metadata.find(Bundle, model=model)
+        if b.features == frozen.features and b.views == frozen.views
+    ]
+    rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(same))
+    if rows.is_empty():
+        return None
+    folder = workspace.artifacts.open(frozen.path)
+    scorer = open_scorer(folder, read_spec(folder), trust=workspace.project.policy.serving.trust)
+    X = np.array(rows["features"].to_list(), dtype=np.float32)
+    scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
+    known = np.isfinite(scores) & np.isfinite(rows["score"].to_numpy())
+    y, answered, scores = rows["label"].to_numpy()[known], rows["score"].to_numpy()[known], scores[known]
+    if not len(y):
+        return None
+    policy, task, threshold = workspace.project.policy, workspace.model(model).task, frozen.threshold
+    metric, costs = policy.rollout.promote_when.metric_for(task), policy.impact.cost_for(task)
+    names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))
+
+    def lost(score: np.ndarray[Any, Any]) -> float | None:
+        made = mistakes.mean_mistakes(y, score, task=task, threshold=threshold)
+        return mistakes.money(made, costs) * len(y) if costs else None
+
+    return Comparison(
+        rows=len(y),
+        metric=metric,
+        loop={name: metric_value(name, y, answered, threshold=threshold) for name in names},
+        frozen={name: metric_value(name, y, scores, threshold=threshold) for name in names},
+        frozen_version=frozen.version,
+        loop_money_lost=lost(answered),
+        frozen_money_lost=lost(scores),
+    )

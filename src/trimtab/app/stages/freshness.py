@@ -1,0 +1,168 @@
+"""Keeps the online feature values up to date: of the definitions' views, and of every bundle that serves or may return.
+
+A bundle serves by the views that it was trained on, also after definitions.py has changed. They are rebuilt from
+their records, so they go on being computed as long as the bundle serves, challenges, or is what a rollback restores.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.clock import from_micros, to_micros
+from trimtab.definitions.models import Model
+from trimtab.definitions.views import FeatureView
+from trimtab.errors import NotFound, StageError, TrimtabError
+from trimtab.features.corrections import replaced as replaced_keys
+from trimtab.features.materialization import any_known, materialize
+from trimtab.features.materialization import last_known as newest_known
+from trimtab.features.view_versions import view_of, view_version
+from trimtab.records.data import TableVersion
+from trimtab.records.features import FeatureViewVersion
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.serving.processes.revision_follower import restorable
+from trimtab.stores.metadata.contract import latest
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(seconds=10)
+"""Least time between two looks of a running loop."""
+REST = 10
+"""A look is followed by a rest of so many times as long as it took."""
+
+
+LastKnown = dict[tuple[str, str, str], int]
+"""By table version, timestamp and known_at: when the last of its rows becomes known (microseconds)."""
+
+
+def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
+    """Bring the online values of a model's views, and of its bundles in service, up to date.
+
+    Returns the values written, by view version. Raises StageError and DefinitionError for the model's own views;
+    what keeps a bundle's view from being refreshed is logged, since a new bundle may be the remedy.
+    """
+    last_known: LastKnown = {}
+    written = {view.version_id: bring_up_to_date(workspace, view, last_known) for view in model.views}
+    for problem in refresh(workspace, model.name, last_known):
+        log.warning("%s", problem)
+    return written
+
+
+def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKnown | None = None) -> int:
+    """Write the view's timelines up to now, if rows have come or become known; return the values written.
+
+    Raises StageError when its table is empty, DefinitionError when the table lacks a column.
+    """
+    workspace.metadata.put(view_version(view, workspace.clock))
+    version = latest(workspace.metadata, TableVersion, table=view.source.name)
+    if version is None:
+        raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
+    moment = workspace.now()
+    now = to_micros(moment)
+    rows = workspace.tables.scan(view.source.name, version=version.version)
+    done = workspace.online.watermark(view.version_id)
+    if done is not None and done >= to_micros(version.created_at):
+        known = {} if last_known is None else last_known
+        key = (version.id, view.source.timestamp, view.source.known_column)
+        if key not in known:
+            known[key] = newest_known(view, rows)
+        if known[key] <= done or not any_known(view, rows, after=done, until=now):
+            return 0
+    replaced = replaced_keys(rows, view.source, as_of=moment)
+    full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
+    return materialize(view, rows, workspace.online, until=now, replaced=replaced, full=full)
+
+
+def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
+    """Return True if all rows of a table were read again after a moment: any of its values may be another one."""
+    versions = workspace.metadata.find(TableVersion, table=table)
+    return any(version.replaces_all and to_micros(version.created_at) > since for version in versions)
+
+
+def refresh(workspace: Workspace, model: str, last_known: LastKnown | None = None) -> list[str]:
+    """Bring the views of a model's bundles in service up to date; return what could not be, in words."""
+    problems = []
+    for bundle in in_service(workspace, model):
+        try:
+            bring_bundle_up_to_date(workspace, bundle, last_known)
+        except TrimtabError as error:
+            problems.append(str(error))
+    return problems
+
+
+def bring_bundle_up_to_date(workspace: Workspace, bundle: Bundle, last_known: LastKnown | None = None) -> None:
+    """Bring the views that a bundle was trained on up to date. Raises StageError naming bundle, view and reason."""
+    for id_ in bundle.views:
+        try:
+            view = view_of(workspace.metadata.get(FeatureViewVersion, id_))
+            if view.source.name not in workspace.project.definitions.sources:
+                raise StageError(f"definitions.py has no source '{view.source.name}' any more, so no new rows come in")
+            bring_up_to_date(workspace, view, last_known)
+        except TrimtabError as error:
+            raise StageError(
+                f"bundle {bundle.id} needs the view {id_}, whose values cannot be brought up to date: {error}"
+            ) from error
+
+
+def in_service(workspace: Workspace, model: str) -> list[Bundle]:
+    """Return the bundles of the present revision, and the one that a rollback restores."""
+    history: Sequence[Revision] = workspace.metadata.find(Revision, model=model)
+    if not history:
+        return []
+    before = restorable(history)
+    ids = [assignment.bundle for assignment in history[0].assignments]
+    if before is not None and (restored := before.bundle_in("champion")) is not None:
+        ids.append(restored)
+    return [workspace.metadata.get(Bundle, id_) for id_ in dict.fromkeys(ids)]
+
+
+def stale_views(workspace: Workspace, model: str) -> list[str]:
+    """Return what is known without reading a table: views in service that lag behind it, in words."""
+    found = []
+    for bundle in in_service(workspace, model):
+        for id_ in bundle.views:
+            try:
+                source = workspace.metadata.get(FeatureViewVersion, id_).source
+            except NotFound as error:
+                found.append(f"bundle {bundle.id}: {error}")
+                continue
+            version = latest(workspace.metadata, TableVersion, table=source)
+            done = workspace.online.watermark(id_)
+            if source not in workspace.project.definitions.sources:
+                found.append(
+                    f"bundle {bundle.id} serves by view {id_} of source '{source}', which definitions.py has no more"
+                )
+            elif version is not None and (done is None or done < to_micros(version.created_at)):
+                since = "never computed" if done is None else f"of {from_micros(done):%Y-%m-%d %H:%M} UTC"
+                found.append(f"bundle {bundle.id}: values of view {id_} are {since}, older than table {version.id}")
+    return found
+
+
+class FeatureKeeping:
+    """Refreshes what serves while the loop runs; a failure is told once, tried again, and never stops the loop."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._next: datetime = workspace.now()
+        self._last_known: LastKnown = {}
+        self._told: set[str] = set()
+
+    def step(self) -> None:
+        """Refresh the views of all bundles in service if it is time to."""
+        began = self._workspace.now()
+        if began < self._next:
+            return
+        problems: set[str] = set()
+        for model in self._workspace.project.definitions.models:
+            try:
+                problems.update(refresh(self._workspace, model, self._last_known))
+            except TrimtabError as error:
+                problems.add(f"features of model '{model}': {error}")
+        for problem in sorted(problems - self._told):
+            log.error("%s", problem)
+        self._told = problems
+        ended = self._workspace.now()
+        self._next = ended + max(EVERY, REST * (ended - began))

@@ -1,0 +1,80 @@
+"""Gathers what the gates judge: a run's model beside the champion that serves, on the same holdout rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from trimtab.app.project.definitions_file import load_definitions
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.bundle.limits import checked
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import read_spec
+from trimtab.features.training_frames import training_frame
+from trimtab.gates.inputs import GateInputs
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.runtimes.opening import open_scorer
+from trimtab.training.dataset import Frozen, load
+
+
+def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
+    """Return the gates' inputs for a run, the champion it is compared with among them."""
+    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
+    frozen = load(dataset, workspace.artifacts)
+    folder = workspace.artifacts.open(run.staging)
+    spec, trust = read_spec(folder), tuple(workspace.project.policy.serving.trust)
+    champion = compared_with(workspace, run)
+    scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
+    return GateInputs(
+        X=frozen.holdout.X,
+        y=frozen.holdout.y,
+        timestamps=frozen.holdout.timestamps,
+        groups=frozen.holdout_groups,
+        feature_names=dataset.features,
+        candidate=checked(open_scorer(folder, spec, trust=trust), spec),
+        champion=scorer,
+        champion_X=rows,
+        champion_id=champion.id if champion else None,
+        threshold=spec.threshold,
+        folder=folder,
+        seed=run.seed,
+        trust=trust,
+    )
+
+
+def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
+    """Return the champion that a run is compared with; None when nothing else serves."""
+    revision = open_rollouts(workspace, run.model).current()
+    champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
+    return None if champion is None or champion.run == run.id else champion
+
+
+def _champion(
+    workspace: Workspace, champion: Bundle, dataset: DatasetVersion, frozen: Frozen
+) -> tuple[Scorer, np.ndarray[Any, Any]]:
+    """Return the champion's scorer and the holdout rows as its own features."""
+    folder = workspace.artifacts.open(champion.path)
+    spec = read_spec(folder)
+    scorer = open_scorer(folder, spec, trust=workspace.project.policy.serving.trust)
+    if (spec.features, spec.views, spec.code_hash) == (dataset.features, dataset.views, dataset.code_hash):
+        return scorer, frozen.holdout.X
+    return scorer, _other_features(workspace, folder / "code", dataset)
+
+
+def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -> np.ndarray[Any, Any]:
+    """Return the holdout's rows as another version of the project computes them.
+
+    Rows of one moment and label may come in another order than the candidate's; they lie in the same day,
+    which is the gates' unit, and have the same label, so no figure depends on it.
+    """
+    model = load_definitions(code).model(dataset.model)
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    scan = workspace.scan(versions, as_of=dataset.as_of)
+    frame = training_frame(model, scan, as_of=dataset.as_of, start=dataset.start)
+    rows = frame.filter(pl.col("label").is_not_null() & (pl.col("timestamp") >= dataset.split_at))
+    rows = rows.sort("timestamp", "label", maintain_order=True)
+    return rows.select(pl.col(model.feature_names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()

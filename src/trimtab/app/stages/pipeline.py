@@ -1,0 +1,439 @@
+"""The stages of the loop, each reading a record and writing the next; all safe to run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+import polars as pl
+
+from trimtab import __version__, settings, units
+from trimtab.app.project.ledger_checks import note_policy
+from trimtab.app.project.mlflow_access import open_registry, open_workbench, restore_registry, set_aliases
+from trimtab.app.project.project import check_columns, late_sources
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
+from trimtab.app.stages.gate_inputs import compared_with, gate_inputs
+from trimtab.bundle.signature import sign
+from trimtab.bundle.spec import ColumnCheck, read_spec
+from trimtab.data.ingest import Ingested
+from trimtab.data.ingest import ingest as ingest_files
+from trimtab.data.ingest import validate as validate_table
+from trimtab.data.quarantine import Refused, read_refused
+from trimtab.data.rebuild import rebuild as rebuild_table
+from trimtab.data.schemas import column_checks, load_schema
+from trimtab.data.source_files import has_files
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.errors import DefinitionError, StageError, nearest
+from trimtab.features.diagnosis import diagnose
+from trimtab.features.kinds import Kind
+from trimtab.features.training_frames import request_types, training_frame
+from trimtab.gates.performance import GATE as PERFORMANCE
+from trimtab.gates.report import refuse as refuse_failing
+from trimtab.gates.report import report as write_report
+from trimtab.gates.report import report_key
+from trimtab.gates.run import evaluate as judge
+from trimtab.monitoring.reference import build_reference
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.metadata.contract import latest
+from trimtab.training.check_learning import learn_checks
+from trimtab.training.dataset import freeze, load
+from trimtab.training.package import finish
+from trimtab.training.train import Scored
+from trimtab.training.train import train as train_model
+
+REFERENCE = "reference/windows.json"
+MEASURED = ("p99_ms", "memory_mb")
+"""Metrics of the performance gate that differ from machine to machine."""
+
+R = TypeVar("R", Run, DatasetVersion)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _placed(stage: Callable[P, T]) -> Callable[P, T]:
+    """Let errors about a definition that a stage finds name its file and line. The stage's first argument is the
+    workspace."""
+
+    @wraps(stage)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        workspace = args[0]
+        assert isinstance(workspace, Workspace)
+        with workspace.project.definitions.placed():
+            return stage(*args, **kwargs)
+
+    return run
+
+
+def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
+    """Return one source by name, or all. Raises DefinitionError with the nearest name."""
+    sources = workspace.project.definitions.sources
+    if name is None:
+        return list(sources.values())
+    if name not in sources:
+        raise DefinitionError(f"{workspace.project.definitions.path} has no source '{name}'.{nearest(name, sources)}")
+    return [sources[name]]
+
+
+def _sources_so_far(workspace: Workspace, name: str | None) -> list[FileSource]:
+    """Return what `chosen_sources` does, without sources of outcomes that have neither files nor rows yet."""
+    late = late_sources(workspace.project.definitions)
+
+    def is_there(source: FileSource) -> bool:
+        if source.name not in late or name is not None or workspace.tables.version(source.name) is not None:
+            return True
+        return has_files(source, workspace.project.folder)
+
+    return [source for source in chosen_sources(workspace, name) if is_there(source)]
+
+
+def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
+    """Take new files of one source, or of all, into tables. Raises DataError or CheckFailed."""
+    done: list[Ingested] = []
+    for one in _sources_so_far(workspace, source):
+        done.extend(
+            ingest_files(
+                one,
+                folder=workspace.project.folder,
+                checks=workspace.project.policy.checks,
+                tables=workspace.tables,
+                metadata=workspace.metadata,
+                clock=workspace.clock,
+                keys=workspace.project.definitions.key_columns(one),
+            )
+        )
+    return done
+
+
+def rebuild(workspace: Workspace, source: str) -> Ingested:
+    """Read all files of a source again into the next version of its table. Raises DataError or CheckFailed."""
+    (one,) = chosen_sources(workspace, source)
+    return rebuild_table(
+        one,
+        folder=workspace.project.folder,
+        checks=workspace.project.policy.checks,
+        tables=workspace.tables,
+        metadata=workspace.metadata,
+        clock=workspace.clock,
+        keys=workspace.project.definitions.key_columns(one),
+    )
+
+
+def refused(workspace: Workspace, source: str | None = None, *, rows: int) -> list[Refused]:
+    """Return what the checks refused of one source, or of all. rows: most rows a source."""
+    return [
+        read_refused(one.name, tables=workspace.tables, metadata=workspace.metadata, limit=rows)
+        for one in chosen_sources(workspace, source)
+    ]
+
+
+def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
+    """Check the newest version of one table, or of all."""
+    return [
+        validate_table(
+            one,
+            folder=workspace.project.folder,
+            checks=workspace.project.policy.checks,
+            tables=workspace.tables,
+            metadata=workspace.metadata,
+            clock=workspace.clock,
+        )
+        for one in _sources_so_far(workspace, source)
+    ]
+
+
+@_placed
+def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
+    """Freeze the training set of what was known at `as_of`, and bring the online values up to date."""
+    definition = workspace.model(model)
+    policy = workspace.project.policy
+    tables = {
+        name: _table_version(workspace, name)
+        for name in dict.fromkeys([definition.examples.name, *(view.source.name for view in definition.views)])
+    }
+    check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
+    materialise(workspace, definition)
+    start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
+    keep = tuple(policy.gates.bias.sensitive) if policy.gates.bias else ()
+    scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
+    frame = training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
+    if frame.is_empty():
+        raise StageError(_no_examples(workspace, definition, as_of=as_of, start=start))
+    version = freeze(
+        frame,
+        model=definition,
+        tables={name: version.id for name, version in tables.items()},
+        as_of=as_of,
+        start=start,
+        holdout_share=policy.training.holdout,
+        min_examples=policy.training.min_examples,
+        artifacts=workspace.artifacts,
+        clock=workspace.clock,
+        keep=keep,
+        warnings=diagnose(definition, scan, frame),
+    )
+    workspace.metadata.put(version)
+    return version
+
+
+@_placed
+def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str | None = None) -> Run:
+    """Train on a dataset. Without a key, the same dataset, code, parameters and seed give the same run."""
+    definition = workspace.model(model)
+    policy = workspace.project.policy
+    run = train_model(
+        definition,
+        load(dataset, workspace.artifacts),
+        bench=open_workbench(workspace),
+        params=policy.training.params,
+        seed=policy.training.seed,
+        key=key or _train_key(workspace, dataset),
+        threshold=policy.impact.threshold,
+        reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
+        request_types=_request_types(workspace, definition, dataset),
+        checks=_request_checks(workspace, definition, dataset),
+        trust=policy.serving.trust,
+    )
+    workspace.metadata.put(run)
+    return run
+
+
+def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bool = False) -> GateReport:
+    """Put a run through the gates of the policy, beside the champion that serves now; once for the same gates.
+
+    measured: whether latency and memory on this machine may refuse the run; when not, they are recorded as warnings.
+    force: judge again what was judged before, as after a change of the machine.
+    """
+    note_policy(workspace)
+    key = _report_key(workspace, run, measured=measured)
+    known = [report for report in workspace.metadata.find(GateReport, run=run.id) if report.key == key]
+    if known and not force:
+        return known[0]
+    inputs = gate_inputs(workspace, run)
+    results = judge(inputs, workspace.project.policy.gates)
+    if not measured:
+        results = tuple(_recorded(result) for result in results)
+    report = write_report(
+        results,
+        model=run.model,
+        run=run.id,
+        champion=inputs.champion_id,
+        clock=workspace.clock,
+        key=key,
+        again=len(known),
+    )
+    workspace.metadata.put(report)
+    return report
+
+
+def evaluated(workspace: Workspace, run: Run) -> GateReport:
+    """Return the report of a run by the gates as they are now, which of a registered one may be of an earlier champion.
+
+    Raises StageError when it was not judged by them.
+    """
+    for measured in (True, False):
+        if (known := registered_report(workspace, run, measured=measured)) is not None:
+            return known
+    found = workspace.metadata.find(GateReport, run=run.id)
+    key = _report_key(workspace, run, measured=True)
+    report = next((report for report in found if report.key == key), None)
+    if report is not None:
+        return report
+    if found:
+        raise StageError(
+            f"run {run.id} was judged, but the gates of the policy or the champion have changed since; run: "
+            "trimtab evaluate"
+        )
+    raise StageError(f"run {run.id} was not put through the gates yet; run: trimtab evaluate")
+
+
+def registered_report(workspace: Workspace, run: Run, *, measured: bool) -> GateReport | None:
+    """Return the newest report of a registered run by the gates as they are now, whichever champion served then."""
+    if latest(workspace.metadata, Bundle, run=run.id) is None:
+        return None
+    found = workspace.metadata.find(GateReport, run=run.id)
+    return next((r for r in found if r.key == _key(workspace, r.champion, measured=measured)), None)
+
+
+def _report_key(workspace: Workspace, run: Run, *, measured: bool) -> str:
+    champion = compared_with(workspace, run)
+    return _key(workspace, champion.id if champion else None, measured=measured)
+
+
+def _key(workspace: Workspace, champion: str | None, *, measured: bool) -> str:
+    gates, trust = workspace.project.policy.gates, workspace.project.policy.serving.trust
+    return report_key(gates, champion=champion, trust=trust, measured=measured, release=__version__)
+
+
+def _recorded(result: GateResult) -> GateResult:
+    """Return a result of the performance gate that warns where it failed."""
+    if result.gate != PERFORMANCE or result.metric not in MEASURED or result.verdict != "fail":
+        return result
+    reason = f"{result.reason}; recorded only, since a replay does not decide by what this machine measures"
+    return msgspec.structs.replace(result, verdict="warn", reason=reason)
+
+
+def refuse(report: GateReport) -> None:
+    """Raise GateRefused when a gate failed."""
+    refuse_failing(report)
+
+
+def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
+    """Make the bundle of a run that passed its gates, and register it. Raises GateRefused."""
+    refuse(report)
+    known = latest(workspace.metadata, Bundle, run=run.id)
+    if known is not None:
+        return known
+    folder, digest = pack(workspace, run, report)
+    path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
+    published = workspace.artifacts.open(path)
+    restore_registry(workspace, run.model)
+    version = open_registry(workspace).register(
+        run.model, run, published.as_uri(), digest, run.key, tags={"trimtab.gates": report.verdict}
+    )
+    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
+    bundle = Bundle(
+        id=f"{run.model}/{version}",
+        created_at=workspace.now(),
+        model=run.model,
+        version=version,
+        run=run.id,
+        dataset=run.dataset,
+        gate_report=report.id,
+        digest=digest,
+        path=path,
+        features=dataset.features,
+        views=dataset.views,
+        threshold=read_spec(published).threshold,
+    )
+    workspace.metadata.put(bundle)
+    return bundle
+
+
+def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]:
+    """Put the files of a run and its gate report into a staging folder; return it with the bundle's digest."""
+    folder = workspace.artifacts.staging()
+    shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
+    digest = finish(folder, msgspec.json.format(msgspec.json.encode(report)))
+    key = settings.read().signing_key
+    if key is not None:
+        sign(folder, key.expanduser())
+    return folder, digest
+
+
+def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
+    """Bring a bundle into service as the policy's strategy says, its online features up to date.
+
+    Raises StageError when they cannot be.
+    """
+    bring_bundle_up_to_date(workspace, bundle)
+    rollouts = open_rollouts(workspace, bundle.model)
+    revision = rollouts.deploy(bundle, cause=cause, reason=reason, by=by)
+    set_aliases(workspace, rollouts.current() or revision)  # a cause that was asked for before gives an old revision
+    return revision
+
+
+def newest(workspace: Workspace, kind: type[R], model: str) -> R:
+    """Return a model's newest run or dataset. Raises StageError naming the stage that makes one."""
+    found = latest(workspace.metadata, kind, model=model)
+    if found is None:
+        stage = "features" if kind is DatasetVersion else "train"
+        raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")
+    return found
+
+
+def _table_version(workspace: Workspace, table: str) -> TableVersion:
+    found = latest(workspace.metadata, TableVersion, table=table)
+    if found is None:
+        raise StageError(f"table '{table}' is empty; run: trimtab ingest")
+    return found
+
+
+def _no_examples(workspace: Workspace, model: Model, *, as_of: datetime, start: datetime | None) -> str:
+    """Say which stretch of time has no examples, and which rows the table has."""
+    source, history = model.examples, workspace.project.policy.training.history
+    micros = pl.Datetime("us", "UTC")
+    found = (
+        workspace.tables.scan(source.name)
+        .select(
+            at=pl.col(source.timestamp).cast(micros), known=pl.col(source.known_at or source.timestamp).cast(micros)
+        )
+        .drop_nulls()
+        .select(pl.col("at").min().alias("first"), pl.col("at").max().alias("last"), pl.col("known").min())
+        .collect()
+        .row(0)
+    )
+    if found[0] is None:
+        return f"model '{model.name}' has no examples: table '{source.name}' is empty; add files, then: trimtab ingest"
+    first, last, known = found
+    has = f"table '{source.name}' has rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
+    if start is not None and history is not None and known <= as_of:
+        days = history / units.MICROS["d"]
+        return (
+            f"model '{model.name}' has no examples in the {days:g} days before {as_of:%Y-%m-%d %H:%M} (policy: "
+            f"training.history): {has}. Take a longer training.history, ingest newer rows, or name an earlier --as-of"
+        )
+    return (
+        f"model '{model.name}' has no examples that were known by {as_of:%Y-%m-%d %H:%M}: {has}, and the first of them "
+        f"was known at {known:%Y-%m-%d %H:%M}. Name a later --as-of"
+    )
+
+
+def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:
+    policy, threshold = workspace.project.policy.training, workspace.project.policy.impact.threshold
+    code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
+    asked = json.dumps([dataset.id, policy.seed, policy.params, threshold, code], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, Kind]:
+    """Return the kind of each request column, as the dataset's tables have it."""
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    return request_types(model, workspace.scan(versions))
+
+
+def _request_checks(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, ColumnCheck]:
+    """Return what requests are expected to bring: by the schema of the source, and by the rows that are trained on."""
+    source = model.examples
+    versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
+    at = pl.col(source.timestamp).cast(pl.Datetime("us", "UTC"))
+    rows = workspace.scan(versions)(source.name).filter(at.is_between(dataset.start, dataset.as_of))
+    checked = workspace.project.policy.checks.tables.get(source.name)
+    given = {}
+    if checked is not None and checked.schema_ is not None:
+        schema = load_schema(checked.schema_, workspace.project.folder, table=source.name)
+        given = column_checks(schema)
+    return learn_checks(
+        rows.select(model.request_columns).collect(),
+        _request_types(workspace, model, dataset),
+        keys=model.entity_keys,
+        given=given,
+    )
+
+
+def _reference(workspace: Workspace, model: Model, scored: Scored) -> bytes:
+    policy = workspace.project.policy
+    reference = build_reference(
+        scored.rows.X,
+        scored.scores,
+        scored.rows.y,
+        scored.rows.timestamps,
+        model.feature_names,
+        window=policy.decide.window,
+        task=model.task,
+        threshold=policy.impact.threshold,
+        costs=policy.impact.cost_for(model.task),
+    )
+    return reference.to_json()

@@ -1,0 +1,126 @@
+"""Everything that one project defines, gathered from its module. Called by app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.views import Entity, FeatureView
+from trimtab.errors import DefinitionError, nearest
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything one project defines, found by name."""
+
+    sources: Mapping[str, FileSource]
+    entities: Mapping[str, Entity]
+    views: Mapping[str, FeatureView]
+    transforms: Mapping[str, OnDemand]
+    models: Mapping[str, Model]
+    path: str = "definitions.py"
+
+    def key_columns(self, source: FileSource) -> set[str]:
+        """Return the columns of a source that find its rows, entities or predictions."""
+        keys = set(source.key)
+        for view in self.views.values():
+            if view.source == source:
+                keys.update(view.entity.keys)
+        for model in self.models.values():
+            if model.examples == source:
+                keys.update(model.entity_keys)
+            if model.outcomes is not None and model.outcomes.source == source:
+                keys.add(model.outcomes.prediction_id)
+        return keys
+
+    def model(self, name: str | None = None) -> Model:
+        """Return the model called `name`, or the only one. Raises DefinitionError."""
+        if name is None:
+            if len(self.models) == 1:
+                return next(iter(self.models.values()))
+            if not self.models:
+                raise DefinitionError(f"{self.path} defines no model; add one with: tt.Model(...)")
+            raise DefinitionError(f"{self.path} defines {len(self.models)} models; name one of {sorted(self.models)}")
+        if name not in self.models:
+            raise DefinitionError(f"{self.path} has no model '{name}'.{nearest(name, self.models)}")
+        return self.models[name]
+
+    def place_of(self, message: str) -> str:
+        """Return file and line of the definition that a message begins with; empty where it names none."""
+        found = DEFINED.match(message)
+        if found is None:
+            return ""
+        kinds: dict[str, Mapping[str, Any]] = {
+            "FileSource": self.sources,
+            "source": self.sources,
+            "Entity": self.entities,
+            "FeatureView": self.views,
+            "view": self.views,
+            "on_demand": self.transforms,
+            "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
+        }
+        item = kinds.get(found["kind"], self.models).get(found["name"])
+        return "" if item is None else str(item.place)
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Add file and line to the DefinitionErrors of a block that begin with what they are about."""
+        try:
+            yield
+        except DefinitionError as error:
+            place = self.place_of(str(error))
+            if not place:
+                raise
+            raise DefinitionError(f"{place}: {error}") from error
+
+
+DEFINED = re.compile(r"(?P<kind>FileSource|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'")
+"""How messages begin that are about a definition."""
+
+
+def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
+    """Gather the definitions in a module's namespace, following what they refer to.
+
+    Raises DefinitionError when two different things share one name.
+    """
+    found: dict[str, dict[str, Any]] = {
+        "sources": {},
+        "entities": {},
+        "views": {},
+        "transforms": {},
+        "models": {},
+    }
+
+    def add(item: Any) -> None:
+        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms"}
+        kind = "models" if isinstance(item, Model) else kinds.get(type(item))
+        if kind is None:
+            return
+        known = found[kind].get(item.name)
+        if known is item:
+            return
+        if known is not None and known != item:
+            raise DefinitionError(
+                f"{path} defines two different {kind} named '{item.name}', at {known.place} and at {item.place}; "
+                "rename one"
+            )
+        found[kind][item.name] = item
+        if isinstance(item, FeatureView):
+            add(item.entity)
+            add(item.source)
+        elif isinstance(item, Model):
+            add(item.examples)
+            if item.outcomes is not None:
+                add(item.outcomes.source)
+            for feature in item.features:
+                add(feature)
+
+    for value in list(namespace.values()):
+        add(value)
+    return Definitions(**found, path=path)

@@ -1,0 +1,215 @@
+"""Models: labelled examples, features, a trainer, and where outcomes come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trimtab import metric_catalog
+from trimtab.definitions.arguments import (
+    check_brought,
+    check_function,
+    check_kind,
+    check_name,
+    check_text,
+    check_trainer,
+    source_of,
+)
+from trimtab.definitions.sources import FileSource
+from trimtab.errors import DefinitionError, nearest
+from trimtab.places import Placed
+
+if TYPE_CHECKING:
+    import numpy as np
+from trimtab.definitions.transforms import FallbackRule, OnDemand
+from trimtab.definitions.views import FeatureView
+
+Task = metric_catalog.Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What a trainer receives. Rows are labelled examples in order of time.
+
+    X: float32, shape (rows, features), missing values are NaN. y: float64, shape (rows,).
+    timestamps: datetime64[us], shape (rows,).
+    """
+
+    X: np.ndarray[Any, Any]
+    y: np.ndarray[Any, Any]
+    feature_names: tuple[str, ...]
+    timestamps: np.ndarray[Any, Any]
+
+
+Trainer = Callable[[Dataset, dict[str, Any], int], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """A source whose rows say what became of a model's predictions: each new row becomes a label.
+
+    source: its known_at is when an outcome became known; a row without that moment or without a label has no outcome
+    yet. prediction_id: column of the ids that the gateway's answers gave. label: column of the outcome, by default
+    the model's own.
+    """
+
+    source: FileSource
+    prediction_id: str = "prediction_id"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("Outcomes: source", self.source, FileSource)
+        check_text("Outcomes: prediction_id", self.prediction_id, "prediction_id")
+        if self.label is not None:
+            check_text("Outcomes: label", self.label, "late")
+
+
+@dataclass
+class Model(Placed):
+    """A model: labelled examples, the features it may see, and a trainer.
+
+    examples: source of the labelled rows. label: its outcome column; the row's known_at is when the
+    outcome became known, and null labels never did. features: views, transforms, and names of columns
+    that the request brings along. Only name columns that are known when the request is made.
+    outcomes: where labels of its predictions come from as a table, beside those that clients send.
+    """
+
+    name: str
+    task: Task
+    examples: FileSource
+    label: str
+    features: Sequence[FeatureView | OnDemand | str]
+    fit: Trainer | None = None
+    outcomes: Outcomes | None = None
+    rule: FallbackRule | None = field(default=None, init=False)
+    """What answers when no version of the model can; set by `fallback`."""
+
+    def __post_init__(self) -> None:
+        check_name("Model", self.name)
+        if self.task not in metric_catalog.TASKS:
+            raise DefinitionError(
+                f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), metric_catalog.TASKS)}"
+            )
+        check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
+        check_text(f"Model '{self.name}': label", self.label, "late")
+        if self.outcomes is not None:
+            check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
+        names = list(self.feature_names)
+        if not names:
+            raise DefinitionError(f"Model '{self.name}' has no features")
+        for name in names:
+            if names.count(name) > 1:
+                raise DefinitionError(f"Model '{self.name}' has two features named '{name}'; rename or remove one")
+        self._refuse_leaks()
+
+    def _refuse_leaks(self) -> None:
+        """Refuse what would tell the model its own outcome."""
+        if self.label in self.request_columns:
+            raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as an input")
+        known_at = self.examples.known_at
+        if known_at != self.examples.timestamp and known_at in self.request_columns:
+            raise DefinitionError(
+                f"Model '{self.name}' uses '{known_at}' as an input, but that is the moment its outcome became known"
+            )
+        for view in self.views:
+            if view.source.reads_same_files(self.examples) and view.source.known_column == self.examples.timestamp:
+                same = f"source '{view.source.name}', which reads the same files"
+                if view.source.name == self.examples.name:
+                    same = "the same source"
+                raise DefinitionError(
+                    f"Model '{self.name}' learns from source '{self.examples.name}' and view '{view.name}' reads "
+                    f"{same}, whose rows are known at '{self.examples.timestamp}', the moment of the request: outcomes "
+                    "would leak into features. Name the column of the moment an outcome became known: "
+                    "FileSource(..., known_at='...')"
+                )
+        if self.outcomes is not None and self.outcomes.source.reads_same_files(self.examples):
+            label = self.outcomes.label
+            if label in self.request_columns:
+                raise DefinitionError(f"Model '{self.name}' uses the label of its outcomes, '{label}', as an input")
+
+    @property
+    def views(self) -> tuple[FeatureView, ...]:
+        """Feature views in order."""
+        return tuple(f for f in self.features if isinstance(f, FeatureView))
+
+    @property
+    def transforms(self) -> tuple[OnDemand, ...]:
+        """On-demand transforms in order."""
+        return tuple(f for f in self.features if isinstance(f, OnDemand))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the model's input columns, in order."""
+        names: list[str] = []
+        if isinstance(self.features, str):
+            raise DefinitionError(
+                f"Model '{self.name}': features is {self.features!r}; expected a list, such as [{self.features!r}]"
+            )
+        for item in self.features:
+            if isinstance(item, str):
+                names.append(item)
+            elif isinstance(item, FeatureView | OnDemand):
+                names.extend(item.feature_names)
+            else:
+                raise DefinitionError(
+                    f"Model '{self.name}': {item!r} is no feature; expected a FeatureView, an on_demand transform "
+                    "or the name of a request column"
+                )
+        return tuple(names)
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """Columns a request brings: entity keys, inputs of transforms, plain columns; sorted by first use."""
+        made = {name for view in self.views for name in view.feature_names}
+        seen: dict[str, None] = {}
+        for item in self.features:
+            if isinstance(item, FeatureView):
+                seen.update(dict.fromkeys(item.entity.keys))
+            elif isinstance(item, OnDemand):
+                seen.update(dict.fromkeys(name for name in item.inputs if name not in made))
+            else:
+                seen[item] = None
+        return tuple(seen)
+
+    @property
+    def entity_keys(self) -> tuple[str, ...]:
+        """Key columns of all entities, in order of first use."""
+        return tuple(dict.fromkeys(key for view in self.views for key in view.entity.keys))
+
+    @property
+    def code_hash(self) -> str:
+        """Twelve hex digits over the source code of the on-demand transforms.
+
+        It names what feature vectors depend on, so the fallback rule, which sees none, is no part of it.
+        """
+        text = json.dumps([[t.name, t.inputs, t.outputs, t.source] for t in self.transforms])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def trainer(self, function: Trainer) -> Trainer:
+        """Decorator: the function that fits the model; it returns a fitted scikit-learn-like estimator."""
+        check_trainer(f"Model '{self.name}'", function, before=self.fit)
+        self.fit = function
+        return function
+
+    def fallback(self, *, inputs: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorator: the rule that answers when no version of the model can; numpy in, one score a row out.
+
+        inputs: request columns that it takes, those of the features or the examples' timestamp. It runs on the event
+        loop of the gateway while other requests wait, so it should take microseconds and ask nobody.
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            name = function.__name__
+            check_name("fallback", name)
+            where = f"fallback '{name}' of model '{self.name}'"
+            check_function(where, function, inputs)
+            check_brought(where, inputs, (*self.request_columns, self.examples.timestamp), made=self.feature_names)
+            if self.rule is not None and self.rule.name != name:
+                raise DefinitionError(f"{where}: the model has the fallback '{self.rule.name}' already; remove one")
+            self.rule = FallbackRule(name, tuple(inputs), (name,), function, source_of(function))
+            return function
+
+        return declare

@@ -1,0 +1,121 @@
+"""Where rows come from: files, and how they are written."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from trimtab.definitions.arguments import bare_path, check_columns, check_name, check_text
+from trimtab.errors import DefinitionError, nearest
+from trimtab.places import Placed
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+Dtype = Literal["text", "integer", "number", "boolean", "time"]
+
+
+@dataclass(frozen=True)
+class FileSource(Placed):
+    """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
+
+    timestamp: column of the moment a row is about. known_at: column of the moment the row's values
+    became known; without it a row is known at its timestamp. A null known_at means never known. One before the
+    timestamp is refused at ingest: let the timestamp of a forecast or a plan be the moment it was published.
+    key: columns that name a row. Of several rows with one key the one that became known last counts, of those the one
+    taken in last; all of them stay in the table.
+    separator, decimal, encoding: how CSV files are written. date_format: how times are written that are not ISO 8601,
+    as strptime has it ("%d.%m.%Y %H:%M"). time_unit: of times that are numbers since 1970: s, ms, us or ns.
+    time_zone: of times without one, such as "Europe/Berlin"; without it they are taken as UTC and reported.
+    dtypes: columns whose type shall not follow from their values, such as {"id": "text", "signup": "time"}.
+    """
+
+    name: str
+    path: str
+    timestamp: str
+    known_at: str | None = None
+    key: Sequence[str] = ()
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
+    date_format: str | None = None
+    time_unit: TimeUnit | None = None
+    time_zone: str | None = None
+    dtypes: Mapping[str, Dtype] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_name("FileSource", self.name)
+        where = f"FileSource '{self.name}'"
+        check_text(f"{where}: path", self.path, "data/flights.parquet")
+        check_text(f"{where}: timestamp", self.timestamp, "scheduled_at")
+        if self.known_at is not None:
+            check_text(f"{where}: known_at", self.known_at, "landed_at")
+        object.__setattr__(self, "key", check_columns(f"{where}: key", self.key))
+        if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
+            raise DefinitionError(
+                f"{where}: '{self.path}' is neither Parquet nor CSV; expected a path that ends "
+                "in .parquet or .csv, or a folder of such files"
+            )
+        self._check_text_format(where)
+        self._check_times(where)
+        self._check_dtypes(where)
+
+    @property
+    def known_column(self) -> str:
+        """Column of the moment a row became known."""
+        return self.known_at or self.timestamp
+
+    def reads_same_files(self, other: FileSource) -> bool:
+        """Return True if both sources read the same files, whatever their names."""
+        return self.name == other.name or bare_path(self.path) == bare_path(other.path)
+
+    def _check_text_format(self, where: str) -> None:
+        if not isinstance(self.separator, str) or len(self.separator.encode()) != 1 or self.separator in '"\r\n':
+            raise DefinitionError(f"{where}: separator is {self.separator!r}; expected one character, such as ';'")
+        if self.decimal not in (".", ","):
+            raise DefinitionError(f"{where}: decimal is {self.decimal!r}; expected '.' or ','")
+        if self.decimal == self.separator:
+            raise DefinitionError(f"{where}: separator and decimal are both ','; expected such as separator=';'")
+        check_text(f"{where}: encoding", self.encoding, "utf-8")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            known = ("utf-8", "utf-16", "latin-1", "iso-8859-1", "windows-1252", "cp1252", "shift_jis", "gb18030")
+            raise DefinitionError(
+                f"{where}: encoding '{self.encoding}' is not known to Python.{nearest(self.encoding, known)}"
+            ) from None
+
+    def _check_times(self, where: str) -> None:
+        if self.date_format is not None:
+            check_text(f"{where}: date_format", self.date_format, "%d.%m.%Y")
+            if "%" not in self.date_format:
+                raise DefinitionError(
+                    f"{where}: date_format is '{self.date_format}'; expected strptime's codes, such as '%d.%m.%Y %H:%M'"
+                )
+        units = get_args(TimeUnit)
+        if self.time_unit is not None and self.time_unit not in units:
+            raise DefinitionError(f"{where}: time_unit is {self.time_unit!r}; expected one of {', '.join(units)}")
+        if self.date_format is not None and self.time_unit is not None:
+            raise DefinitionError(f"{where}: date_format is for texts, time_unit for numbers; expected one of them")
+        if self.time_zone is None:
+            return
+        check_text(f"{where}: time_zone", self.time_zone, "Europe/Berlin")
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            hint = nearest(self.time_zone, available_timezones())
+            raise DefinitionError(f"{where}: there is no time zone '{self.time_zone}'.{hint}") from None
+
+    def _check_dtypes(self, where: str) -> None:
+        if not isinstance(self.dtypes, Mapping):
+            raise DefinitionError(f"{where}: dtypes is {self.dtypes!r}; expected such as {{'id': 'text'}}")
+        kinds = get_args(Dtype)
+        for column, kind in self.dtypes.items():
+            check_text(f"{where}: dtypes: a column", column, "id")
+            if kind not in kinds:
+                raise DefinitionError(
+                    f"{where}: dtypes: column '{column}' is {kind!r}; expected one of {', '.join(kinds)}"
+                )
+            if column in (self.timestamp, self.known_at) and kind != "time":
+                raise DefinitionError(f"{where}: dtypes: column '{column}' is a time; it cannot be '{kind}'")

@@ -1,0 +1,79 @@
+"""On-demand transforms of request columns, and fallback rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trimtab.definitions.arguments import (
+    check_columns,
+    check_function,
+    check_name,
+    source_of,
+)
+from trimtab.places import Placed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class OnDemand(Placed):
+    """A transform of request columns (and view features), run by the same code offline and online.
+
+    Takes one numpy array per input, returns one array (a single output) or a mapping from output name to
+    array. Arrays are float64, datetime64[us] (timestamps) or object (text); shape (rows,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    function: Callable[..., Any]
+    source: str
+
+    @property
+    def called(self) -> str:
+        """How messages call it, such as: on_demand 'hour'."""
+        return f"on_demand '{self.name}'"
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Full names: `name` for a single unnamed output, else `name__output`."""
+        if self.outputs == (self.name,):
+            return (self.name,)
+        return tuple(f"{self.name}__{output}" for output in self.outputs)
+
+    def __call__(self, *arrays: np.ndarray[Any, Any]) -> Any:
+        """Call the function itself."""
+        return self.function(*arrays)
+
+
+def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable[[Callable[..., Any]], OnDemand]:
+    """Declare a transform of request columns: numpy in, numpy out.
+
+    outputs: names of the mapping's entries; without it the function returns one array.
+    """
+
+    def declare(function: Callable[..., Any]) -> OnDemand:
+        name = function.__name__
+        check_name("on_demand", name)
+        check_function(f"on_demand '{name}'", function, inputs)
+        check_columns(f"on_demand '{name}': outputs", outputs)
+        made = tuple(outputs) or (name,)
+        return OnDemand(name, tuple(inputs), made, function, source_of(function))
+
+    return declare
+
+
+@dataclass(frozen=True)
+class FallbackRule(OnDemand):
+    """What answers for a model when no version of it can: request columns in, one score a row out.
+
+    A score is a probability for a binary model, any number for a regression. Arrays are those that OnDemand takes.
+    """
+
+    @property
+    def called(self) -> str:
+        """How messages call it, such as: fallback 'usual'."""
+        return f"fallback '{self.name}'"

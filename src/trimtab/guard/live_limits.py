@@ -1,0 +1,247 @@
+"""Sees within seconds that a version fails, is slow, or answers nonsense. Pure: called by app with two sums of counts.
+
+error_rate       exact binomial test of the failed requests (chance.py)
+p99              the same of the requests beyond the limit, of which one in a hundred may be, whichever second of
+                 the stretch is left out: a pause of the machine slows all who wait for it together
+output_jump      the lower confidence bound of the distance is held against the limit
+constant_output  a count with no chance in it: a score that half of the inputs get comes 200 times in a row never
+a canary         without error_rate: Fisher's exact test beside its champion, and the binomial one of USUAL_ERRORS
+
+Each look cries wolf with a probability of at most ALPHA, so that the guard may look twice a second for years. What
+many requests suffer together, such as a service that was away for a second, is no chance to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from trimtab.policy.model import RollbackWhen
+from trimtab.stats.distinct_counts import distinct
+from trimtab.stats.exact_tests import ALPHA, at_least_apart, binomial_tail, fisher_tail
+from trimtab.stats.gateway_counts import (
+    LATENCY_BORDERS_US,
+    LaneCounts,
+    LaneKey,
+    Snapshot,
+    difference,
+    latency_quantile,
+    merge,
+    together,
+)
+
+SLOW_SHARE = 0.01
+"""p99 is the time that at most this share of the requests may exceed."""
+USUAL_ERRORS = 0.01
+"""Without a limit, a canary may fail as often as its champion, and at least this share: what few rows cannot deny."""
+PAUSE_US = 1_000_000
+"""Slowness that this much of the stretch explains is a pause, not the version."""
+TOTAL_FAILURE = 10
+"""So many requests that failed without exception are judged, though they are fewer than `min_requests`."""
+
+Kind = Literal["error", "latency", "quality", "prediction"]
+
+
+class Breach(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that one version broke. rows: predictions it was seen on; p: its probability below the limit."""
+
+    kind: Kind
+    statistic: str
+    value: float
+    limit: float
+    rows: int
+    p: float | None
+    reason: str
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """How a canary did beside its champion. breach: of one that fails more often, where no limit is set."""
+
+    answered: int
+    """Rows that clients were answered with, and all of its failures."""
+    rows: int
+    """With those that were scored beside others' answers."""
+    errors: int
+    allowed: float
+    """Share of the rows that may fail."""
+    breach: Breach | None
+
+    @property
+    def holds_out(self) -> bool:
+        """Tell whether it fails no more often than it may."""
+        return self.errors <= self.allowed * self.rows
+
+
+def judge(
+    stretch: Sequence[Snapshot],
+    model: str,
+    version: int,
+    role: str,
+    limits: RollbackWhen,
+    before: Sequence[float] = (),
+) -> Breach | None:
+    """Return the first limit that a version broke in a stretch of time, or None.
+
+    stretch: what had been counted, look by look, from its beginning to its end. before: score histogram of the
+    champion before, on the same borders.
+    """
+    key = (model, version, role)
+    lanes = _lanes(difference(stretch[-1], stretch[0]), key)
+    served = next((lane for each, lane in lanes.items() if each.served), LaneCounts())
+    own = list(lanes.values())
+    failing = _failing(own, limits)
+    if failing is not None or sum(lane.rows for lane in own) < limits.min_requests:
+        return failing
+    slow = _slow(lanes, limits)
+    if slow is not None and not _lasts(stretch, key, limits):
+        slow = None
+    return slow or _constant(own, limits) or _jump(served, limits, before)
+
+
+def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
+    """Return how a canary did in what was seen, beside the champion at the same time."""
+    own = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, canary, "challenger")}
+    others = [lane for key, lane in seen.lanes.items() if key[:3] == (model, champion, "champion")]
+    lanes = list(own.values())
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    usual = sum(lane.errors for lane in others) / max(1, sum(lane.rows for lane in others))
+    return Trial(
+        answered=sum(lane.rows if key.served else lane.errors for key, lane in own.items()),
+        rows=rows,
+        errors=errors,
+        allowed=max(usual, USUAL_ERRORS) if limits.error_rate is None else limits.error_rate,
+        breach=_worse(lanes, others, usual) if limits.error_rate is None and _judged(lanes, limits) else None,
+    )
+
+
+def _judged(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> bool:
+    """Tell whether there are enough predictions to judge failures by."""
+    failed, requests = _witnesses(lanes)
+    return sum(lane.rows for lane in lanes) >= limits.min_requests or TOTAL_FAILURE <= failed == requests
+
+
+def _witnesses(lanes: Sequence[LaneCounts]) -> tuple[int, int]:
+    """Return failed requests, and requests in all if every one had as many rows as the failed ones have in the mean.
+
+    The rows of a request fail together: a large one that fails is one misfortune, and not as many as it has rows.
+    """
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    failed = min(errors, sum(lane.failed for lane in lanes) or errors)
+    return failed, math.ceil(rows * failed / errors) if errors else rows
+
+
+def _failing(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
+    if limits.error_rate is None or not _judged(lanes, limits):
+        return None
+    p = binomial_tail(*_witnesses(lanes), limits.error_rate)
+    return _errors(lanes, p, limits.error_rate, f"the limit is {limits.error_rate:.2%}")
+
+
+def _worse(lanes: Sequence[LaneCounts], others: Sequence[LaneCounts], usual: float) -> Breach | None:
+    """Return the breach of a canary that fails more often than its champion, and than USUAL_ERRORS."""
+    own, beside = _witnesses(lanes), _witnesses(others)
+    p = max(binomial_tail(*own, USUAL_ERRORS), fisher_tail(*own, *beside))
+    return _errors(lanes, p, max(usual, USUAL_ERRORS), f"the champion failed on {usual:.2%}")
+
+
+def _errors(lanes: Sequence[LaneCounts], p: float, limit: float, than: str) -> Breach | None:
+    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+    if p > ALPHA or errors <= limit * rows:
+        return None
+    return Breach(
+        kind="error",
+        statistic="error_rate",
+        value=errors / rows,
+        limit=limit,
+        rows=rows,
+        p=p,
+        reason=f"{errors:,} of {rows:,} predictions failed; {than}",
+    )
+
+
+def _lasts(stretch: Sequence[Snapshot], key: tuple[str, int, str], limits: RollbackWhen) -> bool:
+    """Tell whether a version is too slow also without the worst second: whichever PAUSE_US are left out."""
+    looks = [Snapshot(taken_at=each.taken_at, lanes=_lanes(each, key)) for each in stretch]
+    end = 0
+    for first in looks:
+        while end < len(looks) - 1 and looks[end].taken_at - first.taken_at < PAUSE_US:
+            end += 1
+        rest = merge([difference(first, looks[0]), difference(looks[-1], looks[end])])
+        if _slow(rest.lanes, limits) is None:
+            return False
+        if end == len(looks) - 1:
+            break
+    return True
+
+
+def _lanes(snapshot: Snapshot, key: tuple[str, int, str]) -> dict[LaneKey, LaneCounts]:
+    return {each: lane for each, lane in snapshot.lanes.items() if each[:3] == key}
+
+
+def _waited_for(lanes: Mapping[LaneKey, LaneCounts]) -> LaneCounts:
+    """Return the requests that clients waited for: those answered, and those that took too long to be."""
+    counted = [
+        lane if key.served else LaneCounts(requests=sum(lane.late), latency=lane.late) for key, lane in lanes.items()
+    ]
+    return together(counted or [LaneCounts()])
+
+
+def _slow(lanes: Mapping[LaneKey, LaneCounts], limits: RollbackWhen) -> Breach | None:
+    lane = _waited_for(lanes)
+    if limits.p99 is None or not lane.requests:
+        return None
+    first = next((n for n, border in enumerate(LATENCY_BORDERS_US) if border >= limits.p99), len(LATENCY_BORDERS_US))
+    slow = sum(lane.latency[first + 1 :])  # bins that lie beyond the limit whole
+    p = binomial_tail(slow, lane.requests, SLOW_SHARE)
+    if p > ALPHA:
+        return None
+    p99_ms = latency_quantile(lane, 0.99) * 1000
+    return Breach(
+        kind="latency",
+        statistic="p99_ms",
+        value=p99_ms,
+        limit=limits.p99 / 1000,
+        rows=max(lane.rows, lane.requests),
+        p=p,
+        reason=f"{slow:,} of {lane.requests:,} requests took longer than {limits.p99 / 1000:g} ms; "
+        "at most one in a hundred may",
+    )
+
+
+def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
+    scoring = [lane for lane in lanes if lane.rows]  # the run of another has ended, whatever it was
+    longest = max(scoring, key=lambda lane: distinct(lane.run_inputs), default=LaneCounts())
+    inputs = distinct(longest.run_inputs)
+    if limits.constant_output is None or inputs < limits.constant_output:
+        return None
+    return Breach(
+        kind="quality",
+        statistic="constant_output",
+        value=float(inputs),
+        limit=float(limits.constant_output),
+        rows=longest.rows,
+        p=None,
+        reason=f"the last {longest.run:,} predictions, of {inputs:,} different inputs, are all {longest.run_score:g}; "
+        f"{limits.constant_output:,} different inputs in a row are too many",
+    )
+
+
+def _jump(lane: LaneCounts, limits: RollbackWhen, before: Sequence[float]) -> Breach | None:
+    if limits.output_jump is None or not before or sum(before) < limits.min_requests:
+        return None
+    moved = at_least_apart(lane.scores, before)
+    if moved <= limits.output_jump:
+        return None
+    return Breach(
+        kind="prediction",
+        statistic="output_jump",
+        value=moved,
+        limit=limits.output_jump,
+        rows=lane.rows,
+        p=None,
+        reason=f"{moved:.0%} or more of the predictions lie elsewhere than those of the champion before; "
+        f"the limit is {limits.output_jump:.0%}",
+    )

@@ -1,0 +1,171 @@
+"""From where in the prediction log a monitor must read after a restart, kept in a file.
+
+Rows of windows that are written as matured are passed over when they are read again: all that they still tell is the
+event time they reached. So a place in the log may be skipped to when each model's rows before it lie in such windows,
+and the event time that they reached is known: the records from there on are the same, bit for bit. A model without
+traffic, whose last windows never mature, holds nothing up: its own rows are read again from an earlier place, as many
+as there were, and then the log from the newest one. The file is a hint: places that do not fit the log or the records
+are left, and the log is read from its beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from trimtab.monitoring.event_windows import BEGINNING
+from trimtab.monitoring.label_reading import LabelMark
+from trimtab.stores.predictions.contract import START, Cursor, Predictions
+
+log = logging.getLogger(__name__)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A place in the prediction log."""
+
+    places: tuple[tuple[str, int, int], ...] = START.places
+    """Of the cursor."""
+    first: str = ""
+    """Id of the first prediction behind it: another one tells that this is another log."""
+    reached: dict[str, int] = {}
+    """Model -> largest event time of its rows before, microseconds since the epoch."""
+    seen: dict[str, int] = {}
+    """Model -> how many rows it has before."""
+
+    @property
+    def cursor(self) -> Cursor:
+        """Return the place as a reader takes it."""
+        return Cursor(self.places)
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """A place from which on some models' rows are read again. rows: how many, by model."""
+
+    mark: Mark
+    rows: dict[str, int]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    mark: Mark
+    """The log is read from here."""
+    behind: tuple[Behind, ...]
+    """Of the models without traffic that are not judged up to there; oldest first."""
+    window: int
+    """Size of the windows in microseconds: which rows count as being from the future depends on it."""
+    labels: LabelMark | None = None
+    """From where the label log is read; None in files of earlier versions."""
+
+
+class Bookmark:
+    """Remembers places that were read past, and keeps the newest one that may be skipped to.
+
+    path: None remembers nothing. window: size of the windows in microseconds.
+    """
+
+    def __init__(self, path: Path | None, *, window: int) -> None:
+        self._path = path
+        self._window = window
+        self._passed = [Mark()]
+        self._matured: dict[str, int] = {}
+        self._unmatched = 0
+
+    def find(self, predictions: Predictions) -> Page | None:
+        """Return what was kept, if its places are of this log. Raises StoreError."""
+        if self._path is None:
+            return None
+        try:
+            page = msgspec.json.decode(self._path.read_bytes(), type=Page)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if page.window != self._window or not _is_there(page.mark, predictions):
+            return None
+        if page.labels is None or not page.labels.is_there(predictions):
+            return None
+        behind = [each if _is_there(each.mark, predictions) else _gone(each) for each in page.behind]
+        return msgspec.structs.replace(page, behind=tuple(behind))
+
+    def go_on(self, page: Page) -> None:
+        """Take over the places of an earlier process."""
+        self._passed = [*(each.mark for each in page.behind), page.mark]
+        self._unmatched = page.labels.unmatched if page.labels else 0
+
+    def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
+        """Note a place that is read past: one a window is enough."""
+        if cursor == START:
+            self._passed[0] = Mark(first=first)
+        known = {model: time for model, time in reached.items() if time > BEGINNING}
+        if self._path is not None and self._windows(self._passed[-1].reached) != self._windows(known):
+            self._passed.append(Mark(cursor.places, first, known, dict(seen)))
+
+    def keep(
+        self, matured: Mapping[str, int], seen: Mapping[str, int], unmatched: int, labels: Callable[[], LabelMark]
+    ) -> None:
+        """Keep the newest place that may be skipped to, and from where labels are read.
+
+        matured: end of each model's newest matured window. seen: how many rows each model has by now. unmatched: labels
+        given up by now. labels: returns the place in the label log.
+        """
+        if self._path is None or (self._matured == matured and self._unmatched == unmatched):
+            return
+        self._matured, self._unmatched = dict(matured), unmatched
+        place = next((n for n in range(len(self._passed) - 1, 0, -1) if self._may_skip_to(n, seen)), 0)
+        if not place:
+            return
+        mark = self._passed[place]
+        behind = self._behind(mark)
+        self._passed = [*(each.mark for each in behind), *self._passed[place:]]
+        self._write(self._path, Page(mark, behind, self._window, labels()))
+
+    def _may_skip_to(self, place: int, seen: Mapping[str, int]) -> bool:
+        """Tell whether all models are judged up to a place, or have had no row since the place before it."""
+        mark, before = self._passed[place], self._passed[place - 1]
+        return all(
+            _judged(mark, model, self._matured) or before.seen.get(model) == seen[model] for model in mark.reached
+        )
+
+    def _behind(self, mark: Mark) -> tuple[Behind, ...]:
+        """Return from where the models are read that are not judged up to a place."""
+        rows: dict[int, dict[str, int]] = {}
+        for model in mark.reached:
+            if not _judged(mark, model, self._matured):
+                n = max(n for n, each in enumerate(self._passed) if _judged(each, model, self._matured))
+                rows.setdefault(n, {})[model] = mark.seen[model] - self._passed[n].seen.get(model, 0)
+        return tuple(Behind(self._passed[n], rows[n]) for n in sorted(rows))
+
+    def _write(self, path: Path, page: Page) -> None:
+        whole = path.with_suffix(f".{os.getpid()}")
+        try:
+            whole.write_bytes(msgspec.json.encode(page))
+            whole.replace(path)
+        except OSError as error:  # without it the next start takes longer, and nothing else
+            log.warning("%s cannot be written: %s", path, error)
+
+    def _windows(self, reached: Mapping[str, int]) -> dict[str, int]:
+        return {model: time // self._window for model, time in reached.items()}
+
+
+def fits(page: Page, matured: Mapping[str, int]) -> bool:
+    """Tell whether the windows are written that had rows before the places from which a page has them read."""
+    start = {model: each.mark for each in page.behind for model in each.rows}
+    return all(_judged(start.get(model, page.mark), model, matured) for model in page.mark.reached)
+
+
+def _judged(mark: Mark, model: str, matured: Mapping[str, int]) -> bool:
+    """Tell whether all windows that a model had rows of before a place are written."""
+    return model not in mark.reached or mark.reached[model] < matured.get(model, BEGINNING)
+
+
+def _gone(behind: Behind) -> Behind:
+    """Return the same of rows that the log does not keep any more: there is nothing to read again."""
+    return Behind(behind.mark, dict.fromkeys(behind.rows, 0))
+
+
+def _is_there(mark: Mark, predictions: Predictions) -> bool:
+    ids = predictions.read(mark.cursor, limit=1)[0]["prediction_id"]
+    return bool(len(ids)) and ids[0].as_py() == mark.first

@@ -1,0 +1,160 @@
+"""What a closed window says before its labels: inputs, scores, quality, latency, errors, cost. Called by stream.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.bundle.limits import InputCheck
+from trimtab.bundle.spec import Limits
+from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
+from trimtab.monitoring.prediction_rows import VersionRows
+from trimtab.monitoring.reference import SCORE, Reference, profile_rows
+from trimtab.monitoring.window_records import Place
+from trimtab.policy.model import Prices
+from trimtab.records.monitoring import CHECKS, Signal
+from trimtab.records.record import Record
+from trimtab.stats.profile import WindowProfile
+
+Matrix = npt.NDArray[np.float32]
+MICROS_AN_HOUR = 3_600_000_000
+TOP_COLUMNS = 3
+FULL_SHARE = 0.9
+"""A version that saw a smaller share of the window's predictions saw a part of the day: it is not compared."""
+
+
+def judge_closed(
+    place: Place, rows: VersionRows, reference: Reference | None, watch: Watch | None, prices: Prices
+) -> list[Record]:
+    """Return the records of a version's closed window: report, profiles and signals."""
+    metrics = operations(rows, prices)
+    records: list[Record] = [place.report("closed", rows.scored, metrics)]
+    whole = is_whole(rows)
+    if reference is not None:
+        matrix = rows.matrix(len(reference.names))
+        profile = profile_rows(matrix, reference.schemes)
+        records.append(place.profile(profile, len(matrix)))
+        if reference.limits is not None and len(matrix):
+            records.append(_unexpected(place, matrix[:, :-1], reference.names, reference.limits))
+        if watch is not None and whole and len(matrix):
+            records += _drift(place, profile, watch)
+    records += _operations(place, rows, metrics, watch if whole else None)
+    return records
+
+
+def _unexpected(place: Place, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
+    """Return which share of the rows holds a value that the checks of the request columns do not expect."""
+    failing = InputCheck(names, limits).refused(X)
+    rows = failing.any(axis=1)
+    shares = {name: float(share) for name, share in zip(names, failing.mean(axis=0), strict=True) if share > 0}
+    worst = tuple(sorted(shares, key=lambda name: (-shares[name], name)))
+    found = f"{int(rows.sum()):,} of {len(X):,} rows hold a value that is not expected"
+    return place.signal(
+        "quality",
+        subject=CHECKS,
+        statistic="share of rows with a value that the checks do not expect",
+        value=float(rows.mean()),
+        effect=dict(shares),
+        rows=len(X),
+        carriers=worst[:TOP_COLUMNS],
+        reason=f"{found}: {', '.join(worst)}" if worst else "all values are as expected",
+    )
+
+
+def is_whole(rows: VersionRows) -> bool:
+    """Tell whether the version saw (nearly) all predictions of the window."""
+    return rows.scored.rows >= FULL_SHARE * rows.scored.requests
+
+
+def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
+    """Return how the version ran: error_rate, p50_ms, p99_ms, confidence, score, cost (money), and what is proven.
+
+    error_rate_low and p99_low_ms: what error_rate and p99_ms of the version are at least (chance.py).
+    failed_requests: how many requests the failed rows came in.
+    """
+    p50, p99 = np.quantile(rows.latency_ms, (0.5, 0.99))
+    scored = rows.scored
+    return {
+        "error_rate": rows.errors / scored.rows,
+        "error_rate_low": error_rate_at_least(rows.errors, scored.rows, failed_requests=rows.failed_requests),
+        "failed_requests": float(rows.failed_requests),
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "p99_low_ms": min(p99_at_least(rows.latency_ms), p99_at_least(rows.request_latency_ms)),
+        "confidence": _mean(rows.confidence),
+        "score": _mean(scored.score),
+        "cost": rows.cpu_us / MICROS_AN_HOUR * prices.cpu_hour,
+    }
+
+
+def _drift(place: Place, profile: WindowProfile, watch: Watch) -> list[Signal]:
+    found: list[Signal] = []
+    if step := watch.inputs(profile):
+        found.append(place.drift("data", step, watch.input_windows))
+        found += [place.column(step.column(name), step, watch.input_windows) for name in step.top[:TOP_COLUMNS]]
+    if step := watch.score(profile):
+        found.append(place.drift("prediction", step, watch.reference.windows))
+    share, rows = watch.share_missing(profile), profile[SCORE].n
+    if missing := watch.missing(share, rows):
+        found.append(
+            place.upward(
+                "quality",
+                missing,
+                statistic="share of missing feature values",
+                value=share,
+                rows=rows,
+                reference_windows=watch.reference.windows,
+            )
+        )
+    return found
+
+
+def _operations(place: Place, rows: VersionRows, metrics: dict[str, float], watch: Watch | None) -> list[Signal]:
+    scored = rows.scored
+    p99 = metrics["p99_ms"]
+    step = watch.latency(p99, scored.rows) if watch is not None else None
+    found = (
+        [
+            place.signal(
+                "latency",
+                statistic="99th percentile, ms",
+                value=p99,
+                p=step.p if step and step.tested else None,
+                p_seq=step.p_seq if step else None,
+                effect={"rise_sd": step.rise_sd} if step else {},
+                rows=scored.rows,
+                reference_windows=step.m if step else 0,
+                reason=f"half within {metrics['p50_ms']:.2f} ms, 99% within {p99:.2f} ms",
+            )
+        ]
+        if watch is not None
+        else []
+    )
+    found.append(
+        place.signal(
+            "error",
+            statistic="share of failed predictions",
+            value=metrics["error_rate"],
+            effect={"at_least": metrics["error_rate_low"]},
+            rows=scored.rows,
+            reason=f"{rows.errors:,} of {scored.rows:,} predictions failed",
+        )
+    )
+    found.append(
+        place.signal(
+            "cost",
+            statistic="money per 1,000 predictions",
+            value=1000 * metrics["cost"] / scored.rows,
+            rows=scored.rows,
+            reason=f"{metrics['cost']:.6f} for {scored.rows:,} predictions, from processor time",
+        )
+    )
+    return found
+
+
+def _mean(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")

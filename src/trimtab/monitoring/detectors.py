@@ -1,0 +1,190 @@
+"""What is remembered of one version between windows: its detectors.
+
+After a restart the detectors are stepped again through the stored profiles and signals, which leads to the same state
+bit for bit; snapshots.py keeps the state of some windows ago, so that only the last ones are stepped through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from trimtab.clock import to_micros
+from trimtab.errors import DataError
+from trimtab.monitoring.reference import SCORE, Reference, missing_share
+from trimtab.records.monitoring import Profile, Signal
+from trimtab.records.record import SignalKind
+from trimtab.stats.profile import ColumnProfile, WindowProfile
+from trimtab.stats.sequential import DriftDetector
+from trimtab.stats.step import DriftStep
+from trimtab.stats.upward_test import UpwardDetector, UpwardStep
+from trimtab.stores.metadata.contract import Metadata, newest_until
+
+Kind = SignalKind | Literal["profile"]
+KINDS: tuple[Kind, ...] = ("profile", "data", "prediction", "quality", "latency", "concept")
+"""Records that detectors are stepped through."""
+DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
+    "inputs": DriftDetector,
+    "score": DriftDetector,
+    "missing": UpwardDetector,
+    "excess": UpwardDetector,
+    "latency": UpwardDetector,
+}
+FORMAT = 1
+"""Of the state; another number when detectors of the same release come to another one."""
+
+LATENCY_WINDOWS = 30
+"""A version's first windows, which its later latency is compared with."""
+LATENCY_SD = 0.05
+"""Smallest spread of log p99 between windows that counts: 5 % more or less is noise."""
+MISSING_SD = 0.001
+"""Smallest spread of the missing share between windows that counts."""
+
+
+class Watch:
+    """The detectors of one version. None where the reference gives nothing to compare with."""
+
+    def __init__(self, reference: Reference, *, version: int, horizon: int) -> None:
+        self.reference = reference
+        self._seed = version
+        self._horizon = horizon
+        features = [name for name in reference.schemes if name != SCORE]
+        self._inputs = self._drift(features)
+        self._score = self._drift([SCORE])
+        self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if features else None
+        labelled = [w for w in reference.labelled if w is not None]
+        self._excess = self._upward(reference.excess, [w.rows for w in labelled])
+        self._latency: UpwardDetector | None = None
+        self._first_latencies: list[tuple[float, int]] = []
+
+    def inputs(self, profile: WindowProfile) -> DriftStep | None:
+        """Judge the inputs of the next window."""
+        return self._inputs.step(profile) if self._inputs else None
+
+    def score(self, profile: WindowProfile) -> DriftStep | None:
+        """Judge the scores of the next window."""
+        return self._score.step(profile) if self._score else None
+
+    def missing(self, share: float, rows: int) -> UpwardStep | None:
+        """Judge the share of missing values of the next window."""
+        return self._missing.step(share, rows) if self._missing else None
+
+    def excess(self, value: float, labels: int) -> UpwardStep | None:
+        """Judge the mean loss beyond the expected one of the next matured window."""
+        return self._excess.step(value, labels) if self._excess else None
+
+    def latency(self, p99_ms: float, rows: int) -> UpwardStep | None:
+        """Judge the slowest percent of the next window against the version's own first 30; None for those."""
+        value = math.log(max(p99_ms, 1e-3))
+        if self._latency is not None:
+            return self._latency.step(value, rows)
+        self._first_latencies.append((value, rows))
+        if len(self._first_latencies) == LATENCY_WINDOWS:
+            values, counts = zip(*self._first_latencies, strict=True)
+            self._latency = self._upward(values, counts, smallest_sd=LATENCY_SD)
+        return None
+
+    @property
+    def input_windows(self) -> int:
+        """Reference windows of the inputs."""
+        return self._inputs.reference_windows if self._inputs else 0
+
+    @property
+    def label_windows(self) -> int:
+        """Reference windows with labels."""
+        return self._excess.reference_windows if self._excess else 0
+
+    def restore(self, metadata: Metadata, model: str, version: int, *, after: Mapping[str, int] | None = None) -> int:
+        """Step through the windows that are stored; return how many.
+
+        after: start (microseconds) of the last window, by kind of record, that the detectors know already.
+        """
+        done = after or {}
+
+        def stored(kind: Kind) -> list[Any]:
+            last = done.get(kind)
+            found = newest_until(
+                metadata,
+                _type(kind),
+                lambda record: last is not None and _counts(record) and to_micros(record.start) <= last,
+                **_where(model, version, kind),
+            )
+            return sorted((r for r in found if _counts(r)), key=lambda r: r.start)
+
+        data, prediction = ({s.start for s in stored(kind)} for kind in ("data", "prediction"))
+        profiles = stored("profile")
+        for record in profiles:
+            columns = {name: ColumnProfile.from_dict(column) for name, column in record.columns.items()}
+            if record.start in data:
+                self.inputs(columns)
+            if record.start in prediction:
+                self.score(columns)
+        for signal in stored("quality"):
+            self.missing(signal.value, signal.rows)
+        for signal in stored("latency"):
+            self.latency(signal.value, signal.rows)
+        for signal in stored("concept"):
+            self.excess(signal.value, signal.rows)
+        return len(profiles)
+
+    def made_with(self, code: str) -> str:
+        """Return a digest of all that the detectors depend on beside the records. code: version of the program."""
+        about = f"{code} {FORMAT} {self._seed} {self._horizon} ".encode()
+        return hashlib.sha256(about + self.reference.to_json()).hexdigest()
+
+    def state(self) -> dict[str, Any]:
+        """Return what the detectors know; `load` reads it back into new ones of the same reference."""
+        detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
+        states = {name: None if found is None else found.state() for name, found in detectors.items()}
+        return {**states, "first_latencies": self._first_latencies}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier process knew."""
+        for name, kind in DETECTORS.items():
+            setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
+        self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
+
+    def share_missing(self, profile: WindowProfile) -> float:
+        """Return the share of missing feature values of a window."""
+        return missing_share(profile, self.reference.names)
+
+    def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
+        schemes = {name: self.reference.schemes[name] for name in columns}
+        try:
+            return DriftDetector.fit(self.reference.profiles, schemes=schemes, horizon=self._horizon, seed=self._seed)
+        except DataError:  # too few windows, or no columns: there is nothing to compare with
+            return None
+
+    def _upward(
+        self, values: Sequence[float], rows: Sequence[int], *, smallest_sd: float = 0.0
+    ) -> UpwardDetector | None:
+        try:
+            return UpwardDetector.fit(values, rows, horizon=self._horizon, seed=self._seed, smallest_sd=smallest_sd)
+        except DataError:  # too few windows
+            return None
+
+
+def newest_of(metadata: Metadata, model: str, version: int, kind: Kind) -> Profile | Signal | None:
+    """Return the newest record of a kind that detectors are stepped through, or None."""
+    limit = 1
+    while True:
+        found: Sequence[Any] = metadata.find(_type(kind), limit=limit, **_where(model, version, kind))
+        mine = next((record for record in found if _counts(record)), None)
+        if mine is not None or len(found) < limit:
+            return mine
+        limit *= 8
+
+
+def _type(kind: Kind) -> type[Any]:
+    return Profile if kind == "profile" else Signal
+
+
+def _where(model: str, version: int, kind: Kind) -> dict[str, Any]:
+    return {"model": model, "version": version} | ({} if kind == "profile" else {"kind": kind})
+
+
+def _counts(record: Any) -> bool:
+    """Return True if detectors are stepped through a record: columns and the guard have signals of their own."""
+    return isinstance(record, Profile) or record.subject == "all"

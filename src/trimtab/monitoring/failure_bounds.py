@@ -1,0 +1,42 @@
+"""What a window's failures and latencies prove of a version, whatever chance did. Called by inputs.py, comparison.py.
+
+A limit is held against these and not against the raw figures: one failure of twenty is 5 %, and proves hardly a rate
+above zero. The gateway's guard counts by the same rule (guard/live_limits.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import beta, binom
+
+from trimtab.stats.schemes import Floats
+
+CHANCE = 1e-6
+"""So rarely is a version better than its `_low` figures say."""
+
+
+def p99_at_least(latency_ms: Floats) -> float:
+    """Return what the 99th percentile of the version is at least, [rows] -> milliseconds; 0 when that is not known.
+
+    How many rows lie beyond the true percentile is binomial, so the next row behind the most that chance puts
+    there bounds it, whatever the distribution (David and Nagaraja, Order Statistics, 2003, section 7.1). One pause of
+    the machine, which a handful of requests wait for together, so breaks no limit; slowness that stays does. The rows
+    of one request are slow together: callers take the lower figure of rows and of requests.
+    """
+    rows = len(latency_ms)
+    place = rows - 1 - int(binom.isf(CHANCE, rows, 0.01))
+    return float(np.partition(latency_ms, place)[place]) if place >= 0 else 0.0
+
+
+def error_rate_at_least(errors: float, rows: float, *, failed_requests: float | None = None) -> float:
+    """Return what share of its predictions the version fails at least; 0 without rows or errors.
+
+    The exact lower bound of a binomial share (Clopper and Pearson, Biometrika 26, 1934). The rows of one request
+    fail together, so they are one witness and not many: both counts are divided by the mean rows of a failed
+    request. None: each row was a request.
+    """
+    if rows <= 0 or errors <= 0:
+        return 0.0
+    together = max(1.0, errors / failed_requests) if failed_requests else 1.0
+    failed, requests = errors / together, rows / together
+    return float(beta.ppf(CHANCE, failed, max(requests - failed, 0.0) + 1))

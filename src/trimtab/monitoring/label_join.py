@@ -1,0 +1,186 @@
+"""Joins labels to predictions, whenever they come.
+
+A label belongs to the prediction of its model and id; one that names no model, to that of its id in any model. It may
+arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one prediction the
+latest known_at counts. A window is judged on the labels that were known by a moment of event time, so the result does
+not depend on when the monitor happened to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.monitoring.event_windows import BEGINNING
+from trimtab.monitoring.prediction_rows import figures
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NEVER = np.iinfo(np.int64).max
+"""When the label of a row that has none was known."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Some rows of the label log. models: null where the label names none."""
+
+    ids: pa.StringArray
+    models: pa.StringArray
+    label: Floats
+    known_at: Ints
+    places: Ints
+    """How many labels of the log came before each."""
+
+    def take(self, mask: npt.NDArray[np.bool_]) -> Labels:
+        """Return the labels where mask is true."""
+        chosen = pa.array(mask)
+        ids, models = self.ids.filter(chosen), self.models.filter(chosen)
+        return Labels(ids, models, self.label[mask], self.known_at[mask], self.places[mask])
+
+    def __len__(self) -> int:
+        return len(self.known_at)
+
+
+def from_table(table: pa.Table, *, first: int = 0) -> Labels:
+    """Return the rows of a table with the schema LABELS; a label that is no figure is NaN.
+
+    first: how many labels of the log came before them.
+    """
+    known = table["known_at"].cast(pa.int64()).to_numpy()
+    places = np.arange(first, first + table.num_rows, dtype=np.int64)
+    ids, models = _texts(table, "prediction_id"), _texts(table, "model")
+    return Labels(ids, models, figures(table["label"].to_numpy()), known, places)
+
+
+def _texts(table: pa.Table, name: str) -> pa.StringArray:
+    return pa.concat_arrays([pa.array([], pa.string()), *table[name].chunks])
+
+
+class LabelPool:
+    """Labels whose window is not closed yet, or whose prediction nobody knows."""
+
+    def __init__(self) -> None:
+        self._parts: list[Labels] = []
+        self.unmatched = 0
+        """Labels given up: of unknown predictions, or of windows that had been judged."""
+        self._until = 0
+        self._waited: Ints = np.empty(0, np.int64)
+
+    @property
+    def parts(self) -> Sequence[Labels]:
+        """All labels that wait."""
+        return self._parts
+
+    def go_on(self, *, unmatched: int, until: int, waited: Ints, labels: Labels) -> None:
+        """Take over from an earlier process, so that no label is counted twice.
+
+        until: how many labels of the log it had read; it gave up `unmatched` of them. waited: places of those that
+        waited here; the others were counted, or belonged to windows. labels: those that are not read again.
+        """
+        self.unmatched, self._until, self._waited = unmatched, until, waited
+        self.add(labels)
+
+    def discard(self, model: str, ids: pa.StringArray) -> None:
+        """Leave out the labels of predictions whose windows are judged: they were used there."""
+        self.give_to(WindowLabels(model, ids))
+
+    def add(self, labels: Labels) -> None:
+        """Take in labels."""
+        if len(labels):
+            self._parts.append(labels)
+
+    def give_to(self, window: WindowLabels) -> None:
+        """Move the labels of a closed window's predictions to it."""
+        kept = []
+        for labels in self._parts:
+            mine = window.accept(labels)
+            rest = labels.take(~mine) if mine.any() else labels
+            if len(rest):
+                kept.append(rest)
+        self._parts = kept
+
+    def drop_before(self, moments: Mapping[str, int], *, all_read: bool = True) -> None:
+        """Give up labels that were known before the moment of their model: the predictions they belong to are not open
+        any more. One that names no model, or another one, is given up when no model can have use for it.
+
+        all_read: no row of the prediction log is left to read. Until then a model may come that nobody has seen.
+        """
+        models = pa.array(list(moments), pa.string())
+        earliest = min(moments.values()) if all_read else BEGINNING
+        from_on = np.array([*moments.values(), earliest], np.int64)
+        kept = []
+        for labels in self._parts:
+            place = pc.fill_null(pc.index_in(labels.models, value_set=models), len(models)).to_numpy()
+            young = labels.known_at >= from_on[place]
+            if not young.all():
+                self.unmatched += self._new(labels.places[~young])
+                labels = labels.take(young)
+            if len(labels):
+                kept.append(labels)
+        self._parts = kept
+
+    def _new(self, places: Ints) -> int:
+        """Return how many labels an earlier process has not counted."""
+        return int(((places >= self._until) | np.isin(places, self._waited)).sum())
+
+    def __len__(self) -> int:
+        return sum(len(labels) for labels in self._parts)
+
+
+@dataclass
+class WindowLabels:
+    """The labels of one closed window's predictions, all of one model.
+
+    ids: the window's different predictions. Arrays that labels are given in stay in the order of the label log.
+    """
+
+    model: str
+    ids: pa.StringArray
+    _places: list[Ints] = field(default_factory=list)
+    _labels: list[Labels] = field(default_factory=list)
+    _first_known: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._first_known = np.full(len(self.ids), NEVER, np.int64)
+
+    def accept(self, labels: Labels) -> npt.NDArray[np.bool_]:
+        """Take the labels that are of this window; tell which."""
+        found = pc.index_in(labels.ids, value_set=self.ids)
+        fits = pc.fill_null(pc.equal(labels.models, self.model), True)
+        mine: npt.NDArray[np.bool_] = pc.and_(found.is_valid(), fits).to_numpy(zero_copy_only=False)
+        if mine.any():
+            places = found.filter(pa.array(mine)).to_numpy().astype(np.int64)
+            own = labels if mine.all() else labels.take(mine)
+            self._places.append(places)
+            self._labels.append(own)
+            np.minimum.at(self._first_known, places, own.known_at)
+        return mine
+
+    @property
+    def parts(self) -> Sequence[Labels]:
+        """All labels that were accepted."""
+        return self._labels
+
+    @property
+    def complete_at(self) -> int:
+        """The moment when every prediction had a label; NEVER while one has none."""
+        return int(self._first_known.max()) if len(self._first_known) else NEVER
+
+    def known_by(self, moment: int) -> tuple[Floats, int]:
+        """Return the label of each of `ids` as of a moment (NaN where there is none), and how many were repeats."""
+        values = np.full(len(self.ids), np.nan)
+        if not self._places:
+            return values, 0
+        places = np.concatenate(self._places)
+        label = np.concatenate([part.label for part in self._labels])
+        known = np.concatenate([part.known_at for part in self._labels])
+        counted = known <= moment
+        order = np.argsort(known[counted], kind="stable")
+        values[places[counted][order]] = label[counted][order]  # the last one written wins: the latest known
+        return values, int(counted.sum()) - int(np.isfinite(values).sum())

@@ -1,0 +1,133 @@
+"""What a matured window says: quality, concept drift, money, the paired comparison. Called by stream.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from trimtab.metric_catalog import BY_TASK, Task
+from trimtab.monitoring import mistakes
+from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.prediction_rows import Scored
+from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.window_records import Place
+from trimtab.policy.model import Impact
+from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.record import Record
+from trimtab.stats.metrics import METRICS, metric_value
+
+Floats = npt.NDArray[np.float64]
+
+
+def judge_matured(
+    place: Place,
+    scored: Scored,
+    label: Floats,
+    closed: WindowReport,
+    *,
+    reference: Reference | None,
+    watch: Watch | None,
+    policy: Impact,
+    days: float,
+    paired: Mapping[str, float],
+) -> list[Record]:
+    """Return the records of a version's matured window. label: of each row of `scored`, NaN where there is none.
+
+    days: of traffic in the window. paired: what `paired_gains` says, for a challenger.
+    """
+    labelled = int(np.isfinite(label).sum())
+    metrics = {**closed.metrics, **paired}
+    signals: list[Signal] = []
+    known = np.isfinite(label) & np.isfinite(scored.score)
+    if reference is not None and known.any():
+        y, score = label[known], scored.score[known]
+        metrics |= quality(y, score, task=reference.task, threshold=reference.threshold)
+        made = mistakes.mean_mistakes(y, score, task=reference.task, threshold=reference.threshold)
+        metrics |= {f"{kind}_mean": value for kind, value in made.items()}
+        if costs := policy.cost_for(reference.task):
+            metrics["money_lost"] = mistakes.money(made, costs) * len(y)
+        signals = _signals(place, y, score, reference, watch)
+        signals += _money(place, made, scored.rows / days, len(y), reference, policy)
+    return [place.report("matured", scored, metrics, labelled=labelled), *signals]
+
+
+def quality(y: Floats, score: Floats, *, task: Task, threshold: float) -> dict[str, float]:
+    """Return the label-based metrics of a window; NaN where its rows do not define one."""
+    return {name: metric_value(name, y, score, threshold=threshold) for name in BY_TASK[task].summary}
+
+
+def paired_gains(
+    champion: Scored, challenger: Scored, label: Floats, *, task: Task, threshold: float, metric: str
+) -> dict[str, float]:
+    """Return by how much the challenger was better, on the rows that both scored and that have a label.
+
+    label: of each row of the challenger. `paired_METRIC_gain` is positive when the challenger is better, in the
+    metric's unit; for a mean of losses it is the mean of the paired differences. `paired_rows` are the rows, and
+    `paired_version` the champion's version.
+    """
+    found = pc.index_in(challenger.ids, value_set=champion.ids)
+    place = found.fill_null(0).to_numpy().astype(np.int64)
+    theirs = np.where(found.is_valid().to_numpy(zero_copy_only=False), champion.score[place], np.nan)
+    known = np.isfinite(label) & np.isfinite(challenger.score) & np.isfinite(theirs)
+    gains = {"paired_rows": float(known.sum()), "paired_version": float(champion.version)}
+    if not known.any():
+        return gains
+    y, own, other = label[known], challenger.score[known], theirs[known]
+    for name in dict.fromkeys((*BY_TASK[task].paired, metric)):
+        if METRICS[name].task == task:
+            gain = metric_value(name, y, own, threshold=threshold) - metric_value(name, y, other, threshold=threshold)
+            gains[gain_name(name)] = gain if METRICS[name].higher_is_better else -gain
+    return gains
+
+
+def gain_name(metric: str) -> str:
+    """Return the name of a metric's paired gain in WindowReport.metrics."""
+    return f"paired_{metric}_gain"
+
+
+def _signals(place: Place, y: Floats, score: Floats, reference: Reference, watch: Watch | None) -> list[Signal]:
+    if watch is None:
+        return []
+    value = float(reference.expectation.excess(y, score).mean())
+    step = watch.excess(value, len(y))
+    if step is None:
+        return []
+    statistic = "mean of Brier - p (1 - p)" if reference.task == "binary" else "mean of squared error - its expectation"
+    found = place.upward(
+        "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=watch.label_windows
+    )
+    return [found]
+
+
+def _money(
+    place: Place,
+    made: mistakes.Made,
+    rows_a_day: float,
+    labels: int,
+    reference: Reference,
+    policy: Impact,
+) -> list[Signal]:
+    """Return money lost a day beyond the reference: mistakes a prediction, at this window's traffic."""
+    costs = policy.cost_for(reference.task)
+    expected = reference.money(costs)
+    if expected is None or not costs:
+        return []
+    lost = mistakes.money(made, costs)
+    beyond = (lost - expected) * rows_a_day
+    return [
+        place.signal(
+            "kpi",
+            statistic=f"{policy.currency} a day lost by mistakes, beyond the reference",
+            value=beyond,
+            effect={"per_prediction": lost, "expected_per_prediction": expected, "per_day": lost * rows_a_day},
+            rows=labels,
+            reference_windows=sum(w is not None for w in reference.labelled),
+            reason=(
+                f"{lost:.3g} {policy.currency} a prediction where {expected:.3g} is usual, "
+                f"at {rows_a_day:,.0f} predictions a day"
+            ),
+        )
+    ]

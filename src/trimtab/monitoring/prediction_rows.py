@@ -1,0 +1,162 @@
+"""Rows of the prediction log as arrays, one version of one window at a time. Called by stream.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.records.record import Role
+
+Floats = npt.NDArray[np.float64]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""A score or label beyond it is no figure: its square would make infinite whatever it is averaged into."""
+
+KEPT = (
+    "prediction_id",
+    "version",
+    "role",
+    "served",
+    "event_time",
+    "logged_at",
+    "features",
+    "score",
+    "confidence",
+    "latency_us",
+    "cpu_us",
+    "error",
+)
+"""Fields of the log that windows are made of; the others are dropped as soon as they are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What is kept of a closed window until its labels matured: one entry a row."""
+
+    version: int
+    role: Role
+    ids: pa.StringArray
+    score: Floats
+    """NaN where the model gave no figure."""
+    rows: int
+    served: int
+    requests: int
+    """Different predictions of the window over all versions; this version may have been asked for fewer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRows:
+    """All rows of one version in one window."""
+
+    scored: Scored
+    confidence: Floats
+    latency_ms: Floats
+    """Of the rows that were served, or of all when none was."""
+    request_latency_ms: Floats
+    """The same, of each request once: the rows of one are logged together and share their latency."""
+    cpu_us: int
+    errors: int
+    failed_requests: int
+    """Requests that the failed rows came in."""
+    lists: pa.ListArray
+    """Features of each row; null where there are none."""
+
+    def matrix(self, columns: int) -> npt.NDArray[np.float32]:
+        """Return features and score side by side, float32 (rows, columns + 1), of the rows that have features.
+
+        Rows with another number of features are left out: they fit no reference.
+        """
+        if not columns:
+            return self.scored.score.astype(np.float32).reshape(-1, 1)
+        fitting = pc.fill_null(pc.equal(pc.list_value_length(self.lists), columns), False)
+        flat = self.lists.filter(fitting).flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        scores = self.scored.score[fitting.to_numpy(zero_copy_only=False)].astype(np.float32)
+        return np.column_stack([flat.reshape(-1, columns), scores])
+
+
+def judged(table: pa.Table) -> pa.Table:
+    """Return the rows that versions are judged by: not those that a client pinned to a version, and not those of who
+    answered without a role of its own (the champion before, a fixed score) when a version failed."""
+    return table.filter(pc.and_(pc.not_equal(table["route"], "pinned"), pc.not_equal(table["role"], "fallback")))
+
+
+def figures(values: Floats) -> Floats:
+    """Return the values, NaN where they are no figures (LARGEST)."""
+    found: Floats = np.where(np.abs(values) <= LARGEST, values, np.nan)
+    return found
+
+
+def versions_of(table: pa.Table) -> dict[int, int]:
+    """Return the rows of each version, lowest version first."""
+    numbers, rows = np.unique(_array(table, "version"), return_counts=True)
+    return dict(zip(numbers.tolist(), rows.tolist(), strict=True))
+
+
+def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | None = None) -> VersionRows:
+    """Return the rows of one version; at most the first `limit` in the order of the log.
+
+    They are sorted by event time and id: rows that came together stand in the log as the workers were scheduled, and
+    sums of floats differ by their order in the last bits.
+    """
+    own = table.filter(pc.equal(table["version"], version))
+    own = own if limit is None else own.slice(0, limit)
+    role = _role(own)
+    own = own.sort_by([("event_time", "ascending"), ("prediction_id", "ascending")])
+    served = _array(own, "served")
+    timed = own.filter(pa.array(served)) if served.any() else own
+    scored = Scored(
+        version=version,
+        role=role,
+        ids=_column(own, "prediction_id"),
+        score=figures(_floats(own, "score")),
+        rows=own.num_rows,
+        served=int(served.sum()),
+        requests=requests,
+    )
+    return VersionRows(
+        scored=scored,
+        confidence=_floats(own, "confidence"),
+        latency_ms=_array(timed, "latency_us") / 1000.0,
+        request_latency_ms=_array(_requests(timed), "latency_us") / 1000.0,
+        cpu_us=int(_array(own, "cpu_us").sum(dtype=np.int64)),
+        errors=own.num_rows - own["error"].null_count,
+        failed_requests=_requests(own.filter(pc.is_valid(own["error"]))).num_rows,
+        lists=_column(own, "features"),
+    )
+
+
+def requests_of(table: pa.Table) -> int:
+    """Return how many different predictions were asked for."""
+    return int(pc.count_distinct(table["prediction_id"]).as_py())
+
+
+def _requests(table: pa.Table) -> pa.Table:
+    return table.select(["logged_at", "latency_us"]).group_by(["logged_at", "latency_us"]).aggregate([])
+
+
+def _role(table: pa.Table) -> Role:
+    """Return the role that most of the rows had, the later one when they are even."""
+    counts = pc.value_counts(_column(table, "role")).to_pylist()
+    most = Counter({entry["values"]: entry["counts"] for entry in counts})
+    roles = [role for role, rows in most.items() if rows == max(most.values())]
+    return cast(Role, roles[-1])
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    column = table[name]
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _array(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = np.asarray(_column(table, name).to_numpy(zero_copy_only=False))
+    return found
+
+
+def _floats(table: pa.Table, name: str) -> Floats:
+    return _array(table, name).astype(np.float64, copy=False)

@@ -1,0 +1,172 @@
+"""Makes the records of one version's window; ids tell model, version and start. Called by inputs.py, outcomes.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from trimtab.clock import from_micros
+from trimtab.monitoring.event_windows import Span
+from trimtab.monitoring.prediction_rows import Scored
+from trimtab.records.monitoring import Profile, Signal, WindowReport
+from trimtab.records.record import SignalKind
+from trimtab.stats.profile import WindowProfile
+from trimtab.stats.step import ColumnDrift, DriftStep
+from trimtab.stats.upward_test import UpwardStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where records belong: one version in one window. now: when they are written."""
+
+    model: str
+    version: int
+    span: Span
+    now: datetime
+
+    @property
+    def start(self) -> datetime:
+        """First moment of the window."""
+        return from_micros(self.span.start)
+
+    @property
+    def end(self) -> datetime:
+        """First moment after the window."""
+        return from_micros(self.span.end)
+
+    @property
+    def id(self) -> str:
+        """Beginning of the ids of all records of this version and window."""
+        return f"{self.model}/v{self.version}/{self.start.isoformat().replace('+00:00', 'Z')}"
+
+    def report(
+        self, stage: Literal["closed", "matured"], scored: Scored, metrics: Mapping[str, float], *, labelled: int = 0
+    ) -> WindowReport:
+        """Return the report of a stage; metrics that are not finite are left out."""
+        return WindowReport(
+            id=f"{self.id}/{stage}",
+            created_at=self.now,
+            model=self.model,
+            version=self.version,
+            role=scored.role,
+            stage=stage,
+            start=self.start,
+            end=self.end,
+            rows=scored.rows,
+            served_rows=scored.served,
+            labelled=labelled,
+            coverage=labelled / scored.rows,
+            metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
+        )
+
+    def profile(self, columns: WindowProfile, rows: int) -> Profile:
+        """Return the record of the window's profiles."""
+        return Profile(
+            id=f"{self.id}/profile",
+            created_at=self.now,
+            model=self.model,
+            version=self.version,
+            start=self.start,
+            end=self.end,
+            rows=rows,
+            columns={name: column.to_dict() for name, column in columns.items()},
+        )
+
+    def signal(
+        self,
+        kind: SignalKind,
+        *,
+        statistic: str,
+        value: float,
+        rows: int,
+        reason: str,
+        subject: str = "all",
+        p: float | None = None,
+        p_seq: float | None = None,
+        effect: Mapping[str, float | None] | None = None,
+        reference_windows: int = 0,
+        carriers: tuple[str, ...] = (),
+    ) -> Signal:
+        """Return a signal; effects that are None are left out."""
+        return Signal(
+            id=f"{self.id}/{kind}/{subject}",
+            created_at=self.now,
+            model=self.model,
+            version=self.version,
+            kind=kind,
+            subject=subject,
+            start=self.start,
+            end=self.end,
+            statistic=statistic,
+            value=float(value),
+            p=p,
+            p_seq=p_seq,
+            effect={name: float(size) for name, size in (effect or {}).items() if size is not None},
+            rows=rows,
+            reference_windows=reference_windows,
+            carriers=carriers,
+            reason=reason,
+        )
+
+    def drift(self, kind: SignalKind, step: DriftStep, reference_windows: int) -> Signal:
+        """Return the overall signal of a drift detector."""
+        return self.signal(
+            kind,
+            statistic="largest leave-one-out z-score",
+            value=step.score,
+            p=step.p if step.tested else None,
+            p_seq=step.p_seq,
+            effect={
+                "max_share_moved": step.share_moved,
+                "psi": step.psi,
+                "wasserstein_sd": step.wasserstein_sd,
+                "pool_windows": step.m,
+            },
+            rows=step.n,
+            reference_windows=reference_windows,
+            carriers=step.top,
+            reason=step.reason,
+        )
+
+    def column(self, column: ColumnDrift, step: DriftStep, reference_windows: int) -> Signal:
+        """Return the signal of one column; columns have no sequential p-value of their own."""
+        named = "named" if column.name in step.named else "not named"
+        return self.signal(
+            "data",
+            subject=column.name,
+            statistic="leave-one-out z-score",
+            value=column.z,
+            p=column.p,
+            effect={
+                "max_share_moved": column.share_moved,
+                "psi": column.psi,
+                "wasserstein_sd": column.wasserstein_sd,
+                "gross": column.gross,
+                "missing": column.missing,
+            },
+            rows=step.n,
+            reference_windows=reference_windows,
+            reason=(
+                f"{column.share_moved:.1%} of the rows moved; p {column.p:.2g}, "
+                f"{column.holm:.2g} corrected for all columns (Holm): {named}"
+            ),
+        )
+
+    def upward(
+        self, kind: SignalKind, step: UpwardStep, *, statistic: str, value: float, rows: int, reference_windows: int
+    ) -> Signal:
+        """Return the signal of an upward detector; value and rows are the window's own."""
+        return self.signal(
+            kind,
+            statistic=statistic,
+            value=value,
+            p=step.p if step.tested else None,
+            p_seq=step.p_seq,
+            effect={"expected": step.expected, "rise_sd": step.rise_sd, "pool_windows": step.m},
+            rows=rows,
+            reference_windows=reference_windows,
+            reason=step.reason,
+        )

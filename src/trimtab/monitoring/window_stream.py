@@ -1,0 +1,251 @@
+"""The windows of one model on their way: open -> closed -> matured -> forgotten. Called by monitor.py.
+
+A window is closed when event time has passed its end by the allowed lateness, and matured when every prediction has
+a label, or when event time has passed its end by `labels_mature_after`. It is judged on the labels known by that
+moment. (Most of the labels are not enough: slow labels differ from quick ones, as late flights land later.)
+Windows close, and mature, in order of time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.clock import Clock, from_micros
+from trimtab.errors import DataError
+from trimtab.monitoring.closed import is_whole, judge_closed
+from trimtab.monitoring.detector_states import Snapshots
+from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.event_windows import Span, Windowing
+from trimtab.monitoring.label_join import NEVER, LabelPool, Labels, WindowLabels
+from trimtab.monitoring.matured import judge_matured, paired_gains
+from trimtab.monitoring.open_windows import OpenWindows
+from trimtab.monitoring.prediction_rows import Scored, VersionRows, requests_of, version_rows, versions_of
+from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.window_records import Place
+from trimtab.monitoring.written_windows import load
+from trimtab.policy.model import Policy
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.stores.metadata.contract import Metadata
+
+log = logging.getLogger(__name__)
+
+References = Callable[[str, int], Reference | None]
+"""Returns the reference of a model's version, or None when its bundle has none."""
+
+
+@dataclass
+class Closed:
+    """A closed window that waits for its labels."""
+
+    span: Span
+    versions: dict[int, Scored]
+    whole: dict[int, bool]
+    reports: dict[int, WindowReport]
+    labels: WindowLabels
+
+
+class Stream:
+    """One model's windows."""
+
+    def __init__(
+        self,
+        model: str,
+        policy: Policy,
+        metadata: Metadata,
+        references: References,
+        clock: Clock,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        self._snapshots = snapshots or Snapshots(None)
+        self._judged: list[int] = []
+        """Versions of windows that were judged since the detectors were kept last."""
+        self.model = model
+        self._policy = policy
+        self._metadata = metadata
+        self._load = references
+        self._clock = clock
+        self._stored = load(metadata, model)
+        decide = policy.decide
+        self.matured_until = self._stored.matured_until
+        """End of the newest matured window, microseconds since the epoch."""
+        self.open = OpenWindows(Windowing(decide.window, decide.lateness), self._stored)
+        self._waiting: deque[Closed] = deque()
+        self._references: dict[int, Reference | None] = {}
+        self._watches: dict[int, Watch | None] = {}
+
+    def accept(self, labels: Labels) -> Labels:
+        """Give labels to the closed windows that wait for them; return the rest."""
+        for window in self._waiting:
+            if not len(labels):
+                break
+            mine = window.labels.accept(labels)
+            labels = labels.take(~mine) if mine.any() else labels
+        return labels
+
+    def forget_judged(self, pool: LabelPool) -> None:
+        """Leave out the labels of rows that were read again although their windows are judged."""
+        if (ids := self.open.take_judged()) is not None:
+            pool.discard(self.model, ids)
+
+    @property
+    def claimed(self) -> Iterator[Labels]:
+        """The labels of closed windows that are not judged yet."""
+        for window in self._waiting:
+            yield from window.labels.parts
+
+    def close_windows(self, pool: LabelPool) -> Iterator[tuple[Record, ...]]:
+        """Close every window that has all its rows; yield the records of each."""
+        while (found := self.open.next_closed(self._min_rows)) is not None:
+            records = self._close(*found, pool)
+            self.open.forget(found[0])
+            if records:
+                yield tuple(records)
+
+    def mature_windows(self) -> Iterator[tuple[Record, ...]]:
+        """Judge every closed window whose labels matured; yield the records of each."""
+        while self._waiting and (moment := self._matured_at(self._waiting[0])) <= self.open.watermark:
+            self._prepare(self._waiting[0].versions)
+            self._judged += self._waiting[0].versions
+            yield tuple(self._mature(self._waiting.popleft(), moment))
+
+    def keep_detectors(self) -> None:
+        """Keep their state now and then. To be called when all records are written."""
+        for version in self._judged:
+            if (watch := self._watch(version)) is not None:
+                self._snapshots.keep(watch, self._metadata, self.model, version)
+        self._judged.clear()
+
+    @property
+    def needs_labels_from(self) -> int:
+        """Labels that were known before this moment belong to no prediction that is still to come."""
+        size, lateness = self.open.windowing.size, self.open.windowing.lateness
+        return min(self.open.oldest, self.open.watermark - lateness) - size
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows in memory: of open windows, and of closed ones that wait for labels."""
+        return self.open.rows + sum(s.rows for window in self._waiting for s in window.versions.values())
+
+    def _close(self, span: Span, table: pa.Table, pool: LabelPool) -> list[Record]:
+        stored = self._stored.closed.get(span.start)
+        requests, versions = requests_of(table), versions_of(table)
+        limits = {v: r.rows for v, r in stored.items() if v in versions} if stored else dict.fromkeys(versions)
+        self._prepare(limits)
+        self._stored.closed.pop(span.start, None)
+        if stored and any(versions.get(v, 0) < r.rows for v, r in stored.items()):
+            log.warning("%s: rows of the window from %s are gone from the log", self.model, from_micros(span.start))
+        if not limits:
+            return []
+        rows = {v: version_rows(table, v, requests=requests, limit=limit) for v, limit in limits.items()}
+        records: list[Record] = []
+        if stored is None:
+            for version, own in rows.items():
+                records += self._judge_closed(span, version, own)
+        reports = stored or {r.version: r for r in records if isinstance(r, WindowReport)}
+        window = Closed(
+            span=span,
+            versions={version: own.scored for version, own in rows.items()},
+            whole={version: is_whole(own) for version, own in rows.items()},
+            reports=dict(reports),
+            labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
+        )
+        pool.give_to(window.labels)
+        self._waiting.append(window)
+        return records
+
+    def _prepare(self, versions: Iterable[int]) -> None:
+        """Read what judging needs before anything changes: where a store fails, the next step tries again."""
+        for version in versions:
+            self._watch(version)
+
+    def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
+        reference, watch = self._reference(version), self._watch(version)
+        return judge_closed(self._place(span, version), rows, reference, watch, self._policy.prices)
+
+    def _matured_at(self, window: Closed) -> int:
+        due = window.span.end + self._policy.decide.labels_mature_after
+        complete = window.labels.complete_at
+        return due if complete == NEVER else min(due, max(window.span.end + self._policy.decide.lateness, complete))
+
+    def _mature(self, window: Closed, moment: int) -> list[Record]:
+        self.matured_until = window.span.end
+        values, repeats = window.labels.known_by(moment)
+        if repeats:
+            log.info("%s: %d labels came more than once; the latest known counts", self.model, repeats)
+        labels = {v: _labels_of(scored, window.labels.ids, values) for v, scored in window.versions.items()}
+        records: list[Record] = []
+        for version, scored in window.versions.items():
+            reference = self._reference(version)
+            records += judge_matured(
+                self._place(window.span, version),
+                scored,
+                labels[version],
+                window.reports[version],
+                reference=reference,
+                watch=self._watch(version) if window.whole[version] else None,
+                policy=self._policy.impact,
+                days=window.span.days(self._policy.decide.window),
+                paired=self._paired(window, scored, labels[version], reference),
+            )
+        return records
+
+    def _paired(
+        self, window: Closed, scored: Scored, label: npt.NDArray[np.float64], reference: Reference | None
+    ) -> Mapping[str, float]:
+        champion = next((s for s in window.versions.values() if s.role == "champion"), None)
+        if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
+            return {}
+        metric = self._policy.rollout.promote_when.metric_for(reference.task)
+        return paired_gains(champion, scored, label, task=reference.task, threshold=reference.threshold, metric=metric)
+
+    def _place(self, span: Span, version: int) -> Place:
+        return Place(model=self.model, version=version, span=span, now=self._clock.now())
+
+    def _min_rows(self, version: int) -> float:
+        reference = self._reference(version)
+        return reference.min_rows if reference is not None else 1.0
+
+    def _reference(self, version: int) -> Reference | None:
+        if version not in self._references:
+            try:
+                self._references[version] = self._load(self.model, version)
+            except DataError as error:  # one broken bundle is no reason to watch no model any more
+                log.error("%s version %d: inputs are not compared: %s", self.model, version, error)
+                self._references[version] = None
+        return self._references[version]
+
+    def _watch(self, version: int) -> Watch | None:
+        """Return the detectors of a version, brought to where the stored records end."""
+        if version not in self._watches:
+            reference, window = self._reference(version), self._policy.decide.window
+            watch = None
+            if reference is not None and reference.window == window:
+                watch = Watch(reference, version=version, horizon=self._policy.decide.horizon)
+                self._snapshots.restore(watch, self._metadata, self.model, version)
+            elif reference is not None:
+                log.warning(
+                    "%s version %d: its reference has windows of %d us, the policy of %d us; inputs are not compared "
+                    "until it is trained again",
+                    self.model,
+                    version,
+                    reference.window,
+                    window,
+                )
+            self._watches[version] = watch
+        return self._watches[version]
+
+
+def _labels_of(scored: Scored, ids: pa.StringArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the label of each row of a version."""
+    place = pc.index_in(scored.ids, value_set=ids).to_numpy(zero_copy_only=False).astype(np.int64)
+    found: npt.NDArray[np.float64] = values[place]
+    return found

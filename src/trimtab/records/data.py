@@ -1,0 +1,65 @@
+"""Records of ingested tables: versions, and what the checks found."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trimtab.records.record import Record, Verdict
+
+
+class TableVersion(Record, frozen=True, kw_only=True):
+    """One immutable snapshot of an ingested table; id is `table@version`."""
+
+    KIND = "table_version"
+    KEYS = ("table",)
+
+    table: str
+    version: int
+    rows: int
+    added_rows: int
+    content_hash: str
+    """Over the content hashes of all batches up to this version, in order."""
+    schema: dict[str, str]
+    source: str
+    """Name of the file or system the batch came from."""
+    source_hash: str
+    """SHA-256 of the batch as it arrived; a batch that has been ingested is never ingested twice."""
+    replaces_all: bool = False
+    """All files were read again: the version holds the rows of all versions before, and adds none."""
+
+
+class CheckFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """One check that some rows failed."""
+
+    column: str
+    check: str
+    rows: int
+    example: str
+
+
+class CheckReport(Record, frozen=True, kw_only=True):
+    """What was validated in one batch, and what was quarantined."""
+
+    KIND = "check_report"
+    KEYS = ("table", "batch_hash", "verdict")
+
+    table: str
+    batch_hash: str
+    source: str
+    """Name of the file that was checked, or id of the TableVersion."""
+    content_hash: str
+    """Over the batch hash and the numbers of the failing rows: what a table takes in of the batch."""
+    verdict: Verdict
+    rows: int
+    failing_rows: int
+    max_failing_share: float
+    failures: tuple[CheckFailure, ...]
+    quarantine: str | None
+    """Table that holds the failing rows with their reasons, or None."""
+    reason: str
+    notes: tuple[CheckFailure, ...] = ()
+    """What is odd about the rows although no check refuses them, such as null keys and times in the future."""
+    known_rows: int = 0
+    """Rows that were left out, because a source with a key had taken them in already."""
+    replaces_all: bool = False
+    """The batch is the rows of all files, read again."""

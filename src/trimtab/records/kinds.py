@@ -1,0 +1,40 @@
+"""Every kind of record by its name."""
+
+from __future__ import annotations
+
+from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution, WorkflowStep
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.records.features import FeatureViewVersion
+from trimtab.records.gates import GateReport
+from trimtab.records.monitoring import LabelIntake, Profile, Signal, WindowReport
+from trimtab.records.record import Record
+from trimtab.records.serving import LogGap, Revision, Token, TokenRevocation
+from trimtab.records.training import Bundle, DatasetVersion, Run
+
+RECORDS: dict[str, type[Record]] = {
+    kind.KIND: kind
+    for kind in (
+        TableVersion,
+        CheckReport,
+        FeatureViewVersion,
+        DatasetVersion,
+        Run,
+        GateReport,
+        Bundle,
+        Revision,
+        Token,
+        TokenRevocation,
+        LogGap,
+        LabelIntake,
+        WindowReport,
+        Profile,
+        Signal,
+        Decision,
+        Resolution,
+        WorkflowStep,
+        PolicyVersion,
+        LedgerEntry,
+        LedgerAcceptance,
+    )
+}
+"""In the order in which they pass along the loop."""

@@ -1,0 +1,112 @@
+"""Records of monitoring: label intakes, windows, profiles, signals."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from trimtab.records.record import Record, Role, SignalKind
+
+
+class LabelIntake(Record, frozen=True, kw_only=True):
+    """The rows of one table version that became labels; id is `model/table@version`.
+
+    Written when the labels are on disk: the newest one of a model and table tells up to where its rows were taken.
+    """
+
+    KIND = "label_intake"
+    KEYS = ("model", "table", "version")
+
+    model: str
+    table: str
+    version: int
+    rows: int
+    added: int
+    """Labels that went into the label log."""
+    repeated: int
+    """Rows that said what was known already."""
+    contradicting: int
+    """Rows that said something else than a label before; the latest known_at counts."""
+    waiting: int
+    """Rows without an outcome yet."""
+    refused: str | None
+    """What was wrong with some rows, and then none of the version was taken, or None."""
+
+
+class WindowReport(Record, frozen=True, kw_only=True):
+    """One closed event-time window of one served version; id is `model/vVERSION/start/stage`.
+
+    stage "closed": inputs and operations are complete. stage "matured": labels are, too. stage "guarded": some
+    seconds of wall time in which the gateway's guard saw a limit broken; its id names the revision in place of the
+    start, `model/vVERSION/rNUMBER/guarded`, and its signal is `model/vVERSION/rNUMBER/guard`.
+    """
+
+    KIND = "window"
+    KEYS = ("model", "version", "role", "stage", "start")
+    JOINTLY = (("model", "stage"),)
+
+    model: str
+    version: int
+    role: Role
+    stage: Literal["closed", "matured", "guarded"]
+    start: datetime
+    end: datetime
+    rows: int
+    served_rows: int
+    """Rows whose answer went to the client (the others were scored beside them for comparison)."""
+    labelled: int
+    coverage: float
+    """Labelled share of rows."""
+    metrics: dict[str, float]
+    """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
+
+    error_rate_low, p99_low_ms: what the version's share of failures and its 99th percentile are at least, whatever
+    chance did; limits are held against them. failed_requests: how many requests the failed rows came in.
+    """
+
+
+class Profile(Record, frozen=True, kw_only=True):
+    """Mergeable histogram counts of one window of one version, per column."""
+
+    KIND = "profile"
+    KEYS = ("model", "version", "start")
+    JOINTLY = (("model", "version"),)
+
+    model: str
+    version: int
+    start: datetime
+    end: datetime
+    rows: int
+    columns: dict[str, dict[str, Any]]
+
+
+CHECKS = "checks"
+"""Subject of the quality signal that tells how many rows hold a value that the checks do not expect."""
+
+
+class Signal(Record, frozen=True, kw_only=True):
+    """One statistic of one window; id is `model/vVERSION/start/kind/subject`."""
+
+    KIND = "signal"
+    KEYS = ("model", "version", "kind", "start")
+    JOINTLY = (("model", "version", "start"), ("model", "version", "kind"), ("model", "version", "kind", "start"))
+
+    model: str
+    version: int
+    kind: SignalKind
+    subject: str
+    """Column, segment, or 'all'."""
+    start: datetime
+    end: datetime
+    statistic: str
+    value: float
+    p: float | None
+    p_seq: float | None
+    """Anytime-valid p-value: the one that automation may act on."""
+    effect: dict[str, float]
+    """Effect sizes: max_share_moved, psi, wasserstein_sd, or the change in the statistic's own unit."""
+    rows: int
+    reference_windows: int
+    carriers: tuple[str, ...]
+    """The columns that carry it, strongest first."""
+    reason: str

@@ -1,0 +1,28 @@
+"""The base of all records, and the words that several kinds of them share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+import msgspec
+
+Role = Literal["champion", "challenger", "shadow"]
+Verdict = Literal["pass", "warn", "fail"]
+Action = Literal["monitor", "review", "retrain", "rollback"]
+SignalKind = Literal["data", "prediction", "concept", "quality", "latency", "error", "cost", "kpi"]
+Level = Literal["low", "medium", "high"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records. `KIND` names the kind; `KEYS` are the fields one may search by.
+
+    `JOINTLY`: keys that are often searched by together; each group has an index.
+    """
+
+    KIND: ClassVar[str] = ""
+    KEYS: ClassVar[tuple[str, ...]] = ()
+    JOINTLY: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    id: str
+    created_at: datetime

@@ -1,0 +1,80 @@
+"""Records of serving: revisions, tokens, gaps of the prediction log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from trimtab.records.record import Record, Role
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One bundle in one role, with its share of the traffic in percent."""
+
+    role: Role
+    bundle: str
+    version: int
+    weight: float
+
+
+class Revision(Record, frozen=True, kw_only=True):
+    """Which bundles serve, in which role; append-only; id is `model#number`."""
+
+    KIND = "revision"
+    KEYS = ("model", "number", "cause")
+
+    model: str
+    number: int
+    assignments: tuple[Assignment, ...]
+    action: Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]
+    cause: str
+    """What asked for it (a workflow step, a decision, a command's key); the same cause writes once."""
+    reason: str
+    by: str
+
+    def bundle_in(self, role: Role) -> str | None:
+        """Return the id of the bundle in `role`, or None."""
+        return next((a.bundle for a in self.assignments if a.role == role), None)
+
+
+class Token(Record, frozen=True, kw_only=True):
+    """Leave to call the gateway. The secret itself is shown once and kept nowhere."""
+
+    KIND = "token"
+    KEYS = ("name",)
+
+    name: str
+    sha256: str
+    """Of the secret, in hex."""
+    models: tuple[str, ...]
+    """Models that it opens; empty for all."""
+    verbs: tuple[str, ...]
+    """Of infer, feedback, read, admin."""
+    expires_at: datetime | None
+    by: str
+
+
+class TokenRevocation(Record, frozen=True, kw_only=True):
+    """The end of a token; id is `token/revocation`."""
+
+    KIND = "token_revocation"
+    KEYS = ("token",)
+
+    token: str
+    reason: str
+    by: str
+
+
+class LogGap(Record, frozen=True, kw_only=True):
+    """Predictions that were answered but could not be logged."""
+
+    KIND = "log_gap"
+    KEYS = ("worker",)
+
+    worker: str
+    rows: int
+    start: datetime
+    end: datetime
+    reason: str

@@ -1,0 +1,85 @@
+"""Records of training: datasets, runs, bundles."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from trimtab.records.record import Record
+
+
+class DatasetVersion(Record, frozen=True, kw_only=True):
+    """A point-in-time training set; id is its content hash."""
+
+    KIND = "dataset"
+    KEYS = ("model",)
+
+    model: str
+    start: datetime
+    as_of: datetime
+    """Nothing that became known after this moment is in it."""
+    split_at: datetime
+    """Rows at or after it are the holdout that gates are measured on."""
+    rows: int
+    labelled: int
+    holdout_rows: int
+    label_mean: float
+    tables: dict[str, str]
+    """Table name -> id of its TableVersion."""
+    views: tuple[str, ...]
+    """Ids of the FeatureViewVersions."""
+    code_hash: str
+    """Hash of the on-demand transforms."""
+    features: tuple[str, ...]
+    path: str
+    """Folder in the artifact store."""
+    warnings: tuple[str, ...] = ()
+    """What is legal but seldom meant, in words: features without values, outcomes known at the request."""
+
+
+class Run(Record, frozen=True, kw_only=True):
+    """One training; id is the MLflow run id."""
+
+    KIND = "run"
+    KEYS = ("model", "dataset", "key")
+
+    key: str
+    """What asked for it: the same key asks for the same run, so a resumed workflow trains once."""
+    model: str
+    dataset: str
+    experiment: str
+    seed: int
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    code_version: str
+    """Git revision of the project, with '+dirty' when the tree differed, or 'unversioned'."""
+    environment_hash: str
+    cpu_seconds: float
+    wall_seconds: float
+    peak_memory_mb: float
+    cost: float
+    model_hash: str
+    """SHA-256 of the ONNX graph: the same dataset, code and seed give the same one."""
+    staging: str
+    """Folder in the artifact store with the packaged model, before gates and registration."""
+
+
+class Bundle(Record, frozen=True, kw_only=True):
+    """What training hands to serving; id is `model/version`."""
+
+    KIND = "bundle"
+    KEYS = ("model", "run", "digest")
+
+    model: str
+    version: int
+    """Version in the MLflow registry."""
+    run: str
+    dataset: str
+    gate_report: str
+    digest: str
+    """SHA-256 of the manifest, which holds the SHA-256 of every file."""
+    path: str
+    """Folder in the artifact store."""
+    features: tuple[str, ...]
+    views: tuple[str, ...]
+    threshold: float

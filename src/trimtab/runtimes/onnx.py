@@ -1,0 +1,91 @@
+"""ONNX Runtime with one thread. Opened by bundle.scorer; training opens graphs in memory with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from trimtab.bundle.scorer import Options, Scorer
+from trimtab.bundle.spec import Task
+from trimtab.errors import DataError
+from trimtab.runtimes.opening import Opener
+
+INPUTS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+PROBABILITIES = "probabilities"
+
+
+class OnnxScorer:
+    """A session of ONNX Runtime. Raises DataError for a graph that cannot be loaded or gives other than scores.
+
+    graph: its bytes, or its file. Its one input is a table of numbers; a binary graph has an output
+    "probabilities" (rows, 2), or only one output, the probability of the positive class.
+    """
+
+    in_process = True
+
+    def __init__(self, graph: bytes | str, task: Task) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what it raises is told by whoever asked
+        self._where = graph if isinstance(graph, str) else "the graph"
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # a backend wrapper: ONNX Runtime raises many kinds of errors, with no common base
+            raise DataError(f"{self._where}: ONNX Runtime cannot load it: {error}") from error
+        self.task = task
+        self._input, self._double = self._only_input()
+        self._output, self._column = self._only_output()
+
+    def _only_input(self) -> tuple[str, bool]:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in INPUTS:
+            found = ", ".join(f"{one.name}: {one.type}" for one in inputs)
+            raise DataError(f"{self._where}: the graph takes {found}; expected one table of float or double")
+        return inputs[0].name, inputs[0].type == "tensor(double)"
+
+    def _only_output(self) -> tuple[str, int | None]:
+        """Return which output the scores are in, and which of its columns; None takes it as it is."""
+        outputs = {output.name: output for output in self._session.get_outputs()}
+        if self.task == "regression":
+            name, chosen = next(iter(outputs.items()))
+            if chosen.type not in INPUTS:
+                raise DataError(
+                    f"{self._where}: '{name}' is {chosen.type}, as of a classifier; expected float or double"
+                )
+            if len(chosen.shape) == 2 and isinstance(chosen.shape[1], int) and chosen.shape[1] != 1:
+                raise DataError(f"{self._where}: '{name}' has {chosen.shape[1]} columns; expected one number a row")
+            return name, None
+        if PROBABILITIES not in outputs:
+            raise DataError(
+                f"{self._where}: the graph of a binary model needs an output '{PROBABILITIES}'; it has {list(outputs)}"
+            )
+        shape, kind = outputs[PROBABILITIES].shape, outputs[PROBABILITIES].type
+        if kind not in INPUTS:
+            raise DataError(f"{self._where}: '{PROBABILITIES}' is {kind}, not a tensor; convert with zipmap=False")
+        if len(shape) == 2 and isinstance(shape[1], int) and shape[1] > 2:
+            raise DataError(f"{self._where}: '{PROBABILITIES}' has {shape[1]} classes; expected two")
+        return PROBABILITIES, 1
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row."""
+        if self._double:
+            X = X.astype(np.float64)
+        out = self._session.run([self._output], {self._input: X})[0]
+        if self._column is not None:
+            out = out[:, self._column]
+        return np.asarray(out, dtype=np.float64).reshape(len(X))
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
+
+
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
+    """Open the graph. Raises DataError."""
+    return OnnxScorer(str(path), task)
+
+
+_: Opener = open_model

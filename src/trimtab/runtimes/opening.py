@@ -1,0 +1,55 @@
+"""Opens a bundle's model with the runtime that its description names, each imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+from trimtab.bundle.scorer import PYFUNC, TIMEOUT_S, Options, Scorer, inside
+from trimtab.bundle.spec import Runtime, Spec, Task
+from trimtab.errors import DataError, MissingExtra
+
+RUNTIMES: dict[Runtime, tuple[str, str]] = {
+    "onnx": ("trimtab.runtimes.onnx", "onnxruntime"),
+    "lightgbm": ("trimtab.runtimes.lightgbm", "lightgbm"),
+    "xgboost": ("trimtab.runtimes.xgboost", "xgboost"),
+    "skops": ("trimtab.runtimes.skops", "skops"),
+    "pyfunc": ("trimtab.runtimes.pyfunc", "mlflow"),
+}
+"""The file of each runtime, which has a function `open_model`, and the package that it needs; imported on first use."""
+
+Opener = Callable[[Path, Task, Options], Scorer]
+"""What `open_model` of a runtime's file is: it takes the model's file, or for pyfunc its folder."""
+
+
+def open_scorer(
+    folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S, aside: bool = False
+) -> Scorer:
+    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` says "pyfunc".
+
+    trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
+    known to be safe. timeout_s: longest wait for a model that runs in a process of its own. aside: it answers nobody,
+    so such a process has the lowest priority. Raises DataError naming the file, and what to add to `trust`;
+    MissingExtra when the runtime's package is not installed.
+    """
+    options = Options(trust=trust, timeout_s=timeout_s, aside=aside)
+    if spec.runtime != PYFUNC:
+        return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
+    if PYFUNC not in trust:
+        raise DataError(
+            f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
+            "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "
+            "serving: { trust: [pyfunc] }, or serve it with --trust pyfunc"
+        )
+    return open_model(folder, runtime=spec.runtime, task=spec.task, options=options)
+
+
+def open_model(path: Path, *, runtime: Runtime, task: Task, options: Options) -> Scorer:
+    """Open a model's file. Raises as `open_scorer`, which callers that have a bundle want."""
+    module, package = RUNTIMES[runtime]
+    if find_spec(package) is None:
+        raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost") else "all")
+    return cast(Opener, import_module(module).open_model)(path, task, options)

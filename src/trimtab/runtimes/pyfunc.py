@@ -1,0 +1,59 @@
+"""MLflow models that must be unpickled, each in a process of its own. Opened by bundle.scorer when it is trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle.scorer import TIMEOUT_S, Options, Scorer
+from trimtab.bundle.spec import Task
+from trimtab.errors import DataError
+from trimtab.runtimes.model_process import ModelProcess
+from trimtab.runtimes.opening import Opener
+
+PROGRAM = "trimtab.runtimes.pyfunc_worker"
+
+
+class PyfuncScorer:
+    """An MLflow model in a process of its own. Raises DataError when it cannot be loaded.
+
+    task: what its scores are; None takes what the model says of itself. timeout_s: longest wait for an answer.
+    aside: it answers nobody, and runs only when nobody else wants the processor.
+    """
+
+    in_process = False
+
+    def __init__(self, folder: Path, task: Task | None, *, timeout_s: float = TIMEOUT_S, aside: bool = False) -> None:
+        self.process = ModelProcess(
+            PROGRAM, folder, arguments=[str(folder.absolute())], timeout_s=timeout_s, aside=aside
+        )
+        text = self.process.greeting()
+        self.told: Task | None = "binary" if text == "binary" else "regression" if text == "regression" else None
+        """The task that the model says it has; None when it does not say."""
+        if task is not None and self.told not in (None, task):
+            self.close()
+            raise DataError(f"{folder}: the model's task is {self.told}, not {task}; describe the folder again")
+        self.task: Task = task or self.told or "regression"
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs the model now."""
+        return self.process.pid
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row. Raises ProcessFailed when the process failed, DataError when the model did."""
+        return self.process.score(X)
+
+    def close(self) -> None:
+        """End the process; a score under way fails."""
+        self.process.close()
+
+
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
+    """Start the process of a folder's model. Raises DataError."""
+    return PyfuncScorer(path, task, timeout_s=options.timeout_s, aside=options.aside)
+
+
+_: Opener = open_model

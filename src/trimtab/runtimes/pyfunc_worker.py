@@ -1,0 +1,102 @@
+"""The process that runs one MLflow model: `python -m trimtab.runtimes.pyfunc_worker FOLDER`. Started by pyfunc.
+
+Its hello is the model's task, when the model says it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle.categories import category_tables
+from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
+from trimtab.bundle.outputs import expect_probabilities, one_a_row
+from trimtab.bundle.spec import Task
+from trimtab.errors import DataError
+from trimtab.runtimes.answering import Predict, answer_rows
+
+DTYPES = {"double": "f8", "float": "f4", "integer": "i4", "long": "i8", "boolean": "bool"}
+"""NumPy's names of MLflow's column types."""
+
+
+def main(folder: Path) -> None:
+    """Serve the model of a folder over standard input and output."""
+    answer_rows(lambda _: _with_hello(load(folder)))
+
+
+def _with_hello(loaded: tuple[Predict, Task | None]) -> tuple[Predict, str]:
+    predict, task = loaded
+    return predict, task or ""
+
+
+def load(folder: Path) -> tuple[Predict, Task | None]:
+    """Load the model, and return what scores rows, and its task when it says it."""
+    described = read_mlmodel(folder)
+    # it takes seconds, and only this process needs it
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(folder))
+    table = _table(described)
+    task = told_task(described)
+    estimator = _estimator(model)
+    categories = None if estimator is None else category_tables(estimator)
+    if categories is not None:
+        table = categories.codes
+    if estimator is not None and hasattr(estimator, "predict_proba"):
+        column = expect_probabilities(estimator)
+        return lambda X: _probabilities(estimator, table(X), column), "binary"
+    if estimator is not None:
+        task = task or "regression"
+    what = "the model"
+    if categories is not None:
+        return lambda X: one_a_row(estimator.predict(table(X)), len(X), task=task or "regression", what=what), task
+    return lambda X: one_a_row(model.predict(table(X)), len(X), task=task or "regression", what=what), task
+
+
+def _estimator(model: Any) -> Any:
+    """Return the estimator of scikit-learn's kind inside of a model, or None."""
+    if model.loader_module not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):
+        return None
+    inner = model.get_raw_model()
+    return inner if hasattr(inner, "get_params") else None
+
+
+def _probabilities(estimator: Any, rows: Any, column: int | None) -> np.ndarray[Any, Any]:
+    if column is None:
+        return np.zeros(len(rows))
+    return np.asarray(estimator.predict_proba(rows)[:, column], dtype=np.float64)
+
+
+def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:
+    """Return what makes rows of float32 the table that the signature asks for."""
+    # it comes with MLflow
+    import pandas as pd
+
+    if described.inputs and described.inputs[0].type == "tensor":
+        dtype = (described.inputs[0].tensor or {}).get("dtype", "float32")
+        return lambda X: X.astype(dtype)
+    names = [column.name if column.name is not None else place for place, column in enumerate(described.inputs)]
+    dtypes = [np.dtype(DTYPES.get(column.type, "f8")) for column in described.inputs]
+
+    def table(X: np.ndarray[Any, Any]) -> Any:
+        if X.shape[1] != len(names):
+            raise DataError(f"rows have {X.shape[1]} columns; the signature has {len(names)}")
+        columns = {}
+        for place, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
+            values = X[:, place]
+            if dtype.kind in "ib" and np.isnan(values).any():
+                raise DataError(
+                    f"column '{name}' is missing in a row; the signature says {described.inputs[place].type}"
+                )
+            columns[name] = values.astype(dtype)
+        return pd.DataFrame(columns)
+
+    return table
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,44 @@
+"""The process of a bundle that answers nobody: `python -m trimtab.runtimes.shadow_worker`. Started by aside.
+
+It is told what to open, and checks the bundle's digest itself before it opens any file. Beside NumPy it imports only
+what opens the model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from trimtab.bundle.manifest import verify
+from trimtab.bundle.spec import Spec
+from trimtab.runtimes import pipe_frames
+from trimtab.runtimes.answering import Predict, answer_rows
+from trimtab.runtimes.memory_trim import give_back
+from trimtab.runtimes.opening import open_scorer
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """The bundle of a folder. digest: empty, there is none. trust: policy `serving.trust`."""
+
+    folder: str
+    digest: str
+    spec: Spec
+    trust: tuple[str, ...]
+
+
+def open_bundle(rows_fd: int) -> tuple[Predict, str]:
+    """Open what the first frame names, and score a row with it. Raises DataError, and what the runtime raises."""
+    opening = msgspec.json.decode(pipe_frames.read(rows_fd)[1], type=Opening)
+    folder, spec = Path(opening.folder), opening.spec
+    if opening.digest:
+        verify(folder, opening.digest)
+    scorer = open_scorer(folder, spec, trust=opening.trust)
+    scorer.score(np.zeros((1, len(spec.features)), dtype=np.float32))
+    give_back()
+    return scorer.score, spec.task
+
+
+if __name__ == "__main__":
+    answer_rows(open_bundle)

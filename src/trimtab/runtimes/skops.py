@@ -1,0 +1,135 @@
+"""Estimators of scikit-learn from a skops file, which is read without unpickling. Opened by bundle.scorer.
+
+A skops file names the types that it wants made. Those of scikit-learn, NumPy and SciPy that skops knows, and those
+below, only hold numbers; any other type must be in policy `serving.trust`, because making it may run code.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from skops.io import get_untrusted_types, load
+from threadpoolctl import ThreadpoolController
+
+from trimtab.bundle.categories import category_tables
+from trimtab.bundle.outputs import estimator_scores, expect_probabilities
+from trimtab.bundle.scorer import Options, Scorer
+from trimtab.bundle.spec import Task
+from trimtab.errors import DataError
+from trimtab.runtimes.opening import Opener
+from trimtab.runtimes.tree_checks import CHECKED, check_trees
+
+KNOWN_SAFE = frozenset(
+    (
+        *CHECKED,
+        "collections.OrderedDict",
+        "functools.partial",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "sklearn._loss.link.IdentityLink",
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogLink",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.loss.AbsoluteError",
+        "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn._loss.loss.HalfGammaLoss",
+        "sklearn._loss.loss.HalfPoissonLoss",
+        "sklearn._loss.loss.HalfSquaredError",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn._loss.loss.PinballLoss",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
+    )
+)
+"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows; they hold numbers. A
+partial, which HistGradientBoosting with categories holds, calls only functions that are listed here or trusted."""
+
+
+class SkopsScorer:
+    """A fitted estimator. Raises DataError for one that does not fit the task."""
+
+    in_process = True
+
+    def __init__(self, estimator: Any, task: Task) -> None:
+        if task == "binary":
+            expect_probabilities(estimator)
+        elif hasattr(estimator, "predict_proba"):
+            raise DataError(
+                f"{type(estimator).__name__} is a classifier; its predictions are no values of a regression"
+            )
+        self._categories = category_tables(estimator)
+        self.estimator = _one_job(estimator)
+        self.task = task
+        self._threads = ThreadpoolController()
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return one score a row."""
+        if not len(X):
+            return np.empty(0)
+        if self._categories is not None:
+            X = self._categories.codes(X)
+        with self._threads.limit(limits=1):
+            return estimator_scores(self.estimator, X, self.task)
+
+    def close(self) -> None:
+        """Nothing is held beside memory."""
+
+
+def unknown_types(path: Path, trust: Collection[str] = ()) -> list[str]:
+    """Return the types in a skops file that are neither known to be safe nor trusted, sorted. Raises DataError."""
+    try:
+        found = get_untrusted_types(file=path)
+    except (BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a skops file: {type(error).__name__}: {error}") from error
+    return sorted(name for name in found if name not in KNOWN_SAFE and name not in trust)
+
+
+def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
+    """Read the estimator of a skops file. Raises DataError listing the types that `trust` lacks."""
+    unknown = unknown_types(path, trust)
+    if unknown:
+        raise DataError(
+            f"{path}: it holds types that are not known to be safe; when you trust its source, add to trimtab.yaml: "
+            f"serving: {{ trust: [{', '.join(unknown)}] }}"
+        )
+    try:
+        estimator = load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
+    except Exception as error:  # a backend wrapper: making the objects raises what their libraries raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        raise DataError(f"{path}: the estimator cannot be made: {type(error).__name__}: {reason}") from error
+    if not any(name in trust for name in CHECKED):
+        check_trees(estimator, where=str(path))
+    return estimator
+
+
+def open_model(path: Path, task: Task, options: Options) -> Scorer:
+    """Open the skops file. Raises DataError.
+
+    Features come in the order of the spec's list, without names, which scikit-learn would warn of at every call.
+    """
+    warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+    return SkopsScorer(load_estimator(path, options.trust), task)
+
+
+def _one_job(estimator: Any) -> Any:
+    """Return the estimator with all `n_jobs` at one: for a few rows, sharing the work costs more."""
+    if hasattr(estimator, "get_params"):
+        jobs = {name: 1 for name in estimator.get_params() if name == "n_jobs" or name.endswith("__n_jobs")}
+        if jobs:
+            estimator.set_params(**jobs)
+    return estimator
+
+
+_: Opener = open_model

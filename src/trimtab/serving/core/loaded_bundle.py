@@ -1,0 +1,157 @@
+"""A bundle in memory, verified and warm. Called by loading; scored by scoring."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from trimtab.bundle.limits import InputCheck, ask_scorer
+from trimtab.bundle.manifest import verify
+from trimtab.bundle.request_checks import RequestChecks
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import Spec, read_spec
+from trimtab.errors import DataError, TrimtabError
+from trimtab.runtimes.opening import open_scorer
+from trimtab.runtimes.shadow_process import open_aside
+from trimtab.serving.orders import BundleOrder
+
+BATCH_ROWS = 32
+WARM_UP_ROWS = (1, 2, *[BATCH_ROWS] * 3, *[1] * 8)
+"""Sizes scored before a bundle serves: ONNX Runtime plans its memory on the first run of each shape."""
+INLINE_NS = 500_000
+"""A model that takes longer for one row scores in a thread of its own instead of on the event loop."""
+QUICK_NS, QUICK_BATCH_NS = 100_000, 300_000
+"""A model that takes longer for one row, or for BATCH_ROWS, is not compared on the event loop, where answers wait
+meanwhile, but in a thread, or in a process when it is a shadow. Below, that would cost more than it spares."""
+
+
+UNASKED = (
+    "bundle %s was packaged before estimators were asked which values they take: for missing values it may serve "
+    "other scores than its estimator gives. Train it again"
+)
+
+NOTHING = RequestChecks({})
+logger = logging.getLogger(__name__)
+
+
+class Vectorizer(Protocol):
+    """Turns what a request brings into what a model takes."""
+
+    def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Return float32 (rows, features), each row as of its moment `at` (microseconds since the epoch).
+
+        Rows do not depend on one another: rows of several requests may come in one call.
+        Raises DataError when a value cannot be used.
+        """
+        ...
+
+
+VectorizerFactory = Callable[[Path, Spec], Vectorizer]
+"""Makes the vectorizer of a bundle from its folder and its spec."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
+class LoadedBundle:
+    """A bundle that is ready to score."""
+
+    id: str
+    version: int
+    digest: str
+    spec: Spec
+    scorer: Scorer
+    vectorizer: Vectorizer
+    recipe: tuple[object, ...]
+    """What its vectors depend on: bundles with equal recipes share vectors."""
+    folder: Path
+    check: InputCheck | None = None
+    """Refuses values that the model does not take; None when it takes all."""
+    expects: RequestChecks = NOTHING
+    """What request columns are expected to hold."""
+    inline: bool = True
+    """Whether it is quick enough to score answers on the event loop."""
+    quick: bool = True
+    """Whether it is so quick that comparisons may be scored there, too."""
+    aside: bool = False
+    """Whether it scores in a process of its own that gives way to all others, and so is not to answer anybody."""
+
+
+def load_bundle(
+    order: BundleOrder, vectorizer_factory: VectorizerFactory, *, trust: Collection[str] = (), aside: bool = False
+) -> LoadedBundle:
+    """Verify, open and warm up a bundle.
+
+    aside: it is to answer nobody; unless it is quick it moves to a process of its own at the lowest priority.
+    Nothing of the folder is opened before its digest was checked. Raises a TrimtabError that names the bundle.
+    """
+    folder = Path(order.folder)
+    try:
+        if order.digest:
+            verify(folder, order.digest)
+        spec = order.spec or read_spec(folder)
+        if spec.model != order.model:
+            raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
+        scorer = open_scorer(folder, spec, trust=trust, aside=aside)
+        pace = warm_up(scorer, len(spec.features))
+        limits = spec.limits
+        if limits is None:
+            limits = ask_scorer(scorer, spec.features)
+            if order.digest:
+                logger.warning(UNASKED, order.id)
+        vectorizer = vectorizer_factory(folder, spec)
+        quick = scorer.in_process and pace.row_ns <= QUICK_NS and pace.batch_ns <= QUICK_BATCH_NS
+        aside = aside and not quick
+        if aside and scorer.in_process:
+            scorer = open_aside(folder, spec, scorer, digest=order.digest, trust=trust)
+    except TrimtabError as error:
+        raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # strangers' code: ONNX Runtime and the project's transforms
+        raise DataError(f"bundle {order.id} cannot be loaded: {type(error).__name__}: {error}") from error
+    return LoadedBundle(
+        id=order.id,
+        version=order.version,
+        digest=order.digest,
+        spec=spec,
+        scorer=scorer,
+        vectorizer=vectorizer,
+        recipe=(spec.features, spec.views, spec.code_hash),
+        folder=folder,
+        check=InputCheck(spec.features, limits) if limits else None,
+        expects=RequestChecks(spec.checks),
+        inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
+        quick=quick,
+        aside=aside,
+    )
+
+
+class Pace(NamedTuple):
+    """Nanoseconds that a model takes at best."""
+
+    row_ns: int
+    """For one row."""
+    batch_ns: int
+    """For BATCH_ROWS."""
+
+
+def warm_up(scorer: Scorer, features: int) -> Pace:
+    """Score some rows of zeros; return how long that took.
+
+    Raises DataError when the model does not take rows of `features` columns.
+    """
+    best: dict[int, int] = {}
+    for rows in WARM_UP_ROWS:
+        start = time.perf_counter_ns()
+        try:
+            scores = scorer.score(np.zeros((rows, features), dtype=np.float32))
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise DataError(f"the model does not score rows of {features} features: {error}") from error
+        took = time.perf_counter_ns() - start
+        best[rows] = min(took, best.get(rows, took))
+        if scores.shape != (rows,):
+            raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one a row")
+    return Pace(best[1], best[BATCH_ROWS])

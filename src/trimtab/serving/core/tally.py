@@ -1,0 +1,172 @@
+"""What was scored since the last fold, and its way into histograms. Used by metrics alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from trimtab.serving.core.routing import Lane
+from trimtab.serving.telemetry.fingerprints import fingerprints
+from trimtab.stats.distinct_counts import KEPT, smallest
+from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey
+
+FIRST_SCORES = 1000
+"""Scores of a regression, in whatever role, that set the borders of its histogram."""
+REGRESSION_BINS = 20
+TOLD_APART = 1024
+"""Newest rows of a run whose inputs one fold tells apart: beyond it a run costs the hot path no more."""
+
+Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
+"""Tells a model's borders, given those that this worker proposes."""
+
+
+class Tally:
+    """Of one lane: what waits to be folded, and the counts that it is folded into."""
+
+    __slots__ = ("counts", "errors", "failed", "late", "latencies", "model", "rows", "scores", "unbinned", "vectors")
+
+    def __init__(self, model: str, counts: LaneCounts) -> None:
+        self.model = model
+        self.counts = counts
+        self.rows = 0
+        self.errors = 0
+        self.failed = 0
+        self.latencies: list[int] = []
+        self.late: list[int] = []
+        """Those latencies at which a fallback had answered already."""
+        self.scores: list[float] = []
+        self.vectors: list[np.ndarray[Any, Any]] = []
+        """Of the same rows as the scores; empty where inputs are not told apart."""
+        self.unbinned: list[float] = []
+        """Scores that came before the borders were known."""
+
+
+class Tallies:
+    """The tallies of all lanes. lanes: the counts that they are folded into, taken on from a predecessor."""
+
+    def __init__(self, lanes: dict[LaneKey, LaneCounts], agree: Agree | None = None) -> None:
+        self._lanes = lanes
+        self._agree = agree
+        self._tallies: dict[LaneKey, Tally] = {}
+        self._borders = {key.model: counts.borders for key, counts in lanes.items() if counts.borders}
+
+    def of(self, lane: Lane, served: bool) -> Tally:
+        """Return the tally of a lane."""
+        spec = lane.bundle.spec
+        key = LaneKey(spec.model, lane.bundle.version, lane.role, served)
+        found = self._tallies.get(key)
+        if found is None:
+            counts = self._lanes.setdefault(key, LaneCounts())
+            counts.latency = counts.latency or [0] * (len(LATENCY_BORDERS_US) + 1)
+            if spec.task == "binary" and not counts.borders:
+                counts.borders, counts.scores = PROBABILITY_BORDERS, [0] * (len(PROBABILITY_BORDERS) + 1)
+            found = self._tallies[key] = Tally(spec.model, counts)
+        return found
+
+    def set_borders(self, model: str, borders: Sequence[float]) -> None:
+        """Set a regression's borders, unless they are known."""
+        if model not in self._borders:
+            self._borders[model] = tuple(borders) if self._agree is None else self._agree(model, borders)
+
+    def fold(self, now: int) -> None:
+        """Sort into histograms what was gathered. now: microseconds since the epoch."""
+        for tally in self._tallies.values():
+            if tally.rows:
+                _fold(tally, now)
+            if tally.unbinned:
+                self._bin(tally)
+
+    def forget(self, before: int) -> None:
+        """Drop the lanes that have scored nothing since a moment in microseconds since the epoch."""
+        for key in [key for key, counts in self._lanes.items() if counts.last_at < before]:
+            waiting = self._tallies.get(key)
+            if waiting is None or not waiting.rows:
+                self._tallies.pop(key, None)
+                del self._lanes[key]
+
+    def _bin(self, tally: Tally) -> None:
+        counts = tally.counts
+        if not counts.borders:
+            borders = self._borders_of(tally.model)
+            if borders is None:
+                return
+            counts.borders, counts.scores = borders, [0] * (len(borders) + 1)
+        histogram(counts.scores, counts.borders, np.array(tally.unbinned))
+        tally.unbinned.clear()
+
+    def _borders_of(self, model: str) -> tuple[float, ...] | None:
+        if model not in self._borders:
+            known = [score for tally in self._tallies.values() if tally.model == model for score in tally.unbinned]
+            if len(known) < FIRST_SCORES:
+                return None
+            self.set_borders(model, equal_shares(known))
+        return self._borders[model]
+
+
+def equal_shares(scores: Sequence[float]) -> tuple[float, ...]:
+    """Return borders between which equal shares of some scores lie; fewer where many scores are the same."""
+    inner = np.quantile(np.array(scores), np.linspace(0, 1, REGRESSION_BINS + 1)[1:-1])
+    return tuple(np.unique(inner).tolist())
+
+
+def histogram(counts: list[int], borders: Sequence[float], values: np.ndarray[Any, Any]) -> None:
+    """Add values to the counts of a histogram."""
+    found = np.bincount(np.searchsorted(borders, values, side="left"), minlength=len(counts)).tolist()
+    for place, count in enumerate(found):
+        if count:
+            counts[place] += count
+
+
+def _fold(tally: Tally, now: int) -> None:
+    counts = tally.counts
+    counts.last_at = now
+    counts.rows += tally.rows
+    counts.errors += tally.errors
+    counts.failed += tally.failed
+    counts.requests += len(tally.latencies)
+    latencies = np.array(tally.latencies, dtype=np.float64)
+    counts.seconds += float(latencies.sum()) / 1e6
+    histogram(counts.latency, LATENCY_BORDERS_US, latencies)
+    tally.rows = tally.errors = tally.failed = 0
+    tally.latencies.clear()
+    if tally.late:
+        counts.late = counts.late or [0] * (len(LATENCY_BORDERS_US) + 1)
+        histogram(counts.late, LATENCY_BORDERS_US, np.array(tally.late, dtype=np.float64))
+        tally.late.clear()
+    if tally.scores:
+        scores = np.array(tally.scores, dtype=np.float64)
+        vectors, tally.vectors = tally.vectors, []
+        tally.scores.clear()
+        usable = np.flatnonzero(np.isfinite(scores))
+        counts.non_finite += len(scores) - len(usable)
+        if len(usable):
+            finite = scores[usable]
+            tail, goes_on = _run(counts, finite)
+            if vectors:
+                newest = usable[-min(tail, TOLD_APART) :] - len(scores)  # places from the end
+                inputs = np.unique(_last(vectors, -int(newest[0]))[newest])
+                counts.run_inputs = smallest(counts.run_inputs if goes_on else (), inputs[:KEPT].tolist())
+            tally.unbinned += finite.tolist()
+
+
+def _run(counts: LaneCounts, scores: np.ndarray[Any, Any]) -> tuple[int, bool]:
+    """Note the run at the end of some scores; return how many of them it has, and whether it began before them."""
+    last = float(scores[-1])
+    changes = np.flatnonzero(scores[1:] != scores[:-1])
+    tail = len(scores) - 1 - int(changes[-1]) if len(changes) else len(scores)
+    goes_on = tail == len(scores) and counts.run_score == last
+    counts.run = tail + (counts.run if goes_on else 0)
+    counts.run_score = last
+    return tail, goes_on
+
+
+def _last(vectors: Sequence[np.ndarray[Any, Any]], rows: int) -> np.ndarray[Any, Any]:
+    """Return the fingerprints of the last so many rows."""
+    taken: list[np.ndarray[Any, Any]] = []
+    missing = rows
+    while missing > 0:
+        taken.append(vectors[-1 - len(taken)])
+        missing -= len(taken[-1])
+    return fingerprints(taken[::-1])[-rows:]

@@ -1,0 +1,247 @@
+"""Counts of one worker as it works. Fed by desk, gateway and asgi; shown at /metrics; saved for the others.
+
+The hot path only appends to lists and adds to integers; numpy sorts what was gathered into histograms when
+FOLD_ROWS rows wait, when the counts are saved (once a second) and when they are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.clock import Clock, SystemClock, to_micros
+from trimtab.serving.core.in_flight import Part
+from trimtab.serving.core.routing import Lane
+from trimtab.serving.core.tally import Tallies, histogram
+from trimtab.serving.telemetry.counts_folder import SnapshotFolder
+from trimtab.serving.telemetry.exposition import expose
+from trimtab.stats.gateway_counts import (
+    LAG_BORDERS_S,
+    LATENCY_BORDERS_US,
+    ROWS_BORDERS,
+    Durations,
+    Snapshot,
+    State,
+    merge,
+)
+
+FOLD_ROWS = 4096
+"""Bounds both the memory that waiting rows take and how long sorting them holds up a turn (some 0.1 ms)."""
+SAVE_S = 1.0
+FORGET_US = 8 * 86_400_000_000
+"""A version that has scored nothing for so long is dropped from what is saved; a day earlier it is shown no more."""
+PAGE_BYTES = resource.getpagesize()
+
+logger = logging.getLogger(__name__)
+
+
+class Metrics:
+    """Counts since the gateway's folder was made; without a folder, since the start. Lives on one event loop.
+
+    folder: where the workers of one gateway leave their counts for one another.
+    worker: name of this one; no two processes that run at the same time may share it.
+    tell_inputs: whether to tell how many different inputs got one and the same score.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        worker: str = "0",
+        clock: Clock | None = None,
+        tell_inputs: bool = False,
+    ) -> None:
+        self._folder = None if folder is None else SnapshotFolder(folder)
+        self._worker = worker
+        self._clock = clock or SystemClock()
+        self._tell_inputs = tell_inputs
+        self._log_lag = 0.0
+        self.in_progress = 0
+        """Requests that were not answered yet."""
+        self.rows_waiting = 0
+        """Rows that no turn has taken on yet."""
+        self.troubles: dict[str, int] = {}
+        """By model: 1 when it does not serve as its newest revision says, else 0."""
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on from what the predecessor of this name saved last; to be called before anything is counted.
+
+        Again, when the predecessor has ended only after this object was made.
+        """
+        before = None if self._folder is None else self._folder.read(self._worker)
+        self._sums = sums = before or Snapshot()
+        sums.turns = sums.turns or [0] * (len(ROWS_BORDERS) + 1)
+        sums.log_lags = sums.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
+        self._cpu_before = sums.cpu_seconds
+        self._tallies = Tallies(sums.lanes, None if self._folder is None else self._folder.agree)
+        self._durations: dict[str, list[int]] = {}
+        self._waiting = 0
+        self.labels = sums.labels
+        """Labels that were logged."""
+        self.shed = sums.shed
+        """Requests sent away because too many rows waited."""
+        self.gap_rows = sums.gap_rows
+        """Rows that were answered but could not be logged."""
+        self.comparison_dropped = sums.comparison_dropped
+        """Rows that were not scored for comparison."""
+
+    def count_parts(self, parts: Sequence[Part]) -> None:
+        """Count the scored parts of one turn, answers and comparisons, each with its own latency."""
+        lane: Lane | None = None
+        served, tally, answered, total = True, None, 0, 0
+        tell_inputs = self._tell_inputs
+        for part in parts:
+            if part.lane is not lane or part.served is not served or tally is None:
+                lane, served = part.lane, part.served
+                tally = self._tallies.of(lane, served)
+            if part.is_request:
+                tally.latencies.append(part.latency_us)
+                if part.overdue and not served:
+                    tally.late.append(part.latency_us)
+            rows = part.rows
+            total += rows
+            if served:
+                answered += rows
+            tally.rows += rows
+            if part.scores is not None:
+                tally.scores += part.scores
+                if tell_inputs:
+                    tally.vectors.append(part.vectors if part.vectors is not None else np.empty((rows, 0)))
+            if part.error is not None:
+                tally.failed += part.is_request
+                tally.errors += rows
+        if answered:
+            self._sums.turns[bisect_left(ROWS_BORDERS, answered)] += 1
+            self._sums.turn_rows += answered
+        self._waiting += total
+        if self._waiting >= FOLD_ROWS:
+            self._fold()
+
+    def begin(self) -> None:
+        """Note a request that came in."""
+        self.in_progress += 1
+
+    def end(self, protocol: str, status: int, received_ns: int) -> None:
+        """Count a request that was answered.
+
+        protocol: one of few names. received_ns: time.perf_counter_ns at its arrival.
+        """
+        self.in_progress -= 1
+        key = (protocol, status)
+        requests = self._sums.requests
+        requests[key] = requests.get(key, 0) + 1
+        took_us = (time.perf_counter_ns() - received_ns) // 1000
+        waiting = self._durations.get(protocol)
+        if waiting is None:
+            waiting = self._durations[protocol] = []
+        waiting.append(took_us)
+        if len(waiting) >= FOLD_ROWS:
+            self._fold()
+
+    def refuse(self, status: int) -> None:
+        """Count a request that was answered with an error status."""
+        self._sums.refused[status] = self._sums.refused.get(status, 0) + 1
+
+    def fall_back(self, model: str, reason: str, rows: int) -> None:
+        """Count rows that another than the routed version answered. reason: one of few words."""
+        key = (model, reason)
+        self._sums.fallbacks[key] = self._sums.fallbacks.get(key, 0) + rows
+
+    def rule_failed(self, model: str, reason: str, rows: int) -> None:
+        """Count rows for which the declared rule gave nothing. reason: "request" lacks what it takes, or "rule"."""
+        key = (model, reason)
+        self._sums.rule_failures[key] = self._sums.rule_failures.get(key, 0) + rows
+
+    def check(self, model: str, rows: int, outside: Mapping[str, int]) -> None:
+        """Count rows whose request columns were checked. outside: rows with an unexpected value, by column."""
+        self._sums.checked[model] = self._sums.checked.get(model, 0) + rows
+        for column, count in outside.items():
+            self._sums.outside[model, column] = self._sums.outside.get((model, column), 0) + count
+
+    def flushed(self, lag_s: float) -> None:
+        """Count a flush of the prediction log; `lag_s` from its oldest answer to its end, 0 when it went before."""
+        self._log_lag = lag_s
+        self._sums.log_lags[bisect_left(LAG_BORDERS_S, lag_s)] += 1
+        self._sums.log_lag_seconds += lag_s
+
+    def set_borders(self, model: str, borders: Sequence[float]) -> None:
+        """Give the borders of a regression's score histogram, unless they are known; else its first scores do."""
+        self._tallies.set_borders(model, borders)
+
+    def snapshot(self) -> Snapshot:
+        """Return this worker's counts; they are the living ones, so encode or merge them before going on."""
+        self._fold()
+        sums = self._sums
+        sums.taken_at = to_micros(self._clock.now())
+        sums.labels, sums.shed, sums.gap_rows = self.labels, self.shed, self.gap_rows
+        sums.comparison_dropped = self.comparison_dropped
+        sums.cpu_seconds = self._cpu_before + time.process_time()
+        sums.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes(), self.troubles)
+        return sums
+
+    def save(self) -> None:
+        """Leave the counts for the other workers, and for a successor."""
+        self._write(self.snapshot())
+
+    async def keep_saving(self) -> None:
+        """Save once a second until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE_S)
+            self.save()
+
+    def close(self) -> None:
+        """Save the sums for a successor, without the state of this process."""
+        last = self.snapshot()
+        last.state = State()
+        self._write(last)
+
+    def merged(self) -> Snapshot:
+        """Return the counts of all workers, this one's as they are now. What is shown is saved, so it never falls."""
+        own = self.snapshot()
+        if self._folder is None:
+            return merge([own])
+        self._write(own)
+        return merge([own, *self._folder.others(self._worker)], now=own.taken_at)
+
+    def expose(self, accept: str | None = None) -> tuple[bytes, bytes]:
+        """Return all workers' counts for Prometheus, and their content type; `accept` may ask for OpenMetrics."""
+        return expose(self.merged(), accept or "")
+
+    def text(self) -> str:
+        """Return all workers' counts in Prometheus' text exposition format 0.0.4."""
+        return self.expose()[0].decode()
+
+    def _fold(self) -> None:
+        self._waiting = 0
+        self._tallies.fold(to_micros(self._clock.now()))
+        for protocol, waiting in self._durations.items():
+            if waiting:
+                own = self._sums.durations.setdefault(protocol, Durations(counts=[0] * (len(LATENCY_BORDERS_US) + 1)))
+                durations = np.array(waiting, dtype=np.float64)
+                own.seconds += float(durations.sum()) / 1e6
+                histogram(own.counts, LATENCY_BORDERS_US, durations)
+                waiting.clear()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        if self._folder is None:
+            return
+        self._tallies.forget(snapshot.taken_at - FORGET_US)
+        try:
+            self._folder.save(self._worker, snapshot)
+        except OSError as error:  # a full disk must not stop the answers
+            logger.warning("the counts cannot be saved: %s", error)
+
+
+def _resident_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * PAGE_BYTES
+    except (OSError, IndexError, ValueError):  # not Linux: the peak is the best that is known
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

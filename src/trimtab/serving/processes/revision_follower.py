@@ -1,0 +1,149 @@
+"""Follows the revisions in the metadata store and says what should serve. Polled by supervisor.
+
+Bundles are fetched to this machine here and verified where they are loaded, in the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from trimtab.clock import Clock
+from trimtab.errors import TrimtabError
+from trimtab.records.serving import Assignment, Revision
+from trimtab.records.training import Bundle
+from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
+from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.stores.metadata.contract import Metadata, latest
+
+logger = logging.getLogger(__name__)
+
+Inspect = Callable[[Path], None]
+"""Looks at a fetched bundle before it is handed on; raises a TrimtabError to refuse it."""
+RETRY = timedelta(seconds=5)
+"""A bundle that could not be had is asked for again after so long: opening and checking one is no small thing."""
+
+
+class Revisions:
+    """Turns revisions into orders. Belongs to one thread."""
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        artifacts: Artifacts,
+        clock: Clock,
+        *,
+        sticky: Sequence[str] | None = None,
+        keep_warm: timedelta = timedelta(days=1),
+        inspect: Inspect = lambda folder: None,
+    ) -> None:
+        self._metadata = metadata
+        self._artifacts = artifacts
+        self._clock = clock
+        self._sticky = None if sticky is None else tuple(sticky)
+        self._keep_warm = keep_warm
+        self._inspect = inspect
+        self._newest: str | None = None
+        self._read = False
+        self._orders: tuple[ModelOrder, ...] = ()
+        self._history: dict[str, list[Revision]] = {}
+        self._asked: dict[str, datetime] = {}
+        """By model: when its bundles were last asked for."""
+
+    @property
+    def history(self) -> dict[str, list[Revision]]:
+        """All revisions by model, newest first, as of the last poll."""
+        return self._history
+
+    def poll(self) -> tuple[ModelOrder, ...] | None:
+        """Look once; return the orders when they changed. Raises StoreError when the store is away."""
+        newest = latest(self._metadata, Revision)
+        if not self._read or (newest is not None and newest.id != self._newest):
+            self._history = {}
+            for revision in self._metadata.find(Revision):
+                self._history.setdefault(revision.model, []).append(revision)
+        orders = tuple(self._order(revisions) for revisions in self._history.values())
+        self._newest = newest.id if newest is not None else None
+        if self._read and orders == self._orders:
+            return None
+        self._read, self._orders = True, orders
+        return orders
+
+    def _order(self, revisions: Sequence[Revision]) -> ModelOrder:
+        now = revisions[0]
+        before = restorable(revisions)
+        kept = before is not None and self._clock.now() - now.created_at < self._keep_warm
+        champion = None if before is None else before.bundle_in("champion")
+        known = next((order for order in self._orders if order.model == now.model), None)
+        if known is not None and known.revision == now.number:
+            as_wanted = not known.error and (known.warm is not None) == kept
+            failed = bool(known.error) or (kept and known.warm is None)
+            if as_wanted or (failed and self._clock.now() - self._asked[now.model] < RETRY):
+                return known
+        self._asked[now.model] = self._clock.now()
+        lanes, error = self._lanes(now)
+        if error and (known is None or known.error != error):
+            logger.error("model %s, revision %d: %s", now.model, now.number, error)
+        return ModelOrder(
+            model=now.model,
+            revision=now.number,
+            lanes=lanes,
+            error=error,
+            sticky=self._sticky,
+            warm=self._try_bundle(champion) if kept and champion is not None else None,
+            before=self._try_lanes(before),
+            before_revision=0 if before is None else before.number,
+        )
+
+    def _lanes(self, revision: Revision) -> tuple[tuple[LaneOrder, ...], str]:
+        """Return the lanes, or why they cannot be had."""
+        if revision.bundle_in("champion") is None:
+            return (), f"{revision.id} assigns no champion"
+        try:
+            return tuple(self._lane(assignment) for assignment in revision.assignments), ""
+        except TrimtabError as error:
+            return (), str(error)
+
+    def _try_lanes(self, revision: Revision | None) -> tuple[LaneOrder, ...]:
+        if revision is None:
+            return ()
+        try:
+            return tuple(self._lane(each) for each in revision.assignments if each.role == "champion")
+        except TrimtabError:
+            return ()
+
+    def _lane(self, assignment: Assignment) -> LaneOrder:
+        return LaneOrder(assignment.role, assignment.weight, self._bundle(assignment.bundle))
+
+    def _try_bundle(self, name: str) -> BundleOrder | None:
+        try:
+            return self._bundle(name)
+        except TrimtabError as error:
+            logger.warning("bundle %s cannot be kept warm: %s", name, error)
+            return None
+
+    def _bundle(self, name: str) -> BundleOrder:
+        record = self._metadata.get(Bundle, name)
+        folder = self._artifacts.open(record.path)
+        self._inspect(folder)
+        return BundleOrder(record.id, record.model, record.version, str(folder), record.digest)
+
+
+def restorable(revisions: Sequence[Revision]) -> Revision | None:
+    """Return what a rollback restores: the newest earlier revision with another champion, newest revision first.
+
+    A champion whose service was last ended by a rollback is passed over: it was found to be bad.
+    """
+    champion = revisions[0].bundle_in("champion")
+    passed = {None, champion}
+    for after, revision in pairwise(revisions):
+        found = revision.bundle_in("champion")
+        if found in passed:
+            continue
+        if after.action != "rollback":
+            return revision
+        passed.add(found)
+    return None

@@ -1,0 +1,1 @@
+"""The container contracts of hosting platforms: SageMaker, Vertex AI."""

@@ -1,0 +1,114 @@
+"""Describes models in the words of the Open Inference Protocol. Called by open_inference and the gRPC service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from trimtab.bundle.spec import Spec
+from trimtab.serving.core.routing import ModelTable
+from trimtab.serving.protocols.v2.response import BINARY, DATATYPES, INTERVAL, REGRESSION
+from trimtab.serving.protocols.v2.tensors import FEATURES
+from trimtab.serving.requests import Refused
+
+EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
+"""What is served beyond the protocol's core; the first three are Triton's names."""
+OF_KINDS = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "time": "BYTES"}
+"""Kind of a request column -> the datatype that holds all of its values."""
+PLATFORMS = {
+    "onnx": "onnxruntime_onnx",
+    "lightgbm": "lightgbm_lightgbm",
+    "xgboost": "xgboost_xgboost",
+    "skops": "sklearn_skops",
+    "pyfunc": "mlflow_pyfunc",
+}
+
+
+class ServerMetadata(msgspec.Struct):
+    """The answer of GET /v2."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class TensorMetadata(msgspec.Struct, omit_defaults=True):
+    """One input or output. -1 in a shape is any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] | None = None
+    """optional: may be left out; content_type: datetime for ISO 8601 text; instead_of: what it takes the place of."""
+
+
+class ModelMetadata(msgspec.Struct):
+    """The answer of GET /v2/models/{m}[/versions/{v}]."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, Any]
+
+
+def check_load_parameters(names: Iterable[str]) -> None:
+    """Raise Refused (400) when a request to load a model brings a configuration or files."""
+    for name in names:
+        if name == "config" or name.startswith("file:"):
+            raise Refused(400, f"parameter '{name:.60}' is not served; models come from the project's bundles")
+
+
+def describe(table: ModelTable, version: str | None) -> ModelMetadata:
+    """Describe a model as one of its versions is, the champion without one. Raises Refused (404)."""
+    lane = table.lane(version) or table.champion
+    spec = lane.bundle.spec
+    return ModelMetadata(
+        name=table.model,
+        versions=[str(number) for number in table.versions],
+        platform=PLATFORMS[spec.runtime],
+        inputs=_inputs(spec),
+        outputs=_outputs(spec),
+        parameters={
+            "version": str(lane.bundle.version),
+            "task": spec.task,
+            "request_columns": spec.request_columns,
+            "features": spec.features,
+            "timestamp": spec.timestamp,
+            "threshold": spec.threshold,
+            "revision": table.revision,
+            "roles": {str(other.bundle.version): other.role for other in table.lanes},
+        },
+    )
+
+
+def _inputs(spec: Spec) -> list[TensorMetadata]:
+    needed = [name for name in spec.request_columns if name != spec.timestamp]
+    beside = [name for name in (*spec.entity_keys, spec.timestamp) if name not in needed]
+    found = [_column(spec, name, optional=False) for name in needed]
+    found += [_column(spec, name, optional=True) for name in dict.fromkeys(beside)]
+    features = TensorMetadata(
+        FEATURES, "FP32", [-1, len(spec.features)], {"optional": True, "instead_of": "the request columns"}
+    )
+    return [*found, features]
+
+
+def _column(spec: Spec, name: str, *, optional: bool) -> TensorMetadata:
+    kind = spec.request_types.get(name)
+    if kind is None:  # packaged without kinds: a column that is a feature as well is a number
+        kind = "time" if name == spec.timestamp else "number" if name in spec.features else "text"
+    parameters: dict[str, Any] = {"optional": True} if optional else {}
+    if kind == "time":
+        parameters["content_type"] = "datetime"
+    return TensorMetadata(name, OF_KINDS.get(kind, "BYTES"), [-1], parameters or None)
+
+
+def _outputs(spec: Spec) -> list[TensorMetadata]:
+    names = BINARY if spec.task == "binary" else REGRESSION
+    found = [TensorMetadata(name, DATATYPES.get(name, "FP64"), [-1]) for name in names]
+    if spec.calibration is not None:
+        found += [TensorMetadata(name, "FP64", [-1], {"asked_by": "parameters.coverage"}) for name in INTERVAL]
+    return found

@@ -1,0 +1,248 @@
+"""Harm, window by window: does a figure that should not grow grow? Monitoring steps one per model, segment and figure.
+
+For concept drift the figure is the mean over matured labels of the loss minus the loss that the model itself
+expected, so that harder cases alone raise no alarm. Latency, error rate and cost a window are watched the same way.
+Upward only: a model that gets better is not an alarm.
+
+A window of fewer rows than usual wobbles more: its distance from the middle is drawn in by sqrt(n / usual n), as if
+all wobble came from chance; a window of more rows is left as it is. Both err on the side of no alarm.
+
+Of the stakes 0.6 bet on the window p (rank, and beyond it the tail), 0.4 on small lasting rises by smoothed
+conformal ranks. What is theorem and what is heuristic is the same as in sequential.py.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from trimtab.errors import DataError
+from trimtab.stats.autocorrelation import tempering
+from trimtab.stats.evidence import Mixture, calibrate, p_floor, power_bets, smoothed_ranks
+from trimtab.stats.holdback import POOL_LIMIT, Quarantine, quarantine_length
+from trimtab.stats.schemes import Floats
+from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
+from trimtab.stats.tail import GLOBAL_FLOOR, tail_p
+
+WEIGHTS = (0.6, 0.4)
+# Two constant references must not make an alarm of a rounding error.
+RELATIVE_SD_FLOOR = 1e-9
+
+
+Figure = tuple[float, int]
+"""A window's figure and its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpwardStep:
+    """One window's figure against the pool. `p` may open a review; only `p_seq` is honest under repeated looks."""
+
+    tested: bool
+    """False: too few rows; the window is held and will be judged together with the next one."""
+    value: float
+    """The window's figure, in its own unit."""
+    expected: float
+    """Mean of the figure over the pool."""
+    rise_sd: float
+    """How far the value lies above it, in standard deviations between windows of the pool."""
+    p: float
+    p_seq: float
+    n: int
+    """Rows of the window."""
+    m: int
+    """Windows it was compared with."""
+    enough_reference: bool
+    """False below 30 reference windows: show it, do not act on it automatically."""
+    reason: str
+
+
+class UpwardDetector:
+    """Judges one figure a window. `fit` makes one; `state` and `from_state` carry it over a restart."""
+
+    def __init__(
+        self,
+        pool: Sequence[Figure],
+        evidence: Mixture,
+        quarantine: Quarantine[Figure],
+        *,
+        horizon: int,
+        seed: int,
+        reference_windows: int,
+        min_rows: float,
+        usual_rows: float,
+        smallest_sd: float,
+    ) -> None:
+        self.horizon = horizon
+        self.reference_windows = reference_windows
+        self.min_rows = min_rows
+        self.usual_rows = usual_rows
+        self.smallest_sd = smallest_sd
+        self._pool = list(pool)
+        self._evidence = evidence
+        self._quarantine = quarantine
+        self._seed = seed
+        self._steps = 0
+        self._held: Figure | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        values: Sequence[float],
+        rows: Sequence[int],
+        *,
+        horizon: int = HORIZON,
+        seed: int = 0,
+        smallest_sd: float = 0.0,
+    ) -> Self:
+        """Return a detector for a figure that behaves as it did over the reference windows.
+
+        Args:
+            values: the figure of each reference window, in order of time; 30 or more before it may act.
+            rows: rows (labels, requests) behind each of them. Windows under half of the median merge into the next.
+            horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
+            seed: of the numbers that break ties between ranks.
+            smallest_sd: spread between windows, in the figure's unit, below which differences are noise.
+
+        Raises DataError with fewer than three windows or figures that are not finite.
+        """
+        if len(values) != len(rows):
+            raise DataError(f"{len(values)} values but {len(rows)} row counts: expected one row count a value")
+        if not np.all(np.isfinite(values)):
+            raise DataError("a reference window has no finite figure: leave windows without rows or labels out")
+        min_rows = SMALLEST_SHARE_OF_ROWS * statistics.median(list(rows) or [0])
+        pool = _merge_small(list(zip(values, rows, strict=True)), min_rows)
+        if len(pool) < FEWEST_WINDOWS:
+            raise DataError(
+                f"{len(pool)} reference windows, expected {ENOUGH_WINDOWS} or more (at least {FEWEST_WINDOWS}): "
+                "choose shorter windows or a longer reference period"
+            )
+        usual_rows = statistics.median([n for _, n in pool])
+        tau = tempering([value for value, _ in pool])
+        return cls(
+            pool,
+            Mixture(WEIGHTS, [np.array([tau]), np.array([tau])]),
+            Quarantine(quarantine_length(tau)),
+            horizon=horizon,
+            seed=seed,
+            reference_windows=len(pool),
+            min_rows=min_rows,
+            usual_rows=usual_rows,
+            smallest_sd=smallest_sd,
+        )
+
+    @property
+    def enough_reference(self) -> bool:
+        """Whether automation may act on what it says."""
+        return self.reference_windows >= ENOUGH_WINDOWS
+
+    def step(self, value: float, n: int) -> UpwardStep:
+        """Judge the next window's figure over its n rows; raises DataError when a window with rows has no figure."""
+        if n > 0 and not np.isfinite(value):
+            raise DataError(f"the figure of a window with {n} rows is {value}, expected a finite number")
+        value, n = _mean([(value if n > 0 else 0.0, n), self._held or (0.0, 0)])
+        if n < max(self.min_rows, 1):
+            self._held = (value, n)
+            return self._tell(value, n, p=1.0, tested=False)
+        self._held = None
+        return self._judge(value, n)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
+        return {
+            "pool": [list(figure) for figure in self._pool],
+            "evidence": self._evidence.state(),
+            "quarantine": self._quarantine.length,
+            "waiting": [list(figure) for figure in self._quarantine.waiting],
+            "held": list(self._held) if self._held else None,
+            "steps": self._steps,
+            "seed": self._seed,
+            "horizon": self.horizon,
+            "reference_windows": self.reference_windows,
+            "min_rows": self.min_rows,
+            "usual_rows": self.usual_rows,
+            "smallest_sd": self.smallest_sd,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the detector whose `state` this is."""
+        settings = ("horizon", "seed", "reference_windows", "min_rows", "usual_rows", "smallest_sd")
+        detector = cls(
+            [(value, n) for value, n in state["pool"]],
+            Mixture.from_state(state["evidence"]),
+            Quarantine(state["quarantine"], [(value, n) for value, n in state["waiting"]]),
+            **{name: state[name] for name in settings},
+        )
+        detector._steps = state["steps"]
+        detector._held = (state["held"][0], state["held"][1]) if state["held"] else None
+        return detector
+
+    def _judge(self, value: float, n: int) -> UpwardStep:
+        scores = self._scores([*self._pool, (value, n)])
+        pool, current = scores[:-1], scores[-1]
+        p = float(tail_p(pool, current, floor=GLOBAL_FLOOR * self._sd(pool)))
+        uniform = np.random.default_rng((self._seed, self._steps)).random(1)
+        rank = smoothed_ranks(pool[:, None], np.array([current]), uniform)
+        self._evidence.bet([calibrate(np.maximum([p], p_floor(len(pool)))), power_bets(rank)[0]])
+        self._steps += 1
+        told = self._tell(value, n, p=p, tested=True)
+        if len(pool) < POOL_LIMIT:
+            self._pool += self._quarantine.admit((value, n), told.p_seq)
+        return told
+
+    def _scores(self, figures: Sequence[Figure]) -> Floats:
+        """Return the figures, those of few rows drawn in towards the middle."""
+        values = np.array([value for value, _ in figures])
+        middle = float(np.median(values))
+        trust = np.sqrt(np.minimum(1, np.array([n for _, n in figures]) / self.usual_rows))
+        drawn_in: Floats = middle + (values - middle) * trust
+        return drawn_in
+
+    def _sd(self, pool: Floats) -> float:
+        return max(float(pool.std(ddof=1)), self.smallest_sd, RELATIVE_SD_FLOOR * float(np.abs(pool).max()), 1e-300)
+
+    def _tell(self, value: float, n: int, *, p: float, tested: bool) -> UpwardStep:
+        pool = np.array([value for value, _ in self._pool])
+        expected = float(pool.mean())
+        p_seq = self._evidence.p_value(self.horizon)
+        reason = f"{value:.4g} where {expected:.4g} is usual ({len(pool)} windows): p {p:.2g}, sequential p {p_seq:.2g}"
+        if not self.enough_reference:
+            reason += f"; only {self.reference_windows} reference windows, {ENOUGH_WINDOWS} are needed to act"
+        if not tested:
+            reason = f"{n} rows, {self.min_rows:g} are needed: held until the next window"
+        return UpwardStep(
+            tested=tested,
+            value=value,
+            expected=expected,
+            rise_sd=(value - expected) / self._sd(pool),
+            p=p,
+            p_seq=p_seq,
+            n=n,
+            m=len(pool),
+            enough_reference=self.enough_reference,
+            reason=reason,
+        )
+
+
+def _merge_small(windows: Sequence[Figure], min_rows: float) -> list[Figure]:
+    """Merge every window of too few rows into the next one; a last one into the one before."""
+    merged: list[Figure] = []
+    held: Figure = (0.0, 0)
+    for window in windows:
+        held = _mean([window, held])
+        if held[1] >= max(min_rows, 1):
+            merged.append(held)
+            held = (0.0, 0)
+    if held[1] and merged:
+        merged[-1] = _mean([merged[-1], held])
+    return merged
+
+
+def _mean(windows: Sequence[Figure]) -> Figure:
+    """Return the mean of the figures weighted by rows, and all the rows."""
+    rows = sum(n for _, n in windows)
+    return (sum(value * n for value, n in windows) / rows if rows else 0.0), rows

@@ -1,0 +1,121 @@
+"""A retraining that waits for a person: rejected it does nothing, approved it learns from all that is known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from integration.gateway_project import GatewayProject, wait_for
+from trimtab.app.loop import retraining
+from trimtab.app.loop.actions import LoopActions
+from trimtab.app.loop.retraining import APPROVAL, Retraining
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages import pipeline
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.record import Action
+from trimtab.records.training import DatasetVersion, Run
+from trimtab.testing.judged import DAY, FIRST, window_report
+
+JUDGED, NEWEST = 1, 5
+"""Days of the window that was decided on, and of the newest one when the answer comes."""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """A project with rows of every hour, whose trainer fails."""
+    project = GatewayProject(tmp_path / "project", training={"min_examples": 10})
+    hours = range(-10 * 24, 10 * 24)
+    rows = {
+        "moment": [FIRST + timedelta(hours=hour) for hour in hours],
+        "late": [hour % 2 for hour in hours],
+        "row": [float(hour % 3) for hour in hours],
+    }
+    pl.DataFrame(rows).write_parquet(project.folder / "flights.parquet")
+    pipeline.ingest(project.workspace)
+    yield project.workspace
+    project.workspace.metadata.close()
+
+
+def decide(workspace: Workspace, day: int, action: Action) -> Decision:
+    """Write the decision on the window of a day."""
+    draft = Draft(
+        cause=Cause(window=window_report(day), signals=()),
+        band="severe",
+        impact_per_day=0.0,
+        impact="high",
+        cell="retrain",
+        action=action,
+        reasons=("a test",),
+    )
+    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
+    assert decision is not None
+    return decision
+
+
+@pytest.fixture
+def review(workspace: Workspace) -> Decision:
+    """A decision on a window that waits for a person, while newer windows close."""
+    decision = decide(workspace, JUDGED, "review")
+    for day in range(JUDGED, NEWEST + 1):
+        workspace.metadata.put(window_report(day, stage="closed"))
+    return decision
+
+
+@pytest.fixture
+def runner(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Retraining]:
+    monkeypatch.setattr(retraining, "WAIT_SECONDS", 0.2)  # the threads of workflows look so often whether they end
+    opened = Retraining(workspace)
+    opened.launch()
+    yield opened
+    opened.close()
+
+
+def answer(runner: Retraining, review: Decision, verdict: str) -> None:
+    """Start the retraining, give the answer to its review, and wait until it has ended."""
+    workflow = runner.start(review, as_of=review.end, approved=False)
+    wait_for(lambda: runner.waits_for(workflow, APPROVAL), "the workflow waits for approval")
+    runner.tell(workflow, APPROVAL, verdict)
+    wait_for(lambda: not runner.active("delay"), "the workflow ends")
+
+
+def steps(workspace: Workspace) -> dict[str, str]:
+    return {each.step: each.outcome for each in workspace.metadata.find(WorkflowStep, oldest_first=True)}
+
+
+def training_ends(workspace: Workspace) -> list[datetime]:
+    return [dataset.as_of for dataset in workspace.metadata.find(DatasetVersion)]
+
+
+def test_a_rejected_review_trains_nothing(workspace: Workspace, runner: Retraining, review: Decision) -> None:
+    answer(runner, review, "reject")
+    assert steps(workspace) == {"approval": "the answer to the review: reject"}
+    assert training_ends(workspace) == []
+    assert workspace.metadata.count(Run) == 0
+
+
+def test_an_approved_review_trains_on_what_is_known_when_it_is_approved(
+    workspace: Workspace, runner: Retraining, review: Decision
+) -> None:
+    answer(runner, review, "approve")
+    # then rows that came after the decision are in the training set
+    assert training_ends(workspace) == [FIRST + (NEWEST + 1) * DAY]
+    assert review.end == FIRST + (JUDGED + 1) * DAY
+    # and a trainer that fails ends the retraining with its reason
+    assert list(steps(workspace)) == ["approval", "snapshot", "stop"]
+    assert "NotImplementedError" in steps(workspace)["stop"]
+
+
+def test_a_decision_to_retrain_asks_nobody(workspace: Workspace, runner: Retraining) -> None:
+    # given a window before all rows
+    LoopActions(workspace, runner).retrain(decide(workspace, -20, "retrain"))
+    # then it begins, and ends since there is nothing to learn from
+    wait_for(lambda: steps(workspace) and not runner.active("delay"), "the workflow ends")
+    assert list(steps(workspace)) == ["stop"]
+    assert "no examples that were known by" in steps(workspace)["stop"]

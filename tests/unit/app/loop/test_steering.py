@@ -1,0 +1,131 @@
+"""What the loop tells retrainings that wait: matured windows of a candidate, another revision, a person's answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from integration.gateway_project import GatewayProject, wait_for
+from trimtab.app.loop import retraining
+from trimtab.app.loop.retraining import MATURED
+from trimtab.app.loop.steering import Steering, read_progress
+from trimtab.app.loop.workflows import Workflows
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import Rollouts
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.control.resolve import resolve
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.testing.judged import bundle_record, window_report
+from trimtab.testing.streams import Lane, World, play
+
+CHAMPION, CHALLENGER = Lane(version=1), Lane(version=2, role="challenger")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """Version 1 is champion and version 2 challenges it; labels mature a day after their window."""
+    opened = GatewayProject(tmp_path / "project", decide={"labels_mature_after": "1d"}).workspace
+    for version in (1, 2):
+        opened.metadata.put(bundle_record(version))
+        rollouts(opened).deploy(bundle_record(version), cause=f"{version}", reason="a test", by="tests")
+    yield opened
+    opened.metadata.close()
+
+
+def rollouts(workspace: Workspace) -> Rollouts:
+    """Return what changes what serves; these bundles have no files to look into."""
+    return Rollouts(workspace.metadata, workspace.project.policy.rollout, "delay", workspace.clock)
+
+
+@pytest.fixture
+def review(workspace: Workspace) -> Decision:
+    """A decision whose process died before it started the retraining."""
+    draft = Draft(
+        cause=Cause(window=window_report(1), signals=()),
+        band="severe",
+        impact_per_day=0.0,
+        impact="high",
+        cell="retrain",
+        action="review",
+        reasons=("a test",),
+    )
+    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
+    assert decision is not None
+    return decision
+
+
+@pytest.fixture
+def steering(workspace: Workspace, review: Decision, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steering]:
+    """The loop, with one retraining that waits for a person."""
+    monkeypatch.setattr(retraining, "WAIT_SECONDS", 0.2)  # the threads of workflows look so often whether they end
+    loop = Steering(workspace)
+    loop.launch()
+    loop.step()
+    wait_for(lambda: not step_is_busy(loop, workspace), "the retraining waits for a person")
+    yield loop
+    loop.close()
+
+
+def step_is_busy(loop: Steering, workspace: Workspace) -> bool:
+    loop.step()
+    progress = read_progress(workspace.run_folder)
+    return progress is None or progress.busy
+
+
+def told(workspace: Workspace, topic: str = MATURED) -> int:
+    """Return how many messages about a topic lie in the database of the retrainings."""
+    with closing(sqlite3.connect(workspace.root / "workflows.db")) as connection:
+        count = connection.execute("SELECT count(*) FROM notifications WHERE topic = ?", (topic,)).fetchone()
+    return int(count[0])
+
+
+def matured(workspace: Workspace) -> set[str]:
+    return {window.role for window in workspace.metadata.find(WindowReport, stage="matured", model="delay")}
+
+
+def test_matured_windows_of_a_candidate_are_told_once(workspace: Workspace, steering: Steering) -> None:
+    # given a retraining that was told which revision serves
+    assert told(workspace) == 1
+    # when windows close whose labels have not matured
+    play(workspace.predictions, World(), [0, 1], [CHAMPION, CHALLENGER])
+    steering.step()
+    assert workspace.metadata.count(WindowReport, stage="closed") == 2
+    assert told(workspace) == 1
+    # and then the labels do
+    play(workspace.predictions, World(), [2], [CHAMPION, CHALLENGER])
+    steering.step()
+    # then the retraining is told so, once
+    assert matured(workspace) == {"champion", "challenger"}
+    assert told(workspace) == 2
+    steering.step()
+    assert told(workspace) == 2
+
+
+def test_windows_of_the_champion_alone_wake_nobody(workspace: Workspace, steering: Steering) -> None:
+    play(workspace.predictions, World(), [0, 1, 2], [CHAMPION])
+    steering.step()
+    assert matured(workspace) == {"champion"}
+    assert told(workspace) == 1
+
+
+def test_another_revision_is_told(workspace: Workspace, steering: Steering) -> None:
+    rollouts(workspace).abandon(cause="a", reason="a test", by="tests")
+    steering.step()
+    assert told(workspace) == 2
+
+
+def test_the_answer_of_a_person_ends_the_waiting(workspace: Workspace, steering: Steering, review: Decision) -> None:
+    resolve(workspace.metadata, review.id, "reject", reason="not now", by="ann", clock=workspace.clock)
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        assert workflows.active("delay")
+        steering.step()
+        wait_for(lambda: not workflows.active("delay"), "the retraining ends")
+    (step,) = workspace.metadata.find(WorkflowStep, model="delay")
+    assert (step.step, step.outcome) == ("approval", "the answer to the review: reject")
