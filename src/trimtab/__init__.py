@@ -9,8 +9,8 @@ from trimtab.errors import nearest
 
 if TYPE_CHECKING:
     from trimtab.definitions.models import Dataset, Model, Outcomes
+    from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.sources import FileSource
-    from trimtab.definitions.transforms import on_demand
     from trimtab.definitions.views import Entity, FeatureView, count, last, mean
     from trimtab.definitions.views import max_ as max
     from trimtab.definitions.views import min_ as min
@@ -33,7 +33,7 @@ _HOMES = {
     "max": ("trimtab.definitions.views", "max_"),
     "mean": ("trimtab.definitions.views", "mean"),
     "min": ("trimtab.definitions.views", "min_"),
-    "on_demand": ("trimtab.definitions.transforms", "on_demand"),
+    "on_demand": ("trimtab.definitions.on_demand", "on_demand"),
     "point_in_time_join": ("trimtab.features.point_in_time", "point_in_time_join"),
     "sum": ("trimtab.definitions.views", "sum_"),
 }

@@ -12,7 +12,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.cli.stages import run_all
 from trimtab.errors import GateRefused, StageError
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, Run
 from trimtab.stores.metadata.contract import latest

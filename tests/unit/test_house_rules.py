@@ -8,6 +8,19 @@ import trimtab
 
 SOURCE = Path(trimtab.__file__).parent
 MAX_LINES = 500
+MAX_FILES = 26
+"""In one folder, its __init__.py among them."""
+SHARED_NAMES = ("__init__", "contract")
+"""Names that files of several packages have: each folder of a store has its contract."""
+REGISTRIES = (
+    "__init__.py",
+    "cli/calling.py",
+    "cli/entry.py",
+    "runtimes/explanations.py",
+    "runtimes/opening.py",
+    "stores/catalog.py",
+)
+"""What may name own modules by string: tables of backends, each loaded on first use, and the two doors of the CLI."""
 CLOCK, SETTINGS = "clock.py", "settings.py"
 NAMES_THAT_SAY_NOTHING = ("base", "common", "helpers", "misc", "util", "utils")
 ASKS_FOR_TIME = {
@@ -23,6 +36,12 @@ ASKS_FOR_TIME = {
     "time.time_ns",
 }
 READS_ENVIRONMENT = {"environ", "getenv", "os.environ", "os.environb", "os.getenv", "os.putenv"}
+
+
+MODULES = {
+    ".".join(("trimtab", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
 
 
 def offenders(rule: Callable[[ast.Module], Iterator[ast.AST]], *, but: str = "") -> list[str]:
@@ -56,6 +75,30 @@ def own_imports_in_functions(tree: ast.Module) -> Iterator[ast.AST]:
                     yield node
 
 
+def own_names(tree: ast.Module) -> Iterator[ast.AST]:
+    """Point at imports of own modules by string: what is no name of another package, and tables of "module:name"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            module = node.args[0]
+            if not isinstance(module, ast.Constant) or str(module.value).split(".")[0] == "trimtab":
+                yield node
+        elif isinstance(node, ast.Constant) and str(node.value).partition(":")[0] in MODULES and ":" in str(node.value):
+            yield node
+
+
+def imports() -> dict[str, set[str]]:
+    """Return which own modules each own module imports, wherever the import stands."""
+    found: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        needs = found.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "trimtab":
+                needs |= {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys() or {str(node.module)}
+            elif isinstance(node, ast.Import):
+                needs |= {alias.name for alias in node.names} & MODULES.keys()
+    return found
+
+
 def without_docstring(tree: ast.Module) -> Iterator[ast.AST]:
     if ast.get_docstring(tree) is None:
         yield tree
@@ -86,6 +129,35 @@ def test_files_are_named_after_what_they_hold() -> None:
     assert [path for path in SOURCE.rglob("*.py") if path.stem in NAMES_THAT_SAY_NOTHING] == []
 
 
+def test_no_two_packages_name_a_file_alike() -> None:
+    """A file is found by its name alone. Contracts are found by their folder, verbs of the CLI by what users type."""
+    homes: dict[str, set[str]] = {}
+    for path in SOURCE.rglob("*.py"):
+        package = path.relative_to(SOURCE).parts[0]
+        if package != "cli" and path.stem not in SHARED_NAMES:
+            homes.setdefault(path.stem, set()).add(package)
+    assert {stem: sorted(found) for stem, found in homes.items() if len(found) > 1} == {}
+
+
+def test_a_folder_has_at_most_as_many_files_as_one_sees_at_a_glance() -> None:
+    folders = {path for path in SOURCE.rglob("*") if path.is_dir()}
+    counts = {folder.relative_to(SOURCE).as_posix(): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
+
+
+def test_own_modules_are_named_by_string_in_registries_alone() -> None:
+    assert [place for place in offenders(own_names) if place.split(":")[0] not in REGISTRIES] == []
+
+
+def test_own_modules_import_one_another_in_no_circle() -> None:
+    """Imports for type checkers count, too."""
+    left = imports()
+    while leaves := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in leaves:
+            del left[name]
+    assert left == {}
+
+
 def test_the_rules_do_see_what_they_look_for() -> None:
     tree = ast.parse(
         "import os\ndef f():\n    from trimtab.clock import EPOCH\n    return os.environ, datetime.now()\n"
@@ -94,3 +166,6 @@ def test_the_rules_do_see_what_they_look_for() -> None:
     assert len(list(using(ASKS_FOR_TIME)(tree))) == 1
     assert len(list(own_imports_in_functions(tree))) == 1
     assert len(list(without_docstring(tree))) == 1
+    assert len(list(own_names(ast.parse("import_module('trimtab.clock')")))) == 1
+    assert len(list(own_names(ast.parse("BACKENDS = {'file': 'trimtab.stores.tables.delta:DeltaTables'}")))) == 1
+    assert "trimtab.errors" in imports()["trimtab.stores.catalog"]

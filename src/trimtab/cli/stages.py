@@ -32,7 +32,7 @@ from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
 from trimtab.errors import CheckFailed, UsageError
 from trimtab.records.data import CheckReport
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run

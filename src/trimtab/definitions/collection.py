@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.definitions.models import Model
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.transforms import OnDemand
 from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DefinitionError, nearest
 

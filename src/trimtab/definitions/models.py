@@ -24,7 +24,7 @@ from trimtab.places import Placed
 
 if TYPE_CHECKING:
     import numpy as np
-from trimtab.definitions.transforms import FallbackRule, OnDemand
+from trimtab.definitions.on_demand import FallbackRule, OnDemand
 from trimtab.definitions.views import FeatureView
 
 Task = metric_catalog.Task

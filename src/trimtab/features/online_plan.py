@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.definitions.models import Model
-from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.kinds import KINDS, Array, Kind, join_parts

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.definitions.models import Model, Task
-from trimtab.definitions.transforms import FallbackRule
+from trimtab.definitions.on_demand import FallbackRule
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.kinds import Array, Kind
 from trimtab.features.request_columns import for_transform

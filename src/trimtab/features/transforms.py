@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trimtab import places
-from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.kinds import Array
 

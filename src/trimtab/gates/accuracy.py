@@ -14,7 +14,7 @@ import numpy as np
 from trimtab import metric_catalog
 from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
 from trimtab.policy.gates import Accuracy
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.intervals import Interval, cluster_interval, difference_interval
 from trimtab.stats.metrics import METRICS, no_skill

@@ -17,7 +17,7 @@ from trimtab.gates.groups import RESTS_ON, Gap, Table, all_measures, measured_ro
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy.gates import Bias
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 
 GATE = "bias"

@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import BY_TASK
 from trimtab.policy.gates import Leakage
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.metrics import metric_value
 

@@ -14,7 +14,7 @@ from trimtab import settings
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.measure import Measurement
 from trimtab.policy.gates import Performance
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 
 GATE = "performance"
 TIMEOUT_S = 300

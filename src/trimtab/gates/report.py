@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trimtab.clock import Clock
 from trimtab.errors import GateRefused
 from trimtab.policy.gates import Gates
-from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Verdict
 
 

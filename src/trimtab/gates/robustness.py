@@ -14,7 +14,7 @@ import numpy as np
 from trimtab import metric_catalog
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy.gates import Robustness
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.stats.metrics import METRICS, metric_value
 

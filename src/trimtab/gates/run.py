@@ -11,7 +11,7 @@ from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
 from trimtab.metric_catalog import METRICS, fitting
 from trimtab.policy.gates import Gates
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 
 
 def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:

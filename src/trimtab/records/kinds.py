@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution, WorkflowStep
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.features import FeatureViewVersion
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake, Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import LogGap, Revision, Token, TokenRevocation

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from trimtab.records.control import Decision
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.record import Role, SignalKind, Verdict
 from trimtab.records.serving import Assignment, Revision

@@ -12,7 +12,7 @@ import pytest
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import GateRefused
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Run
 
 ROWS = 6_000

@@ -22,7 +22,7 @@ from trimtab.app.stages import pipeline
 from trimtab.cli.replay import warn_of_others, warn_of_training
 from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import DatasetVersion
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows

@@ -8,8 +8,8 @@ import pytest
 
 from trimtab.definitions.collection import Definitions, collect
 from trimtab.definitions.models import Model, Outcomes
+from trimtab.definitions.on_demand import OnDemand, on_demand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.transforms import OnDemand, on_demand
 from trimtab.definitions.views import Aggregation, Entity, FeatureView, count, last, max_, mean, min_, sum_
 from trimtab.errors import DefinitionError
 from trimtab.units import MICROS

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import trimtab as tt
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.models import Model
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.transforms import OnDemand
 from trimtab.definitions.views import FeatureView, count, last, max_, mean, sum_
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.kinds import Kind

@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from trimtab.definitions.transforms import OnDemand
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.errors import DataError
 from trimtab.features.request_columns import for_transform
 from trimtab.features.transforms import run

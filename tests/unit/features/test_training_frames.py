@@ -12,8 +12,8 @@ import pytest
 
 import trimtab as tt
 from trimtab.definitions.models import Model
+from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.transforms import OnDemand
 from trimtab.definitions.views import FeatureView, count, mean
 from trimtab.errors import DefinitionError
 from trimtab.features.training_frames import request_types, training_frame

@@ -19,7 +19,7 @@ from trimtab.gates.groups import Rows, Table, measured_rows, measures_of
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import FAIRNESS, Task, fitting
 from trimtab.policy.gates import Bias
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.testing.bundles import lookup_graph
 

@@ -14,7 +14,7 @@ from trimtab.definitions.models import Task
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import explained, judge_leakage
 from trimtab.policy.gates import Leakage
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 
 Make = Callable[..., GateInputs]
 Array = np.ndarray[Any, Any]

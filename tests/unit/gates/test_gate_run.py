@@ -15,7 +15,7 @@ from trimtab.gates.inputs import GateInputs
 from trimtab.gates.report import refuse, report, report_key
 from trimtab.gates.run import evaluate
 from trimtab.policy.gates import Gates
-from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Verdict
 
 Make = Callable[..., GateInputs]

@@ -7,7 +7,7 @@ import msgspec
 import msgspec.inspect as look
 import pytest
 
-from trimtab.records.gates import GateResult
+from trimtab.records.gate_reports import GateResult
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
 from trimtab.records.serving import Assignment, Revision

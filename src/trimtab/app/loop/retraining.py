@@ -35,7 +35,7 @@ from trimtab.app.stages import pipeline
 from trimtab.clock import from_micros, to_micros
 from trimtab.errors import ActionError, Conflict, StageError, StoreError, TrimtabError
 from trimtab.records.control import Decision, WorkflowStep
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest

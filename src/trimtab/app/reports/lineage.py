@@ -10,7 +10,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.errors import NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.predictions.contract import LABEL_FIELDS

@@ -23,7 +23,7 @@ from trimtab.bundle.manifest import verify
 from trimtab.errors import ActionError, DataError, StoreError, TrimtabError
 from trimtab.monitoring.checkpoint import Page
 from trimtab.records.data import TableVersion
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata.contract import latest

@@ -18,7 +18,7 @@ from trimtab.bundle.spec import read_spec
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
 from trimtab.records.control import Decision, WorkflowStep
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run

@@ -44,7 +44,7 @@ from trimtab.gates.report import report_key
 from trimtab.gates.run import evaluate as judge
 from trimtab.monitoring.reference import build_reference
 from trimtab.records.data import CheckReport, TableVersion
-from trimtab.records.gates import GateReport, GateResult
+from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest

@@ -24,7 +24,7 @@ from trimtab.serving.protocols.grpc_health import Health
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES, read
 from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
 from trimtab.serving.protocols.grpc_tensors import Message
-from trimtab.serving.protocols.v2.metadata import EXTENSIONS, TensorMetadata, check_load_parameters, describe
+from trimtab.serving.protocols.v2.model_metadata import EXTENSIONS, TensorMetadata, check_load_parameters, describe
 from trimtab.serving.protocols.v2.response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.telemetry.traces import Traces

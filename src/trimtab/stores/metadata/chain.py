@@ -17,7 +17,7 @@ import msgspec
 from trimtab.clock import to_micros
 from trimtab.errors import StoreError
 from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision

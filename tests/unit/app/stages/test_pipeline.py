@@ -14,7 +14,7 @@ from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.app.stages.pipeline import evaluate, evaluated, registered_report
 from trimtab.errors import NotFound, StageError
 from trimtab.gates.report import report_key
-from trimtab.records.gates import GateReport
+from trimtab.records.gate_reports import GateReport
 from trimtab.testing.judged import bundle_record, gate_report, run_record
 
 NEW = 3

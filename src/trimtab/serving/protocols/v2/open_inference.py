@@ -12,7 +12,7 @@ from trimtab.serving.core.offloading import SMALL
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.endpoints import LENGTH_HEADER, Answer, Call, Content, Description, Route, encode_error
 from trimtab.serving.protocols.v2 import examples as examples
-from trimtab.serving.protocols.v2.metadata import (
+from trimtab.serving.protocols.v2.model_metadata import (
     EXTENSIONS,
     ModelMetadata,
     ServerMetadata,
