@@ -62,8 +62,8 @@ def read_file(path: Path, source: FileSource, *, like: pa.Schema | None, keys: C
         elif name in source.dtypes and not is_time:
             column = _as(column, wanted, place)
         columns[name] = normalised(column, place=place, is_time=is_time, wanted=wanted, how=how)
-    told = {} if source.time_zone is not None else {name: rows for name, rows in naive.items() if rows}
-    return Content(pa.table(columns), told)
+    reported = {} if source.time_zone is not None else {name: rows for name, rows in naive.items() if rows}
+    return Content(pa.table(columns), reported)
 
 
 def normalised(

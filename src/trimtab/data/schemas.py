@@ -123,24 +123,24 @@ def column_checks(schema: pa.DataFrameSchema) -> dict[str, ColumnCheck]:
 def _column_check(column: Any) -> ColumnCheck:
     found = ColumnCheck(null=bool(column.nullable), source="schema")
     for check in column.checks:
-        told: dict[str, Any] = check.statistics or {}
-        low, high = told.get("min_value"), told.get("max_value")
+        statistics: dict[str, Any] = check.statistics or {}
+        low, high = statistics.get("min_value"), statistics.get("max_value")
         if check.name == "str_length":
-            exact = told.get("exact_value")
+            exact = statistics.get("exact_value")
             shortest, longest = (exact, exact) if exact is not None else (low, high)
             found = replace(found, shortest=shortest or 0, longest=longest)
-        elif check.name == "isin" and all(isinstance(value, str) for value in told["allowed_values"]):
-            found = replace(found, values=tuple(sorted(told["allowed_values"])))
-        elif check.name == "isin" and all(_is_number(value) for value in told["allowed_values"]):
-            values = [float(value) for value in told["allowed_values"]]
+        elif check.name == "isin" and all(isinstance(value, str) for value in statistics["allowed_values"]):
+            found = replace(found, values=tuple(sorted(statistics["allowed_values"])))
+        elif check.name == "isin" and all(_is_number(value) for value in statistics["allowed_values"]):
+            values = [float(value) for value in statistics["allowed_values"]]
             found = replace(found, lowest=min(values), highest=max(values))
         elif check.name in BOUNDS:
             if _is_number(low):
-                strict = check.name == "greater_than" or told.get("include_min") is False
+                strict = check.name == "greater_than" or statistics.get("include_min") is False
                 low = math.nextafter(low, math.inf) if strict else float(low)
                 found = replace(found, lowest=low if found.lowest is None else max(low, found.lowest))
             if _is_number(high):
-                strict = check.name == "less_than" or told.get("include_max") is False
+                strict = check.name == "less_than" or statistics.get("include_max") is False
                 high = math.nextafter(high, -math.inf) if strict else float(high)
                 found = replace(found, highest=high if found.highest is None else min(high, found.highest))
     return found

@@ -1,8 +1,9 @@
-"""The one form of an ONNX graph and of a skops file: the same estimator gives the same bytes in every process.
+"""Brings ONNX graphs and skops files into a canonical form: the same estimator gives the same bytes in every process.
 
-Converters number intermediate names with counters of the process and write operator sets in the order of
-a Python set. Here names are numbered by first use, and operator sets are sorted. skops names objects and their files by
-addresses in memory, and a zip file dates its entries. Here objects are numbered by first use, and dates are fixed.
+ONNX converters number intermediate names with counters of the process, and write operator sets in the order of a
+Python set. In canonical form, names are numbered by first use, and operator sets are sorted. skops names objects and
+their files by memory addresses, and a zip file dates its entries. In canonical form, objects are numbered by first use,
+and dates are fixed.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 SCHEMA = "schema.json"
-"""What a skops file holds: a tree of nodes; arrays stand in files beside it."""
+"""The entry of a skops file with its tree of nodes; arrays are entries of their own."""
 ID, FILE, LOADER = "__id__", "file", "__loader__"
 BY_VALUE = ("JsonNode", "TypeNode")
-"""Nodes that are told apart by what they hold: whether two of them are one object depends on the process."""
+"""Nodes that are compared by value, because it depends on the process whether two of them are the same object."""
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip file can hold."""
+"""The earliest date that a zip file can store."""
 
 
 def canonical_skops(content: bytes) -> bytes:
-    """Return a skops file that holds the same, with objects and files numbered by first use."""
+    """Return a skops file of the same content, with objects and files numbered by first use."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         schema = json.loads(archive.read(SCHEMA))
         _sort_sets(schema)
@@ -35,7 +36,7 @@ def canonical_skops(content: bytes) -> bytes:
 
 
 def _number(node: Any, numbers: dict[Any, int], names: dict[str, str]) -> None:
-    """Give nodes and their files numbers by first use, in place. names: of files, old -> new, filled in."""
+    """Number nodes and their files by first use, in place. names: file names, old -> new, are added here."""
     if isinstance(node, list):
         for part in node:
             _number(part, numbers, names)
@@ -51,7 +52,7 @@ def _number(node: Any, numbers: dict[Any, int], names: dict[str, str]) -> None:
 
 
 def _sort_sets(node: Any) -> None:
-    """Put the members of sets, whose order depends on the process, into one order, in place."""
+    """Sort the members of sets, whose order depends on the process, in place."""
     parts = node if isinstance(node, list) else list(node.values()) if isinstance(node, dict) else []
     for part in parts:
         _sort_sets(part)
@@ -60,7 +61,7 @@ def _sort_sets(node: Any) -> None:
 
 
 def _bare(node: Any) -> str:
-    """Return a node as text, without the numbers of objects."""
+    """Return a node as JSON without the ids of objects."""
 
     def stripped(part: Any) -> Any:
         if isinstance(part, dict):
@@ -71,7 +72,7 @@ def _bare(node: Any) -> str:
 
 
 def _undated(content: bytes) -> bytes:
-    """Return the content of a file; of a zip file, as sparse matrices are kept in, one with fixed dates."""
+    """Return the content of a file; a zip file, such as that of a sparse matrix, gets fixed dates."""
     if not content.startswith(b"PK\x03\x04"):
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -94,7 +95,7 @@ def canonical_bytes(model: Any) -> bytes:
     kept = {value.name for value in (*model.graph.input, *model.graph.output)}
     names: dict[str, str] = {name: name for name in kept}
     for graph in _graphs(model.graph):
-        del graph.value_info[:]  # inferred shapes of intermediate values, which the runtime infers itself
+        del graph.value_info[:]  # shapes of intermediate values, which the runtime infers again
     _rename(model.graph, names)
     model.graph.name = "trimtab"
     return bytes(model.SerializeToString(deterministic=True))
@@ -131,7 +132,7 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
 
 
 def _new(name: str, names: dict[str, str]) -> str:
-    """Return the new name of a value; an empty one stands for an input left out."""
+    """Return the new name of a value; an empty name, an omitted input, stays empty."""
     return names.setdefault(name, f"v{len(names)}") if name else ""
 
 

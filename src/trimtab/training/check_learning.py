@@ -1,7 +1,7 @@
-"""Learns from training rows what requests will bring: ranges of numbers, the few values of a text column.
+"""Learns checks of requests from training rows: ranges of numbers, and the values of a text column with few of them.
 
-A learnt range is widened by its own length at both ends, so that a record value is taken, and another unit or a code
-such as -999 is not. Keys of entities are left out, since new ones come every day.
+A learnt range is widened by its own length at both ends, so a new record value passes, and a value in another unit or a
+code such as -999 does not. Keys of entities get no check, because new ones are normal.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from trimtab.bundle.spec import ColumnCheck
 
 MOST_VALUES = 50
 ROWS_A_VALUE = 20
-"""A text column is taken to have a fixed set of values when it has few, each of many rows."""
+"""A text column gets a fixed set of values if it has at most MOST_VALUES, and this many rows for each on average."""
 
 
 def learn_checks(
     rows: pl.DataFrame, kinds: Mapping[str, str], *, keys: Collection[str], given: Mapping[str, ColumnCheck]
 ) -> dict[str, ColumnCheck]:
-    """Return a check for each column of training rows that has one.
+    """Return the checks of request columns.
 
-    kinds: of each request column, as bundle.json has them. given: checks of the source's schema, which stand where they
-    limit a column; of one that they only say of whether it may be missing, the rest is learnt.
+    Args:
+        rows: training rows, with the request columns.
+        kinds: kind of each request column, from `features.request_types`.
+        keys: columns that are keys of entities; they get no learnt check.
+        given: checks of the source's schema. A check that limits values is used as it is; one that says only whether
+            a value may be missing is completed by a learnt one.
+
+    Returns:
+        By column; columns without a check are left out.
     """
     found = {}
     for name, kind in kinds.items():

@@ -1,4 +1,4 @@
-"""A fitted estimator as an ONNX graph, the same bytes for the same estimator. Called by train.py.
+"""Converts a fitted estimator to an ONNX graph; the same estimator gives the same bytes.
 
 The graph has one input "X", float32 (rows, features), and for a binary model an output "probabilities",
 float32 (rows, 2).
@@ -13,20 +13,20 @@ from typing import Any
 from trimtab.definitions.models import Task
 from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.training.canonical import canonical_bytes
-from trimtab.training.graph_trees import mend_trees
+from trimtab.training.graph_trees import correct_trees
 from trimtab.training.torch_modules import export_module, is_module
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-"""Operator sets of the graph, pinned so that a newer converter writes the same graph."""
+"""Operator sets of the graph, fixed so that a newer converter writes the same graph."""
 ONNXMLTOOLS_OPSET = 15
-"""The newest that onnxmltools takes for trees."""
+"""The newest operator set that onnxmltools supports for trees."""
 SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost, PyTorch modules"
 
 
 def convert(estimator: Any, *, task: Task, features: int) -> bytes:
-    """Return the serialized graph of a fitted estimator with `features` inputs.
+    """Return the serialized graph of a fitted estimator. features: the number of its inputs.
 
-    Raises StageError naming the type when it cannot be converted, MissingExtra without its converter.
+    Raises StageError naming the type if it cannot be converted, MissingExtra if the converter is not installed.
     """
     library = type(estimator).__module__.partition(".")[0]
     converters: dict[str, Callable[[Any, Task, int], Any]] = {
@@ -45,15 +45,15 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
         graph = converters[library](estimator, task, features)
     except TrimtabError:
         raise
-    except Exception as error:  # a border: converters raise errors with no common base
+    except Exception as error:  # converters raise errors without a common base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StageError(f"{type(estimator).__name__} cannot be converted to ONNX: {reason}") from error
-    mend_trees(graph, estimator)
+    correct_trees(graph, estimator)
     return _serialize(graph, task)
 
 
 def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
-    # these take seconds to import, and only training converts
+    # imported here, because they take seconds to import
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 

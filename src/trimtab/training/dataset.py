@@ -1,7 +1,7 @@
 """Freezes a point-in-time frame as an immutable, content-addressed training set, and loads it again.
 
-Called by app/stages. The frame comes from the features wing: `timestamp` (microseconds, UTC), `label`
-(null = unknown), the model's features, and columns to keep, such as sensitive groups.
+The frame has the columns `timestamp` (microseconds, UTC), `label` (null if unknown), the model's features, and columns
+to keep, such as sensitive groups.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MICROSECONDS_UTC = pl.Datetime("us", "UTC")
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """dataset.json: what is in data.parquet."""
+    """The content of dataset.json, which describes data.parquet."""
 
     version: DatasetVersion
     task: Task
@@ -43,8 +43,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 class Frozen:
     """A frozen dataset in memory. Rows are in order of time.
 
-    train and holdout have labelled rows only; frame has all rows, the label null where unknown.
-    holdout_groups: one value a holdout row, by name of the kept column.
+    train, holdout: labelled rows only. frame: all rows, with null for an unknown label. holdout_groups: one value for
+    each row of the holdout, by name of the kept column.
     """
 
     version: DatasetVersion
@@ -68,14 +68,23 @@ def freeze(
     keep: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> DatasetVersion:
-    """Publish the frame as `datasets/MODEL/HASH` and return its record.
+    """Publish the frame as `datasets/MODEL/HASH` and return its record. The same content returns the first record.
 
-    tables: table name -> id of its TableVersion. start: earliest moment that was asked for; None takes
-    the first row's. holdout_share: latest share of the labelled rows' time span. keep: columns beside
-    the features. warnings: what is to be told of the frame. Freezing the same content again returns the first record.
+    Args:
+        frame: the rows, as described above.
+        model: the model whose features they have.
+        tables: id of the TableVersion by table name.
+        as_of: the moment as of which the frame was built.
+        start: earliest timestamp that was requested; None takes that of the first row.
+        holdout_share: the last share of the labelled rows' time span, which becomes the holdout; between 0 and 1.
+        min_examples: smallest accepted number of labelled rows.
+        artifacts, clock: the store and the clock.
+        keep: columns to keep in addition to the features.
+        warnings: sentences about the frame, for the record.
 
-    Raises DataError when the frame does not have the promised form, StageError when it has too few
-    labelled rows.
+    Raises:
+        DataError: the frame lacks a column, has a wrong type or label, or one part of the split is too small.
+        StageError: there are too few labelled rows.
     """
     features = model.feature_names
     keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL)))
@@ -113,7 +122,16 @@ def freeze(
 
 
 def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
-    """Read a frozen dataset. Raises NotFound, and DataError when the content is not what was frozen."""
+    """Read a frozen dataset.
+
+    Args:
+        version: its record.
+        artifacts: the store.
+
+    Raises:
+        NotFound: the store does not have it.
+        DataError: its content has changed since it was frozen.
+    """
     folder = artifacts.open(version.path)
     about = _read_about(folder)
     rows = pl.read_parquet(folder / DATA)
@@ -143,13 +161,13 @@ def examples(rows: pl.DataFrame, features: Sequence[str]) -> Dataset:
 
 
 def _span(start: datetime | None, as_of: datetime) -> str:
-    """Say which rows were asked for."""
+    """Return which rows were requested, for messages."""
     known = f"known by {as_of:%Y-%m-%d %H:%M} UTC"
     return known if start is None else f"from {start:%Y-%m-%d %H:%M} on (training.history) and {known}"
 
 
 def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str) -> pl.DataFrame:
-    """Check form and types, and put rows into the one order that depends on their values alone."""
+    """Check columns and types, and sort the rows by all values, so that their order in `frame` has no influence."""
     wanted = (TIMESTAMP, LABEL, *model.feature_names, *keep)
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
@@ -208,7 +226,7 @@ def _expect_both(name: str, side: str, y: np.ndarray[Any, Any], task: Task, spli
 
 
 def _hash(rows: pl.DataFrame, about: About) -> str:
-    """Hash what makes the dataset what it is; when and how often it was asked for does not."""
+    """Return the hash of rows, split, tables, views and code; the moments of the request are not part of it."""
     version = about.version
     header = {
         "format": 1,
@@ -265,5 +283,5 @@ def _parts(column: pl.Series) -> list[bytes]:
     if kind == "i8":
         return [column.cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()]
     values = column.fill_null(0.0).to_numpy().astype(f"<{kind}") + 0.0  # -0.0 becomes 0.0
-    values[np.isnan(values)] = np.nan  # one NaN of the many
+    values[np.isnan(values)] = np.nan  # one bit pattern for all NaN
     return [values.tobytes()]

@@ -1,4 +1,4 @@
-"""What a run was made with: code version, packages, Python. Called by train.py; it never fails a run."""
+"""Describes the environment of a run: code version, packages, Python. Never raises an error for missing information."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Environment:
     code_version: str
     """Git revision of the project, '+dirty' when tracked or new files differ, or 'unversioned'."""
     code_hash: str
-    """SHA-256 over the project's top-level Python files, which says more than '+dirty'."""
+    """SHA-256 over the project's top-level Python files, which also identifies uncommitted changes."""
     python: str
     platform: str
     packages: tuple[str, ...]
@@ -36,11 +36,11 @@ class Environment:
 
     @property
     def listing(self) -> str:
-        """All packages, in the form of a requirements.txt."""
+        """All packages, as a requirements.txt."""
         return "".join(f"{package}\n" for package in self.packages)
 
     def requirements(self, modules: Iterable[str]) -> str:
-        """Return a requirements.txt of the distributions that bring some modules, at the versions of this run."""
+        """Return a requirements.txt of the distributions that contain some modules, at the versions of this run."""
         brings = importlib.metadata.packages_distributions()
         names = {_normal(name) for module in modules for name in brings.get(module, ())}
         wanted = [package for package in self.packages if package.partition("==")[0] in names]
@@ -67,7 +67,7 @@ def code_files(project: Path) -> list[Path]:
 
 
 def code_version(project: Path) -> str:
-    """Return the git revision of a folder that git tracks, '+dirty' when it differs, else 'unversioned'."""
+    """Return the git revision of a folder, with '+dirty' if files differ; 'unversioned' if git does not track it."""
     revision = _git(project, "rev-parse", "--verify", "HEAD")
     if not revision or not _git(project, "ls-files", "--", "."):
         return UNVERSIONED
@@ -80,7 +80,7 @@ def installed_packages() -> tuple[str, ...]:
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
-        if name:  # a half-removed distribution has none
+        if name:  # a partly removed distribution has no name
             found.setdefault(_normal(name), distribution.version)
     return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
 
@@ -91,7 +91,7 @@ def _normal(name: str) -> str:
 
 
 def _git(project: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None when it is missing, fails or hangs."""
+    """Return the output of git, or None if git is missing, fails or takes longer than GIT_TIMEOUT_S."""
     try:
         done = subprocess.run(
             ["git", "-C", str(project), *arguments],

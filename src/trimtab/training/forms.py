@@ -1,7 +1,7 @@
 """Chooses the form in which a fitted estimator serves: its ONNX graph, else the file of its own library.
 
-Either must say what the estimator says: on real rows, and on rows with values that training lacks. What the estimator
-refuses is kept beside it, so that the gateway refuses it, too.
+Either form must give the scores of the estimator: on real rows, and on rows with values that training rows lack. Values
+that the estimator refuses become limits, so that the gateway refuses them, too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.runtimes.opening import open_model
 from trimtab.training.canonical import canonical_skops
 from trimtab.training.convert import convert
-from trimtab.training.graph_trees import held_by, thresholds_of
+from trimtab.training.graph_trees import inner_objects, thresholds_of
 from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
-from trimtab.training.probes import ask
+from trimtab.training.probes import make_probes
 from trimtab.training.scores import native_scores
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How a model serves. files: content by name, `model_file` among them. reason: why it is not ONNX Runtime."""
+    """The form of a model in serving.
+
+    files: content by name, `model_file` among them. reason: why ONNX Runtime does not serve the model, "" if it does.
+    """
 
     runtime: Runtime
     model_file: str
@@ -44,34 +47,41 @@ class Form:
     parity: Parity
     scorer: Scorer
     limits: Limits
-    """Values that the model does not take."""
+    """Values that the model refuses."""
 
     @property
     def content(self) -> bytes:
-        """What the runtime opens."""
+        """The content of `model_file`."""
         return self.files[self.model_file]
 
 
 def choose(
     estimator: Any, X: np.ndarray[Any, Any], *, task: Task, features: Sequence[str], trust: Collection[str] = ()
 ) -> Form:
-    """Return the form that reproduces the estimator on the rows X, shape (rows, features), and on rows made up for it.
+    """Return the form that reproduces an estimator.
 
-    trust: policy `serving.trust`; a skops file with other types would not be opened by the gateway either.
-    Raises StageError with both reasons when neither form does.
+    Args:
+        estimator: the fitted estimator.
+        X: real rows, float32 (rows, features); the forms are compared on them and on rows derived from them.
+        task: the task of the model.
+        features: names of the columns.
+        trust: policy `serving.trust`: further types that a skops file may contain.
+
+    Raises:
+        StageError: neither form reproduces the estimator; names both reasons.
     """
     _check_columns(estimator, features)
     own = _Own(estimator, X, task, tuple(features), trust)
     native = native_file(estimator)
-    beside = {native.name: native.content} if native else {}
+    own_file = {native.name: native.content} if native else {}
     try:
         if native is not None and category_tables(estimator) is not None:
-            raise StageError("its categories are those of pandas, which its own file knows by their values")
+            raise StageError("its categories are those of pandas, which only its own file stores by their values")
         graph = convert(estimator, task=task, features=len(features))
         scorer = OnnxScorer(graph, task)
         parity = check_parity(estimator, scorer, X, task)
         limits = own.limits(scorer, "the ONNX graph", thresholds_of(graph), last=native is None)
-    except Exception as error:  # a border: converters and ONNX Runtime raise errors with no common base
+    except Exception as error:  # converters and ONNX Runtime raise errors without a common base class
         reason = str(error) if isinstance(error, TrimtabError) else f"the ONNX graph fails: {_first_line(error)}"
         if native is None:
             raise StageError(reason) from error
@@ -82,7 +92,7 @@ def choose(
         runtime="onnx",
         model_file=GRAPH,
         reason="",
-        files={GRAPH: graph, **beside},
+        files={GRAPH: graph, **own_file},
         parity=parity,
         scorer=scorer,
         limits=limits,
@@ -90,7 +100,7 @@ def choose(
 
 
 def _check_columns(estimator: Any, features: Sequence[str]) -> None:
-    """Raise StageError for an estimator that takes the features in another order, or whose members know codes only."""
+    """Raise StageError for an estimator with another order of features, or with an inner model on category codes."""
     named = getattr(estimator, "feature_names_in_", None)
     fitted = [] if named is None else [str(name) for name in named]
     if fitted != list(features) and sorted(fitted) == sorted(features):
@@ -98,7 +108,7 @@ def _check_columns(estimator: Any, features: Sequence[str]) -> None:
             f"{type(estimator).__name__} was fitted on the columns in the order {', '.join(fitted)}; the model's "
             f"features come as {', '.join(features)}. Fit it on data.feature_names in their order"
         )
-    for inner in held_by(estimator):
+    for inner in inner_objects(estimator):
         if inner is not estimator and not isinstance(inner, type) and _is_booster(inner):
             _check_inner(estimator, inner)
 
@@ -110,7 +120,7 @@ def _is_booster(inner: Any) -> bool:
 
 def _check_inner(estimator: Any, booster: Any) -> None:
     if type(estimator).__module__.partition(".")[0] in ("lightgbm", "xgboost"):
-        return  # its own
+        return  # the booster of the estimator itself
     library = "LightGBM" if type(booster).__module__.startswith("lightgbm") else "XGBoost"
     try:
         known = category_tables(booster) is not None
@@ -118,13 +128,13 @@ def _check_inner(estimator: Any, booster: Any) -> None:
         known = True
     if known:
         raise StageError(
-            f"{type(estimator).__name__} holds a {library} model that was fitted on pandas categories, whose codes it "
-            f"alone can tell; return the {library} estimator itself, or {REMEDY}"
+            f"{type(estimator).__name__} holds a {library} model that was fitted on pandas categories, and only that "
+            f"model knows their codes; return the {library} estimator itself, or {REMEDY}"
         )
 
 
 class _Own:
-    """An estimator, real rows that it was trained and held out on, and what it says of rows made up from them."""
+    """An estimator, and real rows of its training and holdout data, from which probes are derived."""
 
     def __init__(
         self, estimator: Any, X: np.ndarray[Any, Any], task: Task, features: tuple[str, ...], trust: Collection[str]
@@ -141,12 +151,13 @@ class _Own:
         last: bool,
         tolerance: float = TOLERANCE,
     ) -> Limits:
-        """Return what is not taken, so that all else is scored as by the estimator. Raises StageError when it is not.
+        """Return limits within which a scorer gives the scores of the estimator. Raises StageError if there are none.
 
-        last: there is no other form, so what is scored otherwise is refused where that can be said.
+        what: name of the form, for the message. thresholds: column and value of the splits of trees. last: there is no
+        other form, so the limits may also exclude values that the estimator accepts.
         """
         known = scorer.categories() if isinstance(scorer, Categorical) else {}
-        probes = ask(
+        probes = make_probes(
             lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds, known
         )
         wrong = differing(probes, scorer, task=self.task, scale=self.scale, tolerance=tolerance)
@@ -155,7 +166,7 @@ class _Own:
         limits = probes.narrowed(wrong, self.features, far=not last)
         if limits is None:
             raise StageError(
-                f"{what} of {type(self.estimator).__name__} does not reproduce it on rows that were made up "
+                f"{what} of {type(self.estimator).__name__} does not reproduce it on probe rows "
                 f"({describe_difference(probes, scorer, wrong, self.features)})"
             )
         return limits
@@ -190,7 +201,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """A file, and the runtime that opens it."""
+    """A file of an estimator's own library, and the runtime that opens it."""
 
     runtime: Runtime
     name: str
@@ -214,12 +225,12 @@ def native_file(estimator: Any) -> Native | None:
     runtime, name, write = writers[library]
     try:
         return Native(runtime=runtime, name=name, content=write(estimator))
-    except Exception:  # a border: a library that cannot write an estimator raises what it likes
+    except Exception:  # libraries raise errors without a common base class
         return None
 
 
 def _skops(estimator: Any) -> bytes:
-    # it brings scikit-learn, which takes seconds to import
+    # imported here, because it imports scikit-learn, which takes seconds
     from skops.io import dumps
 
     return canonical_skops(dumps(estimator))

@@ -1,9 +1,9 @@
-"""Mends trees in ONNX graphs: where a missing value goes, and thresholds as float32.
+"""Corrects trees in ONNX graphs: the branch of missing values, and thresholds as float32.
 
-Converters leave out what the ONNX format can say. skl2onnx sends every missing value of a forest to the right-hand
-branch; onnxmltools rounds LightGBM's float64 thresholds to the nearest float32, which may lie on the other side of a
-float32 value of a row. Here each tree of the estimator is walked beside its copy in the graph, so a tree whose copy has
-another shape is left as it is.
+Converters lose information that the ONNX format can store. skl2onnx sends every missing value of a forest to the
+right-hand branch; onnxmltools rounds LightGBM's float64 thresholds to the nearest float32, which may lie on the other
+side of a float32 value of a row. Each tree of the estimator is walked together with its copy in the graph; a copy of
+another shape is not changed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 ENSEMBLES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
 TRACKS = "nodes_missing_value_tracks_true"
 NO_MISSING, ZERO_IS_MISSING, NAN_IS_MISSING = 0, 1, 2
-"""How a split of LightGBM treats missing values: bits 2 and 3 of its decision_type. Without any NaN is taken as 0."""
+"""How a split of LightGBM treats missing values: bits 2 and 3 of its decision_type. With NO_MISSING, NaN is 0."""
 LIGHTGBM_ZERO = float(np.float32(1e-35))
-"""Numbers up to this magnitude are 0 to LightGBM (kZeroThreshold in its meta.h)."""
+"""LightGBM treats numbers up to this magnitude as 0 (kZeroThreshold in its meta.h)."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One node of an estimator's tree: x <= threshold goes to the left; NaN goes left when `nan_left` says so."""
+    """One inner node of an estimator's tree: x <= threshold goes left; NaN goes left if `nan_left`, else right."""
 
     feature: int
     threshold: float
@@ -36,28 +36,28 @@ class Split:
 
 Array = np.ndarray[Any, Any]
 Tree = dict[int, Split]
-"""Inner nodes by number; what is not in it is a leaf. Its root is the node 0."""
+"""Inner nodes by number; other numbers are leaves. The root is node 0."""
 
 
-def mend_trees(graph: Any, estimator: Any) -> None:
-    """Correct the tree nodes of an onnx.ModelProto in place, as far as the estimator holds trees that can be read."""
+def correct_trees(graph: Any, estimator: Any) -> None:
+    """Correct the tree nodes of an onnx.ModelProto in place, where the trees of the estimator can be read."""
     library = type(estimator).__module__.partition(".")[0]
     ensembles = [Ensemble(node) for node in graph.graph.node if node.op_type in ENSEMBLES]
     if not ensembles:
         return
     if library == "sklearn":
-        _mend_by_likeness(ensembles, list(_sklearn_trees(estimator)))
+        _correct_by_outline(ensembles, list(_sklearn_trees(estimator)))
     elif library == "lightgbm" and len(ensembles) == 1:
         booster = estimator.booster_ if hasattr(estimator, "booster_") else estimator
         trees = _lightgbm_trees(booster.model_to_string(num_iteration=booster.best_iteration))
         if sorted(ensembles[0].roots) == list(range(len(trees))):
             for number, tree in enumerate(trees):
                 if tree is not None:
-                    ensembles[0].mend(number, tree)
+                    ensembles[0].correct(number, tree)
 
 
 class Ensemble:
-    """The trees of one node of a graph."""
+    """The trees of one tree-ensemble node of a graph."""
 
     def __init__(self, node: Any) -> None:
         self._own = {attribute.name: attribute for attribute in node.attribute}
@@ -68,7 +68,7 @@ class Ensemble:
         self._values = self._own["nodes_values"].floats
         self._modes = self._own["nodes_modes"].strings
         self.roots: dict[int, int] = {}
-        """Number of the root by tree: the first node of a tree."""
+        """Number of the root node by tree, which is the first node of the tree."""
         for tree, number in zip(trees, numbers, strict=True):
             self.roots.setdefault(tree, number)
 
@@ -79,7 +79,7 @@ class Ensemble:
                 yield feature, value
 
     def outline(self, tree: int) -> tuple[tuple[int, ...], Array] | None:
-        """Return columns, -1 for a leaf, and thresholds from the root on, left before right; None for other splits."""
+        """Return columns (-1 for a leaf) and thresholds in preorder; None if a split is not x <= threshold."""
         columns, thresholds, waiting = [], [], [self.roots[tree]]
         while waiting:
             place = self._place[tree, waiting.pop()]
@@ -92,8 +92,8 @@ class Ensemble:
                 waiting += [self._no[place], self._yes[place]]
         return tuple(columns), np.array(thresholds, dtype=np.float32)
 
-    def mend(self, tree: int, own: Tree) -> None:
-        """Take over where missing values go, and thresholds, when the tree has the shape of `own`."""
+    def correct(self, tree: int, own: Tree) -> None:
+        """Copy the branches of missing values and the thresholds of `own`, if the tree has the same shape."""
         pairs: list[tuple[int, Split]] = []
         waiting = [(self.roots[tree], 0)]
         while waiting:
@@ -113,15 +113,15 @@ class Ensemble:
 
 
 def float32_floor(value: float) -> float:
-    """Return the largest float32 that is not above a value: x <= value says the same of it for every float32 x."""
+    """Return the largest float32 that is not above a value; for every float32 x, x <= it equals x <= value."""
     with np.errstate(over="ignore"):
         rounded = np.float32(value)
     return float(np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded)
 
 
 def thresholds_of(graph: bytes) -> Iterator[tuple[int, float]]:
-    """Yield column and threshold of all splits of a serialized graph that look at its own input "X"."""
-    # it takes a while to import
+    """Yield column and threshold of all splits of a serialized graph that read its input "X"."""
+    # imported here, because it takes a while to import
     import onnx
 
     for node in onnx.load_from_string(graph).graph.node:
@@ -129,8 +129,11 @@ def thresholds_of(graph: bytes) -> Iterator[tuple[int, float]]:
             yield from Ensemble(node).thresholds()
 
 
-def _mend_by_likeness(ensembles: Sequence[Ensemble], trees: Sequence[Tree]) -> None:
-    """Mend trees whose order in the graph is not known, by their outline; those that only NaN tells apart stay."""
+def _correct_by_outline(ensembles: Sequence[Ensemble], trees: Sequence[Tree]) -> None:
+    """Correct trees of unknown order in the graph, which are matched by outline.
+
+    A tree with several matches is changed only if they send missing values to the same branches.
+    """
     by_columns: dict[tuple[int, ...], list[tuple[Array, Tree]]] = {}
     for tree in trees:
         columns, thresholds = _outline(tree)
@@ -143,18 +146,18 @@ def _mend_by_likeness(ensembles: Sequence[Ensemble], trees: Sequence[Tree]) -> N
             columns, found = outline
             alike = [tree for thresholds, tree in by_columns.get(columns, []) if _close(found, thresholds)]
             if alike and all(_directions(tree) == _directions(alike[0]) for tree in alike):
-                ensemble.mend(number, alike[0])
+                ensemble.correct(number, alike[0])
 
 
 def _close(found: Array, thresholds: Array) -> bool:
-    """Return whether thresholds are the same but for rounding to float32."""
-    with np.errstate(invalid="ignore"):  # infinite thresholds, of splits on missing values alone
+    """Return True if thresholds are equal up to rounding to float32."""
+    with np.errstate(invalid="ignore"):  # splits on missing values only have infinite thresholds
         same = (found == thresholds) | (np.abs(found - thresholds) <= 2 * np.spacing(np.abs(found)))
     return bool(same.all())
 
 
 def _outline(tree: Tree) -> tuple[tuple[int, ...], Array]:
-    """Return columns, -1 for a leaf, and thresholds from the root on, left before right."""
+    """Return columns (-1 for a leaf) and thresholds in preorder."""
     splits = list(_walk(tree))
     columns = tuple(-1 if split is None else split.feature for split in splits)
     return columns, np.array([0.0 if split is None else split.threshold for split in splits], dtype=np.float32)
@@ -165,7 +168,7 @@ def _directions(tree: Tree) -> list[bool]:
 
 
 def _walk(tree: Tree) -> Iterator[Split | None]:
-    """Yield the nodes from the root on, left before right; None for a leaf."""
+    """Yield the nodes in preorder; None for a leaf."""
     waiting = [0]
     while waiting:
         split = tree.get(waiting.pop())
@@ -175,21 +178,22 @@ def _walk(tree: Tree) -> Iterator[Split | None]:
 
 
 def _sklearn_trees(estimator: Any) -> Iterator[Tree]:
-    """Yield the trees of a forest or of gradient boosting, and of whatever holds such estimators, however deep."""
-    # it takes seconds to import, and only training converts
+    """Yield the trees of forests and gradient boosting, also inside of pipelines and ensembles of any depth."""
+    # imported here, because it takes seconds to import
     from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
     from sklearn.tree._tree import Tree as SklearnTree
 
-    for one in held_by(estimator):
+    for one in inner_objects(estimator):
         if isinstance(one, SklearnTree):
             yield _sklearn_tree(one)
         elif isinstance(one, TreePredictor):
             yield _boosted_tree(one.nodes)
 
 
-def held_by(estimator: Any) -> Iterator[Any]:
-    """Yield the estimator and all that it holds, each once."""
-    waiting, seen = [estimator], dict[int, Any]()  # holds the objects, too: ids stay unique only as long as they live
+def inner_objects(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator and the objects inside of it at any depth (steps, members, trees, boosters), each once."""
+    waiting = [estimator]
+    seen: dict[int, Any] = {}  # keeps the objects alive, because ids are unique only among living objects
     while waiting:
         one = waiting.pop()
         if id(one) in seen or isinstance(one, str | bytes | int | float | type | None):
@@ -218,7 +222,7 @@ def _sklearn_tree(tree: Any) -> Tree:
 
 
 def _boosted_tree(nodes: Any) -> Tree:
-    """Read a tree of HistGradientBoosting; of one with a split by categories no copy has the outline."""
+    """Read a tree of HistGradientBoosting; one with a split by categories is empty, so no tree of a graph matches."""
     if nodes["is_categorical"].any():
         return {}
     names = ("is_leaf", "feature_idx", "num_threshold", "missing_go_to_left", "left", "right")
@@ -231,7 +235,7 @@ def _boosted_tree(nodes: Any) -> Tree:
 
 
 def _lightgbm_trees(text: str) -> list[Tree | None]:
-    """Read the trees of LightGBM's text; None for one that the ONNX format cannot hold split by split."""
+    """Read the trees of LightGBM's text; None for a tree with splits that the ONNX format does not have."""
     found: list[Tree | None] = []
     for part in text.split("\nTree=")[1:]:
         lines = dict(line.split("=", 1) for line in part.splitlines() if "=" in line)

@@ -1,6 +1,6 @@
-"""Opens MLflow, without its chatter and without the network. Called by tracking.py and registry.py.
+"""Imports MLflow without its log messages and telemetry, and opens clients.
 
-Importing MLflow takes seconds, so it is imported on first use and not with this package.
+Importing MLflow takes seconds, so it is imported on first use.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # else it asks a host on the internet what to report
-    "MLFLOW_CONFIGURE_LOGGING": "false",  # else it puts its own handler on standard error
-    "GIT_PYTHON_REFRESH": "quiet",  # else it complains where there is no git
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # else MLflow connects to a host on the internet
+    "MLFLOW_CONFIGURE_LOGGING": "false",  # else MLflow adds a log handler on standard error
+    "GIT_PYTHON_REFRESH": "quiet",  # else GitPython prints an error if git is not installed
 }
 
 
 @cache
 def load_mlflow() -> ModuleType:
-    """Import MLflow and the parts of it that are used here."""
+    """Import MLflow and the modules of it that are used here."""
     settings.offer(**QUIET)
-    # it takes seconds, and most commands do without it
+    # imported here, because it takes seconds and most commands do not need it
     import mlflow
     import mlflow.entities
     import mlflow.tracking
@@ -40,9 +40,9 @@ def load_mlflow() -> ModuleType:
 
 
 def open_client(uri: str, cache_folder: Path) -> MlflowClient:
-    """Return a client of a tracking database or server; a new SQLite database is made ready in no time.
+    """Return a client of a tracking database or server. A new SQLite database is copied from a template.
 
-    uri: SQLAlchemy URL or http(s) address. cache_folder: where the empty database is kept.
+    uri: SQLAlchemy URL or http(s) address. cache_folder: folder of the template.
     """
     mlflow = load_mlflow()
     if uri.startswith(SQLITE):

@@ -1,7 +1,7 @@
-"""MLmodel and python_env.yaml of a bundle, so that MLflow itself can load, evaluate and serve the folder.
+"""Writes MLmodel and python_env.yaml of a bundle, so that MLflow can load, evaluate and serve the folder.
 
-The python_function flavour takes the features by name; its loader lies in the bundle (trimtab_pyfunc). The flavour of
-the model's library stands beside it, for `mlflow.onnx.load_model` and the like.
+The python_function flavour takes the features by name; its loader is in the bundle (trimtab_pyfunc). The flavour of the
+model's own library is described as well, for functions such as `mlflow.onnx.load_model`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from trimtab.training.mlflow_client import load_mlflow
 
 ENVIRONMENT = "python_env.yaml"
 LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"
-"""The module that MLflow imports, and the folder of the bundle that it is in."""
+"""The module that MLflow imports, and its folder in the bundle."""
 
 
 def write_description(folder: Path, spec: Spec) -> None:
-    """Write both files for what the spec says."""
+    """Write both files and the loader into a bundle's folder. spec: the content of its bundle.json."""
     mlflow = load_mlflow()
-    # this comes with MLflow, and takes as long
+    # imported here, because it takes seconds to import, as MLflow does
     from mlflow.models import Model as Description
 
     python = ".".join(str(part) for part in sys.version_info[:3])
@@ -56,13 +56,13 @@ def write_description(folder: Path, spec: Spec) -> None:
 
 
 def needed_modules(folder: Path, spec: Spec) -> list[str]:
-    """Return the modules that MLflow and the model itself need, the model's library among them."""
+    """Return the modules that a bundle needs in MLflow, its model's library among them."""
     needed = ["mlflow", "numpy", "pandas"]
     if spec.runtime == "onnx":
         return [*needed, "onnx", "onnxruntime"]
     if spec.runtime != "skops":
         return [*needed, spec.runtime]
-    # it brings scikit-learn, which takes seconds to import
+    # imported here, because it imports scikit-learn, which takes seconds
     from skops.io import get_untrusted_types
 
     own = {name.partition(".")[0] for name in get_untrusted_types(file=folder / spec.model_file)}
@@ -70,7 +70,7 @@ def needed_modules(folder: Path, spec: Spec) -> list[str]:
 
 
 def _about(folder: Path, spec: Spec) -> dict[str, Any]:
-    """Return what the loader must know, as plain values."""
+    """Return the settings of the loader as plain values."""
     limits = msgspec.to_builtins(spec.limits or Limits())
     tables = _tables(folder, spec)
     return {
@@ -114,7 +114,7 @@ def _signature(spec: Spec) -> Any:
 
 
 def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
-    """Return the library's own flavour: its name, and what it needs."""
+    """Return the flavour of the model's own library: its name and its settings."""
     file, about = spec.model_file, dict[str, Any]()
     data = {"data": file}
     if spec.runtime == "lightgbm":
@@ -125,7 +125,7 @@ def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
         about = {"xgb_version": xgboost.__version__, "model_class": "xgboost.core.Booster", "model_format": "ubj"}
         return "xgboost", {**data, **about}
     if spec.runtime == "skops":
-        # it brings scikit-learn, which takes seconds to import
+        # imported here, because it imports scikit-learn, which takes seconds
         from skops.io import get_untrusted_types
 
         about = {"serialization_format": "skops", "skops_trusted_types": get_untrusted_types(file=folder / file)}

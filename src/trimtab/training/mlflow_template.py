@@ -1,6 +1,6 @@
-"""A migrated, empty MLflow database, made once per MLflow version and copied for each new project.
+"""Makes an empty, migrated MLflow database once for each MLflow version, and copies it for each new project.
 
-MLflow runs some fifty migrations on a new SQLite file, which takes 10 to 17 seconds; a copy takes none.
+MLflow runs some fifty migrations on a new SQLite file, which takes 10 to 17 seconds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 def prepare(database: Path, cache: Path) -> None:
-    """Put a migrated, empty database where there is none yet; one that is there is looked at and stays as it is.
+    """Make an empty, migrated database if the file does not exist; check an existing one without changing it.
 
-    cache: folder of the template, made again when it is missing or damaged. Where the cache cannot be written, the
-    database is made beside its place. It appears there whole or not at all. Raises StoreError.
+    The file appears atomically. cache: folder of the template, which is made again if it is missing or damaged; if the
+    folder is not writable, the template is made next to the database. Raises StoreError.
     """
     if database.exists():
         if wrong := wrong_with(database):
-            raise StoreError(f"{database} is no whole MLflow database: {wrong}. {REMEDY}")
+            raise StoreError(f"{database} is not a complete MLflow database: {wrong}. {REMEDY}")
         return
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def prepare(database: Path, cache: Path) -> None:
         raise StoreError(f"{database} cannot be made: {error}. Make room, then run the command again") from None
 
 
-def _template(cache: Path, beside: Path) -> Path:
-    """Return a migrated, empty database: the one in the cache, or one made in the folder `beside`."""
+def _template(cache: Path, fallback: Path) -> Path:
+    """Return an empty, migrated database: the one in the cache, or one made in the folder `fallback`."""
     name = f"mlflow-{importlib.metadata.version('mlflow-skinny')}.db"
     template = cache.expanduser() / name
     try:
@@ -50,13 +50,13 @@ def _template(cache: Path, beside: Path) -> Path:
         return template
     except (OSError, sqlite3.Error) as error:
         log.warning("no template of the tracking database in %s (%s); migrating a new one", template.parent, error)
-    made = beside / f".{name}"
+    made = fallback / f".{name}"
     _make(made)
     return made
 
 
 def wrong_with(database: Path) -> str | None:
-    """Return what makes a file no MLflow database that can be used, or None. It is not read whole."""
+    """Return why a file is not a usable MLflow database, or None. Reads only a few rows of it."""
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             migrated = connection.execute("SELECT count(*) FROM alembic_version").fetchone()
@@ -69,7 +69,7 @@ def wrong_with(database: Path) -> str | None:
 
 
 def is_sound(database: Path) -> bool:
-    """Tell whether a file is a whole SQLite database with MLflow's tables."""
+    """Return True if a file is an undamaged SQLite database with MLflow's tables. Reads all of it."""
     if not database.is_file():
         return False
     try:
@@ -81,7 +81,7 @@ def is_sound(database: Path) -> bool:
 
 
 def _make(template: Path) -> None:
-    # MLflow takes seconds to import
+    # imported here, because MLflow takes seconds to import
     stores = import_module("mlflow.store.tracking.sqlalchemy_store")
     with tempfile.TemporaryDirectory(dir=template.parent) as folder:
         made = Path(folder) / "new.db"
@@ -91,7 +91,7 @@ def _make(template: Path) -> None:
             raise OSError(f"{template.parent}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
         store.engine.dispose()
         if not is_sound(made):
-            raise OSError(f"{template.parent}: the new database is not whole")
+            raise OSError(f"{template.parent}: the new database is not complete")
         os.replace(made, template)
 
 
@@ -103,6 +103,6 @@ def _copy(template: Path, database: Path) -> None:
             root = (database.parent / "mlartifacts").absolute().as_uri()
             connection.execute("UPDATE experiments SET artifact_location = ? || '/' || experiment_id", (root,))
         try:
-            os.link(copy, database)  # unlike a rename, a link never replaces what another process made
+            os.link(copy, database)  # unlike a rename, a link never replaces the file of another process
         except FileExistsError:
             log.debug("%s was made by another process", database)

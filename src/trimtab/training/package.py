@@ -1,4 +1,4 @@
-"""Fills the bundle folder that trimtab.bundle describes. Called by train.py, and `finish` by app after the gates."""
+"""Writes the files of a bundle, whose format `trimtab.bundle` defines."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from trimtab.training.mlflow_files import needed_modules, write_description
 
 REFERENCE_ROWS = 1000
 BACKGROUND_ROWS = 100
-"""Rows that explanations compare with; their work rises with it."""
+"""Background rows of explanations; the cost of an explanation is proportional to it."""
 SCORE = "score"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What goes into a bundle beside the files that are made from it.
+    """The content from which the files of a bundle are written.
 
-    scores: of the holdout by what serves, float64 (rows,). request_types: kind of each request column.
-    checks: what the values of request columns are expected to be. extra: relative path -> content.
+    scores: of the holdout, by the form that serves, float64 (rows,). threshold: probability from which a binary model
+    decides for class 1. request_types: kind of each request column. checks: of request columns. extra: further files,
+    content by relative path.
     """
 
     model: Model
@@ -49,7 +50,7 @@ class Contents:
 
 
 def package(folder: Path, contents: Contents) -> None:
-    """Write all files but the gates' report and the manifest. Raises StageError."""
+    """Write all files except the gates' report and the manifest. Raises StageError, DataError."""
     spec = _spec(contents)
     for name, content in contents.form.files.items():
         (folder / name).write_bytes(content)
@@ -67,7 +68,15 @@ def package(folder: Path, contents: Contents) -> None:
 
 
 def finish(folder: Path, report: bytes) -> str:
-    """Add the gates' report (JSON) and the manifest, and return the bundle's digest."""
+    """Complete a bundle after the gates.
+
+    Args:
+        folder: the folder of the bundle.
+        report: the gates' report, JSON.
+
+    Returns:
+        The digest of the bundle.
+    """
     (folder / "gate_report.json").write_bytes(report)
     return write_manifest(folder)
 

@@ -1,4 +1,4 @@
-"""Checks that what will serve says what the fitted estimator says: on real rows, and on rows made up for it."""
+"""Checks that a scorer gives the scores of the fitted estimator: on real rows, and on probes derived from them."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from trimtab.training.scores import native_scores
 
 ROWS = 2000
 TOLERANCE = 1e-5
-"""Of a probability; of a regression's values in their standard deviations."""
+"""Largest difference of a probability, or of a regression's value in standard deviations, that counts as equal."""
 NATIVE_TOLERANCE = 1e-3
-"""Of a native file on made-up rows: it is the estimator itself, whose float32 sums depend on the rows beside one."""
+"""The same for a native file on probes: it is the estimator itself, whose float32 sums depend on the other rows."""
 MAX_SHARE_OVER = 0.001
-"""A row whose value lies within float32 rounding of a tree's threshold may go the other way."""
+"""Largest share of rows that may differ, because float32 rounding can move a value across a tree's threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far what serves and the estimator are apart."""
+    """Differences between the scores of a scorer and of the estimator."""
 
     rows: int
     max_difference: float
-    """Over all rows."""
+    """Largest difference of all rows."""
     share_over: float
     """Share of rows that differ by more than TOLERANCE."""
 
     @property
     def ok(self) -> bool:
-        """Whether few enough rows differ."""
+        """True if at most MAX_SHARE_OVER of the rows differ."""
         return self.share_over <= MAX_SHARE_OVER
 
 
 def check_parity(
     estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task, *, what: str = "the ONNX graph"
 ) -> Parity:
-    """Compare on up to ROWS rows of X, half of them with missing values where there are any.
+    """Compare on up to ROWS rows of X, float32 (rows, features), half of them with missing values if there are any.
 
-    Raises StageError with the figures when more than MAX_SHARE_OVER of the rows differ.
+    what: name of the scorer, for the message. Raises StageError when more than MAX_SHARE_OVER of the rows differ.
     """
     parity = compare(estimator, scorer, pick(X), task)
     if not parity.ok:
@@ -58,7 +58,7 @@ def check_parity(
 
 
 def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task) -> Parity:
-    """Return how far the two are apart on all rows of X; NaN on one side only is infinitely far."""
+    """Compare on all rows of X; NaN on one side only is an infinite difference."""
     expected, found = native_scores(estimator, X, task), scorer.score(X)
     scale = (float(np.nanstd(expected)) or 1.0) if task == "regression" and len(X) else 1.0
     difference = np.abs(found - expected) / scale
@@ -74,9 +74,9 @@ def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task)
 def differing(
     probes: Probes, scorer: Scorer, *, task: Task, scale: float, tolerance: float = TOLERANCE
 ) -> np.ndarray[Any, Any]:
-    """Return which of the made-up rows get another score, bool (rows,). No share of them may: each stands for many.
+    """Return which probes get another score, bool (rows,). None of them may, because each represents many rows.
 
-    scale: standard deviation of a regression's scores. Beyond it values are compared by their size.
+    scale: standard deviation of a regression's scores; larger values are compared relative to their size.
     """
     found = answers(scorer.score, probes.rows) if len(probes.rows) else np.empty(0)
     allowed = tolerance * (np.maximum(scale, np.abs(probes.expected)) if task == "regression" else 1.0)
@@ -84,19 +84,19 @@ def differing(
 
 
 def describe_difference(probes: Probes, scorer: Scorer, wrong: np.ndarray[Any, Any], features: Sequence[str]) -> str:
-    """Return the first row of each kind that gets another score, for an error or a reason."""
-    told = []
+    """Return the first probe of each kind that gets another score, for messages. wrong: from `differing`."""
+    examples = []
     for kind in dict.fromkeys(probes.kinds[wrong].tolist()):
         row = int(np.flatnonzero(wrong & (probes.kinds == kind))[0])
         column = int(probes.columns[row])
         where = "" if column < 0 else f" in '{features[column]}'"
         found = answers(scorer.score, probes.rows[row : row + 1])[0]
-        told.append(f"{kind}{where}: {probes.expected[row]:.4g} became {found:.4g}")
-    return "; ".join(told)
+        examples.append(f"{kind}{where}: {probes.expected[row]:.4g} became {found:.4g}")
+    return "; ".join(examples)
 
 
 def pick(X: np.ndarray[Any, Any], rows: int = ROWS) -> np.ndarray[Any, Any]:
-    """Return up to `rows` rows, evenly spread; half of them with missing values where there are so many."""
+    """Return up to `rows` rows of X, evenly spread, half of them with missing values if there are so many."""
     gaps = np.isnan(X).any(axis=1)
     holey, whole = np.flatnonzero(gaps), np.flatnonzero(~gaps)
     wanted = min(len(holey), max(rows // 2, rows - len(whole)))

@@ -1,7 +1,7 @@
-"""Rows that training rows lack, put to the estimator: what it says of them, and what it refuses.
+"""Makes probes, rows with values that training rows lack, and finds which of them an estimator refuses.
 
-Each row is a real one with a change in one column: missing, infinite, huge, -0.0, a category that was never seen, a
-float32 beside a tree's threshold; and rows with nothing in them at all.
+A probe is a real row with a change in one column: missing, infinite, huge, -0.0, an unseen category, a float32 next to
+a tree's threshold. One more probe has all columns missing.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ Array = np.ndarray[Any, Any]
 Score = Callable[[Array], Array]
 
 REAL_ROWS = 3
-"""Real rows that are changed."""
+"""Number of real rows from which probes are made."""
 LADDER = (1e1, 1e2, 1e4, 1e6, 1e9, 1e12, 1e16, 1e20, 1e25, 1e30, 1e35)
-"""How many times the largest value of a column is tried, up to the largest float32 and infinity."""
+"""Multiples of the largest value of a column that are tried, before the largest float32 and infinity."""
 HALVINGS = 12
-"""Steps between the last number that is taken and the first that is not; float32 lie closer to each other near 0."""
+"""Bisection steps between the last accepted and the first refused number, by rank among all float32."""
 FAR = 1e4
-"""Times the largest value seen from which on a graph may refuse what its estimator answers."""
+"""Multiple of the largest value seen from which on a graph may refuse numbers that its estimator accepts."""
 MOST_THRESHOLDS = 2000
 MOST_CATEGORIES = 1000
-"""Distinct values of a column that may be categories."""
+"""A column with more distinct values is not tried as categories."""
 CODES_BEYOND = 100
-"""Whole numbers below and above those that were seen which are tried as categories, too."""
+"""This many whole numbers below and above those that were seen are tried as categories, too."""
 MOST_CODE = 2**24
-"""Whole numbers below it are all float32."""
+"""Whole numbers below this one are exact in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """Rows, and what the estimator says of them.
+    """Probes with the scores of the estimator.
 
-    rows: float32 (rows, features), all of them taken by the estimator. expected: float64 (rows,). kinds: what was
-    changed, one text a row. columns: which column was changed, -1 for all.
+    rows: float32 (rows, features), all accepted by the estimator. expected: its scores, float64 (rows,). kinds: the
+    kind of change, one text for each row. columns: the changed column, int64 (rows,), -1 for all. limits: values that
+    the estimator refuses.
     """
 
     rows: Array
@@ -50,12 +51,12 @@ class Probes:
     columns: Array
     limits: Limits
     sizes: Array
-    """Largest value that was seen of each column, at least 1."""
+    """Largest magnitude seen in each column, at least 1."""
 
     def narrowed(self, wrong: Array, features: Sequence[str], *, far: bool) -> Limits | None:
-        """Return limits that leave out rows of which other scores came back; None when they cannot.
+        """Return limits that exclude probes which a scorer scores differently; None if limits cannot exclude them.
 
-        wrong: bool (rows,). far: leave out numbers far beyond what was seen and nothing else, such as missing values.
+        wrong: bool (rows,), the probes to exclude. far: exclude only numbers far beyond those seen, no missing values.
         """
         lowest, highest, no_null = dict(self.limits.lowest), dict(self.limits.highest), set(self.limits.no_null)
         for place in np.unique(self.columns[wrong]).tolist():
@@ -83,29 +84,30 @@ class Probes:
         )
 
 
-def ask(
+def make_probes(
     score: Score,
     X: Array,
     features: Sequence[str],
     thresholds: Iterable[tuple[int, float]] = (),
     categories: Mapping[int, Sequence[float]] | None = None,
 ) -> Probes:
-    """Put made-up rows to an estimator. X: real rows, float32 (rows, features), which it takes.
+    """Make probes and score them by an estimator.
 
-    thresholds: column and value of trees' splits. categories: the only values of a column that count, where they
-    are known; the estimator is asked for them otherwise.
+    score: scores rows; raises an error or returns NaN for a refused row. X: real rows, float32 (rows, features), which
+    the estimator accepts. thresholds: column and value of the splits of trees. categories: the categories of columns
+    for which they are known; for other columns they are searched for.
     """
-    made = _Made(score, X, features)
-    with threadpool_limits(limits=1):  # for a few rows, sharing the work costs more
-        made.nulls()
-        made.categories(categories or {})
-        made.beyond()
-        made.others()
-        made.beside(thresholds)
-    return made.probes()
+    prober = _Prober(score, X, features)
+    with threadpool_limits(limits=1):  # for a few rows, threads cost more than they save
+        prober.nulls()
+        prober.categories(categories or {})
+        prober.beyond()
+        prober.others()
+        prober.near(thresholds)
+    return prober.probes()
 
 
-class _Made:
+class _Prober:
     def __init__(self, score: Score, X: Array, features: Sequence[str]) -> None:
         self._score = score
         self._features = features
@@ -126,18 +128,18 @@ class _Made:
         self._categories: dict[int, Array] = {}
 
     def nulls(self) -> None:
-        """Blank each column, and all of them."""
+        """Try a missing value in each column, and in all of them."""
         everywhere = np.arange(len(self._features))
         for real in self._real:
             columns = np.array([place for place in everywhere if place not in self._no_null], dtype=np.int64)
-            taken = self._ask("missing", real, columns, np.full(len(columns), np.nan))
+            taken = self._try("missing", real, columns, np.full(len(columns), np.nan))
             self._no_null |= set(columns[~taken].tolist())
         empty = np.where([place in self._no_null for place in everywhere], self._real[0], np.float32(np.nan))[None, :]
         if len(self._no_null) < len(everywhere):
-            self._note("all missing", empty.astype(np.float32), np.array([-1]))
+            self._score_rows("all missing", empty.astype(np.float32), np.array([-1]))
 
     def categories(self, known: Mapping[int, Sequence[float]]) -> None:
-        """Find columns of codes: those where fractions between known values are refused. Ask which codes are taken."""
+        """Find columns of codes, where fractions between known values are refused, and which codes are accepted."""
         for place in range(len(self._features)):
             seen = self._seen[place]
             if place in known:
@@ -145,7 +147,7 @@ class _Made:
                 continue
             if not 0 < len(seen) <= MOST_CATEGORIES:
                 continue
-            taken = self._ask(
+            taken = self._try(
                 "a fraction", self._real[0], np.full(3, place), seen[len(seen) // 2] + np.array([0, 0.5, 0.25])
             )
             if taken.tolist() != [True, False, False]:
@@ -157,7 +159,7 @@ class _Made:
             self._take_categories(place, codes.astype(np.float32))
 
     def beyond(self) -> None:
-        """Go up and down from what was seen, to the largest float32 and to infinity."""
+        """Try ever larger and smaller numbers, up to the largest float32 and infinity."""
         size = self._sizes
         for sign, limits, start in ((1, self._highest, self._high), (-1, self._lowest, self._low)):
             last = start.copy()
@@ -171,7 +173,7 @@ class _Made:
                     self._step(limits, last, columns, sign * values)
 
     def others(self) -> None:
-        """Try -0.0, and numbers beside, beyond and between those that were seen."""
+        """Try -0.0, and numbers beyond and between those that were seen."""
         for place, values in enumerate(self._seen):
             low, high = self._lowest.get(place, -np.inf), self._highest.get(place, np.inf)
             if not len(values) or place in self._categories:
@@ -180,10 +182,10 @@ class _Made:
             after = values[min(len(values) // 2 + 1, len(values) - 1)]
             tried = np.array([-0.0, values[0] - 1, values[-1] + 1, (middle + after) / 2, middle + 0.5, middle + 0.25])
             tried = tried[(tried >= low) & (tried <= high)].astype(np.float32)
-            self._ask("another number", self._real[0], np.full(len(tried), place), tried)
+            self._try("another number", self._real[0], np.full(len(tried), place), tried)
 
-    def beside(self, thresholds: Iterable[tuple[int, float]]) -> None:
-        """Try thresholds of trees, and the float32 on either side of them."""
+    def near(self, thresholds: Iterable[tuple[int, float]]) -> None:
+        """Try thresholds of trees, and the float32 just above and below them."""
         wanted = sorted({(column, float(np.float32(value))) for column, value in thresholds if np.isfinite(value)})
         if len(wanted) > MOST_THRESHOLDS:
             wanted = [wanted[place] for place in np.linspace(0, len(wanted) - 1, MOST_THRESHOLDS).astype(int)]
@@ -199,10 +201,10 @@ class _Made:
         for number, real in enumerate(self._real):
             toward = np.float32([np.nan, np.inf, -np.inf][number % 3])
             tried = values if np.isnan(toward) else np.nextafter(values, toward)
-            self._ask("beside a threshold", real, columns, tried)
+            self._try("next to a threshold", real, columns, tried)
 
     def probes(self) -> Probes:
-        """Return all rows that were taken."""
+        """Return all probes that were accepted, and the limits found."""
         names = self._features
         rows = [rows for rows, _, _, _ in self._taken] or [np.empty((0, len(names)), dtype=np.float32)]
         return Probes(
@@ -223,37 +225,37 @@ class _Made:
             ),
         )
 
-    def _ask(self, kind: str, real: Array, columns: Array, values: Array) -> Array:
-        """Put a real row with one other value to the estimator, once a column; return which it takes."""
+    def _try(self, kind: str, real: Array, columns: Array, values: Array) -> Array:
+        """Score a real row with one changed value, once for each column; return which are accepted, bool."""
         rows = np.repeat(real[None, :], len(columns), axis=0)
         with np.errstate(over="ignore"):
             rows[np.arange(len(columns)), columns] = values
-        return self._note(kind, rows, columns)
+        return self._score_rows(kind, rows, columns)
 
-    def _note(self, kind: str, rows: Array, columns: Array) -> Array:
+    def _score_rows(self, kind: str, rows: Array, columns: Array) -> Array:
         found = answers(self._score, rows) if len(rows) else np.empty(0)
         taken = np.isfinite(found)
         self._taken.append((rows[taken], found[taken], kind, columns[taken]))
         return taken
 
     def _take_categories(self, place: int, codes: Array) -> None:
-        self._categories[place] = codes[self._ask("a category", self._real[0], np.full(len(codes), place), codes)]
+        self._categories[place] = codes[self._try("a category", self._real[0], np.full(len(codes), place), codes)]
 
     def _step(self, limits: dict[int, float], last: Array, columns: Array, values: Array) -> None:
-        """Try one value a column; where it is refused, look for the last number that is not."""
-        taken = self._ask("infinite" if np.isinf(values).any() else "huge", self._real[0], columns, values)
+        """Try one value for each column; where it is refused, search for the last number that is accepted."""
+        taken = self._try("infinite" if np.isinf(values).any() else "huge", self._real[0], columns, values)
         last[columns[taken]] = values[taken]
         for place, value in zip(columns[~taken].tolist(), values[~taken].tolist(), strict=True):
             good, bad = _ordinal(last[place]), _ordinal(value)
             for _ in range(HALVINGS if np.isfinite(value) else 0):
                 middle = (good + bad) // 2
-                ok = self._ask("huge", self._real[0], np.array([place]), np.array([_from_ordinal(middle)]))[0]
+                ok = self._try("huge", self._real[0], np.array([place]), np.array([_from_ordinal(middle)]))[0]
                 good, bad = (middle, bad) if ok else (good, middle)
             limits[place] = _from_ordinal(good)
 
 
 def _whole_rows(X: Array, features: int) -> Array:
-    """Return REAL_ROWS real rows with a number in every column; where there are too few, gaps are filled."""
+    """Return REAL_ROWS real rows without missing values; if there are none, missing values are filled."""
     whole = X[np.isfinite(X).all(axis=1)]
     if not len(whole):
         whole = X.copy()
@@ -266,7 +268,7 @@ def _whole_rows(X: Array, features: int) -> Array:
 
 
 def _ordinal(value: float) -> int:
-    """Return the place of a float32 among all of them."""
+    """Return the rank of a float32 among all float32; 0.0 has rank 0."""
     bits = int(np.float32(value).view(np.int32))
     return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
 

@@ -1,8 +1,8 @@
 """Model versions and their aliases in MLflow's registry.
 
-A version is found again by the digest of its bundle, so registering twice gives the same number. The numbers belong to
-the bundles' records, which never change: a registry that lacks them (a renamed project, a deleted database) gets them
-again before it gives out a new one.
+A version is identified by the digest of its bundle, so registering a bundle twice gives the same number. The records of
+bundles contain these numbers and never change: `restore` registers bundles again under their numbers in a registry that
+lacks them, as after a change of the project's name or the loss of the database.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 DIGEST = "trimtab.digest"
 DATASET = "trimtab.dataset"
 UNKNOWN = "file:///dev/null"
-"""Source of a version that is made to use up its number, and deleted at once."""
+"""Source of a version that is made only to skip its number, and then deleted."""
 PAGE = 1000
-"""Versions that are asked for at a time."""
+"""Number of versions read with one request."""
 
 
 class Registry:
@@ -34,7 +34,7 @@ class Registry:
         self._project = project
 
     def name(self, model: str) -> str:
-        """Return the name of a registered model; '/' and ':' mean something else to MLflow."""
+        """Return the name of a registered model, without '/' and ':', which MLflow does not allow."""
         return f"{self._project}.{model}".replace("/", "-").replace(":", "-")
 
     def register(
@@ -47,10 +47,15 @@ class Registry:
         *,
         tags: Mapping[str, str] | None = None,
     ) -> int:
-        """Return the version of the bundle with a digest, registering it on first sight.
+        """Return the version of a bundle; register it if it is new.
 
-        folder_uri: where the bundle is. key: what asks for it, kept as a tag. tags: further ones, such as
-        the gates' verdict.
+        Args:
+            model: name of the model.
+            run: record of its training.
+            folder_uri: URI of the bundle's folder.
+            digest: digest of the bundle.
+            key: key of the training, stored as a tag.
+            tags: further tags, such as the gates' verdict.
         """
         self._ensure(model)
         found = self._find(model, DIGEST, digest)
@@ -63,11 +68,18 @@ class Registry:
         return int(made.version)
 
     def restore(self, model: str, bundles: Iterable[Bundle], locate: Callable[[Bundle], str | None]) -> list[int]:
-        """Register the bundles that the registry lacks under the versions of their records; return these versions.
+        """Register the bundles that the registry lacks under the versions of their records.
 
-        bundles: all of the model. locate: returns the URI of a bundle's folder, None for one that is lost. Numbers of
-        lost bundles, and those that no bundle has, are passed over.
-        Raises Conflict when a version of the registry is another bundle, as when two projects have one name.
+        Args:
+            model: name of the model.
+            bundles: all bundles of the model.
+            locate: returns the URI of a bundle's folder, None if the folder is lost.
+
+        Returns:
+            The versions that were registered. Numbers of lost bundles, and numbers without a bundle, are skipped.
+
+        Raises:
+            Conflict: a version of the registry is another bundle, as when two projects have the same name.
         """
         known = {bundle.version: bundle for bundle in bundles}
         if not known:
@@ -87,7 +99,7 @@ class Registry:
             number = self._again(model, known.get(version), uri)
             if number == version and uri is not None:
                 made.append(version)
-            elif number >= version:  # a gap, or versions that were deleted: MLflow does not give their numbers again
+            elif number >= version:  # a gap, or deleted versions, whose numbers MLflow does not give again
                 self._client.delete_model_version(self.name(model), str(number))
             if number > version:
                 break
@@ -101,16 +113,16 @@ class Registry:
         return int(made.version)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Point an alias, such as champion, at a version; an alias points at one version only."""
+        """Set an alias, such as champion, to a version; an alias has one version only."""
         self._client.set_registered_model_alias(self.name(model), alias, str(version))
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Remove an alias; one that is not there is fine."""
+        """Remove an alias, if it exists."""
         if self.alias(model, alias) is not None:
             self._client.delete_registered_model_alias(self.name(model), alias)
 
     def alias(self, model: str, alias: str) -> int | None:
-        """Return the version that an alias points at, or None."""
+        """Return the version of an alias, or None if it does not exist."""
         try:
             return int(self._client.get_model_version_by_alias(self.name(model), alias).version)
         except load_mlflow().exceptions.MlflowException as error:

@@ -1,4 +1,4 @@
-"""What a fitted estimator itself says about rows; cross-fitted scores."""
+"""Scores of rows by a fitted estimator itself, without ONNX, and cross-fitted scores."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ FOLDS = 4
 
 
 class EstimatorFailed(StageError):
-    """The estimator that a trainer returned raised an error when it was asked for scores."""
+    """The estimator that a trainer returned failed to score rows."""
 
 
 def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score a row of X, shape (rows, features), without ONNX.
+    """Return one float64 score for each row of X, float32 (rows, features), by the estimator itself.
 
-    Binary: the probability of class 1; an estimator that has seen one class only gives 0 or 1.
-    Raises StageError when the estimator cannot do what the task asks for, EstimatorFailed when it raises an error.
+    For a binary task the probability of class 1; an estimator that was fitted on one class gives 0 or 1. Raises
+    StageError if the estimator does not fit the task, EstimatorFailed if it raises an error.
     """
     try:
         return _scores(estimator, X, task)
     except TrimtabError:
         raise
-    except Exception as error:  # a border: the estimator is the user's code
+    except Exception as error:  # user code may raise anything
         raise EstimatorFailed(_failure(estimator, X, error)) from error
 
 
@@ -53,7 +53,7 @@ def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[A
 
 
 def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
-    """Say what the estimator raised, and what about the rows may have caused it."""
+    """Return the error text: the error of the estimator, and a likely cause."""
     rows = int(np.isnan(X).any(axis=1).sum())
     hint = ""
     if rows:
@@ -73,8 +73,8 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
 
 
 def category_frame(estimator: Any, X: np.ndarray[Any, Any], tables: CategoryTables) -> Any:
-    """Return rows as the DataFrame that an estimator of LightGBM or XGBoost with pandas categories was fitted on."""
-    # it takes a while to import, and few trainers need it
+    """Return rows as a DataFrame for an estimator of LightGBM or XGBoost that was fitted on pandas categories."""
+    # imported here, because it takes a while to import and few trainers need it
     import pandas as pd
 
     columns: dict[str, Any] = {}
@@ -99,10 +99,21 @@ def cross_fit(
     folds: int = FOLDS,
     rows: Dataset | None = None,
 ) -> np.ndarray[Any, Any]:
-    """Score each row by a model that was fitted without its stretch of time; float64, shape (rows,).
+    """Score each row by an estimator that was fitted without the rows of the same stretch of time.
 
-    data: labelled examples, cut into `folds` stretches of about equal size. rows: what to score, such as
-    the same span with unlabelled rows; None scores `data` itself. Raises StageError when a stretch is empty.
+    Args:
+        model: the model, whose trainer is called once for each stretch.
+        data: labelled examples in order of time, cut into `folds` stretches of about equal size.
+        params: for the trainer.
+        seed: for the trainer.
+        folds: the number of stretches.
+        rows: the rows to score, such as the same span with unlabelled rows; None scores `data` itself.
+
+    Returns:
+        float64, shape (rows,).
+
+    Raises:
+        StageError: there are too few examples, or all lie in one stretch.
     """
     rows = data if rows is None else rows
     if len(data.y) < 2 * folds:

@@ -1,7 +1,7 @@
-"""PyTorch modules as models: what they say about rows, and their ONNX graph. Called by scores.py and convert.py.
+"""PyTorch modules as models: their scores, and their conversion to ONNX.
 
-A module takes float32 (rows, features) and returns one number a row, shape (rows,) or (rows, 1): the value of a
-regression, the probability of class 1 of a binary model (end it with a sigmoid).
+A module takes float32 (rows, features) and returns one number for each row, shape (rows,) or (rows, 1): the value of a
+regression, or the probability of class 1 of a binary model (so it ends with a sigmoid).
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ OPSET = 18
 
 
 def is_module(estimator: Any) -> bool:
-    """Tell whether an object is a PyTorch module, without importing PyTorch."""
+    """Return True if an object is a PyTorch module. Does not import PyTorch."""
     return any(
         f"{kind.__module__}.{kind.__qualname__}" == "torch.nn.modules.module.Module" for kind in type(estimator).__mro__
     )
 
 
 def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score a row. Raises StageError for other shapes, and for what cannot be probabilities."""
-    # only a trainer that uses PyTorch comes here
+    """Return one float64 score for each row of X, float32 (rows, features).
+
+    Raises StageError for a wrong shape, and for probabilities outside of 0 to 1.
+    """
+    # imported here, because only projects that use PyTorch have it
     import torch
 
     module.eval()
@@ -46,7 +49,7 @@ def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarra
 
 def export_module(module: Any, task: Task, features: int) -> Any:
     """Return the onnx.ModelProto of a module. Raises StageError when PyTorch cannot export it."""
-    # as above
+    # imported here, as above
     import onnx
     import torch
 
@@ -74,7 +77,7 @@ def export_module(module: Any, task: Task, features: int) -> Any:
             opset_version=OPSET,
             dynamo=False,  # the newer exporter needs a package more, and writes no other graph for such modules
         )
-    except Exception as error:  # a border: the module is the user's code
+    except Exception as error:  # user code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise StageError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     return onnx.load_from_string(target.getvalue())

@@ -1,8 +1,8 @@
-"""Runs in MLflow, found again by what asked for them. Called by train.py.
+"""Records runs in MLflow, and finds them again by the key of the training.
 
-A run carries the tag trimtab.key. One that FINISHED is returned instead of training again; one that is
-still RUNNING under the key when training starts is left over from a process that died, and is marked
-KILLED. The Run record is written to tags before the run becomes FINISHED, so a finished run has it.
+A run has the tag trimtab.key. A FINISHED run with the key replaces a second training. A run with the key that is still
+RUNNING when a training starts was left over by a process that died, and is marked KILLED. The Run record is written to
+tags before the run becomes FINISHED, so every finished run has it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 KEY = "trimtab.key"
 RECORD = "trimtab.run."
 TAG_CHARACTERS = 4000
-"""Longest piece of a record in one tag; MLflow takes 8000 and older servers 5000."""
+"""Longest piece of a record in one tag; MLflow accepts 8000 characters, older servers 5000."""
 PARAM_CHARACTERS = 500
-"""Longest value of a parameter that every MLflow backend keeps; the record has it whole."""
+"""Longest value of a parameter that every MLflow backend stores; the record has the full value."""
 
 
 class Tracking:
     """Experiments and runs of one project.
 
-    project: keeps apart projects that share a server; experiments are `PROJECT/MODEL`.
-    artifacts: folder or URI for files of runs; an http(s) server has its own place for them.
+    Args:
+        uri: SQLAlchemy URL of a tracking database, or http(s) address of a server.
+        project: name of the project; experiments are named `PROJECT/MODEL`, so projects can share a server.
+        artifacts: folder or URI for files of runs; ignored for a server, which stores them itself.
+        cache: folder of the database template.
+        clock: gives the times of runs.
     """
 
     def __init__(self, uri: str, *, project: str, artifacts: Path | str, cache: Path, clock: Clock) -> None:
@@ -50,7 +54,7 @@ class Tracking:
         return f"{self.project}/{model}"
 
     def experiment(self, model: str) -> str:
-        """Return the id of the experiment of a model, making it on first use."""
+        """Return the id of the experiment of a model; create it if it does not exist."""
         name = self.experiment_name(model)
         found = self.client.get_experiment_by_name(name)
         if found is not None:
@@ -59,18 +63,18 @@ class Tracking:
         try:
             return str(self.client.create_experiment(name, artifact_location=location))
         except load_mlflow().exceptions.MlflowException:
-            found = self.client.get_experiment_by_name(name)  # another process was first
+            found = self.client.get_experiment_by_name(name)  # another process has created it
             if found is None:
                 raise
             return str(found.experiment_id)
 
     def finished(self, model: str, key: str) -> Run | None:
-        """Return the record of the run that finished under a key, or None."""
+        """Return the record of the run that FINISHED with a key, or None."""
         runs = self._runs(model, key, "FINISHED")
         return _read_record(runs[0]) if runs else None
 
     def begin(self, model: str, key: str, *, name: str, tags: Mapping[str, str]) -> str:
-        """Start a run and return its id; runs left RUNNING under the key are marked KILLED."""
+        """Start a run and return its id. Runs with the key that are still RUNNING are marked KILLED."""
         for left in self._runs(model, key, "RUNNING"):
             self._end(left.info.run_id, "KILLED")
         run = self.client.create_run(
@@ -80,7 +84,7 @@ class Tracking:
 
     @contextmanager
     def ending(self, run: str) -> Iterator[None]:
-        """Mark a run FAILED when the block raises an error, KILLED when it is interrupted."""
+        """Mark a run FAILED if the block raises an error, KILLED if it is interrupted."""
         try:
             yield
         except Exception as error:
@@ -100,7 +104,7 @@ class Tracking:
         requirements: str,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log everything of a run in one batch, and mark it FINISHED."""
+        """Write record, metrics, parameters and tags of a run in one batch, and mark it FINISHED."""
         entities = load_mlflow().entities
         at = self._milliseconds()
         params = {"seed": record.seed, **{f"param.{name}": value for name, value in record.params.items()}}
@@ -149,7 +153,7 @@ def _dataset_input(version: DatasetVersion) -> Any:
     about = {"rows": version.rows, "labelled": version.labelled, "holdout_rows": version.holdout_rows}
     dataset = entities.Dataset(
         name=version.model,
-        digest=version.id[:36],  # MLflow takes no more
+        digest=version.id[:36],  # the most that MLflow stores
         source_type="trimtab",
         source=msgspec.json.encode({"path": version.path, "tables": version.tables}).decode(),
         profile=msgspec.json.encode(about).decode(),

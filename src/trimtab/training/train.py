@@ -1,7 +1,7 @@
-"""One training: fit, choose what serves, score, package, record. Called by app/stages and the retraining workflow.
+"""Trains a model once: fit, choose the form that serves, score, package, record.
 
-The same key trains once: a run that finished under it is returned, so a workflow that died after training
-and is resumed goes on with the same run.
+A second training with the same key returns the finished run of the first one, so a retraining workflow that died after
+training and is resumed continues with the same run.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ from trimtab.training.usage import Meter
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """All rows of a dataset with scores that no row's own label had a part in: monitoring's reference.
+    """All rows of a dataset with scores that do not depend on the row's own label; the reference of monitoring.
 
-    rows: in order of time; an unlabelled row has label NaN. scores: float64 (rows,); before `split_at`
-    cross-fitted by stretches of time, from it on by the model that was packaged. split: index of the
-    first row of the holdout's span.
+    rows: in order of time; an unlabelled row has label NaN. scores: float64 (rows,); before the holdout cross-fitted by
+    stretches of time, in the holdout by the packaged model. split: index of the first row of the holdout.
     """
 
     rows: Dataset
@@ -50,12 +49,12 @@ class Scored:
 
 
 Reference = Callable[[Scored], Mapping[str, bytes]]
-"""Makes further files of the bundle, by relative path, such as reference/windows.json."""
+"""Returns further files of the bundle, content by relative path, such as reference/windows.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """What all trainings of one project share."""
+    """Stores and settings that all trainings of one project share."""
 
     tracking: Tracking
     artifacts: Artifacts
@@ -87,10 +86,22 @@ def train(
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
-    params: handed to the project's trainer. key: what asks for the training; the same key asks for the same run.
-    threshold: probability from which the bundle says yes. request_types, checks: kind of value that a request brings
-    for each column, and what it is expected to be. trust: policy `serving.trust`. Raises StageError when the trainer
-    fails, or when neither ONNX Runtime nor its own library can serve its estimator; the MLflow run is then FAILED.
+    Args:
+        model: the model.
+        frozen: the dataset.
+        bench: stores and settings of the project.
+        params: parameters for the project's trainer.
+        seed: seed for the trainer.
+        key: identifies the training; a finished run with the same key is returned instead of training again.
+        threshold: probability from which a binary model decides for class 1.
+        reference: makes further files of the bundle from the scored dataset.
+        request_types: kind of value of each request column.
+        checks: checks of the values of request columns.
+        trust: policy `serving.trust`.
+
+    Raises:
+        StageError: the trainer fails, or neither ONNX Runtime nor the estimator's own library can serve the estimator;
+            the MLflow run is then FAILED.
     """
     tracking = bench.tracking
     if (done := tracking.finished(model.name, key)) is not None:
@@ -198,13 +209,13 @@ def _package(
 
 
 def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
-    """Return the metrics that have a value; a constant label has no r2."""
+    """Return the metrics that are finite; r2 of a constant label is not."""
     found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in BY_TASK[task].training}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _all_metrics(record: Run, frozen: Frozen, parity: Parity) -> dict[str, float]:
-    """What MLflow shows: holdout metrics, sizes, parity, resources, money."""
+    """Return the metrics for MLflow: of the holdout, sizes, parity, resources, money."""
     return {
         **record.metrics,
         "train_rows": len(frozen.train.y),

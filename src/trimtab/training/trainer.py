@@ -1,4 +1,4 @@
-"""Calls a project's trainer with fixed seeds; its errors name the trainer's own line. Called by train.py, scores.py."""
+"""Calls a project's trainer with fixed seeds, and names the trainer's own line in errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from trimtab.training.torch_modules import is_module
 
 
 def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
-    """Return the fitted estimator. Raises TrainerFailed naming file, line, the model and what it said."""
+    """Call the trainer of a model and return the fitted estimator.
+
+    data: the training rows. params: copied, so that the trainer cannot change them. seed: passed to the trainer, and
+    set for Python and NumPy. Raises TrainerFailed naming file, line, model and the error, StageError without a trainer.
+    """
     if model.fit is None:
         raise StageError(f"model '{model.name}' has no trainer; decorate one with @{model.name}.trainer")
     with seeded(seed):
@@ -28,7 +32,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             estimator = model.fit(data, copy.deepcopy(params), seed)
         except TrimtabError:
             raise
-        except (Exception, SystemExit) as error:  # a border: the trainer is the user's code
+        except (Exception, SystemExit) as error:  # user code may raise anything
             kind = type(error).__name__
             raise TrainerFailed(
                 f"{_place(model, error)}: the trainer of model '{model.name}' failed: {kind}: {error}"
@@ -45,7 +49,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Python's and NumPy's global generators for the block, and put their states back after it."""
+    """Seed Python's and NumPy's global generators for the block, and restore their states after it."""
     python, numpy = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -1,7 +1,7 @@
-"""What a piece of work used: CPU seconds, wall seconds, peak memory, money. Called by train.py.
+"""Measures the resources of a block of code: CPU seconds, wall seconds, peak memory, money.
 
-Memory is sampled, so a peak shorter than SAMPLE_S can be missed. Child processes count: those that have
-been waited for through the kernel's account, the living ones through their own.
+Memory is sampled, so a peak shorter than SAMPLE_S can be missed. Child processes are included: finished ones through
+the CPU times that the kernel adds up for the parent, running ones through their own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAMPLE_S = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Resources that a piece of work took."""
+    """Resources that a block of code used."""
 
     cpu_seconds: float
     wall_seconds: float
@@ -29,13 +29,13 @@ class Usage:
     """Largest resident memory of the process and its children, in 10^6 bytes."""
 
     def cost(self, prices: Prices) -> float:
-        """Return the money for it: CPU hours, and peak memory held for the whole time."""
+        """Return the money for CPU time, and for the peak memory over the whole time."""
         memory_gb_hours = self.peak_memory_mb / 1000 * self.wall_seconds / 3600
         return self.cpu_seconds / 3600 * prices.cpu_hour + memory_gb_hours * prices.memory_gb_hour
 
 
 class Meter:
-    """Measures the block it is entered for; `usage` is there once the block has been left."""
+    """Measures the resources of a `with` block; `usage` is available after the block."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -46,9 +46,9 @@ class Meter:
 
     @property
     def usage(self) -> Usage:
-        """What the block used. Raises RuntimeError inside the block."""
+        """Resources of the block. Raises RuntimeError inside the block."""
         if self._usage is None:
-            raise RuntimeError("the metered block has not been left yet")
+            raise RuntimeError("the measured block has not ended yet")
         return self._usage
 
     def __enter__(self) -> Meter:
@@ -75,7 +75,7 @@ class Meter:
         for child in self._process.children(recursive=True):
             try:
                 total += child.memory_info().rss
-            except psutil.Error:  # it has ended
+            except psutil.Error:  # the process has ended
                 continue
         self._peak = max(self._peak, total)
 
@@ -85,7 +85,7 @@ class Meter:
         for child in self._process.children(recursive=True):
             try:
                 used = child.cpu_times()
-            except psutil.Error:  # it has ended
+            except psutil.Error:  # the process has ended
                 continue
             total += used.user + used.system
         return total

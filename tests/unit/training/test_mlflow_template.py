@@ -62,7 +62,7 @@ def test_a_database_that_was_not_finished_is_told_with_its_remedy_and_kept(
         content = {"cut off": database.read_bytes()[:3000], "garbage": b"x" * 9000, "empty": b""}[state]
         database.write_bytes(content)
     before = database.read_bytes()
-    with pytest.raises(StoreError, match=r"no whole MLflow database: .*trimtab repair"):
+    with pytest.raises(StoreError, match=r"not a complete MLflow database: .*trimtab repair"):
         prepare(database, template.parent)
     assert database.read_bytes() == before
 

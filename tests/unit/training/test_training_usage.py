@@ -44,5 +44,5 @@ def test_cost_is_cpu_hours_and_memory_held() -> None:
 
 
 def test_usage_is_not_there_before_the_end() -> None:
-    with Meter() as meter, pytest.raises(RuntimeError, match="has not been left"):
+    with Meter() as meter, pytest.raises(RuntimeError, match="has not ended"):
         _ = meter.usage
