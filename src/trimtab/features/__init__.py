@@ -1,4 +1,4 @@
 """Features without leakage and without skew: one definition computes training sets, timelines and requests.
 
-Names are imported on first use, so a gateway, which needs only OnlinePlan, starts without Polars.
+`online_plan` and what it imports need no Polars, so a gateway starts without it.
 """

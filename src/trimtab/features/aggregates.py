@@ -19,8 +19,8 @@ import numpy as np
 from trimtab.definitions.views import Aggregation, FeatureView
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, late_minima, range_minima
-from trimtab.features.kinds import Array
 from trimtab.features.timelines import EntityRows, Timelines, in_order
+from trimtab.features.value_types import Array
 from trimtab.features.view_windows import Window, floor_to, window_of
 
 PART = 1 << 16

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 SUM_BITS = 62
 """Bits of a range's sum of one limb, without the sign."""

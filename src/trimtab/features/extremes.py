@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 NOTHING = np.inf
 """The minimum of a range without values."""

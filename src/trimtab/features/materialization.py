@@ -25,10 +25,10 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.aggregates import aggregate
-from trimtab.features.kinds import Array
 from trimtab.features.packing import KNOWN_ROWS, pack, pack_counts, table_of, unpack_counts
 from trimtab.features.table_columns import encode_keys
 from trimtab.features.timelines import EntityRows
+from trimtab.features.value_types import Array
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.features.view_windows import ceil_to, finite_windows
 from trimtab.stores.online.contract import Entry, Online

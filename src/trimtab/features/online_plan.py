@@ -17,11 +17,11 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError, nearest
-from trimtab.features.kinds import KINDS, Array, Kind, join_parts
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import for_transform, key_part, number
 from trimtab.features.rules import RulePlan
 from trimtab.features.transforms import run
+from trimtab.features.value_types import KINDS, Array, Kind, join_parts
 from trimtab.stores.online.contract import Online
 
 
@@ -129,7 +129,7 @@ class _Step:
 
 
 def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[str, Sequence[Any]], int], bytes]:
-    """Return a function that encodes the view's entity key of one row of a request, as `kinds.encode` does."""
+    """Return a function that encodes the view's entity key of one row of a request, as `value_types.encode` does."""
     parts = [(name, key_part(name, kinds.get(name))) for name in view.entity.keys]
     last, encode_last = parts[-1]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trimtab.definitions.views import FeatureView
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 PACKED = np.dtype("<f8")
 """Type of a stored feature."""

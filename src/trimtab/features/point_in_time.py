@@ -15,9 +15,9 @@ import polars as pl
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, nearest
 from trimtab.features.aggregates import aggregate
-from trimtab.features.kinds import Array
 from trimtab.features.table_columns import NEVER, micros
 from trimtab.features.timelines import EntityRows
+from trimtab.features.value_types import Array
 from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
 from trimtab.features.view_windows import floor_to
 

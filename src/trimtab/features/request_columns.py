@@ -16,7 +16,7 @@ import numpy as np
 from trimtab import timestamps
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.kinds import Array, Kind, encode_part
+from trimtab.features.value_types import Array, Kind, encode_part
 
 NOT_A_TIME = np.iinfo(np.int64).min
 """The int64 that NumPy reads as NaT."""

@@ -10,9 +10,9 @@ import numpy as np
 from trimtab.definitions.models import Model, Task
 from trimtab.definitions.on_demand import FallbackRule
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.kinds import Array, Kind
 from trimtab.features.request_columns import for_transform
 from trimtab.features.transforms import check_rows_apart, run
+from trimtab.features.value_types import Array, Kind
 
 LIMITS: dict[Task, tuple[float, float, str]] = {
     "binary": (0.0, 1.0, "a probability from 0 to 1"),

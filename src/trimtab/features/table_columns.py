@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.errors import DefinitionError, nearest
-from trimtab.features.kinds import Array, Kind
+from trimtab.features.value_types import Array, Kind
 
 NEVER = np.iinfo(np.int64).max
 """Stands for a null timestamp: later than every moment."""
@@ -108,7 +108,7 @@ def check_same_types(wanted: pl.DataFrame, rows: pl.DataFrame, *, where: str) ->
 
 
 def encode_keys(keys: pl.DataFrame) -> list[bytes]:
-    """Return what `kinds.encode` returns for each row of a frame of plain key columns, several times as fast."""
+    """Return what `value_types.encode` returns for each row of a frame of plain key columns, several times as fast."""
     parts = [_encoded(pl.col(name), dtype) for name, dtype in keys.schema.items()]
     lengths = [[part.str.len_bytes().cast(pl.String), pl.lit(":"), part] for part in parts[:-1]]
     text = keys.select(key=pl.concat_str([piece for pieces in lengths for piece in pieces] + parts[-1:]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 
 @dataclass(frozen=True)

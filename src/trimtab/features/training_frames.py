@@ -12,11 +12,11 @@ from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError
-from trimtab.features.kinds import Array, Kind
 from trimtab.features.point_in_time import view_values
 from trimtab.features.rules import try_rule
 from trimtab.features.table_columns import NEVER, floats, kind_of, micros, require, transform_input
 from trimtab.features.transforms import check_rows_apart, run
+from trimtab.features.value_types import Array, Kind
 
 TIMESTAMP, LABEL = "timestamp", "label"
 TRIED_ROWS = 1000

@@ -16,7 +16,7 @@ import numpy as np
 from trimtab import places
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.errors import DefinitionError, nearest
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 KNOW_NAT = ("polars", "pandas", "pyarrow")
 """Libraries that read the int64 of NaT as a missing value."""

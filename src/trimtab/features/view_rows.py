@@ -14,7 +14,6 @@ import polars as pl
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.aggregates import Picks
-from trimtab.features.kinds import Array
 from trimtab.features.table_columns import (
     NEVER,
     check_same_types,
@@ -24,6 +23,7 @@ from trimtab.features.table_columns import (
     require,
     require_numbers,
 )
+from trimtab.features.value_types import Array
 from trimtab.features.view_windows import longest_window
 
 CHUNK_BYTES = 192 << 20

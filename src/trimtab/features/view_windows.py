@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimtab.definitions.views import Aggregation, FeatureView
-from trimtab.features.kinds import Array
+from trimtab.features.value_types import Array
 
 Window = int | None
 """Microseconds after which a row no longer counts, None for no end."""

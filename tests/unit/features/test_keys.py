@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.kinds import KeyValue, encode
 from trimtab.features.table_columns import encode_keys, plain_keys
+from trimtab.features.value_types import KeyValue, encode
 
 texts = st.one_of(st.text(max_size=4), st.sampled_from(["", "1", "i1", "n", "1:s", "t", "\x00"]), st.none())
 integers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1, 11, -1]), st.none())

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import trimtab as tt
 from trimtab.definitions.views import Aggregation, FeatureView, WindowBy, count, last, mean
 from trimtab.errors import DefinitionError, UsageError
-from trimtab.features.kinds import encode
 from trimtab.features.materialization import materialize
 from trimtab.features.packing import nothing
+from trimtab.features.value_types import encode
 from trimtab.stores.online.lmdb import LmdbOnline
 
 Row = dict[str, Any]

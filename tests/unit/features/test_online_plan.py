@@ -22,10 +22,10 @@ from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
 from trimtab.definitions.views import FeatureView, count, last, max_, mean, sum_
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.kinds import Kind
 from trimtab.features.materialization import materialize
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.training_frames import request_types, training_frame
+from trimtab.features.value_types import Kind
 from trimtab.stores.online.lmdb import LmdbOnline
 
 MINUTE = 60_000_000

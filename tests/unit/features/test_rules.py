@@ -14,10 +14,10 @@ import pytest
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.kinds import Kind
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.rules import RulePlan
 from trimtab.features.training_frames import training_frame
+from trimtab.features.value_types import Kind
 from trimtab.stores.online.lmdb import LmdbOnline
 
 DAY = datetime(2013, 1, 1, tzinfo=UTC)

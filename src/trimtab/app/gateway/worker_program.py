@@ -15,8 +15,8 @@ import numpy as np
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.bundle.spec import Spec
 from trimtab.errors import DataError
-from trimtab.features.kinds import Kind
 from trimtab.features.online_plan import OnlinePlan
+from trimtab.features.value_types import Kind
 from trimtab.serving.core.loaded_bundle import Vectorizer
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import Configure

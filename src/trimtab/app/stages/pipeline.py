@@ -35,8 +35,8 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.features.diagnosis import diagnose
-from trimtab.features.kinds import Kind
 from trimtab.features.training_frames import request_types, training_frame
+from trimtab.features.value_types import Kind
 from trimtab.gates.performance import GATE as PERFORMANCE
 from trimtab.gates.report import refuse as refuse_failing
 from trimtab.gates.report import report as write_report

@@ -23,9 +23,9 @@ from trimtab.cli.rollout import app as rollout_verbs
 from trimtab.clock import ManualClock, to_micros
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import StageError
-from trimtab.features.kinds import encode
 from trimtab.features.packing import nothing
 from trimtab.features.point_in_time import view_values
+from trimtab.features.value_types import encode
 from trimtab.records.training import Bundle
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
