@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import trimtab
 from trimtab.app.project import git
 from trimtab.errors import StageError, UsageError, nearest
 
-IN_WHEEL = Path(__file__).resolve().parents[1] / "examples"
-IN_REPOSITORY = Path(__file__).resolve().parents[3] / "examples"
+PACKAGE = Path(trimtab.__file__).resolve().parent
+IN_WHEEL = PACKAGE / "examples"
+IN_REPOSITORY = PACKAGE.parents[1] / "examples"
 USUAL_STEPS = ("trimtab run", "trimtab up")
 FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
 """By template: what a new project needs first, where it is not to run it."""
