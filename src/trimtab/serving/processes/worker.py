@@ -55,7 +55,8 @@ from trimtab.serving.protocols.platforms.containers import container_contract
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused
 from trimtab.serving.telemetry.logs import configure_logging
-from trimtab.serving.telemetry.traces import Traces, open_traces
+from trimtab.serving.telemetry.spans import open_traces
+from trimtab.serving.telemetry.traces import Traces
 from trimtab.serving.web.server import Doors, Ending, serve, settle_memory
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions

@@ -18,7 +18,8 @@ from trimtab.clock import SystemClock
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.grpc_server import serve_grpc
-from trimtab.serving.telemetry.traces import Traces, open_traces
+from trimtab.serving.telemetry.spans import open_traces
+from trimtab.serving.telemetry.traces import Traces
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

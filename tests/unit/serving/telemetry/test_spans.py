@@ -1,4 +1,4 @@
-"""Traces, taken in by a real OTLP receiver over HTTP."""
+"""Spans, received by a real OTLP receiver over HTTP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from integration.otlp_receiver import Receiver, attributes, receiving
 from trimtab import settings
 from trimtab.clock import SystemClock, to_micros
 from trimtab.serving.requests import InferenceResponse
-from trimtab.serving.telemetry.traces import RequestTrace, Stage, Traces, current, open_traces
+from trimtab.serving.telemetry.spans import open_traces
+from trimtab.serving.telemetry.traces import RequestTrace, Stage, Traces, current
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -158,11 +159,15 @@ def test_each_task_has_its_own_current_trace(traces: Traces) -> None:
     traces.close()
 
 
-def test_without_a_collector_nothing_is_traced_or_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_a_collector_traces_nothing_and_loads_no_opentelemetry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     assert open_traces(SystemClock()) is None
     program = (
-        "import sys; from trimtab.clock import SystemClock; from trimtab.serving.telemetry.traces import open_traces\n"
+        "import sys\n"
+        "from trimtab.clock import SystemClock\n"
+        "from trimtab.serving.processes.worker import open_traces\n"
         "assert open_traces(SystemClock()) is None\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
@@ -175,7 +180,6 @@ def test_without_the_extra_the_gateway_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.delitem(sys.modules, "trimtab.serving.telemetry.spans", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
     assert open_traces(SystemClock()) is None
     assert "pip install 'trimtab[otel]'" in caplog.text
