@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.intervals.days import WORLDS, Array, Holdout, World
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.stats.intervals import cluster_interval, difference_interval
-from trimtab.stats.metrics import FUNCTIONS
+from trimtab.stats.metrics import FORMULAS
 
 BAR = 0.93
 DAYS = (10, 14, 30)
@@ -43,7 +43,7 @@ def main() -> int:
 
 def _line(world: World, metric: str, days: int, trials: int, *, peer: bool) -> bool:
     """Measure one metric, print it, and return whether the bar is held as far as the trials can tell."""
-    function, whole = FUNCTIONS[metric], world.truth()
+    function, whole = FORMULAS[metric].function, world.truth()
     truth = function(whole.y, whole.model, THRESHOLD)
     gain = truth - function(whole.y, whole.champion, THRESHOLD)
     random, found = np.random.default_rng(days), np.zeros(3)
@@ -76,7 +76,7 @@ def _percentile(one: Holdout, metric: str, random: np.random.Generator, days: in
     """Return the percentile interval of a bootstrap of whole days."""
     rows = np.split(np.arange(len(one.y)), np.flatnonzero(np.diff(one.day)) + 1)
     drawn = [np.concatenate([rows[n] for n in random.integers(0, days, days)]) for _ in range(RESAMPLES)]
-    found: Array = np.array([FUNCTIONS[metric](one.y[draw], one.model[draw], THRESHOLD) for draw in drawn])
+    found: Array = np.array([FORMULAS[metric].function(one.y[draw], one.model[draw], THRESHOLD) for draw in drawn])
     low, high = np.nanquantile(found, (0.025, 0.975))
     return float(low), float(high)
 

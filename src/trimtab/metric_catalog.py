@@ -1,11 +1,12 @@
-"""What is known of every metric and task: direction, task, defaults. Policy, gates, monitoring and summaries read it.
+"""The facts of every metric and task: direction, range, scale, unit, defaults.
 
-A new task is one entry of `Task`, its metrics in METRICS and FAIRNESS, and one row in BY_TASK.
+This file holds no arithmetic: `stats/metrics.py` computes the metrics by the same names. A new task is one entry of
+`Task`, its metrics in METRICS and FAIRNESS, and one row in BY_TASK.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -16,33 +17,47 @@ TASKS: tuple[Task, ...] = get_args(Task)
 Mistake = Literal["false_negative", "false_positive", "absolute_error", "over_prediction", "under_prediction"]
 """Kinds of mistakes, as `impact.cost` in the policy names them. Those of a regression are counted in units of error:
 over_prediction is max(score - label, 0), under_prediction is max(label - score, 0)."""
-MISTAKES: tuple[Mistake, ...] = get_args(Mistake)
-
 
 Scale = Literal["plain", "share", "positive", "error", "up_to_one"]
-"""Where a figure is closer to normal, for its interval. share: 0 to 1, by its log-odds. positive: by its logarithm.
-error: above 0 and skewed, by its reciprocal. up_to_one: by the logarithm of its distance from 1. plain: as it is."""
+"""The scale on which a metric is closer to normal; its interval is computed there. share: log-odds of 0 to 1.
+positive: logarithm. error: reciprocal, for skewed values above 0. up_to_one: logarithm of the distance from 1.
+plain: the value itself."""
+
+
+HIGHEST = 1.0
+"""The best value of a metric that is better when higher; a `min` above it can never be met."""
+LOWEST = 0.0
+"""The best value of a metric that is better when lower; a `max` below it can never be met."""
 
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """One metric. Better ones that rise are at most 1; the others are at least 0."""
+    """One metric."""
 
     task: Task
     higher_is_better: bool
     scale: Scale = "share"
     in_label_units: bool = False
-    """Whether it has the unit of the label, so that no limit can be right for every model."""
+    """Whether its unit is the label's, so that no limit suits every model."""
 
     @property
-    def worsens(self) -> str:
-        """The verb for a change for the worse: "drops" or "rises"."""
-        return "drops" if self.higher_is_better else "rises"
+    def better(self) -> Literal["more", "less"]:
+        """The better direction."""
+        return "more" if self.higher_is_better else "less"
+
+    @property
+    def worsening(self) -> Literal["drop", "rise"]:
+        """The word for a change for the worse."""
+        return "drop" if self.higher_is_better else "rise"
 
     @property
     def limit(self) -> Literal["min", "max"]:
-        """Which limit a gate can hold against it."""
+        """The limit of a policy that suits it."""
         return "min" if self.higher_is_better else "max"
+
+    def gain(self, value: float, other: float) -> float:
+        """Return by how much `value` is better than `other`, in the metric's unit; less than 0 when it is worse."""
+        return value - other if self.higher_is_better else other - value
 
 
 METRICS: Mapping[str, MetricFacts] = MappingProxyType(
@@ -76,7 +91,7 @@ FAIRNESS: Mapping[str, Task] = MappingProxyType(
         "rmse_ratio": "regression",
     }
 )
-"""Metrics of the bias gate -> the task that they are for."""
+"""Metrics of the bias gate -> their task."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +100,18 @@ class TaskMetrics:
 
     accuracy_gate: str
     promotion: str
-    """A mean of losses by which champion and challenger are compared."""
+    """Compares champion and challenger; a mean of losses a row."""
     summary: tuple[str, ...]
-    """Of every matured window and every summary; the first one is shown where there is room for one."""
+    """Computed for every matured window and every summary; a table with room for one metric shows the first."""
     paired: tuple[str, ...]
-    """Whose paired gain over the champion is kept in every window."""
+    """Compared with the champion in every window, in addition to the metric of `promote_when`."""
     training: tuple[str, ...]
-    """Of the holdout, written with every run."""
+    """Computed on the holdout and written with every run."""
     fairness: str
     leakage: str
-    """At most 1, which a single feature or a model should not reach; more is better."""
+    """At most 1; a value close to 1 is suspicious for a single feature or a model."""
     costs: tuple[Mistake, ...]
-    """Which mistakes can have a price."""
+    """Mistakes that can have a price."""
 
 
 BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
@@ -126,15 +141,12 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
 
 
 def fitting(task: Task, tasks: Mapping[str, Task] | None = None) -> list[str]:
-    """Return the names of the metrics of a task; tasks: by name, those of METRICS when left out."""
+    """Return the names of the metrics of a task. tasks: name -> task; left out, of METRICS."""
     known = tasks if tasks is not None else {name: facts.task for name, facts in METRICS.items()}
     return [name for name, of in known.items() if of == task]
 
 
 def headline(metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """Return name and value of the metric that stands for a window's quality, or None before labels are in."""
-    return next(((name, metrics[name]) for name in _headlines() if name in metrics), None)
-
-
-def _headlines() -> Iterable[str]:
-    return (each.summary[0] for each in BY_TASK.values())
+    """Return the name and value of the first summary metric of a window; None before its labels are known."""
+    names = (of.summary[0] for of in BY_TASK.values())
+    return next(((name, metrics[name]) for name in names if name in metrics), None)

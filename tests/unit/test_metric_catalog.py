@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, MISTAKES, TASKS, Task, fitting, headline
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, TASKS, Mistake, Task, fitting, headline
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -14,7 +16,7 @@ def test_every_task_has_defaults_of_its_own(task: Task) -> None:
     assert {METRICS[name].task for name in named} == {task}
     assert FAIRNESS[of.fairness] == task
     assert set(of.summary) <= set(fitting(task))
-    assert set(of.costs) <= set(MISTAKES)
+    assert set(of.costs) <= set(get_args(Mistake))
 
 
 def test_a_window_is_shown_by_the_metric_of_its_task() -> None:
@@ -24,5 +26,10 @@ def test_a_window_is_shown_by_the_metric_of_its_task() -> None:
 
 
 def test_words_for_the_worse_follow_the_direction() -> None:
-    assert METRICS["roc_auc"].worsens == "drops"
-    assert METRICS["rmse"].worsens == "rises"
+    assert (METRICS["roc_auc"].worsening, METRICS["roc_auc"].better) == ("drop", "more")
+    assert (METRICS["rmse"].worsening, METRICS["rmse"].better) == ("rise", "less")
+
+
+def test_a_gain_is_positive_whichever_way_the_metric_goes() -> None:
+    assert METRICS["roc_auc"].gain(0.8, 0.7) == pytest.approx(0.1)
+    assert METRICS["rmse"].gain(3.0, 4.0) == 1.0

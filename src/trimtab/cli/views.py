@@ -227,7 +227,7 @@ def _show_comparison(console: Console, s: Summary) -> None:
     verdict = "does as well as" if alike else "beats" if c.gain > 0 else "does not beat"
     console.print(
         f"The loop {verdict} the model that was never retrained: its {c.metric} is {c.loop[c.metric]:.4f} against "
-        f"{c.frozen[c.metric]:.4f} ({better(c.metric)} is better){saved}.",
+        f"{c.frozen[c.metric]:.4f} ({METRICS[c.metric].better} is better){saved}.",
         soft_wrap=True,
     )
 
@@ -236,11 +236,6 @@ def quality(metrics: Mapping[str, float]) -> str:
     """Return the metric that stands for a window's quality with its name, such as: rmse 22.51."""
     found = headline(metrics)
     return "-" if found is None else f"{found[0]} {found[1]:.4f}"
-
-
-def better(metric: str) -> str:
-    """Return which way a metric is better."""
-    return "more" if METRICS[metric].higher_is_better else "less"
 
 
 def _label(label: dict[str, Any] | None) -> str:

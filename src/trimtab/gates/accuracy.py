@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from trimtab import metric_catalog
 from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
+from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Accuracy
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.intervals import Interval, cluster_interval, difference_interval
-from trimtab.stats.metrics import METRICS, no_skill
+from trimtab.stats.metrics import FORMULAS, no_skill
 
 GATE = "accuracy"
 Statistic = Callable[[Array, Array], float]
@@ -34,7 +34,7 @@ def judge_accuracy(inputs: GateInputs, policy: Accuracy) -> tuple[GateResult, ..
 
 def statistic(metric: str, threshold: float) -> Statistic:
     """Return the metric as a function of labels and scores."""
-    function = METRICS[metric].function
+    function = FORMULAS[metric].function
     return lambda y, scores: function(y, scores, threshold)
 
 
@@ -48,7 +48,7 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
         resamples=policy.resamples,
         seed=inputs.seed,
         clusters=inputs.clusters,
-        scale=metric_catalog.METRICS[name].scale,
+        scale=METRICS[name].scale,
     )
     low, high = policy.limits_for(inputs.task)
     if not np.isnan(interval.low) and low is None and high is None:
@@ -60,13 +60,13 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
 
 def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, str]:
     """Warn unless the model is surely better than one without skill, on the same rows."""
-    limit = f"no limit is set (gates.accuracy.{metric_catalog.METRICS[name].limit})"
+    limit = f"no limit is set (gates.accuracy.{METRICS[name].limit})"
     reference = no_skill(name, inputs.y)
     if np.isnan(reference):
         return "warn", f"{limit}, and there is no {name} of a model without skill to compare it with"
-    metric, sign = statistic(name, inputs.threshold), 1 if METRICS[name].higher_is_better else -1
+    metric, facts = statistic(name, inputs.threshold), METRICS[name]
     gain = cluster_interval(
-        lambda rows: sign * (metric(inputs.y[rows], inputs.scores[rows]) - no_skill(name, inputs.y[rows])),
+        lambda rows: facts.gain(metric(inputs.y[rows], inputs.scores[rows]), no_skill(name, inputs.y[rows])),
         len(inputs.y),
         confidence=policy.confidence,
         resamples=policy.resamples,

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trimtab import metric_catalog
 from trimtab.gates.inputs import Array, GateInputs
+from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Robustness
 from trimtab.records.gate_reports import GateResult
 from trimtab.stats.intervals import Interval, cluster_interval
-from trimtab.stats.metrics import METRICS, metric_value
+from trimtab.stats.metrics import FORMULAS, metric_value
 
 GATE = "robustness"
 REPEATS = 5
@@ -57,11 +57,11 @@ def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tup
 
 def _drop(metric: str, threshold: float) -> Callable[..., float]:
     """Return the mean drop of a metric from clean scores to disturbed ones, as a function of y and all scores."""
-    function, sign = METRICS[metric].function, 1 if METRICS[metric].higher_is_better else -1
+    function, facts = FORMULAS[metric].function, METRICS[metric]
 
     def drop(y: Array, clean: Array, *disturbed: Array) -> float:
         found = [function(y, scores, threshold) for scores in disturbed] or [function(y, clean, threshold)]
-        return sign * (function(y, clean, threshold) - float(np.mean(found)))
+        return facts.gain(function(y, clean, threshold), float(np.mean(found)))
 
     return drop
 
@@ -109,7 +109,7 @@ def _result(
     details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
     return GateResult(
         gate=GATE,
-        metric=f"{metric} {'drop' if METRICS[metric].higher_is_better else 'rise'}",
+        metric=f"{metric} {METRICS[metric].worsening}",
         verdict="fail" if over else "pass",
         value=drop if np.isfinite(drop) else 0.0,
         low=interval.low if np.isfinite(interval.low) else None,
@@ -123,8 +123,7 @@ def _result(
 def _reason(metric: str, clean: float, name: str, drop: float, limit: float, disturbances: int) -> str:
     if not np.isfinite(drop):
         return f"{metric} is not defined on the holdout or under {name}, so its change cannot be judged"
-    facts = metric_catalog.METRICS[metric]
-    moved = f"{facts.worsens} by {drop:.4f}" if drop >= 0 else f"improves by {-drop:.4f}"
+    moved = f"{METRICS[metric].worsening}s by {drop:.4f}" if drop >= 0 else f"improves by {-drop:.4f}"
     by = f"{abs(drop - limit):.4f} {'more' if drop > limit else 'less'} than the {limit:.4g} allowed"
     return f"{metric} {moved} from {clean:.4f} under {name} (the worst of {disturbances}), {by}"
 

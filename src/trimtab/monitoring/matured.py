@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from trimtab.metric_catalog import BY_TASK, Task
+from trimtab.metric_catalog import BY_TASK, METRICS, Task
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detectors import Watch
 from trimtab.monitoring.prediction_rows import Scored
@@ -17,7 +17,7 @@ from trimtab.monitoring.window_records import Place
 from trimtab.policy.model import Impact
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.record import Record
-from trimtab.stats.metrics import METRICS, metric_value
+from trimtab.stats.metrics import metric_value
 
 Floats = npt.NDArray[np.float64]
 
@@ -78,8 +78,8 @@ def paired_gains(
     y, own, other = label[known], challenger.score[known], theirs[known]
     for name in dict.fromkeys((*BY_TASK[task].paired, metric)):
         if METRICS[name].task == task:
-            gain = metric_value(name, y, own, threshold=threshold) - metric_value(name, y, other, threshold=threshold)
-            gains[gain_name(name)] = gain if METRICS[name].higher_is_better else -gain
+            values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
+            gains[gain_name(name)] = METRICS[name].gain(*values)
     return gains
 
 

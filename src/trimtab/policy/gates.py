@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trimtab.metric_catalog import BY_TASK, METRICS, Task
+from trimtab.metric_catalog import BY_TASK, HIGHEST, LOWEST, METRICS, Task
 from trimtab.policy.section import Section
 from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, Metric, Noise, Share
 
@@ -22,11 +22,11 @@ class Accuracy(Section):
     warns unless the interval excludes a model without skill."""
 
     metric: Metric | None = None
-    """What is measured on the holdout; left out, roc_auc for a binary model and rmse for a regression."""
+    """What is measured on the holdout; left out, {accuracy_gate}."""
     min: float | None = None
     """Lowest value that passes, for metrics where more is better."""
     max: float | None = None
-    """Highest value that passes, for metrics where less is better, such as log_loss and rmse."""
+    """Highest value that passes, for metrics where less is better."""
     not_worse_than_champion_by: float | None = Field(default=None, ge=0)
     """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
     confidence: Confidence = 0.95
@@ -38,14 +38,14 @@ class Accuracy(Section):
     def _possible(self) -> Accuracy:
         name = self.metric or "the metric"
         if self.metric is not None:
-            if METRICS[self.metric].higher_is_better and self.max is not None:
-                raise ValueError(f"give min, not max: for {name} more is better")
-            if not METRICS[self.metric].higher_is_better and self.min is not None:
-                raise ValueError(f"give max, not min: for {name} less is better")
-        if self.min is not None and self.min > 1:
-            raise ValueError(f"this gate can never pass: {name} is at most 1, min is {self.min:g}")
-        if self.max is not None and self.max < 0:
-            raise ValueError(f"this gate can never pass: {name} is at least 0, max is {self.max:g}")
+            facts, limits = METRICS[self.metric], {"min": self.min, "max": self.max}
+            for other in limits.keys() - {facts.limit}:
+                if limits[other] is not None:
+                    raise ValueError(f"give {facts.limit}, not {other}: for {name} {facts.better} is better")
+        if self.min is not None and self.min > HIGHEST:
+            raise ValueError(f"this gate can never pass: {name} is at most {HIGHEST:g}, min is {self.min:g}")
+        if self.max is not None and self.max < LOWEST:
+            raise ValueError(f"this gate can never pass: {name} is at least {LOWEST:g}, max is {self.max:g}")
         return self
 
     def metric_for(self, task: Task) -> str:
@@ -65,8 +65,8 @@ class Bias(Section):
     sensitive: list[str] = Field(min_length=1)
     """Columns of the examples that name the groups."""
     metric: FairnessMetric | None = None
-    """What is compared between the groups of each column; left out, equalized_odds_difference for a binary model and
-    mean_error_difference (mean of score minus label, in the label's unit) for a regression."""
+    """What is compared between the groups of each column; left out, {fairness}. A mean error is the mean of score minus
+    label, in the label's unit."""
     max: float | None = None
     """Highest difference that passes; 0 is no difference."""
     min: float | None = None
@@ -87,10 +87,10 @@ class Bias(Section):
                 raise ValueError(f"give min: {name} is 1 when groups fare alike, and less when they do not")
         elif self.max is None or self.min is not None:
             raise ValueError(f"give max: {name} is 0 when groups fare alike, and more when they do not")
-        if self.max is not None and self.max < 0:
-            raise ValueError(f"this gate can never pass: {name} is at least 0, max is {self.max:g}")
-        if self.min is not None and self.min > 1:
-            raise ValueError(f"this gate can never pass: {name} is at most 1, min is {self.min:g}")
+        if self.max is not None and self.max < LOWEST:
+            raise ValueError(f"this gate can never pass: {name} is at least {LOWEST:g}, max is {self.max:g}")
+        if self.min is not None and self.min > HIGHEST:
+            raise ValueError(f"this gate can never pass: {name} is at most {HIGHEST:g}, min is {self.min:g}")
         return self
 
     def metric_for(self, task: Task) -> str:
@@ -99,7 +99,7 @@ class Bias(Section):
 
 
 class Leakage(Section):
-    """Leakage gate: does an input know the outcome? Judged on the holdout by ROC-AUC (binary) or R2 (regression)."""
+    """Leakage gate: does an input know the outcome? Judged on the holdout by {leakage}."""
 
     single_feature: float = Field(default=0.99, gt=0, le=1)
     """A feature that alone explains more of the label is suspected to know it; 1 suspects none. For a regression the
@@ -123,10 +123,10 @@ class Robustness(Section):
     """Factor applied to one feature at a time, such as 1000 for grams where kilograms are due; left out, none is."""
     max_drop: float | None = Field(default=None, ge=0)
     """Largest change for the worse that passes, in the metric's unit; 0.03 when neither this nor max_relative_drop is
-    given, except for rmse and mae."""
+    given, except for {in_label_units}."""
     max_relative_drop: Share | None = None
-    """Largest change for the worse that passes, as a share of the undisturbed value; 10% for rmse and mae when neither
-    this nor max_drop is given, because their unit is the label's."""
+    """Largest change for the worse that passes, as a share of the undisturbed value; 10% for {in_label_units}
+    when neither this nor max_drop is given, because their unit is the label's."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Robustness:

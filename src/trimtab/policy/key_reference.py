@@ -1,12 +1,14 @@
 """What may stand in trimtab.yaml, read from its models: the JSON Schema for editors, the rows of docs/policy.md.
 
-Meanings are the texts under the fields; they are read from the source, since Python does not keep them.
+Meanings are the texts under the fields; they are read from the source, since Python does not keep them. `{promotion}`
+in a text stands for the default of each task in `metric_catalog.BY_TASK`, `{in_label_units}` for such metrics.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.policy.model import Checks, Policy, TableCheck
 from trimtab.policy.tree import below
 from trimtab.policy.values import Written
@@ -73,8 +76,19 @@ def meanings(section: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            found[ast.unparse(field.target)] = " ".join(str(ast.literal_eval(text.value)).split())
+            found[ast.unparse(field.target)] = _filled(str(ast.literal_eval(text.value)))
     return found
+
+
+def _filled(text: str) -> str:
+    """Return a text on one line, with what the catalog of metrics says in place of names in braces."""
+
+    def words(match: re.Match[str]) -> str:
+        if match[1] == "in_label_units":
+            return " and ".join(name for name, facts in METRICS.items() if facts.in_label_units)
+        return " and ".join(f"{getattr(of, match[1])} for a {task} model" for task, of in BY_TASK.items())
+
+    return re.sub(r"\{(\w+)\}", words, " ".join(text.split()))
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[SectionKeys]:
@@ -84,7 +98,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[SectionKeys]:
             Key(field.alias or name, _words(field), _default(field), texts.get(name, ""))
             for name, field in section.model_fields.items()
         )
-        yield SectionKeys(place, " ".join((section.__doc__ or "").split()), tuple(keys))
+        yield SectionKeys(place, _filled(section.__doc__ or ""), tuple(keys))
 
 
 def _models(section: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:

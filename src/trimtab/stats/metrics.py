@@ -1,21 +1,19 @@
-"""The metrics that gates, monitoring and the policy name: one table of name, function, direction and task.
+"""Metrics of labels and scores, computed. Their facts (direction, task, defaults) are in `metric_catalog.METRICS`.
 
 Functions take y and scores as 1-D arrays and a threshold. A window in which a metric is not defined (one class only,
-no row) gives NaN, never an exception. Equal to scikit-learn's where that is defined, and quick: an interval evaluates
-one for each day.
+no row) gives NaN, never an exception. They equal scikit-learn's where those are defined, and are quick, because an
+interval evaluates one for each day.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from trimtab import metric_catalog
 from trimtab.errors import DataError, UsageError, nearest
 from trimtab.stats.schemes import Floats
 
@@ -25,63 +23,57 @@ Array = npt.NDArray[Any]
 MetricFunction = Callable[[Array, Array, float], float]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric: what computes it, which way is better, and for which task it is."""
+class Formula(NamedTuple):
+    """How one metric is computed."""
 
-    name: str
     function: MetricFunction
-    higher_is_better: bool
-    task: metric_catalog.Task
+    """Labels, scores and threshold -> the metric."""
+    no_skill: Callable[[Floats], float]
+    """Labels -> what a model without skill reaches on them; see `no_skill`."""
 
 
 def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float = THRESHOLD) -> float:
     """Return a metric by name.
 
     Args:
-        name: a key of METRICS.
+        name: a key of FORMULAS, such as roc_auc or rmse.
         y: labels 0 or 1 (binary) or values (regression), [rows].
         scores: probabilities of 1 (binary) or predictions (regression), [rows].
         threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1.
 
-    Raises UsageError for an unknown name, DataError for arrays of different lengths and for NaN in them.
+    Returns:
+        The metric; NaN where the rows do not define it.
+
+    Raises:
+        UsageError: for an unknown name.
+        DataError: for arrays of different lengths, and for NaN in them.
+
+    >>> metric_value("brier", [0, 1, 1], [0.1, 0.8, 0.7])
+    0.04666...
+    >>> metric_value("rmse", [10.0, 20.0], [13.0, 16.0])
+    3.535...
     """
-    if name not in METRICS:
-        raise UsageError(f"unknown metric '{name}'.{nearest(name, METRICS)}")
+    if name not in FORMULAS:
+        raise UsageError(f"unknown metric '{name}'.{nearest(name, FORMULAS)}")
     label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64).ravel()
     if label.size != score.size:
         raise DataError(f"{label.size} labels but {score.size} scores: expected one score a label")
     if np.isnan(label).any() or np.isnan(score).any():
         raise DataError(f"{name} needs every label and score: leave rows without a label out")
-    return METRICS[name].function(label, score, threshold)
-
-
-def row_loss(name: str, y: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
-    """Return the loss of each row, float64 [rows], for metrics that are means of losses.
-
-    log_loss, brier (binary); mae, rmse as squared error (regression). Raises UsageError for another metric.
-    """
-    if name not in ROW_LOSSES:
-        raise UsageError(f"metric '{name}' is no mean of row losses.{nearest(name, ROW_LOSSES)}")
-    return ROW_LOSSES[name](np.asarray(y, np.float64), np.asarray(scores, np.float64))
+    return FORMULAS[name].function(label, score, threshold)
 
 
 def no_skill(name: str, y: npt.ArrayLike) -> float:
-    """Return what the best constant score reaches on these labels, or a coin (roc_auc, precision).
+    """Return what the best constant score reaches on labels [rows], or a coin (roc_auc, precision).
 
-    log_loss, brier, rmse: always the mean of y. mae: always its median. accuracy, f1: always the better answer. r2: 0.
+    log_loss, brier, rmse: the constant is the mean of y. mae: its median. accuracy, f1: the better answer. r2: 0.
     NaN for recall, which a model that always says yes brings to 1, and without rows.
+
+    >>> no_skill("mae", [1.0, 2.0, 9.0])
+    2.666...
     """
     label = np.asarray(y, np.float64)
-    if not label.size or name == "recall":
-        return math.nan
-    share = float(label.mean())
-    constants = {"roc_auc": 0.5, "average_precision": share, "precision": share, "r2": 0.0}
-    constants |= {"accuracy": max(share, 1 - share), "f1": 2 * share / (1 + share) if share > 0 else math.nan}
-    if name in constants:
-        return constants[name]
-    constant = float(np.median(label)) if name == "mae" else share
-    return METRICS[name].function(label, np.full(label.size, constant), THRESHOLD)
+    return FORMULAS[name].no_skill(label) if label.size else math.nan
 
 
 def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -105,7 +97,9 @@ def average_precision(y: Array, score: Array, threshold: float = THRESHOLD) -> f
 
 def log_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Mean negative log likelihood, in nats."""
-    return _mean(_log_losses(y, score))
+    eps = np.finfo(np.float64).eps  # clipped, so that one certain mistake does not cost infinity
+    p = np.clip(score, eps, 1 - eps)
+    return _mean(-np.where(y > 0, np.log(p), np.log1p(-p)))
 
 
 def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -144,7 +138,7 @@ def rmse(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
 
 def mae(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Mean absolute error, in the unit of y."""
-    return _mean(_absolute(y, score))
+    return _mean(np.abs(score - y))
 
 
 def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -162,21 +156,9 @@ def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
     return np.diff(hits, prepend=0).astype(np.float64), np.diff(last + 1, prepend=0).astype(np.float64)
 
 
-def _log_losses(y: Array, score: Array) -> Floats:
-    eps = np.finfo(np.float64).eps  # clipped, so that one certain mistake does not cost infinity
-    p = np.clip(score, eps, 1 - eps)
-    losses: Floats = -np.where(y > 0, np.log(p), np.log1p(-p))
-    return losses
-
-
 def _squared(y: Array, score: Array) -> Floats:
     squares: Floats = (score - y) ** 2
     return squares
-
-
-def _absolute(y: Array, score: Array) -> Floats:
-    sizes: Floats = np.abs(score - y)
-    return sizes
 
 
 def _mean(values: Array) -> float:
@@ -187,28 +169,22 @@ def _share(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else math.nan
 
 
-FUNCTIONS: dict[str, MetricFunction] = {
-    "roc_auc": roc_auc,
-    "average_precision": average_precision,
-    "accuracy": accuracy,
-    "precision": precision,
-    "recall": recall,
-    "f1": f1,
-    "log_loss": log_loss,
-    "brier": brier,
-    "rmse": rmse,
-    "mae": mae,
-    "r2": r2,
-}
+def _constant(function: MetricFunction, constant: Callable[[Floats], Any]) -> Formula:
+    """Return the formula of a metric whose best constant score is a function of the labels."""
+    return Formula(function, lambda y: function(y, np.full(y.size, float(constant(y))), THRESHOLD))
 
-METRICS: dict[str, Metric] = {
-    name: Metric(name, FUNCTIONS[name], facts.higher_is_better, facts.task)
-    for name, facts in metric_catalog.METRICS.items()
-}
 
-ROW_LOSSES: dict[str, Callable[[Array, Array], Floats]] = {
-    "log_loss": _log_losses,
-    "brier": _squared,
-    "rmse": _squared,
-    "mae": _absolute,
+FORMULAS: Mapping[str, Formula] = {
+    "roc_auc": Formula(roc_auc, lambda y: 0.5),
+    "average_precision": Formula(average_precision, _mean),
+    "accuracy": Formula(accuracy, lambda y: max(_mean(y), 1 - _mean(y))),
+    "precision": Formula(precision, _mean),
+    "recall": Formula(recall, lambda y: math.nan),
+    "f1": Formula(f1, lambda y: _share(2 * y.sum(), y.size + y.sum()) if y.any() else math.nan),
+    "log_loss": _constant(log_loss, np.mean),
+    "brier": _constant(brier, np.mean),
+    "rmse": _constant(rmse, np.mean),
+    "mae": _constant(mae, np.median),
+    "r2": Formula(r2, lambda y: 0.0),
 }
+"""The metrics of `metric_catalog.METRICS`, by name; a test holds the two together."""

@@ -150,6 +150,7 @@ def test_defaults_are_written_as_they_are() -> None:
 
 def test_meanings_are_read_from_the_source() -> None:
     assert meanings(Policy)["project"] == "Name of the project."
+    assert "left out, log_loss for a binary model and rmse for a regression model." in meanings(PromoteWhen)["metric"]
 
 
 @pytest.mark.parametrize(

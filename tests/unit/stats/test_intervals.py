@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from trimtab import metric_catalog
 from trimtab.errors import DataError
-from trimtab.metric_catalog import Scale
+from trimtab.metric_catalog import METRICS, Scale
 from trimtab.stats.intervals import MAX_CLUSTERS, SCALES, cluster_interval, difference_interval, wilson
-from trimtab.stats.metrics import METRICS, brier, roc_auc
+from trimtab.stats.metrics import FORMULAS, brier, roc_auc
 
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
@@ -48,7 +47,7 @@ def regression_days(random: Random, days: int) -> tuple[Array, Array, Array]:
 @pytest.mark.parametrize("name", ["roc_auc", "log_loss", "brier", "rmse", "mae"])
 def test_ten_days_cover_as_often_as_they_say(name: str) -> None:
     # given what is true, from very many days, of the figure and of the gain over a champion
-    metric, facts = METRICS[name].function, metric_catalog.METRICS[name]
+    metric, facts = FORMULAS[name].function, METRICS[name]
     draw = binary_days if facts.task == "binary" else regression_days
     y, (own, other), _ = draw(np.random.default_rng(99), 4_000)
     truth = metric(y, own, 0.5)

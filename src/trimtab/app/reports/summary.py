@@ -50,8 +50,7 @@ class Comparison:
     @property
     def gain(self) -> float:
         """By how much the loop is better in `metric`, in its unit; less than 0 when worse, NaN when not defined."""
-        gain = self.loop[self.metric] - self.frozen[self.metric]
-        return gain if METRICS[self.metric].higher_is_better else -gain
+        return METRICS[self.metric].gain(self.loop[self.metric], self.frozen[self.metric])
 
 
 @dataclass(frozen=True)
