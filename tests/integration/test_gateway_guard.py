@@ -53,8 +53,8 @@ def until_counted(project: GatewayProject, traffic: Traffic, version: int) -> No
 
     def counted() -> int:
         traffic.ask()
-        lanes = read_all(project.workspace.run_folder / COUNTS).lanes
-        return sum(lane.rows for key, lane in lanes.items() if key.version == version and key.served)
+        variants = read_all(project.workspace.run_folder / COUNTS).variants
+        return sum(variant.rows for key, variant in variants.items() if key.version == version and key.served)
 
     first = wait_for(counted, "the first answers are counted")
     wait_for(lambda: counted() >= first + 3 * FEW, "enough answers are counted")

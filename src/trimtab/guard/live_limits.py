@@ -24,9 +24,9 @@ from trimtab.stats.distinct_counts import distinct
 from trimtab.stats.exact_tests import ALPHA, at_least_apart, binomial_tail, fisher_tail
 from trimtab.stats.gateway_counts import (
     LATENCY_BORDERS_US,
-    LaneCounts,
-    LaneKey,
     Snapshot,
+    VariantCounts,
+    VariantKey,
     difference,
     latency_quantile,
     merge,
@@ -89,13 +89,13 @@ def judge(
     champion before, on the same borders.
     """
     key = (model, version, role)
-    lanes = _lanes(difference(stretch[-1], stretch[0]), key)
-    served = next((lane for each, lane in lanes.items() if each.served), LaneCounts())
-    own = list(lanes.values())
+    variants = _variants(difference(stretch[-1], stretch[0]), key)
+    served = next((variant for each, variant in variants.items() if each.served), VariantCounts())
+    own = list(variants.values())
     failing = _failing(own, limits)
-    if failing is not None or sum(lane.rows for lane in own) < limits.min_requests:
+    if failing is not None or sum(variant.rows for variant in own) < limits.min_requests:
         return failing
-    slow = _slow(lanes, limits)
+    slow = _slow(variants, limits)
     if slow is not None and not _lasts(stretch, key, limits):
         slow = None
     return slow or _constant(own, limits) or _jump(served, limits, before)
@@ -103,52 +103,52 @@ def judge(
 
 def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
     """Return how a canary did in what was seen, beside the champion at the same time."""
-    own = {key: lane for key, lane in seen.lanes.items() if key[:3] == (model, canary, "challenger")}
-    others = [lane for key, lane in seen.lanes.items() if key[:3] == (model, champion, "champion")]
-    lanes = list(own.values())
-    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
-    usual = sum(lane.errors for lane in others) / max(1, sum(lane.rows for lane in others))
+    own = {key: variant for key, variant in seen.variants.items() if key[:3] == (model, canary, "challenger")}
+    others = [variant for key, variant in seen.variants.items() if key[:3] == (model, champion, "champion")]
+    variants = list(own.values())
+    rows, errors = sum(variant.rows for variant in variants), sum(variant.errors for variant in variants)
+    usual = sum(variant.errors for variant in others) / max(1, sum(variant.rows for variant in others))
     return Trial(
-        answered=sum(lane.rows if key.served else lane.errors for key, lane in own.items()),
+        answered=sum(variant.rows if key.served else variant.errors for key, variant in own.items()),
         rows=rows,
         errors=errors,
         allowed=max(usual, USUAL_ERRORS) if limits.error_rate is None else limits.error_rate,
-        breach=_worse(lanes, others, usual) if limits.error_rate is None and _judged(lanes, limits) else None,
+        breach=_worse(variants, others, usual) if limits.error_rate is None and _judged(variants, limits) else None,
     )
 
 
-def _judged(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> bool:
+def _judged(variants: Sequence[VariantCounts], limits: RollbackWhen) -> bool:
     """Tell whether there are enough predictions to judge failures by."""
-    failed, requests = _witnesses(lanes)
-    return sum(lane.rows for lane in lanes) >= limits.min_requests or TOTAL_FAILURE <= failed == requests
+    failed, requests = _witnesses(variants)
+    return sum(variant.rows for variant in variants) >= limits.min_requests or TOTAL_FAILURE <= failed == requests
 
 
-def _witnesses(lanes: Sequence[LaneCounts]) -> tuple[int, int]:
+def _witnesses(variants: Sequence[VariantCounts]) -> tuple[int, int]:
     """Return failed requests, and requests in all if every one had as many rows as the failed ones have in the mean.
 
     The rows of a request fail together: a large one that fails is one misfortune, and not as many as it has rows.
     """
-    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
-    failed = min(errors, sum(lane.failed for lane in lanes) or errors)
+    rows, errors = sum(variant.rows for variant in variants), sum(variant.errors for variant in variants)
+    failed = min(errors, sum(variant.failed for variant in variants) or errors)
     return failed, math.ceil(rows * failed / errors) if errors else rows
 
 
-def _failing(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
-    if limits.error_rate is None or not _judged(lanes, limits):
+def _failing(variants: Sequence[VariantCounts], limits: RollbackWhen) -> Breach | None:
+    if limits.error_rate is None or not _judged(variants, limits):
         return None
-    p = binomial_tail(*_witnesses(lanes), limits.error_rate)
-    return _errors(lanes, p, limits.error_rate, f"the limit is {limits.error_rate:.2%}")
+    p = binomial_tail(*_witnesses(variants), limits.error_rate)
+    return _errors(variants, p, limits.error_rate, f"the limit is {limits.error_rate:.2%}")
 
 
-def _worse(lanes: Sequence[LaneCounts], others: Sequence[LaneCounts], usual: float) -> Breach | None:
+def _worse(variants: Sequence[VariantCounts], others: Sequence[VariantCounts], usual: float) -> Breach | None:
     """Return the breach of a canary that fails more often than its champion, and than USUAL_ERRORS."""
-    own, beside = _witnesses(lanes), _witnesses(others)
+    own, beside = _witnesses(variants), _witnesses(others)
     p = max(binomial_tail(*own, USUAL_ERRORS), fisher_tail(*own, *beside))
-    return _errors(lanes, p, max(usual, USUAL_ERRORS), f"the champion failed on {usual:.2%}")
+    return _errors(variants, p, max(usual, USUAL_ERRORS), f"the champion failed on {usual:.2%}")
 
 
-def _errors(lanes: Sequence[LaneCounts], p: float, limit: float, than: str) -> Breach | None:
-    rows, errors = sum(lane.rows for lane in lanes), sum(lane.errors for lane in lanes)
+def _errors(variants: Sequence[VariantCounts], p: float, limit: float, than: str) -> Breach | None:
+    rows, errors = sum(variant.rows for variant in variants), sum(variant.errors for variant in variants)
     if p > ALPHA or errors <= limit * rows:
         return None
     return Breach(
@@ -164,56 +164,57 @@ def _errors(lanes: Sequence[LaneCounts], p: float, limit: float, than: str) -> B
 
 def _lasts(stretch: Sequence[Snapshot], key: tuple[str, int, str], limits: RollbackWhen) -> bool:
     """Tell whether a version is too slow also without the worst second: whichever PAUSE_US are left out."""
-    looks = [Snapshot(taken_at=each.taken_at, lanes=_lanes(each, key)) for each in stretch]
+    looks = [Snapshot(taken_at=each.taken_at, variants=_variants(each, key)) for each in stretch]
     end = 0
     for first in looks:
         while end < len(looks) - 1 and looks[end].taken_at - first.taken_at < PAUSE_US:
             end += 1
         rest = merge([difference(first, looks[0]), difference(looks[-1], looks[end])])
-        if _slow(rest.lanes, limits) is None:
+        if _slow(rest.variants, limits) is None:
             return False
         if end == len(looks) - 1:
             break
     return True
 
 
-def _lanes(snapshot: Snapshot, key: tuple[str, int, str]) -> dict[LaneKey, LaneCounts]:
-    return {each: lane for each, lane in snapshot.lanes.items() if each[:3] == key}
+def _variants(snapshot: Snapshot, key: tuple[str, int, str]) -> dict[VariantKey, VariantCounts]:
+    return {each: variant for each, variant in snapshot.variants.items() if each[:3] == key}
 
 
-def _waited_for(lanes: Mapping[LaneKey, LaneCounts]) -> LaneCounts:
+def _waited_for(variants: Mapping[VariantKey, VariantCounts]) -> VariantCounts:
     """Return the requests that clients waited for: those answered, and those that took too long to be."""
     counted = [
-        lane if key.served else LaneCounts(requests=sum(lane.late), latency=lane.late) for key, lane in lanes.items()
+        variant if key.served else VariantCounts(requests=sum(variant.late), latency=variant.late)
+        for key, variant in variants.items()
     ]
-    return together(counted or [LaneCounts()])
+    return together(counted or [VariantCounts()])
 
 
-def _slow(lanes: Mapping[LaneKey, LaneCounts], limits: RollbackWhen) -> Breach | None:
-    lane = _waited_for(lanes)
-    if limits.p99 is None or not lane.requests:
+def _slow(variants: Mapping[VariantKey, VariantCounts], limits: RollbackWhen) -> Breach | None:
+    variant = _waited_for(variants)
+    if limits.p99 is None or not variant.requests:
         return None
     first = next((n for n, border in enumerate(LATENCY_BORDERS_US) if border >= limits.p99), len(LATENCY_BORDERS_US))
-    slow = sum(lane.latency[first + 1 :])  # bins that lie beyond the limit whole
-    p = binomial_tail(slow, lane.requests, SLOW_SHARE)
+    slow = sum(variant.latency[first + 1 :])  # bins that lie beyond the limit whole
+    p = binomial_tail(slow, variant.requests, SLOW_SHARE)
     if p > ALPHA:
         return None
-    p99_ms = latency_quantile(lane, 0.99) * 1000
+    p99_ms = latency_quantile(variant, 0.99) * 1000
     return Breach(
         kind="latency",
         statistic="p99_ms",
         value=p99_ms,
         limit=limits.p99 / 1000,
-        rows=max(lane.rows, lane.requests),
+        rows=max(variant.rows, variant.requests),
         p=p,
-        reason=f"{slow:,} of {lane.requests:,} requests took longer than {limits.p99 / 1000:g} ms; "
+        reason=f"{slow:,} of {variant.requests:,} requests took longer than {limits.p99 / 1000:g} ms; "
         "at most one in a hundred may",
     )
 
 
-def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | None:
-    scoring = [lane for lane in lanes if lane.rows]  # the run of another has ended, whatever it was
-    longest = max(scoring, key=lambda lane: distinct(lane.run_inputs), default=LaneCounts())
+def _constant(variants: Sequence[VariantCounts], limits: RollbackWhen) -> Breach | None:
+    scoring = [variant for variant in variants if variant.rows]  # the run of another has ended, whatever it was
+    longest = max(scoring, key=lambda variant: distinct(variant.run_inputs), default=VariantCounts())
     inputs = distinct(longest.run_inputs)
     if limits.constant_output is None or inputs < limits.constant_output:
         return None
@@ -229,10 +230,10 @@ def _constant(lanes: Sequence[LaneCounts], limits: RollbackWhen) -> Breach | Non
     )
 
 
-def _jump(lane: LaneCounts, limits: RollbackWhen, before: Sequence[float]) -> Breach | None:
+def _jump(variant: VariantCounts, limits: RollbackWhen, before: Sequence[float]) -> Breach | None:
     if limits.output_jump is None or not before or sum(before) < limits.min_requests:
         return None
-    moved = at_least_apart(lane.scores, before)
+    moved = at_least_apart(variant.scores, before)
     if moved <= limits.output_jump:
         return None
     return Breach(
@@ -240,7 +241,7 @@ def _jump(lane: LaneCounts, limits: RollbackWhen, before: Sequence[float]) -> Br
         statistic="output_jump",
         value=moved,
         limit=limits.output_jump,
-        rows=lane.rows,
+        rows=variant.rows,
         p=None,
         reason=f"{moved:.0%} or more of the predictions lie elsewhere than those of the champion before; "
         f"the limit is {limits.output_jump:.0%}",

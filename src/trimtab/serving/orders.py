@@ -31,7 +31,7 @@ class BundleOrder(msgspec.Struct, frozen=True):
         return self.id, self.digest
 
 
-class LaneOrder(msgspec.Struct, frozen=True):
+class VariantOrder(msgspec.Struct, frozen=True):
     """A bundle in a role."""
 
     role: Role
@@ -40,16 +40,16 @@ class LaneOrder(msgspec.Struct, frozen=True):
 
 
 class ModelOrder(msgspec.Struct, frozen=True):
-    """What one model is to serve. error: why its bundles cannot be had; then there are no lanes."""
+    """What one model is to serve. error: why its bundles cannot be had; then there are no variants."""
 
     model: str
     revision: int
-    lanes: tuple[LaneOrder, ...]
+    variants: tuple[VariantOrder, ...]
     sticky: tuple[str, ...] | None = None
     warm: BundleOrder | None = None
     """The champion before, kept loaded for a rollback."""
-    before: tuple[LaneOrder, ...] = ()
-    """What served before: a worker that cannot load the lanes and serves nothing yet takes these."""
+    before: tuple[VariantOrder, ...] = ()
+    """What served before: a worker that cannot load the variants and serves nothing yet takes these."""
     before_revision: int = 0
     error: str = ""
 

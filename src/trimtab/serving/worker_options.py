@@ -1,4 +1,4 @@
-"""What a worker is told once, when it starts. Made by app from the policy; read by worker, gateway and desk."""
+"""What a worker is told once, when it starts. Made by app from the policy; read by worker, gateway and scheduler."""
 
 from __future__ import annotations
 

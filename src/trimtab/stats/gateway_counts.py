@@ -32,7 +32,7 @@ STALE_US = 10_000_000
 K = TypeVar("K")
 
 
-class LaneKey(NamedTuple):
+class VariantKey(NamedTuple):
     """Whose counts: of one version in one role, the answers that it gave or its comparisons beside others' answers."""
 
     model: str
@@ -41,7 +41,7 @@ class LaneKey(NamedTuple):
     served: bool
 
 
-class LaneCounts(msgspec.Struct):
+class VariantCounts(msgspec.Struct):
     """What one version did in one role."""
 
     requests: int = 0
@@ -87,7 +87,7 @@ class State(msgspec.Struct):
     in_progress: int = 0
     """Requests that were not answered yet."""
     rows_waiting: int = 0
-    """Rows that no turn has taken on yet."""
+    """Rows that are in no batch yet."""
     log_lag: float = 0.0
     """Seconds from the newest flushed answer to its flush; the largest of all workers."""
     resident_bytes: int = 0
@@ -101,7 +101,8 @@ class Snapshot(msgspec.Struct):
     taken_at: int = 0
     """Microseconds since the epoch."""
     state: State = msgspec.field(default_factory=State)
-    lanes: dict[LaneKey, LaneCounts] = {}
+    variants: dict[VariantKey, VariantCounts] = msgspec.field(default_factory=dict, name="lanes")
+    """Saved under the name that earlier versions gave it, and so are batches and their rows."""
     requests: dict[tuple[str, int], int] = {}
     """Answered requests by protocol and HTTP status."""
     durations: dict[str, Durations] = {}
@@ -116,9 +117,9 @@ class Snapshot(msgspec.Struct):
     """Rows whose request columns were checked, by model."""
     outside: dict[tuple[str, str], int] = {}
     """Rows with an unexpected value, by model and request column; "" is any column, and counts a row once."""
-    turns: list[int] = []
-    """Turns by their rows (ROWS_BORDERS)."""
-    turn_rows: int = 0
+    batches: list[int] = msgspec.field(default_factory=list, name="turns")
+    """Batches by their rows (ROWS_BORDERS)."""
+    batch_rows: int = msgspec.field(default=0, name="turn_rows")
     log_lags: list[int] = []
     """Flushes by their lag (LAG_BORDERS_S)."""
     log_lag_seconds: float = 0.0
@@ -137,7 +138,7 @@ def difference(new: Snapshot, old: Snapshot) -> Snapshot:
     return Snapshot(
         taken_at=new.taken_at,
         state=new.state,
-        lanes={key: _less(counts, old.lanes.get(key)) for key, counts in new.lanes.items()},
+        variants={key: _less(counts, old.variants.get(key)) for key, counts in new.variants.items()},
         requests=_keys_less(new.requests, old.requests),
         durations={
             protocol: Durations(max(0.0, own.seconds - before.seconds), _counts_less(own.counts, before.counts))
@@ -149,8 +150,8 @@ def difference(new: Snapshot, old: Snapshot) -> Snapshot:
         rule_failures=_keys_less(new.rule_failures, old.rule_failures),
         checked=_keys_less(new.checked, old.checked),
         outside=_keys_less(new.outside, old.outside),
-        turns=_counts_less(new.turns, old.turns),
-        turn_rows=max(0, new.turn_rows - old.turn_rows),
+        batches=_counts_less(new.batches, old.batches),
+        batch_rows=max(0, new.batch_rows - old.batch_rows),
         log_lags=_counts_less(new.log_lags, old.log_lags),
         log_lag_seconds=max(0.0, new.log_lag_seconds - old.log_lag_seconds),
         shed=max(0, new.shed - old.shed),
@@ -168,7 +169,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
     """
     found = [_of_now(each, now) for each in snapshots]
     live = [each.state for each in found]
-    keys = dict.fromkeys(key for each in found for key in each.lanes)
+    keys = dict.fromkeys(key for each in found for key in each.variants)
     protocols = dict.fromkeys(protocol for each in found for protocol in each.durations)
     return Snapshot(
         taken_at=max((each.taken_at for each in found), default=0),
@@ -180,7 +181,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
             resident_bytes=sum(each.resident_bytes for each in live),
             troubles=_keys_sum(each.troubles for each in live),
         ),
-        lanes={key: together([each.lanes[key] for each in found if key in each.lanes]) for key in keys},
+        variants={key: together([each.variants[key] for each in found if key in each.variants]) for key in keys},
         requests=_keys_sum(each.requests for each in found),
         durations={
             protocol: Durations(sum(each.seconds for each in own), _counts_sum([each.counts for each in own]))
@@ -192,8 +193,8 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
         rule_failures=_keys_sum(each.rule_failures for each in found),
         checked=_keys_sum(each.checked for each in found),
         outside=_keys_sum(each.outside for each in found),
-        turns=_counts_sum([each.turns for each in found]),
-        turn_rows=sum(each.turn_rows for each in found),
+        batches=_counts_sum([each.batches for each in found]),
+        batch_rows=sum(each.batch_rows for each in found),
         log_lags=_counts_sum([each.log_lags for each in found]),
         log_lag_seconds=sum(each.log_lag_seconds for each in found),
         shed=sum(each.shed for each in found),
@@ -204,30 +205,33 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
     )
 
 
-def together(lanes: Sequence[LaneCounts]) -> LaneCounts:
-    """Return the sum of one or more lanes; scores on other borders than those of most are brought to these."""
-    borders = max(lanes, key=lambda lane: sum(lane.scores)).borders
+def together(variants: Sequence[VariantCounts]) -> VariantCounts:
+    """Return the sum of one or more variants; scores on other borders than those of most are brought to these."""
+    borders = max(variants, key=lambda variant: sum(variant.scores)).borders
     runs: dict[float | None, int] = {}
-    for lane in lanes:  # a model that answers everything alike does so in every worker
-        runs[lane.run_score] = runs.get(lane.run_score, 0) + lane.run
+    for variant in variants:  # a model that answers everything alike does so in every worker
+        runs[variant.run_score] = runs.get(variant.run_score, 0) + variant.run
     run_score, run = max(runs.items(), key=lambda item: item[1])
-    return LaneCounts(
-        requests=sum(lane.requests for lane in lanes),
-        failed=sum(lane.failed for lane in lanes),
-        rows=sum(lane.rows for lane in lanes),
-        errors=sum(lane.errors for lane in lanes),
-        seconds=sum(lane.seconds for lane in lanes),
-        latency=_counts_sum([lane.latency for lane in lanes]),
-        late=_counts_sum([lane.late for lane in lanes]),
+    return VariantCounts(
+        requests=sum(variant.requests for variant in variants),
+        failed=sum(variant.failed for variant in variants),
+        rows=sum(variant.rows for variant in variants),
+        errors=sum(variant.errors for variant in variants),
+        seconds=sum(variant.seconds for variant in variants),
+        latency=_counts_sum([variant.latency for variant in variants]),
+        late=_counts_sum([variant.late for variant in variants]),
         borders=borders,
         scores=_counts_sum(
-            [lane.scores if lane.borders == borders else rebin(lane.borders, lane.scores, borders) for lane in lanes]
+            [
+                variant.scores if variant.borders == borders else rebin(variant.borders, variant.scores, borders)
+                for variant in variants
+            ]
         ),
-        non_finite=sum(lane.non_finite for lane in lanes),
+        non_finite=sum(variant.non_finite for variant in variants),
         run=run,
         run_score=run_score,
-        run_inputs=smallest(*(lane.run_inputs for lane in lanes if lane.run_score == run_score)),
-        last_at=max(lane.last_at for lane in lanes),
+        run_inputs=smallest(*(variant.run_inputs for variant in variants if variant.run_score == run_score)),
+        last_at=max(variant.last_at for variant in variants),
     )
 
 
@@ -235,10 +239,11 @@ def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
     """Return a snapshot without what is no sum, when its worker is gone."""
     if now is None or now - snapshot.taken_at <= STALE_US:
         return snapshot
-    lanes = {
-        key: msgspec.structs.replace(lane, run=0, run_score=None, run_inputs=[]) for key, lane in snapshot.lanes.items()
+    variants = {
+        key: msgspec.structs.replace(variant, run=0, run_score=None, run_inputs=[])
+        for key, variant in snapshot.variants.items()
     }
-    return msgspec.structs.replace(snapshot, state=State(), lanes=lanes)
+    return msgspec.structs.replace(snapshot, state=State(), variants=variants)
 
 
 def quantile(borders: Sequence[float], counts: Sequence[int], q: float) -> float:
@@ -260,9 +265,9 @@ def quantile(borders: Sequence[float], counts: Sequence[int], q: float) -> float
     return float(borders[-1])
 
 
-def latency_quantile(lane: LaneCounts, q: float) -> float:
-    """Return the latency in seconds below which the share `q` of a lane's requests lies; NaN without requests."""
-    return quantile(LATENCY_BORDERS_US, lane.latency, q) / 1e6
+def latency_quantile(variant: VariantCounts, q: float) -> float:
+    """Return the latency in seconds below which the share `q` of a variant's requests lies; NaN without requests."""
+    return quantile(LATENCY_BORDERS_US, variant.latency, q) / 1e6
 
 
 def rebin(borders: Sequence[float], counts: Sequence[int], onto: Sequence[float]) -> list[int]:
@@ -276,12 +281,12 @@ def rebin(borders: Sequence[float], counts: Sequence[int], onto: Sequence[float]
     return out
 
 
-def _less(new: LaneCounts, old: LaneCounts | None) -> LaneCounts:
+def _less(new: VariantCounts, old: VariantCounts | None) -> VariantCounts:
     if old is None:
         return new
     same = new.borders == old.borders
     before = old.scores if same else rebin(old.borders, old.scores, new.borders)
-    return LaneCounts(
+    return VariantCounts(
         requests=max(0, new.requests - old.requests),
         failed=max(0, new.failed - old.failed),
         rows=max(0, new.rows - old.rows),

@@ -76,7 +76,7 @@ def worse(X: npt.NDArray[np.floating], *, slope: float = 0.2) -> Floats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lane:
+class Variant:
     """One version that scores the traffic."""
 
     version: int
@@ -91,7 +91,7 @@ def play(
     log: Predictions,
     world: World | Callable[[int], World],
     numbers: Iterable[int],
-    lanes: Sequence[Lane] = (Lane(version=1),),
+    variants: Sequence[Variant] = (Variant(version=1),),
     *,
     model: str = "delay",
     ticks: int = 1,
@@ -108,27 +108,27 @@ def play(
         for moment in range(start, start + DAY, DAY // ticks):
             log_labels(log, days, after=moment - DAY // ticks, until=moment, model=model)
             rows = np.flatnonzero((day.times >= moment) & (day.times < moment + DAY // ticks))
-            for lane in lanes:
-                log_rows(log, day, number, rows, lane, served=lane is lanes[0], model=model)
+            for variant in variants:
+                log_rows(log, day, number, rows, variant, served=variant is variants[0], model=model)
             after_tick()
         days = {n: d for n, d in days.items() if n > number - KEPT_DAYS}
 
 
 def log_rows(
-    log: Predictions, day: Day, number: int, rows: npt.NDArray[np.int64], lane: Lane, *, served: bool, model: str
+    log: Predictions, day: Day, number: int, rows: npt.NDArray[np.int64], variant: Variant, *, served: bool, model: str
 ) -> None:
     """Append what a version says to some rows of a day."""
-    rng = np.random.default_rng((number, lane.version))
-    failed = (rng.random(len(day.y)) < lane.failing)[rows].tolist()
-    latency = rng.lognormal(np.log(lane.latency_ms * 1000), 0.3, len(day.y)).astype(np.int64)[rows]
-    scores = (worse(day.X) if lane.worse else truth(day.X))[rows].tolist()
+    rng = np.random.default_rng((number, variant.version))
+    failed = (rng.random(len(day.y)) < variant.failing)[rows].tolist()
+    latency = rng.lognormal(np.log(variant.latency_ms * 1000), 0.3, len(day.y)).astype(np.int64)[rows]
+    scores = (worse(day.X) if variant.worse else truth(day.X))[rows].tolist()
     count, times = len(rows), day.times[rows].tolist()
     log.append(
         {
             "prediction_id": [f"{model}-{number}-{row}" for row in rows],
             "model": [model] * count,
-            "version": [lane.version] * count,
-            "role": [lane.role] * count,
+            "version": [variant.version] * count,
+            "role": [variant.role] * count,
             "served": [served] * count,
             "route": ["split"] * count,
             "revision": [1] * count,

@@ -21,7 +21,7 @@ from trimtab.records.training import Bundle
 from trimtab.runtimes.opening import open_scorer
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loaded_bundle import load_bundle
-from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
+from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
 from trimtab.serving.protocols.mlflow import scoring
@@ -93,7 +93,7 @@ class OneGateway:
         self._runner = asyncio.Runner()
         self._gateway = Gateway(self.log, SystemClock(), WorkerOptions())
         bundle = load_bundle(BundleOrder(f"{spec.model}/1", spec.model, 1, str(folder), "", spec), NumericColumns)
-        table = ModelTable(spec.model, 1, [Lane("champion", bundle, 100)])
+        table = ModelTable(spec.model, 1, [Variant("champion", bundle, 100)])
         self._gateway.swap(RoutingTable({spec.model: table}, complete=True))
 
     def ask(self, *records: Mapping[str, Any]) -> list[float] | str:

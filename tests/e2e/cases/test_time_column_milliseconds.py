@@ -19,7 +19,7 @@ from trimtab.app.replay.replay import Replay
 from trimtab.app.stages import pipeline
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.serving.core.loaded_bundle import load_bundle
-from trimtab.serving.core.routing import Lane, ModelTable
+from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.orders import BundleOrder
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.training.dataset import load
@@ -83,7 +83,7 @@ def gateway(workspace: Workspace, bundle: Bundle) -> Iterator[Served]:
     path = str(workspace.artifacts.open(bundle.path))
     order = BundleOrder(bundle.id, "m", bundle.version, path, bundle.digest)
     loaded = load_bundle(order, lambda folder, spec: _vectorizer(folder, spec, workspace.online))
-    yield served.serve(ModelTable("m", 1, [Lane("champion", loaded, 1.0)]))
+    yield served.serve(ModelTable("m", 1, [Variant("champion", loaded, 1.0)]))
     served.browser.close()
     log.close()
 

@@ -21,7 +21,7 @@ from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.judged import MODEL, RecordingActions, champion_revision
-from trimtab.testing.streams import NAMES, Lane, World, play, truth
+from trimtab.testing.streams import NAMES, Variant, World, play, truth
 
 POLICY = parse_policy(
     """
@@ -83,14 +83,14 @@ def decisions(book: Metadata) -> list[Decision]:
     return found
 
 
-LANES = (Lane(version=2),)
+VARIANTS = (Variant(version=2),)
 
 
 def quiet_then(changed: World) -> Life:
     def world(day: int) -> World:
         return changed if day >= DAYS + 4 else World(seed=11)
 
-    return lambda log, step: play(log, world, range(DAYS, DAYS + 14), LANES, ticks=2, after_tick=step)
+    return lambda log, step: play(log, world, range(DAYS, DAYS + 14), VARIANTS, ticks=2, after_tick=step)
 
 
 def test_a_quiet_stream_is_left_alone_and_every_day_has_its_reasons(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_a_failing_version_is_rolled_back_as_soon_as_its_window_closes(tmp_path:
     actions = RecordingActions()
 
     def life(log: SegmentLog, step: Callable[[], object]) -> None:
-        play(log, World(seed=11), range(DAYS, DAYS + 2), LANES, ticks=2, after_tick=step)
-        play(log, World(seed=11), [DAYS + 2], [Lane(version=2, failing=0.2)], ticks=2, after_tick=step)
-        play(log, World(seed=11), [DAYS + 3], LANES, ticks=2, after_tick=step)
+        play(log, World(seed=11), range(DAYS, DAYS + 2), VARIANTS, ticks=2, after_tick=step)
+        play(log, World(seed=11), [DAYS + 2], [Variant(version=2, failing=0.2)], ticks=2, after_tick=step)
+        play(log, World(seed=11), [DAYS + 3], VARIANTS, ticks=2, after_tick=step)
 
     book = live(tmp_path, life, actions=actions)
     rollbacks = [d for d in decisions(book) if d.action == "rollback"]

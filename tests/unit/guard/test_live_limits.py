@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.guard.live_limits import Breach, judge, try_canary
 from trimtab.policy.model import RollbackWhen
-from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
+from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, Snapshot, VariantCounts, VariantKey
 
 
 def limits(**given: Any) -> RollbackWhen:
@@ -21,27 +21,27 @@ def seen(*, rows: int, errors: int = 0, slow: int = 0, slow_us: int = 10**6, run
     latency = [0] * (len(LATENCY_BORDERS_US) + 1)
     latency[3] = rows - slow
     latency[int(np.searchsorted(LATENCY_BORDERS_US, slow_us))] += slow
-    lane = LaneCounts(
+    variant = VariantCounts(
         requests=rows, rows=rows, errors=errors, latency=latency, run=run, run_score=0.5, borders=PROBABILITY_BORDERS
     )
     for name, value in more.items():
-        setattr(lane, name, value)
-    return Snapshot(lanes={LaneKey("delay", 2, "champion", True): lane})
+        setattr(variant, name, value)
+    return Snapshot(variants={VariantKey("delay", 2, "champion", True): variant})
 
 
 def evenly(snapshot: Snapshot) -> list[Snapshot]:
     """Return what was counted look by look, when requests came evenly over ten seconds."""
     stretch = [Snapshot()]
     for part in range(1, 20):
-        lanes = {
-            key: LaneCounts(
-                requests=lane.requests * part // 20,
-                latency=[count * part // 20 for count in lane.latency],
-                late=[count * part // 20 for count in lane.late],
+        variants = {
+            key: VariantCounts(
+                requests=variant.requests * part // 20,
+                latency=[count * part // 20 for count in variant.latency],
+                late=[count * part // 20 for count in variant.late],
             )
-            for key, lane in snapshot.lanes.items()
+            for key, variant in snapshot.variants.items()
         }
-        stretch.append(Snapshot(taken_at=500_000 * part, lanes=lanes))
+        stretch.append(Snapshot(taken_at=500_000 * part, variants=variants))
     snapshot.taken_at = 10_000_000
     return [*stretch, snapshot]
 
@@ -92,13 +92,13 @@ def test_slow_answers_break_the_limit() -> None:
 @pytest.mark.parametrize(("pauses", "found"), [([10], False), ([10, 11], False), ([3, 10], True), ([2, 6, 11], True)])
 def test_slowness_of_one_second_is_a_pause_of_the_machine(pauses: list[int], found: bool) -> None:
     # given ten requests a look, and looks at which thirty had waited for the machine
-    key, stretch, slow = LaneKey("delay", 2, "champion", True), [Snapshot()], 0
+    key, stretch, slow = VariantKey("delay", 2, "champion", True), [Snapshot()], 0
     for part in range(1, 61):
         slow += 30 if part in pauses else 0
         latency = [0] * (len(LATENCY_BORDERS_US) + 1)
         latency[3], latency[-2] = 10 * part, slow
-        counts = LaneCounts(requests=10 * part + slow, rows=10 * part + slow, latency=latency)
-        stretch.append(Snapshot(taken_at=500_000 * part, lanes={key: counts}))
+        counts = VariantCounts(requests=10 * part + slow, rows=10 * part + slow, latency=latency)
+        stretch.append(Snapshot(taken_at=500_000 * part, variants={key: counts}))
     # then a single pause is no fault of the version's, and one after the other is
     breach = judge(stretch, "delay", 2, "champion", limits(p99="50ms"))
     assert (breach is not None) == found
@@ -129,77 +129,77 @@ def test_a_jump_of_the_scores_breaks_the_limit() -> None:
 
 def test_comparisons_count_as_failures_too() -> None:
     snapshot = seen(rows=60)
-    beside = LaneCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
-    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = beside
+    beside = VariantCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
+    snapshot.variants[VariantKey("delay", 2, "champion", False)] = beside
     found = breach_of(snapshot, limits(error_rate="5%"))
     assert found is not None
     assert found.value == 0.5
 
 
-def lane(rows: int, *, errors: int = 0, **more: Any) -> LaneCounts:
-    return LaneCounts(requests=rows, rows=rows, errors=errors, **more)
+def variant(rows: int, *, errors: int = 0, **more: Any) -> VariantCounts:
+    return VariantCounts(requests=rows, rows=rows, errors=errors, **more)
 
 
 def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> None:
     # given a version that answered nothing itself, since it always took 200 ms
     late = [0] * (len(LATENCY_BORDERS_US) + 1)
     late[LATENCY_BORDERS_US.index(200_000)] = 80
-    key = LaneKey("delay", 2, "champion", False)
-    snapshot = Snapshot(lanes={key: lane(80, late=late)})
+    key = VariantKey("delay", 2, "champion", False)
+    snapshot = Snapshot(variants={key: variant(80, late=late)})
     found = breach_of(snapshot, limits(p99="50ms"))
     assert found is not None
     assert found.reason.startswith("80 of 80 requests took longer than 50 ms")
     # but comparisons, which nobody waits for, are not judged
     slow = [*late[:-1], 500]
-    snapshot = Snapshot(lanes={key: lane(500, latency=slow)})
+    snapshot = Snapshot(variants={key: variant(500, latency=slow)})
     assert breach_of(snapshot, limits(p99="50ms")) is None
 
 
 def test_a_run_of_the_past_is_not_judged() -> None:
     snapshot = seen(rows=60, run=1)
-    snapshot.lanes[LaneKey("delay", 2, "champion", False)] = LaneCounts(
+    snapshot.variants[VariantKey("delay", 2, "champion", False)] = VariantCounts(
         run=500, run_score=0.5, run_inputs=list(range(300))
     )
     assert breach_of(snapshot, limits(constant_output=200)) is None
 
 
-def canary(answered: LaneCounts, beside: LaneCounts, champion: LaneCounts) -> Snapshot:
+def canary(answered: VariantCounts, beside: VariantCounts, champion: VariantCounts) -> Snapshot:
     return Snapshot(
-        lanes={
-            LaneKey("delay", 2, "challenger", True): answered,
-            LaneKey("delay", 2, "challenger", False): beside,
-            LaneKey("delay", 1, "champion", True): champion,
+        variants={
+            VariantKey("delay", 2, "challenger", True): answered,
+            VariantKey("delay", 2, "challenger", False): beside,
+            VariantKey("delay", 1, "champion", True): champion,
         }
     )
 
 
 def test_a_canary_has_answered_what_clients_got_and_what_it_failed() -> None:
-    found = try_canary(canary(lane(3), lane(500, errors=4), lane(500)), "delay", 2, 1, limits())
+    found = try_canary(canary(variant(3), variant(500, errors=4), variant(500)), "delay", 2, 1, limits())
     assert (found.answered, found.rows, found.errors, found.holds_out) == (7, 503, 4, True)
 
 
 def test_a_canary_without_a_limit_is_measured_by_its_champion() -> None:
     # one that fails always is taken out
-    found = try_canary(canary(lane(0), lane(60, errors=60), lane(60)), "delay", 2, 1, limits())
+    found = try_canary(canary(variant(0), variant(60, errors=60), variant(60)), "delay", 2, 1, limits())
     assert not found.holds_out
     assert found.breach is not None
     assert found.breach.reason == "60 of 60 predictions failed; the champion failed on 0.00%"
     # one that fails a little more often is held
-    found = try_canary(canary(lane(0), lane(100, errors=3), lane(100)), "delay", 2, 1, limits())
+    found = try_canary(canary(variant(0), variant(100, errors=3), variant(100)), "delay", 2, 1, limits())
     assert (found.holds_out, found.breach) == (False, None)
     # one that fails when its champion does, too, goes on
-    found = try_canary(canary(lane(0), lane(100, errors=30), lane(100, errors=30)), "delay", 2, 1, limits())
+    found = try_canary(canary(variant(0), variant(100, errors=30), variant(100, errors=30)), "delay", 2, 1, limits())
     assert (found.holds_out, found.breach) == (True, None)
 
 
 def test_a_canary_with_a_limit_is_measured_by_it() -> None:
-    found = try_canary(canary(lane(100, errors=4), lane(0), lane(100)), "delay", 2, 1, limits(error_rate="5%"))
+    found = try_canary(canary(variant(100, errors=4), variant(0), variant(100)), "delay", 2, 1, limits(error_rate="5%"))
     assert (found.allowed, found.holds_out, found.breach) == (0.05, True, None)
 
 
 @pytest.mark.parametrize(("champion_rows", "taken_out"), [(3, False), (20, False), (500, True)])
 def test_chance_among_the_champions_predictions_takes_no_canary_out(champion_rows: int, taken_out: bool) -> None:
     # given a champion of which few predictions do not tell how often it fails, and a canary that fails on 20 %
-    found = try_canary(canary(lane(0), lane(200, errors=40), lane(champion_rows)), "delay", 2, 1, limits())
+    found = try_canary(canary(variant(0), variant(200, errors=40), variant(champion_rows)), "delay", 2, 1, limits())
     assert (found.breach is not None) == taken_out
     assert not found.holds_out

@@ -21,7 +21,7 @@ from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.contract import Predictions
 from trimtab.stores.predictions.segments import SegmentLog
-from trimtab.testing.streams import NAMES, Lane, World, truth
+from trimtab.testing.streams import NAMES, Variant, World, truth
 
 POLICY = parse_policy(
     """
@@ -32,7 +32,7 @@ decide: { labels_mature_after: 1d }
 )
 DAYS = 60
 QUIET = World()
-LANES = (Lane(version=1), Lane(version=2, role="challenger", worse=True, failing=0.02))
+VARIANTS = (Variant(version=1), Variant(version=2, role="challenger", worse=True, failing=0.02))
 
 
 @cache

@@ -19,13 +19,13 @@ from trimtab.records.monitoring import WindowReport
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import prediction_rows
-from trimtab.testing.streams import DAY, FIRST_DAY, Lane, World, play
+from trimtab.testing.streams import DAY, FIRST_DAY, Variant, World, play
 from unit.monitoring.monitor_bench import content
 
 POLICY = parse_policy("project: flights\nimpact: { cost: {} }\ndecide: { labels_mature_after: 2d }\n")
 WORLD = World(rows=50, label_hours=30.0)
 DAYS = 12
-LANES = (Lane(version=1), Lane(version=2, role="challenger"))
+VARIANTS = (Variant(version=1), Variant(version=2, role="challenger"))
 
 
 class Bench:
@@ -83,7 +83,7 @@ def test_a_new_process_reads_what_is_not_judged_yet_and_writes_the_same(bench: B
         monitor.step()
         read.append(monitor.rows)
 
-    play(bench.log, WORLD, range(DAYS), LANES, ticks=4, after_tick=restart)
+    play(bench.log, WORLD, range(DAYS), VARIANTS, ticks=4, after_tick=restart)
     assert content(bench.book) == as_one_process(bench)
     assert len(bench.book.find(WindowReport, stage="matured")) == 2 * (DAYS - 3)
     # then: the two days that wait for labels, the day before them that was closed with them, and the open one

@@ -9,8 +9,8 @@ from trimtab.definitions.models import Task
 from trimtab.monitoring.reference import build_reference
 from trimtab.monitoring.verdict import Comparison, compare
 from trimtab.policy.reader import parse_policy
-from trimtab.testing.streams import DAY, NAMES, Lane, World, play, truth
-from unit.monitoring.monitor_bench import DAYS, LANES, POLICY, QUIET, Bench, lowest
+from trimtab.testing.streams import DAY, NAMES, Variant, World, play, truth
+from unit.monitoring.monitor_bench import DAYS, POLICY, QUIET, VARIANTS, Bench, lowest
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
@@ -65,7 +65,7 @@ def test_a_regression_is_judged_on_its_own_terms(bench: Bench) -> None:
         "project: p\nimpact: { cost: { absolute_error: 2 } }\ndecide: { labels_mature_after: 1d }\n"
         "rollout: { promote_when: { metric: rmse } }\n"
     )
-    play(bench.log, World(seed=11), range(DAYS, DAYS + 4), LANES)
+    play(bench.log, World(seed=11), range(DAYS, DAYS + 4), VARIANTS)
     bench.monitor(policy=policy, known=known).step()
     matured = bench.reports(version=2)[0].metrics
     assert {"rmse", "mae", "r2", "paired_rmse_gain", "paired_mae_gain", "absolute_error_mean"} <= set(matured)
@@ -75,12 +75,12 @@ def test_a_regression_is_judged_on_its_own_terms(bench: Bench) -> None:
 
 
 def test_a_better_challenger_is_promoted_and_an_equal_one_is_not(bench: Bench) -> None:
-    lanes = (
-        Lane(version=1, worse=True),
-        Lane(version=2, role="challenger"),
-        Lane(version=3, role="shadow", worse=True),
+    variants = (
+        Variant(version=1, worse=True),
+        Variant(version=2, role="challenger"),
+        Variant(version=3, role="shadow", worse=True),
     )
-    play(bench.log, World(seed=11), range(DAYS, DAYS + 14), lanes)
+    play(bench.log, World(seed=11), range(DAYS, DAYS + 14), variants)
     bench.monitor().step()
 
     def look(challenger: int) -> Comparison:

@@ -19,7 +19,7 @@ from trimtab.records.record import Record
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.predictions.segments import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
-from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, Lane, World, play, truth
+from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, Variant, World, play, truth
 from unit.monitoring.monitor_bench import DAYS, POLICY, QUIET, Bench, reference
 
 START = (FIRST_DAY + DAYS) * DAY
@@ -72,8 +72,8 @@ class Away:
 
 @pytest.mark.parametrize("at", range(1, 15))
 def test_a_store_that_cannot_be_read_costs_no_window(bench: Bench, at: int) -> None:
-    lanes = (Lane(version=1), Lane(version=2, role="challenger"))
-    play(bench.log, World(seed=3, rows=200), range(DAYS, DAYS + 3), lanes)
+    variants = (Variant(version=1), Variant(version=2, role="challenger"))
+    play(bench.log, World(seed=3, rows=200), range(DAYS, DAYS + 3), variants)
     book: Any = Away(bench.book, at=at)
     monitor = bench.monitor(book=book)
     with pytest.raises(StoreError):
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_read_costs_no_window(bench: Bench, at: int) -> N
     once = bench.content()
     # and the records are those of a monitor that nothing happened to
     other = Bench(bench.bookmark.parent / "other")
-    play(other.log, World(seed=3, rows=200), range(DAYS, DAYS + 3), lanes)
+    play(other.log, World(seed=3, rows=200), range(DAYS, DAYS + 3), variants)
     other.monitor().step()
     assert other.content() == once
     other.close()
@@ -93,7 +93,7 @@ def test_a_store_that_cannot_be_read_costs_no_window(bench: Bench, at: int) -> N
 @pytest.mark.parametrize("left", [0, 100])
 def test_rows_that_are_gone_hold_up_no_later_window(bench: Bench, left: int) -> None:
     # given a window that was closed, and a log that has lost rows of it since
-    play(bench.log, QUIET, [0, 1], [Lane(version=1), Lane(version=2, role="challenger")])
+    play(bench.log, QUIET, [0, 1], [Variant(version=1), Variant(version=2, role="challenger")])
     bench.monitor().step()
     assert [r.rows for r in bench.reports("closed")] == [300, 300]
     bench.log.close()
@@ -122,7 +122,7 @@ def test_a_broken_bundle_keeps_no_other_model_from_being_watched(bench: Bench) -
 
 
 def test_a_model_that_only_shadows_is_watched(bench: Bench) -> None:
-    play(bench.log, QUIET, range(4), [Lane(version=1, role="shadow")])
+    play(bench.log, QUIET, range(4), [Variant(version=1, role="shadow")])
     bench.monitor().step()
     assert [(r.role, r.rows, r.labelled) for r in bench.reports()] == [("shadow", 300, 300)] * 2
     assert "paired_rows" not in bench.reports()[0].metrics

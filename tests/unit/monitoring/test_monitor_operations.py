@@ -12,16 +12,16 @@ from trimtab.clock import from_micros
 from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import CHECKS, Profile
 from trimtab.testing.predictions import prediction_rows
-from trimtab.testing.streams import DAY, FIRST_DAY, Lane, log_rows, play
+from trimtab.testing.streams import DAY, FIRST_DAY, Variant, log_rows, play
 from unit.monitoring.monitor_bench import POLICY, QUIET, Bench, reference
 
 
 def test_a_version_that_saw_a_part_of_the_window_is_reported_but_not_compared(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, [0])
-    lane = Lane(version=2, role="challenger")
-    log_rows(bench.log, QUIET.day(0), 0, np.arange(250, 300), lane, served=False, model="delay")
-    play(bench.log, QUIET, [1, 2, 3], [Lane(version=1), Lane(version=2, role="challenger")])
+    variant = Variant(version=2, role="challenger")
+    log_rows(bench.log, QUIET.day(0), 0, np.arange(250, 300), variant, served=False, model="delay")
+    play(bench.log, QUIET, [1, 2, 3], [Variant(version=1), Variant(version=2, role="challenger")])
     monitor.step()
     reports = bench.reports(version=2)
     assert [(r.rows, r.role, r.served_rows) for r in reports] == [(50, "challenger", 0), (300, "challenger", 0)]
@@ -34,7 +34,7 @@ def test_a_version_that_saw_a_part_of_the_window_is_reported_but_not_compared(be
 
 def test_failures_latency_and_cost_are_told(bench: Bench) -> None:
     monitor = bench.monitor()
-    play(bench.log, QUIET, range(2), [Lane(version=1, failing=0.1, latency_ms=5.0)])
+    play(bench.log, QUIET, range(2), [Variant(version=1, failing=0.1, latency_ms=5.0)])
     monitor.step()
     (closed,) = bench.reports("closed")
     failed = round(closed.metrics["error_rate"] * 300)
@@ -48,7 +48,7 @@ def test_failures_latency_and_cost_are_told(bench: Bench) -> None:
 def test_a_slow_version_stands_out_from_its_own_first_windows(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, range(33))
-    play(bench.log, QUIET, range(33, 38), [Lane(version=1, latency_ms=20.0)])
+    play(bench.log, QUIET, range(33, 38), [Variant(version=1, latency_ms=20.0)])
     monitor.step()
     latency = bench.signals("latency")
     assert all(s.p_seq is None for s in latency[:30])

@@ -11,15 +11,15 @@ from trimtab.records.record import Record
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.predictions.contract import Predictions
 from trimtab.testing.streams import World, play
-from unit.monitoring.monitor_bench import DAYS, LANES, Bench
+from unit.monitoring.monitor_bench import DAYS, VARIANTS, Bench
 
 
 def write(log: Predictions, after_tick: Callable[[], object] = lambda: None) -> None:
     """Twelve days of life: a drift, a small day, and a challenger from that day on."""
     world = World(seed=5, label_hours=9.0, shift={2: 0.3})
     play(log, world, range(DAYS, DAYS + 5), ticks=6, after_tick=after_tick)
-    play(log, World(seed=5, rows=90), [DAYS + 5], LANES, ticks=6, after_tick=after_tick)
-    play(log, world, range(DAYS + 6, DAYS + 12), LANES, ticks=6, after_tick=after_tick)
+    play(log, World(seed=5, rows=90), [DAYS + 5], VARIANTS, ticks=6, after_tick=after_tick)
+    play(log, world, range(DAYS + 6, DAYS + 12), VARIANTS, ticks=6, after_tick=after_tick)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from trimtab.clock import from_micros
 from trimtab.testing.predictions import label_rows, prediction_rows
-from trimtab.testing.streams import DAY, FIRST_DAY, Lane, World, log_rows, play, truth
+from trimtab.testing.streams import DAY, FIRST_DAY, Variant, World, log_rows, play, truth
 from unit.monitoring.monitor_bench import QUIET, Bench
 
 
@@ -69,7 +69,7 @@ def test_an_explicit_watermark_closes_what_no_row_would(bench: Bench) -> None:
 def test_a_late_row_is_left_out_and_counted(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, range(2))
-    log_rows(bench.log, QUIET.day(0), 0, np.arange(5), Lane(version=1), served=True, model="delay")
+    log_rows(bench.log, QUIET.day(0), 0, np.arange(5), Variant(version=1), served=True, model="delay")
     play(bench.log, QUIET, [2])
     monitor.step()
     assert monitor.late == 5

@@ -17,7 +17,7 @@ from trimtab.clock import ManualClock
 from trimtab.records.record import Role
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
+from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
 from trimtab.serving.protocols.standard import standard_routes
@@ -139,14 +139,14 @@ def table_of() -> TableOf:
 
 
 def _table_of(
-    *lanes: tuple[Role, LoadedBundle, float],
+    *variants: tuple[Role, LoadedBundle, float],
     number: int = 7,
     sticky: Sequence[str] | None = None,
     warm: Sequence[LoadedBundle] = (),
 ) -> ModelTable:
     """Return the table of one model."""
-    model = lanes[0][1].spec.model
-    return ModelTable(model, number, [Lane(*lane) for lane in lanes], sticky=sticky, warm=warm)
+    model = variants[0][1].spec.model
+    return ModelTable(model, number, [Variant(*variant) for variant in variants], sticky=sticky, warm=warm)
 
 
 class Served:

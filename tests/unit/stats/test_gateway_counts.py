@@ -14,10 +14,10 @@ from trimtab.stats.gateway_counts import (
     LATENCY_BORDERS_US,
     STALE_US,
     Durations,
-    LaneCounts,
-    LaneKey,
     Snapshot,
     State,
+    VariantCounts,
+    VariantKey,
     difference,
     latency_quantile,
     merge,
@@ -25,11 +25,11 @@ from trimtab.stats.gateway_counts import (
     rebin,
 )
 
-KEY = LaneKey("delay", 3, "champion", True)
+KEY = VariantKey("delay", 3, "champion", True)
 number = st.integers(0, 2**40)
 histograms = st.lists(number, min_size=3, max_size=3)
-lanes = st.builds(
-    LaneCounts,
+variants = st.builds(
+    VariantCounts,
     requests=number,
     failed=number,
     rows=number,
@@ -47,13 +47,15 @@ lanes = st.builds(
 snapshots = st.builds(
     Snapshot,
     taken_at=number,
-    lanes=st.dictionaries(st.builds(LaneKey, st.sampled_from("ab"), number, st.just("shadow"), st.booleans()), lanes),
+    variants=st.dictionaries(
+        st.builds(VariantKey, st.sampled_from("ab"), number, st.just("shadow"), st.booleans()), variants
+    ),
     requests=st.dictionaries(st.tuples(st.sampled_from("ab"), st.sampled_from([200, 400])), number),
     durations=st.dictionaries(st.sampled_from("ab"), st.builds(Durations, counts=histograms)),
     refused=st.dictionaries(st.sampled_from([400, 503]), number),
     fallbacks=st.dictionaries(st.tuples(st.sampled_from("ab"), st.sampled_from(["slow", "error"])), number),
-    turns=histograms,
-    turn_rows=number,
+    batches=histograms,
+    batch_rows=number,
     log_lags=histograms,
     shed=number,
     gap_rows=number,
@@ -65,10 +67,10 @@ snapshots = st.builds(
 def sums(snapshot: Snapshot) -> object:
     """Return what is a sum in a snapshot, without zeros, to compare."""
     plain = msgspec.structs.replace(snapshot, taken_at=0, state=State())
-    plain.lanes = {
-        key: msgspec.structs.replace(lane, run=0, run_score=None, run_inputs=[], last_at=0)
-        for key, lane in plain.lanes.items()
-        if lane.requests or lane.rows or any(lane.latency) or any(lane.scores)
+    plain.variants = {
+        key: msgspec.structs.replace(variant, run=0, run_score=None, run_inputs=[], last_at=0)
+        for key, variant in plain.variants.items()
+        if variant.requests or variant.rows or any(variant.latency) or any(variant.scores)
     }
     return plain
 
@@ -76,19 +78,19 @@ def sums(snapshot: Snapshot) -> object:
 @given(snapshots, snapshots)
 def test_what_happened_after_a_snapshot_is_the_sum_less_the_snapshot(before: Snapshot, after: Snapshot) -> None:
     found = difference(merge([before, after]), before)
-    for key, lane in after.lanes.items():
-        assert found.lanes[key].rows == lane.rows
-        assert found.lanes[key].latency == lane.latency
-        assert found.lanes[key].scores == lane.scores
-        assert found.lanes[key].non_finite == lane.non_finite
+    for key, variant in after.variants.items():
+        assert found.variants[key].rows == variant.rows
+        assert found.variants[key].latency == variant.latency
+        assert found.variants[key].scores == variant.scores
+        assert found.variants[key].non_finite == variant.non_finite
     assert {key: n for key, n in found.requests.items() if n} == {key: n for key, n in after.requests.items() if n}
-    assert (found.turns, found.labels, found.shed, found.gap_rows) == (
-        after.turns,
+    assert (found.batches, found.labels, found.shed, found.gap_rows) == (
+        after.batches,
         after.labels,
         after.shed,
         after.gap_rows,
     )
-    assert all(lane.rows == 0 for key, lane in found.lanes.items() if key not in after.lanes)
+    assert all(variant.rows == 0 for key, variant in found.variants.items() if key not in after.variants)
 
 
 @given(snapshots, snapshots, snapshots)
@@ -104,14 +106,17 @@ def test_a_snapshot_survives_its_encoding(snapshot: Snapshot) -> None:
 @given(snapshots)
 def test_nothing_happened_between_a_snapshot_and_itself(snapshot: Snapshot) -> None:
     found = difference(snapshot, snapshot)
-    assert not any(lane.rows or any(lane.latency) or any(lane.scores) for lane in found.lanes.values())
+    assert not any(variant.rows or any(variant.latency) or any(variant.scores) for variant in found.variants.values())
     assert not any(found.requests.values())
 
 
 def test_counts_that_began_anew_are_no_negative_ones() -> None:
-    old, new = Snapshot(lanes={KEY: LaneCounts(rows=9)}, labels=4), Snapshot(lanes={KEY: LaneCounts(rows=2)})
+    old, new = (
+        Snapshot(variants={KEY: VariantCounts(rows=9)}, labels=4),
+        Snapshot(variants={KEY: VariantCounts(rows=2)}),
+    )
     found = difference(new, old)
-    assert (found.lanes[KEY].rows, found.labels) == (0, 0)
+    assert (found.variants[KEY].rows, found.labels) == (0, 0)
 
 
 def test_the_state_of_workers_that_are_gone_does_not_count() -> None:
@@ -123,15 +128,19 @@ def test_the_state_of_workers_that_are_gone_does_not_count() -> None:
 
 
 def test_the_runs_of_workers_that_are_gone_do_not_count() -> None:
-    gone = Snapshot(taken_at=0, lanes={KEY: LaneCounts(rows=300, run=300, run_score=0.5)})
-    here = Snapshot(taken_at=STALE_US + 1, lanes={KEY: LaneCounts(rows=5, run=2, run_score=0.1)})
-    found = merge([gone, here], now=STALE_US + 1).lanes[KEY]
+    gone = Snapshot(taken_at=0, variants={KEY: VariantCounts(rows=300, run=300, run_score=0.5)})
+    here = Snapshot(taken_at=STALE_US + 1, variants={KEY: VariantCounts(rows=5, run=2, run_score=0.1)})
+    found = merge([gone, here], now=STALE_US + 1).variants[KEY]
     assert (found.rows, found.run, found.run_score) == (305, 2, 0.1)
 
 
 def test_runs_of_one_score_in_several_workers_are_one_run() -> None:
-    workers = [LaneCounts(run=40, run_score=0.5), LaneCounts(run=60, run_score=0.5), LaneCounts(run=70, run_score=0.1)]
-    found = merge(Snapshot(lanes={KEY: lane}) for lane in workers).lanes[KEY]
+    workers = [
+        VariantCounts(run=40, run_score=0.5),
+        VariantCounts(run=60, run_score=0.5),
+        VariantCounts(run=70, run_score=0.1),
+    ]
+    found = merge(Snapshot(variants={KEY: variant}) for variant in workers).variants[KEY]
     assert (found.run, found.run_score) == (100, 0.5)
 
 
@@ -150,8 +159,8 @@ def test_quantiles_at_the_ends() -> None:
     empty = [0] * (len(LATENCY_BORDERS_US) + 1)
     beyond = [*empty[:-1], 5]
     assert math.isnan(quantile(LATENCY_BORDERS_US, empty, 0.99))
-    assert latency_quantile(LaneCounts(latency=beyond), 0.99) == pytest.approx(30.0)
-    assert latency_quantile(LaneCounts(latency=[100, *empty[1:]]), 0.99) == pytest.approx(49.5e-6)
+    assert latency_quantile(VariantCounts(latency=beyond), 0.99) == pytest.approx(30.0)
+    assert latency_quantile(VariantCounts(latency=[100, *empty[1:]]), 0.99) == pytest.approx(49.5e-6)
 
 
 @given(st.lists(number, min_size=4, max_size=4))
@@ -161,8 +170,8 @@ def test_other_borders_keep_the_total(counts: list[int]) -> None:
 
 
 def test_workers_with_other_borders_are_brought_to_those_of_most_rows() -> None:
-    few = LaneCounts(borders=(10.0,), scores=[1, 2])
-    many = LaneCounts(borders=(0.0, 20.0), scores=[5, 50, 5])
-    found = merge([Snapshot(lanes={KEY: few}), Snapshot(lanes={KEY: many})]).lanes[KEY]
+    few = VariantCounts(borders=(10.0,), scores=[1, 2])
+    many = VariantCounts(borders=(0.0, 20.0), scores=[5, 50, 5])
+    found = merge([Snapshot(variants={KEY: few}), Snapshot(variants={KEY: many})]).variants[KEY]
     assert found.borders == (0.0, 20.0)
     assert found.scores == [5, 53, 5]

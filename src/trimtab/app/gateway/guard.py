@@ -88,8 +88,8 @@ class Guarding:
         """Keep the snapshots of the last while; return the one that the guard looks back to."""
         if self._seen and self._seen[-1].taken_at == newest.taken_at:
             self._seen.pop()  # nobody has counted on
-        for lane in self._seen[-1].lanes.values() if self._seen else ():
-            lane.run_inputs = []  # of what is looked back to only sums are needed
+        for variant in self._seen[-1].variants.values() if self._seen else ():
+            variant.run_inputs = []  # of what is looked back to only sums are needed
         self._seen.append(newest)
         self._seen = _thinned(self._seen, newest.taken_at, self._limits.over)
         return next(s for s in self._seen if newest.taken_at - s.taken_at <= self._limits.over)
@@ -101,12 +101,16 @@ class Guarding:
         before = next((_in_role(older, "champion") for older in revisions[1:]), None)
         if before is None or champion is None or before.bundle == champion.bundle:
             return []
-        lanes = difference(newest, self._seen[0]).lanes
-        own = [lane for key, lane in lanes.items() if key[:2] == (revisions[0].model, before.version) and key.served]
+        variants = difference(newest, self._seen[0]).variants
+        own = [
+            variant
+            for key, variant in variants.items()
+            if key[:2] == (revisions[0].model, before.version) and key.served
+        ]
         if not own:
             return []
-        borders = max(own, key=lambda lane: sum(lane.scores)).borders
-        return [float(count) for count in together([lane for lane in own if lane.borders == borders]).scores]
+        borders = max(own, key=lambda variant: sum(variant.scores)).borders
+        return [float(count) for count in together([variant for variant in own if variant.borders == borders]).scores]
 
     def _look_at(self, revision: Revision, stretch: Sequence[Snapshot], now: datetime) -> None:
         trial = self._trial(revision)

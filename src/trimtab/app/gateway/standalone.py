@@ -13,7 +13,7 @@ from trimtab.bundle.signature import check_signature
 from trimtab.bundle.spec import Runtime, Task
 from trimtab.errors import UsageError, nearest
 from trimtab.runtimes.servable import describe
-from trimtab.serving.orders import BundleOrder, Gap, Grant, LaneOrder, ModelOrder
+from trimtab.serving.orders import BundleOrder, Gap, Grant, ModelOrder, VariantOrder
 from trimtab.serving.processes.listening import GatewayConfig, is_loopback
 from trimtab.serving.worker_options import Tls, WorkerOptions
 
@@ -107,7 +107,7 @@ def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public:
     )
 
 
-def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[LaneOrder, ...]]:
+def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[VariantOrder, ...]]:
     if folder.is_file():
         needs = NEEDS.get(folder.suffix.lower(), OTHER_NEEDS).format(name=folder.name)
         raise UsageError(f"{folder}: this is a file; expected a folder: a bundle, or an MLflow model. {needs}")
@@ -123,7 +123,7 @@ def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[LaneOrder, ...
             f"when you trust its source: --trust {PYFUNC}"
         )
     order = BundleOrder(f"{spec.model}/{folder.name}", spec.model, 1, str(folder), digest, spec)
-    return spec.model, 1, (LaneOrder("champion", 100.0, order),)
+    return spec.model, 1, (VariantOrder("champion", 100.0, order),)
 
 
 def refuse_public(config: GatewayConfig) -> None:

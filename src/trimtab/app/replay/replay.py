@@ -118,7 +118,7 @@ class Replay:
         self._turn = 0
         self._rows = 0
         """Rows that the loop must have taken in since its start."""
-        self._lanes = 1
+        self._variants = 1
         """Rows of the log that one request makes: one for each bundle in service."""
         self.rows = self._load()
         self.tally = Tally()
@@ -156,7 +156,7 @@ class Replay:
         for step in self._steps(done_predictions, done_labels):
             if stopping():
                 return
-            if step.crosses and self._lanes > 1:
+            if step.crosses and self._variants > 1:
                 self._settle(stopping)  # what is scored for comparison may come late: it belongs to this window
             self._send(client, step)
             self.tally.moment = from_micros(step.start)
@@ -263,7 +263,7 @@ class Replay:
         for answer in client.post_all(self._path, step.requests):
             self.tally.sent += 1
             if answer.ok:
-                self._rows += self._lanes
+                self._rows += self._variants
             else:
                 self.tally.failed += 1
                 self._remember(answer.body)
@@ -307,7 +307,7 @@ class Replay:
                 raise StageError(f"nothing is deployed yet for model '{self._model.name}'; run: trimtab run")
             gateway = running_gateway(self._workspace.run_folder)
             if gateway is not None and gateway.serving.get(self._model.name) == revision.number:
-                self._lanes = len(revision.assignments)
+                self._variants = len(revision.assignments)
                 return
             trouble = gateway.troubles.get(self._model.name) if gateway is not None else None
             waited = waited + POLL_SECONDS if gateway is None else 0.0

@@ -1,6 +1,6 @@
-"""One turn of the event loop: score together, log together, then answer. Called by gateway.
+"""One batch of the event loop: score together, log together, then answer. Called by gateway.
 
-All requests that arrive in one turn are scored in one call a bundle and appended to the prediction log as
+All requests that arrive in one batch are scored in one call a bundle and appended to the prediction log as
 one record batch; only then is any of them answered, so an answer that a client has seen is in the log.
 Bundles that are too slow for the loop score in threads of their own. Afterwards the other bundles that have a
 role score the same rows for comparison.
@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from trimtab.clock import Clock, SystemClock, to_micros
 from trimtab.serving.core.fallback import Fallback
-from trimtab.serving.core.in_flight import Part, Work, fair_share, some
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, fair_share, take_rows
 from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.serving.core.routing import Lane
+from trimtab.serving.core.model_thread import ModelThread
+from trimtab.serving.core.routing import Variant
 from trimtab.serving.core.scoring import score
 from trimtab.serving.core.shadowing import Comparison
-from trimtab.serving.core.thread_scoring import Runner
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import SHORT_ROWS, Refused
 from trimtab.serving.worker_options import WorkerOptions
@@ -29,21 +29,21 @@ from trimtab.stores.predictions.contract import Predictions
 
 LONG = 2
 """How many requests of the largest size may be under way at once."""
-TURN_ROWS = SHORT_ROWS
-"""Rows that one turn takes on; more wait for the next turn, so that short requests are not held up."""
+BATCH_ROWS = SHORT_ROWS
+"""Rows that one batch takes on; more wait for the next batch, so that short requests are not held up."""
 APPEND_ROWS = 4096
 """Rows of a long request that are appended to the log at once, for the same reason."""
 GATHER_S = 0.0002
-"""Where answers wait for the disk, a turn with fewer requests than the one before lets more come for so long: they then
-share a call of the model, an append and a flush. The loop sleeps meanwhile, since one that polls wakes for each of
-them. A lone client waits for nobody."""
+"""Where answers wait for the disk, a batch with fewer requests than the one before is held back for so long: requests
+that come meanwhile share its call of the model, its append and its flush. The loop sleeps, since one that polls wakes
+for each of them. A single client is not held back."""
 RETRY_AFTER_S = 1
 
 logger = logging.getLogger(__name__)
 
 
-class Desk:
-    """Collects works and settles them in turns. Lives on one event loop."""
+class BatchScheduler:
+    """Collects requests and settles them in batches. Lives on one event loop."""
 
     def __init__(self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions) -> None:
         self.journal = Journal(predictions, clock, metrics, options, self._answer)
@@ -52,21 +52,21 @@ class Desk:
         self._metrics = metrics
         self._fallback = Fallback(options.fallbacks, metrics)
         self._comparison = Comparison(self.journal, metrics)
-        self._waiting: list[Work] = []
+        self._waiting: list[InFlightRequest] = []
         self._rows = self._long_rows = 0
-        self._unlogged: list[tuple[Sequence[Part], int | None]] = []
-        """Parts of abandoned requests that are being logged, and when that began."""
-        self._runners: dict[LoadedBundle, Runner] = {}
-        self._closing: list[Runner] = []
+        self._unlogged: list[tuple[Sequence[RowGroup], int | None]] = []
+        """Row groups of abandoned requests that are being logged, and when that began."""
+        self._threads: dict[LoadedBundle, ModelThread] = {}
+        self._closing: list[ModelThread] = []
         """Of bundles that serve no more, with what they had taken on."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._now = 0
         self._gathers = options.durability == "acknowledged"
-        self._company = 0
-        """Requests of the turn before."""
+        self._previous_batch_size = 0
+        """Requests of the batch before."""
 
     def now(self) -> int:
-        """Return the time in microseconds since the epoch: one for all requests of a turn."""
+        """Return the time in microseconds since the epoch: one for all requests of a batch."""
         if not self._waiting:
             self._now = to_micros(self._clock.now())
         return self._now
@@ -102,69 +102,69 @@ class Desk:
         self._rows -= rows
         self._metrics.rows_waiting = self._rows + self._long_rows
 
-    def submit(self, work: Work, *, reserved: bool = False) -> asyncio.Future[None]:
-        """Take a work on; the future is done when it is scored and logged, or has failed.
+    def submit(self, request: InFlightRequest, *, reserved: bool = False) -> asyncio.Future[None]:
+        """Take a request on; the future is done when it is scored and logged, or has failed.
 
         reserved: the caller has reserved its rows, and releases them. Raises Refused (503).
         """
         if not reserved:
-            self.reserve(work.rows)
-            work.reserved_rows = work.rows
+            self.reserve(request.rows)
+            request.reserved_rows = request.rows
         loop = self._loop
         if loop is None:
             loop = self._loop = self.journal.loop = asyncio.get_running_loop()
-        work.done = loop.create_future()
-        self._waiting.append(work)
+        request.done = loop.create_future()
+        self._waiting.append(request)
         if len(self._waiting) == 1:
-            loop.call_soon(self._gather if self._gathers and self._company > 1 else self._turn)
-        return work.done
+            loop.call_soon(self._gather if self._gathers and self._previous_batch_size > 1 else self._run_batch)
+        return request.done
 
-    async def log(self, work: Work) -> None:
-        """Log the rows of all chunks of a work, which are scored; return when it may be answered.
+    async def log(self, request: InFlightRequest) -> None:
+        """Log the rows of all chunks of a request, which are scored; return when it may be answered.
 
         All of them, however many: once it has begun, neither a timeout nor a client that leaves leaves some out.
         """
         assert self._loop is not None  # its chunks came through submit
-        work.done = self._loop.create_future()
-        parts = [part for chunk in work.chunks for part in chunk.held]
-        for chunk in work.chunks:
+        request.done = self._loop.create_future()
+        groups = [group for chunk in request.chunks for group in chunk.held]
+        for chunk in request.chunks:
             chunk.held = ()
-        _count_once(parts)
-        rest, logged_at = _settled(work, parts), to_micros(self._clock.now())
+        _count_once(groups)
+        rest, logged_at = _settled(request, groups), to_micros(self._clock.now())
         while True:
-            piece, rest = some(rest, APPEND_ROWS)
+            piece, rest = take_rows(rest, APPEND_ROWS)
             if not rest:
                 break
             self.journal.write(piece, (), logged_at=logged_at)
             try:
-                await asyncio.sleep(0)  # others' turns
+                await asyncio.sleep(0)  # others' batches
             except asyncio.CancelledError:
                 self._log_on(rest, logged_at)
                 raise
-        self.journal.write(piece, [work], logged_at=logged_at)
-        await work.done
+        self.journal.write(piece, [request], logged_at=logged_at)
+        await request.done
 
-    def abandon(self, work: Work) -> None:
-        """Note that nobody waits for a work any more: what is scored of it is logged as not served, the rest dropped.
+    def abandon(self, request: InFlightRequest) -> None:
+        """Give a request up whose client is gone: log what is scored of it as not served, drop the rest.
 
         Rows that were handed to the log as served by now stay so.
         """
-        if work.written or work.abandoned:
+        if request.written or request.abandoned:
             return
-        scored: list[Part] = []
-        for piece in (work, *work.chunks):
+        scored: list[RowGroup] = []
+        for piece in (request, *request.chunks):
             piece.abandoned = piece.answered = True
             scored += piece.held
             piece.held = ()
         _count_once(scored)
-        for part in scored:
-            part.disown()
-        self.release(work.reserved_rows)
-        self._log_on([part for part in scored if part.status != 400])
+        for group in scored:
+            group.mark_late()
+        self.release(request.reserved_rows)
+        self._log_on([group for group in scored if group.status != 400])
 
-    def _log_on(self, parts: Sequence[Part], logged_at: int | None = None) -> None:
-        """Log parts that nobody waits for, in pieces with others' turns in between."""
-        piece, rest = some(parts, APPEND_ROWS)
+    def _log_on(self, groups: Sequence[RowGroup], logged_at: int | None = None) -> None:
+        """Log groups that nobody waits for, in pieces with others' batches in between."""
+        piece, rest = take_rows(groups, APPEND_ROWS)
         self.journal.write(piece, (), logged_at=logged_at)
         if rest:
             self._unlogged.append((rest, logged_at))
@@ -173,23 +173,23 @@ class Desk:
 
     def _log_next(self) -> None:
         if self._unlogged:
-            (parts, logged_at), *self._unlogged = self._unlogged
-            self._log_on(parts, logged_at)
+            (groups, logged_at), *self._unlogged = self._unlogged
+            self._log_on(groups, logged_at)
 
     def keep(self, bundles: Iterable[LoadedBundle]) -> None:
         """Forget the threads of bundles that do not serve any more."""
         serving = set(bundles)
-        for bundle in [bundle for bundle in self._runners if bundle not in serving]:
-            runner = self._runners.pop(bundle)
-            runner.close()
-            self._closing = [other for other in self._closing if other.busy] + [runner]
+        for bundle in [bundle for bundle in self._threads if bundle not in serving]:
+            thread = self._threads.pop(bundle)
+            thread.close()
+            self._closing = [other for other in self._closing if other.busy] + [thread]
 
     def flush(self) -> None:
         """Settle everything that waits, comparisons included. For the end, and for tests."""
-        while self._waiting or any(runner.busy for runner in self._all_runners()):
+        while self._waiting or any(thread.busy for thread in self._all_threads()):
             self._settle(self._take())
-            for runner in self._all_runners():
-                runner.wait(self._options.drain_s)
+            for thread in self._all_threads():
+                thread.wait(self._options.drain_s)
         while self._unlogged:
             self._log_next()
         self.journal.flush()
@@ -203,185 +203,187 @@ class Desk:
         self._comparison.close()
         self.journal.close()
 
-    def _all_runners(self) -> list[Runner]:
-        return [*self._runners.values(), *self._closing]
+    def _all_threads(self) -> list[ModelThread]:
+        return [*self._threads.values(), *self._closing]
 
     def _gather(self) -> None:
-        if self._loop is not None and len(self._waiting) < self._company:
+        if self._loop is not None and len(self._waiting) < self._previous_batch_size:
             SystemClock().sleep(GATHER_S)
-            self._loop.call_soon(self._loop.call_soon, self._turn)  # behind those that came meanwhile
+            self._loop.call_soon(self._loop.call_soon, self._run_batch)  # behind those that came meanwhile
         else:
-            self._turn()
+            self._run_batch()
 
-    def _turn(self) -> None:
-        works = self._take()
-        self._company = len(works)
-        if works:
-            self._settle(works)
+    def _run_batch(self) -> None:
+        requests = self._take()
+        self._previous_batch_size = len(requests)
+        if requests:
+            self._settle(requests)
         if self._waiting and self._loop is not None:
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._run_batch)
 
-    def _take(self) -> list[Work]:
-        works, self._waiting = fair_share(self._waiting, TURN_ROWS)
-        return [work for work in works if not work.unwanted]
+    def _take(self) -> list[InFlightRequest]:
+        requests, self._waiting = fair_share(self._waiting, BATCH_ROWS)
+        return [request for request in requests if not request.unwanted]
 
-    def _settle(self, works: Sequence[Work]) -> None:
-        parts: list[Part] = []
-        for work in works:
-            own = work.parts()
-            work.pending = len(own)
-            parts += own
-        self._within(parts, lambda: self._score(parts))
+    def _settle(self, requests: Sequence[InFlightRequest]) -> None:
+        groups: list[RowGroup] = []
+        for request in requests:
+            own = request.groups()
+            request.pending = len(own)
+            groups += own
+        self._within(groups, lambda: self._score(groups))
 
-    def _within(self, parts: Sequence[Part], settle: Callable[[], None]) -> None:
-        """Settle parts; the border of the loop: whatever happens, no client waits for ever."""
+    def _within(self, groups: Sequence[RowGroup], settle: Callable[[], None]) -> None:
+        """Settle groups; the border of the loop: whatever happens, no client waits for ever."""
         try:
             settle()
         except Exception as error:  # a fault of the gateway itself
-            logger.exception("%d parts of requests failed", len(parts))
-            works = list({id(part.work): part.work for part in parts}.values())
-            for work in works:
-                work.failure = work.failure or (500, f"the gateway failed: {type(error).__name__}")
-            self._answer(works)
+            logger.exception("%d groups of requests failed", len(groups))
+            requests = list({id(group.request): group.request for group in groups}.values())
+            for request in requests:
+                request.failure = request.failure or (500, f"the gateway failed: {type(error).__name__}")
+            self._answer(requests)
 
-    def _score(self, parts: Sequence[Part]) -> None:
-        """Score parts, now or in threads; what failed goes on to its fallback, what is done to the log."""
-        done: list[Part] = []
-        while parts:
-            inline: dict[LoadedBundle, list[Part]] = {}
-            slow: dict[LoadedBundle, list[Part]] = {}
-            for part in parts:
-                bundle = part.lane.bundle
-                (inline if bundle.inline else slow).setdefault(bundle, []).append(part)
-            scored: list[Part] = []
+    def _score(self, groups: Sequence[RowGroup]) -> None:
+        """Score groups, now or in threads; what failed goes on to its fallback, what is done to the log."""
+        done: list[RowGroup] = []
+        while groups:
+            inline: dict[LoadedBundle, list[RowGroup]] = {}
+            slow: dict[LoadedBundle, list[RowGroup]] = {}
+            for group in groups:
+                bundle = group.variant.bundle
+                (inline if bundle.inline else slow).setdefault(bundle, []).append(group)
+            scored: list[RowGroup] = []
             for bundle, own in slow.items():
-                if not self._runner(bundle).put(own):
-                    for part in own:
-                        part.fail(503, f"model '{bundle.spec.model}' version {bundle.version} cannot keep up")
+                if not self._thread_of(bundle).put(own):
+                    for group in own:
+                        group.fail(503, f"model '{bundle.spec.model}' version {bundle.version} cannot keep up")
                     scored += own
             for bundle, own in inline.items():
                 score(bundle, own)
                 now = time.perf_counter_ns()
-                for part in own:
-                    part.settled(now)
+                for group in own:
+                    group.settled(now)
                 scored += own
             done += scored
-            parts = [then for part in scored if part.may_fall_back and (then := self._instead(part, done))]
+            groups = [then for group in scored if group.may_fall_back and (then := self._instead(group, done))]
         if done:
             self._conclude(done)
 
-    def _instead(self, failed: Part, done: list[Part]) -> Part | None:
-        """Return the part that answers for a failed one, when it is still to be scored."""
-        then = None if failed.work.unwanted else self._fallback.instead_of(failed)
+    def _instead(self, failed: RowGroup, done: list[RowGroup]) -> RowGroup | None:
+        """Return the group that answers for a failed one, when it is still to be scored."""
+        then = None if failed.request.unwanted else self._fallback.instead_of(failed)
         if then is None:
             return None
-        self._metrics.fall_back(failed.work.table.model, "slow" if failed.overdue else "error", then.rows)
+        self._metrics.fall_back(failed.request.table.model, "slow" if failed.overdue else "error", then.rows)
         if then.scores is None:
             return then
         then.settled(time.perf_counter_ns())
         done.append(then)
         return None
 
-    def _conclude(self, done: Sequence[Part]) -> None:
-        """Log works when their last part is settled, to be answered when the log says so."""
-        finished: list[Work] = []
-        logged: list[Part] = []
-        for part in done:
-            work = part.work
-            if part.served and work.unwanted:
-                work.abandoned = True
-                part.disown()
-            if not part.served:
-                if part.status != 400:
-                    logged.append(part)
+    def _conclude(self, done: Sequence[RowGroup]) -> None:
+        """Log requests when their last group is settled, to be answered when the log says so."""
+        finished: list[InFlightRequest] = []
+        logged: list[RowGroup] = []
+        for group in done:
+            request = group.request
+            if group.served and request.unwanted:
+                request.abandoned = True
+                group.mark_late()
+            if not group.served:
+                if group.status != 400:
+                    logged.append(group)
                 continue
-            if part.error is not None:
-                work.failure = work.failure or (part.status, part.error)
-            if part.scores is not None:
-                part.put()
-            work.pending -= 1
-            if work.pending or work.is_chunk:
-                work.held = [*work.held, part]
-                if not work.pending:
-                    self._wake(work)
+            if group.error is not None:
+                request.failure = request.failure or (group.status, group.error)
+            if group.scores is not None:
+                group.put()
+            request.pending -= 1
+            if request.pending or request.is_chunk:
+                request.held = [*request.held, group]
+                if not request.pending:
+                    self._wake(request)
                 continue
-            finished.append(work)
-            logged += _settled(work, [*work.held, part])
+            finished.append(request)
+            logged += _settled(request, [*request.held, group])
         self.journal.write(logged, finished)
 
-    def _answer(self, works: Sequence[Work]) -> None:
+    def _answer(self, requests: Sequence[InFlightRequest]) -> None:
         """Wake the requests; called by the journal when their rows are as safe as the policy asks."""
-        for work in works:
-            if work.answered:
+        for request in requests:
+            if request.answered:
                 continue
-            self.release(work.reserved_rows)
-            self._wake(work)
-            if not work.is_chunk and (len(work.table.lanes) > 1 or work.lanes[0] is not work.table.champion):
-                for piece in work.chunks or (work,):
+            self.release(request.reserved_rows)
+            self._wake(request)
+            if not request.is_chunk and (
+                len(request.table.variants) > 1 or request.variants[0] is not request.table.champion
+            ):
+                for piece in request.chunks or (request,):
                     if piece.answered:
                         self._comparison.note(piece)
 
-    def _wake(self, work: Work) -> None:
-        work.answered = True
-        if work.done is not None and not work.done.done():
-            work.done.set_result(None)
+    def _wake(self, request: InFlightRequest) -> None:
+        request.answered = True
+        if request.done is not None and not request.done.done():
+            request.done.set_result(None)
 
-    def _runner(self, bundle: LoadedBundle) -> Runner:
-        found = self._runners.get(bundle)
+    def _thread_of(self, bundle: LoadedBundle) -> ModelThread:
+        found = self._threads.get(bundle)
         if found is None:
-            assert self._loop is not None  # works come through submit
+            assert self._loop is not None  # requests come through submit
             limit = self._options.fallbacks.slower_than_s
-            most = max(TURN_ROWS, self._options.max_waiting_rows // 2)  # the others' models keep their place
-            found = self._runners[bundle] = Runner(bundle, self._loop, most, self._ended, self._overdue, limit)
+            most = max(BATCH_ROWS, self._options.max_waiting_rows // 2)  # the others' models keep their place
+            found = self._threads[bundle] = ModelThread(bundle, self._loop, most, self._ended, self._overdue, limit)
         return found
 
-    def _ended(self, parts: Sequence[Part]) -> None:
+    def _ended(self, groups: Sequence[RowGroup]) -> None:
         """Take what a thread has scored. What came too late was answered by others: it is logged as a comparison."""
-        self._within(parts, lambda: self._take_scored(parts))
+        self._within(groups, lambda: self._take_scored(groups))
 
-    def _take_scored(self, parts: Sequence[Part]) -> None:
+    def _take_scored(self, groups: Sequence[RowGroup]) -> None:
         now = time.perf_counter_ns()
-        for part in parts:
-            part.settled(now)
-        done = [part for part in parts if part.served]
-        late = [part for part in parts if not part.served and part.status != 400]
-        again = [then for part in done if part.may_fall_back and (then := self._instead(part, done))]
+        for group in groups:
+            group.settled(now)
+        done = [group for group in groups if group.served]
+        late = [group for group in groups if not group.served and group.status != 400]
+        again = [then for group in done if group.may_fall_back and (then := self._instead(group, done))]
         self._conclude(done)
         self._score(again)
         self.journal.write(late, ())
 
-    def _overdue(self, parts: Sequence[Part]) -> None:
-        """Let others answer for parts that take too long; those without a fallback go on waiting."""
-        self._within(parts, lambda: self._replace(parts))
+    def _overdue(self, groups: Sequence[RowGroup]) -> None:
+        """Let others answer for groups that take too long; those without a fallback go on waiting."""
+        self._within(groups, lambda: self._replace(groups))
 
-    def _replace(self, parts: Sequence[Part]) -> None:
-        done: list[Part] = []
+    def _replace(self, groups: Sequence[RowGroup]) -> None:
+        done: list[RowGroup] = []
         again = []
-        for part in parts:
-            part.overdue = True
-            then = self._instead(part, done)
+        for group in groups:
+            group.overdue = True
+            then = self._instead(group, done)
             if then is not None:
                 again.append(then)
         self._conclude(done)
         self._score(again)
 
 
-def _count_once(parts: Sequence[Part]) -> None:
-    """Let the parts of one request count as one request a lane, which took as long as the last of them."""
-    counted: dict[Lane, Part] = {}
-    for part in sorted(parts, key=lambda part: part.error is None):
-        counted.setdefault(part.lane, part)
-    took_us = max([part.latency_us for part in parts], default=0)
-    for part in parts:
-        part.latency_us = took_us
-        part.is_request = counted[part.lane] is part
+def _count_once(groups: Sequence[RowGroup]) -> None:
+    """Let the groups of one request count as one request a variant, which took as long as the last of them."""
+    counted: dict[Variant, RowGroup] = {}
+    for group in sorted(groups, key=lambda group: group.error is None):
+        counted.setdefault(group.variant, group)
+    took_us = max([group.latency_us for group in groups], default=0)
+    for group in groups:
+        group.latency_us = took_us
+        group.is_request = counted[group.variant] is group
 
 
-def _settled(work: Work, parts: Sequence[Part]) -> list[Part]:
-    """Return the parts of a work that is scored as they are logged: a request that fails has no served answer."""
-    work.written, work.held = True, ()
-    if work.failure is not None:
-        for part in parts:
-            if part.error is None:
-                part.served = False
-    return [part for part in parts if part.status != 400]
+def _settled(request: InFlightRequest, groups: Sequence[RowGroup]) -> list[RowGroup]:
+    """Return the groups of a request that is scored as they are logged: a request that fails has no served answer."""
+    request.written, request.held = True, ()
+    if request.failure is not None:
+        for group in groups:
+            if group.error is None:
+                group.served = False
+    return [group for group in groups if group.status != 400]

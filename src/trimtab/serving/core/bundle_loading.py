@@ -21,8 +21,8 @@ from typing import NamedTuple
 from trimtab.bundle.scorer import Scorer
 from trimtab.errors import DataError, TrimtabError
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
+from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
+from trimtab.serving.orders import BundleOrder, ModelOrder, Serve, VariantOrder
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Loader:
         )
 
     def _is_loaded(self, order: ModelOrder) -> bool:
-        return all(self._found(lane.bundle, aside=lane.role == ASIDE) is not None for lane in order.lanes)
+        return all(self._found(variant.bundle, aside=variant.role == ASIDE) is not None for variant in order.variants)
 
     def _take(self, order: ModelOrder) -> None:
         serving = self._tables.get(order.model)
@@ -144,28 +144,30 @@ class Loader:
 
     def _take_before(self, order: ModelOrder) -> None:
         try:
-            lanes = [self._lane(lane) for lane in order.before]
+            variants = [self._variant(variant) for variant in order.before]
         except TrimtabError as error:
             logger.error("model %s: what served before cannot be loaded either: %s", order.model, error)
         else:
-            self._tables[order.model] = ModelTable(order.model, order.before_revision, lanes, sticky=order.sticky)
+            self._tables[order.model] = ModelTable(order.model, order.before_revision, variants, sticky=order.sticky)
             logger.warning("model %s: revision %d serves instead", order.model, order.before_revision)
 
     def _model_table(self, order: ModelOrder, serving: ModelTable | None, known: str | None) -> ModelTable:
-        """Return the table of an order; without the lanes that fail, where nothing or no other revision serves."""
+        """Return the table of an order; without the variants that fail, where nothing or no other revision serves."""
         another = serving is not None and serving.revision != order.revision
-        lanes = []
-        for lane in order.lanes:
+        variants = []
+        for variant in order.variants:
             try:
-                lanes.append(self._lane(lane))
+                variants.append(self._variant(variant))
             except TrimtabError as error:
-                if another or lane.role == "champion":
+                if another or variant.role == "champion":
                     raise
-                self.errors[order.model] = f"revision {order.revision} serves without its {lane.role}: {error}"
+                self.errors[order.model] = f"revision {order.revision} serves without its {variant.role}: {error}"
                 if self.errors[order.model] != known:
                     logger.error("model %s: %s", order.model, self.errors[order.model])
         warm = None if order.warm is None else self._found(order.warm, aside=False)
-        return ModelTable(order.model, order.revision, lanes, sticky=order.sticky, warm=[] if warm is None else [warm])
+        return ModelTable(
+            order.model, order.revision, variants, sticky=order.sticky, warm=[] if warm is None else [warm]
+        )
 
     def _keep_warm(self, order: ModelOrder) -> None:
         table = self._tables.get(order.model)
@@ -181,8 +183,8 @@ class Loader:
         else:
             self._tables[order.model] = table.with_warm(warm)
 
-    def _lane(self, lane: LaneOrder) -> Lane:
-        return Lane(lane.role, self._bundle(lane.bundle, aside=lane.role == ASIDE), lane.weight)
+    def _variant(self, variant: VariantOrder) -> Variant:
+        return Variant(variant.role, self._bundle(variant.bundle, aside=variant.role == ASIDE), variant.weight)
 
     def _bundle(self, order: BundleOrder, *, aside: bool = False) -> LoadedBundle:
         found = self._found(order, aside=aside)

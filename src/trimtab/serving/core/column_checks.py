@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.serving.core.routing import Lane
+from trimtab.serving.core.routing import Variant
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import Refused, shown
 
@@ -46,18 +46,18 @@ class Expectations:
         self._armed = False
         self._told: dict[tuple[str, str], float] = {}
 
-    def refuse(self, lanes: Sequence[Lane], columns: Columns, first_row: int = 0) -> None:
+    def refuse(self, variants: Sequence[Variant], columns: Columns, first_row: int = 0) -> None:
         """In mode "refuse": raise Refused (400) for the first row with a value that its bundle does not expect.
 
         first_row: place of the first of these rows in the request, of a part of a long one.
         """
         if self._mode != "refuse" or not columns:
             return
-        for lane in dict.fromkeys(lanes):
-            bundle = lane.bundle
+        for variant in dict.fromkeys(variants):
+            bundle = variant.bundle
             if not bundle.expects:
                 continue
-            own = np.array([each is lane for each in lanes])
+            own = np.array([each is variant for each in variants])
             failing = {name: found & own for name, found in bundle.expects.failing(columns).items()}
             failing = {name: found for name, found in failing.items() if found.any()}
             self._count(bundle, int(own.sum()), failing, columns)

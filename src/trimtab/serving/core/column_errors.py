@@ -18,7 +18,7 @@ import numpy as np
 
 from trimtab.bundle.limits import FLOAT32_MAX, InputCheck, Problem, unusual
 from trimtab.bundle.spec import Spec
-from trimtab.serving.core.in_flight import Part
+from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.requests import Absent, Refused, shown
 
 LARGEST = sys.float_info.max
@@ -66,14 +66,14 @@ def check_timestamp(spec: Spec, columns: Mapping[str, Sequence[Any]]) -> None:
             )
 
 
-def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
+def not_taken(group: RowGroup, check: InputCheck, problem: Problem) -> str:
     """Build the error message for a value that a model does not take."""
-    assert part.vectors is not None
+    assert group.vectors is not None
     name, kind = check.features[problem.feature], problem.kind
-    model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
-    where, value = _place(part, problem.row, problem.feature)
-    refused, first = int(check.refused_rows(part.vectors).sum()), part.work.first_row
-    among = f"rows {first} to {first + part.work.rows - 1}" if part.work.is_chunk else f"the {part.rows} rows"
+    model = f"model '{group.variant.bundle.spec.model}' version {group.variant.bundle.version}"
+    where, value = _place(group, problem.row, problem.feature)
+    refused, first = int(check.refused_rows(group.vectors).sum()), group.request.first_row
+    among = f"rows {first} to {first + group.request.rows - 1}" if group.request.is_chunk else f"the {group.rows} rows"
     more = f"; {refused} of {among} are refused" if refused > 1 else ""
     if kind == "null":
         return f"{where} has no value, and {model} takes no missing value there{more}"
@@ -87,26 +87,26 @@ def not_taken(part: Part, check: InputCheck, problem: Problem) -> str:
     return f"{where}: {value} is out of range; {model} {takes} {limit:.8g} there{more}"
 
 
-def no_number(part: Part, lost: np.ndarray[Any, Any]) -> str:
+def no_number(group: RowGroup, lost: np.ndarray[Any, Any]) -> str:
     """Build the error message for rows whose missing or huge values give no number. lost: bool (rows,)."""
-    assert part.vectors is not None
-    row = int(np.flatnonzero(lost & unusual(part.vectors).any(axis=1))[0])
-    where, value = _place(part, row, int(np.flatnonzero(unusual(part.vectors[row]))[0]))
-    model = f"model '{part.lane.bundle.spec.model}' version {part.lane.bundle.version}"
+    assert group.vectors is not None
+    row = int(np.flatnonzero(lost & unusual(group.vectors).any(axis=1))[0])
+    where, value = _place(group, row, int(np.flatnonzero(unusual(group.vectors[row]))[0]))
+    model = f"model '{group.variant.bundle.spec.model}' version {group.variant.bundle.version}"
     return f"{where} is {value}, and {model} gives no number for such a row"
 
 
-def _place(part: Part, index: int, feature: int) -> tuple[str, str]:
+def _place(group: RowGroup, index: int, feature: int) -> tuple[str, str]:
     """Return where a feature of a row comes from, and its value as it was sent."""
-    work, row, name = part.work, part.row(index), part.lane.bundle.spec.features[feature]
-    assert part.vectors is not None
-    value: Any = part.vectors[index, feature].item()
+    request, row, name = group.request, group.row(index), group.variant.bundle.spec.features[feature]
+    assert group.vectors is not None
+    value: Any = group.vectors[index, feature].item()
     what = "feature"
-    if work.features is None and name in work.columns:
-        what, value = "column", work.columns[name][row]
+    if request.features is None and name in request.columns:
+        what, value = "column", request.columns[name][row]
     text = INFINITE.get(value) if isinstance(value, int | float) else None
     text = text or shown(value, most=40)
-    return f"{what} '{name}', row {work.first_row + row}", text
+    return f"{what} '{name}', row {request.first_row + row}", text
 
 
 def listed(names: Collection[str]) -> str:

@@ -16,9 +16,9 @@ import numpy as np
 from trimtab.errors import DataError, StoreError
 from trimtab.runtimes.explanations import Explainer, open_explainer
 from trimtab.runtimes.model_process import ProcessFailed
-from trimtab.serving.core.in_flight import Work
+from trimtab.serving.core.in_flight import InFlightRequest
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.serving.core.routing import Lane, ModelTable
+from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.requests import Explanation, Refused
 from trimtab.stores.predictions.contract import Predictions
 
@@ -45,21 +45,21 @@ class Explanations:
             self._served = served = frozenset(bundles)
             self._explainers = {bundle: explainer for bundle, explainer in self._explainers.items() if bundle in served}
 
-    async def check(self, lanes: Sequence[Lane]) -> None:
-        """Raise Refused when answers of these lanes, one a row, cannot be explained. Before any row is scored."""
-        bundle = lanes[0].bundle
-        if any(lane.bundle is not bundle for lane in lanes):
+    async def check(self, variants: Sequence[Variant]) -> None:
+        """Raise Refused when answers of these variants, one a row, cannot be explained. Before any row is scored."""
+        bundle = variants[0].bundle
+        if any(variant.bundle is not bundle for variant in variants):
             raise Refused(400, "these rows go to several versions; explain them one by one, or pin a version")
-        await self._in_thread(bundle, lambda: self._explainer(bundle).check(len(lanes)))
+        await self._in_thread(bundle, lambda: self._explainer(bundle).check(len(variants)))
 
-    async def of(self, work: Work) -> Explanation | None:
-        """Explain the rows of a work that was answered; None when somebody stood in who cannot be. Raises Refused."""
-        bundle = work.lanes[0].bundle
-        vectors = work.vectors.get(bundle.recipe)
-        if work.fallback is None:
+    async def of(self, request: InFlightRequest) -> Explanation | None:
+        """Explain the rows of an answered request; None if the fallback that answered has none. Raises Refused."""
+        bundle = request.variants[0].bundle
+        vectors = request.vectors.get(bundle.recipe)
+        if request.fallback is None:
             assert vectors is not None  # they were scored
             return await self._explain(bundle, vectors)
-        if vectors is None or bundle.version == 0 or any(lane.bundle is not bundle for lane in work.lanes):
+        if vectors is None or bundle.version == 0 or any(variant.bundle is not bundle for variant in request.variants):
             return None
         try:
             return await self._explain(bundle, vectors)

@@ -1,4 +1,4 @@
-"""Who answers for a lane that fails or is slow. Called by desk.
+"""Who answers for a variant that fails or is slow. Called by scheduler.
 
 In order: the champion, the champion before while it is warm, the rule that the project declares, a fixed score. The
 rule is the one in the champion's bundle. It runs here, on the event loop, and needs no features.
@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary, WeakSet
 
 from trimtab.errors import DataError
-from trimtab.serving.core.in_flight import Part
+from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.serving.core.routing import Lane, ModelTable
+from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.worker_options import Fallbacks
 
@@ -49,47 +49,54 @@ class Ruled(Protocol):
 
 
 class Fallback:
-    """Finds the next part for one that failed. Lives on one event loop."""
+    """Finds the next group for one that failed. Lives on one event loop."""
 
     def __init__(self, policy: Fallbacks, metrics: Metrics) -> None:
         self._policy = policy
         self._metrics = metrics
         self._told: WeakSet[LoadedBundle] = WeakSet()
         """Bundles whose rule has failed: the first time is told in the gateway's log, with its place in the code."""
-        self._last: WeakKeyDictionary[ModelTable, Lane] = WeakKeyDictionary()
+        self._last: WeakKeyDictionary[ModelTable, Variant] = WeakKeyDictionary()
 
-    def instead_of(self, failed: Part) -> Part | None:
-        """Return the part that answers for a failed or overdue one, or None when nobody is left.
+    def instead_of(self, failed: RowGroup) -> RowGroup | None:
+        """Return the group that answers for a failed or overdue one, or None when nobody is left.
 
-        What a rule or the policy answers comes filled in; other parts are to be scored.
+        What a rule or the policy answers comes filled in; other groups are to be scored.
         """
         if failed.overdue and failed.error is not None:
             return None  # everybody was asked when it was overdue
-        work = failed.work
-        work.tried.add(failed.lane.bundle)
-        lanes = work.table.fallbacks(
-            failed.lane, previous_champion=self._policy.previous_champion and not failed.not_taken
+        request = failed.request
+        request.tried.add(failed.variant.bundle)
+        variants = request.table.fallbacks(
+            failed.variant, previous_champion=self._policy.previous_champion and not failed.not_taken
         )
-        lane = next((lane for lane in lanes if lane.bundle not in work.tried and _fits(lane, work.table, failed)), None)
-        if lane is None and failed.not_taken:
+        variant = next(
+            (
+                variant
+                for variant in variants
+                if variant.bundle not in request.tried and _fits(variant, request.table, failed)
+            ),
+            None,
+        )
+        if variant is None and failed.not_taken:
             return None  # what no model takes is the client's to mend
-        told = work.fallback or f"version {failed.lane.bundle.version}: {failed.error or 'took too long'}"
-        then = Part(work, lane or self._last_lane(work.table), failed.indices, instead_of=failed)
-        if lane is None:
+        told = request.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
+        then = RowGroup(request, variant or self._last_variant(request.table), failed.indices, instead_of=failed)
+        if variant is None:
             then.scores, note = self._without_model(failed)
             if then.scores is None:
                 return None
             told += "" if note in told else note
         failed.served = False
-        work.fallback = told
+        request.fallback = told
         return then
 
-    def _without_model(self, failed: Part) -> tuple[list[float] | None, str]:
+    def _without_model(self, failed: RowGroup) -> tuple[list[float] | None, str]:
         """Return the scores by the rule, else the fixed ones, else None; and what to tell of it.
 
-        Why a rule did not answer is told in the error of the failed part, too, and so in the prediction log.
+        Why a rule did not answer is told in the error of the failed group, too, and so in the prediction log.
         """
-        bundle = failed.work.table.champion.bundle
+        bundle = failed.request.table.champion.bundle
         rule = bundle.vectorizer.rule if isinstance(bundle.vectorizer, Ruled) else None
         note = ""
         if rule is not None:
@@ -113,10 +120,10 @@ class Fallback:
             self._told.add(bundle)
             logger.error("bundle %s: %s; from now on its failures are counted only", bundle.id, error, exc_info=error)
 
-    def _last_lane(self, table: ModelTable) -> Lane:
-        """A lane of version 0, so that the log tells its rows from any model's."""
+    def _last_variant(self, table: ModelTable) -> Variant:
+        """A variant of version 0, so that the log tells its rows from any model's."""
         if table not in self._last:
-            self._last[table] = Lane(
+            self._last[table] = Variant(
                 "fallback",
                 LoadedBundle(
                     id=f"{table.model}/fallback",
@@ -132,13 +139,13 @@ class Fallback:
         return self._last[table]
 
 
-def _fits(lane: Lane, table: ModelTable, failed: Part) -> bool:
+def _fits(variant: Variant, table: ModelTable, failed: RowGroup) -> bool:
     """Features that came with the request are in the order of the champion's list."""
-    return failed.work.features is None or lane.bundle.spec.features == table.spec.features
+    return failed.request.features is None or variant.bundle.spec.features == table.spec.features
 
 
-def _by_rule(rule: Rule, failed: Part) -> list[float]:
-    columns, at = failed.work.columns, failed.work.at
+def _by_rule(rule: Rule, failed: RowGroup) -> list[float]:
+    columns, at = failed.request.columns, failed.request.at
     if failed.indices is None:
         return rule.scores(columns, at)
     taken = {name: [values[row] for row in failed.indices] for name, values in columns.items()}

@@ -16,17 +16,17 @@ from trimtab import timestamps
 from trimtab.bundle.spec import Spec
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import UsageError
-from trimtab.serving.core.batching import TURN_ROWS, Desk
+from trimtab.serving.core.batching import BATCH_ROWS, BatchScheduler
 from trimtab.serving.core.column_checks import Expectations
 from trimtab.serving.core.column_errors import check_absent, check_timestamp
 from trimtab.serving.core.conformal import check, intervals
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.feedback import Label
-from trimtab.serving.core.in_flight import Entities, Work
+from trimtab.serving.core.in_flight import Entities, InFlightRequest
 from trimtab.serving.core.offloading import Decoding
 from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.router import key_text
-from trimtab.serving.core.routing import Lane, ModelTable, RoutingTable
+from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
 from trimtab.serving.core.scoring import vectorize
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown
@@ -57,10 +57,10 @@ class Gateway:
         self.decoding = Decoding()
         self._preparing = asyncio.Lock()
         """Held while rows of a long request are prepared."""
-        self._desk = Desk(predictions, clock, self.metrics, self.options)
+        self._scheduler = BatchScheduler(predictions, clock, self.metrics, self.options)
         self._expecting = Expectations(self.options.checks, self.metrics)
         self._explanations = Explanations(predictions, self.options.trust)
-        self.journal = self._desk.journal
+        self.journal = self._scheduler.journal
         self.draining = False
         """Whether it takes requests, but wants others to get them: it ends soon."""
         self.on_swap: list[Callable[[], object]] = []
@@ -78,19 +78,19 @@ class Gateway:
         """Serve by another table from the next request on."""
         self.table = table
         bundles = [bundle for model in table.models.values() for bundle in model.bundles]
-        self._desk.keep(bundles)
+        self._scheduler.keep(bundles)
         self._explanations.keep(bundles)
         for tell in self.on_swap:
             tell()
 
     def settle(self) -> None:
         """Score and log everything that waits, comparisons included."""
-        self._desk.flush()
+        self._scheduler.flush()
         self._expecting.flush()
 
     def close(self) -> None:
         """Settle what waits and close the prediction log."""
-        self._desk.close()
+        self._scheduler.close()
         self._explanations.close()
         self.decoding.close()
         self._predictions.close()
@@ -100,40 +100,40 @@ class Gateway:
     ) -> InferenceResponse:
         """Score and log the rows of a request; return when they are in the log. Raises Refused."""
         table = self.table.model(model)
-        pinned = table.lane(version)
+        pinned = table.variant(version)
         if not request.rows:
             raise Refused(400, "the request has no rows")
         if request.rows > self.options.max_rows:
             raise Refused(
                 413, f"the request has {request.rows} rows; this gateway takes {self.options.max_rows} at once"
             )
-        if request.explain and request.rows > TURN_ROWS:
-            raise Refused(400, f"explanations are made of at most {TURN_ROWS} rows at once")
+        if request.explain and request.rows > BATCH_ROWS:
+            raise Refused(400, f"explanations are made of at most {BATCH_ROWS} rows at once")
         request_id = check_id(request.request_id) if request.request_id is not None else self._ids.new()
-        if request.rows <= TURN_ROWS:
-            work = self._work(table, pinned, request, request_id, received_ns)
+        if request.rows <= BATCH_ROWS:
+            in_flight = self._in_flight(table, pinned, request, request_id, received_ns)
             if request.explain:
-                await self._explanations.check(work.lanes)
+                await self._explanations.check(in_flight.variants)
             try:
-                await self._desk.submit(work)
+                await self._scheduler.submit(in_flight)
             except asyncio.CancelledError:  # its time is over, or its client is gone
-                self._desk.abandon(work)
+                self._scheduler.abandon(in_flight)
                 raise
-            if work.failure is not None:
-                raise Refused(*work.failure)
-            response = _response(work, request_id)
+            if in_flight.failure is not None:
+                raise Refused(*in_flight.failure)
+            response = _response(in_flight, request_id)
             self._expecting.note(table.champion.bundle, request.columns, request.rows)
         else:
-            work = await self._in_turns(table, pinned, request, request_id, received_ns)
-            response = await self.decoding.run(_response, work, request_id)
-            for chunk in work.chunks:
+            in_flight = await self._in_batches(table, pinned, request, request_id, received_ns)
+            response = await self.decoding.run(_response, in_flight, request_id)
+            for chunk in in_flight.chunks:
                 self._expecting.note(table.champion.bundle, chunk.columns, chunk.rows)
         if (trace := current.get()) is not None:
-            trace.note(response, work.stages(time.perf_counter_ns()))
+            trace.note(response, in_flight.stages(time.perf_counter_ns()))
         if request.coverage is not None:
-            response.lower, response.upper = intervals(work, request.coverage)
+            response.lower, response.upper = intervals(in_flight, request.coverage)
         if request.explain:
-            response.explanation = await self._explanations.of(work)
+            response.explanation = await self._explanations.of(in_flight)
         return response
 
     async def explain(self, model: str, prediction_id: str) -> Explanation:
@@ -167,31 +167,31 @@ class Gateway:
         given = request.columns.get(column)
         if given is None:
             check_timestamp(spec, request.columns)
-            return [self._desk.now()] * request.rows
-        now = self._desk.now()
+            return [self._scheduler.now()] * request.rows
+        now = self._scheduler.now()
         return [now if value is None else _moment(value, column, row) for row, value in enumerate(given, start)]
 
-    def _work(
+    def _in_flight(
         self,
         table: ModelTable,
-        pinned: Lane | None,
+        pinned: Variant | None,
         request: InferenceRequest,
         request_id: str,
         received_ns: int,
         start: int | None = None,
-    ) -> Work:
-        """Return the work of a request, or of the part of a long one that begins at row `start`. Raises Refused."""
+    ) -> InFlightRequest:
+        """Return a request in flight, or the chunk of a long one that begins at row `start`. Raises Refused."""
         rows = request.rows
-        lanes = table.lanes_of(request, request_id) if pinned is None else [pinned] * rows
+        variants = table.variants_of(request, request_id) if pinned is None else [pinned] * rows
         if request.absent:
-            check_absent(request.absent, [lane.bundle.spec for lane in dict.fromkeys(lanes)])
+            check_absent(request.absent, [variant.bundle.spec for variant in dict.fromkeys(variants)])
         if request.coverage is not None:
-            check(lanes, request.coverage)
+            check(variants, request.coverage)
         first = start or 0
-        self._expecting.refuse(lanes, request.columns, first)
-        return Work(
+        self._expecting.refuse(variants, request.columns, first)
+        return InFlightRequest(
             table=table,
-            lanes=lanes,
+            variants=variants,
             columns=request.columns,
             features=request.features,
             ids=[request_id] if rows == 1 and start is None else [f"{request_id}/{first + row}" for row in range(rows)],
@@ -203,49 +203,51 @@ class Gateway:
             is_chunk=start is not None,
         )
 
-    async def _in_turns(
-        self, table: ModelTable, pinned: Lane | None, request: InferenceRequest, request_id: str, received_ns: int
-    ) -> Work:
+    async def _in_batches(
+        self, table: ModelTable, pinned: Variant | None, request: InferenceRequest, request_id: str, received_ns: int
+    ) -> InFlightRequest:
         """Prepare and score a long request in several turns, others in between, and log it whole.
 
         One bad row fails all. Raises Refused.
         """
-        self._desk.reserve_long(request.rows)
+        self._scheduler.reserve_long(request.rows)
         try:
-            chunks: list[Work] = []
-            for start in range(0, request.rows, TURN_ROWS):
+            chunks: list[InFlightRequest] = []
+            for start in range(0, request.rows, BATCH_ROWS):
                 async with self._preparing:  # one of them in each turn of the loop
-                    chunk = self._work(table, pinned, _part(request, start), request_id, received_ns, start)
-                    vectorize(chunk.lanes[0].bundle, chunk)
+                    chunk = self._in_flight(table, pinned, _part(request, start), request_id, received_ns, start)
+                    vectorize(chunk.variants[0].bundle, chunk)
                     if chunk.failure is not None:
                         raise Refused(*chunk.failure)
                     chunks.append(chunk)
                     await asyncio.sleep(0)
-            work = _whole(request, chunks)
+            in_flight = _whole(request, chunks)
             try:
-                await self._in_chunks(work)
+                await self._in_chunks(in_flight)
             except asyncio.CancelledError:  # its time is over, or its client is gone
-                self._desk.abandon(work)
+                self._scheduler.abandon(in_flight)
                 raise
         finally:
-            self._desk.release_long(request.rows)
-        if work.failure is not None:
-            raise Refused(*work.failure)
-        return work
+            self._scheduler.release_long(request.rows)
+        if in_flight.failure is not None:
+            raise Refused(*in_flight.failure)
+        return in_flight
 
-    async def _in_chunks(self, work: Work) -> None:
+    async def _in_chunks(self, in_flight: InFlightRequest) -> None:
         start = 0
-        for chunk in work.chunks:
-            await self._desk.submit(chunk, reserved=True)
-            work.scores += chunk.scores
-            work.lanes[start : start + chunk.rows] = chunk.lanes
-            work.fallback = work.fallback or chunk.fallback
+        for chunk in in_flight.chunks:
+            await self._scheduler.submit(chunk, reserved=True)
+            in_flight.scores += chunk.scores
+            in_flight.variants[start : start + chunk.rows] = chunk.variants
+            in_flight.fallback = in_flight.fallback or chunk.fallback
             if chunk.failure is not None:
-                work.failure = chunk.failure
+                in_flight.failure = chunk.failure
                 break
             start += chunk.rows
-        await self._desk.log(work)
-        work.failure = work.failure or next((chunk.failure for chunk in work.chunks if chunk.failure), None)
+        await self._scheduler.log(in_flight)
+        in_flight.failure = in_flight.failure or next(
+            (chunk.failure for chunk in in_flight.chunks if chunk.failure), None
+        )
 
 
 class Ids:
@@ -265,7 +267,7 @@ class Ids:
 
 def _part(request: InferenceRequest, start: int) -> InferenceRequest:
     """Return the rows of a long request from `start` on that are prepared and scored together."""
-    end = min(start + TURN_ROWS, request.rows)
+    end = min(start + BATCH_ROWS, request.rows)
     return InferenceRequest(
         end - start,
         {name: values[start:end] for name, values in request.columns.items()},
@@ -275,12 +277,12 @@ def _part(request: InferenceRequest, start: int) -> InferenceRequest:
     )
 
 
-def _whole(request: InferenceRequest, chunks: Sequence[Work]) -> Work:
-    """Return the work of a long request whose chunks are prepared."""
+def _whole(request: InferenceRequest, chunks: Sequence[InFlightRequest]) -> InFlightRequest:
+    """Return the request in flight of a long request whose chunks are prepared."""
     first = chunks[0]
-    return Work(
+    return InFlightRequest(
         table=first.table,
-        lanes=[lane for chunk in chunks for lane in chunk.lanes],
+        variants=[variant for chunk in chunks for variant in chunk.variants],
         columns=request.columns,
         features=request.features,
         ids=[name for chunk in chunks for name in chunk.ids],
@@ -314,10 +316,10 @@ def _entities(request: InferenceRequest, keys: Sequence[str]) -> list[Entities |
     ]
 
 
-def _response(work: Work, request_id: str) -> InferenceResponse:
-    table, lanes = work.table, work.lanes
-    first = lanes[0]
-    mixed = len(lanes) > 1 and any(lane is not first for lane in lanes)
+def _response(in_flight: InFlightRequest, request_id: str) -> InferenceResponse:
+    table, variants = in_flight.table, in_flight.variants
+    first = variants[0]
+    mixed = len(variants) > 1 and any(variant is not first for variant in variants)
     spec = first.bundle.spec
     return InferenceResponse(
         model=table.model,
@@ -325,15 +327,18 @@ def _response(work: Work, request_id: str) -> InferenceResponse:
         role="mixed" if mixed else first.role,
         revision=table.revision,
         request_id=request_id,
-        prediction_ids=work.ids,
+        prediction_ids=in_flight.ids,
         task=spec.task,
-        scores=work.scores,
-        labels=_decisions(work) if spec.task == "binary" else [],
-        versions=[lane.bundle.version for lane in lanes] if mixed else None,
-        confidences=[max(score, 1.0 - score) for score in work.scores] if spec.task == "binary" else None,
-        fallback=work.fallback,
+        scores=in_flight.scores,
+        labels=_decisions(in_flight) if spec.task == "binary" else [],
+        versions=[variant.bundle.version for variant in variants] if mixed else None,
+        confidences=[max(score, 1.0 - score) for score in in_flight.scores] if spec.task == "binary" else None,
+        fallback=in_flight.fallback,
     )
 
 
-def _decisions(work: Work) -> list[int]:
-    return [int(score >= lane.bundle.spec.threshold) for score, lane in zip(work.scores, work.lanes, strict=True)]
+def _decisions(in_flight: InFlightRequest) -> list[int]:
+    return [
+        int(score >= variant.bundle.spec.threshold)
+        for score, variant in zip(in_flight.scores, in_flight.variants, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The rows of one request on their way through a turn. Made by gateway, filled by scoring, settled by desk."""
+"""The rows of one request on their way through a batch. Made by gateway, filled by scoring, settled by scheduler."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from trimtab.serving.core.routing import Lane, ModelTable
+from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.telemetry.traces import Stage
 
 Entities = list[tuple[str, str]]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Work:
+class InFlightRequest:
     """Some rows of one request, and what became of them."""
 
     table: ModelTable
-    lanes: list[Lane]
-    """Of each row: the lane that answers it."""
+    variants: list[Variant]
+    """Of each row: the variant that answers it."""
     columns: Mapping[str, Sequence[Any]]
     features: np.ndarray[Any, Any] | None
     ids: list[str]
@@ -43,7 +43,7 @@ class Work:
     """Rows that are counted as waiting until it is answered."""
     answered: bool = False
     fallback: str | None = None
-    """Why another lane than the routed one answered."""
+    """Why another variant than the routed one answered."""
     tried: set[object] = field(default_factory=set)
     """Bundles that failed on its rows."""
     vectors: dict[tuple[object, ...], np.ndarray[Any, Any]] = field(default_factory=dict)
@@ -52,11 +52,11 @@ class Work:
     failure: tuple[int, str] | None = None
     """HTTP status and text, when the request is not answered."""
     done: asyncio.Future[None] | None = None
-    chunks: Sequence[Work] = ()
-    """Of a long request: works of some of its rows each, scored one after the other and logged together."""
+    chunks: Sequence[InFlightRequest] = ()
+    """Of a long request: requests of some of its rows each, scored one after the other and logged together."""
     is_chunk: bool = False
-    held: Sequence[Part] = ()
-    """Parts that are scored, and logged when all rows of the request are. Emptied then: they refer to this work."""
+    held: Sequence[RowGroup] = ()
+    """Scored row groups, logged when all rows of the request are scored. Emptied then: they refer to this request."""
     written: bool = False
     """Whether its rows were handed to the log as its client's answer."""
     abandoned: bool = False
@@ -81,36 +81,38 @@ class Work:
             Stage("log", scored, answered_ns),
         ]
 
-    def parts(self) -> list[Part]:
-        """Return one part for each lane that answers some of the rows."""
-        first = self.lanes[0]
-        if self.rows == 1 or all(lane is first for lane in self.lanes):
-            return [Part(self, first, None)]
-        found: dict[Lane, list[int]] = {}
-        for row, lane in enumerate(self.lanes):
-            found.setdefault(lane, []).append(row)
-        return [Part(self, lane, rows) for lane, rows in found.items()]
+    def groups(self) -> list[RowGroup]:
+        """Return one group for each variant that answers some of the rows."""
+        first = self.variants[0]
+        if self.rows == 1 or all(variant is first for variant in self.variants):
+            return [RowGroup(self, first, None)]
+        found: dict[Variant, list[int]] = {}
+        for row, variant in enumerate(self.variants):
+            found.setdefault(variant, []).append(row)
+        return [RowGroup(self, variant, rows) for variant, rows in found.items()]
 
-    def parts_beside(self) -> list[Part]:
-        """Return the rows of each lane that did not answer them, and did not fail to."""
-        lanes = [lane for lane in self.table.lanes if lane.bundle not in self.tried]
-        if self.rows == 1 or len(lanes) == 1:
-            answering = self.lanes[0].bundle
-            return [Part(self, lane, None, served=False) for lane in lanes if lane.bundle is not answering]
+    def comparison_groups(self) -> list[RowGroup]:
+        """Return the rows of each variant that did not answer them, and did not fail to."""
+        variants = [variant for variant in self.table.variants if variant.bundle not in self.tried]
+        if self.rows == 1 or len(variants) == 1:
+            answering = self.variants[0].bundle
+            return [
+                RowGroup(self, variant, None, served=False) for variant in variants if variant.bundle is not answering
+            ]
         found = []
-        for lane in lanes:
-            rows = [row for row, by in enumerate(self.lanes) if by.bundle is not lane.bundle]
+        for variant in variants:
+            rows = [row for row, by in enumerate(self.variants) if by.bundle is not variant.bundle]
             if rows:
-                found.append(Part(self, lane, None if len(rows) == self.rows else rows, served=False))
+                found.append(RowGroup(self, variant, None if len(rows) == self.rows else rows, served=False))
         return found
 
 
 @dataclass(slots=True, eq=False)
-class Part:
-    """The rows of a work that one lane scores. indices None: all of them."""
+class RowGroup:
+    """The rows of a request that one variant scores. indices None: all of them."""
 
-    work: Work
-    lane: Lane
+    request: InFlightRequest
+    variant: Variant
     indices: list[int] | None
     served: bool = True
     """Whether its scores are the client's answer."""
@@ -120,57 +122,57 @@ class Part:
     """Why its rows have no score, or must not be used."""
     status: int = 200
     not_taken: bool = False
-    """Whether a row holds a value that the lane's model does not take."""
+    """Whether a row holds a value that the variant's model does not take."""
     latency_us: int = 0
-    instead_of: Part | None = None
-    """The part that this one answers for."""
+    instead_of: RowGroup | None = None
+    """The group that this one answers for."""
     overdue: bool = False
     """Whether its client was answered without it, since it took too long."""
     is_request: bool = True
-    """Whether it is counted as a request; of the parts of a long one, one a lane is."""
+    """Whether it is counted as a request; of the groups of a long one, one a variant is."""
     rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rows = self.work.rows if self.indices is None else len(self.indices)
+        self.rows = self.request.rows if self.indices is None else len(self.indices)
 
     @property
     def route(self) -> str:
-        """How its rows came to this lane; those of a pinned version keep that whatever happens, and judge nobody."""
-        if self.work.abandoned and self.work.route != "pinned":
+        """How its rows came to this variant; those of a pinned version keep that whatever happens, and judge nobody."""
+        if self.request.abandoned and self.request.route != "pinned":
             return "abandoned"
-        return "fallback" if self.instead_of is not None else self.work.route
+        return "fallback" if self.instead_of is not None else self.request.route
 
     @property
     def may_fall_back(self) -> bool:
-        """Whether another lane may answer: after a failure, and for values that another champion takes."""
+        """Whether another variant may answer: after a failure, and for values that another champion takes."""
         if self.not_taken:
-            return self.served and self.work.route == "split" and self.lane is not self.work.table.champion
+            return self.served and self.request.route == "split" and self.variant is not self.request.table.champion
         return self.status >= 500
 
     def row(self, index: int) -> int:
-        """Return the place in the work of one of its rows."""
+        """Return the place in the request of one of its rows."""
         return index if self.indices is None else self.indices[index]
 
     def settled(self, now_ns: int) -> None:
         """Note how long its rows took since they were received."""
-        self.work.scored_ns = now_ns
-        self.latency_us = (now_ns - self.work.received_ns) // 1000
+        self.request.scored_ns = now_ns
+        self.latency_us = (now_ns - self.request.received_ns) // 1000
 
     def put(self) -> None:
-        """Put the scores in their places among the rows of the work."""
-        work, scores = self.work, self.scores or []
+        """Put the scores in their places among the rows of the request."""
+        request, scores = self.request, self.scores or []
         if self.indices is None:
-            work.scores = scores
+            request.scores = scores
             if self.instead_of is not None:
-                work.lanes = [self.lane] * work.rows
+                request.variants = [self.variant] * request.rows
             return
-        if not work.scores:
-            work.scores = [0.0] * work.rows
+        if not request.scores:
+            request.scores = [0.0] * request.rows
         for row, value in zip(self.indices, scores, strict=True):
-            work.scores[row] = value
-            work.lanes[row] = self.lane
+            request.scores[row] = value
+            request.variants[row] = self.variant
 
-    def disown(self) -> None:
+    def mark_late(self) -> None:
         """Note that its scores are nobody's answer. They came too late."""
         self.served = False
         self.overdue = True
@@ -180,14 +182,14 @@ class Part:
         self.status, self.error = status, error
 
 
-Rows = TypeVar("Rows", Work, Part)
+Rows = TypeVar("Rows", InFlightRequest, RowGroup)
 
 
 def fair_share(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
     """Divide what waits: what is next, and the rest. Both in order of arrival.
 
-    Next are the oldest piece, so that each has its turn in the end, and the shortest others, at most so many rows: what
-    one client sends in bulk does not keep the short requests of others waiting.
+    First come the oldest piece, so that each is taken at last, and the shortest others, at most `most_rows`: bulk
+    requests of one client do not hold up short requests of others.
     """
     if len(waiting) < 2 or sum([piece.rows for piece in waiting]) <= most_rows:
         return list(waiting), []
@@ -201,7 +203,7 @@ def fair_share(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], lis
     return [waiting[place] for place in sorted(taken)], rest
 
 
-def some(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
+def take_rows(waiting: Sequence[Rows], most_rows: int) -> tuple[list[Rows], list[Rows]]:
     """Divide what waits: the first of it, of at most so many rows but at least one piece, and the rest."""
     rows = taken = 0
     for piece in waiting:

@@ -1,6 +1,6 @@
-"""Writes parts to the prediction log and says when their works may be answered. Called by desk and comparison.
+"""Writes groups to the prediction log and says when their requests may be answered. Called by scheduler and comparison.
 
-A group commit: the rows of a turn are one append; while the disk flushes one group, the next one gathers. With
+A group commit: the rows of a batch are one append; while the disk flushes one group, the next one gathers. With
 durability "interval" answers leave after the append and the flush follows within the interval.
 """
 
@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trimtab.clock import Clock, to_micros
-from trimtab.serving.core.in_flight import Part, Work
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
 from trimtab.serving.core.log_rows import log_columns
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.orders import Gap
@@ -28,7 +28,7 @@ SMOOTHED_OVER = 8
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[Sequence[Work]], None]
+Answer = Callable[[Sequence[InFlightRequest]], None]
 
 
 class Journal:
@@ -44,8 +44,8 @@ class Journal:
         self._answer = answer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: list[Work] = []
-        self._flushing: list[Work] = []
+        self._waiting: list[InFlightRequest] = []
+        self._flushing: list[InFlightRequest] = []
         self._labels: list[asyncio.Future[None]] = []
         self._flushing_labels: list[asyncio.Future[None]] = []
         self._unsafe_rows = self._flushing_rows = 0
@@ -63,14 +63,16 @@ class Journal:
         self.on_gap: Callable[[Gap], object] = lambda gap: None
         """Called with a gap of the log when it has ended."""
 
-    def write(self, parts: Sequence[Part], finished: Sequence[Work], *, logged_at: int | None = None) -> None:
-        """Append the rows of parts; answer the finished works as soon as their rows are safe.
+    def write(
+        self, groups: Sequence[RowGroup], finished: Sequence[InFlightRequest], *, logged_at: int | None = None
+    ) -> None:
+        """Append the rows of groups; answer the finished requests as soon as their rows are safe.
 
         logged_at: microseconds since the epoch; one for all rows of a request. Left out: now.
         """
-        if not finished and not parts:
+        if not finished and not groups:
             return
-        if not self._append(parts, logged_at):
+        if not self._append(groups, logged_at):
             self._answer(finished)
         elif self._options.durability == "acknowledged" and finished:
             self._waiting += finished
@@ -111,39 +113,39 @@ class Journal:
         self._end_gap()
         self._thread.shutdown(wait=True)
 
-    def _append(self, parts: Sequence[Part], logged_at: int | None) -> bool:
-        """Append the rows of parts; tell whether the log took them."""
-        if not parts:
+    def _append(self, groups: Sequence[RowGroup], logged_at: int | None) -> bool:
+        """Append the rows of groups; tell whether the log took them."""
+        if not groups:
             return True
-        rows = sum([part.rows for part in parts])
+        rows = sum([group.rows for group in groups])
         cpu_ns = time.process_time_ns()
         cpu_us = max(0, cpu_ns - self._cpu_ns) // (1000 * rows)
         self._cpu_ns = cpu_ns
         now = logged_at or to_micros(self._clock.now())
         taken = True
         try:
-            self._predictions.append(log_columns(parts, logged_at=now, cpu_us=cpu_us))
+            self._predictions.append(log_columns(groups, logged_at=now, cpu_us=cpu_us))
         except Exception as error:  # a backend wrapper: whatever it is, these rows are not logged
             taken = False
             self._refused = True
-            self._miss([part for part in parts if part.served], error)
+            self._miss([group for group in groups if group.served], error)
         else:
             self._refused = False
             self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns()
-            self._unsafe_rows += sum([part.rows for part in parts if part.served])
-        self._metrics.count_parts(parts)
+            self._unsafe_rows += sum([group.rows for group in groups if group.served])
+        self._metrics.count_groups(groups)
         return taken
 
-    def _miss(self, parts: Sequence[Part], error: Exception) -> None:
+    def _miss(self, groups: Sequence[RowGroup], error: Exception) -> None:
         """Note rows that the log did not take; where the policy says so their requests fail."""
         if self._options.when_full == "refuse":
             self._note_gap(0, error)
             text = f"the prediction could not be logged, so it is not given: {error}"
-            for part in parts:
-                part.work.failure = part.work.failure or (503, text)
-                part.served = False
+            for group in groups:
+                group.request.failure = group.request.failure or (503, text)
+                group.served = False
         else:
-            self._note_gap(sum([part.rows for part in parts]), error)
+            self._note_gap(sum([group.rows for group in groups]), error)
 
     def _note_gap(self, rows: int, error: BaseException) -> None:
         now = to_micros(self._clock.now())
@@ -201,7 +203,7 @@ class Journal:
     def _collect(self, call: Future[None]) -> None:
         if call is not self._call:
             return
-        works, self._flushing, self._call = self._flushing, [], None
+        requests, self._flushing, self._call = self._flushing, [], None
         labels, self._flushing_labels = self._flushing_labels, []
         error = call.exception()
         if error is None:
@@ -211,9 +213,9 @@ class Journal:
         else:
             answered = self._flushing_rows
             if self._options.when_full == "refuse":
-                answered -= sum([work.rows for work in works if work.failure is None])
-                for work in works:
-                    work.failure = work.failure or (503, f"the prediction could not be made safe: {error}")
+                answered -= sum([request.rows for request in requests if request.failure is None])
+                for request in requests:
+                    request.failure = request.failure or (503, f"the prediction could not be made safe: {error}")
             self._note_gap(max(0, answered), error)
         for safe in labels:
             if not safe.done():
@@ -222,7 +224,7 @@ class Journal:
             self._flush_soon()
         elif self._dirty_since_ns is not None and self.loop is not None and not self.loop.is_closed():
             self._flush_later()
-        self._answer(works)
+        self._answer(requests)
 
 
 def _flush_now(call: Future[None], sync: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The rows of the prediction log for some scored parts. Called by journal."""
+"""The rows of the prediction log for some scored groups. Called by journal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.serving.core.in_flight import Part
+from trimtab.serving.core.in_flight import RowGroup
 
 MAX_INT32 = 2**31 - 1
 
 
-def log_columns(parts: Sequence[Part], *, logged_at: int, cpu_us: int) -> dict[str, Sequence[Any]]:
-    """Return one column a field of PREDICTIONS for the rows of all parts.
+def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> dict[str, Sequence[Any]]:
+    """Return one column a field of PREDICTIONS for the rows of all groups.
 
     logged_at: microseconds since the epoch. cpu_us: each row's share of the processor time.
     """
@@ -31,27 +31,27 @@ def log_columns(parts: Sequence[Part], *, logged_at: int, cpu_us: int) -> dict[s
     errors: list[str | None] = []
     served: list[bool] = []
     routes: list[str] = []
-    for part in parts:
-        work, lane, rows, indices = part.work, part.lane, part.rows, part.indices
+    for group in groups:
+        request, variant, rows, indices = group.request, group.variant, group.rows, group.indices
         if indices is None:
-            ids += work.ids
-            event_times += work.at
-            entities += work.entities
+            ids += request.ids
+            event_times += request.at
+            entities += request.entities
         else:
-            ids += [work.ids[row] for row in indices]
-            event_times += [work.at[row] for row in indices]
-            entities += [work.entities[row] for row in indices]
-        models += [work.table.model] * rows
-        versions += [lane.bundle.version] * rows
-        roles += [lane.role] * rows
-        revisions += [work.table.revision] * rows
-        served += [part.served] * rows
-        routes += [part.route] * rows
-        latencies += [min(part.latency_us, MAX_INT32)] * rows
-        errors += [part.error] * rows
-        own = _finite(part)
+            ids += [request.ids[row] for row in indices]
+            event_times += [request.at[row] for row in indices]
+            entities += [request.entities[row] for row in indices]
+        models += [request.table.model] * rows
+        versions += [variant.bundle.version] * rows
+        roles += [variant.role] * rows
+        revisions += [request.table.revision] * rows
+        served += [group.served] * rows
+        routes += [group.route] * rows
+        latencies += [min(group.latency_us, MAX_INT32)] * rows
+        errors += [group.error] * rows
+        own = _finite(group)
         scores += own
-        confidences += _confidences(own) if lane.bundle.spec.task == "binary" else [None] * rows
+        confidences += _confidences(own) if variant.bundle.spec.task == "binary" else [None] * rows
     rows = len(ids)
     return {
         "prediction_id": ids,
@@ -64,7 +64,7 @@ def log_columns(parts: Sequence[Part], *, logged_at: int, cpu_us: int) -> dict[s
         "event_time": event_times,
         "logged_at": [logged_at] * rows,
         "entities": entities,
-        "features": _features(parts),
+        "features": _features(groups),
         "score": scores,
         "confidence": confidences,
         "latency_us": latencies,
@@ -73,12 +73,12 @@ def log_columns(parts: Sequence[Part], *, logged_at: int, cpu_us: int) -> dict[s
     }
 
 
-def _finite(part: Part) -> Sequence[float | None]:
-    if part.scores is None:
-        return [None] * part.rows
-    if part.error is None:
-        return part.scores
-    return [score if math.isfinite(score) else None for score in part.scores]
+def _finite(group: RowGroup) -> Sequence[float | None]:
+    if group.scores is None:
+        return [None] * group.rows
+    if group.error is None:
+        return group.scores
+    return [score if math.isfinite(score) else None for score in group.scores]
 
 
 def _confidences(scores: Sequence[float | None]) -> list[float | None]:
@@ -86,15 +86,15 @@ def _confidences(scores: Sequence[float | None]) -> list[float | None]:
     return [None if score is None else score if score > 0.5 else 1.0 - score for score in scores]
 
 
-def _features(parts: Sequence[Part]) -> Any:
+def _features(groups: Sequence[RowGroup]) -> Any:
     """Return one matrix where that is possible, which the log writes fastest, else one array a row."""
-    found = [part.vectors for part in parts]
+    found = [group.vectors for group in groups]
     if len(found) == 1 and found[0] is not None:
         return found[0]
     width = None if found[0] is None else found[0].shape[1]
     if width is not None and all(vectors is not None and vectors.shape[1] == width for vectors in found):
         return np.concatenate([vectors for vectors in found if vectors is not None])
     rows: list[Any] = []
-    for part, vectors in zip(parts, found, strict=True):
-        rows += [None] * part.rows if vectors is None else list(vectors)
+    for group, vectors in zip(groups, found, strict=True):
+        rows += [None] * group.rows if vectors is None else list(vectors)
     return rows

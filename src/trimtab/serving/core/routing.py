@@ -13,21 +13,21 @@ from trimtab.serving.core.router import Split, point
 from trimtab.serving.orders import ModelOrder
 from trimtab.serving.requests import InferenceRequest, Refused, without_folders
 
-LaneRole = Role | Literal["fallback"]
-ORDER: tuple[LaneRole, ...] = ("champion", "challenger", "shadow", "fallback")
+VariantRole = Role | Literal["fallback"]
+ORDER: tuple[VariantRole, ...] = ("champion", "challenger", "shadow", "fallback")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lane:
+class Variant:
     """One bundle in one role of one revision."""
 
-    role: LaneRole
+    role: VariantRole
     bundle: LoadedBundle
     weight: float = 0.0
 
 
 class ModelTable:
-    """The lanes of one model under one revision, champion first.
+    """The variants of one model under one revision, champion first.
 
     sticky: request columns whose values pin a row to a role; None takes the champion's entity keys.
     warm: bundles that are loaded but have no role, such as the previous champion; a request that names
@@ -38,24 +38,24 @@ class ModelTable:
         self,
         model: str,
         revision: int,
-        lanes: Sequence[Lane],
+        variants: Sequence[Variant],
         *,
         sticky: Sequence[str] | None = None,
         warm: Sequence[LoadedBundle] = (),
     ) -> None:
         self.model = model
         self.revision = revision
-        self.lanes = tuple(sorted(lanes, key=lambda lane: (ORDER.index(lane.role), lane.bundle.version)))
-        self.champion = self.lanes[0]
+        self.variants = tuple(sorted(variants, key=lambda variant: (ORDER.index(variant.role), variant.bundle.version)))
+        self.champion = self.variants[0]
         self.spec = self.champion.bundle.spec
         self.sticky = tuple(self.spec.entity_keys if sticky is None else sticky)
         self.warm = tuple(warm)
-        self.bundles = (*(lane.bundle for lane in self.lanes), *self.warm)
-        self._before = tuple(Lane("fallback", bundle) for bundle in warm)
-        weights = [0.0 if lane.role == "shadow" else lane.weight for lane in self.lanes]
-        self._split = Split(weights if sum(weights) > 0 else [1.0] + [0.0] * (len(self.lanes) - 1))
-        self._by_version = {bundle.version: Lane("shadow", bundle) for bundle in warm}
-        self._by_version |= {lane.bundle.version: lane for lane in reversed(self.lanes)}
+        self.bundles = (*(variant.bundle for variant in self.variants), *self.warm)
+        self._before = tuple(Variant("fallback", bundle) for bundle in warm)
+        weights = [0.0 if variant.role == "shadow" else variant.weight for variant in self.variants]
+        self._split = Split(weights if sum(weights) > 0 else [1.0] + [0.0] * (len(self.variants) - 1))
+        self._by_version = {bundle.version: Variant("shadow", bundle) for bundle in warm}
+        self._by_version |= {variant.bundle.version: variant for variant in reversed(self.variants)}
 
     @property
     def versions(self) -> list[int]:
@@ -64,20 +64,20 @@ class ModelTable:
 
     def serves(self, order: ModelOrder) -> bool:
         """Tell whether this is what an order asks for."""
-        return self.revision == order.revision and len(self.lanes) == len(order.lanes)
+        return self.revision == order.revision and len(self.variants) == len(order.variants)
 
     def with_warm(self, warm: Sequence[LoadedBundle]) -> ModelTable:
         """Return the same table with other bundles kept warm."""
-        return ModelTable(self.model, self.revision, self.lanes, sticky=self.sticky, warm=warm)
+        return ModelTable(self.model, self.revision, self.variants, sticky=self.sticky, warm=warm)
 
-    def fallbacks(self, lane: Lane, *, previous_champion: bool) -> tuple[Lane, ...]:
-        """Return who answers for a lane that failed, in order: the champion, then the champion before."""
-        champion = () if lane.bundle is self.champion.bundle or lane.role == "fallback" else (self.champion,)
+    def fallbacks(self, variant: Variant, *, previous_champion: bool) -> tuple[Variant, ...]:
+        """Return who answers for a variant that failed, in order: the champion, then the champion before."""
+        champion = () if variant.bundle is self.champion.bundle or variant.role == "fallback" else (self.champion,)
         before = self._before if previous_champion else ()
-        return tuple(other for other in (*champion, *before) if other.bundle is not lane.bundle)
+        return tuple(other for other in (*champion, *before) if other.bundle is not variant.bundle)
 
-    def lane(self, version: str | None) -> Lane | None:
-        """Return the lane of a version named in a path, None without one. Raises Refused (404)."""
+    def variant(self, version: str | None) -> Variant | None:
+        """Return the variant of a version named in a path, None without one. Raises Refused (404)."""
         if version is None:
             return None
         found = self._by_version.get(int(version)) if version.isdecimal() and len(version) < 10 else None
@@ -85,10 +85,10 @@ class ModelTable:
             raise Refused(404, f"model '{self.model}' has no version '{version}' loaded; loaded: {self.versions}")
         return found
 
-    def lanes_of(self, request: InferenceRequest, request_id: str) -> list[Lane]:
-        """Return the lane that answers each row."""
+    def variants_of(self, request: InferenceRequest, request_id: str) -> list[Variant]:
+        """Return the variant that answers each row."""
         if self._split.sole is not None:
-            return [self.lanes[self._split.sole]] * request.rows
+            return [self.variants[self._split.sole]] * request.rows
         keys = [request.columns[name] for name in self.sticky if name in request.columns]
         if not keys:
             return [self._usable(point(self.model, (request_id,)), request)] * request.rows
@@ -98,11 +98,11 @@ class ModelTable:
             for values in zip(*keys, strict=True)
         ]
 
-    def _usable(self, at: float, request: InferenceRequest) -> Lane:
-        lane = self.lanes[self._split.choose(at)]
-        if request.features is not None and lane.bundle.spec.features != self.spec.features:
+    def _usable(self, at: float, request: InferenceRequest) -> Variant:
+        variant = self.variants[self._split.choose(at)]
+        if request.features is not None and variant.bundle.spec.features != self.spec.features:
             return self.champion  # features came in the champion's order
-        return lane
+        return variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Scores rows with the bundles that did not answer them, for comparison. Called by desk.
+"""Scores rows with the bundles that did not answer them, for comparison. Called by scheduler.
 
 After the answers have left: some rows at a time on the event loop when all bundles are quick, else in a thread of
 its own. However slow or broken a challenger or a shadow is, it neither delays nor fails an answer. When it cannot keep
@@ -15,14 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from trimtab.serving.core.in_flight import Part, Work, some
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, take_rows
 from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.scoring import score
 from trimtab.serving.core.worker_metrics import Metrics
 
 GATHER_S, ASIDE_GATHER_S = 0.005, 0.02
-"""How long rows wait: those of many turns then share one call and one append; longer where a call wakes a process."""
+"""How long rows wait: those of many batches then share one call and one append; longer where a call wakes a process."""
 BATCH_ROWS, QUICK_ROWS = 256, 48
 """Rows of one call in the thread, and on the loop, where answers wait meanwhile."""
 PATIENCE_NS = 20_000_000
@@ -41,28 +41,28 @@ class Comparison:
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self._journal = journal
         self._metrics = metrics
-        self._waiting: list[Part] = []
+        self._waiting: list[RowGroup] = []
         self._rows = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="comparison")
         self._call: Future[None] | None = None
-        self._scoring: list[Part] = []
+        self._scoring: list[RowGroup] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._armed = False
         self._slow: set[str] = set()
         """Bundles that were quick when they were loaded, and are not on real rows."""
 
-    def note(self, work: Work) -> None:
-        """Compare the rows of a work that was answered, later."""
-        if work.failure is not None and work.failure[0] != 500:
+    def note(self, request: InFlightRequest) -> None:
+        """Compare the rows of a request that was answered, later."""
+        if request.failure is not None and request.failure[0] != 500:
             return  # the client's fault, or nothing that could be compared was logged
-        parts = work.parts_beside()
-        if not parts:
+        groups = request.comparison_groups()
+        if not groups:
             return
-        rows = sum([part.rows for part in parts])
+        rows = sum([group.rows for group in groups])
         if self._rows + rows > MOST_WAITING_ROWS:
             self._metrics.comparison_dropped += rows
             return
-        self._waiting += parts
+        self._waiting += groups
         self._rows += rows
         if not self._armed and self._call is None:
             self._arm()
@@ -87,7 +87,7 @@ class Comparison:
         self._thread.shutdown(wait=False)
 
     def _drop(self) -> None:
-        dropped = sum([part.rows for part in (*self._scoring, *self._waiting)])
+        dropped = sum([group.rows for group in (*self._scoring, *self._waiting)])
         logger.warning("%d rows were not compared before the end", dropped)
         self._metrics.comparison_dropped += dropped
         self._scoring, self._waiting, self._rows, self._call = [], [], 0, None
@@ -96,18 +96,18 @@ class Comparison:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         if not loop.is_closed():
             self._armed = True
-            aside = any(part.lane.bundle.aside for part in self._waiting)
+            aside = any(group.variant.bundle.aside for group in self._waiting)
             loop.call_later(ASIDE_GATHER_S if aside else GATHER_S, self._begin)
 
     def _begin(self) -> None:
         self._armed = False
         if self._call is not None or not self._waiting:
             return
-        bundles = {part.lane.bundle for part in self._waiting}
+        bundles = {group.variant.bundle for group in self._waiting}
         quick = all(bundle.quick and bundle.id not in self._slow for bundle in bundles)
         shared = all(bundle.scorer.in_process for bundle in bundles)
-        self._scoring, self._waiting = some(self._waiting, QUICK_ROWS if quick or not shared else BATCH_ROWS)
-        self._rows -= sum([part.rows for part in self._scoring])
+        self._scoring, self._waiting = take_rows(self._waiting, QUICK_ROWS if quick or not shared else BATCH_ROWS)
+        self._rows -= sum([group.rows for group in self._scoring])
         if quick:
             call = self._call = Future()
             start = time.perf_counter_ns()
@@ -129,7 +129,7 @@ class Comparison:
         done, self._scoring, self._call = self._scoring, [], None
         error = call.exception()
         if error is None:
-            self._journal.write([part for part in done if not part.not_taken], ())
+            self._journal.write([group for group in done if not group.not_taken], ())
         else:  # comparisons never harm the answers
             logger.error("the comparison of %d requests was lost", len(done), exc_info=error)
         if self._waiting and self._loop is not None and not self._loop.is_closed():
@@ -140,26 +140,26 @@ class Comparison:
                 self._arm()
 
 
-def _score_now(call: Future[None], parts: Sequence[Part]) -> None:
+def _score_now(call: Future[None], groups: Sequence[RowGroup]) -> None:
     try:
-        _score(parts)
+        _score(groups)
     except Exception as error:  # told like what a thread raises
         call.set_exception(error)
     else:
         call.set_result(None)
 
 
-def _score(parts: Sequence[Part]) -> None:
-    by_bundle: dict[LoadedBundle, list[Part]] = {}
-    for part in parts:
-        by_bundle.setdefault(part.lane.bundle, []).append(part)
+def _score(groups: Sequence[RowGroup]) -> None:
+    by_bundle: dict[LoadedBundle, list[RowGroup]] = {}
+    for group in groups:
+        by_bundle.setdefault(group.variant.bundle, []).append(group)
     for bundle, own in by_bundle.items():
         start = time.perf_counter_ns()
         with np.errstate(over="ignore"):
             score(bundle, own)
         latency = (time.perf_counter_ns() - start) // 1000
-        for part in own:
-            part.latency_us = latency
-        errors = [part.error for part in own if part.error and not part.not_taken]
+        for group in own:
+            group.latency_us = latency
+        errors = [group.error for group in own if group.error and not group.not_taken]
         if errors:
             logger.warning("bundle %s failed beside %d answers: %s", bundle.id, len(errors), errors[0])

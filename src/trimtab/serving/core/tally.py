@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.serving.core.routing import Lane
+from trimtab.serving.core.routing import Variant
 from trimtab.serving.telemetry.fingerprints import fingerprints
 from trimtab.stats.distinct_counts import KEPT, smallest
-from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey
+from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, VariantCounts, VariantKey
 
 FIRST_SCORES = 1000
 """Scores of a regression, in whatever role, that set the borders of its histogram."""
@@ -23,11 +23,11 @@ Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
 
 
 class Tally:
-    """Of one lane: what waits to be folded, and the counts that it is folded into."""
+    """Of one variant: what waits to be folded, and the counts that it is folded into."""
 
     __slots__ = ("counts", "errors", "failed", "late", "latencies", "model", "rows", "scores", "unbinned", "vectors")
 
-    def __init__(self, model: str, counts: LaneCounts) -> None:
+    def __init__(self, model: str, counts: VariantCounts) -> None:
         self.model = model
         self.counts = counts
         self.rows = 0
@@ -44,21 +44,21 @@ class Tally:
 
 
 class Tallies:
-    """The tallies of all lanes. lanes: the counts that they are folded into, taken on from a predecessor."""
+    """The tallies of all variants. variants: the counts that they are folded into, taken on from a predecessor."""
 
-    def __init__(self, lanes: dict[LaneKey, LaneCounts], agree: Agree | None = None) -> None:
-        self._lanes = lanes
+    def __init__(self, variants: dict[VariantKey, VariantCounts], agree: Agree | None = None) -> None:
+        self._variants = variants
         self._agree = agree
-        self._tallies: dict[LaneKey, Tally] = {}
-        self._borders = {key.model: counts.borders for key, counts in lanes.items() if counts.borders}
+        self._tallies: dict[VariantKey, Tally] = {}
+        self._borders = {key.model: counts.borders for key, counts in variants.items() if counts.borders}
 
-    def of(self, lane: Lane, served: bool) -> Tally:
-        """Return the tally of a lane."""
-        spec = lane.bundle.spec
-        key = LaneKey(spec.model, lane.bundle.version, lane.role, served)
+    def of(self, variant: Variant, served: bool) -> Tally:
+        """Return the tally of a variant."""
+        spec = variant.bundle.spec
+        key = VariantKey(spec.model, variant.bundle.version, variant.role, served)
         found = self._tallies.get(key)
         if found is None:
-            counts = self._lanes.setdefault(key, LaneCounts())
+            counts = self._variants.setdefault(key, VariantCounts())
             counts.latency = counts.latency or [0] * (len(LATENCY_BORDERS_US) + 1)
             if spec.task == "binary" and not counts.borders:
                 counts.borders, counts.scores = PROBABILITY_BORDERS, [0] * (len(PROBABILITY_BORDERS) + 1)
@@ -79,12 +79,12 @@ class Tallies:
                 self._bin(tally)
 
     def forget(self, before: int) -> None:
-        """Drop the lanes that have scored nothing since a moment in microseconds since the epoch."""
-        for key in [key for key, counts in self._lanes.items() if counts.last_at < before]:
+        """Drop the variants that have scored nothing since a moment in microseconds since the epoch."""
+        for key in [key for key, counts in self._variants.items() if counts.last_at < before]:
             waiting = self._tallies.get(key)
             if waiting is None or not waiting.rows:
                 self._tallies.pop(key, None)
-                del self._lanes[key]
+                del self._variants[key]
 
     def _bin(self, tally: Tally) -> None:
         counts = tally.counts
@@ -151,7 +151,7 @@ def _fold(tally: Tally, now: int) -> None:
             tally.unbinned += finite.tolist()
 
 
-def _run(counts: LaneCounts, scores: np.ndarray[Any, Any]) -> tuple[int, bool]:
+def _run(counts: VariantCounts, scores: np.ndarray[Any, Any]) -> tuple[int, bool]:
     """Note the run at the end of some scores; return how many of them it has, and whether it began before them."""
     last = float(scores[-1])
     changes = np.flatnonzero(scores[1:] != scores[:-1])

@@ -1,4 +1,4 @@
-"""Counts of one worker as it works. Fed by desk, gateway and asgi; shown at /metrics; saved for the others.
+"""Counts of one worker: shown at /metrics, saved for the other workers of the gateway and for a successor.
 
 The hot path only appends to lists and adds to integers; numpy sorts what was gathered into histograms when
 FOLD_ROWS rows wait, when the counts are saved (once a second) and when they are shown.
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from trimtab.clock import Clock, SystemClock, to_micros
-from trimtab.serving.core.in_flight import Part
-from trimtab.serving.core.routing import Lane
+from trimtab.serving.core.in_flight import RowGroup
+from trimtab.serving.core.routing import Variant
 from trimtab.serving.core.tally import Tallies, histogram
 from trimtab.serving.telemetry.counts_folder import SnapshotFolder
 from trimtab.serving.telemetry.exposition import expose
@@ -33,7 +33,7 @@ from trimtab.stats.gateway_counts import (
 )
 
 FOLD_ROWS = 4096
-"""Bounds both the memory that waiting rows take and how long sorting them holds up a turn (some 0.1 ms)."""
+"""Bounds both the memory that waiting rows take and how long sorting them holds up a batch (some 0.1 ms)."""
 SAVE_S = 1.0
 FORGET_US = 8 * 86_400_000_000
 """A version that has scored nothing for so long is dropped from what is saved; a day earlier it is shown no more."""
@@ -66,7 +66,7 @@ class Metrics:
         self.in_progress = 0
         """Requests that were not answered yet."""
         self.rows_waiting = 0
-        """Rows that no turn has taken on yet."""
+        """Rows that no batch has taken on yet."""
         self.troubles: dict[str, int] = {}
         """By model: 1 when it does not serve as its newest revision says, else 0."""
         self.resume()
@@ -78,10 +78,10 @@ class Metrics:
         """
         before = None if self._folder is None else self._folder.read(self._worker)
         self._sums = sums = before or Snapshot()
-        sums.turns = sums.turns or [0] * (len(ROWS_BORDERS) + 1)
+        sums.batches = sums.batches or [0] * (len(ROWS_BORDERS) + 1)
         sums.log_lags = sums.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
         self._cpu_before = sums.cpu_seconds
-        self._tallies = Tallies(sums.lanes, None if self._folder is None else self._folder.agree)
+        self._tallies = Tallies(sums.variants, None if self._folder is None else self._folder.agree)
         self._durations: dict[str, list[int]] = {}
         self._waiting = 0
         self.labels = sums.labels
@@ -93,34 +93,34 @@ class Metrics:
         self.comparison_dropped = sums.comparison_dropped
         """Rows that were not scored for comparison."""
 
-    def count_parts(self, parts: Sequence[Part]) -> None:
-        """Count the scored parts of one turn, answers and comparisons, each with its own latency."""
-        lane: Lane | None = None
+    def count_groups(self, groups: Sequence[RowGroup]) -> None:
+        """Count the scored groups of one batch, answers and comparisons, each with its own latency."""
+        variant: Variant | None = None
         served, tally, answered, total = True, None, 0, 0
         tell_inputs = self._tell_inputs
-        for part in parts:
-            if part.lane is not lane or part.served is not served or tally is None:
-                lane, served = part.lane, part.served
-                tally = self._tallies.of(lane, served)
-            if part.is_request:
-                tally.latencies.append(part.latency_us)
-                if part.overdue and not served:
-                    tally.late.append(part.latency_us)
-            rows = part.rows
+        for group in groups:
+            if group.variant is not variant or group.served is not served or tally is None:
+                variant, served = group.variant, group.served
+                tally = self._tallies.of(variant, served)
+            if group.is_request:
+                tally.latencies.append(group.latency_us)
+                if group.overdue and not served:
+                    tally.late.append(group.latency_us)
+            rows = group.rows
             total += rows
             if served:
                 answered += rows
             tally.rows += rows
-            if part.scores is not None:
-                tally.scores += part.scores
+            if group.scores is not None:
+                tally.scores += group.scores
                 if tell_inputs:
-                    tally.vectors.append(part.vectors if part.vectors is not None else np.empty((rows, 0)))
-            if part.error is not None:
-                tally.failed += part.is_request
+                    tally.vectors.append(group.vectors if group.vectors is not None else np.empty((rows, 0)))
+            if group.error is not None:
+                tally.failed += group.is_request
                 tally.errors += rows
         if answered:
-            self._sums.turns[bisect_left(ROWS_BORDERS, answered)] += 1
-            self._sums.turn_rows += answered
+            self._sums.batches[bisect_left(ROWS_BORDERS, answered)] += 1
+            self._sums.batch_rows += answered
         self._waiting += total
         if self._waiting >= FOLD_ROWS:
             self._fold()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
+from trimtab.serving.orders import BundleOrder, ModelOrder, VariantOrder
 
 Key = tuple[str, str]
 """Name and digest of a bundle."""
@@ -66,7 +66,7 @@ class Releases:
         for order in self._wanted:
             if not serving and order.model not in self._released:
                 self._cleared |= {bundle.key for bundle in _bundles(order)} - self._refused()
-            if not any(self._is_unknown(lane.bundle) for lane in order.lanes):
+            if not any(self._is_unknown(variant.bundle) for variant in order.variants):
                 self._released[order.model] = order
             if (released := self._released.get(order.model)) is not None:
                 out.append(self._marked(released))
@@ -130,26 +130,28 @@ class Releases:
 
     def _needed(self, order: ModelOrder) -> Iterator[BundleOrder]:
         """Return what an order needs: what served before only when something newer is refused."""
-        yield from (lane.bundle for lane in order.lanes)
+        yield from (variant.bundle for variant in order.variants)
         if order.warm is not None:
             yield order.warm
         refused = self._refused()
-        if order.error or any(lane.bundle.key in refused for lane in order.lanes):
-            yield from (lane.bundle for lane in order.before)
+        if order.error or any(variant.bundle.key in refused for variant in order.variants):
+            yield from (variant.bundle for variant in order.before)
 
     def _marked(self, order: ModelOrder) -> ModelOrder:
         """Return an order with its refused bundles marked, and without those that nothing depends on."""
         warm, before = order.warm, order.before
         if warm is not None and warm.key not in self._cleared:
             warm = None
-        if any(self._is_unknown(lane.bundle) for lane in before):
+        if any(self._is_unknown(variant.bundle) for variant in before):
             before = ()
         return msgspec.structs.replace(
-            order, lanes=self._marked_lanes(order.lanes), warm=warm, before=self._marked_lanes(before)
+            order, variants=self._marked_variants(order.variants), warm=warm, before=self._marked_variants(before)
         )
 
-    def _marked_lanes(self, lanes: Sequence[LaneOrder]) -> tuple[LaneOrder, ...]:
-        return tuple(msgspec.structs.replace(lane, bundle=self._marked_bundle(lane.bundle)) for lane in lanes)
+    def _marked_variants(self, variants: Sequence[VariantOrder]) -> tuple[VariantOrder, ...]:
+        return tuple(
+            msgspec.structs.replace(variant, bundle=self._marked_bundle(variant.bundle)) for variant in variants
+        )
 
     def _marked_bundle(self, bundle: BundleOrder) -> BundleOrder:
         failures = self._failures.get(bundle.key)
@@ -157,6 +159,6 @@ class Releases:
 
 
 def _bundles(order: ModelOrder) -> Iterable[BundleOrder]:
-    yield from (lane.bundle for lane in (*order.lanes, *order.before))
+    yield from (variant.bundle for variant in (*order.variants, *order.before))
     if order.warm is not None:
         yield order.warm

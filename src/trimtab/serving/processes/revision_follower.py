@@ -15,7 +15,7 @@ from trimtab.clock import Clock
 from trimtab.errors import TrimtabError
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Bundle
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
+from trimtab.serving.orders import BundleOrder, ModelOrder, VariantOrder
 from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.metadata.contract import Metadata, latest
 
@@ -84,39 +84,39 @@ class Revisions:
             if as_wanted or (failed and self._clock.now() - self._asked[now.model] < RETRY):
                 return known
         self._asked[now.model] = self._clock.now()
-        lanes, error = self._lanes(now)
+        variants, error = self._variants(now)
         if error and (known is None or known.error != error):
             logger.error("model %s, revision %d: %s", now.model, now.number, error)
         return ModelOrder(
             model=now.model,
             revision=now.number,
-            lanes=lanes,
+            variants=variants,
             error=error,
             sticky=self._sticky,
             warm=self._try_bundle(champion) if kept and champion is not None else None,
-            before=self._try_lanes(before),
+            before=self._try_variants(before),
             before_revision=0 if before is None else before.number,
         )
 
-    def _lanes(self, revision: Revision) -> tuple[tuple[LaneOrder, ...], str]:
-        """Return the lanes, or why they cannot be had."""
+    def _variants(self, revision: Revision) -> tuple[tuple[VariantOrder, ...], str]:
+        """Return the variants, or why they cannot be had."""
         if revision.bundle_in("champion") is None:
             return (), f"{revision.id} assigns no champion"
         try:
-            return tuple(self._lane(assignment) for assignment in revision.assignments), ""
+            return tuple(self._variant(assignment) for assignment in revision.assignments), ""
         except TrimtabError as error:
             return (), str(error)
 
-    def _try_lanes(self, revision: Revision | None) -> tuple[LaneOrder, ...]:
+    def _try_variants(self, revision: Revision | None) -> tuple[VariantOrder, ...]:
         if revision is None:
             return ()
         try:
-            return tuple(self._lane(each) for each in revision.assignments if each.role == "champion")
+            return tuple(self._variant(each) for each in revision.assignments if each.role == "champion")
         except TrimtabError:
             return ()
 
-    def _lane(self, assignment: Assignment) -> LaneOrder:
-        return LaneOrder(assignment.role, assignment.weight, self._bundle(assignment.bundle))
+    def _variant(self, assignment: Assignment) -> VariantOrder:
+        return VariantOrder(assignment.role, assignment.weight, self._bundle(assignment.bundle))
 
     def _try_bundle(self, name: str) -> BundleOrder | None:
         try:

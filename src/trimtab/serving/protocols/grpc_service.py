@@ -202,7 +202,7 @@ class InferenceService:
 
     async def _model_ready(self, message: Message, received_ns: int) -> Message:
         try:
-            self._gateway.table.model(message.name or None).lane(message.version or None)
+            self._gateway.table.model(message.name or None).variant(message.version or None)
         except Refused as refused:
             if refused.status != 503:
                 raise

@@ -19,14 +19,21 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
-from trimtab.stats.gateway_counts import LAG_BORDERS_S, LATENCY_BORDERS_US, ROWS_BORDERS, LaneCounts, LaneKey, Snapshot
+from trimtab.stats.gateway_counts import (
+    LAG_BORDERS_S,
+    LATENCY_BORDERS_US,
+    ROWS_BORDERS,
+    Snapshot,
+    VariantCounts,
+    VariantKey,
+)
 
 LANE = ("model", "version", "role", "served")
 LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)
 SHOWN_US = 7 * 86_400_000_000
 """A version that has scored nothing for so long is not shown any more."""
 
-Lanes = Sequence[tuple[LaneKey, LaneCounts]]
+Variants = Sequence[tuple[VariantKey, VariantCounts]]
 
 
 def expose(snapshot: Snapshot, accept: str = "") -> tuple[bytes, bytes]:
@@ -46,23 +53,29 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
         since = self._snapshot.taken_at - SHOWN_US
-        lanes = [(key, lane) for key, lane in sorted(self._snapshot.lanes.items()) if lane.last_at >= since]
-        yield from _lanes(lanes)
+        variants = [
+            (key, variant) for key, variant in sorted(self._snapshot.variants.items()) if variant.last_at >= since
+        ]
+        yield from _variants(variants)
         yield from _gateway(self._snapshot)
-        yield from _others([(key, lane) for key, lane in lanes if key.served])
+        yield from _others([(key, variant) for key, variant in variants if key.served])
 
 
-def _lanes(lanes: Lanes) -> Iterator[Metric]:
-    def counter(name: str, text: str, value: Callable[[LaneCounts], float]) -> Metric:
+def _variants(variants: Variants) -> Iterator[Metric]:
+    def counter(name: str, text: str, value: Callable[[VariantCounts], float]) -> Metric:
         family = CounterMetricFamily(name, text, labels=LANE)
-        for key, lane in lanes:
-            family.add_metric(_labels(key), value(lane))
+        for key, variant in variants:
+            family.add_metric(_labels(key), value(variant))
         return family
 
-    yield counter("trimtab_predictions", "Rows that were scored.", lambda lane: lane.rows)
-    yield counter("trimtab_prediction_errors", "Rows without a usable score.", lambda lane: lane.errors)
-    yield counter("trimtab_prediction_requests", "Requests of which rows were scored.", lambda lane: lane.requests)
-    yield counter("trimtab_prediction_non_finite", "Scores that are NaN or infinite.", lambda lane: lane.non_finite)
+    yield counter("trimtab_predictions", "Rows that were scored.", lambda variant: variant.rows)
+    yield counter("trimtab_prediction_errors", "Rows without a usable score.", lambda variant: variant.errors)
+    yield counter(
+        "trimtab_prediction_requests", "Requests of which rows were scored.", lambda variant: variant.requests
+    )
+    yield counter(
+        "trimtab_prediction_non_finite", "Scores that are NaN or infinite.", lambda variant: variant.non_finite
+    )
     run = GaugeMetricFamily(
         "trimtab_prediction_identical_run", "Newest scores in a row that are the same number.", labels=LANE
     )
@@ -70,11 +83,11 @@ def _lanes(lanes: Lanes) -> Iterator[Metric]:
         "trimtab_prediction_latency_seconds", "Time from a request's arrival to its scores.", labels=LANE
     )
     scores = HistogramMetricFamily("trimtab_prediction_score", "Finite scores.", labels=LANE)
-    for key, lane in lanes:
-        run.add_metric(_labels(key), lane.run)
-        latency.add_metric(_labels(key), _buckets(LATENCY_BORDERS_S, lane.latency), sum_value=lane.seconds)
-        if lane.borders:
-            scores.add_metric(_labels(key), _buckets(lane.borders, lane.scores), sum_value=None)
+    for key, variant in variants:
+        run.add_metric(_labels(key), variant.run)
+        latency.add_metric(_labels(key), _buckets(LATENCY_BORDERS_S, variant.latency), sum_value=variant.seconds)
+        if variant.borders:
+            scores.add_metric(_labels(key), _buckets(variant.borders, variant.scores), sum_value=None)
     yield from (run, latency, scores)
 
 
@@ -113,7 +126,7 @@ def _gateway(now: Snapshot) -> Iterator[Metric]:
     for (model, column), count in sorted(now.outside.items()):
         outside.add_metric((model, column), count)
     yield from (requests, durations, refused, fallbacks, rule_failures, checked, outside)
-    yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.turns, now.turn_rows)
+    yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.batches, now.batch_rows)
     yield _histogram(
         "trimtab_log_lag_seconds",
         "Time from an answer until the prediction log was flushed.",
@@ -144,11 +157,13 @@ def _gateway(now: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("trimtab_resident_memory_bytes", "Memory of all workers.", state.resident_bytes)
 
 
-def _others(lanes: Lanes) -> Iterator[Metric]:
+def _others(variants: Variants) -> Iterator[Metric]:
     """Answered requests under the names of KServe, MLServer and Triton, summed over roles."""
     kserve = HistogramMetricFamily("request_predict_seconds", "predict request latency", labels=("model_name",))
-    for model, own in _by(lanes, lambda key: (key.model,)):
-        kserve.add_metric(model, _buckets(LATENCY_BORDERS_S, _sum(own)), sum_value=sum(lane.seconds for lane in own))
+    for model, own in _by(variants, lambda key: (key.model,)):
+        kserve.add_metric(
+            model, _buckets(LATENCY_BORDERS_S, _sum(own)), sum_value=sum(variant.seconds for variant in own)
+        )
     names = ("model", "version")
     success = CounterMetricFamily("model_infer_request_success", "Model infer request success count", labels=names)
     failure = CounterMetricFamily("model_infer_request_failure", "Model infer request failure count", labels=names)
@@ -160,20 +175,20 @@ def _others(lanes: Lanes) -> Iterator[Metric]:
     nv_duration = UntypedMetricFamily(
         "nv_inference_request_duration_us", "Cumulative inference request duration in microseconds", labels=names
     )
-    for labels, own in _by(lanes, lambda key: (key.model, str(key.version))):
-        requests, failed = sum(lane.requests for lane in own), sum(lane.failed for lane in own)
-        seconds = sum(lane.seconds for lane in own)
+    for labels, own in _by(variants, lambda key: (key.model, str(key.version))):
+        requests, failed = sum(variant.requests for variant in own), sum(variant.failed for variant in own)
+        seconds = sum(variant.seconds for variant in own)
         success.add_metric(labels, requests - failed)
         failure.add_metric(labels, failed)
         duration.add_metric(labels, count_value=requests, sum_value=seconds)
         nv_success.add_metric(labels, requests - failed)
         nv_failure.add_metric(labels, failed)
-        nv_count.add_metric(labels, sum(lane.rows - lane.errors for lane in own))
+        nv_count.add_metric(labels, sum(variant.rows - variant.errors for variant in own))
         nv_duration.add_metric(labels, round(seconds * 1e6))
     yield from (kserve, success, failure, duration, nv_success, nv_failure, nv_count, nv_duration)
 
 
-def _labels(key: LaneKey) -> tuple[str, str, str, str]:
+def _labels(key: VariantKey) -> tuple[str, str, str, str]:
     return (key.model, str(key.version), key.role, str(key.served).lower())
 
 
@@ -193,13 +208,13 @@ def _buckets(borders: Sequence[float], counts: Sequence[int]) -> list[tuple[str,
 
 
 def _by(
-    lanes: Lanes, group: Callable[[LaneKey], tuple[str, ...]]
-) -> Iterator[tuple[tuple[str, ...], list[LaneCounts]]]:
-    found: dict[tuple[str, ...], list[LaneCounts]] = {}
-    for key, lane in lanes:
-        found.setdefault(group(key), []).append(lane)
+    variants: Variants, group: Callable[[VariantKey], tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], list[VariantCounts]]]:
+    found: dict[tuple[str, ...], list[VariantCounts]] = {}
+    for key, variant in variants:
+        found.setdefault(group(key), []).append(variant)
     yield from found.items()
 
 
-def _sum(lanes: Sequence[LaneCounts]) -> list[int]:
-    return [sum(counts) for counts in zip(*(lane.latency for lane in lanes), strict=True)]
+def _sum(variants: Sequence[VariantCounts]) -> list[int]:
+    return [sum(counts) for counts in zip(*(variant.latency for variant in variants), strict=True)]

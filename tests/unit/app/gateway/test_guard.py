@@ -27,7 +27,7 @@ from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.serving.orders import COUNTS
 from trimtab.serving.telemetry.counts_folder import SnapshotFolder
-from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, LaneCounts, LaneKey, Snapshot
+from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, Snapshot, VariantCounts, VariantKey
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import bundle_record
 
@@ -71,7 +71,7 @@ class Guarded:
         self.metadata = Unsteady(self.path)
         self.workspace.metadata = self.metadata
         self.rollouts: Rollouts = open_rollouts(self.workspace, "delay")
-        self.counts: dict[LaneKey, LaneCounts] = {}
+        self.counts: dict[VariantKey, VariantCounts] = {}
         self.guard = Guarding(self.workspace)
 
     def deploy(self, version: int) -> Revision:
@@ -81,17 +81,17 @@ class Guarded:
 
     def count(self, version: int, role: Any = "champion", *, served: bool = True, rows: int, **more: Any) -> None:
         """Add to what the worker has counted."""
-        lane = self.counts.setdefault(LaneKey("delay", version, role, served), LaneCounts())
-        lane.requests += rows
-        lane.rows += rows
-        lane.errors += more.pop("errors", 0)
+        variant = self.counts.setdefault(VariantKey("delay", version, role, served), VariantCounts())
+        variant.requests += rows
+        variant.rows += rows
+        variant.errors += more.pop("errors", 0)
         for name, value in more.items():
-            setattr(lane, name, value)
+            setattr(variant, name, value)
 
     def look(self) -> None:
         """Let the guard look at what was counted."""
         self.clock.sleep(LOOK.total_seconds())
-        snapshot = Snapshot(taken_at=to_micros(self.clock.now()), lanes=self.counts)
+        snapshot = Snapshot(taken_at=to_micros(self.clock.now()), variants=self.counts)
         SnapshotFolder(self.workspace.run_folder / COUNTS).save("w", snapshot)
         self.guard.step({"delay": self.revisions})
 
@@ -323,7 +323,7 @@ def scores(*, low: int = 0, high: int = 0) -> list[int]:
     return [low, *[0] * 18, high]
 
 
-def test_the_scores_before_are_those_of_all_lanes_of_the_champion_before(watched_for_jumps: Guarded) -> None:
+def test_the_scores_before_are_those_of_all_variants_of_the_champion_before(watched_for_jumps: Guarded) -> None:
     # given a champion that once challenged, with most of its scores as champion
     to = watched_for_jumps
     for role in ("challenger", "champion"):
@@ -379,7 +379,7 @@ def test_the_inputs_of_a_run_are_kept_of_the_newest_counts_alone(make: Make) -> 
     for number in range(1, 5):
         to.count(1, rows=50, run=50 * number, run_score=0.5, run_inputs=list(range(50 * number)))
         to.look()
-    kept = [len(lane.run_inputs) for snapshot in to.guard._seen for lane in snapshot.lanes.values()]
+    kept = [len(variant.run_inputs) for snapshot in to.guard._seen for variant in snapshot.variants.values()]
     assert kept == [0, 0, 0, 200]
     assert to.decisions == [("review", 1)]  # nothing has served before
 

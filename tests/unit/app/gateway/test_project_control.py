@@ -22,7 +22,7 @@ from trimtab.records.control import Decision
 from trimtab.records.serving import LogGap
 from trimtab.serving.orders import COUNTS, Gap
 from trimtab.serving.telemetry.counts_folder import SnapshotFolder
-from trimtab.stats.gateway_counts import LaneCounts, LaneKey, Snapshot
+from trimtab.stats.gateway_counts import Snapshot, VariantCounts, VariantKey
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 Make = Callable[..., Workspace]
@@ -107,7 +107,7 @@ def fail(workspace: Workspace) -> None:
     workspace.clock.sleep(LOOK.total_seconds())
     now = workspace.now()
     rows = 100 + int((now - START) / LOOK) * 100
-    lane = LaneCounts()
-    lane.requests = lane.rows = lane.errors = rows
-    snapshot = Snapshot(taken_at=to_micros(now), lanes={LaneKey("delay", 2, "champion", True): lane})
+    variant = VariantCounts()
+    variant.requests = variant.rows = variant.errors = rows
+    snapshot = Snapshot(taken_at=to_micros(now), variants={VariantKey("delay", 2, "champion", True): variant})
     SnapshotFolder(workspace.run_folder / COUNTS).save("w", snapshot)

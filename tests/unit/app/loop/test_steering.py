@@ -23,9 +23,9 @@ from trimtab.control.resolve import resolve
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.testing.judged import bundle_record, window_report
-from trimtab.testing.streams import Lane, World, play
+from trimtab.testing.streams import Variant, World, play
 
-CHAMPION, CHALLENGER = Lane(version=1), Lane(version=2, role="challenger")
+CHAMPION, CHALLENGER = Variant(version=1), Variant(version=2, role="challenger")
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ def test_where_the_policy_says_so_they_are_refused_with_row_and_column(
     assert served.browser.post(PATH, infer_body(0)).status == 200
     # then it is counted, and no version is judged by it
     assert counted(served)[1] == {("delay", "row"): 2, ("delay", ""): 2}
-    (lane,) = served.gateway.metrics.snapshot().lanes.values()
-    assert (lane.rows, lane.errors) == (1, 0)
+    (variant,) = served.gateway.metrics.snapshot().variants.values()
+    assert (variant.rows, variant.errors) == (1, 0)
     served.browser.close()
 
 

@@ -1,4 +1,4 @@
-"""Who answers when a lane fails or is too slow, and what the log says about it."""
+"""Who answers when a variant fails or is too slow, and what the log says about it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_the_rule_answers_for_a_champion_that_fails(
     ]
     counted = served.gateway.metrics.snapshot()
     assert counted.fallbacks == {("delay", "error"): 1}
-    assert counted.lanes["delay", 0, "fallback", True].rows == 1  # type: ignore[index]  # LaneKey is a tuple
+    assert counted.variants["delay", 0, "fallback", True].rows == 1  # type: ignore[index]  # VariantKey is a tuple
 
 
 def test_the_rule_is_not_asked_while_a_model_answers(
@@ -253,7 +253,7 @@ def test_a_column_of_another_kind_cannot_be_answered_by_the_rule(
     assert "fallback 'usual' cannot answer: row 0: column 'row' is 'x'; expected a number" in reply.json()["error"]
 
 
-def test_only_the_rows_of_the_lane_that_failed_are_answered_by_the_rule(
+def test_only_the_rows_of_the_variant_that_failed_are_answered_by_the_rule(
     begin: Begin, pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
     # given a challenger and a champion of which each fails on another row

@@ -14,7 +14,7 @@ import pytest
 from trimtab.bundle.spec import Spec
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, StoreError
-from trimtab.serving.core.batching import TURN_ROWS
+from trimtab.serving.core.batching import BATCH_ROWS
 from trimtab.serving.core.in_flight import fair_share
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
@@ -311,7 +311,7 @@ def test_a_long_request_takes_several_turns(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
     served.serve(table_of(("champion", pack(1, scores=(0.1, 0.8)), 100), ("shadow", pack(2, scores=(0.3, 0.4)), 0)))
-    rows = 2 * TURN_ROWS + 10
+    rows = 2 * BATCH_ROWS + 10
     reply = served.browser.post(INFER, infer_body(*[n % 2 for n in range(rows)], id="a"))
     assert outputs(reply)["label"] == [n % 2 for n in range(rows)]
     served.gateway.close()
@@ -325,26 +325,26 @@ def test_a_long_request_takes_several_turns(
 
 def test_a_bad_value_late_in_a_long_request_fails_it_whole(served: Served, pack: Packer, table_of: TableOf) -> None:
     served.serve(table_of(("champion", pack(), 100)))
-    body = {"inputs": {"row": [0] * (TURN_ROWS + 5) + ["x"]}}
+    body = {"inputs": {"row": [0] * (BATCH_ROWS + 5) + ["x"]}}
     reply = served.browser.post("/invocations", body, content_type="application/json")
     assert reply.status == 400
-    assert f"row {TURN_ROWS + 5}:" in reply.json()["message"]  # as the client counts them
+    assert f"row {BATCH_ROWS + 5}:" in reply.json()["message"]  # as the client counts them
     assert served.rows() == []
 
 
 def test_a_column_called_as_a_row_keeps_its_name_in_errors(served: Served, pack: Packer, table_of: TableOf) -> None:
     served.serve(table_of(("champion", pack(features=["row 7"], request_columns=("row 7",)), 100)))
-    body = {"inputs": {"row 7": [0] * (TURN_ROWS + 5) + ["row 3: x"]}}
+    body = {"inputs": {"row 7": [0] * (BATCH_ROWS + 5) + ["row 3: x"]}}
     reply = served.browser.post("/invocations", body, content_type="application/json")
-    assert reply.json()["message"] == f"column 'row 7', row {TURN_ROWS + 5}: 'row 3: x' is not a number"
+    assert reply.json()["message"] == f"column 'row 7', row {BATCH_ROWS + 5}: 'row 3: x' is not a number"
 
 
 def test_a_batch_of_the_most_rows_is_taken_beside_short_requests_and_refuses_none(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
-    other = type(served)(SegmentLog(tmp_path / "other"), max_rows=4 * TURN_ROWS, max_waiting_rows=10)
+    other = type(served)(SegmentLog(tmp_path / "other"), max_rows=4 * BATCH_ROWS, max_waiting_rows=10)
     other.serve(table_of(("champion", pack(1), 100)))
-    one, most = (INFER, infer_body(0)), (INFER, infer_body(*[1] * 4 * TURN_ROWS))
+    one, most = (INFER, infer_body(0)), (INFER, infer_body(*[1] * 4 * BATCH_ROWS))
     replies = other.browser.together([one, most, one, one, most, one, most])
     assert [reply.status for reply in replies] == [200, 200, 200, 200, 200, 200, 503]
     assert replies[-1].headers["retry-after"] == "1"

@@ -14,7 +14,7 @@ from trimtab.serving.core.bundle_loading import Loader
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.vectorizer import NumericColumns
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
+from trimtab.serving.orders import BundleOrder, ModelOrder, Serve, VariantOrder
 from trimtab.testing.bundles import plain_spec
 
 SPEC = plain_spec("delay", ["row"])
@@ -61,7 +61,7 @@ class Loading:
     def champion(self, number: int, version: int) -> RoutingTable:
         """Follow a revision; return the table that serves then."""
         bundle = BundleOrder(f"delay/{version}", "delay", version, "nowhere", "")
-        order = ModelOrder("delay", number, (LaneOrder("champion", 100.0, bundle),))
+        order = ModelOrder("delay", number, (VariantOrder("champion", 100.0, bundle),))
         return list(self.loader.follow(Serve((order,))))[-1]
 
     @property

@@ -20,7 +20,7 @@ from trimtab.serving.core.bundle_loading import Loader
 from trimtab.serving.core.loaded_bundle import LoadedBundle, load_bundle
 from trimtab.serving.core.routing import ModelTable, RoutingTable
 from trimtab.serving.core.vectorizer import NumericColumns
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder, Serve
+from trimtab.serving.orders import BundleOrder, ModelOrder, Serve, VariantOrder
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
@@ -50,9 +50,9 @@ class Loading:
 
     def tables(self, number: int, warm: int | None = None, /, **roles: int) -> list[RoutingTable]:
         """Follow a revision; return the tables that serve in turn."""
-        lanes = [LaneOrder(_role(name), 50.0, self.bundles[version]) for name, version in roles.items()]
+        variants = [VariantOrder(_role(name), 50.0, self.bundles[version]) for name, version in roles.items()]
         kept = None if warm is None else self.bundles[warm]
-        return list(self.loader.follow(Serve((ModelOrder("delay", number, tuple(lanes), warm=kept),))))
+        return list(self.loader.follow(Serve((ModelOrder("delay", number, tuple(variants), warm=kept),))))
 
     def follow(self, number: int, warm: int | None = None, /, **roles: int) -> ModelTable:
         """Follow a revision; return what serves in the end."""
@@ -78,7 +78,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bundle_of(table: ModelTable, version: int) -> LoadedBundle:
-    return next(lane.bundle for lane in table.lanes if lane.bundle.version == version)
+    return next(variant.bundle for variant in table.variants if variant.bundle.version == version)
 
 
 def process_of(bundle: LoadedBundle) -> psutil.Process:
@@ -152,7 +152,7 @@ def test_a_start_without_a_shadow_that_fails_stays_so_until_it_can_be_loaded(
     for reason in ("a worker died", "a worker died", "the trial died"):
         loading.bundles[2] = msgspec.structs.replace(shadow, error=reason)
         table = loading.follow(1, champion=1, shadow=2)
-        assert [lane.role for lane in table.lanes] == ["champion"]
+        assert [variant.role for variant in table.variants] == ["champion"]
         assert loading.loader.errors == {"delay": f"revision 1 serves without its shadow: {reason}"}
     # then each reason is logged once
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records if record.levelname == "ERROR"] == [
@@ -161,7 +161,7 @@ def test_a_start_without_a_shadow_that_fails_stays_so_until_it_can_be_loaded(
     ]
     # and when it can be loaded it is
     loading.bundles[2] = shadow
-    assert [lane.role for lane in loading.follow(1, champion=1, shadow=2).lanes] == ["champion", "shadow"]
+    assert [variant.role for variant in loading.follow(1, champion=1, shadow=2).variants] == ["champion", "shadow"]
     assert loading.loader.errors == {}
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from trimtab.bundle.calibration import Calibration
-from trimtab.serving.core.batching import APPEND_ROWS, TURN_ROWS
-from trimtab.serving.core.in_flight import Part, Work
+from trimtab.serving.core.batching import APPEND_ROWS, BATCH_ROWS
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.standard import standard_routes
@@ -105,12 +105,12 @@ def test_a_long_request_that_fails_late_has_no_served_rows(
     champion, stuck = slow(pack(1))
     stuck.free.set()
     served.serve(table_of(("champion", champion if in_thread else pack(1), 100)))
-    rows = [0.0] * (2 * TURN_ROWS)
+    rows = [0.0] * (2 * BATCH_ROWS)
     reply = served.browser.post(INFER, infer_body(*rows, NAN_ROW, 1, *rows, id="a"))
     assert reply.status == 500
     assert answers(served) == []
     # when: the chunk with the bad row was the third, so the last two were not scored at all
-    assert kinds(served) == {(1, False, "split", False): 2 * TURN_ROWS, (1, True, "split", True): TURN_ROWS}
+    assert kinds(served) == {(1, False, "split", False): 2 * BATCH_ROWS, (1, True, "split", True): BATCH_ROWS}
     assert served.gateway.metrics.rows_waiting == 0
 
 
@@ -118,7 +118,7 @@ def test_a_long_request_holds_up_no_short_one(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
     served.serve(table_of(("champion", pack(1), 100), ("shadow", pack(2), 0)))
-    count = 2 * TURN_ROWS + 7
+    count = 2 * BATCH_ROWS + 7
     replies = served.browser.together([(INFER, infer_body(*[1] * count, id="a")), (INFER, infer_body(0, id="b"))])
     assert [reply.status for reply in replies] == [200, 200]
     assert answers(served) == ["b", *(f"a/{row}" for row in range(count))]  # the short one did not wait
@@ -149,16 +149,16 @@ def test_a_long_request_is_one_request_to_whoever_judges_its_version(
     assert served.browser.post(INFER, infer_body(*[1] * count)).status == 200
     assert appended == [APPEND_ROWS, APPEND_ROWS, 7]  # others have turns in between
     assert len({(row["logged_at"], row["latency_us"]) for row in served.rows()}) == 1
-    (lane,) = served.gateway.metrics.snapshot().lanes.values()
-    assert (lane.requests, sum(lane.latency), lane.rows) == (1, 1, count)
+    (variant,) = served.gateway.metrics.snapshot().variants.values()
+    assert (variant.requests, sum(variant.latency), variant.rows) == (1, 1, count)
 
 
 def test_a_long_request_that_fails_is_one_failure(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
     served.serve(table_of(("champion", pack(1), 100)))
-    assert served.browser.post(INFER, infer_body(*[1] * (2 * TURN_ROWS), NAN_ROW)).status == 500
-    failed = [lane.failed for lane in served.gateway.metrics.snapshot().lanes.values()]
+    assert served.browser.post(INFER, infer_body(*[1] * (2 * BATCH_ROWS), NAN_ROW)).status == 500
+    failed = [variant.failed for variant in served.gateway.metrics.snapshot().variants.values()]
     assert sum(failed) == 1
 
 
@@ -192,11 +192,11 @@ def test_a_stand_in_for_one_chunk_is_logged_with_the_others(
 ) -> None:
     served = gateway_of(fallbacks=Fallbacks(value=0.5))
     served.serve(table_of(("champion", pack(1), 100)))
-    reply = served.browser.post(INFER, infer_body(*[0] * TURN_ROWS, NAN_ROW, id="a"))
+    reply = served.browser.post(INFER, infer_body(*[0] * BATCH_ROWS, NAN_ROW, id="a"))
     assert reply.status == 200
-    assert sorted(answers(served)) == sorted(f"a/{row}" for row in range(TURN_ROWS + 1))
+    assert sorted(answers(served)) == sorted(f"a/{row}" for row in range(BATCH_ROWS + 1))
     assert kinds(served) == {
-        (1, True, "split", False): TURN_ROWS,
+        (1, True, "split", False): BATCH_ROWS,
         (1, False, "split", True): 1,
         (0, True, "fallback", False): 1,
     }
@@ -248,8 +248,8 @@ def test_a_slow_version_is_still_judged_by_what_its_clients_did_not_wait_for(
     assert served.browser.post(INFER, infer_body(0)).status == 504
     stuck.free.set()
     served.rows()
-    (lane,) = served.gateway.metrics.snapshot().lanes.values()
-    assert (sum(lane.late), lane.errors) == (1, 0)
+    (variant,) = served.gateway.metrics.snapshot().variants.values()
+    assert (sum(variant.late), variant.errors) == (1, 0)
 
 
 def test_a_long_request_that_is_ended_has_no_served_rows(
@@ -258,21 +258,21 @@ def test_a_long_request_that_is_ended_has_no_served_rows(
     served = gateway_of()
     champion, stuck = slow(pack(1), before=2)
     served.serve(table_of(("champion", champion, 100)))
-    assert served.browser.post(INFER, infer_body(*[1] * (4 * TURN_ROWS), id="a")).status == 504
+    assert served.browser.post(INFER, infer_body(*[1] * (4 * BATCH_ROWS), id="a")).status == 504
     assert served.gateway.metrics.rows_waiting == 0
     stuck.free.set()
     # then: one chunk was scored, one was being scored, two were dropped
-    assert kinds(served) == {(1, False, "abandoned", False): 2 * TURN_ROWS}
-    assert stuck.calls == [TURN_ROWS, TURN_ROWS]
+    assert kinds(served) == {(1, False, "abandoned", False): 2 * BATCH_ROWS}
+    assert stuck.calls == [BATCH_ROWS, BATCH_ROWS]
 
 
 def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
     served: Served, pack: Packer, table_of: TableOf
 ) -> None:
-    turns = 2 * APPEND_ROWS // TURN_ROWS + 1
+    turns = 2 * APPEND_ROWS // BATCH_ROWS + 1
     champion, stuck = slow(pack(1), before=2 * turns - 1)
     served.serve(table_of(("champion", champion, 100)))
-    gateway, rows = served.gateway, turns * TURN_ROWS
+    gateway, rows = served.gateway, turns * BATCH_ROWS
 
     async def ask() -> None:
         requests = [InferenceRequest(rows, {"row": [1] * rows, "moment": [None] * rows}) for _ in range(2)]
@@ -286,11 +286,11 @@ def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
         )
         for _ in range(4 * turns):  # the event loop alone hands them to the log, in pieces
             await asyncio.sleep(0)
-        assert not gateway._desk._unlogged
+        assert not gateway._scheduler._unlogged
 
     served.browser._runner.run(ask())
     stuck.free.set()
-    assert kinds(served) == {(1, False, "abandoned", False): (2 * turns - 1) * TURN_ROWS}
+    assert kinds(served) == {(1, False, "abandoned", False): (2 * turns - 1) * BATCH_ROWS}
 
 
 def test_nobody_answers_for_a_version_when_nobody_waits(
@@ -316,7 +316,7 @@ def test_a_pinned_version_that_came_too_late_stays_pinned(
     assert kinds(served) == {(1, False, "pinned", False): 1}
 
 
-@pytest.mark.parametrize("rows", [1, TURN_ROWS + 1])
+@pytest.mark.parametrize("rows", [1, BATCH_ROWS + 1])
 def test_a_request_whose_client_is_gone_before_its_turn_is_not_scored(
     served: Served, pack: Packer, table_of: TableOf, rows: int
 ) -> None:
@@ -391,7 +391,7 @@ def test_a_stand_in_that_cannot_be_explained_answers_without_a_reason(
     assert answers(served) == ["a"]
 
 
-@pytest.mark.parametrize("rows", [1, TURN_ROWS + 1])
+@pytest.mark.parametrize("rows", [1, BATCH_ROWS + 1])
 def test_what_was_answered_is_freed_without_a_collection(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, rows: int
 ) -> None:
@@ -401,7 +401,7 @@ def test_what_was_answered_is_freed_without_a_collection(
     gc.disable()
     try:
         served.browser.post(INFER, infer_body(*[1] * rows))
-        left = [thing for thing in gc.get_objects() if isinstance(thing, Work | Part)]
+        left = [thing for thing in gc.get_objects() if isinstance(thing, InFlightRequest | RowGroup)]
     finally:
         gc.enable()
     assert left == []

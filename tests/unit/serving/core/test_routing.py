@@ -19,7 +19,7 @@ KEYS = [f"k{n}" for n in range(300)]
 
 def roles(table: ModelTable, columns: dict[str, list[Any]], request_id: str = "id") -> list[str]:
     rows = len(next(iter(columns.values())))
-    return [lane.role for lane in table.lanes_of(InferenceRequest(rows, columns), request_id)]
+    return [variant.role for variant in table.variants_of(InferenceRequest(rows, columns), request_id)]
 
 
 def test_a_sole_champion_answers_everything(pack: Packer, table_of: TableOf) -> None:
@@ -60,18 +60,18 @@ def test_features_go_only_to_versions_with_the_same_features(pack: Packer, table
     other = pack(2, features=["row", "more"], request_columns=("row", "more"))
     table = table_of(("champion", pack(1), 1), ("challenger", other, 99))
     request = InferenceRequest(1, {}, np.zeros((1, 1), dtype=np.float32))
-    assert {table.lanes_of(request, key)[0].role for key in KEYS} == {"champion"}
+    assert {table.variants_of(request, key)[0].role for key in KEYS} == {"champion"}
 
 
 def test_a_version_is_found_by_its_number(pack: Packer, table_of: TableOf) -> None:
     table = table_of(("champion", pack(2), 100), ("shadow", pack(3), 0), warm=[pack(1)])
     assert table.versions == [1, 2, 3]
-    assert table.lane(None) is None
-    found = [table.lane(version) for version in ("1", "2", "3")]
-    assert [lane.role for lane in found if lane] == ["shadow", "champion", "shadow"]
+    assert table.variant(None) is None
+    found = [table.variant(version) for version in ("1", "2", "3")]
+    assert [variant.role for variant in found if variant] == ["shadow", "champion", "shadow"]
     for wrong in ("4", "x", "-1", "9" * 30, "²"):
         with pytest.raises(Refused, match="loaded: \\[1, 2, 3\\]") as refused:
-            table.lane(wrong)
+            table.variant(wrong)
         assert refused.value.status == 404
 
 

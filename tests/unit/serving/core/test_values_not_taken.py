@@ -12,7 +12,7 @@ import pytest
 
 from trimtab.bundle.limits import FLOAT32_MAX
 from trimtab.bundle.spec import Limits, Spec
-from trimtab.serving.core.batching import TURN_ROWS
+from trimtab.serving.core.batching import BATCH_ROWS
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 
@@ -81,12 +81,12 @@ def test_a_row_of_a_long_request_is_named_by_its_place_in_it(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
     served.serve(table_of(("champion", pack(1, limits=REFUSES), 100)))
-    rows: list[float | None] = [0.0] * (TURN_ROWS + 10)
-    rows[TURN_ROWS + 3] = rows[TURN_ROWS + 5] = None
+    rows: list[float | None] = [0.0] * (BATCH_ROWS + 10)
+    rows[BATCH_ROWS + 3] = rows[BATCH_ROWS + 5] = None
     reply = served.browser.post(INFER, infer_body(*rows))
     assert reply.status == 400
-    assert f"row {TURN_ROWS + 3} has no value" in reply.json()["error"]
-    assert reply.json()["error"].endswith(f"; 2 of rows {TURN_ROWS} to {TURN_ROWS + 9} are refused")
+    assert f"row {BATCH_ROWS + 3} has no value" in reply.json()["error"]
+    assert reply.json()["error"].endswith(f"; 2 of rows {BATCH_ROWS} to {BATCH_ROWS + 9} are refused")
     assert served.rows() == [], "none is scored"
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.records.record import Role
-from trimtab.serving.orders import BundleOrder, LaneOrder, ModelOrder
+from trimtab.serving.orders import BundleOrder, ModelOrder, VariantOrder
 from trimtab.serving.processes.releases import (
     FIRST_PAUSE_S,
     FORGET_S,
@@ -28,9 +28,9 @@ def order(
     return ModelOrder(
         model,
         number,
-        tuple(LaneOrder(role, 100.0, bundle(version, model)) for role, version in places if version),
+        tuple(VariantOrder(role, 100.0, bundle(version, model)) for role, version in places if version),
         warm=bundle(warm, model) if warm else None,
-        before=(LaneOrder("champion", 100.0, bundle(before, model)),) if before else (),
+        before=(VariantOrder("champion", 100.0, bundle(before, model)),) if before else (),
         before_revision=number - 1,
     )
 
@@ -83,7 +83,7 @@ def test_a_refused_bundle_is_told_with_its_reason() -> None:
     releases.want((order(2, 2, before=1),))
     releases.refuse(bundle(2), "it died", died=True, now=0.0)
     (told,) = releases.orders(serving=True)
-    assert (told.revision, told.lanes[0].bundle.error) == (2, "it died")
+    assert (told.revision, told.variants[0].bundle.error) == (2, "it died")
     assert told.before == order(2, 2, before=1).before
 
 
@@ -113,7 +113,7 @@ def test_a_suspect_is_told_as_refused_and_tried_at_once() -> None:
     releases = started(order(2, 2, before=1))
     releases.suspect(bundle(2).key, "a worker died", now=10.0)
     (told,) = releases.orders(serving=False)
-    assert told.lanes[0].bundle.error == "a worker died"
+    assert told.variants[0].bundle.error == "a worker died"
     assert due(releases, 10.0) == [2]
     # when it does no harm, then it is told of again
     releases.clear(bundle(2))
@@ -128,7 +128,7 @@ def test_a_suspect_that_is_not_cleared_is_no_reason_to_try_others() -> None:
     releases = started(order(2, 2, shadow=3))
     releases.suspect(bundle(3).key, "a worker died", now=0.0)
     (told,) = releases.orders(serving=False)
-    assert [lane.bundle.error for lane in told.lanes] == ["", "a worker died"]
+    assert [variant.bundle.error for variant in told.variants] == ["", "a worker died"]
     assert due(releases) == [3]
 
 
@@ -157,7 +157,7 @@ def test_what_a_worker_outlived_is_tried_at_once_again() -> None:
     # but not while it is suspected
     releases.suspect(bundle(1).key, "a worker died", now=3.0)
     releases.outlived(bundle(1).key)
-    assert releases.orders(serving=True)[0].lanes[0].bundle.error == "a worker died"
+    assert releases.orders(serving=True)[0].variants[0].bundle.error == "a worker died"
 
 
 def test_an_old_failure_is_forgotten() -> None:
@@ -173,7 +173,7 @@ def test_workers_that_die_together_are_one_death() -> None:
     for worker in ("0", "1", "2"):
         releases.suspect(bundle(2).key, f"worker {worker} died", now=0.0)
     assert due(releases, 0.0) == [2]
-    assert releases.orders(serving=False)[0].lanes[0].bundle.error == "worker 0 died"
+    assert releases.orders(serving=False)[0].variants[0].bundle.error == "worker 0 died"
 
 
 def test_what_is_wanted_no_more_is_not_tried() -> None:

@@ -94,7 +94,7 @@ def served(table: RoutingTable, model: str = "delay") -> dict[str, list[int]]:
     found = table.models[model]
     return {
         "revision": [found.revision],
-        "lanes": [lane.bundle.version for lane in found.lanes],
+        "variants": [variant.bundle.version for variant in found.variants],
         "warm": [bundle.version for bundle in found.warm],
     }
 
@@ -123,7 +123,7 @@ def test_each_new_revision_swaps_and_the_previous_champion_stays_warm(registry: 
         seen.append(served(following.last()))
         assert following.poll() == []
     assert [found["revision"] for found in seen] == [[1], [2], [3], [4], [5]]
-    assert [found["lanes"] for found in seen] == [[1], [1, 2], [2], [2, 3], [1]]
+    assert [found["variants"] for found in seen] == [[1], [1, 2], [2], [2, 3], [1]]
     assert [found["warm"] for found in seen] == [[], [], [1], [1], [2]]
 
 
@@ -182,7 +182,7 @@ def test_a_start_without_a_champion_is_not_ready(registry: Registry) -> None:
     table = registry.following().last()
     assert not table.complete
     assert "content differs" in table.errors["delay"]
-    assert served(table, "fraud")["lanes"] == [1]
+    assert served(table, "fraud")["variants"] == [1]
 
 
 def test_a_start_with_a_damaged_champion_serves_the_one_before(registry: Registry) -> None:
@@ -191,7 +191,7 @@ def test_a_start_with_a_damaged_champion_serves_the_one_before(registry: Registr
     registry.revise(1, {1: ("champion", 100)})
     registry.revise(2, {2: ("champion", 100)})
     table = registry.following().last()
-    assert served(table) == {"revision": [1], "lanes": [1], "warm": []}
+    assert served(table) == {"revision": [1], "variants": [1], "warm": []}
     assert table.complete
     assert "content differs" in table.errors["delay"]
 
@@ -203,12 +203,12 @@ def test_a_start_does_without_a_challenger_that_cannot_be_loaded(registry: Regis
     registry.revise(1, {1: ("champion", 90), 2: ("challenger", 10)})
     following = registry.following()
     table = following.last()
-    assert served(table)["lanes"] == [1]
+    assert served(table)["variants"] == [1]
     assert table.complete
     assert "serves without its challenger" in table.errors["delay"]
     registry.repair(folder)
     mended = following.again()[-1]
-    assert served(mended)["lanes"] == [1, 2]
+    assert served(mended)["variants"] == [1, 2]
     assert mended.errors == {}
 
 
@@ -241,7 +241,7 @@ def test_a_model_can_be_unloaded_and_loaded_again(registry: Registry) -> None:
     following.poll()
     held = following.hold("delay")
     assert (dict(held.models), held.held, held.complete) == ({}, ("delay",), True)
-    assert served(following.hold())["lanes"] == [1]
+    assert served(following.hold())["variants"] == [1]
 
 
 def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry) -> None:
@@ -257,7 +257,7 @@ def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry)
     following.poll()
     registry.revise(2, {2: ("champion", 100)})
     table = following.last()
-    assert served(table)["lanes"] == [1]
+    assert served(table)["variants"] == [1]
     assert "signed by somebody else" in table.errors["delay"]
 
 

@@ -275,7 +275,7 @@ def test_what_tells_of_all_models_needs_a_token_for_all(open_caller: Callable[..
 def test_a_call_under_way_is_answered_when_the_server_stops(call: Caller, delay: Served) -> None:
     async def run() -> Any:
         under_way = asyncio.ensure_future(call.stub.ModelInfer(service_pb2.ModelInferRequest(**ROW)))
-        while not delay.gateway._desk._waiting and not under_way.done():  # until the server has read it
+        while not delay.gateway._scheduler._waiting and not under_way.done():  # until the server has read it
             await asyncio.sleep(0)
         await call.server.stop(grace_s=10)
         return await under_way

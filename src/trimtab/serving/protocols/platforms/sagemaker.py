@@ -162,7 +162,7 @@ def pinned(table: ModelTable, variant: str) -> str | None:
     """
     if variant.isascii() and variant.removeprefix("v").isdecimal():
         return variant.removeprefix("v")
-    roles = {lane.role: str(lane.bundle.version) for lane in reversed(table.lanes)}
+    roles = {each.role: str(each.bundle.version) for each in reversed(table.variants)}
     if variant in roles:
         return roles[variant]
     if variant in ("champion", "challenger", "shadow"):

@@ -64,8 +64,8 @@ def check_load_parameters(names: Iterable[str]) -> None:
 
 def describe(table: ModelTable, version: str | None) -> ModelMetadata:
     """Describe a model as one of its versions is, the champion without one. Raises Refused (404)."""
-    lane = table.lane(version) or table.champion
-    spec = lane.bundle.spec
+    variant = table.variant(version) or table.champion
+    spec = variant.bundle.spec
     return ModelMetadata(
         name=table.model,
         versions=[str(number) for number in table.versions],
@@ -73,14 +73,14 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
         inputs=_inputs(spec),
         outputs=_outputs(spec),
         parameters={
-            "version": str(lane.bundle.version),
+            "version": str(variant.bundle.version),
             "task": spec.task,
             "request_columns": spec.request_columns,
             "features": spec.features,
             "timestamp": spec.timestamp,
             "threshold": spec.threshold,
             "revision": table.revision,
-            "roles": {str(other.bundle.version): other.role for other in table.lanes},
+            "roles": {str(other.bundle.version): other.role for other in table.variants},
         },
     )
 

@@ -153,7 +153,7 @@ def _metadata(gateway: Gateway) -> list[Route]:
         return Answer(200, model_metadata(gateway.table.model(call.params["model"]), call.version))
 
     async def ready(call: Call) -> Answer:
-        gateway.table.model(call.params["model"]).lane(call.version)
+        gateway.table.model(call.params["model"]).variant(call.version)
         return Answer(200, _encode(Ready(call.params["model"], True)))
 
     of_server = Description(gives=[Content(ServerMetadata, ServerMetadata("trimtab", VERSION, EXTENSIONS))])
