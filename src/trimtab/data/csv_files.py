@@ -91,7 +91,7 @@ def refuse_twice(path: Path, names: Collection[str]) -> None:
     """Raise DataError when a file has two columns of one name."""
     twice = [name.rsplit("_duplicated_", 1)[0] for name in names if "_duplicated_" in name]
     if twice:
-        raise DataError(f"{path}: the column '{twice[0]}' is there twice")
+        raise DataError(f"{path}: the column '{twice[0]}' appears twice")
 
 
 def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8", *, of_source: bool = True) -> str:
@@ -165,7 +165,7 @@ def _as_type(series: pl.Series, type_: pa.DataType, place: str, source: FileSour
         row = int(wrong[0])
         where = "in dtypes" if series.name in source.dtypes else "in the table"
         raise DataError(
-            f"{place}: row {row + 1}: '{series[row]}' is no {type_}, which this column is {where}."
+            f"{place}: row {row + 1}: '{series[row]}' is not of type {type_}, which this column has {where}."
             f"{_remedy(series, row, source)}"
         )
     return parsed.to_arrow().cast(type_)

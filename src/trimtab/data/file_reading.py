@@ -108,7 +108,7 @@ def _read_parquet(path: Path) -> pa.Table:
     names: Collection[str] = table.column_names
     twice = [name for name in names if table.column_names.count(name) > 1]
     if twice:
-        raise DataError(f"{path}: the column '{twice[0]}' is there twice")
+        raise DataError(f"{path}: the column '{twice[0]}' appears twice")
     return table
 
 

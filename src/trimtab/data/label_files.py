@@ -82,8 +82,8 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
         DataError: the file does not exist, has another suffix, or cannot be read.
     """
     if not path.is_file() or path.suffix not in SUFFIXES:
-        what = "no Parquet or CSV file" if path.is_file() else "not there"
-        raise DataError(f"{path} is {what}; expected a file that ends in {' or '.join(SUFFIXES)}")
+        problem = "is not a Parquet or CSV file" if path.is_file() else "does not exist"
+        raise DataError(f"{path} {problem}; expected a file that ends in {' or '.join(SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
             return list(pl.read_parquet_schema(path))
@@ -258,7 +258,7 @@ def _of_parquet(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
         there: Sequence[str] = file.schema_arrow.names
         twice = [name for name in names if there.count(name) > 1]
         if twice:
-            raise DataError(f"{path}: the column '{twice[0]}' is there twice")
+            raise DataError(f"{path}: the column '{twice[0]}' appears twice")
         for batch in file.iter_batches(BLOCK_ROWS, columns=list(names)):
             yield pa.Table.from_batches([batch]).select(names)
     except (pa.ArrowInvalid, OSError) as error:

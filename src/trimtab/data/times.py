@@ -145,7 +145,7 @@ def _as_times(numbers: pa.ChunkedArray, place: str, first: int) -> pa.ChunkedArr
 def _refuse(value: Any, place: str, row: int, how: TimeFormat) -> None:
     remedy = f". For another unit: FileSource(..., time_unit='{timestamps.likely_unit(value) or 'ms'}')"
     raise DataError(
-        f"{place}: row {row}: {value} is no timestamp{timestamps.hint(value)}; {timestamps.EXPECTED}"
+        f"{place}: row {row}: {value} is not a timestamp{timestamps.hint(value)}; {timestamps.EXPECTED}"
         f"{'' if how is ISO else remedy}"
     )
 
@@ -181,7 +181,9 @@ def _digits(
     row = _first_true(pc.invert(digits))
     if row is not None:
         text = texts[row].as_py()
-        raise DataError(f"{place}: row {first + row}: '{text}' is no whole number, as time_unit='{how.time_unit}' says")
+        raise DataError(
+            f"{place}: row {first + row}: '{text}' is not a whole number, as time_unit='{how.time_unit}' says"
+        )
     plain = pl.Series(texts).str.replace(r"\.0*$", "").cast(pl.Int64, strict=False)
     wrong = (plain.is_null() & pl.Series(texts).is_not_null()).arg_true()
     if len(wrong):
@@ -214,7 +216,7 @@ def _one_by_one(texts: pa.ChunkedArray, place: str, first: int, how: TimeFormat)
             found = None if text is None else clock.parse_time(text)
         except ValueError:
             raise DataError(
-                f"{place}: row {row}: '{text}' is no time{timestamps.hint(text)}; expected ISO 8601, such as "
+                f"{place}: row {row}: '{text}' is not a time{timestamps.hint(text)}; expected ISO 8601, such as "
                 f"2013-01-31T05:00:00Z{'' if how is ISO else ONE_FORMAT}"
             ) from None
         is_naive = text is not None and datetime.fromisoformat(text).tzinfo is None

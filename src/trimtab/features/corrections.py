@@ -7,12 +7,15 @@ correction was known does not change.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from trimtab.definitions.sources import FileSource
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ROW = "__row"
 
@@ -32,6 +35,9 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
     Returns:
         The rows that count, in their order.
     """
+    # imported here, because a gateway opens a workspace, which imports this file, and needs no Polars
+    import polars as pl
+
     gone = replaced(rows, source, as_of=as_of)
     if not len(gone):
         return rows
@@ -47,6 +53,9 @@ def replaced(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) 
     Returns:
         Row numbers from 0, int64, rising.
     """
+    # imported here, as above
+    import polars as pl
+
     if not source.key:
         return np.empty(0, dtype=np.int64)
     keys = list(source.key)

@@ -85,7 +85,7 @@ def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, 
     for view, rows in views:
         taken = [name for frame in joined for name in frame.columns if name in view.feature_names]
         if taken:
-            raise DataError(f"column '{taken[0]}' is there already; rename it, or list view '{view.name}' only once")
+            raise DataError(f"column '{taken[0]}' exists already; rename it, or list view '{view.name}' only once")
         joined.append(view_values(view, rows, labels, moments))
     return pl.concat(joined, how="horizontal")
 

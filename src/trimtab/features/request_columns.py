@@ -149,7 +149,7 @@ def _micros(column: str, value: Any, row: int) -> int:
     if found is not None:
         return found
     raise DataError(
-        f"row {row}: column '{column}' is {_shown(plain)}, which is no timestamp{timestamps.hint(plain)}; "
+        f"row {row}: column '{column}' is {_shown(plain)}, which is not a timestamp{timestamps.hint(plain)}; "
         f"{timestamps.EXPECTED}"
     )
 

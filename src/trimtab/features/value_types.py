@@ -51,4 +51,4 @@ def encode_part(value: KeyValue) -> bytes:
         return b"t" if value else b"f"
     if isinstance(value, int):
         return b"i%d" % value
-    raise DataError(f"{value!r} is no entity key; expected text, an integer or a boolean")
+    raise DataError(f"{value!r} cannot be an entity key; expected text, an integer or a boolean")

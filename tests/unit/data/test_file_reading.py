@@ -91,7 +91,7 @@ def test_dates_and_texts_in_the_columns_of_times_become_times(tmp_path: Path) ->
 def test_a_number_is_no_time(tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"at": [1], "known": [2]}), path)
-    with pytest.raises(DataError, match="column 'at': row 1: 1 is no timestamp"):
+    with pytest.raises(DataError, match="column 'at': row 1: 1 is not a timestamp"):
         read_rows(path, SOURCE, like=None)
 
 
@@ -187,13 +187,13 @@ def test_a_csv_value_that_does_not_fit_shows_row_column_and_value(
     tmp_path: Path, type_: pa.DataType, value: str
 ) -> None:
     path = csv(tmp_path, f"at,known,x\n2013-01-31,2013-01-31,\n2013-01-31,2013-01-31,{value}\n")
-    with pytest.raises(DataError, match=rf"file.csv: column 'x': row 2: '{value}' is no {re.escape(str(type_))}"):
+    with pytest.raises(DataError, match=rf"column 'x': row 2: '{value}' is not of type {re.escape(str(type_))}"):
         read_rows(path, SOURCE, like=like(x=type_))
 
 
 def test_a_csv_time_that_does_not_parse_shows_row_column_and_value(tmp_path: Path) -> None:
     path = csv(tmp_path, "at,known\n2013-01-31,2013-01-31\n2013-01-31,31/01/2013\n")
-    with pytest.raises(DataError, match=r"file.csv: column 'known': row 2: '31/01/2013' is no time; expected ISO 8601"):
+    with pytest.raises(DataError, match=r"file.csv: column 'known': row 2: '31/01/2013' is not a time; expected ISO"):
         read_rows(path, SOURCE, like=None)
 
 
@@ -202,7 +202,7 @@ def test_a_csv_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_rows(csv(tmp_path, ""), SOURCE, like=None)
     with pytest.raises(DataError, match="not a CSV file"):
         read_rows(csv(tmp_path, "at,known\n2013-01-31,2013-01-31,more,and more\n"), SOURCE, like=None)
-    with pytest.raises(DataError, match="the column 'at' is there twice"):
+    with pytest.raises(DataError, match="the column 'at' appears twice"):
         read_rows(csv(tmp_path, "at,known,at\n2013-01-31,2013-01-31,1\n"), SOURCE, like=None)
 
 

@@ -106,7 +106,7 @@ def test_a_float_column_of_an_older_table_does_not_make_floats_of_keys(tmp_path:
 def test_dtypes_say_what_a_key_is(tmp_path: Path) -> None:
     assert read(tmp_path, ["1", "2"], dtypes={"id": "text"})["id"].to_pylist() == ["1", "2"]
     assert read(tmp_path, pa.array([1.0, None]), dtypes={"id": "text"})["id"].to_pylist() == ["1", None]
-    with pytest.raises(DataError, match="row 2: 'A1' is no int64, which this column is in dtypes"):
+    with pytest.raises(DataError, match="row 2: 'A1' is not of type int64, which this column has in dtypes"):
         read(tmp_path, ["1", "A1"], dtypes={"id": "integer"})
 
 

@@ -101,8 +101,8 @@ def test_every_wrong_value_is_named_with_its_row_and_column(tmp_path: Path) -> N
         ({"late": [1.0, 0.5]}, "binary", "row 2: late is 0.5; expected 0 or 1"),
         ({"late": [1.0, float("inf")]}, "regression", "row 2: late is inf; expected a number"),
         ({"late": [[1], [0]]}, "binary", "late is List(Int64); expected numbers"),
-        ({"landed_at": [1, 2]}, "binary", "column 'landed_at': row 1: 1 is no timestamp"),
-        ({"landed_at": ["2013-01-01", "soon"]}, "binary", "column 'landed_at': row 2: 'soon' is no time"),
+        ({"landed_at": [1, 2]}, "binary", "column 'landed_at': row 1: 1 is not a timestamp"),
+        ({"landed_at": ["2013-01-01", "soon"]}, "binary", "column 'landed_at': row 2: 'soon' is not a time"),
     ],
 )
 def test_what_is_no_outcome_is_refused(tmp_path: Path, changed: dict[str, Any], task: Task, message: str) -> None:
@@ -132,7 +132,7 @@ def test_years_beyond_the_calendar_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.csv", "is not there; expected a file that ends in .parquet or .csv"),
+        ("missing.csv", "does not exist; expected a file that ends in .parquet or .csv"),
         ("broken.parquet", "broken.parquet"),
     ],
 )

@@ -93,7 +93,7 @@ def test_truth_values_beside_numbers_are_no_outcomes(tmp_path: Path, short: None
         (HEAD + "a,1,1970-01-01,more\n", "not a CSV file: found more fields than defined"),
         (HEAD + '"a,1,1970-01-01\n', "not a CSV file: could not parse"),
         (HEAD.encode() + b"\xff,1,1970-01-01\n", "not a CSV file: invalid utf-8"),
-        ("id,late,at,late\na,1,1970-01-01,0\n", "the column 'late' is there twice"),
+        ("id,late,at,late\na,1,1970-01-01,0\n", "the column 'late' appears twice"),
         (HEAD + "a,1,1970-01-01\n\nb,1,1970-01-01\n", "row 2: id is None; expected the id of a prediction"),
         (HEAD.replace(",", ";") + "a;1;1970-01-01\n", "there is no column 'id'"),
         (HEAD.encode("utf-16"), "there is no column 'id'"),
@@ -117,7 +117,7 @@ def test_files_without_rows_have_no_outcomes(tmp_path: Path) -> None:
 def test_a_packed_file_is_refused_by_its_ending(tmp_path: Path) -> None:
     path = tmp_path / "outcomes.csv.gz"
     path.write_bytes(gzip.compress(HEAD.encode()))
-    with pytest.raises(DataError, match=r"is no Parquet or CSV file; expected a file that ends in \.parquet or \.csv"):
+    with pytest.raises(DataError, match=r"is not a Parquet or CSV file; expected .* ends in \.parquet or \.csv"):
         column_names(path)
 
 
@@ -184,7 +184,7 @@ def test_rows_are_numbered_through_all_blocks(tmp_path: Path, short: None, suffi
     assert "2 values" in str(refused.value)
     assert "row 5: late is 'x'" in str(refused.value)
     assert "row 9: late is '2'" in str(refused.value)
-    with pytest.raises(DataError, match="row 8: 'soon' is no time"):
+    with pytest.raises(DataError, match="row 8: 'soon' is not a time"):
         outcomes(written(at=["2013-01-01"] * 7 + ["soon"] * 2))
 
 

@@ -50,7 +50,7 @@ def test_integers_of_another_unit_are_refused_with_the_option_that_names_it(
     with pytest.raises(DataError) as refused:
         read(tmp_path, [None, SECONDS * UNITS[unit]], suffix, column, **options)
     text = str(refused.value)
-    assert f"column '{column}': row 2: {SECONDS * UNITS[unit]} is no timestamp" in text
+    assert f"column '{column}': row 2: {SECONDS * UNITS[unit]} is not a timestamp" in text
     assert f"as {NAMES[unit]} it would be 2024-01-01T00:00:00Z" in text
     assert f"FileSource(..., time_unit='{unit}')" in text
 
@@ -77,7 +77,7 @@ def test_milliseconds_that_look_like_a_date_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [1.5, float("inf"), 1e300])
 def test_fractions_and_infinities_are_no_times(tmp_path: Path, value: float) -> None:
-    with pytest.raises(DataError, match=r"row 1: .* is no timestamp"):
+    with pytest.raises(DataError, match=r"row 1: .* is not a timestamp"):
         read(tmp_path, [value], ".parquet")
 
 
@@ -113,8 +113,8 @@ def test_a_naive_parquet_column_is_read_in_the_zone_of_the_source(tmp_path: Path
     ("values", "options", "message"),
     [
         (["31/01/2024"], {"date_format": "%d.%m.%Y"}, r"row 1: '31/01/2024' is not written as date_format='%d.%m.%Y'"),
-        (["31.01.2024"], {}, r"row 1: '31.01.2024' is no time; .*FileSource\(..., date_format="),
-        (["soon"], {"time_unit": "ms"}, "row 1: 'soon' is no whole number, as time_unit='ms' says"),
+        (["31.01.2024"], {}, r"row 1: '31.01.2024' is not a time; .*FileSource\(..., date_format="),
+        (["soon"], {"time_unit": "ms"}, "row 1: 'soon' is not a whole number, as time_unit='ms' says"),
         (["2023-03-26 02:30:00"], {"time_zone": "Europe/Berlin"}, "doesn't exist in timezone 'Europe/Berlin'"),
         (["2023-10-29 02:30:00"], {"time_zone": "Europe/Berlin"}, "ambiguous in timezone 'Europe/Berlin'"),
     ],
@@ -139,5 +139,5 @@ def test_labels_follow_the_same_rule(tmp_path: Path) -> None:
     (block,) = blocks_of(path, ["id", "known_at"], times=["known_at"])
     assert block["known_at"].to_list() == [NEW_YEAR]
     path.write_text(f"id,known_at\na,{SECONDS * 10**3}\n")
-    with pytest.raises(DataError, match=r"row 1: 1704067200000 is no timestamp \(.* as milliseconds it would be"):
+    with pytest.raises(DataError, match=r"row 1: 1704067200000 is not a timestamp \(.* as milliseconds it would be"):
         list(blocks_of(path, ["id", "known_at"], times=["known_at"]))

@@ -107,8 +107,12 @@ def test_a_later_file_widens_the_column(files: Files, first: Any, second: Any, t
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (csv("1"), csv("one"), r"'one' is no int64, .*dtypes=\{'x': 'text'\}\), and .*: trimtab ingest s --rebuild"),
-        (csv("true"), csv("maybe"), "'maybe' is no bool.*trimtab ingest s --rebuild"),
+        (
+            csv("1"),
+            csv("one"),
+            r"'one' is not of type int64, .*dtypes=\{'x': 'text'\}\), .*: trimtab ingest s --rebuild",
+        ),
+        (csv("true"), csv("maybe"), "'maybe' is not of type bool.*trimtab ingest s --rebuild"),
         (
             pa.array([1]),
             pa.array(["one"]),

@@ -48,7 +48,7 @@ def test_all_widths_of_integers_and_all_makes_of_text_are_one_key() -> None:
 
 @pytest.mark.parametrize("value", [1.5, b"x", ("a",)])
 def test_other_values_are_refused(value: Any) -> None:
-    with pytest.raises(DataError, match="is no entity key; expected text, an integer or a boolean"):
+    with pytest.raises(DataError, match="cannot be an entity key; expected text, an integer or a boolean"):
         encode([value])
 
 

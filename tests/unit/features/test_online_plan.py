@@ -210,10 +210,10 @@ def test_times_come_in_many_forms(plan: OnlinePlan, moment: Any) -> None:
         (
             "ordered_at",
             "yesterday",
-            "column 'ordered_at' is 'yesterday', which is no timestamp; expected ISO 8601 text",
+            "column 'ordered_at' is 'yesterday', which is not a timestamp; expected ISO 8601 text",
         ),
-        ("ordered_at", 1.5, "column 'ordered_at' is 1.5, which is no timestamp; expected"),
-        ("ordered_at", True, "column 'ordered_at' is true, which is no timestamp; expected"),
+        ("ordered_at", 1.5, "column 'ordered_at' is 1.5, which is not a timestamp; expected"),
+        ("ordered_at", True, "column 'ordered_at' is true, which is not a timestamp; expected"),
         ("note", 7, "row 0: column 'note' is 7; expected text"),
     ],
 )

@@ -180,7 +180,7 @@ def test_a_column_that_is_missing_or_taken_is_named() -> None:
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS)], at="askd")
     with pytest.raises(DataError, match="the labels have no column 'airport'"):
         tt.point_in_time_join(LABELS.drop("airport"), [(TEMPERATURE, ROWS)], at="asked")
-    with pytest.raises(DataError, match="column 'weather__celsius' is there already"):
+    with pytest.raises(DataError, match="column 'weather__celsius' exists already"):
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS), (TEMPERATURE, ROWS)], at="asked")
     with pytest.raises(DefinitionError, match=r"column 'celsius', which source 'events' does not have"):
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS.drop("celsius"))], at="asked")

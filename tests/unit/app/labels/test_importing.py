@@ -324,7 +324,7 @@ def test_a_label_of_another_model_is_not_overwritten_by_the_same_id(ws: Workspac
     ("text", "options", "error", "message"),
     [
         (HEAD + "a,1,2013-01-02\nb,2,2013-01-02\n", (), DataError, "given.csv: 1 values are no outcomes, so none was"),
-        (HEAD + "a,1,soon\n", (), DataError, "column 'landed_at': row 1: 'soon' is no time"),
+        (HEAD + "a,1,soon\n", (), DataError, "column 'landed_at': row 1: 'soon' is not a time"),
         (HEAD, ("--label", "lat"), UsageError, "--label: the file has no column 'lat'. Did you mean 'late'?"),
         (HEAD, ("--known-at", "when"), UsageError, "--known-at: the file has no column 'when'"),
         ("late\n1\n", (), UsageError, "--prediction-id: the file has no column 'flight'"),
