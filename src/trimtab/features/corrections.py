@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.definitions.sources import FileSource
+from trimtab.stores.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
     import polars as pl
+else:
+    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 ROW = "__row"
 
@@ -35,9 +38,6 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
     Returns:
         The rows that count, in their order.
     """
-    # imported here, because a gateway opens a workspace, which imports this file, and needs no Polars
-    import polars as pl
-
     gone = replaced(rows, source, as_of=as_of)
     if not len(gone):
         return rows
@@ -53,9 +53,6 @@ def replaced(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) 
     Returns:
         Row numbers from 0, int64, rising.
     """
-    # imported here, as above
-    import polars as pl
-
     if not source.key:
         return np.empty(0, dtype=np.int64)
     keys = list(source.key)

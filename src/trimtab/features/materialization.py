@@ -17,9 +17,9 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.views import FeatureView
@@ -31,7 +31,13 @@ from trimtab.features.timelines import EntityRows
 from trimtab.features.value_types import Array
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.features.view_windows import ceil_to, finite_windows
+from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.online.contract import Entry, Online
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 READ_AT_ONCE = 4096
 """Entities whose number of known rows is read in one round trip."""

@@ -6,13 +6,18 @@ All table columns that enter a computation pass through here, so training and se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.value_types import Array, Kind
+from trimtab.stores.lazy_library import LazyLibrary
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 NEVER = np.iinfo(np.int64).max
 """Stands for a null timestamp: later than every moment."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import polars as pl
 
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
@@ -25,6 +25,12 @@ from trimtab.features.table_columns import (
 )
 from trimtab.features.value_types import Array
 from trimtab.features.view_windows import longest_window
+from trimtab.stores.lazy_library import LazyLibrary
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 CHUNK_BYTES = 192 << 20
 """Bytes of value columns that are read at a time."""
@@ -38,7 +44,7 @@ FAR = 1 << 62
 ENTITY = "__entity"
 """Column with the number of an entity."""
 
-Rows = pl.DataFrame | pl.LazyFrame
+Rows: TypeAlias = "pl.DataFrame | pl.LazyFrame"
 
 
 @dataclass(frozen=True)
