@@ -19,7 +19,6 @@ from trimtab.records.record import Verdict
 from trimtab.stats.intervals import Interval, cluster_interval, difference_interval
 from trimtab.stats.metrics import FORMULAS, no_skill
 
-GATE = "accuracy"
 Statistic = Callable[[Array, Array], float]
 UNKNOWN = "its interval cannot be told: the rows are too few, or all that defines it lies in one day"
 
@@ -126,7 +125,7 @@ def _result(
     shown = f" ({interval.low:.4f} to {interval.high:.4f} at {interval.confidence:.0%})" if told else ""
     remark = f"; fewer than {MIN_DAYS} days, so hours are the unit and the interval is rough" if rough else ""
     return GateResult(
-        gate=GATE,
+        gate=Accuracy.GATE,
         metric=metric,
         verdict="warn" if verdict == "pass" and rough else verdict,
         value=interval.value if np.isfinite(interval.value) else 0.0,

@@ -19,7 +19,6 @@ from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.metrics import metric_value
 
-GATE = "leakage"
 MAX_ROWS = 20_000
 """Rows beyond this are thinned out evenly: what explains all labels explains those."""
 BLOCKS = 10
@@ -140,7 +139,7 @@ def _result(
     metric: str, verdict: Verdict, value: float, limit: float, reason: str, details: dict[str, object]
 ) -> GateResult:
     return GateResult(
-        gate=GATE,
+        gate=Leakage.GATE,
         metric=metric,
         verdict=verdict,
         value=value,

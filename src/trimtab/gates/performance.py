@@ -1,4 +1,4 @@
-"""The performance gate: the packaged bundle, loaded and called in a fresh process. Called by run.py."""
+"""The performance gate: the packaged bundle, loaded and called in a fresh process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from trimtab.gates.measure import Measurement
 from trimtab.policy.gates import Performance
 from trimtab.records.gate_reports import GateResult
 
-GATE = "performance"
 TIMEOUT_S = 300
 
 
@@ -61,7 +60,7 @@ def _judge(metric: str, value: float, limit: float, what: str, unit: str, detail
         else f"within the limit of {limit:g} {unit}"
     )
     return GateResult(
-        gate=GATE,
+        gate=Performance.GATE,
         metric=metric,
         verdict="fail" if over else "pass",
         value=value,
@@ -75,7 +74,7 @@ def _judge(metric: str, value: float, limit: float, what: str, unit: str, detail
 
 def _broken(problem: str) -> GateResult:
     return GateResult(
-        gate=GATE,
+        gate=Performance.GATE,
         metric="loads",
         verdict="fail",
         value=0.0,

@@ -16,12 +16,15 @@ from trimtab.records.record import Verdict
 def report_key(
     gates: Gates, *, champion: str | None, trust: Sequence[str] = (), measured: bool = True, release: str = ""
 ) -> str:
-    """Return the key of a report: equal for a run, its verdicts would be equal.
+    """Return the key of a report: where it is equal for a run, the verdicts are equal.
+
+    A gate that is left out has no part in it, so that a new gate does not change the keys of policies without it.
 
     champion: id of the bundle that a run is compared with. trust: policy `serving.trust`. measured: whether latency and
     memory may refuse the run. release: of this package, since gates may judge otherwise in another one.
     """
-    parts = [gates.model_dump(mode="json"), champion, sorted(trust), measured, release]
+    judged = {name: section.model_dump(mode="json") for name, section in gates.sections().items()}
+    parts = [judged, champion, sorted(trust), measured, release]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

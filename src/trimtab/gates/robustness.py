@@ -1,6 +1,6 @@
 """The robustness gate: how much worse the metric becomes when inputs go missing, are noisy, or come in the wrong unit.
 
-Called by run.py. Random disturbances are repeated with several seeds and averaged; a wrong unit hits one
+Random disturbances are repeated with several seeds and averaged; a wrong unit hits one
 feature at a time, which shows a model that leans on one column.
 """
 
@@ -18,7 +18,6 @@ from trimtab.records.gate_reports import GateResult
 from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.stats.metrics import FORMULAS, metric_value
 
-GATE = "robustness"
 REPEATS = 5
 CONFIDENCE = 0.95
 RESAMPLES = 200
@@ -26,11 +25,12 @@ MAX_ROWS = 20_000
 """Rows beyond this are thinned out evenly: the drop is a mean, and each feature costs one scoring."""
 
 
-def judge_robustness(inputs: GateInputs, policy: Robustness, metric: str) -> tuple[GateResult, ...]:
-    """Judge the largest change of `metric` for the worse; a disturbed row without a number fails by itself.
+def judge_robustness(inputs: GateInputs, policy: Robustness) -> tuple[GateResult, ...]:
+    """Judge the largest change of the metric for the worse; a disturbed row without a number fails by itself.
 
     The drop may be more than its mean on another stretch of time: the interval, over whole days, says how much.
     """
+    metric = policy.metric_for(inputs.task)
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
     X, y, scores = inputs.X[rows], inputs.y[rows], inputs.scores[rows]
     clean = metric_value(metric, y, scores, threshold=inputs.threshold)
@@ -108,7 +108,7 @@ def _result(
     over = not drop <= limit  # a change that cannot be told fails
     details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
     return GateResult(
-        gate=GATE,
+        gate=Robustness.GATE,
         metric=f"{metric} {METRICS[metric].worsening}",
         verdict="fail" if over else "pass",
         value=drop if np.isfinite(drop) else 0.0,
@@ -130,7 +130,7 @@ def _reason(metric: str, clean: float, name: str, drop: float, limit: float, dis
 
 def _no_number(name: str, lost: int, rows: int) -> GateResult:
     return GateResult(
-        gate=GATE,
+        gate=Robustness.GATE,
         metric="share without a number",
         verdict="fail",
         value=lost / rows,

@@ -1,15 +1,17 @@
 """The section `gates` of trimtab.yaml: what a run must pass before it becomes a bundle.
 
-What is left out goes by the model's task; `metric_for` and `limits_for` say what holds for a model.
+Each gate has one section class here, one field in `Gates`, and one row in `gates/table.py`. Keys that are left out
+follow the model's task; `metric_for` and `limits_for` return what holds for a model.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from trimtab.metric_catalog import BY_TASK, HIGHEST, LOWEST, METRICS, Task
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, HIGHEST, LOWEST, METRICS, Task, fitting
 from trimtab.policy.section import Section
 from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, Metric, Noise, Share
 
@@ -17,9 +19,54 @@ DEFAULT_DROP = 0.03
 DEFAULT_RELATIVE_DROP = 0.1
 
 
-class Accuracy(Section):
+class Misfit(NamedTuple):
+    """A value that does not fit a model's task."""
+
+    key: str
+    value: str
+    expected: tuple[str, ...]
+    """Values that fit."""
+
+
+class GateSection(Section):
+    """Base of the sections of single gates."""
+
+    GATE: ClassVar[str]
+    """Key of the section below `gates`, and name of the gate in its results."""
+
+    def misfits(self, task: Task) -> Iterator[Misfit]:
+        """Yield the values that do not fit a model of a task."""
+        yield from ()
+
+    def unusable(self, tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
+        """Yield the keys that are given although no model of these tasks can meet them, each with the reason."""
+        yield from ()
+
+    def columns(self) -> Iterator[tuple[str, str]]:
+        """Yield the columns of the examples that the gate needs, each with the key that names it."""
+        yield from ()
+
+    def features(self) -> Iterator[tuple[str, str]]:
+        """Yield the features that the section names, each with its key."""
+        yield from ()
+
+    def within(self, gates: Gates) -> Self:
+        """Return the section completed by those of other gates."""
+        return self
+
+
+def _misfit(key: str, name: str | None, task: Task, tasks: Mapping[str, Task] | None = None) -> Iterator[Misfit]:
+    """Yield a metric that is for another task. tasks: as `fitting` takes them."""
+    expected = fitting(task, tasks)
+    if name is not None and name not in expected:
+        yield Misfit(key, name, tuple(expected))
+
+
+class Accuracy(GateSection):
     """Accuracy gate: the end of the confidence interval that speaks against the model must pass. Without a limit it
     warns unless the interval excludes a model without skill."""
+
+    GATE = "accuracy"
 
     metric: Metric | None = None
     """What is measured on the holdout; left out, {accuracy_gate}."""
@@ -57,10 +104,29 @@ class Accuracy(Section):
         up = METRICS[self.metric_for(task)].higher_is_better
         return (self.min, None) if up else (None, self.max)
 
+    def misfits(self, task: Task) -> Iterator[Misfit]:
+        """Yield a metric of another task."""
+        return _misfit("metric", self.metric, task)
 
-class Bias(Section):
+    def unusable(self, tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
+        """Yield a limit that no metric of the tasks is judged by."""
+        present = list(tasks)
+        metrics = [self.metric_for(task) for task in present]
+        limits = [METRICS[metric].limit for metric in metrics]
+        for limit, given in (("min", self.min), ("max", self.max)):
+            if given is not None and limit not in limits:
+                yield (
+                    limit,
+                    f"the metric is {' and '.join(metrics)} (by the task, {' and '.join(present)}); "
+                    f"give {limits[0]}, or name another metric",
+                )
+
+
+class Bias(GateSection):
     """Bias gate: differences or ratios between groups, by Fairlearn. The unfavourable end of the 95% interval decides;
     each rate is compared over the groups that have it."""
+
+    GATE = "bias"
 
     sensitive: list[str] = Field(min_length=1)
     """Columns of the examples that name the groups."""
@@ -97,9 +163,19 @@ class Bias(Section):
         """Return the metric that groups are compared by for a model of a task."""
         return self.metric or BY_TASK[task].fairness
 
+    def misfits(self, task: Task) -> Iterator[Misfit]:
+        """Yield a metric of another task."""
+        return _misfit("metric", self.metric, task, FAIRNESS)
 
-class Leakage(Section):
+    def columns(self) -> Iterator[tuple[str, str]]:
+        """Yield the columns that name the groups."""
+        yield from (("sensitive", column) for column in self.sensitive)
+
+
+class Leakage(GateSection):
     """Leakage gate: does an input know the outcome? Judged on the holdout by {leakage}."""
+
+    GATE = "leakage"
 
     single_feature: float = Field(default=0.99, gt=0, le=1)
     """A feature that alone explains more of the label is suspected to know it; 1 suspects none. For a regression the
@@ -107,11 +183,18 @@ class Leakage(Section):
     max_score: float = Field(default=0.995, gt=0, le=1)
     """A model that scores more is too good to be true; 1 believes every score."""
     acknowledged: list[str] = Field(default=[])
-    """Features that may explain the label alone, because somebody has looked: their values are known at the request."""
+    """Features that may explain the label alone, because a person has checked that their values are known at the
+    request."""
+
+    def features(self) -> Iterator[tuple[str, str]]:
+        """Yield the features that may explain the label."""
+        yield from (("acknowledged", feature) for feature in self.acknowledged)
 
 
-class Robustness(Section):
+class Robustness(GateSection):
     """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed."""
+
+    GATE = "robustness"
 
     metric: Metric | None = None
     """What is measured; left out, the accuracy gate's metric."""
@@ -134,9 +217,19 @@ class Robustness(Section):
             raise ValueError("give max_drop or max_relative_drop, not both")
         return self
 
-    def metric_for(self, task: Task, accuracy: Accuracy | None) -> str:
-        """Return the metric that is measured for a model of a task; accuracy: the accuracy gate, if there is one."""
-        return self.metric or (accuracy or Accuracy()).metric_for(task)
+    def metric_for(self, task: Task) -> str:
+        """Return the metric that is measured for a model of a task."""
+        return self.metric or BY_TASK[task].accuracy_gate
+
+    def misfits(self, task: Task) -> Iterator[Misfit]:
+        """Yield a metric of another task."""
+        return _misfit("metric", self.metric, task)
+
+    def within(self, gates: Gates) -> Self:
+        """Return the section with the metric of the accuracy gate where it names none."""
+        if self.metric is not None or gates.accuracy is None:
+            return self
+        return self.model_copy(update={"metric": gates.accuracy.metric})
 
     def limit_for(self, metric: str, clean: float) -> float:
         """Return the largest change for the worse that passes, in the metric's unit. clean: the undisturbed value."""
@@ -147,8 +240,10 @@ class Robustness(Section):
         return DEFAULT_RELATIVE_DROP * abs(clean) if METRICS[metric].in_label_units else DEFAULT_DROP
 
 
-class Performance(Section):
+class Performance(GateSection):
     """Performance gate: the packaged bundle, measured in a fresh process."""
+
+    GATE = "performance"
 
     p99: Duration = 10_000
     """Longest time that 99 of 100 single-row predictions may take."""
@@ -169,3 +264,8 @@ class Gates(Section):
     """Does it stand disturbed inputs?"""
     performance: Performance | None = Performance()
     """Is it fast and small enough to serve?"""
+
+    def sections(self) -> dict[str, GateSection]:
+        """Return the sections of the gates that are not left out, by name in their order, completed by one another."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section.within(self) for name, section in found.items() if section is not None}

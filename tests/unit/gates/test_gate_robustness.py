@@ -27,7 +27,7 @@ def policy(**keys: Any) -> Robustness:
 
 def test_a_model_that_leans_on_one_column_fails_and_the_column_is_named(make: Make) -> None:
     # when departure delays come in a unit that is a thousand times larger
-    (result,) = judge_robustness(make(), policy(shifted_units=1000, max_drop=0.03), "roc_auc")
+    (result,) = judge_robustness(make(), policy(metric="roc_auc", shifted_units=1000, max_drop=0.03))
 
     # then the model that lives on them drops, and no other column matters as much
     assert result.verdict == "fail"
@@ -40,7 +40,7 @@ def test_a_model_that_leans_on_one_column_fails_and_the_column_is_named(make: Ma
 
 def test_a_model_that_does_not_look_at_it_passes(make: Make, poor: Scorer) -> None:
     # given a model of the distance alone
-    (result,) = judge_robustness(make(poor), policy(missing=0.05, noise=0.1, max_drop=0.03), "roc_auc")
+    (result,) = judge_robustness(make(poor), policy(metric="roc_auc", missing=0.05, noise=0.1, max_drop=0.03))
     assert result.verdict == "pass"
     assert result.low is not None
     assert result.high is not None
@@ -48,7 +48,7 @@ def test_a_model_that_does_not_look_at_it_passes(make: Make, poor: Scorer) -> No
 
 
 def test_more_missing_values_cost_more(make: Make) -> None:
-    found = [judge_robustness(make(), policy(missing=share), "roc_auc")[0] for share in (0.05, 0.5)]
+    found = [judge_robustness(make(), policy(metric="roc_auc", missing=share))[0] for share in (0.05, 0.5)]
     few, many = (result.value for result in found)
     assert 0 < few < many
     assert found[1].low is not None
@@ -58,17 +58,17 @@ def test_more_missing_values_cost_more(make: Make) -> None:
 
 
 def test_a_rise_of_the_loss_is_a_drop(make: Make) -> None:
-    (result,) = judge_robustness(make(), policy(missing=0.5), "log_loss")
+    (result,) = judge_robustness(make(), policy(metric="log_loss", missing=0.5))
     assert result.value > 0
 
 
 def test_words_and_limits_follow_the_metric(make: Make, flights: Any) -> None:
     # given a loss, and a regression whose error has the unit of its label
-    (loss,) = judge_robustness(make(), policy(missing=0.5), "log_loss")
+    (loss,) = judge_robustness(make(), policy(metric="log_loss", missing=0.5))
     estimator = LinearRegression().fit(flights.X[: flights.split], flights.X[: flights.split, 3])
     numbers = OnnxScorer(convert(estimator, task="regression", features=5), "regression")
     inputs = make(numbers, y=flights.X[flights.split :, 3].astype(np.float64))
-    (error,) = judge_robustness(inputs, policy(noise=0.5), "rmse")
+    (error,) = judge_robustness(inputs, policy(metric="rmse", noise=0.5))
 
     # then both rise, and the limit of the regression is a share of its undisturbed error
     assert "log_loss rises by" in loss.reason
@@ -78,7 +78,7 @@ def test_words_and_limits_follow_the_metric(make: Make, flights: Any) -> None:
 
 
 def test_a_metric_that_is_not_defined_fails(make: Make) -> None:
-    (result,) = judge_robustness(make(y=np.zeros(len(make().y))), policy(noise=0.1), "roc_auc")
+    (result,) = judge_robustness(make(y=np.zeros(len(make().y))), policy(metric="roc_auc", noise=0.1))
     assert result.verdict == "fail"
     assert "roc_auc is not defined on the holdout" in result.reason
 
@@ -86,14 +86,14 @@ def test_a_metric_that_is_not_defined_fails(make: Make) -> None:
 def test_a_model_without_numbers_for_gaps_fails(make: Make, flights: Any) -> None:
     # given a linear model without imputation
     fragile = OnnxScorer(flights.graph(estimator=make_pipeline(StandardScaler(), LogisticRegression())), "binary")
-    (result,) = judge_robustness(make(fragile), policy(missing=0.05), "roc_auc")
+    (result,) = judge_robustness(make(fragile), policy(metric="roc_auc", missing=0.05))
     assert result.verdict == "fail"
     assert "gives no number" in result.reason
     assert 0.5 < result.value <= 1
 
 
 def test_nothing_asked_for_is_nothing_dropped(make: Make) -> None:
-    (result,) = judge_robustness(make(), policy(), "roc_auc")
+    (result,) = judge_robustness(make(), policy(metric="roc_auc"))
     assert (result.verdict, result.value) == ("pass", 0.0)
 
 

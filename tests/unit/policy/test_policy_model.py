@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS
-from trimtab.policy.gates import Accuracy, Bias, Performance, Robustness
+from trimtab.policy.gates import Accuracy, Bias, Gates, Performance, Robustness
 from trimtab.policy.key_reference import meanings, reference
 from trimtab.policy.model import Decide, Impact, Policy, PromoteWhen, Rollout
 from trimtab.policy.reader import parse_policy
@@ -179,10 +179,11 @@ def test_what_is_left_out_goes_by_the_task() -> None:
     for task in TASKS:
         assert METRICS[accuracy.metric_for(task)].task == task
         assert METRICS[policy.rollout.promote_when.metric_for(task)].task == task
-        assert METRICS[Robustness().metric_for(task, accuracy)].task == task
+        assert METRICS[Robustness().metric_for(task)].task == task
         assert FAIRNESS[Bias(sensitive=["a"], max=0.1).metric_for(task)] == task
     assert Accuracy(metric="brier").metric_for("binary") == "brier"
-    assert Robustness().metric_for("binary", Accuracy(metric="brier")) == "brier"
+    completed = Gates(accuracy=Accuracy(metric="brier"), robustness=Robustness()).sections()["robustness"]
+    assert completed == Robustness(metric="brier")
 
 
 def test_a_limit_holds_where_it_fits_the_metric_of_the_task() -> None:

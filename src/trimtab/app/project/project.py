@@ -11,7 +11,7 @@ from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
 from trimtab.definitions.collection import Definitions
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
-from trimtab.metric_catalog import BY_TASK, FAIRNESS, METRICS, Task, fitting
+from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import line_of, read_policy
 
@@ -60,8 +60,9 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
         if check.schema_ is not None:
             _expect_schema(where, name, check.schema_)
     made = {name for model in definitions.models.values() for name in model.feature_names}
-    for feature in policy.gates.leakage.acknowledged if policy.gates.leakage else ():
-        _expect_name(where, "gates.leakage.acknowledged", feature, sorted(made), "feature of a model")
+    for name, section in policy.gates.sections().items():
+        for key, feature in section.features():
+            _expect_name(where, f"gates.{name}.{key}", feature, sorted(made), "feature of a model")
     for model in definitions.models.values():
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])
@@ -92,18 +93,12 @@ def _expect_schema(where: Path, table: str, schema: str) -> None:
 def _check_model(where: Path, policy: Policy, model: Model) -> None:
     for column in policy.rollout.sticky or ():
         _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
-    gates = policy.gates
-    named = {
-        "rollout.promote_when.metric": policy.rollout.promote_when.metric,
-        "gates.accuracy.metric": gates.accuracy.metric if gates.accuracy else None,
-        "gates.robustness.metric": gates.robustness.metric if gates.robustness else None,
-    }
-    for key, metric in named.items():
-        if metric is not None and METRICS[metric].task != model.task:
-            raise _does_not_fit(where, key, metric, model, fitting(model.task))
-    fairness = gates.bias.metric if gates.bias else None
-    if fairness is not None and FAIRNESS[fairness] != model.task:
-        raise _does_not_fit(where, "gates.bias.metric", fairness, model, fitting(model.task, FAIRNESS))
+    metric = policy.rollout.promote_when.metric
+    if metric is not None and METRICS[metric].task != model.task:
+        raise _does_not_fit(where, "rollout.promote_when.metric", metric, model, fitting(model.task))
+    for name, section in policy.gates.sections().items():
+        for key, value, expected in section.misfits(model.task):
+            raise _does_not_fit(where, f"gates.{name}.{key}", value, model, expected)
 
 
 def _does_not_fit(where: Path, key: str, metric: str, model: Model, expected: Iterable[str]) -> PolicyError:
@@ -119,15 +114,10 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
     if not present:
         return
     shown = " and ".join(present)
-    if (accuracy := policy.gates.accuracy) is not None:
-        for limit in ("min", "max"):
-            metrics = [accuracy.metric_for(task) for task in present]
-            if getattr(accuracy, limit) is not None and not any(METRICS[name].limit == limit for name in metrics):
-                other = METRICS[metrics[0]].limit
-                raise PolicyError(
-                    f"{where}:{line_of(where, f'gates.accuracy.{limit}')}: gates.accuracy.{limit}: the metric is "
-                    f"{' and '.join(metrics)} (by the task, {shown}); give {other}, or name another metric"
-                )
+    for name, section in policy.gates.sections().items():
+        for key, why in section.unusable(present):
+            place = f"gates.{name}.{key}"
+            raise PolicyError(f"{where}:{line_of(where, place)}: {place}: {why}")
     possible = [kind for task in present for kind in BY_TASK[task].costs]
     for kind in policy.impact.cost:
         if kind not in possible:
@@ -144,8 +134,9 @@ def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[
     """
     known = list(columns)
     where = folder / POLICY
-    for column in policy.gates.bias.sensitive if policy.gates.bias else ():
-        _expect_name(where, "gates.bias.sensitive", column, known, f"column of source '{model.examples.name}'")
+    for name, section in policy.gates.sections().items():
+        for key, column in section.columns():
+            _expect_name(where, f"gates.{name}.{key}", column, known, f"column of source '{model.examples.name}'")
     defined = folder / (model.place or DEFINITIONS)
     for column in (model.examples.timestamp, model.examples.known_column, model.label, *model.request_columns):
         if column not in known:

@@ -37,11 +37,11 @@ from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.features.diagnosis import diagnose
 from trimtab.features.training_frames import request_types, training_frame
 from trimtab.features.value_types import Kind
-from trimtab.gates.performance import GATE as PERFORMANCE
 from trimtab.gates.report import refuse as refuse_failing
 from trimtab.gates.report import report as write_report
 from trimtab.gates.report import report_key
-from trimtab.gates.run import evaluate as judge
+from trimtab.gates.table import OF_THE_MACHINE
+from trimtab.gates.table import evaluate as judge
 from trimtab.monitoring.reference import build_reference
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
@@ -55,8 +55,6 @@ from trimtab.training.train import Scored
 from trimtab.training.train import train as train_model
 
 REFERENCE = "reference/windows.json"
-MEASURED = ("p99_ms", "memory_mb")
-"""Metrics of the performance gate that differ from machine to machine."""
 
 R = TypeVar("R", Run, DatasetVersion)
 P = ParamSpec("P")
@@ -166,7 +164,7 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
     check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
-    keep = tuple(policy.gates.bias.sensitive) if policy.gates.bias else ()
+    keep = tuple(column for gate in policy.gates.sections().values() for _, column in gate.columns())
     scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
     frame = training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
     if frame.is_empty():
@@ -278,8 +276,8 @@ def _key(workspace: Workspace, champion: str | None, *, measured: bool) -> str:
 
 
 def _recorded(result: GateResult) -> GateResult:
-    """Return a result of the performance gate that warns where it failed."""
-    if result.gate != PERFORMANCE or result.metric not in MEASURED or result.verdict != "fail":
+    """Return the result with a warning where a metric of this machine failed."""
+    if (result.gate, result.metric) not in OF_THE_MACHINE or result.verdict != "fail":
         return result
     reason = f"{result.reason}; recorded only, since a replay does not decide by what this machine measures"
     return msgspec.structs.replace(result, verdict="warn", reason=reason)

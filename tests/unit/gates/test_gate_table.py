@@ -13,8 +13,9 @@ from trimtab.clock import ManualClock
 from trimtab.errors import GateRefused, StageError
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.report import refuse, report, report_key
-from trimtab.gates.run import evaluate
+from trimtab.gates.table import GATES, evaluate
 from trimtab.policy.gates import Gates
+from trimtab.policy.tree import below
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Verdict
 
@@ -45,6 +46,11 @@ def test_gates_run_in_the_order_of_the_policy_and_only_when_asked(make: Make, po
     assert evaluate(make(), gates(accuracy=None)) == ()
 
 
+def test_the_table_has_a_row_for_each_section_of_the_policy_in_its_order() -> None:
+    rows = {gate.section.GATE: gate.section for gate in GATES}
+    assert list(rows.items()) == [(name, below(field.annotation)[0]) for name, field in Gates.model_fields.items()]
+
+
 def test_results_survive_being_written_as_json(make: Make) -> None:
     policy = gates(accuracy={"resamples": 100}, bias={"sensitive": ["carrier"], "max": 1.0}, robustness={"noise": 0})
     made = report(evaluate(make(), policy), model="delay", run="r1", champion=None, clock=CLOCK, key="k")
@@ -60,6 +66,8 @@ def test_the_robustness_metric_defaults_to_the_accuracy_metric(make: Make) -> No
 def test_a_metric_of_another_task_is_refused(make: Make) -> None:
     with pytest.raises(StageError, match=r"gates.accuracy.metric: 'rmse' does not fit .* binary; expected roc_auc"):
         evaluate(make(), gates(accuracy={"metric": "rmse"}))
+    with pytest.raises(StageError, match=r"gates.bias.metric: 'mae_ratio' does not fit .*; expected demographic"):
+        evaluate(make(), gates(bias={"sensitive": ["carrier"], "metric": "mae_ratio", "min": 0.5}))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,7 @@ def test_the_key_of_a_report_follows_what_its_verdicts_depend_on() -> None:
     usual = report_key(gates(), champion=None)
     others = [
         report_key(gates(accuracy={"min": 0.6}), champion=None),
+        report_key(gates(accuracy={"metric": "brier"}, robustness={}), champion=None),
         report_key(gates(accuracy=None), champion=None),
         report_key(gates(bias={"sensitive": ["a"], "max": 0.1}), champion=None),
         report_key(gates(), champion="delay/3"),
@@ -86,7 +95,7 @@ def test_the_key_of_a_report_follows_what_its_verdicts_depend_on() -> None:
         report_key(gates(), champion=None, release="2"),
     ]
     assert report_key(gates(), champion=None) == usual
-    assert len({usual, *others}) == 8
+    assert len({usual, *others}) == 9
 
 
 def test_a_refusal_has_one_line_per_failing_gate() -> None:
