@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from trimtab.app.project import templates
-from trimtab.cli.options import workspace
+from trimtab.cli.context import Context, Verbs
 from trimtab.cli.replay import run_replay
 from trimtab.cli.stages import run_all
 from trimtab.cli.terminal import console, heading
 from trimtab.clock import parse_time
 from trimtab.errors import UsageError, nearest
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,22 @@ SHOWS = {
 }
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
 @app.command()
 def demo(
     template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes.")] = "flights",
-    into: Annotated[Path, typer.Option(help="Folder of the project.")] = Path("demo"),
-    until: Annotated[str | None, typer.Option(help="End of the replay.")] = None,
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the project.")] = Path("demo"),
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="End of the replay.")] = None,
 ) -> None:
-    """Make the example, train on its first months, replay months of live traffic with the loop on."""
+    """Make an example project, run the loop on it, and show what it did.
+
+    Trains on the first months of the data, then replays the months after them as live traffic.
+    """
     if template not in SHOWS:
         raise UsageError(f"no demo '{template}'.{nearest(template, SHOWS)}")
     show = SHOWS[template]
     heading("1 of 3  The project and its data")
     templates.init(template, into)
-    ws = workspace(into, "local")
+    ws = Context(project=into, env="local").workspace
     console.print(f"{ws.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
     heading("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
     trained_until = parse_time(show.trained_on_until)

@@ -8,54 +8,39 @@ from typing import Annotated
 import typer
 
 from trimtab.app.labels.importing import Taken, columns_of, take_file
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ModelName,
-    ProjectFolder,
-    print_json,
-    workspace,
-)
+from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted
 from trimtab.data.label_files import OutcomeColumns, column_names
 from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 KNOWN_AT = "known_at"
 PREDICTION_ID = "prediction_id"
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb(model=True)
 def labels(
+    context: Context,
     file: Annotated[Path, typer.Argument(help="Parquet or CSV file, a row an outcome.")],
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    prediction_id: Annotated[str | None, typer.Option(help="Column of the ids of the predictions.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the outcomes.")] = None,
-    known_at: Annotated[str | None, typer.Option(help="Column of the moments at which they became known.")] = None,
+    prediction_id: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of the ids of the predictions.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the outcomes.")] = None,
+    known_at: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of the times at which they became known.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of the rows.")] = False,
-    json: Json = False,
 ) -> None:
-    """Take the outcomes in a file as labels of a model's predictions; taking them again changes nothing."""
-    ws = workspace(project, env)
-    chosen = ws.model(model)
-    columns = _columns(chosen, column_names(file), prediction_id, label, known_at)
-    taken = take_file(ws, file, chosen, columns, dry_run=dry_run)
-    if json:
-        print_json(taken)
-    else:
-        _show(taken, columns)
+    """Take the outcomes in a file as labels.
+
+    They become labels of a model's predictions; taking them again changes nothing.
+    """
+    columns = _columns(context.definition, column_names(file), prediction_id, label, known_at)
+    taken = take_file(context.workspace, file, context.definition, columns, dry_run=dry_run)
+    context.show(taken, lambda taken: _show(taken, columns))
 
 
 def _columns(

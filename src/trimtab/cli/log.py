@@ -9,78 +9,55 @@ from typing import Annotated, Any
 import typer
 
 from trimtab.app.loop.log_keeping import compact
-from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.lineage import latest_label
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ProjectFolder,
-    print_json,
-    workspace,
-)
-from trimtab.cli.terminal import console
-from trimtab.errors import UsageError, nearest
+from trimtab.cli.context import Context, Verbs, print_json, require_action
+from trimtab.cli.terminal import say
+from trimtab.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 ACTIONS = ("compact", "show", "tail")
 COLUMNS = ("logged", "prediction", "version", "role", "score")
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb()
 def log(
-    action: Annotated[str, typer.Argument(help="compact, show or tail.")],
-    prediction_id: Annotated[str | None, typer.Argument(help="Id of the prediction to show.")] = None,
+    context: Context,
+    action: Annotated[str, typer.Argument(metavar="compact|show|tail", help="compact, show or tail.")],
+    prediction_id: Annotated[
+        str | None, typer.Argument(metavar="PREDICTION", help="Id of the prediction to show.")
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows that tail shows.")] = 10,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
 ) -> None:
     """Show rows of the prediction log, or compact it now."""
-    if action not in ACTIONS:
-        raise UsageError(f"trimtab log {action}: no such action.{nearest(action, ACTIONS)}")
+    require_action("log", action, ACTIONS)
     if (action == "show") != (prediction_id is not None):
         raise UsageError("trimtab log show takes the id of a prediction, and compact and tail take none")
-    ws = workspace(project, env)
     if action == "compact":
-        done = compact(ws)
-        print_json(done) if json else console.print(done.reason, soft_wrap=True)
+        context.show(compact(context.workspace), lambda done: say(done.reason))
     elif prediction_id is not None:
-        _show(ws, prediction_id, json)
+        _show(context, prediction_id)
     else:
-        _tail(ws, rows, json)
+        log = context.workspace.predictions
+        newest, _ = log.read(log.tail(rows))
+        found = newest.slice(max(newest.num_rows - rows, 0)).to_pylist()
+        context.show(found, lambda found: say(*_lines(found)))
 
 
-def _show(ws: Workspace, prediction_id: str, json: bool) -> None:
+def _show(context: Context, prediction_id: str) -> None:
+    ws = context.workspace
     found = ws.predictions.find(prediction_id)
     if not found:
         raise UsageError(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
     label = latest_label(ws, prediction_id, found[-1]["model"])
-    if json:
+    if context.json:
         print_json({"predictions": found, "label": label})
         return
     for row in found:
         for name, value in row.items():
-            console.print(f"{name:<14} {_text(value)}", soft_wrap=True, markup=False)
-        console.print()
-    console.print(f"{'label':<14} {_text(label and label['label'])}", markup=False)
-
-
-def _tail(ws: Workspace, rows: int, json: bool) -> None:
-    newest, _ = ws.predictions.read(ws.predictions.tail(rows))
-    found = newest.slice(max(newest.num_rows - rows, 0)).to_pylist()
-    if json:
-        print_json(found)
-        return
-    for line in _lines(found):
-        console.print(line, soft_wrap=True, markup=False)
+            say(f"{name:<14} {_text(value)}")
+        say("")
+    say(f"{'label':<14} {_text(label and label['label'])}")
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""Verbs of the loop: up, monitor, decide, retrain, approve, reject."""
+"""Verbs of the loop: up, monitor, decide, retrain, approve, reject, acknowledge."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,61 +16,57 @@ from trimtab.app.project.ledger_checks import ledger_line
 from trimtab.app.project.locks import only_loop, only_training
 from trimtab.app.project.process_files import exit_now
 from trimtab.app.project.requirements import require_trainer
+from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ModelName,
-    ProjectFolder,
-    moment,
-    print_json,
-    workspace,
-)
+from trimtab.cli.context import Context, Verbs, option_time
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
 from trimtab.control.resolve import Answer, resolve
+from trimtab.records.control import Decision
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, as `trimtab status` shows it.")]
 WhyNot = Annotated[str, typer.Option("--reason", help="Why, for the record.", prompt="Reason")]
 
 
-@app.command()
+@app.verb(json=False)
 def up(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
+    context: Context,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = None,
 ) -> None:
-    """Run gateway, monitor and controller until Ctrl-C."""
-    run_up(workspace(project, env), environment=env, port=port, say=say)
+    """Run gateway, monitor and controller together.
+
+    Ctrl-C ends them.
+    """
+    run_up(context.workspace, environment=context.env, port=port, say=say)
     exit_now(0)
 
 
-@app.command()
-def monitor(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
-    """Take in what is new in the prediction log: close windows, write profiles and signals."""
-    ws = workspace(project, env)
-    with only_loop(ws, "trimtab monitor"):
-        reports = open_monitor(ws).step()
-    if json:
-        print_json(reports)
-    else:
-        show_windows(console, reports)
+@app.verb()
+def monitor(context: Context) -> None:
+    """Take in the prediction log once: windows, profiles, signals.
+
+    Reads the rows that are new, closes windows, and writes their profiles and signals.
+    """
+    with only_loop(context.workspace, "trimtab monitor"):
+        reports = open_monitor(context.workspace).step()
+    context.show(reports, partial(show_windows, console))
 
 
-@app.command()
-def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False) -> None:
-    """Decide once on the windows that are ready, and queue the retrainings that are asked for."""
-    ws = workspace(project, env)
-    with only_loop(ws, "trimtab decide"):
-        decisions = decide_once(ws)
-    if json:
-        print_json(decisions)
-        return
+@app.verb()
+def decide(context: Context) -> None:
+    """Decide once on the windows that are ready.
+
+    Rollbacks happen at once; retrainings are queued for `trimtab up`.
+    """
+    with only_loop(context.workspace, "trimtab decide"):
+        decisions = decide_once(context.workspace)
+    context.show(decisions, lambda decisions: _show_decided(context.workspace, decisions))
+
+
+def _show_decided(ws: Workspace, decisions: Sequence[Decision]) -> None:
     show_decisions(console, decisions)
     say(ledger_line(ws))
     for decision in decisions:
@@ -76,82 +74,52 @@ def decide(project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT,
             console.print(f"the retraining of {decision.id} is queued: trimtab up runs it", soft_wrap=True)
 
 
-@app.command()
+@app.verb(model=True)
 def retrain(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    as_of: Annotated[str | None, typer.Option(help="Use nothing that became known later.")] = None,
-    json: Json = False,
+    context: Context,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Use nothing that became known later; now by default.")
+    ] = None,
 ) -> None:
-    """Retrain now on what is known, put the run through the gates, and deploy it."""
-    ws = workspace(project, env)
-    name = ws.model(model).name
-    require_trainer(ws.project, ws.model(name))
-    moment_asked = moment("--as-of", as_of) or ws.now()
-    with only_training(ws, name, "trimtab retrain"):
-        dataset = pipeline.snapshot(ws, name, as_of=moment_asked)
-        run = pipeline.train(ws, name, dataset)
+    """Retrain now, gates included, and deploy."""
+    ws, model = context.workspace, context.definition
+    require_trainer(ws.project, model)
+    known_by = option_time("--as-of", as_of) or ws.now()
+    with only_training(ws, model.name, "trimtab retrain"):
+        dataset = pipeline.snapshot(ws, model.name, as_of=known_by)
+        run = pipeline.train(ws, model.name, dataset)
     report = pipeline.evaluate(ws, run)
     pipeline.refuse(report)
     bundle = pipeline.register(ws, run, report)
     cause = f"command/retrain/{bundle.id}"
     revision = pipeline.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
-    if json:
-        print_json(revision)
-    else:
-        deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"
-        past = is_past(ws, bundle, revision)
-        say(not_again(ws, bundle, revision) if past else deployed)
+    deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"
+    past = is_past(ws, bundle, revision)
+    context.show(revision, lambda revision: say(not_again(ws, bundle, revision) if past else deployed))
 
 
-@app.command()
-def approve(
-    decision: DecisionId,
-    reason: WhyNot,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
-) -> None:
-    """Approve the retraining that a decision proposes; the running loop starts it."""
-    _resolve(decision, "approve", reason, project, env, json)
+@app.verb()
+def approve(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+    """Approve a decision that waits for review.
+
+    The running loop starts the retraining that it proposes.
+    """
+    _resolve(context, decision, "approve", reason)
 
 
-@app.command()
-def reject(
-    decision: DecisionId,
-    reason: WhyNot,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
-) -> None:
-    """Reject the retraining that a decision proposes."""
-    _resolve(decision, "reject", reason, project, env, json)
+@app.verb()
+def reject(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+    """Reject a decision that waits for review."""
+    _resolve(context, decision, "reject", reason)
 
 
-@app.command()
-def acknowledge(
-    decision: DecisionId,
-    reason: WhyNot,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
-) -> None:
-    """Say that you have looked at what a review asked a person to look at."""
-    _resolve(decision, "acknowledge", reason, project, env, json)
+@app.verb()
+def acknowledge(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+    """Record that you have looked at a review that proposes no retraining."""
+    _resolve(context, decision, "acknowledge", reason)
 
 
-def _resolve(
-    decision: str,
-    verdict: Answer,
-    reason: str,
-    project: ProjectFolder,
-    env: str,
-    json: bool,
-) -> None:
-    ws = workspace(project, env)
+def _resolve(context: Context, decision: str, verdict: Answer, reason: str) -> None:
+    ws = context.workspace
     resolution = resolve(ws.metadata, decision, verdict, reason=reason, by=settings.login(), clock=ws.clock)
-    if json:
-        print_json(resolution)
-    else:
-        say(f"{resolution.decision}: {resolution.verdict} by {resolution.by} ({resolution.reason})")
+    context.show(resolution, lambda r: say(f"{r.decision}: {r.verdict} by {r.by} ({r.reason})"))

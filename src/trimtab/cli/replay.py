@@ -25,40 +25,25 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
 from trimtab.app.replay.replay import Replay, Tally
 from trimtab.app.reports.summary import other_predictions, summarise
+from trimtab.cli.context import Context, Verbs, option_time
 from trimtab.cli.live import LoopView
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    ModelName,
-    ProjectFolder,
-    moment,
-    workspace,
-)
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_summary
 from trimtab.errors import StageError, StoreError, UsageError
 from trimtab.serving.processes.listening import Announcement
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SIGINT, SIGKILL = 2, 9
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb(model=True, json=False)
 def replay(
-    start: Annotated[str, typer.Option("--from", help="First moment of event time.")],
-    end: Annotated[str, typer.Option("--to", help="Moment at which to stop.")],
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
+    context: Context,
+    start: Annotated[str, typer.Option("--from", metavar="TIME", help="Start of the replay, in event time.")],
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Event time at which to stop.")],
     up: Annotated[bool, typer.Option("--up/--no-up", help="Start `trimtab up` for the replay when it is off.")] = True,
     approve: Annotated[
         bool, typer.Option("--approve", help="Approve reviews as they come, as a person at the desk would.")
@@ -72,14 +57,25 @@ def replay(
         ),
     ] = False,
 ) -> None:
-    """Play the examples of a model as live traffic in event time, then show what the loop did."""
-    first, last = moment("--from", start), moment("--to", end)
+    """Play a table as live traffic in event time.
+
+    The table is that of a model's examples. At the end the replay shows what the loop did.
+    """
+    first, last = option_time("--from", start), option_time("--to", end)
     assert first is not None
     assert last is not None
     if last <= first:
         raise UsageError(f"--to {end} must be later than --from {start}")
-    ws = workspace(project, env)
-    run_replay(ws, env=env, model=model, start=first, end=last, up=up, approve=approve, measured=measured)
+    run_replay(
+        context.workspace,
+        env=context.env,
+        model=context.model,
+        start=first,
+        end=last,
+        up=up,
+        approve=approve,
+        measured=measured,
+    )
 
 
 def run_replay(

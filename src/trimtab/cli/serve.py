@@ -14,58 +14,64 @@ from trimtab import settings
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
 from trimtab.app.gateway.standalone import Wishes, refuse_public, standalone_config
 from trimtab.bundle.spec import Task
-from trimtab.cli.options import ENVIRONMENT, PROJECT, EnvironmentName, ProjectFolder, workspace
+from trimtab.cli.context import Context, Verbs
 from trimtab.errors import UsageError
 from trimtab.serving.processes.listening import Announcement, GatewayConfig
 from trimtab.serving.processes.supervisor import serve as serve_forever
 from trimtab.serving.protocols.platforms.containers import ContainerContract, container_contract
 from trimtab.serving.telemetry.logs import configure_logging
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 POLICY = "trimtab.yaml"
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb(json=False)
 def serve(
+    context: Context,
     path: Annotated[
         Path | None, typer.Argument(help="A bundle or an MLflow model to serve alone; left out, the project's models.")
     ] = None,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    host: Annotated[str | None, typer.Option(help="Address to bind; loopback by default.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to bind; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that answer.")] = None,
     grpc_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the gRPC service; left out, there is none.")
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="With PATH: folder of the prediction log; left out, none.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With PATH: folder of the prediction log; left out, none.")
+    ] = None,
     trust: Annotated[
         list[str] | None,
-        typer.Option(help="With PATH: pyfunc, to run models that hold pickles, or a type that a skops file may hold."),
+        typer.Option(
+            metavar="WHAT",
+            help="With PATH: pyfunc, to run models that hold pickles, or a type that a skops file may hold.",
+        ),
     ] = None,
     task: Annotated[Task | None, typer.Option(help="With PATH: of an MLflow model that does not say it.")] = None,
-    signed_by: Annotated[Path | None, typer.Option(help="With PATH: PEM file of the key that signed it.")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="With PATH: PEM file of the certificate.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="With PATH: PEM file of its key.")] = None,
+    signed_by: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With PATH: PEM file of the key that signed it.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With PATH: PEM file of the certificate.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="With PATH: PEM file of its key.")] = None,
 ) -> None:
-    """Run the gateway alone: predictions, feedback, health."""
+    """Run the gateway alone.
+
+    It answers requests for predictions, takes feedback, and reports health and metrics.
+    """
     configure_logging()
     contract = container_contract(settings.read())
     if contract is not None:
         typer.echo(f"serving for {contract.platform}: {contract.reason}", err=True)
-    if path is None and contract is not None and not (project / POLICY).is_file() and contract.model is not None:
+    if path is None and contract is not None and contract.model and not (context.project / POLICY).is_file():
         path = Path(contract.model)
     if path is None:
         if log or trust or task or signed_by or tls_certificate or tls_key:
             alone = "--log, --trust, --task, --signed-by, --tls-certificate, --tls-key"
             raise UsageError(f"these options go with a PATH, a project says so in its trimtab.yaml: {alone}")
-        config = gateway_config(workspace(project, env), host=host, port=port, workers=workers, grpc_port=grpc_port)
+        config = gateway_config(context.workspace, host=host, port=port, workers=workers, grpc_port=grpc_port)
         _tell_of_another(config)
         _run(config, contract, host, port)
         return

@@ -14,17 +14,7 @@ from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ModelName,
-    ProjectFolder,
-    moment,
-    print_json,
-    workspace,
-)
+from trimtab.cli.context import Context, Verbs, option_time, print_json
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
@@ -37,44 +27,42 @@ from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 SourceName = Annotated[str | None, typer.Argument(help="Source; all of them by default.")]
 AsOf = Annotated[
-    str | None, typer.Option(help="Use nothing that became known later, such as 2013-03-01; now by default.")
+    str | None,
+    typer.Option(metavar="TIME", help="Use nothing that became known later, such as 2013-03-01; now by default."),
 ]
 REFUSED_OUTCOMES = "They stay in the table, and no label was made of them. Give the right ones a file of their own"
 VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
-@app.command()
+@app.verb()
 def ingest(
+    context: Context,
     source: SourceName = None,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
     again: Annotated[
         bool, typer.Option("--rebuild", help="Read all files of the source again, so that types fit all of them.")
     ] = False,
-    json: Json = False,
 ) -> None:
-    """Take new files into versioned tables, each once; new outcomes become labels."""
-    ws = workspace(project, env)
+    """Take new files into tables.
+
+    Takes each file once, into versioned tables. New outcomes become labels.
+    """
     if again:
-        _rebuild(ws, source, json=json)
+        _rebuild(context, source)
         return
-    done = pipeline.ingest(ws, source)
-    if json:
-        print_json(done)
-    else:
-        show_ingested(done)
-    _take_outcomes(ws, source, done, show=not json)
+    done = pipeline.ingest(context.workspace, source)
+    context.show(done, show_ingested)
+    _take_outcomes(context.workspace, source, done, show=not context.json)
 
 
-def _rebuild(ws: Workspace, source: str | None, *, json: bool) -> None:
+def _rebuild(context: Context, source: str | None) -> None:
     if source is None:
         raise UsageError("--rebuild reads the files of one source again; name it: trimtab ingest SOURCE --rebuild")
-    done = pipeline.rebuild(ws, source)
-    if json:
+    done = pipeline.rebuild(context.workspace, source)
+    if context.json:
         print_json([done])
     elif done.skipped:
         console.print(f"ingest    {done.table}: {escape(done.skipped)}", soft_wrap=True)
@@ -83,33 +71,29 @@ def _rebuild(ws: Workspace, source: str | None, *, json: bool) -> None:
         console.print(f"ingest    {made.id}: {made.rows:,} rows of {done.file}; columns: {columns}", soft_wrap=True)
 
 
-@app.command()
-def validate(
-    source: SourceName = None, project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, json: Json = False
-) -> None:
-    """Check the tables again; exit code 1 when a table fails."""
-    reports = pipeline.validate(workspace(project, env), source)
-    if json:
-        print_json(reports)
-    else:
-        show_checks(reports)
+@app.verb()
+def validate(context: Context, source: SourceName = None) -> None:
+    """Check the tables again.
+
+    Exit code 1 when a table fails.
+    """
+    reports = pipeline.validate(context.workspace, source)
+    context.show(reports, show_checks)
     if any(report.verdict == "fail" for report in reports):
         raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))
 
 
-@app.command()
+@app.verb()
 def quarantine(
+    context: Context,
     source: SourceName = None,
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to show of each source, the newest.")] = 10,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
 ) -> None:
     """Show the rows and files that the checks refused, with the reasons."""
-    found = pipeline.refused(workspace(project, env), source, rows=rows)
+    found = pipeline.refused(context.workspace, source, rows=rows)
     files = [report for one in found for report in one.files]
     refused = [row for one in found for row in one.rows]
-    if json:
+    if context.json:
         print_json({"files": files, "rows": refused})
         return
     if not files:
@@ -127,88 +111,71 @@ def quarantine(
         console.print(f"    {escape(values)}", soft_wrap=True)
 
 
-@app.command()
-def features(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    as_of: AsOf = None,
-    json: Json = False,
-) -> None:
-    """Build the point-in-time training set, and bring the online feature values up to date."""
-    ws = workspace(project, env)
-    found = pipeline.snapshot(ws, ws.model(model).name, as_of=moment("--as-of", as_of) or ws.now())
-    if json:
-        print_json(found)
-    else:
-        show_dataset(found)
+@app.verb(model=True)
+def features(context: Context, as_of: AsOf = None) -> None:
+    """Build the training set and the online feature values.
+
+    The training set is point-in-time: it holds what was known at `--as-of`.
+    """
+    ws = context.workspace
+    found = pipeline.snapshot(ws, context.definition.name, as_of=option_time("--as-of", as_of) or ws.now())
+    context.show(found, show_dataset)
 
 
-@app.command()
+@app.verb(model=True)
 def train(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    dataset: Annotated[str | None, typer.Option(help="Id of the training set; the newest by default.")] = None,
-    json: Json = False,
+    context: Context,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="ID", help="Id of the training set; the newest by default.")
+    ] = None,
 ) -> None:
-    """Train on the newest training set. The same data, code, parameters and seed give the same run."""
-    ws = workspace(project, env)
-    name = ws.model(model).name
-    require_trainer(ws.project, ws.model(name))
-    version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, name)
-    with only_training(ws, name, "trimtab train"):
-        run = pipeline.train(ws, name, version)
-    if json:
-        print_json(run)
-    else:
-        show_run(run, ws.project.policy.impact.currency)
+    """Train on the newest training set.
+
+    The same data, code, parameters and seed give the same run.
+    """
+    ws, model = context.workspace, context.definition
+    require_trainer(ws.project, model)
+    version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, model.name)
+    with only_training(ws, model.name, "trimtab train"):
+        trained = pipeline.train(ws, model.name, version)
+    context.show(trained, lambda trained: show_run(trained, ws.project.policy.impact.currency))
 
 
-@app.command()
+@app.verb(model=True)
 def evaluate(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    run: Annotated[str | None, typer.Option(help="Id of the run; the newest by default.")] = None,
+    context: Context,
+    run: Annotated[str | None, typer.Option(metavar="ID", help="Id of the run; the newest by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Judge again what the same gates have judged before.")] = False,
-    json: Json = False,
 ) -> None:
-    """Put a run through the gates; exit code 1 when one fails."""
-    ws = workspace(project, env)
-    found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, ws.model(model).name)
+    """Put the newest run through the gates.
+
+    Exit code 1 when a gate fails.
+    """
+    ws = context.workspace
+    found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, context.definition.name)
     report = pipeline.evaluate(ws, found, force=force)
-    if json:
-        print_json(report)
-    else:
-        show_gates(report)
+    context.show(report, show_gates)
     pipeline.refuse(report)
 
 
-@app.command()
-def register(
-    project: ProjectFolder = PROJECT, env: EnvironmentName = ENVIRONMENT, model: ModelName = None, json: Json = False
-) -> None:
-    """Make a bundle of the newest run that was evaluated, and register it."""
-    ws = workspace(project, env)
-    run = pipeline.newest(ws, Run, ws.model(model).name)
-    bundle = pipeline.register(ws, run, pipeline.evaluated(ws, run))
-    if json:
-        print_json(bundle)
-    else:
-        show_bundle(bundle)
+@app.verb(model=True)
+def register(context: Context) -> None:
+    """Make a bundle of the newest run that passed its gates.
+
+    Registers the bundle as the next version of the model.
+    """
+    ws = context.workspace
+    found = pipeline.newest(ws, Run, context.definition.name)
+    context.show(pipeline.register(ws, found, pipeline.evaluated(ws, found)), show_bundle)
 
 
-@app.command()
-def run(
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    model: ModelName = None,
-    as_of: AsOf = None,
-) -> None:
-    """Ingest, validate, features, train, evaluate, register, deploy: one after another."""
-    ws = workspace(project, env)
-    run_all(ws, ws.model(model).name, as_of=moment("--as-of", as_of))
+@app.verb(model=True, json=False)
+def run(context: Context, as_of: AsOf = None) -> None:
+    """Ingest, validate, features, train, evaluate, register, deploy.
+
+    Stops at the first stage that fails.
+    """
+    run_all(context.workspace, context.definition.name, as_of=option_time("--as-of", as_of))
 
 
 def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool = True) -> Revision:

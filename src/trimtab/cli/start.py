@@ -1,4 +1,4 @@
-"""The verb that begins: init."""
+"""The verb that begins a project: init."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Annotated
 import typer
 
 from trimtab.app.project import templates
+from trimtab.cli.context import Verbs
 from trimtab.cli.terminal import console
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-
-Template = Annotated[str, typer.Argument(help="Name of the template: flights, bikes, blank.")]
-
-
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
+app = Verbs()
 
 
 @app.command()
 def init(
-    template: Template = "flights",
-    into: Annotated[Path | None, typer.Option(help="Folder to make; the template's name by default.")] = None,
+    template: Annotated[str, typer.Argument(help="Name of the template: flights, bikes, blank.")] = "flights",
+    into: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder to make; the template's name by default.")
+    ] = None,
 ) -> None:
-    """Copy a template and make its data. Files that are there already are kept."""
+    """Make a project from a template.
+
+    Copies the template and makes its data. Files that exist already are kept.
+    """
     folder = into or Path(template)
     written = templates.init(template, folder)
     for name in written:

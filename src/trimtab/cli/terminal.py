@@ -10,9 +10,10 @@ if not console.is_terminal:
     console = Console(highlight=False, width=PIPED_WIDTH)
 
 
-def say(text: str) -> None:
-    """Print a line as it is: square brackets in names, reasons and errors are no markup."""
-    console.print(text, soft_wrap=True, markup=False)
+def say(*lines: str) -> None:
+    """Print lines as they are: square brackets in names, reasons and errors are no markup."""
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def heading(text: str) -> None:

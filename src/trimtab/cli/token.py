@@ -8,66 +8,56 @@ import typer
 
 from trimtab import settings, units
 from trimtab.app.gateway import tokens
-from trimtab.app.project.workspace import Workspace
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ProjectFolder,
-    print_json,
-    workspace,
-)
-from trimtab.cli.terminal import console
-from trimtab.errors import UsageError, nearest
+from trimtab.cli.context import ASKED, Context, Verbs, print_json, require_action
+from trimtab.cli.terminal import say
+from trimtab.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 ACTIONS = ("create", "list", "revoke")
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb()
 def token(
-    action: Annotated[str, typer.Argument(help="create, list or revoke.")],
+    context: Context,
+    action: Annotated[str, typer.Argument(metavar="create|list|revoke", help="create, list or revoke.")],
     name: Annotated[str | None, typer.Argument(help="Name of the token.")] = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model it opens; all by default.")] = None,
-    verb: Annotated[list[str] | None, typer.Option("--verb", help="infer, feedback, read or admin.")] = None,
-    expires: Annotated[str | None, typer.Option("--expires", help="Such as 90d; never by default.")] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is revoked.")] = "asked for on the command line",
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", metavar="NAME", help="Model it opens; all by default.")
+    ] = None,
+    verb: Annotated[
+        list[str] | None, typer.Option("--verb", metavar="VERB", help="infer, feedback, read or admin.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DURATION", help="Such as 90d; never by default.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is revoked.")] = ASKED,
 ) -> None:
     """Make, list and revoke tokens for callers of the gateway."""
-    if action not in ACTIONS:
-        raise UsageError(f"trimtab token {action}: no such action.{nearest(action, ACTIONS)}")
-    ws = workspace(project, env)
+    require_action("token", action, ACTIONS)
     if action == "list":
-        _list(ws, json)
+        _list(context)
         return
     if name is None:
         raise UsageError(f"which token? trimtab token {action} NAME")
     if action == "create":
-        _create(ws, name, model or (), verb or tokens.USUAL_VERBS, expires, json)
+        _create(context, name, model or (), verb or tokens.USUAL_VERBS, expires)
     else:
-        _revoke(ws, name, reason, json)
+        ws = context.workspace
+        done = tokens.revoke(ws.metadata, ws.clock, name, reason=reason, by=settings.login())
+        context.show(done, lambda done: say(f"{done.token} is revoked; a gateway that runs refuses it within a second"))
 
 
 def _create(
-    ws: Workspace,
+    context: Context,
     name: str,
     models: list[str] | tuple[str, ...],
     verbs: list[str] | tuple[str, ...],
     expires: str | None,
-    json: bool,
 ) -> None:
+    ws = context.workspace
     for model in models:
-        ws.model(model)  # a name that is none says so
+        ws.model(model)  # raises UsageError for a name that no model has
     try:
         expires_in = None if expires is None else units.duration(expires)
     except ValueError as error:
@@ -75,7 +65,7 @@ def _create(
     made, secret = tokens.create(
         ws.metadata, ws.clock, name, models=models, verbs=verbs, expires_in=expires_in, by=settings.login()
     )
-    if json:
+    if context.json:
         print_json({"secret": secret, "token": made})
         return
     typer.echo(secret)
@@ -84,29 +74,22 @@ def _create(
     typer.echo(f"This is shown once. It opens {opens} to {', '.join(made.verbs)}, {until}. Send it as:", err=True)
     typer.echo(f"  Authorization: Bearer {secret[:7]}...", err=True)
     if ws.project.policy.serving.authentication == "none":
-        typer.echo("Nobody is asked for it yet: set serving.authentication to tokens in trimtab.yaml.", err=True)
+        typer.echo(
+            "The gateway does not ask for it yet: set serving.authentication to tokens in trimtab.yaml.", err=True
+        )
 
 
-def _list(ws: Workspace, json: bool) -> None:
-    found = tokens.statuses(ws.metadata, ws.clock)
-    if json:
+def _list(context: Context) -> None:
+    found = tokens.statuses(context.workspace.metadata, context.workspace.clock)
+    if context.json:
         print_json([{"state": each.state, "token": each.token, "revocation": each.revocation} for each in found])
         return
     for each in found:
         record = each.token
         until = "" if record.expires_at is None else f"  until {record.expires_at:%Y-%m-%d}"
-        console.print(
+        say(
             f"{record.name:<20} {each.state:<8} {', '.join(record.verbs):<24} "
-            f"{', '.join(record.models) or 'all models'}{until}  by {record.by}",
-            markup=False,
+            f"{', '.join(record.models) or 'all models'}{until}  by {record.by}"
         )
     if not found:
-        console.print("no tokens yet; make one with: trimtab token create NAME")
-
-
-def _revoke(ws: Workspace, name: str, reason: str, json: bool) -> None:
-    done = tokens.revoke(ws.metadata, ws.clock, name, reason=reason, by=settings.login())
-    if json:
-        print_json(done)
-        return
-    console.print(f"{done.token} is revoked; a gateway that runs refuses it within a second")
+        say("no tokens yet; make one with: trimtab token create NAME")

@@ -1,4 +1,7 @@
-"""Every verb: the module that holds its function, and one line of help."""
+"""Every verb: the module that holds its function, and one line of help, so that `trimtab --help` loads no module.
+
+The lines are the first lines of the functions' docstrings: python scripts/command_pages.py writes them.
+"""
 
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("start", "Make a project from a template."),
@@ -9,7 +12,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
     "ingest": ("stages", "Take new files into tables."),
     "validate": ("stages", "Check the tables again."),
-    "quarantine": ("stages", "Show the rows and files that the checks refused."),
+    "quarantine": ("stages", "Show the rows and files that the checks refused, with the reasons."),
     "features": ("stages", "Build the training set and the online feature values."),
     "train": ("stages", "Train on the newest training set."),
     "evaluate": ("stages", "Put the newest run through the gates."),
@@ -19,7 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "promote": ("rollout", "Make the challenger champion."),
     "abandon": ("rollout", "Take the challenger out of service."),
     "rollback": ("rollout", "Restore what served before."),
-    "history": ("rollout", "What has served, and who asked for it why."),
+    "history": ("rollout", "List what has served, and who asked for it and why."),
     "serve": ("serve", "Run the gateway alone."),
     "token": ("token", "Make, list and revoke tokens for callers of the gateway."),
     "up": ("loop", "Run gateway, monitor and controller together."),
@@ -28,12 +31,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "retrain": ("loop", "Retrain now, gates included, and deploy."),
     "approve": ("loop", "Approve a decision that waits for review."),
     "reject": ("loop", "Reject a decision that waits for review."),
-    "acknowledge": ("loop", "Say that you have looked at what a review asked you to look at."),
-    "workflows": ("workflows", "Retrainings that have not ended, or ended without a result."),
+    "acknowledge": ("loop", "Record that you have looked at a review that proposes no retraining."),
+    "workflows": ("workflows", "List retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
-    "status": ("look", "What serves, how it does, what waits, what it costs."),
-    "ledger": ("ledger", "Verify the chain of all that was decided."),
+    "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),
+    "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
-    "log": ("log", "Rows of the prediction log, and its compaction."),
-    "lineage": ("look", "From a prediction back to code, data and features."),
+    "log": ("log", "Show rows of the prediction log, or compact it now."),
+    "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

@@ -9,49 +9,37 @@ import typer
 from rich.markup import escape
 
 from trimtab.app.loop.workflows import Workflows
-from trimtab.cli.options import (
-    ENVIRONMENT,
-    PROJECT,
-    EnvironmentName,
-    Json,
-    ProjectFolder,
-    print_json,
-    workspace,
-)
+from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import console
-from trimtab.errors import UsageError, nearest
+from trimtab.errors import UsageError
 
-app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+app = Verbs()
 
 ACTIONS = ("list", "restart", "forget")
 
 
-@app.callback()
-def group() -> None:
-    """Keep the verb a subcommand even while it is the only one."""
-
-
-@app.command()
+@app.verb()
 def workflows(
-    action: Annotated[str, typer.Argument(help="list, restart or forget.")] = "list",
-    workflow: Annotated[str | None, typer.Argument(help="Id of the workflow, as the list shows it.")] = None,
-    project: ProjectFolder = PROJECT,
-    env: EnvironmentName = ENVIRONMENT,
-    json: Json = False,
+    context: Context,
+    action: Annotated[str, typer.Argument(metavar="list|restart|forget", help="list, restart or forget.")] = "list",
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Id of the workflow, as the list shows it.")
+    ] = None,
 ) -> None:
-    """List the retrainings that have not ended; restart or forget those that ended without a result."""
-    if action not in ACTIONS:
-        raise UsageError(f"trimtab workflows {action}: no such action.{nearest(action, ACTIONS)}")
+    """List retrainings that have not ended, or ended without a result.
+
+    Restarts or forgets those that ended without a result.
+    """
+    require_action("workflows", action, ACTIONS)
     if (workflow is None) != (action == "list"):
         raise UsageError(
             f"which workflow? trimtab workflows {action} ID"
             if workflow is None
             else "trimtab workflows list takes no workflow"
         )
-    ws = workspace(project, env)
-    with closing(Workflows(ws.workflows_url)) as found:
+    with closing(Workflows(context.workspace.workflows_url)) as found:
         if workflow is None:
-            _list(found, tuple(ws.project.definitions.models), json)
+            _list(context, found)
         elif action == "restart":
             found.restart(workflow)
             console.print(f"{workflow} goes on where it failed, as soon as `trimtab up` runs", soft_wrap=True)
@@ -60,10 +48,10 @@ def workflows(
             console.print(f"{workflow} is forgotten; what its steps wrote stays", soft_wrap=True)
 
 
-def _list(workflows: Workflows, models: tuple[str, ...], json: bool) -> None:
-    active = {model: workflows.active(model) for model in models}
+def _list(context: Context, workflows: Workflows) -> None:
+    active = {model: workflows.active(model) for model in context.workspace.project.definitions.models}
     dead = workflows.dead()
-    if json:
+    if context.json:
         print_json({"active": active, "dead": dead})
         return
     for model, ids in active.items():

@@ -1,0 +1,121 @@
+"""The options that most verbs share, declared once, and how a verb gets their values and prints its result."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from trimtab import settings
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.clock import parse_time
+from trimtab.definitions.models import Model
+from trimtab.errors import UsageError, nearest
+
+T = TypeVar("T")
+Verb = TypeVar("Verb", bound=Callable[..., None])
+
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+ASKED = "asked for on the command line"
+"""The reason that is recorded without `--reason`."""
+_DEFAULTS = settings.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The values of the shared options of one command. Each field declares its option."""
+
+    project: Annotated[
+        Path, typer.Option("--project", "-p", metavar="FOLDER", help="Project folder.", show_default=False)
+    ] = _DEFAULTS.project
+    env: Annotated[str, typer.Option("--env", metavar="NAME", help="Entry of `environments:` in trimtab.yaml.")] = (
+        _DEFAULTS.environment
+    )
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="Model; needed when there are several.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The project with its stores, opened on first use."""
+        return open_workspace(self.project, self.env)
+
+    @property
+    def definition(self) -> Model:
+        """The model that `--model` names, or the only one. Raises DefinitionError."""
+        return self.workspace.model(self.model)
+
+    def show(self, result: T, as_text: Callable[[T], object]) -> None:
+        """Print the result of a verb: as JSON with `--json`, else by `as_text`."""
+        if self.json:
+            print_json(result)
+        else:
+            as_text(result)
+
+
+OPTIONS = inspect.signature(Context, eval_str=True).parameters
+"""By field of Context: its option and default, as typer reads them from a signature."""
+
+
+class Verbs(typer.Typer):
+    """The verbs of one file."""
+
+    def __init__(self) -> None:
+        super().__init__(pretty_exceptions_enable=False, add_completion=False)
+        self.callback()(lambda: None)  # so that a verb is a subcommand also where it is the only one of its file
+
+    def verb(self, *, model: bool = False, json: bool = True) -> Callable[[Verb], Verb]:
+        """Return a decorator for a function whose first argument is a Context; its other arguments are its own options.
+
+        Args:
+            model: Give the verb the option `--model`.
+            json: Give the verb the option `--json`.
+        """
+        shared = [OPTIONS[name] for name in ("project", "env", *["model"] * model, *["json"] * json)]
+
+        def register(function: Verb) -> Verb:
+            own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+            def call(**values: Any) -> None:
+                context = Context(**{each.name: values.pop(each.name) for each in shared})
+                function(context, **values)
+
+            call.__name__, call.__doc__ = function.__name__, function.__doc__
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            signature = inspect.Signature([each.replace(kind=keyword) for each in (*own, *shared)])
+            call.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature returns for it
+            self.command()(call)
+            return function
+
+        return register
+
+
+def option_time(option: str, text: str | None) -> datetime | None:
+    """Parse a time that an option names. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise UsageError(
+            f"{option}: '{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z"
+        ) from None
+
+
+def require_action(verb: str, action: str, actions: tuple[str, ...]) -> None:
+    """Raise UsageError for an action that the verb does not have."""
+    if action not in actions:
+        raise UsageError(f"trimtab {verb} {action}: no such action.{nearest(action, actions)}")
+
+
+def print_json(value: Any) -> None:
+    """Print records or plain values as JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
