@@ -24,7 +24,7 @@ from trimtab.records.monitoring import Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.embedded import SqliteMetadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.judged import RecordingActions, champion_revision
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, World, play, truth
 

@@ -19,7 +19,7 @@ from trimtab.clock import SystemClock
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle, revision
 
 PROCESS = Path(__file__).parents[1] / "integration" / "serving_process.py"

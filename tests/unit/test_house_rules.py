@@ -19,8 +19,11 @@ REGISTRIES = (
     "runtimes/explanations.py",
     "runtimes/opening.py",
     "stores/catalog.py",
+    "stores/lazy_library.py",
 )
-"""What may name own modules by string: tables of backends, each loaded on first use, and the two doors of the CLI."""
+"""What may name own modules by string: tables of backends, each loaded on first use, and the two doors of the CLI;
+and the loader of other packages, whose users the rule looks at."""
+LOADERS = ("import_module", "__import__", "LazyLibrary")
 CLOCK, SETTINGS = "clock.py", "settings.py"
 NAMES_THAT_SAY_NOTHING = ("base", "common", "helpers", "misc", "util", "utils")
 ASKS_FOR_TIME = {
@@ -78,7 +81,7 @@ def own_imports_in_functions(tree: ast.Module) -> Iterator[ast.AST]:
 def own_names(tree: ast.Module) -> Iterator[ast.AST]:
     """Point at imports of own modules by string: what is no name of another package, and tables of "module:name"."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(LOADERS):
             module = node.args[0]
             if not isinstance(module, ast.Constant) or str(module.value).split(".")[0] == "trimtab":
                 yield node

@@ -29,9 +29,9 @@ TABLES = {"file": "trimtab.stores.tables.delta:DeltaTables"}
 ONLINE = {"file": "trimtab.stores.online.lmdb:LmdbOnline"}
 ARTIFACTS = {"file": "trimtab.stores.artifacts.folder:FolderArtifacts"}
 PREDICTIONS = {
-    "file": "trimtab.stores.predictions.segments:SegmentLog",
-    "kafka": "trimtab.stores.predictions.kafka:KafkaLog",
-    "none": "trimtab.stores.predictions.nowhere:Nowhere",
+    "file": "trimtab.stores.predictions.embedded.segment_log:SegmentLog",
+    "kafka": "trimtab.stores.predictions.kafka.topic_log:KafkaLog",
+    "none": "trimtab.stores.predictions.null:NullLog",
 }
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")

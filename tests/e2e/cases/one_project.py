@@ -27,7 +27,7 @@ from trimtab.serving.orders import BundleOrder
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.requests import Refused
 from trimtab.serving.worker_options import WorkerOptions
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 POLICY = """

@@ -24,7 +24,7 @@ from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import DatasetVersion
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.serving.core.loaded_bundle import load_bundle
 from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.orders import BundleOrder
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.training.dataset import load
 from unit.serving.conftest import Served
 

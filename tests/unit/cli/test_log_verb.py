@@ -14,7 +14,7 @@ from trimtab.app.reports.status import status
 from trimtab.cli.log import app
 from trimtab.clock import SystemClock, to_micros
 from trimtab.errors import UsageError
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
 

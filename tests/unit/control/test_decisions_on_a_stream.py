@@ -19,7 +19,7 @@ from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.judged import MODEL, RecordingActions, champion_revision
 from trimtab.testing.streams import NAMES, Variant, World, play, truth
 

@@ -20,7 +20,7 @@ from trimtab.records.record import Record, SignalKind
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.contract import Predictions
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.streams import NAMES, Variant, World, truth
 
 POLICY = parse_policy(

@@ -17,7 +17,7 @@ from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Variant, World, play
 from unit.monitoring.monitor_bench import content

@@ -17,7 +17,7 @@ from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stores.metadata.contract import Metadata
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, Variant, World, play, truth
 from unit.monitoring.monitor_bench import DAYS, POLICY, QUIET, Bench, reference

@@ -25,7 +25,7 @@ from trimtab.serving.web.asgi import Application
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.predictions.contract import Predictions
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from trimtab.errors import StoreError
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
-from trimtab.stores.metadata.schema import METADATA
+from trimtab.stores.metadata.schema import metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest
 from trimtab.testing import MetadataConformance
@@ -34,7 +34,7 @@ def test_the_migrated_schema_is_the_one_made_from_the_records(tmp_path: Path) ->
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'metadata.db'}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
-        difference = compare_metadata(context, METADATA)
+        difference = compare_metadata(context, metadata())
     engine.dispose()
     assert difference == [], "records.py changed: add a file to stores/metadata/migrations/versions"
 

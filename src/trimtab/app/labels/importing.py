@@ -28,8 +28,8 @@ from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import LabelIntake
 from trimtab.stores.catalog import open_predictions
 from trimtab.stores.metadata.contract import latest
-from trimtab.stores.predictions.claim import Claim
 from trimtab.stores.predictions.contract import LABEL_FIELDS, Predictions
+from trimtab.stores.predictions.embedded.writer_lock import WriterLock
 
 log = logging.getLogger(__name__)
 
@@ -252,13 +252,13 @@ def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictio
     """Open the log as the writer of outcomes. Raises StoreError when another process is it for too long."""
     url, clock = workspace.environment.predictions, workspace.clock
     labels = open_predictions(url, workspace.root, writer=WRITER, clock=clock)
-    claim = Claim(workspace.root, WRITER, clock)  # for logs that know no claims: Kafka
+    lock = WriterLock(workspace.root, WRITER, clock)  # for logs without locks of their own: Kafka
     try:
         give_up = clock.now() + timedelta(seconds=patience_s)
         while True:
             try:
                 labels.append_labels({name: [] for name in LABEL_FIELDS})  # no rows: the name is claimed
-                claim.take()
+                lock.acquire()
                 break
             except StoreError:
                 if clock.now() >= give_up:
@@ -269,4 +269,4 @@ def _label_log(workspace: Workspace, *, patience_s: float) -> Iterator[Predictio
         try:
             labels.close()
         finally:
-            claim.give_up()
+            lock.release()

@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.rows import Busy, Value, remedy_for
+from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import VERSION_TABLE, newest
 
 SUGGESTED_IDS = 200
@@ -47,7 +47,7 @@ class SqliteMetadata:
         self._free: list[sqlite3.Connection] = []
         """Connections that no thread uses; taking and giving back is one step each, so it needs no lock."""
         if not self._is_current():
-            import_module("trimtab.stores.metadata.sql").SqlMetadata(path).close()
+            SqlMetadata(path).close()
 
     def put(self, *records: Record) -> None:
         """Write records, all or none. Raises Conflict."""

@@ -1,4 +1,4 @@
-"""The tables of the book of records, one a kind, made from RECORDS; used by the backend and the migrations.
+"""The tables of the book of records, one a kind, made from RECORDS.
 
 Each has: seq (order of writing), id (unique), created_at (UTC microseconds), one indexed column for each
 field in KEYS (times as UTC microseconds, so that they compare as numbers), and body (the record as JSON).
@@ -6,16 +6,33 @@ field in KEYS (times as UTC microseconds, so that they compare as numbers), and 
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from functools import cache
+from typing import TYPE_CHECKING
 
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
+from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.metadata.rows import key_type, table_name
 
-METADATA = sa.MetaData()
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+else:
+    sa = LazyLibrary("sqlalchemy")
 
 
-def _table(kind: type[Record]) -> sa.Table:
+def metadata() -> sa.MetaData:
+    """Return the tables of all kinds as SQLAlchemy collects them, for migrations."""
+    return next(iter(tables().values())).metadata
+
+
+@cache
+def tables() -> dict[type[Record], sa.Table]:
+    """Return the table of each kind."""
+    metadata = sa.MetaData()
+    return {kind: _table(kind, metadata) for kind in RECORDS.values()}
+
+
+def _table(kind: type[Record], metadata: sa.MetaData) -> sa.Table:
     name = table_name(kind)
     keys = {key: key_type(kind, key) for key in kind.KEYS}
     columns = [
@@ -24,7 +41,7 @@ def _table(kind: type[Record]) -> sa.Table:
     ]
     return sa.Table(
         name,
-        METADATA,
+        metadata,
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -34,6 +51,3 @@ def _table(kind: type[Record]) -> sa.Table:
         *(sa.Index(f"ix_{name}_{key}", key, "seq") for key in kind.KEYS),
         *(sa.Index(f"ix_{name}_{'_'.join(keys)}", *keys, "seq") for keys in kind.JOINTLY),
     )
-
-
-TABLES: dict[type[Record], sa.Table] = {kind: _table(kind) for kind in RECORDS.values()}

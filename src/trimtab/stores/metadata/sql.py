@@ -12,20 +12,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy import event
+from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import Conflict, StoreError
 from trimtab.records.control import LedgerAcceptance, LedgerEntry
 from trimtab.records.record import Record
 from trimtab.stores.faults import Fault, check_sqlite
+from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate
 from trimtab.stores.metadata.rows import BUSY_TIMEOUT_MS, LOOKUP_IDS, Busy, Value, remedy_for
-from trimtab.stores.metadata.schema import TABLES
+from trimtab.stores.metadata.schema import tables
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+else:
+    sa = LazyLibrary("sqlalchemy")
 
 ATTEMPTS = 5
 """Of a put that races with another one for the same ids; each attempt sees more of what the other wrote."""
@@ -107,7 +110,7 @@ class SqlMetadata:
         if self._engine.dialect.name == "sqlite" and (wrong := check_sqlite(Path(str(self._engine.url.database)))):
             return [Fault(text=f"{self._engine.url.database} is damaged: {wrong}", remedy=rows.RESTORE)]
         found: list[Fault] = []
-        for kind, table in TABLES.items():
+        for kind, table in tables().items():
             with _wrapped("read"), self._reader.connect() as connection:
                 bodies = connection.execution_options(yield_per=CHECKED_ROWS).execute(
                     sa.select(table.c.id, table.c.body)
@@ -149,8 +152,8 @@ def _engine(url: str) -> sa.Engine:
             "postgresql+psycopg://user@host/database"
         ) from error
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -191,7 +194,7 @@ def _wrapped(verb: str) -> Iterator[None]:
 
 def _table(kind: type[Record]) -> sa.Table:
     rows.check_kind(kind)
-    return TABLES[kind]
+    return tables()[kind]
 
 
 def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) -> list[LedgerEntry]:
@@ -208,14 +211,14 @@ def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) 
 
 def _last_entries(connection: sa.Connection, number: int | None) -> list[LedgerEntry]:
     """Return so many of the last entries, or all for None, oldest first."""
-    table = TABLES[LedgerEntry]
+    table = tables()[LedgerEntry]
     decode = rows.decoder(LedgerEntry).decode
     found = connection.execute(sa.select(table.c.body).order_by(table.c.seq.desc()).limit(number)).scalars()
     return [decode(body) for body in found][::-1]
 
 
 def _bodies(connection: sa.Connection, kind: type[Record], ids: Sequence[str]) -> dict[str, str]:
-    table, known = TABLES[kind], dict[str, str]()
+    table, known = tables()[kind], dict[str, str]()
     for start in range(0, len(ids), LOOKUP_IDS):
         chunk = ids[start : start + LOOKUP_IDS]
         found = connection.execute(sa.select(table.c.id, table.c.body).where(table.c.id.in_(chunk)))
@@ -224,7 +227,7 @@ def _bodies(connection: sa.Connection, kind: type[Record], ids: Sequence[str]) -
 
 
 def _ids(connection: sa.Connection, kind: type[Record]) -> list[str]:
-    return list(connection.execute(sa.select(TABLES[kind].c.id).order_by(TABLES[kind].c.seq)).scalars())
+    return list(connection.execute(sa.select(tables()[kind].c.id).order_by(tables()[kind].c.seq)).scalars())
 
 
 def _insert_missing(
@@ -234,14 +237,14 @@ def _insert_missing(
     ids = list(dict.fromkeys(str(one["id"]) for one in wanted))
     new = rows.missing(kind, wanted, _bodies(connection, kind, ids))
     if new:
-        connection.execute(TABLES[kind].insert(), new)
+        connection.execute(tables()[kind].insert(), new)
     return new
 
 
 def _conditions(kind: type[Record], where: Mapping[str, object]) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     for key, values in rows.conditions(kind, where).items():
-        column = TABLES[kind].c[key]
+        column = tables()[kind].c[key]
         any_of = column.in_([value for value in values if value is not None])
         found.append(sa.or_(any_of, column.is_(None)) if None in values else any_of)
     return found

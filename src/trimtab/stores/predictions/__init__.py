@@ -1,1 +1,1 @@
-"""The prediction log: its contract. Backends are opened by name in stores.catalog."""
+"""The prediction log: its contract, and one backend a folder. stores.catalog opens backends by name."""

@@ -13,10 +13,12 @@ Guarantees
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ before there was this column, to that of its id. Of several for one prediction t
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
 LABEL_FIELDS = tuple(COLUMNS["labels"])
+_WRITER = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +161,10 @@ class Predictions(Protocol):
     def close(self) -> None:
         """Close the segments that are being written."""
         ...
+
+
+def check_writer(name: str) -> str:
+    """Return the name of a writer. Raises StoreError for one that cannot be part of a file name."""
+    if not _WRITER.fullmatch(name):
+        raise StoreError(f"'{name}' is no name for a writer of the prediction log: expected letters, digits and '_'")
+    return name

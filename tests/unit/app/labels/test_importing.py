@@ -21,8 +21,8 @@ from trimtab.errors import CheckFailed, DataError, DefinitionError, StoreError, 
 from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import LabelIntake
 from trimtab.stores.predictions.contract import LABEL_FIELDS
-from trimtab.stores.predictions.nowhere import Nowhere
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
+from trimtab.stores.predictions.null import NullLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
 DEFINITIONS = """
@@ -182,7 +182,7 @@ def test_one_process_at_a_time_takes_outcomes_where_the_log_knows_no_claims(ws: 
     settings = "project: outcomes\nenvironments: {local: {predictions: 'none:'}}\n"
     (ws.project.folder / "trimtab.yaml").write_text(settings)
     first, second = (open_workspace(ws.project.folder) for _ in range(2))
-    assert isinstance(first.predictions, Nowhere)
+    assert isinstance(first.predictions, NullLog)
     landed(first, "1.csv", "a,1,2013-01-02\n")
     write, tried = first.metadata.put, list[str]()
 
@@ -193,7 +193,7 @@ def test_one_process_at_a_time_takes_outcomes_where_the_log_knows_no_claims(ws: 
         write(*records)
 
     with pytest.MonkeyPatch.context() as while_taking:
-        while_taking.setattr(Nowhere, "append_labels", lambda log, columns: None)
+        while_taking.setattr(NullLog, "append_labels", lambda log, columns: None)
         while_taking.setattr(first.metadata, "put", meanwhile)
         assert [intake.added for intake in take_tables(first)] == [1]
     assert len(tried) == 1

@@ -18,7 +18,7 @@ from trimtab.app.labels.bloom import SeenIds
 from trimtab.app.labels.label_dedup import KnownLabels, Label, Said
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Predictions
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
 
 NOW = 1_000

@@ -11,7 +11,7 @@ import pytest
 from trimtab.app.loop.log_keeping import EVERY, LogKeeping, compact
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, SystemClock, to_micros
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import prediction_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ import pytest
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.serving.core import column_checks
 from trimtab.serving.core.loaded_bundle import LoadedBundle
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from unit.serving.conftest import Packer, Served, TableOf
 
 Body = Callable[..., dict[str, Any]]

@@ -16,7 +16,7 @@ from trimtab.runtimes.shadow_process import open_aside
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -14,7 +14,7 @@ import pytest
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.worker_options import Fallbacks
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -19,7 +19,7 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.worker_options import Fallbacks
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -19,7 +19,7 @@ from trimtab.serving.core.in_flight import fair_share
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.orders import Gap
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -22,7 +22,7 @@ from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import InferenceRequest
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.worker_options import Fallbacks
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -20,7 +20,7 @@ from trimtab.serving.http1.exchange import CONTINUE, Exchange, Scope
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.web.asgi import Application
 from trimtab.serving.web.observing import GONE, Observer
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from unit.serving.http1.sockets import (
     GET,
     POST,

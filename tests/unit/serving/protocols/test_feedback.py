@@ -15,7 +15,7 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.feedback import MOST_LABELS, decode
 from trimtab.serving.requests import Refused
-from trimtab.stores.predictions.nowhere import Nowhere
+from trimtab.stores.predictions.null import NullLog
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
@@ -204,7 +204,7 @@ def test_anything_is_either_read_or_refused(body: bytes, kind: str) -> None:
 
 
 def test_labels_are_refused_where_nothing_is_kept(served: Served, pack: Packer, table_of: TableOf) -> None:
-    other = type(served)(Nowhere())
+    other = type(served)(NullLog())
     other.serve(table_of(("champion", pack(), 100)))
     reply = other.browser.post(PATH, {"id": "a", "label": 1})
     assert reply.status == 404

@@ -62,7 +62,7 @@ HEAVY = (
 def test_a_worker_does_without_the_heavy_libraries() -> None:
     program = (
         "import sys, trimtab.app.gateway.worker_program, trimtab.stores.online.lmdb\n"
-        "import trimtab.stores.predictions.segments as s\n"
+        "import trimtab.stores.predictions.embedded.segment_log as s\n"
         "from trimtab.stores.predictions.contract import PREDICTION_FIELDS\n"
         "s.SegmentLog(s.Path('unused'))\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"

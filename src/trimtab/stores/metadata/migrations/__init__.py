@@ -1,4 +1,4 @@
-"""Brings a metadata database up to the newest schema when a store is opened; called by the SQL backend.
+"""Brings a metadata database up to the newest schema when a store is opened.
 
 A change of records.RECORDS or of a record's KEYS needs a new file in versions/, named NNNN_what.py with
 `revision = "NNNN"`; a test compares the migrated schema with the one made from the records.
@@ -6,10 +6,16 @@ A change of records.RECORDS or of a record's KEYS needs a new file in versions/,
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from trimtab.errors import StoreError
+from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+else:
+    sa = LazyLibrary("sqlalchemy")
 
 ADVISORY_LOCK = 0x7472696D746162
 """Key of the PostgreSQL lock under which one process migrates ("trimtab" in ASCII)."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from trimtab.stores.metadata.schema import METADATA
+from trimtab.stores.metadata.schema import metadata
 from trimtab.stores.metadata.version import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=METADATA,
+    target_metadata=metadata(),
     version_table=VERSION_TABLE,
     render_as_batch=True,  # SQLite changes a table by copying it
 )

@@ -1,0 +1,1 @@
+"""The embedded backend of the prediction log: segment files, and Delta tables of those that have ended."""

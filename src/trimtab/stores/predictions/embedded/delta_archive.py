@@ -1,0 +1,285 @@
+"""The Delta tables that ended segments go into. Called by reading, finding and compaction; loads deltalake.
+
+Each segment is one commit. It carries a Delta application transaction, "predictions-0" with the segment's number, so
+a segment is there once however often somebody tries, and a process that died before its commit has left only files
+that no version names. Beside the log's own columns a row keeps its writer, its segment, its number in it, and the
+offset behind its message: so a cursor means the same place in both forms. Partitioned by model and by the day of
+logging, since rows are read, and given up, in the order of logging; one segment touches a day or two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+
+from trimtab.errors import StoreError
+from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, schema_of, with_columns
+from trimtab.stores.predictions.embedded.row_merge import Integers
+from trimtab.stores.predictions.embedded.segment_folder import sync_folder
+
+if TYPE_CHECKING:
+    import deltalake
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+else:
+    pa = LazyLibrary("pyarrow")
+    pc = LazyLibrary("pyarrow.compute")
+    pq = LazyLibrary("pyarrow.parquet")
+    deltalake = LazyLibrary("deltalake")
+
+CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 7 days"}
+ROW_GROUP = 16_384
+"""Rows of a Parquet row group. Few: a reader takes one segment out of a file that holds those of a day."""
+MOST_FILES = 8
+"""Files of a past day, each of one segment, that are left before they are merged into one."""
+PARTITIONS = {"predictions": ["model", "logged_on"], "labels": ["logged_on"]}
+
+
+class File(NamedTuple):
+    """One Parquet file: whose rows it holds, from which segment to which, and the value of its model partition."""
+
+    writers: tuple[str, str]
+    segments: tuple[int, int]
+    path: Path
+    model: str | None
+    written: int
+    logged_on: date
+    rows: int | None
+    """None where the table does not say."""
+
+
+class Archive:
+    """The Delta table of one kind of rows. One process at a time writes; readers see whole commits."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder / "delta" / kind
+        self._kind = kind
+        self._schema = schema_of(kind)
+        self._table: deltalake.DeltaTable | None = None
+        self._listing: tuple[int, list[File]] = (-1, [])
+        self._read: dict[str, tuple[int, pa.Table, Integers]] = {}
+        """The segment of each writer that was read last: a reader takes it in several blocks."""
+
+    def refresh(self) -> None:
+        """Look at the newest version. Raises StoreError."""
+        try:
+            if not (self.folder / "_delta_log").is_dir():
+                return
+            self._table = deltalake.DeltaTable(self.folder)
+        except deltalake.exceptions.TableNotFoundError:
+            return
+        except deltalake.exceptions.DeltaError as error:
+            raise StoreError(f"{self.folder}: cannot read the table: {error}") from error
+        self._read.clear()
+
+    @property
+    def version(self) -> int | None:
+        """The version that was looked at last; None where there is no table."""
+        return int(self._table.version()) if self._table is not None else None
+
+    @property
+    def files(self) -> list[File]:
+        """The files of the version that was looked at last."""
+        if self._table is not None and self._table.version() != self._listing[0]:
+            self._listing = self._table.version(), self._listed(self._table)
+        return self._listing[1]
+
+    def last(self, writer: str) -> int:
+        """Return the number of the newest segment of a writer that is in the table, or 0."""
+        number = self._table.transaction_version(f"{self._kind}-{writer}") if self._table else None
+        return number or 0
+
+    def append(self, writer: str, number: int, rows: pa.Table, ends: Integers) -> None:
+        """Put one segment into the table and on disk. rows: in order; ends: the offset behind each one's message.
+
+        Raises StoreError.
+        """
+        days = rows[TIME_OF_LOGGING[self._kind]].cast(pa.timestamp("us")).cast(pa.date32())
+        count = rows.num_rows
+        places = [pa.repeat(writer, count), pa.repeat(number, count), np.arange(count), ends, days]
+        for field, values in zip(_places(), places, strict=True):
+            rows = rows.append_column(field, pa.array(values, field.type) if isinstance(values, np.ndarray) else values)
+        try:
+            deltalake.write_deltalake(
+                self._table or self.folder,
+                rows,
+                mode="append",
+                schema_mode="merge",  # a table of an earlier version lacks columns
+                partition_by=None if self._table else PARTITIONS[self._kind],
+                configuration=None if self._table else CONFIGURATION,
+                writer_properties=_properties(),
+                commit_properties=deltalake.CommitProperties(
+                    app_transactions=[deltalake.Transaction(f"{self._kind}-{writer}", number)], max_commit_retries=0
+                ),
+            )
+        except Exception as error:  # delta-rs raises DeltaError and bare Exception
+            raise StoreError(f"{self.folder}: cannot put segment {number} of writer '{writer}' in: {error}") from error
+        self.refresh()
+        self.sync()
+
+    def numbers(self, writer: str, first: int, last: int) -> list[int]:
+        """Return the segments of a writer that may have rows, in order."""
+        spans = [f.segments for f in self.files if f.writers[0] <= writer <= f.writers[1]]
+        return sorted({n for low, high in spans for n in range(max(low, first), min(high, last) + 1)})
+
+    def segment(self, writer: str, number: int) -> tuple[pa.Table, Integers]:
+        """Return a segment's rows in order, and the offset behind each one's message. Raises FileNotFoundError."""
+        if writer in self._read and self._read[writer][0] == number:
+            return self._read[writer][1:]
+        parts = [self._schema.empty_table().append_column("end", pa.array([], pa.int64()))]
+        order: list[Integers] = [np.zeros(0, np.int64)]
+        for file in self._holding(writer, number):
+            found = _of_segment(file.path, writer, number)
+            order.append(found["row"].to_numpy())
+            parts.append(self.typed(found, file).append_column("end", found["end"].cast(pa.int64())))
+        rows = pa.concat_tables(parts).take(np.argsort(np.concatenate(order), kind="stable"))
+        self._read[writer] = (number, rows.drop_columns("end"), rows["end"].to_numpy())
+        return self._read[writer][1:]
+
+    def count(self, last: Mapping[str, int]) -> int:
+        """Return how many rows there are of the segments of each writer up to a number."""
+        total = 0
+        for file in self.files:
+            writer, newest = file.writers[0], file.segments[1]
+            if file.rows is not None and writer == file.writers[1] and newest <= last.get(writer, 0):
+                total += file.rows
+                continue
+            places = pq.ParquetFile(file.path).read(["writer", "segment"]).group_by(["writer", "segment"])
+            for row in places.aggregate([([], "count_all")]).to_pylist():
+                total += row["count_all"] if row["segment"] <= last.get(row["writer"], 0) else 0
+        return total
+
+    def behind(self, writer: str, number: int, rows: int) -> tuple[int, int]:
+        """Return how many of the newest rows are not in a segment, and the offset before those that are."""
+        parts = [_of_segment(file.path, writer, number, _places().names[:4]) for file in self._holding(writer, number)]
+        ends = np.sort(np.concatenate([np.zeros(0, np.int64), *(part["end"].to_numpy() for part in parts)]))
+        if rows >= len(ends):
+            return rows - len(ends), 0
+        first = int(np.searchsorted(ends, ends[len(ends) - rows], side="left"))
+        return 0, int(ends[first - 1]) if first else 0
+
+    def typed(self, rows: pa.Table, file: File) -> pa.Table:
+        """Return rows of a file as the log's schema has them."""
+        if file.model is not None:
+            rows = rows.append_column("model", pa.repeat(file.model, rows.num_rows))
+        return with_columns(rows, self._schema)
+
+    def forget(self, before: date) -> int:
+        """Drop the rows logged on days before a day, with their files; return how many."""
+        if self._table is None or all(file.logged_on >= before for file in self.files):
+            return 0
+        try:
+            dropped = self._table.delete(f"logged_on < DATE '{before.isoformat()}'")
+            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+        except Exception as error:  # as above
+            raise StoreError(f"{self.folder}: cannot drop rows logged before {before}: {error}") from error
+        self.refresh()
+        return int(dropped.get("num_deleted_rows") or 0)
+
+    def merge_days(self, before: date) -> int:
+        """Merge the files of each day before a day where there are many; return how many went. Raises StoreError."""
+        days = Counter((file.model, file.logged_on) for file in self.files if file.logged_on < before)
+        many = sorted({day for (_, day), count in days.items() if count > MOST_FILES})
+        if self._table is None or not many:
+            return 0
+        count = len(self.files)
+        try:
+            for day in many:
+                self._table.optimize.compact([("logged_on", "=", day.isoformat())], writer_properties=_properties())
+                self.sync()  # before the files that were merged go
+            self._table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+        except Exception as error:  # as above
+            raise StoreError(f"{self.folder}: cannot merge the files of {many[0]}: {error}") from error
+        self.refresh()
+        return count - len(self.files)
+
+    def _holding(self, writer: str, number: int) -> list[File]:
+        """Return the files that may have rows of a segment."""
+        return [
+            file
+            for file in self.files
+            if file.writers[0] <= writer <= file.writers[1] and file.segments[0] <= number <= file.segments[1]
+        ]
+
+    def _listed(self, table: deltalake.DeltaTable) -> list[File]:
+        return [
+            File(
+                writers=(action["min.writer"], action["max.writer"]),
+                segments=(action["min.segment"], action["max.segment"]),
+                path=self.folder / unquote(action["path"]),
+                model=action.get("partition.model"),
+                written=int(action["modification_time"]),
+                logged_on=action["partition.logged_on"],
+                rows=action.get("num_records"),
+            )
+            for action in pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        ]
+
+    def sync(self) -> None:
+        """Put the newest commit and the files that it names on disk; delta-rs leaves that to the system."""
+        if self._table is None:
+            return
+        log = self.folder / "_delta_log" / f"{self._table.version():020}.json"
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        added = [self.folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
+        for path in (*added, log):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        folders = {parent for path in (*added, log) for parent in path.parents if parent.is_relative_to(self.folder)}
+        for folder in (*folders, self.folder.parent, self.folder.parent.parent):
+            sync_folder(folder)
+
+
+@cache
+def _places() -> pa.Schema:
+    """Return the columns that a table has in addition to the log's own."""
+    types = {
+        "writer": pa.string(),
+        "segment": pa.int64(),
+        "row": pa.int64(),
+        "end": pa.int64(),
+        "logged_on": pa.date32(),
+    }
+    return pa.schema([pa.field(name, type_, nullable=False) for name, type_ in types.items()])
+
+
+def _properties() -> deltalake.WriterProperties:
+    return deltalake.WriterProperties(compression="ZSTD", max_row_group_size=ROW_GROUP)
+
+
+def _of_segment(path: Path, writer: str, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the rows of a segment in a file, of the row groups that may hold them by their statistics."""
+    file = pq.ParquetFile(path)
+    wanted = []
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        known = {group.column(n).path_in_schema: group.column(n).statistics for n in range(group.num_columns)}
+        writers, numbers = known["writer"], known["segment"]
+        if writers.min <= writer <= writers.max and numbers.min <= number <= numbers.max:
+            wanted.append(index)
+    found = file.read_row_groups(wanted, columns=None if columns is None else list(columns))
+    return found.filter(pc.and_(pc.equal(found["writer"], writer), pc.equal(found["segment"], number)))
+
+
+def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tuple[pa.Table, Integers]]:
+    """Yield the rows behind an offset with their ends, whole messages of them, about `most` at a time."""
+    start = int(np.searchsorted(ends, after, side="right"))
+    while start < len(ends):
+        last = ends[min(start + most, len(ends)) - 1]
+        stop = int(np.searchsorted(ends, last, side="right"))
+        yield rows.slice(start, stop - start), ends[start:stop]
+        start = stop

@@ -1,0 +1,198 @@
+"""Moves ended segments into the Delta tables, and gives up rows that are too old. Called by segments.
+
+For each segment, in order: put it into the table with its number as a transaction; say in removed.json that its rows
+are now read there; remove the file. A process may die between any two of these steps, and the next one goes on: a
+segment that is in the table is not put in again, a file that removed.json names is not read. A segment has ended when
+it carries the mark of the end or a later one exists; one that a dead writer left is ended by beginning the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from trimtab.clock import Clock
+from trimtab.errors import StoreError
+from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.stores.predictions.contract import COLUMNS, Compaction
+from trimtab.stores.predictions.embedded.delta_archive import Archive
+from trimtab.stores.predictions.embedded.segment_folder import (
+    NO_TABLE,
+    REMOVED,
+    TABLES,
+    Segment,
+    next_number,
+    removed,
+    segment_path,
+    segments,
+    sync_folder,
+)
+from trimtab.stores.predictions.embedded.segment_reader import BLOCK_ROWS
+from trimtab.stores.predictions.embedded.segment_scan import Damages, format_of, scan
+from trimtab.stores.predictions.embedded.writer_lock import WriterLock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = LazyLibrary("pyarrow")
+
+LOCK = "compaction.lock"
+SET_ASIDE = ".damaged"
+"""Ending of the name of a segment with damage: kept, for somebody who can save what is in it."""
+
+
+def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Compaction:
+    """Move what has ended and give up what is older than `keep_s`; return what was done. Raises StoreError.
+
+    grace_s: a segment file stays for so long after its last write.
+    """
+    if not folder.is_dir():
+        return Compaction(reason="there is no log yet")
+    with _turn(folder) as mine:
+        if not mine:
+            return Compaction(reason="another process is compacting this log")
+        now = clock.now()  # one day for both: labels go with their predictions or later
+        done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in COLUMNS]
+    return Compaction(
+        segments=sum(one.segments for one in done),
+        rows=sum(one.rows for one in done),
+        files_removed=sum(one.files_removed for one in done),
+        rows_dropped=sum(one.rows_dropped for one in done),
+        damaged=sum(one.damaged for one in done),
+        reason="; ".join(one.reason for one in done),
+    )
+
+
+def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: float, keep_s: float) -> Compaction:
+    archive, damages = Archive(folder, kind), Damages()
+    archive.refresh()
+    archive.sync()  # whoever made the newest commit may have died before
+    _end_those_of_the_dead(folder, kind, clock)
+    moved = rows = files = 0
+    for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):
+        ended = _ended(list(own))
+        for segment in ended:
+            if segment.number > archive.last(writer) and segment.number > _gone(folder, kind, writer):
+                count = _move(segment, kind, archive, damages)
+                moved, rows = moved + bool(count), rows + count
+        files += _remove(folder, kind, ended, now.timestamp() - grace_s, archive.version)
+    archive.merge_days(now.date())
+    dropped = archive.forget((now - timedelta(seconds=keep_s)).date())
+    return Compaction(
+        segments=moved,
+        rows=rows,
+        files_removed=files,
+        rows_dropped=dropped,
+        damaged=len(damages),
+        reason=f"{kind}: {moved} segments moved, {files} files removed, {dropped} rows given up",
+    )
+
+
+def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
+    """Put a segment's rows into the table; return how many."""
+    messages, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
+    parts, ends = [], []
+    while some := list(islice(messages, BLOCK_ROWS)):  # as frames, rows take more memory than as a table
+        parts.append(table_of([message.body for message in some], kind))
+        ends.append(np.repeat([message.end for message in some], [message.rows for message in some]))
+    if not parts:
+        return 0
+    rows = pa.concat_tables(parts)
+    archive.append(segment.writer, segment.number, rows, np.concatenate(ends))
+    return int(rows.num_rows)
+
+
+def _remove(folder: Path, kind: str, ended: list[Segment], before: float, version: int | None) -> int:
+    """Remove the files of segments last written before a moment, the oldest first; return how many.
+
+    version: of the table that has their rows.
+    """
+    count = 0
+    for segment in ended:
+        if segment.path.stat().st_mtime > before:
+            break  # a reader takes it that the files behind this one are there
+        if segment.number > _gone(folder, kind, segment.writer):
+            _say_removed(folder, kind, segment, version)
+        if _has_damage(segment, kind):
+            segment.path.rename(segment.path.with_name(segment.path.name + SET_ASIDE))
+        else:
+            segment.path.unlink()
+        count += 1
+    return count
+
+
+def _has_damage(segment: Segment, kind: str) -> bool:
+    found = Damages(quiet=True)
+    for _ in scan(segment.path, kind, found):
+        pass
+    return len(found) > 0
+
+
+def _say_removed(folder: Path, kind: str, segment: Segment, version: int | None) -> None:
+    """Switch readers over from the file to the table, for good."""
+    found = removed(folder)
+    found.setdefault(kind, {})[segment.writer] = segment.number
+    tables = found.setdefault(TABLES, {})
+    tables[kind] = max(tables.get(kind, NO_TABLE), NO_TABLE if version is None else version)
+    path = folder / f"{REMOVED}.new"
+    with path.open("wb") as file:
+        file.write(msgspec.json.encode(found))
+        file.flush()
+        os.fsync(file.fileno())
+    path.replace(folder / REMOVED)
+    sync_folder(folder)
+
+
+def _gone(folder: Path, kind: str, writer: str) -> int:
+    return removed(folder).get(kind, {}).get(writer, 0)
+
+
+def _ended(own: list[Segment]) -> list[Segment]:
+    """Return the segments of one writer that nobody writes any more."""
+    return own if _is_marked(own[-1].path) else own[:-1]
+
+
+def _is_marked(path: Path) -> bool:
+    end = format_of(path).end
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - len(end), 0))
+        return file.read() == end
+
+
+def _end_those_of_the_dead(folder: Path, kind: str, clock: Clock) -> None:
+    for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):
+        last = list(own)[-1]
+        if not last.path.stat().st_size or _is_marked(last.path):
+            continue
+        lock = WriterLock(folder, writer, clock)
+        if not lock.try_acquire():
+            continue
+        try:
+            segment_path(folder, kind, writer, next_number(folder, kind, writer)).touch(exist_ok=False)
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[bool]:
+    """Hold the lock of compaction, if it is free; the system gives it back when the process dies."""
+    try:
+        with (folder / LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot compact the prediction log: {error}") from error

@@ -1,0 +1,1 @@
+"""The prediction log in Kafka."""

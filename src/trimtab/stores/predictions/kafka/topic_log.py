@@ -1,0 +1,244 @@
+"""The prediction log in Kafka: kafka://host:port[,host:port]/topic, labels in TOPIC-labels. Opened by stores.catalog.
+
+One message a row, keyed by the prediction's id (kafka_events). What differs from the embedded log:
+- `append` hands rows to a bounded buffer in this process; they are safe, from its death too, when `sync` returns:
+  all in-sync replicas have them (acks=all, idempotent, so that a repeated send doubles nothing).
+- Rows keep their order within a partition, so those of one id do. Several partitions are merged by the time of logging,
+  in milliseconds; with one, which is what a topic gets that is made here, the order is that of the contract.
+- Kafka knows no claim on a writer's name, and keeps and drops rows by the topic's own retention.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from trimtab.clock import Clock, SystemClock
+from trimtab.errors import MissingExtra, StoreError
+from trimtab.stores.faults import Fault
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions, check_writer
+from trimtab.stores.predictions.kafka.topic_events import Event, Events
+from trimtab.stores.predictions.kafka.topic_reader import TopicReader
+
+try:
+    from confluent_kafka import KafkaError, KafkaException, Message, Producer
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+except ImportError as missing:
+    raise MissingExtra("confluent-kafka", "kafka") from missing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_BYTES = 1_000_000
+"""Largest message, which is also what brokers take unless they are told otherwise."""
+BUFFER_ROWS = 50_000
+BUFFER_BYTES = 64 * 2**20
+"""Most that waits in this process for the brokers; beyond it `append` refuses."""
+DELIVERY_MS = 10_000
+"""After so long a row that no broker has taken counts as failed, and the `sync` that waits for it too."""
+CONNECT_S = 10.0
+POLL_S = 0.01
+
+
+class Round:
+    """The rows appended between two syncs."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.failure: str | None = None
+
+
+class KafkaLog:
+    """Predictions and labels in two topics, which are made, with one partition, when they are missing.
+
+    May be shared between threads. segment_rows and segment_age_s are the broker's own matter.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        writer: str = "0",
+        *,
+        segment_rows: int = 0,
+        segment_age_s: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.servers, topic = _parse(url)
+        self.topics = {"predictions": topic, "labels": f"{topic}-labels"}
+        self._clock = clock or SystemClock()
+        self._events = Events(check_writer(writer))
+        self._lock = threading.Lock()
+        self._round = Round()
+        self._rounds = [self._round]
+        self._rows = self._bytes = 0
+        self._reading = threading.Lock()
+
+    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._send(self.topics["predictions"], self._events.predictions(columns))
+
+    def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._send(self.topics["labels"], self._events.labels(columns))
+
+    def sync(self) -> None:
+        """Return when the brokers have what was appended. Raises StoreError when they refused or did not answer."""
+        with self._lock:
+            rounds, self._round = self._rounds, Round()
+            self._rounds = [*rounds, self._round]
+        while any(one.waiting for one in rounds):
+            self._producer.poll(POLL_S)  # a row counts as failed after DELIVERY_MS, so this ends
+        with self._lock:
+            self._rounds = [one for one in self._rounds if one not in rounds]
+        failure = next((one.failure for one in rounds if one.failure), None)
+        if failure is not None:
+            raise StoreError(f"{self._name}: rows were not taken: {failure}")
+
+    def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return self._read("predictions", after, limit)
+
+    def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return self._read("labels", after, limit)
+
+    def tail(self, rows: int) -> Cursor:
+        with self._reading:
+            return self._readers["predictions"].tail(rows)
+
+    def count(self) -> Count:
+        """Return how many messages the topics hold."""
+        with self._reading:
+            return Count(*(self._readers[kind].count() for kind in ("predictions", "labels")))
+
+    def find(self, prediction_id: str) -> list[dict[str, Any]]:
+        """Return the predictions of an id. Kafka has no index: reads the whole topic, and decodes only what fits."""
+        with self._reading:
+            return self._readers["predictions"].find(prediction_id)
+
+    def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
+        with self._reading:
+            return self._readers["labels"].find(prediction_id)
+
+    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+        """Do nothing: the topic's own retention.ms drops old rows."""
+        return Compaction(reason=f"{self._name}: the topic's own retention (retention.ms) drops old rows")
+
+    def check(self) -> Sequence[Fault]:
+        """Ask the brokers for the topics; what they hold is theirs to keep."""
+        self.count()
+        return []
+
+    def close(self) -> None:
+        """Wait until the brokers have what was appended, and let go of the connections."""
+        if "_producer" in self.__dict__:
+            self.sync()
+        with self._reading:
+            for reader in self.__dict__.pop("_readers", {}).values():
+                reader.close()
+
+    @property
+    def _name(self) -> str:
+        return f"kafka://{self.servers}/{self.topics['predictions']}"
+
+    @cached_property
+    def _producer(self) -> Producer:
+        _make_topics(self.servers, list(self.topics.values()))
+        return Producer(
+            {
+                "bootstrap.servers": self.servers,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "message.max.bytes": ROW_BYTES,
+                "message.timeout.ms": DELIVERY_MS,
+                "queue.buffering.max.messages": 2 * BUFFER_ROWS,
+                "queue.buffering.max.kbytes": 4 * BUFFER_BYTES // 1024,
+                "log_level": 2,
+            }
+        )
+
+    @cached_property
+    def _readers(self) -> dict[str, TopicReader]:
+        return {kind: TopicReader(self.servers, topic, kind, self._clock) for kind, topic in self.topics.items()}
+
+    def _read(self, kind: str, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
+        with self._reading:
+            return self._readers[kind].read(after, limit)
+
+    def _send(self, topic: str, events: list[Event]) -> None:
+        self._check_sizes(events)
+        producer, size = self._producer, sum(len(event.value) for event in events)
+        producer.poll(0)
+        with self._lock:
+            if self._rows + len(events) > BUFFER_ROWS or self._bytes + size > BUFFER_BYTES:
+                raise StoreError(
+                    f"{self._name}: {self._rows} rows ({self._bytes >> 20} MiB) wait for the brokers, which is the "
+                    "most; see whether they are up"
+                )
+            self._rows += len(events)
+            self._bytes += size
+            self._round.waiting += len(events)
+            mine = self._round
+        for n, event in enumerate(events):
+            try:
+                self._produce(producer, topic, event, mine)
+            except (BufferError, KafkaException) as error:  # a producer that is beyond help
+                for unsent in events[n:]:
+                    self._done(mine, unsent, error)
+                raise StoreError(f"{self._name}: cannot send a row: {error}") from None
+
+    def _check_sizes(self, events: Sequence[Event]) -> None:
+        """Raise StoreError for a row that is too large, before any row of its append is on its way."""
+        for event in events:
+            if event.size > ROW_BYTES:
+                raise StoreError(
+                    f"{self._name}: the row of id '{event.key[:100].decode(errors='replace')}' takes {event.size} "
+                    f"bytes as a message; the most is {ROW_BYTES}"
+                )
+
+    def _produce(self, producer: Producer, topic: str, event: Event, mine: Round) -> None:
+        def done(error: KafkaError | None, _: Message) -> None:
+            self._done(mine, event, error)
+
+        producer.produce(
+            topic,
+            value=event.value,
+            key=event.key,
+            headers=event.headers,
+            timestamp=event.timestamp,
+            on_delivery=done,
+        )
+
+    def _done(self, mine: Round, event: Event, error: object | None) -> None:
+        """Count a row as delivered, or as failed."""
+        with self._lock:
+            self._rows -= 1
+            self._bytes -= len(event.value)
+            mine.waiting -= 1
+            if error is not None:
+                mine.failure = mine.failure or str(error)
+
+
+def _parse(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    topic = parts.path.strip("/")
+    if not parts.netloc or not topic or "/" in topic or parts.query:
+        raise StoreError(f"predictions: '{url}' names no topic; expected kafka://host:port/topic")
+    return parts.netloc, topic
+
+
+def _make_topics(servers: str, topics: list[str]) -> None:
+    """Make the topics that are missing. Raises StoreError when no broker answers."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 2})
+    try:
+        known = admin.list_topics(timeout=CONNECT_S).topics
+        missing = [NewTopic(topic, num_partitions=1) for topic in topics if topic not in known]
+        for made in admin.create_topics(missing).values() if missing else ():
+            made.result(CONNECT_S)
+    except KafkaException as error:
+        if "TOPIC_ALREADY_EXISTS" not in str(error):
+            raise StoreError(f"predictions: no use of the Kafka brokers at {servers}: {error}") from None
+
+
+_: type[Predictions] = KafkaLog

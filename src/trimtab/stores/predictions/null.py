@@ -1,0 +1,63 @@
+"""A prediction log that keeps nothing: `none:`, for a gateway that serves a folder and was given no place to log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trimtab.errors import UsageError
+from trimtab.stores.faults import Fault
+from trimtab.stores.predictions.arrow_rows import empty_table
+from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class NullLog:
+    """Takes rows and forgets them; refuses labels, which their sender would believe kept."""
+
+    def __init__(self, url: str = "none:", **options: Any) -> None:
+        del url, options
+
+    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        return
+
+    def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        raise UsageError(
+            "no predictions are kept here that could be labelled; give the gateway a place for them: --log FOLDER, or "
+            "`predictions` of the environment in trimtab.yaml"
+        )
+
+    def sync(self) -> None:
+        return
+
+    def read(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return empty_table("predictions"), after
+
+    def read_labels(self, after: Cursor = START, *, limit: int | None = None) -> tuple[pa.Table, Cursor]:
+        return empty_table("labels"), after
+
+    def tail(self, rows: int) -> Cursor:
+        return START
+
+    def count(self) -> Count:
+        return Count()
+
+    def find(self, prediction_id: str) -> list[dict[str, Any]]:
+        return []
+
+    def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
+        return []
+
+    def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
+        return Compaction(reason="nothing is kept")
+
+    def check(self) -> Sequence[Fault]:
+        return []
+
+    def close(self) -> None:
+        return
+
+
+_: type[Predictions] = NullLog
