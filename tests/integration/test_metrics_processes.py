@@ -13,12 +13,12 @@ from trimtab.stats.gateway_counts import Snapshot
 WORKER = """
 import sys
 from pathlib import Path
-from trimtab.serving.telemetry.metrics import Metrics
+from trimtab.serving.core.worker_metrics import Metrics
 
 metrics = Metrics(Path(sys.argv[1]), worker=sys.argv[2])
-print(metrics.labels, flush=True)
+print(metrics.counts.labels, flush=True)
 while True:
-    metrics.labels += 1
+    metrics.counts.labels += 1
     metrics.refuse(400)
     metrics.save()
 """

@@ -8,8 +8,10 @@ values above `borders[n - 1]` and up to `borders[n]`, the last one of those abov
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import chain, repeat, zip_longest
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -30,6 +32,42 @@ STALE_US = 10_000_000
 """A snapshot older than this is of a worker that is gone: its sums count on, its state does not."""
 
 K = TypeVar("K")
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Rule(NamedTuple):
+    """How the values of a field are merged, and how an earlier value is subtracted from a later one."""
+
+    merge: Callable[[Sequence[Any]], Any]
+    subtract: Callable[[Any, Any], Any]
+
+
+def _add_histograms(histograms: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(counts) for counts in zip_longest(*histograms, fillvalue=0)]
+
+
+def _subtract_histogram(new: Sequence[int], old: Sequence[int]) -> list[int]:
+    return [count - before if count > before else 0 for count, before in zip(new, chain(old, repeat(0)), strict=False)]
+
+
+def _add_by_key(mappings: Sequence[Mapping[K, int]]) -> dict[K, int]:
+    out: dict[K, int] = {}
+    for mapping in mappings:
+        for key, count in mapping.items():
+            out[key] = out.get(key, 0) + count
+    return out
+
+
+def _subtract_by_key(new: Mapping[K, int], old: Mapping[K, int]) -> dict[K, int]:
+    return {key: max(0, count - old.get(key, 0)) for key, count in new.items()}
+
+
+TOTAL = Rule(sum, lambda new, old: max(0, new - old))
+LARGEST = Rule(lambda values: max(values, default=0), lambda new, old: new)
+Total = Annotated[int, TOTAL]
+Seconds = Annotated[float, TOTAL]
+Histogram = Annotated[list[int], Rule(_add_histograms, _subtract_histogram)]
+ByKey = Annotated[dict[K, int], Rule(_add_by_key, _subtract_by_key)]
 
 
 class VariantKey(NamedTuple):
@@ -44,122 +82,116 @@ class VariantKey(NamedTuple):
 class VariantCounts(msgspec.Struct):
     """What one version did in one role."""
 
-    requests: int = 0
+    requests: Total = 0
     """Requests that it scored rows of."""
-    failed: int = 0
+    failed: Total = 0
     """Requests of these whose rows have no usable score."""
-    rows: int = 0
-    errors: int = 0
+    rows: Total = 0
+    errors: Total = 0
     """Rows of the failed requests."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Sum of the latencies of the requests, from the arrival to the score."""
-    latency: list[int] = []
+    latency: Histogram = []
     """Requests by LATENCY_BORDERS_US."""
-    late: list[int] = []
+    late: Histogram = []
     """Those that a fallback answered because they took too long, by LATENCY_BORDERS_US."""
     borders: tuple[float, ...] = ()
     """Of the score histogram; empty for a regression of which too few scores are known."""
     scores: list[int] = []
     """Finite scores by `borders`."""
-    non_finite: int = 0
+    non_finite: Total = 0
     """Scores that are NaN or infinite."""
     run: int = 0
     """How many scores, up to the newest, are the same one: of a model that answers everything alike, nearly all."""
     run_score: float | None = None
     run_inputs: list[int] = []
     """Of the inputs of the run, the smallest fingerprints (distinct.py); empty where nobody asks for them."""
-    last_at: int = 0
+    last_at: Annotated[int, LARGEST] = 0
     """When the newest rows were counted, microseconds since the epoch."""
 
 
 class Durations(msgspec.Struct):
     """Requests of one protocol by their duration, from the arrival to the answer."""
 
-    seconds: float = 0.0
-    counts: list[int] = []
+    seconds: Seconds = 0.0
+    counts: Histogram = []
     """By LATENCY_BORDERS_US."""
 
 
 class State(msgspec.Struct):
     """What is so at the moment, and not a sum."""
 
-    workers: int = 0
-    in_progress: int = 0
+    workers: Total = 0
+    in_progress: Total = 0
     """Requests that were not answered yet."""
-    rows_waiting: int = 0
+    rows_waiting: Total = 0
     """Rows that are in no batch yet."""
-    log_lag: float = 0.0
+    log_lag: Annotated[float, LARGEST] = 0.0
     """Seconds from the newest flushed answer to its flush; the largest of all workers."""
-    resident_bytes: int = 0
-    troubles: dict[str, int] = {}
+    resident_bytes: Total = 0
+    troubles: ByKey[str] = {}
     """By model: workers in which it does not serve as it should."""
 
 
 class Snapshot(msgspec.Struct):
     """Everything that one worker, or all together, counted."""
 
-    taken_at: int = 0
+    taken_at: Annotated[int, LARGEST] = 0
     """Microseconds since the epoch."""
-    state: State = msgspec.field(default_factory=State)
-    variants: dict[VariantKey, VariantCounts] = msgspec.field(default_factory=dict, name="lanes")
+    state: Annotated[State, STATE] = msgspec.field(default_factory=State)
+    variants: Annotated[dict[VariantKey, VariantCounts], VARIANTS] = msgspec.field(default_factory=dict, name="lanes")
     """Saved under the name that earlier versions gave it, and so are batches and their rows."""
-    requests: dict[tuple[str, int], int] = {}
+    requests: ByKey[tuple[str, int]] = {}
     """Answered requests by protocol and HTTP status."""
-    durations: dict[str, Durations] = {}
+    durations: Annotated[dict[str, Durations], DURATIONS] = {}
     """By protocol."""
-    refused: dict[int, int] = {}
+    refused: ByKey[int] = {}
     """Requests that were refused, by status."""
-    fallbacks: dict[tuple[str, str], int] = {}
+    fallbacks: ByKey[tuple[str, str]] = {}
     """Rows answered by another than the routed version, by model and reason."""
-    rule_failures: dict[tuple[str, str], int] = {}
+    rule_failures: ByKey[tuple[str, str]] = {}
     """Rows for which the declared rule was asked and gave nothing, by model and reason."""
-    checked: dict[str, int] = {}
+    checked: ByKey[str] = {}
     """Rows whose request columns were checked, by model."""
-    outside: dict[tuple[str, str], int] = {}
+    outside: ByKey[tuple[str, str]] = {}
     """Rows with an unexpected value, by model and request column; "" is any column, and counts a row once."""
-    batches: list[int] = msgspec.field(default_factory=list, name="turns")
+    batches: Histogram = msgspec.field(default_factory=list, name="turns")
     """Batches by their rows (ROWS_BORDERS)."""
-    batch_rows: int = msgspec.field(default=0, name="turn_rows")
-    log_lags: list[int] = []
+    batch_rows: Total = msgspec.field(default=0, name="turn_rows")
+    log_lags: Histogram = []
     """Flushes by their lag (LAG_BORDERS_S)."""
-    log_lag_seconds: float = 0.0
-    shed: int = 0
+    log_lag_seconds: Seconds = 0.0
+    shed: Total = 0
     """Requests sent away because too many rows waited."""
-    gap_rows: int = 0
+    gap_rows: Total = 0
     """Rows that were answered but could not be logged."""
-    comparison_dropped: int = 0
+    comparison_dropped: Total = 0
     """Rows that were not scored for comparison because that would have slowed answers down."""
-    labels: int = 0
-    cpu_seconds: float = 0.0
+    labels: Total = 0
+    cpu_seconds: Seconds = 0.0
+
+
+@cache
+def rules(kind: type[msgspec.Struct]) -> tuple[tuple[str, Rule], ...]:
+    """Return the fields of a struct that declare a rule, and their rules."""
+    hints = get_type_hints(kind, include_extras=True).items()
+    return tuple((name, rule) for name, hint in hints for rule in get_args(hint)[1:] if isinstance(rule, Rule))
+
+
+def merge_fields(kind: type[S], found: Sequence[S], **others: Any) -> S:
+    """Return one struct for several: fields with a rule are merged, `others` are taken as given."""
+    return kind(**others, **{name: rule.merge([getattr(each, name) for each in found]) for name, rule in rules(kind)})
+
+
+def subtract_fields(new: S, old: S, **others: Any) -> S:
+    """Return `new` with each field that has a rule less the same field of `old`, and `others` as given."""
+    less = {name: rule.subtract(getattr(new, name), getattr(old, name)) for name, rule in rules(type(new))}
+    return msgspec.structs.replace(new, **others, **less)
 
 
 def difference(new: Snapshot, old: Snapshot) -> Snapshot:
     """Return what happened between two snapshots of the same gateway; state and runs are those of `new`."""
-    return Snapshot(
-        taken_at=new.taken_at,
-        state=new.state,
-        variants={key: _less(counts, old.variants.get(key)) for key, counts in new.variants.items()},
-        requests=_keys_less(new.requests, old.requests),
-        durations={
-            protocol: Durations(max(0.0, own.seconds - before.seconds), _counts_less(own.counts, before.counts))
-            for protocol, own in new.durations.items()
-            for before in [old.durations.get(protocol, Durations())]
-        },
-        refused=_keys_less(new.refused, old.refused),
-        fallbacks=_keys_less(new.fallbacks, old.fallbacks),
-        rule_failures=_keys_less(new.rule_failures, old.rule_failures),
-        checked=_keys_less(new.checked, old.checked),
-        outside=_keys_less(new.outside, old.outside),
-        batches=_counts_less(new.batches, old.batches),
-        batch_rows=max(0, new.batch_rows - old.batch_rows),
-        log_lags=_counts_less(new.log_lags, old.log_lags),
-        log_lag_seconds=max(0.0, new.log_lag_seconds - old.log_lag_seconds),
-        shed=max(0, new.shed - old.shed),
-        gap_rows=max(0, new.gap_rows - old.gap_rows),
-        comparison_dropped=max(0, new.comparison_dropped - old.comparison_dropped),
-        labels=max(0, new.labels - old.labels),
-        cpu_seconds=max(0.0, new.cpu_seconds - old.cpu_seconds),
-    )
+    return subtract_fields(new, old)
 
 
 def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
@@ -167,42 +199,7 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
 
     now: microseconds since the epoch; states and runs of snapshots more than STALE_US older are left out.
     """
-    found = [_of_now(each, now) for each in snapshots]
-    live = [each.state for each in found]
-    keys = dict.fromkeys(key for each in found for key in each.variants)
-    protocols = dict.fromkeys(protocol for each in found for protocol in each.durations)
-    return Snapshot(
-        taken_at=max((each.taken_at for each in found), default=0),
-        state=State(
-            workers=sum(each.workers for each in live),
-            in_progress=sum(each.in_progress for each in live),
-            rows_waiting=sum(each.rows_waiting for each in live),
-            log_lag=max((each.log_lag for each in live), default=0.0),
-            resident_bytes=sum(each.resident_bytes for each in live),
-            troubles=_keys_sum(each.troubles for each in live),
-        ),
-        variants={key: together([each.variants[key] for each in found if key in each.variants]) for key in keys},
-        requests=_keys_sum(each.requests for each in found),
-        durations={
-            protocol: Durations(sum(each.seconds for each in own), _counts_sum([each.counts for each in own]))
-            for protocol in protocols
-            for own in [[each.durations[protocol] for each in found if protocol in each.durations]]
-        },
-        refused=_keys_sum(each.refused for each in found),
-        fallbacks=_keys_sum(each.fallbacks for each in found),
-        rule_failures=_keys_sum(each.rule_failures for each in found),
-        checked=_keys_sum(each.checked for each in found),
-        outside=_keys_sum(each.outside for each in found),
-        batches=_counts_sum([each.batches for each in found]),
-        batch_rows=sum(each.batch_rows for each in found),
-        log_lags=_counts_sum([each.log_lags for each in found]),
-        log_lag_seconds=sum(each.log_lag_seconds for each in found),
-        shed=sum(each.shed for each in found),
-        gap_rows=sum(each.gap_rows for each in found),
-        comparison_dropped=sum(each.comparison_dropped for each in found),
-        labels=sum(each.labels for each in found),
-        cpu_seconds=sum(each.cpu_seconds for each in found),
-    )
+    return merge_fields(Snapshot, [_of_now(each, now) for each in snapshots])
 
 
 def together(variants: Sequence[VariantCounts]) -> VariantCounts:
@@ -212,27 +209,23 @@ def together(variants: Sequence[VariantCounts]) -> VariantCounts:
     for variant in variants:  # a model that answers everything alike does so in every worker
         runs[variant.run_score] = runs.get(variant.run_score, 0) + variant.run
     run_score, run = max(runs.items(), key=lambda item: item[1])
-    return VariantCounts(
-        requests=sum(variant.requests for variant in variants),
-        failed=sum(variant.failed for variant in variants),
-        rows=sum(variant.rows for variant in variants),
-        errors=sum(variant.errors for variant in variants),
-        seconds=sum(variant.seconds for variant in variants),
-        latency=_counts_sum([variant.latency for variant in variants]),
-        late=_counts_sum([variant.late for variant in variants]),
+    return merge_fields(
+        VariantCounts,
+        variants,
         borders=borders,
-        scores=_counts_sum(
-            [
-                variant.scores if variant.borders == borders else rebin(variant.borders, variant.scores, borders)
-                for variant in variants
-            ]
-        ),
-        non_finite=sum(variant.non_finite for variant in variants),
+        scores=_add_histograms([_scores_on(borders, variant) for variant in variants]),
         run=run,
         run_score=run_score,
         run_inputs=smallest(*(variant.run_inputs for variant in variants if variant.run_score == run_score)),
-        last_at=max(variant.last_at for variant in variants),
     )
+
+
+def _less(new: VariantCounts, old: VariantCounts) -> VariantCounts:
+    return subtract_fields(new, old, scores=_subtract_histogram(new.scores, _scores_on(new.borders, old)))
+
+
+def _scores_on(borders: Sequence[float], variant: VariantCounts) -> list[int]:
+    return variant.scores if variant.borders == borders else rebin(variant.borders, variant.scores, borders)
 
 
 def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
@@ -281,45 +274,19 @@ def rebin(borders: Sequence[float], counts: Sequence[int], onto: Sequence[float]
     return out
 
 
-def _less(new: VariantCounts, old: VariantCounts | None) -> VariantCounts:
-    if old is None:
-        return new
-    same = new.borders == old.borders
-    before = old.scores if same else rebin(old.borders, old.scores, new.borders)
-    return VariantCounts(
-        requests=max(0, new.requests - old.requests),
-        failed=max(0, new.failed - old.failed),
-        rows=max(0, new.rows - old.rows),
-        errors=max(0, new.errors - old.errors),
-        seconds=max(0.0, new.seconds - old.seconds),
-        latency=_counts_less(new.latency, old.latency),
-        late=_counts_less(new.late, old.late),
-        borders=new.borders,
-        scores=_counts_less(new.scores, before),
-        non_finite=max(0, new.non_finite - old.non_finite),
-        run=new.run,
-        run_score=new.run_score,
-        run_inputs=new.run_inputs,
-        last_at=new.last_at,
-    )
+def _each_key(rule: Rule) -> Rule:
+    """Return the rule for a mapping whose values follow `rule`."""
+
+    def merge(mappings: Sequence[Mapping[K, Any]]) -> dict[K, Any]:
+        keys = dict.fromkeys(chain.from_iterable(mappings))
+        return {key: rule.merge([mapping[key] for mapping in mappings if key in mapping]) for key in keys}
+
+    def subtract(new: Mapping[K, Any], old: Mapping[K, Any]) -> dict[K, Any]:
+        return {key: rule.subtract(value, old[key]) if key in old else value for key, value in new.items()}
+
+    return Rule(merge, subtract)
 
 
-def _counts_sum(lists: Sequence[Sequence[int]]) -> list[int]:
-    longest = max(map(len, lists), default=0)
-    return [sum(each[place] for each in lists if place < len(each)) for place in range(longest)]
-
-
-def _counts_less(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    return [max(0, count - (old[place] if place < len(old) else 0)) for place, count in enumerate(new)]
-
-
-def _keys_sum(mappings: Iterable[Mapping[K, int]]) -> dict[K, int]:
-    out: dict[K, int] = {}
-    for mapping in mappings:
-        for key, count in mapping.items():
-            out[key] = out.get(key, 0) + count
-    return out
-
-
-def _keys_less(new: Mapping[K, int], old: Mapping[K, int]) -> dict[K, int]:
-    return {key: max(0, count - old.get(key, 0)) for key, count in new.items()}
+VARIANTS = _each_key(Rule(together, _less))
+DURATIONS = _each_key(Rule(lambda found: merge_fields(Durations, found), subtract_fields))
+STATE = Rule(lambda found: merge_fields(State, found), lambda new, old: new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -11,18 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.stats.gateway_counts import (
+    LARGEST,
     LATENCY_BORDERS_US,
     STALE_US,
+    ByKey,
     Durations,
+    Histogram,
     Snapshot,
     State,
+    Total,
     VariantCounts,
     VariantKey,
     difference,
     latency_quantile,
     merge,
+    merge_fields,
     quantile,
     rebin,
+    rules,
+    subtract_fields,
 )
 
 KEY = VariantKey("delay", 3, "champion", True)
@@ -108,6 +116,29 @@ def test_nothing_happened_between_a_snapshot_and_itself(snapshot: Snapshot) -> N
     found = difference(snapshot, snapshot)
     assert not any(variant.rows or any(variant.latency) or any(variant.scores) for variant in found.variants.values())
     assert not any(found.requests.values())
+
+
+class Wider(Snapshot):
+    """Counts with one more of each kind."""
+
+    more: Total = 0
+    slowest: Annotated[int, LARGEST] = 0
+    sizes: Histogram = msgspec.field(default_factory=list)
+    by_model: ByKey[str] = msgspec.field(default_factory=dict)
+
+
+def test_a_new_field_is_merged_and_subtracted_as_its_type_says() -> None:
+    a, b = (Wider(more=n, slowest=n, sizes=[n, 1], by_model={"a": n, str(n): 1}) for n in (5, 9))
+    total = merge_fields(Wider, [a, b])
+    assert (total.more, total.slowest, total.sizes, total.by_model) == (14, 9, [14, 2], {"a": 14, "5": 1, "9": 1})
+    rest = subtract_fields(total, b)
+    assert (rest.more, rest.slowest, rest.sizes, rest.by_model) == (5, 9, [5, 1], {"a": 5, "5": 1, "9": 0})
+
+
+@pytest.mark.parametrize("kind", [Snapshot, State, VariantCounts, Durations])
+def test_every_field_says_how_it_adds_up(kind: type[msgspec.Struct]) -> None:
+    by_hand = {"borders", "scores", "run", "run_score", "run_inputs"} if kind is VariantCounts else set()
+    assert {name for name, _ in rules(kind)} == set(kind.__struct_fields__) - by_hand
 
 
 def test_counts_that_began_anew_are_no_negative_ones() -> None:

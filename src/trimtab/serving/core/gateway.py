@@ -159,7 +159,7 @@ class Gateway:
             raise Refused(404, str(error)) from error
         except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
             raise Refused(503, f"the labels could not be logged: {error}") from error
-        self.metrics.labels += len(labels)
+        self.metrics.counts.labels += len(labels)
         return len(labels)
 
     def _event_times(self, request: InferenceRequest, spec: Spec, start: int = 0) -> list[int]:

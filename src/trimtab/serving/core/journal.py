@@ -153,7 +153,7 @@ class Journal:
             logger.error("the prediction log takes no rows (policy: %s): %s", self._options.when_full, error)
         gap = self._gap or Gap(0, now, now, str(error))
         self._gap = Gap(gap.rows + rows, gap.start, now, gap.reason)
-        self._metrics.gap_rows += rows
+        self._metrics.counts.gap_rows += rows
 
     def _end_gap(self) -> None:
         if self._gap is not None:

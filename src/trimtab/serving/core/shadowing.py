@@ -60,7 +60,7 @@ class Comparison:
             return
         rows = sum([group.rows for group in groups])
         if self._rows + rows > MOST_WAITING_ROWS:
-            self._metrics.comparison_dropped += rows
+            self._metrics.counts.comparison_dropped += rows
             return
         self._waiting += groups
         self._rows += rows
@@ -89,7 +89,7 @@ class Comparison:
     def _drop(self) -> None:
         dropped = sum([group.rows for group in (*self._scoring, *self._waiting)])
         logger.warning("%d rows were not compared before the end", dropped)
-        self._metrics.comparison_dropped += dropped
+        self._metrics.counts.comparison_dropped += dropped
         self._scoring, self._waiting, self._rows, self._call = [], [], 0, None
 
     def _arm(self) -> None:

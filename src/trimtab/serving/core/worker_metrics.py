@@ -77,21 +77,14 @@ class Metrics:
         Again, when the predecessor has ended only after this object was made.
         """
         before = None if self._folder is None else self._folder.read(self._worker)
-        self._sums = sums = before or Snapshot()
-        sums.batches = sums.batches or [0] * (len(ROWS_BORDERS) + 1)
-        sums.log_lags = sums.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
-        self._cpu_before = sums.cpu_seconds
-        self._tallies = Tallies(sums.variants, None if self._folder is None else self._folder.agree)
+        self.counts = counts = before or Snapshot()
+        """The sums, also of the predecessor. Fields without a method here are added to where they are counted."""
+        counts.batches = counts.batches or [0] * (len(ROWS_BORDERS) + 1)
+        counts.log_lags = counts.log_lags or [0] * (len(LAG_BORDERS_S) + 1)
+        self._cpu_before = counts.cpu_seconds
+        self._tallies = Tallies(counts.variants, None if self._folder is None else self._folder.agree)
         self._durations: dict[str, list[int]] = {}
         self._waiting = 0
-        self.labels = sums.labels
-        """Labels that were logged."""
-        self.shed = sums.shed
-        """Requests sent away because too many rows waited."""
-        self.gap_rows = sums.gap_rows
-        """Rows that were answered but could not be logged."""
-        self.comparison_dropped = sums.comparison_dropped
-        """Rows that were not scored for comparison."""
 
     def count_groups(self, groups: Sequence[RowGroup]) -> None:
         """Count the scored groups of one batch, answers and comparisons, each with its own latency."""
@@ -119,8 +112,8 @@ class Metrics:
                 tally.failed += group.is_request
                 tally.errors += rows
         if answered:
-            self._sums.batches[bisect_left(ROWS_BORDERS, answered)] += 1
-            self._sums.batch_rows += answered
+            self.counts.batches[bisect_left(ROWS_BORDERS, answered)] += 1
+            self.counts.batch_rows += answered
         self._waiting += total
         if self._waiting >= FOLD_ROWS:
             self._fold()
@@ -136,7 +129,7 @@ class Metrics:
         """
         self.in_progress -= 1
         key = (protocol, status)
-        requests = self._sums.requests
+        requests = self.counts.requests
         requests[key] = requests.get(key, 0) + 1
         took_us = (time.perf_counter_ns() - received_ns) // 1000
         waiting = self._durations.get(protocol)
@@ -148,29 +141,29 @@ class Metrics:
 
     def refuse(self, status: int) -> None:
         """Count a request that was answered with an error status."""
-        self._sums.refused[status] = self._sums.refused.get(status, 0) + 1
+        self.counts.refused[status] = self.counts.refused.get(status, 0) + 1
 
     def fall_back(self, model: str, reason: str, rows: int) -> None:
         """Count rows that another than the routed version answered. reason: one of few words."""
         key = (model, reason)
-        self._sums.fallbacks[key] = self._sums.fallbacks.get(key, 0) + rows
+        self.counts.fallbacks[key] = self.counts.fallbacks.get(key, 0) + rows
 
     def rule_failed(self, model: str, reason: str, rows: int) -> None:
         """Count rows for which the declared rule gave nothing. reason: "request" lacks what it takes, or "rule"."""
         key = (model, reason)
-        self._sums.rule_failures[key] = self._sums.rule_failures.get(key, 0) + rows
+        self.counts.rule_failures[key] = self.counts.rule_failures.get(key, 0) + rows
 
     def check(self, model: str, rows: int, outside: Mapping[str, int]) -> None:
         """Count rows whose request columns were checked. outside: rows with an unexpected value, by column."""
-        self._sums.checked[model] = self._sums.checked.get(model, 0) + rows
+        self.counts.checked[model] = self.counts.checked.get(model, 0) + rows
         for column, count in outside.items():
-            self._sums.outside[model, column] = self._sums.outside.get((model, column), 0) + count
+            self.counts.outside[model, column] = self.counts.outside.get((model, column), 0) + count
 
     def flushed(self, lag_s: float) -> None:
         """Count a flush of the prediction log; `lag_s` from its oldest answer to its end, 0 when it went before."""
         self._log_lag = lag_s
-        self._sums.log_lags[bisect_left(LAG_BORDERS_S, lag_s)] += 1
-        self._sums.log_lag_seconds += lag_s
+        self.counts.log_lags[bisect_left(LAG_BORDERS_S, lag_s)] += 1
+        self.counts.log_lag_seconds += lag_s
 
     def set_borders(self, model: str, borders: Sequence[float]) -> None:
         """Give the borders of a regression's score histogram, unless they are known; else its first scores do."""
@@ -179,13 +172,11 @@ class Metrics:
     def snapshot(self) -> Snapshot:
         """Return this worker's counts; they are the living ones, so encode or merge them before going on."""
         self._fold()
-        sums = self._sums
-        sums.taken_at = to_micros(self._clock.now())
-        sums.labels, sums.shed, sums.gap_rows = self.labels, self.shed, self.gap_rows
-        sums.comparison_dropped = self.comparison_dropped
-        sums.cpu_seconds = self._cpu_before + time.process_time()
-        sums.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes(), self.troubles)
-        return sums
+        counts = self.counts
+        counts.taken_at = to_micros(self._clock.now())
+        counts.cpu_seconds = self._cpu_before + time.process_time()
+        counts.state = State(1, self.in_progress, self.rows_waiting, self._log_lag, _resident_bytes(), self.troubles)
+        return counts
 
     def save(self) -> None:
         """Leave the counts for the other workers, and for a successor."""
@@ -224,7 +215,7 @@ class Metrics:
         self._tallies.fold(to_micros(self._clock.now()))
         for protocol, waiting in self._durations.items():
             if waiting:
-                own = self._sums.durations.setdefault(protocol, Durations(counts=[0] * (len(LATENCY_BORDERS_US) + 1)))
+                own = self.counts.durations.setdefault(protocol, Durations(counts=[0] * (len(LATENCY_BORDERS_US) + 1)))
                 durations = np.array(waiting, dtype=np.float64)
                 own.seconds += float(durations.sum()) / 1e6
                 histogram(own.counts, LATENCY_BORDERS_US, durations)

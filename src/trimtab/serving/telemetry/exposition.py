@@ -1,11 +1,13 @@
-"""Counts in the words of Prometheus and OpenMetrics, by prometheus-client. Called by metrics.
+"""The counts of a gateway as metrics of Prometheus and OpenMetrics, written by prometheus-client.
 
-Beside our own names stand those that dashboards of other servers ask for; docs/operations.md lists them.
+FAMILIES has one row for each metric of our own. The names that dashboards of other servers ask for come after them;
+docs/operations.md lists both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,17 +25,83 @@ from trimtab.stats.gateway_counts import (
     LAG_BORDERS_S,
     LATENCY_BORDERS_US,
     ROWS_BORDERS,
+    Durations,
     Snapshot,
+    State,
     VariantCounts,
     VariantKey,
 )
 
-LANE = ("model", "version", "role", "served")
+VARIANT = ("model", "version", "role", "served")
 LATENCY_BORDERS_S = tuple(border / 1e6 for border in LATENCY_BORDERS_US)
 SHOWN_US = 7 * 86_400_000_000
 """A version that has scored nothing for so long is not shown any more."""
 
 Variants = Sequence[tuple[VariantKey, VariantCounts]]
+Labels = tuple[str, ...]
+
+
+class Family(NamedTuple):
+    """How one field of the counts is shown: one metric, with one sample for each owner and each key of the field."""
+
+    owner: type[VariantCounts] | type[Snapshot] | type[Durations] | type[State]
+    field: str
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily] | type[HistogramMetricFamily]
+    name: str
+    text: str
+    labels: Labels = ()
+    total: str | None = None
+    """Of a histogram: the field that holds the sum of its values."""
+    borders: Sequence[float] | None = None
+    """Of a histogram; None takes the owner's own `borders`, and shows no owner without them."""
+
+
+COUNTER, GAUGE, HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+# fmt: off
+FAMILIES = (
+    Family(VariantCounts, "rows", COUNTER, "trimtab_predictions", "Rows that were scored.", VARIANT),
+    Family(VariantCounts, "errors", COUNTER, "trimtab_prediction_errors", "Rows without a usable score.", VARIANT),
+    Family(VariantCounts, "requests", COUNTER, "trimtab_prediction_requests",
+           "Requests of which rows were scored.", VARIANT),
+    Family(VariantCounts, "non_finite", COUNTER, "trimtab_prediction_non_finite",
+           "Scores that are NaN or infinite.", VARIANT),
+    Family(VariantCounts, "run", GAUGE, "trimtab_prediction_identical_run",
+           "Newest scores in a row that are the same number.", VARIANT),
+    Family(VariantCounts, "latency", HISTOGRAM, "trimtab_prediction_latency_seconds",
+           "Time from a request's arrival to its scores.", VARIANT, "seconds", LATENCY_BORDERS_S),
+    Family(VariantCounts, "scores", HISTOGRAM, "trimtab_prediction_score", "Finite scores.", VARIANT),
+    Family(Snapshot, "requests", COUNTER, "trimtab_requests", "Requests that were answered.", ("protocol", "status")),
+    Family(Durations, "counts", HISTOGRAM, "trimtab_request_duration_seconds",
+           "Time from a request's arrival to its answer.", ("protocol",), "seconds", LATENCY_BORDERS_S),
+    Family(Snapshot, "refused", COUNTER, "trimtab_refused_requests", "Requests that were refused.", ("status",)),
+    Family(Snapshot, "fallbacks", COUNTER, "trimtab_fallbacks",
+           "Rows that another than the routed version answered.", ("model", "reason")),
+    Family(Snapshot, "rule_failures", COUNTER, "trimtab_fallback_rule_failures",
+           "Rows for which the declared rule was asked and gave nothing.", ("model", "reason")),
+    Family(Snapshot, "checked", COUNTER, "trimtab_checked_rows", "Rows whose columns were checked.", ("model",)),
+    Family(Snapshot, "outside", COUNTER, "trimtab_unexpected_rows",
+           "Rows with a value that the checks do not expect, by column; an empty column counts each row once.",
+           ("model", "column")),
+    Family(Snapshot, "batches", HISTOGRAM, "trimtab_turn_rows", "Rows that were scored together.",
+           total="batch_rows", borders=ROWS_BORDERS),
+    Family(Snapshot, "log_lags", HISTOGRAM, "trimtab_log_lag_seconds",
+           "Time from an answer until the prediction log was flushed.", total="log_lag_seconds", borders=LAG_BORDERS_S),
+    Family(Snapshot, "shed", COUNTER, "trimtab_shed_requests", "Requests sent away for too many waiting."),
+    Family(Snapshot, "gap_rows", COUNTER, "trimtab_log_gap_rows", "Rows answered but not logged."),
+    Family(Snapshot, "comparison_dropped", COUNTER, "trimtab_comparison_dropped_rows",
+           "Rows not scored for comparison, for speed."),
+    Family(Snapshot, "labels", COUNTER, "trimtab_labels", "Labels that were logged."),
+    Family(Snapshot, "cpu_seconds", COUNTER, "trimtab_cpu_seconds", "Processor time of all workers."),
+    Family(State, "troubles", GAUGE, "trimtab_models_in_trouble",
+           "Workers in which the model does not serve as its newest revision says.", ("model",)),
+    Family(State, "workers", GAUGE, "trimtab_workers", "Workers that are alive."),
+    Family(State, "in_progress", GAUGE, "trimtab_requests_in_progress", "Requests not answered yet."),
+    Family(State, "rows_waiting", GAUGE, "trimtab_rows_waiting", "Rows that wait to be scored."),
+    Family(State, "log_lag", GAUGE, "trimtab_log_lag_newest_seconds", "Lag of the newest flush."),
+    Family(State, "resident_bytes", GAUGE, "trimtab_resident_memory_bytes", "Memory of all workers."),
+)
+"""In the order in which they are shown. The names of counters get the ending `_total`."""
+# fmt: on
 
 
 def expose(snapshot: Snapshot, accept: str = "") -> tuple[bytes, bytes]:
@@ -52,109 +120,41 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
-        since = self._snapshot.taken_at - SHOWN_US
+        now = self._snapshot
         variants = [
-            (key, variant) for key, variant in sorted(self._snapshot.variants.items()) if variant.last_at >= since
+            (key, variant)
+            for key, variant in sorted(now.variants.items())
+            if variant.last_at >= now.taken_at - SHOWN_US
         ]
-        yield from _variants(variants)
-        yield from _gateway(self._snapshot)
+        owners: Mapping[type[Any], list[tuple[Labels, Any]]] = {
+            VariantCounts: [
+                ((key.model, str(key.version), key.role, str(key.served).lower()), variant) for key, variant in variants
+            ],
+            Snapshot: [((), now)],
+            Durations: [((protocol,), own) for protocol, own in sorted(now.durations.items())],
+            State: [((), now.state)],
+        }
+        for family in FAMILIES:
+            yield _metric(family, owners[family.owner])
         yield from _others([(key, variant) for key, variant in variants if key.served])
 
 
-def _variants(variants: Variants) -> Iterator[Metric]:
-    def counter(name: str, text: str, value: Callable[[VariantCounts], float]) -> Metric:
-        family = CounterMetricFamily(name, text, labels=LANE)
-        for key, variant in variants:
-            family.add_metric(_labels(key), value(variant))
-        return family
-
-    yield counter("trimtab_predictions", "Rows that were scored.", lambda variant: variant.rows)
-    yield counter("trimtab_prediction_errors", "Rows without a usable score.", lambda variant: variant.errors)
-    yield counter(
-        "trimtab_prediction_requests", "Requests of which rows were scored.", lambda variant: variant.requests
-    )
-    yield counter(
-        "trimtab_prediction_non_finite", "Scores that are NaN or infinite.", lambda variant: variant.non_finite
-    )
-    run = GaugeMetricFamily(
-        "trimtab_prediction_identical_run", "Newest scores in a row that are the same number.", labels=LANE
-    )
-    latency = HistogramMetricFamily(
-        "trimtab_prediction_latency_seconds", "Time from a request's arrival to its scores.", labels=LANE
-    )
-    scores = HistogramMetricFamily("trimtab_prediction_score", "Finite scores.", labels=LANE)
-    for key, variant in variants:
-        run.add_metric(_labels(key), variant.run)
-        latency.add_metric(_labels(key), _buckets(LATENCY_BORDERS_S, variant.latency), sum_value=variant.seconds)
-        if variant.borders:
-            scores.add_metric(_labels(key), _buckets(variant.borders, variant.scores), sum_value=None)
-    yield from (run, latency, scores)
-
-
-def _gateway(now: Snapshot) -> Iterator[Metric]:
-    requests = CounterMetricFamily("trimtab_requests", "Requests that were answered.", labels=("protocol", "status"))
-    for (protocol, status), count in sorted(now.requests.items()):
-        requests.add_metric((protocol, str(status)), count)
-    durations = HistogramMetricFamily(
-        "trimtab_request_duration_seconds", "Time from a request's arrival to its answer.", labels=("protocol",)
-    )
-    for protocol, own in sorted(now.durations.items()):
-        durations.add_metric((protocol,), _buckets(LATENCY_BORDERS_S, own.counts), sum_value=own.seconds)
-    refused = CounterMetricFamily("trimtab_refused_requests", "Requests that were refused.", labels=("status",))
-    for status, count in sorted(now.refused.items()):
-        refused.add_metric((str(status),), count)
-    fallbacks = CounterMetricFamily(
-        "trimtab_fallbacks", "Rows that another than the routed version answered.", labels=("model", "reason")
-    )
-    for (model, reason), count in sorted(now.fallbacks.items()):
-        fallbacks.add_metric((model, reason), count)
-    rule_failures = CounterMetricFamily(
-        "trimtab_fallback_rule_failures",
-        "Rows for which the declared rule was asked and gave nothing.",
-        labels=("model", "reason"),
-    )
-    for (model, reason), count in sorted(now.rule_failures.items()):
-        rule_failures.add_metric((model, reason), count)
-    checked = CounterMetricFamily("trimtab_checked_rows", "Rows whose columns were checked.", labels=("model",))
-    for model, count in sorted(now.checked.items()):
-        checked.add_metric((model,), count)
-    outside = CounterMetricFamily(
-        "trimtab_unexpected_rows",
-        "Rows with a value that the checks do not expect, by column; an empty column counts each row once.",
-        labels=("model", "column"),
-    )
-    for (model, column), count in sorted(now.outside.items()):
-        outside.add_metric((model, column), count)
-    yield from (requests, durations, refused, fallbacks, rule_failures, checked, outside)
-    yield _histogram("trimtab_turn_rows", "Rows that were scored together.", ROWS_BORDERS, now.batches, now.batch_rows)
-    yield _histogram(
-        "trimtab_log_lag_seconds",
-        "Time from an answer until the prediction log was flushed.",
-        LAG_BORDERS_S,
-        now.log_lags,
-        now.log_lag_seconds,
-    )
-    yield CounterMetricFamily("trimtab_shed_requests", "Requests sent away for too many waiting.", now.shed)
-    yield CounterMetricFamily("trimtab_log_gap_rows", "Rows answered but not logged.", now.gap_rows)
-    yield CounterMetricFamily(
-        "trimtab_comparison_dropped_rows", "Rows not scored for comparison, for speed.", now.comparison_dropped
-    )
-    yield CounterMetricFamily("trimtab_labels", "Labels that were logged.", now.labels)
-    yield CounterMetricFamily("trimtab_cpu_seconds", "Processor time of all workers.", now.cpu_seconds)
-    state = now.state
-    troubles = GaugeMetricFamily(
-        "trimtab_models_in_trouble",
-        "Workers in which the model does not serve as its newest revision says.",
-        labels=("model",),
-    )
-    for model, count in sorted(state.troubles.items()):
-        troubles.add_metric((model,), count)
-    yield troubles
-    yield GaugeMetricFamily("trimtab_workers", "Workers that are alive.", state.workers)
-    yield GaugeMetricFamily("trimtab_requests_in_progress", "Requests not answered yet.", state.in_progress)
-    yield GaugeMetricFamily("trimtab_rows_waiting", "Rows that wait to be scored.", state.rows_waiting)
-    yield GaugeMetricFamily("trimtab_log_lag_newest_seconds", "Lag of the newest flush.", state.log_lag)
-    yield GaugeMetricFamily("trimtab_resident_memory_bytes", "Memory of all workers.", state.resident_bytes)
+def _metric(family: Family, owners: Sequence[tuple[Labels, Any]]) -> Metric:
+    """Return one metric of some owners of its field, each with its labels."""
+    metric = family.kind(family.name, family.text, labels=family.labels)
+    for labels, owner in owners:
+        value = getattr(owner, family.field)
+        if isinstance(metric, HistogramMetricFamily):
+            borders = owner.borders if family.borders is None else family.borders
+            if borders:
+                total = None if family.total is None else getattr(owner, family.total)
+                metric.add_metric(labels, _buckets(borders, value or [0] * (len(borders) + 1)), sum_value=total)
+        elif isinstance(value, dict):
+            for key, count in sorted(value.items()):
+                metric.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], count)
+        else:
+            metric.add_metric(labels, value)
+    return metric
 
 
 def _others(variants: Variants) -> Iterator[Metric]:
@@ -186,16 +186,6 @@ def _others(variants: Variants) -> Iterator[Metric]:
         nv_count.add_metric(labels, sum(variant.rows - variant.errors for variant in own))
         nv_duration.add_metric(labels, round(seconds * 1e6))
     yield from (kserve, success, failure, duration, nv_success, nv_failure, nv_count, nv_duration)
-
-
-def _labels(key: VariantKey) -> tuple[str, str, str, str]:
-    return (key.model, str(key.version), key.role, str(key.served).lower())
-
-
-def _histogram(name: str, text: str, borders: Sequence[float], counts: Sequence[int], total: float) -> Metric:
-    family = HistogramMetricFamily(name, text)
-    family.add_metric((), _buckets(borders, counts or [0] * (len(borders) + 1)), sum_value=total)
-    return family
 
 
 def _buckets(borders: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -420,7 +420,7 @@ def test_where_the_policy_says_so_what_cannot_be_logged_is_not_answered(
     log.full = False
     after = other.browser.post(INFER, infer_body(1))
     assert [reply.status for reply in replies] == [503, 503]
-    assert other.gateway.metrics.gap_rows == 0  # nobody was given an answer that is lost
+    assert other.gateway.metrics.counts.gap_rows == 0  # nobody was given an answer that is lost
     assert gaps == []
     assert "no space left on device" in replies[0].json()["error"]
     assert label.status == 503
@@ -453,7 +453,7 @@ def test_answers_wait_for_the_disk(
     assert log.flushes == 1
     log.broken = True
     assert other.browser.post(INFER, infer_body(1)).status == 503
-    assert other.gateway.metrics.gap_rows == 0
+    assert other.gateway.metrics.counts.gap_rows == 0
     log.broken = False
     other.browser.close()
     log.close()
@@ -488,7 +488,7 @@ def test_a_full_disk_stops_no_answers_and_leaves_a_gap_on_record(
     assert [reply.status for reply in replies] == [200, 200]
     (gap,) = gaps
     assert (gap.rows, "no space left" in gap.reason, gap.start) == (3, True, to_micros(NOW))
-    assert other.gateway.metrics.gap_rows == 3
+    assert other.gateway.metrics.counts.gap_rows == 3
     assert [row["version"] for row in other.rows()] == [1, 2]
     other.browser.close()
     log.close()

@@ -199,7 +199,7 @@ def test_every_worker_shows_the_sum_of_all(variant: Variant, tmp_path: Path) -> 
     workers = [Metrics(tmp_path, worker=name) for name in "abc"]
     for rows, metrics in enumerate(workers, start=1):
         metrics.count_groups([part(variant, *([0.5] * rows))])
-        metrics.labels += 10
+        metrics.counts.labels += 10
         metrics.save()
     for metrics in workers:
         assert value(metrics.text(), "trimtab_predictions_total", role="champion") == 6
@@ -210,7 +210,7 @@ def test_every_worker_shows_the_sum_of_all(variant: Variant, tmp_path: Path) -> 
 def test_a_successor_goes_on_from_its_predecessor(variant: Variant, tmp_path: Path) -> None:
     before = Metrics(tmp_path, worker="a")
     before.count_groups([part(variant, 0.5, 0.5)])
-    before.labels, before.shed, before.gap_rows, before.comparison_dropped = 4, 3, 2, 1
+    before.counts.labels, before.counts.shed, before.counts.gap_rows, before.counts.comparison_dropped = 4, 3, 2, 1
     before.begin()
     before.begin()
     before.end("open_inference", 200, time.perf_counter_ns())
@@ -241,7 +241,7 @@ def test_a_successor_that_was_there_before_the_end_of_its_predecessor_goes_on_as
     before.save()
     after = Metrics(tmp_path, worker="a")
     before.count_groups([part(variant, 0.5)])
-    before.labels += 2
+    before.counts.labels += 2
     before.close()
     after.resume()
     after.count_groups([part(variant, 0.5)])
@@ -292,11 +292,11 @@ def test_the_guard_sees_what_happened_between_two_looks(variant: Variant, tmp_pa
 
 def test_a_file_that_is_damaged_is_left_out(variant: Variant, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics(tmp_path, worker="a")
-    metrics.labels = 2
+    metrics.counts.labels = 2
     (tmp_path / "b.counts").write_bytes(b"\x93\x01")
     assert metrics.merged().labels == 2
     assert "b.counts cannot be read" in caplog.text
-    assert Metrics(tmp_path, worker="b").labels == 0
+    assert Metrics(tmp_path, worker="b").counts.labels == 0
 
 
 def test_a_folder_that_is_gone_does_not_stop_the_counting(
@@ -331,7 +331,7 @@ def test_saving_goes_on_until_it_is_cancelled(
 ) -> None:
     monkeypatch.setattr("trimtab.serving.core.worker_metrics.SAVE_S", 0.0)
     metrics = Metrics(tmp_path, worker="a")
-    metrics.labels = 5
+    metrics.counts.labels = 5
 
     async def run() -> None:
         saving = asyncio.create_task(metrics.keep_saving())
@@ -422,7 +422,7 @@ def test_a_turn_is_counted_in_few_steps(variant: Variant) -> None:
     metrics = Metrics()
     turn = [part(variant, 0.5)] * 32
     metrics.count_groups(turn)
-    assert metrics._sums.variants[CHAMPION].rows == 0
+    assert metrics.counts.variants[CHAMPION].rows == 0
     assert metrics.snapshot().variants[CHAMPION].rows == 32
 
 

@@ -209,5 +209,5 @@ def test_labels_are_refused_where_nothing_is_kept(served: Served, pack: Packer, 
     reply = other.browser.post(PATH, {"id": "a", "label": 1})
     assert reply.status == 404
     assert "no predictions are kept here that could be labelled" in reply.json()["error"]
-    assert other.gateway.metrics.labels == 0
+    assert other.gateway.metrics.counts.labels == 0
     other.browser.close()
