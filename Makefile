@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients test-pythons lint bench bench-serving docs clean
+.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,10 @@ demo: $(STAMP)  ## The whole loop on the flights of 2013, in demo/
 	@$(BIN)/trimtab demo flights --into demo
 
 test: $(STAMP)  ## All tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-unit: $(STAMP)  ## Tests of one process each, without servers: two minutes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 test-clients: $(STAMP)  ## KServe's clients, installed into .bench/, against a gateway
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve

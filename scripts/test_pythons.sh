@@ -22,7 +22,7 @@ for python in "$HOME"/.pyenv/versions/*/bin/python $(for n in 11 12 13 14 15; do
   echo "== Python $version ($("$python" -c 'import sqlite3; print("SQLite", sqlite3.sqlite_version)'))"
   [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
   if (cd "$here" && "$uv" pip install --quiet --python "$venv/bin/python" --reinstall-package trimtab \
-    --constraint constraints.txt .) && "$venv/bin/python" "$here/tests/pythons/smoke.py"; then
+    --constraint constraints.txt .) && PYTHONPATH="$here/tests" "$venv/bin/python" -m pythons.smoke; then
     continue
   fi
   failed="$failed $version"

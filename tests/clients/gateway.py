@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 import msgspec
 
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab import settings
-from trimtab.clock import SystemClock
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -27,7 +26,6 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FEATURES = ("row", "wind")
 SCORES = {1: (0.125, 0.75, 0.5), 2: (0.25, 0.875, 0.0)}
 """Version -> the scores of rows 0, 1 and 2."""
-PATIENCE_S = 60.0
 
 
 class Running:
@@ -76,8 +74,7 @@ def running_gateway(root: Path, **environment: str) -> Iterator[Running]:
 
 
 def _ready(root: Path, process: subprocess.Popen[bytes]) -> Running:
-    start = monotonic()
-    while monotonic() - start < PATIENCE_S:
+    def ready() -> Running | None:
         assert process.poll() is None, (root / "gateway.log").read_text()
         try:
             found = msgspec.json.decode((root / "run" / ANNOUNCEMENT).read_bytes(), type=Announcement)
@@ -85,5 +82,7 @@ def _ready(root: Path, process: subprocess.Popen[bytes]) -> Running:
                 return Running(root, found)
         except (FileNotFoundError, httpx.TransportError):
             pass
-        SystemClock().sleep(0.02)
-    raise AssertionError("the gateway was not ready in time: " + (root / "gateway.log").read_text())
+        return None
+
+    found: Running = wait_for(ready, "the gateway is ready")
+    return found

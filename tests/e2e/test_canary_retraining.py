@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
+from e2e.kit import WINDOW, Up, edit_policy, trimtab
+from kit.decisions import decide
+from kit.waiting import wait_for
 from trimtab.app.loop.workflows import workflow_id
 from trimtab.app.project.mlflow_access import open_registry
 from trimtab.app.project.workspace import open_workspace
@@ -25,17 +27,17 @@ def test_a_canary_ends_its_retraining_when_the_guard_has_promoted_it(project: Pa
         },
     )
     workspace = open_workspace(project)
-    workflow = workflow_id(order_retraining(workspace).id)
+    workflow = workflow_id(decide(workspace, "retrain", start=WINDOW).id)
 
     def noted(step: str) -> WorkflowStep | None:
         return latest(workspace.metadata, WorkflowStep, workflow=workflow, step=step)
 
     # when it is trained, and traffic comes
     up.start()
-    wait_until(lambda: noted("challenge"), "challenge")
+    wait_for(lambda: noted("challenge"), "challenge")
     trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-16")
     # then the guard promotes it, the workflow notes that, and the registry's aliases follow
-    wait_until(lambda: noted("promote"), "the workflow ends")
+    wait_for(lambda: noted("promote"), "the workflow ends")
     last = noted("promote")
     assert last is not None
     assert "by guard" in last.outcome
@@ -43,6 +45,6 @@ def test_a_canary_ends_its_retraining_when_the_guard_has_promoted_it(project: Pa
     actions = [each.action for each in workspace.metadata.find(Revision, oldest_first=True)]
     assert actions == ["deploy", "challenge", "promote"]
     registry = open_registry(workspace)
-    wait_until(lambda: registry.alias("delay", "champion") == 2, "the champion's alias follows")
-    wait_until(lambda: registry.alias("delay", "challenger") is None, "the challenger's alias goes")
+    wait_for(lambda: registry.alias("delay", "champion") == 2, "the champion's alias follows")
+    wait_for(lambda: registry.alias("delay", "challenger") is None, "the challenger's alias goes")
     assert up.interrupt() == 0

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from e2e.kit import Up, trimtab, wait_until
+from e2e.kit import Up, trimtab
+from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -90,7 +91,7 @@ def test_a_table_of_outcomes_is_what_windows_are_judged_on(project: Path, up: Up
         found = workspace.metadata.find(WindowReport, model="delay", stage="matured", start=DAY)
         return found[0] if found else None
 
-    wait_until(matured, "the day is judged on its labels")
+    wait_for(matured, "the day is judged on its labels")
     report = matured()
     assert report is not None
     assert (report.rows, report.labelled) == (count, count)
@@ -98,7 +99,7 @@ def test_a_table_of_outcomes_is_what_windows_are_judged_on(project: Path, up: Up
         expected = metric_value(metric, late, np.array(scores), threshold=0.5)
         assert report.metrics[metric] == pytest.approx(expected, rel=1e-6)
     # and labels that no prediction of their model has are given up in sight
-    wait_until(lambda: (found := read_progress(workspace.run_folder)) and found.unmatched_labels, "some are given up")
+    wait_for(lambda: (found := read_progress(workspace.run_folder)) and found.unmatched_labels, "some are given up")
     said = trimtab("status", "-p", project).stdout
     assert re.search(rf"labels: {2 * count + 9} taken in, [1-9]\d* unmatched", said), said
     # and every row was taken once, whoever looks again

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
+from e2e.kit import WINDOW, Up, edit_policy, trimtab
+from kit.decisions import decide
+from kit.waiting import wait_for
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflows import workflow_id
 from trimtab.app.project.workspace import open_workspace
@@ -16,7 +18,7 @@ def test_an_approved_workflow_still_waits_for_labels_after_a_restart(project: Pa
     # given a review that a person has approved, and its challenger
     edit_policy(project, rollout={"promote_when": {"metric": "log_loss", "min_windows": 2, "max_windows": 40}})
     workspace = open_workspace(project)
-    decision = order_retraining(workspace, action="review")
+    decision = decide(workspace, "review", start=WINDOW)
     workflow = workflow_id(decision.id)
     resolve(workspace.metadata, decision.id, "approve", reason="test", by="test", clock=workspace.clock)
 
@@ -28,11 +30,11 @@ def test_an_approved_workflow_still_waits_for_labels_after_a_restart(project: Pa
         return progress is not None and not progress.busy
 
     up.start()
-    wait_until(lambda: "challenge" in steps(), "challenge")
+    wait_for(lambda: "challenge" in steps(), "challenge")
     assert up.interrupt() == 0
     # when the loop is started again
     up.start()
     # then it waits for labels, so traffic is not held up
-    wait_until(idle, "the loop is idle")
+    wait_for(idle, "the loop is idle")
     trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-15")
     assert up.interrupt() == 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.kit import Up, edit_policy, order_retraining, trimtab, wait_until
+from e2e.kit import WINDOW, Up, edit_policy, trimtab
+from kit.decisions import decide
+from kit.waiting import wait_for
 from trimtab.app.loop.workflows import workflow_id
 from trimtab.app.project.workspace import open_workspace
 from trimtab.bundle.manifest import verify
@@ -32,20 +34,20 @@ def test_a_killed_workflow_finishes_once(project: Path, up: Up, step: str) -> No
         rollout={"promote_when": {"metric": "log_loss", "min_labels": 100, "min_windows": 2, "max_windows": 4}},
     )
     workspace = open_workspace(project)
-    decision = order_retraining(workspace)
+    decision = decide(workspace, "retrain", start=WINDOW)
     workflow = workflow_id(decision.id)
     metadata = workspace.metadata
     # when the loop is killed after that step, and started again
     up.start()
     if step != "nothing":
-        wait_until(lambda: step in steps_of(metadata, workflow), f"step {step}")
+        wait_for(lambda: step in steps_of(metadata, workflow), f"step {step}")
     up.kill()
     up.start()
     # then the challenger is deployed, compared on new traffic, and promoted or abandoned
-    wait_until(lambda: "challenge" in steps_of(metadata, workflow), "challenge")
+    wait_for(lambda: "challenge" in steps_of(metadata, workflow), "challenge")
     trimtab("replay", "-p", project, "--from", "2013-03-13", "--to", "2013-03-22")
     ends = {"promote", "abandon"}
-    wait_until(lambda: ends & set(steps_of(metadata, workflow)), "promote or abandon")
+    wait_for(lambda: ends & set(steps_of(metadata, workflow)), "promote or abandon")
     assert up.interrupt() == 0
     # and everything happened once
     assert max(Counter(steps_of(metadata, workflow)).values()) == 1

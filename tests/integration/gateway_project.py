@@ -16,15 +16,14 @@ import onnx
 import yaml
 from onnx import helper, numpy_helper
 
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
-from trimtab.clock import SystemClock
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 
-PATIENCE_S = 60.0
 Make = Callable[..., "GatewayProject"]
 DEFINITIONS = """
 import trimtab as tt
@@ -37,16 +36,6 @@ delay = tt.Model("delay", task="binary", examples=flights, label="late", feature
 def train(data, params, seed):
     raise NotImplementedError
 """
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Return what the condition gives as soon as that is true."""
-    clock = SystemClock()
-    start = clock.now()
-    while not (found := condition()):
-        assert (clock.now() - start).total_seconds() < PATIENCE_S, f"waited in vain: {what}"
-        clock.sleep(0.02)
-    return found
 
 
 class GatewayProject:

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 import psutil
 
-from clients.gateway import FEATURES, PATIENCE_S
+from clients.gateway import FEATURES
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab import settings
-from trimtab.clock import SystemClock
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
 
@@ -30,17 +29,16 @@ def container(folder: Path, health: str, port: int, **environment: str) -> Itera
     """Run the verb in an empty folder until the health check passes, then until the block ends."""
     command = [sys.executable, "-c", "from trimtab.cli import main; main()", "serve"]
     process = subprocess.Popen(command, cwd=folder, env=settings.child_environment(**environment))
-    start = monotonic()
-    while True:
+
+    def healthy() -> bool:
         assert process.poll() is None, "the gateway ended"
-        assert monotonic() - start < PATIENCE_S, "the gateway was not healthy in time"
         try:
-            if httpx.get(f"http://127.0.0.1:{port}{health}").is_success:
-                break
+            return httpx.get(f"http://127.0.0.1:{port}{health}").is_success
         except httpx.TransportError:
-            pass
-        SystemClock().sleep(0.05)
+            return False
+
     try:
+        wait_for(healthy, "the gateway is healthy")
         yield process
     finally:
         process.terminate()

@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from integration.gateway_project import DEFINITIONS, PATIENCE_S, GatewayProject, Make, infer, wait_for
+from integration.gateway_project import DEFINITIONS, GatewayProject, Make, infer
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.records.record import Role
 from trimtab.records.training import Bundle
@@ -185,7 +186,7 @@ def test_status_tells_which_bundle_is_refused_and_why(make: Make) -> None:
 def test_a_bundle_that_hangs_is_refused_when_its_time_is_over(make: Make) -> None:
     project = make(rollout={"strategy": "blue-green"}, serving={"load_timeout": "3s"})
     project.deploy(1)
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         workers = serving(project)
         project.rollouts.deploy(register(project, SICK, HANGS), cause="sick", reason="a test", by="tests")
         wait_for_trouble(project, "bundle delay/2", "not loaded and warm within 3 s")
@@ -197,7 +198,7 @@ def test_nobody_waits_for_a_bundle_that_hangs(make: Make) -> None:
     # given a trial that hangs, longer than this test is patient
     project = make(rollout={"strategy": "blue-green"}, serving={"load_timeout": "1h"})
     project.deploy(1)
-    with httpx.Client(base_url=project.start(TRIMTAB_LOG_LEVEL="INFO")) as client:
+    with httpx.Client(base_url=project.start(TRIMTAB_LOG_LEVEL="INFO"), timeout=PATIENCE_S) as client:
         project.rollouts.deploy(register(project, SICK, HANGS), cause="sick", reason="a test", by="tests")
         wait_for(lambda: "bundle delay/2 is tried in a process of its own" in project.log(), "the trial begins")
         # when another revision comes, then it serves
@@ -222,7 +223,7 @@ def test_a_trial_that_hangs_ends_with_its_gateway(make: Make) -> None:
 def test_a_bundle_that_raises_is_refused_as_one_that_dies(make: Make) -> None:
     project = make(rollout={"strategy": "blue-green"})
     project.deploy(1)
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         workers = serving(project)
         project.rollouts.deploy(register(project, SICK, RAISES), cause="sick", reason="a test", by="tests")
         wait_for_trouble(project, "revision 2: bundle delay/2 cannot be loaded", "RuntimeError: out of order")
@@ -257,7 +258,7 @@ def test_a_shadow_that_kills_its_process_takes_no_worker_along(make: Make) -> No
     project.bundle(1)
     register(project, SICK, ABORTS)
     revise(project, 1, {1: ("champion", 100)})
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         workers = serving(project)
         revise(project, 2, {1: ("champion", 100), SICK: ("shadow", 0)})
         wait_for_trouble(project, "revision 2: bundle delay/2", "SIGABRT")
@@ -283,7 +284,7 @@ def test_a_start_with_a_champion_that_kills_its_process_serves_the_one_before(ma
     wait_for_trouble(project, "revision 2: bundle delay/2: the process that tried to load it died of signal 6")
     # and a good one is deployed as always
     project.deploy(GOOD)
-    with httpx.Client(base_url=project.url()) as client:
+    with httpx.Client(base_url=project.url(), timeout=PATIENCE_S) as client:
         wait_for(lambda: version_of(client) == str(GOOD), "the good version answers")
 
 

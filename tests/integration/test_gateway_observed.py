@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from prometheus_client.parser import text_string_to_metric_families
 
-from integration.gateway_project import GatewayProject, infer, wait_for
+from integration.gateway_project import GatewayProject, infer
 from integration.otlp_receiver import attributes, receiving
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.gateway.tokens import create
 
@@ -81,7 +82,7 @@ def test_everything_that_operators_see(project: GatewayProject) -> None:
         assert url.startswith("https://")
         trust = ssl.create_default_context(cafile=str(project.folder / "gateway.pem"))
         allowed = {"authorization": f"Bearer {secret}"}
-        with httpx.Client(base_url=url, verify=trust, headers=allowed) as client:
+        with httpx.Client(base_url=url, verify=trust, headers=allowed, timeout=PATIENCE_S) as client:
             wait_for(lambda: infer(client, 1).status_code == 200, "the token is known")
             for _ in range(20):
                 assert infer(client, 1).status_code == 200
@@ -96,7 +97,7 @@ def test_everything_that_operators_see(project: GatewayProject) -> None:
             gateway = running_gateway(project.workspace.run_folder)
             assert gateway is not None
             os.kill(gateway.workers[0], signal.SIGKILL)
-        with httpx.Client(base_url=url, verify=trust, headers=allowed) as client:
+        with httpx.Client(base_url=url, verify=trust, headers=allowed, timeout=PATIENCE_S) as client:
 
             def answers() -> bool:
                 try:

@@ -11,7 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from integration.gateway_project import GatewayProject, Make, infer, newest, wait_for
+from integration.gateway_project import GatewayProject, Make, infer, newest
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.gateway.tokens import create, revoke
 from trimtab.errors import ActionError
@@ -23,7 +24,7 @@ def test_a_canary_steps_up_to_all_of_the_traffic(make: Make) -> None:
     project = make(rollout={"strategy": "canary", "canary": canary, "rollback_when": {"error_rate": "5%"}})
     project.deploy(1)
     project.deploy(2)
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         count = 0
 
         def promoted() -> bool:
@@ -43,7 +44,7 @@ def test_tokens_open_what_they_say_and_end_at_once(make: Make) -> None:
     project.deploy(1)
     metadata, clock = project.workspace.metadata, project.workspace.clock
     _, secret = create(metadata, clock, "app", verbs=["infer"], by="tests")
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         assert client.get("/v2/health/live").status_code == 200
         assert infer(client, 1).status_code == 401
         bearer = {"authorization": f"Bearer {secret}"}
@@ -65,7 +66,7 @@ def test_a_dead_worker_is_replaced_and_a_dead_supervisor_takes_its_workers_along
     first = wait_for(workers, "both workers are up")
     os.kill(first[0], signal.SIGKILL)
     now = wait_for(lambda: workers(but=first), "another worker has taken its place")
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         assert infer(client, 1).status_code == 200
     assert project.process is not None
     project.process.kill()
@@ -75,7 +76,7 @@ def test_a_dead_worker_is_replaced_and_a_dead_supervisor_takes_its_workers_along
 
 
 def infer_again(project: GatewayProject) -> int:
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         return infer(client, 1).status_code
 
 
@@ -95,11 +96,11 @@ def test_a_model_is_unloaded_and_loaded_on_all_workers(make: Make) -> None:
     def statuses() -> set[int]:
         found = set()
         for _ in range(8):
-            with httpx.Client(base_url=url) as client:
+            with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
                 found.add(infer(client, 1).status_code)
         return found
 
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         assert client.post("/v2/repository/models/delay/unload").status_code == 200
         wait_for(lambda: statuses() == {404}, "no worker serves it")
         (state,) = client.post("/v2/repository/index").json()
@@ -111,7 +112,7 @@ def test_a_model_is_unloaded_and_loaded_on_all_workers(make: Make) -> None:
 def test_a_damaged_bundle_is_refused_and_the_champion_goes_on(make: Make) -> None:
     project = make(rollout={"strategy": "blue-green"})
     project.deploy(1)
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         bundle = project.bundle(2)
         graph = project.workspace.artifacts.open(bundle.path) / "model.onnx"
         graph.chmod(0o644)
@@ -133,7 +134,7 @@ def test_a_damaged_bundle_is_refused_and_the_champion_goes_on(make: Make) -> Non
         assert "content differs" in ready.text
     # and so it does after a start
     project.stop()
-    with httpx.Client(base_url=project.start()) as client:
+    with httpx.Client(base_url=project.start(), timeout=PATIENCE_S) as client:
         assert infer(client, 1).json()["model_version"] == "1"
 
 

@@ -15,11 +15,10 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from clients.gateway import Running, make_stores, running_gateway
+from kit.waiting import PATIENCE_S
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.serving.protocols.grpc_health import NOT_SERVING, SERVING
 from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture

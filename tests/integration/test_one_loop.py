@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from integration.gateway_project import GatewayProject, wait_for
+from integration.gateway_project import GatewayProject
+from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.locks import LOOP, Locked, holder, only_loop, only_training

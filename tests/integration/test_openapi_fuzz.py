@@ -65,7 +65,7 @@ def test_answers_are_as_described(gateway: Running, mode: GenerationMode) -> Non
             continue  # after it there would be no model; without a body there is hardly anything to be wrong
 
         @given(case=operation.as_strategy(generation_mode=mode), here=st.sampled_from([True, True, True, False]))
-        @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
         def ask(case: Any, here: bool) -> None:
             if here and "model" in case.path_parameters:
                 case.path_parameters["model"] = "delay"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,7 +23,7 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from trimtab.clock import SystemClock
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
 from trimtab.stores.artifacts.folder import FolderArtifacts
@@ -38,7 +37,6 @@ PROCESS = Path(__file__).with_name("serving_process.py")
 FEATURES = ["distance", "wind", "visibility"]
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CONNECTIONS = 6
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +60,6 @@ def root(tmp_path: Path, graphs: list[bytes]) -> Path:
     metadata.put(revision("delay", 1, {1: ("champion", 100)}, created_at=NOW))
     metadata.close()
     return tmp_path
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    """Return what the condition gives as soon as that is true."""
-    clock, start = SystemClock(), monotonic()
-    while not (found := condition()):
-        assert monotonic() - start < PATIENCE_S, "it did not happen in time"
-        clock.sleep(0.01)
-    return found
 
 
 class Client:
@@ -120,13 +109,13 @@ class Gateway:
             found = msgspec.json.decode(self.announcement.read_bytes(), type=Announcement)
             return found.port if found.pid == self.process.pid else None
 
-        return int(wait_for(announced))
+        return int(wait_for(announced, "the gateway announces itself"))
 
     def ready(self) -> int:
         """Wait until every model is loaded; return the port."""
         port = self.port()
         client = Client(port)
-        wait_for(lambda: client.call("GET", "/v2/health/ready")[0] == 200)
+        wait_for(lambda: client.call("GET", "/v2/health/ready")[0] == 200, "the gateway is ready")
         return port
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -183,11 +172,14 @@ class Load:
             self.acknowledged.append(Answer(found["id"], int(found["model_version"]), revision, score))
 
     def wait_for_acknowledged(self, count: int) -> None:
-        wait_for(lambda: len(self.acknowledged) > count)
+        wait_for(lambda: len(self.acknowledged) > count, f"{count} acknowledged predictions")
 
     def wait_for_revision(self, number: int) -> None:
         """Wait for the first answer of a revision."""
-        wait_for(lambda: any(answer.revision == number for answer in self.acknowledged[-CONNECTIONS:]))
+        wait_for(
+            lambda: any(answer.revision == number for answer in self.acknowledged[-CONNECTIONS:]),
+            f"revision {number} serves",
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -317,12 +309,12 @@ def test_a_gateway_that_ends_loses_no_request(start: Callable[..., Gateway], del
     port = gateway.ready()
     clients = Ended(port)
     clients.begin()
-    wait_for(lambda: clients.answered > 500)
+    wait_for(lambda: clients.answered > 500, "500 answers")
     probe = Client(port)
     before = clients.answered
     gateway.process.send_signal(signal.SIGTERM)
     if delay:
-        wait_for(lambda: probe.call("GET", "/v2/health/ready")[0] == 503)
+        wait_for(lambda: probe.call("GET", "/v2/health/ready")[0] == 503, "the gateway is not ready any more")
         assert probe.call("GET", "/v2/health/live")[0] == 200  # by a new connection
     assert gateway.process.wait(PATIENCE_S) == 0
     clients.wait()

@@ -12,7 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from integration.gateway_project import PATIENCE_S, GatewayProject, Make, infer, wait_for
+from integration.gateway_project import GatewayProject, Make, infer
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.records.record import Role
 from trimtab.testing.bundles import revision
 

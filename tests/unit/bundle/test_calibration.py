@@ -45,7 +45,7 @@ def test_widths_never_fall_with_the_coverage(residuals: list[float]) -> None:
     assert widths == sorted(widths)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(5, 400), st.sampled_from([0.5, 0.72, 0.8, 0.9, 0.95, 0.99]))
 def test_intervals_hold_the_promised_share(seed: int, n: int, coverage: float) -> None:
     # given many calibrations with skewed noise, each tried on rows of its own

@@ -86,16 +86,10 @@ def test_a_model_is_asked_by_what_it_raises_and_by_what_is_no_number() -> None:
     assert answers(score, rows([0, 0], [0, INF], [NAN, 0])).tolist()[0] == 1.0
 
 
-@pytest.mark.parametrize("name", ["skops", "pickle"])
-def test_an_mlflow_folder_s_estimator_is_asked_what_it_refuses(name: str, mlflow_model: Callable[[str], Path]) -> None:
+def test_an_mlflow_folder_s_estimator_is_asked_what_it_refuses(mlflow_model: Callable[[str], Path]) -> None:
     # given a logistic regression, which takes neither missing values nor infinity
-    folder = mlflow_model(name)
-    trust = ["pyfunc"] if name == "pickle" else []
-    spec = describe(folder, trust=trust)
-    scorer = open_scorer(folder, spec, trust=trust)
-    try:
-        found = ask_scorer(scorer, spec.features)
-    finally:
-        scorer.close()
+    folder = mlflow_model("skops")
+    spec = describe(folder)
+    found = ask_scorer(open_scorer(folder, spec), spec.features)
     assert found.no_null == ("a", "b", "c")
     assert dict(found.highest) == dict.fromkeys(("a", "b", "c"), FLOAT32_MAX)

@@ -12,15 +12,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
+from kit.decisions import decide
 from trimtab.app.project.locks import Locked, only_loop
 from trimtab.app.project.workspace import Workspace
 from trimtab.cli import ledger, loop
-from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft
-from trimtab.control.ledger import Ledger
 from trimtab.errors import UsageError
 from trimtab.records.control import Decision, LedgerEntry, Resolution
-from trimtab.testing.judged import window_report
 
 Trimtab = Callable[..., Result]
 
@@ -43,18 +40,7 @@ def trimtab(workspace: Workspace) -> Trimtab:
 @pytest.fixture
 def review(workspace: Workspace) -> Decision:
     """A decision that proposes a retraining to a person."""
-    draft = Draft(
-        cause=Cause(window=window_report(1), signals=()),
-        band="severe",
-        impact_per_day=0.0,
-        impact="high",
-        cell="retrain",
-        action="review",
-        reasons=("a test",),
-    )
-    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
-    assert decision is not None
-    return decision
+    return decide(workspace)
 
 
 @pytest.mark.parametrize("verdict", ["approve", "reject"])

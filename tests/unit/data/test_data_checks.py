@@ -134,7 +134,7 @@ def test_a_check_that_raises_breaks_the_batch() -> None:
     assert "division by zero" in checked.broken[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.data import label_files
@@ -203,7 +203,6 @@ def test_of_a_long_file_a_block_is_held_at_a_time(tmp_path: Path, suffix: str) -
 LABEL = st.sampled_from(["0", "1", " 1", "1.0", "", "NA", "nan", "true", "False", "2", "x", "inf"])
 
 
-@settings(deadline=None, max_examples=60)
 @given(labels=st.lists(LABEL, min_size=1, max_size=9), rows=st.integers(1, 9))
 def test_in_blocks_of_any_size_the_same_is_read_and_refused(
     tmp_path_factory: pytest.TempPathFactory, labels: list[str], rows: int

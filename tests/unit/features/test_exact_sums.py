@@ -47,7 +47,7 @@ def test_ranges_of_a_column_are_rounded_once(name: str) -> None:
     assert found.tobytes() == expected.tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     values=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30),
     most=st.integers(0, 40).map(lambda power: 2**power),

@@ -11,7 +11,7 @@ from trimtab.features.extremes import NOTHING, late_minima, range_minima, stairc
 heights = st.lists(st.one_of(st.integers(-5, 5).map(float), st.just(NOTHING)), max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(values=heights, data=st.data())
 def test_blocks(values: list[float], data: st.DataObject) -> None:
     ranges = data.draw(st.lists(st.tuples(*[st.integers(0, len(values))] * 2), max_size=20))
@@ -20,7 +20,7 @@ def test_blocks(values: list[float], data: st.DataObject) -> None:
     assert found.tolist() == [min(values[begin:end], default=NOTHING) for begin, end in ranges]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(values=heights, data=st.data())
 def test_late_rows(values: list[float], data: st.DataObject) -> None:
     # given two entities, the rows of each known in any order

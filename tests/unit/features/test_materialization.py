@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import trimtab as tt
@@ -77,7 +77,6 @@ FEATURE = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(ROW, max_size=18),
     features=st.lists(FEATURE, min_size=1, max_size=4, unique_by=lambda a: a.name),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import trimtab as tt
@@ -114,7 +114,6 @@ def as_json(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     return decoded
 
 
-@settings(max_examples=60, deadline=None)
 @given(order_rows=st.lists(orders, max_size=12), weather_rows=st.lists(sights, max_size=8), typed=st.booleans())
 def test_requests_equal_the_training_frame_bit_for_bit(
     order_rows: list[dict[str, Any]], weather_rows: list[dict[str, Any]], typed: bool

@@ -73,7 +73,6 @@ def view_of(
     return FeatureView("v", tt.Entity("key"), source, features, ttl=ttl, every=every, window_by=window_by)
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data(), late=st.booleans(), integers=st.booleans())
 def test_every_value_equals_the_oracle_bit_for_bit(
     data: st.DataObject, late: bool, integers: bool, oracle: Oracle, bits: Bits
@@ -99,7 +98,7 @@ def test_every_value_equals_the_oracle_bit_for_bit(
         assert bits(values) == bits(oracle(view, rows, {"key": key}, moment))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), seed=st.integers(0, 10**6))
 def test_long_timelines_of_several_keys_equal_the_oracle(
     data: st.DataObject, seed: int, oracle: Oracle, bits: Bits

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.features.timelines import EntityRows, Segments
 
 
 @pytest.mark.parametrize("scale", [1, 10**6, 2**57])
-@settings(max_examples=60, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 5), st.integers(-30, 30)), max_size=30),
     asked=st.lists(st.tuples(st.integers(0, 6), st.integers(-40, 40)), max_size=20),

@@ -243,7 +243,7 @@ def test_errors_of_a_regression_have_ratios(make: Make, metric: str, expected: f
     assert result.value == pytest.approx(expected, abs=0.05)
 
 
-@settings(max_examples=30, deadline=None)  # Fairlearn takes some 50 ms a time
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 2)), min_size=30, max_size=60),
     st.sampled_from(fitting("binary", FAIRNESS)),

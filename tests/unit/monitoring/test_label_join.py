@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.monitoring.label_join import NEVER, LabelPool, Labels, WindowLabels, from_table
@@ -99,7 +99,6 @@ def test_labels_of_another_model_are_left_and_those_of_none_join_by_the_id_alone
     assert (repeats, len(pool)) == (0, 2)
 
 
-@settings(deadline=None)  # the first call into pyarrow imports much
 @given(
     rows=st.lists(st.tuples(st.sampled_from("abcdx"), st.sampled_from([0.0, 1.0]), st.integers(0, 20)), max_size=30),
     cut=st.integers(0, 30),

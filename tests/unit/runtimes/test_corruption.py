@@ -94,7 +94,7 @@ def test_a_flipped_bit_in_any_file_is_refused_before_the_model_is_opened(
     assert opened == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_byte_of_any_file_can_be_another(data: st.DataObject, whole: tuple[Path, str]) -> None:
     folder, digest = whole

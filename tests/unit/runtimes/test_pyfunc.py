@@ -15,18 +15,20 @@ import numpy as np
 import psutil
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.errors import DataError
-from trimtab.runtimes import pipe_frames
+from trimtab.runtimes import pipe_frames, pyfunc
 from trimtab.runtimes.model_process import ProcessFailed
 from trimtab.runtimes.pyfunc import PyfuncScorer
 
+TESTS = Path(__file__).parents[2]
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 
 @pytest.fixture(scope="module")
 def shared(mlflow_model: Callable[[str], Path]) -> Iterator[PyfuncScorer]:
     """One process for all tests of this file that leave it alive, or let it come back."""
-    scorer = PyfuncScorer(mlflow_model("pyfunc"), "regression", timeout_s=60)
+    scorer = PyfuncScorer(mlflow_model("pyfunc"), "regression", timeout_s=PATIENCE_S)
     yield scorer
     scorer.close()
 
@@ -57,34 +59,6 @@ def test_its_errors_are_told_and_it_lives_on(shared: PyfuncScorer) -> None:
     assert shared.pid == pid
 
 
-def test_one_that_dies_or_hangs_is_started_again(shared: PyfuncScorer) -> None:
-    # when it dies while it scores, that score fails
-    shared.score(ROWS)
-    first = shared.pid
-    with pytest.raises(ProcessFailed, match="ended with code 3 while it scored; it is started again"):
-        shared.score(order(666))
-
-    # and when the next one is killed before it was asked, nobody notices
-    second = shared.pid
-    assert second is not None
-    process = psutil.Process(second)
-    os.kill(second, signal.SIGKILL)
-    psutil.wait_procs([process], timeout=10)
-    assert shared.score(ROWS).shape == (4,)
-    assert len({first, second, shared.pid}) == 3
-
-    # and when that one does not answer, it is killed
-    third, shared.process._timeout_s = shared.pid, 0.3
-    try:
-        with pytest.raises(ProcessFailed, match=r"did not answer within 0\.3 s; its process was killed"):
-            shared.score(order(777))
-    finally:
-        shared.process._timeout_s = 60
-    assert third is not None
-    assert not psutil.pid_exists(third)
-    assert shared.pid not in (None, third)
-
-
 def test_several_threads_get_their_own_scores(shared: PyfuncScorer) -> None:
     def ask(n: int) -> bool:
         rows = np.full((n % 7 + 1, 3), n, dtype=np.float32)
@@ -105,30 +79,7 @@ def test_the_process_ends_with_its_pipe_even_while_the_model_works(mlflow_model:
 
         # then it ends when that one goes away
         process.stdin.close()
-        assert process.wait(timeout=30) == 0
-
-
-def test_one_that_does_not_come_up_again_is_not_started_all_the_time(
-    mlflow_model: Callable[[str], Path], tmp_path: Path
-) -> None:
-    # given a model whose files vanish while it serves, and whose process dies
-    folder = Path(shutil.copytree(mlflow_model("pyfunc"), tmp_path / "model"))
-    scorer = PyfuncScorer(folder, None, timeout_s=60)
-    shutil.rmtree(folder)
-    with pytest.raises(ProcessFailed, match="ended with code 3"):
-        scorer.score(order(666))
-
-    # then the next asks why, and those after it wait their turn
-    with pytest.raises(DataError, match=r"MLmodel: no such file"):
-        scorer.score(ROWS)
-    scorer.process._handle.not_before += 1000
-    with pytest.raises(
-        ProcessFailed, match=r"does not come up \(.*MLmodel: no such file.*\); it is tried again in 100\d s"
-    ):
-        scorer.score(ROWS)
-    scorer.close()
-    with pytest.raises(ProcessFailed, match="the model was closed"):
-        scorer.score(ROWS)
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -142,14 +93,73 @@ def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         PyfuncScorer(tmp_path, None)
 
 
-def test_another_task_than_the_model_s_is_refused(mlflow_model: Callable[[str], Path]) -> None:
+@pytest.fixture
+def steered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model whose process loads no MLflow: what holds for its life holds for that of any model."""
+    monkeypatch.setattr(pyfunc, "PROGRAM", "unit.runtimes.steered")
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "task").write_text("binary")
+    return folder
+
+
+def test_one_that_dies_or_hangs_is_started_again(steered: Path) -> None:
+    scorer = PyfuncScorer(steered, None, timeout_s=PATIENCE_S)
+    # when it dies while it scores, that score fails
+    scorer.score(ROWS)
+    first = scorer.pid
+    with pytest.raises(ProcessFailed, match="ended with code 3 while it scored; it is started again"):
+        scorer.score(order(666))
+
+    # and when the next one is killed before it was asked, nobody notices
+    second = scorer.pid
+    assert second is not None
+    process = psutil.Process(second)
+    os.kill(second, signal.SIGKILL)
+    psutil.wait_procs([process], timeout=PATIENCE_S)
+    assert scorer.score(ROWS).shape == (4,)
+    assert len({first, second, scorer.pid}) == 3
+
+    # and when that one does not answer, it is killed
+    third, scorer.process._timeout_s = scorer.pid, 0.3
+    try:
+        with pytest.raises(ProcessFailed, match=r"did not answer within 0\.3 s; its process was killed"):
+            scorer.score(order(777))
+    finally:
+        scorer.process._timeout_s = PATIENCE_S
+    assert third is not None
+    assert not psutil.pid_exists(third)
+    assert scorer.pid not in (None, third)
+    scorer.close()
+
+
+def test_one_that_does_not_come_up_again_is_not_started_all_the_time(steered: Path) -> None:
+    # given a model whose files vanish while it serves, and whose process dies
+    scorer = PyfuncScorer(steered, None, timeout_s=PATIENCE_S)
+    shutil.rmtree(steered)
+    with pytest.raises(ProcessFailed, match="ended with code 3"):
+        scorer.score(order(666))
+
+    # then the next asks why, and those after it wait their turn
+    with pytest.raises(DataError, match=r"No such file"):
+        scorer.score(ROWS)
+    scorer.process._handle.not_before += 1000
+    with pytest.raises(ProcessFailed, match=r"does not come up \(.*No such file.*\); it is tried again in 100\d s"):
+        scorer.score(ROWS)
+    scorer.close()
+    with pytest.raises(ProcessFailed, match="the model was closed"):
+        scorer.score(ROWS)
+
+
+def test_another_task_than_the_model_s_is_refused(steered: Path) -> None:
     with pytest.raises(DataError, match="the model's task is binary, not regression"):
-        PyfuncScorer(mlflow_model("pickle"), "regression")
+        PyfuncScorer(steered, "regression")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
-def test_one_that_answers_nobody_gives_way_once_it_is_loaded(mlflow_model: Callable[[str], Path]) -> None:
-    scorer = PyfuncScorer(mlflow_model("pickle"), "binary", aside=True)
+def test_one_that_answers_nobody_gives_way_once_it_is_loaded(steered: Path) -> None:
+    scorer = PyfuncScorer(steered, "binary", aside=True)
     assert scorer.pid is not None
     assert os.sched_getscheduler(scorer.pid) == os.SCHED_IDLE
     scorer.close()

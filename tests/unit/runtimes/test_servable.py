@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from kit.waiting import PATIENCE_S
+from trimtab.bundle.limits import FLOAT32_MAX, ask_scorer
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.pyfunc import PyfuncScorer
@@ -91,7 +93,7 @@ def test_what_must_be_unpickled_needs_trust(name: str, mlflow_model: Save) -> No
         open_scorer(mlflow_model(name), spec)
 
 
-def test_a_pickled_classifier_gives_probabilities(mlflow_model: Save) -> None:
+def test_a_pickled_classifier_gives_probabilities_and_is_asked_what_it_refuses(mlflow_model: Save) -> None:
     folder = mlflow_model("pickle")
     spec = describe(folder, trust=["pyfunc"])
     assert spec.task == "binary"
@@ -100,13 +102,17 @@ def test_a_pickled_classifier_gives_probabilities(mlflow_model: Save) -> None:
         twin = mlflow_model("skops")
         np.testing.assert_allclose(scorer.score(ROWS), open_scorer(twin, describe(twin)).score(ROWS), rtol=1e-6)
         assert not scorer.in_process
+        # and it is known to take neither missing values nor infinity
+        found = ask_scorer(scorer, spec.features)
+        assert found.no_null == ("a", "b", "c")
+        assert dict(found.highest) == dict.fromkeys(("a", "b", "c"), FLOAT32_MAX)
     finally:
         assert isinstance(scorer, PyfuncScorer)
         process = psutil.Process(scorer.pid)
         del scorer
 
     # and its process ends when nobody needs it any more
-    assert psutil.wait_procs([process], timeout=10)[1] == []
+    assert psutil.wait_procs([process], timeout=PATIENCE_S)[1] == []
 
 
 def test_nothing_is_unpickled_while_a_folder_is_described(copy: Save, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import msgspec
@@ -22,10 +21,10 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import FunctionTransformer
 from skops.io import dump
 
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab.bundle.manifest import write_manifest
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, write_spec
-from trimtab.clock import SystemClock
 from trimtab.errors import DataError
 from trimtab.runtimes import pipe_frames
 from trimtab.runtimes.model_process import ProcessFailed
@@ -39,7 +38,6 @@ SPEC = plain_spec("delay", ["row", "other"])
 ROWS = np.array([[0, 9], [2, 9], [1, 9]], dtype=np.float32)
 BEYOND = np.array([[7, 0]], dtype=np.float32)
 """A row that the lookup graph fails on."""
-PATIENCE_S = 60.0
 
 
 class Closed:
@@ -57,13 +55,6 @@ class Closed:
 
 
 Apart = Callable[..., AsideScorer]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    clock, start = SystemClock(), monotonic()
-    while not condition():
-        assert monotonic() - start < PATIENCE_S, "it did not happen in time"
-        clock.sleep(0.01)
 
 
 @pytest.fixture
@@ -143,7 +134,7 @@ def test_one_that_crashes_loses_what_it_scores_and_comes_back(apart: Apart) -> N
     first.suspend()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(scorer.score, ROWS)
-        wait_for(scorer.process._lock.locked)
+        wait_for(scorer.process._lock.locked, "it scores")
         os.kill(first.pid, signal.SIGSEGV)
         first.resume()
         # then that call fails
@@ -228,7 +219,7 @@ def test_closing_ends_the_process_and_whoever_waits_for_it(apart: Apart) -> None
 
     waiting = threading.Thread(target=score)
     waiting.start()
-    wait_for(scorer.process._lock.locked)
+    wait_for(scorer.process._lock.locked, "it scores")
     scorer.close()
     waiting.join(PATIENCE_S)
     assert "the model was closed" in str(failures[0])

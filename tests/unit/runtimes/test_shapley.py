@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import DataError
@@ -76,7 +76,6 @@ def test_two_features_are_exact_because_both_orders_are_walked() -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**31))
 def test_contributions_and_base_add_up_to_the_score(features: int, background: int, rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -22,7 +22,7 @@ class TestDelta(TablesConformance):
         return DeltaTables(folder)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(order=st.lists(st.integers(0, 5), min_size=1, max_size=15))
 def test_however_often_batches_arrive_each_is_there_once(order: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from kit.migrations import MigrateOnce
 from trimtab.errors import StoreError
 from trimtab.records.serving import Revision
+from trimtab.stores.metadata import migrations
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.schema import metadata
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -24,11 +27,18 @@ from trimtab.testing import MetadataConformance
 from trimtab.testing.metadata import revision
 
 
+@pytest.fixture
+def by_migrations(migrate_once: MigrateOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the migrations for each fresh file."""
+    monkeypatch.setattr(migrations, "_upgrade", migrate_once.upgrade)
+
+
 class TestSqlite(MetadataConformance):
     def open(self, folder: Path) -> Metadata:
         return SqlMetadata(folder / "metadata.db")
 
 
+@pytest.mark.usefixtures("by_migrations")
 def test_the_migrated_schema_is_the_one_made_from_the_records(tmp_path: Path) -> None:
     SqlMetadata(tmp_path / "metadata.db").close()
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'metadata.db'}")
@@ -86,12 +96,27 @@ def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> No
         SqlMetadata(tmp_path / "metadata.db")
 
 
+@pytest.mark.usefixtures("by_migrations")
 def test_a_path_may_hold_characters_that_mean_something_in_a_url(tmp_path: Path) -> None:
     path = tmp_path / "what? 100% #1" / "metadata.db"
     SqlMetadata(path).close()
     assert path.is_file()
 
 
+def test_a_file_that_is_given_its_tables_has_those_of_the_migrations(
+    tmp_path: Path, migrate_once: MigrateOnce, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(name: str) -> list[str]:
+        SqlMetadata(tmp_path / name).close()
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            return list(connection.iterdump())
+
+    first, second = content("first.db"), content("second.db")
+    monkeypatch.setattr(migrations, "_upgrade", migrate_once.upgrade)
+    assert first == second == content("migrated.db")
+
+
+@pytest.mark.usefixtures("by_migrations")
 def test_it_lives_beside_the_tables_of_others(tmp_path: Path) -> None:
     path = tmp_path / "shared.db"
     with sqlite3.connect(path) as connection:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.app.labels import bloom, label_dedup
@@ -144,7 +144,6 @@ def test_without_moments_the_last_row_of_an_id_counts_and_is_news_when_it_says_s
     assert judge(log, *rows) == ([], 4, 1)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     before=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 1.0]), st.integers(0, 3)), max_size=6),
     rows=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([0.0, 1.0]), st.integers(0, 3)), max_size=8),
@@ -184,7 +183,6 @@ class Small(NamedTuple):
     bits: int
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     before=st.lists(st.tuples(IDS, VALUES, MOMENTS, st.sampled_from(["delay", "delay", None, "price"])), max_size=12),
     parts=st.lists(st.lists(st.tuples(IDS, VALUES, MOMENTS), max_size=10), min_size=1, max_size=3),

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from integration.gateway_project import GatewayProject, wait_for
+from integration.gateway_project import GatewayProject
+from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
 from trimtab.app.loop.retraining import APPROVAL, Retraining

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from integration.gateway_project import GatewayProject, wait_for
+from integration.gateway_project import GatewayProject
+from kit.decisions import decide
+from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.retraining import MATURED
 from trimtab.app.loop.steering import Steering, read_progress
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft
-from trimtab.control.ledger import Ledger
 from trimtab.control.resolve import resolve
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
-from trimtab.testing.judged import bundle_record, window_report
+from trimtab.testing.judged import bundle_record
 from trimtab.testing.streams import Variant, World, play
 
 CHAMPION, CHALLENGER = Variant(version=1), Variant(version=2, role="challenger")
@@ -47,18 +46,7 @@ def rollouts(workspace: Workspace) -> Rollouts:
 @pytest.fixture
 def review(workspace: Workspace) -> Decision:
     """A decision whose process died before it started the retraining."""
-    draft = Draft(
-        cause=Cause(window=window_report(1), signals=()),
-        band="severe",
-        impact_per_day=0.0,
-        impact="high",
-        cell="retrain",
-        action="review",
-        reasons=("a test",),
-    )
-    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
-    assert decision is not None
-    return decision
+    return decide(workspace)
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from integration.gateway_project import GatewayProject, wait_for
+from integration.gateway_project import GatewayProject
+from kit.decisions import decide
+from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.retraining import APPROVAL, Retraining
 from trimtab.app.loop.steering import decide_once
@@ -18,12 +20,8 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.reports.status import status as read_status
 from trimtab.clock import SystemClock
-from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft
-from trimtab.control.ledger import Ledger
 from trimtab.errors import StoreError, UsageError
 from trimtab.records.control import Decision, WorkflowStep
-from trimtab.testing.judged import window_report
 
 OF_PYTHON_311 = "(strftime('%s','now') * 1000)"
 OF_PYTHON_312 = "(unixepoch('subsec') * 1000)"
@@ -46,18 +44,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 @pytest.fixture
 def review(workspace: Workspace) -> Decision:
     """A decision that waits for a person."""
-    draft = Draft(
-        cause=Cause(window=window_report(1), signals=()),
-        band="severe",
-        impact_per_day=0.0,
-        impact="high",
-        cell="retrain",
-        action="review",
-        reasons=("a test",),
-    )
-    decision = Ledger(workspace.metadata, "delay").append(draft, clock=workspace.clock)
-    assert decision is not None
-    return decision
+    return decide(workspace)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.serving.http1.connection import MOST_WAITING
@@ -39,7 +39,6 @@ def test_requests_of_one_connection_are_answered_in_their_order() -> None:
     run(test())
 
 
-@settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(1, len(POST + CHUNKED + GET) - 1), max_size=8))
 def test_however_the_bytes_are_cut_the_answers_are_the_same(cuts: list[int]) -> None:
     async def test() -> None:

@@ -249,7 +249,7 @@ paths = st.sampled_from(
 ) | st.text(max_size=10).map(lambda text: f"/v2/models/{text}")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(st.tuples(paths, bodies), min_size=1, max_size=4),
     kind=st.sampled_from(["application/json", "text/csv"]),

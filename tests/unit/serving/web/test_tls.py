@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from kit.waiting import PATIENCE_S
 from trimtab.clock import ManualClock, SystemClock
 from trimtab.errors import PolicyError
 from trimtab.serving.core.gateway import Gateway
@@ -177,10 +178,10 @@ def test_a_request_over_tls_is_answered(issue: Issue) -> None:
             )
             url = f"https://127.0.0.1:{listener.getsockname()[1]}/v2"
             trust = ssl.create_default_context(cafile=files.certificate)
-            async with httpx.AsyncClient(verify=trust) as client:
+            async with httpx.AsyncClient(verify=trust, timeout=PATIENCE_S) as client:
                 answer = await client.get(url)
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
-                async with httpx.AsyncClient() as stranger:
+                async with httpx.AsyncClient(timeout=PATIENCE_S) as stranger:
                     await stranger.get(url)
             server.close()
         return answer
@@ -220,7 +221,7 @@ async def live(port: int, trusted: str, shown: Files | None = None) -> bool:
     if shown is not None:
         context.load_cert_chain(shown.certificate, shown.key)
     try:
-        async with httpx.AsyncClient(verify=context) as client:
+        async with httpx.AsyncClient(verify=context, timeout=PATIENCE_S) as client:
             return (await client.get(f"https://127.0.0.1:{port}/v2/health/live")).status_code == 200
     except httpx.TransportError:
         return False

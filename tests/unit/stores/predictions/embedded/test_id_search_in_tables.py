@@ -41,7 +41,7 @@ def test_of_ids_that_rise_with_time_one_row_group_is_read(tmp_path: Path, monkey
     assert len(reads) == 2
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     ids=st.lists(
         st.one_of(st.text(max_size=3), st.text("zé\U0010ffff", min_size=60, max_size=90), st.just("z" * 200)),

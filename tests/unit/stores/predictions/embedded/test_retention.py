@@ -37,7 +37,7 @@ def labelled(log: SegmentLog) -> set[str]:
     return set(SegmentLog(log.folder).read_labels()[0]["prediction_id"].to_pylist())
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     waits=st.lists(st.integers(0, 100), min_size=2, max_size=6),
     keep_hours=st.integers(0, 90),

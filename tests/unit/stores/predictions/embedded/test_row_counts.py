@@ -41,7 +41,7 @@ def append(folder: Path, writer: str, sizes: list[int], *, at: int) -> None:
 SIZES = st.lists(st.integers(1, 7), max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(SIZES, min_size=1, max_size=3),
     st.sampled_from(["none", "kept", "gone", "both"]),

@@ -68,7 +68,7 @@ def test_a_segment_cut_at_any_byte_keeps_what_was_acknowledged_before(
     assert len(damages) == 0
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 10_000), garbage=st.binary(max_size=64), later=st.integers(1, 4))
 def test_a_writer_after_a_crash_leaves_every_acknowledged_row_once(
     tmp_path_factory: pytest.TempPathFactory,
@@ -209,7 +209,7 @@ def test_writers_of_one_log_are_merged_by_the_time_of_logging(tmp_path: Path) ->
     second.close()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     appends=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.integers(0, 50)), max_size=30),
     limit=st.integers(1, 7),
