@@ -96,7 +96,7 @@ def normalised(
     if pa.types.is_unsigned_integer(type_):
         return _wanted(_signed(column, place), wanted)
     if pa.types.is_time(type_) or pa.types.is_duration(type_):
-        raise DataError(f"{place}: is {type_}, which tables do not keep; expected a number or a timestamp")
+        raise DataError(f"{place}: is {type_}, which tables do not support; expected a number or a timestamp")
     return _wanted(column, wanted)
 
 

@@ -194,7 +194,7 @@ class _Check:
         first = sorted((each for one in wrong for each in one.first), key=lambda each: each.row)[:MOST_NAMED]
         named = "".join(f"\n  {each}" for each in first)
         more = f"\n  and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
-        raise DataError(f"{self._place}: {count} values are no outcomes, so none was imported:{named}{more}")
+        raise DataError(f"{self._place}: {count} values are wrong, so no outcome was imported:{named}{more}")
 
 
 class _Wrongs:
@@ -277,7 +277,7 @@ def _ids(series: pl.Series, place: str) -> pl.Series:
     try:
         return series.cast(pl.String)
     except pl.exceptions.ComputeError:
-        raise DataError(f"{place}: {series.name} holds bytes that are no UTF-8; expected the ids as text") from None
+        raise DataError(f"{place}: {series.name} has bytes that are not UTF-8; expected the ids as text") from None
 
 
 def _numbers(series: pl.Series, place: str) -> pl.Series:

@@ -29,7 +29,14 @@ BOUNDS = ("greater_than", "greater_than_or_equal_to", "less_than", "less_than_or
 def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
     """Return the schema called `module.Name`, such as checks.Flights for Flights in checks.py.
 
-    Raises PolicyError naming the key and the nearest module or schema, or the line where the module fails.
+    Args:
+        name: module and name.
+        folder: the project folder, where the module is.
+        table: the table to be checked, for the message.
+
+    Raises:
+        PolicyError: there is no such module or schema, or the module fails; names the key in the policy and the
+            nearest name, or the line that fails.
     """
     # imported here, because Pandera takes more than a second to import and most commands check nothing
     import pandera.polars as pa
@@ -62,7 +69,7 @@ def _schema_of(model: type[pa.DataFrameModel], where: str, name: str) -> pa.Data
     try:
         return model.to_schema()
     except Exception as error:  # user code may raise anything
-        raise PolicyError(f"{where}: '{name}' cannot be made a schema: {error}") from error
+        raise PolicyError(f"{where}: '{name}' cannot be turned into a schema: {error}") from error
 
 
 def _is_schema(value: object, pa: ModuleType) -> bool:
@@ -115,7 +122,11 @@ def _place(path: Path, error: Exception) -> str:
 def column_checks(schema: pa.DataFrameSchema) -> dict[str, ColumnCheck]:
     """Return the checks of a schema's columns that apply to a single value, in a form that needs no Pandera.
 
-    These are limits, sets of values, lengths of texts, and whether a value may be missing. Other checks are left out.
+    Args:
+        schema: a schema of `load_schema`.
+
+    Returns:
+        By column its limits, set of values, lengths of texts, and whether a value may be missing; no other checks.
     """
     return {str(name): _column_check(column) for name, column in schema.columns.items()}
 

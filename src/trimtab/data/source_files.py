@@ -15,10 +15,17 @@ _GLOB = set("*?[")
 
 
 def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
-    """Return the files of a source in order of name. folder: where a relative path starts, the project folder.
+    """Return the files of a source in order of name.
 
-    If the source's path is a folder, these are the Parquet and CSV files directly in it, without hidden ones and those
-    that begin with '_'. Raises DataError when there is none, naming the path and the nearest existing one.
+    If its path is a folder, these are the Parquet and CSV files directly in it, without hidden ones and those that
+    begin with '_'.
+
+    Args:
+        source: the source.
+        folder: the project folder, to which a relative path refers.
+
+    Raises:
+        DataError: there is no file; names the path and the nearest existing one.
     """
     path = folder / Path(source.path).expanduser()
     if _GLOB & set(source.path):

@@ -129,7 +129,7 @@ def _numbers(column: pa.ChunkedArray, place: str, first: int, how: TimeFormat) -
         try:
             return _as_times(pc.multiply_checked(numbers, _PER_UNIT[how.time_unit]), place, first)
         except pa.ArrowInvalid:
-            raise DataError(f"{place}: some values are no times in time_unit='{how.time_unit}'") from None
+            raise DataError(f"{place}: some values are out of range for time_unit='{how.time_unit}'") from None
     near = pc.and_(pc.less(pc.abs(numbers), timestamps.LEAST), pc.not_equal(numbers, 0))
     far = pc.or_(pc.less(numbers, timestamps.EARLIEST), pc.greater(numbers, timestamps.LATEST))
     row = _first_true(pc.or_(near, far))

@@ -101,5 +101,5 @@ def _expect_onnxmltools() -> None:
 def _serialize(graph: Any, task: Task) -> bytes:
     outputs = [output.name for output in graph.graph.output]
     if task == "binary" and "probabilities" not in outputs:
-        raise StageError(f"the ONNX graph gives {outputs}; a binary model must give 'probabilities'")
+        raise StageError(f"the ONNX graph has the outputs {outputs}; a binary model must have 'probabilities'")
     return canonical_bytes(graph)

@@ -202,7 +202,7 @@ def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, sp
             f"for {min_examples}. Ingest more labels, take a longer training.history, or lower min_examples"
         )
     if not 0 < share < 1:
-        raise DataError(f"{name}: a holdout share of {share:g} leaves nothing on one side; expected between 0 and 1")
+        raise DataError(f"{name}: a holdout share of {share:g} leaves one part empty; expected between 0 and 1")
     times = labelled[TIMESTAMP].to_physical().to_numpy()
     first, last = int(times.min()), int(times.max())
     split_at = last - round((last - first) * share)

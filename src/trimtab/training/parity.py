@@ -52,7 +52,7 @@ def check_parity(
         raise StageError(
             f"{what} of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "
             f"{parity.rows} real rows differ by more than {TOLERANCE:g} (largest difference "
-            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may"
+            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may differ"
         )
     return parity
 

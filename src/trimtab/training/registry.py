@@ -27,7 +27,12 @@ PAGE = 1000
 
 
 class Registry:
-    """The registered models of one project, named `PROJECT.MODEL`; aliases are the roles in serving."""
+    """The registered models of one project, named `PROJECT.MODEL`; aliases are the roles in serving.
+
+    Args:
+        client: of the registry.
+        project: name of the project.
+    """
 
     def __init__(self, client: MlflowClient, *, project: str) -> None:
         self._client = client

@@ -75,7 +75,7 @@ def export_module(module: Any, task: Task, features: int) -> Any:
             output_names=[output],
             dynamic_axes={"X": {0: "rows"}, output: {0: "rows"}},
             opset_version=OPSET,
-            dynamo=False,  # the newer exporter needs a package more, and writes no other graph for such modules
+            dynamo=False,  # the newer exporter needs one more package, and writes the same graph for such modules
         )
     except Exception as error:  # user code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -87,7 +87,7 @@ def test_decimal_commas(tmp_path: Path, text: str, decimal: str, values: list[An
         ("x,y\n1,2\n", {}, "there is no column 'at', which source 's' names"),
         ("at,x\n2024-01-01,1,2\n", {}, "not a CSV file"),
         ("at,x\n2024-01-01,1\n", {"dtypes": {"y": "text"}}, "there is no column 'y', which source 's' names"),
-        ("at,x\n2024-01-01,one\n", {"dtypes": {"x": "number"}}, "row 1: 'one' is no double, .* in dtypes"),
+        ("at,x\n2024-01-01,one\n", {"dtypes": {"x": "number"}}, "row 1: 'one' is not of type double, .* in dtypes"),
         ('at,x\n2024-01-01,"1,5"\n', {"dtypes": {"x": "number"}}, r"Are these decimal commas\? .*decimal=','"),
         ("", {}, "not a CSV file"),
     ],

@@ -87,7 +87,7 @@ def test_every_wrong_value_is_named_with_its_row_and_column(tmp_path: Path) -> N
     with pytest.raises(DataError) as refused:
         read_outcomes(path, COLUMNS, "binary")
     text = str(refused.value)
-    assert text.startswith(f"{path}: 3 values are no outcomes, so none was imported:")
+    assert text.startswith(f"{path}: 3 values are wrong, so no outcome was imported:")
     assert "row 2: id is None; expected the id of a prediction" in text
     assert "row 3: late is '2'; expected 0 or 1" in text
     assert "row 4: late is 'yes'; expected 0 or 1" in text

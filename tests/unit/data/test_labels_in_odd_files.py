@@ -83,7 +83,7 @@ def test_a_text_for_no_value_is_no_outcome_yet(tmp_path: Path, label: str) -> No
 def test_truth_values_beside_numbers_are_no_outcomes(tmp_path: Path, short: None) -> None:
     with pytest.raises(DataError) as refused:
         outcomes(csv(tmp_path, HEAD + "a,true,\nb,NA,\nc,,\nd,false,\ne,1,\nf,0,\n"))
-    assert "2 values are no outcomes" in str(refused.value)
+    assert "2 values are wrong" in str(refused.value)
     assert "row 1: late is 'true'; expected 0 or 1\n  row 4: late is 'false'" in str(refused.value)
 
 
@@ -142,7 +142,7 @@ def test_ids_of_parquet_files(tmp_path: Path, ids: pa.Array, expected: list[str]
     ("ids", "message"),
     [
         (pa.array([1.5, 2.0]), "id is Float64; expected the ids of predictions as text"),
-        (pa.array([b"a", b"\xff"]), "id holds bytes that are no UTF-8; expected the ids as text"),
+        (pa.array([b"a", b"\xff"]), "id has bytes that are not UTF-8; expected the ids as text"),
         (pa.array([Decimal("1.5"), Decimal(2)]), "id is Decimal(precision=2, scale=1); expected the ids of"),
         (pa.array([True, False]), "id is Boolean; expected the ids of predictions as text"),
         (pa.array([2**64 - 1, 1], pa.uint64()), "column 'id': Integer value 18446744073709551615 not in range"),

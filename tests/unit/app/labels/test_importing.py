@@ -111,7 +111,7 @@ def test_a_version_with_a_wrong_row_is_refused_whole_and_told_and_the_next_is_ta
     landed(ws, "2.csv", "b,0,2013-01-02\n")
     first, second = take_tables(ws)
     assert first.added == 0
-    assert "landed/1.csv (landed@0): 1 values are no outcomes" in str(first.refused)
+    assert "landed/1.csv (landed@0): 1 values are wrong" in str(first.refused)
     assert "row 2: late is 2; expected 0 or 1" in str(first.refused)
     assert (second.added, second.refused) == (1, None)
     assert [id_ for _, id_, _, _ in logged(ws)] == ["b"]
@@ -323,7 +323,7 @@ def test_a_label_of_another_model_is_not_overwritten_by_the_same_id(ws: Workspac
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        (HEAD + "a,1,2013-01-02\nb,2,2013-01-02\n", (), DataError, "given.csv: 1 values are no outcomes, so none was"),
+        (HEAD + "a,1,2013-01-02\nb,2,2013-01-02\n", (), DataError, "given.csv: 1 values are wrong, so no outcome was"),
         (HEAD + "a,1,soon\n", (), DataError, "column 'landed_at': row 1: 'soon' is not a time"),
         (HEAD, ("--label", "lat"), UsageError, "--label: the file has no column 'lat'. Did you mean 'late'?"),
         (HEAD, ("--known-at", "when"), UsageError, "--known-at: the file has no column 'when'"),
