@@ -33,10 +33,12 @@ def judge_matured(
     policy: Impact,
     days: float,
     paired: Mapping[str, float],
+    metric: str | None = None,
 ) -> list[Record]:
-    """Return the records of a version's matured window. label: of each row of `scored`, NaN where there is none.
+    """Return the records of a version's matured window.
 
-    days: of traffic in the window. paired: what `paired_gains` says, for a challenger.
+    label: of each row of `scored`, NaN where it has none. days: of traffic in the window. paired: the result of
+    `paired_gains` for a challenger. metric: computed in addition to the summary of the task.
     """
     labelled = int(np.isfinite(label).sum())
     metrics = {**closed.metrics, **paired}
@@ -44,7 +46,7 @@ def judge_matured(
     known = np.isfinite(label) & np.isfinite(scored.score)
     if reference is not None and known.any():
         y, score = label[known], scored.score[known]
-        metrics |= quality(y, score, task=reference.task, threshold=reference.threshold)
+        metrics |= quality(y, score, task=reference.task, threshold=reference.threshold, metric=metric)
         made = mistakes.mean_mistakes(y, score, task=reference.task, threshold=reference.threshold)
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         if costs := policy.cost_for(reference.task):
@@ -54,9 +56,13 @@ def judge_matured(
     return [place.report("matured", scored, metrics, labelled=labelled), *signals]
 
 
-def quality(y: Floats, score: Floats, *, task: Task, threshold: float) -> dict[str, float]:
-    """Return the label-based metrics of a window; NaN where its rows do not define one."""
-    return {name: metric_value(name, y, score, threshold=threshold) for name in BY_TASK[task].summary}
+def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: str | None = None) -> dict[str, float]:
+    """Return the label-based metrics of a window; NaN where its rows do not define one.
+
+    metric: computed in addition to the summary of the task, when it is for the task.
+    """
+    names = _with(BY_TASK[task].summary, metric, task)
+    return {name: metric_value(name, y, score, threshold=threshold) for name in names}
 
 
 def paired_gains(
@@ -76,11 +82,15 @@ def paired_gains(
     if not known.any():
         return gains
     y, own, other = label[known], challenger.score[known], theirs[known]
-    for name in dict.fromkeys((*BY_TASK[task].paired, metric)):
-        if METRICS[name].task == task:
-            values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
-            gains[gain_name(name)] = METRICS[name].gain(*values)
+    for name in _with(BY_TASK[task].paired, metric, task):
+        values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
+        gains[gain_name(name)] = METRICS[name].gain(*values)
     return gains
+
+
+def _with(names: tuple[str, ...], metric: str | None, task: Task) -> tuple[str, ...]:
+    """Return the names and the metric, once each; a metric of another task is left out."""
+    return tuple(dict.fromkeys((*names, metric) if metric and METRICS[metric].task == task else names))
 
 
 def gain_name(metric: str) -> str:

@@ -195,6 +195,7 @@ class Stream:
                 policy=self._policy.impact,
                 days=window.span.days(self._policy.decide.window),
                 paired=self._paired(window, scored, labels[version], reference),
+                metric=self._policy.rollout.promote_when.metric,
             )
         return records
 

@@ -89,7 +89,7 @@ class PromoteWhen(Section):
     """Evidence that promotes a challenger: losses of both on the same matured labels, window by window."""
 
     metric: Metric | None = None
-    """What is compared; left out, {promotion}."""
+    """What is compared, and computed for every window; left out, {promotion}."""
     confidence: Confidence = 0.95
     """Confidence that the challenger is better, which holds however often one looks."""
     min_labels: int = Field(default=1000, ge=0)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from trimtab.clock import from_micros
+from trimtab.policy.model import PromoteWhen, Rollout
 from trimtab.testing.predictions import label_rows, prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Variant, World, log_rows, play, truth
-from unit.monitoring.monitor_bench import QUIET, Bench
+from unit.monitoring.monitor_bench import POLICY, QUIET, Bench
 
 
 def test_a_window_closes_after_its_lateness_and_matures_when_all_its_labels_are_there(bench: Bench) -> None:
@@ -33,6 +34,15 @@ def test_a_window_closes_after_its_lateness_and_matures_when_all_its_labels_are_
     assert {"log_loss", "roc_auc", "brier", "accuracy", "money_lost", "p99_ms", "error_rate", "cost"} <= set(
         first.metrics
     )
+
+
+def test_the_metric_of_promotion_is_computed_for_every_window(bench: Bench) -> None:
+    policy = POLICY.model_copy(update={"rollout": Rollout(promote_when=PromoteWhen(metric="f1"))})
+    play(bench.log, World(label_hours=1.0), range(3), ticks=24)
+    bench.monitor(policy=policy).step()
+    metrics = bench.reports()[0].metrics
+    assert metrics["f1"] > 0
+    assert "recall" not in metrics
 
 
 def test_without_all_labels_a_window_matures_when_its_time_is_over(bench: Bench) -> None:
