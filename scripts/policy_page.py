@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trimtab.metric_catalog import FAIRNESS, TASKS, Task, fitting
+from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS, Task, fitting
 from trimtab.policy.key_reference import Key, SectionKeys, reference
 from trimtab.policy.matrix import DEFAULT_MATRIX
 
@@ -14,6 +14,11 @@ def by_task(tasks: Mapping[str, Task] | None) -> str:
     """Return the names of metrics, by task."""
     names = {task: ", ".join(f"`{name}`" for name in fitting(task, tasks)) for task in TASKS}
     return "; ".join(f"for a {task} model one of {those}" for task, those in names.items())
+
+
+def notes() -> str:
+    """Return what is to know of some metrics."""
+    return "".join(f" `{name}` is {facts.note}." for name, facts in METRICS.items() if facts.note)
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "policy.md"
@@ -43,7 +48,7 @@ How values are written:
 - a **rate** is an amount and a period: `500/day`, `2000/week`, `8/month` (a month has 30 days);
 - a number of **standard deviations** is `0.1sd` or `0.1`;
 - a **band of p-values** is `"> 0.05"`, `"0.01 - 0.05"` or `"< 0.01"`, in quotes;
-- a **metric** is {by_task(None)};
+- a **metric** is {by_task(None)}.{notes()}
 - a **fairness metric** is {by_task(FAIRNESS)}.
 
 `none` in the column of defaults means that leaving the key out says something of its own, which the meaning tells.

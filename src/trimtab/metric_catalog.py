@@ -39,6 +39,8 @@ class MetricFacts:
     scale: Scale = "share"
     in_label_units: bool = False
     """Whether its unit is the label's, so that no limit suits every model."""
+    note: str = ""
+    """What a user must know of its value, for docs/policy.md."""
 
     @property
     def better(self) -> Literal["more", "less"]:
@@ -72,6 +74,9 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
         "brier": MetricFacts("binary", False),
         "rmse": MetricFacts("regression", False, "error", in_label_units=True),
         "mae": MetricFacts("regression", False, "error", in_label_units=True),
+        "mape": MetricFacts(
+            "regression", False, "error", note="a share; one wrong prediction of a label of 0 makes it huge"
+        ),
         "r2": MetricFacts("regression", True, "up_to_one"),
     }
 )

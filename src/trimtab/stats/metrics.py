@@ -66,7 +66,8 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
 def no_skill(name: str, y: npt.ArrayLike) -> float:
     """Return what the best constant score reaches on labels [rows], or a coin (roc_auc, precision).
 
-    log_loss, brier, rmse: the constant is the mean of y. mae: its median. accuracy, f1: the better answer. r2: 0.
+    log_loss, brier, rmse: the constant is the mean of y. mae: its median. mape: the median of labels that weigh
+    1 / |label| each. accuracy, f1: the better answer. r2: 0.
     NaN for recall, which a model that always says yes brings to 1, and without rows.
 
     >>> no_skill("mae", [1.0, 2.0, 9.0])
@@ -141,6 +142,15 @@ def mae(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     return _mean(np.abs(score - y))
 
 
+def mape(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of absolute error / |label|, as a share: 0.1 is 10 %.
+
+    A label of 0 is divided by float64's epsilon (2.2e-16) instead, as scikit-learn does: one wrong prediction of such a
+    label makes the metric huge. Choose mae or rmse where labels can be 0.
+    """
+    return _mean(np.abs(score - y) * _one_by(y))
+
+
 def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Share of the variance of y that is explained; NaN when y does not vary."""
     spread = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
@@ -159,6 +169,18 @@ def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
 def _squared(y: Array, score: Array) -> Floats:
     squares: Floats = (score - y) ** 2
     return squares
+
+
+def _one_by(y: Array) -> Floats:
+    sizes: Floats = 1 / np.maximum(np.abs(y), np.finfo(np.float64).eps)
+    return sizes
+
+
+def _mape_constant(y: Floats) -> float:
+    """Return the constant with the lowest mape: the median of labels that weigh 1 / |label| each."""
+    order = np.argsort(y)
+    weights = _one_by(y)[order].cumsum()
+    return float(y[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
 def _mean(values: Array) -> float:
@@ -185,6 +207,7 @@ FORMULAS: Mapping[str, Formula] = {
     "brier": _constant(brier, np.mean),
     "rmse": _constant(rmse, np.mean),
     "mae": _constant(mae, np.median),
+    "mape": _constant(mape, _mape_constant),
     "r2": Formula(r2, lambda y: 0.0),
 }
 """The metrics of `metric_catalog.METRICS`, by name; a test holds the two together."""

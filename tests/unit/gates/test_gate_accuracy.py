@@ -13,6 +13,7 @@ from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.inputs import GateInputs
 from trimtab.policy.gates import Accuracy
 from trimtab.stats.intervals import cluster_interval
+from unit.gates.lookup import row_numbers, table_scorer
 
 Make = Callable[..., GateInputs]
 SLIGHT_SKILL = 2
@@ -177,6 +178,14 @@ def test_without_a_limit_a_model_that_may_be_without_skill_warns(make: Make, met
     assert chance.verdict == "warn"
     assert "no limit is set" in chance.reason
     assert "may be no better than a model without skill" in chance.reason
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(0.2, "pass"), (0.05, "fail")])
+def test_a_regression_can_be_judged_by_its_percentage_error(make: Make, limit: float, verdict: str) -> None:
+    y = make().X[:, 1].astype(np.float64)  # miles
+    inputs = make(table_scorer(1.1 * y, task="regression"), X=row_numbers(make()), y=y)
+    (result,) = judge_accuracy(inputs, policy(metric="mape", max=limit))
+    assert (result.verdict, round(result.value, 3)) == (verdict, 0.1)
 
 
 def test_recall_alone_shows_no_skill(make: Make) -> None:

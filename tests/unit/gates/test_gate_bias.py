@@ -17,22 +17,13 @@ from trimtab.errors import DataError
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.groups import Rows, Table, measured_rows, measures_of
 from trimtab.gates.inputs import GateInputs
-from trimtab.metric_catalog import FAIRNESS, Task, fitting
+from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy.gates import Bias
 from trimtab.records.gate_reports import GateResult
 from trimtab.runtimes.onnx import OnnxScorer
-from trimtab.testing.bundles import lookup_graph
+from unit.gates.lookup import row_numbers, table_scorer
 
 Make = Callable[..., GateInputs]
-
-
-def table_scorer(scores: np.ndarray[Any, Any], task: Task = "binary") -> Scorer:
-    """Return a model that gives row n, whose only input is n, the n-th score."""
-    return OnnxScorer(lookup_graph(scores.tolist(), task=task), task)
-
-
-def _row_numbers(inputs: GateInputs) -> np.ndarray[Any, Any]:
-    return np.arange(len(inputs.y), dtype=np.float32).reshape(-1, 1)
 
 
 fairlearn = importlib.import_module("fairlearn.metrics")
@@ -105,7 +96,7 @@ def test_a_group_without_positives_is_judged_by_its_false_positives(make: Make) 
     inputs = make()
     united = inputs.groups["carrier"] == "UA"
     scores = np.where(united, 0.9, inputs.scores)
-    never = make(table_scorer(scores), y=np.where(united, 0.0, inputs.y), X=_row_numbers(inputs))
+    never = make(table_scorer(scores), y=np.where(united, 0.0, inputs.y), X=row_numbers(inputs))
 
     # when all rates are compared
     (result,) = judge_bias(never, policy(metric="equalized_odds_difference"))
@@ -203,7 +194,7 @@ def test_rows_without_a_number_are_told(make: Make) -> None:
     inputs = make()
     scores = inputs.scores.copy()
     scores[:3] = np.nan
-    (result,) = judge_bias(make(table_scorer(scores), X=_row_numbers(inputs)), policy())
+    (result,) = judge_bias(make(table_scorer(scores), X=row_numbers(inputs)), policy())
     assert result.verdict == "fail"
     assert "no number for 3 of" in result.reason
 
@@ -219,7 +210,7 @@ def _regression(make: Make, **keys: Any) -> GateResult:
     random = np.random.default_rng(0)
     y = random.normal(100, 20, len(inputs.y))
     off = np.where(inputs.groups["carrier"] == "UA", 5.0, 0.0) + random.normal(size=len(y))
-    (result,) = judge_bias(make(table_scorer(y + off, "regression"), y=y, X=_row_numbers(inputs)), policy(**keys))
+    (result,) = judge_bias(make(table_scorer(y + off, "regression"), y=y, X=row_numbers(inputs)), policy(**keys))
     return result
 
 

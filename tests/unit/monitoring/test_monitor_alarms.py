@@ -63,12 +63,12 @@ def test_a_regression_is_judged_on_its_own_terms(bench: Bench) -> None:
     )
     policy = parse_policy(
         "project: p\nimpact: { cost: { absolute_error: 2 } }\ndecide: { labels_mature_after: 1d }\n"
-        "rollout: { promote_when: { metric: rmse } }\n"
+        "rollout: { promote_when: { metric: mape } }\n"
     )
     play(bench.log, World(seed=11), range(DAYS, DAYS + 4), VARIANTS)
     bench.monitor(policy=policy, known=known).step()
     matured = bench.reports(version=2)[0].metrics
-    assert {"rmse", "mae", "r2", "paired_rmse_gain", "paired_mae_gain", "absolute_error_mean"} <= set(matured)
+    assert {"rmse", "mae", "r2", "mape", "paired_rmse_gain", "paired_mape_gain", "absolute_error_mean"} <= set(matured)
     assert "log_loss" not in matured
     assert lowest(bench.signals("concept")) > 0.05
     assert abs(np.mean([s.value for s in bench.signals("kpi")])) < 30

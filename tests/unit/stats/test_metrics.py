@@ -26,6 +26,7 @@ REFERENCE: dict[str, Reference] = {
     "f1": lambda y, s, t: sk.f1_score(y, s >= t),
     "rmse": lambda y, s, t: sk.root_mean_squared_error(y, s),
     "mae": lambda y, s, t: sk.mean_absolute_error(y, s),
+    "mape": lambda y, s, t: sk.mean_absolute_percentage_error(y, s),
     "r2": lambda y, s, t: sk.r2_score(y, s),
 }
 BINARY = [name for name, metric in METRICS.items() if metric.task == "binary"]
@@ -77,6 +78,13 @@ def test_a_certain_mistake_costs_much_and_not_infinity() -> None:
     assert 30 < metric_value("log_loss", [1.0], [0.0]) < 40
 
 
+def test_the_error_of_a_label_of_zero_is_huge_as_in_scikit_learn() -> None:
+    assert metric_value("mape", [0.0, 10.0], [0.0, 11.0]) == pytest.approx(0.05)
+    huge = metric_value("mape", [0.0, 10.0], [1.0, 10.0])
+    assert huge == sk.mean_absolute_percentage_error([0.0, 10.0], [1.0, 10.0])
+    assert huge > 1e15
+
+
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(UsageError, match="Did you mean 'roc_auc'"):
         metric_value("roc_acu", [1], [0.5])
@@ -95,7 +103,7 @@ def test_no_skill_is_what_the_best_constant_reaches(name: str) -> None:
         assert math.isnan(found)
         return
     sign = 1 if METRICS[name].higher_is_better else -1
-    constants = np.linspace(0, 1, 21) if name in BINARY else np.linspace(y.min(), y.max(), 21)
+    constants = np.linspace(0, 1, 21) if name in BINARY else np.linspace(y.min(), y.max(), 201)
     reached = [sign * metric_value(name, y, np.full(500, one)) for one in constants]
     assert sign * found >= np.nanmax(reached) - 1e-9
     assert sign * found <= np.nanmax(reached) + 0.05
