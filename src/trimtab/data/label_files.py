@@ -1,6 +1,6 @@
 """Reads labels, the outcomes of predictions, from files or tables, and checks them.
 
-late            accepted, however long after the prediction; known_at is the moment at which the outcome became known
+late            accepted, however long after the prediction; known_at is the time at which the outcome became known
 no outcome yet  a row without a label or without its known_at is skipped, and counted
 invalid         refused, together with all rows of the same file or table version
 Repeated and contradictory labels are not detected here, because that needs the label log.
@@ -35,7 +35,7 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeColumns:
-    """The columns of ids, labels and the moments at which the labels became known (None: they are known now)."""
+    """The columns of ids, labels and the times at which the labels became known (None: they are known now)."""
 
     prediction_id: str
     label: str
@@ -217,7 +217,7 @@ def blocks_of(path: Path, names: Sequence[str], *, times: Collection[str]) -> It
     """Yield some columns of a Parquet or CSV file, BLOCK_ROWS rows at a time.
 
     Columns of CSV stay text, unlike in `file_reading`, because a block does not have all values of a column.
-    times: columns of moments, which become UTC microseconds. Raises DataError naming the file, and row, column and
+    times: columns of times, which become UTC microseconds. Raises DataError naming the file, and row, column and
     value where possible.
     """
     blocks = _of_csv(path, names) if path.suffix == ".csv" else _of_parquet(path, names)

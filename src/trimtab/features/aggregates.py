@@ -1,4 +1,4 @@
-"""Computes all aggregations of a view for (entity, moment) pairs from the rows of its source.
+"""Computes all aggregations of a view for (entity, time) pairs from the rows of its source.
 
 Training sets, materialised timelines and stand-alone joins all call `aggregate`, so a feature has one definition.
 Reading order: `aggregate` sorts the aggregations by column; `Queries` puts the pairs in order and cuts them into parts
@@ -56,7 +56,7 @@ def aggregate(view: FeatureView, rows: EntityRows, values: Values, entities: Arr
         values: the columns of its source.
         entities: number of each pair's entity in `rows`, int64, shape (queries,); an entity without rows has the
             number after the last one.
-        at: moments, int64 microseconds since the epoch, shape (queries,).
+        at: times, int64 microseconds since the epoch, shape (queries,).
 
     Returns:
         By aggregation name a float64 array of shape (queries,), NaN for null.
@@ -88,9 +88,9 @@ class Picks:
 
 @dataclass(frozen=True)
 class Queries:
-    """All (entity, moment) pairs that a view is asked for; results come back in the order of the request.
+    """All (entity, time) pairs that a view is asked for; results come back in the order of the request.
 
-    parts: the pairs sorted by (entity, moment) and cut into parts of whole entities, each with its places in that
+    parts: the pairs sorted by (entity, time) and cut into parts of whole entities, each with its places in that
     order. back: the place of each pair in that order; None when the pairs came sorted.
     """
 
@@ -157,7 +157,7 @@ def _parts(rows: EntityRows, entities: Array, at: Array) -> Iterator[tuple[slice
 
 
 class Cut:
-    """The rows that count for the (entity, moment) pairs of one part, as positions in its timelines.
+    """The rows that count for the (entity, time) pairs of one part, as positions in its timelines.
 
     Computed once for all columns. entities, at: sorted by both, shape (queries,). A "place" is a row's position in
     the timelines (see `Timelines`).

@@ -1,6 +1,6 @@
-"""Chooses among several rows with one key the row that counts at a moment.
+"""Chooses among several rows with one key the row that counts at a given time.
 
-A correction is a further row with the same key. The table keeps both rows, so a training set as of a moment before the
+A correction is a further row with the same key. The table keeps both rows, so a training set as of a time before the
 correction was known does not change.
 """
 
@@ -24,7 +24,7 @@ ROW = "__row"
 
 
 def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> pl.LazyFrame:
-    """Return the rows of a source that count at a moment.
+    """Return the rows of a source that count at a given time.
 
     Of the rows of one key that are known by then, the one that became known last counts; of those known at the same
     time, the one ingested last. If none is known yet, the first row of the key counts. A row with a null in its key
@@ -33,7 +33,7 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
     Args:
         rows: the table of the source, in the order of ingestion.
         source: the source; `key` and `known_column` are read from `rows`.
-        as_of: the moment; None takes all rows that have a `known_column` as known.
+        as_of: the time; None takes all rows that have a `known_column` as known.
 
     Returns:
         The rows that count, in their order.
@@ -45,7 +45,7 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
 
 
 def replaced(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> npt.NDArray[np.int64]:
-    """Return the rows that do not count at a moment, because another row with their key does.
+    """Return the rows that do not count at a given time, because another row with their key does.
 
     Args:
         rows, source, as_of: as in `current`.

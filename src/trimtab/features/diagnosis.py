@@ -34,7 +34,7 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
 
     Raises:
         DataError: examples count in their own features: a view reads the rows that the model learns from, and they
-            are known at the moment of the request.
+            are known at the time of the request.
     """
     labelled = frame.filter(pl.col("label").is_not_null())
     rows = labelled if labelled.height else frame
@@ -56,9 +56,9 @@ def _refuse_own_rows(model: Model, view: FeatureView, scan: Scan) -> None:
     if total and own / total > OWN_ROWS:
         raise DataError(
             f"model '{model.name}': view '{view.name}' reads the rows that the model learns from, and {own:,} of "
-            f"{total:,} labelled ones are known ('{source.known_column}') at the moment of the request ('{asked}') or "
+            f"{total:,} labelled ones are known ('{source.known_column}') at the time of the request ('{asked}') or "
             "before, so each would count in its own features, with its outcome. Let known_at name the column of the "
-            "moment at which the outcome became known"
+            "time at which the outcome became known"
         )
 
 
@@ -73,7 +73,7 @@ def _known_at_once(model: Model, scan: Scan) -> Iterator[str]:
         yield (
             f"source '{source.name}': {equal:,} of {total:,} labelled rows ({equal / total:.1%}) are known "
             f"('{source.known_at}') at their timestamp ('{source.timestamp}'): the outcome counts as known at the "
-            "request. Let known_at name the column of the moment at which it became known"
+            "request. Let known_at name the column of the time at which it became known"
         )
 
 

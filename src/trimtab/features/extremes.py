@@ -2,7 +2,7 @@
 
 If rows become known in order of their timestamps, a query is a range of places. Minima of blocks of 1, 2, 4, ... values
 answer all queries, one block length at a time (a sparse table of which only one level is kept).
-Otherwise the rows known at a query's moment, in the order in which they became known, form three stretches: only rows
+Otherwise the rows known at a query's time, in the order in which they became known, form three stretches: only rows
 before the query's begin, a mixture, and only rows at or after its begin. The last one is a range again; the mixture is
 searched row by row, unless so many rows are late that it is long.
 In that case each entity gets a staircase: the known rows after which no row has a smaller or equal value, so places and
@@ -52,7 +52,7 @@ def late_minima(
 ) -> list[Array]:
     """Return for each array of begins the minimum over the places in order[:end] of the entity that are >= begin.
 
-    values: float64 by place; missing values are NOTHING. order: places sorted by (entity, effective moment).
+    values: float64 by place; missing values are NOTHING. order: places sorted by (entity, effective time).
     starts: first place of each entity. entities, ends, and each of begins: shape (queries,).
     """
     before = np.maximum.accumulate(order)

@@ -1,13 +1,13 @@
-"""Writes a view's values into the online store as timelines: a value and the moment from which on it holds.
+"""Writes a view's values into the online store as timelines: a value and the time from which on it holds.
 
-A timeline has an entry at every moment at which a value can change: when a row becomes known and when it leaves a
+A timeline has an entry at every time at which a value can change: when a row becomes known and when it leaves a
 window. For rows known by `until`, entries after `until` are written, too. So a read after `until` returns what the rows
-known by `until` give at that moment, and values expire even if materialization has stopped.
+known by `until` give at that time, and values expire even if materialization has stopped.
 
 A later run continues at the watermark: it writes the changes of the entities that have new rows. That alone would miss
-a row that arrives only after the watermark has passed its effective moment. So each run stores how many rows of every
+a row that arrives only after the watermark has passed its effective time. So each run stores how many rows of every
 entity were known; the next run counts again, and writes the whole timeline of each entity for which the count at the
-watermark has changed. Rows are only ever added, so every moment that was written before is written again. After the
+watermark has changed. Rows are only ever added, so every entry that was written before is written again. After the
 rows of a table were replaced, all timelines are written anew (`full`).
 """
 
@@ -43,7 +43,7 @@ READ_AT_ONCE = 4096
 """Entities whose number of known rows is read in one round trip."""
 
 BEGINNING = np.iinfo(np.int64).min // 2
-"""A moment before all rows from which a window can be subtracted without overflow."""
+"""A time before all rows from which a window can be subtracted without overflow."""
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ def materialize(
         rows: the table of its source; a LazyFrame must give the same rows in the same order each time it is collected.
         online: the store.
         until: microseconds since the epoch; becomes the watermark.
-        since: if before the watermark, all changes after this moment (microseconds) are written again.
+        since: if before the watermark, all changes after this time (microseconds) are written again.
         full: all timelines are written anew and replace the stored ones.
         replaced: row numbers from 0, as `corrections.replaced` returns them. Values are computed without these rows.
-            They still count as moments of change and as known rows, so a correction is noticed like any late row. An
+            They still count as times of change and as known rows, so a correction is noticed like any late row. An
             entity that loses a row to another entity by a correction is written again from the beginning.
 
     Returns:
@@ -119,7 +119,7 @@ def materialize(
 
 
 def last_known(view: FeatureView, rows: pl.LazyFrame) -> int:
-    """Return the latest moment at which a row of the source becomes known and can count.
+    """Return the latest time at which a row of the source becomes known and can count.
 
     Args:
         view: the view.
@@ -139,7 +139,7 @@ def any_known(view: FeatureView, rows: pl.LazyFrame, *, after: int, until: int) 
 
 
 def _effective(view: FeatureView) -> pl.Expr:
-    """Return the moment from which on a row can count, null if it never does."""
+    """Return the time from which on a row can count, null if it never does."""
     times = [pl.col(name).cast(pl.Datetime("us", "UTC")) for name in (view.source.timestamp, view.source.known_column)]
     return pl.when(pl.all_horizontal(time.is_not_null() for time in times)).then(pl.max_horizontal(times))
 
@@ -160,7 +160,7 @@ class _Known:
         return rows.only(~self._is_replaced(rows))
 
     def counts(self, moment: int) -> tuple[Array, Array]:
-        """Return for each entity how many rows were known by a moment, and how many of them are replaced."""
+        """Return for each entity how many rows were known by a given time, and how many of them are replaced."""
         entities, by_then = self.rows.entities, self.effective <= moment
         gone = entities[by_then & self._is_replaced(self.rows)]
         size = len(self.keys)
@@ -215,9 +215,9 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
 
 @dataclass(frozen=True)
 class _Changes:
-    """Moments at which values can change, each once, sorted by (entity, moment); arrays of shape (n,).
+    """Times at which values can change, each once, sorted by (entity, time); arrays of shape (n,).
 
-    settled: bool; a row known by `since` changes a value at this moment, so an earlier run may have written it.
+    settled: bool; a row known by `since` changes a value at this time, so an earlier run may have written it.
     """
 
     entities: Array
@@ -226,7 +226,7 @@ class _Changes:
 
 
 def _changes(view: FeatureView, entities: Array, times: Array, known: Array, *, since: int | None) -> _Changes:
-    """Return every moment after `since` (None: all) at which one of the rows enters or leaves a window.
+    """Return all times after `since` (None: all) at which one of the rows enters or leaves a window.
 
     entities: int64 by row. times, known: microseconds by row. Moments are rounded up to a multiple of `every`.
     """

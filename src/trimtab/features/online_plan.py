@@ -2,7 +2,7 @@
 
 Whatever does not depend on the request is prepared once: prefixes and layouts of the views, converters of the columns,
 places in the vector. A request costs one read of the online store for each row, or one in all if its rows have the same
-moment.
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trimtab.stores.online.contract import Online
 
 
 class OnlinePlan:
-    """Turns request columns and moments into feature vectors; thread-safe.
+    """Turns request columns and times into feature vectors; thread-safe.
 
     rule: the model's fallback rule, None if it has none.
     """
@@ -73,7 +73,7 @@ class OnlinePlan:
 
         Args:
             columns: one sequence of `len(at)` values for each of the model's request columns; others are ignored.
-            at: moment of each row, microseconds since the epoch.
+            at: time of each row, microseconds since the epoch.
 
         Returns:
             float32, shape (rows, features), NaN for missing values.

@@ -1,6 +1,6 @@
 """Encodes the values of a view in the online store: its features as little-endian float64, NaN for null.
 
-A timeline also has entries for the moments at which rows leave their windows, so stored values need no expiry.
+A timeline also has entries for the times at which rows leave their windows, so stored values need no expiry.
 """
 
 from __future__ import annotations

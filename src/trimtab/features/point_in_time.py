@@ -1,6 +1,6 @@
-"""Computes features as they could be known at given moments.
+"""Computes features as they could be known at given times.
 
-A source row with timestamp ts that became known at k counts for moment t when max(ts, k) <= t < ts + window; in a view
+A source row with timestamp ts that became known at k counts for time t when max(ts, k) <= t < ts + window; in a view
 with window_by="known_at" when max(ts, k) <= t < max(ts, k) + window.
 Moments are first rounded down to a multiple of the view's `every`. A row without timestamp or known_at never counts.
 """
@@ -23,7 +23,7 @@ from trimtab.features.view_windows import floor_to
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
-    """Return the view's features for each (entity, moment).
+    """Return the view's features for each (entity, time).
 
     Args:
         view: the view.
@@ -56,12 +56,12 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
 
 
 def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:
-    """Return `labels` with the features of each view as they could be known at each row's moment.
+    """Return `labels` with the features of each view as they could be known at each row's time.
 
     Args:
         labels: a frame with the key columns of all views; every row is kept, in its order.
         views: pairs of a view and the rows of its source.
-        at: the column of `labels` with the moment (a datetime); a row with null there gets null features.
+        at: the column of `labels` with the time (a datetime); a row with null there gets null features.
 
     Returns:
         `labels` with further float64 columns named `view__feature`.

@@ -1,7 +1,7 @@
 """Converts the values of a request to arrays and entity keys, as `table_columns` converts the columns of a table.
 
 Values have the types of JSON (text, numbers, true, false, null), or are NumPy scalars and datetimes. null is a missing
-number, text or moment, and as a key it matches no entity. Each public function returns a converter for one column.
+number, text or time, and as a key it matches no entity. Each public function returns a converter for one column.
 """
 
 from __future__ import annotations

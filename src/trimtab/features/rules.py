@@ -37,7 +37,7 @@ class RulePlan:
 
         Args:
             columns: one sequence of `len(at)` values for each column of the request.
-            at: moment of each row, microseconds since the epoch; the timestamp if the request has none.
+            at: time of each row, microseconds since the epoch; the timestamp if the request has none.
 
         Raises:
             DataError: the request lacks an input or has a wrong value.

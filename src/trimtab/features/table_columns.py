@@ -1,4 +1,4 @@
-"""Reads table columns as arrays: moments as int64 microseconds, numbers as float64, text as objects, keys as bytes.
+"""Reads table columns as arrays: times as int64 microseconds, numbers as float64, text as objects, keys as bytes.
 
 All table columns that enter a computation pass through here, so training and serving see one conversion.
 """
@@ -20,7 +20,7 @@ else:
     pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 NEVER = np.iinfo(np.int64).max
-"""Stands for a null timestamp: later than every moment."""
+"""Stands for a null timestamp; later than all others."""
 
 TEXT_HINT = (
     ". If its file holds numbers, say how they are written, such as FileSource(..., decimal=','), and read it again: "
@@ -38,7 +38,7 @@ def require(schema: Mapping[str, Any], columns: Iterable[str], *, source: str, n
 
 
 def micros(column: pl.Series, *, where: str) -> Array:
-    """Return moments as int64 microseconds since the epoch, nulls as NEVER. Times without a zone are taken as UTC.
+    """Return times as int64 microseconds since the epoch, nulls as NEVER. Times without a zone are taken as UTC.
 
     Nanoseconds are rounded down to microseconds. Raises DefinitionError when the column holds no times.
     """

@@ -1,6 +1,6 @@
-"""Puts the rows of a view in order of entity and time, and finds the positions that belong to a moment.
+"""Puts the rows of a view in order of entity and time, and finds the positions that belong to a given time.
 
-A row has timestamp ts and effective moment e = max(ts, known at). It counts at moment t from e <= t on, until
+A row has timestamp ts and effective time e = max(ts, known at). It counts at time t from e <= t on, until
 ts <= t - window. So the rows that count for (entity, t) are the first ones in order of e, less the first ones in order
 of ts; if both orders are the same, they are a range.
 For a view with window_by="known_at", `view_rows` passes e as ts and the timestamp as known, so a row stops counting
@@ -99,14 +99,14 @@ class Timelines:
 
 
 class Segments:
-    """Sorted moments of several entities in one array, with one binary search for many (entity, moment) pairs.
+    """Sorted times of several entities in one array, with one binary search for many (entity, time) pairs.
 
-    Each pair is one integer: the entity's number in the high bits, the moment's offset in the low ones (its rank, if
+    Each pair is one integer: the entity's number in the high bits, the time's offset in the low ones (its rank, if
     the offset needs too many bits).
     """
 
     def __init__(self, entities: Array, moments: Array, entity_count: int) -> None:
-        """Combine entities and moments, which are sorted by both."""
+        """Combine entities and times, which are sorted by both."""
         self._least = int(moments.min(initial=np.iinfo(np.int64).max))
         self._most = max(int(moments.max(initial=0)), self._least)
         self._ranks: Array | None = None
@@ -117,7 +117,7 @@ class Segments:
         self._keys = self._combine(entities, moments)
 
     def end(self, entities: Array, moments: Array) -> Array:
-        """Return for each (entity, moment) the place after the entity's last row at or before the moment.
+        """Return for each (entity, time) the place after the entity's last row at or before the time.
 
         Fastest for sorted queries.
         """

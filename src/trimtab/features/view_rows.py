@@ -1,6 +1,6 @@
-"""Reads the rows of a view's source: first keys and moments, then the value columns, a few at a time.
+"""Reads the rows of a view's source: first keys and times, then the value columns, a few at a time.
 
-So a wide table is never in memory as a whole. Rows that cannot count for any requested moment are left out.
+So a wide table is never in memory as a whole. Rows that cannot count for any requested time are left out.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ViewRows:
-    """The rows of a view that have an entity and a moment, in the order of the table.
+    """The rows of a view that have an entity and a time, in the order of the table.
 
     height: rows of the table. entities: number of each row's entity. times, known: microseconds; the same object if the
     source has no known_at. Windows are measured from `times`; a row counts from max(times, known) on. chosen: indices
@@ -169,7 +169,7 @@ def _looked_up(keys: pl.Series, numbered: pl.Series) -> Array | None:
 
 
 def read_rows(view: FeatureView, rows: Rows, numbered: pl.DataFrame, *, first: int, last: int) -> ViewRows:
-    """Read keys and moments of the rows that may count for the numbered entities from `first` to `last`.
+    """Read keys and times of the rows that may count for the numbered entities from `first` to `last`.
 
     rows: a LazyFrame must give the same rows in the same order each time it is collected, as a scan does.
     numbered: from `distinct_keys`. first, last: microseconds.
@@ -195,7 +195,7 @@ def choose_rows(
     times = micros(moments[view.source.timestamp], where=where)
     known = times if view.source.known_at is None else micros(moments[view.source.known_at], where=where)
     if view.window_by == "known_at":  # windows run from when a row became known; the timestamp orders equal ones
-        times, known = np.maximum(times, known), times  # NEVER is the greatest moment, so it stays NEVER
+        times, known = np.maximum(times, known), times  # NEVER is the greatest int64, so it stays
     entities = numbers_of(view, moments.select(view.entity.keys), numbered)
     every_row = ViewRows(view, source, moments.height, entities, times, known, None)
     possible = (times != NEVER) & (known != NEVER) & (entities < numbered.height)

@@ -1,4 +1,4 @@
-"""Lengths of a view's windows, and moments rounded to the view's `every`."""
+"""Lengths of a view's windows, and times rounded to the view's `every`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def longest_window(view: FeatureView) -> Window:
 
 
 def floor_to(moments: Array, every: int | None) -> Array:
-    """Return moments rounded down to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
+    """Return times rounded down to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
     return moments if every is None else moments - moments % every
 
 
 def ceil_to(moments: Array, every: int | None) -> Array:
-    """Return moments rounded up to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
+    """Return times rounded up to a multiple of `every` since the epoch; both microseconds, None: unchanged."""
     return moments if every is None else moments + -moments % every

@@ -74,7 +74,7 @@ def freeze(
         frame: the rows, as described above.
         model: the model whose features they have.
         tables: id of the TableVersion by table name.
-        as_of: the moment as of which the frame was built.
+        as_of: the time as of which the frame was built.
         start: earliest timestamp that was requested; None takes that of the first row.
         holdout_share: the last share of the labelled rows' time span, which becomes the holdout; between 0 and 1.
         min_examples: smallest accepted number of labelled rows.
@@ -193,7 +193,7 @@ def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str
 
 
 def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, span: str) -> int:
-    """Return the moment (microseconds) from which labelled rows are the holdout."""
+    """Return the time (microseconds) from which labelled rows are the holdout."""
     labelled = rows.filter(pl.col(LABEL).is_not_null())
     name = f"model '{model.name}'"
     if len(labelled) < min_examples:
@@ -226,7 +226,7 @@ def _expect_both(name: str, side: str, y: np.ndarray[Any, Any], task: Task, spli
 
 
 def _hash(rows: pl.DataFrame, about: About) -> str:
-    """Return the hash of rows, split, tables, views and code; the moments of the request are not part of it."""
+    """Return the hash of rows, split, tables, views and code; the times of the request are not part of it."""
     version = about.version
     header = {
         "format": 1,
