@@ -1,9 +1,8 @@
 """Joins labels to predictions, whenever they come.
 
-A label belongs to the prediction of its model and id; one that names no model, to that of its id in any model. It may
-arrive before its window is closed, after, twice, or for a prediction nobody knows. Of several for one prediction the
-latest known_at counts. A window is judged on the labels that were known by a moment of event time, so the result does
-not depend on when the monitor happened to look.
+A label may arrive before its window is closed, after, twice, or for a prediction that is not in the log; which of
+several counts is the rule of stores.predictions.label_rule. A window is judged on the labels that were known by a time
+of the events' clock, so the result does not depend on when the monitor reads the log.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from trimtab.monitoring.event_windows import BEGINNING
 from trimtab.monitoring.prediction_rows import figures
+from trimtab.stores.predictions import label_rule
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -152,7 +152,7 @@ class WindowLabels:
     def accept(self, labels: Labels) -> npt.NDArray[np.bool_]:
         """Take the labels that are of this window; tell which."""
         found = pc.index_in(labels.ids, value_set=self.ids)
-        fits = pc.fill_null(pc.equal(labels.models, self.model), True)
+        fits = label_rule.belong(labels.models, self.model)
         mine: npt.NDArray[np.bool_] = pc.and_(found.is_valid(), fits).to_numpy(zero_copy_only=False)
         if mine.any():
             places = found.filter(pa.array(mine)).to_numpy().astype(np.int64)
@@ -181,6 +181,6 @@ class WindowLabels:
         label = np.concatenate([part.label for part in self._labels])
         known = np.concatenate([part.known_at for part in self._labels])
         counted = known <= moment
-        order = np.argsort(known[counted], kind="stable")
-        values[places[counted][order]] = label[counted][order]  # the last one written wins: the latest known
+        order = label_rule.ordered(known[counted])
+        values[places[counted][order]] = label[counted][order]  # the last one of a place stays
         return values, int(counted.sum()) - int(np.isfinite(values).sum())

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from trimtab.app.labels.bloom import SeenIds
 from trimtab.errors import StoreError
+from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START, Predictions
 
 BLOCK_ROWS = 16_384
@@ -95,8 +96,8 @@ class KnownLabels:
         """Read which labels are known: those of the model, and those of none."""
         block, cursor = log.read_labels(START, limit=BLOCK_ROWS)
         while block.num_rows and self.rows:
-            found = _frame(block.select(["prediction_id", "model", "label", "known_at"]))
-            own = found.filter(pl.col("model").fill_null(self._model) == self._model)
+            mine = block.filter(label_rule.belong(block["model"], self._model))
+            own = _frame(mine.select(["prediction_id", "label", "known_at"]))
             self._learn(KNOWN, own["prediction_id"], own["label"], own["known_at"].dt.epoch("us"))
             block, cursor = log.read_labels(cursor, limit=BLOCK_ROWS)
 
@@ -202,7 +203,7 @@ class Said:
                 self._few.add((label, moment))
             else:
                 self._db.execute("INSERT OR IGNORE INTO much VALUES (?, ?)", (label, moment))
-        if self._latest is None or moment >= self._latest[1]:  # of one moment the one that came last counts
+        if self._latest is None or label_rule.replaces(moment, self._latest[1]):
             self._latest = label, moment
 
     def judge(self, label: float, moment: int, *, again: bool) -> np.uint8:

@@ -13,6 +13,7 @@ from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import LABEL_FIELDS
 
 
@@ -29,10 +30,11 @@ def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
 
 
 def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[str, Any] | None:
-    """Return the label of a model's prediction that counts: of several the latest known, of those the last to come."""
+    """Return the label of a model's prediction that counts, or None while it has none."""
     latest: dict[str, Any] | None = None
     for row in workspace.predictions.find_labels(prediction_id):
-        if row["model"] in (model, None) and (latest is None or row["known_at"] >= latest["known_at"]):
+        counts = latest is None or label_rule.replaces(row["known_at"], latest["known_at"])
+        if counts and label_rule.belongs(row["model"], model):
             latest = {name: row[name] for name in LABEL_FIELDS if name != "prediction_id"}
     return latest
 

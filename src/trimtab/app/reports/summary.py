@@ -24,6 +24,7 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.stats.metrics import metric_value
+from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
 
 BLOCK_ROWS = 100_000
@@ -158,14 +159,10 @@ def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
 
 def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
     table, _ = workspace.predictions.read_labels()
-    frame = pl.from_arrow(table)
+    frame = pl.from_arrow(table.filter(label_rule.belong(table["model"], model)))
     assert isinstance(frame, pl.DataFrame)
-    return (
-        frame.filter(pl.col("model").fill_null(model) == model)
-        .sort("known_at", maintain_order=True)
-        .unique("prediction_id", keep="last")
-        .select("prediction_id", "label")
-    )
+    order = label_rule.ordered(frame["known_at"].dt.epoch("us").to_numpy())
+    return frame[order].unique("prediction_id", keep="last").select("prediction_id", "label")
 
 
 def _versions(workspace: Workspace, model: str) -> list[Version]:

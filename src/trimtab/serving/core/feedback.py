@@ -17,6 +17,7 @@ import msgspec
 
 from trimtab import timestamps
 from trimtab.serving.requests import MAX_ID, Refused, control, shown
+from trimtab.stores.predictions import label_rule
 
 LARGEST = sys.float_info.max
 MOST_NAMED = 20
@@ -104,7 +105,7 @@ class Recent:
                 else:
                     contradicting += 1
             fresh.append(label)
-            if before is None or known_at >= before[1]:  # of the same moment the one that came last counts
+            if before is None or label_rule.replaces(known_at, before[1]):
                 seen[label.id] = (label.label, known_at)
         return fresh, Outcome(count, repeated, contradicting), seen
 

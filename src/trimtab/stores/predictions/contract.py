@@ -57,8 +57,8 @@ Predictions: one row a prediction and version. served: this row's answer went to
 comparison. route: what chose the version: the split of the policy, a pin of the client, or a fallback. features: as
 used, in the order of the bundle's feature list.
 
-Labels: one row a label. It belongs to the prediction of its id and model; without a model, as in rows that were written
-before there was this column, to that of its id. Of several for one prediction the latest known_at counts.
+Labels: one row a label. model is null in rows that were written before labels had this column. label_rule says to which
+prediction a label belongs, and which of several counts.
 """
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
