@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._reading is None:  # trailers behind a body mean nothing here
-            name = name.lower()
+            name, value = name.lower(), value.rstrip()  # the parser keeps spaces behind a value
             if name in FRAMING:
                 self._check_framing(name, value)
             self._headers.append((name, value))
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
                 raise _Refusal(400, f"the header Host is '{value.decode('latin-1'):.100}'; expected NAME or NAME:PORT")
             self._host = value
             return
-        if value.strip().lower() != b"chunked":
+        if value.lower() != b"chunked":
             text = value.decode("latin-1")
             raise _Refusal(501, f"transfer encoding '{text:.100}' is not served; expected chunked, or Content-Encoding")
 
