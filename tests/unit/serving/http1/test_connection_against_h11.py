@@ -19,10 +19,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trimtab.clock import SystemClock
-from trimtab.serving.web.connection import Connection
-from trimtab.serving.web.exchange import DateHeader, Scope
-from trimtab.serving.web.targets import Targets
-from unit.serving.web.sockets import Receive, Send, reply, whole
+from trimtab.serving.endpoints import encode_error
+from trimtab.serving.http1.connection import Connection
+from trimtab.serving.http1.exchange import DateHeader, Scope
+from trimtab.serving.http1.targets import Targets
+from unit.serving.http1.sockets import Receive, Send, reply, whole
 
 PLAIN = b"host: x\r\n"
 STRICTER = {
@@ -32,7 +33,6 @@ STRICTER = {
     "lines that end with LF alone": PLAIN.replace(b"\r\n", b"\n") + b"\n",
     "a header folded over two lines": PLAIN + b"a: b\r\n c\r\n\r\n",
     "a Host that is no host": b"host: a/b\r\n\r\n",
-    "an empty length": PLAIN + b"content-length: \r\n\r\n",
     "a length among the trailers": PLAIN + b"transfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 2\r\n\r\n",
 }
 """What the connection refuses although h11 takes it: a proxy in front may read it in another way."""
@@ -163,7 +163,7 @@ def read_with_ours(pieces: Sequence[bytes]) -> Reading:
 
     async def converse() -> None:
         loop = asyncio.get_running_loop()
-        connection = Connection(application, loop, set(), Targets(), DateHeader(SystemClock()))
+        connection = Connection(application, loop, set(), Targets(), DateHeader(SystemClock()), encode_error)
         connection.connection_made(wire)
         for piece in pieces:
             await settle()
@@ -277,7 +277,14 @@ def requests(draw: st.DrawFn) -> bytes:
     return b"\r\n".join([b"%b %b HTTP/%b" % (method, target, version), *draw(st.permutations(lines)), b"", body])
 
 
-HOSTS = ([b"Host: x"], [b"host:x:8080"], [b"HOST: [::1] "], [b"host:"], [], [b"host: x", b"host: x"])
+HOSTS: tuple[list[bytes], ...] = (
+    [b"Host: x"],
+    [b"host:x:8080"],
+    [b"HOST: [::1] "],
+    [b"host:"],
+    [],
+    [b"host: x", b"host: x"],
+)
 MANNERS = (
     [b"Connection: close"],
     [b"connection: keep-alive"],
@@ -316,7 +323,7 @@ def streams(draw: st.DrawFn) -> list[bytes]:
     return draw(cut(b"".join(draw(st.lists(requests(), min_size=1, max_size=4)))))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(streams())
 def test_both_find_the_same_requests(pieces: list[bytes]) -> None:
     compare(pieces, may_refuse=False)
@@ -334,27 +341,10 @@ def damaged(draw: st.DrawFn) -> list[bytes]:
     return draw(cut(bytes(stream)))
 
 
-ODD = (
-    b"",
-    b" ",
-    b"\t",
-    b"\r",
-    b"\n",
-    b"\r\n",
-    b"\0",
-    b":",
-    b";",
-    b",",
-    b"0",
-    b"a",
-    b"\x0b",
-    b"\x7f",
-    b"\x80",
-    b"\r\n\r\n",
-)
+ODD = (b"", b" ", b"\t", b"\r", b"\n", b"\0", b":", b";", b",", b"0", b"a", b"\x0b", b"\x7f", b"\xff")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(damaged())
 def test_of_damaged_requests_none_is_taken_that_h11_refuses_or_reads_in_another_way(pieces: list[bytes]) -> None:
     compare(pieces, may_refuse=True)
