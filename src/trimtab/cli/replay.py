@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.auto_approve import Reviewer
-from trimtab.app.loop.steering import read_progress
+from trimtab.app.loop.event_lines import counted_reason
 from trimtab.app.loop.up import Stop
-from trimtab.app.project.locks import REPLAY, locked
-from trimtab.app.project.process_files import send_signal
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.replay.client import Client
 from trimtab.app.replay.replay import Replay, Tally
-from trimtab.app.reports.summary import other_predictions, summarise
+from trimtab.app.replay.session import ReplayOptions, run_replay
+from trimtab.app.reports.summary import summarise
 from trimtab.cli.context import Context, Verbs, option_time
-from trimtab.cli.live import LoopView
 from trimtab.cli.terminal import console
-from trimtab.cli.views import show_summary
-from trimtab.errors import StageError, StoreError, UsageError
-from trimtab.serving.processes.listening import Announcement
+from trimtab.cli.views import ACTION_STYLE, quality, show_summary, table
+from trimtab.errors import UsageError
+from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import latest
 
 app = Verbs()
 
-STOP_SECONDS = 30.0
-POLL_SECONDS = 0.05
-SIGINT, SIGKILL = 2, 9
+SHOWN_DECISIONS = 3
+SHOWN_STEPS = 6
 
 
 @app.verb(model=True, json=False)
@@ -66,52 +61,28 @@ def replay(
     assert last is not None
     if last <= first:
         raise UsageError(f"--to {end} must be later than --from {start}")
-    run_replay(
-        context.workspace,
-        env=context.env,
-        model=context.model,
-        start=first,
-        end=last,
-        up=up,
-        approve=approve,
-        measured=measured,
+    show_replay(
+        context,
+        ReplayOptions(
+            environment=context.env, start=first, end=last, start_loop=up, approve=approve, measured=measured
+        ),
     )
 
 
-def run_replay(
-    ws: Workspace,
-    *,
-    env: str,
-    model: str | None,
-    start: datetime,
-    end: datetime,
-    up: bool,
-    approve: bool,
-    measured: bool = False,
-) -> None:
-    """Replay with a live view and print the summary. Exit code 1 when a request failed."""
-    definition = ws.model(model)
-    warn_of_others(ws, definition.name, start)
-    answer = Reviewer(ws, definition.name).step if approve else None
-    play = Replay(ws, definition, start=start, end=end, answer=answer, measured=measured)
+def show_replay(context: Context, options: ReplayOptions) -> None:
+    """Replay with a live view, and print the summary. Exit code 1 when a request failed, 130 when it was stopped."""
+    workspace, model = context.workspace, context.definition
     stop = Stop()
     stop.install()
-    why = "Two replays would send the same rows twice: wait for its end, or stop it first"
-    with locked(ws, REPLAY, "trimtab replay", why=why), _loop(ws, env, start=up) as gateway:
-        warn_of_training(play, start)
-        client = Client(url_of(gateway), ws.clock)
-        bar = _bar()
-        task = bar.add_task("", total=play.rows.height, moment="", failed=0)
-        view = LoopView(ws, definition.name)
-        with Live(Group(view, bar), console=console, refresh_per_second=4):
-
-            def tell(tally: Tally) -> None:
-                shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
-                bar.update(task, completed=tally.sent, failed=tally.failed, moment=shown)
-
-            tally = play.run(client, tell=tell, stopping=stop)
-        client.close()
-    show_summary(console, summarise(ws, definition.name), failed=tally.failed + tally.labels_failed)
+    tally = run_replay(
+        workspace,
+        model,
+        options,
+        stopping=stop,
+        warn=lambda text: console.print(text, style="yellow", soft_wrap=True, markup=False),
+        view=lambda play: live_view(workspace, model.name, play),
+    )
+    show_summary(console, summarise(workspace, model.name), failed=tally.failed + tally.labels_failed)
     for error in tally.errors:
         console.print(f"failed: {error}", style="red", soft_wrap=True, markup=False)
     if tally.failed or tally.labels_failed:
@@ -121,85 +92,48 @@ def run_replay(
         raise typer.Exit(130)
 
 
-def warn_of_others(ws: Workspace, model: str, start: datetime) -> None:
-    """Tell a person that the log holds predictions that no replay sent, and what becomes of them."""
-    others = other_predictions(ws, model)
-    if not others.predictions or others.newest is None:
-        return
-    texts = [
-        f"the log holds {others.predictions:,} predictions of model '{model}' that no replay sent: windows and "
-        "decisions count them, the comparison at the end leaves them out"
-    ]
-    if others.newest > start:
-        texts.append(
-            f"their event times go up to {others.newest:%Y-%m-%d %H:%M} UTC: replayed rows before the window of that "
-            "moment come too late, and the loop judges no window of them; replay in a copy of the project without "
-            ".trimtab/ to see what the loop does"
-        )
-    for text in texts:
-        console.print(text, style="yellow", soft_wrap=True)
-
-
-def warn_of_training(play: Replay, start: datetime) -> None:
-    """Tell a person that a version in service was trained on rows that are to be replayed."""
-    for version, until in play.trained_on():
-        console.print(
-            f"version {version} was trained on rows up to {until:%Y-%m-%d %H:%M} UTC: on replayed rows before then it "
-            "looks better than on new ones. To replay rows that no model has seen, copy the project without .trimtab/, "
-            f"and there, before the replay: trimtab run --as-of {start:%Y-%m-%dT%H:%M:%SZ}",
-            style="yellow",
-            soft_wrap=True,
-        )
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.fields[moment]}"),
+@contextmanager
+def live_view(workspace: Workspace, model: str, play: Replay) -> Iterator[Callable[[Tally], None]]:
+    """Show what serves, what the loop did last, and a bar that the given function moves."""
+    bar = Progress(
+        TextColumn("{task.fields[time]}"),
         BarColumn(bar_width=40),
         TextColumn("{task.completed:,} of {task.total:,} requests"),
         TextColumn("{task.fields[failed]} failed"),
         TimeElapsedColumn(),
     )
+    task = bar.add_task("", total=play.rows.height, time="", failed=0)
+
+    def tell(tally: Tally) -> None:
+        shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
+        bar.update(task, completed=tally.sent, failed=tally.failed, time=shown)
+
+    with Live(Group(LoopView(workspace, model), bar), console=console, refresh_per_second=4):
+        yield tell
 
 
-@contextmanager
-def _loop(ws: Workspace, env: str, *, start: bool) -> Iterator[Announcement]:
-    """Use the loop that runs, or run one for the time of the replay."""
-    found = running_gateway(ws.run_folder)
-    if found and (read_progress(ws.run_folder) or not start):
-        yield found
-        return
-    if not start:
-        raise StageError("no gateway runs for this project; start one with: trimtab up")
-    log_path = ws.run_folder / "up.log"
-    command = [
-        sys.executable,
-        "-m",
-        "trimtab.cli",
-        "up",
-        "--project",
-        str(ws.project.folder),
-        "--env",
-        env,
-        "--port",
-        "0",
-    ]
-    with log_path.open("wb") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        yield _wait(ws, child, log_path)
-    finally:
-        send_signal(child.pid, SIGINT)
-        try:
-            child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            send_signal(child.pid, SIGKILL)
+class LoopView:
+    """Renders what serves and the newest records of one model whenever it is drawn."""
 
+    def __init__(self, workspace: Workspace, model: str) -> None:
+        self._metadata = workspace.metadata
+        self._model = model
 
-def _wait(ws: Workspace, child: subprocess.Popen[bytes], log_path: Path) -> Announcement:
-    while child.poll() is None:
-        found = running_gateway(ws.run_folder)
-        if found and read_progress(ws.run_folder):
-            return found
-        ws.clock.sleep(POLL_SECONDS)
-    raise StoreError(f"the loop did not start: {log_path.read_text(errors='replace').strip()[-2000:]}")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        revision = latest(self._metadata, Revision, model=self._model)
+        if revision:
+            roles = "   ".join(f"{a.role} v{a.version} {a.weight:g} %" for a in revision.assignments)
+            yield Text.from_markup(f"[bold]serving[/]  {roles}   [dim](revision {revision.number})[/]")
+        matured = latest(self._metadata, WindowReport, model=self._model, stage="matured", role="champion")
+        if matured:
+            shown = quality(matured.metrics)
+            yield Text.from_markup(f"[bold]window[/]   {matured.start:%Y-%m-%d}  {matured.labelled:,} labels  {shown}")
+        lines = table("", "when", "what", "why")
+        acted = ("review", "retrain", "rollback")
+        for decision in self._metadata.find(Decision, model=self._model, action=acted, limit=SHOWN_DECISIONS):
+            style = ACTION_STYLE[decision.action]
+            lines.add_row(f"{decision.start:%m-%d}", f"[{style}]{decision.action}[/]", escape(counted_reason(decision)))
+        for step in self._metadata.find(WorkflowStep, model=self._model, limit=SHOWN_STEPS):
+            lines.add_row("", step.step, escape(step.outcome))
+        if lines.row_count:
+            yield lines

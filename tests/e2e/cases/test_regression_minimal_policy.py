@@ -17,9 +17,9 @@ from rich.console import Console
 from trimtab.app.project.project import open_project
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay.replay import Replay
+from trimtab.app.replay.session import warnings_of_others, warnings_of_training
 from trimtab.app.reports.summary import other_predictions, summarise
 from trimtab.app.stages import pipeline
-from trimtab.cli.replay import warn_of_others, warn_of_training
 from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
 from trimtab.records.gate_reports import GateReport
@@ -155,9 +155,7 @@ def test_errors_of_a_regression_cost_money_by_their_direction(workspace: Workspa
     assert "USD saved" in shown(workspace, "value")
 
 
-def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(workspace: Workspace) -> None:
     answer(workspace, "value", ["ex-0", "ex-1"], score=[60.0, 40.0], y=[50.0, 50.0])
     assert other_predictions(workspace, "value").predictions == 0
     answer(workspace, "value", ["mine", "ex-0x"], score=[1e6, 1e6], y=[50.0, 50.0])
@@ -166,19 +164,15 @@ def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(
     assert found.comparison is not None
     assert found.comparison.loop["rmse"] == pytest.approx(10.0)
     assert "2 predictions that no replay sent are left out" in shown(workspace, "value")
-    warn_of_others(workspace, "value", START - timedelta(days=365))
-    told = capsys.readouterr().out
+    told = " ".join(warnings_of_others(workspace, "value", START - timedelta(days=365)))
     assert "2 predictions of model 'value' that no replay sent" in told
     assert "come too late" in told
 
 
-def test_a_replay_tells_that_the_trainer_has_seen_its_rows(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_replay_tells_that_the_trainer_has_seen_its_rows(workspace: Workspace) -> None:
     def told(start: datetime) -> str:
         play = Replay(workspace, workspace.model("value"), start=start, end=START + timedelta(days=365))
-        warn_of_training(play, start)
-        return capsys.readouterr().out
+        return " ".join(warnings_of_training(play, start))
 
     split = workspace.metadata.find(DatasetVersion, model="value")[0].split_at
     assert told(split) == "", "the holdout is not trained on"

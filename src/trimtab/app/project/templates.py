@@ -5,11 +5,24 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import trimtab
 from trimtab.app.project import git
 from trimtab.errors import StageError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `trimtab demo` does with a template."""
+
+    trained_on_until: str
+    """The first model is trained on what was known by this time; the replay begins there."""
+    end: str
+    prediction: str
+    """Id of a prediction whose lineage is worth a look."""
+
 
 PACKAGE = Path(trimtab.__file__).resolve().parent
 IN_WHEEL = PACKAGE / "examples"
@@ -17,6 +30,10 @@ IN_REPOSITORY = PACKAGE.parents[1] / "examples"
 USUAL_STEPS = ("trimtab run", "trimtab up")
 FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
 """By template: what a new project needs first, where it is not to run it."""
+DEMOS = {
+    "flights": Demo("2013-03-01T05:00Z", "2014-01-01T05:00Z", "flights-100000"),  # midnights in New York
+    "bikes": Demo("2011-04-01T04:00Z", "2011-10-01T04:00Z", "rides-4000"),  # midnights in Washington
+}
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".trimtab", "data")
 
 
