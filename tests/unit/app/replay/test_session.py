@@ -31,7 +31,7 @@ from trimtab.control.ledger import Ledger
 from trimtab.errors import StageError, StoreError
 from trimtab.records.control import Resolution
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
-from trimtab.stores.predictions.segments import SegmentLog
+from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.judged import window_report
 from trimtab.testing.predictions import prediction_rows
 
