@@ -17,18 +17,18 @@ from trimtab.serving.orders import Configure, Gap, Grant, ModelOrder
 from trimtab.serving.processes.listening import GatewayConfig
 from trimtab.serving.processes.revision_follower import Revisions
 from trimtab.serving.processes.supervisor import serve
-from trimtab.serving.processes.worker import Means, run_worker
+from trimtab.serving.processes.worker import WorkerResources, run_worker
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
 
-def means(first: Configure) -> Means:
+def means(first: Configure) -> WorkerResources:
     """Open what a worker needs."""
     root = Path(first.setup["root"])
     log = SegmentLog(root / "log", writer=first.worker, segment_rows=2_000)
-    return Means(predictions=log, vectorizer_factory=NumericColumns)
+    return WorkerResources(predictions=log, vectorizer_factory=NumericColumns)
 
 
 class Control:

@@ -57,7 +57,7 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class CanaryResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a canary did beside its champion. breach: of one that fails more often, where no limit is set."""
 
     answered: int
@@ -70,7 +70,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     breach: Breach | None
 
     @property
-    def holds_out(self) -> bool:
+    def passes(self) -> bool:
         """Tell whether it fails no more often than it may."""
         return self.errors <= self.allowed * self.rows
 
@@ -101,14 +101,14 @@ def judge(
     return slow or _constant(own, limits) or _jump(served, limits, before)
 
 
-def try_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> Trial:
+def judge_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> CanaryResult:
     """Return how a canary did in what was seen, beside the champion at the same time."""
     own = {key: variant for key, variant in seen.variants.items() if key[:3] == (model, canary, "challenger")}
     others = [variant for key, variant in seen.variants.items() if key[:3] == (model, champion, "champion")]
     variants = list(own.values())
     rows, errors = sum(variant.rows for variant in variants), sum(variant.errors for variant in variants)
     usual = sum(variant.errors for variant in others) / max(1, sum(variant.rows for variant in others))
-    return Trial(
+    return CanaryResult(
         answered=sum(variant.rows if key.served else variant.errors for key, variant in own.items()),
         rows=rows,
         errors=errors,

@@ -1,4 +1,4 @@
-"""What a protocol is to the server: routes, calls and answers. Filled by protocols, run by asgi."""
+"""The contract between protocols and the HTTP server: routes, calls and answers; and the check of tokens."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ REQUEST_ID_HEADER = b"x-request-id"
 ENCODING_HEADER = b"content-encoding"
 LENGTH_HEADER = b"inference-header-content-length"
 NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
-"""Headers that mean something to every request, and that most requests do not have: looked for once."""
+"""Headers that any request may have and few do: collected once a request, into `Call.noted`."""
 
 Verb = Literal["open", "infer", "feedback", "read", "admin"]
-"""What a token must allow; open needs none."""
+"""What a token must allow; "open" needs no token."""
 Headers = Sequence[tuple[bytes, bytes]]
 EncodeError = Callable[[int, str], bytes]
-"""Writes an error of a status and a text in the protocol's own shape, as JSON."""
+"""Encodes an error (status, text) in the JSON shape of a protocol."""
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class Call(msgspec.Struct, gc=False):
-    """One HTTP request with its body. params: the parts of the path that the route names, percent-decoded."""
+    """One HTTP request with its body. params: the named parts of the path, percent-decoded."""
 
     params: Mapping[str, str]
     headers: Headers
@@ -47,12 +47,12 @@ class Call(msgspec.Struct, gc=False):
     body: bytes
     received_ns: int
     noted: Mapping[bytes, bytes] | None = None
-    """Those of `headers` that are in NOTED; None when nobody has looked."""
+    """The headers that are in NOTED; None when they were not collected."""
     checked: str | None = None
-    """The model that the caller's token was checked for, where the path names none."""
+    """The model that the token was checked for; None when the path names it."""
 
     def header(self, name: bytes) -> str | None:
-        """Return a header's value; `name` in lower case."""
+        """Return the value of a header, None without it; `name` in lower case."""
         if self.noted is not None and name in NOTED:
             found = self.noted.get(name)
             return None if found is None else found.decode("latin-1")
@@ -63,23 +63,23 @@ class Call(msgspec.Struct, gc=False):
 
     @property
     def request_id(self) -> str | None:
-        """The header X-Request-Id, for a protocol whose body brings no id; None when it cannot be one."""
+        """The header X-Request-Id, for protocols without an id in the body; None when missing or longer than MAX_ID."""
         found = self.header(REQUEST_ID_HEADER)
         return found if found and len(found) <= MAX_ID else None
 
     @property
     def model(self) -> str | None:
-        """The model that the path names, or that the token was checked for, or the header X-Trimtab-Model names."""
+        """The model named by the path, else the one that the token was checked for, else the header X-Trimtab-Model."""
         return self.params.get("model") or self.checked or self.header(MODEL_HEADER)
 
     @property
     def version(self) -> str | None:
-        """The version that the path or the header X-Trimtab-Version pins."""
+        """The version that the path pins, else the header X-Trimtab-Version."""
         return self.params.get("version") or (None if self.noted == {} else self.header(VERSION_HEADER))
 
 
 def request_id_header(text: str) -> Headers:
-    """Return the header that tells a client the id of its request; nothing when a header cannot hold the id."""
+    """Return the header with the request id; none when the id has characters that a header cannot hold."""
     return ((REQUEST_ID_HEADER, text.encode()),) if text.isascii() and text.isprintable() else ()
 
 
@@ -87,7 +87,7 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 
 class Content(NamedTuple):
-    """One form of a body, for the OpenAPI document."""
+    """One content type of a body, for the OpenAPI document."""
 
     schema: Any
     """A type that msgspec can describe, a tuple of such types, or a JSON schema as a dict."""
@@ -96,21 +96,21 @@ class Content(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a route takes and gives, for the OpenAPI document; where a route has none, any JSON is described."""
+    """The bodies of a route, for the OpenAPI document; a route without it is described as any JSON."""
 
     takes: Sequence[Content] = ()
     gives: Sequence[Content] = ()
     errors: Mapping[int, str] = {}
-    """Statuses of errors beyond those that every route of its verb can give, and what they mean."""
+    """Error status -> meaning, beyond the errors of every route of the same verb."""
     also: Mapping[int, Content] = {}
-    """Answers of other statuses that are no errors of the protocol's shape."""
+    """Status -> body of further answers that do not have the protocol's error shape."""
     detail: str = ""
 
 
 class Route(NamedTuple):
-    """One path and method. Segments of the path in braces, such as {model}, take any text without a slash.
+    """One method and path. A name in braces, such as {model}, matches any text without a slash.
 
-    Texts around the braces are literal: "/v1/models/{model}:predict".
+    The text around the braces is literal: "/v1/models/{model}:predict".
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -122,32 +122,32 @@ class Route(NamedTuple):
     """One line for the OpenAPI document."""
     description: Description | None = None
     names_model: Callable[[Headers], str | None] | None = None
-    """Reads the model from a platform's own header, which then goes before X-Trimtab-Model; None without it."""
+    """Returns the model that a platform's own header names, which then precedes X-Trimtab-Model; None without it."""
     protocol: str = "none"
-    """Name of the protocol in counts, such as open_inference."""
+    """Name of the protocol in the metrics, such as open_inference."""
 
     def of(self, protocol: str) -> Route:
-        """Return the route as one of a protocol."""
+        """Return the route with the protocol's name."""
         return self._replace(protocol=protocol)
 
 
 def encode_error(status: int, message: str) -> bytes:
-    """Write an error outside of any protocol."""
+    """Encode an error in the shape of requests without a protocol, of KServe v1, MLflow and feedback."""
     return msgspec.json.encode({"error": message})
 
 
-HOW = "send it as the header 'Authorization: Bearer TOKEN'; tokens are made with: trimtab token create NAME"
+TOKEN_HINT = "send it as the header 'Authorization: Bearer TOKEN'; tokens are made with: trimtab token create NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """What each token opens and when it ends, by the SHA-256 of its secret. Immutable: changes come as a new one."""
+    """SHA-256 of a secret -> the grant of its token and when it ends. Immutable: a change is a new object."""
 
     by_digest: Mapping[bytes, tuple[Grant, datetime | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, grants: Iterable[Grant]) -> Grants:
-        """Return the grants as they come from the supervisor."""
+        """Return the grants that the supervisor has sent."""
         return cls(
             {
                 bytes.fromhex(grant.sha256): (
@@ -160,37 +160,37 @@ class Grants:
 
 
 class Access:
-    """Checks requests against the grants of the moment; `grants` may be replaced at any time, from any thread."""
+    """Checks requests against the current grants. `grants` may be replaced at any time, by any thread."""
 
     def __init__(self, grants: Grants, clock: Clock) -> None:
         self.grants = grants
         self._clock = clock
 
     def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
-        """Let a request pass, or raise Refused: 401 without a valid token, 403 when it does not allow this.
+        """Raise Refused unless the token allows the request: 401 without a valid token, 403 without the right.
 
-        headers: names in lower case. model: what the request is about; None for what concerns all models, which
-        only a token for all models opens.
+        headers: names in lower case. model: the model of the request; None for requests about all models, which need a
+        token for all models.
         """
         if verb == "open":
             return
         for name, value in headers:
             if name == b"authorization":
                 if value[:7].lower() != b"bearer ":
-                    raise Refused(401, f"the header Authorization holds no bearer token; {HOW}")
+                    raise Refused(401, f"the header Authorization holds no bearer token; {TOKEN_HINT}")
                 secret = value[7:].strip()
                 break
             if name == b"x-api-key":
                 secret = value
                 break
         else:
-            raise Refused(401, f"this gateway asks for a token; {HOW}")
+            raise Refused(401, f"this gateway asks for a token; {TOKEN_HINT}")
         found = self.grants.by_digest.get(hashlib.sha256(secret).digest())
         if found is None:
-            raise Refused(401, "the token is not known: mistyped, revoked, or of another gateway; " + HOW)
+            raise Refused(401, "the token is not known: mistyped, revoked, or of another gateway; " + TOKEN_HINT)
         grant, ends = found
         if ends is not None and ends <= self._clock.now():
-            raise Refused(401, f"the token '{grant.name}' has expired; {HOW}")
+            raise Refused(401, f"the token '{grant.name}' has expired; {TOKEN_HINT}")
         if verb not in grant.verbs:
             raise Refused(403, f"the token '{grant.name}' does not allow '{verb}', only: {', '.join(grant.verbs)}")
         if grant.models and model not in grant.models:

@@ -1,4 +1,4 @@
-"""What the supervisor tells its workers, and what they tell it. Sent through channel."""
+"""The messages between the supervisor and its workers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trimtab.records.record import Role
 from trimtab.serving.worker_options import WorkerOptions
 
 COUNTS = "counts"
-"""Folder, inside the run folder, where workers leave their counts."""
+"""Folder, inside the run folder, where workers save their counts."""
 
 
 class BundleOrder(msgspec.Struct, frozen=True):
-    """A bundle to load: a folder on this machine, to be verified against the digest (empty: there is none)."""
+    """A bundle to load from a folder on this machine, whose content must have the digest (empty: not checked)."""
 
     id: str
     model: str
@@ -21,13 +21,13 @@ class BundleOrder(msgspec.Struct, frozen=True):
     folder: str
     digest: str
     spec: Spec | None = None
-    """Of a folder that holds no bundle.json; left out, the folder says it."""
+    """The spec of a folder without bundle.json; None reads it from the folder."""
     error: str = ""
-    """Why it is not to be loaded. A worker that has loaded it keeps it; to any other it is a bundle that failed."""
+    """Why it must not be loaded. A worker that has loaded it keeps it; any other treats it as failed to load."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is known by: its name and what is in it."""
+        """Its identity: name and digest."""
         return self.id, self.digest
 
 
@@ -40,30 +40,30 @@ class VariantOrder(msgspec.Struct, frozen=True):
 
 
 class ModelOrder(msgspec.Struct, frozen=True):
-    """What one model is to serve. error: why its bundles cannot be had; then there are no variants."""
+    """What one model is to serve. error: why its bundles cannot be fetched; then there are no variants."""
 
     model: str
     revision: int
     variants: tuple[VariantOrder, ...]
     sticky: tuple[str, ...] | None = None
     warm: BundleOrder | None = None
-    """The champion before, kept loaded for a rollback."""
+    """The previous champion, kept loaded for a rollback."""
     before: tuple[VariantOrder, ...] = ()
-    """What served before: a worker that cannot load the variants and serves nothing yet takes these."""
+    """What the previous revision served: loaded by a worker that cannot load `variants` and serves nothing yet."""
     before_revision: int = 0
     error: str = ""
 
 
 class Serve(msgspec.Struct, frozen=True, tag=True):
-    """All models, whole: what is not named is not served."""
+    """The orders of all models; a model that is missing here is not served."""
 
     models: tuple[ModelOrder, ...]
     held: tuple[str, ...] = ()
-    """Models that were unloaded by request."""
+    """Models that a client has unloaded."""
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What the token with a digest opens."""
+    """What the token with a SHA-256 gives access to."""
 
     sha256: str
     name: str
@@ -74,54 +74,54 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Admit(msgspec.Struct, frozen=True, tag=True):
-    """All tokens that are valid."""
+    """All valid tokens."""
 
     grants: tuple[Grant, ...]
 
 
 class End(msgspec.Struct, frozen=True, tag=True):
-    """The whole gateway ends: finish what is under way, lose nothing, and end."""
+    """The whole gateway shuts down: finish the requests in progress, then end."""
 
 
-class Trial(msgspec.Struct, frozen=True):
-    """A bundle to be opened, warmed up and scored where that does no harm, in so many seconds."""
+class Preflight(msgspec.Struct, frozen=True):
+    """A bundle to open, warm up and score in a process that serves no requests, within `limit_s` seconds."""
 
     bundle: BundleOrder
     limit_s: float
 
 
 class Configure(msgspec.Struct, frozen=True, tag=True):
-    """The first message. setup: what the worker's own program needs, in its own form."""
+    """The first message. setup: settings of the worker's program, which alone reads them."""
 
     worker: str
     options: WorkerOptions
     run_folder: str
     setup: dict[str, str]
     grpc: tuple[str, int] | None = None
-    """Host and port, which all workers share."""
-    trial: Trial | None = None
-    """Set, the process answers nobody: it opens one bundle, tells how that went, and ends."""
+    """Host and port of gRPC, which all workers share."""
+    preflight: Preflight | None = None
+    """If set, the process serves no requests: it runs the preflight, sends the result, and ends."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """A worker has loaded what it could of its first orders, and listens."""
+    """The worker has followed its first orders as far as it could, and listens."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A worker cannot start, and ends."""
+    """The worker cannot start, and ends."""
 
     error: str
 
 
 class Trouble(msgspec.Struct, frozen=True, tag=True):
-    """A model cannot serve as told (error empty: it can again)."""
+    """A model cannot serve as ordered; error empty: it can again."""
 
     model: str
     error: str
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
-    """What a worker answers by from now on: model -> number of the revision, without models that are in trouble."""
+    """What the worker serves from now on: model -> revision number, without models that do not serve as ordered."""
 
     revisions: dict[str, int]
 
@@ -143,19 +143,19 @@ class Hold(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):
-    """A worker opens a bundle from now on; without a name: none any more. Told before its files are touched."""
+    """The worker starts to load a bundle, sent before it touches a file; with an empty id: it has finished."""
 
     id: str = ""
     digest: str = ""
 
 
-class Tried(msgspec.Struct, frozen=True, tag=True):
-    """How a trial ended; error empty: well."""
+class PreflightResult(msgspec.Struct, frozen=True, tag=True):
+    """How a preflight ended; error empty: the bundle passed."""
 
     error: str
 
 
 Down = Configure | Serve | Admit | End
 """Supervisor to worker."""
-Up = Ready | Failed | Trouble | Serving | Gap | Hold | Loading | Tried
+Up = Ready | Failed | Trouble | Serving | Gap | Hold | Loading | PreflightResult
 """Worker to supervisor."""

@@ -1,4 +1,4 @@
-"""One neutral request and response: protocols decode to the one and encode the other; the gateway knows only these."""
+"""The neutral request and response of the gateway: protocols decode to the one and encode the other."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MAX_ID = 200
 _FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/:'\"]+/)+")
 """The folders of an absolute path."""
 SHORT_ROWS = 1024
-"""Rows of a request that are prepared, scored and written at once; longer ones take turns with others."""
+"""Largest request whose rows are prepared, scored and encoded in one step; longer ones yield to others in between."""
 MOST_COLUMNS = 10_000
 """Columns that a request may name."""
 
 
 class Refused(TrimtabError):
-    """A request that is not answered; `status` is the HTTP status, the text is meant for the client.
+    """A request that the gateway refuses, with the HTTP status and a text for the client.
 
-    retry_after: seconds after which the client may try again, for 503. What failed here (500 and above) is told without
-    the folders of this machine.
+    retry_after: seconds after which the client may try again, for 503. From status 500 on, the text loses the folders of
+    this machine.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
@@ -36,7 +36,7 @@ class Refused(TrimtabError):
 
 
 class Absent(NamedTuple):
-    """The first row that does not have a column which others have, and the columns that it has."""
+    """The first row without a column that other rows have, and the columns of that row."""
 
     row: int
     keys: Collection[str]
@@ -49,19 +49,19 @@ class InferenceRequest(msgspec.Struct):
     columns: Mapping[str, Sequence[Any]]
     """One value a row; None is a missing value."""
     features: np.ndarray[Any, Any] | None = None
-    """float32 (rows, features) in the order of the bundle's feature list; the columns then only route and describe."""
+    """float32 (rows, features) in the order of the bundle's features; columns are then for routing and the log."""
     request_id: str | None = None
-    """The client's; None asks for a new one."""
+    """The client's id; None: the gateway makes one."""
     explain: bool = False
-    """Whether each feature's contribution to the score is asked for."""
+    """Whether to return each feature's contribution to the score."""
     coverage: float | None = None
-    """Share of true values that an interval should hold, such as 0.9; None asks for no interval."""
+    """Share of true values that an interval should cover, such as 0.9; None: no interval."""
     absent: Mapping[str, Absent] | None = None
-    """Columns that only some of the rows brought. They hold null in the others, unless the model asks for them."""
+    """Columns that only some rows have. The other rows hold null, or are refused when the model requires the column."""
 
 
 class Explanation(msgspec.Struct):
-    """What each feature added to the scores. base + the sum of a row's contributions is its output."""
+    """What each feature added to the scores: base plus the sum of a row's contributions is its output."""
 
     features: tuple[str, ...]
     base: float
@@ -70,15 +70,15 @@ class Explanation(msgspec.Struct):
     method: str
     """Such as "tree_shap" or "permutation"."""
     unit: Literal["log_odds", "probability", "value"]
-    """Of base and contributions."""
+    """Unit of base and contributions."""
 
 
 class InferenceResponse(msgspec.Struct):
-    """What the rows were scored to, in their order."""
+    """The scores of the rows, in the order of the request."""
 
     model: str
     version: int
-    """Of the champion when rows were answered by several versions."""
+    """The champion's when several versions answered."""
     role: str
     """"mixed" when rows were answered by several roles."""
     revision: int
@@ -89,15 +89,15 @@ class InferenceResponse(msgspec.Struct):
     labels: list[int]
     """The decision by each version's own threshold; empty for a regression."""
     versions: list[int] | None = None
-    """Of each row, when they differ."""
+    """The version of each row, when they differ."""
     confidences: list[float] | None = None
     """Probability of the decision; None for a regression."""
     lower: list[float] | None = None
     upper: list[float] | None = None
-    """Bounds of the conformal interval of each row, when asked for."""
+    """Bounds of the conformal interval of each row; None when the request set no coverage."""
     explanation: Explanation | None = None
     fallback: str | None = None
-    """Why another than the routed version answered, None when none did."""
+    """Why a fallback answered; None when the routed version did."""
 
 
 class ModelState(msgspec.Struct):
@@ -110,12 +110,12 @@ class ModelState(msgspec.Struct):
 
 
 def without_folders(text: str) -> str:
-    """Return an error with names of files in the place of their paths on this machine."""
+    """Return an error text with each absolute path shortened to its file name."""
     return _FOLDERS.sub("", text)
 
 
 def check_id(text: str) -> str:
-    """Return a client's id. Raises Refused when it is empty or too long, or when a terminal could not show it."""
+    """Return a client's id. Raises Refused (400) when it is empty, longer than MAX_ID, or has control characters."""
     if not text or len(text) > MAX_ID:
         raise Refused(400, f"id has {len(text)} characters; expected 1 to {MAX_ID}")
     if not text.isprintable() and (found := control(text)) is not None:
@@ -129,11 +129,11 @@ def control(text: str) -> str | None:
 
 
 def shown(value: object, *, most: int = 60) -> str:
-    """Return a value for an error as JSON has it: null and true; text in single quotes. most: characters of it."""
+    """Return a value as JSON for an error text, but text in single quotes; cut to `most` characters."""
     if isinstance(value, str):
         return f"{value!r:.{most}}"
     try:
         text = msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError):  # what no JSON has brought
+    except (TypeError, ValueError, OverflowError, RecursionError):  # a value that JSON cannot hold
         text = repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,4 +1,4 @@
-"""What a worker is told once, when it starts. Made by app from the policy; read by worker, gateway and scheduler."""
+"""The options that a worker gets once, when it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers when a model fails or is too slow."""
+    """The fallbacks for a model that fails or is too slow."""
 
     previous_champion: bool = True
     value: float | None = None
@@ -27,7 +27,7 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and manners of a worker; times in seconds."""
+    """Limits and behaviour of a worker; times in seconds."""
 
     max_body: int = MAX_BODY
     max_rows: int = 100_000
@@ -45,8 +45,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] | None = ()
     """Host names that requests may be sent to, beyond those of this machine; None: any."""
     allowed_origins: tuple[str, ...] = ()
-    """Sites whose pages may send requests, beyond the gateway's own."""
+    """Origins whose pages may send requests, beyond the gateway's own."""
     checks: Literal["warn", "refuse", "off"] = "warn"
-    """What becomes of rows whose request columns are not what the bundle expects."""
+    """What to do with rows whose request columns differ from what the bundle expects."""
     tell_inputs: bool = False
-    """Whether the guard asks how many different inputs got one and the same score."""
+    """Whether to count the different inputs of a run of equal scores, which the limit constant_output needs."""

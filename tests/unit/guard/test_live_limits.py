@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.guard.live_limits import Breach, judge, try_canary
+from trimtab.guard.live_limits import Breach, judge, judge_canary
 from trimtab.policy.model import RollbackWhen
 from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, Snapshot, VariantCounts, VariantKey
 
@@ -174,32 +174,34 @@ def canary(answered: VariantCounts, beside: VariantCounts, champion: VariantCoun
 
 
 def test_a_canary_has_answered_what_clients_got_and_what_it_failed() -> None:
-    found = try_canary(canary(variant(3), variant(500, errors=4), variant(500)), "delay", 2, 1, limits())
-    assert (found.answered, found.rows, found.errors, found.holds_out) == (7, 503, 4, True)
+    found = judge_canary(canary(variant(3), variant(500, errors=4), variant(500)), "delay", 2, 1, limits())
+    assert (found.answered, found.rows, found.errors, found.passes) == (7, 503, 4, True)
 
 
 def test_a_canary_without_a_limit_is_measured_by_its_champion() -> None:
     # one that fails always is taken out
-    found = try_canary(canary(variant(0), variant(60, errors=60), variant(60)), "delay", 2, 1, limits())
-    assert not found.holds_out
+    found = judge_canary(canary(variant(0), variant(60, errors=60), variant(60)), "delay", 2, 1, limits())
+    assert not found.passes
     assert found.breach is not None
     assert found.breach.reason == "60 of 60 predictions failed; the champion failed on 0.00%"
     # one that fails a little more often is held
-    found = try_canary(canary(variant(0), variant(100, errors=3), variant(100)), "delay", 2, 1, limits())
-    assert (found.holds_out, found.breach) == (False, None)
+    found = judge_canary(canary(variant(0), variant(100, errors=3), variant(100)), "delay", 2, 1, limits())
+    assert (found.passes, found.breach) == (False, None)
     # one that fails when its champion does, too, goes on
-    found = try_canary(canary(variant(0), variant(100, errors=30), variant(100, errors=30)), "delay", 2, 1, limits())
-    assert (found.holds_out, found.breach) == (True, None)
+    found = judge_canary(canary(variant(0), variant(100, errors=30), variant(100, errors=30)), "delay", 2, 1, limits())
+    assert (found.passes, found.breach) == (True, None)
 
 
 def test_a_canary_with_a_limit_is_measured_by_it() -> None:
-    found = try_canary(canary(variant(100, errors=4), variant(0), variant(100)), "delay", 2, 1, limits(error_rate="5%"))
-    assert (found.allowed, found.holds_out, found.breach) == (0.05, True, None)
+    found = judge_canary(
+        canary(variant(100, errors=4), variant(0), variant(100)), "delay", 2, 1, limits(error_rate="5%")
+    )
+    assert (found.allowed, found.passes, found.breach) == (0.05, True, None)
 
 
 @pytest.mark.parametrize(("champion_rows", "taken_out"), [(3, False), (20, False), (500, True)])
 def test_chance_among_the_champions_predictions_takes_no_canary_out(champion_rows: int, taken_out: bool) -> None:
     # given a champion of which few predictions do not tell how often it fails, and a canary that fails on 20 %
-    found = try_canary(canary(variant(0), variant(200, errors=40), variant(champion_rows)), "delay", 2, 1, limits())
+    found = judge_canary(canary(variant(0), variant(200, errors=40), variant(champion_rows)), "delay", 2, 1, limits())
     assert (found.breach is not None) == taken_out
-    assert not found.holds_out
+    assert not found.passes

@@ -19,7 +19,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.clock import from_micros
 from trimtab.errors import ActionError, TrimtabError
-from trimtab.guard.live_limits import Trial, judge, try_canary
+from trimtab.guard.live_limits import CanaryResult, judge, judge_canary
 from trimtab.records.record import Action
 from trimtab.records.serving import Assignment, Revision
 from trimtab.serving.orders import COUNTS
@@ -113,22 +113,22 @@ class Guarding:
         return [float(count) for count in together([variant for variant in own if variant.borders == borders]).scores]
 
     def _look_at(self, revision: Revision, stretch: Sequence[Snapshot], now: datetime) -> None:
-        trial = self._trial(revision)
+        result = self._canary_result(revision)
         for assignment in revision.assignments:
             if case_id(revision, assignment) in self._acted:
                 continue
             before = self._before[revision.id] if assignment.role == "champion" else ()
             breach = judge(stretch, revision.model, assignment.version, assignment.role, self._limits, before)
-            if breach is None and trial is not None and assignment.role == "challenger":
-                breach = trial.breach
+            if breach is None and result is not None and assignment.role == "challenger":
+                breach = result.breach
             if breach is not None:
                 start = from_micros(stretch[0].taken_at)
                 case = Case(revision=revision, assignment=assignment, breach=breach, start=start, end=now)
                 self._pending[case.id] = case
                 self._act(case)
                 return
-        if trial is not None:
-            self._advance(revision, trial, now)
+        if result is not None:
+            self._advance(revision, result, now)
 
     def _act(self, case: Case) -> None:
         """Record the breach, then undo the change; what cannot be done now is tried again at the next look."""
@@ -164,7 +164,7 @@ class Guarding:
             log.error("model %s version %d: %s", model, version, "; ".join(decision.reasons[:2]))
         return decision.action, decision.id
 
-    def _trial(self, revision: Revision) -> Trial | None:
+    def _canary_result(self, revision: Revision) -> CanaryResult | None:
         """Return how the canary did since its revision came; None without one, or when it was judged already."""
         champion, canary = _in_role(revision, "champion"), _in_role(revision, "challenger")
         if self._strategy != "canary" or champion is None or canary is None:
@@ -172,20 +172,20 @@ class Guarding:
         if case_id(revision, canary) in self._acted:
             return None
         seen = difference(self._seen[-1], self._since[revision.id])
-        return try_canary(seen, revision.model, canary.version, champion.version, self._limits)
+        return judge_canary(seen, revision.model, canary.version, champion.version, self._limits)
 
-    def _advance(self, revision: Revision, trial: Trial, now: datetime) -> None:
+    def _advance(self, revision: Revision, result: CanaryResult, now: datetime) -> None:
         """Let the canary take its next step when it has held out long enough, on enough requests."""
         if now - revision.created_at < timedelta(microseconds=self._canary.hold):
             return
-        if trial.answered < self._canary.min_requests or not trial.holds_out:
+        if result.answered < self._canary.min_requests or not result.passes:
             return
         took = (now - revision.created_at).total_seconds()
         try:
             step = open_rollouts(self._workspace, revision.model).step(
                 cause=f"{revision.id}/step",
-                reason=f"{trial.answered:,} answers in {took:.0f} s; of {trial.rows:,} predictions "
-                f"{trial.errors} failed",
+                reason=f"{result.answered:,} answers in {took:.0f} s; of {result.rows:,} predictions "
+                f"{result.errors} failed",
                 by=BY,
                 judged=revision.number,
             )

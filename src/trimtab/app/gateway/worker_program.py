@@ -20,18 +20,18 @@ from trimtab.features.value_types import Kind
 from trimtab.serving.core.loaded_bundle import Vectorizer
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import Configure
-from trimtab.serving.processes.worker import Means, run_worker
+from trimtab.serving.processes.worker import WorkerResources, run_worker
 from trimtab.stores.catalog import open_online, open_predictions
 from trimtab.stores.online.contract import Online
 
 LOG_OPTIONS: dict[str, Callable[[str], Any]] = {"segment_rows": int, "segment_age_s": float}
 
 
-def open_means(first: Configure) -> Means:
+def open_resources(first: Configure) -> WorkerResources:
     """Open what the setup names: root, and where they differ from the usual ones predictions, online, LOG_OPTIONS."""
     setup, root = first.setup, Path(first.setup["root"])
     online = open_online(setup.get("online"), root)
-    return Means(
+    return WorkerResources(
         predictions=open_predictions(
             setup.get("predictions"),
             root,
@@ -70,4 +70,4 @@ def alone(folder: Path, spec: Spec) -> Vectorizer:
 
 
 if __name__ == "__main__":
-    run_worker(open_means)
+    run_worker(open_resources)

@@ -1,4 +1,4 @@
-"""Messages over a stream socket between supervisor and worker: length, then MessagePack. Used by both."""
+"""Messages over a stream socket between supervisor and worker: length, then MessagePack."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Channel(Generic[In, Out]):
         self._bytes = bytearray()
 
     def fileno(self) -> int:
-        """Return the number of the file, for a selector."""
+        """Return the file descriptor, for a selector."""
         return self._socket.fileno()
 
     def send(self, message: Out) -> None:
-        """Send a message whole. Raises OSError when the other end is gone."""
+        """Send a whole message. Raises OSError when the other end is closed."""
         content = self._encode(message)
         with self._mutex:
             self._socket.sendall(_LENGTH.pack(len(content)) + content)
 
     def receive(self) -> In | None:
-        """Wait for the next message; None when the other end is gone."""
+        """Wait for the next message; None when the other end is closed."""
         while True:
             found = self._next()
             if found is not None:
@@ -46,7 +46,7 @@ class Channel(Generic[In, Out]):
                 return None
 
     def pending(self) -> tuple[list[In], bool]:
-        """Return what has come without waiting for more than one read; False when the other end is gone."""
+        """Return the messages that one read completes, and False when the other end is closed."""
         alive = self._fill()
         found = []
         while (message := self._next()) is not None:

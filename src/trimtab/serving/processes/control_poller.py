@@ -1,6 +1,7 @@
-"""Asks the control what should serve, and tells it of gaps, from a thread of its own. Run by supervisor.
+"""The thread that polls the control plane for orders and tokens, and reports gaps of the prediction log to it.
 
-A metadata store that is slow or away keeps no dead worker down that way, and changes nothing of what serves.
+It is apart from the supervisor's own thread, so that a slow or unreachable metadata store neither delays the restart of
+a worker nor changes what serves.
 """
 
 from __future__ import annotations
@@ -18,31 +19,32 @@ logger = logging.getLogger(__name__)
 
 
 class Control(Protocol):
-    """What the supervisor obeys. Called from one thread, over and over (at the end from the main one); raises
-    TrimtabError when a store is away."""
+    """The control plane of a gateway: decides what serves, who has access, and what the guard does.
+
+    Called from one thread at a time. Each method raises TrimtabError when a store cannot be reached.
+    """
 
     def orders(self) -> tuple[ModelOrder, ...] | None:
-        """Return what should serve, when it has changed."""
+        """Return what should serve; None when it has not changed since the last call."""
         ...
 
     def grants(self) -> tuple[Grant, ...] | None:
-        """Return who is admitted, when it has changed."""
+        """Return the valid tokens; None when they have not changed since the last call."""
         ...
 
     def guard(self) -> None:
-        """Look at what the workers counted, and act on it."""
+        """Compare the counts of the workers with the live limits, and act on a breach."""
         ...
 
     def gap(self, worker: str, gap: Gap) -> None:
-        """Record that answers could not be logged."""
+        """Record a gap: answers that could not be logged."""
         ...
 
 
-class Asking:
-    """The thread that asks.
+class ControlPoller:
+    """Polls a `Control` in a thread of its own, every `every_s` seconds until `stop` is set.
 
-    admit, serve: called from it with what has changed. every_s: the pause between two looks; it ends when `stop` is
-    set.
+    admit, serve: called in that thread with tokens and orders that have changed.
     """
 
     def __init__(
@@ -61,47 +63,46 @@ class Asking:
         self._gaps: deque[tuple[str, Gap]] = deque()
 
     def begin(self, control: Control) -> None:
-        """Ask from now on."""
+        """Start the thread."""
         self._control = control
         threading.Thread(target=self._poll, args=(control,), name="control", daemon=True).start()
 
     def note(self, worker: str, gap: Gap) -> None:
-        """Take a gap of the log, to be recorded at the next look."""
+        """Queue a gap of the log, to be recorded at the next poll."""
         self._gaps.append((worker, gap))
 
     def finish(self) -> None:
-        """Record the gaps that are left, in the thread of the caller."""
+        """Record the gaps that are left, in the caller's thread."""
         if self._gaps and self._control is not None:
             try:
-                self._tell_gaps(self._control)
+                self._record_gaps(self._control)
             except TrimtabError as error:
                 logger.error("%d gaps of the prediction log were not recorded: %s", len(self._gaps), error)
 
     def _poll(self, control: Control) -> None:
-        """Ask what changed until told to stop."""
         failing = False
         while not self._stop.is_set():
             try:
-                self._ask(control)
+                self._poll_once(control)
                 failing = False
-            except Exception as error:  # the border of the loop: the store may be away for a while
+            except Exception as error:  # the border of the loop: the store may be unreachable for a while
                 if not failing:
                     logger.error("what should serve cannot be read, what serves goes on: %s", error)
                 failing = True
             self._stop.wait(self._every_s)
 
-    def _ask(self, control: Control) -> None:
+    def _poll_once(self, control: Control) -> None:
         grants = control.grants()
         if grants is not None:
             self._admit(Admit(grants))
         orders = control.orders()
         if orders is not None:
             self._serve(orders)
-        self._tell_gaps(control)
+        self._record_gaps(control)
         control.guard()
 
-    def _tell_gaps(self, control: Control) -> None:
-        """Record gaps of the log; what the store does not take now is tried again."""
+    def _record_gaps(self, control: Control) -> None:
+        """Record gaps of the log; one that the store refuses stays queued."""
         while self._gaps:
             control.gap(*self._gaps[0])
             self._gaps.popleft()

@@ -1,4 +1,4 @@
-"""Where a gateway is reached: its configuration, the socket it binds, and gateway.json. Called by supervisor."""
+"""The address of a gateway: its configuration, the socket that it binds, and gateway.json."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from trimtab.serving.worker_options import WorkerOptions
 
 ANNOUNCEMENT = "gateway.json"
 BACKLOG = 2048
-LOOK_S = 0.05
+POLL_S = 0.05
 TAKEN_S = 5.0
-"""How long the port of a gateway that was killed is waited for: its workers are ending."""
+"""How long to retry a port that the workers of a killed gateway may still hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayConfig:
-    """Everything a gateway is handed."""
+    """The configuration of a gateway."""
 
     worker_command: Sequence[str]
-    """Program of a worker; the number of its channel's file is appended."""
+    """Program of a worker; the file descriptor of its channel is appended."""
     setup: dict[str, str]
-    """For the worker's program."""
+    """Passed on to the worker's program."""
     open_control: Callable[[], Control]
-    """Called once, after the workers were started."""
+    """Called once, after the workers have been started."""
     run_folder: Path
-    """Where gateway.json tells host, port and process id while the gateway runs."""
+    """Holds gateway.json (host, port, process id) while the gateway runs."""
     options: WorkerOptions = field(default_factory=WorkerOptions)
     workers: int = 1
     host: str = "127.0.0.1"
     port: int = 8080
-    """0 takes a free one."""
+    """0 chooses a free port."""
     grpc_port: int | None = None
     poll_s: float = 0.2
-    """Seconds between two looks at what should serve: the bound on how late a rollback takes effect."""
+    """Seconds between two polls of what should serve: the longest that a rollback waits for it."""
     load_timeout_s: float = 180.0
-    """Longest a bundle may take to be opened and warm. Longer than a model in a process of its own is waited for."""
+    """Longest time to open and warm up a bundle. It exceeds the limit for a model in a process of its own."""
     all_or_nothing: bool = False
-    """Whether a model that cannot be loaded ends the gateway, rather than wait for what mends it."""
+    """Whether a model that cannot be loaded ends the gateway; else the gateway serves without it and retries."""
     public: str = ""
-    """Why other machines may reach the gateway although it asks for no tokens; empty: they may not."""
+    """Why a gateway without tokens may listen on a public address; empty: it may not."""
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """gateway.json: where a running gateway is."""
+    """gateway.json: the address and state of a running gateway."""
 
     host: str
     port: int
@@ -61,9 +61,9 @@ class Announcement(msgspec.Struct, frozen=True):
     grpc_port: int | None = None
     tls: bool = False
     troubles: dict[str, str] = {}
-    """By model: why it does not serve as it was told to, as a worker says."""
+    """Model -> why a worker cannot serve it as ordered."""
     serving: dict[str, int] = {}
-    """By model: the revision that every worker answers by."""
+    """Model -> the revision that every worker serves, the oldest one where they differ."""
 
 
 def listen(config: GatewayConfig) -> socket.socket:
@@ -71,10 +71,10 @@ def listen(config: GatewayConfig) -> socket.socket:
     host, port = config.host, config.port
     if not is_loopback(host) and not config.options.authentication and not config.public:
         raise UsageError(
-            f"host '{host}' can be reached from other machines, and anybody there could call the gateway. Let it ask "
-            "for tokens: set serving.authentication to tokens in trimtab.yaml and make one with: trimtab token create"
+            f"host '{host}' can be reached from other machines, which could call the gateway without a token. Require "
+            "tokens: set serving.authentication to tokens in trimtab.yaml and make one with: trimtab token create"
         )
-    return patiently(config, lambda: _bind(host, port))
+    return bind_with_retry(config, lambda: _bind(host, port))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -88,8 +88,8 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def patiently(config: GatewayConfig, bind: Callable[[], socket.socket]) -> socket.socket:
-    """Bind; after a gateway that was killed, wait until its workers have let go. Raises StageError."""
+def bind_with_retry(config: GatewayConfig, bind: Callable[[], socket.socket]) -> socket.socket:
+    """Call `bind`, and retry for up to TAKEN_S when a killed gateway has left its gateway.json. Raises StageError."""
     deadline = time.monotonic() + (TAKEN_S if (config.run_folder / ANNOUNCEMENT).exists() else 0.0)
     while True:
         try:
@@ -97,11 +97,11 @@ def patiently(config: GatewayConfig, bind: Callable[[], socket.socket]) -> socke
         except StageError:
             if time.monotonic() >= deadline:
                 raise
-            SystemClock().sleep(LOOK_S)
+            SystemClock().sleep(POLL_S)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address."""
+    """Return True if only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -111,7 +111,7 @@ def is_loopback(host: str) -> bool:
 
 
 def read_announcement(path: Path) -> Announcement | None:
-    """Return where a gateway is; None when the file tells nothing."""
+    """Return what gateway.json says; None when it is missing or cannot be decoded."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Announcement)
     except (FileNotFoundError, msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""Bounds the memory of a process by what the machine has left, so that nobody else pays for it. Called by trial."""
+"""Limits the memory of this process to what the machine has free, so that other processes keep theirs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 FIRST_TO_GO = "1000"
-"""Score with which the kernel's out-of-memory killer takes a process before all others (proc(5))."""
+"""The oom_score_adj with which the kernel kills a process before all others when memory runs out (proc(5))."""
 
 
-def bound_memory() -> None:
-    """Let this process and its children have what is free now; beyond it, allocations fail.
+def limit_memory() -> None:
+    """Limit this process and its children to the memory that is free now; beyond it, allocations fail.
 
-    When memory runs out all the same, the kernel takes them first. Where the system does not tell what is free, and
-    where it allows no bounds, nothing is bounded.
+    When memory runs out all the same, the kernel kills them first. No-op where the system does not report
+    free memory or allows no limit.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
@@ -31,7 +31,7 @@ def bound_memory() -> None:
 
 
 def free_bytes() -> int | None:
-    """Return how much memory new processes can have: of the machine, and of the container when that has less."""
+    """Return the memory that is free on the machine, or in the container when that is less; None if unknown."""
     machine = _field(Path("/proc/meminfo"), "MemAvailable:")
     if machine is None:
         return None
@@ -44,19 +44,19 @@ def _free_in_container() -> list[int]:
         folder = CGROUPS / own if (CGROUPS / own / "memory.max").is_file() else CGROUPS
         limit = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
-    except (OSError, ValueError, IndexError):  # no such bound, or none that is a number: "max"
+    except (OSError, ValueError, IndexError):  # no such limit, or "max", which is no number
         return []
     return [max(0, limit - used + (_field(folder / "memory.stat", "inactive_file") or 0))]
 
 
 def _own_bytes() -> int | None:
-    """Return what this process has already by the measure of the bound: its private, writable memory."""
+    """Return the private, writable memory of this process: what RLIMIT_DATA counts."""
     kilobytes = _field(Path("/proc/self/status"), "VmData:")
     return None if kilobytes is None else kilobytes * 1024
 
 
 def _field(path: Path, name: str) -> int | None:
-    """Return the number behind a name at the head of a line."""
+    """Return the number on the line that starts with `name`."""
     with suppress(OSError, ValueError, IndexError):
         for line in path.read_text().splitlines():
             if line.startswith(name):

@@ -1,7 +1,7 @@
-"""The process that tries one bundle before workers load it: it may die or hang, and nobody notices. Run by worker.
+"""The process of a preflight: loads one bundle before workers do, so that a crash or a hang harms no request.
 
-It loads the bundle as a worker does, scores it, and runs the project's code with made-up rows. What that raises for
-such rows is the requests' own matter; what counts is whether the process lives through it, and in time.
+It loads the bundle as a worker does, scores made-up rows and runs the project's code with them. An exception for such a
+row is no failure, since a request with these values would be refused; a crash, a hang and a failed load are.
 """
 
 from __future__ import annotations
@@ -20,40 +20,43 @@ from trimtab.errors import TrimtabError
 from trimtab.runtimes import priority
 from trimtab.serving.core.fallback import Ruled
 from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, load_bundle
-from trimtab.serving.orders import Down, Trial, Tried, Up
+from trimtab.serving.orders import Down, Preflight, PreflightResult, Up
 from trimtab.serving.processes.channel import Channel
-from trimtab.serving.processes.memory_limit import bound_memory
+from trimtab.serving.processes.memory_limit import limit_memory
 
 LATE_S = 5
-"""So long after its time the system ends a trial whose supervisor has not: it may be gone."""
+"""How long after its time limit the process ends itself by SIGALRM: its supervisor may be gone."""
 SOME: dict[str, Any] = {"number": 1.0, "integer": 1, "boolean": True, "text": "a", "time": 0}
-"""A value of each kind that a request may bring."""
+"""A value of each type that a request may bring."""
 
 
-def run_trial(
-    trial: Trial, vectorizer_factory: Callable[[], VectorizerFactory], channel: Channel[Down, Up], trust: Sequence[str]
+def run_preflight(
+    preflight: Preflight,
+    vectorizer_factory: Callable[[], VectorizerFactory],
+    channel: Channel[Down, Up],
+    trust: Sequence[str],
 ) -> None:
-    """Try a bundle and tell how it went, unless that ends the process.
+    """Load and exercise a bundle, then send a PreflightResult, unless the bundle ends this process.
 
-    vectorizer_factory: opens what the project's code reads; part of the trial.
+    vectorizer_factory: opens the stores that the project's code reads; a failure of it is a failure of the preflight.
     """
-    signal.alarm(math.ceil(trial.limit_s) + LATE_S)
-    faulthandler.enable(all_threads=False)  # the log then tells the line of the project's code in which it died
+    signal.alarm(math.ceil(preflight.limit_s) + LATE_S)
+    faulthandler.enable(all_threads=False)  # logs the line of the project's code in which the process died
     threading.Thread(target=_end_with_supervisor, args=(channel,), name="orders", daemon=True).start()
     priority.low(os.getpid())
-    bound_memory()
+    limit_memory()
     try:
-        bundle = load_bundle(trial.bundle, vectorizer_factory(), trust=trust)
+        bundle = load_bundle(preflight.bundle, vectorizer_factory(), trust=trust)
         _exercise(bundle)
         bundle.scorer.close()
     except TrimtabError as error:
-        channel.send(Tried(str(error)))
+        channel.send(PreflightResult(str(error)))
     else:
-        channel.send(Tried(""))
+        channel.send(PreflightResult(""))
 
 
 def _exercise(bundle: LoadedBundle) -> None:
-    """Run the code that requests run."""
+    """Run the code that requests would run."""
     rule = bundle.vectorizer.rule if isinstance(bundle.vectorizer, Ruled) else None
     for columns in _columns(bundle.spec):
         with suppress(Exception):  # made-up values may be refused
@@ -64,7 +67,7 @@ def _exercise(bundle: LoadedBundle) -> None:
 
 
 def _columns(spec: Spec) -> list[dict[str, list[Any]]]:
-    """Return two requests of one row: one of some values, one of none."""
+    """Return two requests of one row: one with a value in each column, one without any value."""
     kinds = {name: spec.request_types.get(name, "number") for name in spec.request_columns}
     return [{name: [SOME.get(kind)] for name, kind in kinds.items()}, {name: [None] for name in kinds}]
 

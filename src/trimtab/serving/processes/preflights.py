@@ -1,4 +1,4 @@
-"""Runs the trials of bundles, each in a process of its own, and tells how they ended. Owned by supervisor."""
+"""Starts the preflights of bundles, each in a process of its own, and collects their results."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.serving.orders import BundleOrder, Configure, Down, Trial, Tried, Up
+from trimtab.serving.orders import BundleOrder, Configure, Down, Preflight, PreflightResult, Up
 from trimtab.serving.processes.channel import Channel
 from trimtab.serving.processes.releases import Key
 from trimtab.serving.processes.spawning import spawn
 
-AT_ONCE = 2
-"""A bundle that hangs keeps one place; a rollback waits for none."""
+MOST_RUNNING = 2
+"""Preflights at a time: a bundle that hangs occupies one place, and a rollback can use the other."""
 NEXT = "no worker loads it. Deploy another version, or go back: trimtab rollback"
 
 logger = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
-    """How the trial of a bundle ended. error empty: well; died: it took its process along."""
+    """How the preflight of a bundle ended. error: empty when it passed. died: its process crashed or timed out."""
 
     bundle: BundleOrder
     error: str
@@ -34,28 +34,28 @@ class Ended(NamedTuple):
 
 
 @dataclass(slots=True)
-class Trying:
-    """A trial that is under way."""
+class RunningPreflight:
+    """A preflight in progress."""
 
     bundle: BundleOrder
     process: subprocess.Popen[bytes]
     channel: Channel[Up, Down]
     deadline: float
-    answer: Tried | None = None
+    answer: PreflightResult | None = None
     alive: bool = True
 
     def read(self) -> None:
-        """Take what it tells."""
+        """Read the messages of the process."""
         messages, self.alive = self.channel.pending()
         for message in messages:
-            if isinstance(message, Tried):
+            if isinstance(message, PreflightResult):
                 self.answer = message
 
 
-class Trials:
-    """The trials under way. Belongs to the thread that selects.
+class Preflights:
+    """The preflights in progress. Not thread-safe: used by the thread that selects.
 
-    command: of a worker. configure: what every worker is told first. limit_s: how long a trial may take.
+    command: the program of a worker. configure: returns the first message of a worker. limit_s: longest duration.
     """
 
     def __init__(
@@ -70,76 +70,76 @@ class Trials:
         self._configure = configure
         self._selector = selector
         self._limit_s = limit_s
-        self._running: dict[Key, Trying] = {}
+        self._running: dict[Key, RunningPreflight] = {}
 
     def step(self, due: Sequence[BundleOrder]) -> list[Ended]:
-        """Begin the trials that are due, drop those that are not any more, and return those that ended."""
+        """Start the preflights that are due, cancel those that no longer are, and return those that ended."""
         wanted = {bundle.key for bundle in due}
         found = []
-        for key, trying in list(self._running.items()):
+        for key, running in list(self._running.items()):
             if key not in wanted:
-                self._end(trying)
-            elif (ended := self._look(trying)) is not None:
-                self._end(trying)
+                self._end(running)
+            elif (ended := self._result(running)) is not None:
+                self._end(running)
                 found.append(ended)
         for bundle in due:
-            if len(self._running) >= AT_ONCE:
+            if len(self._running) >= MOST_RUNNING:
                 break
             if bundle.key not in self._running and bundle.key not in {ended.bundle.key for ended in found}:
                 found += self._begin(bundle)
         return found
 
     def close(self) -> None:
-        """End all of them."""
-        for trying in list(self._running.values()):
-            self._end(trying)
+        """Kill all of them."""
+        for running in list(self._running.values()):
+            self._end(running)
 
     def _begin(self, bundle: BundleOrder) -> list[Ended]:
         logger.info("bundle %s is tried in a process of its own", bundle.id)
         configure = msgspec.structs.replace(
-            self._configure("trial"), trial=Trial(msgspec.structs.replace(bundle, error=""), self._limit_s)
+            self._configure("preflight"), preflight=Preflight(msgspec.structs.replace(bundle, error=""), self._limit_s)
         )
         try:
             spawned = spawn(self._command)
-        except OSError as error:  # no memory, no processes: perhaps later
+        except OSError as error:  # out of memory or processes: a later attempt may succeed
             return [Ended(bundle, f"bundle {bundle.id} cannot be tried, no process can be started: {error}")]
         channel: Channel[Up, Down] = Channel(spawned.end, Up)  # type: ignore[arg-type]  # a union
-        trying = Trying(bundle, spawned.process, channel, time.monotonic() + self._limit_s)
+        running = RunningPreflight(bundle, spawned.process, channel, time.monotonic() + self._limit_s)
         try:
-            spawned.end.sendall(b"\0")  # there is no listening socket for it
+            spawned.end.sendall(b"\0")  # in place of a listening socket
             channel.send(configure)
-        except OSError:  # it is gone already, which is noticed soon
-            trying.alive = False
-        self._running[bundle.key] = trying
-        self._selector.register(channel, selectors.EVENT_READ, trying)
+        except OSError:  # the process is gone, which the next step sees
+            running.alive = False
+        self._running[bundle.key] = running
+        self._selector.register(channel, selectors.EVENT_READ, running)
         return []
 
-    def _look(self, trying: Trying) -> Ended | None:
-        """Return how a trial ended, None while it goes on."""
-        bundle = trying.bundle
-        gone = not trying.alive or trying.process.poll() is not None
+    def _result(self, running: RunningPreflight) -> Ended | None:
+        """Return how a preflight ended; None while it is in progress."""
+        bundle = running.bundle
+        gone = not running.alive or running.process.poll() is not None
         if gone:
-            trying.read()  # its last words
-        if trying.answer is not None:
-            return Ended(bundle, trying.answer.error)
+            running.read()  # the messages that it sent before it ended
+        if running.answer is not None:
+            return Ended(bundle, running.answer.error)
         if gone:
-            how = ending(trying.process)
+            how = ending(running.process)
             return Ended(bundle, f"bundle {bundle.id}: the process that tried to load it {how}; {NEXT}", died=True)
-        if time.monotonic() > trying.deadline:
+        if time.monotonic() > running.deadline:
             why = f"it was not loaded and warm within {self._limit_s:g} s (serving.load_timeout)"
             return Ended(bundle, f"bundle {bundle.id}: {why}; {NEXT}", died=True)
         return None
 
-    def _end(self, trying: Trying) -> None:
-        trying.process.kill()
-        trying.process.wait()
-        self._selector.unregister(trying.channel)
-        trying.channel.close()
-        del self._running[trying.bundle.key]
+    def _end(self, running: RunningPreflight) -> None:
+        running.process.kill()
+        running.process.wait()
+        self._selector.unregister(running.channel)
+        running.channel.close()
+        del self._running[running.bundle.key]
 
 
 def ending(process: subprocess.Popen[bytes]) -> str:
-    """Say how a process ended that has closed its channel, or ends now."""
+    """Describe how a process ended that has closed its channel; waits a second for its exit code."""
     try:
         code = process.wait(timeout=1)
     except subprocess.TimeoutExpired:

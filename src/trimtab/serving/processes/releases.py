@@ -1,11 +1,11 @@
-"""Which orders may be handed to the workers: those whose bundles are known to do no harm. Kept by supervisor.
+"""Which orders the workers may get: those whose bundles have shown that they do not crash the process that loads them.
 
-A bundle that kills or holds up the process that loads it would take down one worker after another. So what workers
-load while some of them serve was tried in a process of its own before (trials). At a start, when nothing serves yet,
-nothing waits for that: whatever a worker loads while it dies is suspected then, and tried before it is loaded again.
+A bundle that crashes or blocks its process would take down one worker after another. So while any worker serves, a new
+bundle first passes a preflight in a process of its own. At a start no bundle waits for a preflight: one that a worker
+was loading when it died is suspected then, and needs a preflight before it is loaded again.
 
-A bundle that is refused is handed on marked with the reason, which to a worker is the same as a bundle that cannot be
-loaded: what serves goes on, a start goes on without a shadow or challenger, or with the champion before.
+The orders name a refused bundle with its error. Workers treat it like a bundle that cannot be loaded: they keep serving
+what they serve; at a start they leave out a shadow or challenger, and serve the previous champion for a champion.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ Key = tuple[str, str]
 """Name and digest of a bundle."""
 
 FIRST_PAUSE_S = 5.0
-"""Pause before a refused bundle is tried again; it doubles from one failure to the next."""
+"""Pause before the next preflight of a refused bundle; it doubles with each failure."""
 LONGEST_PAUSE_S = 60.0
 LONGEST_PAUSE_AFTER_DEATH_S = 600.0
 FORGET_S = 3600.0
-"""A bundle that failed last so long ago begins anew: a worker may have been killed for quite another reason."""
+"""The failure count restarts after so long without one: a worker may have died for an unrelated reason."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Failures:
-    """What is held against a bundle."""
+    """The failures of a bundle."""
 
     error: str = ""
     count: int = 0
     last: float = 0.0
     due: float = 0.0
-    """When it is tried again."""
+    """Monotonic time of its next preflight."""
 
 
 class Releases:
-    """Turns what should serve into what may be handed out. Not safe to share between threads; times are monotonic."""
+    """Decides which orders the workers get. Not thread-safe; times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._wanted: tuple[ModelOrder, ...] = ()
         self._released: dict[str, ModelOrder] = {}
-        """By model: the newest order that was handed out."""
+        """Model -> the newest order that the workers were given."""
         self._cleared: set[Key] = set()
-        """Bundles that were tried well, or handed out at a start and not suspected since."""
+        """Bundles that passed a preflight, or that workers got at a start and survived."""
         self._failures: dict[Key, _Failures] = {}
 
     def want(self, orders: tuple[ModelOrder, ...]) -> None:
-        """Take what should serve."""
+        """Set the orders that should serve."""
         self._wanted = orders
 
     def orders(self, *, serving: bool) -> tuple[ModelOrder, ...]:
-        """Return what the workers are to be told; a model whose new bundles are not tried yet stays as it was.
+        """Return the orders for the workers; a model whose new bundles await their preflight keeps its last order.
 
-        serving: whether any worker serves. When none does, a model that was never handed out goes untried.
+        serving: whether any worker serves. When none does, the first order of a model needs no preflight.
         """
         out = []
         for order in self._wanted:
@@ -73,7 +73,7 @@ class Releases:
         return tuple(out)
 
     def due(self, now: float) -> list[BundleOrder]:
-        """Return the bundles that are to be tried, the most wanted first."""
+        """Return the bundles that need a preflight now, in the order in which they are needed."""
         found: dict[Key, BundleOrder] = {}
         for bundle in (bundle for order in self._wanted for bundle in self._needed(order)):
             failures = self._failures.get(bundle.key)
@@ -82,23 +82,23 @@ class Releases:
         return list(found.values())
 
     def clear(self, bundle: BundleOrder) -> None:
-        """Note that a bundle was tried, and does no harm."""
+        """Record that a bundle passed its preflight."""
         self._cleared.add(bundle.key)
         if (failures := self._failures.get(bundle.key)) is not None and failures.error:
             failures.error = ""
             logger.warning("bundle %s was tried again, and can be loaded now", bundle.id)
 
     def refuse(self, bundle: BundleOrder, error: str, *, died: bool, now: float) -> None:
-        """Note that a trial failed: why, and whether it took its process along."""
+        """Record that a preflight failed. died: its process crashed or ran out of time, which lengthens the pauses."""
         failures = self._note(bundle.key, error, now)
         longest = LONGEST_PAUSE_AFTER_DEATH_S if died else LONGEST_PAUSE_S
         failures.due = now + min(longest, FIRST_PAUSE_S * 2.0 ** (failures.count - 1))
         logger.error("bundle %s is refused, and tried again in %g s: %s", bundle.id, failures.due - now, error)
 
     def suspect(self, key: Key, error: str, *, now: float) -> None:
-        """Note that a worker died with a bundle half loaded. The first time it is tried at once.
+        """Record that a worker died while it loaded a bundle. Its first preflight is due at once.
 
-        Workers that were loading it at the same time die together: that is one death.
+        Further deaths before that preflight count as the same one: several workers load a bundle at the same time.
         """
         logger.error("%s", error)
         if key in self._refused():
@@ -108,7 +108,7 @@ class Releases:
         failures.due = now + min(LONGEST_PAUSE_AFTER_DEATH_S, pause)
 
     def outlived(self, key: Key) -> None:
-        """Note that a worker has loaded a bundle: a later death meanwhile is more likely to have another cause."""
+        """Record that a worker has loaded a bundle, which clears its earlier failures."""
         if key in self._cleared:
             self._failures.pop(key, None)
 
@@ -129,7 +129,7 @@ class Releases:
         return bundle.key not in self._cleared and not (failures and failures.error)
 
     def _needed(self, order: ModelOrder) -> Iterator[BundleOrder]:
-        """Return what an order needs: what served before only when something newer is refused."""
+        """Yield the bundles of an order; those that served before only when a newer one is refused."""
         yield from (variant.bundle for variant in order.variants)
         if order.warm is not None:
             yield order.warm
@@ -138,7 +138,7 @@ class Releases:
             yield from (variant.bundle for variant in order.before)
 
     def _marked(self, order: ModelOrder) -> ModelOrder:
-        """Return an order with its refused bundles marked, and without those that nothing depends on."""
+        """Return an order with the errors of refused bundles, and without optional bundles that passed no preflight."""
         warm, before = order.warm, order.before
         if warm is not None and warm.key not in self._cleared:
             warm = None

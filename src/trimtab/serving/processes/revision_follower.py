@@ -1,6 +1,6 @@
-"""Follows the revisions in the metadata store and says what should serve. Polled by supervisor.
+"""Turns the revisions of the metadata store into orders for the workers.
 
-Bundles are fetched to this machine here and verified where they are loaded, in the workers.
+It fetches bundles to this machine; the workers verify them when they load them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from trimtab.stores.metadata.contract import Metadata, latest
 logger = logging.getLogger(__name__)
 
 Inspect = Callable[[Path], None]
-"""Looks at a fetched bundle before it is handed on; raises a TrimtabError to refuse it."""
+"""Checks a fetched bundle; raises a TrimtabError to refuse it."""
 RETRY = timedelta(seconds=5)
-"""A bundle that could not be had is asked for again after so long: opening and checking one is no small thing."""
+"""Pause before a bundle that could not be fetched is fetched again, since fetching and checking one is costly."""
 
 
 class Revisions:
-    """Turns revisions into orders. Belongs to one thread."""
+    """Reads revisions and returns orders. Not thread-safe."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Revisions:
         self._orders: tuple[ModelOrder, ...] = ()
         self._history: dict[str, list[Revision]] = {}
         self._asked: dict[str, datetime] = {}
-        """By model: when its bundles were last asked for."""
+        """Model -> when its bundles were last fetched."""
 
     @property
     def history(self) -> dict[str, list[Revision]]:
-        """All revisions by model, newest first, as of the last poll."""
+        """Model -> all its revisions, newest first, as of the last poll."""
         return self._history
 
     def poll(self) -> tuple[ModelOrder, ...] | None:
-        """Look once; return the orders when they changed. Raises StoreError when the store is away."""
+        """Return the orders; None when they have not changed. Raises StoreError when the store cannot be reached."""
         newest = latest(self._metadata, Revision)
         if not self._read or (newest is not None and newest.id != self._newest):
             self._history = {}
@@ -99,7 +99,7 @@ class Revisions:
         )
 
     def _variants(self, revision: Revision) -> tuple[tuple[VariantOrder, ...], str]:
-        """Return the variants, or why they cannot be had."""
+        """Return the variants of a revision; without any, the reason why."""
         if revision.bundle_in("champion") is None:
             return (), f"{revision.id} assigns no champion"
         try:
@@ -133,9 +133,9 @@ class Revisions:
 
 
 def restorable(revisions: Sequence[Revision]) -> Revision | None:
-    """Return what a rollback restores: the newest earlier revision with another champion, newest revision first.
+    """Return the revision that a rollback restores: the newest earlier one with another champion; None without one.
 
-    A champion whose service was last ended by a rollback is passed over: it was found to be bad.
+    revisions: of one model, newest first. A champion that a rollback ended is skipped.
     """
     champion = revisions[0].bundle_in("champion")
     passed = {None, champion}

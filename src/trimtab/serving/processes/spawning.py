@@ -1,6 +1,6 @@
-"""Starts worker processes. Light, so that the first one can start before its supervisor has loaded the rest.
+"""Starts worker processes. It imports little, so that the first worker starts while its supervisor imports the rest.
 
-A worker inherits nothing but one end of a socket pair; the listening socket follows over it when it is bound.
+A worker inherits one end of a socket pair and gets the listening socket over it once that is bound.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ class Spawned(NamedTuple):
 
 
 def spawn(command: Sequence[str]) -> Spawned:
-    """Start a worker; the number of its channel's file is the last argument. It ends when the channel is closed."""
+    """Start a worker with the file descriptor of its channel as last argument. It ends when the channel is closed."""
     own, theirs = socket.socketpair()
     with theirs:
         number = theirs.fileno()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the supervisor's
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # inherited by the worker: Ctrl-C ends the supervisor, which ends the worker
         try:
             process = subprocess.Popen([*command, str(number)], pass_fds=(number,), stdin=subprocess.DEVNULL)
         finally:
@@ -33,28 +35,28 @@ def spawn(command: Sequence[str]) -> Spawned:
 
 
 def hand_over(end: socket.socket, listener: socket.socket) -> None:
-    """Give a worker the listening socket. Raises OSError when it is gone."""
+    """Send a worker the listening socket. Raises OSError when the worker is gone."""
     socket.send_fds(end, [b"\0"], [listener.fileno()])
 
 
 def take_over(end: socket.socket) -> socket.socket | None:
-    """Wait for the listening socket, in a worker; None when the supervisor is gone."""
+    """Receive the listening socket in a worker; None when there is none, or the supervisor is gone."""
     _, files, _, _ = socket.recv_fds(end, 1, 1)
     return socket.socket(fileno=files[0]) if files else None
 
 
 class _Early:
-    """The worker that was started before it was known what it is to serve."""
+    """The first worker, started while the supervisor still imports."""
 
     def __init__(self) -> None:
         self._spawned: Spawned | None = None
 
     def start(self, command: Sequence[str]) -> None:
-        """Start it."""
+        """Start the worker."""
         self._spawned = spawn(command)
 
     def take(self) -> Spawned | None:
-        """Return it, once."""
+        """Return the worker to its first caller; None to all others."""
         found, self._spawned = self._spawned, None
         return found
 

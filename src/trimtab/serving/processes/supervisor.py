@@ -1,7 +1,7 @@
-"""The process that keeps a gateway up: binds, starts workers, tells them what to serve, restarts them. Called by app.
+"""The process that keeps a gateway up: binds its ports, starts and restarts workers, and sends them their orders.
 
-It answers no request itself. What should serve, who is admitted and what the guard does comes from a `Control`
-(asking); where it listens comes from its configuration (listening).
+It answers no request. A `Control` decides what serves, which tokens are valid and what the guard does
+(control_poller); the configuration says where the gateway listens (listening).
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ from trimtab.serving.orders import (
     Up,
 )
 from trimtab.serving.processes.channel import Channel
-from trimtab.serving.processes.control_poller import Asking
+from trimtab.serving.processes.control_poller import ControlPoller
 from trimtab.serving.processes.listening import (
     ANNOUNCEMENT,
-    LOOK_S,
+    POLL_S,
     Announcement,
     GatewayConfig,
+    bind_with_retry,
     listen,
-    patiently,
     read_announcement,
 )
-from trimtab.serving.processes.preflights import Trials, Trying, ending
+from trimtab.serving.processes.preflights import Preflights, RunningPreflight, ending
 from trimtab.serving.processes.releases import Key, Releases
 from trimtab.serving.processes.spawning import early, hand_over, spawn
 from trimtab.serving.protocols.grpc_server import reserve
 from trimtab.serving.web.tls import server_context
 
 RESTART_S = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""Pauses before a worker that keeps dying is started again; the last one goes on."""
+"""Pauses before a worker that keeps dying is started again; the last one is repeated."""
 STEADY_S = 30.0
-"""A worker that lived so long starts again at once."""
+"""A worker that lived longer than this is started again without a pause."""
 GRACE_S = 5.0
-"""How long beyond its drain a worker that was told to end is waited for."""
+"""How long after its drain a worker may take to end before it is killed."""
 SEND_S = 2.0
-"""A worker that takes no message for so long is stuck: another takes its place."""
+"""A worker that reads no message for so long is stuck, and is replaced."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,11 @@ Listening = Callable[[Announcement], None]
 
 
 def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -> None:
-    """Serve until SIGTERM or SIGINT; then let the workers finish what is under way, and return.
+    """Serve until SIGTERM or SIGINT; then let the workers finish the requests in progress, and return.
 
-    listening is called when the first worker answers.
+    listening: called when the first worker is ready.
 
-    Raises UsageError (a public address without tokens), StageError (the port is taken, no worker comes up),
+    Raises UsageError (a public address without tokens), StageError (the port is taken, no worker starts),
     PolicyError (certificate or key cannot be used).
     """
     if config.options.tls is not None:
@@ -82,7 +82,7 @@ def serve(config: GatewayConfig, *, listening: Listening = lambda found: None) -
         listener = stack.enter_context(listen(config))
         grpc = None
         if config.grpc_port is not None:
-            reserved = stack.enter_context(patiently(config, lambda: reserve(config.host, config.grpc_port or 0)))
+            reserved = stack.enter_context(bind_with_retry(config, lambda: reserve(config.host, config.grpc_port or 0)))
             grpc = (config.host, int(reserved.getsockname()[1]))
         _Supervisor(config, listener, grpc, listening).run()
 
@@ -99,17 +99,17 @@ class _Worker:
         self.alive = True
         self.error = ""
         self.loading: Key | None = None
-        """The bundle that it opens just now."""
-        self.patience = 0.0
-        """Until when it may do so."""
-        self.told_to_end = False
+        """The bundle that it is loading."""
+        self.load_deadline = 0.0
+        """Monotonic time by which that bundle has to be loaded."""
+        self.stopping = False
         self.troubles: dict[str, str] = {}
-        """By model: why it does not serve as told."""
+        """Model -> why it does not serve as ordered."""
         self.serving: dict[str, int] = {}
-        """By model: the revision that it confirmed."""
+        """Model -> the revision that it confirmed."""
 
     def send(self, message: Down) -> None:
-        """Send; a worker that is gone is noticed elsewhere."""
+        """Send a message; a failure marks the worker as dead."""
         try:
             self.channel.send(message)
         except OSError:
@@ -132,14 +132,18 @@ class _Supervisor:
         self._stop = threading.Event()
         self._mutex = threading.Lock()
         self._serve: Serve | None = None
-        """What the workers were told last."""
+        """The last orders that the workers were sent."""
         self._has_orders = False
-        self._admit = Admit(())
+        self._tokens = Admit(())
         self._held: set[str] = set()
-        self._asking = Asking(admit=self._let_in, serve=self._obey, every_s=config.poll_s, stop=self._stop)
+        self._control_poller = ControlPoller(
+            admit=self._set_tokens, serve=self._set_orders, every_s=config.poll_s, stop=self._stop
+        )
         self._releases = Releases()
-        self._trials = Trials(config.worker_command, self._configure, self._selector, limit_s=config.load_timeout_s)
-        self._came_up = False
+        self._preflights = Preflights(
+            config.worker_command, self._configure, self._selector, limit_s=config.load_timeout_s
+        )
+        self._is_up = False
 
     def run(self) -> None:
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -147,9 +151,9 @@ class _Supervisor:
         try:
             for number in range(self._config.workers):
                 self._start(str(number))
-            self._asking.begin(self._config.open_control())
+            self._control_poller.begin(self._config.open_control())
             while not self._stop.is_set():
-                self._look()
+                self._step()
         finally:
             self._stop.set()
             self._end()
@@ -164,19 +168,19 @@ class _Supervisor:
     def _start(self, name: str) -> None:
         try:
             spawned = early.take() or spawn(self._config.worker_command)
-        except OSError as error:  # no memory, no processes: perhaps later
+        except OSError as error:  # out of memory or processes: a later attempt may succeed
             logger.error("worker %s cannot be started: %s", name, error)
             self._due[name] = time.monotonic() + RESTART_S[-1]
             return
         spawned.end.settimeout(SEND_S)
         channel: Channel[Up, Down] = Channel(spawned.end, Up)  # type: ignore[arg-type]  # a union
         worker = _Worker(name, spawned.process, channel)
-        with suppress(OSError):  # a worker that is gone already is noticed soon
+        with suppress(OSError):  # a worker that is already gone is seen by the next step
             hand_over(spawned.end, self._listener)
         worker.send(self._configure(name))
         with self._mutex:
-            self._hand_out()
-            worker.send(self._admit)
+            self._send_orders()
+            worker.send(self._tokens)
             if self._serve is not None:
                 worker.send(self._serve)
             self._workers[name] = worker
@@ -186,45 +190,45 @@ class _Supervisor:
         config = self._config
         return Configure(name, config.options, str(config.run_folder), config.setup, self._grpc)
 
-    def _look(self) -> None:
-        """Take messages, notice deaths, start again what is due, try what is to be tried."""
-        for key, _ in self._selector.select(LOOK_S):
-            if isinstance(key.data, Trying):
+    def _step(self) -> None:
+        """Handle messages, replace dead and stuck workers, run preflights."""
+        for key, _ in self._selector.select(POLL_S):
+            if isinstance(key.data, RunningPreflight):
                 key.data.read()
                 continue
             worker: _Worker = key.data
             messages, alive = worker.channel.pending()
             for message in messages:
-                self._take(worker, message)
+                self._handle(worker, message)
             worker.alive = worker.alive and alive
         for worker in [
             worker for worker in self._workers.values() if not worker.alive or worker.process.poll() is not None
         ]:
-            self._bury(worker)
+            self._remove(worker)
         now = time.monotonic()
-        self._end_stuck(now)
+        self._stop_stuck(now)
         for name in [name for name, due in self._due.items() if due <= now]:
             del self._due[name]
             self._start(name)
-        self._try_bundles()
+        self._run_preflights()
 
-    def _end_stuck(self, now: float) -> None:
-        """End workers that load one bundle for ever; one that serves may finish what is under way."""
+    def _stop_stuck(self, now: float) -> None:
+        """Stop workers whose load deadline has passed; one that serves may finish its requests first."""
         for worker in self._workers.values():
-            if worker.loading is None or now < worker.patience:
+            if worker.loading is None or now < worker.load_deadline:
                 continue
-            if worker.ready and not worker.told_to_end:
+            if worker.ready and not worker.stopping:
                 worker.process.terminate()
-                worker.patience = now + self._config.options.drain_s + GRACE_S
+                worker.load_deadline = now + self._config.options.drain_s + GRACE_S
             else:
                 worker.process.kill()
-            worker.told_to_end = True
+            worker.stopping = True
 
-    def _try_bundles(self) -> None:
-        """Try what is due, and hand out what the trials that ended allow."""
+    def _run_preflights(self) -> None:
+        """Start the preflights that are due, and send the orders that finished ones allow."""
         with self._mutex:
             due = self._releases.due(time.monotonic())
-        ended = self._trials.step(due)
+        ended = self._preflights.step(due)
         if not ended:
             return
         with self._mutex:
@@ -233,15 +237,15 @@ class _Supervisor:
                     self._releases.refuse(bundle, error, died=died, now=time.monotonic())
                 else:
                     self._releases.clear(bundle)
-            self._hand_out()
+            self._send_orders()
 
-    def _take(self, worker: _Worker, message: Up) -> None:
+    def _handle(self, worker: _Worker, message: Up) -> None:
         if isinstance(message, Ready):
             worker.ready = True
             found = self._announce()
             logger.info("the gateway listens on %s:%d with %d workers", found.host, found.port, len(found.workers))
-            if not self._came_up and not self._stop.is_set():  # last words are no news
-                self._came_up = True
+            if not self._is_up and not self._stop.is_set():  # else this is a late message of a worker that ends
+                self._is_up = True
                 self._listening(found)
         elif isinstance(message, Failed):
             worker.error = message.error
@@ -254,32 +258,32 @@ class _Supervisor:
             else:
                 worker.troubles.pop(message.model, None)
                 logger.warning("worker %s: model %s serves as it should again", worker.name, message.model)
-            if self._came_up:
+            if self._is_up:
                 self._announce()
         elif isinstance(message, Serving):
             worker.serving = message.revisions
-            if self._came_up:
+            if self._is_up:
                 self._announce()
         elif isinstance(message, Gap):
-            self._asking.note(worker.name, message)
+            self._control_poller.note(worker.name, message)
         elif isinstance(message, Hold):
             (self._held.add if message.held else self._held.discard)(message.model)
             with self._mutex:
                 if self._serve is not None:
-                    self._hand_out()
+                    self._send_orders()
         elif isinstance(message, Loading):
             if worker.loading is not None and not message.id:
                 with self._mutex:
                     self._releases.outlived(worker.loading)
             worker.loading = (message.id, message.digest) if message.id else None
-            worker.patience = time.monotonic() + self._config.load_timeout_s
+            worker.load_deadline = time.monotonic() + self._config.load_timeout_s
 
-    def _bury(self, worker: _Worker) -> None:
-        """Take leave of a worker that is gone, and note when to start another."""
-        worker.process.kill()  # one that closed its channel but lives on
+    def _remove(self, worker: _Worker) -> None:
+        """Remove a dead worker, and schedule its replacement."""
+        worker.process.kill()  # it may have closed its channel and live on
         code = worker.process.wait()
-        for message in worker.channel.pending()[0]:  # its last words
-            self._take(worker, message)
+        for message in worker.channel.pending()[0]:  # sent before it died
+            self._handle(worker, message)
         self._selector.unregister(worker.channel)
         worker.channel.close()
         del self._workers[worker.name]
@@ -288,23 +292,23 @@ class _Supervisor:
         if worker.loading is not None and self._suspect(worker, worker.loading):
             self._due[worker.name] = time.monotonic()
             return
-        if not self._came_up and worker.error:
+        if not self._is_up and worker.error:
             raise StageError(worker.error)
         steady = time.monotonic() - worker.started > STEADY_S
         deaths = self._deaths[worker.name] = 0 if steady else self._deaths.get(worker.name, 0) + 1
-        if not self._came_up and deaths >= len(RESTART_S):
-            raise StageError(f"no worker comes up: the last one ended with code {code}; what it said stands above")
+        if not self._is_up and deaths >= len(RESTART_S):
+            raise StageError(f"no worker starts: the last one ended with code {code}; its log is above")
         pause = RESTART_S[min(deaths, len(RESTART_S)) - 1] if deaths else 0.0
         logger.error("worker %s has died (%s); another starts in %g s", worker.name, worker.error or code, pause)
         self._due[worker.name] = time.monotonic() + pause
 
     def _suspect(self, worker: _Worker, key: Key) -> bool:
-        """Keep a bundle from the workers with which one of them has died; False: load it again as if nothing were."""
+        """Withhold a bundle that a worker was loading when it died; False where the policy is to load it again."""
         how = f"did not load it within {self._config.load_timeout_s:g} s (serving.load_timeout)"
-        if not worker.told_to_end:
+        if not worker.stopping:
             how = f"{ending(worker.process)} while it loaded it"
         if self._config.all_or_nothing:
-            if not self._came_up:
+            if not self._is_up:
                 raise StageError(f"bundle {key[0]}: the process {how}")
             return False
         error = (
@@ -313,7 +317,7 @@ class _Supervisor:
         )
         with self._mutex:
             self._releases.suspect(key, error, now=time.monotonic())
-            self._hand_out()
+            self._send_orders()
         return True
 
     def _announce(self) -> Announcement:
@@ -331,24 +335,24 @@ class _Supervisor:
         try:
             whole.write_bytes(msgspec.json.encode(found))
             whole.replace(path)
-        except OSError as error:  # a full disk stops no gateway that is known already
+        except OSError as error:  # a full disk is no reason to stop
             logger.error("%s cannot be written: %s", path, error)
         return found
 
-    def _let_in(self, admit: Admit) -> None:
+    def _set_tokens(self, admit: Admit) -> None:
         with self._mutex:
-            self._admit = admit
+            self._tokens = admit
             for worker in list(self._workers.values()):
                 worker.send(admit)
 
-    def _obey(self, orders: tuple[ModelOrder, ...]) -> None:
+    def _set_orders(self, orders: tuple[ModelOrder, ...]) -> None:
         with self._mutex:
             self._releases.want(orders)
             self._has_orders = True
-            self._hand_out()
+            self._send_orders()
 
-    def _hand_out(self) -> None:
-        """Tell the workers what changed of what they may serve. Called with the mutex held."""
+    def _send_orders(self) -> None:
+        """Send the workers their orders if these have changed. The caller holds the mutex."""
         if not self._has_orders:
             return
         serving = any(worker.ready for worker in self._workers.values())
@@ -360,9 +364,9 @@ class _Supervisor:
             worker.send(serve)
 
     def _end(self) -> None:
-        """Let the workers finish what is under way; those that do not are killed."""
-        self._listener.close()  # whoever comes now is refused, not queued where nobody takes it and reset at the end
-        self._trials.close()
+        """Let the workers finish their requests; kill those that exceed their time."""
+        self._listener.close()  # refuses new connections, which would queue here and be reset at the end
+        self._preflights.close()
         for worker in self._workers.values():
             if worker.ready:
                 worker.send(End())
@@ -379,14 +383,14 @@ class _Supervisor:
                 worker.process.wait()
             messages, _ = worker.channel.pending()
             for message in messages:
-                self._take(worker, message)
+                self._handle(worker, message)
             worker.channel.close()
         self._workers.clear()
-        self._asking.finish()
+        self._control_poller.finish()
 
 
 def _confirmed(workers: Iterable[_Worker]) -> dict[str, int]:
-    """Return the revision by model that every worker that answers has confirmed, the oldest one where they differ."""
+    """Return model -> the revision that every ready worker has confirmed, the oldest one where they differ."""
     ready = [worker.serving for worker in workers if worker.ready]
     shared = set.intersection(*(set(serving) for serving in ready)) if ready else set()
     return {model: min(serving[model] for serving in ready) for model in sorted(shared)}

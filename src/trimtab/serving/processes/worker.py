@@ -1,7 +1,7 @@
-"""The process that answers: event loop, protocols, models, one writer of the log. Started by supervisor.
+"""The process that answers requests: event loop, protocols, models, and one writer of the prediction log.
 
-It opens no metadata store and reads no policy: what it serves, whom it admits and how it behaves comes over the
-channel, so it stays small and starts quickly. When the supervisor is gone it finishes what is under way and ends.
+It opens no metadata store and reads no policy: orders, tokens and options come over the channel, so that it stays small
+and starts quickly. When the supervisor is gone, a worker finishes its requests and ends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from trimtab.serving.orders import (
     Up,
 )
 from trimtab.serving.processes.channel import Channel
-from trimtab.serving.processes.preflight import run_trial
+from trimtab.serving.processes.preflight import run_preflight
 from trimtab.serving.processes.spawning import take_over
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
 from trimtab.serving.protocols.platforms.container_routes import contract_routes
@@ -57,36 +57,36 @@ from trimtab.serving.requests import Refused
 from trimtab.serving.telemetry.logs import configure_logging
 from trimtab.serving.telemetry.spans import open_traces
 from trimtab.serving.telemetry.traces import Traces
-from trimtab.serving.web.server import Doors, Ending, serve, settle_memory
+from trimtab.serving.web.server import ServerSetup, Shutdown, serve, settle_memory
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions
 
 RETRY_S = 5.0
-"""After so long, what could not be loaded is tried again."""
+"""Pause before bundles that could not be loaded are loaded again."""
 LOADING_ENDS_S = 1.0
-"""How long the end waits for a bundle that is being loaded."""
-CLAIM_S = 5.0
-"""How long beyond its drain a worker waits for the log of its predecessor."""
+"""How long a shutdown waits for a bundle that is being loaded."""
+WRITER_S = 5.0
+"""How long, beyond the drain, a worker waits until its predecessor has released the prediction log."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
-    """What the worker's own program opens for it."""
+class WorkerResources:
+    """The stores and the clock that the worker's program opens for it."""
 
     predictions: Predictions
     vectorizer_factory: VectorizerFactory
     clock: Clock = field(default_factory=SystemClock)
 
 
-Open = Callable[[Configure], Means]
+Open = Callable[[Configure], WorkerResources]
 
 
-def run_worker(open_means: Open) -> None:
-    """Serve until told to stop, or until the supervisor is gone; or try one bundle, when told so.
+def run_worker(open_resources: Open) -> None:
+    """Serve until the supervisor says so or is gone; or run one preflight, when the first message holds one.
 
-    argv: the number of the channel's file.
+    sys.argv[1]: the file descriptor of the channel.
     """
     end = socket.socket(fileno=int(sys.argv[1]))
     listener = take_over(end)
@@ -94,45 +94,45 @@ def run_worker(open_means: Open) -> None:
     first = channel.receive()
     if not isinstance(first, Configure):
         return
-    if first.trial is not None:
+    if first.preflight is not None:
         configure_logging(worker=first.worker)
-        run_trial(first.trial, lambda: open_means(first).vectorizer_factory, channel, first.options.trust)
-    if first.trial is not None or listener is None:
+        run_preflight(first.preflight, lambda: open_resources(first).vectorizer_factory, channel, first.options.trust)
+    if first.preflight is not None or listener is None:
         return
     try:
         configure_logging(worker=first.worker)
-        means = open_means(first)
+        resources = open_resources(first)
         metrics = Metrics(
             Path(first.run_folder) / COUNTS,
             worker=first.worker,
-            clock=means.clock,
+            clock=resources.clock,
             tell_inputs=first.options.tell_inputs,
         )
-        gateway = Gateway(means.predictions, means.clock, first.options, metrics)
-        _claim(gateway, first.options.drain_s + CLAIM_S)
-        metrics.resume()  # the predecessor may have ended only now
-        traces = open_traces(means.clock, worker=first.worker)
+        gateway = Gateway(resources.predictions, resources.clock, first.options, metrics)
+        _become_writer(gateway, first.options.drain_s + WRITER_S)
+        metrics.resume()  # the predecessor may have saved its last counts only now
+        traces = open_traces(resources.clock, worker=first.worker)
     except TrimtabError as error:
         channel.send(Failed(str(error)))
         sys.exit(error.exit_code)
-    worker = _Worker(first, means, gateway, channel, traces)
+    worker = _Worker(first, resources, gateway, channel, traces)
     try:
         with (
-            np.errstate(over="ignore"),  # a feature beyond float32 is infinite; not worth a warning
+            np.errstate(over="ignore"),  # a feature beyond float32 becomes infinite, as in training
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             runner.run(worker.run(listener))
     finally:
         gateway.settle()
-        metrics.close()  # before the log is free for a successor, which goes on from these counts
+        metrics.close()  # before the log is released to a successor, which reads these counts
         gateway.close()
         worker.close()
         if traces is not None:
             traces.close()
 
 
-def _claim(gateway: Gateway, patience_s: float) -> None:
-    """Become the writer of the log; a predecessor that is still ending gets a moment. Raises StoreError."""
+def _become_writer(gateway: Gateway, patience_s: float) -> None:
+    """Become the writer of the log, once a predecessor has released it. Raises StoreError after `patience_s`."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -147,7 +147,7 @@ class _Worker:
     def __init__(
         self,
         first: Configure,
-        means: Means,
+        resources: WorkerResources,
         gateway: Gateway,
         channel: Channel[Down, Up],
         traces: Traces | None,
@@ -156,30 +156,30 @@ class _Worker:
         self._traces = traces
         self._gateway = gateway
         self._channel = channel
-        self._access = Access(Grants(), means.clock) if first.options.authentication else None
-        self._vectorizer_factory = means.vectorizer_factory
+        self._access = Access(Grants(), resources.clock) if first.options.authentication else None
+        self._vectorizer_factory = resources.vectorizer_factory
         self._loader = Loader(self._open)
         self._orders: queue.SimpleQueue[Serve | None] = queue.SimpleQueue()
-        self._told: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
         self._serving: dict[str, int] = {}
         self._loading: threading.Thread | None = None
 
     async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        ending, loaded = Ending(), asyncio.Event()
-        stop = ending.begun
+        shutdown, loaded = Shutdown(), asyncio.Event()
+        stop = shutdown.started
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         gateway, first = self._gateway, self._first
-        gateway.journal.on_gap = self._say
+        gateway.journal.on_gap = self._send
         gateway.repository.hold = self._hold
-        threading.Thread(target=self._listen, args=(loop, ending), name="orders", daemon=True).start()
+        threading.Thread(target=self._receive, args=(loop, shutdown), name="orders", daemon=True).start()
         self._loading = threading.Thread(target=self._load, args=(loop, loaded), name="loading", daemon=True)
         self._loading.start()
         if not await _first_of(loaded, stop):
             return
         settle_memory()
-        doors = Doors(
+        setup = ServerSetup(
             http=listener,
             access=self._access,
             routes=_routes(gateway),
@@ -189,22 +189,22 @@ class _Worker:
         grpc = None if first.grpc is None else await self._serve_grpc(first, *first.grpc)
         try:
             await asyncio.gather(
-                serve(gateway, doors, ending, listening=lambda: self._say(Ready())),
-                _end_grpc(grpc, ending, first.options),
+                serve(gateway, setup, shutdown, listening=lambda: self._send(Ready())),
+                _stop_grpc(grpc, shutdown, first.options),
             )
         finally:
             saving.cancel()
             self._orders.put(None)
 
     def close(self) -> None:
-        """Close what was loaded: the models' processes end, and whoever still waits for one stops waiting."""
+        """Close what was loaded: the processes of models end, and requests that wait for one fail."""
         self._orders.put(None)
         if self._loading is not None:
             self._loading.join(LOADING_ENDS_S)
         self._loader.close()
 
     def _hold(self, model: str, held: bool) -> None:
-        if not self._say(Hold(model, held)):
+        if not self._send(Hold(model, held)):
             raise Refused(503, "the supervisor of this gateway is away")
 
     async def _serve_grpc(self, first: Configure, host: str, port: int) -> GrpcServer:
@@ -221,33 +221,33 @@ class _Worker:
             traces=self._traces,
         )
 
-    def _say(self, message: Up) -> bool:
+    def _send(self, message: Up) -> bool:
         try:
             self._channel.send(message)
             return True
-        except OSError:  # the supervisor is gone; `_listen` ends this worker
+        except OSError:  # the supervisor is gone; `_receive` ends this worker
             logger.warning("the supervisor is gone: %s was not told", message)
             return False
 
-    def _listen(self, loop: asyncio.AbstractEventLoop, ending: Ending) -> None:
-        """Take messages until the supervisor is gone. Runs in a thread."""
+    def _receive(self, loop: asyncio.AbstractEventLoop, shutdown: Shutdown) -> None:
+        """Handle messages until the supervisor is gone. Runs in a thread."""
         while (message := self._channel.receive()) is not None:
             if isinstance(message, Serve):
                 self._orders.put(message)
             elif isinstance(message, Admit) and self._access is not None:
                 self._access.grants = Grants.of(message.grants)
             elif isinstance(message, End):
-                ending.whole = True
-                loop.call_soon_threadsafe(ending.begun.set)
-        if ending.whole:
+                shutdown.whole_gateway = True
+                loop.call_soon_threadsafe(shutdown.started.set)
+        if shutdown.whole_gateway:
             return
         if not loop.is_closed():
-            logger.warning("the supervisor is gone; this worker finishes what is under way and ends")
-            ending.at_once = True
-            loop.call_soon_threadsafe(ending.begun.set)
+            logger.warning("the supervisor is gone; this worker finishes its requests and ends")
+            shutdown.immediate = True
+            loop.call_soon_threadsafe(shutdown.started.set)
 
     def _load(self, loop: asyncio.AbstractEventLoop, loaded: asyncio.Event) -> None:
-        """Follow orders, the newest only. Runs in a thread."""
+        """Load what the newest orders name. Runs in a thread."""
         serve: Serve | None = None
         while True:
             try:
@@ -262,65 +262,65 @@ class _Worker:
                 return
             try:
                 self._follow(serve, loop)
-            except Exception:  # the border of the thread: it has to hear of the next orders
+            except Exception:  # the border of the thread: it must go on to the next orders
                 if loop.is_closed():
-                    return  # this process is ending
+                    return  # this process ends
                 logger.exception("the orders could not be followed")
             if loop.is_closed():
                 return
             loop.call_soon_threadsafe(loaded.set)
 
     def _open(self, order: BundleOrder, aside: bool) -> LoadedBundle:
-        """Load a bundle. The supervisor knows which one it was when this process does not outlive it."""
-        self._say(Loading(*order.key))
+        """Load a bundle, and tell the supervisor which one it is before this process may die of it."""
+        self._send(Loading(*order.key))
         try:
             return load_bundle(order, self._vectorizer_factory, trust=self._first.options.trust, aside=aside)
         finally:
-            self._say(Loading())
+            self._send(Loading())
 
     def _follow(self, serve: Serve, loop: asyncio.AbstractEventLoop) -> None:
         for table in self._loader.follow(serve):
             loop.call_soon_threadsafe(self._swap, table)
-            self._tell(table)
+            self._report(table)
             if not self._orders.empty():
-                return  # newer orders, perhaps a rollback, do not wait for the rest of these
+                return  # newer orders, perhaps a rollback, go first
 
     def _swap(self, table: RoutingTable) -> None:
-        """Serve by a table, then confirm the revisions to the supervisor. Runs on the event loop."""
+        """Route by a new table, then confirm its revisions to the supervisor. Runs on the event loop."""
         self._gateway.swap(table)
         serving = {name: model.revision for name, model in table.models.items() if name not in table.errors}
         if serving != self._serving:
             self._serving = serving
-            self._say(Serving(serving))
+            self._send(Serving(serving))
 
-    def _tell(self, table: RoutingTable) -> None:
-        """Tell the supervisor which models are in trouble, and which are not any more."""
+    def _report(self, table: RoutingTable) -> None:
+        """Tell the supervisor which models do not serve as ordered, and which do again."""
         errors = dict(table.errors)
         self._gateway.metrics.troubles = {model: int(model in errors) for model in {*table.models, *errors}}
-        for model in self._told.keys() | errors.keys():
-            if self._told.get(model) != errors.get(model):
-                self._say(Trouble(model, errors.get(model, "")))
-        self._told = errors
+        for model in self._errors.keys() | errors.keys():
+            if self._errors.get(model) != errors.get(model):
+                self._send(Trouble(model, errors.get(model, "")))
+        self._errors = errors
 
 
 def _routes(gateway: Gateway) -> list[Route]:
-    """Return all routes; inside a platform's container with those that the platform calls."""
+    """Return all routes; inside a platform's container, also those that the platform calls."""
     contract = container_contract(settings.read())
     standard = standard_routes(gateway)
     return standard if contract is None else contract_routes(contract, gateway, standard)
 
 
-async def _end_grpc(server: GrpcServer | None, ending: Ending, options: WorkerOptions) -> None:
-    """Stop the gRPC server when HTTP stops, so that both drain together."""
+async def _stop_grpc(server: GrpcServer | None, shutdown: Shutdown, options: WorkerOptions) -> None:
+    """Stop the gRPC server when the HTTP server stops, so that both drain together."""
     if server is not None:
-        await ending.begun.wait()
-        server.service.drain()  # not ready any more
-        await asyncio.sleep(0.0 if ending.at_once else options.drain_delay_s)
+        await shutdown.started.wait()
+        server.service.drain()  # health checks now answer NOT_SERVING
+        await asyncio.sleep(0.0 if shutdown.immediate else options.drain_delay_s)
         await server.stop(grace_s=options.drain_s)
 
 
 async def _first_of(wanted: asyncio.Event, stop: asyncio.Event) -> bool:
-    """Wait for one of two events; tell whether it was the wanted one."""
+    """Wait for either event; return True if it was the wanted one."""
     waits = [asyncio.ensure_future(event.wait()) for event in (wanted, stop)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:

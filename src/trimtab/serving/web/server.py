@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
+class ServerSetup:
     """Where a worker takes requests, and from whom."""
 
     http: socket.socket
@@ -59,29 +59,29 @@ class Doors:
 
 
 @dataclass
-class Ending:
+class Shutdown:
     """How a worker ends. Belongs to one event loop."""
 
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
-    whole: bool = False
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    whole_gateway: bool = False
     """Whether all workers of the gateway end, so that the socket which they share may be shut for all."""
-    at_once: bool = False
+    immediate: bool = False
     """Whether nobody waits for load balancers, since the supervisor is gone."""
 
 
-async def serve(gateway: Gateway, doors: Doors, ending: Ending, *, listening: Callable[[], object]) -> None:
-    """Serve until `ending` has begun; then finish the requests under way, for as long as the options say.
+async def serve(gateway: Gateway, setup: ServerSetup, shutdown: Shutdown, *, listening: Callable[[], object]) -> None:
+    """Serve until `shutdown` has begun; then finish the requests under way, for as long as the options say.
 
     listening is called when the first request can come.
     """
     options = gateway.options
     application = Application(
         gateway,
-        doors.routes,
-        access=doors.access,
+        setup.routes,
+        access=setup.access,
         max_body=options.max_body,
         timeout_s=options.timeout_s,
-        observer=Observer(gateway.metrics, doors.traces),
+        observer=Observer(gateway.metrics, setup.traces),
         browsers=_browsers(options),
     )
     _raise_limit()
@@ -91,34 +91,34 @@ async def serve(gateway: Gateway, doors: Doors, ending: Ending, *, listening: Ca
 
     def connect() -> Connection:
         connection = Connection(application, loop, connections, targets, date, encode_error)
-        if ending.begun.is_set():
+        if shutdown.started.is_set():
             connection.retire()
         return connection
 
     async def listen() -> asyncio.Server:
         context = None if options.tls is None else server_context(options.tls)
         wait_s = None if context is None else STALLED_S
-        door = doors.http.dup()
+        door = setup.http.dup()
         return await loop.create_server(connect, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=wait_s)
 
     files = None if options.tls is None else PemWatch(options.tls)
     server = await listen()
     listening()
     try:
-        while not await _is_over(ending.begun, LOOK_S):
+        while not await _is_over(shutdown.started, LOOK_S):
             _cut(connections, loop.time())
             if files is not None and files.changed():
                 server = await _renew(server, listen)
         gateway.draining = True
         for connection in list(connections):
             connection.retire()
-        await _go_on(connections, 0.0 if ending.at_once else options.drain_delay_s)
-        if ending.whole:
-            refuse_new(doors.http)
-        await _empty(doors.http)
+        await _go_on(connections, 0.0 if shutdown.immediate else options.drain_delay_s)
+        if shutdown.whole_gateway:
+            refuse_new(setup.http)
+        await _empty(setup.http)
     finally:
         server.close()
-        doors.http.close()
+        setup.http.close()
         await _drain(connections, options.drain_s)
 
 

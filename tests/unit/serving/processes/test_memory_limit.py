@@ -1,4 +1,4 @@
-"""A trial may have what the machine has free, and no more."""
+"""A preflight may use the memory that the machine has free, and no more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trimtab.serving.processes.memory_limit import free_bytes
 PROGRAM = """
 import mmap
 from pathlib import Path
-from trimtab.serving.processes.memory import bound_memory, free_bytes
+from trimtab.serving.processes.memory_limit import limit_memory, free_bytes
 
 def take(size):
     unreserved = 0x4000  # so that it is not the system that counts
@@ -24,7 +24,7 @@ def take(size):
 
 free = free_bytes()
 before = take(2 * free)
-bound_memory()
+limit_memory()
 print(before, take(2 * free), take(2**20), Path("/proc/self/oom_score_adj").read_text())
 """
 

@@ -33,7 +33,7 @@ from trimtab.serving.http1.targets import Targets
 from trimtab.serving.protocols.grpc_server import serve_grpc
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.web import server
-from trimtab.serving.web.server import Doors, Ending, serve
+from trimtab.serving.web.server import ServerSetup, Shutdown, serve
 from trimtab.serving.web.tls import grpc_credentials, server_context
 from trimtab.serving.worker_options import Tls, WorkerOptions
 
@@ -198,15 +198,15 @@ def test_old_versions_of_tls_are_refused(issue: Issue) -> None:
 @contextlib.asynccontextmanager
 async def gateway_over_tls(served: Served, files: Files) -> AsyncIterator[int]:
     """Serve with the files, as a worker does; yield the port."""
-    ending, ready = Ending(), asyncio.Event()
+    shutdown, ready = Shutdown(), asyncio.Event()
     gateway = Gateway(served.log, served.clock, WorkerOptions(tls=Tls(files.certificate, files.key, files.client_ca)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        doors = Doors(http=listener, access=None, routes=standard_routes(gateway))
+        setup = ServerSetup(http=listener, access=None, routes=standard_routes(gateway))
         port = int(listener.getsockname()[1])
-        task = asyncio.create_task(serve(gateway, doors, ending, listening=ready.set))
+        task = asyncio.create_task(serve(gateway, setup, shutdown, listening=ready.set))
         await ready.wait()
         yield port
-        ending.begun.set()
+        shutdown.started.set()
         await task
 
 
