@@ -25,8 +25,8 @@ MOST_COLUMNS = 10_000
 class Refused(TrimtabError):
     """A request that the gateway refuses, with the HTTP status and a text for the client.
 
-    retry_after: seconds after which the client may try again, for 503. From status 500 on, the text loses the folders of
-    this machine.
+    retry_after: seconds after which the client may try again, for 503. From status 500 on, the text loses the folders
+    of this machine.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
