@@ -7,11 +7,10 @@ times too short. The unfavourable end must pass. Without a limit the gate warns 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
+from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Accuracy
 from trimtab.records.gate_reports import GateResult
@@ -52,9 +51,9 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
     low, high = policy.limits_for(inputs.task)
     if not np.isnan(interval.low) and low is None and high is None:
         verdict, words = _skill(inputs, policy, name)
-        return _result(name, interval, verdict, None, words, _details(inputs, policy, interval))
+        return _result(inputs, policy, name, interval, verdict, None, words)
     verdict, threshold, words = _limits(interval, low, high)
-    return _result(name, interval, verdict, threshold, words, _details(inputs, policy, interval))
+    return _result(inputs, policy, name, interval, verdict, threshold, words)
 
 
 def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, str]:
@@ -101,7 +100,7 @@ def _against_champion(inputs: GateInputs, champion: Array, policy: Accuracy, mar
         words = f"the lower end is {-short:.4f} better than the {margin:g} that may be lost"
     verdict: Verdict = "pass" if short <= 0 else "fail"  # NaN fails
     label = f"{name} gain over {inputs.champion_id or 'the champion'}"
-    return _result(label, interval, verdict, -margin, words, _details(inputs, policy, interval))
+    return _result(inputs, policy, label, interval, verdict, -margin, words)
 
 
 def _limits(interval: Interval, low: float | None, high: float | None) -> tuple[Verdict, float | None, str]:
@@ -118,30 +117,30 @@ def _limits(interval: Interval, low: float | None, high: float | None) -> tuple[
 
 
 def _result(
-    metric: str, interval: Interval, verdict: Verdict, threshold: float | None, words: str, details: dict[str, Any]
+    inputs: GateInputs,
+    policy: Accuracy,
+    metric: str,
+    interval: Interval,
+    verdict: Verdict,
+    threshold: float | None,
+    words: str,
 ) -> GateResult:
-    told = not np.isnan(interval.low)
-    rough = details["unit"] != "days"
-    shown = f" ({interval.low:.4f} to {interval.high:.4f} at {interval.confidence:.0%})" if told else ""
-    remark = f"; fewer than {MIN_DAYS} days, so hours are the unit and the interval is rough" if rough else ""
+    known = not np.isnan(interval.low)
+    shown = f" ({interval.low:.4f} to {interval.high:.4f} at {interval.confidence:.0%})" if known else ""
     return GateResult(
         gate=Accuracy.GATE,
         metric=metric,
-        verdict="warn" if verdict == "pass" and rough else verdict,
+        verdict="warn" if verdict == "pass" and not inputs.enough_days else verdict,
         value=interval.value if np.isfinite(interval.value) else 0.0,
-        low=interval.low if told else None,
+        low=interval.low if known else None,
         high=interval.high if np.isfinite(interval.high) else None,
         threshold=threshold,
-        reason=f"{metric} is {interval.value:.4f}{shown}; {words}{remark}",
-        details=details,
+        reason=f"{metric} is {interval.value:.4f}{shown}; {words}{inputs.remark}",
+        details={
+            "rows": len(inputs.y),
+            "unit": inputs.unit,
+            "clusters": interval.clusters,
+            "confidence": policy.confidence,
+            "resamples": policy.resamples,
+        },
     )
-
-
-def _details(inputs: GateInputs, policy: Accuracy, interval: Interval) -> dict[str, Any]:
-    return {
-        "rows": len(inputs.y),
-        "unit": "days" if inputs.enough_days else "hours",
-        "clusters": interval.clusters,
-        "confidence": policy.confidence,
-        "resamples": policy.resamples,
-    }

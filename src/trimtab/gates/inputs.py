@@ -65,6 +65,18 @@ class GateInputs:
         """Rows that rise and fall together, one label a row: of a UTC day, or of an hour where there are few days."""
         return self.timestamps.astype("datetime64[D]" if self.enough_days else "datetime64[h]")
 
+    @property
+    def unit(self) -> str:
+        """Unit of the intervals: days, or hours where there are few days."""
+        return "days" if self.enough_days else "hours"
+
+    @property
+    def remark(self) -> str:
+        """What a result must say of its interval; empty where there are days enough."""
+        return (
+            "" if self.enough_days else f"; fewer than {MIN_DAYS} days, so hours are the unit and the interval is rough"
+        )
+
     @cached_property
     def enough_days(self) -> bool:
         """Whether there are days enough for an interval; if not, it is rough."""

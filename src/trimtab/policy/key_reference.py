@@ -56,7 +56,9 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of trimtab.yaml, for editors: units as they are written, meanings as descriptions."""
     schema = Policy.model_json_schema(mode="validation")
     for section in {model for _, model in _models(Policy, "")}:
-        properties = (schema if section is Policy else schema["$defs"][section.__name__])["properties"]
+        described = schema if section is Policy else schema["$defs"][section.__name__]
+        described["description"] = _filled(section.__doc__ or "")
+        properties = described["properties"]
         texts = meanings(section)
         for name, field in section.model_fields.items():
             entry = properties[field.alias or name]
