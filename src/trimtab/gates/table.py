@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 from trimtab.errors import StageError
 from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.bias import judge_bias
+from trimtab.gates.calibration_error import judge_calibration
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import judge_leakage
 from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
-from trimtab.policy.gates import Accuracy, Bias, Gates, GateSection, Leakage, Performance, Robustness
+from trimtab.policy.gates import Accuracy, Bias, Calibration, Gates, GateSection, Leakage, Performance, Robustness
 from trimtab.records.gate_reports import GateResult
 
 S = TypeVar("S", bound=GateSection)
@@ -38,6 +39,7 @@ GATES: tuple[Gate[Any], ...] = (
     Gate(Leakage, judge_leakage),
     Gate(Bias, judge_bias),
     Gate(Robustness, judge_robustness),
+    Gate(Calibration, judge_calibration),
     Gate(Performance, judge_performance, of_the_machine=("p99_ms", "memory_mb")),
 )
 OF_THE_MACHINE = frozenset((gate.section.GATE, metric) for gate in GATES for metric in gate.of_the_machine)

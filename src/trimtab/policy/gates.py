@@ -17,6 +17,8 @@ from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, M
 
 DEFAULT_DROP = 0.03
 DEFAULT_RELATIVE_DROP = 0.1
+DEFAULT_BINS = 10
+DEFAULT_COVERAGE = 0.9
 
 
 class Misfit(NamedTuple):
@@ -240,6 +242,40 @@ class Robustness(GateSection):
         return DEFAULT_RELATIVE_DROP * abs(clean) if METRICS[metric].in_label_units else DEFAULT_DROP
 
 
+class Calibration(GateSection):
+    """Calibration gate: do probabilities, or prediction intervals, keep their promise? The upper end of the 95%
+    interval decides. A binary model is judged by its expected calibration error: the mean distance between score and
+    share of 1, over bins of like score. A regression is judged by how much fewer labels than promised lie in its
+    prediction intervals: the widths are made from the earlier half of the holdout and judged on the later half."""
+
+    GATE = "calibration"
+
+    max: Share = Field(gt=0)
+    """Highest calibration error, or shortfall of the coverage, that passes. With few rows, chance alone makes some
+    calibration error; the result names how much."""
+    bins: int | None = Field(default=None, ge=2)
+    """Bins of a binary model's scores, with as many rows each; left out, 10."""
+    coverage: Confidence | None = None
+    """Share of labels that the intervals of a regression promise to hold; left out, 90%."""
+
+    @property
+    def bins_or_default(self) -> int:
+        """Bins of scores."""
+        return self.bins or DEFAULT_BINS
+
+    @property
+    def coverage_or_default(self) -> float:
+        """Coverage of the intervals that are judged."""
+        return self.coverage or DEFAULT_COVERAGE
+
+    def unusable(self, tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
+        """Yield a key of a task that no model has."""
+        present = set(tasks)
+        for key, given, task in (("bins", self.bins, "binary"), ("coverage", self.coverage, "regression")):
+            if given is not None and task not in present:
+                yield key, f"only a {task} model has such a value, and the project has none; leave it out"
+
+
 class Performance(GateSection):
     """Performance gate: the packaged bundle, measured in a fresh process."""
 
@@ -262,6 +298,8 @@ class Gates(Section):
     """Does it treat groups alike?"""
     robustness: Robustness | None = None
     """Does it stand disturbed inputs?"""
+    calibration: Calibration | None = None
+    """Do its probabilities, or its prediction intervals, keep their promise?"""
     performance: Performance | None = Performance()
     """Is it fast and small enough to serve?"""
 

@@ -94,6 +94,7 @@ ACCEPTED = [
     "training: { history: null, holdout: 0.2 }",
     "gates: { accuracy: null, performance: { p99: 1.5 ms, memory: 2GiB } }",
     "gates: { robustness: { noise: 0.1sd, missing: 5 % } }",
+    "gates: { calibration: { max: 5%, bins: 15, coverage: 0.8 } }",
     "rollout: { rollback_when: { error_rate: 2%, p99: 250ms }, promote_when: { confidence: 95% } }",
     "impact: { medium: 100, high: 5000 / week }",
     "decide: { budget: { retrains: 8, cost: 20/month } }",
@@ -109,6 +110,8 @@ REFUSED = [
     "training: { history: 180 }",
     "gates: { accuracy: { metric: roc_acu } }",
     "gates: { bias: { max: 0.1 } }",
+    "gates: { calibration: { coverage: 90% } }",
+    "gates: { calibration: { max: 0.05, bins: 1 } }",
     "gates: { bias: { sensitive: [], max: 0.1 } }",
     "gates: { performance: { p99: 10 } }",
     "gates: { performance: { memory: 500Mb } }",
@@ -145,6 +148,10 @@ def test_every_property_is_described(schema: dict[str, Any]) -> None:
     properties = [each for section in sections for each in section.get("properties", {}).items()]
     assert len(properties) > 60
     assert [name for name, entry in properties if not entry.get("description")] == []
+    texts = [
+        entry["description"] for entry in (*sections, *(entry for _, entry in properties)) if "description" in entry
+    ]
+    assert [text for text in texts if re.search(r"\{\w+\}", text)] == []
 
 
 def test_defaults_are_as_they_would_be_written(schema: dict[str, Any]) -> None:

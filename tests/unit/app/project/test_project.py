@@ -67,6 +67,10 @@ def test_a_mistake_in_the_definitions_has_a_line(tmp_path: Path, old: str, new: 
             "project: p\ngates:\n  accuracy: { metric: rmse }\n",
             r"trimtab\.yaml:3: gates\.accuracy\.metric: 'rmse' does not fit model 'model'",
         ),
+        (
+            "project: p\ngates:\n  calibration: { max: 5%, coverage: 90% }\n",
+            r"trimtab\.yaml:3: gates\.calibration\.coverage: only a regression model has such a value",
+        ),
     ],
 )
 def test_the_policy_is_checked_against_the_definitions(tmp_path: Path, policy: str, message: str) -> None:
