@@ -25,11 +25,11 @@ def check(variants: Iterable[Variant], coverage: float) -> None:
 def intervals(request: InFlightRequest, coverage: float) -> tuple[list[float], list[float]] | tuple[None, None]:
     """Return lower and upper bounds, one a row; None where somebody stood in who was not calibrated for it."""
     try:
-        widths = {variant: _half_width(variant, coverage) for variant in set(request.variants)}
+        widths = {variant: _half_width(variant, coverage) for variant in set(request.answered_by)}
     except Refused:
         return None, None
-    halves = [widths[variant] for variant in request.variants]
-    pairs = list(zip(request.scores, halves, strict=True))
+    halves = [widths[variant] for variant in request.answered_by]
+    pairs = list(zip(request.outcome.scores, halves, strict=True))
     return [score - half for score, half in pairs], [score + half for score, half in pairs]
 
 

@@ -54,12 +54,13 @@ class Explanations:
 
     async def of(self, request: InFlightRequest) -> Explanation | None:
         """Explain the rows of an answered request; None if the fallback that answered has none. Raises Refused."""
-        bundle = request.variants[0].bundle
-        vectors = request.vectors.get(bundle.recipe)
-        if request.fallback is None:
+        answered_by, outcome = request.answered_by, request.outcome
+        bundle = answered_by[0].bundle
+        vectors = outcome.vectors.get(bundle.recipe)
+        if outcome.fallback is None:
             assert vectors is not None  # they were scored
             return await self._explain(bundle, vectors)
-        if vectors is None or bundle.version == 0 or any(variant.bundle is not bundle for variant in request.variants):
+        if vectors is None or bundle.version == 0 or any(variant.bundle is not bundle for variant in answered_by):
             return None
         try:
             return await self._explain(bundle, vectors)

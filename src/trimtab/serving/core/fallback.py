@@ -59,42 +59,43 @@ class Fallback:
         self._last: WeakKeyDictionary[ModelTable, Variant] = WeakKeyDictionary()
 
     def instead_of(self, failed: RowGroup) -> RowGroup | None:
-        """Return the group that answers for a failed or overdue one, or None when nobody is left.
+        """Return the group that answers for a failed or overdue one, or None when no fallback is left.
 
-        What a rule or the policy answers comes filled in; other groups are to be scored.
+        What a rule or the policy answers comes with its scores; other groups are to be scored.
         """
         if failed.overdue and failed.error is not None:
-            return None  # everybody was asked when it was overdue
-        request = failed.request
-        request.tried.add(failed.variant.bundle)
-        variants = request.table.fallbacks(
-            failed.variant, previous_champion=self._policy.previous_champion and not failed.not_taken
-        )
-        variant = next(
-            (
-                variant
-                for variant in variants
-                if variant.bundle not in request.tried and _fits(variant, request.table, failed)
-            ),
-            None,
-        )
-        if variant is None and failed.not_taken:
+            return None  # all fallbacks were tried when it was overdue
+        request, outcome = failed.request, failed.request.outcome
+        outcome.tried.append(failed.variant.bundle)
+        variant = self._next_variant(failed)
+        told = outcome.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
+        if variant is not None:
+            then = RowGroup(request, variant, failed.indices, instead_of=failed)
+        elif failed.not_taken:
             return None  # what no model takes is the client's to mend
-        told = request.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
-        then = RowGroup(request, variant or self._last_variant(request.table), failed.indices, instead_of=failed)
-        if variant is None:
-            then.scores, note = self._without_model(failed)
-            if then.scores is None:
+        else:
+            scores, note = self._without_model(failed)
+            if scores is None:
                 return None
             told += "" if note in told else note
-        failed.served = False
-        request.fallback = told
+            last = self._last_variant(request.table)
+            then = RowGroup(request, last, failed.indices, instead_of=failed, scores=scores)
+        failed.replaced()
+        outcome.fall_back(told)
         return then
 
-    def _without_model(self, failed: RowGroup) -> tuple[list[float] | None, str]:
-        """Return the scores by the rule, else the fixed ones, else None; and what to tell of it.
+    def _next_variant(self, failed: RowGroup) -> Variant | None:
+        table, tried = failed.request.table, failed.request.outcome.tried
+        previous_champion = self._policy.previous_champion and not failed.not_taken
+        for variant in table.fallbacks(failed.variant, previous_champion=previous_champion):
+            if variant.bundle not in tried and _fits(variant, table, failed):
+                return variant
+        return None
 
-        Why a rule did not answer is told in the error of the failed group, too, and so in the prediction log.
+    def _without_model(self, failed: RowGroup) -> tuple[list[float] | None, str]:
+        """Return the scores by the rule, else the fixed ones, else None; and a note on what the rule came to.
+
+        Why a rule did not answer is added to the error of the failed group, and so to the prediction log.
         """
         bundle = failed.request.table.champion.bundle
         rule = bundle.vectorizer.rule if isinstance(bundle.vectorizer, Ruled) else None
@@ -109,8 +110,7 @@ class Fallback:
                 self._metrics.rule_failed(bundle.spec.model, "rule", failed.rows)
                 self._tell(bundle, error)
                 note = f"; {next(iter(str(error).splitlines()), type(error).__name__)}"
-            if failed.error is not None:
-                failed.error += note
+            failed.explain(note)
         if self._policy.value is None:
             return None, note
         return [self._policy.value] * failed.rows, f"{note}; the fixed score answered"

@@ -119,12 +119,12 @@ class Gateway:
             except asyncio.CancelledError:  # its time is over, or its client is gone
                 self._scheduler.abandon(in_flight)
                 raise
-            if in_flight.failure is not None:
-                raise Refused(*in_flight.failure)
+            _raise_failure(in_flight)
             response = _response(in_flight, request_id)
             self._expecting.note(table.champion.bundle, request.columns, request.rows)
         else:
             in_flight = await self._in_batches(table, pinned, request, request_id, received_ns)
+            _raise_failure(in_flight)
             response = await self.decoding.run(_response, in_flight, request_id)
             for chunk in in_flight.chunks:
                 self._expecting.note(table.champion.bundle, chunk.columns, chunk.rows)
@@ -198,6 +198,7 @@ class Gateway:
             at=self._event_times(request, table.spec, first),
             entities=_entities(request, table.spec.entity_keys),
             received_ns=received_ns,
+            rows=rows,
             route="split" if pinned is None else "pinned",
             first_row=first,
             is_chunk=start is not None,
@@ -206,52 +207,39 @@ class Gateway:
     async def _in_batches(
         self, table: ModelTable, pinned: Variant | None, request: InferenceRequest, request_id: str, received_ns: int
     ) -> InFlightRequest:
-        """Prepare and score a long request in several turns, others in between, and log it whole.
+        """Prepare and score a long request in several batches, others in between, and log it whole.
 
         One bad row fails all. Raises Refused.
         """
-        self._scheduler.reserve_long(request.rows)
+        admission = self._scheduler.admission
+        admission.reserve_long(request.rows)
         try:
             chunks: list[InFlightRequest] = []
             for start in range(0, request.rows, BATCH_ROWS):
-                async with self._preparing:  # one of them in each turn of the loop
+                async with self._preparing:  # one chunk in each pass of the event loop
                     chunk = self._in_flight(table, pinned, _part(request, start), request_id, received_ns, start)
                     vectorize(chunk.variants[0].bundle, chunk)
-                    if chunk.failure is not None:
-                        raise Refused(*chunk.failure)
+                    if chunk.outcome.failure is not None:
+                        raise Refused(*chunk.outcome.failure)
                     chunks.append(chunk)
                     await asyncio.sleep(0)
             in_flight = _whole(request, chunks)
             try:
-                await self._in_chunks(in_flight)
-            except asyncio.CancelledError:  # its time is over, or its client is gone
+                for chunk in chunks:
+                    await self._scheduler.submit(chunk)
+                    if chunk.outcome.failure is not None:
+                        break
+                await self._scheduler.log(in_flight)
+            except asyncio.CancelledError:  # its time is over, or its client has left
                 self._scheduler.abandon(in_flight)
                 raise
         finally:
-            self._scheduler.release_long(request.rows)
-        if in_flight.failure is not None:
-            raise Refused(*in_flight.failure)
+            admission.release_long(request.rows)
         return in_flight
-
-    async def _in_chunks(self, in_flight: InFlightRequest) -> None:
-        start = 0
-        for chunk in in_flight.chunks:
-            await self._scheduler.submit(chunk, reserved=True)
-            in_flight.scores += chunk.scores
-            in_flight.variants[start : start + chunk.rows] = chunk.variants
-            in_flight.fallback = in_flight.fallback or chunk.fallback
-            if chunk.failure is not None:
-                in_flight.failure = chunk.failure
-                break
-            start += chunk.rows
-        await self._scheduler.log(in_flight)
-        in_flight.failure = in_flight.failure or next(
-            (chunk.failure for chunk in in_flight.chunks if chunk.failure), None
-        )
 
 
 class Ids:
-    """Random UUIDs (version 4) as 32 hex digits; the system is asked for chance in bulk."""
+    """Random UUIDs (version 4) as 32 hex digits; reads os.urandom in blocks of 256 ids."""
 
     def __init__(self) -> None:
         self._left: list[str] = []
@@ -263,6 +251,11 @@ class Ids:
             self._left = [text[start : start + 32] for start in range(0, len(text), 32)]
         text = self._left.pop()
         return f"{text[:12]}4{text[13:16]}{'89ab'[int(text[16], 16) & 3]}{text[17:]}"
+
+
+def _raise_failure(in_flight: InFlightRequest) -> None:
+    if in_flight.outcome.failure is not None:
+        raise Refused(*in_flight.outcome.failure)
 
 
 def _part(request: InferenceRequest, start: int) -> InferenceRequest:
@@ -289,6 +282,7 @@ def _whole(request: InferenceRequest, chunks: Sequence[InFlightRequest]) -> InFl
         at=[moment for chunk in chunks for moment in chunk.at],
         entities=[each for chunk in chunks for each in chunk.entities],
         received_ns=first.received_ns,
+        rows=request.rows,
         route=first.route,
         chunks=chunks,
     )
@@ -317,7 +311,7 @@ def _entities(request: InferenceRequest, keys: Sequence[str]) -> list[Entities |
 
 
 def _response(in_flight: InFlightRequest, request_id: str) -> InferenceResponse:
-    table, variants = in_flight.table, in_flight.variants
+    table, variants, outcome = in_flight.table, in_flight.answered_by, in_flight.outcome
     first = variants[0]
     mixed = len(variants) > 1 and any(variant is not first for variant in variants)
     spec = first.bundle.spec
@@ -329,16 +323,16 @@ def _response(in_flight: InFlightRequest, request_id: str) -> InferenceResponse:
         request_id=request_id,
         prediction_ids=in_flight.ids,
         task=spec.task,
-        scores=in_flight.scores,
+        scores=outcome.scores,
         labels=_decisions(in_flight) if spec.task == "binary" else [],
         versions=[variant.bundle.version for variant in variants] if mixed else None,
-        confidences=[max(score, 1.0 - score) for score in in_flight.scores] if spec.task == "binary" else None,
-        fallback=in_flight.fallback,
+        confidences=[max(score, 1.0 - score) for score in outcome.scores] if spec.task == "binary" else None,
+        fallback=outcome.fallback,
     )
 
 
 def _decisions(in_flight: InFlightRequest) -> list[int]:
     return [
         int(score >= variant.bundle.spec.threshold)
-        for score, variant in zip(in_flight.scores, in_flight.variants, strict=True)
+        for score, variant in zip(in_flight.outcome.scores, in_flight.answered_by, strict=True)
     ]

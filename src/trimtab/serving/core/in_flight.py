@@ -1,80 +1,189 @@
-"""The rows of one request on their way through a batch. Made by gateway, filled by scoring, settled by scheduler."""
+"""Requests on their way to an answer: what was asked, what has become of it, and the rows that one variant scores.
+
+`InFlightRequest` never changes. Only the methods of `RequestOutcome` and `RowGroup` assign their fields.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
 
+from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable, Variant
 from trimtab.serving.telemetry.traces import Stage
 
 Entities = list[tuple[str, str]]
+Vectors = np.ndarray[Any, Any]
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class InFlightRequest:
-    """Some rows of one request, and what became of them."""
+class RequestOutcome(msgspec.Struct, eq=False):
+    """What has become of one request."""
+
+    variants: list[Variant] | None = None
+    """Of each row: the variant that answered it; None when they are those that the rows were routed to."""
+    scores: list[float] = []
+    failure: tuple[int, str] | None = None
+    """HTTP status and text, when the request is not answered."""
+    fallback: str | None = None
+    """Why another variant than the routed one answered."""
+    tried: list[LoadedBundle] = []
+    """Bundles that failed on its rows."""
+    vectors: dict[tuple[object, ...], Vectors] = {}
+    """By the recipe of the bundles that share them."""
+    scored_groups: list[RowGroup] = []
+    """Settled groups, until they are logged. Emptied then: they refer to the request."""
+    pending: int = 0
+    """Row groups that are not settled yet."""
+    done: asyncio.Future[None] | None = None
+    reserved_rows: int = 0
+    """Rows that are counted as waiting until it is answered."""
+    answered: bool = False
+    logged: bool = False
+    """Whether its rows were handed to the log as its client's answer."""
+    abandoned: bool = False
+    """Whether its client got an answer without it, or has left."""
+    begun_ns: int = 0
+    """When its features were begun, time.perf_counter_ns; 0 when they were not."""
+    vectorized_ns: int = 0
+    scored_ns: int = 0
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether no client waits for it any more."""
+        return self.abandoned or (self.done is not None and self.done.cancelled())
+
+    def submit(self, loop: asyncio.AbstractEventLoop, reserved_rows: int = 0) -> asyncio.Future[None]:
+        """Return the future that `wake` completes."""
+        self.reserved_rows = reserved_rows
+        self.done = done = loop.create_future()
+        return done
+
+    def expect(self, groups: int) -> None:
+        """Wait for so many row groups."""
+        self.pending = groups
+
+    def vectorized(self, begun_ns: int, ended_ns: int) -> None:
+        """Note when the features were made."""
+        self.begun_ns, self.vectorized_ns = begun_ns, ended_ns
+
+    def scored(self, now_ns: int) -> None:
+        """Note when the newest group was settled."""
+        self.scored_ns = now_ns
+
+    def fail(self, status: int, error: str) -> None:
+        """Refuse the request, unless it has failed before: the first failure is told."""
+        self.failure = self.failure or (status, error)
+
+    def fall_back(self, told: str) -> None:
+        """Note why another variant answers."""
+        self.fallback = told
+
+    def add(self, group: RowGroup) -> bool:
+        """Take over what a served group has come to; return whether it was the last one."""
+        if group.error is not None:
+            self.fail(group.status, group.error)
+        if group.scores is not None:
+            self._place(group, group.scores)
+        self.scored_groups.append(group)
+        self.pending -= 1
+        return not self.pending
+
+    def join(self, chunks: Sequence[InFlightRequest]) -> None:
+        """Take over what the chunks of a long request have come to."""
+        self.variants = [variant for chunk in chunks for variant in chunk.answered_by]
+        for chunk in chunks:
+            found = chunk.outcome
+            self.scores += found.scores
+            self.fallback = self.fallback or found.fallback
+        self.join_failures(chunks)
+
+    def join_failures(self, chunks: Sequence[InFlightRequest]) -> None:
+        """Fail with the first chunk that failed."""
+        for chunk in chunks:
+            self.failure = self.failure or chunk.outcome.failure
+
+    def to_log(self, groups: Sequence[RowGroup]) -> list[RowGroup]:
+        """Return the groups that are logged as the client's answer; of a failed request no group is."""
+        self.logged, self.scored_groups = True, []
+        if self.failure is not None:
+            for group in groups:
+                if group.error is None:
+                    group.replaced()
+        return [group for group in groups if group.status != 400]
+
+    def take_scored(self) -> list[RowGroup]:
+        """Return the settled groups, and forget them."""
+        groups, self.scored_groups = self.scored_groups, []
+        return groups
+
+    def abandon(self) -> None:
+        """Note that the client has left, with no answer or an earlier one."""
+        self.abandoned = self.answered = True
+
+    def take_reserved(self) -> int:
+        """Return the rows that are reserved, once: they are to be released."""
+        rows, self.reserved_rows = self.reserved_rows, 0
+        return rows
+
+    def wake(self) -> None:
+        """Let the client's task go on."""
+        self.answered = True
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+    def _place(self, group: RowGroup, scores: list[float]) -> None:
+        request = group.request
+        if group.indices is None:
+            self.scores = scores
+            if group.instead_of is not None:
+                self.variants = [group.variant] * request.rows
+            return
+        if not self.scores:
+            self.scores = [0.0] * request.rows
+        for row, value in zip(group.indices, scores, strict=True):
+            self.scores[row] = value
+        if group.instead_of is not None:
+            self.variants = list(request.answered_by)
+            for row in group.indices:
+                self.variants[row] = group.variant
+
+
+class InFlightRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What one request asks, or one chunk of a long request."""
 
     table: ModelTable
     variants: list[Variant]
-    """Of each row: the variant that answers it."""
+    """Of each row: the variant that it is routed to."""
     columns: Mapping[str, Sequence[Any]]
-    features: np.ndarray[Any, Any] | None
+    features: Vectors | None
     ids: list[str]
     at: list[int]
     """Event time of each row, microseconds since the epoch."""
     entities: list[Entities | None]
     received_ns: int
+    rows: int
     route: Literal["split", "pinned"] = "split"
     first_row: int = 0
-    """Place of its first row in the request, of a piece of a long one."""
-    rows: int = field(init=False)
-    begun_ns: int = 0
-    """When its features were begun, time.perf_counter_ns; 0 when they were not."""
-    vectorized_ns: int = 0
-    scored_ns: int = 0
-    pending: int = 0
-    """Parts that are not settled yet."""
-    reserved_rows: int = 0
-    """Rows that are counted as waiting until it is answered."""
-    answered: bool = False
-    fallback: str | None = None
-    """Why another variant than the routed one answered."""
-    tried: set[object] = field(default_factory=set)
-    """Bundles that failed on its rows."""
-    vectors: dict[tuple[object, ...], np.ndarray[Any, Any]] = field(default_factory=dict)
-    """By the recipe of the bundles that share them."""
-    scores: list[float] = field(default_factory=list)
-    failure: tuple[int, str] | None = None
-    """HTTP status and text, when the request is not answered."""
-    done: asyncio.Future[None] | None = None
-    chunks: Sequence[InFlightRequest] = ()
-    """Of a long request: requests of some of its rows each, scored one after the other and logged together."""
+    """Place of its first row in the request, of a chunk."""
     is_chunk: bool = False
-    held: Sequence[RowGroup] = ()
-    """Scored row groups, logged when all rows of the request are scored. Emptied then: they refer to this request."""
-    written: bool = False
-    """Whether its rows were handed to the log as its client's answer."""
-    abandoned: bool = False
-    """Whether its client got an answer without it, or is gone."""
-
-    def __post_init__(self) -> None:
-        self.rows = len(self.ids)
+    chunks: Sequence[InFlightRequest] = ()
+    """Of a long request: its rows in pieces, which are scored one after the other and logged together."""
+    outcome: RequestOutcome = msgspec.field(default_factory=RequestOutcome)
 
     @property
-    def unwanted(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self.abandoned or (self.done is not None and self.done.cancelled())
+    def answered_by(self) -> list[Variant]:
+        """Of each row: the variant that answered it; as routed until another one does."""
+        return self.outcome.variants or self.variants
 
     def stages(self, answered_ns: int) -> list[Stage]:
-        """Return what it went through, for a trace."""
-        begun = self.begun_ns or self.received_ns
-        vectorized = self.vectorized_ns or begun
-        scored = self.scored_ns or vectorized
+        """Return the stages of its way, for a trace."""
+        begun = self.outcome.begun_ns or self.received_ns
+        vectorized = self.outcome.vectorized_ns or begun
+        scored = self.outcome.scored_ns or vectorized
         return [
             Stage("features", begun, vectorized),
             Stage("score", vectorized, scored),
@@ -82,41 +191,44 @@ class InFlightRequest:
         ]
 
     def groups(self) -> list[RowGroup]:
-        """Return one group for each variant that answers some of the rows."""
-        first = self.variants[0]
-        if self.rows == 1 or all(variant is first for variant in self.variants):
+        """Return one group for each variant that some of the rows are routed to."""
+        variants = self.variants
+        first = variants[0]
+        if self.rows == 1 or all(variant is first for variant in variants):
             return [RowGroup(self, first, None)]
         found: dict[Variant, list[int]] = {}
-        for row, variant in enumerate(self.variants):
+        for row, variant in enumerate(variants):
             found.setdefault(variant, []).append(row)
         return [RowGroup(self, variant, rows) for variant, rows in found.items()]
 
     def comparison_groups(self) -> list[RowGroup]:
-        """Return the rows of each variant that did not answer them, and did not fail to."""
-        variants = [variant for variant in self.table.variants if variant.bundle not in self.tried]
+        """Return for each variant the rows that it neither answered nor failed on."""
+        variants = [variant for variant in self.table.variants if variant.bundle not in self.outcome.tried]
+        answered_by = self.answered_by
         if self.rows == 1 or len(variants) == 1:
-            answering = self.variants[0].bundle
+            answering = answered_by[0].bundle
             return [
                 RowGroup(self, variant, None, served=False) for variant in variants if variant.bundle is not answering
             ]
         found = []
         for variant in variants:
-            rows = [row for row, by in enumerate(self.variants) if by.bundle is not variant.bundle]
+            rows = [row for row, by in enumerate(answered_by) if by.bundle is not variant.bundle]
             if rows:
                 found.append(RowGroup(self, variant, None if len(rows) == self.rows else rows, served=False))
         return found
 
 
-@dataclass(slots=True, eq=False)
-class RowGroup:
-    """The rows of a request that one variant scores. indices None: all of them."""
+class RowGroup(msgspec.Struct, eq=False):
+    """The rows of a request that one variant scores, and what they have come to. indices None: all rows."""
 
     request: InFlightRequest
     variant: Variant
     indices: list[int] | None
+    instead_of: RowGroup | None = None
+    """The group that this one answers for."""
     served: bool = True
     """Whether its scores are the client's answer."""
-    vectors: np.ndarray[Any, Any] | None = None
+    vectors: Vectors | None = None
     scores: list[float] | None = None
     error: str | None = None
     """Why its rows have no score, or must not be used."""
@@ -124,21 +236,19 @@ class RowGroup:
     not_taken: bool = False
     """Whether a row holds a value that the variant's model does not take."""
     latency_us: int = 0
-    instead_of: RowGroup | None = None
-    """The group that this one answers for."""
     overdue: bool = False
     """Whether its client was answered without it, since it took too long."""
     is_request: bool = True
     """Whether it is counted as a request; of the groups of a long one, one a variant is."""
-    rows: int = field(init=False)
+    rows: int = 0
 
     def __post_init__(self) -> None:
         self.rows = self.request.rows if self.indices is None else len(self.indices)
 
     @property
     def route(self) -> str:
-        """How its rows came to this variant; those of a pinned version keep that whatever happens, and judge nobody."""
-        if self.request.abandoned and self.request.route != "pinned":
+        """How its rows came to this variant; "pinned" stays, so that these rows are in no comparison of variants."""
+        if self.request.outcome.abandoned and self.request.route != "pinned":
             return "abandoned"
         return "fallback" if self.instead_of is not None else self.request.route
 
@@ -153,33 +263,54 @@ class RowGroup:
         """Return the place in the request of one of its rows."""
         return index if self.indices is None else self.indices[index]
 
-    def settled(self, now_ns: int) -> None:
-        """Note how long its rows took since they were received."""
-        self.request.scored_ns = now_ns
-        self.latency_us = (now_ns - self.request.received_ns) // 1000
+    def take_vectors(self) -> Vectors:
+        """Take the vectors of its rows from those of the request; return them."""
+        vectors = self.request.outcome.vectors[self.variant.bundle.recipe]
+        self.vectors = vectors = vectors if self.indices is None else vectors[self.indices]
+        return vectors
 
-    def put(self) -> None:
-        """Put the scores in their places among the rows of the request."""
-        request, scores = self.request, self.scores or []
-        if self.indices is None:
-            request.scores = scores
-            if self.instead_of is not None:
-                request.variants = [self.variant] * request.rows
-            return
-        if not request.scores:
-            request.scores = [0.0] * request.rows
-        for row, value in zip(self.indices, scores, strict=True):
-            request.scores[row] = value
-            request.variants[row] = self.variant
-
-    def mark_late(self) -> None:
-        """Note that its scores are nobody's answer. They came too late."""
-        self.served = False
-        self.overdue = True
+    def scored(self, scores: list[float]) -> None:
+        """Take the scores of its rows."""
+        self.scores = scores
 
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""
         self.status, self.error = status, error
+
+    def refuse(self, error: str) -> None:
+        """Note that the model does not take a value of these rows: the client's fault, and no score."""
+        self.status, self.error, self.not_taken, self.scores = 400, error, True, None
+
+    def explain(self, note: str) -> None:
+        """Add to the error what the fallbacks came to."""
+        if self.error is not None:
+            self.error += note
+
+    def settle(self, now_ns: int) -> None:
+        """Note how long its rows took since they were received."""
+        self.request.outcome.scored(now_ns)
+        self.latency_us = (now_ns - self.request.received_ns) // 1000
+
+    def timed(self, latency_us: int) -> None:
+        """Note how long its rows took."""
+        self.latency_us = latency_us
+
+    def count(self, latency_us: int, *, is_request: bool) -> None:
+        """Note how it is counted, of a long request."""
+        self.latency_us, self.is_request = latency_us, is_request
+
+    def replaced(self) -> None:
+        """Note that its scores are not the client's answer."""
+        self.served = False
+
+    def mark_overdue(self) -> None:
+        """Note that the client is answered without it, if a fallback can."""
+        self.overdue = True
+
+    def mark_late(self) -> None:
+        """Note that it was scored after the client was answered: logged with served=False."""
+        self.served = False
+        self.overdue = True
 
 
 Rows = TypeVar("Rows", InFlightRequest, RowGroup)

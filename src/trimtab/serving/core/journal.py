@@ -1,4 +1,4 @@
-"""Writes groups to the prediction log and says when their requests may be answered. Called by scheduler and comparison.
+"""Writes row groups to the prediction log, and answers requests once their rows are safe.
 
 A group commit: the rows of a batch are one append; while the disk flushes one group, the next one gathers. With
 durability "interval" answers leave after the append and the flush follows within the interval.
@@ -10,17 +10,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimtab.clock import Clock, to_micros
-from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, take_rows
 from trimtab.serving.core.log_rows import log_columns
+from trimtab.serving.core.thread_batcher import ThreadBatcher
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.orders import Gap
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions
 
+APPEND_ROWS = 4096
+"""Rows of a long request that are appended at once, so that short requests are not held up."""
 INLINE_NS = 1_000_000
 """A disk that flushes quicker than this is flushed on the event loop: waking a thread would cost more."""
 SMOOTHED_OVER = 8
@@ -29,6 +31,17 @@ SMOOTHED_OVER = 8
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[Sequence[InFlightRequest]], None]
+
+
+class Flush(NamedTuple):
+    """What one flush of the disk makes safe."""
+
+    requests: list[InFlightRequest]
+    labels: list[asyncio.Future[None]]
+    rows: int
+    """Served rows that were appended since the flush before."""
+    since_ns: int
+    """When the oldest of them was appended."""
 
 
 class Journal:
@@ -42,19 +55,14 @@ class Journal:
         self._metrics = metrics
         self._options = options
         self._answer = answer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self._acknowledges = options.durability == "acknowledged"
+        self._thread = ThreadBatcher("flush", take=self._take, run=self._sync, ended=self._flushed)
         self._waiting: list[InFlightRequest] = []
-        self._flushing: list[InFlightRequest] = []
         self._labels: list[asyncio.Future[None]] = []
-        self._flushing_labels: list[asyncio.Future[None]] = []
-        self._unsafe_rows = self._flushing_rows = 0
-        """Served rows that were appended since the last flush began, and before."""
-        self._call: Future[None] | None = None
+        self._unsafe_rows = 0
         self._dirty_since_ns: int | None = None
-        self._since_ns = 0
-        self._armed = False
-        self._due = False
+        self._unlogged: list[tuple[Sequence[RowGroup], int | None]] = []
+        """Row groups of abandoned requests that are being logged, and when that began."""
         self._took_ns = 0
         self._cpu_ns = time.process_time_ns()
         self._gap: Gap | None = None
@@ -62,6 +70,10 @@ class Journal:
         """Whether the last append failed."""
         self.on_gap: Callable[[Gap], object] = lambda gap: None
         """Called with a gap of the log when it has ended."""
+
+    def live_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush by this event loop from now on."""
+        self._thread.loop = loop
 
     def write(
         self, groups: Sequence[RowGroup], finished: Sequence[InFlightRequest], *, logged_at: int | None = None
@@ -74,47 +86,74 @@ class Journal:
             return
         if not self._append(groups, logged_at):
             self._answer(finished)
-        elif self._options.durability == "acknowledged" and finished:
+        elif self._acknowledges and finished:
             self._waiting += finished
-            self._flush_soon()
+            self._thread.soon()
         else:
             self._answer(finished)
-            self._flush_later()
+            self._thread.later(self._options.flush_s)
+
+    async def write_long(self, request: InFlightRequest, groups: Sequence[RowGroup]) -> None:
+        """Append the rows of a long request in pieces, other batches in between; answer it when all are safe.
+
+        Once it has begun it appends all rows, also when the task of the client is cancelled meanwhile.
+        """
+        rest, logged_at = groups, to_micros(self._clock.now())
+        while True:
+            piece, rest = take_rows(rest, APPEND_ROWS)
+            if not rest:
+                break
+            self.write(piece, (), logged_at=logged_at)
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                self.write_unwanted(rest, logged_at)
+                raise
+        self.write(piece, [request], logged_at=logged_at)
+
+    def write_unwanted(self, groups: Sequence[RowGroup], logged_at: int | None = None) -> None:
+        """Append rows that no client waits for, in pieces with other batches in between."""
+        piece, rest = take_rows(groups, APPEND_ROWS)
+        self.write(piece, (), logged_at=logged_at)
+        if rest:
+            self._unlogged.append((rest, logged_at))
+            if self._thread.loop is not None:  # one call for each entry: several requests may be abandoned together
+                self._thread.loop.call_soon(self._write_next)
 
     async def labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append labels; return when they are as safe as the policy asks. Raises what the log raises."""
-        self.loop = self.loop or asyncio.get_running_loop()
+        loop = self._thread.loop = self._thread.loop or asyncio.get_running_loop()
         self._predictions.append_labels(columns)
         self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns()
-        if self._options.durability != "acknowledged":
-            self._flush_later()
+        if not self._acknowledges:
+            self._thread.later(self._options.flush_s)
             return
-        safe: asyncio.Future[None] = self.loop.create_future()
+        safe: asyncio.Future[None] = loop.create_future()
         self._labels.append(safe)
-        self._flush_soon()
+        self._thread.soon()
         await safe
 
     def flush(self) -> None:
-        """Flush the disk now and answer what waited for it."""
-        if self._call is not None:
-            call = self._call
-            call.exception()
-            self._collect(call)
-        while self._waiting or self._labels or self._dirty_since_ns is not None:
-            self._begin()
-            if self._call is None:
-                break
-            call = self._call
-            call.exception()
-            self._collect(call)
+        """Append what is left of abandoned requests, flush the disk now, and answer what waited for it."""
+        while self._unlogged:
+            self._write_next()
+        self._thread.wait()
+        while self._is_dirty:
+            self._thread.begin()
+            self._thread.wait()
 
     def close(self) -> None:
-        """Let the thread end, and tell of a gap that is still open."""
+        """Let the thread end, and report a gap that is still open."""
         self._end_gap()
-        self._thread.shutdown(wait=True)
+        self._thread.close(wait=True)
+
+    def _write_next(self) -> None:
+        if self._unlogged:
+            (groups, logged_at), *self._unlogged = self._unlogged
+            self.write_unwanted(groups, logged_at)
 
     def _append(self, groups: Sequence[RowGroup], logged_at: int | None) -> bool:
-        """Append the rows of groups; tell whether the log took them."""
+        """Append the rows of groups; return True if the log took them."""
         if not groups:
             return True
         rows = sum([group.rows for group in groups])
@@ -125,7 +164,7 @@ class Journal:
         taken = True
         try:
             self._predictions.append(log_columns(groups, logged_at=now, cpu_us=cpu_us))
-        except Exception as error:  # a backend wrapper: whatever it is, these rows are not logged
+        except Exception as error:  # of any backend: these rows are not logged
             taken = False
             self._refused = True
             self._miss([group for group in groups if group.served], error)
@@ -140,10 +179,9 @@ class Journal:
         """Note rows that the log did not take; where the policy says so their requests fail."""
         if self._options.when_full == "refuse":
             self._note_gap(0, error)
-            text = f"the prediction could not be logged, so it is not given: {error}"
             for group in groups:
-                group.request.failure = group.request.failure or (503, text)
-                group.served = False
+                group.request.outcome.fail(503, f"the prediction could not be logged, so it is not given: {error}")
+                group.replaced()
         else:
             self._note_gap(sum([group.rows for group in groups]), error)
 
@@ -162,75 +200,43 @@ class Journal:
             if gap.rows:
                 self.on_gap(gap)
 
-    def _flush_soon(self) -> None:
-        """Flush when all that became ready together has been written."""
-        if self._call is None and not self._due and self.loop is not None and not self.loop.is_closed():
-            self._due = True
-            self.loop.call_soon(self._begin)
+    @property
+    def _is_dirty(self) -> bool:
+        return self._dirty_since_ns is not None or bool(self._waiting) or bool(self._labels)
 
-    def _flush_later(self) -> None:
-        if self._armed or self._call is not None:
-            return
-        if self.loop is not None and not self.loop.is_closed():
-            self._armed = True
-            self.loop.call_later(self._options.flush_s, self._begin)
+    def _take(self) -> tuple[Flush, bool] | None:
+        if not self._is_dirty:
+            return None
+        taken = Flush(self._waiting, self._labels, self._unsafe_rows, self._dirty_since_ns or time.perf_counter_ns())
+        self._waiting, self._labels, self._unsafe_rows, self._dirty_since_ns = [], [], 0, None
+        return taken, self._took_ns <= INLINE_NS
 
-    def _begin(self) -> None:
-        self._armed = self._due = False
-        if self._call is not None or (self._dirty_since_ns is None and not self._waiting and not self._labels):
-            return
-        self._flushing, self._waiting = self._waiting, []
-        self._flushing_labels, self._labels = self._labels, []
-        self._flushing_rows, self._unsafe_rows = self._unsafe_rows, 0
-        self._since_ns, self._dirty_since_ns = self._dirty_since_ns or time.perf_counter_ns(), None
-        if self._took_ns <= INLINE_NS:
-            call = self._call = Future()
-            _flush_now(call, self._sync)
-            self._collect(call)
-        else:
-            call = self._call = self._thread.submit(self._sync)
-            call.add_done_callback(self._tell)
-
-    def _sync(self) -> None:
+    def _sync(self, flush: Flush) -> None:
         start = time.perf_counter_ns()
         self._predictions.sync()
         self._took_ns += (time.perf_counter_ns() - start - self._took_ns) // SMOOTHED_OVER
 
-    def _tell(self, call: Future[None]) -> None:
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._collect, call)
-
-    def _collect(self, call: Future[None]) -> None:
-        if call is not self._call:
-            return
-        requests, self._flushing, self._call = self._flushing, [], None
-        labels, self._flushing_labels = self._flushing_labels, []
-        error = call.exception()
+    def _flushed(self, flush: Flush, error: BaseException | None) -> None:
         if error is None:
-            self._metrics.flushed((time.perf_counter_ns() - self._since_ns) / 1e9)
+            self._metrics.flushed((time.perf_counter_ns() - flush.since_ns) / 1e9)
             if not self._refused:
                 self._end_gap()
         else:
-            answered = self._flushing_rows
-            if self._options.when_full == "refuse":
-                answered -= sum([request.rows for request in requests if request.failure is None])
-                for request in requests:
-                    request.failure = request.failure or (503, f"the prediction could not be made safe: {error}")
-            self._note_gap(max(0, answered), error)
-        for safe in labels:
+            self._note_unsafe(flush, error)
+        for safe in flush.labels:
             if not safe.done():
                 safe.set_result(None) if error is None else safe.set_exception(error)
         if self._waiting or self._labels:
-            self._flush_soon()
-        elif self._dirty_since_ns is not None and self.loop is not None and not self.loop.is_closed():
-            self._flush_later()
-        self._answer(requests)
+            self._thread.soon()
+        elif self._dirty_since_ns is not None:
+            self._thread.later(self._options.flush_s)
+        self._answer(flush.requests)
 
-
-def _flush_now(call: Future[None], sync: Callable[[], None]) -> None:
-    try:
-        sync()
-    except Exception as error:  # told like what a thread raises
-        call.set_exception(error)
-    else:
-        call.set_result(None)
+    def _note_unsafe(self, flush: Flush, error: BaseException) -> None:
+        """Note rows that may not be on the disk; where the policy says so their requests fail."""
+        answered = flush.rows
+        if self._options.when_full == "refuse":
+            answered -= sum([request.rows for request in flush.requests if request.outcome.failure is None])
+            for request in flush.requests:
+                request.outcome.fail(503, f"the prediction could not be made safe: {error}")
+        self._note_gap(max(0, answered), error)

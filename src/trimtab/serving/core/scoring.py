@@ -1,8 +1,8 @@
-"""Scores the groups of one batch that go to the same bundle, in one call. Called by scheduler.
+"""Scores the row groups of one batch that go to the same bundle, in one call.
 
-Requests that arrive together share the fixed costs of the vectorizer and of ONNX Runtime, which for one
-row are most of the costs. Values that a model does not take are refused before; when a shared call fails, each group
-is tried alone: one client's bad value or a bundle's fault on one row harms nobody else.
+Requests that arrive together share the fixed costs of the vectorizer and of ONNX Runtime, which are most of the costs
+of one row. Values that a model does not take are refused before. When a shared call fails, each group is tried alone,
+so that one client's bad value or a bundle's fault on one row fails no other request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from trimtab.bundle.limits import InputCheck, unusual
 from trimtab.errors import DataError, StoreError, Temporary
 from trimtab.serving.core.column_errors import listed, missing, no_number, not_taken
-from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
+from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, Vectors
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 
 _ROW = re.compile(r"(?:^|(?<=, ))row ([0-9]+)(?=: )")
@@ -31,19 +31,19 @@ Columns = dict[str, Sequence[Any]]
 
 
 def score(bundle: LoadedBundle, groups: Sequence[RowGroup]) -> None:
-    """Fill in vectors, scores, or why there are none. Never raises for what a group or the model does."""
+    """Give each group its vectors and scores, or why it has none. Never raises for what a request or the model does."""
     begun = time.perf_counter_ns()
     _vectorize(bundle, groups)
     vectorized = time.perf_counter_ns()
     for group in groups:
         if group.served:
-            group.request.begun_ns, group.request.vectorized_ns = begun, vectorized
+            group.request.outcome.vectorized(begun, vectorized)
     ready = [group for group in groups if not group.error]
     if not ready:
         return
     X = _matrix(ready)
     if bundle.check is not None and not bundle.check.passes(X):
-        ready = [group for group in ready if _takes(bundle, bundle.check, group)]
+        ready = [group for group in ready if _takes(bundle.check, group)]
         if not ready:
             return
         X = _matrix(ready)
@@ -52,90 +52,87 @@ def score(bundle: LoadedBundle, groups: Sequence[RowGroup]) -> None:
     except Exception as error:  # ONNX Runtime's errors have no common base
         logger.error("bundle %s failed to score", bundle.id, exc_info=error)  # once, however many rows are tried next
         for group in ready:
-            try:
-                _score(bundle, [group], _matrix([group]))
-            except Exception as own:  # as above
-                if not _blame_values(bundle, group, own):
-                    group.fail(
-                        500, f"model '{bundle.spec.model}' version {bundle.version} failed to score: {_first_line(own)}"
-                    )
+            _score_alone(bundle, group)
 
 
 def vectorize(bundle: LoadedBundle, request: InFlightRequest) -> None:
-    """Compute the vectors of one request now; its failure is noted in it. For long requests."""
+    """Compute the vectors of one chunk of a long request now; the request fails when they cannot be."""
     group = RowGroup(request, request.variants[0], None)
     _vectorize(bundle, [group])
-    if (
-        not group.error
-        and bundle.check is not None
-        and all(variant is request.table.champion for variant in request.variants)
-    ):
-        _matrix([group])
-        _takes(bundle, bundle.check, group)
+    champion = request.table.champion
+    if not group.error and bundle.check is not None and all(variant is champion for variant in request.variants):
+        group.take_vectors()
+        _takes(bundle.check, group)
     if group.error:
-        request.failure = (group.status, group.error)
+        request.outcome.fail(group.status, group.error)
 
 
-def _matrix(groups: Sequence[RowGroup]) -> np.ndarray[Any, Any]:
-    """Return the vectors of all groups, which are filled in."""
-    rows = []
-    for group in groups:
-        group.vectors = vectors = _rows(group)
-        rows.append(vectors)
+def _matrix(groups: Sequence[RowGroup]) -> Vectors:
+    """Return the vectors of all groups in one matrix."""
+    rows = [group.take_vectors() for group in groups]
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
-def _takes(bundle: LoadedBundle, check: InputCheck, group: RowGroup) -> bool:
-    """Return whether a model takes all rows of a group, which is refused otherwise."""
+def _takes(check: InputCheck, group: RowGroup) -> bool:
+    """Return True if a model takes all rows of a group; refuse the group otherwise."""
     assert group.vectors is not None
     found = check.problem(group.vectors)
     if found is None:
         return True
-    group.not_taken = True
-    group.fail(400, not_taken(group, check, found))
+    group.refuse(not_taken(group, check, found))
     return False
 
 
-def _blame_values(bundle: LoadedBundle, group: RowGroup, error: Exception) -> bool:
-    """Refuse a group whose values make a model raise that scores an ordinary row; tell whether that is so."""
+def _score_alone(bundle: LoadedBundle, group: RowGroup) -> None:
+    try:
+        _score(bundle, [group], group.take_vectors())
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        if _is_of_its_values(bundle, group, error):
+            group.refuse(no_number(group, np.ones(group.rows, dtype=bool)))
+        else:
+            model = f"model '{bundle.spec.model}' version {bundle.version}"
+            group.fail(500, f"{model} failed to score: {_first_line(error)}")
+
+
+def _is_of_its_values(bundle: LoadedBundle, group: RowGroup, error: Exception) -> bool:
+    """Return True if a model raises for the unusual values of a group, because it scores an ordinary row."""
     if group.vectors is None or isinstance(error, Temporary) or not unusual(group.vectors).any():
         return False
     try:
         bundle.scorer.score(np.zeros((1, group.vectors.shape[1]), dtype=np.float32))
     except Exception:  # a border: it is the model's fault then
         return False
-    group.fail(400, no_number(group, np.ones(group.rows, dtype=bool)))
-    group.not_taken = True
     return True
 
 
-def _score(bundle: LoadedBundle, groups: Sequence[RowGroup], X: np.ndarray[Any, Any]) -> None:
+def _score(bundle: LoadedBundle, groups: Sequence[RowGroup], X: Vectors) -> None:
     scores: list[float] = bundle.scorer.score(X).tolist()
     finite = math.isfinite(sum(scores))  # a sum that overflows only costs the closer look
     start = 0
     for group in groups:
-        group.scores = own = scores[start : start + group.rows]
-        start += group.rows
+        end = start + group.rows
+        own = scores[start:end]
+        start = end
+        group.scored(own)
         if not finite and not all(map(math.isfinite, own)):
-            lost = np.array([not math.isfinite(value) for value in own])
-            if group.vectors is not None and unusual(group.vectors[lost]).any(axis=1).all():
-                group.fail(400, no_number(group, lost))
-                group.not_taken, group.scores = True, None
-                continue
-            bad = next(value for value in own if not math.isfinite(value))
-            group.fail(500, f"model '{bundle.spec.model}' version {bundle.version} gave {bad}; expected a number")
+            _fail_non_finite(bundle, group, own)
 
 
-def _rows(group: RowGroup) -> np.ndarray[Any, Any]:
-    vectors = group.request.vectors[group.variant.bundle.recipe]
-    return vectors if group.indices is None else vectors[group.indices]
+def _fail_non_finite(bundle: LoadedBundle, group: RowGroup, scores: Sequence[float]) -> None:
+    """Refuse a group whose unusual values explain all scores that are no numbers; else it is the model's fault."""
+    lost = np.array([not math.isfinite(value) for value in scores])
+    if group.vectors is not None and unusual(group.vectors[lost]).any(axis=1).all():
+        group.refuse(no_number(group, lost))
+        return
+    bad = next(value for value in scores if not math.isfinite(value))
+    group.fail(500, f"model '{bundle.spec.model}' version {bundle.version} gave {bad}; expected a number")
 
 
 def _vectorize(bundle: LoadedBundle, groups: Sequence[RowGroup]) -> None:
     waiting: list[tuple[RowGroup, Columns]] = []
     for group in groups:
         request = group.request
-        if bundle.recipe in request.vectors:
+        if bundle.recipe in request.outcome.vectors:
             continue
         if request.features is not None:
             _take_features(bundle, group)
@@ -148,11 +145,12 @@ def _vectorize(bundle: LoadedBundle, groups: Sequence[RowGroup]) -> None:
         return
     failed: Exception | None = None
     for group, columns in waiting:
+        request = group.request
         try:
-            group.request.vectors[bundle.recipe] = _vectors(bundle, columns, group.request.at)
+            request.outcome.vectors[bundle.recipe] = _vectors(bundle, columns, request.at)
         except DataError as error:
-            group.fail(400, _counted_from(group.request.first_row, str(error)))
-        except Exception as error:  # the project's transforms are strangers' code
+            group.fail(400, _counted_from(request.first_row, str(error)))
+        except Exception as error:  # strangers' code: the project's transforms
             failed = error
             status = 503 if isinstance(error, StoreError) else 500
             group.fail(status, f"the features of model '{bundle.spec.model}' failed: {_first_line(error)}")
@@ -167,17 +165,17 @@ def _together(bundle: LoadedBundle, waiting: Sequence[tuple[RowGroup, Columns]])
     }
     try:
         vectors = _vectors(bundle, columns, [at for group, _ in waiting for at in group.request.at])
-    except Exception:  # each is tried alone next, and says then what is wrong
+    except Exception:  # each is tried alone next, and its own error says what is wrong
         return False
     start = 0
     for group, _ in waiting:
         end = start + group.request.rows
-        group.request.vectors[bundle.recipe] = vectors[start:end]
+        group.request.outcome.vectors[bundle.recipe] = vectors[start:end]
         start = end
     return True
 
 
-def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
+def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Vectors:
     try:
         vectors = np.ascontiguousarray(bundle.vectorizer.vectors(columns, at), dtype=np.float32)
     except SystemExit as error:  # strangers' code; it would end the gateway
@@ -189,22 +187,20 @@ def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Seq
 
 
 def _take_features(bundle: LoadedBundle, group: RowGroup) -> None:
-    request = group.request
-    if bundle is not request.variants[0].bundle and bundle.spec.features != request.variants[0].bundle.spec.features:
-        group.fail(
-            400, f"the request brought the features of version {request.variants[0].bundle.version}, which differ"
-        )
-        return
-    features = request.features
-    if features is None or features.shape[1] != len(bundle.spec.features):
-        given = 0 if features is None else features.shape[1]
+    request, features = group.request, group.request.features
+    assert features is not None
+    routed = request.variants[0].bundle
+    expected = bundle.spec.features
+    if bundle is not routed and expected != routed.spec.features:
+        group.fail(400, f"the request brought the features of version {routed.version}, which differ")
+    elif features.shape[1] != len(expected):
         group.fail(
             400,
-            f"each row has {given} features; model '{bundle.spec.model}' version {bundle.version} takes "
-            f"{len(bundle.spec.features)}: {listed(bundle.spec.features)}",
+            f"each row has {features.shape[1]} features; model '{bundle.spec.model}' version {bundle.version} takes "
+            f"{len(expected)}: {listed(expected)}",
         )
-        return
-    request.vectors[bundle.recipe] = features
+    else:
+        request.outcome.vectors[bundle.recipe] = features
 
 
 def _wanted(bundle: LoadedBundle, request: InFlightRequest) -> Columns:

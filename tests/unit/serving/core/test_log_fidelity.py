@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from trimtab.bundle.calibration import Calibration
-from trimtab.serving.core.batching import APPEND_ROWS, BATCH_ROWS
+from trimtab.serving.core.batching import BATCH_ROWS
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
+from trimtab.serving.core.journal import APPEND_ROWS
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.standard import standard_routes
@@ -286,7 +287,7 @@ def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
         )
         for _ in range(4 * turns):  # the event loop alone hands them to the log, in pieces
             await asyncio.sleep(0)
-        assert not gateway._scheduler._unlogged
+        assert not gateway.journal._unlogged
 
     served.browser._runner.run(ask())
     stuck.free.set()

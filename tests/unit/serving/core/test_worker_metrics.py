@@ -54,6 +54,7 @@ def part(
         at=[0] * len(scores),
         entities=[None] * len(scores),
         received_ns=0,
+        rows=len(scores),
     )
     return RowGroup(work, variant, None, served=served, scores=list(scores), error=error, latency_us=latency_us)
 

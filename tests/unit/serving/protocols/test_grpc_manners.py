@@ -124,11 +124,11 @@ def test_a_call_that_is_shed_is_repeated_by_a_client_with_a_retry_policy(
     async def full_at_first(model: Any, version: Any, request: InferenceRequest, received_ns: int) -> Any:
         came.append(request.request_id or "")
         if len(came) == 1:
-            gateway._scheduler.reserve(gateway.options.max_waiting_rows)
+            gateway._scheduler.admission.reserve(gateway.options.max_waiting_rows)
             try:
                 return await answered(model, version, request, received_ns)
             finally:
-                gateway._scheduler.release(gateway.options.max_waiting_rows)
+                gateway._scheduler.admission.release(gateway.options.max_waiting_rows)
         return await answered(model, version, request, received_ns)
 
     monkeypatch.setattr(gateway, "infer", full_at_first)
