@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from trimtab.clock import Clock, SystemClock, to_micros
-from trimtab.serving.core.admission import Admission
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, fair_share
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import Variant
 from trimtab.serving.core.settling import Settler
 from trimtab.serving.core.worker_metrics import Metrics
-from trimtab.serving.requests import SHORT_ROWS
+from trimtab.serving.requests import SHORT_ROWS, Refused
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import Predictions
 
@@ -26,6 +25,47 @@ GATHER_S = 0.0002
 """Where answers wait for the disk, a batch with fewer requests than the one before is held back for so long: requests
 that come meanwhile share its call of the model, its append and its flush. The loop sleeps, since one that polls wakes
 for each of them. A single client is not held back."""
+LONG = 2
+"""How many requests of the largest size may be under way at once."""
+RETRY_AFTER_S = 1
+
+
+class Admission:
+    """Rows that wait. Those of long requests are counted apart, so that short requests are taken meanwhile."""
+
+    def __init__(self, metrics: Metrics, *, most_rows: int, most_request_rows: int) -> None:
+        self._metrics = metrics
+        self._most_rows = most_rows
+        self._most_long_rows = LONG * max(most_request_rows, most_rows)
+        self._rows = self._long_rows = 0
+
+    def reserve(self, rows: int) -> None:
+        """Count rows of a short request as waiting. Raises Refused (503) when too many wait already."""
+        if self._rows >= self._most_rows:
+            raise self._shed(self._rows)
+        self._rows += rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def release(self, rows: int) -> None:
+        """Count rows of a short request as waiting no more."""
+        self._rows -= rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def reserve_long(self, rows: int) -> None:
+        """Count the rows of a long request as waiting. Raises Refused (503) when too many wait already."""
+        if self._long_rows + rows > self._most_long_rows:
+            raise self._shed(self._long_rows)
+        self._long_rows += rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def release_long(self, rows: int) -> None:
+        """Count the rows of a long request as waiting no more."""
+        self._long_rows -= rows
+        self._metrics.rows_waiting = self._rows + self._long_rows
+
+    def _shed(self, rows: int) -> Refused:
+        self._metrics.shed += 1
+        return Refused(503, f"{rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
 
 
 class BatchScheduler:
@@ -33,7 +73,7 @@ class BatchScheduler:
 
     def __init__(self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions) -> None:
         self.admission = Admission(metrics, most_rows=options.max_waiting_rows, most_request_rows=options.max_rows)
-        self._settler = Settler(predictions, clock, metrics, options, self.admission)
+        self._settler = Settler(predictions, clock, metrics, options, self.admission.release)
         self.journal = self._settler.journal
         self._clock = clock
         self._waiting: list[InFlightRequest] = []

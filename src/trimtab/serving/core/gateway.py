@@ -25,8 +25,7 @@ from trimtab.serving.core.feedback import Label
 from trimtab.serving.core.in_flight import Entities, InFlightRequest
 from trimtab.serving.core.offloading import Decoding
 from trimtab.serving.core.repository import Repository
-from trimtab.serving.core.router import key_text
-from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant
+from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant, key_text
 from trimtab.serving.core.scoring import vectorize
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown

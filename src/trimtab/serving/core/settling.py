@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from trimtab.clock import Clock
-from trimtab.serving.core.admission import Admission
 from trimtab.serving.core.fallback import Fallback
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
 from trimtab.serving.core.journal import Journal
@@ -29,15 +28,23 @@ logger = logging.getLogger(__name__)
 
 
 class Settler:
-    """Settles row groups. Lives on one event loop."""
+    """Settles row groups. Lives on one event loop.
+
+    release: gets the number of rows of a request that wait no more.
+    """
 
     def __init__(
-        self, predictions: Predictions, clock: Clock, metrics: Metrics, options: WorkerOptions, admission: Admission
+        self,
+        predictions: Predictions,
+        clock: Clock,
+        metrics: Metrics,
+        options: WorkerOptions,
+        release: Callable[[int], None],
     ) -> None:
         self.journal = Journal(predictions, clock, metrics, options, self._answer)
         self._options = options
         self._metrics = metrics
-        self._admission = admission
+        self._release = release
         self._fallback = Fallback(options.fallbacks, metrics)
         self._comparison = Comparison(self.journal, metrics)
         self._threads: dict[LoadedBundle, ModelThread] = {}
@@ -171,7 +178,7 @@ class Settler:
             outcome, table = request.outcome, request.table
             if outcome.answered:
                 continue
-            self._admission.release(outcome.take_reserved())
+            self._release(outcome.take_reserved())
             outcome.wake()
             if request.is_chunk or (len(table.variants) == 1 and request.answered_by[0] is table.champion):
                 continue

@@ -294,6 +294,28 @@ def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
     assert kinds(served) == {(1, False, "abandoned", False): (2 * turns - 1) * BATCH_ROWS}
 
 
+def test_a_client_that_leaves_as_its_rows_are_scored_leaves_no_row_waiting(
+    served: Served, pack: Packer, table_of: TableOf
+) -> None:
+    champion, stuck = slow(pack(1))
+    served.serve(table_of(("champion", champion, 100)))
+    gateway = served.gateway
+
+    async def ask() -> None:
+        task = asyncio.ensure_future(gateway.infer("delay", None, InferenceRequest(1, {"row": [1]}), 0))
+        while not stuck.calls:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        stuck.free.set()
+        gateway.settle()  # the scores come before the task is told
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    served.browser._runner.run(ask())
+    assert kinds(served) == {(1, False, "abandoned", False): 1}
+    assert gateway.metrics.rows_waiting == 0
+
+
 def test_nobody_answers_for_a_version_when_nobody_waits(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
