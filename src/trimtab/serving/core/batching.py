@@ -64,7 +64,7 @@ class Admission:
         self._metrics.rows_waiting = self._rows + self._long_rows
 
     def _shed(self, rows: int) -> Refused:
-        self._metrics.shed += 1
+        self._metrics.counts.shed += 1
         return Refused(503, f"{rows} rows wait already; try again later", retry_after=RETRY_AFTER_S)
 
 
