@@ -188,7 +188,7 @@ class PredictionsConformance:
 
     def test_a_second_writer_is_refused(self, tmp_path: Path) -> None:
         if not self.claims_names:
-            pytest.skip("this backend knows no claim on a writer's name")
+            pytest.skip("this backend has no lock for a writer's name")
         log = self.open(tmp_path)
         log.append(prediction_rows([]))
         with pytest.raises(StoreError, match="one writer"):

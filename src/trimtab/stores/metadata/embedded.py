@@ -115,7 +115,7 @@ class SqliteMetadata:
         """Verify the ledger, all of it or its last entries."""
         noted = chain.read_head(self._head)  # before the entries, or one that is written meanwhile would seem cut off
         with self._connection("verify") as connection:
-            connection.execute("BEGIN")  # one moment for all reads
+            connection.execute("BEGIN")  # all reads see one state
             try:
                 return chain.verify(
                     _last_entries(connection, -1 if last is None else last),
@@ -155,7 +155,7 @@ class SqliteMetadata:
             try:
                 yield connection
             except sqlite3.Error:
-                connection.close()  # whatever state it is in
+                connection.close()  # its state is not known
                 raise
             except BaseException:
                 self._free.append(connection)

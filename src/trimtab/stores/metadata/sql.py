@@ -1,4 +1,4 @@
-"""The book of records in a SQL database that a URL names: PostgreSQL, or SQLite. Opened by stores.catalog.
+"""The book of records in a SQL database that a URL names: PostgreSQL, or SQLite.
 
 SQLite runs in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
 the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy

@@ -1,4 +1,4 @@
-"""The rows of the prediction log as Arrow tables. Loads pyarrow at the first call."""
+"""The rows of the prediction log as Arrow tables: schemas, and tables made of packed rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
     pa = LazyLibrary("pyarrow")
 
 TIME_OF_LOGGING = {"predictions": "logged_at", "labels": "received_at"}
-"""The column by which the rows of several writers are merged, and given up when they are old."""
+"""The column by which the rows of several writers are merged, and by which old rows are deleted."""
 AT_ONCE = 256
 """Packed rows that become one Arrow array a column: fewer cost more arrays, more cost the garbage collector."""
 
@@ -50,7 +50,7 @@ def empty_table(kind: str) -> pa.Table:
 
 
 def with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows as a schema has them, with null in the columns that their writer did not know."""
+    """Return rows with the columns and types of a schema; columns that the rows lack are null."""
     for name in schema.names:
         if name not in rows.column_names:
             rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))

@@ -1,14 +1,14 @@
 """The contract of the prediction log: what was answered, and the labels that came later.
 
 Guarantees
-- When `sync` returns, everything that was appended before it was called survives the death of the machine, and every
-  reader sees it. In the embedded log that is so for the death (SIGKILL) of the process when `append` returns.
-- A torn tail, left by a crash in the middle of a write, is dropped by readers and by later writers; every
-  row that was acknowledged is there exactly once, in order of its writer. Writers are merged by the time of logging.
-- Several writers a log, each by a name of its own and one process a name; any number of readers, also in other
-  processes, while it is written. Appending may share a log between threads, and `sync` runs beside it.
-- An append that fails raises StoreError and leaves nothing behind; the next one may succeed.
-- Writing imports no pyarrow: a gateway's worker does without it.
+- When `sync` returns, all rows that were appended before it was called survive a crash of the machine, and every reader
+  sees them. In the embedded log, rows survive the death of the process (SIGKILL) as soon as `append` returns.
+- Readers and later writers drop a torn tail, which a crash in the middle of a write leaves. Every acknowledged row is
+  read exactly once. Rows of one writer keep their order; several writers are merged by the time of logging.
+- A log has several writers: each has a name of its own, and one process at a time writes under a name. Any number of
+  readers, also in other processes, read while it is written. Threads may share a log; `sync` runs next to `append`.
+- An append that fails raises StoreError and leaves nothing in the log; the next one may succeed.
+- Writing does not load pyarrow.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _WRITER = re.compile(r"[A-Za-z0-9_]+")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in a log, opaque to everybody but its backend: (part, section, offset) for each part of the log."""
+    """A place in a log: (part, section, offset) for each part of the log. Only the backend interprets it."""
 
     places: tuple[tuple[str, int, int], ...] = ()
 
@@ -86,16 +86,16 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Compaction:
-    """What one compaction did, and why no more."""
+    """What one compaction did, and the reason where it did nothing."""
 
     segments: int = 0
     rows: int = 0
     """Rows that moved into the tables."""
     files_removed: int = 0
     rows_dropped: int = 0
-    """Rows given up since they are older than what is kept."""
+    """Rows that were deleted because they are older than what is kept."""
     damaged: int = 0
-    """Damaged stretches met; the files that have them are kept, set aside."""
+    """Damaged byte ranges that were found; files that have one are kept under another name."""
     reason: str = ""
 
 
@@ -103,20 +103,23 @@ class Predictions(Protocol):
     """The prediction log and the label log of one project."""
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as one sequence a field of PREDICTIONS (times as int microseconds)."""
+        """Append rows, given as one sequence for each of PREDICTION_FIELDS (times as int microseconds since 1970).
+
+        Raises DataError naming the column that does not fit, or StoreError; then no row is appended.
+        """
         ...
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as one sequence a field of LABELS (times as int microseconds).
+        """Append rows, given as one sequence for each of LABEL_FIELDS (times as int microseconds since 1970).
 
-        A label joins the prediction of its id and model. Name the model: None joins by the id alone.
+        A label whose model is None belongs to the predictions of its id in every model.
         """
         ...
 
     def sync(self) -> None:
-        """Return when all that was appended before the call survives the death of the machine, or raise StoreError.
+        """Return when all rows that were appended before the call survive a crash of the machine, or raise StoreError.
 
-        Called from another thread than `append`, which goes on meanwhile: one sync serves many appends.
+        Another thread may append meanwhile, so that one sync serves many appends.
         """
         ...
 
@@ -129,7 +132,7 @@ class Predictions(Protocol):
         ...
 
     def tail(self, rows: int) -> Cursor:
-        """Return a cursor behind which the newest predictions come: at least `rows`, or all where there are less."""
+        """Return a cursor behind which the newest predictions lie: at least `rows`, or all where there are fewer."""
         ...
 
     def count(self) -> Count:
@@ -139,27 +142,29 @@ class Predictions(Protocol):
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
         """Return the newest predictions of an id, as rows in the order of writing; empty when there are none.
 
-        Rows of one id lie close together. Those of an id that was used again much later are passed over.
+        The search ends behind the newest group of neighbouring segments that have the id. So an id that was used again
+        much later is found in its newest rows only.
         """
         ...
 
     def find_labels(self, prediction_id: str) -> list[dict[str, Any]]:
-        """Return all labels of an id, of whatever model, in the order of writing."""
+        """Return all labels of an id, of all models, in the order of writing."""
         ...
 
     def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
-        """Bring older rows into the form that is best for keeping, and give up those logged `keep_s` ago or earlier.
+        """Move older rows into the form in which they are kept, and delete rows that were logged before `keep_s` ago.
 
-        Cursors stay good. grace_s: what was written so recently keeps its form. Safe to call at any time and to kill.
+        Cursors stay valid. grace_s: rows that were written within so many seconds are not moved. May be called at any
+        time, and killed at any time.
         """
         ...
 
     def check(self) -> Sequence[Fault]:
-        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
+        """Read the whole store and return what is wrong with it, without changing anything. Raises StoreError."""
         ...
 
     def close(self) -> None:
-        """Close the segments that are being written."""
+        """Finish writing, and let another process write under this name."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A prediction log that keeps nothing: `none:`, for a gateway that serves a folder and was given no place to log."""
+"""A prediction log that keeps nothing, `none:`, for a gateway that serves a folder of bundles without a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NullLog:
-    """Takes rows and forgets them; refuses labels, which their sender would believe kept."""
+    """Drops predictions; refuses labels, so that their sender does not believe that they were kept."""
 
     def __init__(self, url: str = "none:", **options: Any) -> None:
         del url, options

@@ -2,7 +2,7 @@
 
 Each append is one record batch message. Its custom metadata has the CRC-32 of the message under "crc32", as eight
 hexadecimal digits at a fixed place; it was computed with those digits as zeros. The schema message before the first
-batch has none. Loads pyarrow.
+batch has none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ LENGTH_WITHOUT_MODEL = 0x168
 
 
 def frame_at(data: memoryview, start: int) -> Frame | None:
-    """Return the message that starts at an offset and is whole by its lengths, or None. A schema has no rows."""
+    """Return the message that starts at an offset and is whole by its lengths, or None.
+
+    rows is 0 for a schema, and else 1; rows_in has their number.
+    """
     if data[start : start + len(MARKER)] != MARKER or data[start : start + len(END)] == END:
         return None
     try:
@@ -60,7 +63,7 @@ def rows_in(message: memoryview, kind: str) -> int:
 
 
 def table_of(messages: Iterable[memoryview], kind: str) -> pa.Table:
-    """Return the rows of some messages; columns that their writer did not know yet are null."""
+    """Return the rows of some messages; columns that they lack are null."""
     return pa.concat_tables([empty_table(kind), _read(messages, kind)]).combine_chunks()
 
 
@@ -79,7 +82,7 @@ def _read(messages: Iterable[memoryview], kind: str) -> pa.Table:
 
 
 def _written(kind: str, metadata_length: int) -> pa.Schema:
-    """Return the schema of a message, which the length of its metadata tells."""
+    """Return the schema of a message, by the length of its metadata."""
     if kind == "labels" and metadata_length == LENGTH_WITHOUT_MODEL:
         return schema_of(kind).remove(schema_of(kind).get_field_index("model"))
     return schema_of(kind)

@@ -1,10 +1,10 @@
-"""The Delta tables that ended segments go into. Called by reading, finding and compaction; loads deltalake.
+"""The Delta tables into which ended segments go.
 
-Each segment is one commit. It carries a Delta application transaction, "predictions-0" with the segment's number, so
-a segment is there once however often somebody tries, and a process that died before its commit has left only files
-that no version names. Beside the log's own columns a row keeps its writer, its segment, its number in it, and the
-offset behind its message: so a cursor means the same place in both forms. Partitioned by model and by the day of
-logging, since rows are read, and given up, in the order of logging; one segment touches a day or two.
+Each segment is one commit. The commit carries a Delta application transaction, "predictions-0" with the segment's
+number, so a segment is appended once, and a process that dies before its commit leaves only files that no version
+names. In addition to the log's own columns, a row keeps its writer, its segment, its number in it, and the offset
+behind its append: so a cursor means the same place in a file and in the table. A table is partitioned by model and by
+the day of logging, because rows are read, and deleted, in the order of logging; one segment touches one or two days.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from trimtab.errors import StoreError
 from trimtab.stores.lazy_library import LazyLibrary
-from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, schema_of, with_columns
+from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, empty_table, schema_of, with_columns
 from trimtab.stores.predictions.embedded.row_merge import Integers
 from trimtab.stores.predictions.embedded.segment_folder import sync_folder
 
@@ -42,12 +42,12 @@ CONFIGURATION = {"delta.checkpointInterval": "20", "delta.logRetentionDuration":
 ROW_GROUP = 16_384
 """Rows of a Parquet row group. Few: a reader takes one segment out of a file that holds those of a day."""
 MOST_FILES = 8
-"""Files of a past day, each of one segment, that are left before they are merged into one."""
+"""Files of a past day, each of one segment; when there are more, they are merged into one."""
 PARTITIONS = {"predictions": ["model", "logged_on"], "labels": ["logged_on"]}
 
 
 class File(NamedTuple):
-    """One Parquet file: whose rows it holds, from which segment to which, and the value of its model partition."""
+    """One Parquet file: first and last writer and segment of its rows, and the values of its partition."""
 
     writers: tuple[str, str]
     segments: tuple[int, int]
@@ -56,23 +56,22 @@ class File(NamedTuple):
     written: int
     logged_on: date
     rows: int | None
-    """None where the table does not say."""
+    """None where the table has no statistics."""
 
 
 class Archive:
-    """The Delta table of one kind of rows. One process at a time writes; readers see whole commits."""
+    """The Delta table of one kind of rows. One process at a time writes it; readers see whole commits."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder / "delta" / kind
         self._kind = kind
-        self._schema = schema_of(kind)
         self._table: deltalake.DeltaTable | None = None
         self._listing: tuple[int, list[File]] = (-1, [])
         self._read: dict[str, tuple[int, pa.Table, Integers]] = {}
-        """The segment of each writer that was read last: a reader takes it in several blocks."""
+        """The segment of each writer that was read last, because a reader takes it in several blocks."""
 
     def refresh(self) -> None:
-        """Look at the newest version. Raises StoreError."""
+        """Open the newest version. Raises StoreError."""
         try:
             if not (self.folder / "_delta_log").is_dir():
                 return
@@ -85,12 +84,12 @@ class Archive:
 
     @property
     def version(self) -> int | None:
-        """The version that was looked at last; None where there is no table."""
+        """The version that is open; None where there is no table."""
         return int(self._table.version()) if self._table is not None else None
 
     @property
     def files(self) -> list[File]:
-        """The files of the version that was looked at last."""
+        """The files of the version that is open."""
         if self._table is not None and self._table.version() != self._listing[0]:
             self._listing = self._table.version(), self._listed(self._table)
         return self._listing[1]
@@ -101,9 +100,9 @@ class Archive:
         return number or 0
 
     def append(self, writer: str, number: int, rows: pa.Table, ends: Integers) -> None:
-        """Put one segment into the table and on disk. rows: in order; ends: the offset behind each one's message.
+        """Append one segment to the table, and put it on disk. Raises StoreError.
 
-        Raises StoreError.
+        rows: in order. ends: the offset behind each row's append.
         """
         days = rows[TIME_OF_LOGGING[self._kind]].cast(pa.timestamp("us")).cast(pa.date32())
         count = rows.num_rows
@@ -134,10 +133,10 @@ class Archive:
         return sorted({n for low, high in spans for n in range(max(low, first), min(high, last) + 1)})
 
     def segment(self, writer: str, number: int) -> tuple[pa.Table, Integers]:
-        """Return a segment's rows in order, and the offset behind each one's message. Raises FileNotFoundError."""
+        """Return a segment's rows in order, and the offset behind each row's append. Raises FileNotFoundError."""
         if writer in self._read and self._read[writer][0] == number:
             return self._read[writer][1:]
-        parts = [self._schema.empty_table().append_column("end", pa.array([], pa.int64()))]
+        parts = [empty_table(self._kind).append_column("end", pa.array([], pa.int64()))]
         order: list[Integers] = [np.zeros(0, np.int64)]
         for file in self._holding(writer, number):
             found = _of_segment(file.path, writer, number)
@@ -173,10 +172,10 @@ class Archive:
         """Return rows of a file as the log's schema has them."""
         if file.model is not None:
             rows = rows.append_column("model", pa.repeat(file.model, rows.num_rows))
-        return with_columns(rows, self._schema)
+        return with_columns(rows, schema_of(self._kind))
 
-    def forget(self, before: date) -> int:
-        """Drop the rows logged on days before a day, with their files; return how many."""
+    def delete_before(self, before: date) -> int:
+        """Delete the rows logged on days before a day, with their files; return how many."""
         if self._table is None or all(file.logged_on >= before for file in self.files):
             return 0
         try:
@@ -188,7 +187,7 @@ class Archive:
         return int(dropped.get("num_deleted_rows") or 0)
 
     def merge_days(self, before: date) -> int:
-        """Merge the files of each day before a day where there are many; return how many went. Raises StoreError."""
+        """Merge the files of each earlier day that has many; return how many fewer there are. Raises StoreError."""
         days = Counter((file.model, file.logged_on) for file in self.files if file.logged_on < before)
         many = sorted({day for (_, day), count in days.items() if count > MOST_FILES})
         if self._table is None or not many:
@@ -227,7 +226,7 @@ class Archive:
         ]
 
     def sync(self) -> None:
-        """Put the newest commit and the files that it names on disk; delta-rs leaves that to the system."""
+        """Put the newest commit and the files that it names on disk, because delta-rs does not."""
         if self._table is None:
             return
         log = self.folder / "_delta_log" / f"{self._table.version():020}.json"
@@ -262,7 +261,7 @@ def _properties() -> deltalake.WriterProperties:
 
 
 def _of_segment(path: Path, writer: str, number: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of a segment in a file, of the row groups that may hold them by their statistics."""
+    """Return the rows of a segment in a file; reads only row groups whose statistics do not exclude them."""
     file = pq.ParquetFile(path)
     wanted = []
     for index in range(file.num_row_groups):
@@ -276,7 +275,7 @@ def _of_segment(path: Path, writer: str, number: int, columns: Sequence[str] | N
 
 
 def chunks(rows: pa.Table, ends: Integers, after: int, most: int) -> Iterator[tuple[pa.Table, Integers]]:
-    """Yield the rows behind an offset with their ends, whole messages of them, about `most` at a time."""
+    """Yield the rows behind an offset with their ends, whole appends, about `most` rows at a time."""
     start = int(np.searchsorted(ends, after, side="right"))
     while start < len(ends):
         last = ends[min(start + most, len(ends)) - 1]

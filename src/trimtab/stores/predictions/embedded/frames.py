@@ -3,7 +3,7 @@
     marker   4 bytes   MARKER, by which a reader finds the next frame after damage
     rows     uint32    little-endian, as are the two that follow
     length   uint32    of the body, in bytes
-    crc32    uint32    CRC-32 of rows, length and body: whatever bit of a frame has changed, a reader sees it
+    crc32    uint32    CRC-32 of rows, length and body: a reader finds a change of any bit
     body               packed rows
 
 A segment ends with END, the frame of no rows and no body.

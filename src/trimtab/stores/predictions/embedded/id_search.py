@@ -1,7 +1,7 @@
-"""Finds the rows of one id, the newest segments first. Called by segments; loads pyarrow only for the Delta table.
+"""Finds the rows of one id, the newest segments first. Loads pyarrow only where rows are in the Delta table.
 
-An id stands in a segment as its bytes, so a segment without it is passed over at the speed of reading, and of one with
-it only the messages that hold those bytes are decoded.
+A segment holds an id as its UTF-8 bytes. Files without these bytes are skipped, and only the appends that have them are
+decoded. In the table, row groups whose statistics exclude the id are skipped.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.errors import StoreError
 from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.predictions.embedded.delta_archive import Archive, File
-from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments
+from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments, until_files_stay
 from trimtab.stores.predictions.embedded.segment_scan import READ_BYTES, Damages, format_of, scan
 
 if TYPE_CHECKING:
@@ -25,26 +24,19 @@ else:
     pq = LazyLibrary("pyarrow.parquet")
 
 Rows = list[dict[str, Any]]
-ATTEMPTS = 20
-"""Of a search whose files compaction removes at the same time."""
 
 
 def find(folder: Path, kind: str, prediction_id: str, damages: Damages, *, everywhere: bool) -> Rows:
     """Return the rows of an id, ordered by writer and then as written.
 
-    everywhere: search on where the segment before the last one with a hit has none. Raises StoreError.
+    everywhere: search all segments, not only up to the first one without the id behind one with it. Raises StoreError.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            return _find(folder, kind, prediction_id, damages, everywhere=everywhere)
-        except FileNotFoundError:  # the rows have gone to the Delta table meanwhile
-            continue
-    raise StoreError(f"{folder}: files of the prediction log vanish as they are read; try again")
+    return until_files_stay(folder, lambda: _find(folder, kind, prediction_id, damages, everywhere=everywhere))
 
 
 def _find(folder: Path, kind: str, prediction_id: str, damages: Damages, *, everywhere: bool) -> Rows:
     hits: dict[tuple[str, int], Rows] = {}
-    for writer, number, rows in _units(folder, kind, prediction_id, damages):
+    for writer, number, rows in _rows_by_segment(folder, kind, prediction_id, damages):
         if rows:
             hits[writer, number] = rows
         elif hits and not everywhere and (writer, number + 1) in hits:
@@ -52,8 +44,8 @@ def _find(folder: Path, kind: str, prediction_id: str, damages: Damages, *, ever
     return [row for _, rows in sorted(hits.items()) for row in rows]
 
 
-def _units(folder: Path, kind: str, prediction_id: str, damages: Damages) -> Iterator[tuple[str, int, Rows]]:
-    """Yield what each segment has of an id: files from the newest to the oldest, then the Delta table so."""
+def _rows_by_segment(folder: Path, kind: str, prediction_id: str, damages: Damages) -> Iterator[tuple[str, int, Rows]]:
+    """Yield the rows of an id by segment: of files from the newest to the oldest, then of the Delta table likewise."""
     found = segments(folder, kind)
     gone = removed(folder).get(kind, {})
     files = [segment for segment in found if segment.number > gone.get(segment.writer, 0)]
@@ -71,7 +63,7 @@ def _in_file(segment: Segment, kind: str, prediction_id: str, damages: Damages) 
     name = prediction_id.encode()
     if not _holds(segment.path, name):
         return []
-    bodies = (message.body for message in scan(segment.path, kind, damages) if name in bytes(message.body))
+    bodies = (append.body for append in scan(segment.path, kind, damages) if name in bytes(append.body))
     rows = (row for body in bodies for row in format_of(segment.path).rows_of(body, kind))
     return [row for row in rows if row["prediction_id"] == prediction_id]
 
@@ -89,7 +81,7 @@ def _holds(path: Path, text: bytes) -> bool:
 
 
 def _in_table(folder: Path, kind: str, prediction_id: str, gone: dict[str, int]) -> Iterator[tuple[str, int, Rows]]:
-    """Yield what each segment that is read from the table alone has of an id, from the newest to the oldest."""
+    """Yield the rows of an id by segment, of segments that are read from the table, the newest first."""
     archive = Archive(folder, kind)
     archive.refresh()
     groups: dict[tuple[tuple[str, str], tuple[int, int]], list[File]] = {}

@@ -1,4 +1,4 @@
-"""Looks for segments and table files of the embedded log that are gone, and for damage in those that are there."""
+"""Finds segments and table files of the embedded log that are missing, and damage in those that are there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESTORE = "restore it from a backup; without one the rows are lost, and the log 
 
 
 def check(folder: Path) -> list[Fault]:
-    """Return what is wrong with a log."""
+    """Return the faults of a log."""
     found: list[Fault] = []
     try:
         for kind in COLUMNS:
@@ -27,7 +27,7 @@ def check(folder: Path) -> list[Fault]:
 
 
 def _files(folder: Path, kind: str) -> list[Fault]:
-    """Numbers rise by one; removed.json says up to which the files may be gone, the writers which was their last."""
+    """Look for gaps in the numbers between removed.json and the last segment that each writer noted, and for damage."""
     found: list[Fault] = []
     last, own = last_begun(folder, kind), dict[str, list[Segment]]()  # the segment is there before it is noted
     for segment in segments(folder, kind):
@@ -51,7 +51,7 @@ def _files(folder: Path, kind: str) -> list[Fault]:
 
 
 def _table(folder: Path, kind: str) -> list[Fault]:
-    """The table is there with all of its files, and no older than when segments went into it."""
+    """Look for a table that is gone or older than removed.json says, and for its files that are gone."""
     gone = removed(folder)
     noted = gone.get(TABLES, {}).get(kind)
     archive = Archive(folder, kind)

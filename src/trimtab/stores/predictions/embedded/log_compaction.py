@@ -1,9 +1,10 @@
-"""Moves ended segments into the Delta tables, and gives up rows that are too old. Called by segments.
+"""Moves ended segments into the Delta tables, and deletes rows that are too old.
 
-For each segment, in order: put it into the table with its number as a transaction; say in removed.json that its rows
-are now read there; remove the file. A process may die between any two of these steps, and the next one goes on: a
-segment that is in the table is not put in again, a file that removed.json names is not read. A segment has ended when
-it carries the mark of the end or a later one exists; one that a dead writer left is ended by beginning the next.
+For each segment, in this order: append it to the table, with its number as a transaction; note in removed.json that its
+rows are now read from the table; remove the file. A process may die between any two of these steps, and the next
+compaction continues: it does not append a segment again that is in the table, and readers skip a file that removed.json
+names. A segment has ended when it carries the mark of the end, or when a later one exists. The last segment of a writer
+that died is ended by creating the next, empty one.
 """
 
 from __future__ import annotations
@@ -47,20 +48,20 @@ else:
 
 LOCK = "compaction.lock"
 SET_ASIDE = ".damaged"
-"""Ending of the name of a segment with damage: kept, for somebody who can save what is in it."""
+"""Added to the name of a segment with damage, which is kept."""
 
 
 def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Compaction:
-    """Move what has ended and give up what is older than `keep_s`; return what was done. Raises StoreError.
+    """Move ended segments and delete rows older than `keep_s`; return what was done. Raises StoreError.
 
     grace_s: a segment file stays for so long after its last write.
     """
     if not folder.is_dir():
         return Compaction(reason="there is no log yet")
-    with _turn(folder) as mine:
+    with _compaction_lock(folder) as mine:
         if not mine:
             return Compaction(reason="another process is compacting this log")
-        now = clock.now()  # one day for both: labels go with their predictions or later
+        now = clock.now()  # one time for both kinds: labels are deleted with their predictions or later
         done = [_compact(folder, kind, clock, now, grace_s, keep_s) for kind in COLUMNS]
     return Compaction(
         segments=sum(one.segments for one in done),
@@ -75,8 +76,8 @@ def compact(folder: Path, *, clock: Clock, grace_s: float, keep_s: float) -> Com
 def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: float, keep_s: float) -> Compaction:
     archive, damages = Archive(folder, kind), Damages()
     archive.refresh()
-    archive.sync()  # whoever made the newest commit may have died before
-    _end_those_of_the_dead(folder, kind, clock)
+    archive.sync()  # the process that made the newest commit may have died before it did so
+    _end_abandoned(folder, kind, clock)
     moved = rows = files = 0
     for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):
         ended = _ended(list(own))
@@ -86,24 +87,24 @@ def _compact(folder: Path, kind: str, clock: Clock, now: datetime, grace_s: floa
                 moved, rows = moved + bool(count), rows + count
         files += _remove(folder, kind, ended, now.timestamp() - grace_s, archive.version)
     archive.merge_days(now.date())
-    dropped = archive.forget((now - timedelta(seconds=keep_s)).date())
+    dropped = archive.delete_before((now - timedelta(seconds=keep_s)).date())
     return Compaction(
         segments=moved,
         rows=rows,
         files_removed=files,
         rows_dropped=dropped,
         damaged=len(damages),
-        reason=f"{kind}: {moved} segments moved, {files} files removed, {dropped} rows given up",
+        reason=f"{kind}: {moved} segments moved, {files} files removed, {dropped} rows deleted",
     )
 
 
 def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> int:
     """Put a segment's rows into the table; return how many."""
-    messages, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
+    appends, table_of = scan(segment.path, kind, damages), format_of(segment.path).table_of
     parts, ends = [], []
-    while some := list(islice(messages, BLOCK_ROWS)):  # as frames, rows take more memory than as a table
-        parts.append(table_of([message.body for message in some], kind))
-        ends.append(np.repeat([message.end for message in some], [message.rows for message in some]))
+    while some := list(islice(appends, BLOCK_ROWS)):  # rows take more memory as frames than as a table
+        parts.append(table_of([append.body for append in some], kind))
+        ends.append(np.repeat([append.end for append in some], [append.rows for append in some]))
     if not parts:
         return 0
     rows = pa.concat_tables(parts)
@@ -112,16 +113,16 @@ def _move(segment: Segment, kind: str, archive: Archive, damages: Damages) -> in
 
 
 def _remove(folder: Path, kind: str, ended: list[Segment], before: float, version: int | None) -> int:
-    """Remove the files of segments last written before a moment, the oldest first; return how many.
+    """Remove the files of segments last written before a time, the oldest first; return how many.
 
     version: of the table that has their rows.
     """
     count = 0
     for segment in ended:
         if segment.path.stat().st_mtime > before:
-            break  # a reader takes it that the files behind this one are there
+            break  # readers expect all files behind one that is there
         if segment.number > _gone(folder, kind, segment.writer):
-            _say_removed(folder, kind, segment, version)
+            _note_removed(folder, kind, segment, version)
         if _has_damage(segment, kind):
             segment.path.rename(segment.path.with_name(segment.path.name + SET_ASIDE))
         else:
@@ -137,8 +138,8 @@ def _has_damage(segment: Segment, kind: str) -> bool:
     return len(found) > 0
 
 
-def _say_removed(folder: Path, kind: str, segment: Segment, version: int | None) -> None:
-    """Switch readers over from the file to the table, for good."""
+def _note_removed(folder: Path, kind: str, segment: Segment, version: int | None) -> None:
+    """Let readers take the rows of a segment, and of those before it, from the table from now on."""
     found = removed(folder)
     found.setdefault(kind, {})[segment.writer] = segment.number
     tables = found.setdefault(TABLES, {})
@@ -157,7 +158,7 @@ def _gone(folder: Path, kind: str, writer: str) -> int:
 
 
 def _ended(own: list[Segment]) -> list[Segment]:
-    """Return the segments of one writer that nobody writes any more."""
+    """Return the segments of one writer that are not written any more."""
     return own if _is_marked(own[-1].path) else own[:-1]
 
 
@@ -169,7 +170,7 @@ def _is_marked(path: Path) -> bool:
         return file.read() == end
 
 
-def _end_those_of_the_dead(folder: Path, kind: str, clock: Clock) -> None:
+def _end_abandoned(folder: Path, kind: str, clock: Clock) -> None:
     for writer, own in groupby(segments(folder, kind), key=lambda segment: segment.writer):
         last = list(own)[-1]
         if not last.path.stat().st_size or _is_marked(last.path):
@@ -184,8 +185,8 @@ def _end_those_of_the_dead(folder: Path, kind: str, clock: Clock) -> None:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[bool]:
-    """Hold the lock of compaction, if it is free; the system gives it back when the process dies."""
+def _compaction_lock(folder: Path) -> Iterator[bool]:
+    """Hold the lock of compaction; yield False if another process holds it. The system releases it on death."""
     try:
         with (folder / LOCK).open("w") as file:
             try:

@@ -1,35 +1,35 @@
-"""How many rows a log has, and where its newest ones begin, without decoding any. Called by segments.
+"""How many rows a log has, and where its newest rows begin, without decoding rows.
 
-Rows in files are counted from the heads of their messages, whose checksums are looked at, since a damaged one has no
-rows; those in the Delta table from its own statistics. pyarrow is loaded only where there is a table. What was counted
-is noted beside the log, so that the next count reads what came behind it. A file that has damage, or was changed other
-than by an append, is counted anew.
+Rows in files are counted from the heads of their frames; the checksums are verified, because a damaged frame has no
+rows. Rows in the Delta table are counted by its statistics; pyarrow is loaded only where there is a table. The counts
+are noted in a file of the log, so that the next count reads only what was appended since. A file that has damage, or
+was changed in another way than by an append, is counted from its beginning.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from os import stat_result
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.embedded.delta_archive import Archive
-from trimtab.stores.predictions.embedded.segment_folder import Segment, counted_path, note, removed, segments
+from trimtab.stores.predictions.embedded.segment_folder import (
+    Segment,
+    counted_path,
+    note,
+    removed,
+    segments,
+    until_files_stay,
+)
 from trimtab.stores.predictions.embedded.segment_scan import Damages, scan
 
-ATTEMPTS = 20
-"""Of a look at files that compaction removes at the same time."""
-
 NOTED_AFTER = 1_000
-"""Messages that a count reads before it notes what it found."""
-
-T = TypeVar("T")
+"""A count that has read so many appends notes what it found."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -41,13 +41,13 @@ class Counted(msgspec.Struct, frozen=True):
     rows: int = 0
 
     def holds(self, now: stat_result) -> bool:
-        """Tell whether nothing but appends came since."""
+        """Return True if the file was changed by nothing but appends since."""
         return now.st_size > self.size or (now.st_size, now.st_mtime_ns) == (self.size, self.changed)
 
 
 def count(folder: Path, kind: str, damages: Damages) -> int:
     """Return how many rows a reader finds. Raises StoreError."""
-    return _patiently(folder, lambda: _count(folder, kind, damages))
+    return until_files_stay(folder, lambda: _count(folder, kind, damages))
 
 
 def tail(folder: Path, kind: str, rows: int, damages: Damages) -> Cursor:
@@ -55,49 +55,40 @@ def tail(folder: Path, kind: str, rows: int, damages: Damages) -> Cursor:
 
     Raises StoreError.
     """
-    return _patiently(folder, lambda: _tail(folder, kind, rows, damages))
-
-
-def _patiently(folder: Path, look: Callable[[], T]) -> T:
-    for _ in range(ATTEMPTS):
-        try:
-            return look()
-        except FileNotFoundError:  # the rows have gone to the Delta table meanwhile
-            continue
-    raise StoreError(f"{folder}: files of the prediction log vanish as they are read; try again")
+    return until_files_stay(folder, lambda: _tail(folder, kind, rows, damages))
 
 
 def _count(folder: Path, kind: str, damages: Damages) -> int:
     files, gone = _files(folder, kind)
-    known, messages = _noted(folder, kind), 0
+    known, appends = _noted(folder, kind), 0
     found: dict[str, Counted] = {}
     for file in files:
         found[file.path.name], read = _count_on(file, kind, damages, known.get(file.path.name, Counted()))
-        messages += read
-    if messages >= NOTED_AFTER:
+        appends += read
+    if appends >= NOTED_AFTER:
         _note_counted(folder, kind, (file for file in files if not damages.has(file.path)), found)
     rows = sum(one.rows for one in found.values())
     return rows + (_archive(folder, kind).count(gone) if gone else 0)
 
 
 def _count_on(file: Segment, kind: str, damages: Damages, known: Counted) -> tuple[Counted, int]:
-    """Return the rows of a file, and how many messages were read for it."""
+    """Return the rows of a file, and how many appends were read for it."""
     now = file.path.stat()  # before the look: what is appended meanwhile makes the file longer than is noted
     start = known if known.holds(now) else Counted()
-    end, rows, messages = start.end, start.rows, 0
-    for message in scan(file.path, kind, damages, end):
-        end, rows, messages = message.end, rows + message.rows, messages + 1
-    return Counted(now.st_size, now.st_mtime_ns, end, rows), messages
+    end, rows, appends = start.end, start.rows, 0
+    for append in scan(file.path, kind, damages, end):
+        end, rows, appends = append.end, rows + append.rows, appends + 1
+    return Counted(now.st_size, now.st_mtime_ns, end, rows), appends
 
 
 def _noted(folder: Path, kind: str) -> dict[str, Counted]:
-    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):  # a hint: without it all is counted
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):  # a hint: without it every file is counted
         return msgspec.json.decode(counted_path(folder, kind).read_bytes(), type=dict[str, Counted])
     return {}
 
 
 def _note_counted(folder: Path, kind: str, files: Iterable[Segment], found: dict[str, Counted]) -> None:
-    with suppress(OSError):  # a full disk, or somebody who may only read
+    with suppress(OSError):  # a full disk, or no permission to write
         note(counted_path(folder, kind), {file.path.name: found[file.path.name] for file in files})
 
 
@@ -127,10 +118,10 @@ def _in_file(file: Segment, kind: str, rows: int, damages: Damages) -> tuple[int
     """Return how many of the newest rows are not in a file, and the offset before those that are."""
     newest: deque[tuple[int, int]] = deque()
     before = held = 0
-    for message in scan(file.path, kind, damages):
-        newest.append((before, message.rows))
-        held += message.rows
-        before = message.end
+    for append in scan(file.path, kind, damages):
+        newest.append((before, append.rows))
+        held += append.rows
+        before = append.end
         while held - newest[0][1] >= rows:
             held -= newest.popleft()[1]
     return rows - held, newest[0][0] if newest else 0

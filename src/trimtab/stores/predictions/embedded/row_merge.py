@@ -1,7 +1,7 @@
-"""Merges the rows of several writers by the time of logging, whole messages at a time. Called by reading.
+"""Merges the rows of several writers by the time of logging, without splitting an append.
 
-The order is that of (moment, writer), where a message's moment is that of its first row, and never less than that of
-the message before it. So it does not depend on how the rows come in blocks: from files or from the Delta table.
+Rows are ordered by (time, writer). The time of an append is that of its first row, and never before that of the append
+before it. So the order is the same whether rows come from files or from the Delta table, and in blocks of any size.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Integers = npt.NDArray[np.int64]
 
 
 class Block(NamedTuple):
-    """Some rows of one segment. moments, ends: of each row's message; a block holds whole messages."""
+    """Some rows of one segment. times, ends: of each row's append; a block holds whole appends."""
 
     writer: str
     number: int
     rows: pa.Table
-    moments: Integers
+    times: Integers
     ends: Integers
 
     def behind(self, count: int) -> Block:
         """Return the rows behind the first `count`."""
-        return self._replace(rows=self.rows.slice(count), moments=self.moments[count:], ends=self.ends[count:])
+        return self._replace(rows=self.rows.slice(count), times=self.times[count:], ends=self.ends[count:])
 
 
 Places = dict[str, tuple[int, int]]
@@ -43,7 +43,7 @@ Places = dict[str, tuple[int, int]]
 def merge(streams: list[Iterator[Block]], limit: int | None, places: Places) -> list[pa.Table]:
     """Return the rows that come first, about `limit` of them, and move the places behind them.
 
-    streams: one a writer, ordered by name; their moments never go back.
+    streams: one a writer, ordered by name; their times never go back.
     """
     heads = [(stream, block) for stream in streams if (block := next(stream, None)) is not None]
     found: list[pa.Table] = []
@@ -70,22 +70,22 @@ def merge(streams: list[Iterator[Block]], limit: int | None, places: Places) -> 
 
 def _order(blocks: list[Block]) -> tuple[Integers, Integers, Integers]:
     """Return the order of the rows that no later block can come before, and writer and end of each offered row."""
-    last = [int(block.moments[-1]) for block in blocks]
+    last = [int(block.times[-1]) for block in blocks]
     horizon = min(last)
-    limiting = last.index(horizon)  # its next block may have rows of this moment, which come before later writers'
+    limiting = last.index(horizon)  # its next block may have rows of this time: they precede those of later writers
     counts = [
-        int(np.searchsorted(block.moments, horizon, side="right" if n <= limiting else "left"))
+        int(np.searchsorted(block.times, horizon, side="right" if n <= limiting else "left"))
         for n, block in enumerate(blocks)
     ]
     offered = list(zip(blocks, counts, strict=True))
-    moments = np.concatenate([block.moments[:count] for block, count in offered])
+    times = np.concatenate([block.times[:count] for block, count in offered])
     ends = np.concatenate([block.ends[:count] for block, count in offered])
     source = np.repeat(np.arange(len(blocks)), counts)
-    return np.argsort(moments, kind="stable"), source, ends
+    return np.argsort(times, kind="stable"), source, ends
 
 
 def _whole(order: Integers, source: Integers, ends: Integers, left: int) -> int:
-    """Return how many rows to take so that a message is not cut."""
+    """Return how many rows to take so that no append is split."""
     last = order[left - 1]
     behind = order[left:]
     same = (source[behind] == source[last]) & (ends[behind] == ends[last])

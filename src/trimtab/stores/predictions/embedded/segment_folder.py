@@ -1,10 +1,10 @@
-"""The names in the folder of the embedded log. Called by its writers, readers and compaction.
+"""The files of the embedded log: their names, and the small JSON files next to the segments.
 
 predictions-0-000001.frames   segment 1 of writer 0; numbers rise and are never used twice
 labels-0-000001.frames
 labels-0-000001.arrows        a segment that an earlier version wrote
 writer-0.lock                 held (flock) by the process that writes as 0
-last-predictions-0.json       number of the last segment that writer 0 began, so that its loss shows
+last-predictions-0.json       number of the last segment that writer 0 began, by which its loss is found
 removed.json                  up to which segment each writer's rows are in the Delta tables alone, and the versions
                               that those tables had then
 counted-predictions.json      how many rows the files had when they were counted last; a hint
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -33,6 +34,12 @@ Removed = dict[str, dict[str, int]]
 TABLES = "tables"
 NO_TABLE = -1
 """Version where no segment had a row yet."""
+
+
+ATTEMPTS = 20
+"""Of a look at files that compaction removes at the same time."""
+
+T = TypeVar("T")
 
 
 class Segment(NamedTuple):
@@ -120,3 +127,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def until_files_stay(folder: Path, look: Callable[[], T]) -> T:
+    """Return what `look` returns; repeat it when compaction removes a file that it reads. Raises StoreError."""
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError):
+            return look()
+    raise StoreError(f"{folder}: files of the prediction log vanish as they are read; try again")

@@ -4,8 +4,8 @@
     labels-0-000001.frames
     writer-0.lock                 held (flock) by the one process that writes as 0
 
-An append is one os.write. When it returns the rows are in the kernel's page cache, so they survive the death of the
-process, SIGKILL included; `sync` brings them to the disk. A sync takes 0.1 to 10 ms, so a group of requests shares one.
+An append is one os.write. When it returns, the rows are in the kernel's page cache, so they survive the death of the
+process, by SIGKILL too. `sync` flushes them to the disk, which takes 0.1 to 10 ms, so a group of requests shares one.
 
 A write that a crash cut short leaves a torn frame at the end of its segment. Readers go by the lengths in the frames
 and stop before it; the next writer leaves the segment as it is and begins a new one.
@@ -43,8 +43,8 @@ SEGMENT_AGE_S = 3600.0
 class SegmentLog:
     """Predictions and labels in files of about `segment_rows` rows or `segment_age_s` seconds each.
 
-    writer: the name this process writes under. Opening reads and locks nothing. The first append, even one of no
-    rows, makes this process the writer; it raises StoreError when another process is. May be shared between threads.
+    writer: the name under which this process writes. The constructor neither reads nor locks. The first append, even of
+    no rows, takes the lock of that name, and raises StoreError when another process holds it. Threads may share a log.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SegmentLog:
 
     def sync(self) -> None:
         """Put what was appended on disk, and end segments that have reached their age."""
-        with self._syncing:  # a second sync must not return while the first one still writes its rows
+        with self._syncing:  # a second sync must not return before the first, which flushes its rows
             for writer in (self._predictions, self._labels):
                 self._to_disk(writer)
 
@@ -109,7 +109,7 @@ class SegmentLog:
 
     @property
     def damaged(self) -> int:
-        """Damaged stretches that this reader has met and left out."""
+        """Damaged byte ranges that this reader has found and left out."""
         return len(self._damages)
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class SegmentLog:
             if names:
                 sync_folder(self.folder)
         except OSError as error:
-            with self._appending:  # a new segment: after a failed flush the system may take lost pages for written
+            with self._appending:  # begin a new one: after a failed flush, the system may count lost pages as written
                 writer.end()
             raise StoreError(f"{self.folder}: cannot put the prediction log on disk: {error.strerror}") from None
         finally:

@@ -1,7 +1,7 @@
-"""Reads the rows of all writers, merged by the time of logging. Opened by segments; loads pyarrow.
+"""Reads the rows of all writers as Arrow tables, merged by the time of logging.
 
-A writer's rows are in one of two forms: up to the segment that `removed.json` names they are in the Delta table, from
-there on in segment files. Both keep the same places, so a cursor goes on across the change.
+A writer's rows are read from the Delta table up to the segment that `removed.json` names, and from segment files after
+it. A row has the same place (segment, offset) in both, so a cursor stays valid when its rows move into the table.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.errors import StoreError
 from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, empty_table
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.embedded.delta_archive import Archive, chunks
 from trimtab.stores.predictions.embedded.row_merge import Block, Integers, merge
-from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments
+from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments, until_files_stay
 from trimtab.stores.predictions.embedded.segment_scan import Damages, format_of, scan
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
 else:
     pa = LazyLibrary("pyarrow")
 
-ATTEMPTS = 20
-"""Of a read whose files compaction removes at the same time."""
 BLOCK_ROWS = 8192
-"""Messages of a file, or rows of the Delta table, that are taken in at a time."""
+"""Appends of a file, or rows of the Delta table, that are read at a time."""
 
 
 class SegmentReader:
@@ -40,17 +37,20 @@ class SegmentReader:
         self._folder = folder
         self._kind = kind
         self._damages = damages
-        self._archive: Archive | None = None
+        self._archive = Archive(folder, kind)
         self._archived: dict[str, int] = {}
 
     def read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
         """Return rows after a cursor and the cursor behind them."""
-        for _ in range(ATTEMPTS):
+
+        def look() -> tuple[pa.Table, Cursor]:
             try:
                 return self._read(after, limit)
-            except FileNotFoundError:  # the rows have gone to the Delta table, or been given up, meanwhile
+            except FileNotFoundError:  # rows have moved into the table, or were deleted: open its newest version
                 self._archived.clear()
-        raise StoreError(f"{self._folder}: files of the prediction log vanish as they are read; try again")
+                raise
+
+        return until_files_stay(self._folder, look)
 
     def _read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
         places = {writer: (number, offset) for writer, number, offset in after.places}
@@ -67,35 +67,35 @@ class SegmentReader:
         return pa.concat_tables([empty_table(self._kind), *tables]).combine_chunks(), cursor
 
     def _timed(self, blocks: Iterator[tuple[str, int, pa.Table, Integers]]) -> Iterator[Block]:
-        """Add to each row the moment of its message: that of its first row, and never before an earlier message's."""
+        """Add to each row the time of its append: that of its first row, never before that of an earlier append."""
         latest = np.iinfo(np.int64).min
         for writer, number, rows, ends in blocks:
             first = np.concatenate([[True], ends[1:] != ends[:-1]])
             logged = rows[TIME_OF_LOGGING[self._kind]].cast(pa.int64()).to_numpy()
-            moments = np.maximum.accumulate(np.maximum(logged[first], latest))
-            latest = moments[-1]
-            yield Block(writer, number, rows, moments[np.cumsum(first) - 1], ends)
+            times = np.maximum.accumulate(np.maximum(logged[first], latest))
+            latest = times[-1]
+            yield Block(writer, number, rows, times[np.cumsum(first) - 1], ends)
 
     def _blocks(
         self, writer: str, after: tuple[int, int], gone: int, own: list[Segment], most: int
     ) -> Iterator[tuple[str, int, pa.Table, Integers]]:
-        """Yield the rows of one writer from a place on, with the offset behind each one's message."""
+        """Yield the rows of one writer from a place on, with the offset behind each row's append."""
         if after[0] <= gone:
             yield from self._from_table(writer, after, gone, most)
         for segment in own:
             if segment.number < after[0] or segment.number <= gone:
                 continue
             offset = after[1] if segment.number == after[0] else 0
-            messages = scan(segment.path, self._kind, self._damages, offset)
+            appends = scan(segment.path, self._kind, self._damages, offset)
             table_of = format_of(segment.path).table_of
-            while some := list(islice(messages, most)):
-                ends = np.repeat([message.end for message in some], [message.rows for message in some])
-                yield writer, segment.number, table_of([message.body for message in some], self._kind), ends
+            while some := list(islice(appends, most)):
+                ends = np.repeat([append.end for append in some], [append.rows for append in some])
+                yield writer, segment.number, table_of([append.body for append in some], self._kind), ends
 
     def _from_table(
         self, writer: str, after: tuple[int, int], gone: int, most: int
     ) -> Iterator[tuple[str, int, pa.Table, Integers]]:
-        archive = self._archive = self._archive or Archive(self._folder, self._kind)
+        archive = self._archive
         if self._archived.get(writer, 0) < gone:
             archive.refresh()
             self._archived[writer] = gone

@@ -1,8 +1,10 @@
-"""Walks over the messages of one segment and checks them. Called by reading, finding and compaction; no pyarrow.
+"""Reads the appends of one segment file and verifies their checksums. Loads pyarrow for earlier versions' files only.
 
-Three things can stand between whole messages. The end of the stream. A torn tail, which a crash left at the end of a
-file: nothing in it was acknowledged, so it is passed over in silence. And damage: bytes that were right once. A damaged
-stretch goes up to the next message whose checksum is right; it is left out, counted, and told once as an error.
+Three things may lie between or behind whole frames:
+- the end of the segment;
+- a torn tail, which a crash left at the end of the file. None of its rows was acknowledged, so it is dropped silently;
+- damage: bytes that have changed since they were written. A damaged range ends at the next frame whose checksum is
+  right. It is left out, counted, and logged once as an error.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_BYTES = 16 * 2**20
-"""What is read at a time; doubled while a single frame is longer."""
+"""Bytes that are read at a time; doubled while a single frame is longer."""
 
 
 class Format(NamedTuple):
@@ -60,7 +62,7 @@ ARROW_STREAM = Format(
 )
 
 
-class Message(NamedTuple):
+class Append(NamedTuple):
     """One append whose checksum is right."""
 
     body: memoryview
@@ -70,24 +72,24 @@ class Message(NamedTuple):
 
 
 class Damages:
-    """The damaged stretches that one reader has met, each told once, or, if quiet, only counted."""
+    """The damaged byte ranges that one reader has found. Each is logged once, unless `quiet`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._told: set[tuple[str, int]] = set()
+        self._found: set[tuple[str, int]] = set()
 
     def __len__(self) -> int:
-        return len(self._told)
+        return len(self._found)
 
     def has(self, path: Path) -> bool:
-        """Tell whether a file has one."""
-        return any(name == path.name for name, _ in self._told)
+        """Return True if a file has a damaged range."""
+        return any(name == path.name for name, _ in self._found)
 
-    def tell(self, path: Path, start: int, end: int, rows: int | None) -> None:
-        """Count a stretch of a file, and log it unless that was done before."""
-        if (path.name, start) in self._told:
+    def report(self, path: Path, start: int, end: int, rows: int | None) -> None:
+        """Count a range of a file, and log it, unless it is known."""
+        if (path.name, start) in self._found:
             return
-        self._told.add((path.name, start))
+        self._found.add((path.name, start))
         if self._quiet:
             return
         lost = "an unknown number of rows" if rows is None else f"{rows} rows"
@@ -99,11 +101,11 @@ class Damages:
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a segment, which the ending of its name tells."""
+    """Return the format of a segment, by the ending of its name."""
     return ARROW_STREAM if path.suffix == ARROW else FRAMES
 
 
-def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[Message]:
+def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[Append]:
     """Yield the whole appends of a segment behind an offset. Raises FileNotFoundError."""
     form, size = format_of(path), READ_BYTES
     with path.open("rb", buffering=0) as file:
@@ -113,18 +115,18 @@ def scan(path: Path, kind: str, damages: Damages, offset: int = 0) -> Iterator[M
             while (frame := form.frame_at(view, end)) is not None and form.is_right(view, frame):
                 end, body = frame.end, view[frame.body : frame.end]
                 if frame.rows:
-                    yield Message(body, form.rows_in(body, kind) if form.rows_in else frame.rows, offset + end)
+                    yield Append(body, form.rows_in(body, kind) if form.rows_in else frame.rows, offset + end)
             if not end and at_end:
                 end = _next_frame(view, data, form)
                 if not end:
                     return
-                damages.tell(path, offset, offset + end, _claimed_rows(view, end, form))
+                damages.report(path, offset, offset + end, _claimed_rows(view, end, form))
             offset += end
             size = READ_BYTES if end else size * 2
 
 
 def _next_frame(view: memoryview, data: bytes, form: Format) -> int:
-    """Return where a damaged stretch at the start of the data ends, or 0 when there is nothing, or a torn tail."""
+    """Return where the damaged range at the start of the data ends; 0 where there is no data, or a torn tail."""
     if data in (b"", form.end):
         return 0
     start = data.find(form.marker, 1)
@@ -133,7 +135,7 @@ def _next_frame(view: memoryview, data: bytes, form: Format) -> int:
         if frame is not None and form.is_right(view, frame):
             return start
         start = data.find(form.marker, start + 1)
-    first = form.frame_at(view, 0)  # whole by its lengths: a crash leaves no such thing
+    first = form.frame_at(view, 0)  # whole by its length: a crash leaves no such frame
     return 0 if first is None else first.end
 
 

@@ -1,7 +1,7 @@
-"""Writes the segments of one kind of rows under one writer's name. Called by segments; loads no pyarrow.
+"""Writes the segments of one kind of rows under one writer's name, without pyarrow.
 
-An append is one os.write of one frame. A write that the disk takes only in part is cut off again. What is in a
-file but not yet on disk is handed to `sync` as file handles, so that the disk works while appends go on.
+An append is one os.write of one frame. A frame that was written only in part is cut off again. `unsynced` hands out
+handles of the files with bytes that are not on disk yet, so that they can be flushed while appends continue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trimtab.stores.predictions.embedded.frames import END, FrameWriter
 from trimtab.stores.predictions.embedded.segment_folder import last_path, next_number, note, segment_path
 
 MOST_ENDED = 64
-"""Ended segments whose handles wait for a sync; for a writer that never calls it."""
+"""Ended segments whose handles wait for a sync: the limit for a writer that never calls it."""
 
 
 class SegmentWriter:
@@ -63,7 +63,7 @@ class SegmentWriter:
         if self._file is None:
             return
         if self._size:
-            with suppress(StoreError):  # no room for the mark: the rows are there, and a reader does without it
+            with suppress(StoreError):  # no room for the mark; readers do without it
                 self._write(END)
         self._abandon()
 
@@ -84,7 +84,7 @@ class SegmentWriter:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreError(f"{path}: cannot begin a segment of the prediction log: {error.strerror}") from None
-        with suppress(OSError):  # a full disk: then only the loss of this segment would not show
+        with suppress(OSError):  # a full disk: then a loss of this segment would not be found
             note(last_path(self._folder, self._kind, self._writer), number)
         self._rows = self._size = self._synced = 0
         self._began = self._clock.now().timestamp()
@@ -94,7 +94,7 @@ class SegmentWriter:
         assert self._file is not None
         try:
             written = os.write(self._file, frame)
-            while written < len(frame):  # a full disk takes a part first and says so at the next try
+            while written < len(frame):  # a full disk takes a part, and fails at the next write
                 written += os.write(self._file, memoryview(frame)[written:])
         except OSError as error:
             self._take_back()
@@ -110,10 +110,10 @@ class SegmentWriter:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Let go of the segment; its last bytes wait for the next sync."""
+        """Stop writing the segment; its last bytes wait for the next sync."""
         if len(self._ended) >= MOST_ENDED:
             oldest = self._ended.pop(0)
-            with suppress(OSError):  # nobody waits for it: who does calls sync
+            with suppress(OSError):  # only `sync` reports a disk that fails
                 os.fdatasync(oldest)
             os.close(oldest)
         file, self._file, self._rows = self._file, None, 0

@@ -1,4 +1,4 @@
-"""The right to write a log under a name, held by one process. Called by segments, compaction and app.outcomes."""
+"""The lock (flock) of a writer's name, which one process at a time holds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trimtab.stores.predictions.embedded.segment_folder import lock_path, sync_f
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.01
-"""Compaction holds the lock of a writer that has gone for a moment, so a writer asks several times."""
+"""Compaction briefly holds the locks of writers that have ended, so a writer tries several times."""
 
 
 class WriterLock:
-    """The lock of one writer; the system gives it back when the process dies."""
+    """The lock of one writer. The system releases it when the process dies."""
 
     def __init__(self, folder: Path, writer: str, clock: Clock) -> None:
         self._folder = folder
@@ -27,7 +27,7 @@ class WriterLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock unless it is held already. Raises StoreError when another process holds it."""
+        """Take the lock, unless this object holds it. Raises StoreError when another process holds it."""
         if self._file is not None:
             return
         for attempt in range(ATTEMPTS):
@@ -42,7 +42,7 @@ class WriterLock:
         )
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free, and tell whether it was."""
+        """Take the lock if it is free; return True if it was."""
         file = self._open()
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,13 +50,13 @@ class WriterLock:
             os.close(file)
             return False
         self._file = file
-        with suppress(OSError):  # a full disk: the lock is what counts, the number is for whoever asks
+        with suppress(OSError):  # a full disk; the number is only for the error text
             os.ftruncate(file, 0)
             os.write(file, f"{os.getpid()}\n".encode())
         return True
 
     def release(self) -> None:
-        """Let others take the lock."""
+        """Release the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,4 +1,4 @@
-"""Rows as Kafka messages: CloudEvents in binary mode, the value the row as JSON. Called by kafka and kafka_reading.
+"""Rows as Kafka messages: CloudEvents in binary mode, with the row as JSON in the value.
 
 Headers by the Kafka protocol binding of CloudEvents 1.0. Prediction events carry KServe's type and the extensions
 inferenceservicename (the model) and endpoint ("default" is the champion, else the role). Source and id together are
@@ -20,7 +20,7 @@ from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
 RESPONSE = "org.kubeflow.serving.inference.response"
 LABEL = "trimtab.serving.label"
 VARINT, OVERHEAD = 5, 36
-"""Most bytes of a length, and of what a record of Kafka's format 2 holds beside its key, value and headers."""
+"""Most bytes of a length, and of the parts of a record of Kafka's format 2 other than key, value and headers."""
 
 
 class Event(NamedTuple):

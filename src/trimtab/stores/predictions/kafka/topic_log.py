@@ -1,11 +1,11 @@
-"""The prediction log in Kafka: kafka://host:port[,host:port]/topic, labels in TOPIC-labels. Opened by stores.catalog.
+"""The prediction log in Kafka: kafka://host:port[,host:port]/topic, labels in TOPIC-labels.
 
-One message a row, keyed by the prediction's id (kafka_events). What differs from the embedded log:
-- `append` hands rows to a bounded buffer in this process; they are safe, from its death too, when `sync` returns:
-  all in-sync replicas have them (acks=all, idempotent, so that a repeated send doubles nothing).
-- Rows keep their order within a partition, so those of one id do. Several partitions are merged by the time of logging,
-  in milliseconds; with one, which is what a topic gets that is made here, the order is that of the contract.
-- Kafka knows no claim on a writer's name, and keeps and drops rows by the topic's own retention.
+One message a row, keyed by the prediction's id (topic_events). Differences from the embedded log:
+- `append` puts rows into a bounded buffer of this process. They survive its death only when `sync` has returned: then
+  all in-sync replicas have them (acks=all, idempotent, so a repeated send writes nothing twice).
+- Rows keep their order within a partition, so the rows of one id do. Several partitions are merged by the time of
+  logging in milliseconds. A topic that is created here has one partition, whose order is that of the contract.
+- Kafka has no lock for a writer's name. The topic's own retention deletes rows.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_BYTES = 1_000_000
-"""Largest message, which is also what brokers take unless they are told otherwise."""
+"""Largest message; the default limit of brokers, too."""
 BUFFER_ROWS = 50_000
 BUFFER_BYTES = 64 * 2**20
-"""Most that waits in this process for the brokers; beyond it `append` refuses."""
+"""Limits of what waits in this process for the brokers; beyond them `append` raises StoreError."""
 DELIVERY_MS = 10_000
-"""After so long a row that no broker has taken counts as failed, and the `sync` that waits for it too."""
+"""After so long, a row that no broker has accepted counts as failed, and so does the `sync` that waits for it."""
 CONNECT_S = 10.0
 POLL_S = 0.01
 
@@ -53,9 +53,9 @@ class Round:
 
 
 class KafkaLog:
-    """Predictions and labels in two topics, which are made, with one partition, when they are missing.
+    """Predictions and labels in two topics, which are created, with one partition, when they are missing.
 
-    May be shared between threads. segment_rows and segment_age_s are the broker's own matter.
+    May be shared between threads. segment_rows and segment_age_s are ignored: the broker has its own segments.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class KafkaLog:
         self._send(self.topics["labels"], self._events.labels(columns))
 
     def sync(self) -> None:
-        """Return when the brokers have what was appended. Raises StoreError when they refused or did not answer."""
+        """Return when the brokers have all appended rows. Raises StoreError when they refused or did not answer."""
         with self._lock:
             rounds, self._round = self._rounds, Round()
             self._rounds = [*rounds, self._round]
@@ -112,7 +112,7 @@ class KafkaLog:
             return Count(*(self._readers[kind].count() for kind in ("predictions", "labels")))
 
     def find(self, prediction_id: str) -> list[dict[str, Any]]:
-        """Return the predictions of an id. Kafka has no index: reads the whole topic, and decodes only what fits."""
+        """Return the predictions of an id. Kafka has no index: reads the whole topic, and decodes the id's rows."""
         with self._reading:
             return self._readers["predictions"].find(prediction_id)
 
@@ -121,16 +121,16 @@ class KafkaLog:
             return self._readers["labels"].find(prediction_id)
 
     def compact(self, *, grace_s: float, keep_s: float) -> Compaction:
-        """Do nothing: the topic's own retention.ms drops old rows."""
+        """Do nothing: the topic's own retention.ms deletes old rows."""
         return Compaction(reason=f"{self._name}: the topic's own retention (retention.ms) drops old rows")
 
     def check(self) -> Sequence[Fault]:
-        """Ask the brokers for the topics; what they hold is theirs to keep."""
+        """Ask the brokers for the topics. The rows are not checked: keeping them whole is the brokers' task."""
         self.count()
         return []
 
     def close(self) -> None:
-        """Wait until the brokers have what was appended, and let go of the connections."""
+        """Wait until the brokers have all appended rows, and close the connections."""
         if "_producer" in self.__dict__:
             self.sync()
         with self._reading:
@@ -183,13 +183,13 @@ class KafkaLog:
         for n, event in enumerate(events):
             try:
                 self._produce(producer, topic, event, mine)
-            except (BufferError, KafkaException) as error:  # a producer that is beyond help
+            except (BufferError, KafkaException) as error:  # the producer cannot send any more
                 for unsent in events[n:]:
                     self._done(mine, unsent, error)
                 raise StoreError(f"{self._name}: cannot send a row: {error}") from None
 
     def _check_sizes(self, events: Sequence[Event]) -> None:
-        """Raise StoreError for a row that is too large, before any row of its append is on its way."""
+        """Raise StoreError for a row that is too large, before any row of its append is sent."""
         for event in events:
             if event.size > ROW_BYTES:
                 raise StoreError(

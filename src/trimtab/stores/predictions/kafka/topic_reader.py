@@ -1,7 +1,8 @@
-"""Reads a topic of the log from an offset a partition. Opened by kafka; loads pyarrow.
+"""Reads a topic of the log, from one offset a partition.
 
-No consumer group: the place of a reader is its cursor. A read ends at the end that each partition had, or at the limit;
-several partitions are merged by the messages' timestamps, and what goes beyond the limit is read again next time.
+There is no consumer group: the place of a reader is its cursor. A read ends at the end that each partition had when it
+began, or at the limit. Several partitions are merged by the timestamps of their messages; messages beyond the limit are
+read again by the next read.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 10_000
 WAIT_S = 0.2
 SILENCE = timedelta(seconds=30)
-"""A read in which the brokers say nothing for so long has failed."""
+"""A read that gets no message for so long has failed."""
 
 
 class TopicReader:
@@ -49,14 +50,14 @@ class TopicReader:
                 "group.id": "trimtab",  # asked for, though none is joined
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",  # an offset that the broker has dropped: go on with the oldest row
+                "auto.offset.reset": "earliest",  # if the broker has deleted the offset: the oldest row
                 "enable.partition.eof": True,
                 "log_level": 2,
             }
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def read(self, after: Cursor, limit: int | None) -> tuple[pa.Table, Cursor]:
@@ -87,7 +88,7 @@ class TopicReader:
         return found
 
     def _rows(self, message: Message) -> list[dict[str, Any]]:
-        """Return the row of a message; one that holds none is told and left out."""
+        """Return the row of a message, or no row, with an error in the log of the process, where it holds none."""
         try:
             return [row_of(_known(message.value()), self._kind)]
         except (msgspec.DecodeError, TypeError) as error:
@@ -137,7 +138,7 @@ class TopicReader:
         except KafkaException as error:
             raise StoreError(f"kafka: cannot read the topic '{self._topic}': {error}") from None
         for message in self._messages({part: high for part, (_, high) in found.items()}, None):
-            part = _known(message.partition())  # beyond the end that the broker told: some tell where a batch begins
+            part = _known(message.partition())  # beyond the end that the broker gave: some give the start of a batch
             low, high = found[part]
             found[part] = low, max(high, _known(message.offset()) + 1)
         return found

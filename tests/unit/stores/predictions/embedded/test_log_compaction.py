@@ -131,7 +131,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Archive, "append"), (log_compaction, "_say_removed"), (Path, "unlink"), (Path, "replace")],
+    [(Archive, "append"), (log_compaction, "_note_removed"), (Path, "unlink"), (Path, "replace")],
 )
 @pytest.mark.parametrize("call", [1, 2, 4])
 def test_a_compaction_that_dies_is_gone_on_with(
@@ -165,7 +165,7 @@ def test_a_compaction_that_dies_is_gone_on_with(
 
 def test_two_compactions_at_a_time_take_turns(tmp_path: Path) -> None:
     log = written(tmp_path)
-    with log_compaction._turn(tmp_path) as mine:
+    with log_compaction._compaction_lock(tmp_path) as mine:
         other = log.compact(grace_s=0, keep_s=DAY_S)
     assert mine
     assert (other.segments, other.reason) == (0, "another process is compacting this log")

@@ -85,7 +85,7 @@ class LogLife(RuleBasedStateMachine):
     @rule(step=st.sampled_from(["append", "say", "unlink"]), call=st.integers(1, 3), after=st.booleans())
     def compact_and_die(self, step: str, call: int, after: bool) -> None:
         owner: Any = {"append": Archive, "say": log_compaction, "unlink": Path}[step]
-        name = {"append": "append", "say": "_say_removed", "unlink": "unlink"}[step]
+        name = {"append": "append", "say": "_note_removed", "unlink": "unlink"}[step]
         real, calls = getattr(owner, name), 0
 
         def dying(*args: Any) -> None:
