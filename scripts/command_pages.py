@@ -61,8 +61,7 @@ def option(parameter: typer.core.TyperOption, context: typer.Context) -> str:
         return f"[{' | '.join((flag, *parameter.secondary_opts))}]"
     shown = parameter.display_type(context)
     text = f"{flag} {parameter.metavar or VALUES.get(shown, shown.strip('<>'))}"
-    asked = parameter.required and not parameter.prompt
-    return (text if asked else f"[{text}]") + ("..." if parameter.multiple else "")
+    return (text if parameter.required else f"[{text}]") + ("..." if parameter.multiple else "")
 
 
 if __name__ == "__main__":

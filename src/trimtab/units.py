@@ -124,3 +124,8 @@ def _split(text: str, what: str, example: str, units: dict[str, int]) -> tuple[f
         hint = f" Did you mean '{word}'?" if word in units else nearest(unit, [u for u in units if u])
         raise ValueError(f"'{text}' is not {what}: '{unit}' is no unit.{hint}")
     return number, unit
+
+
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun: "1 row", "1,200 rows". nouns: the plural where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"

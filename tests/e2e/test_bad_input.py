@@ -64,7 +64,7 @@ def test_a_changed_schema_is_refused_with_the_difference(fresh_project: Path) ->
         (("ingest", "flight", "-p", "{project}"), 2, "Did you mean 'flights'?"),
         (("train", "-p", "{project}"), 3, "run: trimtab features"),
         (("rollback", "-p", "{project}"), 1, "nothing serves"),
-        (("lineage", "-p", "{project}", "nope"), 3, "no prediction 'nope'"),
+        (("lineage", "-p", "{project}", "nope"), 1, "no prediction 'nope'"),
         (("init", "flihgts", "--into", "{project}/x"), 2, "Did you mean 'flights'?"),
         (("approve", "delay/decision/9", "-p", "{project}", "--reason", "ok"), 2, "no decision 'delay/decision/9'"),
     ],

@@ -117,3 +117,10 @@ def test_an_amount_without_a_period_takes_the_one_it_is_told() -> None:
 def test_a_wrong_rate_says_what_is_right(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         units.per_day(text)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (1200, "1,200 rows")])
+def test_a_number_has_the_noun_that_fits(number: int, text: str) -> None:
+    assert units.plural(number, "row") == text
+    assert units.plural(1, "entry", "entries") == "1 entry"
+    assert units.plural(2, "entry", "entries") == "2 entries"

@@ -14,6 +14,7 @@ from trimtab.cli.views import counted
 from trimtab.data.label_files import OutcomeColumns, column_names
 from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
+from trimtab.units import plural
 
 app = Verbs()
 
@@ -67,7 +68,7 @@ def _show(taken: Taken, columns: OutcomeColumns) -> None:
     parts = {"would be taken" if taken.dry_run else "taken": taken.taken, "repeated": taken.repeated}
     parts |= {"contradicting": taken.contradicting, "unmatched": taken.unmatched}
     parts["without an outcome yet"] = taken.waiting
-    console.print(f"labels    {taken.model}: {taken.rows:,} rows: {counted(parts)}", soft_wrap=True)
+    console.print(f"labels    {taken.model}: {plural(taken.rows, 'row')}: {counted(parts)}", soft_wrap=True)
     if taken.unmatched:
         console.print("          unmatched: no prediction of the model in the log has the id", soft_wrap=True)
     if columns.known_at is None:

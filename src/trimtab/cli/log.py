@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from trimtab.app.loop.log_keeping import compact
-from trimtab.app.reports.lineage import latest_label
+from trimtab.app.reports.lineage import latest_label, logged
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import say
 from trimtab.errors import UsageError
@@ -46,9 +46,7 @@ def log(
 
 def _show(context: Context, prediction_id: str) -> None:
     ws = context.workspace
-    found = ws.predictions.find(prediction_id)
-    if not found:
-        raise UsageError(f"no prediction '{prediction_id}' is in the log of project '{ws.project.policy.project}'")
+    found = logged(ws, prediction_id)
     label = latest_label(ws, prediction_id, found[-1]["model"])
     if context.json:
         print_json({"predictions": found, "label": label})

@@ -22,13 +22,13 @@ from trimtab.cli.context import Context, Verbs, option_time
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
-from trimtab.control.resolve import Answer, resolve
+from trimtab.control.resolve import Answer, answerable, resolve
 from trimtab.records.control import Decision
 
 app = Verbs()
 
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, as `trimtab status` shows it.")]
-WhyNot = Annotated[str, typer.Option("--reason", help="Why, for the record.", prompt="Reason")]
+AskedReason = Annotated[str | None, typer.Option("--reason", help="Why, for the record; asked for when left out.")]
 
 
 @app.verb(json=False)
@@ -99,7 +99,7 @@ def retrain(
 
 
 @app.verb()
-def approve(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+def approve(context: Context, decision: DecisionId, reason: AskedReason = None) -> None:
     """Approve a decision that waits for review.
 
     The running loop starts the retraining that it proposes.
@@ -108,18 +108,20 @@ def approve(context: Context, decision: DecisionId, reason: WhyNot) -> None:
 
 
 @app.verb()
-def reject(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+def reject(context: Context, decision: DecisionId, reason: AskedReason = None) -> None:
     """Reject a decision that waits for review."""
     _resolve(context, decision, "reject", reason)
 
 
 @app.verb()
-def acknowledge(context: Context, decision: DecisionId, reason: WhyNot) -> None:
+def acknowledge(context: Context, decision: DecisionId, reason: AskedReason = None) -> None:
     """Record that you have looked at a review that proposes no retraining."""
     _resolve(context, decision, "acknowledge", reason)
 
 
-def _resolve(context: Context, decision: str, verdict: Answer, reason: str) -> None:
+def _resolve(context: Context, decision: str, verdict: Answer, reason: str | None) -> None:
     ws = context.workspace
+    answerable(ws.metadata, decision, verdict)  # before a reason is asked for
+    reason = typer.prompt("Reason") if reason is None else reason
     resolution = resolve(ws.metadata, decision, verdict, reason=reason, by=settings.login(), clock=ws.clock)
     context.show(resolution, lambda r: say(f"{r.decision}: {r.verdict} by {r.by} ({r.reason})"))

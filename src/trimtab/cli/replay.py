@@ -27,6 +27,7 @@ from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import latest
+from trimtab.units import plural
 
 app = Verbs()
 
@@ -126,8 +127,9 @@ class LoopView:
             yield Text.from_markup(f"[bold]serving[/]  {roles}   [dim](revision {revision.number})[/]")
         matured = latest(self._metadata, WindowReport, model=self._model, stage="matured", role="champion")
         if matured:
-            shown = quality(matured.metrics)
-            yield Text.from_markup(f"[bold]window[/]   {matured.start:%Y-%m-%d}  {matured.labelled:,} labels  {shown}")
+            labels = plural(matured.labelled, "label")
+            shown = f"{matured.start:%Y-%m-%d}  {labels}  {quality(matured.metrics)}"
+            yield Text.from_markup(f"[bold]window[/]   {shown}")
         lines = table("", "when", "what", "why")
         acted = ("review", "retrain", "rollback")
         for decision in self._metadata.find(Decision, model=self._model, action=acted, limit=SHOWN_DECISIONS):

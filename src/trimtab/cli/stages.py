@@ -26,6 +26,7 @@ from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.units import plural
 
 app = Verbs()
 
@@ -67,8 +68,8 @@ def _rebuild(context: Context, source: str | None) -> None:
     elif done.skipped:
         console.print(f"ingest    {done.table}: {escape(done.skipped)}", soft_wrap=True)
     else:
-        made, columns = done.version, escape(", ".join(f"{name} {of}" for name, of in done.version.schema.items()))
-        console.print(f"ingest    {made.id}: {made.rows:,} rows of {done.file}; columns: {columns}", soft_wrap=True)
+        made, columns = done.version, ", ".join(f"{name} {of}" for name, of in done.version.schema.items())
+        say(f"ingest    {made.id}: {plural(made.rows, 'row')} of {done.file}; columns: {columns}")
 
 
 @app.verb()
@@ -100,7 +101,7 @@ def quarantine(
         console.print("no row and no file was refused")
         return
     for report in files:
-        some = f"{report.failing_rows:,} of {report.rows:,} rows refused"
+        some = f"{report.failing_rows:,} of {plural(report.rows, 'row')} refused"
         what = "refused whole" if report.verdict == "fail" else some
         console.print(f"[yellow]{report.table}: {escape(report.source)}: {what}[/]", soft_wrap=True)
         for line in failure_lines(report):
@@ -217,8 +218,9 @@ def show_ingested(done: list[Ingested]) -> None:
         mine = [one for one in done if one.table == name]
         new = [one for one in mine if not one.skipped]
         rows, quarantined = sum(one.rows_added for one in new), sum(one.rows_quarantined for one in new)
-        text = f"{rows:,} rows from {len(new)} files" if new else f"nothing new in {len(mine)} files"
-        quarantine = f", {quarantined:,} rows quarantined" if quarantined else ""
+        files = plural(len(new or mine), "file")
+        text = f"{plural(rows, 'row')} from {files}" if new else f"nothing new in {files}"
+        quarantine = f", {plural(quarantined, 'row')} quarantined" if quarantined else ""
         console.print(f"ingest    {name}: {text}{quarantine}")
         for one in mine:
             told = one.notes if one.skipped is None or one.skipped.startswith("already in") else (one.skipped,)
@@ -252,7 +254,8 @@ def show_checks(reports: list[CheckReport]) -> None:
 def show_dataset(d: DatasetVersion) -> None:
     """Print a training set."""
     console.print(
-        f"features  {len(d.features)} features of {len(d.views)} views; training set {d.id[:12]}: {d.rows:,} rows, "
+        f"features  {plural(len(d.features), 'feature')} of {plural(len(d.views), 'view')}; "
+        f"training set {d.id[:12]}: {plural(d.rows, 'row')}, "
         f"{d.labelled:,} labelled, known by {d.as_of:%Y-%m-%d %H:%M} UTC",
         soft_wrap=True,
     )

@@ -18,6 +18,7 @@ from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
+from trimtab.units import plural
 
 TIPPING_REASONS = 2
 SHOWN_NOTES = 3
@@ -99,7 +100,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         money = model["money"]
         per_1000 = money["serving_per_1000"]
         console.print(
-            f"money: {money['training']:.4f} {money['currency']} for {money['runs']} trainings, "
+            f"money: {money['training']:.4f} {money['currency']} for {plural(money['runs'], 'training')}, "
             f"{money['serving']:.4f} for serving"
             + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
         )
@@ -107,7 +108,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
         console.print(f"labels: {counted(taken)}")
     if head := found["ledger"]["head"]:
-        console.print(f"ledger: {head['number']:,} entries, head {head['hash']}", soft_wrap=True)
+        console.print(f"ledger: {plural(head['number'], 'entry', 'entries')}, head {head['hash']}", soft_wrap=True)
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
     console.print(f"records: {counts}", soft_wrap=True)
 
@@ -168,11 +169,11 @@ def show_lineage(console: Console, found: dict[str, Any]) -> None:
         bundle.add("gates: " + ", ".join(f"{g['gate']} {g['verdict']}" for g in made["gates"]["results"]))
         run = bundle.add(f"run {made['run']['id']}  seed {made['run']['seed']}  params {made['run']['params']}")
         run.add(f"code {made['code']['git']}  environment {made['code']['environment'][:12]}")
-        dataset = run.add(f"dataset {made['dataset']['id'][:16]}  {made['dataset']['rows']:,} rows")
+        dataset = run.add(f"dataset {made['dataset']['id'][:16]}  {plural(made['dataset']['rows'], 'row')}")
         for view in made["views"]:
             dataset.add(f"feature view {view['id']}: {', '.join(view['features'])}")
         for version in made["tables"]:
-            dataset.add(f"table {version['id']}  {version['rows']:,} rows  {version['content_hash'][:16]}")
+            dataset.add(f"table {version['id']}  {plural(version['rows'], 'row')}  {version['content_hash'][:16]}")
     console.print(tree, soft_wrap=True)
 
 
@@ -209,7 +210,7 @@ def _show_comparison(console: Console, s: Summary) -> None:
     if c is None:
         console.print("no labelled prediction can be compared with the first champion yet")
         return
-    title = f"The loop beside version {c.frozen_version}, never retrained, on the same {c.rows:,} labelled rows"
+    title = f"The loop beside version {c.frozen_version}, never retrained, on the same {plural(c.rows, 'labelled row')}"
     made = table(title, "", ">the loop", ">never retrained")
     for name, value in c.loop.items():
         made.add_row(name, f"{value:.4f}", f"{c.frozen[name]:.4f}")
@@ -219,7 +220,7 @@ def _show_comparison(console: Console, s: Summary) -> None:
         saved = f", {round(c.frozen_money_lost - c.loop_money_lost):+,d} {s.currency} saved"
     console.print(made)
     if s.others.predictions:
-        console.print(f"{s.others.predictions:,} predictions that no replay sent are left out of this comparison")
+        console.print(f"left out of this comparison: {plural(s.others.predictions, 'prediction')} that no replay sent")
     if math.isnan(c.gain):
         console.print(f"{c.metric} is not defined on these rows, so which of the two is better cannot be told")
         return

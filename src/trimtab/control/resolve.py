@@ -34,6 +34,29 @@ def resolve(
     for value, what in ((reason, "reason"), (by, "name of who decides")):
         if not value.strip():
             raise UsageError(f"{verdict} of '{decision_id}' needs a {what}: it stands in the record of decisions")
+    decision = answerable(metadata, decision_id, verdict)
+    resolution = Resolution(
+        id=f"{decision_id}/resolution",
+        created_at=clock.now(),
+        model=decision.model,
+        decision=decision_id,
+        verdict=verdict,
+        reason=reason.strip(),
+        by=by.strip(),
+    )
+    try:
+        metadata.put(resolution)
+    except Conflict:  # somebody answered between the look and the write
+        _refuse_second(metadata, decision_id)
+        raise
+    return resolution
+
+
+def answerable(metadata: Metadata, decision_id: str, verdict: Answer) -> Decision:
+    """Return a decision that waits for such an answer.
+
+    Raises UsageError for an unknown decision, one that asks for no review or another answer, one that is answered.
+    """
     decision = _decision(metadata, decision_id)
     if decision.action != "review":
         raise UsageError(f"'{decision_id}' is a decision to {decision.action}; it does not wait for a person")
@@ -47,22 +70,8 @@ def resolve(
         raise UsageError(
             f"'{decision_id}' proposes a retraining and needs an answer: trimtab approve {decision_id}, or reject"
         )
-    resolution = Resolution(
-        id=f"{decision_id}/resolution",
-        created_at=clock.now(),
-        model=decision.model,
-        decision=decision_id,
-        verdict=verdict,
-        reason=reason.strip(),
-        by=by.strip(),
-    )
     _refuse_second(metadata, decision_id)
-    try:
-        metadata.put(resolution)
-    except Conflict:  # somebody answered between the look and the write
-        _refuse_second(metadata, decision_id)
-        raise
-    return resolution
+    return decision
 
 
 def supersede(metadata: Metadata, decision: Decision, *, clock: Clock) -> None:

@@ -26,6 +26,7 @@ from trimtab.records.data import CheckReport, TableVersion
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.schema_fit import fit, wider
+from trimtab.units import plural
 
 
 def rebuild(
@@ -59,7 +60,7 @@ def rebuild(
     schema = _schema_of_all(intake, find_files(source, folder))
     rows = _rows_of_all(intake, files, schema)
     newest = versions[-1]
-    about = f"{len(files)} files, read again"
+    about = f"{plural(len(files), 'file')}, read again"
     if tables.schema(source.name) == {one.name: str(one.type) for one in schema} and _is_there(tables, newest, rows):
         reason = f"{newest.id} has these rows already, value by value"
         return Ingested(source.name, about, rows_added=0, rows_quarantined=0, version=newest, skipped=reason)

@@ -163,7 +163,7 @@ def test_requests_that_no_replay_sent_are_counted_apart_and_told_before(workspac
     assert (found.predictions, found.others.predictions) == (4, 2)
     assert found.comparison is not None
     assert found.comparison.loop["rmse"] == pytest.approx(10.0)
-    assert "2 predictions that no replay sent are left out" in shown(workspace, "value")
+    assert "left out of this comparison: 2 predictions that no replay sent" in shown(workspace, "value")
     told = " ".join(warnings_of_others(workspace, "value", START - timedelta(days=365)))
     assert "2 predictions of model 'value' that no replay sent" in told
     assert "come too late" in told

@@ -36,7 +36,7 @@ def run(project: Path, *arguments: str) -> str:
 
 def test_ingest_tells_what_is_odd_and_quarantine_what_was_refused(project: Path) -> None:
     told = run(project, "ingest")
-    assert "orders: 1 rows from 1 files, 1 rows quarantined" in told
+    assert "orders: 1 row from 1 file, 1 row quarantined" in told
     assert "orders/1.csv: at: 1 row without a time zone, taken as UTC" in told
     (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T05:00Z,1,2\n")
     assert "orders/2.csv: all of its 1 rows are in table 'orders' already" in run(project, "ingest")
@@ -57,8 +57,8 @@ def test_rebuild_tells_the_columns(project: Path) -> None:
     run(project, "ingest")
     (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T06:00Z,many,2\n")
     told = run(project, "ingest", "orders", "--rebuild")
-    assert "orders@1: 1 rows of 1 files, read again; columns: at timestamp[us, tz=UTC], x string, y int64" in told
-    assert "1 rows from 1 files" in run(project, "ingest")
+    assert "orders@1: 1 row of 1 file, read again; columns: at timestamp[us, tz=UTC], x string, y int64" in told
+    assert "1 row from 1 file" in run(project, "ingest")
     assert "orders@2 has these rows already, value by value" in run(project, "ingest", "orders", "--rebuild")
     with pytest.raises(UsageError, match="trimtab ingest SOURCE --rebuild"):
         run(project, "ingest", "--rebuild")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports import summary
+from trimtab.app.reports.lineage import UnknownPrediction
 from trimtab.app.reports.status import status
 from trimtab.cli.log import app
 from trimtab.clock import SystemClock, to_micros
@@ -109,7 +110,7 @@ def test_compact_says_what_it_did(project: Path) -> None:
         (["tali"], UsageError),
         (["show"], UsageError),
         (["tail", "id-3"], UsageError),
-        (["show", "nobody"], UsageError),
+        (["show", "unknown"], UnknownPrediction),
     ],
 )
 def test_what_makes_no_sense_is_refused(project: Path, arguments: list[str], error: type[Exception]) -> None:

@@ -56,6 +56,19 @@ def test_an_answer_is_what_was_typed_and_is_given_once(
         trimtab(loop.app, "approve", review.id, "--reason", "once more")
 
 
+def test_a_reason_is_asked_for_once_the_decision_is_known(workspace: Workspace, review: Decision) -> None:
+    def approve(decision: str, answer: str) -> Result:
+        command = ["approve", decision, "--project", str(workspace.project.folder)]
+        return CliRunner().invoke(loop.app, command, input=answer)
+
+    unknown = approve("nope", "in vain\n")
+    assert isinstance(unknown.exception, UsageError)
+    assert f"Waiting for review: {review.id}" in str(unknown.exception)
+    assert "Reason" not in unknown.output
+    assert approve(review.id, "I have looked\n").output.startswith("Reason: ")
+    assert [found.reason for found in workspace.metadata.find(Resolution)] == ["I have looked"]
+
+
 def test_a_proposal_is_not_acknowledged(workspace: Workspace, trimtab: Trimtab, review: Decision) -> None:
     with pytest.raises(UsageError, match="proposes a retraining and needs an answer"):
         trimtab(loop.app, "acknowledge", review.id, "--reason", "seen")
@@ -73,7 +86,7 @@ def test_a_ledger_that_holds_and_has_the_expected_head_is_no_failure(
 ) -> None:
     head = workspace.metadata.find(LedgerEntry)[0].hash
     found = trimtab(ledger.app, "ledger", "verify", "--expect", head)
-    assert (found.exit_code, head in found.stdout) == (0, True)
+    assert (found.exit_code, found.stdout) == (0, f"1 entry holds, head {head}\n")
     missing = trimtab(ledger.app, "ledger", "verify", "--expect", head[:-1])
     assert (missing.exit_code, f"has the hash {head[:-1]}" in missing.stdout) == (1, True)
 

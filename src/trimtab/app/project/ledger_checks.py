@@ -11,6 +11,7 @@ from trimtab.errors import Conflict, StoreError, UsageError
 from trimtab.records.control import Decision, LedgerAcceptance, PolicyVersion
 from trimtab.stores.metadata.chain import REMEDY, Break, LedgerState
 from trimtab.stores.metadata.contract import latest
+from trimtab.units import plural
 
 __all__ = ["REMEDY", "accept", "describe", "ledger_line", "note_policy", "verify_ledger"]
 
@@ -53,8 +54,9 @@ def describe(state: LedgerState) -> str:
     """Return how many entries there are, and the hash of the last one."""
     if state.head is None:
         return "no entries yet"
-    accepted = f"; {len(state.accepted)} breaks are accepted" if state.accepted else ""
-    return f"{state.head.number:,} entries hold, head {state.head.hash}{accepted}"
+    entries = "1 entry holds" if state.head.number == 1 else f"{state.head.number:,} entries hold"
+    accepted = f"; accepted: {plural(len(state.accepted), 'break')}" if state.accepted else ""
+    return f"{entries}, head {state.head.hash}{accepted}"
 
 
 def ledger_line(workspace: Workspace) -> str:
@@ -62,8 +64,9 @@ def ledger_line(workspace: Workspace) -> str:
     state = workspace.metadata.verify(last=1)
     if state.breaks:
         return f"ledger   {state.breaks[0].text}. {REMEDY}"
-    head = state.head
-    return f"ledger   {head.number:,} entries, head {head.hash}" if head else "ledger   no entries yet"
+    if (head := state.head) is None:
+        return "ledger   no entries yet"
+    return f"ledger   {plural(head.number, 'entry', 'entries')}, head {head.hash}"
 
 
 def accept(workspace: Workspace, *, reason: str, by: str) -> LedgerAcceptance:

@@ -24,6 +24,7 @@ from trimtab.control.reviews import pending_reviews
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError, StoreError
 from trimtab.serving.processes.listening import Announcement
+from trimtab.units import plural
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -107,8 +108,8 @@ def warnings_of_others(workspace: Workspace, model: str, start: datetime) -> Ite
     if others.newest is None:
         return
     yield (
-        f"the log holds {others.predictions:,} predictions of model '{model}' that no replay sent: windows and "
-        "decisions count them, the comparison at the end leaves them out"
+        f"the log holds {plural(others.predictions, 'prediction')} of model '{model}' that no replay sent; windows "
+        "and decisions count all of them, the comparison at the end leaves them out"
     )
     if others.newest > start:
         yield (

@@ -34,6 +34,7 @@ from trimtab.places import of_function
 from trimtab.policy.reader import read_policy
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import latest
+from trimtab.units import plural
 
 FREE_BYTES = 2_000_000_000
 SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime")
@@ -139,8 +140,8 @@ def _count(folder: Path) -> str:
     before = set(sys.modules)
     found = load_definitions(folder)
     heavy = [name for name in SLOW_IMPORTS if name in set(sys.modules) - before]
-    text = f"{len(found.sources)} sources, {len(found.views)} views, {len(found.models)} models"
-    return text + (
+    counts = (found.sources, "source"), (found.views, "view"), (found.models, "model")
+    return ", ".join(plural(len(each), noun) for each, noun in counts) + (
         f"; imports {', '.join(heavy)}: import them inside the trainer, so the gateway starts fast" if heavy else ""
     )
 
@@ -179,7 +180,7 @@ def _not_ingested(workspace: Workspace, model: Model) -> Finding:
 
 
 def _files(source: FileSource, folder: Path) -> str:
-    return f"{len(find_files(source, folder))} files"
+    return plural(len(find_files(source, folder)), "file")
 
 
 def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> str:

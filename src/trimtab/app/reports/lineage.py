@@ -17,16 +17,32 @@ from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import LABEL_FIELDS
 
 
+class UnknownPrediction(NotFound):
+    """No row of the prediction log has the id that a command names: exit code 1."""
+
+    exit_code = 1
+
+
 def lineage(workspace: Workspace, prediction_id: str) -> dict[str, Any]:
-    """Return the log rows of a prediction with bundle, run, dataset, views, tables and code. Raises NotFound."""
-    rows = workspace.predictions.find(prediction_id)
-    if not rows:
-        raise NotFound(f"no prediction '{prediction_id}' is in the log of project '{workspace.project.policy.project}'")
+    """Return the log rows of a prediction with bundle, run, dataset, views, tables and code.
+
+    Raises UnknownPrediction.
+    """
+    rows = logged(workspace, prediction_id)
     return {
         "prediction_id": prediction_id,
         "label": latest_label(workspace, prediction_id, rows[-1]["model"]),
         "predictions": [_explain(workspace, row) for row in rows],
     }
+
+
+def logged(workspace: Workspace, prediction_id: str) -> list[dict[str, Any]]:
+    """Return the log rows of a prediction. Raises UnknownPrediction."""
+    rows = workspace.predictions.find(prediction_id)
+    if not rows:
+        project = workspace.project.policy.project
+        raise UnknownPrediction(f"no prediction '{prediction_id}' is in the log of project '{project}'")
+    return rows
 
 
 def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[str, Any] | None:

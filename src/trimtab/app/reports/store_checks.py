@@ -28,6 +28,7 @@ from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.faults import Fault, check_sqlite
 from trimtab.stores.metadata.contract import latest
 from trimtab.training.mlflow_template import wrong_with
+from trimtab.units import plural
 
 STORES = ("metadata", "tables", "online", "artifacts", "predictions")
 SQLITE = "sqlite:///"
@@ -128,7 +129,7 @@ def _tables(workspace: Workspace) -> Iterator[Found]:
             continue
         rows = workspace.tables.scan(name, version=record.version).select(pl.len()).collect().item()
         if rows != record.rows:
-            text = f"{record.id} has {rows:,} rows; its record says {record.rows:,}"
+            text = f"{record.id} has {plural(rows, 'row')}; its record says {record.rows:,}"
             yield Found(subject=subject, fault=Fault(text=text, remedy=BACKUP))
 
 

@@ -11,9 +11,8 @@ import pytest
 
 from integration.gateway_project import GatewayProject
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.lineage import latest_label, lineage
+from trimtab.app.reports.lineage import UnknownPrediction, latest_label, lineage
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.errors import NotFound
 from trimtab.testing.judged import bundle_record, dataset_record, gate_report, run_record
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -54,8 +53,9 @@ def test_what_no_model_gave_is_traced_to_the_champion_of_its_revision(workspace:
 
 
 def test_a_prediction_that_is_not_in_the_log_is_told(workspace: Workspace) -> None:
-    with pytest.raises(NotFound, match="no prediction 'nobody' is in the log"):
-        lineage(workspace, "nobody")
+    with pytest.raises(UnknownPrediction, match="no prediction 'unknown' is in the log") as refused:
+        lineage(workspace, "unknown")
+    assert refused.value.exit_code == 1
 
 
 def test_the_label_known_last_counts_and_of_those_the_last_to_come(workspace: Workspace) -> None:
