@@ -19,7 +19,7 @@ from trimtab.errors import PolicyError
 from trimtab.policy.reader import parse_policy
 from trimtab.serving.protocols import feedback
 from trimtab.serving.protocols.mlflow import scoring
-from trimtab.serving.protocols.v2 import open_inference
+from trimtab.serving.protocols.v2.request import decode as decode_v2
 
 ROOT = Path(__file__).parents[3]
 CLI = ROOT / "src" / "trimtab" / "cli"
@@ -166,7 +166,7 @@ def delay() -> Model:
 
 def test_the_inference_example_brings_what_the_model_asks_for(delay: Model) -> None:
     (body,) = bodies("/v2/models/delay/infer")
-    request, _ = open_inference.decode(body)
+    request, _ = decode_v2(body)
     assert request.rows == 1
     assert set(request.columns) == {*delay.request_columns, delay.examples.timestamp}
 

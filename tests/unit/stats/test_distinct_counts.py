@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.telemetry.fingerprints import fingerprints
+from trimtab.serving.core.tally import fingerprints
 from trimtab.stats.distinct_counts import KEPT, RANGE, distinct, smallest
 
 words = st.lists(st.integers(0, RANGE - 1))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from trimtab.serving.core.routing import Variant
-from trimtab.serving.telemetry.fingerprints import fingerprints
 from trimtab.stats.distinct_counts import KEPT, smallest
 from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, VariantCounts, VariantKey
 
@@ -18,6 +18,7 @@ REGRESSION_BINS = 20
 TOLD_APART = 1024
 """Newest rows of a run whose inputs one fold tells apart: beyond it a run costs the hot path no more."""
 
+Words = np.ndarray[Any, np.dtype[np.uint64]]
 Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
 """Tells a model's borders, given those that this worker proposes."""
 
@@ -170,3 +171,28 @@ def _last(vectors: Sequence[np.ndarray[Any, Any]], rows: int) -> np.ndarray[Any,
         taken.append(vectors[-1 - len(taken)])
         missing -= len(taken[-1])
     return fingerprints(taken[::-1])[-rows:]
+
+
+def fingerprints(vectors: Sequence[np.ndarray[Any, Any]]) -> Words:
+    """Return one number for each row of float32 matrices (rows, features): equal rows have equal numbers.
+
+    Each 32-bit word of a row times a fixed odd number, added up modulo 2^64 (multilinear hashing: Dietzfelbinger 1996),
+    then mixed by the finalizer of SplitMix64 (Steele et al. 2014) so that the numbers are evenly spread. All workers
+    compute the same numbers; two different rows share one with negligible probability.
+    """
+    if len({matrix.shape[1] for matrix in vectors}) > 1:
+        return np.concatenate([fingerprints([matrix]) for matrix in vectors])
+    rows = np.ascontiguousarray(vectors[0] if len(vectors) == 1 else np.concatenate(vectors), dtype=np.float32)
+    return _mixed((rows.view(np.uint32) * _factors(rows.shape[1])).sum(axis=1, dtype=np.uint64))
+
+
+@lru_cache(maxsize=32)
+def _factors(features: int) -> Words:
+    return _mixed(np.arange(1, features + 1, dtype=np.uint64)) | np.uint64(1)
+
+
+def _mixed(words: Words) -> Words:
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

@@ -50,9 +50,8 @@ from trimtab.serving.processes.channel import Channel
 from trimtab.serving.processes.preflight import run_preflight
 from trimtab.serving.processes.spawning import take_over
 from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
-from trimtab.serving.protocols.platforms.container_routes import contract_routes
 from trimtab.serving.protocols.platforms.containers import container_contract
-from trimtab.serving.protocols.standard import standard_routes
+from trimtab.serving.protocols.standard import contract_routes, standard_routes
 from trimtab.serving.requests import Refused
 from trimtab.serving.telemetry.logs import configure_logging
 from trimtab.serving.telemetry.spans import open_traces

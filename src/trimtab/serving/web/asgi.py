@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
@@ -29,7 +30,6 @@ from trimtab.serving.endpoints import (
 )
 from trimtab.serving.requests import MAX_ID, Refused
 from trimtab.serving.web import openapi
-from trimtab.serving.web.bodies import inflate
 from trimtab.serving.web.browsers import BrowserCheck, check_no_form
 from trimtab.serving.web.deadlines import Deadlines
 from trimtab.serving.web.observing import GONE, Observer
@@ -52,6 +52,8 @@ _CHANGES = ("feedback", "admin")
 """Verbs of routes that change what others see, and so take no forms of web pages."""
 LOOKED_AT = NOTED | {b"host", b"origin"}
 _NOTHING: dict[bytes, bytes] = {}
+WINDOWS = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}
+"""Content-Encoding -> window bits that zlib may need; some clients send deflate without its header."""
 
 logger = logging.getLogger(__name__)
 
@@ -229,3 +231,23 @@ class Application:
 
 class _Gone(Exception):
     """The client left before its body was whole."""
+
+
+def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """Return a body unpacked. Raises Refused: 415 for an encoding that is not served, 413, 400."""
+    name = encoding.strip().lower()
+    if name in (b"", b"identity"):
+        return body
+    if name not in WINDOWS:
+        raise Refused(415, f"content encoding '{name.decode('latin-1'):.40}' is not served; expected gzip or deflate")
+    for bits in WINDOWS[name]:
+        unpacker = zlib.decompressobj(bits)
+        try:
+            found = unpacker.decompress(body, limit + 1)
+        except zlib.error:
+            continue
+        if len(found) > limit:
+            raise Refused(413, f"the body is larger than {limit} bytes unpacked; send the rows in several requests")
+        if unpacker.eof and not unpacker.unused_data:
+            return found
+    raise Refused(400, f"the body is not whole {name.decode()} data")

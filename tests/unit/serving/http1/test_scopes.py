@@ -14,9 +14,8 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.endpoints import Access, Grants, Route
 from trimtab.serving.orders import Grant
-from trimtab.serving.protocols.platforms.container_routes import contract_routes
 from trimtab.serving.protocols.platforms.containers import ContainerContract, Platform
-from trimtab.serving.protocols.standard import standard_routes
+from trimtab.serving.protocols.standard import contract_routes, standard_routes
 from trimtab.serving.web.asgi import Application
 
 if TYPE_CHECKING:

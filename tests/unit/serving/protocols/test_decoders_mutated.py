@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from trimtab.serving.core.feedback import Label
 from trimtab.serving.protocols import feedback
 from trimtab.serving.protocols.mlflow import scoring
-from trimtab.serving.protocols.v2 import open_inference
+from trimtab.serving.protocols.v2.request import decode as decode_v2
 from trimtab.serving.requests import InferenceRequest, Refused
-from trimtab.serving.web.bodies import inflate
+from trimtab.serving.web.asgi import inflate
 
 FRAME = pd.DataFrame({"carrier": ["AA", None], "distance": [100.5, 200.0], "late": [True, False]})
 
@@ -63,8 +63,8 @@ LABELS = {
 
 Decoder = Callable[[bytes], Any]
 DECODERS: list[tuple[str, bytes, Decoder]] = [
-    ("tensors", msgspec.json.encode(TENSORS), open_inference.decode),
-    ("binary", BINARY, lambda body: open_inference.decode(body, str(LENGTH))),
+    ("tensors", msgspec.json.encode(TENSORS), decode_v2),
+    ("binary", BINARY, lambda body: decode_v2(body, str(LENGTH))),
     ("split", msgspec.json.encode(SPLIT), lambda body: scoring.decode(body, "application/json")),
     (
         "records",

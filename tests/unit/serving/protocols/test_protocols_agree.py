@@ -27,8 +27,8 @@ from trimtab.serving.protocols import grpc_tensors
 from trimtab.serving.protocols.grpc_messages import MESSAGES
 from trimtab.serving.protocols.grpc_service import CODES
 from trimtab.serving.protocols.grpc_tensors import CONTENTS
-from trimtab.serving.protocols.v2 import open_inference
 from trimtab.serving.protocols.v2.binary import DTYPES
+from trimtab.serving.protocols.v2.request import decode as decode_v2
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 from trimtab.testing.bundles import pack_bundle, plain_spec
 from unit.serving.protocols.grpc_caller import Caller
@@ -228,8 +228,8 @@ def understood(decode: Callable[[], tuple[InferenceRequest, Any]]) -> Any:
 def test_every_form_is_understood_alike(asked: Asked) -> None:
     make = MESSAGES["ModelInferRequest"]
     found = {
-        "JSON": understood(lambda: open_inference.decode(asked.as_json())),
-        "binary": understood(lambda: open_inference.decode(*asked.as_binary())),
+        "JSON": understood(lambda: decode_v2(asked.as_json())),
+        "binary": understood(lambda: decode_v2(*asked.as_binary())),
         "raw": understood(lambda: grpc_tensors.decode(asked.as_message(make, raw=True))),
     }
     if asked.typed:

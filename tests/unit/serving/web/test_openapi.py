@@ -14,7 +14,7 @@ from trimtab.serving.endpoints import Route
 from trimtab.serving.protocols import feedback
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.protocols.standard import standard_routes
-from trimtab.serving.protocols.v2 import open_inference
+from trimtab.serving.protocols.v2.request import decode as decode_v2
 from trimtab.serving.web.openapi import document
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_examples_of_bodies_are_read(found: dict[str, Any]) -> None:
             if "example" in each
         }
 
-    request, _ = open_inference.decode(examples("/v2/models/{model}/infer")["application/json"])
+    request, _ = decode_v2(examples("/v2/models/{model}/infer")["application/json"])
     assert request.columns.keys() == {"carrier", "scheduled_at", "distance"}
     read = {kind: scoring.decode(body, kind).columns for kind, body in examples("/invocations").items()}
     assert read["application/json"] == read["text/csv"] == request.columns

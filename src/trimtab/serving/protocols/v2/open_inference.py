@@ -11,7 +11,7 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.offloading import SMALL
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.endpoints import LENGTH_HEADER, Answer, Call, Content, Description, Route, encode_error
-from trimtab.serving.protocols.v2 import examples as examples
+from trimtab.serving.protocols.v2 import examples
 from trimtab.serving.protocols.v2.model_metadata import (
     EXTENSIONS,
     ModelMetadata,
@@ -22,17 +22,6 @@ from trimtab.serving.protocols.v2.model_metadata import (
 from trimtab.serving.protocols.v2.request import Body, decode
 from trimtab.serving.protocols.v2.response import ResponseBody, check_outputs, encode, encode_binary
 from trimtab.serving.requests import ModelState, Refused
-
-__all__ = [
-    "check_outputs",
-    "decode",
-    "encode",
-    "encode_binary",
-    "encode_error",
-    "model_metadata",
-    "routes",
-    "server_metadata",
-]
 
 T = TypeVar("T")
 

@@ -22,8 +22,6 @@ from trimtab.serving.protocols.v2.tensors import FEATURES, Tensor, column, fits
 from trimtab.serving.protocols.v2.tensors import features as read_features
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
 
-__all__ = ["Body", "RequestedOutput", "Tensor", "Wanted", "decode", "interpret"]
-
 REQUEST_TYPES = ("pd", "np", "str")
 """What `parameters.content_type` of a request may be, as MLServer has them."""
 

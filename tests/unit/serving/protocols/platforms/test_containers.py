@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trimtab.errors import UsageError
-from trimtab.serving.protocols.platforms.container_routes import contract_routes
 from trimtab.serving.protocols.platforms.containers import container_contract
-from trimtab.serving.protocols.standard import standard_routes
+from trimtab.serving.protocols.standard import contract_routes, standard_routes
 from trimtab.serving.web.routes import Router
 from trimtab.settings import Settings
 

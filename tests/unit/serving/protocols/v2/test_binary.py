@@ -11,7 +11,8 @@ import tritonclient.http as triton
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.protocols.v2.open_inference import decode, encode_binary
+from trimtab.serving.protocols.v2.request import decode
+from trimtab.serving.protocols.v2.response import encode_binary
 from trimtab.serving.requests import Explanation, InferenceResponse, Refused
 
 NUMBERS = ["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]

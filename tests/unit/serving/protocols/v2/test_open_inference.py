@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.serving.protocols.v2.open_inference import decode, encode, encode_error
-from trimtab.serving.protocols.v2.request import Wanted
+from trimtab.serving.endpoints import encode_error
+from trimtab.serving.protocols.v2.request import Wanted, decode
+from trimtab.serving.protocols.v2.response import encode
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused
 
 
