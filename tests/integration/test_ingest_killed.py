@@ -33,8 +33,8 @@ from pathlib import Path
 import alembic.command, deltalake, pandera.polars, pandera.backends.polars.builtin_checks
 from trimtab import data
 from trimtab.clock import ManualClock
-from trimtab.definitions import FileSource
-from trimtab.policy import Checks
+from trimtab.definitions.sources import FileSource
+from trimtab.policy.model import Checks
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.tables.delta import DeltaTables
 

@@ -12,8 +12,8 @@ from trimtab.stores.metadata.embedded import SqliteMetadata
 WRITER = """
 import sys
 from pathlib import Path
-from trimtab.records import Revision
-from trimtab.stores.metadata import latest
+from trimtab.records.serving import Revision
+from trimtab.stores.metadata.contract import latest
 from trimtab.stores.metadata.embedded import SqliteMetadata
 from trimtab.testing.metadata import revision
 

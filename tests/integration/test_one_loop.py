@@ -21,8 +21,8 @@ from trimtab.app.project.workspace import Workspace
 HOLD = """
 import sys, time
 from pathlib import Path
-from trimtab.app.lock import only_training
-from trimtab.app.workspace import open_workspace
+from trimtab.app.project.locks import only_training
+from trimtab.app.project.workspace import open_workspace
 with only_training(open_workspace(Path(sys.argv[1])), "delay", "a training of the test"):
     print("holds", flush=True)
     time.sleep(600)

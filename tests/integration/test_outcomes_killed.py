@@ -33,11 +33,11 @@ import json, os, signal, sys
 from pathlib import Path
 
 import deltalake, pyarrow  # before the fork, so that each child starts at once
-from trimtab.app import outcomes
-from trimtab.app.workspace import open_workspace
+from trimtab.app.labels import importing
+from trimtab.app.project.workspace import open_workspace
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 
-outcomes.CHUNK_ROWS = 40
+importing.CHUNK_ROWS = 40
 folder, kills = Path(sys.argv[1]), 0
 
 
@@ -65,7 +65,7 @@ def take(left):
     SegmentLog.sync = mortal(SegmentLog.sync, counter)
     metadata = type(workspace.metadata)
     metadata.put = mortal(metadata.put, counter)
-    outcomes.take_tables(workspace)
+    importing.take_tables(workspace)
 
 
 while True:
@@ -88,13 +88,13 @@ print(json.dumps(kills))
 TAKER = """
 import sys
 from pathlib import Path
-from trimtab.app import outcomes
-from trimtab.app.workspace import open_workspace
+from trimtab.app.labels import importing
+from trimtab.app.project.workspace import open_workspace
 
 workspace = open_workspace(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-print(sum(intake.added for intake in outcomes.take_tables(workspace)))
+print(sum(intake.added for intake in importing.take_tables(workspace)))
 """
 
 

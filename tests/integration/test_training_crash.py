@@ -35,12 +35,14 @@ import msgspec
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from trimtab.clock import SystemClock
-from trimtab.definitions import FileSource, Model
-from trimtab.policy import Prices
-from trimtab.policy import Prices
-from trimtab.records import DatasetVersion
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.models import Model
+from trimtab.policy.model import Prices
+from trimtab.records.training import DatasetVersion
 from trimtab.stores.artifacts.folder import FolderArtifacts
-from trimtab.training import Tracking, Workbench, load, train
+from trimtab.training.tracking import Tracking
+from trimtab.training.train import Workbench, train
+from trimtab.training.dataset import load
 
 root, key, waits = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "waits"
 source = FileSource("flights", "flights.parquet", timestamp="timestamp")

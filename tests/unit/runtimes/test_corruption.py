@@ -73,7 +73,7 @@ def bundle(whole: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of models that were opened by their runtime, in spite of everything."""
     seen: list[str] = []
-    monkeypatch.setattr("trimtab.bundle.scorer.import_module", lambda name: seen.append(name))
+    monkeypatch.setattr("trimtab.runtimes.opening.import_module", lambda name: seen.append(name))
     return seen
 
 

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_named(runtime: Runtime, package: str, tmp_path: Path)
 
 def test_a_missing_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.lgb").write_text("tree")
-    monkeypatch.setattr("trimtab.bundle.scorer.find_spec", lambda name: None)
+    monkeypatch.setattr("trimtab.runtimes.opening.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"lightgbm is not installed\. .*'trimtab\[boosting\]'"):
         opened(tmp_path, "lightgbm", "model.lgb")
 
