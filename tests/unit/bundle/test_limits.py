@@ -12,8 +12,6 @@ import pytest
 
 from trimtab.bundle.limits import FLOAT32_MAX, InputCheck, answers, ask_scorer
 from trimtab.bundle.spec import Limits, Task, read_spec, write_spec
-from trimtab.runtimes.opening import open_scorer
-from trimtab.runtimes.servable import describe
 from trimtab.testing.bundles import plain_spec
 
 NAN, INF = np.nan, np.inf
@@ -84,12 +82,3 @@ def test_a_model_is_asked_by_what_it_raises_and_by_what_is_no_number() -> None:
         no_null=("a",), highest={"b": FLOAT32_MAX}, lowest={"b": -FLOAT32_MAX}
     )
     assert answers(score, rows([0, 0], [0, INF], [NAN, 0])).tolist()[0] == 1.0
-
-
-def test_an_mlflow_folder_s_estimator_is_asked_what_it_refuses(mlflow_model: Callable[[str], Path]) -> None:
-    # given a logistic regression, which takes neither missing values nor infinity
-    folder = mlflow_model("skops")
-    spec = describe(folder)
-    found = ask_scorer(open_scorer(folder, spec), spec.features)
-    assert found.no_null == ("a", "b", "c")
-    assert dict(found.highest) == dict.fromkeys(("a", "b", "c"), FLOAT32_MAX)

@@ -16,7 +16,6 @@ import yaml
 
 from kit.waiting import PATIENCE_S
 from trimtab.bundle.limits import FLOAT32_MAX, ask_scorer
-from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.pyfunc import PyfuncScorer
 from trimtab.runtimes.servable import describe
@@ -227,3 +226,12 @@ def test_a_graph_that_gives_labels_is_no_regression(copy: Save) -> None:
 def test_a_task_can_be_told(mlflow_model: Save) -> None:
     assert describe(mlflow_model("pickle"), task="binary").task == "binary"
     assert msgspec.json.decode(msgspec.json.encode(describe(mlflow_model("skops")))) is not None
+
+
+def test_an_mlflow_folder_s_estimator_is_asked_what_it_refuses(mlflow_model: Callable[[str], Path]) -> None:
+    # given a logistic regression, which takes neither missing values nor infinity
+    folder = mlflow_model("skops")
+    spec = describe(folder)
+    found = ask_scorer(open_scorer(folder, spec), spec.features)
+    assert found.no_null == ("a", "b", "c")
+    assert dict(found.highest) == dict.fromkeys(("a", "b", "c"), FLOAT32_MAX)

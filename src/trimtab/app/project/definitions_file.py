@@ -8,19 +8,19 @@ import re
 import sys
 from pathlib import Path
 
-from trimtab import definitions, places
-from trimtab.definitions import sources
+from trimtab import places
+from trimtab.definitions import models, on_demand, sources, views
 from trimtab.definitions.collection import Definitions, collect
 from trimtab.errors import DefinitionError, nearest
 
 DEFINITIONS = "definitions.py"
 CALL = re.compile(r"(?:\w+\.)*?(?P<name>\w+?)(?:\.__init__)?\(\)")
 """How Python names a function in a message about a wrong call."""
-WRITTEN_WITH = (definitions.__name__, sources.__name__)
 FUNCTIONS = {
     name: item
-    for name, item in vars(definitions).items()
-    if callable(item) and getattr(item, "__module__", "") in WRITTEN_WITH and not name.startswith("_")
+    for module in (models, on_demand, sources, views)
+    for name, item in vars(module).items()
+    if callable(item) and getattr(item, "__module__", "") == module.__name__ and not name.startswith("_")
 }
 """What users call, by the name that messages have."""
 

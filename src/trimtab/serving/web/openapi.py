@@ -122,7 +122,7 @@ def _contents(route: Route) -> list[Content]:
 
 def _operation(route: Route, schemas: _Schemas, *, secured: bool) -> dict[str, Any]:
     described = route.description or Description(takes=[ANYTHING], gives=[ANYTHING])
-    protocol = route.handle.__module__.rpartition(".")[2]
+    protocol = route.protocol
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": route.summary,
