@@ -16,6 +16,7 @@ import yaml
 
 from kit.waiting import PATIENCE_S
 from trimtab.bundle.limits import FLOAT32_MAX, ask_scorer
+from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.pyfunc import PyfuncScorer
 from trimtab.runtimes.servable import describe
