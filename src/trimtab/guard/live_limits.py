@@ -1,14 +1,14 @@
-"""Sees within seconds that a version fails, is slow, or answers nonsense. Pure: called by app with two sums of counts.
+"""Tests a version's counts against the live limits of the policy. Pure: counts in, a breach out.
 
-error_rate       exact binomial test of the failed requests (chance.py)
-p99              the same of the requests beyond the limit, of which one in a hundred may be, whichever second of
-                 the stretch is left out: a pause of the machine slows all who wait for it together
-output_jump      the lower confidence bound of the distance is held against the limit
-constant_output  a count with no chance in it: a score that half of the inputs get comes 200 times in a row never
-a canary         without error_rate: Fisher's exact test beside its champion, and the binomial one of USUAL_ERRORS
+error_rate       exact binomial test of the failed requests
+p99              the same test of the requests beyond the limit, of which one in a hundred may be; it must hold
+                 whichever second of the stretch is left out, since a pause of the machine slows many requests at once
+output_jump      compares the lower confidence bound of the distance with the limit
+constant_output  a plain count: no test
+a canary         without error_rate: Fisher's exact test against its champion, and the binomial test of USUAL_ERRORS
 
-Each look cries wolf with a probability of at most ALPHA, so that the guard may look twice a second for years. What
-many requests suffer together, such as a service that was away for a second, is no chance to it.
+False-alarm probability per evaluation <= ALPHA (1e-9), so that the guard may evaluate twice a second for years. The
+tests assume independent requests: a failure that many requests share, such as an outage of a service, counts in full.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from trimtab.stats.gateway_counts import (
 SLOW_SHARE = 0.01
 """p99 is the time that at most this share of the requests may exceed."""
 USUAL_ERRORS = 0.01
-"""Without a limit, a canary may fail as often as its champion, and at least this share: what few rows cannot deny."""
+"""Without `error_rate`, the share of failures that any canary may have, even if its champion has fewer."""
 PAUSE_US = 1_000_000
-"""Slowness that this much of the stretch explains is a pause, not the version."""
+"""Slow requests that all lie within this long are a pause of the machine and no breach."""
 TOTAL_FAILURE = 10
-"""So many requests that failed without exception are judged, though they are fewer than `min_requests`."""
+"""Requests that suffice for a breach, even below `min_requests`, if all of them failed."""
 
 Kind = Literal["error", "latency", "quality", "prediction"]
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit that one version broke. rows: predictions it was seen on; p: its probability below the limit."""
+    """A limit that a version broke. rows: predictions counted; p: p-value of the test, None where there is no test."""
 
     kind: Kind
     statistic: str
@@ -58,12 +58,12 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CanaryResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a canary did beside its champion. breach: of one that fails more often, where no limit is set."""
+    """A canary compared with its champion. breach: set when it fails more often and the policy has no `error_rate`."""
 
     answered: int
-    """Rows that clients were answered with, and all of its failures."""
+    """Rows whose answers clients got from it, plus all rows that it failed on."""
     rows: int
-    """With those that were scored beside others' answers."""
+    """All rows that it scored or failed on, comparisons included."""
     errors: int
     allowed: float
     """Share of the rows that may fail."""
@@ -71,7 +71,7 @@ class CanaryResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passes(self) -> bool:
-        """Tell whether it fails no more often than it may."""
+        """Return True if it fails no more often than allowed."""
         return self.errors <= self.allowed * self.rows
 
 
@@ -83,10 +83,10 @@ def judge(
     limits: RollbackWhen,
     before: Sequence[float] = (),
 ) -> Breach | None:
-    """Return the first limit that a version broke in a stretch of time, or None.
+    """Return the first limit that a version broke in a stretch of time; None without one.
 
-    stretch: what had been counted, look by look, from its beginning to its end. before: score histogram of the
-    champion before, on the same borders.
+    stretch: the counts of the gateway at each evaluation in it, oldest first. before: score histogram of the previous
+    champion, on the same borders; empty where scores are not to be compared.
     """
     key = (model, version, role)
     variants = _variants(difference(stretch[-1], stretch[0]), key)
@@ -102,7 +102,7 @@ def judge(
 
 
 def judge_canary(seen: Snapshot, model: str, canary: int, champion: int, limits: RollbackWhen) -> CanaryResult:
-    """Return how a canary did in what was seen, beside the champion at the same time."""
+    """Compare a canary with the champion of the same time. seen: the counts since its revision began."""
     own = {key: variant for key, variant in seen.variants.items() if key[:3] == (model, canary, "challenger")}
     others = [variant for key, variant in seen.variants.items() if key[:3] == (model, champion, "champion")]
     variants = list(own.values())
@@ -118,15 +118,15 @@ def judge_canary(seen: Snapshot, model: str, canary: int, champion: int, limits:
 
 
 def _judged(variants: Sequence[VariantCounts], limits: RollbackWhen) -> bool:
-    """Tell whether there are enough predictions to judge failures by."""
-    failed, requests = _witnesses(variants)
+    """Return True if there are enough predictions for a test of failures."""
+    failed, requests = _independent_failures(variants)
     return sum(variant.rows for variant in variants) >= limits.min_requests or TOTAL_FAILURE <= failed == requests
 
 
-def _witnesses(variants: Sequence[VariantCounts]) -> tuple[int, int]:
-    """Return failed requests, and requests in all if every one had as many rows as the failed ones have in the mean.
+def _independent_failures(variants: Sequence[VariantCounts]) -> tuple[int, int]:
+    """Return the failed requests, and all rows in units of a failed request's mean size.
 
-    The rows of a request fail together: a large one that fails is one misfortune, and not as many as it has rows.
+    The rows of one request fail together, so a failed request counts once, whatever its number of rows.
     """
     rows, errors = sum(variant.rows for variant in variants), sum(variant.errors for variant in variants)
     failed = min(errors, sum(variant.failed for variant in variants) or errors)
@@ -136,14 +136,14 @@ def _witnesses(variants: Sequence[VariantCounts]) -> tuple[int, int]:
 def _failing(variants: Sequence[VariantCounts], limits: RollbackWhen) -> Breach | None:
     if limits.error_rate is None or not _judged(variants, limits):
         return None
-    p = binomial_tail(*_witnesses(variants), limits.error_rate)
+    p = binomial_tail(*_independent_failures(variants), limits.error_rate)
     return _errors(variants, p, limits.error_rate, f"the limit is {limits.error_rate:.2%}")
 
 
 def _worse(variants: Sequence[VariantCounts], others: Sequence[VariantCounts], usual: float) -> Breach | None:
-    """Return the breach of a canary that fails more often than its champion, and than USUAL_ERRORS."""
-    own, beside = _witnesses(variants), _witnesses(others)
-    p = max(binomial_tail(*own, USUAL_ERRORS), fisher_tail(*own, *beside))
+    """Return a breach if the canary fails more often than its champion and more often than USUAL_ERRORS."""
+    own, reference = _independent_failures(variants), _independent_failures(others)
+    p = max(binomial_tail(*own, USUAL_ERRORS), fisher_tail(*own, *reference))
     return _errors(variants, p, max(usual, USUAL_ERRORS), f"the champion failed on {usual:.2%}")
 
 
@@ -163,7 +163,7 @@ def _errors(variants: Sequence[VariantCounts], p: float, limit: float, than: str
 
 
 def _lasts(stretch: Sequence[Snapshot], key: tuple[str, int, str], limits: RollbackWhen) -> bool:
-    """Tell whether a version is too slow also without the worst second: whichever PAUSE_US are left out."""
+    """Return True if a version is too slow whichever PAUSE_US of the stretch are left out."""
     looks = [Snapshot(taken_at=each.taken_at, variants=_variants(each, key)) for each in stretch]
     end = 0
     for first in looks:
@@ -182,7 +182,7 @@ def _variants(snapshot: Snapshot, key: tuple[str, int, str]) -> dict[VariantKey,
 
 
 def _waited_for(variants: Mapping[VariantKey, VariantCounts]) -> VariantCounts:
-    """Return the requests that clients waited for: those answered, and those that took too long to be."""
+    """Return the requests that clients waited for: answered ones, and those that a fallback took over."""
     counted = [
         variant if key.served else VariantCounts(requests=sum(variant.late), latency=variant.late)
         for key, variant in variants.items()
@@ -195,7 +195,7 @@ def _slow(variants: Mapping[VariantKey, VariantCounts], limits: RollbackWhen) ->
     if limits.p99 is None or not variant.requests:
         return None
     first = next((n for n, border in enumerate(LATENCY_BORDERS_US) if border >= limits.p99), len(LATENCY_BORDERS_US))
-    slow = sum(variant.latency[first + 1 :])  # bins that lie beyond the limit whole
+    slow = sum(variant.latency[first + 1 :])  # bins that lie beyond the limit as a whole
     p = binomial_tail(slow, variant.requests, SLOW_SHARE)
     if p > ALPHA:
         return None
@@ -213,7 +213,7 @@ def _slow(variants: Mapping[VariantKey, VariantCounts], limits: RollbackWhen) ->
 
 
 def _constant(variants: Sequence[VariantCounts], limits: RollbackWhen) -> Breach | None:
-    scoring = [variant for variant in variants if variant.rows]  # the run of another has ended, whatever it was
+    scoring = [variant for variant in variants if variant.rows]  # a variant without rows has no current run
     longest = max(scoring, key=lambda variant: distinct(variant.run_inputs), default=VariantCounts())
     inputs = distinct(longest.run_inputs)
     if limits.constant_output is None or inputs < limits.constant_output:

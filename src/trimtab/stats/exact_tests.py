@@ -1,4 +1,4 @@
-"""What chance explains of counts: exact tails in plain Python; the supervisor loads no SciPy. Called by guard.py."""
+"""Exact tests of counts in plain Python, for processes that do not load SciPy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 
 ALPHA = 1e-9
-"""Probability of what is taken for no chance any more. Two looks a second are 63 million a year, so that a version
-which is exactly at its limit breaks it by chance once in fifteen years or more rarely, and a better one never."""
+"""Significance level of one evaluation. Two evaluations a second are 63 million a year: a version exactly at its limit
+breaks it by chance at most once in fifteen years."""
 NEGLIGIBLE = 1e-17
-"""A term of a sum that is this much smaller than the sum changes no digit of it."""
+"""A term that is this much smaller than the sum changes no digit of it: the summation ends."""
 
 
 def binomial_tail(count: int, n: int, share: float) -> float:
-    """Return P(X >= count) for X binomial(n, share), exactly; 1 where count is no more than expected.
+    """Return P(X >= count) for X binomial(n, share), exactly; 1 where count is at most the expected number.
 
-    It is below alpha exactly when the lower bound of Clopper and Pearson (1934) of the share, at the confidence
+    It is below alpha if and only if the lower bound of Clopper and Pearson (1934) for the share, at confidence
     1 - alpha, is above `share`.
     """
     if count <= n * share:
@@ -28,7 +28,7 @@ def binomial_tail(count: int, n: int, share: float) -> float:
 
 
 def fisher_tail(count: int, n: int, other_count: int, other_n: int) -> float:
-    """Return Fisher's exact p-value: how likely `count` of n or more is, when both fail alike; 1 where it is less.
+    """Return Fisher's exact p-value of `count` or more of n, given equal shares; 1 if the share is not the larger one.
 
     Source: R. A. Fisher, The Design of Experiments, 1935; the tail of the hypergeometric distribution.
     """
@@ -41,11 +41,11 @@ def fisher_tail(count: int, n: int, other_count: int, other_n: int) -> float:
 
 
 def at_least_apart(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return how far the distributions behind two histograms on the same bins are apart at least, with 1 - ALPHA.
+    """Return a lower bound, at confidence 1 - ALPHA, of the distance between the distributions of two histograms.
 
-    The total variation distance of what was counted, less the most that chance makes it exceed the true one: its
-    mean (at most half the sum over the bins of the standard deviations, for each histogram) and its deviation from
-    the mean (McDiarmid 1989, On the method of bounded differences: a single count changes it by 1/n).
+    one, other: counts on the same bins. The bound is the total variation distance of the counts, less its expected
+    excess over the true distance (at most half the sum of the bins' standard deviations, for each histogram) and less
+    its deviation from the mean (McDiarmid 1989, On the method of bounded differences: one count changes it by 1/n).
     """
     n, m = sum(one), sum(other)
     if not n or not m or len(one) != len(other):
@@ -66,7 +66,7 @@ def _choose(n: int, k: int) -> float:
 
 
 def _sum(first: float, ratios: Iterator[float]) -> float:
-    """Return the sum of terms: the logarithm of the first, and how each next one follows from the one before."""
+    """Return a sum of positive terms, at most 1. first: log of the first; ratios: term to term before."""
     total = term = 1.0
     for ratio in ratios:
         term *= ratio

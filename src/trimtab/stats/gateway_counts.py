@@ -1,8 +1,11 @@
-"""What gateways count: plain numbers that can be saved, added up and subtracted. Made by metrics, read by the guard.
+"""The counts of gateways, which can be saved, merged over workers, and subtracted to get those of a time span.
 
-A snapshot holds sums since the gateway's folder was made. The difference of two snapshots is what happened in
-between; merging those of all workers gives the gateway's. Histograms are lists of counts: `counts[n]` is of the
-values above `borders[n - 1]` and up to `borders[n]`, the last one of those above all borders.
+A snapshot holds totals since the gateway's folder was made. Each field's type says how it adds up: `Total`,
+`Histogram`, `ByKey`. A new counter is a field here, a row of FAMILIES in serving/telemetry/exposition.py, and one in
+the docs.
+
+Histograms are lists of counts: `counts[n]` counts the values above `borders[n - 1]` and up to `borders[n]`, the last
+element those above all borders.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ LATENCY_BORDERS_US = (
     50, 100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000, 10_000, 15_000, 20_000, 30_000, 50_000,
     100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 30_000_000,
 )
-"""Microseconds; within 50 us to 50 ms a p99 is known to half its size or better before interpolation."""
+"""Microseconds; between 50 us and 50 ms a quantile is known within half its size, before interpolation."""
 # fmt: on
 ROWS_BORDERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 LAG_BORDERS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 PROBABILITY_BORDERS = tuple(step / 20 for step in range(1, 20))
 """20 equal bins on [0, 1]."""
 STALE_US = 10_000_000
-"""A snapshot older than this is of a worker that is gone: its sums count on, its state does not."""
+"""A snapshot older than this is of a worker that is gone: its totals still count, its state does not."""
 
 K = TypeVar("K")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -71,7 +74,7 @@ ByKey = Annotated[dict[K, int], Rule(_add_by_key, _subtract_by_key)]
 
 
 class VariantKey(NamedTuple):
-    """Whose counts: of one version in one role, the answers that it gave or its comparisons beside others' answers."""
+    """One version in one role; served: the rows that it answered, else those that it scored for comparison."""
 
     model: str
     version: int
@@ -80,12 +83,12 @@ class VariantKey(NamedTuple):
 
 
 class VariantCounts(msgspec.Struct):
-    """What one version did in one role."""
+    """The counts of one version in one role."""
 
     requests: Total = 0
     """Requests that it scored rows of."""
     failed: Total = 0
-    """Requests of these whose rows have no usable score."""
+    """Those of the requests whose rows have no usable score."""
     rows: Total = 0
     errors: Total = 0
     """Rows of the failed requests."""
@@ -96,16 +99,16 @@ class VariantCounts(msgspec.Struct):
     late: Histogram = []
     """Those that a fallback answered because they took too long, by LATENCY_BORDERS_US."""
     borders: tuple[float, ...] = ()
-    """Of the score histogram; empty for a regression of which too few scores are known."""
+    """Borders of the score histogram; empty for a regression with too few scores so far."""
     scores: list[int] = []
     """Finite scores by `borders`."""
     non_finite: Total = 0
     """Scores that are NaN or infinite."""
     run: int = 0
-    """How many scores, up to the newest, are the same one: of a model that answers everything alike, nearly all."""
+    """How many scores in a row, up to the newest, are equal."""
     run_score: float | None = None
     run_inputs: list[int] = []
-    """Of the inputs of the run, the smallest fingerprints (distinct.py); empty where nobody asks for them."""
+    """Smallest fingerprints of the inputs of the run (distinct_counts); empty if the policy has no such limit."""
     last_at: Annotated[int, LARGEST] = 0
     """When the newest rows were counted, microseconds since the epoch."""
 
@@ -119,22 +122,22 @@ class Durations(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """What is so at the moment, and not a sum."""
+    """The current state, which is not a total."""
 
     workers: Total = 0
     in_progress: Total = 0
-    """Requests that were not answered yet."""
+    """Requests that are not answered yet."""
     rows_waiting: Total = 0
     """Rows that are in no batch yet."""
     log_lag: Annotated[float, LARGEST] = 0.0
     """Seconds from the newest flushed answer to its flush; the largest of all workers."""
     resident_bytes: Total = 0
     troubles: ByKey[str] = {}
-    """By model: workers in which it does not serve as it should."""
+    """Model -> workers in which it does not serve as its newest revision says."""
 
 
 class Snapshot(msgspec.Struct):
-    """Everything that one worker, or all together, counted."""
+    """All counts of one worker, or of all workers together."""
 
     taken_at: Annotated[int, LARGEST] = 0
     """Microseconds since the epoch."""
@@ -148,9 +151,9 @@ class Snapshot(msgspec.Struct):
     refused: ByKey[int] = {}
     """Requests that were refused, by status."""
     fallbacks: ByKey[tuple[str, str]] = {}
-    """Rows answered by another than the routed version, by model and reason."""
+    """Rows that a fallback answered, by model and reason."""
     rule_failures: ByKey[tuple[str, str]] = {}
-    """Rows for which the declared rule was asked and gave nothing, by model and reason."""
+    """Rows for which the declared fallback rule gave no score, by model and reason."""
     checked: ByKey[str] = {}
     """Rows whose request columns were checked, by model."""
     outside: ByKey[tuple[str, str]] = {}
@@ -162,7 +165,7 @@ class Snapshot(msgspec.Struct):
     """Flushes by their lag (LAG_BORDERS_S)."""
     log_lag_seconds: Seconds = 0.0
     shed: Total = 0
-    """Requests sent away because too many rows waited."""
+    """Requests refused because too many rows were waiting."""
     gap_rows: Total = 0
     """Rows that were answered but could not be logged."""
     comparison_dropped: Total = 0
@@ -190,7 +193,7 @@ def subtract_fields(new: S, old: S, **others: Any) -> S:
 
 
 def difference(new: Snapshot, old: Snapshot) -> Snapshot:
-    """Return what happened between two snapshots of the same gateway; state and runs are those of `new`."""
+    """Return the counts between two snapshots of the same gateway; state and runs are those of `new`."""
     return subtract_fields(new, old)
 
 
@@ -203,10 +206,10 @@ def merge(snapshots: Iterable[Snapshot], *, now: int | None = None) -> Snapshot:
 
 
 def together(variants: Sequence[VariantCounts]) -> VariantCounts:
-    """Return the sum of one or more variants; scores on other borders than those of most are brought to these."""
+    """Return the sum of one or more variants; scores are rebinned onto the borders of the variant with most scores."""
     borders = max(variants, key=lambda variant: sum(variant.scores)).borders
     runs: dict[float | None, int] = {}
-    for variant in variants:  # a model that answers everything alike does so in every worker
+    for variant in variants:  # the same run may go on in several workers
         runs[variant.run_score] = runs.get(variant.run_score, 0) + variant.run
     run_score, run = max(runs.items(), key=lambda item: item[1])
     return merge_fields(
@@ -229,7 +232,7 @@ def _scores_on(borders: Sequence[float], variant: VariantCounts) -> list[int]:
 
 
 def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
-    """Return a snapshot without what is no sum, when its worker is gone."""
+    """Return a snapshot; of a worker that is gone, without state and runs."""
     if now is None or now - snapshot.taken_at <= STALE_US:
         return snapshot
     variants = {
@@ -240,10 +243,10 @@ def _of_now(snapshot: Snapshot, now: int | None) -> Snapshot:
 
 
 def quantile(borders: Sequence[float], counts: Sequence[int], q: float) -> float:
-    """Return the value below which the share `q` of a histogram of positive values lies; NaN when it is empty.
+    """Return the q-quantile (0 to 1) of a histogram of positive values; NaN when it is empty.
 
-    Within a bin the values are taken to lie evenly on a logarithmic scale (evenly below the first border).
-    Above the last border nothing is known: that border is returned.
+    Interpolates within a bin on a logarithmic scale (linearly below the first border). Beyond the last border it
+    returns that border.
     """
     total = sum(counts)
     if not total:
@@ -259,12 +262,12 @@ def quantile(borders: Sequence[float], counts: Sequence[int], q: float) -> float
 
 
 def latency_quantile(variant: VariantCounts, q: float) -> float:
-    """Return the latency in seconds below which the share `q` of a variant's requests lies; NaN without requests."""
+    """Return the q-quantile of the latency of a variant's requests in seconds; NaN without requests."""
     return quantile(LATENCY_BORDERS_US, variant.latency, q) / 1e6
 
 
 def rebin(borders: Sequence[float], counts: Sequence[int], onto: Sequence[float]) -> list[int]:
-    """Return counts for other borders; each bin's counts go where its middle lies, so they are close, not exact."""
+    """Return counts on other borders: each bin goes to the one that holds its middle, so the result is approximate."""
     out = [0] * (len(onto) + 1)
     ends = [borders[0], *borders, borders[-1]] if borders else []
     for place, count in enumerate(counts if borders else ()):

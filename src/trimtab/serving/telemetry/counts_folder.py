@@ -1,7 +1,7 @@
-"""The folder in which the workers of a gateway leave their counts for one another. Used by metrics and the guard.
+"""The folder in which the workers of a gateway save their counts for one another and for the guard.
 
-One file a worker, replaced whole; a worker that is started again under the same name goes on from its
-predecessor's file, so sums never fall. A file is not forced to disk: it outlives the process, not the machine.
+One file a worker, replaced atomically. A restarted worker continues from its predecessor's file, so totals never fall.
+A file is not synced to disk: it survives the process, but perhaps not a power failure.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ class SnapshotFolder:
         _replace(self._folder / f"{worker}{SUFFIX}", msgspec.msgpack.encode(snapshot))
 
     def read(self, worker: str) -> Snapshot | None:
-        """Return a worker's snapshot; None when there is none, or it cannot be read."""
+        """Return a worker's snapshot; None when it is missing or unreadable."""
         return _read(self._folder / f"{worker}{SUFFIX}")
 
     def others(self, worker: str) -> list[Snapshot]:
-        """Return the snapshots of all workers but one."""
+        """Return the snapshots of all workers except one."""
         paths = sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path.stem != worker)
         return [found for path in paths if (found := _read(path)) is not None]
 
     def agree(self, model: str, proposed: Sequence[float]) -> tuple[float, ...]:
-        """Return the borders of a model's score histogram: the first that any worker proposed."""
+        """Return the borders of a model's score histogram: those that the first worker proposed."""
         path = self._folder / f"{hashlib.sha256(model.encode()).hexdigest()[:16]}.borders"
         draft = path.with_suffix(f".{os.getpid()}")
         try:
             draft.write_bytes(msgspec.msgpack.encode(tuple(proposed)))
             try:
-                os.link(draft, path)  # fails when it exists, unlike a replacement
+                os.link(draft, path)  # fails when the file exists, unlike a replacement
             finally:
                 draft.unlink()
         except FileExistsError:
@@ -66,7 +66,7 @@ class SnapshotFolder:
 
 
 def read_all(folder: Path, clock: Clock | None = None) -> Snapshot:
-    """Return the sum over all workers whose snapshots are in a folder, for another process such as a supervisor."""
+    """Return the sum of all snapshots in a folder, for a process that is no worker."""
     now = to_micros((clock or SystemClock()).now())
     return merge(SnapshotFolder(folder).others(""), now=now)
 

@@ -1,7 +1,7 @@
-"""The gateway's log on standard error: JSON lines for machines, text for a terminal. Set up by worker and supervisor.
+"""The gateway's log on standard error: JSON lines for machines, text for a terminal.
 
-Any module logs as usual, and says what a message is about with `extra=about(model=..., request_id=...)`. A warning
-that repeats is told once, and then how often a minute, so that a broken bundle does not fill a disk.
+Modules log as usual, and add fields with `extra=about(model=..., request_id=...)`. A repeated warning is written once,
+and then as a count each minute, so that a broken bundle does not fill a disk.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from trimtab.errors import UsageError, nearest
 FORMATS = ("auto", "json", "text")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 FIELDS = ("model", "version", "role", "revision", "request_id")
-"""What a message may be about."""
+"""Fields that a message may have."""
 REPEAT_S = 60.0
 MOST_KINDS = 1000
-"""Kinds of warnings that are remembered."""
+"""Kinds of warnings that are counted; further kinds are always written."""
 
 access = logging.getLogger("trimtab.access")
 
@@ -37,22 +37,22 @@ def about(
     revision: int | None = None,
     request_id: str | None = None,
 ) -> dict[str, Any]:
-    """Return the `extra` of a log call."""
+    """Return the `extra` of a log call with the fields that are known."""
     given = {"model": model, "version": version, "role": role, "revision": revision, "request_id": request_id}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def log_request(method: str, path: str, status: int, received_ns: int, *, request_id: str | None = None) -> None:
-    """Log an answered request, at DEBUG only. received_ns: time.perf_counter_ns at its arrival."""
+    """Log an answered request at DEBUG. received_ns: time.perf_counter_ns at its arrival."""
     if access.isEnabledFor(logging.DEBUG):
         took_ms = (time.perf_counter_ns() - received_ns) / 1e6
         access.debug("%s %.300s %d %.3f ms", method, path, status, took_ms, extra=about(request_id=request_id))
 
 
 def configure_logging(*, worker: str | None = None, stream: TextIO | None = None) -> None:
-    """Send everything that is logged to standard error, in the level and form that the settings say.
+    """Log to standard error, with the level and format of the settings.
 
-    worker: name of this process among those of the gateway. Raises UsageError for a level or form that is none.
+    worker: name of this process within the gateway. Raises UsageError for an unknown level or format.
     """
     found = settings.read()
     level, form = found.log_level.upper(), found.log_format.lower()
@@ -68,7 +68,7 @@ def configure_logging(*, worker: str | None = None, stream: TextIO | None = None
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, worker, what it is about, exception."""
+    """One JSON object a line: time, level, logger, message, worker, FIELDS, exception."""
 
     def __init__(self, worker: str | None = None) -> None:
         super().__init__()
@@ -89,12 +89,12 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         try:
             return msgspec.json.encode(line, enc_hook=str).decode()
-        except (UnicodeEncodeError, TypeError, ValueError):  # a path of a strange client, half a surrogate pair in it
+        except (UnicodeEncodeError, TypeError, ValueError):  # such as a path with half a surrogate pair
             return ascii_line(line)
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people, what it is about in brackets at its end."""
+    """One line of text, with FIELDS in brackets at its end."""
 
     def __init__(self, worker: str | None = None) -> None:
         name = "%(name)s" if worker is None else f"worker {worker} %(name)s"
@@ -106,16 +106,16 @@ class TextFormatter(logging.Formatter):
         record.about = f" [{_one_line(' '.join(given))}]" if given else ""
         return super().format(record)
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # as logging calls it
-        """Return the line of a record. What clients send, such as a path, may begin no line of its own."""
+    def formatMessage(self, record: logging.LogRecord) -> str:  # the name that logging calls
+        """Return the line of a record, with line breaks escaped, which a path sent by a client may contain."""
         record.message = _one_line(record.message)
         return super().formatMessage(record)
 
 
 class LimitedHandler(logging.StreamHandler[TextIO]):
-    """Writes the first warning of a kind at once, then once every `repeat_s` seconds how many more there were.
+    """Writes the first warning of a kind at once, and further ones as a count every `repeat_s` seconds.
 
-    Of a kind are warnings and errors of one place in the code, with the same first argument and about the same model.
+    Warnings and errors are of one kind if they have the same text, first argument, model and version.
     """
 
     def __init__(self, stream: TextIO, *, repeat_s: float = REPEAT_S) -> None:
@@ -124,7 +124,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         self._held: dict[tuple[object, ...], tuple[int, logging.LogRecord]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, or only count it. Called under the handler's lock."""
+        """Write a record, or count it. The caller holds the handler's lock."""
         if record.levelno < logging.WARNING:
             super().emit(record)
             return
@@ -136,42 +136,42 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
         if len(self._held) < MOST_KINDS:
             self._held[kind] = (0, _bare(record))
-            self._later(kind)
+            self._schedule(kind)
 
     def close(self) -> None:
         """Write the counts that are left."""
         with self.lock or threading.RLock():
             for kind in list(self._held):
-                self._tell(kind, again=False)
+                self._write_count(kind, again=False)
         super().close()
 
-    def _later(self, kind: tuple[object, ...]) -> None:
+    def _schedule(self, kind: tuple[object, ...]) -> None:
         timer = threading.Timer(self._repeat_s, self._due, (kind,))
         timer.daemon = True
         timer.start()
 
     def _due(self, kind: tuple[object, ...]) -> None:
         with self.lock or threading.RLock():
-            self._tell(kind, again=True)
+            self._write_count(kind, again=True)
 
-    def _tell(self, kind: tuple[object, ...], *, again: bool) -> None:
+    def _write_count(self, kind: tuple[object, ...], *, again: bool) -> None:
         count, last = self._held.pop(kind, (0, None))
         if not count or last is None:
             return
         if again:
             self._held[kind] = (0, last)
-            self._later(kind)
+            self._schedule(kind)
         message = f"{count} more in {self._repeat_s:g} s: {last.getMessage()}"
         super().emit(logging.makeLogRecord({**last.__dict__, "msg": message, "args": None}))
 
 
 def ascii_line(line: dict[str, Any]) -> str:
-    """Return a line of whose texts some cannot be encoded, with what is strange in them escaped."""
+    """Return a line as ASCII JSON, for texts that UTF-8 cannot encode."""
     return msgspec.json.encode({name: ascii(value) for name, value in line.items()}).decode()
 
 
 def _one_line(text: str) -> str:
-    """Return a text with escapes for what ends a line, moves a terminal's cursor or turns the order of letters."""
+    """Return a text with escapes for characters that break lines or control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -180,7 +180,7 @@ def _one_line(text: str) -> str:
 
 
 def _bare(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a record without its exception, whose traceback would hold what failed, such as a model, in memory."""
+    """Return a record without its exception, whose traceback would keep objects such as a model in memory."""
     return logging.makeLogRecord({**record.__dict__, "exc_info": None, "exc_text": None})
 
 
