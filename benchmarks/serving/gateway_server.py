@@ -94,7 +94,7 @@ def open_book(project: Path) -> Metadata:
 
 
 def read_log(project: Path) -> pa.Table:
-    """Return every row of a project's prediction log, with the columns of PREDICTIONS."""
+    """Return every row of a project's prediction log, with all its columns."""
     log = open_predictions(None, project / STORES)
     try:
         return log.read()[0]

@@ -48,7 +48,7 @@ class Labels:
 
 
 def from_table(table: pa.Table, *, first: int = 0) -> Labels:
-    """Return the rows of a table with the schema LABELS; a label that is no figure is NaN.
+    """Return the rows of a table of the label log; a label that is not a finite number is NaN.
 
     first: how many labels of the log came before them.
     """

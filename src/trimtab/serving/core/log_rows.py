@@ -14,7 +14,7 @@ MAX_INT32 = 2**31 - 1
 
 
 def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> dict[str, Sequence[Any]]:
-    """Return one column a field of PREDICTIONS for the rows of all groups.
+    """Return one column for each of PREDICTION_FIELDS, with the rows of all groups.
 
     logged_at: microseconds since the epoch. cpu_us: each row's share of the processor time.
     """

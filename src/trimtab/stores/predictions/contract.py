@@ -100,7 +100,23 @@ class Compaction:
 
 
 class Predictions(Protocol):
-    """The prediction log and the label log of one project."""
+    """The prediction log and the label log of one project.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.stores.catalog import open_predictions
+    >>> folder = TemporaryDirectory()
+    >>> log = open_predictions(None, Path(folder.name))
+    >>> columns = {"prediction_id": ["a"], "model": ["delay"], "label": [1.0], "known_at": [0], "received_at": [0]}
+    >>> log.append_labels(columns)
+    >>> log.sync()
+    >>> labels, cursor = log.read_labels()
+    >>> labels["label"].to_pylist()
+    [1.0]
+    >>> log.read_labels(cursor)[0].num_rows
+    0
+    >>> log.close()
+    """
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows, given as one sequence for each of PREDICTION_FIELDS (times as int microseconds since 1970).

@@ -24,10 +24,21 @@ from trimtab.clock import from_micros
 from trimtab.errors import DataError, nearest
 from trimtab.stores.predictions.contract import COLUMNS
 
-MISFITS = (TypeError, ValueError, OverflowError, AttributeError, KeyError)
+MISFITS = (TypeError, ValueError, OverflowError, AttributeError, LookupError)
 """What packing raises for values that do not fit their column."""
 _FLAGS = {False: 0, True: 1}
-_encoder = msgspec.msgpack.Encoder()
+
+
+def _plain(value: object) -> object:
+    """Return what msgspec encodes for a subclass of str, such as numpy's, and for a sequence that is no list."""
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Sequence | np.ndarray):
+        return list(value)
+    raise TypeError(f"{value!r} is no text")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
 unpack: Callable[[bytes | bytearray | memoryview], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
 """Return the columns of packed rows, as the head of this file describes them."""
 
@@ -75,8 +86,8 @@ class RowPacker:
             name, size = next((n, size) for n, size in zip(self._names, sizes, strict=True) if size != rows)
             raise DataError(f"column '{name}' has {size} rows; the columns before it have {rows}")
         if len(columns) > len(sizes):
-            strange = next(name for name in columns if name not in self._types)
-            raise DataError(f"column '{strange}' is not part of the log.{nearest(strange, self._types)}")
+            unknown = next(name for name in columns if name not in self._types)
+            raise DataError(f"column '{unknown}' is not part of the log.{nearest(unknown, self._types)}")
         return rows
 
 

@@ -87,6 +87,12 @@ def test_labels_are_packed_too() -> None:
     assert [row["label"] for row in rows_of(packed(columns, "labels"), "labels")] == [0.0, 2.5]
 
 
+def test_numpy_columns_are_packed_like_lists() -> None:
+    columns = {name: np.array(values) for name, values in label_rows(["a", "b"], label=[0.0, 2.5]).items()}
+    expected = packed(label_rows(["a", "b"], label=[0.0, 2.5]), "labels")
+    assert packed(columns, "labels") == expected
+
+
 def test_many_appends_become_one_table() -> None:
     bodies = [packed(prediction_rows([f"{n}"])) for n in range(600)]
     table = table_of(bodies, "predictions")
@@ -120,6 +126,7 @@ def test_a_missing_column_is_named() -> None:
         ({"entities": [[(None, "AA")]]}, "column 'entities': .*; expected pairs"),
         ({"entities": [[("carrier",)]]}, "column 'entities': .*; expected pairs"),
         ({"features": [["a"]]}, "column 'features': .*; expected vector"),
+        ({"features": np.zeros(1, np.float32)}, "column 'features': .*; expected vector"),
         ({"confidence": ["high"]}, "column 'confidence': .*; expected float64"),
     ],
 )

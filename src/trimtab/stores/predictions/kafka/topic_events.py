@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """A row of PREDICTIONS as its JSON value has it."""
+    """The JSON value of a prediction."""
 
     prediction_id: str
     model: str
@@ -60,7 +60,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Label(msgspec.Struct, frozen=True):
-    """A row of LABELS as its JSON value has it."""
+    """The JSON value of a label."""
 
     prediction_id: str
     label: float
