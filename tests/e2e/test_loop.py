@@ -38,7 +38,7 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
         "labels": summary.labels,
         "windows": summary.windows,
     }
-    assert (summary.predictions + summary.scored_beside, summary.errors) == (counts["prediction_log"], 0)
+    assert (summary.predictions + summary.scored_for_comparison, summary.errors) == (counts["prediction_log"], 0)
     assert 0 < summary.labels <= summary.predictions
     assert summary.windows == WINDOWS
     assert status["models"]["delay"]["serving"][0]["role"] == "champion"

@@ -65,7 +65,7 @@ def take(left):
     SegmentLog.sync = mortal(SegmentLog.sync, counter)
     metadata = type(workspace.metadata)
     metadata.put = mortal(metadata.put, counter)
-    importing.take_tables(workspace)
+    importing.import_tables(workspace)
 
 
 while True:
@@ -94,7 +94,7 @@ from trimtab.app.project.workspace import open_workspace
 workspace = open_workspace(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-print(sum(intake.added for intake in importing.take_tables(workspace)))
+print(sum(intake.added for intake in importing.import_tables(workspace)))
 """
 
 

@@ -1,4 +1,4 @@
-"""`python -m trimtab.cli`: how child processes are started, whatever is on the PATH."""
+"""`python -m trimtab.cli`: how child processes are started, so that they do not depend on the PATH."""
 
 import sys
 

@@ -94,7 +94,7 @@ def _help() -> str:
 
 
 def _unread() -> int:
-    """Whoever read the output has had enough, as `head` has: no failure, and nothing more to write."""
+    """Return 0: the reader closed the pipe, as `head` does. Nothing more is written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

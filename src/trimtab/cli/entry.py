@@ -1,4 +1,4 @@
-"""Where a command begins: Ctrl-C is minded before anything heavy is imported. Called by the console script."""
+"""The entry point of the console script: sets what Ctrl-C does before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def main() -> int:
     try:
         code: int = import_module("trimtab.cli.calling").call()
     finally:
-        end_quietly()  # what ends now has no order left to keep
+        end_quietly()  # nothing is left to put in order
     return code

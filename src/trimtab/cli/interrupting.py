@@ -1,4 +1,4 @@
-"""What Ctrl-C does, from the first moment of a command on. Light, so that it can be set before anything is loaded."""
+"""What Ctrl-C does, from the start of a command on. The file imports little, so that it can be set first."""
 
 from __future__ import annotations
 

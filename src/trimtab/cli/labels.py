@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.app.labels.importing import Taken, columns_of, take_file
+from trimtab.app.labels.importing import ImportResult, columns_of, import_file
 from trimtab.cli.context import Context, Verbs
 from trimtab.cli.terminal import console
 from trimtab.cli.views import counted
@@ -40,7 +40,7 @@ def labels(
     They become labels of a model's predictions; taking them again changes nothing.
     """
     columns = _columns(context.definition, column_names(file), prediction_id, label, known_at)
-    taken = take_file(context.workspace, file, context.definition, columns, dry_run=dry_run)
+    taken = import_file(context.workspace, file, context.definition, columns, dry_run=dry_run)
     context.show(taken, lambda taken: _show(taken, columns))
 
 
@@ -64,7 +64,7 @@ def _columns(
     return chosen
 
 
-def _show(taken: Taken, columns: OutcomeColumns) -> None:
+def _show(taken: ImportResult, columns: OutcomeColumns) -> None:
     parts = {"would be taken" if taken.dry_run else "taken": taken.taken, "repeated": taken.repeated}
     parts |= {"contradicting": taken.contradicting, "unmatched": taken.unmatched}
     parts["without an outcome yet"] = taken.waiting

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trimtab.app.loop.log_keeping import compact
+from trimtab.app.loop.scheduled_compaction import compact
 from trimtab.app.reports.lineage import latest_label, logged
 from trimtab.cli.context import Context, Verbs, print_json, require_action
 from trimtab.cli.terminal import say

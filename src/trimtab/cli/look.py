@@ -13,7 +13,7 @@ from trimtab.app.project.locks import only_loop
 from trimtab.app.reports.doctor import Finding, examine, next_step
 from trimtab.app.reports.lineage import lineage as trace
 from trimtab.app.reports.status import status as read_status
-from trimtab.app.reports.store_checks import Repaired
+from trimtab.app.reports.store_checks import RepairResult
 from trimtab.app.reports.store_checks import repair as mend
 from trimtab.cli.context import Context, Verbs, print_json
 from trimtab.cli.terminal import console, say
@@ -85,7 +85,7 @@ def repair(
         raise typer.Exit(1)
 
 
-def _show_repaired(done: list[Repaired]) -> None:
+def _show_repaired(done: list[RepairResult]) -> None:
     for one in done:
         mark = "[green]ok  [/]" if one.done else "[red]left[/]"
         console.print(f"{mark}  {one.subject}: {escape(one.text)}", soft_wrap=True)

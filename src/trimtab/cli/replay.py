@@ -106,7 +106,7 @@ def live_view(workspace: Workspace, model: str, play: Replay) -> Iterator[Callab
     task = bar.add_task("", total=play.rows.height, time="", failed=0)
 
     def tell(tally: Tally) -> None:
-        shown = f"{tally.moment:%Y-%m-%d}" if tally.moment else "nothing new"
+        shown = f"{tally.event_time:%Y-%m-%d}" if tally.event_time else "nothing new"
         bar.update(task, completed=tally.sent, failed=tally.failed, time=shown)
 
     with Live(Group(LoopView(workspace, model), bar), console=console, refresh_per_second=4):

@@ -12,7 +12,7 @@ import typer
 
 from trimtab import settings
 from trimtab.app.gateway.configuration import gateway_config, running_gateway, url_of
-from trimtab.app.gateway.standalone import Wishes, refuse_public, standalone_config
+from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
 from trimtab.bundle.spec import Task
 from trimtab.cli.context import Context, Verbs
 from trimtab.errors import UsageError
@@ -77,7 +77,7 @@ def serve(
         return
     if (tls_certificate is None) != (tls_key is None):
         raise UsageError("--tls-certificate and --tls-key go together")
-    wishes = Wishes(
+    asked = StandaloneOptions(
         host=host,
         port=port,
         grpc_port=grpc_port,
@@ -89,7 +89,7 @@ def serve(
         tls=(tls_certificate, tls_key) if tls_certificate and tls_key else None,
     )
     with tempfile.TemporaryDirectory(prefix="trimtab-serve-") as run_folder:
-        config = standalone_config(path, Path(run_folder), wishes)
+        config = standalone_config(path, Path(run_folder), asked)
         _run(config, contract, host, port)
 
 
@@ -113,9 +113,9 @@ def _run(config: GatewayConfig, contract: ContainerContract | None, host: str | 
 
 
 def _tell_of_another(config: GatewayConfig) -> None:
-    """Say at once that another gateway is there: one that is ending is waited for, and that would be a silence."""
+    """Print at once that another gateway runs: this one then waits, in case the other is ending."""
     if found := running_gateway(config.run_folder):
-        text = "a gateway of this project runs already, at {} (process {}); waiting a moment, in case it is just ending"
+        text = "a gateway of this project runs already, at {} (process {}); waiting a while, in case it is just ending"
         typer.echo(text.format(url_of(found), found.pid), err=True)
 
 

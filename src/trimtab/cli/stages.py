@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from trimtab import settings
-from trimtab.app.labels.importing import take_tables
+from trimtab.app.labels.importing import import_tables
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
@@ -213,7 +213,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
 
 
 def show_ingested(done: list[Ingested]) -> None:
-    """Print what was taken in, one line a source that has news."""
+    """Print what was taken in, one line a source."""
     for name in dict.fromkeys(one.table for one in done):
         mine = [one for one in done if one.table == name]
         new = [one for one in mine if not one.skipped]
@@ -230,7 +230,7 @@ def show_ingested(done: list[Ingested]) -> None:
 
 def _take_outcomes(ws: Workspace, source: str | None, done: list[Ingested], *, show: bool) -> None:
     """Take new rows of outcomes as labels, and tell what became of them. Raises CheckFailed for wrong ones."""
-    taken = {intake.id: intake for intake in take_tables(ws, source)}
+    taken = {intake.id: intake for intake in import_tables(ws, source)}
     for version in [one.version for one in done if not one.skipped]:  # a running loop may have been quicker
         found = ws.metadata.find(LabelIntake, table=version.table, version=version.version)
         taken |= {intake.id: intake for intake in found}

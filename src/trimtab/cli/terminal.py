@@ -3,7 +3,7 @@
 from rich.console import Console
 
 PIPED_WIDTH = 1000
-"""Columns where nobody's screen sets a limit: a file or another program gets each row of a table on one line."""
+"""Columns when the output is no screen: a file or another program gets each row of a table on one line."""
 
 console = Console(highlight=False)
 if not console.is_terminal:

@@ -156,7 +156,7 @@ def show_lineage(console: Console, found: dict[str, Any]) -> None:
     tree = Tree(f"prediction [bold]{escape(found['prediction_id'])}[/]  label {_label(found['label'])}")
     for row in found["predictions"]:
         made = row["made_by"]
-        what = "answered by" if row["served"] else "scored beside by"
+        what = "answered by" if row["served"] else "scored for comparison by"
         leaf = tree.add(f"{what} {row['role']} version {row['version']}: score {_number(row['score'], '.6f')}")
         leaf.add(f"at {row['event_time']}, latency {row['latency_us']} us, entities {row['entities']}")
         features = leaf.add("features as used")
@@ -184,7 +184,7 @@ def show_summary(console: Console, s: Summary, *, failed: int) -> None:
         ("predictions served", f"{s.predictions:,}"),
         *((("of them not sent by a replay", f"{s.others.predictions:,}"),) if s.others.predictions else ()),
         ("requests failed", f"{failed:,}"),
-        ("scored beside, for comparison", f"{s.scored_beside:,}"),
+        ("scored for comparison", f"{s.scored_for_comparison:,}"),
         ("labels", f"{s.labels:,}"),
         ("windows", f"{s.windows:,}"),
         (f"training, {s.currency}", f"{s.training_cost:.4f}"),
@@ -210,7 +210,7 @@ def _show_comparison(console: Console, s: Summary) -> None:
     if c is None:
         console.print("no labelled prediction can be compared with the first champion yet")
         return
-    title = f"The loop beside version {c.frozen_version}, never retrained, on the same {plural(c.rows, 'labelled row')}"
+    title = f"The loop and version {c.frozen_version}, never retrained, on the same {plural(c.rows, 'labelled row')}"
     made = table(title, "", ">the loop", ">never retrained")
     for name, value in c.loop.items():
         made.add_row(name, f"{value:.4f}", f"{c.frozen[name]:.4f}")
@@ -222,7 +222,7 @@ def _show_comparison(console: Console, s: Summary) -> None:
     if s.others.predictions:
         console.print(f"left out of this comparison: {plural(s.others.predictions, 'prediction')} that no replay sent")
     if math.isnan(c.gain):
-        console.print(f"{c.metric} is not defined on these rows, so which of the two is better cannot be told")
+        console.print(f"{c.metric} is not defined on these rows, so it is not known which of the two is better")
         return
     alike = math.isclose(c.loop[c.metric], c.frozen[c.metric], rel_tol=1e-6)
     verdict = "does as well as" if alike else "beats" if c.gain > 0 else "does not beat"

@@ -87,7 +87,7 @@ def test_a_summary_counts_the_rows_of_its_model_and_compares_those_with_labels(
     ws = open_workspace(project)
     found = summary.summarise(ws, "delay")
     rows = summary._read_log(ws, "delay", summary._labels(ws, "delay")).labelled
-    assert (found.predictions, found.scored_beside, found.errors, found.labels) == (13, 1, 1, 1)
+    assert (found.predictions, found.scored_for_comparison, found.errors, found.labels) == (13, 1, 1, 1)
     assert rows.select("prediction_id", "error", "label").rows() == [("id-3", None, 1.0), ("id-3", "failed", 1.0)]
 
 

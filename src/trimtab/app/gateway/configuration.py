@@ -1,4 +1,4 @@
-"""The gateway of a project: its configuration, and where it runs. Called by cli and up."""
+"""The gateway of a project: its configuration, and where it runs."""
 
 from __future__ import annotations
 

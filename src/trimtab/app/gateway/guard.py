@@ -1,7 +1,7 @@
-"""What the gateway's guard does about a broken limit, and when a canary takes its next step. Called by control.
+"""The guard of a project's gateway: undoes a change when a live limit is broken, and advances a canary.
 
-A breach is recorded like any decision (breaches.py), then comes the revision that undoes the change. Each version is
-acted on once in a revision; while the metadata store is away, the breach waits.
+It records a breach as a decision (incidents.py), then writes the revision that undoes the change. It acts on a version
+once per revision. While the metadata store does not answer, it keeps the incident and tries again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from trimtab.app.gateway.incidents import Case, action_on, case_id, decide_once
+from trimtab.app.gateway.incidents import Incident, action_on, decide_once, incident_id
 from trimtab.app.project.child_processes import ALIASES, AliasOrder
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
@@ -30,14 +30,14 @@ from trimtab.stores.metadata.chain import LedgerBroken
 BY = "guard"
 LOOK = timedelta(seconds=0.5)
 LOOK_BACK = timedelta(minutes=10)
-"""Of the champion before, the scores of so long are what a jump is measured from."""
+"""How much of the previous champion's scores serves as the reference for a jump of scores."""
 THINNED = 60_000_000
-"""Microseconds between two snapshots of what lies before the stretch that is judged."""
+"""Microseconds between two snapshots that are older than the stretch that is judged."""
 
 log = logging.getLogger(__name__)
 
 
-class Guarding:
+class Guard:
     """The guard and the canary of a project's models. Belongs to one thread."""
 
     def __init__(self, workspace: Workspace) -> None:
@@ -51,16 +51,16 @@ class Guarding:
         """By revision: what was counted when it was first seen."""
         self._before: dict[str, list[float]] = {}
         """By revision: the scores of the champion before, as a histogram."""
-        self._pending: dict[str, Case] = {}
-        """Breaches by the id of their case that are not recorded, or not undone yet."""
+        self._pending: dict[str, Incident] = {}
+        """By incident id: breaches that are not recorded or not undone yet."""
         self._acted: set[str] = set()
         self._told: set[str] = set()
-        """Cases of which it was told that they have to wait."""
+        """Ids of incidents whose delay was logged."""
         self._helpers: list[subprocess.Popen[bytes]] = []
         self._looked: datetime | None = None
 
     def step(self, history: Mapping[str, Sequence[Revision]]) -> None:
-        """Look once: roll back what breaks a limit, let canaries go on."""
+        """Check all models once: roll back versions that break a limit, advance canaries."""
         now = self._workspace.now()
         if self._looked is not None and timedelta(0) <= now - self._looked < LOOK:  # a clock may be set back
             return
@@ -68,14 +68,14 @@ class Guarding:
         newest = read_all(self._folder, self._workspace.clock)
         oldest = self._remember(newest)
         waiting = list(self._pending.values())
-        for case in waiting:
-            self._act(case)
+        for incident in waiting:
+            self._act(incident)
         now_serving = {revisions[0].id for revisions in history.values()}
         self._since = {name: snapshot for name, snapshot in self._since.items() if name in now_serving}
         self._before = {name: scores for name, scores in self._before.items() if name in now_serving}
         for revisions in history.values():
             revision = revisions[0]
-            if any(case.revision.id == revision.id for case in waiting):
+            if any(incident.revision.id == revision.id for incident in waiting):
                 continue
             if revision.id not in self._since:
                 self._since[revision.id] = newest
@@ -85,18 +85,18 @@ class Guarding:
             self._look_at(revision, [start, *between, newest], now)
 
     def _remember(self, newest: Snapshot) -> Snapshot:
-        """Keep the snapshots of the last while; return the one that the guard looks back to."""
+        """Add the newest snapshot and drop old ones; return the first snapshot of the stretch that is judged."""
         if self._seen and self._seen[-1].taken_at == newest.taken_at:
-            self._seen.pop()  # nobody has counted on
+            self._seen.pop()  # no worker has counted since
         for variant in self._seen[-1].variants.values() if self._seen else ():
-            variant.run_inputs = []  # of what is looked back to only sums are needed
+            variant.run_inputs = []  # of older snapshots only sums are needed
         self._seen.append(newest)
         self._seen = _thinned(self._seen, newest.taken_at, self._limits.over)
         return next(s for s in self._seen if newest.taken_at - s.taken_at <= self._limits.over)
 
     def _scores_before(self, revisions: Sequence[Revision], newest: Snapshot) -> list[float]:
         if revisions[0].action == "rollback":
-            return []  # what it restores is meant to score otherwise than what it ended
+            return []  # the restored champion is expected to score otherwise than the one it replaces
         champion = _in_role(revisions[0], "champion")
         before = next((_in_role(older, "champion") for older in revisions[1:]), None)
         if before is None or champion is None or before.bundle == champion.bundle:
@@ -115,7 +115,7 @@ class Guarding:
     def _look_at(self, revision: Revision, stretch: Sequence[Snapshot], now: datetime) -> None:
         result = self._canary_result(revision)
         for assignment in revision.assignments:
-            if case_id(revision, assignment) in self._acted:
+            if incident_id(revision, assignment) in self._acted:
                 continue
             before = self._before[revision.id] if assignment.role == "champion" else ()
             breach = judge(stretch, revision.model, assignment.version, assignment.role, self._limits, before)
@@ -123,43 +123,45 @@ class Guarding:
                 breach = result.breach
             if breach is not None:
                 start = from_micros(stretch[0].taken_at)
-                case = Case(revision=revision, assignment=assignment, breach=breach, start=start, end=now)
-                self._pending[case.id] = case
-                self._act(case)
+                incident = Incident(revision=revision, assignment=assignment, breach=breach, start=start, end=now)
+                self._pending[incident.id] = incident
+                self._act(incident)
                 return
         if result is not None:
             self._advance(revision, result, now)
 
-    def _act(self, case: Case) -> None:
-        """Record the breach, then undo the change; what cannot be done now is tried again at the next look."""
-        rollouts, model = open_rollouts(self._workspace, case.revision.model), case.revision.model
+    def _act(self, incident: Incident) -> None:
+        """Record the breach, then undo the change; when a store fails, try again at the next step."""
+        rollouts, model = open_rollouts(self._workspace, incident.revision.model), incident.revision.model
         try:
-            action, cause = self._decide(case, rollouts)
+            action, cause = self._decide(incident, rollouts)
             if action == "rollback":
-                undo = rollouts.rollback if case.assignment.role == "champion" else rollouts.abandon
-                undo(cause=cause, reason=case.breach.reason, by=BY, judged=case.assignment.version)
+                undo = rollouts.rollback if incident.assignment.role == "champion" else rollouts.abandon
+                undo(cause=cause, reason=incident.breach.reason, by=BY, judged=incident.assignment.version)
                 self._tell_registry(model)
         except ActionError as error:
             log.error("model %s: %s", model, error)
         except TrimtabError as error:
-            if case.id not in self._told:
-                log.error("model %s: %s; not undone yet, it is tried again: %s", model, case.breach.reason, error)
-            self._told.add(case.id)
+            if incident.id not in self._told:
+                log.error("model %s: %s; not undone yet, it is tried again: %s", model, incident.breach.reason, error)
+            self._told.add(incident.id)
             return
-        del self._pending[case.id]
-        self._acted.add(case.id)
+        del self._pending[incident.id]
+        self._acted.add(incident.id)
 
-    def _decide(self, case: Case, rollouts: Rollouts) -> tuple[Action, str]:
-        """Return what is to be done about a case, and the cause to name: its decision, or the case itself while the
-        ledger is broken and takes no decision."""
-        model, version = case.revision.model, case.assignment.version
+    def _decide(self, incident: Incident, rollouts: Rollouts) -> tuple[Action, str]:
+        """Return the action on an incident, and the id to name as its cause.
+
+        The cause is the decision; while the ledger is broken and takes none, it is the incident.
+        """
+        model, version = incident.revision.model, incident.assignment.version
         try:
-            decision, new = decide_once(case, rollouts, self._workspace.metadata, self._workspace.clock)
+            decision, new = decide_once(incident, rollouts, self._workspace.metadata, self._workspace.clock)
         except LedgerBroken as error:
-            action, why = action_on(case, rollouts)
-            reason = f"{case.breach.reason}; {why}; not in the ledger"
+            action, why = action_on(incident, rollouts)
+            reason = f"{incident.breach.reason}; {why}; not in the ledger"
             log.error("model %s version %d: %s: %s", model, version, reason, error)
-            return action, case.id
+            return action, incident.id
         if new:
             log.error("model %s version %d: %s", model, version, "; ".join(decision.reasons[:2]))
         return decision.action, decision.id
@@ -169,13 +171,13 @@ class Guarding:
         champion, canary = _in_role(revision, "champion"), _in_role(revision, "challenger")
         if self._strategy != "canary" or champion is None or canary is None:
             return None
-        if case_id(revision, canary) in self._acted:
+        if incident_id(revision, canary) in self._acted:
             return None
         seen = difference(self._seen[-1], self._since[revision.id])
         return judge_canary(seen, revision.model, canary.version, champion.version, self._limits)
 
     def _advance(self, revision: Revision, result: CanaryResult, now: datetime) -> None:
-        """Let the canary take its next step when it has held out long enough, on enough requests."""
+        """Advance the canary when it has held long enough and answered enough requests."""
         if now - revision.created_at < timedelta(microseconds=self._canary.hold):
             return
         if result.answered < self._canary.min_requests or not result.passes:
@@ -196,7 +198,7 @@ class Guarding:
             self._tell_registry(revision.model)
 
     def _tell_registry(self, model: str) -> None:
-        """Let the registry's aliases follow, in a process of its own that nobody waits for."""
+        """Set the registry's aliases in a process of its own, without waiting for its end."""
         order = AliasOrder(
             project=str(self._workspace.project.folder),
             environment=self._workspace.environment.model_dump_json(),

@@ -1,7 +1,7 @@
-"""Writes down what the guard saw and what follows from it: a window, a signal, a decision. Called by guarding.
+"""Records an incident of the guard: a window, a signal and a decision.
 
-Each version is decided on once in a revision: the window's id names both, so a second try, also of another process,
-finds the decision that was made.
+There is one decision per version and revision. The window's id names both, so a second attempt, also by another
+process, finds the decision that was made.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from trimtab.stores.metadata.contract import Metadata
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """A version that broke a limit in its role under a revision, and from when to when that was seen."""
+class Incident:
+    """A version that broke a live limit in its role under a revision, and the time in which that was counted."""
 
     revision: Revision
     assignment: Assignment
@@ -36,25 +36,25 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Of the revision and the version alone."""
-        return case_id(self.revision, self.assignment)
+        """The id, from the revision and the version alone."""
+        return incident_id(self.revision, self.assignment)
 
 
-def case_id(revision: Revision, assignment: Assignment) -> str:
-    """Return the id of the case of a version under a revision."""
+def incident_id(revision: Revision, assignment: Assignment) -> str:
+    """Return the id of an incident of a version under a revision."""
     return f"{revision.model}/v{assignment.version}/r{revision.number}"
 
 
-def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
-    """Return the decision on a case, and whether it is new. Raises StoreError: ask again."""
-    ledger = Ledger(metadata, case.revision.model)
-    window_id = f"{case.id}/guarded"
+def decide_once(incident: Incident, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
+    """Return the decision on an incident, and whether it is new. On StoreError, try again."""
+    ledger = Ledger(metadata, incident.revision.model)
+    window_id = f"{incident.id}/guarded"
     with suppress(NotFound):
         before = metadata.get(WindowReport, window_id)
         if found := ledger.on([before]).get(window_id):
             return found, False
-    action, why = action_on(case, rollouts)
-    window, signal = _evidence(case, window_id, metadata, clock)
+    action, why = action_on(incident, rollouts)
+    window, signal = _evidence(incident, window_id, metadata, clock)
     draft = Draft(
         cause=Cause(window=window, signals=(signal,)),
         band="guard",
@@ -66,16 +66,16 @@ def decide_once(case: Case, rollouts: Rollouts, metadata: Metadata, clock: Clock
     )
     decision = ledger.append(draft, clock=clock)
     if decision is None:
-        raise Conflict(f"another process decides on '{window_id}' at this moment")
+        raise Conflict(f"another process decides on '{window_id}' at the same time")
     return decision, True
 
 
-def action_on(case: Case, rollouts: Rollouts) -> tuple[Action, str]:
-    """Return what is to be done about a case, and why."""
-    version = case.assignment.version
-    if case.assignment.role != "champion":
-        return "rollback", f"version {version} leaves its role as {case.assignment.role}"
-    if case.revision.action == "rollback":
+def action_on(incident: Incident, rollouts: Rollouts) -> tuple[Action, str]:
+    """Return the action on an incident, and the reason."""
+    version = incident.assignment.version
+    if incident.assignment.role != "champion":
+        return "rollback", f"version {version} leaves its role as {incident.assignment.role}"
+    if incident.revision.action == "rollback":
         return "review", f"version {version} was itself restored by a rollback; a person should look"
     before = rollouts.before()
     if before is None:
@@ -83,13 +83,13 @@ def action_on(case: Case, rollouts: Rollouts) -> tuple[Action, str]:
     return "rollback", f"version {before.version}, which served before, is restored"
 
 
-def _evidence(case: Case, window_id: str, metadata: Metadata, clock: Clock) -> tuple[WindowReport, Signal]:
-    """Write window and signal, or return those that a process wrote which then died."""
+def _evidence(incident: Incident, window_id: str, metadata: Metadata, clock: Clock) -> tuple[WindowReport, Signal]:
+    """Write window and signal, or return those that a process wrote before it died."""
     model, version, role, breach = (
-        case.revision.model,
-        case.assignment.version,
-        case.assignment.role,
-        case.breach,
+        incident.revision.model,
+        incident.assignment.version,
+        incident.assignment.role,
+        incident.breach,
     )
     now = clock.now()
     window = WindowReport(
@@ -99,8 +99,8 @@ def _evidence(case: Case, window_id: str, metadata: Metadata, clock: Clock) -> t
         version=version,
         role=role,
         stage="guarded",
-        start=case.start,
-        end=case.end,
+        start=incident.start,
+        end=incident.end,
         rows=breach.rows,
         served_rows=breach.rows if role != "shadow" else 0,
         labelled=0,
@@ -108,14 +108,14 @@ def _evidence(case: Case, window_id: str, metadata: Metadata, clock: Clock) -> t
         metrics={breach.statistic: breach.value},
     )
     signal = Signal(
-        id=f"{case.id}/guard",
+        id=f"{incident.id}/guard",
         created_at=now,
         model=model,
         version=version,
         kind=breach.kind,
         subject="guard",
-        start=case.start,
-        end=case.end,
+        start=incident.start,
+        end=incident.end,
         statistic=breach.statistic,
         value=breach.value,
         p=breach.p,

@@ -1,4 +1,4 @@
-"""What the supervisor of a project's gateway obeys: revisions, tokens, the guard. Made by serving, in its process."""
+"""Gives the supervisor of a project's gateway its orders: revisions, tokens, and what the guard decides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from pathlib import Path
 
-from trimtab.app.gateway.guard import Guarding
+from trimtab.app.gateway.guard import Guard
 from trimtab.app.gateway.tokens import grants
 from trimtab.app.gateway.turns import read_turn
 from trimtab.app.project.workspace import Workspace
@@ -37,7 +37,7 @@ class ProjectControl:
             keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
             inspect=self._check_signature,
         )
-        self._guarding = Guarding(workspace)
+        self._guard = Guard(workspace)
         self._grants: tuple[Grant, ...] | None = None
 
     def orders(self) -> tuple[ModelOrder, ...] | None:
@@ -66,14 +66,14 @@ class ProjectControl:
         return found
 
     def guard(self) -> None:
-        """Look at what the workers counted: roll back, or let a canary take its next step.
+        """Check what the workers counted: roll back, or let a canary take its next step.
 
-        It goes by wall time and latency, so during a replay it decides only where it is asked to, or where a canary
-        would not move without it.
+        The guard goes by wall time and latency. So during a replay it decides only with `--measured`, or for a canary,
+        which would not move without it.
         """
         turn = read_turn(self._workspace.run_folder)
         if turn is None or turn.measured or self._workspace.project.policy.rollout.strategy == "canary":
-            self._guarding.step(self._revisions.history)
+            self._guard.step(self._revisions.history)
 
     def _check_signature(self, folder: Path) -> None:
         if self._key:

@@ -1,4 +1,4 @@
-"""The gateway of one folder, without a project: a bundle, or a model that MLflow wrote. Called by cli."""
+"""The gateway of one folder, without a project: a bundle, or a model that MLflow wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trimtab.serving.orders import BundleOrder, Gap, Grant, ModelOrder, VariantO
 from trimtab.serving.processes.listening import GatewayConfig, is_loopback
 from trimtab.serving.worker_options import Tls, WorkerOptions
 
-NOWHERE = "none:"
+NO_LOG = "none:"
 PYFUNC: Runtime = "pyfunc"
 """As in bundle.scorer, which loads numpy."""
 ONNX_NEEDS = (
@@ -34,8 +34,8 @@ NEEDS = {".onnx": ONNX_NEEDS, ".pkl": PICKLE_NEEDS, ".pickle": PICKLE_NEEDS, ".j
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the command line says."""
+class StandaloneOptions:
+    """The options of `trimtab serve PATH`; None where an option was left out."""
 
     host: str | None = None
     port: int | None = None
@@ -53,7 +53,7 @@ class Wishes:
 
 
 class OneFolder:
-    """Serves the same folder for ever."""
+    """Orders a gateway to serve one folder."""
 
     def __init__(self, order: ModelOrder) -> None:
         self._order: ModelOrder | None = order
@@ -64,28 +64,28 @@ class OneFolder:
         return None if order is None else (order,)
 
     def grants(self) -> tuple[Grant, ...] | None:
-        """Admit nobody in particular."""
+        """Return None: a folder that is served alone has no tokens."""
         return None
 
     def guard(self) -> None:
-        """There is nothing to go back to."""
+        """Do nothing: one folder has no earlier revision."""
 
     def gap(self, worker: str, gap: Gap) -> None:
-        """The workers' counts have it."""
+        """Do nothing: the workers count lost rows themselves."""
 
 
-def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public: str = "") -> GatewayConfig:
+def standalone_config(folder: Path, run_folder: Path, asked: StandaloneOptions, *, public: str = "") -> GatewayConfig:
     """Return the configuration of a gateway for one folder.
 
     public: why other machines may reach it without tokens. Raises DataError when the folder holds no model, UsageError
     for a file, a log that cannot be kept, a model that needs trust, and trust in nothing.
     """
-    _check_trust(wishes.trust)
-    if wishes.log is not None:
-        _check_log(wishes.log.expanduser())
-    order = ModelOrder(*_model(folder.expanduser().resolve(), wishes))
-    tls = None if wishes.tls is None else Tls(*(str(path.expanduser().resolve()) for path in wishes.tls))
-    log = NOWHERE if wishes.log is None else str(wishes.log.expanduser().resolve())
+    _check_trust(asked.trust)
+    if asked.log is not None:
+        _check_log(asked.log.expanduser())
+    order = ModelOrder(*_model(folder.expanduser().resolve(), asked))
+    tls = None if asked.tls is None else Tls(*(str(path.expanduser().resolve()) for path in asked.tls))
+    log = NO_LOG if asked.log is None else str(asked.log.expanduser().resolve())
     return GatewayConfig(
         worker_command=WORKER,
         setup={
@@ -95,31 +95,31 @@ def standalone_config(folder: Path, run_folder: Path, wishes: Wishes, *, public:
         },
         open_control=lambda: OneFolder(order),
         options=WorkerOptions(
-            trust=tuple(wishes.trust), tls=tls, durability="acknowledged" if wishes.log else "interval"
+            trust=tuple(asked.trust), tls=tls, durability="acknowledged" if asked.log else "interval"
         ),
         run_folder=run_folder,
-        workers=wishes.workers or 1,
-        host=wishes.host or "127.0.0.1",
-        port=8080 if wishes.port is None else wishes.port,
-        grpc_port=wishes.grpc_port,
+        workers=asked.workers or 1,
+        host=asked.host or "127.0.0.1",
+        port=8080 if asked.port is None else asked.port,
+        grpc_port=asked.grpc_port,
         all_or_nothing=True,
         public=public,
     )
 
 
-def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[VariantOrder, ...]]:
+def _model(folder: Path, asked: StandaloneOptions) -> tuple[str, int, tuple[VariantOrder, ...]]:
     if folder.is_file():
         needs = NEEDS.get(folder.suffix.lower(), OTHER_NEEDS).format(name=folder.name)
         raise UsageError(f"{folder}: this is a file; expected a folder: a bundle, or an MLflow model. {needs}")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not there; expected a folder: a bundle, or an MLflow model")
-    if wishes.signed_by is not None:
-        check_signature(folder, wishes.signed_by)
+    if asked.signed_by is not None:
+        check_signature(folder, asked.signed_by)
     digest = verify(folder) if (folder / MANIFEST).is_file() else ""
-    spec = describe(folder, trust=wishes.trust, task=wishes.task)
-    if spec.runtime == PYFUNC and PYFUNC not in wishes.trust:
+    spec = describe(folder, trust=asked.trust, task=asked.task)
+    if spec.runtime == PYFUNC and PYFUNC not in asked.trust:
         raise UsageError(
-            f"{folder}: the model is loaded by unpickling ({spec.runtime_reason}), which runs whatever code it holds; "
+            f"{folder}: the model is loaded by unpickling ({spec.runtime_reason}), which runs any code that it holds; "
             f"when you trust its source: --trust {PYFUNC}"
         )
     order = BundleOrder(f"{spec.model}/{folder.name}", spec.model, 1, str(folder), digest, spec)
@@ -127,13 +127,13 @@ def _model(folder: Path, wishes: Wishes) -> tuple[str, int, tuple[VariantOrder, 
 
 
 def refuse_public(config: GatewayConfig) -> None:
-    """Raise UsageError for an address that other machines reach: without a project there are no tokens to ask for."""
+    """Raise UsageError for an address that other machines reach: a folder without a project has no tokens."""
     if is_loopback(config.host) or config.public:
         return
     raise UsageError(
-        f"--host {config.host} can be reached from other machines, and anybody there could call the gateway. A folder "
-        "that is served alone has no tokens to ask for: leave --host out and let a proxy that asks who calls pass on "
-        "requests, or serve the model from a project with serving.authentication: tokens (see docs/operations.md)"
+        f"--host {config.host} can be reached from other machines, and any program there could call the gateway. A "
+        "folder that is served alone has no tokens: leave --host out and let a proxy that authenticates callers pass "
+        "on requests, or serve the model from a project with serving.authentication: tokens (see docs/operations.md)"
     )
 
 
@@ -147,7 +147,7 @@ def _check_trust(trust: Sequence[str]) -> None:
 
 
 def _check_log(folder: Path) -> None:
-    """Raise UsageError where no log can be kept: a worker would wait for a predecessor to let go of it."""
+    """Raise UsageError for a folder in which no log can be kept: a worker would wait for it in vain."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--log {folder}: this is no folder; the prediction log needs one of its own")
     try:

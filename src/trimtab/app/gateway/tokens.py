@@ -1,4 +1,4 @@
-"""Tokens for callers of the gateway: made, listed, revoked, and handed to the workers. Called by cli and supervisor."""
+"""Tokens for callers of the gateway: creates, lists and revokes them, and lists the valid ones for the workers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def create(
     try:
         metadata.put(token)
     except Conflict:
-        raise UsageError(f"somebody else made a token '{name}' just now; choose another name") from None
+        raise UsageError(f"another process made a token '{name}' at the same time; choose another name") from None
     return token, secret
 
 
@@ -103,7 +103,7 @@ def revoke(metadata: Metadata, clock: Clock, name: str, *, reason: str, by: str)
     )
     try:
         metadata.put(revocation)
-    except Conflict:  # somebody else revoked it just now, for another reason
+    except Conflict:  # another process revoked it first, perhaps for another reason
         return metadata.get(TokenRevocation, revocation.id)
     return revocation
 

@@ -1,7 +1,7 @@
-"""Turns between a replay and the loop: the replay sends traffic, then the loop works until it has nothing left to do.
+"""Turns of a replay: it sends traffic, then waits until the loop has processed it.
 
-While a replay runs, the loop takes in the log only in its turn. So windows are judged and decisions are made at
-points of event time that the data choose, and the result does not depend on how fast this machine is.
+While a replay runs, the loop reads the log only in its turn. So windows are judged and decisions are made at event
+times that follow from the data, and the result does not depend on the speed of the machine.
 
 Files in the run folder: the replay writes replay.json, the loop answers in steering.json (Progress.turn).
 """
@@ -20,11 +20,11 @@ from trimtab.policy.model import Policy
 TURN = "replay.json"
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay asks of the loop."""
 
     pid: int
-    """Process of the replay; once it has ended, the loop goes on by itself."""
+    """Process of the replay; once it has ended, the loop no longer waits for requests."""
     number: int
     """Which turn; the loop answers with the same number and waits for the next one."""
     rows: int = 0
@@ -34,29 +34,29 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Whether latency, processor time and the gateway's guard decide, as on live traffic."""
 
 
-def read_turn(run_folder: Path) -> Turn | None:
+def read_turn(run_folder: Path) -> TurnRequest | None:
     """Return what the running replay asks for; None when no replay runs."""
     try:
-        found = msgspec.json.decode((run_folder / TURN).read_bytes(), type=Turn)
+        found = msgspec.json.decode((run_folder / TURN).read_bytes(), type=TurnRequest)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     return found if is_running(found.pid) else None
 
 
-def write_turn(run_folder: Path, turn: Turn) -> None:
-    """Ask the loop for a turn; until it is asked for another one, it waits."""
+def write_turn(run_folder: Path, turn: TurnRequest) -> None:
+    """Ask the loop for a turn. After it, the loop waits for the next request."""
     write_atomically(run_folder / TURN, msgspec.json.encode(turn))
 
 
 def end_turns(run_folder: Path) -> None:
-    """Let the loop go on by itself."""
+    """End the turns: the loop no longer waits for requests."""
     (run_folder / TURN).unlink(missing_ok=True)
 
 
 def unmeasured(policy: Policy) -> Policy:
     """Return a policy without the limits on what a machine measures: latency, and money for processor time.
 
-    What it leaves out is recorded all the same; it only does not decide.
+    These are still measured and recorded.
     """
     rollback = policy.rollout.rollback_when.model_copy(update={"p99": None})
     rollout = policy.rollout.model_copy(update={"rollback_when": rollback})

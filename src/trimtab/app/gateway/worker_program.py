@@ -1,4 +1,4 @@
-"""The program of a gateway's worker: python -m trimtab.app.gateway.worker_program FILE. Started by the supervisor.
+"""The program of a gateway's worker process: python -m trimtab.app.gateway.worker_program FILE.
 
 Opens the prediction log and the online store, and computes features as each bundle's own code defines them.
 Nothing heavy is imported: no policy, no metadata store, no dataframes.
@@ -50,7 +50,7 @@ def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
 
 
 class FeaturesOnly:
-    """Of a bundle whose views are in no store here: it takes feature vectors, and no columns."""
+    """Refuses columns for a bundle whose feature views are in no store here; such a bundle takes feature vectors."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
@@ -65,7 +65,7 @@ class FeaturesOnly:
 
 
 def alone(folder: Path, spec: Spec) -> Vectorizer:
-    """Return what computes the features of a folder that is served without its project."""
+    """Return the vectorizer of a folder that is served without its project."""
     return NumericColumns(folder, spec) if set(spec.features) <= set(spec.request_columns) else FeaturesOnly(spec)
 
 

@@ -1,7 +1,7 @@
-"""Which ids may be among some others, by a Bloom filter of fixed size. Called by known_labels.
+"""A Bloom filter of fixed size: which ids may have been added.
 
-It never denies an id that was added. Of others it lets through 0.1 % when two million were added, 1 % at six million,
-and all in the end: who asks must tell them apart, and only saves work.
+It says yes for every id that was added. For other ids it says yes in 0.1 % of cases when two million were added, in
+1 % at six million, and ever more often beyond: the caller must compare, and the filter only saves work.
 Bloom, Space/Time Trade-offs in Hash Coding with Allowable Errors, CACM 13(7), 1970; with two probes an id.
 """
 
@@ -15,8 +15,8 @@ BITS = 2**27
 """16 MiB; pages that no id has touched take no memory."""
 
 
-class SeenIds:
-    """Takes ids, and tells which of others may be among them."""
+class BloomFilter:
+    """A set of ids that answers "may be in" or "is not in"."""
 
     def __init__(self) -> None:
         self._bits = np.zeros(BITS // 8, dtype=np.uint8)

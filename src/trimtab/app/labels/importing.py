@@ -1,8 +1,8 @@
-"""Labels from tables: outcomes that a model declares, and files given once. Called by steering and cli.
+"""Imports labels: from the tables of outcomes that a model declares, and from files.
 
-The rows of each version of a declared source's table become labels once. Then a LabelIntake says so: the newest is
-the cursor. A process that dies before it leaves labels that the next one finds in the log, and does not write again.
-One process at a time takes outcomes: the one that holds the writer's name, in the log and in the project's folder.
+The rows of each version of a declared table become labels once. A LabelIntake records that; the newest one is the
+cursor. When a process dies before it writes the LabelIntake, the next one finds the labels in the log and does not
+write them again. One process at a time imports: it holds the writer's name, in the log and in the project's folder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from trimtab.app.labels.label_dedup import Judged, KnownLabels
+from trimtab.app.labels.label_dedup import LabelCounts, LabelDedup
 from trimtab.app.project.definitions_file import DEFINITIONS
 from trimtab.app.project.workspace import Workspace
 from trimtab.clock import to_micros
@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ImportResult:
     """What became of the rows of one file."""
 
     file: str
@@ -72,19 +72,19 @@ class Taken:
     dry_run: bool
 
 
-def take_file(
+def import_file(
     workspace: Workspace, path: Path, model: Model, columns: OutcomeColumns, *, dry_run: bool = False
-) -> Taken:
+) -> ImportResult:
     """Take the outcomes of a Parquet or CSV file as labels, all or, when one is wrong, none. Safe to run again.
 
     Raises DataError naming file, row, column and what was expected; StoreError when the log does not take them.
     """
     waiting = 0
-    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+    with closing(LabelDedup(model.name, timed=columns.known_at is not None)) as known:
         for block in read_outcomes(path, columns, model.task):
             known.add(block.rows)
             waiting += block.waiting
-        known.learn_predictions(workspace.predictions)  # before the log is claimed: nobody shall wait for it
+        known.learn_predictions(workspace.predictions)  # before the log is claimed: others wait for it
         if dry_run:
             _judge(workspace, workspace.predictions, known)
         else:
@@ -92,11 +92,11 @@ def take_file(
                 _judge(workspace, labels, known)
                 _write(workspace, labels, model, known, 0, known.rows)
         judged = known.judged(0, known.rows)
-        return Taken(
+        return ImportResult(
             file=str(path),
             model=model.name,
             rows=known.rows + waiting,
-            taken=judged.news,
+            taken=judged.new,
             repeated=judged.repeated,
             contradicting=judged.contradicting,
             waiting=waiting,
@@ -105,7 +105,7 @@ def take_file(
         )
 
 
-def take_tables(
+def import_tables(
     workspace: Workspace, source: str | None = None, *, patience_s: float = PATIENCE_S
 ) -> list[LabelIntake]:
     """Take the new rows of all tables of outcomes, or of one, as labels; return what became of each table version.
@@ -116,9 +116,13 @@ def take_tables(
     done: list[LabelIntake] = []
     for model in workspace.project.definitions.models.values():
         outcomes = model.outcomes
-        if outcomes is not None and source in (outcomes.source.name, None) and _has_news(workspace, model, outcomes):
+        if (
+            outcomes is not None
+            and source in (outcomes.source.name, None)
+            and _has_new_version(workspace, model, outcomes)
+        ):
             with _label_log(workspace, patience_s=patience_s) as labels:
-                done += _take_table(workspace, labels, model, outcomes)
+                done += _import_table(workspace, labels, model, outcomes)
     return done
 
 
@@ -131,19 +135,19 @@ def columns_of(model: Model, outcomes: Outcomes) -> OutcomeColumns:
     )
 
 
-class OutcomeKeeping:
-    """Takes outcomes as soon as a table has some; a failure is told and tried again, and never stops the loop."""
+class OutcomeImporter:
+    """Imports outcomes as soon as a table has new ones. Failures are logged and tried again; the loop goes on."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._next: datetime = workspace.now()
 
     def step(self) -> list[LabelIntake]:
-        """Take what is new, and return what became of it."""
+        """Import new outcomes, and return what became of them."""
         if self._workspace.now() < self._next:
             return []
         try:
-            done = take_tables(self._workspace, patience_s=0.0)
+            done = import_tables(self._workspace, patience_s=0.0)
         except TrimtabError as error:
             self._next = self._workspace.now() + RETRY
             log.error("outcomes could not be taken as labels: %s; trying again in %s", error, RETRY)
@@ -156,7 +160,7 @@ class OutcomeKeeping:
         return done
 
 
-def _has_news(workspace: Workspace, model: Model, outcomes: Outcomes) -> bool:
+def _has_new_version(workspace: Workspace, model: Model, outcomes: Outcomes) -> bool:
     newest = latest(workspace.metadata, TableVersion, table=outcomes.source.name)
     return newest is not None and newest.version > _taken_to(workspace, model, outcomes)
 
@@ -166,7 +170,7 @@ def _taken_to(workspace: Workspace, model: Model, outcomes: Outcomes) -> int:
     return -1 if last is None else last.version
 
 
-def _take_table(workspace: Workspace, labels: Predictions, model: Model, outcomes: Outcomes) -> list[LabelIntake]:
+def _import_table(workspace: Workspace, labels: Predictions, model: Model, outcomes: Outcomes) -> list[LabelIntake]:
     """Take the versions behind the cursor, which is read again: another process may just have moved it."""
     table, columns = outcomes.source.name, columns_of(model, outcomes)
     cursor = _taken_to(workspace, model, outcomes)
@@ -176,7 +180,7 @@ def _take_table(workspace: Workspace, labels: Predictions, model: Model, outcome
         return []
     _expect_columns(workspace, model, versions[-1], columns)
     done = []
-    with closing(KnownLabels(model.name, timed=columns.known_at is not None)) as known:
+    with closing(LabelDedup(model.name, timed=columns.known_at is not None)) as known:
         rows = workspace.tables.scan(table, version=versions[-1].version).select(columns.names)
         parts = [_part(rows, model, columns, version, known) for version in versions]
         _judge(workspace, labels, known)
@@ -191,7 +195,7 @@ def _take_table(workspace: Workspace, labels: Predictions, model: Model, outcome
     return done
 
 
-def _intake(workspace: Workspace, model: Model, part: Part, judged: Judged) -> LabelIntake:
+def _intake(workspace: Workspace, model: Model, part: Part, judged: LabelCounts) -> LabelIntake:
     version = part.version
     return LabelIntake(
         id=f"{model.name}/{version.id}",
@@ -200,7 +204,7 @@ def _intake(workspace: Workspace, model: Model, part: Part, judged: Judged) -> L
         table=version.table,
         version=version.version,
         rows=version.added_rows,
-        added=judged.news,
+        added=judged.new,
         repeated=judged.repeated,
         contradicting=judged.contradicting,
         waiting=part.waiting,
@@ -208,7 +212,7 @@ def _intake(workspace: Workspace, model: Model, part: Part, judged: Judged) -> L
     )
 
 
-def _part(rows: pl.LazyFrame, model: Model, columns: OutcomeColumns, version: TableVersion, known: KnownLabels) -> Part:
+def _part(rows: pl.LazyFrame, model: Model, columns: OutcomeColumns, version: TableVersion, known: LabelDedup) -> Part:
     """Add the outcomes of a version, all or, when one is wrong, none. rows: the whole table."""
     blocks = in_blocks(rows.slice(version.rows - version.added_rows, version.added_rows))
     first, waiting, place = known.rows, 0, f"{version.source} ({version.id})"
@@ -232,17 +236,17 @@ def _expect_columns(workspace: Workspace, model: Model, version: TableVersion, c
             )
 
 
-def _judge(workspace: Workspace, labels: Predictions, known: KnownLabels) -> None:
+def _judge(workspace: Workspace, labels: Predictions, known: LabelDedup) -> None:
     known.learn_labels(labels)
     known.judge(now=to_micros(workspace.now()))
 
 
-def _write(workspace: Workspace, labels: Predictions, model: Model, known: KnownLabels, first: int, last: int) -> None:
-    """Append the labels among some outcomes that are news, and put them on disk."""
+def _write(workspace: Workspace, labels: Predictions, model: Model, known: LabelDedup, first: int, last: int) -> None:
+    """Append the new labels among some outcomes, and put them on disk."""
     now = to_micros(workspace.now())
-    for news in known.news(first, last, limit=CHUNK_ROWS):
-        ids, values, moments = zip(*news, strict=True)
-        columns = (ids, [model.name] * len(ids), values, moments, [now] * len(ids))
+    for block in known.new(first, last, limit=CHUNK_ROWS):
+        ids, values, times = zip(*block, strict=True)
+        columns = (ids, [model.name] * len(ids), values, times, [now] * len(ids))
         labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=True)))
     labels.sync()
 

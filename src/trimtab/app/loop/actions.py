@@ -46,5 +46,5 @@ class LoopActions:
         set_aliases(self._workspace, revision)
 
     def running(self, model: str) -> bool:
-        """Tell whether a retraining of the model has not ended."""
+        """Return True if a retraining of the model has not ended."""
         return bool(self._retraining.active(model))

@@ -1,4 +1,4 @@
-"""What the loop did, one line each, for whoever reads the output of `trimtab up`."""
+"""What the loop did, one line each, for the output of `trimtab up`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trimtab.stores.metadata.contract import Metadata
 KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision)
 
 PAUSE = timedelta(seconds=1)
-"""Between two looks where nothing is known to have happened: trainings and other processes write, too."""
+"""Least time between two reads of the store while this process has written nothing: other processes write, too."""
 
 
-class News:
-    """The records that were written since the last look. Decisions that change nothing are no news."""
+class NewEvents:
+    """The records that were written since the last call of `lines`, without decisions that change nothing."""
 
     def __init__(self, metadata: Metadata, clock: Clock) -> None:
         self._metadata = metadata
@@ -27,7 +27,7 @@ class News:
         self._seen = {kind: metadata.count(kind) for kind in KINDS}
 
     def lines(self, *, now: bool = True) -> Iterator[str]:
-        """Yield one line for each new record, oldest first. now: look, also when the last look was a moment ago."""
+        """Yield one line for each new record, oldest first. now: read the store also within a PAUSE."""
         if not now and self._clock.now() - self._looked < PAUSE:
             return
         self._looked = self._clock.now()

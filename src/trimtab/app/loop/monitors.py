@@ -14,7 +14,7 @@ from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference
 from trimtab.records.training import Bundle
 
-BOOKMARK = "monitor.json"
+CHECKPOINT = "monitor.json"
 """Tells the next monitor from where in the prediction log to read."""
 
 
@@ -26,7 +26,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         workspace.project.policy,
         references(workspace),
         workspace.clock,
-        bookmark=workspace.run_folder / BOOKMARK,
+        bookmark=workspace.run_folder / CHECKPOINT,
     )
 
 

@@ -23,7 +23,7 @@ from trimtab.app.loop.workflows import (
     UNFINISHED,
     WORKFLOW,
     engine_options,
-    told,
+    store_errors,
     workflow_id,
 )
 from trimtab.app.project.locks import only_training
@@ -87,7 +87,7 @@ class Retraining:
     def launch(self) -> None:
         """Start DBOS; workflows that a dead process left behind, and queued ones, go on. Raises StoreError."""
         try:
-            with told(self._url):
+            with store_errors(self._url):
                 DBOS.launch()
                 DBOS.register_queue(QUEUE, polling_interval_sec=QUEUE_POLL_SECONDS)
         except StoreError:
@@ -107,13 +107,13 @@ class Retraining:
         return workflow
 
     def tell(self, workflow: str, topic: str, message: str) -> None:
-        """Send a workflow a message; it counts as at work until it has taken it and waits again."""
+        """Send a workflow a message, and mark the workflow busy until it has taken it and waits again."""
         with self._lock:
             self._unread[workflow, topic] += 1
         DBOS.send(workflow, message, topic)
 
     def waits_for(self, workflow: str, topic: str) -> bool:
-        """Tell whether a workflow waits for a topic now."""
+        """Return True if a workflow waits for a topic now."""
         with self._lock:
             return self._waiting.get(workflow) == topic and not self._unread[workflow, topic]
 
@@ -123,7 +123,7 @@ class Retraining:
         return [w.workflow_id for w in found if w.input and w.input["args"][0] == model]
 
     def busy(self) -> bool:
-        """Tell whether any workflow is at work rather than waiting for labels or a person."""
+        """Return True if any workflow is working, rather than waiting for labels or a person."""
         found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
         with self._lock:
             return any(self._is_at_work(w.workflow_id) for w in found)
@@ -198,8 +198,8 @@ class Retraining:
 
     def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
         closed = latest(self._workspace.metadata, WindowReport, model=model)
-        moment = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
-        dataset = pipeline.snapshot(self._workspace, model, as_of=moment)
+        known_by = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
+        dataset = pipeline.snapshot(self._workspace, model, as_of=known_by)
         line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
         line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
         self._note(workflow, model, decision, "snapshot", line, dataset.id)
@@ -257,7 +257,7 @@ class Retraining:
         return "promoted"
 
     def _end(self, workflow: str, model: str, decision: str, bundle: str) -> str:
-        """Note that a canary came through, or that somebody else promoted the bundle."""
+        """Note that a canary came through, or that another change promoted the bundle."""
         by = promotion(self._workspace.metadata, model, bundle)
         why = f", by {by.by}: {by.reason}" if by else ""
         self._note(workflow, model, decision, "promote", f"{bundle} is champion{why}", by.id if by else None)

@@ -1,4 +1,4 @@
-"""The loop that steers: monitor, decide, act, wake what waits. One instance a project.
+"""The steering loop: monitor, decide, act, notify waiting workflows. One instance per project.
 
 log -> windows and signals -> decisions -> actions. Only this file loops; the parts do one step each.
 """
@@ -13,17 +13,17 @@ from pathlib import Path
 import msgspec
 
 from trimtab.app.gateway.turns import judging_policy, read_turn
-from trimtab.app.labels.importing import OutcomeKeeping
+from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
-from trimtab.app.loop.log_keeping import LogKeeping
 from trimtab.app.loop.monitors import open_monitor
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
+from trimtab.app.loop.scheduled_compaction import ScheduledCompaction
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project import process_files
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import CANDIDATES
-from trimtab.app.stages.freshness import FeatureKeeping
+from trimtab.app.stages.freshness import FeatureRefresher
 from trimtab.control.controller import Controller
 from trimtab.records.control import Decision, Resolution
 from trimtab.records.monitoring import WindowReport
@@ -51,7 +51,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     labels: int
     """Rows of the label log that were taken in, from its beginning on."""
     unmatched_labels: int = 0
-    """Of these, given up: of predictions nobody knows, or of windows that had been judged."""
+    """Of these, given up: of unknown predictions, or of windows that had been judged."""
     busy: bool
     """True while a workflow is at work, rather than waiting for labels or a person."""
     turn: int = 0
@@ -73,8 +73,8 @@ def decide_once(workspace: Workspace) -> list[Decision]:
     No workflow runs or is resumed here.
     """
     note_policy(workspace)
-    FeatureKeeping(workspace).step()
-    OutcomeKeeping(workspace).step()
+    FeatureRefresher(workspace).step()
+    OutcomeImporter(workspace).step()
     open_monitor(workspace).step()
     with closing(Workflows(workspace.workflows_url)) as workflows:
         return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
@@ -100,9 +100,9 @@ class Steering:
         self._workspace = workspace
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
-        self._log_keeping = LogKeeping(workspace)
-        self._outcomes = OutcomeKeeping(workspace)
-        self._features = FeatureKeeping(workspace)
+        self._compaction = ScheduledCompaction(workspace)
+        self._outcomes = OutcomeImporter(workspace)
+        self._features = FeatureRefresher(workspace)
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
@@ -116,7 +116,7 @@ class Steering:
         self._controllers = _controllers(workspace, self._retraining)
 
     def launch(self) -> None:
-        """Begin; what a dead process left unfinished goes on."""
+        """Start; workflows that a dead process left unfinished go on."""
         self._retraining.launch()
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class Steering:
         (self._workspace.run_folder / PROGRESS).unlink(missing_ok=True)
 
     def step(self) -> bool:
-        """Take in what is new, decide, act; tell whether there was anything. During a replay only in its turn."""
+        """Read new rows, decide, act; return True if there was anything to do. During a replay only in its turn."""
         turn = read_turn(self._workspace.run_folder)
         self._decide_by_measurements(turn is None or turn.measured)
         self.poll_seconds = POLL_SECONDS if turn is None else POLL_SECONDS_IN_REPLAY
@@ -149,7 +149,7 @@ class Steering:
             controller.policy = judging_policy(policy, models[name].task, measured=measured)
 
     def _has(self, rows: int) -> bool:
-        """Tell whether so many rows were taken in, or no more are to be expected."""
+        """Return True if so many rows were read, or no more are expected."""
         now = self._workspace.now()
         if self._monitor.rows != self._newest[0]:
             self._newest = self._monitor.rows, now
@@ -176,7 +176,7 @@ class Steering:
             self._ledger_is_broken = False
         woken = self._wake(reports)
         self._announce()
-        self._log_keeping.step()
+        self._compaction.step()
         return bool(reports or decisions or woken)
 
     def _wake(self, reports: tuple[WindowReport, ...]) -> int:
@@ -187,14 +187,14 @@ class Steering:
         sent = 0
         matured = [r for r in reports if r.stage == "matured" and r.role in CANDIDATES]
         for model in self._controllers:
-            news = [r.id for r in matured if r.model == model]
+            messages = [r.id for r in matured if r.model == model]
             revision = latest(self._workspace.metadata, Revision, model=model)
             if revision is not None and self._revisions.get(model) != revision.id:
                 self._revisions[model] = revision.id
-                news.append(revision.id)
+                messages.append(revision.id)
             for workflow in self._retraining.active(model):
-                if news:
-                    self._retraining.tell(workflow, MATURED, news[-1])
+                if messages:
+                    self._retraining.tell(workflow, MATURED, messages[-1])
                     sent += 1
                 sent += self._tell_resolution(model, workflow)
         return sent

@@ -1,7 +1,7 @@
 """`trimtab up`: the gateway as a child process, the steering loop in this one.
 
-The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it. One that somebody else
-started is used and watched, and goes on when this ends.
+The gateway outlives a crash of this process: serving goes on, and the next `up` adopts it. A gateway that another
+command started is used and watched, and goes on when this process ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
-from trimtab.app.loop.event_lines import News
+from trimtab.app.loop.event_lines import NewEvents
 from trimtab.app.loop.steering import Steering
 from trimtab.app.project.ledger_checks import ledger_line, note_policy
 from trimtab.app.project.locks import only_loop
@@ -114,14 +114,17 @@ class GatewayProcess:
             log.error("%s", error)
 
     def is_own(self, found: Announcement) -> bool:
-        """Tell whether this `up`, or one that has crashed, started a gateway."""
+        """Return True if this `up`, or one that has crashed, started the gateway."""
         try:
             return (self._workspace.run_folder / STARTED).read_text() == str(found.pid)
         except FileNotFoundError:
             return False
 
     def stop(self) -> Announcement | None:
-        """Let the gateway finish what it has begun, and end it. Return the one of somebody else, which goes on."""
+        """Let the gateway finish what it has begun, and end it.
+
+        Return a gateway that another command started: it goes on.
+        """
         found = running_gateway(self._workspace.run_folder)
         if found is None:
             return None
@@ -166,13 +169,13 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
         steering.launch()
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
-        news = News(workspace.metadata, workspace.clock)
+        events = NewEvents(workspace.metadata, workspace.clock)
         while not stop():
             gateway.watch()
             busy = steering.step()
             if not busy:
                 workspace.clock.sleep(steering.poll_seconds)
-            for line in news.lines(now=busy):
+            for line in events.lines(now=busy):
                 say(line)
     finally:
         if steering is not None:

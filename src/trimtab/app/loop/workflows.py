@@ -45,7 +45,7 @@ WHY_DEAD = {
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose unixepoch('subsec') tells the time in seconds, whatever the version of SQLite is.
+    """A connection whose unixepoch('subsec') returns the time in seconds with every version of SQLite.
 
     DBOS asks for it from Python 3.12 on, and stores it as a default of columns in the file. So an older Python needs
     it as well, or a file that a newer one made cannot be written.
@@ -84,7 +84,7 @@ def workflow_id(decision: str) -> str:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
+def store_errors(url: str) -> Iterator[None]:
     """Turn what DBOS or its database raise into StoreError, which names the database without its password."""
     try:
         yield
@@ -106,7 +106,7 @@ class Workflows:
     def check(self) -> str:
         """Open the database as a run of the loop does; return what is in it. Raises StoreError."""
         if _is_sqlite(self._url):
-            with told(self._url), sqlite3.connect(":memory:", factory=Connection) as connection:
+            with store_errors(self._url), sqlite3.connect(":memory:", factory=Connection) as connection:
                 if connection.execute("SELECT unixepoch('subsec')").fetchone()[0] is None:
                     raise StoreError(f"SQLite {sqlite3.sqlite_version} cannot tell the time in milliseconds")
         unfinished = len(self._list(UNFINISHED))
@@ -134,7 +134,7 @@ class Workflows:
             "workflow_id": workflow,
             "app_version": STEPS_VERSION,
         }
-        with told(self._url):
+        with store_errors(self._url):
             self._client.enqueue(options, decision.model, decision.id, to_micros(as_of), approved)
         return workflow
 
@@ -146,7 +146,7 @@ class Workflows:
         dead = {each.id: each for each in self.dead()}
         if workflow not in dead:
             raise UsageError(f"no retraining '{workflow}' has ended without a result.{nearest(workflow, dead)}")
-        with told(self._url):
+        with store_errors(self._url):
             if dead[workflow].status != FAILED_STEP:
                 self._client.resume_workflow(workflow, queue_name=QUEUE)
                 return
@@ -162,7 +162,7 @@ class Workflows:
         dead = [each.id for each in self.dead()]
         if workflow not in dead:
             raise UsageError(f"no retraining '{workflow}' has ended without a result.{nearest(workflow, dead)}")
-        with told(self._url):
+        with store_errors(self._url):
             self._client.delete_workflow(workflow)
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class Workflows:
     def _list(self, status: list[str]) -> Sequence[WorkflowStatus]:
         if _is_sqlite(self._url) and not Path(str(sa.make_url(self._url).database)).exists():
             return ()
-        with told(self._url):
+        with store_errors(self._url):
             return self._client.list_workflows(name=WORKFLOW, status=status, load_output=status == DEAD)
 
     @cached_property

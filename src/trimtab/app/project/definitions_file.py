@@ -29,7 +29,7 @@ def load_definitions(folder: Path) -> Definitions:
     """Run definitions.py in `folder` and collect what it defines.
 
     Modules that it imports from its own folder are forgotten afterwards, so another version of the same
-    project (in a bundle) can be loaded beside it. Raises DefinitionError naming file and line.
+    project (in a bundle) can be loaded, too. Raises DefinitionError naming file and line.
     """
     folder = folder.absolute()  # as tracebacks name its files
     path = folder / DEFINITIONS
@@ -51,7 +51,7 @@ def load_definitions(folder: Path) -> Definitions:
         raise DefinitionError(str(error) if place is None else f"{_shown(place)}: {error}") from None
     except SyntaxError as error:
         raise DefinitionError(f"{error.filename}:{error.lineno}: {error.msg}") from None
-    except (Exception, SystemExit) as error:  # strangers' code: whatever it raises is told with its place
+    except (Exception, SystemExit) as error:  # the project's own code: an error names the place in it
         place = places.of_error(error, folder) or (path, 1)
         raise DefinitionError(f"{_shown(place)}: {_explained(error)}") from error
     finally:

@@ -10,9 +10,9 @@ AUTHOR = ("-c", "user.name=trimtab", "-c", "user.email=trimtab@localhost", "-c",
 
 
 def begin(folder: Path) -> bool:
-    """Make a git repository with one commit in a project folder; tell whether that was done.
+    """Make a git repository with one commit in a project folder; return True if it was made.
 
-    Nothing happens without git, or where the files are under version control already.
+    Without git, and for files that are under version control already, return False.
     """
     if (folder / ".git").exists() or _is_tracked(folder):
         return False
@@ -21,7 +21,7 @@ def begin(folder: Path) -> bool:
 
 
 def _is_tracked(folder: Path) -> bool:
-    """Tell whether a repository around the folder takes its files; one that ignores them does not."""
+    """Return True if a repository around the folder tracks it and does not ignore it."""
     inside = _git(folder, "rev-parse", "--is-inside-work-tree")
     return inside and not _git(folder, "check-ignore", "--quiet", ".")
 

@@ -21,13 +21,13 @@ from trimtab.errors import StageError, StoreError, Temporary
 
 ATTEMPTS = 10
 PAUSE_SECONDS = 0.01
-"""A look at who holds a lock takes it for a moment, so taking it is tried several times."""
+"""`holder` takes a lock for an instant, so a lock is tried several times before it counts as held."""
 WAIT_SECONDS = 0.2
 LOOP, REPLAY = "loop", "replay"
 
 
 class Locked(StageError, Temporary):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,4 +119,4 @@ def _read(path: Path) -> Holder | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Holder)
     except (OSError, msgspec.DecodeError):
-        return None  # it is being written at this moment
+        return None  # another process is writing it

@@ -32,7 +32,7 @@ def exit_now(code: int) -> NoReturn:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process is alive."""
+    """Return True if a process is alive."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -48,7 +48,7 @@ class Workspace:
 
     @cached_property
     def metadata(self) -> Metadata:
-        """The book of records."""
+        """The metadata store."""
         return open_metadata(self.environment.metadata, self.root)
 
     @cached_property

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.gateway.configuration import running_gateway
-from trimtab.app.gateway.turns import Turn, end_turns, write_turn
+from trimtab.app.gateway.turns import TurnRequest, end_turns, write_turn
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project import process_files
 from trimtab.app.project.workspace import Workspace
@@ -35,7 +35,7 @@ from trimtab.units import MICROS
 TICK = MICROS["h"]
 """Labels and requests of one tick are sent together, labels first."""
 PATIENCE_SECONDS = 300.0
-"""How long a loop, or a gateway, that has ended is waited for: somebody may start it again."""
+"""How long a loop, or a gateway, that has ended is waited for: a person may start it again."""
 TROUBLE_SECONDS = 30.0
 """How long a gateway that cannot serve a revision is waited for."""
 POLL_SECONDS = 0.004
@@ -53,13 +53,13 @@ class Tally:
     failed: int = 0
     labels: int = 0
     labels_failed: int = 0
-    moment: datetime | None = None
+    event_time: datetime | None = None
     errors: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Step:
-    """The traffic of one tick. start: its event time in microseconds, as are all moments here."""
+    """The traffic of one tick. start: its event time in microseconds, as are all times here."""
 
     start: int
     requests: list[bytes]
@@ -75,21 +75,21 @@ class Schedule:
         self._grids = ((TICK, 0), (window, 0), (window, lateness))
         self._window, self._lateness = window, lateness
 
-    def floor(self, moment: int) -> int:
-        """Return the newest point that is not after a moment."""
-        return max((moment - first) // size * size + first for size, first in self._grids)
+    def floor(self, time: int) -> int:
+        """Return the newest point that is not after a time."""
+        return max((time - first) // size * size + first for size, first in self._grids)
 
-    def after(self, moment: int) -> int:
-        """Return the first point after a moment."""
-        return min(((moment - first) // size + 1) * size + first for size, first in self._grids)
+    def after(self, time: int) -> int:
+        """Return the first point after a time."""
+        return min(((time - first) // size + 1) * size + first for size, first in self._grids)
 
-    def closes_after(self, moment: int) -> int:
-        """Return the first moment after another at which a window closes."""
-        return ((moment - self._lateness) // self._window + 1) * self._window + self._lateness
+    def closes_after(self, time: int) -> int:
+        """Return the first time after another at which a window closes."""
+        return ((time - self._lateness) // self._window + 1) * self._window + self._lateness
 
 
 class Replay:
-    """One replay of a model's examples between two moments.
+    """One replay of a model's examples between two event times.
 
     answer: answers the reviews that are open, in the place of a person, and returns how many. measured: let latency,
     processor time and the gateway's guard decide, as on live traffic; the result then depends on this machine.
@@ -138,7 +138,7 @@ class Replay:
         return self.tally
 
     def trained_on(self) -> list[tuple[int, datetime]]:
-        """Return the versions in service whose trainer has seen rows that are to be sent, and up to which moment."""
+        """Return the versions in service whose trainer has seen rows that are to be sent, and up to which time."""
         done, _ = self._already_sent()
         new = self.rows["_at"].filter(~self.rows["_id"].is_in(list(done)))
         metadata = self._workspace.metadata
@@ -159,7 +159,7 @@ class Replay:
             if step.crosses and self._variants > 1:
                 self._settle(stopping)  # what is scored for comparison may come late: it belongs to this window
             self._send(client, step)
-            self.tally.moment = from_micros(step.start)
+            self.tally.event_time = from_micros(step.start)
             tell(self.tally)
             if step.crosses:
                 self._settle(stopping)
@@ -169,11 +169,11 @@ class Replay:
         columns = dict.fromkeys((source.timestamp, source.known_column, model.label, *model.request_columns))
         frame = self._workspace.scan()(source.name).select(*columns).collect()
         frame = frame.sort(source.timestamp, maintain_order=True).with_row_index("_n")
-        moments = pl.col(source.timestamp).dt.epoch("us")
-        frame = frame.with_columns(_at=moments, _known=pl.col(source.known_column).dt.epoch("us"))
+        times = pl.col(source.timestamp).dt.epoch("us")
+        frame = frame.with_columns(_at=times, _known=pl.col(source.known_column).dt.epoch("us"))
         frame = frame.filter(pl.col("_at").is_between(self._start, self._end, closed="left"))
         if frame.is_empty():
-            raise StageError(f"source '{source.name}' has no rows between the two moments; was it ingested?")
+            raise StageError(f"source '{source.name}' has no rows between the two times; was it ingested?")
         return frame.with_columns(_id=pl.format("{}-{}", pl.lit(source.name), pl.col("_n")))
 
     def _already_sent(self) -> tuple[set[str], set[str]]:
@@ -200,9 +200,9 @@ class Replay:
         known_in_order = known[order]
         row = place = 0
 
-        def labels_by(moment: int) -> list[dict[str, object]]:
+        def labels_by(time: int) -> list[dict[str, object]]:
             nonlocal place
-            first, place = place, max(place, int(np.searchsorted(known_in_order, moment, side="right")))
+            first, place = place, max(place, int(np.searchsorted(known_in_order, time, side="right")))
             return [
                 {"id": ids[n], "label": float(label[n]), "known_at": from_micros(int(known[n])).isoformat()}
                 for n in order[first:place]
@@ -285,7 +285,7 @@ class Replay:
             return  # nothing steers
         self._turn += 1
         folder, waited = self._workspace.run_folder, 0.0
-        turn = Turn(pid=process_files.own_pid(), number=self._turn, rows=self._rows, measured=self._measured)
+        turn = TurnRequest(pid=process_files.own_pid(), number=self._turn, rows=self._rows, measured=self._measured)
         write_turn(folder, turn)
         while not stopping():
             progress = read_progress(folder)

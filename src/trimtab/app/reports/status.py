@@ -33,7 +33,7 @@ KEPT_AFTER = 100
 """Windows that are summed up before the sum is kept."""
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class ServingCost(msgspec.Struct, frozen=True, kw_only=True):
     """Rows and money of all closed windows up to one. last: id of its report."""
 
     last: str
@@ -109,12 +109,12 @@ def _money(workspace: Workspace, model: str) -> dict[str, Any]:
     }
 
 
-def _served(workspace: Workspace, model: str) -> Served:
+def _served(workspace: Workspace, model: str) -> ServingCost:
     """Return what closed windows cost in all; the sum up to some window ago is kept in a file, which is a hint."""
     path = workspace.run_folder / SERVED.format(model=model)
-    known = Served(last="", rows=0, cost=0.0)
+    known = ServingCost(last="", rows=0, cost=0.0)
     with suppress(OSError, msgspec.DecodeError, NotFound):
-        found = msgspec.json.decode(path.read_bytes(), type=Served)
+        found = msgspec.json.decode(path.read_bytes(), type=ServingCost)
         workspace.metadata.get(WindowReport, found.last)
         known = found
     where = {"model": model, "stage": "closed"}
@@ -123,7 +123,7 @@ def _served(workspace: Workspace, model: str) -> Served:
         return known
     rows = known.rows + sum(w.rows for w in windows)
     cost = math.fsum([known.cost, *(w.metrics.get("cost", 0.0) for w in windows)])
-    served = Served(last=windows[0].id, rows=rows, cost=cost)
+    served = ServingCost(last=windows[0].id, rows=rows, cost=cost)
     if len(windows) >= KEPT_AFTER:
         with suppress(OSError):
             write_atomically(path, msgspec.json.encode(served))

@@ -1,6 +1,6 @@
-"""Looks inside the stores of a project, holds them against the records, and repairs what can be made again.
+"""Checks the stores of a project inside and against the records, and repairs what can be made again.
 
-A repair deletes nothing: what it replaces is moved into `.trimtab/aside/MOMENT`.
+A repair deletes nothing: what it replaces is moved into `.trimtab/aside/TIME`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from trimtab.app.gateway.configuration import running_gateway
-from trimtab.app.loop.monitors import BOOKMARK
+from trimtab.app.loop.monitors import CHECKPOINT
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.workspace import Workspace
@@ -36,7 +36,7 @@ BACKUP = "restore it from a backup"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class StoreFault:
     """A fault, and where it is. bundle: the one that can perhaps be packed again."""
 
     subject: str
@@ -45,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repaired:
+class RepairResult:
     """What became of one fault. done: it was repaired, or would be."""
 
     subject: str
@@ -53,13 +53,13 @@ class Repaired:
     text: str
 
 
-def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[Found]]]:
+def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[StoreFault]]]:
     """Yield every subject that is looked at, with what is wrong there."""
     damaged: set[str] = set()
     for name in STORES:
         faults = _check(workspace, name)
         damaged |= {name} if faults else set()
-        yield f"store {name}", [Found(subject=f"store {name}", fault=fault) for fault in faults]
+        yield f"store {name}", [StoreFault(subject=f"store {name}", fault=fault) for fault in faults]
     yield "registry", list(_registry(workspace))
     yield "workflow database", list(_workflows(workspace))
     for subject, name, look in COMPARED:
@@ -67,7 +67,7 @@ def look_inside(workspace: Workspace) -> Iterator[tuple[str, list[Found]]]:
             yield subject, _safely(subject, look(workspace))
 
 
-def repair(workspace: Workspace, *, dry_run: bool) -> list[Repaired]:
+def repair(workspace: Workspace, *, dry_run: bool) -> list[RepairResult]:
     """Move aside what can be made again, and pack damaged bundles again. Raises ActionError while the loop runs."""
     gateway, progress = running_gateway(workspace.run_folder), read_progress(workspace.run_folder)
     running = next((p.pid for p in (gateway, progress) if p is not None and is_running(p.pid)), None)
@@ -92,16 +92,16 @@ def _folder_of(workspace: Workspace, name: str) -> tuple[Path, ...]:
     return (folder,) if getattr(workspace.environment, name) is None and folder.is_dir() else ()
 
 
-def _registry(workspace: Workspace) -> Iterator[Found]:
+def _registry(workspace: Workspace) -> Iterator[StoreFault]:
     if (path := _sqlite_file(workspace.tracking_uri)) is not None and (wrong := wrong_with(path) or check_sqlite(path)):
         remedy = "trimtab repair moves it aside; a new one gets the versions of all bundles, but not the runs"
-        yield Found(subject="registry", fault=_database(path, wrong, remedy, again="trimtab run"))
+        yield StoreFault(subject="registry", fault=_database(path, wrong, remedy, again="trimtab run"))
 
 
-def _workflows(workspace: Workspace) -> Iterator[Found]:
+def _workflows(workspace: Workspace) -> Iterator[StoreFault]:
     if (path := _sqlite_file(workspace.workflows_url)) is not None and (wrong := check_sqlite(path)):
         remedy = "trimtab repair moves it aside; retrainings that had not ended are lost: trimtab retrain"
-        yield Found(subject="workflow database", fault=_database(path, wrong, remedy, again="trimtab up"))
+        yield StoreFault(subject="workflow database", fault=_database(path, wrong, remedy, again="trimtab up"))
 
 
 def _sqlite_file(url: str) -> Path | None:
@@ -115,7 +115,7 @@ def _database(path: Path, wrong: str, remedy: str, *, again: str) -> Fault:
     return Fault(text=f"{path}: {wrong}", remedy=remedy, aside=aside, again=again)
 
 
-def _tables(workspace: Workspace) -> Iterator[Found]:
+def _tables(workspace: Workspace) -> Iterator[StoreFault]:
     """Hold each table against its newest record."""
     subject = "tables and records"
     for name in workspace.project.definitions.sources:
@@ -125,20 +125,20 @@ def _tables(workspace: Workspace) -> Iterator[Found]:
         newest = workspace.tables.version(name)
         if newest is None or newest < record.version:
             text = f"table '{name}' has lost version {record.version} ({record.source}); it ends at {newest}"
-            yield Found(subject=subject, fault=Fault(text=text, remedy="trimtab ingest takes the file in again"))
+            yield StoreFault(subject=subject, fault=Fault(text=text, remedy="trimtab ingest takes the file in again"))
             continue
         rows = workspace.tables.scan(name, version=record.version).select(pl.len()).collect().item()
         if rows != record.rows:
             text = f"{record.id} has {plural(rows, 'row')}; its record says {record.rows:,}"
-            yield Found(subject=subject, fault=Fault(text=text, remedy=BACKUP))
+            yield StoreFault(subject=subject, fault=Fault(text=text, remedy=BACKUP))
 
 
-def _bundles(workspace: Workspace) -> Iterator[Found]:
+def _bundles(workspace: Workspace) -> Iterator[StoreFault]:
     for bundle in workspace.metadata.find(Bundle):
         wrong = wrong_with_bundle(workspace, bundle)
         if wrong:
             fault = Fault(text=f"bundle {bundle.id}: {wrong}", remedy=f"trimtab repair packs it again, or {BACKUP}")
-            yield Found(subject="bundles", fault=fault, bundle=bundle)
+            yield StoreFault(subject="bundles", fault=fault, bundle=bundle)
 
 
 def wrong_with_bundle(workspace: Workspace, bundle: Bundle) -> str | None:
@@ -152,50 +152,52 @@ def wrong_with_bundle(workspace: Workspace, bundle: Bundle) -> str | None:
     return None
 
 
-def _datasets(workspace: Workspace) -> Iterator[Found]:
+def _datasets(workspace: Workspace) -> Iterator[StoreFault]:
     for version in workspace.metadata.find(DatasetVersion):
         if not workspace.artifacts.exists(version.path):
             text = f"training set {version.id[:12]} is gone ({version.path}): its runs cannot be judged again"
-            yield Found(subject="training sets", fault=Fault(text=text, remedy=BACKUP, verdict="warn"))
+            yield StoreFault(subject="training sets", fault=Fault(text=text, remedy=BACKUP, verdict="warn"))
 
 
-def _bookmark(workspace: Workspace) -> Iterator[Found]:
+def _checkpoint(workspace: Workspace) -> Iterator[StoreFault]:
     """The place that the monitor has reached in the prediction log must still be there."""
     try:
-        page = msgspec.json.decode((workspace.run_folder / BOOKMARK).read_bytes(), type=Page)
+        page = msgspec.json.decode((workspace.run_folder / CHECKPOINT).read_bytes(), type=Page)
     except (OSError, msgspec.DecodeError):
         return  # a hint: without it the monitor reads the log from its beginning
     rows = workspace.predictions.read(page.mark.cursor, limit=1)[0]
     if not rows.num_rows or rows["prediction_id"][0].as_py() != page.mark.first:
         text = "the prediction log lacks the rows that the monitor read last: files are gone, or it is another log"
-        yield Found(subject="bookmark", fault=Fault(text=text, remedy=f"{BACKUP}, if rows are missing", verdict="warn"))
+        yield StoreFault(
+            subject="checkpoint", fault=Fault(text=text, remedy=f"{BACKUP}, if rows are missing", verdict="warn")
+        )
 
 
-COMPARED: tuple[tuple[str, str, Callable[[Workspace], Iterator[Found]]], ...] = (
+COMPARED: tuple[tuple[str, str, Callable[[Workspace], Iterator[StoreFault]]], ...] = (
     ("tables and records", "tables", _tables),
     ("bundles", "artifacts", _bundles),
     ("training sets", "artifacts", _datasets),
-    ("bookmark", "predictions", _bookmark),
+    ("checkpoint", "predictions", _checkpoint),
 )
 """What is held against the records: subject, the store that must be whole for it, and what looks."""
 
 
-def _safely(subject: str, found: Iterator[Found]) -> list[Found]:
+def _safely(subject: str, found: Iterator[StoreFault]) -> list[StoreFault]:
     try:
         return list(found)
     except TrimtabError as error:
-        return [Found(subject=subject, fault=Fault(text=str(error), remedy=BACKUP))]
+        return [StoreFault(subject=subject, fault=Fault(text=str(error), remedy=BACKUP))]
 
 
-def _repair(workspace: Workspace, found: Found, *, dry_run: bool) -> Repaired:
+def _repair(workspace: Workspace, found: StoreFault, *, dry_run: bool) -> RepairResult:
     fault, packed, moved = found.fault, "It was packed again from its run", "was moved"
     if dry_run:
         packed, moved = "It would be packed again from its run", "would be moved"
     if found.bundle is not None:
         why = _pack_again(workspace, found.bundle, dry_run=dry_run)
-        return Repaired(subject=found.subject, done=why is None, text=f"{fault.text}. {why or packed}")
+        return RepairResult(subject=found.subject, done=why is None, text=f"{fault.text}. {why or packed}")
     if not fault.aside:
-        return Repaired(subject=found.subject, done=False, text=f"{fault.text}. What you can do: {fault.remedy}")
+        return RepairResult(subject=found.subject, done=False, text=f"{fault.text}. What you can do: {fault.remedy}")
     target = _aside(workspace)
     if not dry_run:
         for path in fault.aside:
@@ -204,7 +206,7 @@ def _repair(workspace: Workspace, found: Found, *, dry_run: bool) -> Repaired:
             path.rename(place)
     names = ", ".join(path.name for path in fault.aside)
     text = f"{fault.text}. {names} {moved} to {target}. Then: {fault.again}"
-    return Repaired(subject=found.subject, done=True, text=text)
+    return RepairResult(subject=found.subject, done=True, text=text)
 
 
 def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str | None:

@@ -1,6 +1,6 @@
 """What the loop has done over a stretch of event time, read from the stores alone.
 
-Figures go by the task of the model. Requests that no replay sent are counted apart and are not compared.
+The metrics are those of the model's task. Requests that no replay sent are counted apart and are not compared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPLAYED = r"^{}-\d+$"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The loop beside its first champion, never retrained, on the same labelled rows.
+    """The loop compared with its first champion, never retrained, on the same labelled rows.
 
     metric: the one of `loop` and `frozen` that says which is better: what promotes a challenger. Money is None where
     the policy names no costs for the task.
@@ -66,7 +66,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Others:
+class OtherPredictions:
     """Predictions of a model that no replay sent, such as requests that were made by hand."""
 
     predictions: int = 0
@@ -79,9 +79,9 @@ class Summary:
     """Everything that the table at the end of a replay shows."""
 
     predictions: int
-    others: Others
+    others: OtherPredictions
     """Of these, what no replay sent."""
-    scored_beside: int
+    scored_for_comparison: int
     errors: int
     labels: int
     windows: int
@@ -105,7 +105,7 @@ def summarise(workspace: Workspace, model: str) -> Summary:
     return Summary(
         predictions=log.served,
         others=log.others,
-        scored_beside=log.beside,
+        scored_for_comparison=log.compared,
         errors=log.errors,
         labels=labels.height,
         windows=len({w.start for w in windows}),
@@ -121,21 +121,21 @@ def summarise(workspace: Workspace, model: str) -> Summary:
 
 class _Log(NamedTuple):
     served: int
-    beside: int
+    compared: int
     errors: int
     labelled: pl.DataFrame
     """Served rows that a replay sent and that have a label, with it."""
-    others: Others
+    others: OtherPredictions
 
 
-def other_predictions(workspace: Workspace, model: str) -> Others:
+def other_predictions(workspace: Workspace, model: str) -> OtherPredictions:
     """Return which predictions of a model in the log no replay sent."""
     return _read_log(workspace, model, _labels(workspace, model).clear()).others
 
 
 def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
     """Read the prediction log in blocks, and keep only what is compared."""
-    served = beside = errors = others = 0
+    served = compared = errors = others = 0
     times: list[datetime] = []
     found: list[pl.DataFrame] = []
     replayed = pl.col("prediction_id").str.contains(REPLAYED.format(workspace.model(model).examples.name))
@@ -146,7 +146,7 @@ def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
         frame = frame.filter(pl.col("model") == model)
         answers = frame.filter("served")
         served += answers.height
-        beside += frame.height - answers.height
+        compared += frame.height - answers.height
         errors += frame["error"].len() - frame["error"].null_count()
         foreign = answers.filter(~replayed)
         others += foreign.height
@@ -154,7 +154,7 @@ def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
         known = answers.filter(replayed).join(labels, on="prediction_id", how="inner", maintain_order="left")
         found.append(known)
         block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
-    return _Log(served, beside, errors, pl.concat(found), Others(others, times[-1] if times else None))
+    return _Log(served, compared, errors, pl.concat(found), OtherPredictions(others, times[-1] if times else None))
 
 
 def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
@@ -192,7 +192,7 @@ def _as_of(workspace: Workspace, dataset: str) -> datetime:
 
 
 def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
-    """Tell in words what became of a bundle, and on what evidence."""
+    """Return in words what became of a bundle, and on what evidence."""
     last = revisions[-1] if revisions else None
     if last and last.bundle_in("champion") == bundle.id:
         first = next(r for r in revisions if r.bundle_in("champion") == bundle.id)

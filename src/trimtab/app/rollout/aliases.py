@@ -1,6 +1,6 @@
 """Makes MLflow's aliases say what serves: python -m trimtab.app.rollout.aliases, its order on standard input, once.
 
-Started by guarding. A process of its own, since MLflow takes seconds and memory that a gateway's supervisor has not.
+The guard starts it as a process of its own, since MLflow takes seconds and memory that a gateway's supervisor has not.
 The verbs that change what serves do the same in theirs.
 """
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def follow(find: Callable[[], Workspace], model: str) -> bool:
-    """Set the aliases of a model to what serves now; tell whether that was possible. What serves is so either way."""
+    """Set the aliases of a model to what serves now; return False when MLflow failed. Serving does not depend on it."""
     try:
         workspace = find()
         revision = open_rollouts(workspace, model).current()

@@ -1,4 +1,4 @@
-"""What becomes of a bundle that was retrained: the evidence on it, and who ended its trial. Called by retraining."""
+"""What becomes of a retrained bundle: the verdict on it, and which change ended its comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTOMATED = ("trimtab", "guard")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """continue, promote, or why it is abandoned; promoted and replaced: somebody else has ended its trial."""
+    """continue, promote, or why it is abandoned; promoted and replaced: another change ended the comparison."""
 
     name: str
     reason: str = ""

@@ -59,8 +59,9 @@ class Rollouts:
     ) -> Revision:
         """Bring a bundle into service: as champion when there is none, else as the policy's strategy says.
 
-        role: what it becomes whatever the strategy is. share: of a challenger's traffic, between 0 and 1, instead of
-        the policy's. Raises ActionError for a challenger or a shadow of nobody, and for another one's share.
+        role: what it becomes, instead of what the strategy says. share: of a challenger's traffic, between 0 and 1,
+        instead of the policy's. Raises ActionError for a challenger or a shadow without a champion, and for a share of
+        another role.
         """
         now, asked = self.current(), role
         role = role or self._role()
@@ -202,7 +203,7 @@ class Rollouts:
         reason: str,
         by: str,
     ) -> Revision:
-        """Write the revision that follows `now`. When somebody else took its number, Conflict: ask again."""
+        """Write the revision that follows `now`. Raises Conflict when another process took its number."""
         if done := self._done(cause):
             return done
         serving = {each.bundle for each in now.assignments} if now else set()

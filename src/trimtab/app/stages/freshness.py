@@ -1,4 +1,4 @@
-"""Keeps the online feature values up to date: of the definitions' views, and of every bundle that serves or may return.
+"""Keeps online feature values up to date: for the definitions' views, and for bundles that serve or may be restored.
 
 A bundle serves by the views that it was trained on, also after definitions.py has changed. They are rebuilt from
 their records, so they go on being computed as long as the bundle serves, challenges, or is what a rollback restores.
@@ -29,9 +29,9 @@ from trimtab.stores.metadata.contract import latest
 log = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=10)
-"""Least time between two looks of a running loop."""
+"""Least time between two refreshes by a running loop."""
 REST = 10
-"""A look is followed by a rest of so many times as long as it took."""
+"""After a refresh the loop waits for so many times its duration."""
 
 
 LastKnown = dict[tuple[str, str, str], int]
@@ -60,8 +60,8 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
-    moment = workspace.now()
-    now = to_micros(moment)
+    as_of = workspace.now()
+    now = to_micros(as_of)
     rows = workspace.tables.scan(view.source.name, version=version.version)
     done = workspace.online.watermark(view.version_id)
     if done is not None and done >= to_micros(version.created_at):
@@ -71,13 +71,13 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
             known[key] = newest_known(view, rows)
         if known[key] <= done or not any_known(view, rows, after=done, until=now):
             return 0
-    replaced = replaced_keys(rows, view.source, as_of=moment)
+    replaced = replaced_keys(rows, view.source, as_of=as_of)
     full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
     return materialize(view, rows, workspace.online, until=now, replaced=replaced, full=full)
 
 
 def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
-    """Return True if all rows of a table were read again after a moment: any of its values may be another one."""
+    """Return True if all rows of a table were read again after `since`: any of its values may be another one."""
     versions = workspace.metadata.find(TableVersion, table=table)
     return any(version.replaces_all and to_micros(version.created_at) > since for version in versions)
 
@@ -141,8 +141,8 @@ def stale_views(workspace: Workspace, model: str) -> list[str]:
     return found
 
 
-class FeatureKeeping:
-    """Refreshes what serves while the loop runs; a failure is told once, tried again, and never stops the loop."""
+class FeatureRefresher:
+    """Refreshes the views of bundles in service while the loop runs. Failures are logged once and tried again."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

@@ -1,4 +1,4 @@
-"""Gathers what the gates judge: a run's model beside the champion that serves, on the same holdout rows."""
+"""Gathers what the gates judge: a run's model and the champion that serves, on the same holdout rows."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _champion(
 def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -> np.ndarray[Any, Any]:
     """Return the holdout's rows as another version of the project computes them.
 
-    Rows of one moment and label may come in another order than the candidate's; they lie in the same day,
-    which is the gates' unit, and have the same label, so no figure depends on it.
+    Rows with the same timestamp and label may come in another order than the candidate's. No metric depends on
+    that: they are of the same day, which is the gates' unit, and have the same label.
     """
     model = load_definitions(code).model(dataset.model)
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}

@@ -209,7 +209,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
 
 
 def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bool = False) -> GateReport:
-    """Put a run through the gates of the policy, beside the champion that serves now; once for the same gates.
+    """Put a run through the gates of the policy, compared with the champion that serves; once for the same gates.
 
     measured: whether latency and memory on this machine may refuse the run; when not, they are recorded as warnings.
     force: judge again what was judged before, as after a change of the machine.

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from trimtab.app.gateway import guard
-from trimtab.app.gateway.guard import LOOK, Guarding
+from trimtab.app.gateway.guard import LOOK, Guard
 from trimtab.app.project.child_processes import AliasOrder
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
@@ -72,7 +72,7 @@ class Guarded:
         self.workspace.metadata = self.metadata
         self.rollouts: Rollouts = open_rollouts(self.workspace, "delay")
         self.counts: dict[VariantKey, VariantCounts] = {}
-        self.guard = Guarding(self.workspace)
+        self.guard = Guard(self.workspace)
 
     def deploy(self, version: int) -> Revision:
         made = self.rollouts.deploy(bundle_record(version), cause=f"deploy {version}", reason="test", by="test")
@@ -97,7 +97,7 @@ class Guarded:
 
     def restart(self) -> None:
         """Begin with a new guard."""
-        self.guard = Guarding(self.workspace)
+        self.guard = Guard(self.workspace)
         self.look()
 
     @property

@@ -14,7 +14,7 @@ from integration.gateway_project import GatewayProject
 from trimtab.app.gateway import guard, tokens
 from trimtab.app.gateway.guard import LOOK
 from trimtab.app.gateway.project_control import ProjectControl
-from trimtab.app.gateway.turns import Turn, end_turns, write_turn
+from trimtab.app.gateway.turns import TurnRequest, end_turns, write_turn
 from trimtab.app.project.process_files import own_pid
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, to_micros
@@ -86,7 +86,7 @@ def test_during_a_replay_the_guard_acts_only_where_measurements_decide(
     # given a champion that fails, with or without a replay
     workspace = make(rollout={"strategy": strategy, **FAILURES})
     if measured is not None:
-        write_turn(workspace.run_folder, Turn(pid=own_pid(), number=1, measured=measured))
+        write_turn(workspace.run_folder, TurnRequest(pid=own_pid(), number=1, measured=measured))
     control = ProjectControl(workspace)
     assert control.orders()
     for _ in range(2):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.app.gateway.standalone import Wishes, refuse_public, standalone_config
+from trimtab.app.gateway.standalone import StandaloneOptions, refuse_public, standalone_config
 from trimtab.errors import UsageError
 from trimtab.serving.processes.listening import GatewayConfig
 
@@ -33,8 +33,8 @@ def pickled(tmp_path: Path) -> Path:
     return folder
 
 
-def config(folder: Path, wishes: Wishes | None = None) -> GatewayConfig:
-    return standalone_config(folder, folder.parent / "run", wishes or Wishes())
+def config(folder: Path, asked: StandaloneOptions | None = None) -> GatewayConfig:
+    return standalone_config(folder, folder.parent / "run", asked or StandaloneOptions())
 
 
 @pytest.mark.parametrize(
@@ -59,28 +59,28 @@ def test_a_folder_that_is_not_there_is_a_wrong_command(tmp_path: Path) -> None:
 def test_a_model_with_pickles_needs_trust_before_anything_starts(pickled: Path) -> None:
     with pytest.raises(UsageError, match=r"loaded by unpickling.*model\.pkl.*--trust pyfunc"):
         config(pickled)
-    assert config(pickled, Wishes(trust=["pyfunc"], task="regression")).options.trust == ("pyfunc",)
+    assert config(pickled, StandaloneOptions(trust=["pyfunc"], task="regression")).options.trust == ("pyfunc",)
 
 
 @pytest.mark.parametrize("name", ["foo", "pyfunk"])
 def test_trust_in_what_is_nothing_is_refused(name: str, pickled: Path) -> None:
     with pytest.raises(UsageError, match=f"--trust {name}: expected pyfunc, or a type.*pyfunc"):
-        config(pickled, Wishes(trust=["pyfunc", name]))
+        config(pickled, StandaloneOptions(trust=["pyfunc", name]))
 
 
 def test_a_log_that_cannot_be_kept_is_refused_at_once(pickled: Path, tmp_path: Path) -> None:
-    wishes = Wishes(trust=["pyfunc"], task="regression")
+    asked = StandaloneOptions(trust=["pyfunc"], task="regression")
     for folder, words in (("/dev/null", "this is no folder"), ("/proc/foo", "cannot be made")):
         with pytest.raises(UsageError, match=f"--log {folder}: .*{words}"):
-            config(pickled, replace(wishes, log=Path(folder)))
-    config(pickled, replace(wishes, log=tmp_path / "new" / "log"))
+            config(pickled, replace(asked, log=Path(folder)))
+    config(pickled, replace(asked, log=tmp_path / "new" / "log"))
     assert (tmp_path / "new" / "log").is_dir()
 
 
 def test_a_public_address_says_what_is_possible_without_a_project(pickled: Path) -> None:
-    wishes = Wishes(trust=["pyfunc"], task="regression")
-    refuse_public(config(pickled, wishes))
-    public = config(pickled, replace(wishes, host="0.0.0.0"))
-    with pytest.raises(UsageError, match="has no tokens to ask for: leave --host out"):
+    asked = StandaloneOptions(trust=["pyfunc"], task="regression")
+    refuse_public(config(pickled, asked))
+    public = config(pickled, replace(asked, host="0.0.0.0"))
+    with pytest.raises(UsageError, match="has no tokens: leave --host out"):
         refuse_public(public)
     refuse_public(replace(public, public="the platform asks who calls"))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.gateway.turns import Turn, end_turns, judging_policy, read_turn, unmeasured, write_turn
+from trimtab.app.gateway.turns import TurnRequest, end_turns, judging_policy, read_turn, unmeasured, write_turn
 from trimtab.app.loop.steering import PATIENCE, Steering, read_progress
 from trimtab.app.project.process_files import own_pid
 from trimtab.app.project.workspace import open_workspace
@@ -22,7 +22,7 @@ decide: { budget: { retrains: 4/month, cost: 20/month } }
 
 
 def test_a_turn_is_read_while_its_replay_runs(tmp_path: Path) -> None:
-    turn = Turn(pid=own_pid(), number=3, rows=120)
+    turn = TurnRequest(pid=own_pid(), number=3, rows=120)
     write_turn(tmp_path, turn)
     assert read_turn(tmp_path) == turn
     end_turns(tmp_path)
@@ -32,7 +32,7 @@ def test_a_turn_is_read_while_its_replay_runs(tmp_path: Path) -> None:
 def test_a_replay_that_was_killed_holds_nothing_up(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    write_turn(tmp_path, Turn(pid=ended.pid, number=3))
+    write_turn(tmp_path, TurnRequest(pid=ended.pid, number=3))
     assert read_turn(tmp_path) is None
 
 
@@ -63,7 +63,7 @@ def test_rows_of_a_new_turn_are_waited_for_from_its_beginning(tmp_path: Path) ->
     try:
         clock.sleep(2 * PATIENCE.total_seconds())
         # when a replay asks for a turn with rows that are not in the log yet
-        write_turn(project.workspace.run_folder, Turn(pid=own_pid(), number=1, rows=5))
+        write_turn(project.workspace.run_folder, TurnRequest(pid=own_pid(), number=1, rows=5))
         loop.step()
         # then they are waited for, and given up after a while
         progress = read_progress(project.workspace.run_folder)

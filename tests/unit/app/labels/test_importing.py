@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trimtab.app.labels import importing
-from trimtab.app.labels.importing import OutcomeKeeping, take_tables
+from trimtab.app.labels.importing import OutcomeImporter, import_tables
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.cli import labels as labels_verb
@@ -72,9 +72,9 @@ def counts(intakes: list[LabelIntake]) -> list[tuple[str, int, int, int, int, in
 
 def test_new_rows_of_a_table_become_labels_once(ws: Workspace) -> None:
     landed(ws, "1.csv", "a,1,2013-01-02\nb,0,2013-01-03\nc,,2013-01-03\n")
-    first, again = take_tables(ws), take_tables(ws)
+    first, again = import_tables(ws), import_tables(ws)
     landed(ws, "2.csv", "c,1,2013-01-04\n")
-    second = take_tables(ws)
+    second = import_tables(ws)
     assert counts(first) == [("delay/landed@0", 3, 2, 0, 0, 1)]
     assert again == []
     assert counts(second) == [("delay/landed@1", 1, 1, 0, 0, 0)]
@@ -88,14 +88,14 @@ def test_new_rows_of_a_table_become_labels_once(ws: Workspace) -> None:
 def test_several_versions_are_taken_one_by_one(ws: Workspace) -> None:
     for day in range(1, 5):
         landed(ws, f"{day}.csv", f"a,{day % 2},2013-01-0{day}\nx{day},1,2013-01-0{day}\n")
-    assert counts(take_tables(ws)) == [(f"delay/landed@{n}", 2, 2, 0, int(n > 0), 0) for n in range(4)]
+    assert counts(import_tables(ws)) == [(f"delay/landed@{n}", 2, 2, 0, int(n > 0), 0) for n in range(4)]
     assert len(logged(ws)) == 8
 
 
 def test_late_repeated_contradictory_and_unknown_outcomes_of_a_table(ws: Workspace) -> None:
     landed(ws, "1.csv", "a,1,2013-01-02\n")
     landed(ws, "2.csv", "a,1,2013-01-02\na,1,2013-01-05\na,0,2013-01-03\nnobody,1,2013-01-01\nb,0,2020-01-01\n")
-    found = take_tables(ws)
+    found = import_tables(ws)
     assert counts(found)[1] == ("delay/landed@1", 5, 4, 2, 1, 0)
     assert [(id_, label, day) for _, id_, label, day in logged(ws)] == [
         ("a", 1.0, "01-02"),
@@ -109,7 +109,7 @@ def test_late_repeated_contradictory_and_unknown_outcomes_of_a_table(ws: Workspa
 def test_a_version_with_a_wrong_row_is_refused_whole_and_told_and_the_next_is_taken(ws: Workspace) -> None:
     landed(ws, "1.csv", "a,1,2013-01-02\nb,2,2013-01-02\n")
     landed(ws, "2.csv", "b,0,2013-01-02\n")
-    first, second = take_tables(ws)
+    first, second = import_tables(ws)
     assert first.added == 0
     assert "landed/1.csv (landed@0): 1 values are wrong" in str(first.refused)
     assert "row 2: late is 2; expected 0 or 1" in str(first.refused)
@@ -120,7 +120,7 @@ def test_a_version_with_a_wrong_row_is_refused_whole_and_told_and_the_next_is_ta
 def test_what_was_refused_is_taken_from_the_version_that_mends_it(ws: Workspace) -> None:
     landed(ws, "1.csv", "a,1,2013-01-02\nb,2,2013-01-02\n")
     landed(ws, "2.csv", "a,1,2013-01-02\nb,1,2013-01-02\n")
-    assert counts(take_tables(ws)) == [("delay/landed@0", 2, 0, 0, 0, 0), ("delay/landed@1", 2, 2, 0, 0, 0)]
+    assert counts(import_tables(ws)) == [("delay/landed@0", 2, 0, 0, 0, 0), ("delay/landed@1", 2, 2, 0, 0, 0)]
     assert [id_ for _, id_, _, _ in logged(ws)] == ["a", "b"]
 
 
@@ -128,7 +128,7 @@ def test_a_column_that_the_table_lacks_is_named_and_nothing_is_passed_over(ws: W
     (ws.project.folder / "landed" / "1.csv").write_text("fligth,late,landed_at\na,1,2013-01-02\n")
     pipeline.ingest(ws, "landed")
     with pytest.raises(DefinitionError, match=r"source 'landed' has no column 'flight'\. Did you mean 'fligth'"):
-        take_tables(ws)
+        import_tables(ws)
     assert ws.metadata.find(LabelIntake) == []
 
 
@@ -143,9 +143,9 @@ def test_who_dies_before_the_cursor_moves_leaves_labels_that_are_not_written_aga
     with monkeypatch.context() as dying:
         dying.setattr(ws.metadata, "put", die)
         with pytest.raises(KeyboardInterrupt):
-            take_tables(ws)
+            import_tables(ws)
     assert len(logged(ws)) == 2
-    assert counts(take_tables(ws)) == [("delay/landed@0", 2, 0, 2, 0, 0)]
+    assert counts(import_tables(ws)) == [("delay/landed@0", 2, 0, 2, 0, 0)]
     assert len(logged(ws)) == 2
 
 
@@ -163,8 +163,8 @@ def test_who_dies_in_the_middle_of_writing_loses_nothing(ws: Workspace, monkeypa
     with monkeypatch.context() as until:
         until.setattr(SegmentLog, "append_labels", dying)
         with pytest.raises(KeyboardInterrupt):
-            take_tables(ws)
-    assert counts(take_tables(ws)) == [("delay/landed@0", 10, 2, 8, 0, 0)]
+            import_tables(ws)
+    assert counts(import_tables(ws)) == [("delay/landed@0", 10, 2, 8, 0, 0)]
     assert sorted(id_ for _, id_, _, _ in logged(ws)) == [f"f{n}" for n in range(10)]
 
 
@@ -173,9 +173,9 @@ def test_one_process_at_a_time_takes_outcomes(ws: Workspace) -> None:
     other = SegmentLog(ws.root / "predictions", importing.WRITER)
     other.append_labels({name: [] for name in LABEL_FIELDS})
     with pytest.raises(StoreError, match="already writes this prediction log as writer 'outcomes'"):
-        take_tables(ws, patience_s=0)
+        import_tables(ws, patience_s=0)
     other.close()
-    assert len(take_tables(ws, patience_s=0)) == 1
+    assert len(import_tables(ws, patience_s=0)) == 1
 
 
 def test_one_process_at_a_time_takes_outcomes_where_the_log_knows_no_claims(ws: Workspace) -> None:
@@ -188,16 +188,16 @@ def test_one_process_at_a_time_takes_outcomes_where_the_log_knows_no_claims(ws: 
 
     def meanwhile(*records: Any) -> None:
         with pytest.raises(StoreError, match="already writes this prediction log as writer 'outcomes'") as refused:
-            take_tables(second, patience_s=0)
+            import_tables(second, patience_s=0)
         tried.append(str(refused.value))
         write(*records)
 
     with pytest.MonkeyPatch.context() as while_taking:
         while_taking.setattr(NullLog, "append_labels", lambda log, columns: None)
         while_taking.setattr(first.metadata, "put", meanwhile)
-        assert [intake.added for intake in take_tables(first)] == [1]
+        assert [intake.added for intake in import_tables(first)] == [1]
     assert len(tried) == 1
-    assert take_tables(second, patience_s=0) == []
+    assert import_tables(second, patience_s=0) == []
 
 
 def test_who_waited_for_another_takes_only_what_that_one_has_left(ws: Workspace) -> None:
@@ -210,10 +210,10 @@ def test_who_waited_for_another_takes_only_what_that_one_has_left(ws: Workspace)
             super().sleep(seconds)
             if not ws.metadata.find(LabelIntake):
                 other.close()
-                assert len(take_tables(second)) == 1
+                assert len(import_tables(second)) == 1
 
     ws.clock = Meanwhile(ws.now())
-    assert take_tables(ws) == []
+    assert import_tables(ws) == []
     assert len(logged(ws)) == 1
 
 
@@ -221,7 +221,7 @@ def test_who_waited_for_another_takes_only_what_that_one_has_left(ws: Workspace)
 
 
 def test_the_loop_takes_outcomes_as_they_come(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    loop = OutcomeKeeping(ws)
+    loop = OutcomeImporter(ws)
     assert loop.step() == []
     landed(ws, "1.csv", "a,1,2013-01-02\n")
     landed(ws, "2.csv", "b,7,2013-01-02\n")
@@ -232,7 +232,7 @@ def test_the_loop_takes_outcomes_as_they_come(ws: Workspace, caplog: pytest.LogC
 
 def test_the_loop_outlives_a_failure_and_tries_again(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     ws.clock = clock = ManualClock(ws.now())
-    loop = OutcomeKeeping(ws)
+    loop = OutcomeImporter(ws)
     landed(ws, "1.csv", "a,1,2013-01-02\n")
     other = SegmentLog(ws.root / "predictions", importing.WRITER)
     other.append_labels({name: [] for name in LABEL_FIELDS})
@@ -265,7 +265,7 @@ def test_a_source_of_outcomes_may_have_no_files_yet(ws: Workspace) -> None:
     assert [report.table for report in pipeline.validate(ws)] == ["flights"]
     with pytest.raises(DataError, match="landed"):
         pipeline.ingest(ws, "landed")
-    assert take_tables(ws) == []
+    assert import_tables(ws) == []
     assert [v.table for v in ws.metadata.find(TableVersion)] == ["flights"]
 
 
@@ -350,7 +350,7 @@ def test_the_verb_says_it_in_words(ws: Workspace) -> None:
     path.write_text("flight,late\nnobody,1\n")
     arguments = ["labels", str(path), "-p", str(ws.project.folder), "-m", "delay"]
     said = CliRunner().invoke(labels_verb.app, arguments, catch_exceptions=False).output
-    assert "delay: 1 rows: 1 taken, 0 repeated, 0 contradicting, 1 unmatched, 0 without an outcome yet" in said
+    assert "delay: 1 row: 1 taken, 0 repeated, 0 contradicting, 1 unmatched, 0 without an outcome yet" in said
     assert "known now" in said
 
 
@@ -360,7 +360,7 @@ def test_labels_of_tables_are_seen_beside_those_of_workers(ws: Workspace) -> Non
     columns = label_rows(["a"], label=[0.0], known_at=[now], received_at=[now])
     worker.append_labels(columns)
     landed(ws, "1.csv", "a,1,2013-01-02\n")
-    assert counts(take_tables(ws)) == [("delay/landed@0", 1, 1, 0, 1, 0)]
+    assert counts(import_tables(ws)) == [("delay/landed@0", 1, 1, 0, 1, 0)]
     worker.append_labels(columns)
     worker.close()
     assert len(logged(ws)) == 3

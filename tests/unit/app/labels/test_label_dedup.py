@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.app.labels import bloom, label_dedup
-from trimtab.app.labels.bloom import SeenIds
-from trimtab.app.labels.label_dedup import KnownLabels, Label, Said
+from trimtab.app.labels.bloom import BloomFilter
+from trimtab.app.labels.label_dedup import DistinctLabels, Label, LabelDedup
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Predictions
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
@@ -51,10 +51,10 @@ def write(tmp_path: Path) -> Callable[..., Predictions]:
 
 
 @contextmanager
-def knowing(log: Predictions, *rows: Row) -> Iterator[KnownLabels]:
+def knowing(log: Predictions, *rows: Row) -> Iterator[LabelDedup]:
     """Judge rows as labels of the model delay."""
     timed = bool(rows) and rows[0][2] is not None
-    with closing(KnownLabels("delay", timed=timed)) as known:
+    with closing(LabelDedup("delay", timed=timed)) as known:
         for start in range(0, len(rows), 3):
             known.add(frame(*rows[start : start + 3]))
         known.learn_predictions(log)
@@ -63,10 +63,10 @@ def knowing(log: Predictions, *rows: Row) -> Iterator[KnownLabels]:
         yield known
 
 
-def told(known: KnownLabels, first: int, last: int) -> Told:
-    news = [label for some in known.news(first, last, limit=2) for label in some]
+def told(known: LabelDedup, first: int, last: int) -> Told:
+    news = [label for some in known.new(first, last, limit=2) for label in some]
     judged = known.judged(first, last)
-    assert judged.news == len(news)
+    assert judged.new == len(news)
     return news, judged.repeated, judged.contradicting
 
 
@@ -206,7 +206,7 @@ def test_in_whatever_blocks_it_is_done_the_verdicts_are_those_of_the_definition(
     oracle = Oracle([(id_, y, t) for id_, y, t, model in before if model != "price"])
     with pytest.MonkeyPatch.context() as sizes:
         sizes.setattr(label_dedup, "BLOCK_ROWS", small.block_rows)
-        sizes.setattr(Said, "MOST", small.most)
+        sizes.setattr(DistinctLabels, "MOST", small.most)
         sizes.setattr(bloom, "BITS", small.bits)
         with knowing(log, *together) as known:
             found, first = [], 0
@@ -221,7 +221,7 @@ def test_in_whatever_blocks_it_is_done_the_verdicts_are_those_of_the_definition(
 
 def test_outcomes_that_are_taken_back_leave_no_trace(write: Callable[..., Predictions]) -> None:
     log = write(("a", 1.0, 5))
-    with closing(KnownLabels("delay", timed=True)) as known:
+    with closing(LabelDedup("delay", timed=True)) as known:
         known.add(frame(("a", 0.0, 6)))
         known.add(frame(("a", 0.0, 9), ("b", 0.0, 9)))
         known.take_back(1)
@@ -234,7 +234,7 @@ def test_outcomes_that_are_taken_back_leave_no_trace(write: Callable[..., Predic
 def test_one_id_with_very_many_labels_is_kept_on_disk(
     write: Callable[..., Predictions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Said, "MOST", 10)
+    monkeypatch.setattr(DistinctLabels, "MOST", 10)
     rows = [("a", float(n % 2), n) for n in range(50)]
     log = write(*rows[:30])
     judged = judge(log, *rows, *rows, ("b", 1.0, 1), ("b", 1.0, 1))
@@ -246,12 +246,12 @@ def test_a_full_disk_for_temporary_files_is_told(
     write: Callable[..., Predictions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = write(("a", 1.0, 5))
-    with closing(KnownLabels("delay", timed=True)) as known:
+    with closing(LabelDedup("delay", timed=True)) as known:
         (pages,) = known._db.execute("PRAGMA page_count").fetchone()
         known._db.execute(f"PRAGMA max_page_count = {pages + 4}")
         with pytest.raises(StoreError, match=r"database or disk is full\. .*TMPDIR"):
             known.add(frame(*[(f"{n:0100}", 1.0, n) for n in range(1_000)]))
-    with closing(KnownLabels("delay", timed=True)) as known:
+    with closing(LabelDedup("delay", timed=True)) as known:
         known.add(frame(("a", 0.0, 6)))
         known.learn_labels(log)
         monkeypatch.setattr(os, "posix_fallocate", full)
@@ -264,7 +264,7 @@ def full(*arguments: object) -> None:
 
 
 def test_a_filter_of_ids_denies_none_and_lets_few_others_through() -> None:
-    seen, ids = SeenIds(), pl.Series([f"id-{n}" for n in range(20_000)])
+    seen, ids = BloomFilter(), pl.Series([f"id-{n}" for n in range(20_000)])
     seen.add(ids[:10_000])
     found = seen.among(ids)
     assert found[:10_000].all()

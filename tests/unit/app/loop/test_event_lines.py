@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.app.loop.event_lines import News, counted_reason
+from trimtab.app.loop.event_lines import NewEvents, counted_reason
 from trimtab.clock import ManualClock
 from trimtab.control.controller import Controller
 from trimtab.control.resolve import resolve
@@ -39,8 +39,8 @@ def decided(book: Metadata, day: int, p_seq: float, money: float) -> Decision:
 
 def test_each_thing_that_happened_is_told_once(book: Metadata) -> None:
     decided(book, 0, 0.001, 700.0)
-    news = News(book, CLOCK)
-    assert list(news.lines()) == [], "what was there before is no news"
+    events = NewEvents(book, CLOCK)
+    assert list(events.lines()) == [], "what was there before is no events"
     # when nothing worth telling, an answer, a training and a promotion come
     decided(book, 1, 1.0, 0.0)
     resolve(book, "delay/decision/1", "approve", "the terminal opened", "ann", CLOCK)
@@ -50,22 +50,22 @@ def test_each_thing_that_happened_is_told_once(book: Metadata) -> None:
     made = {"model": MODEL, "number": 1, "assignments": serves, "action": "promote", "cause": "c", "reason": "better"}
     book.put(msgspec.convert({"id": "delay#1", "created_at": CLOCK.now(), "by": "trimtab", **made}, Revision))
     # then each is one line, and nothing is told twice
-    told = [line.split("  ", 1)[1] for line in news.lines()]
+    told = [line.split("  ", 1)[1] for line in events.lines()]
     assert sorted(told) == [
         "approve  delay/decision/1, by ann: the terminal opened",
         "promote  delay, revision 1: champion 2 (100 %), by trimtab",
         "train  delay/decision/1: run 1",
     ]
-    assert list(news.lines()) == []
+    assert list(events.lines()) == []
 
 
 def test_where_nothing_is_known_to_have_happened_a_look_a_second_is_enough(book: Metadata) -> None:
     clock = ManualClock(FIRST)
-    news = News(book, clock)
+    events = NewEvents(book, clock)
     decided(book, 0, 0.001, 700.0)
-    assert list(news.lines(now=False)) == []
+    assert list(events.lines(now=False)) == []
     clock.sleep(1.0)
-    assert len(list(news.lines(now=False))) == 1
+    assert len(list(events.lines(now=False))) == 1
 
 
 def test_the_reason_told_is_the_one_that_counted(book: Metadata) -> None:

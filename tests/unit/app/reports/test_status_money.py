@@ -10,7 +10,7 @@ import pytest
 from e2e.small_project import write_project
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports import status as status_module
-from trimtab.app.reports.status import SERVED, Served, status
+from trimtab.app.reports.status import SERVED, ServingCost, status
 from trimtab.testing.judged import run_record, window_report
 
 
@@ -35,12 +35,16 @@ def test_the_sum_goes_on_from_the_one_that_was_kept(workspace: Workspace) -> Non
     close(workspace, 0, 1, 2, 3)
     assert cost(workspace) == (2.0, 5.0)
     kept = workspace.run_folder / SERVED.format(model="m")
-    assert msgspec.json.decode(kept.read_bytes(), type=Served) == Served(last="m/3/closed", rows=400, cost=2.0)
+    assert msgspec.json.decode(kept.read_bytes(), type=ServingCost) == ServingCost(
+        last="m/3/closed", rows=400, cost=2.0
+    )
     close(workspace, 4)
     assert cost(workspace) == (2.5, 5.0)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", msgspec.json.encode(Served(last="m/99/closed", rows=9, cost=9.0))])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", msgspec.json.encode(ServingCost(last="m/99/closed", rows=9, cost=9.0))]
+)
 def test_a_kept_sum_that_does_not_fit_is_left(workspace: Workspace, content: bytes) -> None:
     close(workspace, 0, 1)
     (workspace.run_folder / SERVED.format(model="m")).write_bytes(content)

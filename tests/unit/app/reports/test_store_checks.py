@@ -15,7 +15,7 @@ from e2e.small_project import START, write_project
 from trimtab.app.project.mlflow_access import open_registry, set_aliases
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.status import status as read_status
-from trimtab.app.reports.store_checks import Found, look_inside, repair
+from trimtab.app.reports.store_checks import StoreFault, look_inside, repair
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
 from trimtab.errors import ActionError, StoreError
@@ -51,7 +51,7 @@ def project(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def faults(workspace: Workspace) -> list[Found]:
+def faults(workspace: Workspace) -> list[StoreFault]:
     return [one for _, found in look_inside(workspace) for one in found]
 
 

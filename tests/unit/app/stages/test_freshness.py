@@ -18,7 +18,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
-from trimtab.app.stages.freshness import EVERY, FeatureKeeping, bring_up_to_date, in_service, materialise, stale_views
+from trimtab.app.stages.freshness import EVERY, FeatureRefresher, bring_up_to_date, in_service, materialise, stale_views
 from trimtab.cli.rollout import app as rollout_verbs
 from trimtab.clock import ManualClock, to_micros
 from trimtab.definitions.views import FeatureView
@@ -130,7 +130,7 @@ def test_every_bundle_of_the_revision_and_what_a_rollback_restores_is_refreshed(
     add_rows(folder, 10, 20)
     ws = opened(folder, 20)
     pipeline.ingest(ws)
-    FeatureKeeping(ws).step()
+    FeatureRefresher(ws).step()
     # then both serve what the tables say
     for features in (OLD, NEW):
         define(folder, features)
@@ -141,7 +141,7 @@ def test_every_bundle_of_the_revision_and_what_a_rollback_restores_is_refreshed(
 
 def test_a_running_loop_follows_new_rows_and_rests_between_looks(folder: Path) -> None:
     ws, view = change_and_ingest(folder), old_view(folder)
-    keeping = FeatureKeeping(ws)
+    keeping = FeatureRefresher(ws)
     keeping.step()
     assert served(ws, view) == true_values(ws, view)
     add_rows(folder, 20, 30)
@@ -189,7 +189,7 @@ def test_a_table_that_was_read_again_leaves_no_value_of_before(tmp_path: Path) -
     )
     ws = opened(tmp_path, 13)
     assert pipeline.rebuild(ws, "orders").skipped is None  # other values, though no other type
-    FeatureKeeping(ws).step()
+    FeatureRefresher(ws).step()
     # then every moment shows what the table says now
     for hour in np.arange(-8, 13, 0.5):
         now = opened(tmp_path, hour)
@@ -216,7 +216,7 @@ def test_a_bundle_whose_source_is_gone_is_told_once_and_not_deployed(
     text = DEFINITIONS.replace("FEATURES", NEW).replace('"orders", "data"', '"sales", "data"')
     (folder / "definitions.py").write_text(text)
     ws = opened(folder, 12)
-    keeping = FeatureKeeping(ws)
+    keeping = FeatureRefresher(ws)
     for _ in range(2):
         keeping.step()
         ws.clock.sleep(EVERY.total_seconds())

@@ -1,4 +1,4 @@
-"""Keeps the prediction log in shape: old rows into its tables, older ones out. Called by steering and cli."""
+"""Compacts the prediction log: moves ended segments into its tables, and drops rows beyond the retention."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def compact(workspace: Workspace, *, grace_s: float = GRACE_S) -> Compaction:
     return workspace.predictions.compact(grace_s=grace_s, keep_s=keep_s)
 
 
-class LogKeeping:
-    """Compacts when it is time to; a failure is told and tried again, and never stops the loop."""
+class ScheduledCompaction:
+    """Compacts the log every EVERY. Failures are logged and tried again; the loop goes on."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

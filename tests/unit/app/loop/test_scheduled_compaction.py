@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.app.loop.log_keeping import EVERY, LogKeeping, compact
+from trimtab.app.loop.scheduled_compaction import EVERY, ScheduledCompaction, compact
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import ManualClock, SystemClock, to_micros
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
@@ -40,7 +40,7 @@ def test_rows_older_than_the_policy_keeps_are_dropped(workspace: Workspace) -> N
 
 def test_the_loop_compacts_when_it_is_time(workspace: Workspace) -> None:
     assert isinstance(workspace.clock, ManualClock)
-    keeping = LogKeeping(workspace)
+    keeping = ScheduledCompaction(workspace)
     early = keeping.step()
     workspace.clock.sleep(EVERY.total_seconds())
     due, again = keeping.step(), keeping.step()
@@ -52,7 +52,7 @@ def test_the_loop_compacts_when_it_is_time(workspace: Workspace) -> None:
 
 def test_a_failing_store_is_told_and_tried_again(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(workspace.clock, ManualClock)
-    keeping = LogKeeping(workspace)
+    keeping = ScheduledCompaction(workspace)
     table = workspace.root / "predictions" / "delta"
     table.write_text("in the way")
     workspace.clock.sleep(EVERY.total_seconds())
