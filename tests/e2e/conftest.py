@@ -1,4 +1,4 @@
-"""A small flights project: real rows of two carriers, trained once a session and copied for each test."""
+"""A small flights project: real rows of two carriers, trained once a run and copied for each test."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import polars as pl
 import pytest
 
 from e2e.kit import CARRIERS, LAST_DAY, TRAINED_UNTIL, Up, edit_policy, stop_everything, trimtab
+from kit.sharing import made_once
 from trimtab.app.project import templates
 from trimtab.app.project.workspace import Workspace, open_workspace
 
 
-@pytest.fixture(scope="session")
-def small_flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project folder with few rows, not ingested yet."""
-    folder = tmp_path_factory.mktemp("flights") / "small"
+def make_small_flights(folder: Path) -> None:
+    """Write the project of all flights, and leave few of its rows."""
     templates.init("flights", folder)
     for path in (folder / "data" / "flights").glob("*.parquet"):
         rows = pl.read_parquet(path).filter(
@@ -36,16 +35,23 @@ def small_flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         serving={"port": 0},
     )
-    return folder
 
 
 @pytest.fixture(scope="session")
-def trained_flights(small_flights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_flights(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """A project folder with few rows, not ingested yet."""
+    return made_once(tmp_path_factory, pytestconfig, "small", make_small_flights)
+
+
+@pytest.fixture(scope="session")
+def trained_flights(small_flights: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """The small project after `trimtab run`: a first champion is deployed."""
-    folder = tmp_path_factory.mktemp("trained") / "small"
-    shutil.copytree(small_flights, folder)
-    trimtab("run", "-p", folder, "--as-of", TRAINED_UNTIL.isoformat())
-    return folder
+
+    def train(folder: Path) -> None:
+        shutil.copytree(small_flights, folder)
+        trimtab("run", "-p", folder, "--as-of", TRAINED_UNTIL.isoformat())
+
+    return made_once(tmp_path_factory, pytestconfig, "trained", train)
 
 
 @pytest.fixture
