@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from e2e.kit import CARRIERS, LAST_DAY, TRAINED_UNTIL, Up, edit_policy, stop_everything, trimtab
+from e2e.kit import CARRIERS, LAST_DAY, TRAINED_UNTIL, Up, edit_policy, stop_everything
+from kit.commands import trimtab
 from kit.sharing import made_once
 from trimtab.app.project import templates
 from trimtab.app.project.workspace import Workspace, open_workspace

@@ -23,15 +23,6 @@ WINDOW = datetime(2013, 3, 12, tzinfo=UTC)
 """Start of the window on which a retraining is decided."""
 
 
-def trimtab(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would."""
-    command = [sys.executable, "-m", "trimtab.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
-    if check and done.returncode:
-        raise AssertionError(f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
-
-
 def edit_policy(folder: Path, **sections: dict[str, object]) -> None:
     """Change keys of trimtab.yaml, section by section."""
     path = folder / "trimtab.yaml"

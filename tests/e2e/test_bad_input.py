@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from e2e.kit import trimtab
+from kit.commands import trimtab
 
 
 @pytest.mark.parametrize(

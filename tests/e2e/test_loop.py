@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from e2e.kit import TRAINED_UNTIL, Up, trimtab
+from e2e.kit import TRAINED_UNTIL, Up
+from kit.commands import trimtab, typed
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.summary import summarise
@@ -27,7 +28,7 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
     # when two weeks are replayed with the loop on
     done = trimtab("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15", "--approve")
     # then nothing failed, and the summary says what happened
-    status = json.loads(trimtab("status", "-p", project, "--json").stdout)
+    status = json.loads(typed("status", "-p", project, "--json").stdout)
     counts = {kind: entry["count"] for kind, entry in status["records"].items()}
     assert all(counts[kind] > 0 for kind in DEMO_RECORDS), counts
     assert counts["prediction_log"] > 2500
@@ -44,15 +45,15 @@ def test_a_replay_leaves_every_kind_of_record_and_a_lineage(project: Path) -> No
     assert status["models"]["delay"]["serving"][0]["role"] == "champion"
     # and a prediction can be followed back to the code
     newest = status["records"]["prediction_log"]["latest"]["prediction_id"]
-    lineage = json.loads(trimtab("lineage", "-p", project, newest, "--json").stdout)
+    lineage = json.loads(typed("lineage", "-p", project, newest, "--json").stdout)
     made = lineage["predictions"][0]["made_by"]
     assert {"revision", "bundle", "gates", "run", "code", "dataset", "views", "tables"} <= set(made)
     assert {table["table"] for table in made["tables"]} == {"flights", "weather"}
-    assert "feature view punctuality@" in trimtab("lineage", "-p", project, newest).stdout
+    assert "feature view punctuality@" in typed("lineage", "-p", project, newest).stdout
     # and the same replay again sends nothing twice
     again = trimtab("replay", "-p", project, "--from", TRAINED_UNTIL.isoformat(), "--to", "2013-03-15")
     assert again.returncode == 0
-    status = json.loads(trimtab("status", "-p", project, "--json").stdout)
+    status = json.loads(typed("status", "-p", project, "--json").stdout)
     assert status["records"]["prediction_log"]["count"] == counts["prediction_log"]
 
 
@@ -60,7 +61,7 @@ def test_running_all_stages_again_changes_nothing(project: Path) -> None:
     # given a project whose first model has been replaced by a better one
     edit_seed(project, 99)
     trimtab("run", "-p", project, "--as-of", "2013-03-10")
-    trimtab("promote", "-p", project, "--reason", "test")
+    typed("promote", "-p", project, "--reason", "test")
     edit_seed(project, 7, was=99)
     before = open_workspace(project).metadata
     kinds = {name: before.count(kind) for name, kind in RECORDS.items()}
@@ -93,11 +94,11 @@ def test_rollback_restores_what_served_before(project: Path) -> None:
     # given a second model that serves as challenger and is promoted
     edit_seed(project, 99)
     trimtab("run", "-p", project, "--as-of", "2013-03-10")
-    trimtab("promote", "-p", project, "--reason", "test")
+    typed("promote", "-p", project, "--reason", "test")
     metadata = open_workspace(project).metadata
     assert metadata.find(Revision)[0].bundle_in("champion") == "delay/2"
     # when it is rolled back
-    trimtab("rollback", "-p", project, "--reason", "worse")
+    typed("rollback", "-p", project, "--reason", "worse")
     # then the first one serves again, by a new revision
     newest = metadata.find(Revision)[0]
     assert (newest.number, newest.action, newest.bundle_in("champion")) == (4, "rollback", "delay/1")

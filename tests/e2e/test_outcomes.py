@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from e2e.kit import Up, trimtab
+from e2e.kit import Up
+from kit.commands import trimtab
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from e2e.kit import stop_everything, trimtab
+from e2e.kit import stop_everything
+from kit.commands import trimtab
 from trimtab.app.gateway.configuration import running_gateway
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.project.process_files import send_signal

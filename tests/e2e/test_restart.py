@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from e2e.kit import WINDOW, Up, edit_policy, trimtab
+from e2e.kit import WINDOW, Up, edit_policy
+from kit.commands import trimtab
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop.steering import read_progress

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from e2e.kit import edit_policy, stop_everything, trimtab
+from e2e.kit import edit_policy, stop_everything
+from kit.commands import trimtab
 from trimtab import settings
 from trimtab.app.project import templates
 from trimtab.app.project.workspace import open_workspace

@@ -16,6 +16,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from clients.gateway import Running, make_stores, running_gateway
+from kit.waiting import PATIENCE_S
 
 ROWS = np.array([[0, 7], [1, 8]], dtype=np.float32)
 
@@ -185,4 +186,4 @@ def test_a_client_s_deadline_ends_its_call(gateway: Running) -> None:
         inputs = [tensor(tritonclient.grpc, "X", ROWS, "FP32")]
         with paused(gateway), pytest.raises(InferenceServerException, match="Deadline Exceeded"):
             client.infer("delay", inputs, client_timeout=0.2)
-        assert client.infer("delay", inputs, client_timeout=60).as_numpy("label").tolist() == [0, 1]
+        assert client.infer("delay", inputs, client_timeout=PATIENCE_S).as_numpy("label").tolist() == [0, 1]

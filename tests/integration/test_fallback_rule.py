@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import yaml
 
 from integration.gateway_project import GatewayProject
+from kit.commands import trimtab, typed
 
 RULE = """
 @delay.fallback(inputs=["distance", "leaves_at"])
@@ -64,11 +63,6 @@ def write_flights(path: Path) -> None:
             table.writerow([leaves_at.isoformat(), lands_at.isoformat(), distance, taxi, f"{minutes:.3f}"])
 
 
-def trimtab(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trimtab.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProject]:
     """A trained project whose champion serves."""
@@ -76,7 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProject
     (made.folder / "trimtab.yaml").write_text(yaml.safe_dump(POLICY))
     (made.folder / "definitions.py").write_text(DEFINITIONS)
     write_flights(made.folder / "flights.csv")
-    done = trimtab("run", "-p", made.folder)
+    done = trimtab("run", "-p", made.folder, check=False)
     assert done.returncode == 0, done.stderr
     made.start()
     yield made
@@ -150,7 +144,7 @@ def test_metrics_count_what_the_rule_answered(project: GatewayProject) -> None:
 
 def test_lineage_of_what_the_rule_answered_leads_to_the_bundle_that_has_it(project: GatewayProject) -> None:
     reply = infer(project, MORNING, (1500, 10))
-    done = trimtab("lineage", "-p", project.folder, reply.json()["id"])
+    done = typed("lineage", "-p", project.folder, reply.json()["id"])
     assert done.returncode == 0, done.stderr
     assert "answered by fallback version 0: score 30" in done.stdout
     assert done.stdout.count("bundle delay/1") == 2
@@ -167,7 +161,7 @@ def test_a_changed_rule_serves_with_the_next_bundle_only(project: GatewayProject
 def test_a_broken_rule_is_refused_at_training(project: GatewayProject) -> None:
     path = project.folder / "definitions.py"
     path.write_text(DEFINITIONS.replace("np.where(distance > 1000", "np.where(distnce > 1000"))
-    done = trimtab("run", "-p", project.folder)
+    done = trimtab("run", "-p", project.folder, check=False)
     path.write_text(DEFINITIONS)
     assert done.returncode == 2
     assert "fallback 'usual' failed: NameError: name 'distnce' is not defined" in done.stderr.replace("\n", " ")

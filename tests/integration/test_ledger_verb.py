@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 from integration.gateway_project import GatewayProject
+from kit.commands import typed
 
 
 def trimtab(project: GatewayProject, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trimtab.cli", *arguments, "-p", str(project.folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return typed(*arguments, "-p", project.folder, check=False)
 
 
 def test_a_changed_record_is_found_told_and_accepted(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kit.waiting import PATIENCE_S
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.embedded import SqliteMetadata
 
@@ -50,7 +51,7 @@ def test_processes_open_a_fresh_store_and_write_the_same_records_at_once(tmp_pat
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE_S)
     assert [writer.returncode for writer in writers] == [0] * WRITERS
 
     store = SqliteMetadata(path)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from integration.gateway_project import GatewayProject
+from kit.commands import trimtab, typed
 from kit.waiting import wait_for
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress
@@ -55,11 +56,6 @@ def up(project: GatewayProject) -> Iterator[subprocess.Popen[bytes]]:
         os.kill(gateway.pid, 9)
 
 
-def trimtab(project: GatewayProject, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trimtab.cli", *arguments, "-p", str(project.folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
 @pytest.mark.parametrize("verb", [("up", "--port", "0"), ("decide",), ("monitor",)], ids=lambda verb: verb[0])
 def test_what_would_do_the_same_work_is_refused_beside_a_running_loop(
     project: GatewayProject, up: subprocess.Popen[bytes], verb: tuple[str, ...]
@@ -67,7 +63,7 @@ def test_what_would_do_the_same_work_is_refused_beside_a_running_loop(
     gateway = running_gateway(project.workspace.run_folder)
     assert gateway is not None
     # when the verb is called while the loop runs
-    refused = trimtab(project, *verb)
+    refused = trimtab(*verb, "-p", project.folder, check=False)
     # then it says who runs the loop, where and since when
     assert refused.returncode == 3
     assert f"error: trimtab up (process {up.pid} on {os.uname().nodename}, since 20" in refused.stderr
@@ -86,7 +82,7 @@ def test_a_loop_that_died_leaves_no_lock(project: GatewayProject, up: subprocess
     up.kill()
     up.wait()
     assert holder(project.workspace, LOOP) is None
-    assert trimtab(project, "decide").returncode == 0
+    assert typed("decide", "-p", project.folder).returncode == 0
     assert running_gateway(project.workspace.run_folder) is not None
 
 
@@ -98,7 +94,7 @@ def test_a_model_is_trained_by_one_process_at_a_time(project: GatewayProject) ->
         assert training.stdout.readline() == "holds\n"
         try:
             # then another training of the model is refused, whoever asks for it, and one of another model is not
-            refused = trimtab(project, "retrain")
+            refused = typed("retrain", "-p", project.folder, check=False)
             assert refused.returncode == 3
             assert f"a training of the test (process {training.pid} on" in refused.stderr
             with only_training(project.workspace, "other", "a test"):

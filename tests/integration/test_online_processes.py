@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kit.waiting import PATIENCE_S
 from trimtab.stores.online.lmdb import LmdbOnline
 
 READER = """
@@ -39,7 +40,7 @@ def test_a_reading_process_sees_whole_writes_while_the_map_grows(tmp_path: Path)
     for n in range(61):
         filler = [(b"filler %d" % item, n, b"x" * 2000) for item in range(50)]
         store.write("view", [(b"first", n, b"%d" % n), *filler, (b"last", n, b"%d" % n)], until=n)
-    out, _ = reader.communicate(timeout=60)
+    out, _ = reader.communicate(timeout=PATIENCE_S)
     assert reader.returncode == 0
     assert int(out) > 0
     store.close()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kit.waiting import PATIENCE_S
 from trimtab.stores.tables.delta import DeltaTables
 from trimtab.testing.tables import numbers
 
@@ -46,7 +47,7 @@ def test_processes_that_append_to_one_table_lose_nothing(tmp_path: Path) -> None
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=PATIENCE_S)
     assert [writer.returncode for writer in writers] == [0] * WRITERS
 
     store = DeltaTables(tmp_path)

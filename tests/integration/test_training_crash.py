@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from kit.waiting import PATIENCE_S
 from trimtab import settings
 from trimtab.clock import SystemClock
 from trimtab.definitions.models import Model
@@ -125,7 +126,7 @@ def start(root: Path, key: str, *, waits: bool, hash_seed: str) -> subprocess.Po
 
 
 def finish(process: subprocess.Popen[str]) -> Run:
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     return msgspec.json.decode(output, type=Run)
 

@@ -14,7 +14,8 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from e2e.kit import Up, stop_everything, trimtab
+from e2e.kit import Up, stop_everything
+from kit.commands import trimtab
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.project.workspace import open_workspace

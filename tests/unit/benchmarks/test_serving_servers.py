@@ -11,6 +11,8 @@ import psutil
 import pytest
 from benchmarks.serving.processes import is_alive
 
+from kit.waiting import PATIENCE_S
+
 SERVER = """
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -58,5 +60,5 @@ def test_no_server_outlives_a_measurement_that_is_told_to_end(tmp_path: Path, nu
         servers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
         driver.send_signal(number)
         driver.send_signal(number)  # somebody impatient
-        assert driver.wait(30) == 128 + number
+        assert driver.wait(PATIENCE_S) == 128 + number
     assert not any(is_alive(server) for server in servers)

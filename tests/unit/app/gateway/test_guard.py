@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import yaml
 
+from kit.waiting import PATIENCE_S
 from trimtab.app.gateway import guard
 from trimtab.app.gateway.guard import LOOK, Guard
 from trimtab.app.project.child_processes import AliasOrder
@@ -305,7 +306,7 @@ def test_the_registry_is_told_what_the_guard_changed(make: Make, orders: Path) -
     to.look()
     assert to.actions[-1] == "step"
     for helper in to.guard._helpers:
-        helper.wait(60)
+        helper.wait(PATIENCE_S)
     order = msgspec.json.decode(orders.read_bytes(), type=AliasOrder)
     assert (order.model, Path(order.project)) == ("delay", to.workspace.project.folder)
 

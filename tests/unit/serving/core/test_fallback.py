@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.worker_options import Fallbacks
@@ -42,7 +43,7 @@ class Stuck:
         """Done before each call, in its thread."""
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        assert self.free.wait(20)
+        assert self.free.wait(PATIENCE_S)
         self.calls_before()
         self.calls.append(len(X))
         found: np.ndarray[Any, Any] = self._inner.score(X)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
 from trimtab.features.rules import RulePlan
@@ -370,7 +371,7 @@ def slow() -> Callable[[LoadedBundle], tuple[LoadedBundle, Any]]:
             close = inner.close
 
             def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-                assert free.wait(20)
+                assert free.wait(PATIENCE_S)
                 return inner.score(X)
 
         return replace(bundle, scorer=Waiting(), inline=False, quick=False), free

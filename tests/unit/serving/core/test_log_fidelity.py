@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.bundle.calibration import Calibration
 from trimtab.serving.core.batching import BATCH_ROWS
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
@@ -34,7 +35,7 @@ Body = Callable[..., dict[str, Any]]
 INFER = "/v2/models/delay/infer"
 NAN_ROW = 2
 """The row whose score is not a number, by the lookup model."""
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.5
 
 
 class Stuck:
@@ -53,7 +54,7 @@ class Stuck:
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.calls.append(len(X))
         if len(self.calls) == self._before:
-            assert self.free.wait(20)
+            assert self.free.wait(PATIENCE_S)
         found: np.ndarray[Any, Any] = self._inner.score(X)
         return found
 
@@ -68,12 +69,12 @@ def slow(bundle: LoadedBundle, *, before: int = 1) -> tuple[LoadedBundle, Stuck]
 
 @pytest.fixture
 def gateway_of(served: Served, tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Return a function that makes a gateway with options, whose requests end after their time."""
+    """Return a function that makes a gateway with options, whose requests end after `timeout_s`."""
     made: list[Served] = []
 
-    def make(**options: Any) -> Served:
+    def make(timeout_s: float = PATIENCE_S, **options: Any) -> Served:
         other = type(served)(SegmentLog(tmp_path / f"log{len(made)}"), **options)
-        application = Application(other.gateway, standard_routes(other.gateway), timeout_s=TIMEOUT_S)
+        application = Application(other.gateway, standard_routes(other.gateway), timeout_s=timeout_s)
         other.browser.close()
         other.browser = type(served.browser)(application)
         made.append(other)
@@ -224,7 +225,7 @@ def test_a_request_whose_other_version_fails_later_has_no_served_rows(
 def test_what_is_scored_after_its_client_was_answered_504_is_not_served(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    served = gateway_of()
+    served = gateway_of(TIMEOUT_S)
     champion, stuck = slow(pack(1))
     served.serve(table_of(("champion", champion, 100), ("shadow", pack(2), 0)))
     first = served.browser.post(INFER, infer_body(0, 1, id="begun"))
@@ -243,7 +244,7 @@ def test_what_is_scored_after_its_client_was_answered_504_is_not_served(
 def test_a_slow_version_is_still_judged_by_what_its_clients_did_not_wait_for(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    served = gateway_of()
+    served = gateway_of(TIMEOUT_S)
     champion, stuck = slow(pack(1))
     served.serve(table_of(("champion", champion, 100)))
     assert served.browser.post(INFER, infer_body(0)).status == 504
@@ -256,7 +257,7 @@ def test_a_slow_version_is_still_judged_by_what_its_clients_did_not_wait_for(
 def test_a_long_request_that_is_ended_has_no_served_rows(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    served = gateway_of()
+    served = gateway_of(TIMEOUT_S)
     champion, stuck = slow(pack(1), before=2)
     served.serve(table_of(("champion", champion, 100)))
     assert served.browser.post(INFER, infer_body(*[1] * (4 * BATCH_ROWS), id="a")).status == 504
@@ -319,7 +320,7 @@ def test_a_client_that_leaves_as_its_rows_are_scored_leaves_no_row_waiting(
 def test_nobody_answers_for_a_version_when_nobody_waits(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    served = gateway_of()
+    served = gateway_of(TIMEOUT_S)
     challenger, stuck = slow(pack(2))
     served.serve(table_of(("champion", pack(1), 0), ("challenger", challenger, 100)))
     assert served.browser.post(INFER, infer_body(NAN_ROW)).status == 504
@@ -331,7 +332,7 @@ def test_nobody_answers_for_a_version_when_nobody_waits(
 def test_a_pinned_version_that_came_too_late_stays_pinned(
     gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
 ) -> None:
-    served = gateway_of()
+    served = gateway_of(TIMEOUT_S)
     champion, stuck = slow(pack(1))
     served.serve(table_of(("champion", champion, 100)))
     assert served.browser.post("/v2/models/delay/versions/1/infer", infer_body(0)).status == 504

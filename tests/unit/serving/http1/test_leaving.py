@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.http1 import connection as connection_module
@@ -238,7 +239,7 @@ class Stuck:
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.begun.set()
-        assert self.free.wait(20)
+        assert self.free.wait(PATIENCE_S)
         found: np.ndarray[Any, Any] = self._inner.score(X)
         return found
 
@@ -255,7 +256,7 @@ class Slow:
         self.served.serve(table_of(("champion", replace(bundle, scorer=self.stuck, inline=False, quick=False), 100)))
         gateway = self.served.gateway
         observer = Observer(gateway.metrics)
-        self.application = Application(gateway, standard_routes(gateway), timeout_s=20, observer=observer)
+        self.application = Application(gateway, standard_routes(gateway), timeout_s=PATIENCE_S, observer=observer)
 
     async def ask(self, place: Place, body: object) -> Client:
         client = await place.client()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.serving.http1 import connection as connection_module
 from trimtab.serving.http1.connection import GOODBYE_S, MOST_HEAD, STALLED_S
 from trimtab.serving.http1.exchange import Scope
@@ -49,7 +50,7 @@ class Stubborn:
     """A client that sends all that it has before it reads, as many programs do."""
 
     def __init__(self, port: int, trust: Path | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         if trust is not None:
             self.socket = trusting(trust).wrap_socket(self.socket)
 

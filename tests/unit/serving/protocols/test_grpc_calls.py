@@ -14,6 +14,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from integration.otlp_receiver import attributes, receiving
+from kit.waiting import PATIENCE_S
 from trimtab.clock import SystemClock
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
@@ -92,7 +93,7 @@ class Stuck:
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.begun.set()
-        assert self.free.wait(20)
+        assert self.free.wait(PATIENCE_S)
         found: np.ndarray[Any, Any] = self._inner.score(X)
         return found
 
@@ -128,7 +129,7 @@ def test_a_call_that_its_client_cancels_is_not_logged_as_served(
 
     async def call(stub: Any) -> None:
         calls = [stub.ModelInfer(request()), stub.ModelInfer(request(), timeout=0.2)]
-        assert await asyncio.to_thread(stuck.begun.wait, 20)
+        assert await asyncio.to_thread(stuck.begun.wait, PATIENCE_S)
         assert calls[0].cancel()
         assert await calls[1].code() is grpc.StatusCode.DEADLINE_EXCEEDED
         while served.gateway.metrics.in_progress:

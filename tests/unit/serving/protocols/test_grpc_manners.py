@@ -18,6 +18,7 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from kit.waiting import PATIENCE_S
 from trimtab.clock import SystemClock
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.endpoints import Access, Grants
@@ -222,7 +223,7 @@ def test_triton_s_client_over_tls_with_a_token_and_compression(
             headers=headers,
             compression_algorithm="gzip",
             request_id="flight-1",
-            client_timeout=60,
+            client_timeout=PATIENCE_S,
             outputs=[triton.InferRequestedOutput("label")],
         )
 

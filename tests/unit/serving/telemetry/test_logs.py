@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.errors import UsageError
 from trimtab.serving.telemetry.logs import LimitedHandler, TextFormatter, about, configure_logging, log_request
 
@@ -138,7 +139,7 @@ class Told(io.StringIO):
 
     def wait_for(self, text: str) -> bool:
         with self.changed:
-            return self.changed.wait_for(lambda: text in self.getvalue(), timeout=30)
+            return self.changed.wait_for(lambda: text in self.getvalue(), timeout=PATIENCE_S)
 
 
 def limited(stream: io.StringIO, repeat_s: float) -> LimitedHandler:

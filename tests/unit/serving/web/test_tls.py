@@ -288,7 +288,7 @@ def test_grpc_takes_up_new_files_and_asks_for_client_certificates(issue: Issue, 
         async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
             call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
             try:
-                return bool(await call(b"", timeout=5))
+                return bool(await call(b"", timeout=PATIENCE_S))
             except grpc.aio.AioRpcError:
                 return False
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.waiting import PATIENCE_S
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import label_rows, prediction_rows
@@ -85,14 +86,14 @@ def test_appends_go_on_while_a_sync_waits_for_the_disk(tmp_path: Path, monkeypat
 
     def slow(file: int) -> None:
         flushing.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         flush(file)
 
     monkeypatch.setattr(os, "fdatasync", slow)
     log.append(prediction_rows(["a"]))
     first, second = threading.Thread(target=log.sync), threading.Thread(target=log.sync)
     first.start()
-    assert flushing.wait(30)
+    assert flushing.wait(PATIENCE_S)
     log.append(prediction_rows(["b"]))
     second.start()
     still_waiting = second.is_alive()
