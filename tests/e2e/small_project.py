@@ -28,8 +28,8 @@ gates: GATES
 rollout: { strategy: blue-green, rollback_when: { error_rate: 2% }, promote_when: { metric: METRIC } }
 """
 GATES = {
-    "binary": "{ accuracy: { metric: roc_auc, min: 0.6, resamples: 100 } }",
-    "regression": "{ accuracy: { metric: rmse, max: 9, resamples: 100 } }",
+    "binary": "{ accuracy: { metric: roc_auc, min: 0.6, resamples: 100 }, performance: { p99: 10s } }",
+    "regression": "{ accuracy: { metric: rmse, max: 9, resamples: 100 }, performance: { p99: 10s } }",
 }
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

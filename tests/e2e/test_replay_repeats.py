@@ -87,7 +87,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = frame.with_columns(known_at=pl.col("at") + pl.duration(hours=3))
     frame.write_parquet(folder / "data" / "orders.parquet")
     (folder / "definitions.py").write_text(DEFINITIONS)
-    (folder / "trimtab.yaml").write_text(POLICY.replace("1us, memory", "1s, memory"))
+    (folder / "trimtab.yaml").write_text(POLICY.replace("1us, memory", "10s, memory"))
     trimtab("run", "-p", folder, "--as-of", day(TRAINED_ON))
     (folder / "trimtab.yaml").write_text(POLICY)
     return folder

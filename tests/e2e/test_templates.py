@@ -33,7 +33,9 @@ def bikes(tmp_path: Path) -> Iterator[Path]:
     for path in (folder / "data" / "rides").glob("*.parquet"):
         if path.stem > "2011-03":
             path.unlink()
-    edit_policy(folder, serving={"port": 0}, training={"params": {"max_iter": 20}})
+    edit_policy(
+        folder, serving={"port": 0}, training={"params": {"max_iter": 20}}, gates={"performance": {"p99": "10s"}}
+    )
     yield folder
     stop_everything(folder)
 
@@ -73,7 +75,7 @@ def test_blank_leads_to_a_model_step_by_step(tmp_path: Path) -> None:
     # given a new project, doctor asks for the file
     folder = tmp_path / "mine"
     templates.init("blank", folder)
-    edit_policy(folder, training={"params": {"max_iter": 10}})
+    edit_policy(folder, training={"params": {"max_iter": 10}}, gates={"performance": {"p99": "10s"}})
     assert doctor(folder)[-1] == "next: put the file there, or change the path of 'examples' in definitions.py"
     # when it is there, for the names of its columns
     write_sales(folder / "data" / "sales.csv")

@@ -40,7 +40,7 @@ def train(data, params, seed):
 POLICY: dict[str, Any] = {
     "project": "p",
     "serving": {"port": 0},
-    "gates": {"accuracy": {"metric": "mae", "max": 20}, "robustness": None},
+    "gates": {"accuracy": {"metric": "mae", "max": 20}, "robustness": None, "performance": {"p99": "10s"}},
     "rollout": {"promote_when": {"metric": "mae"}, "fallback": {"value": -1.0}},
 }
 DISTANCES = ((100, 300), (700, 1200), (1800, 3000))

@@ -32,8 +32,8 @@ def bundle(flights: Any, write_bundle: Write, tmp_path_factory: pytest.TempPathF
 
 
 def test_a_small_graph_passes_generous_limits(make: Make, bundle: Path) -> None:
-    latency, memory = judge_performance(make(folder=bundle), Performance())
-    assert (latency.metric, latency.verdict, latency.threshold) == ("p99_ms", "pass", 10.0)
+    latency, memory = judge_performance(make(folder=bundle), Performance(p99=10_000_000))
+    assert (latency.metric, latency.verdict, latency.threshold) == ("p99_ms", "pass", 10_000.0)
     assert (memory.metric, memory.verdict, memory.threshold) == ("memory_mb", "pass", 500.0)
     assert 0 < latency.details["p50_us"] <= latency.details["p99_us"] <= latency.details["max_us"]
     assert latency.details["calls"] >= 200
