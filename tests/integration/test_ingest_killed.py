@@ -33,6 +33,7 @@ from pathlib import Path
 import alembic.command, deltalake, pandera.polars, pandera.backends.polars.builtin_checks
 from trimtab import data
 from trimtab.clock import ManualClock
+from trimtab.data import ingest as taking
 from trimtab.definitions.sources import FileSource
 from trimtab.policy.model import Checks
 from trimtab.stores.metadata.sql import SqlMetadata
@@ -69,7 +70,7 @@ class Mortal:
 
 def ingest(folder):
     store = folder / ".trimtab"
-    data.ingest(
+    taking.ingest(
         FileSource("flights", "data", timestamp="at"),
         folder=folder,
         checks=Checks.model_validate({"flights": "checks.Flights", "max_failing_rows": 0.5}),
