@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, as an ASGI application sees them. Made by connection, a turn each."""
+"""One HTTP request and its answer, as an ASGI application sees them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 
 MOST_BUFFERED = 256 * 2**10
-"""Bytes of a body that wait to be read before the client is made to wait."""
+"""Bytes of a body that are buffered before reading from the client pauses."""
 CLOSE, KEEP = b"connection: close\r\n", b"connection: keep-alive\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
-class Left(ConnectionResetError):
-    """The client is gone: nothing can be sent to it."""
+class ClientGone(ConnectionResetError):
+    """The client has disconnected: nothing can be sent to it."""
 
 
 class DateHeader:
@@ -43,11 +43,11 @@ class DateHeader:
 
 
 class Writer(Protocol):
-    """The connection, as a request needs it."""
+    """The part of a connection that a request uses."""
 
     @property
     def last(self) -> bool:
-        """Whether the connection closes behind the answer to the request whose turn it is."""
+        """Whether the connection closes after the answer to the current request."""
         ...
 
     @property
@@ -56,16 +56,16 @@ class Writer(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Write, unless the client is gone."""
+        """Send data, unless the client has disconnected."""
         ...
 
     def resume(self) -> None:
-        """Read on, since the application waits for the client from now on."""
+        """Resume reading: the application now waits for the client."""
         ...
 
 
 class Exchange:
-    """A request, of which the body may still come. after: the header that says what becomes of the connection."""
+    """A request, whose body may still arrive. after: the header line `Connection` of its answer."""
 
     __slots__ = (
         "_body",
@@ -93,31 +93,31 @@ class Exchange:
         self.gone = False
         self._continued = False
         self._told = False
-        """Whether the application knows the end of the body."""
+        """Whether the application has received the end of the body."""
         self._start: Message = {}
         self._waiter: asyncio.Future[None] | None = None
 
     def take(self, part: bytes) -> bool:
-        """Take a part of the body; tell whether the client should wait before it sends more."""
-        self._continued = True  # it comes unasked
+        """Add a part of the body; return True if reading from the client should pause."""
+        self._continued = True  # the client did not wait for `100 Continue`
         self._body.append(part)
         self._buffered += len(part)
         self._wake()
         return self._buffered > MOST_BUFFERED
 
     def complete(self) -> None:
-        """Note that all of the body has come."""
+        """Mark the body as complete."""
         self.is_complete = True
         self._wake()
 
     def leave(self) -> bool:
-        """Note that the client is gone; tell whether the application hears of it, waiting in `receive`."""
+        """Mark the client as disconnected; return True if the application waits in `receive`, which tells it."""
         self.gone = True
         self._wake()
         return self._waiter is not None and (self._told or not self.is_complete)
 
     async def receive(self) -> Message:
-        """Return what has come of the body since the last call; behind its end wait until the client is gone."""
+        """Return the body received since the last call; after its end, wait until the client disconnects."""
         if not self._body and self.unwanted:
             self._continued = True
             self._connection.write(CONTINUE)
@@ -137,7 +137,7 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.is_complete}
 
     async def send(self, message: Message) -> None:
-        """Take the head of the answer, then write it together with the body. Raises Left."""
+        """Keep the head of the answer, then send it together with the body. Raises ClientGone."""
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -145,7 +145,7 @@ class Exchange:
         if self._connection.last or self.unwanted:
             self.after = CLOSE
         if self.gone:
-            raise Left("the client is gone")
+            raise ClientGone("the client has disconnected")
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
         end = self._connection.date + self.after
         self._connection.write(answer(self._start["status"], self._start["headers"], end, body))
@@ -158,12 +158,12 @@ class Exchange:
 
     @property
     def unwanted(self) -> bool:
-        """Whether the client still waits to be asked for its body."""
+        """Whether the client still waits for `100 Continue` before it sends the body."""
         return not self.is_complete and not self._continued and self._expects()
 
     def _expects(self) -> bool:
         if self.scope["http_version"] == "1.0":
-            return False  # it would take the interim answer for the last one
+            return False  # HTTP/1.0 knows no interim answers
         return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.scope["headers"])
 
     def _wake(self) -> None:
@@ -172,6 +172,6 @@ class Exchange:
 
 
 def answer(status: int, headers: Sequence[tuple[bytes, bytes]], end: bytes, body: bytes) -> bytes:
-    """Return a whole answer as it goes over the wire. end: further headers, as lines."""
+    """Return a complete answer in bytes. end: further header lines."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     return b"".join([_STATUS[status], *lines, end, b"\r\n", body])

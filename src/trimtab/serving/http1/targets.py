@@ -1,4 +1,4 @@
-"""Splits request targets into path and query, and checks Host headers; remembers both. One for all connections."""
+"""Splits request targets into path and query, and checks Host headers; caches both for all connections."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from urllib.parse import unquote
 import httptools
 
 KNOWN_TARGETS = 512
-"""Paths whose parts are remembered; when there are more, all are forgotten."""
+"""Size of the cache of targets; when it is full, it is emptied."""
 LONGEST_KNOWN = 200
 _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?\Z")
 """uri-host [ ":" port ] of RFC 9110, 7.2; it may be empty."""
 
 
 class Targets:
-    """Splits request targets into path, path as sent, and query. Remembers short ones without a query."""
+    """Splits request targets, and caches short ones without a query."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[str, bytes, bytes]] = {}
         self._hosts: set[bytes] = set()
 
     def split(self, target: bytes) -> tuple[str, bytes, bytes]:
-        """Raises httptools.HttpParserInvalidURLError."""
+        """Return path, path as sent, and query. Raises httptools.HttpParserInvalidURLError."""
         found = self._known.get(target)
         if found is None:
             parts = httptools.parse_url(target)
@@ -36,7 +36,7 @@ class Targets:
         return found
 
     def is_host(self, value: bytes) -> bool:
-        """Return whether a Host header has the form of one."""
+        """Return True if a Host header is well-formed."""
         if value in self._hosts:
             return True
         if _HOST.match(value) is None:

@@ -196,7 +196,7 @@ def test_clients_that_keep_a_connection_waiting_are_overdue() -> None:
             idle = await one(place, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: bool(it._target) and it._is_idle())
             head = await one(place, b"GET / HTT", lambda it: it._head_began is not None)
             early = b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc"
-            body = await one(place, early, lambda it: it._turn is not None and it._turn.answered)
+            body = await one(place, early, lambda it: it._current is not None and it._current.answered)
             work = await one(place, b"GET /work HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: it._task is not None)
             reader = await one(place, b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n", lambda it: not it._writable)
             everyone = [idle, head, body, work, reader]
@@ -240,7 +240,7 @@ def test_a_client_whose_request_does_not_come_is_told_so(sent: bytes) -> None:
             connection.expire()
             status, headers, body = await client.answer()
             assert (status, headers["connection"], await client.rest()) == (408, "close", b"")
-            assert b"did not come whole in time" in body
+            assert b"did not arrive in time" in body
             client.close()
             await until(lambda: not place.connections)
 
@@ -250,7 +250,7 @@ def test_a_client_whose_request_does_not_come_is_told_so(sent: bytes) -> None:
 
 def waits(connection: Connection) -> bool:
     """Return whether a request has come in part, and nothing else is under way."""
-    turn = connection._turn
+    turn = connection._current
     return connection._head_began is not None if turn is None else turn.listens
 
 
@@ -269,7 +269,7 @@ def test_a_client_is_not_late_while_the_application_does_not_listen() -> None:
             (connection,) = place.connections
             now = asyncio.get_running_loop().time()
             assert not connection.overdue(now + 2 * STALLED_S)
-            connection._heard = now - 2 * STALLED_S  # so long it does not listen
+            connection._last_activity = now - 2 * STALLED_S  # so long it does not listen
             listen.set()
             await until(lambda: waits(connection))
             assert [connection.overdue(now), connection.overdue(now + STALLED_S + 1)] == [False, True]

@@ -126,7 +126,7 @@ def test_a_client_that_waits_with_its_own_side_ended_is_answered_however_long_it
 def test_the_answers_of_a_client_that_is_answered_at_once_have_nothing_before_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection_module, "ASK_S", 3600.0)  # however busy the machine is
+    monkeypatch.setattr(connection_module, "PROBE_S", 3600.0)  # however busy the machine is
 
     async def test() -> None:
         async with serving(echo) as place:

@@ -42,7 +42,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 def most(monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how many bytes are thrown away at most: fewer here, so that the tests are quick."""
-    monkeypatch.setattr(connection_module, "MOST_THROWN", 2 * MANY)
+    monkeypatch.setattr(connection_module, "MOST_DISCARDED", 2 * MANY)
     return 2 * MANY
 
 
@@ -173,10 +173,10 @@ def test_a_client_that_does_not_end_its_side_is_not_waited_for_long() -> None:
             client, now = await refused(place)
             (connection,) = place.connections
             assert [connection.overdue(now), connection.overdue(now + GOODBYE_S + 1)] == [False, True]
-            thrown = connection._thrown
+            thrown = connection._discarded
             client.socket.sendall(b"more")  # who still sends is waited for, but not for ever
-            await until(lambda: connection._thrown > thrown)
-            connection._heard = now + 2 * STALLED_S
+            await until(lambda: connection._discarded > thrown)
+            connection._last_activity = now + 2 * STALLED_S
             assert connection.overdue(now + 2 * STALLED_S)
             client.socket.close()
             await until(lambda: not place.connections)
@@ -209,7 +209,7 @@ def test_a_slow_reader_takes_the_end_of_its_last_answer() -> None:
         async with serving(large) as place:
             client = await place.client()
             await client.send(GET + b"nonsense\r\n\r\n")
-            await until(lambda: any(one._parting is not None for one in place.connections))
+            await until(lambda: any(one._half_closed_at is not None for one in place.connections))
             (connection,) = place.connections
             now = asyncio.get_running_loop().time()
             assert not connection.overdue(now)

@@ -245,7 +245,7 @@ def test_a_client_that_has_no_body_or_an_old_one_is_not_told_to_go_on() -> None:
                 await client.send(b"POST /a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n" + length + b"\r\n")
                 assert (await client.answer())[2] == b"POST /a? "
             await old.send(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
-            await until(lambda: any(one._turn is not None and one._turn.listens for one in place.connections))
+            await until(lambda: any(one._current is not None and one._current.listens for one in place.connections))
             await old.send(b"abc")
             assert (await old.answer())[::2] == (200, b"POST /a? abc")
             assert (client.interim, old.interim) == (0, 0)
