@@ -12,13 +12,13 @@ import grpc
 import msgspec
 import pytest
 import tritonclient.grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from tritonclient.utils import InferenceServerException
 
 from clients.gateway import Running, make_stores, running_gateway
 from kit.waiting import PATIENCE_S
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
-from trimtab.serving.protocols.grpc_health import NOT_SERVING, SERVING
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
+from trimtab.serving.protocols.grpc.readiness import NOT_SERVING, SERVING
 
 
 @pytest.fixture
@@ -29,10 +29,9 @@ def gateway(tmp_path: Path) -> Iterator[Running]:
 
 
 def asked(method: Any, service: str) -> Any:
-    request, response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
     name = "Check" if method.__name__ == "unary_unary" else "Watch"
-    ask = method(f"/grpc.health.v1.Health/{name}", request.SerializeToString, response.FromString)
-    return ask(request(service=service), timeout=PATIENCE_S)
+    ask = method(f"/grpc.health.v1.Health/{name}", HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
+    return ask(HealthCheckRequest(service=service), timeout=PATIENCE_S)
 
 
 def test_a_gateway_that_is_told_to_end_says_so_and_ends(gateway: Running) -> None:

@@ -12,8 +12,9 @@ from google.protobuf import json_format
 
 from trimtab.definitions.collection import collect
 from trimtab.definitions.models import Model
-from trimtab.serving.protocols import grpc_tensors, kserve
-from trimtab.serving.protocols.grpc_messages import MESSAGES
+from trimtab.serving.protocols import kserve
+from trimtab.serving.protocols.grpc import tensors
+from trimtab.serving.protocols.grpc.messages import MESSAGES
 from trimtab.serving.protocols.platforms import sagemaker, vertex
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +41,7 @@ def sent(command: str, content_type: str = "application/json") -> bytes:
 
 def test_the_grpc_example_brings_what_the_model_asks_for(delay: Model) -> None:
     (body,) = re.findall(r"^grpcurl [^']*-d '(.*?)'", PAGE, re.DOTALL | re.MULTILINE)
-    request, _ = grpc_tensors.decode(json_format.Parse(body, MESSAGES["ModelInferRequest"]()))
+    request, _ = tensors.decode(json_format.Parse(body, MESSAGES["ModelInferRequest"]()))
     assert set(request.columns) == {*delay.request_columns, delay.examples.timestamp}
     assert (request.columns["carrier"], request.columns["scheduled_at"]) == (["UA"], ["2013-06-01T16:00:00Z"])
 

@@ -51,7 +51,7 @@ from trimtab.serving.processes.listening import (
 from trimtab.serving.processes.preflights import Preflights, RunningPreflight, ending
 from trimtab.serving.processes.releases import Key, Releases
 from trimtab.serving.processes.spawning import early, hand_over, spawn
-from trimtab.serving.protocols.grpc_server import reserve
+from trimtab.serving.protocols.grpc.server import reserve
 from trimtab.serving.web.tls import server_context
 
 RESTART_S = (0.0, 0.1, 0.5, 2.0, 5.0)

@@ -49,7 +49,7 @@ from trimtab.serving.orders import (
 from trimtab.serving.processes.channel import Channel
 from trimtab.serving.processes.preflight import run_preflight
 from trimtab.serving.processes.spawning import take_over
-from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.protocols.grpc.server import GrpcServer, serve_grpc
 from trimtab.serving.protocols.platforms.containers import container_contract
 from trimtab.serving.protocols.standard import contract_routes, standard_routes
 from trimtab.serving.requests import Refused

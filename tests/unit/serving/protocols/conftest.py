@@ -12,7 +12,7 @@ import pytest
 
 from trimtab.serving.endpoints import Answer, Call, Route
 from trimtab.serving.requests import Refused
-from unit.serving.protocols.grpc_caller import Caller
+from unit.serving.protocols.grpc.caller import Caller
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

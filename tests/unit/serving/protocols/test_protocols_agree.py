@@ -23,15 +23,15 @@ from tritonclient.grpc import service_pb2
 from trimtab.serving.core.loaded_bundle import LoadedBundle, load_bundle
 from trimtab.serving.core.vectorizer import NumericColumns
 from trimtab.serving.orders import BundleOrder
-from trimtab.serving.protocols import grpc_tensors
-from trimtab.serving.protocols.grpc_messages import MESSAGES
-from trimtab.serving.protocols.grpc_service import CODES
-from trimtab.serving.protocols.grpc_tensors import CONTENTS
+from trimtab.serving.protocols.grpc.messages import MESSAGES
+from trimtab.serving.protocols.grpc.service import CODES
+from trimtab.serving.protocols.grpc.tensors import CONTENTS
+from trimtab.serving.protocols.grpc.tensors import decode as decode_grpc
 from trimtab.serving.protocols.v2.binary import DTYPES
 from trimtab.serving.protocols.v2.request import decode as decode_v2
 from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused
 from trimtab.testing.bundles import pack_bundle, plain_spec
-from unit.serving.protocols.grpc_caller import Caller
+from unit.serving.protocols.grpc.caller import Caller
 
 NAN = float("nan")
 MISSING = [("delay", "9"), ("dealy", None)]
@@ -230,10 +230,10 @@ def test_every_form_is_understood_alike(asked: Asked) -> None:
     found = {
         "JSON": understood(lambda: decode_v2(asked.as_json())),
         "binary": understood(lambda: decode_v2(*asked.as_binary())),
-        "raw": understood(lambda: grpc_tensors.decode(asked.as_message(make, raw=True))),
+        "raw": understood(lambda: decode_grpc(asked.as_message(make, raw=True))),
     }
     if asked.typed:
-        found["typed"] = understood(lambda: grpc_tensors.decode(asked.as_message(make, raw=False)))
+        found["typed"] = understood(lambda: decode_grpc(asked.as_message(make, raw=False)))
     assert len(set(found.values())) == 1, found
 
 

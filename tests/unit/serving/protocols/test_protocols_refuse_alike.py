@@ -14,7 +14,7 @@ from trimtab.serving.protocols.platforms import vertex
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused, without_folders
 from trimtab.serving.web.asgi import Application
-from unit.serving.protocols.grpc_caller import Caller
+from unit.serving.protocols.grpc.caller import Caller
 
 if TYPE_CHECKING:
     from trimtab.serving.core.loaded_bundle import LoadedBundle

@@ -11,7 +11,7 @@ from trimtab.serving.protocols import kserve
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.protocols.platforms import sagemaker, vertex
 from trimtab.serving.protocols.v2 import open_inference
-from unit.serving.protocols.grpc_caller import Caller, column
+from unit.serving.protocols.grpc.caller import Caller, column
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served

@@ -30,7 +30,7 @@ from trimtab.serving.endpoints import encode_error
 from trimtab.serving.http1.connection import Connection
 from trimtab.serving.http1.exchange import DateHeader
 from trimtab.serving.http1.targets import Targets
-from trimtab.serving.protocols.grpc_server import serve_grpc
+from trimtab.serving.protocols.grpc.server import serve_grpc
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.web import server
 from trimtab.serving.web.server import ServerSetup, Shutdown, serve

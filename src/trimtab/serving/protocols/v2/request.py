@@ -1,6 +1,6 @@
 """Reads inference requests of the Open Inference Protocol: JSON and binary tensors.
 
-Called by open_inference, and by grpc_tensors with what came in messages.
+Reads the bodies of HTTP and, through grpc/tensors.py, the messages of gRPC.
 
 Rows come as one tensor a request column, of shape [n] or [n, 1]; or as one tensor of shape [n, d] with all
 features in the order of the bundle's feature list: the one named "X", the one that `parameters.features` names,

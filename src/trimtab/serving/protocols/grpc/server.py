@@ -1,4 +1,4 @@
-"""Opens the gRPC port of a gateway; gRPC itself is imported only then. Called by worker.
+"""Opens the gRPC port of a gateway; gRPC itself is imported only then.
 
 Several workers may share a port (`shared`), which the kernel divides calls over; `reserve` keeps the port for
 them before the first has started, and sees whether it is free.
@@ -17,11 +17,11 @@ from trimtab.serving.web.tls import PemFiles, grpc_credentials
 
 if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
     from trimtab.serving.core.gateway import Gateway
-    from trimtab.serving.protocols.grpc_service import InferenceService
+    from trimtab.serving.protocols.grpc.service import InferenceService
     from trimtab.serving.telemetry.traces import Traces
     from trimtab.serving.web.asgi import Access
 
-_SERVICE = "trimtab.serving.protocols.grpc_service"
+_SERVICE = "trimtab.serving.protocols.grpc.service"
 MOST_CALLS = 1_000
 """Calls at once on one connection, as many as HTTP takes pipelined; a client makes further ones wait."""
 PING_S, ANSWER_S = 60, 20
@@ -74,7 +74,7 @@ async def serve_grpc(
         grpc_aio = import_module("grpc.aio")
         service = import_module(_SERVICE)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("grpc", "google"):
+        if (error.name or "").split(".")[0] not in ("google", "grpc", "grpc_health", "grpc_reflection"):
             raise
         raise MissingExtra("grpcio", "grpc") from error
     server = grpc_aio.server(

@@ -1,7 +1,6 @@
-"""The gRPC service of the Open Inference Protocol over the gateway, with Triton's repository. Run by grpc_server.
+"""The gRPC service of the Open Inference Protocol over the gateway, with Triton's repository, health and reflection.
 
-Lives on the gateway's event loop. A refusal becomes a status code. Beside it are gRPC's own services: health, and
-reflection.
+It lives on the gateway's event loop. A refusal becomes a status code.
 """
 
 from __future__ import annotations
@@ -9,21 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any, NamedTuple
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.offloading import SMALL
 from trimtab.serving.endpoints import REQUEST_ID_HEADER, Verb
-from trimtab.serving.protocols import grpc_tensors
-from trimtab.serving.protocols.grpc_health import Health
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, MESSAGES, read
-from trimtab.serving.protocols.grpc_reflection import Told, reflection_handlers
-from trimtab.serving.protocols.grpc_tensors import Message
+from trimtab.serving.protocols.grpc import tensors
+from trimtab.serving.protocols.grpc.messages import MESSAGES, read
+from trimtab.serving.protocols.grpc.readiness import Health
+from trimtab.serving.protocols.grpc.reflection import reflection_handlers
+from trimtab.serving.protocols.grpc.tensors import Message
 from trimtab.serving.protocols.v2.model_metadata import EXTENSIONS, TensorMetadata, check_load_parameters, describe
 from trimtab.serving.protocols.v2.response import check_outputs
 from trimtab.serving.requests import MAX_ID, Refused
@@ -71,10 +71,6 @@ class Method(NamedTuple):
     names_model: str = ""
     """Field of the request that holds a model's name."""
 
-    def told(self, *, streams: bool = False) -> Told:
-        """Return what reflection tells of it."""
-        return Told(self.request.DESCRIPTOR.name, self.response.DESCRIPTOR.name, streams)
-
 
 class InferenceService:
     """Answers the calls of one server. access: as the HTTP application has it, None lets everybody in.
@@ -98,16 +94,17 @@ class InferenceService:
         self._stopping = asyncio.Event()
 
     def handlers(self) -> list[Any]:
-        """Return gRPC's handlers of both services, and of what tells of them."""
-        inference, health = self._methods(), self._health_methods()
+        """Return gRPC's handlers of all services."""
+        check = Method(HealthCheckRequest, HealthCheckResponse, "open", self._health.check)
         watch = grpc.unary_stream_rpc_method_handler(
-            self._health.watch, response_serializer=health["Check"].response.SerializeToString
+            self._health.watch, response_serializer=HealthCheckResponse.SerializeToString
         )
-        told = {SERVICE: _told(inference), HEALTH: {**_told(health), "Watch": health["Check"].told(streams=True)}}
+        inference = {name: self._handler(SERVICE, name, method) for name, method in self._methods().items()}
+        health = {"Check": self._handler(HEALTH, "Check", check), "Watch": watch}
         return [
-            grpc.method_handlers_generic_handler(SERVICE, self._handlers(SERVICE, inference)),
-            grpc.method_handlers_generic_handler(HEALTH, {**self._handlers(HEALTH, health), "Watch": watch}),
-            *reflection_handlers(told, self._stopping),
+            grpc.method_handlers_generic_handler(SERVICE, inference),
+            grpc.method_handlers_generic_handler(HEALTH, health),
+            *reflection_handlers((SERVICE, HEALTH), self._stopping),
         ]
 
     def open(self) -> None:
@@ -138,13 +135,6 @@ class InferenceService:
             "RepositoryModelLoad": method("RepositoryModelLoad", "admin", self._load, "model_name"),
             "RepositoryModelUnload": method("RepositoryModelUnload", "admin", self._unload, "model_name"),
         }
-
-    def _health_methods(self) -> dict[str, Method]:
-        request, response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
-        return {"Check": Method(request, response, "open", self._health.check)}
-
-    def _handlers(self, service: str, methods: Mapping[str, Method]) -> dict[str, Any]:
-        return {name: self._handler(service, name, method) for name, method in methods.items()}
 
     def _handler(self, service: str, name: str, method: Method) -> Any:
         parse = partial(read, method.request)
@@ -226,18 +216,18 @@ class InferenceService:
         model = message.model_name or None
         self._gateway.table.model(model)
         if message.ByteSize() <= SMALL:
-            request, wanted = grpc_tensors.decode(message)
+            request, wanted = tensors.decode(message)
         else:
-            request, wanted = await self._gateway.decoding.run(grpc_tensors.decode, message)
+            request, wanted = await self._gateway.decoding.run(tensors.decode, message)
         if wanted is not None:
             check_outputs(wanted.names, self._gateway.table.model(model), request)
         response = await self._gateway.infer(model, message.model_version or None, request, received_ns)
         raw = bool(message.raw_input_contents)
-        return await self._gateway.decoding.write(grpc_tensors.encode, response, wanted, raw=raw)
+        return await self._gateway.decoding.write(tensors.encode, response, wanted, raw=raw)
 
     async def _index(self, message: Message, received_ns: int) -> Message:
         states = self._gateway.repository.index()
-        make = MESSAGES["RepositoryIndexResponse.ModelIndex"]
+        make = MESSAGES["RepositoryIndexResponse"].ModelIndex
         return MESSAGES["RepositoryIndexResponse"](
             models=[
                 make(name=state.name, version=state.version, state=state.state, reason=state.reason)
@@ -258,10 +248,6 @@ class InferenceService:
         return MESSAGES["RepositoryModelUnloadResponse"](model_name=model, isUnloaded=True)
 
 
-def _told(methods: Mapping[str, Method]) -> dict[str, Told]:
-    return {name: method.told() for name, method in methods.items()}
-
-
 def _repository_model(message: Message) -> str:
     """KServe's clients put the model's name where Triton's put the repository's; there is one repository."""
     name: str = message.model_name or message.repository_name
@@ -271,7 +257,7 @@ def _repository_model(message: Message) -> str:
 
 
 def _tensor(found: TensorMetadata) -> Message:
-    make = MESSAGES["ModelMetadataResponse.TensorMetadata"]
+    make = MESSAGES["ModelMetadataResponse"].TensorMetadata
     return make(name=found.name, datatype=found.datatype, shape=found.shape)
 
 

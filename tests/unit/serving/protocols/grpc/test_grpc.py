@@ -24,31 +24,15 @@ from trimtab.errors import MissingExtra, StageError
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.endpoints import Access, Grants
 from trimtab.serving.orders import Grant
-from trimtab.serving.protocols import grpc_messages, grpc_tensors
-from trimtab.serving.protocols.grpc_messages import MESSAGES
-from trimtab.serving.protocols.grpc_server import reserve, serve_grpc
+from trimtab.serving.protocols.grpc import tensors
+from trimtab.serving.protocols.grpc.messages import MESSAGES
+from trimtab.serving.protocols.grpc.server import reserve, serve_grpc
 from trimtab.serving.protocols.v2.binary import DTYPES
 from trimtab.serving.requests import InferenceRequest, Refused
-from unit.serving.protocols.grpc_caller import ROW, Caller, certificate, column
+from unit.serving.protocols.grpc.caller import ROW, Caller, certificate, column
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
-
-
-# --- messages
-
-
-@pytest.mark.parametrize("name", grpc_messages.INFERENCE)
-def test_fields_are_those_of_triton_s_definition(name: str) -> None:
-    public: Any = service_pb2
-    for part in name.split("."):
-        public = getattr(public, part)
-    ours, theirs = (
-        {field.name: (field.number, field.type) for field in made.DESCRIPTOR.fields}
-        for made in (MESSAGES[name], public)
-    )
-    assert {field: ours[field] for field in theirs} == theirs
-    assert ours.keys() - theirs.keys() <= {"model_name", "isLoaded", "isUnloaded"}  # what KServe answers beyond it
 
 
 # --- health and metadata
@@ -99,7 +83,7 @@ def test_typed_tensors_are_answered_in_kind(
 ) -> None:
     found = call("ModelInfer", model_name="delay", id="a", inputs=[column("row", datatype, shape, **contents)])
     assert (found.model_name, found.model_version, found.id) == ("delay", "2", "a")
-    assert grpc_tensors.parameters(found.parameters) == {"role": "champion", "revision": 7}
+    assert tensors.parameters(found.parameters) == {"role": "champion", "revision": 7}
     outputs = {output.name: output for output in found.outputs}
     assert list(outputs["probability"].contents.fp64_contents) == pytest.approx([0.8, 0.1], abs=1e-6)
     assert list(outputs["label"].contents.int64_contents) == [1, 0]
@@ -131,17 +115,17 @@ def test_brain_floats_and_texts_are_read() -> None:
             b"\1\0",
         ],
     )
-    request, wanted = grpc_tensors.decode(message)
+    request, wanted = tensors.decode(message)
     assert request.columns == {"half": [1.5, -2.0], "carrier": ["UA", "É"], "late": [True, False]}
     assert wanted is None
     typed = MESSAGES["ModelInferRequest"](inputs=[column("carrier", "BYTES", [2], bytes_contents=[b"UA", b""])])
-    assert grpc_tensors.decode(typed)[0].columns == {"carrier": ["UA", ""]}
+    assert tensors.decode(typed)[0].columns == {"carrier": ["UA", ""]}
 
 
 def test_a_nan_is_a_missing_value() -> None:
     nan = [1.0, float("nan")]
     message = MESSAGES["ModelInferRequest"](inputs=[column("row", "FP64", [2], fp64_contents=nan)])
-    assert grpc_tensors.decode(message)[0].columns == {"row": [1.0, None]}
+    assert tensors.decode(message)[0].columns == {"row": [1.0, None]}
 
 
 def test_parameters_name_the_features_and_ask_for_more() -> None:
@@ -149,12 +133,12 @@ def test_parameters_name_the_features_and_ask_for_more() -> None:
     message.parameters["features"].string_param = "dense"
     message.parameters["explain"].bool_param = True
     message.parameters["coverage"].double_param = 0.9
-    request, _ = grpc_tensors.decode(message)
+    request, _ = tensors.decode(message)
     assert request.features is not None
     assert (request.features.tolist(), request.explain, request.coverage) == ([[1, 2], [3, 4]], True, 0.9)
     message.parameters["coverage"].string_param = "1.5"
     with pytest.raises(Refused, match="expected a share between 0 and 1"):
-        grpc_tensors.decode(message)
+        tensors.decode(message)
 
 
 def test_predictions_are_logged_under_the_client_s_id(call: Caller, delay: Served) -> None:
@@ -207,7 +191,7 @@ def test_explanations_are_outputs(served: Served, pack: Any, table_of: Any, call
     message.parameters["explain"].bool_param = True
     found = call.send("ModelInfer", message)
     contributions = next(output for output in found.outputs if output.name == "contributions")
-    told = grpc_tensors.parameters(contributions.parameters)
+    told = tensors.parameters(contributions.parameters)
     assert told is not None
     assert (list(contributions.shape), told["features"], told["unit"]) == ([1, 1], "row", "probability")
     assert told["base"] + contributions.contents.fp64_contents[0] == pytest.approx(0.75, abs=1e-6)
@@ -360,7 +344,7 @@ TENSOR = st.fixed_dictionaries(
 def test_whatever_comes_is_rows_or_refused(inputs: list[dict[str, Any]], raw: list[bytes]) -> None:
     message = MESSAGES["ModelInferRequest"](inputs=inputs, raw_input_contents=raw)
     with suppress(Refused):
-        request, _ = grpc_tensors.decode(message)
+        request, _ = tensors.decode(message)
         assert isinstance(request, InferenceRequest)
         assert all(len(values) == request.rows for values in request.columns.values())
         assert request.features is None or (request.features.dtype, len(request.features)) == (np.float32, request.rows)

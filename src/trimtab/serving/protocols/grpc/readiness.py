@@ -1,7 +1,7 @@
-"""gRPC's health service, for the probes of orchestrators and the channels of clients. Made by grpc_service.
+"""gRPC's health service (grpc.health.v1): Check for the probes of orchestrators, Watch for the channels of clients.
 
-grpc.health.v1 (grpc/health/v1/health.proto), Check and Watch. It is open to all, as liveness and readiness are over
-HTTP: a probe cannot show a token. So it names nothing that it was not asked for.
+It is open to all, as liveness and readiness are over HTTP: a probe cannot show a token. So an answer names nothing
+that the request does not name.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from trimtab.serving.core.gateway import Gateway
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, read
+from trimtab.serving.protocols.grpc.messages import read
 from trimtab.serving.requests import Refused
 
-SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
-"""States of grpc.health.v1."""
+SERVING: int = HealthCheckResponse.SERVING
+NOT_SERVING: int = HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN: int = HealthCheckResponse.SERVICE_UNKNOWN
 
 Message = Any
-_Request, _Response = HEALTH_MESSAGES["HealthCheckRequest"], HEALTH_MESSAGES["HealthCheckResponse"]
 
 
 class Health:
-    """Tells whether the server or a model is ready. services: names under which the server's own readiness is told.
+    """Answers whether the server or a model is ready. services: names that ask for the server's own readiness.
 
-    Lives on the gateway's event loop. A name that is no service is a model's.
+    It lives on the gateway's event loop. A name that is no service is a model's.
     """
 
     def __init__(self, gateway: Gateway, services: Sequence[str]) -> None:
@@ -67,12 +68,12 @@ class Health:
         state = self.state(message.service)
         if state == SERVICE_UNKNOWN:
             raise Refused(404, f"no service or model '{message.service:.100}'")
-        return _Response(status=state)
+        return HealthCheckResponse(status=state)
 
     async def watch(self, body: bytes, context: Any) -> AsyncIterator[Message]:
         """Tell the state now and whenever it is another, until the server stops. body: of a HealthCheckRequest."""
         try:
-            service: str = read(_Request, body).service
+            service: str = read(HealthCheckRequest, body).service
         except Refused as refused:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
         told = None
@@ -80,7 +81,7 @@ class Health:
             changed, last = self._changed, self._draining
             state = self.state(service)
             if state != told:
-                yield _Response(status=state)
+                yield HealthCheckResponse(status=state)
                 told = state
             if last:
                 return

@@ -16,11 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES
-from trimtab.serving.protocols.grpc_server import GrpcServer, serve_grpc
+from trimtab.serving.protocols.grpc.server import GrpcServer, serve_grpc
 from trimtab.serving.worker_options import Tls
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ class Caller:
         """Return the state of a service, as a probe asks for it."""
         ask = self.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
-            request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
-            response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
         )
-        return int((await ask(HEALTH_MESSAGES["HealthCheckRequest"](service=service))).status)
+        return int((await ask(HealthCheckRequest(service=service))).status)
 
     def watch(self, service: str = "") -> Any:
         """Return the stream of a service's states. Called on the loop."""
         return self.channel.unary_stream(
             "/grpc.health.v1.Health/Watch",
-            request_serializer=HEALTH_MESSAGES["HealthCheckRequest"].SerializeToString,
-            response_deserializer=HEALTH_MESSAGES["HealthCheckResponse"].FromString,
-        )(HEALTH_MESSAGES["HealthCheckRequest"](service=service))
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )(HealthCheckRequest(service=service))
 
     def close(self) -> None:
         self.runner.run(self.channel.close())

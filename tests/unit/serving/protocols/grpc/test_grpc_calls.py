@@ -18,7 +18,7 @@ from kit.waiting import PATIENCE_S
 from trimtab.clock import SystemClock
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
-from trimtab.serving.protocols.grpc_server import serve_grpc
+from trimtab.serving.protocols.grpc.server import serve_grpc
 from trimtab.serving.telemetry.spans import open_traces
 from trimtab.serving.telemetry.traces import Traces
 

@@ -1,6 +1,6 @@
-"""Inference messages as the bodies that HTTP knows, and responses as messages. Called by grpc_service.
+"""Inference messages as the bodies that HTTP knows, and responses as messages.
 
-What a tensor may hold, and which one has all features, is open_inference_request's matter. There is no null here:
+What a tensor may hold, and which one has all features, is decided in v2/request.py. There is no null here:
 a NaN is a missing value.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import UnsetType
 
-from trimtab.serving.protocols.grpc_messages import MESSAGES
+from trimtab.serving.protocols.grpc.messages import MESSAGES
 from trimtab.serving.protocols.v2 import binary as binary
 from trimtab.serving.protocols.v2.request import Body, RequestedOutput, Wanted, interpret
 from trimtab.serving.protocols.v2.response import selected
@@ -35,7 +35,7 @@ CONTENTS = {
 """Datatype -> the field of InferTensorContents; the 16-bit floats have none and come raw."""
 
 Message = Any
-"""A protobuf message of grpc_messages; its classes are made at import, so no type checker knows them."""
+"""A protobuf message of `messages`; its classes are made at import, so no type checker knows them."""
 
 
 def decode(message: Message) -> tuple[InferenceRequest, Wanted | None]:

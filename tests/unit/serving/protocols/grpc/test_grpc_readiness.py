@@ -9,37 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from trimtab.clock import SystemClock
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.endpoints import Access, Grants
-from trimtab.serving.protocols.grpc_health import NOT_SERVING, SERVICE_UNKNOWN, SERVING
-from trimtab.serving.protocols.grpc_messages import HEALTH_MESSAGES, message_classes
-from trimtab.serving.protocols.grpc_reflection import PACKAGES, REFLECTION
-from unit.serving.protocols.grpc_caller import ROW, SERVICE, Caller
+from trimtab.serving.protocols.grpc.readiness import NOT_SERVING, SERVICE_UNKNOWN, SERVING
+from unit.serving.protocols.grpc.caller import ROW, SERVICE, Caller
 
 if TYPE_CHECKING:
     from unit.serving.conftest import Served
-
-
-def test_messages_are_those_of_the_public_definition() -> None:
-    # given what protoc makes of grpc/health/v1/health.proto
-    response = HEALTH_MESSAGES["HealthCheckResponse"]
-    (field,) = response.DESCRIPTOR.fields
-    (asked,) = HEALTH_MESSAGES["HealthCheckRequest"].DESCRIPTOR.fields
-    # then names, numbers and kinds are the same, and JSON has the names of states
-    assert (asked.name, asked.number, asked.type) == ("service", 1, asked.TYPE_STRING)
-    assert (field.name, field.number, field.type) == ("status", 1, field.TYPE_ENUM)
-    assert field.enum_type.full_name == "grpc.health.v1.HealthCheckResponse.ServingStatus"
-    assert [(state.name, state.number) for state in field.enum_type.values] == [
-        ("UNKNOWN", 0),
-        ("SERVING", 1),
-        ("NOT_SERVING", 2),
-        ("SERVICE_UNKNOWN", 3),
-    ]
-    assert json_format.MessageToDict(response(status=SERVING)) == {"status": "SERVING"}
 
 
 def test_the_server_is_ready_when_every_model_serves(call: Caller, delay: Served) -> None:
@@ -129,17 +109,16 @@ def test_a_watcher_may_wait_for_a_model_that_is_not_there_yet(call: Caller, dela
 
 
 def test_watchers_are_let_go_when_the_server_stops(call: Caller, delay: Served) -> None:
-    reflection = message_classes(PACKAGES[0], REFLECTION)
 
     async def stop() -> tuple[list[Any], list[Any]]:
         watch = call.watch()
         told = [(await watch.read()).status]
         asking = call.channel.stream_stream(
-            f"/{PACKAGES[0]}.ServerReflection/ServerReflectionInfo",
-            request_serializer=reflection["ServerReflectionRequest"].SerializeToString,
-            response_deserializer=reflection["ServerReflectionResponse"].FromString,
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
         )()
-        await asking.write(reflection["ServerReflectionRequest"](list_services="*"))
+        await asking.write(ServerReflectionRequest(list_services="*"))
         await asking.read()
         # when the server stops, which then waits for the calls that are under way
         stopping = asyncio.ensure_future(call.server.stop(grace_s=20))

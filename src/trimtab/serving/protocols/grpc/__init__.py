@@ -1,0 +1,1 @@
+"""The gRPC service of the Open Inference Protocol, with health and reflection."""
