@@ -55,7 +55,7 @@ class Grown(NamedTuple):
         """Return a monitor as a new process makes it."""
         log, clock = SegmentLog(self.folder / "predictions"), ManualClock(EPOCH)
         bookmark = self.folder / "monitor.json"
-        return Monitor(metadata, log, self.policy, lambda model, version: self.reference, clock, bookmark=bookmark)
+        return Monitor(metadata, log, self.policy, lambda model, version: self.reference, clock, checkpoint=bookmark)
 
     def controller(self, metadata: Metadata) -> Controller:
         """Return a controller as a new process makes it."""

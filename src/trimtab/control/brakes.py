@@ -12,8 +12,8 @@ from typing import Literal
 from trimtab import units
 from trimtab.clock import to_micros
 from trimtab.control.cause import Cause
-from trimtab.control.history import MONTH, History
-from trimtab.control.impact import HARM_P, Judged
+from trimtab.control.history import MONTH, ControlHistory
+from trimtab.control.impact import HARM_P, JudgedImpact
 from trimtab.policy.model import Policy
 
 AUTOMATION_P = 0.01
@@ -29,60 +29,60 @@ Wanted = Literal["monitor", "review", "retrain"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class BrakeInput:
     """What a brake looks at. proposal: a review that asks for leave to retrain, or a retraining."""
 
     cause: Cause
-    impact: Judged
+    impact: JudgedImpact
     policy: Policy
-    history: History
+    history: ControlHistory
     wanted: Wanted
     proposal: bool
 
 
 @dataclass(frozen=True)
-class Softened:
+class SofterAction:
     """A softer action, and why."""
 
     action: Wanted
     reason: str
 
 
-Brake = Callable[[Question], Softened | None]
+Brake = Callable[[BrakeInput], SofterAction | None]
 
 
-def replaced(q: Question) -> Softened | None:
+def replaced(q: BrakeInput) -> SofterAction | None:
     """A version that no longer serves is not retrained."""
     champion, judged = q.history.champion, q.cause.window.version
     if champion is None or champion == judged:
         return None
-    return Softened("monitor", f"version {judged} no longer serves: version {champion} is champion now")
+    return SofterAction("monitor", f"version {judged} no longer serves: version {champion} is champion now")
 
 
-def harmless(q: Question) -> Softened | None:
+def harmless(q: BrakeInput) -> SofterAction | None:
     """Automated retraining needs a severe drift and measured harm."""
     if q.wanted != "retrain" or not q.policy.decide.require_harm:
         return None
     if q.cause.p_seq >= AUTOMATION_P:
-        return Softened(
+        return SofterAction(
             "review",
             f"a person decides: automated retraining needs p_seq below {AUTOMATION_P:g}, it is {q.cause.p_seq:.2g}",
         )
     if q.cause.harm_p_seq < HARM_P or q.impact.level != "low":
         return None
     currency = q.policy.impact.currency
-    return Softened(
+    return SofterAction(
         "review",
         f"a person decides: the inputs changed, but no harm is measured (label p_seq {q.cause.harm_p_seq:.2g} is not "
         f"below {HARM_P:g}, and {q.impact.per_day:,.0f} {currency} a day is below {q.policy.impact.medium:,.0f})",
     )
 
 
-def broken_pipe(q: Question) -> Softened | None:
+def broken_pipe(q: BrakeInput) -> SofterAction | None:
     """Values that the checks do not expect come from a broken pipe more likely than from a new world."""
     if q.wanted != "retrain" or (found := pipe_to_check(q.cause, q.policy)) is None:
         return None
-    return Softened("review", f"a person decides: {found}")
+    return SofterAction("review", f"a person decides: {found}")
 
 
 def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
@@ -96,18 +96,18 @@ def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
     )
 
 
-def little_reference(q: Question) -> Softened | None:
+def little_reference(q: BrakeInput) -> SofterAction | None:
     """A short reference cannot tell a rare window from a new normal."""
     windows = q.cause.reference_windows
     if q.wanted != "retrain" or windows >= MIN_REFERENCE_WINDOWS:
         return None
-    return Softened(
+    return SofterAction(
         "review",
         f"a person decides: the reference has {windows} windows, automation needs {MIN_REFERENCE_WINDOWS}",
     )
 
 
-def cooling_down(q: Question) -> Softened | None:
+def cooling_down(q: BrakeInput) -> SofterAction | None:
     """After a retraining none is started or proposed for the cooldown, after a refused one for a part of it."""
     cooldown = q.policy.decide.cooldown
     for last, wait, what, name in (
@@ -119,23 +119,23 @@ def cooling_down(q: Question) -> Softened | None:
         passed = to_micros(q.cause.window.end) - to_micros(last)
         if passed < wait:
             when = f"on {last:%Y-%m-%d}, {_days(passed)} ago"
-            return Softened("monitor", f"the last retraining {what} {when}; {name} is {_days(wait)}")
+            return SofterAction("monitor", f"the last retraining {what} {when}; {name} is {_days(wait)}")
     return None
 
 
-def over_budget(q: Question) -> Softened | None:
+def over_budget(q: BrakeInput) -> SofterAction | None:
     """Automation spends no more than the policy's budget; a person may."""
     if q.wanted != "retrain":
         return None
     budget, history = q.policy.decide.budget, q.history
     if history.retrains + 1 > budget.retrains:
-        return Softened(
+        return SofterAction(
             "review",
             f"a person decides: {history.retrains} of {budget.retrains:g} retrainings of {MONTH.days} days are used up",
         )
     if history.spent + history.next_cost > budget.cost:
         currency = q.policy.impact.currency
-        return Softened(
+        return SofterAction(
             "review",
             f"a person decides: trainings cost {history.spent:,.2f} {currency} in {MONTH.days} days, and one more "
             f"(about {history.next_cost:,.2f}) would exceed the budget of {budget.cost:,.2f}",
@@ -143,25 +143,25 @@ def over_budget(q: Question) -> Softened | None:
     return None
 
 
-def already_open(q: Question) -> Softened | None:
+def already_open(q: BrakeInput) -> SofterAction | None:
     """One open question is enough; a retraining that may start by itself does not wait for its answer."""
     if q.wanted == "retrain":
         return None
     if q.history.open_review is not None:
-        return Softened("monitor", f"a review is already open ({q.history.open_review})")
+        return SofterAction("monitor", f"a review is already open ({q.history.open_review})")
     noted_at = q.history.noted_at
     if q.proposal or noted_at is None:
         return None
     if abs(to_micros(q.cause.window.end) - to_micros(noted_at)) > q.policy.decide.cooldown:
         return None
-    return Softened("monitor", f"a review is already open ({q.history.noted_review})")
+    return SofterAction("monitor", f"a review is already open ({q.history.noted_review})")
 
 
-def in_progress(q: Question) -> Softened | None:
+def in_progress(q: BrakeInput) -> SofterAction | None:
     """One retraining at a time. While a review is open, what runs is the workflow that waits for its answer."""
     if not q.proposal or not q.history.running or q.history.open_review is not None:
         return None
-    return Softened("monitor", "a retraining is under way: it trains, or its challenger is still being compared")
+    return SofterAction("monitor", "a retraining is under way: it trains, or its challenger is still being compared")
 
 
 BRAKES: tuple[Brake, ...] = (

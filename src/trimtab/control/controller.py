@@ -12,7 +12,7 @@ from typing import Protocol
 from trimtab.clock import Clock
 from trimtab.control.cause import Cause, gather
 from trimtab.control.decision import Draft, decide
-from trimtab.control.history import Events, History, champions, gather_history
+from trimtab.control.history import ControlEvents, ControlHistory, champions, gather_history
 from trimtab.control.ledger import Ledger
 from trimtab.control.resolve import supersede
 from trimtab.control.reviews import proposes_retraining
@@ -61,7 +61,7 @@ class Controller:
         self._actions = actions
         self._clock = clock
         self._ledger = Ledger(metadata, model)
-        self._events = Events(metadata, model)
+        self._events = ControlEvents(metadata, model)
         self._seen: str | None = None
         """The newest window of the last step."""
         self._reading: str | None = None
@@ -109,7 +109,7 @@ class Controller:
         policy = self.policy
         return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
-    def _history(self, window: WindowReport) -> History:
+    def _history(self, window: WindowReport) -> ControlHistory:
         return gather_history(self._events, moment=window.end, running=self._actions.running(self._model))
 
     def _left_behind(self) -> list[Decision]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from trimtab.control.brakes import BRAKES, Question, Wanted, pipe_to_check
+from trimtab.control.brakes import BRAKES, BrakeInput, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
-from trimtab.control.history import History
-from trimtab.control.impact import Judged, judge
+from trimtab.control.history import ControlHistory
+from trimtab.control.impact import JudgedImpact, judge
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import Signal
 from trimtab.records.record import Action, Level
@@ -35,7 +35,7 @@ class Draft:
     reasons: tuple[str, ...]
 
 
-def decide(cause: Cause, policy: Policy, history: History) -> Draft:
+def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     """Return what to do about a matured window, with every reason that led there."""
     impact = judge(cause, policy.impact)
     band, row = policy.decide.matrix.band(cause.p_seq)
@@ -62,7 +62,13 @@ def decide(cause: Cause, policy: Policy, history: History) -> Draft:
 
 
 def _braked(
-    cause: Cause, impact: Judged, policy: Policy, history: History, cell: Wanted, wanted: Wanted, reasons: list[str]
+    cause: Cause,
+    impact: JudgedImpact,
+    policy: Policy,
+    history: ControlHistory,
+    cell: Wanted,
+    wanted: Wanted,
+    reasons: list[str],
 ) -> Wanted:
     """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
     for brake in BRAKES:
@@ -70,7 +76,7 @@ def _braked(
             break
         proposal = cell != "monitor"
         softened = brake(
-            Question(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
+            BrakeInput(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
         )
         if softened is not None and SEVERITY.index(softened.action) < SEVERITY.index(wanted):
             wanted = softened.action

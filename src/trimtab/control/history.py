@@ -25,7 +25,7 @@ STOP = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class ControlHistory:
     """The past of one model, seen from the end of the judged window (event time)."""
 
     champion: int | None = None
@@ -53,7 +53,7 @@ class History:
     """The present champion came back by a rollback."""
 
 
-class Events:
+class ControlEvents:
     """What happened to one model, read once: records never change, so later looks read the new ones alone."""
 
     def __init__(self, metadata: Metadata, model: str) -> None:
@@ -107,7 +107,7 @@ class Events:
         return known
 
 
-def gather_history(events: Events, *, moment: datetime, running: bool) -> History:
+def gather_history(events: ControlEvents, *, moment: datetime, running: bool) -> ControlHistory:
     """Return the history of a model at a moment of event time."""
     revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
     champion, previous = champions(revisions)
@@ -116,7 +116,7 @@ def gather_history(events: Events, *, moment: datetime, running: bool) -> Histor
     waiting = [d for d in asked if d.action == "review" and d.id not in verdicts]
     proposals = [d for d in waiting if proposes_retraining(d)]
     notes = [d for d in waiting if not proposes_retraining(d) and champion in (None, d.version)]
-    return History(
+    return ControlHistory(
         champion=champion,
         previous=previous,
         running=running,

@@ -13,7 +13,7 @@ HARM_P = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class JudgedImpact:
     """An impact with its level and the sentence that explains it."""
 
     per_day: float
@@ -21,7 +21,7 @@ class Judged:
     reason: str
 
 
-def judge(cause: Cause, policy: Impact) -> Judged:
+def judge(cause: Cause, policy: Impact) -> JudgedImpact:
     """Return the impact of a window.
 
     A policy without costs has no money to compare: measured harm on labels then counts as medium.
@@ -29,14 +29,14 @@ def judge(cause: Cause, policy: Impact) -> Judged:
     if not policy.cost:
         harmed = cause.harm_p_seq < HARM_P
         said = "counts as medium impact" if harmed else "is not seen: low impact"
-        return Judged(
+        return JudgedImpact(
             per_day=0.0,
             level="medium" if harmed else "low",
             reason=f"the policy names no costs for its task; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
         )
     per_day = cause.impact_per_day
     if per_day is None:
-        return Judged(
+        return JudgedImpact(
             per_day=0.0,
             level="low",
             reason=(
@@ -47,7 +47,7 @@ def judge(cause: Cause, policy: Impact) -> Judged:
     level = level_of(per_day, policy)
     limit = {"low": f"medium begins at {policy.medium:,.0f}", "medium": f"from {policy.medium:,.0f}"}
     direction = "more" if per_day >= 0 else "less"
-    return Judged(
+    return JudgedImpact(
         per_day=per_day,
         level=level,
         reason=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimtab.clock import to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.policy.model import Policy, RollbackWhen
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Action
@@ -33,7 +33,7 @@ def broken_limits(window: WindowReport, limits: RollbackWhen) -> tuple[str, ...]
     return tuple(found)
 
 
-def decide_rollback(cause: Cause, policy: Policy, history: History) -> Draft | None:
+def decide_rollback(cause: Cause, policy: Policy, history: ControlHistory) -> Draft | None:
     """Return a rollback for a closed champion window that broke a limit, or None.
 
     Without an earlier champion, or when the champion itself came back by a rollback (rolling back again would
@@ -64,7 +64,7 @@ def decide_rollback(cause: Cause, policy: Policy, history: History) -> Draft | N
     )
 
 
-def _asked_before(window: WindowReport, policy: Policy, history: History) -> bool:
+def _asked_before(window: WindowReport, policy: Policy, history: ControlHistory) -> bool:
     if history.noted_at is None:
         return False
     return to_micros(window.end) - to_micros(history.noted_at) <= policy.decide.cooldown

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.errors import DataError, nearest
-from trimtab.gates.groups import RESTS_ON, Gap, Table, all_measures, measured_rows, measures_of
+from trimtab.gates.groups import RESTS_ON, Gap, GroupSums, all_measures, measured_rows, measures_of
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy.gates import Bias
 from trimtab.records.gate_reports import GateResult
@@ -43,7 +43,7 @@ class _Compared:
     """One measure over the groups that have it."""
 
     measure: str
-    table: Table
+    table: GroupSums
     judged: list[int]
     left_out: list[int]
     """Groups that are large enough, without labels enough for the measure."""
@@ -103,16 +103,16 @@ def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateRe
     return _result(policy, metric, column, verdict, reason, details, value=worst.value, low=low, high=high)
 
 
-def _tables(inputs: GateInputs, code: Array, groups: int) -> dict[str, Table]:
+def _tables(inputs: GateInputs, code: Array, groups: int) -> dict[str, GroupSums]:
     day = np.unique(inputs.clusters, return_inverse=True)[1].ravel()
     return {
-        measure: Table.of(measured_rows(measure, inputs.y, inputs.scores, inputs.threshold), day, code, groups)
+        measure: GroupSums.of(measured_rows(measure, inputs.y, inputs.scores, inputs.threshold), day, code, groups)
         for measure in all_measures(inputs.task)
     }
 
 
 def _compare(
-    inputs: GateInputs, policy: Bias, metric: str, measure: str, table: Table, sizes: Array, code: Array
+    inputs: GateInputs, policy: Bias, metric: str, measure: str, table: GroupSums, sizes: Array, code: Array
 ) -> _Compared:
     large = np.flatnonzero(sizes >= policy.min_group_size)
     needed = policy.min_group_labels if measure in RESTS_ON else 1
@@ -183,7 +183,7 @@ def _left_out(found: list[_Compared], names: Array, sizes: Array) -> str:
 
 
 def _groups(
-    inputs: GateInputs, names: Array, sizes: Array, tables: dict[str, Table], found: list[_Compared]
+    inputs: GateInputs, names: Array, sizes: Array, tables: dict[str, GroupSums], found: list[_Compared]
 ) -> list[dict[str, Any]]:
     """Return what is known of each group, the largest first."""
     rows = []

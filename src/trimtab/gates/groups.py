@@ -39,7 +39,7 @@ def measures_of(metric: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Rows:
+class MeasuredRows:
     """The rows that a measure is a mean of. values: what is averaged. chosen: which rows; both (rows,)."""
 
     values: Array
@@ -48,16 +48,16 @@ class Rows:
     root: bool = False
 
 
-def measured_rows(measure: str, y: Array, scores: Array, threshold: float) -> Rows:
+def measured_rows(measure: str, y: Array, scores: Array, threshold: float) -> MeasuredRows:
     """Return the rows of a measure. y, scores: float64 (rows,)."""
     everywhere, yes, error = np.ones(len(y), dtype=bool), (scores >= threshold).astype(np.float64), scores - y
     return {
-        "selection_rate": Rows(yes, everywhere, is_share=True),
-        "tpr": Rows(yes, y > 0, is_share=True),
-        "fpr": Rows(yes, y <= 0, is_share=True),
-        "mean_error": Rows(error, everywhere),
-        "mae": Rows(np.abs(error), everywhere),
-        "rmse": Rows(error**2, everywhere, root=True),
+        "selection_rate": MeasuredRows(yes, everywhere, is_share=True),
+        "tpr": MeasuredRows(yes, y > 0, is_share=True),
+        "fpr": MeasuredRows(yes, y <= 0, is_share=True),
+        "mean_error": MeasuredRows(error, everywhere),
+        "mae": MeasuredRows(np.abs(error), everywhere),
+        "rmse": MeasuredRows(error**2, everywhere, root=True),
     }[measure]
 
 
@@ -78,7 +78,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Table:
+class GroupSums:
     """Sums of one measure, float64 [days, groups]: rows that count, their values, and the squares of these."""
 
     count: Array
@@ -88,7 +88,7 @@ class Table:
     root: bool
 
     @classmethod
-    def of(cls, rows: Rows, day: Array, group: Array, groups: int) -> Table:
+    def of(cls, rows: MeasuredRows, day: Array, group: Array, groups: int) -> GroupSums:
         """Sum up rows. day, group: numbers from 0 on, int64 (rows,)."""
         days = int(day.max()) + 1
         place = (day * groups + group)[rows.chosen]
@@ -102,7 +102,7 @@ class Table:
 
     @cached_property
     def counts(self) -> Array:
-        """Rows that count, by group."""
+        """MeasuredRows that count, by group."""
         counts: Array = self.count.sum(axis=0)
         return counts
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import msgspec
 
 from trimtab.monitoring.event_windows import BEGINNING
-from trimtab.monitoring.label_reading import LabelMark
+from trimtab.monitoring.label_reading import LabelPosition
 from trimtab.stores.predictions.contract import START, Cursor, Predictions
 
 log = logging.getLogger(__name__)
 
 
-class Mark(msgspec.Struct, frozen=True):
+class LogPosition(msgspec.Struct, frozen=True):
     """A place in the prediction log."""
 
     places: tuple[tuple[str, int, int], ...] = START.places
@@ -42,27 +42,27 @@ class Mark(msgspec.Struct, frozen=True):
         return Cursor(self.places)
 
 
-class Behind(msgspec.Struct, frozen=True):
+class Lagging(msgspec.Struct, frozen=True):
     """A place from which on some models' rows are read again. rows: how many, by model."""
 
-    mark: Mark
+    mark: LogPosition
     rows: dict[str, int]
 
 
-class Page(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
     """What the file holds."""
 
-    mark: Mark
+    mark: LogPosition
     """The log is read from here."""
-    behind: tuple[Behind, ...]
+    behind: tuple[Lagging, ...]
     """Of the models without traffic that are not judged up to there; oldest first."""
     window: int
     """Size of the windows in microseconds: which rows count as being from the future depends on it."""
-    labels: LabelMark | None = None
+    labels: LabelPosition | None = None
     """From where the label log is read; None in files of earlier versions."""
 
 
-class Bookmark:
+class CheckpointFile:
     """Remembers places that were read past, and keeps the newest one that may be skipped to.
 
     path: None remembers nothing. window: size of the windows in microseconds.
@@ -71,40 +71,40 @@ class Bookmark:
     def __init__(self, path: Path | None, *, window: int) -> None:
         self._path = path
         self._window = window
-        self._passed = [Mark()]
+        self._passed = [LogPosition()]
         self._matured: dict[str, int] = {}
         self._unmatched = 0
 
-    def find(self, predictions: Predictions) -> Page | None:
+    def find(self, predictions: Predictions) -> Checkpoint | None:
         """Return what was kept, if its places are of this log. Raises StoreError."""
         if self._path is None:
             return None
         try:
-            page = msgspec.json.decode(self._path.read_bytes(), type=Page)
+            checkpoint = msgspec.json.decode(self._path.read_bytes(), type=Checkpoint)
         except (OSError, msgspec.DecodeError):
             return None
-        if page.window != self._window or not _is_there(page.mark, predictions):
+        if checkpoint.window != self._window or not _is_there(checkpoint.mark, predictions):
             return None
-        if page.labels is None or not page.labels.is_there(predictions):
+        if checkpoint.labels is None or not checkpoint.labels.is_there(predictions):
             return None
-        behind = [each if _is_there(each.mark, predictions) else _gone(each) for each in page.behind]
-        return msgspec.structs.replace(page, behind=tuple(behind))
+        behind = [each if _is_there(each.mark, predictions) else _gone(each) for each in checkpoint.behind]
+        return msgspec.structs.replace(checkpoint, behind=tuple(behind))
 
-    def go_on(self, page: Page) -> None:
+    def go_on(self, checkpoint: Checkpoint) -> None:
         """Take over the places of an earlier process."""
-        self._passed = [*(each.mark for each in page.behind), page.mark]
-        self._unmatched = page.labels.unmatched if page.labels else 0
+        self._passed = [*(each.mark for each in checkpoint.behind), checkpoint.mark]
+        self._unmatched = checkpoint.labels.unmatched if checkpoint.labels else 0
 
     def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
         """Note a place that is read past: one a window is enough."""
         if cursor == START:
-            self._passed[0] = Mark(first=first)
+            self._passed[0] = LogPosition(first=first)
         known = {model: time for model, time in reached.items() if time > BEGINNING}
         if self._path is not None and self._windows(self._passed[-1].reached) != self._windows(known):
-            self._passed.append(Mark(cursor.places, first, known, dict(seen)))
+            self._passed.append(LogPosition(cursor.places, first, known, dict(seen)))
 
     def keep(
-        self, matured: Mapping[str, int], seen: Mapping[str, int], unmatched: int, labels: Callable[[], LabelMark]
+        self, matured: Mapping[str, int], seen: Mapping[str, int], unmatched: int, labels: Callable[[], LabelPosition]
     ) -> None:
         """Keep the newest place that may be skipped to, and from where labels are read.
 
@@ -120,7 +120,7 @@ class Bookmark:
         mark = self._passed[place]
         behind = self._behind(mark)
         self._passed = [*(each.mark for each in behind), *self._passed[place:]]
-        self._write(self._path, Page(mark, behind, self._window, labels()))
+        self._write(self._path, Checkpoint(mark, behind, self._window, labels()))
 
     def _may_skip_to(self, place: int, seen: Mapping[str, int]) -> bool:
         """Tell whether all models are judged up to a place, or have had no row since the place before it."""
@@ -129,19 +129,19 @@ class Bookmark:
             _judged(mark, model, self._matured) or before.seen.get(model) == seen[model] for model in mark.reached
         )
 
-    def _behind(self, mark: Mark) -> tuple[Behind, ...]:
+    def _behind(self, mark: LogPosition) -> tuple[Lagging, ...]:
         """Return from where the models are read that are not judged up to a place."""
         rows: dict[int, dict[str, int]] = {}
         for model in mark.reached:
             if not _judged(mark, model, self._matured):
                 n = max(n for n, each in enumerate(self._passed) if _judged(each, model, self._matured))
                 rows.setdefault(n, {})[model] = mark.seen[model] - self._passed[n].seen.get(model, 0)
-        return tuple(Behind(self._passed[n], rows[n]) for n in sorted(rows))
+        return tuple(Lagging(self._passed[n], rows[n]) for n in sorted(rows))
 
-    def _write(self, path: Path, page: Page) -> None:
+    def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         whole = path.with_suffix(f".{os.getpid()}")
         try:
-            whole.write_bytes(msgspec.json.encode(page))
+            whole.write_bytes(msgspec.json.encode(checkpoint))
             whole.replace(path)
         except OSError as error:  # without it the next start takes longer, and nothing else
             log.warning("%s cannot be written: %s", path, error)
@@ -150,22 +150,22 @@ class Bookmark:
         return {model: time // self._window for model, time in reached.items()}
 
 
-def fits(page: Page, matured: Mapping[str, int]) -> bool:
-    """Tell whether the windows are written that had rows before the places from which a page has them read."""
-    start = {model: each.mark for each in page.behind for model in each.rows}
-    return all(_judged(start.get(model, page.mark), model, matured) for model in page.mark.reached)
+def fits(checkpoint: Checkpoint, matured: Mapping[str, int]) -> bool:
+    """Tell whether the windows are written that had rows before the places from which a checkpoint has them read."""
+    start = {model: each.mark for each in checkpoint.behind for model in each.rows}
+    return all(_judged(start.get(model, checkpoint.mark), model, matured) for model in checkpoint.mark.reached)
 
 
-def _judged(mark: Mark, model: str, matured: Mapping[str, int]) -> bool:
+def _judged(mark: LogPosition, model: str, matured: Mapping[str, int]) -> bool:
     """Tell whether all windows that a model had rows of before a place are written."""
     return model not in mark.reached or mark.reached[model] < matured.get(model, BEGINNING)
 
 
-def _gone(behind: Behind) -> Behind:
+def _gone(behind: Lagging) -> Lagging:
     """Return the same of rows that the log does not keep any more: there is nothing to read again."""
-    return Behind(behind.mark, dict.fromkeys(behind.rows, 0))
+    return Lagging(behind.mark, dict.fromkeys(behind.rows, 0))
 
 
-def _is_there(mark: Mark, predictions: Predictions) -> bool:
+def _is_there(mark: LogPosition, predictions: Predictions) -> bool:
     ids = predictions.read(mark.cursor, limit=1)[0]["prediction_id"]
     return bool(len(ids)) and ids[0].as_py() == mark.first

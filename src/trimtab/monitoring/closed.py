@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
-from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.prediction_rows import VersionRows
 from trimtab.monitoring.reference import SCORE, Reference, profile_rows
-from trimtab.monitoring.window_records import Place
+from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
 from trimtab.records.monitoring import CHECKS, Signal
 from trimtab.records.record import Record
@@ -27,7 +27,11 @@ FULL_SHARE = 0.9
 
 
 def judge_closed(
-    place: Place, rows: VersionRows, reference: Reference | None, watch: Watch | None, prices: Prices
+    place: VersionWindow,
+    rows: VersionRows,
+    reference: Reference | None,
+    detectors: VersionDetectors | None,
+    prices: Prices,
 ) -> list[Record]:
     """Return the records of a version's closed window: report, profiles and signals."""
     metrics = operations(rows, prices)
@@ -39,13 +43,13 @@ def judge_closed(
         records.append(place.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
             records.append(_unexpected(place, matrix[:, :-1], reference.names, reference.limits))
-        if watch is not None and whole and len(matrix):
-            records += _drift(place, profile, watch)
-    records += _operations(place, rows, metrics, watch if whole else None)
+        if detectors is not None and whole and len(matrix):
+            records += _drift(place, profile, detectors)
+    records += _operations(place, rows, metrics, detectors if whole else None)
     return records
 
 
-def _unexpected(place: Place, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
+def _unexpected(place: VersionWindow, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
     """Return which share of the rows holds a value that the checks of the request columns do not expect."""
     failing = InputCheck(names, limits).refused(X)
     rows = failing.any(axis=1)
@@ -90,15 +94,15 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
     }
 
 
-def _drift(place: Place, profile: WindowProfile, watch: Watch) -> list[Signal]:
+def _drift(place: VersionWindow, profile: WindowProfile, detectors: VersionDetectors) -> list[Signal]:
     found: list[Signal] = []
-    if step := watch.inputs(profile):
-        found.append(place.drift("data", step, watch.input_windows))
-        found += [place.column(step.column(name), step, watch.input_windows) for name in step.top[:TOP_COLUMNS]]
-    if step := watch.score(profile):
-        found.append(place.drift("prediction", step, watch.reference.windows))
-    share, rows = watch.share_missing(profile), profile[SCORE].n
-    if missing := watch.missing(share, rows):
+    if step := detectors.inputs(profile):
+        found.append(place.drift("data", step, detectors.input_windows))
+        found += [place.column(step.column(name), step, detectors.input_windows) for name in step.top[:TOP_COLUMNS]]
+    if step := detectors.score(profile):
+        found.append(place.drift("prediction", step, detectors.reference.windows))
+    share, rows = detectors.share_missing(profile), profile[SCORE].n
+    if missing := detectors.missing(share, rows):
         found.append(
             place.upward(
                 "quality",
@@ -106,16 +110,18 @@ def _drift(place: Place, profile: WindowProfile, watch: Watch) -> list[Signal]:
                 statistic="share of missing feature values",
                 value=share,
                 rows=rows,
-                reference_windows=watch.reference.windows,
+                reference_windows=detectors.reference.windows,
             )
         )
     return found
 
 
-def _operations(place: Place, rows: VersionRows, metrics: dict[str, float], watch: Watch | None) -> list[Signal]:
+def _operations(
+    place: VersionWindow, rows: VersionRows, metrics: dict[str, float], detectors: VersionDetectors | None
+) -> list[Signal]:
     scored = rows.scored
     p99 = metrics["p99_ms"]
-    step = watch.latency(p99, scored.rows) if watch is not None else None
+    step = detectors.latency(p99, scored.rows) if detectors is not None else None
     found = (
         [
             place.signal(
@@ -130,7 +136,7 @@ def _operations(place: Place, rows: VersionRows, metrics: dict[str, float], watc
                 reason=f"half within {metrics['p50_ms']:.2f} ms, 99% within {p99:.2f} ms",
             )
         ]
-        if watch is not None
+        if detectors is not None
         else []
     )
     found.append(

@@ -19,7 +19,7 @@ import msgspec
 
 from trimtab.clock import EPOCH, to_micros
 from trimtab.errors import NotFound
-from trimtab.monitoring.detectors import KINDS, Kind, Watch, newest_of
+from trimtab.monitoring.detectors import KINDS, Kind, VersionDetectors, newest_of
 from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import Record
 from trimtab.stores.metadata.contract import Metadata
@@ -41,34 +41,34 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Kind of record -> start (microseconds), id and digest of the last one that the detectors were stepped through."""
 
 
-class Snapshots:
+class DetectorStates:
     """The files of one project, one a version of a model. folder: None keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._windows: dict[tuple[str, int], int] = {}
 
-    def restore(self, watch: Watch, metadata: Metadata, model: str, version: int) -> None:
+    def restore(self, detectors: VersionDetectors, metadata: Metadata, model: str, version: int) -> None:
         """Bring new detectors to where the stored records end."""
         found = self._read(model, version)
         after: Mapping[str, int] = {}
-        if found is not None and found.made_with == watch.made_with(CODE) and _is_there(found, metadata):
-            watch.load(found.state)
+        if found is not None and found.made_with == detectors.made_with(CODE) and _is_there(found, metadata):
+            detectors.load(found.state)
             after = {kind: start for kind, (start, _, _) in found.last.items()}
-        if watch.restore(metadata, model, version, after=after) >= EVERY:
-            self._save(watch, metadata, model, version)
+        if detectors.restore(metadata, model, version, after=after) >= EVERY:
+            self._save(detectors, metadata, model, version)
 
-    def keep(self, watch: Watch, metadata: Metadata, model: str, version: int) -> None:
+    def keep(self, detectors: VersionDetectors, metadata: Metadata, model: str, version: int) -> None:
         """Count a window that was judged and is stored; write the state now and then."""
         count = self._windows[model, version] = self._windows.get((model, version), 0) + 1
         if count % EVERY == 0:
-            self._save(watch, metadata, model, version)
+            self._save(detectors, metadata, model, version)
 
-    def _save(self, watch: Watch, metadata: Metadata, model: str, version: int) -> None:
+    def _save(self, detectors: VersionDetectors, metadata: Metadata, model: str, version: int) -> None:
         if self._folder is None:
             return
         last = {str(kind): found for kind in KINDS if (found := _last(metadata, model, version, kind)) is not None}
-        self._write(model, version, Snapshot(watch.made_with(CODE), watch.state(), last))
+        self._write(model, version, Snapshot(detectors.made_with(CODE), detectors.state(), last))
 
     def _path(self, model: str, version: int) -> Path | None:
         return None if self._folder is None else self._folder / f"{model}-v{version}.msgpack"

@@ -1,7 +1,7 @@
 """What is remembered of one version between windows: its detectors.
 
 After a restart the detectors are stepped again through the stored profiles and signals, which leads to the same state
-bit for bit; snapshots.py keeps the state of some windows ago, so that only the last ones are stepped through.
+bit for bit; states.py keeps the state of some windows ago, so that only the last ones are stepped through.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MISSING_SD = 0.001
 """Smallest spread of the missing share between windows that counts."""
 
 
-class Watch:
+class VersionDetectors:
     """The detectors of one version. None where the reference gives nothing to compare with."""
 
     def __init__(self, reference: Reference, *, version: int, horizon: int) -> None:

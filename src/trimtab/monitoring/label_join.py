@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.monitoring.event_windows import BEGINNING
-from trimtab.monitoring.prediction_rows import figures
+from trimtab.monitoring.prediction_rows import numbers
 from trimtab.stores.predictions import label_rule
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ def from_table(table: pa.Table, *, first: int = 0) -> Labels:
     known = table["known_at"].cast(pa.int64()).to_numpy()
     places = np.arange(first, first + table.num_rows, dtype=np.int64)
     ids, models = _texts(table, "prediction_id"), _texts(table, "model")
-    return Labels(ids, models, figures(table["label"].to_numpy()), known, places)
+    return Labels(ids, models, numbers(table["label"].to_numpy()), known, places)
 
 
 def _texts(table: pa.Table, name: str) -> pa.StringArray:

@@ -35,7 +35,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     """It waits in the pool: its prediction is not known."""
 
 
-class LabelMark(msgspec.Struct, frozen=True):
+class LabelPosition(msgspec.Struct, frozen=True):
     """From where the label log is read again, and what was known of its labels."""
 
     places: tuple[tuple[str, int, int], ...] = START.places
@@ -92,8 +92,8 @@ class _Start(NamedTuple):
 class LabelReader:
     """The label log from a place on; labels are numbered from the beginning of the log."""
 
-    def __init__(self, predictions: Predictions, mark: LabelMark | None = None) -> None:
-        mark = mark or LabelMark()
+    def __init__(self, predictions: Predictions, mark: LabelPosition | None = None) -> None:
+        mark = mark or LabelPosition()
         self._predictions = predictions
         self._cursor = mark.cursor
         self._starts: deque[_Start] = deque()
@@ -115,7 +115,7 @@ class LabelReader:
         self.read_here += table.num_rows
         return labels
 
-    def mark(self, pool: LabelPool, claimed: Iterable[Labels]) -> LabelMark:
+    def mark(self, pool: LabelPool, claimed: Iterable[Labels]) -> LabelPosition:
         """Return from where a new process must read. claimed: labels of windows that are not judged yet."""
         waiting, others = list(pool.parts), list(claimed)
         places = np.sort(np.concatenate([np.empty(0, np.int64), *(part.places for part in (*waiting, *others))]))
@@ -124,7 +124,7 @@ class LabelReader:
         for part in waiting:
             bits[part.places[part.places >= start.row] - start.row] = 1
         kept = [*_kept(waiting, start.row, waits=True), *_kept(others, start.row, waits=False)]
-        return LabelMark(
+        return LabelPosition(
             places=start.cursor.places,
             first=start.first,
             row=start.row,

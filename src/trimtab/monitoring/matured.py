@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from trimtab.metric_catalog import BY_TASK, METRICS, Task
 from trimtab.monitoring import mistakes
-from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
-from trimtab.monitoring.window_records import Place
+from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Impact
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.record import Record
@@ -23,13 +23,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def judge_matured(
-    place: Place,
+    place: VersionWindow,
     scored: Scored,
     label: Floats,
     closed: WindowReport,
     *,
     reference: Reference | None,
-    watch: Watch | None,
+    detectors: VersionDetectors | None,
     policy: Impact,
     days: float,
     paired: Mapping[str, float],
@@ -51,7 +51,7 @@ def judge_matured(
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         if costs := policy.cost_for(reference.task):
             metrics["money_lost"] = mistakes.money(made, costs) * len(y)
-        signals = _signals(place, y, score, reference, watch)
+        signals = _signals(place, y, score, reference, detectors)
         signals += _money(place, made, scored.rows / days, len(y), reference, policy)
     return [place.report("matured", scored, metrics, labelled=labelled), *signals]
 
@@ -98,22 +98,24 @@ def gain_name(metric: str) -> str:
     return f"paired_{metric}_gain"
 
 
-def _signals(place: Place, y: Floats, score: Floats, reference: Reference, watch: Watch | None) -> list[Signal]:
-    if watch is None:
+def _signals(
+    place: VersionWindow, y: Floats, score: Floats, reference: Reference, detectors: VersionDetectors | None
+) -> list[Signal]:
+    if detectors is None:
         return []
     value = float(reference.expectation.excess(y, score).mean())
-    step = watch.excess(value, len(y))
+    step = detectors.excess(value, len(y))
     if step is None:
         return []
     statistic = "mean of Brier - p (1 - p)" if reference.task == "binary" else "mean of squared error - its expectation"
     found = place.upward(
-        "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=watch.label_windows
+        "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=detectors.label_windows
     )
     return [found]
 
 
 def _money(
-    place: Place,
+    place: VersionWindow,
     made: mistakes.Made,
     rows_a_day: float,
     labels: int,

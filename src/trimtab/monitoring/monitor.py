@@ -4,7 +4,7 @@
 
 What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. (Labels are
 taken to be in the log when event time passes the moment they were known.) A window's records of one stage are written
-in one call, all or none; a new process reads the log again from where windows are not matured (bookmark.py), passes
+in one call, all or none; a new process reads the log again from where windows are not matured (checkpoint.py), passes
 over what is written, and goes on.
 """
 
@@ -18,14 +18,14 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
-from trimtab.monitoring.checkpoint import Behind, Bookmark, Page, fits
-from trimtab.monitoring.detector_states import Snapshots
+from trimtab.monitoring.checkpoint import Checkpoint, CheckpointFile, Lagging, fits
+from trimtab.monitoring.detector_states import DetectorStates
 from trimtab.monitoring.event_windows import BEGINNING
 from trimtab.monitoring.label_join import LabelPool
-from trimtab.monitoring.label_reading import LabelMark, LabelReader
+from trimtab.monitoring.label_reading import LabelPosition, LabelReader
 from trimtab.monitoring.open_windows import of_model
 from trimtab.monitoring.prediction_rows import judged
-from trimtab.monitoring.window_stream import References, Stream
+from trimtab.monitoring.window_stream import References, WindowStream
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
@@ -35,7 +35,7 @@ from trimtab.stores.predictions.contract import START, Cursor, Predictions
 log = logging.getLogger(__name__)
 
 DETECTORS = "detectors"
-"""Folder beside the bookmark in which the state of detectors is kept."""
+"""Folder beside the checkpoint in which the state of detectors is kept."""
 BLOCK_ROWS = 50_000
 """Rows taken in at a time; memory is bounded by it and by the rows of open windows."""
 
@@ -44,7 +44,7 @@ class Monitor:
     """Watches all models of one project. Not shared between threads; one instance at a time a project.
 
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
-    bookmark: a file that tells the next process from where to read; None reads from the beginning.
+    checkpoint: a file that tells the next process from where to read; None reads from the beginning.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class Monitor:
         references: References,
         clock: Clock,
         *,
-        bookmark: Path | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
         self._metadata = metadata
         self._predictions = predictions
         self._policy = policy
         self._references = references
         self._clock = clock
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, WindowStream] = {}
         self._pool = LabelPool()
         self._cursor: Cursor = START
         self._labels = LabelReader(predictions)
         self._unwritten: deque[tuple[Record, ...]] = deque()
-        self._bookmark = Bookmark(bookmark, window=policy.decide.window)
-        self._snapshots = Snapshots(bookmark.with_name(DETECTORS) if bookmark else None)
+        self._checkpoint = CheckpointFile(checkpoint, window=policy.decide.window)
+        self._states = DetectorStates(checkpoint.with_name(DETECTORS) if checkpoint else None)
         self._seen: dict[str, int] = {}
         """Rows of each model from the beginning of the log on."""
         self._begun = False
@@ -136,14 +136,14 @@ class Monitor:
         matured = {model: stream.matured_until for model, stream in self._streams.items()}
         for stream in self._streams.values():
             stream.keep_detectors()
-        self._bookmark.keep(matured, self._seen, self._pool.unmatched, self._label_mark)
+        self._checkpoint.keep(matured, self._seen, self._pool.unmatched, self._label_mark)
         return tuple(reports)
 
     def _begin(self) -> None:
         """Go to the place in the log that an earlier process left, if what was read before it is judged."""
         self._forget()
-        page = self._bookmark.find(self._predictions)
-        if page is None or not self._resume(page):
+        checkpoint = self._checkpoint.find(self._predictions)
+        if checkpoint is None or not self._resume(checkpoint):
             self._forget()
         self._begun = True
 
@@ -154,27 +154,27 @@ class Monitor:
         self._cursor = START
         self._pool, self._labels = LabelPool(), LabelReader(self._predictions)
 
-    def _resume(self, page: Page) -> bool:
+    def _resume(self, checkpoint: Checkpoint) -> bool:
         """Bring all models to where they were; False when records or log are not as they were."""
-        if not fits(page, {model: self._stream(model).matured_until for model in page.mark.reached}):
+        if not fits(checkpoint, {model: self._stream(model).matured_until for model in checkpoint.mark.reached}):
             return False
-        for model, time in page.mark.reached.items():
+        for model, time in checkpoint.mark.reached.items():
             self._stream(model).open.begin_at(time)
-        for behind in page.behind:
+        for behind in checkpoint.behind:
             if any(behind.rows.values()):
                 self._read_again(behind)
-        if any(self._stream(model).open.reached != time for model, time in page.mark.reached.items()):
+        if any(self._stream(model).open.reached != time for model, time in checkpoint.mark.reached.items()):
             return False
-        if page.labels is not None:
-            mark = page.labels
+        if checkpoint.labels is not None:
+            mark = checkpoint.labels
             self._labels = LabelReader(self._predictions, mark)
             waited = mark.waited()
             self._pool.go_on(unmatched=mark.unmatched, until=mark.until, waited=waited, labels=mark.labels())
-        self._bookmark.go_on(page)
-        self._cursor, self._seen = page.mark.cursor, dict(page.mark.seen)
+        self._checkpoint.go_on(checkpoint)
+        self._cursor, self._seen = checkpoint.mark.cursor, dict(checkpoint.mark.seen)
         return True
 
-    def _read_again(self, behind: Behind) -> None:
+    def _read_again(self, behind: Lagging) -> None:
         """Take in the rows of models without traffic that are not judged yet."""
         cursor, left = behind.mark.cursor, dict(behind.rows)
         for model in left:
@@ -201,7 +201,7 @@ class Monitor:
         for model in models:
             self._stream(model)  # which reads from the book: where that fails, the next step reads these rows again
         reached = {model: stream.open.reached for model, stream in self._streams.items()}
-        self._bookmark.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
+        self._checkpoint.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
         self._cursor = after
         self.rows += table.num_rows
         for model in models:
@@ -232,7 +232,7 @@ class Monitor:
             self._pool.drop_before(moments, all_read=all_read)
         return reports
 
-    def _label_mark(self) -> LabelMark:
+    def _label_mark(self) -> LabelPosition:
         claimed = (labels for stream in self._streams.values() for labels in stream.claimed)
         return self._labels.mark(self._pool, claimed)
 
@@ -244,9 +244,9 @@ class Monitor:
             reports += [r for r in self._unwritten.popleft() if isinstance(r, WindowReport)]
         return reports
 
-    def _stream(self, model: str) -> Stream:
+    def _stream(self, model: str) -> WindowStream:
         if model not in self._streams:
-            self._streams[model] = Stream(
-                model, self._policy, self._metadata, self._references, self._clock, self._snapshots
+            self._streams[model] = WindowStream(
+                model, self._policy, self._metadata, self._references, self._clock, self._states
             )
         return self._streams[model]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from trimtab.clock import from_micros
 from trimtab.monitoring.event_windows import BEGINNING, Span, Windowing, split
 from trimtab.monitoring.prediction_rows import KEPT, versions_of
-from trimtab.monitoring.written_windows import Stored
+from trimtab.monitoring.written_windows import WrittenWindows
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class OpenWindows:
     """Rows by window, until a window has all of them. Memory: the rows of open windows only."""
 
-    def __init__(self, windowing: Windowing, stored: Stored) -> None:
+    def __init__(self, windowing: Windowing, stored: WrittenWindows) -> None:
         self.windowing = windowing
         self.watermark = BEGINNING
         """Event time that rows have reached, or that was said to have come, in microseconds; it never goes back."""

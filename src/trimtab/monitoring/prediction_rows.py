@@ -86,7 +86,7 @@ def judged(table: pa.Table) -> pa.Table:
     return table.filter(pc.and_(pc.not_equal(table["route"], "pinned"), pc.not_equal(table["role"], "fallback")))
 
 
-def figures(values: Floats) -> Floats:
+def numbers(values: Floats) -> Floats:
     """Return the values, NaN where they are no figures (LARGEST)."""
     found: Floats = np.where(np.abs(values) <= LARGEST, values, np.nan)
     return found
@@ -114,7 +114,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
         version=version,
         role=role,
         ids=_column(own, "prediction_id"),
-        score=figures(_floats(own, "score")),
+        score=numbers(_floats(own, "score")),
         rows=own.num_rows,
         served=int(served.sum()),
         requests=requests,

@@ -12,14 +12,13 @@ from trimtab.monitoring.failure_bounds import error_rate_at_least
 from trimtab.monitoring.matured import gain_name
 from trimtab.policy.model import PromoteWhen, RollbackWhen
 from trimtab.records.monitoring import WindowReport
-from trimtab.stats.paired_sequence import Comparison as PairedComparison
-from trimtab.stats.paired_sequence import compare as compare_paired
+from trimtab.stats.paired_sequence import PairedComparison, compare
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.units import MICROS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ChallengerVerdict:
     """Where a comparison stands. Differences are positive when the challenger is better, in the metric's unit."""
 
     verdict: Literal["promote", "futile", "continue", "expired"]
@@ -48,7 +47,7 @@ class _Operations:
     p99_low_ms: float
 
 
-def compare(
+def judge_challenger(
     metadata: Metadata,
     *,
     model: str,
@@ -58,7 +57,7 @@ def compare(
     metric: str,
     limits: RollbackWhen | None = None,
     since: datetime | None = None,
-) -> Comparison:
+) -> ChallengerVerdict:
     """Compare two versions on the predictions that both scored, by windows whose labels matured.
 
     metric: by which they are compared (`policy.metric_for(task)`). limits: what the challenger's own windows must
@@ -68,7 +67,7 @@ def compare(
     name = gain_name(metric)
     paired = [w for w in windows if name in w.metrics and w.metrics.get("paired_version") == champion]
     labels = round(sum(w.metrics["paired_rows"] for w in paired))
-    found = compare_paired(
+    found = compare(
         [w.metrics[name] for w in paired],
         confidence=policy.confidence,
         min_windows=policy.min_windows,
@@ -77,7 +76,7 @@ def compare(
     ran = _operations(windows)
     broken = _broken(ran, limits)
     verdict, reason = _verdict(found, policy, labels, len(windows), broken)
-    return Comparison(
+    return ChallengerVerdict(
         verdict=verdict,
         windows=found.n,
         labels=labels,

@@ -19,7 +19,7 @@ from trimtab.stats.upward_test import UpwardStep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class VersionWindow:
     """Where records belong: one version in one window. now: when they are written."""
 
     model: str

@@ -21,16 +21,16 @@ import pyarrow.compute as pc
 from trimtab.clock import Clock, from_micros
 from trimtab.errors import DataError
 from trimtab.monitoring.closed import is_whole, judge_closed
-from trimtab.monitoring.detector_states import Snapshots
-from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.detector_states import DetectorStates
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.event_windows import Span, Windowing
 from trimtab.monitoring.label_join import NEVER, LabelPool, Labels, WindowLabels
 from trimtab.monitoring.matured import judge_matured, paired_gains
 from trimtab.monitoring.open_windows import OpenWindows
 from trimtab.monitoring.prediction_rows import Scored, VersionRows, requests_of, version_rows, versions_of
 from trimtab.monitoring.reference import Reference
-from trimtab.monitoring.window_records import Place
-from trimtab.monitoring.written_windows import load
+from trimtab.monitoring.window_records import VersionWindow
+from trimtab.monitoring.written_windows import read_written
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
@@ -43,7 +43,7 @@ References = Callable[[str, int], Reference | None]
 
 
 @dataclass
-class Closed:
+class ClosedWindow:
     """A closed window that waits for its labels."""
 
     span: Span
@@ -53,7 +53,7 @@ class Closed:
     labels: WindowLabels
 
 
-class Stream:
+class WindowStream:
     """One model's windows."""
 
     def __init__(
@@ -63,9 +63,9 @@ class Stream:
         metadata: Metadata,
         references: References,
         clock: Clock,
-        snapshots: Snapshots | None = None,
+        states: DetectorStates | None = None,
     ) -> None:
-        self._snapshots = snapshots or Snapshots(None)
+        self._states = states or DetectorStates(None)
         self._judged: list[int] = []
         """Versions of windows that were judged since the detectors were kept last."""
         self.model = model
@@ -73,14 +73,14 @@ class Stream:
         self._metadata = metadata
         self._load = references
         self._clock = clock
-        self._stored = load(metadata, model)
+        self._stored = read_written(metadata, model)
         decide = policy.decide
         self.matured_until = self._stored.matured_until
         """End of the newest matured window, microseconds since the epoch."""
         self.open = OpenWindows(Windowing(decide.window, decide.lateness), self._stored)
-        self._waiting: deque[Closed] = deque()
+        self._waiting: deque[ClosedWindow] = deque()
         self._references: dict[int, Reference | None] = {}
-        self._watches: dict[int, Watch | None] = {}
+        self._detectors: dict[int, VersionDetectors | None] = {}
 
     def accept(self, labels: Labels) -> Labels:
         """Give labels to the closed windows that wait for them; return the rest."""
@@ -120,8 +120,8 @@ class Stream:
     def keep_detectors(self) -> None:
         """Keep their state now and then. To be called when all records are written."""
         for version in self._judged:
-            if (watch := self._watch(version)) is not None:
-                self._snapshots.keep(watch, self._metadata, self.model, version)
+            if (detectors := self._detectors_of(version)) is not None:
+                self._states.keep(detectors, self._metadata, self.model, version)
         self._judged.clear()
 
     @property
@@ -151,7 +151,7 @@ class Stream:
             for version, own in rows.items():
                 records += self._judge_closed(span, version, own)
         reports = stored or {r.version: r for r in records if isinstance(r, WindowReport)}
-        window = Closed(
+        window = ClosedWindow(
             span=span,
             versions={version: own.scored for version, own in rows.items()},
             whole={version: is_whole(own) for version, own in rows.items()},
@@ -165,18 +165,18 @@ class Stream:
     def _prepare(self, versions: Iterable[int]) -> None:
         """Read what judging needs before anything changes: where a store fails, the next step tries again."""
         for version in versions:
-            self._watch(version)
+            self._detectors_of(version)
 
     def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
-        reference, watch = self._reference(version), self._watch(version)
-        return judge_closed(self._place(span, version), rows, reference, watch, self._policy.prices)
+        reference, detectors = self._reference(version), self._detectors_of(version)
+        return judge_closed(self._place(span, version), rows, reference, detectors, self._policy.prices)
 
-    def _matured_at(self, window: Closed) -> int:
+    def _matured_at(self, window: ClosedWindow) -> int:
         due = window.span.end + self._policy.decide.labels_mature_after
         complete = window.labels.complete_at
         return due if complete == NEVER else min(due, max(window.span.end + self._policy.decide.lateness, complete))
 
-    def _mature(self, window: Closed, moment: int) -> list[Record]:
+    def _mature(self, window: ClosedWindow, moment: int) -> list[Record]:
         self.matured_until = window.span.end
         values, repeats = window.labels.known_by(moment)
         if repeats:
@@ -191,7 +191,7 @@ class Stream:
                 labels[version],
                 window.reports[version],
                 reference=reference,
-                watch=self._watch(version) if window.whole[version] else None,
+                detectors=self._detectors_of(version) if window.whole[version] else None,
                 policy=self._policy.impact,
                 days=window.span.days(self._policy.decide.window),
                 paired=self._paired(window, scored, labels[version], reference),
@@ -200,7 +200,7 @@ class Stream:
         return records
 
     def _paired(
-        self, window: Closed, scored: Scored, label: npt.NDArray[np.float64], reference: Reference | None
+        self, window: ClosedWindow, scored: Scored, label: npt.NDArray[np.float64], reference: Reference | None
     ) -> Mapping[str, float]:
         champion = next((s for s in window.versions.values() if s.role == "champion"), None)
         if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
@@ -208,8 +208,8 @@ class Stream:
         metric = self._policy.rollout.promote_when.metric_for(reference.task)
         return paired_gains(champion, scored, label, task=reference.task, threshold=reference.threshold, metric=metric)
 
-    def _place(self, span: Span, version: int) -> Place:
-        return Place(model=self.model, version=version, span=span, now=self._clock.now())
+    def _place(self, span: Span, version: int) -> VersionWindow:
+        return VersionWindow(model=self.model, version=version, span=span, now=self._clock.now())
 
     def _min_rows(self, version: int) -> float:
         reference = self._reference(version)
@@ -219,19 +219,19 @@ class Stream:
         if version not in self._references:
             try:
                 self._references[version] = self._load(self.model, version)
-            except DataError as error:  # one broken bundle is no reason to watch no model any more
+            except DataError as error:  # one broken bundle is no reason to detectors no model any more
                 log.error("%s version %d: inputs are not compared: %s", self.model, version, error)
                 self._references[version] = None
         return self._references[version]
 
-    def _watch(self, version: int) -> Watch | None:
+    def _detectors_of(self, version: int) -> VersionDetectors | None:
         """Return the detectors of a version, brought to where the stored records end."""
-        if version not in self._watches:
+        if version not in self._detectors:
             reference, window = self._reference(version), self._policy.decide.window
-            watch = None
+            detectors = None
             if reference is not None and reference.window == window:
-                watch = Watch(reference, version=version, horizon=self._policy.decide.horizon)
-                self._snapshots.restore(watch, self._metadata, self.model, version)
+                detectors = VersionDetectors(reference, version=version, horizon=self._policy.decide.horizon)
+                self._states.restore(detectors, self._metadata, self.model, version)
             elif reference is not None:
                 log.warning(
                     "%s version %d: its reference has windows of %d us, the policy of %d us; inputs are not compared "
@@ -241,8 +241,8 @@ class Stream:
                     reference.window,
                     window,
                 )
-            self._watches[version] = watch
-        return self._watches[version]
+            self._detectors[version] = detectors
+        return self._detectors[version]
 
 
 def _labels_of(scored: Scored, ids: pa.StringArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

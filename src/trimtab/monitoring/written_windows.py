@@ -12,11 +12,11 @@ from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 
 
 @dataclass
-class Stored:
+class WrittenWindows:
     """Windows of one model by their start in microseconds; windows are closed, and matured, in order of time."""
 
     closed: dict[int, dict[int, WindowReport]] = field(default_factory=lambda: defaultdict(dict))
-    """Closed but not matured: reports by version."""
+    """ClosedWindow but not matured: reports by version."""
     matured_until: int = BEGINNING
     """End of the newest matured window: rows before it are done with."""
 
@@ -26,10 +26,10 @@ class Stored:
         return to_micros(next(iter(reports.values())).end) if reports else None
 
 
-def load(metadata: Metadata, model: str) -> Stored:
+def read_written(metadata: Metadata, model: str) -> WrittenWindows:
     """Read what is stored of a model: no more than the newest matured window, and the closed ones behind it."""
     matured = latest(metadata, WindowReport, model=model, stage="matured")
-    found = Stored(matured_until=to_micros(matured.end) if matured else BEGINNING)
+    found = WrittenWindows(matured_until=to_micros(matured.end) if matured else BEGINNING)
     behind = newest_until(
         metadata, WindowReport, lambda report: to_micros(report.end) <= found.matured_until, model=model, stage="closed"
     )

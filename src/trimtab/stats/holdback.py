@@ -16,7 +16,7 @@ POOL_LIMIT = 1_000
 T = TypeVar("T")
 
 
-class Quarantine(Generic[T]):
+class Holdback(Generic[T]):
     """Windows wait before they join, so that a drift which needs some windows to show does not become normal.
 
     A window that arrives while p_seq < 0.05 never joins, nor do those that were waiting then. A heuristic, held by
@@ -37,6 +37,6 @@ class Quarantine(Generic[T]):
         return [self.waiting.popleft() for _ in range(len(self.waiting) - self.length)]
 
 
-def quarantine_length(median_tau: float) -> int:
+def holdback_length(median_tau: float) -> int:
     """Return the windows to wait: none when windows are autocorrelated."""
     return 0 if median_tau > OPEN_ABOVE_TAU else WINDOWS

@@ -27,7 +27,7 @@ Verdict = Literal["promote", "futile", "continue"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class PairedComparison:
     """Where the comparison stands. Differences are champion's loss minus challenger's: positive = challenger better."""
 
     verdict: Verdict
@@ -48,7 +48,7 @@ def compare(
     confidence: float = 0.95,
     min_windows: int = MIN_WINDOWS,
     smallest_effect: float = 0.0,
-) -> Comparison:
+) -> PairedComparison:
     """Return whether to promote the challenger, to give up, or to go on; may be asked after every window.
 
     Args:
@@ -71,11 +71,11 @@ def compare(
     mean = float(x.mean()) if x.size else math.nan
     if x.size < min_windows:
         reason = f"{x.size} of at least {min_windows} windows"
-        return Comparison(verdict="continue", n=x.size, mean=mean, lower=-math.inf, upper=math.inf, reason=reason)
+        return PairedComparison(verdict="continue", n=x.size, mean=mean, lower=-math.inf, upper=math.inf, reason=reason)
     half = float(x.std(ddof=1)) * half_width(x.size, alpha=1 - confidence)
     lower, upper = mean - half, mean + half
     verdict, reason = _judge(lower, upper, smallest_effect)
-    return Comparison(verdict=verdict, n=x.size, mean=mean, lower=lower, upper=upper, reason=reason)
+    return PairedComparison(verdict=verdict, n=x.size, mean=mean, lower=lower, upper=upper, reason=reason)
 
 
 def half_width(n: int, *, alpha: float, rho_squared: float = RHO_SQUARED) -> float:

@@ -23,14 +23,14 @@ from trimtab.errors import DataError
 from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.effects import cut_spans, shares_moved, stability_index, wasserstein
 from trimtab.stats.evidence import KAPPAS, Mixture, calibrate, p_floor, power_bets, smoothed_ranks
-from trimtab.stats.holdback import POOL_LIMIT, Quarantine, quarantine_length
+from trimtab.stats.holdback import POOL_LIMIT, Holdback, holdback_length
 from trimtab.stats.profile import ColumnProfile, WindowProfile, merge_windows
 from trimtab.stats.schemes import ABOVE, BELOW, MISSING, Bins, Floats, NumericBins, bins_from_dict
 from trimtab.stats.score import Scores, score
 from trimtab.stats.size import SizeEffect
 from trimtab.stats.step import ColumnDrift, DriftStep
 from trimtab.stats.tail import COLUMN_FLOOR, NAMED_BELOW, holm, tail_p
-from trimtab.stats.window_pool import Encoded, WindowTable, pack, unpack
+from trimtab.stats.window_pool import Encoded, WindowPool, pack, unpack
 
 ENOUGH_WINDOWS = 30
 FEWEST_WINDOWS = 3
@@ -44,10 +44,10 @@ class DriftDetector:
 
     def __init__(
         self,
-        table: WindowTable,
+        pool: WindowPool,
         effect: SizeEffect,
         evidence: Mixture,
-        quarantine: Quarantine[Encoded],
+        holdback: Holdback[Encoded],
         *,
         horizon: int,
         seed: int,
@@ -58,14 +58,14 @@ class DriftDetector:
         self.reference_windows = reference_windows
         self.min_rows = min_rows
         """A window of fewer rows is held and judged together with the next one."""
-        self._table = table
+        self._pool = pool
         self._effect = effect
         self._evidence = evidence
-        self._quarantine = quarantine
+        self._holdback = holdback
         self._seed = seed
         self._steps = 0
         self._held: dict[str, ColumnProfile] | None = None
-        self._spans = cut_spans([bins for bins in table.schemes.values() if isinstance(bins, NumericBins)])
+        self._spans = cut_spans([bins for bins in pool.schemes.values() if isinstance(bins, NumericBins)])
 
     @classmethod
     def fit(
@@ -83,7 +83,7 @@ class DriftDetector:
         """
         if horizon < 1:
             raise DataError(f"horizon is {horizon} windows, expected 1 or more, for example {HORIZON}")
-        table = WindowTable(schemes)
+        table = WindowPool(schemes)
         windows = [table.encode(window, reference=True) for window in reference]
         min_rows = SMALLEST_SHARE_OF_ROWS * statistics.median([w.rows for w in windows] or [0])
         for window in _merge_small(windows, min_rows):
@@ -95,12 +95,12 @@ class DriftDetector:
             )
         effect = SizeEffect.fit(table.cells(), seed=seed)
         tempers = _tempers(score(table.cells(), effect))
-        wait = quarantine_length(float(np.median(np.concatenate([tau.ravel() for tau in tempers]))))
+        wait = holdback_length(float(np.median(np.concatenate([tau.ravel() for tau in tempers]))))
         return cls(
             table,
             effect,
             Mixture(WEIGHTS, tempers),
-            Quarantine(wait),
+            Holdback(wait),
             horizon=horizon,
             seed=seed,
             reference_windows=table.size,
@@ -114,23 +114,23 @@ class DriftDetector:
 
     def step(self, window: WindowProfile) -> DriftStep:
         """Judge the next window; raises DataError (and changes nothing) when it does not fit the schemes."""
-        current = {name: window[name] for name in self._table.names if name in window}
-        encoded = self._table.encode(current)
+        current = {name: window[name] for name in self._pool.names if name in window}
+        encoded = self._pool.encode(current)
         if self._held:
             current = merge_windows(self._held, current)
-            encoded = self._table.encode(current)
+            encoded = self._pool.encode(current)
         self._held = current if encoded.rows < max(self.min_rows, 1) else None
         return self._hold(encoded) if self._held else self._judge(encoded)
 
     def state(self) -> dict[str, Any]:
         """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
         return {
-            "schemes": [[name, bins.to_dict()] for name, bins in self._table.schemes.items()],
-            "table": self._table.state(),
+            "schemes": [[name, bins.to_dict()] for name, bins in self._pool.schemes.items()],
+            "table": self._pool.state(),
             "effect": self._effect.state(),
             "evidence": self._evidence.state(),
-            "quarantine": self._quarantine.length,
-            "waiting": [[window.rows, pack(window.counts)] for window in self._quarantine.waiting],
+            "quarantine": self._holdback.length,
+            "waiting": [[window.rows, pack(window.counts)] for window in self._holdback.waiting],
             "held": {name: column.to_dict() for name, column in self._held.items()} if self._held else None,
             "steps": self._steps,
             "seed": self._seed,
@@ -142,7 +142,7 @@ class DriftDetector:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> DriftDetector:
         """Return the detector whose `state` this is."""
-        table = WindowTable({name: bins_from_dict(bins) for name, bins in state["schemes"]})
+        table = WindowPool({name: bins_from_dict(bins) for name, bins in state["schemes"]})
         table.restore(state["table"])
         shape = (len(table.names), -1)
         waiting = [Encoded(rows, unpack(counts).reshape(shape)) for rows, counts in state["waiting"]]
@@ -150,7 +150,7 @@ class DriftDetector:
             table,
             SizeEffect.from_state(state["effect"]),
             Mixture.from_state(state["evidence"]),
-            Quarantine(state["quarantine"], waiting),
+            Holdback(state["quarantine"], waiting),
             horizon=state["horizon"],
             seed=state["seed"],
             reference_windows=state["reference_windows"],
@@ -162,8 +162,8 @@ class DriftDetector:
         return detector
 
     def _judge(self, window: Encoded) -> DriftStep:
-        scores = score(self._table.cells_with(window), self._effect)
-        m = self._table.size
+        scores = score(self._pool.cells_with(window), self._effect)
+        m = self._pool.size
         p = float(tail_p(scores.largest[:m], scores.largest[m]))
         p_columns = tail_p(scores.distance[:m], scores.distance[m], floor=COLUMN_FLOOR)
         uniform = np.random.default_rng((self._seed, self._steps)).random(scores.signed[m].shape)
@@ -179,8 +179,8 @@ class DriftDetector:
         self._steps += 1
         told = self._tell(window, float(scores.largest[m]), p, scores.z[m], p_columns)
         if m < POOL_LIMIT:
-            for joining in self._quarantine.admit(window, told.p_seq):
-                self._table.append(joining)
+            for joining in self._holdback.admit(window, told.p_seq):
+                self._pool.append(joining)
         return told
 
     def _tell(self, window: Encoded, largest: float, p: float, z: Floats, p_columns: Floats) -> DriftStep:
@@ -196,13 +196,13 @@ class DriftDetector:
             top=top,
             named=tuple(column.name for column in columns if column.holm < NAMED_BELOW),
             n=window.rows,
-            m=self._table.size,
+            m=self._pool.size,
             enough_reference=self.enough_reference,
             reason=self._reason(largest, p, p_seq, top),
         )
 
     def _columns(self, window: Encoded, z: Floats, p_columns: Floats) -> tuple[ColumnDrift, ...]:
-        table, d, ordered = self._table, len(self._table.names), self._table.ordered
+        table, d, ordered = self._pool, len(self._pool.names), self._pool.ordered
         _, pool = table.totals()
         p = np.minimum(2 * np.minimum(p_columns[:d], p_columns[d:]), 1.0)  # two scores a column
         largest = np.maximum(z[:d], z[d:])
@@ -228,7 +228,7 @@ class DriftDetector:
 
     def _reason(self, largest: float, p: float, p_seq: float, top: tuple[str, ...]) -> str:
         text = (
-            f"score {largest:.1f} against {self._table.size} windows: p {p:.2g}, sequential p {p_seq:.2g}, "
+            f"score {largest:.1f} against {self._pool.size} windows: p {p:.2g}, sequential p {p_seq:.2g}, "
             f"carried by {', '.join(top)}"
         )
         if self.enough_reference:
@@ -245,7 +245,7 @@ class DriftDetector:
             top=(),
             named=(),
             n=window.rows,
-            m=self._table.size,
+            m=self._pool.size,
             enough_reference=self.enough_reference,
             reason=f"{window.rows} rows, {self.min_rows:g} are needed: held until the next window",
         )

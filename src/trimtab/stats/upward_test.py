@@ -23,7 +23,7 @@ import numpy as np
 from trimtab.errors import DataError
 from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.evidence import Mixture, calibrate, p_floor, power_bets, smoothed_ranks
-from trimtab.stats.holdback import POOL_LIMIT, Quarantine, quarantine_length
+from trimtab.stats.holdback import POOL_LIMIT, Holdback, holdback_length
 from trimtab.stats.schemes import Floats
 from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, HORIZON, SMALLEST_SHARE_OF_ROWS
 from trimtab.stats.tail import GLOBAL_FLOOR, tail_p
@@ -33,7 +33,7 @@ WEIGHTS = (0.6, 0.4)
 RELATIVE_SD_FLOOR = 1e-9
 
 
-Figure = tuple[float, int]
+WindowValue = tuple[float, int]
 """A window's figure and its rows."""
 
 
@@ -65,9 +65,9 @@ class UpwardDetector:
 
     def __init__(
         self,
-        pool: Sequence[Figure],
+        pool: Sequence[WindowValue],
         evidence: Mixture,
-        quarantine: Quarantine[Figure],
+        holdback: Holdback[WindowValue],
         *,
         horizon: int,
         seed: int,
@@ -83,10 +83,10 @@ class UpwardDetector:
         self.smallest_sd = smallest_sd
         self._pool = list(pool)
         self._evidence = evidence
-        self._quarantine = quarantine
+        self._holdback = holdback
         self._seed = seed
         self._steps = 0
-        self._held: Figure | None = None
+        self._held: WindowValue | None = None
 
     @classmethod
     def fit(
@@ -107,7 +107,7 @@ class UpwardDetector:
             seed: of the numbers that break ties between ranks.
             smallest_sd: spread between windows, in the figure's unit, below which differences are noise.
 
-        Raises DataError with fewer than three windows or figures that are not finite.
+        Raises DataError with fewer than three windows or values that are not finite.
         """
         if len(values) != len(rows):
             raise DataError(f"{len(values)} values but {len(rows)} row counts: expected one row count a value")
@@ -125,7 +125,7 @@ class UpwardDetector:
         return cls(
             pool,
             Mixture(WEIGHTS, [np.array([tau]), np.array([tau])]),
-            Quarantine(quarantine_length(tau)),
+            Holdback(holdback_length(tau)),
             horizon=horizon,
             seed=seed,
             reference_windows=len(pool),
@@ -155,8 +155,8 @@ class UpwardDetector:
         return {
             "pool": [list(figure) for figure in self._pool],
             "evidence": self._evidence.state(),
-            "quarantine": self._quarantine.length,
-            "waiting": [list(figure) for figure in self._quarantine.waiting],
+            "quarantine": self._holdback.length,
+            "waiting": [list(figure) for figure in self._holdback.waiting],
             "held": list(self._held) if self._held else None,
             "steps": self._steps,
             "seed": self._seed,
@@ -174,7 +174,7 @@ class UpwardDetector:
         detector = cls(
             [(value, n) for value, n in state["pool"]],
             Mixture.from_state(state["evidence"]),
-            Quarantine(state["quarantine"], [(value, n) for value, n in state["waiting"]]),
+            Holdback(state["quarantine"], [(value, n) for value, n in state["waiting"]]),
             **{name: state[name] for name in settings},
         )
         detector._steps = state["steps"]
@@ -191,14 +191,14 @@ class UpwardDetector:
         self._steps += 1
         told = self._tell(value, n, p=p, tested=True)
         if len(pool) < POOL_LIMIT:
-            self._pool += self._quarantine.admit((value, n), told.p_seq)
+            self._pool += self._holdback.admit((value, n), told.p_seq)
         return told
 
-    def _scores(self, figures: Sequence[Figure]) -> Floats:
-        """Return the figures, those of few rows drawn in towards the middle."""
-        values = np.array([value for value, _ in figures])
+    def _scores(self, windows: Sequence[WindowValue]) -> Floats:
+        """Return the value of each window; a value of few rows is drawn towards the median."""
+        values = np.array([value for value, _ in windows])
         middle = float(np.median(values))
-        trust = np.sqrt(np.minimum(1, np.array([n for _, n in figures]) / self.usual_rows))
+        trust = np.sqrt(np.minimum(1, np.array([n for _, n in windows]) / self.usual_rows))
         drawn_in: Floats = middle + (values - middle) * trust
         return drawn_in
 
@@ -228,10 +228,10 @@ class UpwardDetector:
         )
 
 
-def _merge_small(windows: Sequence[Figure], min_rows: float) -> list[Figure]:
+def _merge_small(windows: Sequence[WindowValue], min_rows: float) -> list[WindowValue]:
     """Merge every window of too few rows into the next one; a last one into the one before."""
-    merged: list[Figure] = []
-    held: Figure = (0.0, 0)
+    merged: list[WindowValue] = []
+    held: WindowValue = (0.0, 0)
     for window in windows:
         held = _mean([window, held])
         if held[1] >= max(min_rows, 1):
@@ -242,7 +242,7 @@ def _merge_small(windows: Sequence[Figure], min_rows: float) -> list[Figure]:
     return merged
 
 
-def _mean(windows: Sequence[Figure]) -> Figure:
-    """Return the mean of the figures weighted by rows, and all the rows."""
+def _mean(windows: Sequence[WindowValue]) -> WindowValue:
+    """Return the mean of the values weighted by rows, and all the rows."""
     rows = sum(n for _, n in windows)
     return (sum(value * n for value, n in windows) / rows if rows else 0.0), rows

@@ -29,7 +29,7 @@ class Cells(NamedTuple):
     category: Floats
 
 
-class WindowTable:
+class WindowPool:
     """Windows of one set of schemes. Counts are whole numbers held as floats: sums are exact up to 2**53."""
 
     def __init__(self, schemes: Mapping[str, Bins]) -> None:

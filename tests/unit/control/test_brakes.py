@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft, decide
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import CHECKS
 from trimtab.testing.judged import FIRST, judged_signals, signal, window_report
@@ -27,7 +27,7 @@ decide:
 
 
 def judge(
-    history: History | None = None,
+    history: ControlHistory | None = None,
     *,
     data: float = 1e-4,
     concept: float = 1.0,
@@ -42,7 +42,7 @@ def judge(
         window, data_p_seq=data, concept_p_seq=concept, money_per_day=money, reference_windows=windows, p=p
     )
     policy = parse_policy(POLICY + more)
-    return decide(Cause(window=window, signals=tuple(signals)), policy, history or History())
+    return decide(Cause(window=window, signals=tuple(signals)), policy, history or ControlHistory())
 
 
 def test_nothing_brakes_a_severe_drift_that_costs_much() -> None:
@@ -50,7 +50,7 @@ def test_nothing_brakes_a_severe_drift_that_costs_much() -> None:
 
 
 def test_a_version_that_no_longer_serves_is_left_alone() -> None:
-    draft = judge(History(champion=2))
+    draft = judge(ControlHistory(champion=2))
     assert (draft.cell, draft.action) == ("retrain", "monitor")
     assert "version 2 is champion now" in draft.reasons[-1]
 
@@ -86,7 +86,7 @@ def test_a_short_reference_asks_a_person() -> None:
 @pytest.mark.parametrize(("days", "action"), [(2, "monitor"), (3, "retrain")])
 def test_after_a_retraining_the_cooldown_counts_in_event_time(days: int, action: str) -> None:
     judged_end = FIRST + timedelta(days=11)
-    draft = judge(History(last_retrain=judged_end - timedelta(days=days)))
+    draft = judge(ControlHistory(last_retrain=judged_end - timedelta(days=days)))
     assert draft.action == action
     if action == "monitor":
         assert "2026-03-10, 2 days ago; the cooldown is 3 days" in draft.reasons[-1]
@@ -95,7 +95,7 @@ def test_after_a_retraining_the_cooldown_counts_in_event_time(days: int, action:
 @pytest.mark.parametrize(("hours", "action"), [(17, "monitor"), (18, "retrain")])
 def test_after_a_refusal_a_quarter_of_the_cooldown_is_waited(hours: int, action: str) -> None:
     asked = FIRST + timedelta(days=11) - timedelta(hours=hours)
-    draft = judge(History(last_refused=asked))
+    draft = judge(ControlHistory(last_refused=asked))
     assert draft.action == action
     if action == "monitor":
         assert "was refused" in draft.reasons[-1]
@@ -104,33 +104,33 @@ def test_after_a_refusal_a_quarter_of_the_cooldown_is_waited(hours: int, action:
 
 def test_a_refusal_after_a_success_does_not_end_the_cooldown_of_the_success() -> None:
     end = FIRST + timedelta(days=11)
-    draft = judge(History(last_retrain=end - timedelta(days=2), last_refused=end - timedelta(days=1)))
+    draft = judge(ControlHistory(last_retrain=end - timedelta(days=2), last_refused=end - timedelta(days=1)))
     assert draft.action == "monitor"
     assert "2 days ago; the cooldown is 3 days" in draft.reasons[-1]
 
 
 def test_the_budget_of_retrainings_asks_a_person() -> None:
-    assert judge(History(retrains=1)).action == "retrain"
-    draft = judge(History(retrains=2))
+    assert judge(ControlHistory(retrains=1)).action == "retrain"
+    draft = judge(ControlHistory(retrains=2))
     assert draft.action == "review"
     assert "2 of 2 retrainings of 30 days are used up" in draft.reasons[-1]
 
 
 def test_the_budget_of_money_counts_what_the_next_training_would_cost() -> None:
-    assert judge(History(spent=4.0, next_cost=5.0)).action == "retrain"
-    draft = judge(History(spent=6.0, next_cost=5.0))
+    assert judge(ControlHistory(spent=4.0, next_cost=5.0)).action == "retrain"
+    draft = judge(ControlHistory(spent=6.0, next_cost=5.0))
     assert draft.action == "review"
     assert "would exceed the budget of 10.00" in draft.reasons[-1]
 
 
 def test_an_open_review_is_not_opened_again() -> None:
-    draft = judge(History(open_review="delay/decision/3", running=True), data=0.02, money=700.0)
+    draft = judge(ControlHistory(open_review="delay/decision/3", running=True), data=0.02, money=700.0)
     assert (draft.cell, draft.action) == ("review", "monitor")
     assert draft.reasons[-1] == "a review is already open (delay/decision/3)"
 
 
 def test_an_automated_retraining_does_not_wait_for_the_answer_to_a_review() -> None:
-    draft = judge(History(open_review="delay/decision/3", running=True))
+    draft = judge(ControlHistory(open_review="delay/decision/3", running=True))
     assert draft.action == "retrain"
     assert draft.reasons[-1] == "it takes the place of the open review (delay/decision/3)"
 
@@ -138,23 +138,23 @@ def test_an_automated_retraining_does_not_wait_for_the_answer_to_a_review() -> N
 @pytest.mark.parametrize(("days", "action"), [(3, "monitor"), (4, "review")])
 def test_a_request_to_look_is_repeated_after_the_cooldown_only(days: int, action: str) -> None:
     noted = FIRST + timedelta(days=11 - days)
-    draft = judge(History(noted_review="delay/decision/2", noted_at=noted), data=1.0, money=0.0, p=1e-4)
+    draft = judge(ControlHistory(noted_review="delay/decision/2", noted_at=noted), data=1.0, money=0.0, p=1e-4)
     assert (draft.cell, draft.action) == ("monitor", action)
 
 
 def test_a_request_to_look_does_not_hold_up_a_proposal() -> None:
-    draft = judge(History(noted_review="delay/decision/2", noted_at=FIRST), data=0.02, money=700.0)
+    draft = judge(ControlHistory(noted_review="delay/decision/2", noted_at=FIRST), data=0.02, money=700.0)
     assert (draft.cell, draft.action) == ("review", "review")
 
 
 def test_one_retraining_at_a_time() -> None:
-    draft = judge(History(running=True))
+    draft = judge(ControlHistory(running=True))
     assert draft.action == "monitor"
     assert "a retraining is under way" in draft.reasons[-1]
 
 
 def test_a_retraining_under_way_does_not_stop_people_from_looking() -> None:
-    assert judge(History(running=True), data=1.0, money=0.0, p=1e-4).action == "review"
+    assert judge(ControlHistory(running=True), data=1.0, money=0.0, p=1e-4).action == "review"
 
 
 def broken(share: float, **more: float) -> Draft:
@@ -162,7 +162,7 @@ def broken(share: float, **more: float) -> Draft:
     window = window_report(10)
     signals = judged_signals(window, data_p_seq=1e-4, money_per_day=more.get("money", 6000.0), reference_windows=60)
     found = signal(window, "quality", subject=CHECKS, value=share, carriers=("distance",))
-    return decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), History())
+    return decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), ControlHistory())
 
 
 def test_a_broken_pipe_is_no_new_world_to_learn_from() -> None:
@@ -183,6 +183,6 @@ def test_a_proposal_says_so_too() -> None:
     window = window_report(10)
     signals = judged_signals(window, data_p_seq=0.06, money_per_day=6000.0)
     found = signal(window, "quality", subject=CHECKS, value=0.4, carriers=("distance",))
-    draft = decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), History())
+    draft = decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), ControlHistory())
     assert draft.action == "review"
     assert "check the pipe first" in draft.reasons[-1]

@@ -14,7 +14,7 @@ from trimtab.clock import ManualClock
 from trimtab.control.cause import Cause
 from trimtab.control.controller import Controller
 from trimtab.control.decision import Draft, decide
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.control.ledger import Ledger, verify_chain
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
@@ -338,7 +338,7 @@ def test_a_decision_that_is_written_meanwhile_breaks_no_chain(
     copy.put(first)
     raced: Any = Raced(copy, second)
     cause = Cause(window=window_report(day), signals=tuple(judged_signals(window_report(day))))
-    made = Ledger(raced, MODEL).append(decide(cause, POLICY, History()), clock=ManualClock(FIRST + DAY))
+    made = Ledger(raced, MODEL).append(decide(cause, POLICY, ControlHistory()), clock=ManualClock(FIRST + DAY))
     # then each window has one decision, and the numbers go on
     found = copy.find(Decision, model=MODEL, oldest_first=True)
     assert found[:2] == [first, second]

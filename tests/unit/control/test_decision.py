@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimtab.control.cause import Cause
 from trimtab.control.decision import SEVERITY, Draft, decide
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
 from trimtab.testing.judged import judged_signals, signal, window_report
@@ -50,14 +50,14 @@ def cause(
 @pytest.mark.parametrize("band", ["minor", "moderate", "severe"])
 @pytest.mark.parametrize("impact", ["low", "medium", "high"])
 def test_every_cell_of_the_matrix_is_what_the_policy_says(policy: Policy, band: str, impact: str) -> None:
-    draft = decide(cause(P_SEQ[band], money=MONEY[impact]), policy, History())
+    draft = decide(cause(P_SEQ[band], money=MONEY[impact]), policy, ControlHistory())
     expected = getattr(policy.decide.matrix.root[band], impact)
     assert (draft.band, draft.impact, draft.cell, draft.action) == (band, impact, expected, expected)
     assert f"the matrix says {expected}" in " ".join(draft.reasons)
 
 
 def test_the_band_reads_the_sequential_p_value_and_a_strange_window_alone_only_opens_a_review(policy: Policy) -> None:
-    draft = decide(cause(0.4, money=MONEY["high"] * 0, p=1e-6), policy, History())
+    draft = decide(cause(0.4, money=MONEY["high"] * 0, p=1e-6), policy, ControlHistory())
     assert (draft.band, draft.cell, draft.action) == ("minor", "monitor", "review")
     assert "this window alone is unusual" in draft.reasons[-1]
 
@@ -67,25 +67,25 @@ def test_a_drift_of_the_answers_counts_and_is_told(policy: Policy) -> None:
     drifted = Cause(
         window=quiet.window, signals=(*quiet.signals, signal(quiet.window, "prediction", p=0.5, p_seq=0.001))
     )
-    draft = decide(drifted, policy, History())
+    draft = decide(drifted, policy, ControlHistory())
     assert (draft.band, draft.action) == ("severe", "review")
     assert "answers are spread differently" in draft.reasons[1]
 
 
 def test_without_labels_the_impact_is_low_and_the_reason_says_so(policy: Policy) -> None:
-    draft = decide(cause(0.001, money=None), policy, History())
+    draft = decide(cause(0.001, money=None), policy, ControlHistory())
     assert (draft.impact, draft.action) == ("low", "review")
     assert any("labels are missing" in reason for reason in draft.reasons)
 
 
 @pytest.mark.parametrize(("concept", "level"), [(0.5, "low"), (0.01, "medium")])
 def test_without_costs_measured_harm_counts_as_medium(concept: float, level: str) -> None:
-    draft = decide(cause(0.001, concept=concept, money=None), parse_policy("project: p\n"), History())
+    draft = decide(cause(0.001, concept=concept, money=None), parse_policy("project: p\n"), ControlHistory())
     assert draft.impact == level
 
 
 def test_the_reasons_carry_the_numbers(policy: Policy) -> None:
-    text = " ".join(decide(cause(0.001, concept=0.002, money=812.4), policy, History()).reasons)
+    text = " ".join(decide(cause(0.001, concept=0.002, money=812.4), policy, ControlHistory()).reasons)
     for part in ("60 reference windows", "p_seq 0.0005", "wind, month", "812 USD a day more", "medium impact", "900"):
         assert part in text
 
@@ -111,7 +111,7 @@ def test_brakes_never_harden_and_every_softening_has_a_reason(
     spent: float,
 ) -> None:
     policy = parse_policy(POLICY)
-    history = History(running=running, retrains=retrains, spent=spent)
+    history = ControlHistory(running=running, retrains=retrains, spent=spent)
     draft = decide(cause(p_seq, concept=concept, money=money, p=p, windows=windows), policy, history)
     wanted = "review" if draft.cell == "monitor" and p < 0.005 else draft.cell
     assert _severity(draft.action) <= max(_severity(draft.cell), 1)

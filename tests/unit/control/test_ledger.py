@@ -11,7 +11,7 @@ import pytest
 from trimtab.clock import ManualClock
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft, decide
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.control.ledger import Ledger, digest, verify_chain
 from trimtab.errors import StoreError
 from trimtab.policy.reader import parse_policy
@@ -32,7 +32,9 @@ def book(tmp_path: Path) -> Iterator[Metadata]:
 
 def draft(day: int) -> Draft:
     window = window_report(day)
-    return decide(Cause(window=window, signals=tuple(judged_signals(window))), parse_policy("project: p\n"), History())
+    return decide(
+        Cause(window=window, signals=tuple(judged_signals(window))), parse_policy("project: p\n"), ControlHistory()
+    )
 
 
 @pytest.fixture

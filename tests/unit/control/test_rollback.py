@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
-from trimtab.control.history import History
+from trimtab.control.history import ControlHistory
 from trimtab.control.rollback import decide_rollback
 from trimtab.policy.reader import parse_policy
 from trimtab.testing.judged import FIRST, window_report
@@ -16,7 +16,7 @@ from trimtab.testing.judged import FIRST, window_report
 POLICY = parse_policy("project: p\nrollout: { rollback_when: { error_rate: 2%, p99: 50ms } }\n")
 
 
-def judge(history: History, **metrics: float) -> Draft | None:
+def judge(history: ControlHistory, **metrics: float) -> Draft | None:
     window = window_report(3, version=2, stage="closed", metrics=metrics)
     return decide_rollback(Cause(window=window, signals=()), POLICY, history)
 
@@ -31,7 +31,7 @@ def judge(history: History, **metrics: float) -> Draft | None:
     ],
 )
 def test_within_the_limits_nothing_is_decided(metrics: dict[str, float]) -> None:
-    assert judge(History(champion=2, previous=1), **metrics) is None
+    assert judge(ControlHistory(champion=2, previous=1), **metrics) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_within_the_limits_nothing_is_decided(metrics: dict[str, float]) -> None
     ],
 )
 def test_a_broken_limit_restores_what_served_before(metrics: dict[str, float], said: str) -> None:
-    draft = judge(History(champion=2, previous=1), **metrics)
+    draft = judge(ControlHistory(champion=2, previous=1), **metrics)
     assert draft is not None
     assert draft.action == "rollback"
     assert draft.reasons[0] == said
@@ -55,24 +55,24 @@ def test_a_broken_limit_restores_what_served_before(metrics: dict[str, float], s
 
 
 def test_the_first_champion_cannot_be_rolled_back() -> None:
-    draft = judge(History(champion=2), error_rate=0.5)
+    draft = judge(ControlHistory(champion=2), error_rate=0.5)
     assert draft is not None
     assert draft.action == "review"
 
 
 def test_what_came_back_by_a_rollback_is_not_rolled_back_to_what_failed() -> None:
-    draft = judge(History(champion=2, previous=1, restored=True), error_rate=0.5)
+    draft = judge(ControlHistory(champion=2, previous=1, restored=True), error_rate=0.5)
     assert draft is not None
     assert draft.action == "review"
     assert "restored by a rollback" in draft.reasons[1]
 
 
 def test_asking_twice_within_the_cooldown_is_noted_only() -> None:
-    noted = History(champion=2, noted_review="delay/decision/1", noted_at=FIRST + timedelta(days=3))
+    noted = ControlHistory(champion=2, noted_review="delay/decision/1", noted_at=FIRST + timedelta(days=3))
     draft = judge(noted, error_rate=0.5)
     assert draft is not None
     assert draft.action == "monitor"
 
 
 def test_a_version_that_no_longer_serves_is_not_judged() -> None:
-    assert judge(History(champion=3, previous=2), error_rate=0.5) is None
+    assert judge(ControlHistory(champion=3, previous=2), error_rate=0.5) is None

@@ -15,7 +15,7 @@ from scipy.stats import binom
 from trimtab.bundle.scorer import Scorer
 from trimtab.errors import DataError
 from trimtab.gates.bias import judge_bias
-from trimtab.gates.groups import Rows, Table, measured_rows, measures_of
+from trimtab.gates.groups import GroupSums, MeasuredRows, measured_rows, measures_of
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy.gates import Bias
@@ -158,7 +158,7 @@ def test_the_worst_end_holds_the_true_gap_of_alike_groups() -> None:
         group = random.integers(0, 2, len(day))
         level = np.clip(0.3 + 0.15 * random.normal(size=(14, 2)), 0.02, 0.98)
         yes = (random.random(len(day)) < level[day, group]) * 1.0
-        table = Table.of(Rows(yes, np.ones(len(day), bool), is_share=True), day, group, 2)
+        table = GroupSums.of(MeasuredRows(yes, np.ones(len(day), bool), is_share=True), day, group, 2)
         gap = table.gap([0, 1], ratio=False, confidence=0.95)
         held += gap.low <= 1e-12
 
@@ -169,7 +169,7 @@ def test_the_worst_end_holds_the_true_gap_of_alike_groups() -> None:
 def test_a_rate_of_nothing_in_few_rows_is_not_taken_for_zero() -> None:
     day = np.arange(60) % 10
     group = np.repeat([0, 1], 30)
-    table = Table.of(Rows(np.zeros(60), np.ones(60, bool), is_share=True), day, group, 2)
+    table = GroupSums.of(MeasuredRows(np.zeros(60), np.ones(60, bool), is_share=True), day, group, 2)
     gap = table.gap([0, 1], ratio=False, confidence=0.95)
     assert gap.value == 0.0
     assert gap.high > 0.05
@@ -246,7 +246,7 @@ def test_counting_gives_what_fairlearn_gives(rows: list[tuple[int, int, int]], m
     expected = getattr(fairlearn, metric)(truth, said, sensitive_features=group)
     ratio, day = metric.endswith("_ratio"), np.arange(len(truth)) % 10
     found = [
-        Table.of(measured_rows(each, truth * 1.0, said * 1.0, 0.5), day, group, 3)
+        GroupSums.of(measured_rows(each, truth * 1.0, said * 1.0, 0.5), day, group, 3)
         .gap([0, 1, 2], ratio=ratio, confidence=0.95)
         .value
         for each in measures_of(metric)

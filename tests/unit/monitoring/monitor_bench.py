@@ -59,7 +59,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.log: Predictions = SegmentLog(folder / "log", segment_rows=5_000)
         self.book: Metadata = SqlMetadata(folder / "metadata.db")
-        self.bookmark = folder / "monitor.json"
+        self.checkpoint = folder / "monitor.json"
 
     def monitor(
         self, *, book: Metadata | None = None, policy: Policy = POLICY, known: Reference | bool | None = True
@@ -67,7 +67,7 @@ class Bench:
         """Return a new monitor, as a new process would make it."""
         found = reference() if known is True else known or None
         book, clock = book or self.book, ManualClock(EPOCH)
-        return Monitor(book, self.log, policy, lambda model, version: found, clock, bookmark=self.bookmark)
+        return Monitor(book, self.log, policy, lambda model, version: found, clock, checkpoint=self.checkpoint)
 
     def reports(self, stage: str = "matured", **where: Any) -> list[WindowReport]:
         """Return reports, oldest first."""

@@ -11,7 +11,7 @@ import pytest
 
 from trimtab.clock import EPOCH, ManualClock
 from trimtab.monitoring import monitor as monitor_module
-from trimtab.monitoring.checkpoint import Page
+from trimtab.monitoring.checkpoint import Checkpoint
 from trimtab.monitoring.monitor import Monitor
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
@@ -34,21 +34,21 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = SegmentLog(folder / "log", segment_rows=70)
-        self.bookmark = folder / "monitor.json"
+        self.checkpoint = folder / "monitor.json"
         self._books = (SqlMetadata(folder / f"book-{n}.db") for n in count())
         self.book = self.new_book()
 
     def new_book(self) -> SqlMetadata:
         return next(self._books)
 
-    def monitor(self, *, book: SqlMetadata | None = None, bookmark: bool = True, policy: Policy = POLICY) -> Monitor:
-        place = self.bookmark if bookmark else None
+    def monitor(self, *, book: SqlMetadata | None = None, checkpoint: bool = True, policy: Policy = POLICY) -> Monitor:
+        place = self.checkpoint if checkpoint else None
         return Monitor(
-            book or self.book, self.log, policy, lambda model, version: None, ManualClock(EPOCH), bookmark=place
+            book or self.book, self.log, policy, lambda model, version: None, ManualClock(EPOCH), checkpoint=place
         )
 
-    def page(self) -> Page:
-        return msgspec.json.decode(self.bookmark.read_bytes(), type=Page)
+    def page(self) -> Checkpoint:
+        return msgspec.json.decode(self.checkpoint.read_bytes(), type=Checkpoint)
 
     def read_by_new_process(self) -> int:
         """Return the rows that a new monitor reads."""
@@ -69,7 +69,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 def as_one_process(bench: Bench) -> dict[str, bytes]:
     """Return what one monitor writes that reads the whole log."""
     book = bench.new_book()
-    bench.monitor(book=book, bookmark=False).step()
+    bench.monitor(book=book, checkpoint=False).step()
     found = content(book)
     book.close()
     return found
@@ -129,7 +129,7 @@ def test_another_log_is_read_from_the_beginning(bench: Bench) -> None:
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"places": 3}'])
 def test_a_file_that_cannot_be_read_costs_time_and_nothing_else(bench: Bench, text: bytes) -> None:
     play(bench.log, WORLD, range(4))
-    bench.bookmark.write_bytes(text)
+    bench.checkpoint.write_bytes(text)
     monitor = bench.monitor()
     monitor.step()
     assert monitor.rows == 200
@@ -216,7 +216,7 @@ def test_a_model_whose_rows_are_not_there_again_is_read_from_the_beginning(bench
     page = bench.page()
     # when the file tells of fewer rows than there were
     short = msgspec.structs.replace(page.behind[0], rows={"price": 1})
-    bench.bookmark.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(short,))))
+    bench.checkpoint.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(short,))))
     again = bench.monitor()
     again.step()
     assert again.rows >= 50 * DAYS + 20 * 3
@@ -230,7 +230,7 @@ def test_rows_that_the_log_keeps_no_longer_are_not_looked_for_again(bench: Bench
     page = bench.page()
     mark = msgspec.structs.replace(page.behind[0].mark, first="dropped")
     behind = msgspec.structs.replace(page.behind[0], mark=mark)
-    bench.bookmark.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(behind,))))
+    bench.checkpoint.write_bytes(msgspec.json.encode(msgspec.structs.replace(page, behind=(behind,))))
     # then only what is not judged of the other model is read
     assert bench.read_by_new_process() <= 50 * 5
     play(bench.log, PRICE, range(DAYS, DAYS + 4), model="price", after_tick=bench.read_by_new_process)

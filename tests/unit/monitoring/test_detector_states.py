@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from trimtab.monitoring import detector_states
-from trimtab.monitoring.detector_states import Snapshot, Snapshots
-from trimtab.monitoring.detectors import Watch
+from trimtab.monitoring.detector_states import DetectorStates, Snapshot
+from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.records.monitoring import Profile
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.streams import World, play
@@ -40,19 +40,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def file_of(bench: Bench) -> Path:
-    return bench.bookmark.with_name("detectors") / "delay-v1.msgpack"
+    return bench.checkpoint.with_name("detectors") / "delay-v1.msgpack"
 
 
 def stepped(bench: Bench) -> int:
     """Return through how many windows the detectors of a new process are stepped."""
     counted: list[int] = []
 
-    class Counting(Watch):
+    class Counting(VersionDetectors):
         def restore(self, *args: Any, **kwargs: Any) -> int:
             counted.append(super().restore(*args, **kwargs))
             return 0
 
-    Snapshots(file_of(bench).parent).restore(Counting(reference(), version=1, horizon=100), bench.book, "delay", 1)
+    DetectorStates(file_of(bench).parent).restore(Counting(reference(), version=1, horizon=100), bench.book, "delay", 1)
     return counted[0]
 
 

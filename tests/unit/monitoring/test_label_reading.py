@@ -62,10 +62,10 @@ def test_a_label_that_waited_when_the_process_ended_is_given_up_once_by_a_later_
     assert last.unmatched_labels == 1
 
 
-def test_a_lost_bookmark_does_not_make_judged_labels_unmatched(bench: Bench) -> None:
+def test_a_lost_checkpoint_does_not_make_judged_labels_unmatched(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUICK, range(10), after_tick=monitor.step)
-    bench.bookmark.unlink()
+    bench.checkpoint.unlink()
     again = bench.monitor()
     again.step()
     assert again.unmatched_labels == 0

@@ -7,7 +7,7 @@ import pytest
 
 from trimtab.definitions.models import Task
 from trimtab.monitoring.reference import build_reference
-from trimtab.monitoring.verdict import Comparison, compare
+from trimtab.monitoring.verdict import ChallengerVerdict, judge_challenger
 from trimtab.policy.reader import parse_policy
 from trimtab.testing.streams import DAY, NAMES, Variant, World, play, truth
 from unit.monitoring.monitor_bench import DAYS, POLICY, QUIET, VARIANTS, Bench, lowest
@@ -83,9 +83,11 @@ def test_a_better_challenger_is_promoted_and_an_equal_one_is_not(bench: Bench) -
     play(bench.log, World(seed=11), range(DAYS, DAYS + 14), variants)
     bench.monitor().step()
 
-    def look(challenger: int) -> Comparison:
+    def look(challenger: int) -> ChallengerVerdict:
         when = POLICY.rollout.promote_when
-        return compare(bench.book, model="delay", champion=1, challenger=challenger, policy=when, metric="log_loss")
+        return judge_challenger(
+            bench.book, model="delay", champion=1, challenger=challenger, policy=when, metric="log_loss"
+        )
 
     assert (look(2).verdict, look(3).verdict) == ("promote", "continue")
     assert look(2).windows == look(3).windows == 12

@@ -83,7 +83,7 @@ def test_a_store_that_cannot_be_read_costs_no_window(bench: Bench, at: int) -> N
     assert [(r.version, r.rows) for r in bench.reports()] == [(1, 200), (2, 200)]
     once = bench.content()
     # and the records are those of a monitor that nothing happened to
-    other = Bench(bench.bookmark.parent / "other")
+    other = Bench(bench.checkpoint.parent / "other")
     play(other.log, World(seed=3, rows=200), range(DAYS, DAYS + 3), variants)
     other.monitor().step()
     assert other.content() == once
@@ -97,7 +97,7 @@ def test_rows_that_are_gone_hold_up_no_later_window(bench: Bench, left: int) -> 
     bench.monitor().step()
     assert [r.rows for r in bench.reports("closed")] == [300, 300]
     bench.log.close()
-    bench.log = SegmentLog(bench.bookmark.parent / "what is left", segment_rows=5_000)
+    bench.log = SegmentLog(bench.checkpoint.parent / "what is left", segment_rows=5_000)
     play(bench.log, World(rows=left) if left else World(rows=1), [0])
     play(bench.log, QUIET, range(1, 5))
     # when a new process reads on

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.monitoring.verdict import Comparison, compare
+from trimtab.monitoring.verdict import ChallengerVerdict, judge_challenger
 from trimtab.policy.model import PromoteWhen, RollbackWhen
 from trimtab.records.record import Role
 from trimtab.stores.metadata.contract import Metadata
@@ -50,8 +50,8 @@ def write(
         book.put(window_report(day, version=2, role=role, metrics=found | metrics))
 
 
-def look(book: Metadata, policy: PromoteWhen = POLICY, **more: object) -> Comparison:
-    return compare(book, model=MODEL, champion=1, challenger=2, policy=policy, metric="log_loss", **more)  # type: ignore[arg-type]
+def look(book: Metadata, policy: PromoteWhen = POLICY, **more: object) -> ChallengerVerdict:
+    return judge_challenger(book, model=MODEL, champion=1, challenger=2, policy=policy, metric="log_loss", **more)  # type: ignore[arg-type]
 
 
 def noise(count: int, mean: float, seed: int = 1) -> list[float]:

@@ -13,12 +13,12 @@ from trimtab.stats.profile import ColumnProfile, profile
 from trimtab.stats.schemes import ABOVE, BELOW, Bins, CategoryBins, NumericBins
 from trimtab.stats.score import leave_one_out_z, score
 from trimtab.stats.size import SizeEffect
-from trimtab.stats.window_pool import WindowTable
+from trimtab.stats.window_pool import WindowPool
 
 WINDOWS = 12
 
 
-def filled(order: list[int] | None = None) -> WindowTable:
+def filled(order: list[int] | None = None) -> WindowPool:
     """Twelve windows of two ordered columns and a category, with missing and gross values and odd sizes."""
     random = np.random.default_rng(5)
     schemes: dict[str, Bins] = {
@@ -35,13 +35,13 @@ def filled(order: list[int] | None = None) -> WindowTable:
         names = random.choice(["a", "b", "c", "new" if number == 5 else "a"], rows)
         values = {"x": x, "steps": random.integers(0, 4, rows), "kind": names}
         windows.append({name: profile(values[name], bins) for name, bins in schemes.items()})
-    table = WindowTable(schemes)
+    table = WindowPool(schemes)
     for number in order or range(WINDOWS):
         table.append(table.encode(windows[number]))
     return table
 
 
-def counts_of(table: WindowTable) -> np.ndarray:
+def counts_of(table: WindowPool) -> np.ndarray:
     """Counts [windows, columns, slots], taken apart again."""
     cells = table.cells()
     return np.concatenate([np.diff(cells.ordered, prepend=0), cells.category], axis=1)
@@ -114,7 +114,7 @@ def test_chance_alone_is_found_from_the_pool() -> None:
     # given windows that differ by chance alone: nothing is between them, D sqrt(n) has nearly Kolmogorov's median
     random = np.random.default_rng(2)
     bins = NumericBins.from_reference(random.normal(size=50_000))
-    table = WindowTable({"x": bins})
+    table = WindowPool({"x": bins})
     for rows in (400, 1_600) * 40:
         table.append(table.encode({"x": profile(random.normal(size=rows), bins)}))
     effect = SizeEffect.fit(table.cells(), seed=0)

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from trimtab.errors import DataError
 from trimtab.stats.evidence import calibrate, power_bets, smoothed_ranks
-from trimtab.stats.holdback import WINDOWS as QUARANTINE
+from trimtab.stats.holdback import WINDOWS as HELD_BACK
 from trimtab.stats.profile import ColumnProfile, profile, profile_matrix
 from trimtab.stats.schemes import BELOW, OTHER, Bins, CategoryBins, NumericBins
 from trimtab.stats.score import score
@@ -20,7 +20,7 @@ from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.size import SizeEffect
 from trimtab.stats.step import DriftStep
 from trimtab.stats.tail import tail_p
-from trimtab.stats.window_pool import WindowTable
+from trimtab.stats.window_pool import WindowPool
 
 NAMES = ("x", "y", "steps", "kind")
 CHANCES = (0.5, 0.3, 0.15, 0.05)
@@ -144,7 +144,7 @@ def test_the_first_step_equals_the_formula() -> None:
     stream = Stream(112)
     window, state = stream.window(), stream.detector.state()
     step = stream.detector.step(window)
-    table = WindowTable(stream.schemes)
+    table = WindowPool(stream.schemes)
     table.restore(state["table"])
     found = score(table.cells_with(table.encode(window)), SizeEffect.from_state(state["effect"]))
     others, last = found.distance[:-1], found.distance[-1]
@@ -164,7 +164,7 @@ def test_the_first_step_equals_the_formula() -> None:
 def test_a_category_of_one_reference_window_is_unseen_for_that_window_alone() -> None:
     frequent = [f"c{number}" for number in range(31)]
     scheme = CategoryBins.from_reference([*frequent, *frequent, "rare"], windows=[*[0] * 31, *[1] * 31, 1])
-    table = WindowTable({"kind": scheme})
+    table = WindowPool({"kind": scheme})
     window = {"kind": profile(["rare", "c1"], scheme)}
     counts = {reference: table.encode(window, reference=reference).counts[0] for reference in (True, False)}
     assert (counts[True][BELOW], counts[True][OTHER]) == (1, 0)
@@ -252,8 +252,8 @@ def test_small_reference_windows_are_merged() -> None:
 
 def test_the_pool_grows_after_quarantine_and_not_during_an_alarm() -> None:
     stream = Stream(107)
-    quiet = stream.steps([stream.window() for _ in range(QUARANTINE + 5)])
-    assert [step.m for step in quiet] == [40] * (QUARANTINE + 1) + [41, 42, 43, 44]
+    quiet = stream.steps([stream.window() for _ in range(HELD_BACK + 5)])
+    assert [step.m for step in quiet] == [40] * (HELD_BACK + 1) + [41, 42, 43, 44]
     drifting = []
     for _ in range(12):
         x = matrix(stream.random)

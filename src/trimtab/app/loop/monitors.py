@@ -26,7 +26,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         workspace.project.policy,
         references(workspace),
         workspace.clock,
-        bookmark=workspace.run_folder / CHECKPOINT,
+        checkpoint=workspace.run_folder / CHECKPOINT,
     )
 
 

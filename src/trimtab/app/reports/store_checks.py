@@ -21,7 +21,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.bundle.manifest import verify
 from trimtab.errors import ActionError, DataError, StoreError, TrimtabError
-from trimtab.monitoring.checkpoint import Page
+from trimtab.monitoring.checkpoint import Checkpoint
 from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -162,11 +162,11 @@ def _datasets(workspace: Workspace) -> Iterator[StoreFault]:
 def _checkpoint(workspace: Workspace) -> Iterator[StoreFault]:
     """The place that the monitor has reached in the prediction log must still be there."""
     try:
-        page = msgspec.json.decode((workspace.run_folder / CHECKPOINT).read_bytes(), type=Page)
+        found = msgspec.json.decode((workspace.run_folder / CHECKPOINT).read_bytes(), type=Checkpoint)
     except (OSError, msgspec.DecodeError):
         return  # a hint: without it the monitor reads the log from its beginning
-    rows = workspace.predictions.read(page.mark.cursor, limit=1)[0]
-    if not rows.num_rows or rows["prediction_id"][0].as_py() != page.mark.first:
+    rows = workspace.predictions.read(found.mark.cursor, limit=1)[0]
+    if not rows.num_rows or rows["prediction_id"][0].as_py() != found.mark.first:
         text = "the prediction log lacks the rows that the monitor read last: files are gone, or it is another log"
         yield StoreFault(
             subject="checkpoint", fault=Fault(text=text, remedy=f"{BACKUP}, if rows are missing", verdict="warn")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.metric_catalog import Task
-from trimtab.monitoring.verdict import compare
+from trimtab.monitoring.verdict import judge_challenger
 from trimtab.policy.model import Rollout
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -36,7 +36,7 @@ def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str
     if policy.strategy == "canary":
         return Verdict(name="continue")
     champion = metadata.get(Bundle, str(revision.bundle_in("champion")))
-    found = compare(
+    found = judge_challenger(
         metadata,
         model=model,
         champion=champion.version,
