@@ -26,11 +26,11 @@ INTRODUCTION = f"""\
 <!-- Made by scripts/policy_page.py from src/trimtab/policy/*.py; change the texts there. -->
 # The policy: trimtab.yaml
 
-What reviewers and auditors read. It says what data must look like, which gates a model must pass, how a new one
-reaches traffic, what mistakes cost, and what happens when something drifts. Only `project` is required; every
+The file that reviewers and auditors read. It says what data must look like, which gates a model must pass, how a new
+model reaches traffic, what mistakes cost, and what happens when something drifts. Only `project` is required; every
 other key has a default.
 
-Mistakes are told with file, line and key, with what was expected and the nearest valid name:
+Errors name the file, the line and the key, what was expected, and the nearest valid name:
 
 ```text
 trimtab.yaml:12: gates.accuracy.metric: unknown metric 'roc_acu'. Did you mean 'roc_auc'?
@@ -51,8 +51,8 @@ How values are written:
 - a **metric** is {by_task(None)}.{notes()}
 - a **fairness metric** is {by_task(FAIRNESS)}.
 
-`none` in the column of defaults means that leaving the key out says something of its own, which the meaning tells.
-A complete policy stands in [examples/flights/trimtab.yaml](../examples/flights/trimtab.yaml).
+Where the default is `none`, the meaning says what holds when the key is left out. A complete policy is
+[examples/flights/trimtab.yaml](../examples/flights/trimtab.yaml).
 """
 PLACES = {
     "checks.TABLE": "checks.TABLE, one for each table by name",

@@ -1,4 +1,4 @@
-"""The brakes: reasons to do less than the matrix says. Called by decision.py, in the order of BRAKES.
+"""The brakes: reasons to do less than the matrix says, applied in the order of BRAKES.
 
 A brake sees an action and may soften it: retrain -> review or monitor, review -> monitor. None ever hardens.
 """
@@ -23,14 +23,14 @@ MIN_REFERENCE_WINDOWS = 30
 """With fewer reference windows a p-value is too coarse to act on without a person."""
 
 REFUSED_PART = 4
-"""A retraining that ended without a bundle holds up the next one for this part of the cooldown."""
+"""After a retraining without a bundle the cooldown is shorter by this factor."""
 
 Wanted = Literal["monitor", "review", "retrain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BrakeInput:
-    """What a brake looks at. proposal: a review that asks for leave to retrain, or a retraining."""
+    """The input of a brake. proposal: a review that proposes a retraining, or a retraining."""
 
     cause: Cause
     impact: JudgedImpact
@@ -79,14 +79,14 @@ def harmless(q: BrakeInput) -> SofterAction | None:
 
 
 def broken_pipe(q: BrakeInput) -> SofterAction | None:
-    """Values that the checks do not expect come from a broken pipe more likely than from a new world."""
+    """Values that the checks do not expect come from a broken pipeline more likely than from a real change."""
     if q.wanted != "retrain" or (found := pipe_to_check(q.cause, q.policy)) is None:
         return None
     return SofterAction("review", f"a person decides: {found}")
 
 
 def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
-    """Return what to say where more rows hold unexpected values than a batch of training rows may; None elsewhere."""
+    """Return a reason if more rows hold unexpected values than a batch of training rows may; else None."""
     found = cause.unexpected
     if found is None or found.value <= policy.checks.max_failing_rows:
         return None
@@ -97,7 +97,7 @@ def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
 
 
 def little_reference(q: BrakeInput) -> SofterAction | None:
-    """A short reference cannot tell a rare window from a new normal."""
+    """A short reference cannot distinguish a rare window from a lasting change."""
     windows = q.cause.reference_windows
     if q.wanted != "retrain" or windows >= MIN_REFERENCE_WINDOWS:
         return None
@@ -124,7 +124,7 @@ def cooling_down(q: BrakeInput) -> SofterAction | None:
 
 
 def over_budget(q: BrakeInput) -> SofterAction | None:
-    """Automation spends no more than the policy's budget; a person may."""
+    """Automation keeps the policy's budget; a person may exceed it."""
     if q.wanted != "retrain":
         return None
     budget, history = q.policy.decide.budget, q.history
@@ -144,7 +144,7 @@ def over_budget(q: BrakeInput) -> SofterAction | None:
 
 
 def already_open(q: BrakeInput) -> SofterAction | None:
-    """One open question is enough; a retraining that may start by itself does not wait for its answer."""
+    """One open review is enough; a retraining that may start by itself does not wait for it."""
     if q.wanted == "retrain":
         return None
     if q.history.open_review is not None:

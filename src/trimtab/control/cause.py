@@ -1,4 +1,4 @@
-"""What a decision is about: one champion window with its signals. Called by controller.py; read by decision.py."""
+"""What a decision is about: one champion window with its signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
 COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
-"""Kinds whose p-values choose the band: drift of the inputs, of the score, and mistakes that the model did not expect.
+"""Kinds whose p-values choose the band: drift of the inputs, drift of the score, and unexpected mistakes.
 
 The score weighs the inputs as the model does, so it can show a drift that is spread too thin over them."""
 
@@ -85,7 +85,7 @@ class Cause:
 
 
 def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) -> Cause:
-    """Return the cause that a window is.
+    """Return the cause of a window.
 
     over: how far back losses are averaged, this window included. size: of a window. Both in microseconds.
     """

@@ -25,20 +25,20 @@ from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata, latest, newest_until, newest_where
 
 GUARDED = "/guarded"
-"""End of the ids of windows that the gateway's guard decides on, at any time."""
+"""Suffix of the ids of windows that the gateway's guard decides on, at any time."""
 
 log = logging.getLogger(__name__)
 
 
 class Actions(Protocol):
-    """What a controller may do. Idempotent by the decision's id: asked for twice, each happens once."""
+    """The actions of a controller. Each is idempotent by the decision's id: called twice, it happens once."""
 
     def retrain(self, decision: Decision) -> None:
         """Start a retraining."""
         ...
 
     def review(self, decision: Decision) -> None:
-        """Ask a person whether to retrain, and do it when the answer is yes."""
+        """Ask a person whether to retrain, and retrain when the answer is yes."""
         ...
 
     def rollback(self, decision: Decision) -> None:
@@ -46,7 +46,7 @@ class Actions(Protocol):
         ...
 
     def running(self, model: str) -> bool:
-        """Tell whether a retraining of the model has not ended."""
+        """Return True if a retraining of the model has not ended."""
         ...
 
 
@@ -56,7 +56,7 @@ class Controller:
     def __init__(self, metadata: Metadata, policy: Policy, model: str, actions: Actions, clock: Clock) -> None:
         self._metadata = metadata
         self.policy = policy
-        """What windows are judged by from the next step on."""
+        """The policy from the next step on."""
         self._model = model
         self._actions = actions
         self._clock = clock
@@ -70,10 +70,10 @@ class Controller:
     def step(self) -> tuple[Decision, ...]:
         """Decide on every window that became ready, oldest first, and start the actions."""
         if self._unstarted is None:
-            self._unstarted = self._left_behind()
+            self._unstarted = self._never_started()
         self._start()
         made = []
-        for window in self._news():
+        for window in self._new_windows():
             draft = self._judge(window)
             decision = self._ledger.append(draft, clock=self._clock) if draft else None
             if decision is not None:
@@ -83,8 +83,8 @@ class Controller:
         self._seen = self._reading
         return tuple(made)
 
-    def _news(self) -> list[WindowReport]:
-        """Return the champion windows that were not looked at yet, in the order they were written."""
+    def _new_windows(self) -> list[WindowReport]:
+        """Return the champion windows that are not decided on, in the order they were written."""
         seen = self._seen or self._decided()
         found = newest_until(self._metadata, WindowReport, lambda w: w.id == seen, model=self._model)
         self._reading = found[0].id if found else seen
@@ -94,7 +94,7 @@ class Controller:
         return [w for w in champion if w.stage == "matured" or (w.stage == "closed" and not _later_closed(w, champion))]
 
     def _decided(self) -> str | None:
-        """Return the last window that a controller decided on: it has looked at all that were written before."""
+        """Return the last window that a controller decided on; earlier ones need no decision."""
         last = newest_where(self._metadata, Decision, lambda d: not d.window.endswith(GUARDED), model=self._model)
         return last.window if last else None
 
@@ -110,10 +110,10 @@ class Controller:
         return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
     def _history(self, window: WindowReport) -> ControlHistory:
-        return gather_history(self._events, moment=window.end, running=self._actions.running(self._model))
+        return gather_history(self._events, time=window.end, running=self._actions.running(self._model))
 
-    def _left_behind(self) -> list[Decision]:
-        """Return the decisions of a dead process whose actions left no trace, as far as they still make sense."""
+    def _never_started(self) -> list[Decision]:
+        """Return the decisions of an ended process whose actions were not started and still apply."""
         champion, _ = champions(self._events.revisions)
         wanted = [d for d in self._events.acting if _needs_action(d) and champion in (None, d.version)]
         if not wanted:
@@ -127,7 +127,7 @@ class Controller:
         ]
 
     def _start(self) -> None:
-        """Start what was decided. What may succeed later stays for the next step; the rest is given up, and told."""
+        """Start the decided actions. Those that may succeed later are tried by the next step; others are logged."""
         waiting, self._unstarted = self._unstarted or [], []
         for place, decision in enumerate(waiting):
             try:

@@ -1,4 +1,4 @@
-"""From a cause to a decision: p-value band x business impact -> matrix -> brakes. Pure. Called by controller.py."""
+"""From a cause to a decision: p-value band x business impact -> matrix -> brakes. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from trimtab.records.monitoring import Signal
 from trimtab.records.record import Action, Level
 
 DRIFT_P = 0.05
-"""Below this the reasons speak of a difference."""
+"""Below this p-value the reasons name a difference."""
 
 REVIEW_P = 0.01
-"""A window whose own p-value is below this opens a review, no more: one window in a hundred does by chance."""
+"""A window whose own p-value is below this opens a review only: one window in a hundred does by chance."""
 
 SEVERITY: tuple[Wanted, ...] = ("monitor", "review", "retrain")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A decision before it has a place in the ledger."""
+    """A decision before it is written to the ledger."""
 
     cause: Cause
     band: str
@@ -85,7 +85,7 @@ def _braked(
 
 
 def _drift(cause: Cause) -> list[str]:
-    """Say what the signals say, one sentence a kind."""
+    """Return one sentence for each kind of signal."""
     found = []
     data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")
     if data is None or data.p_seq is None:

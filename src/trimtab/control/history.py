@@ -1,4 +1,4 @@
-"""What happened before a decision, as far as the brakes care."""
+"""What happened before a decision, as far as the brakes need it."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class ControlHistory:
     spent: float = 0.0
     """Money that trainings of the trailing 30 days cost."""
     next_cost: float = 0.0
-    """What the newest training cost: the best guess for another one."""
+    """Cost of the newest training, as the estimate for the next one."""
     open_review: str | None = None
     """Oldest decision that proposes a retraining and waits for a person."""
     noted_review: str | None = None
     noted_at: datetime | None = None
-    """Newest review without a proposal that nobody has answered, and the end of its window."""
+    """Newest unanswered review without a proposal, and the end of its window."""
     restored: bool = False
     """The present champion came back by a rollback."""
 
 
 class ControlEvents:
-    """What happened to one model, read once: records never change, so later looks read the new ones alone."""
+    """The records of one model, read once: they never change, so later calls read the new ones only."""
 
     def __init__(self, metadata: Metadata, model: str) -> None:
         self._metadata = metadata
@@ -95,7 +95,7 @@ class ControlEvents:
         return self._all(Run)
 
     def as_of(self, run: Run) -> datetime:
-        """Return the moment after which nothing is in the data that a run was trained on."""
+        """Return the time as of which the training data of a run was read."""
         if run.dataset not in self._as_of:
             self._as_of[run.dataset] = self._metadata.get(DatasetVersion, run.dataset).as_of
         return self._as_of[run.dataset]
@@ -107,8 +107,8 @@ class ControlEvents:
         return known
 
 
-def gather_history(events: ControlEvents, *, moment: datetime, running: bool) -> ControlHistory:
-    """Return the history of a model at a moment of event time."""
+def gather_history(events: ControlEvents, *, time: datetime, running: bool) -> ControlHistory:
+    """Return the history of a model at an event time."""
     revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
     champion, previous = champions(revisions)
     asked, runs = events.asked, events.runs
@@ -122,8 +122,8 @@ def gather_history(events: ControlEvents, *, moment: datetime, running: bool) ->
         running=running,
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
-        retrains=sum(d.end > moment - MONTH for d in retrained),
-        spent=sum(run.cost for run in runs if events.as_of(run) > moment - MONTH),
+        retrains=sum(d.end > time - MONTH for d in retrained),
+        spent=sum(run.cost for run in runs if events.as_of(run) > time - MONTH),
         next_cost=runs[0].cost if runs else 0.0,
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,
@@ -145,7 +145,7 @@ def champions(revisions: Sequence[Revision]) -> tuple[int | None, int | None]:
 
 
 def _restored(revisions: Sequence[Revision]) -> bool:
-    """Tell whether the revision that made the present champion one was a rollback. revisions: newest first."""
+    """Return True if a rollback made the present champion the champion. revisions: newest first."""
     since = list(takewhile(lambda r: _champion(r) == _champion(revisions[0]), revisions))
     return bool(since) and since[-1].action == "rollback"
 

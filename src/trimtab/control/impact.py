@@ -1,4 +1,4 @@
-"""Business impact: how much money a day mistakes cost beyond the reference, as a level. Called by decision.py."""
+"""Business impact: how much money a day mistakes cost beyond the reference, as a level."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def judge(cause: Cause, policy: Impact) -> JudgedImpact:
 
 
 def _stretch(cause: Cause) -> str:
-    """Say which windows the loss is a mean of."""
+    """Return which windows the loss is a mean of, in words."""
     judged, over = max(len(cause.losses), 1), round(cause.over)
     if sum(cause.lengths) >= cause.over or not cause.lengths:
         return f"mean of {judged} windows"

@@ -1,7 +1,7 @@
-"""The book of decisions, numbered and hash-chained: a changed or removed one shows. Called by controller.py.
+"""The ledger of decisions, numbered and hash-chained: a changed or removed one is detected.
 
-Each decision's hash covers all of its fields, the hash of the decision before it included. The chain cannot show
-that the newest decisions were cut off: keep the newest hash elsewhere to prove that, too.
+Each decision's hash covers all of its fields, the hash of the decision before it included. The chain cannot
+show that the newest decisions were removed: keep the newest hash elsewhere to detect that, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GENESIS = "0" * 64
 """previous_hash of decision 1."""
 
 BY = "policy"
-"""Who decides when the matrix does."""
+"""`by` of decisions that the policy made."""
 
 STARTS_A_QUERY = 300
 """Windows whose decisions are looked up together."""

@@ -1,4 +1,4 @@
-"""Answers to reviews: a person's, called by faces, or the policy's own. The loop tells the waiting workflow."""
+"""Answers to reviews, by a person or by the policy; the loop then wakes the waiting workflow."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def answerable(metadata: Metadata, decision_id: str, verdict: Answer) -> Decisio
 
 
 def supersede(metadata: Metadata, decision: Decision, *, clock: Clock) -> None:
-    """Close the reviews that a retraining takes the place of, in the policy's name; what waits for them ends."""
+    """Reject, by the policy, the reviews that a retraining replaces; the workflows that wait for them end."""
     for review in pending_reviews(metadata, decision.model):
         if review.number >= decision.number:
             continue
@@ -88,7 +88,7 @@ def supersede(metadata: Metadata, decision: Decision, *, clock: Clock) -> None:
             reason=f"superseded: {decision.id} retrains without waiting",
             by=BY,
         )
-        with suppress(Conflict):  # a person answered at this moment: the answer stands
+        with suppress(Conflict):  # a person has just answered: the answer stands
             metadata.put(resolution)
 
 

@@ -1,4 +1,4 @@
-"""Which decisions wait for a person. Called by faces, by the history of decisions and by the controller."""
+"""The decisions that wait for a person."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from trimtab.stores.metadata.contract import Metadata
 
 
 def proposes_retraining(decision: Decision) -> bool:
-    """Tell whether a review asks for leave to retrain: when the matrix wants one.
+    """Return True if a review proposes a retraining, which it does when the matrix asks for one.
 
-    A review of a window that is only unusual by itself asks a person to look, no more.
+    A review of a window that is only unusual by itself only asks a person to look.
     """
     return decision.action == "review" and decision.cell != "monitor"
 
@@ -22,7 +22,7 @@ def pending_reviews(metadata: Metadata, model: str) -> tuple[Decision, ...]:
 
 
 def open_notes(metadata: Metadata, model: str) -> tuple[Decision, ...]:
-    """Return the reviews that only ask a person to look and that nobody has acknowledged, oldest first."""
+    """Return the reviews that only ask a person to look and are not acknowledged, oldest first."""
     answered = {resolution.decision for resolution in metadata.find(Resolution, model=model)}
     reviews = metadata.find(Decision, oldest_first=True, model=model, action="review")
     return tuple(d for d in reviews if not proposes_retraining(d) and d.id not in answered)

@@ -1,4 +1,4 @@
-"""Rollback at once when a closed window broke an operational limit. Pure. Called by controller.py."""
+"""Rollback at once when a closed window broke an operational limit. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trimtab.units import MICROS
 
 
 def broken_limits(window: WindowReport, limits: RollbackWhen) -> tuple[str, ...]:
-    """Return one sentence for each limit that the version exceeds for sure.
+    """Return one sentence for each limit that the version exceeds beyond doubt.
 
-    Held against the limits is what the window proves, whatever chance did (`_low`); reports of older versions have
-    the raw figures only.
+    Limits are compared with the lower bounds of the window (`_low`); reports of older releases have the raw values
+    only.
     """
     found = []
     rate = window.metrics.get("error_rate")

@@ -19,7 +19,7 @@ from trimtab.stats.intervals import Interval, cluster_interval, difference_inter
 from trimtab.stats.metrics import FORMULAS, no_skill
 
 Statistic = Callable[[Array, Array], float]
-UNKNOWN = "its interval cannot be told: the rows are too few, or all that defines it lies in one day"
+UNKNOWN = "its interval is not defined: the rows are too few, or all that defines it lies in one day"
 
 
 def judge_accuracy(inputs: GateInputs, policy: Accuracy) -> tuple[GateResult, ...]:
@@ -57,7 +57,7 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
 
 
 def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, str]:
-    """Warn unless the model is surely better than one without skill, on the same rows."""
+    """Warn unless the interval of the gain over a model without skill, on the same rows, is above 0."""
     limit = f"no limit is set (gates.accuracy.{METRICS[name].limit})"
     reference = no_skill(name, inputs.y)
     if np.isnan(reference):

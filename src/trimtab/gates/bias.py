@@ -1,7 +1,7 @@
 """The bias gate: how far groups of each sensitive column lie apart, by Fairlearn's metrics.
 
 Each rate is compared over the groups that have it, and the unfavourable end of the interval decides. What cannot be
-judged is told: a large group without a rate is a warning that names it, and a column with nothing to compare fails.
+judged is reported: a large group without a rate is a warning that names it, and a column with nothing to compare fails.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Compared:
     left_out: list[int]
     """Groups that are large enough, without labels enough for the measure."""
     value: float
-    """Fairlearn's figure; NaN with fewer than two groups."""
+    """Fairlearn's value; NaN with fewer than two groups."""
     gap: Gap | None
 
 
@@ -66,9 +66,9 @@ def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateRe
         "threshold": inputs.threshold,
         "groups": _groups(inputs, names, sizes, tables, found),
     }
-    told = [each for each in found if each.gap is not None]
+    compared = [each for each in found if each.gap is not None]
     left_out = _left_out(found, names, sizes)
-    if not told:
+    if not compared:
         verdict: Verdict = "fail" if policy.when_not_judged == "fail" else "warn"
         large = int((sizes >= policy.min_group_size).sum())
         words = (
@@ -78,8 +78,8 @@ def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateRe
         )
         return _result(policy, metric, column, verdict, words, details)
     ratio = metric.endswith("_ratio")
-    worst = (min if ratio else max)(told, key=lambda each: each.value)
-    ends = [each.gap for each in told if each.gap is not None]
+    worst = (min if ratio else max)(compared, key=lambda each: each.value)
+    ends = [each.gap for each in compared if each.gap is not None]
     gap = worst.gap
     assert gap is not None
     low = min(each.low for each in ends) if ratio else gap.low

@@ -1,4 +1,4 @@
-"""What groups are compared by: rates and errors of each group, and how far two groups may lie apart.
+"""Rates and errors of each group, and how far two groups may lie apart.
 
 A measure is a mean over some rows of a group (for rmse its root): the true positive rate over its positive rows. A
 group without such rows has no such measure, and is compared by the others.
@@ -28,7 +28,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rmse": ("rmse",),
     }
 )
-"""Which measures a family of fairness metrics compares; the widest of them makes the figure."""
+"""Measures that a family of fairness metrics compares; the widest of them is its value."""
 RESTS_ON = MappingProxyType({"tpr": "positive labels", "fpr": "negative labels"})
 """The rows that a measure is the mean of, where not all rows are."""
 
@@ -133,7 +133,7 @@ class GroupSums:
             value = highest - lowest
             return Gap(low, high, value, max(value - reach, 0.0), value + reach)
         if highest <= 0:
-            return Gap(low, high, 1.0, 1.0, 1.0)  # no errors, and nobody said yes: alike
+            return Gap(low, high, 1.0, 1.0, 1.0)  # no errors, or no row predicted 1: equal
         if lowest <= 0:
             return Gap(low, high, 0.0, 0.0, min(1.0, (lowest + reach * float(np.sqrt(self._own[low]))) / highest))
         own = float(self._own[low] / lowest**2 + self._own[high] / highest**2)

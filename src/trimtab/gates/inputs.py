@@ -1,4 +1,4 @@
-"""What the gates look at: holdout rows, the candidate, and the champion on the same rows. Made by app/stages."""
+"""The inputs of the gates: holdout rows, the candidate, and the champion on the same rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIN_DAYS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class GateInputs:
-    """Labelled holdout rows and who scores them.
+    """Labelled holdout rows and the models that score them.
 
     X: float32 (rows, features), missing values NaN. y: float64 (rows,). timestamps: datetime64[us] (rows,).
     groups: one value a row, by sensitive column. champion_X: the same rows in the champion's features,
@@ -62,7 +62,7 @@ class GateInputs:
 
     @cached_property
     def clusters(self) -> Array:
-        """Rows that rise and fall together, one label a row: of a UTC day, or of an hour where there are few days."""
+        """The cluster of each row: its UTC day, or its hour where there are few days."""
         return self.timestamps.astype("datetime64[D]" if self.enough_days else "datetime64[h]")
 
     @property

@@ -49,7 +49,7 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
 
 
 def explained(x: Array, y: Array, task: str) -> float:
-    """Return how much one feature says of the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
+    """Return how well one feature predicts the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
 
     x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the
     greatest of R2 and the squared correlations of values and of ranks: a tree of few rows cannot follow a curve.

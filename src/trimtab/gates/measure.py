@@ -1,7 +1,7 @@
 """Measures one bundle in a process of its own: `python -m trimtab.gates.measure FOLDER [TRUSTED ...]` prints JSON.
 
 Loads the graph, scores single rows from reference/rows.parquet, and reports latencies, load time and
-memory. Called by performance.py. Memory is what the process holds without the reader of the rows.
+memory. Memory is what the process holds without the reader of the rows.
 """
 
 from __future__ import annotations

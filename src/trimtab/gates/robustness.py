@@ -105,7 +105,7 @@ def _result(
 ) -> GateResult:
     name, drop = max(drops.items(), key=lambda item: item[1], default=("nothing", 0.0))
     limit = policy.limit_for(metric, clean)
-    over = not drop <= limit  # a change that cannot be told fails
+    over = not drop <= limit  # a change that is not defined fails
     details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
     return GateResult(
         gate=Robustness.GATE,

@@ -1,11 +1,11 @@
-"""From where in the prediction log a monitor must read after a restart, kept in a file.
+"""The place in the prediction log from which a monitor reads after a restart, kept in a file.
 
-Rows of windows that are written as matured are passed over when they are read again: all that they still tell is the
-event time they reached. So a place in the log may be skipped to when each model's rows before it lie in such windows,
-and the event time that they reached is known: the records from there on are the same, bit for bit. A model without
-traffic, whose last windows never mature, holds nothing up: its own rows are read again from an earlier place, as many
-as there were, and then the log from the newest one. The file is a hint: places that do not fit the log or the records
-are left, and the log is read from its beginning.
+Rows of windows that are written as matured are skipped when they are read again; only the event time that they reached
+counts. So the monitor can start at a place when each model's rows before it lie in such windows, and the event time
+that they reached is known: it then writes the same records, bit for bit. A model without traffic, whose last windows
+never mature, does not hold back the others: its own rows are read again from an earlier place, as many as there were,
+and then the log from the newest place. The file is a hint: where its places do not fit the log or the records, the log
+is read from its beginning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LogPosition(msgspec.Struct, frozen=True):
     places: tuple[tuple[str, int, int], ...] = START.places
     """Of the cursor."""
     first: str = ""
-    """Id of the first prediction behind it: another one tells that this is another log."""
+    """Id of the first prediction after it; another id there means another log."""
     reached: dict[str, int] = {}
     """Model -> largest event time of its rows before, microseconds since the epoch."""
     seen: dict[str, int] = {}
@@ -43,14 +43,14 @@ class LogPosition(msgspec.Struct, frozen=True):
 
 
 class Lagging(msgspec.Struct, frozen=True):
-    """A place from which on some models' rows are read again. rows: how many, by model."""
+    """A place from which the rows of some models are read again. rows: how many, by model."""
 
     mark: LogPosition
     rows: dict[str, int]
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """What the file holds."""
+    """The content of the file."""
 
     mark: LogPosition
     """The log is read from here."""
@@ -63,7 +63,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class CheckpointFile:
-    """Remembers places that were read past, and keeps the newest one that may be skipped to.
+    """Remembers the places that were read, and writes the newest one at which a new process can start.
 
     path: None remembers nothing. window: size of the windows in microseconds.
     """
@@ -76,7 +76,7 @@ class CheckpointFile:
         self._unmatched = 0
 
     def find(self, predictions: Predictions) -> Checkpoint | None:
-        """Return what was kept, if its places are of this log. Raises StoreError."""
+        """Return the content of the file if its places are of this log. Raises StoreError."""
         if self._path is None:
             return None
         try:
@@ -96,7 +96,7 @@ class CheckpointFile:
         self._unmatched = checkpoint.labels.unmatched if checkpoint.labels else 0
 
     def passing(self, cursor: Cursor, first: str, reached: Mapping[str, int], seen: Mapping[str, int]) -> None:
-        """Note a place that is read past: one a window is enough."""
+        """Remember a place that was read; one a window is enough."""
         if cursor == START:
             self._passed[0] = LogPosition(first=first)
         known = {model: time for model, time in reached.items() if time > BEGINNING}
@@ -106,10 +106,10 @@ class CheckpointFile:
     def keep(
         self, matured: Mapping[str, int], seen: Mapping[str, int], unmatched: int, labels: Callable[[], LabelPosition]
     ) -> None:
-        """Keep the newest place that may be skipped to, and from where labels are read.
+        """Write the newest place at which a new process can start, and the place in the label log.
 
         matured: end of each model's newest matured window. seen: how many rows each model has by now. unmatched: labels
-        given up by now. labels: returns the place in the label log.
+        dropped by now. labels: returns the place in the label log.
         """
         if self._path is None or (self._matured == matured and self._unmatched == unmatched):
             return
@@ -123,14 +123,14 @@ class CheckpointFile:
         self._write(self._path, Checkpoint(mark, behind, self._window, labels()))
 
     def _may_skip_to(self, place: int, seen: Mapping[str, int]) -> bool:
-        """Tell whether all models are judged up to a place, or have had no row since the place before it."""
+        """Return True if all models are judged up to a place, or have had no row since the place before it."""
         mark, before = self._passed[place], self._passed[place - 1]
         return all(
             _judged(mark, model, self._matured) or before.seen.get(model) == seen[model] for model in mark.reached
         )
 
     def _behind(self, mark: LogPosition) -> tuple[Lagging, ...]:
-        """Return from where the models are read that are not judged up to a place."""
+        """Return the places from which models are read that are not judged up to a place."""
         rows: dict[int, dict[str, int]] = {}
         for model in mark.reached:
             if not _judged(mark, model, self._matured):
@@ -143,7 +143,7 @@ class CheckpointFile:
         try:
             whole.write_bytes(msgspec.json.encode(checkpoint))
             whole.replace(path)
-        except OSError as error:  # without it the next start takes longer, and nothing else
+        except OSError as error:  # without it the next start takes longer
             log.warning("%s cannot be written: %s", path, error)
 
     def _windows(self, reached: Mapping[str, int]) -> dict[str, int]:
@@ -151,18 +151,18 @@ class CheckpointFile:
 
 
 def fits(checkpoint: Checkpoint, matured: Mapping[str, int]) -> bool:
-    """Tell whether the windows are written that had rows before the places from which a checkpoint has them read."""
+    """Return True if all windows with rows before the places of a checkpoint are written."""
     start = {model: each.mark for each in checkpoint.behind for model in each.rows}
     return all(_judged(start.get(model, checkpoint.mark), model, matured) for model in checkpoint.mark.reached)
 
 
 def _judged(mark: LogPosition, model: str, matured: Mapping[str, int]) -> bool:
-    """Tell whether all windows that a model had rows of before a place are written."""
+    """Return True if all windows with rows of a model before a place are written."""
     return model not in mark.reached or mark.reached[model] < matured.get(model, BEGINNING)
 
 
 def _gone(behind: Lagging) -> Lagging:
-    """Return the same of rows that the log does not keep any more: there is nothing to read again."""
+    """Return the place without rows: the log does not keep them any more."""
     return Lagging(behind.mark, dict.fromkeys(behind.rows, 0))
 
 

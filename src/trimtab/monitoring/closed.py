@@ -1,4 +1,4 @@
-"""What a closed window says before its labels: inputs, scores, quality, latency, errors, cost. Called by stream.py."""
+"""Judges a closed window before its labels are known: inputs, scores, quality, latency, errors, cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Matrix = npt.NDArray[np.float32]
 MICROS_AN_HOUR = 3_600_000_000
 TOP_COLUMNS = 3
 FULL_SHARE = 0.9
-"""A version that saw a smaller share of the window's predictions saw a part of the day: it is not compared."""
+"""A version that scored a smaller share of the window's predictions saw a part of the day only: it is not compared."""
 
 
 def judge_closed(
@@ -69,15 +69,15 @@ def _unexpected(place: VersionWindow, X: Matrix, names: Sequence[str], limits: L
 
 
 def is_whole(rows: VersionRows) -> bool:
-    """Tell whether the version saw (nearly) all predictions of the window."""
+    """Return True if the version scored (nearly) all predictions of the window."""
     return rows.scored.rows >= FULL_SHARE * rows.scored.requests
 
 
 def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
-    """Return how the version ran: error_rate, p50_ms, p99_ms, confidence, score, cost (money), and what is proven.
+    """Return the metrics of operation: error_rate, p50_ms, p99_ms, confidence, score, cost (money), and lower bounds.
 
-    error_rate_low and p99_low_ms: what error_rate and p99_ms of the version are at least (chance.py).
-    failed_requests: how many requests the failed rows came in.
+    error_rate_low and p99_low_ms: lower bounds of error_rate and p99_ms (failure_bounds.py).
+    failed_requests: number of requests that the failed rows came in.
     """
     p50, p99 = np.quantile(rows.latency_ms, (0.5, 0.99))
     scored = rows.scored

@@ -32,10 +32,10 @@ EVERY = 20
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What a file holds."""
+    """The content of a file."""
 
     made_with: str
-    """Digest of all that the state depends on beside the records."""
+    """Digest of all that the state depends on except the records."""
     state: dict[str, Any]
     last: dict[str, tuple[int, str, str]]
     """Kind of record -> start (microseconds), id and digest of the last one that the detectors were stepped through."""
@@ -59,7 +59,7 @@ class DetectorStates:
             self._save(detectors, metadata, model, version)
 
     def keep(self, detectors: VersionDetectors, metadata: Metadata, model: str, version: int) -> None:
-        """Count a window that was judged and is stored; write the state now and then."""
+        """Count a window that was judged and is stored; write the state every EVERY windows."""
         count = self._windows[model, version] = self._windows.get((model, version), 0) + 1
         if count % EVERY == 0:
             self._save(detectors, metadata, model, version)
@@ -89,7 +89,7 @@ class DetectorStates:
             path.parent.mkdir(parents=True, exist_ok=True)
             whole.write_bytes(msgspec.msgpack.encode(snapshot))
             whole.replace(path)
-        except OSError as error:  # without it the next start takes longer, and nothing else
+        except OSError as error:  # without it the next start takes longer
             log.warning("%s cannot be written: %s", path, error)
 
 

@@ -1,7 +1,7 @@
-"""What is remembered of one version between windows: its detectors.
+"""The detectors of one version, which keep their state between windows.
 
 After a restart the detectors are stepped again through the stored profiles and signals, which leads to the same state
-bit for bit; states.py keeps the state of some windows ago, so that only the last ones are stepped through.
+bit for bit; detector_states.py keeps the state of some windows ago, so that only the last ones are stepped through.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "latency": UpwardDetector,
 }
 FORMAT = 1
-"""Of the state; another number when detectors of the same release come to another one."""
+"""Format of the state; raise it when the state changes within a release."""
 
 LATENCY_WINDOWS = 30
 """A version's first windows, which its later latency is compared with."""
@@ -130,18 +130,18 @@ class VersionDetectors:
         return len(profiles)
 
     def made_with(self, code: str) -> str:
-        """Return a digest of all that the detectors depend on beside the records. code: version of the program."""
+        """Return a digest of all that the detectors depend on except the records. code: version of the program."""
         about = f"{code} {FORMAT} {self._seed} {self._horizon} ".encode()
         return hashlib.sha256(about + self.reference.to_json()).hexdigest()
 
     def state(self) -> dict[str, Any]:
-        """Return what the detectors know; `load` reads it back into new ones of the same reference."""
+        """Return the state of the detectors; `load` restores it in new ones of the same reference."""
         detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
         states = {name: None if found is None else found.state() for name, found in detectors.items()}
         return {**states, "first_latencies": self._first_latencies}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over what an earlier process knew."""
+        """Restore a state that `state` returned."""
         for name, kind in DETECTORS.items():
             setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
         self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
@@ -154,7 +154,7 @@ class VersionDetectors:
         schemes = {name: self.reference.schemes[name] for name in columns}
         try:
             return DriftDetector.fit(self.reference.profiles, schemes=schemes, horizon=self._horizon, seed=self._seed)
-        except DataError:  # too few windows, or no columns: there is nothing to compare with
+        except DataError:  # too few windows, or no columns
             return None
 
     def _upward(

@@ -1,4 +1,4 @@
-"""Event-time windows: which window a row belongs to, and when a window has all its rows. Called by stream.py.
+"""Event-time windows: which window a row belongs to, and when a window has all its rows.
 
 Windows are [k * size, (k + 1) * size) since the epoch. The watermark is the largest event time seen so far. A row
 whose window was closed by an earlier row (its end and the allowed lateness lie behind the watermark) is late and
@@ -48,12 +48,12 @@ class Windowing:
         return times // self.size
 
     def in_time(self, times: Ints, watermark: int) -> tuple[Mask, int]:
-        """Tell which rows, in the order of the log, come before their window closed; and the new watermark."""
+        """Return which rows, in the order of the log, come before their window closed, and the new watermark."""
         seen = np.maximum.accumulate(np.concatenate([[watermark], times]))
         return (self.number(times) + 1) * self.size + self.lateness > seen[:-1], int(seen[-1])
 
     def closed(self, number: int, watermark: int) -> bool:
-        """Tell whether window k can get no more rows."""
+        """Return True if window k can get no more rows."""
         return (number + 1) * self.size + self.lateness <= watermark
 
     def span(self, numbers: list[int]) -> Span:

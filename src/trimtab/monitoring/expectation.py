@@ -1,4 +1,4 @@
-"""What loss a model expects of itself, and by how much it was exceeded. Called by reference.py and outcomes.py.
+"""The loss that a model expects of itself, and the excess over it.
 
 binary      Brier - p (1 - p): a calibrated model's Brier loss is p (1 - p) in the mean, however hard the rows are
 regression  squared error - its mean in the reference among rows of a like prediction (20 quantile bins)
@@ -31,7 +31,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def fit(cls, y: Floats, score: Floats, *, task: Task) -> Self:
-        """Learn it from labels and out-of-sample scores, shape (rows,), without NaN."""
+        """Fit it to labels and out-of-sample scores, shape (rows,), without NaN."""
         if task == "binary" or not len(y):
             return cls(task=task)
         bins = max(1, min(BINS, len(y) // MIN_ROWS_A_BIN))

@@ -1,7 +1,7 @@
-"""What a window's failures and latencies prove of a version, whatever chance did. Called by inputs.py, comparison.py.
+"""Lower bounds of a version's error rate and 99th percentile, from the rows of a window.
 
-A limit is held against these and not against the raw figures: one failure of twenty is 5 %, and proves hardly a rate
-above zero. The gateway's guard counts by the same rule (guard/live_limits.py).
+Limits are compared with these bounds and not with the raw values: one failure of twenty is 5 %, and hardly proves a
+rate above zero. The gateway's guard uses the same rule (guard/live_limits.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.stats import beta, binom
 from trimtab.stats.schemes import Floats
 
 CHANCE = 1e-6
-"""So rarely is a version better than its `_low` figures say."""
+"""Probability that the true value is below a bound."""
 
 
 def p99_at_least(latency_ms: Floats) -> float:
@@ -21,7 +21,7 @@ def p99_at_least(latency_ms: Floats) -> float:
     How many rows lie beyond the true percentile is binomial, so the next row behind the most that chance puts
     there bounds it, whatever the distribution (David and Nagaraja, Order Statistics, 2003, section 7.1). One pause of
     the machine, which a handful of requests wait for together, so breaks no limit; slowness that stays does. The rows
-    of one request are slow together: callers take the lower figure of rows and of requests.
+    of one request are slow together: take the lower bound of rows and of requests.
     """
     rows = len(latency_ms)
     place = rows - 1 - int(binom.isf(CHANCE, rows, 0.01))

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NEVER = np.iinfo(np.int64).max
-"""When the label of a row that has none was known."""
+"""`known_at` of a row without a label."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def _texts(table: pa.Table, name: str) -> pa.StringArray:
 
 
 class LabelPool:
-    """Labels whose window is not closed yet, or whose prediction nobody knows."""
+    """Labels whose window is not closed yet, or whose prediction is unknown."""
 
     def __init__(self) -> None:
         self._parts: list[Labels] = []
         self.unmatched = 0
-        """Labels given up: of unknown predictions, or of windows that had been judged."""
+        """Labels dropped: of unknown predictions, or of windows that had been judged."""
         self._until = 0
         self._waited: Ints = np.empty(0, np.int64)
 
@@ -80,7 +80,7 @@ class LabelPool:
     def go_on(self, *, unmatched: int, until: int, waited: Ints, labels: Labels) -> None:
         """Take over from an earlier process, so that no label is counted twice.
 
-        until: how many labels of the log it had read; it gave up `unmatched` of them. waited: places of those that
+        until: how many labels of the log it had read; it dropped `unmatched` of them. waited: places of those that
         waited here; the others were counted, or belonged to windows. labels: those that are not read again.
         """
         self.unmatched, self._until, self._waited = unmatched, until, waited
@@ -105,15 +105,15 @@ class LabelPool:
                 kept.append(rest)
         self._parts = kept
 
-    def drop_before(self, moments: Mapping[str, int], *, all_read: bool = True) -> None:
-        """Give up labels that were known before the moment of their model: the predictions they belong to are not open
-        any more. One that names no model, or another one, is given up when no model can have use for it.
+    def drop_before(self, needed_from: Mapping[str, int], *, all_read: bool = True) -> None:
+        """Drop labels that were known before the time from which their model needs labels: their windows are judged.
+        A label that names no model, or an unknown one, is dropped when no model needs it.
 
-        all_read: no row of the prediction log is left to read. Until then a model may come that nobody has seen.
+        all_read: no row of the prediction log is left to read. Until then a further model may appear.
         """
-        models = pa.array(list(moments), pa.string())
-        earliest = min(moments.values()) if all_read else BEGINNING
-        from_on = np.array([*moments.values(), earliest], np.int64)
+        models = pa.array(list(needed_from), pa.string())
+        earliest = min(needed_from.values()) if all_read else BEGINNING
+        from_on = np.array([*needed_from.values(), earliest], np.int64)
         kept = []
         for labels in self._parts:
             place = pc.fill_null(pc.index_in(labels.models, value_set=models), len(models)).to_numpy()
@@ -150,7 +150,7 @@ class WindowLabels:
         self._first_known = np.full(len(self.ids), NEVER, np.int64)
 
     def accept(self, labels: Labels) -> npt.NDArray[np.bool_]:
-        """Take the labels that are of this window; tell which."""
+        """Take the labels that belong to this window; return which."""
         found = pc.index_in(labels.ids, value_set=self.ids)
         fits = label_rule.belong(labels.models, self.model)
         mine: npt.NDArray[np.bool_] = pc.and_(found.is_valid(), fits).to_numpy(zero_copy_only=False)
@@ -169,18 +169,18 @@ class WindowLabels:
 
     @property
     def complete_at(self) -> int:
-        """The moment when every prediction had a label; NEVER while one has none."""
+        """The time when every prediction had a label; NEVER while one has none."""
         return int(self._first_known.max()) if len(self._first_known) else NEVER
 
-    def known_by(self, moment: int) -> tuple[Floats, int]:
-        """Return the label of each of `ids` as of a moment (NaN where there is none), and how many were repeats."""
+    def known_by(self, time: int) -> tuple[Floats, int]:
+        """Return the label of each of `ids` as of a time (NaN where there is none), and how many were repeats."""
         values = np.full(len(self.ids), np.nan)
         if not self._places:
             return values, 0
         places = np.concatenate(self._places)
         label = np.concatenate([part.label for part in self._labels])
         known = np.concatenate([part.known_at for part in self._labels])
-        counted = known <= moment
+        counted = known <= time
         order = label_rule.ordered(known[counted])
         values[places[counted][order]] = label[counted][order]  # the last one of a place stays
         return values, int(counted.sum()) - int(np.isfinite(values).sum())

@@ -1,4 +1,4 @@
-"""Reads the label log, and says from where a new process must read it again.
+"""Reads the label log, and returns the place from which a new process must read it again.
 
 Labels that may still be needed are those of predictions in windows that are not judged yet, and of predictions that
 have not been read. After a restart the log is read from the oldest of them on; a few that are much older than the
@@ -47,7 +47,7 @@ class LabelPosition(msgspec.Struct, frozen=True):
     until: int = 0
     """How many labels had been read."""
     unmatched: int = 0
-    """Of these, how many had been given up."""
+    """Of these, how many had been dropped."""
     waiting: bytes = b""
     """Which labels from `row` to `until` waited in the pool: one bit each, compressed."""
     kept: tuple[Kept, ...] = ()
@@ -74,7 +74,7 @@ class LabelPosition(msgspec.Struct, frozen=True):
         )
 
     def is_there(self, predictions: Predictions) -> bool:
-        """Tell whether the place is of this log. Raises StoreError."""
+        """Return True if the place is in this log. Raises StoreError."""
         if not self.first:
             return True
         ids = predictions.read_labels(self.cursor, limit=1)[0]["prediction_id"]
@@ -116,7 +116,7 @@ class LabelReader:
         return labels
 
     def mark(self, pool: LabelPool, claimed: Iterable[Labels]) -> LabelPosition:
-        """Return from where a new process must read. claimed: labels of windows that are not judged yet."""
+        """Return the place from which a new process must read. claimed: labels of windows that are not judged yet."""
         waiting, others = list(pool.parts), list(claimed)
         places = np.sort(np.concatenate([np.empty(0, np.int64), *(part.places for part in (*waiting, *others))]))
         start = self._start(places)

@@ -1,4 +1,4 @@
-"""What a matured window says: quality, concept drift, money, the paired comparison. Called by stream.py."""
+"""Judges a matured window: metrics, concept drift, money, and the paired comparison with the champion."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: s
 def paired_gains(
     champion: Scored, challenger: Scored, label: Floats, *, task: Task, threshold: float, metric: str
 ) -> dict[str, float]:
-    """Return by how much the challenger was better, on the rows that both scored and that have a label.
+    """Return how much better the challenger was, on the rows that both scored and that have a label.
 
     label: of each row of the challenger. `paired_METRIC_gain` is positive when the challenger is better, in the
     metric's unit; for a mean of losses it is the mean of the paired differences. `paired_rows` are the rows, and

@@ -1,6 +1,6 @@
-"""Mistakes and their price. Called by reference.py, outcomes.py and whoever sums up money.
+"""Mistakes and their price.
 
-A binary model says yes from its threshold on; a missed yes is a false negative, a yes too many a false positive.
+A binary model says yes from its threshold on; a missed yes is a false negative, a wrong yes a false positive.
 A regression's mistake is its error: as a whole, and by its direction.
 """
 

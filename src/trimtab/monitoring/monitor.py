@@ -2,10 +2,10 @@
 
     log -> open windows -> closed: inputs and operations -> matured: labels and money -> records
 
-What it writes depends on the log alone: not on how often `step` is called, nor on where a process died. (Labels are
-taken to be in the log when event time passes the moment they were known.) A window's records of one stage are written
-in one call, all or none; a new process reads the log again from where windows are not matured (checkpoint.py), passes
-over what is written, and goes on.
+What it writes depends on the log alone, not on how often `step` is called, nor on where a process died. (It assumes
+that a label is in the log when event time passes its `known_at`.) A window's records of one stage are written in one
+call, all or none; a new process reads the log again from where windows are not matured (checkpoint.py), skips what is
+written, and continues.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from trimtab.stores.predictions.contract import START, Cursor, Predictions
 log = logging.getLogger(__name__)
 
 DETECTORS = "detectors"
-"""Folder beside the checkpoint in which the state of detectors is kept."""
+"""Folder for the states of detectors, in the folder of the checkpoint."""
 BLOCK_ROWS = 50_000
 """Rows taken in at a time; memory is bounded by it and by the rows of open windows."""
 
@@ -44,7 +44,7 @@ class Monitor:
     """Watches all models of one project. Not shared between threads; one instance at a time a project.
 
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
-    checkpoint: a file that tells the next process from where to read; None reads from the beginning.
+    checkpoint: file with the place from which the next process reads; None reads from the beginning.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Monitor:
 
     @property
     def ahead(self) -> int:
-        """Rows left out because their event time lay more than a window after the moment they were logged."""
+        """Rows left out because their event time was more than a window later than their `logged_at`."""
         return sum(stream.open.ahead for stream in self._streams.values())
 
     @property
     def unmatched_labels(self) -> int:
-        """Labels given up: of predictions nobody knows, or of windows that had been judged."""
+        """Labels dropped: of unknown predictions, or of windows that had been judged."""
         return self._pool.unmatched
 
     @property
@@ -140,7 +140,7 @@ class Monitor:
         return tuple(reports)
 
     def _begin(self) -> None:
-        """Go to the place in the log that an earlier process left, if what was read before it is judged."""
+        """Go to the place in the log where an earlier process stopped, if the windows before it are judged."""
         self._forget()
         checkpoint = self._checkpoint.find(self._predictions)
         if checkpoint is None or not self._resume(checkpoint):
@@ -148,14 +148,14 @@ class Monitor:
         self._begun = True
 
     def _forget(self) -> None:
-        """Be as at the beginning: an earlier try may have ended half way."""
+        """Reset to the beginning of the log: an earlier attempt may have ended half way."""
         self._streams.clear()
         self._seen.clear()
         self._cursor = START
         self._pool, self._labels = LabelPool(), LabelReader(self._predictions)
 
     def _resume(self, checkpoint: Checkpoint) -> bool:
-        """Bring all models to where they were; False when records or log are not as they were."""
+        """Restore the state of all models; return False if records or log have changed."""
         if not fits(checkpoint, {model: self._stream(model).matured_until for model in checkpoint.mark.reached}):
             return False
         for model, time in checkpoint.mark.reached.items():
@@ -199,7 +199,7 @@ class Monitor:
         kept = judged(table)
         models = sorted(pc.unique(kept["model"]).to_pylist())
         for model in models:
-            self._stream(model)  # which reads from the book: where that fails, the next step reads these rows again
+            self._stream(model)  # reads the metadata store: where that fails, the next step reads these rows again
         reached = {model: stream.open.reached for model, stream in self._streams.items()}
         self._checkpoint.passing(before, table["prediction_id"][0].as_py(), reached, self._seen)
         self._cursor = after
@@ -211,7 +211,7 @@ class Monitor:
         return True
 
     def _take_labels(self) -> None:
-        """Read all labels there are: a window that is about to be judged must not miss one that was known."""
+        """Read all labels: a window that is about to be judged must not miss one that was known."""
         while (labels := self._labels.read(BLOCK_ROWS)) is not None:
             for stream in self._streams.values():
                 labels = stream.accept(labels)
@@ -228,8 +228,8 @@ class Monitor:
                 self._unwritten.append(records)
                 reports += self._write()
         if self._streams:
-            moments = {model: stream.needs_labels_from for model, stream in self._streams.items()}
-            self._pool.drop_before(moments, all_read=all_read)
+            needed_from = {model: stream.needs_labels_from for model, stream in self._streams.items()}
+            self._pool.drop_before(needed_from, all_read=all_read)
         return reports
 
     def _label_mark(self) -> LabelPosition:
@@ -237,7 +237,7 @@ class Monitor:
         return self._labels.mark(self._pool, claimed)
 
     def _write(self) -> list[WindowReport]:
-        """Write what was judged; what a failing store did not take is written by the next step."""
+        """Write the judged windows; the next step writes those that a failing store did not take."""
         reports: list[WindowReport] = []
         while self._unwritten:
             self._metadata.put(*self._unwritten[0])

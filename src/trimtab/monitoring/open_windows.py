@@ -24,20 +24,20 @@ class OpenWindows:
     def __init__(self, windowing: Windowing, stored: WrittenWindows) -> None:
         self.windowing = windowing
         self.watermark = BEGINNING
-        """Event time that rows have reached, or that was said to have come, in microseconds; it never goes back."""
+        """Event time that rows have reached, or that a caller has set, in microseconds; it never goes back."""
         self.reached = BEGINNING
         """Event time that rows have reached."""
         self.late = 0
         """Rows left out because their window had been closed."""
         self.ahead = 0
-        """Rows left out because their event time lies more than a window after the moment they were logged."""
+        """Rows left out because their event time is more than a window later than their `logged_at`."""
         self._stored = stored
         self._rows: dict[int, list[pa.Table]] = {}
         self._read_again: list[pa.ChunkedArray] = []
 
-    def begin_at(self, moment: int) -> None:
-        """Go on where rows have reached an event time, with all windows judged that they were of."""
-        self.watermark = self.reached = moment
+    def begin_at(self, time: int) -> None:
+        """Continue at an event time that rows have reached; all windows of those rows are judged."""
+        self.watermark = self.reached = time
 
     def add(self, rows: pa.Table) -> None:
         """Take in rows in the order of the log."""
@@ -57,7 +57,7 @@ class OpenWindows:
             self._rows.setdefault(number, []).append(part)
 
     def _plausible(self, rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-        """Leave out rows from the future: one wrong clock would close all windows up to it, for good."""
+        """Leave out rows from the future: one wrong clock would close all windows before its time."""
         times, logged = (rows[name].cast(pa.int64()).to_numpy() for name in ("event_time", "logged_at"))
         rows = rows.select(KEPT)
         ahead = times > logged + self.windowing.size

@@ -1,4 +1,4 @@
-"""Rows of the prediction log as arrays, one version of one window at a time. Called by stream.py."""
+"""Rows of the prediction log as arrays, one version of one window at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trimtab.records.record import Role
 Floats = npt.NDArray[np.float64]
 
 LARGEST = float(np.finfo(np.float32).max)
-"""A score or label beyond it is no figure: its square would make infinite whatever it is averaged into."""
+"""A larger score or label counts as missing: the mean of its square would be infinite."""
 
 KEPT = (
     "prediction_id",
@@ -43,11 +43,11 @@ class Scored:
     role: Role
     ids: pa.StringArray
     score: Floats
-    """NaN where the model gave no figure."""
+    """NaN where the model gave no number."""
     rows: int
     served: int
     requests: int
-    """Different predictions of the window over all versions; this version may have been asked for fewer."""
+    """Different predictions of the window over all versions; this version may have scored fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,15 @@ class VersionRows:
 
 
 def judged(table: pa.Table) -> pa.Table:
-    """Return the rows that versions are judged by: not those that a client pinned to a version, and not those of who
-    answered without a role of its own (the champion before, a fixed score) when a version failed."""
+    """Return the rows that versions are judged by.
+
+    Left out are rows that a client pinned to a version, and rows of a fallback (the champion before, a fixed score).
+    """
     return table.filter(pc.and_(pc.not_equal(table["route"], "pinned"), pc.not_equal(table["role"], "fallback")))
 
 
 def numbers(values: Floats) -> Floats:
-    """Return the values, NaN where they are no figures (LARGEST)."""
+    """Return the values, NaN where they are larger than LARGEST."""
     found: Floats = np.where(np.abs(values) <= LARGEST, values, np.nan)
     return found
 
@@ -132,7 +134,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
 
 
 def requests_of(table: pa.Table) -> int:
-    """Return how many different predictions were asked for."""
+    """Return the number of different predictions."""
     return int(pc.count_distinct(table["prediction_id"]).as_py())
 
 

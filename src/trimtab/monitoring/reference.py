@@ -1,8 +1,8 @@
-"""What a model's world looked like when it was trained: the yardstick of every later window.
+"""The windows of the training span, which later windows are compared with.
 
 Training writes it into the bundle as reference/windows.json; the monitor reads it from there. It holds, for each
-window of the training span, profiles of all features and of the score, and what the labels said of out-of-sample
-scores. Money is not in it but the mistakes are, so that a changed price changes both sides of a comparison.
+window of the training span, profiles of all features and of the score, and how well out-of-sample scores
+matched the labels. Money is not in it but the mistakes are, so that a changed price changes both sides of a comparison.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMALLEST_SHARE = 0.5
 
 
 class Labelled(msgspec.Struct, frozen=True, kw_only=True):
-    """What the labels of one reference window said of the scores; None in a window without labels."""
+    """Scores and labels of one reference window compared; None in a window without labels."""
 
     rows: int
     excess: float

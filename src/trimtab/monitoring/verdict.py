@@ -1,4 +1,4 @@
-"""Champion or challenger: the verdict on matured windows, from records. Called by the retraining workflow."""
+"""Champion or challenger: the verdict on the records of matured windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trimtab.units import MICROS
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengerVerdict:
-    """Where a comparison stands. Differences are positive when the challenger is better, in the metric's unit."""
+    """The verdict on a challenger. Differences are positive when the challenger is better, in the metric's unit."""
 
     verdict: Literal["promote", "futile", "continue", "expired"]
     windows: int
@@ -29,10 +29,10 @@ class ChallengerVerdict:
     """NaN without windows."""
     lower: float
     upper: float
-    """Bounds that hold at all looks together; infinite before min_windows."""
+    """Bounds that hold however often one looks; infinite before min_windows."""
     error_rate: float | None
     p99_ms: float | None
-    """Of the challenger: over all its windows, and what its worst window proves."""
+    """Of the challenger: over all its windows, and the lower bound of its worst window."""
     broken: tuple[str, ...]
     """Limits that the challenger exceeds; it is not promoted while it does."""
     reason: str
@@ -40,7 +40,7 @@ class ChallengerVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class _Operations:
-    """How the challenger ran: what was counted, and what that proves (chance.py)."""
+    """How the challenger ran: the share of failures, and lower bounds (failure_bounds.py)."""
 
     error_rate: float
     error_rate_low: float

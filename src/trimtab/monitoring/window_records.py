@@ -1,4 +1,4 @@
-"""Makes the records of one version's window; ids tell model, version and start. Called by inputs.py, outcomes.py."""
+"""The records of one version in one window: reports, profiles and signals. Their ids hold model, version and start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trimtab.stats.upward_test import UpwardStep
 
 @dataclass(frozen=True, kw_only=True)
 class VersionWindow:
-    """Where records belong: one version in one window. now: when they are written."""
+    """One version in one window; makes its records. now: when they are written."""
 
     model: str
     version: int
@@ -29,17 +29,17 @@ class VersionWindow:
 
     @property
     def start(self) -> datetime:
-        """First moment of the window."""
+        """Start of the window."""
         return from_micros(self.span.start)
 
     @property
     def end(self) -> datetime:
-        """First moment after the window."""
+        """End of the window, which does not belong to it."""
         return from_micros(self.span.end)
 
     @property
     def id(self) -> str:
-        """Beginning of the ids of all records of this version and window."""
+        """Prefix of the ids of all records of this version and window."""
         return f"{self.model}/v{self.version}/{self.start.isoformat().replace('+00:00', 'Z')}"
 
     def report(

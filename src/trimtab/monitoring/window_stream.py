@@ -1,8 +1,8 @@
-"""The windows of one model on their way: open -> closed -> matured -> forgotten. Called by monitor.py.
+"""The windows of one model: open -> closed -> matured -> forgotten.
 
 A window is closed when event time has passed its end by the allowed lateness, and matured when every prediction has
-a label, or when event time has passed its end by `labels_mature_after`. It is judged on the labels known by that
-moment. (Most of the labels are not enough: slow labels differ from quick ones, as late flights land later.)
+a label, or when event time has passed its end by `labels_mature_after`. It is judged on the labels known by
+then. (Most of the labels are not enough: slow labels differ from quick ones, as late flights land later.)
 Windows close, and mature, in order of time.
 """
 
@@ -54,7 +54,7 @@ class ClosedWindow:
 
 
 class WindowStream:
-    """One model's windows."""
+    """The windows of one model."""
 
     def __init__(
         self,
@@ -112,13 +112,13 @@ class WindowStream:
 
     def mature_windows(self) -> Iterator[tuple[Record, ...]]:
         """Judge every closed window whose labels matured; yield the records of each."""
-        while self._waiting and (moment := self._matured_at(self._waiting[0])) <= self.open.watermark:
+        while self._waiting and (matured_at := self._matured_at(self._waiting[0])) <= self.open.watermark:
             self._prepare(self._waiting[0].versions)
             self._judged += self._waiting[0].versions
-            yield tuple(self._mature(self._waiting.popleft(), moment))
+            yield tuple(self._mature(self._waiting.popleft(), matured_at))
 
     def keep_detectors(self) -> None:
-        """Keep their state now and then. To be called when all records are written."""
+        """Write the state of the detectors every few windows. Call it when all records are written."""
         for version in self._judged:
             if (detectors := self._detectors_of(version)) is not None:
                 self._states.keep(detectors, self._metadata, self.model, version)
@@ -126,7 +126,7 @@ class WindowStream:
 
     @property
     def needs_labels_from(self) -> int:
-        """Labels that were known before this moment belong to no prediction that is still to come."""
+        """Labels known before this time belong to no prediction that is still to come."""
         size, lateness = self.open.windowing.size, self.open.windowing.lateness
         return min(self.open.oldest, self.open.watermark - lateness) - size
 
@@ -163,7 +163,7 @@ class WindowStream:
         return records
 
     def _prepare(self, versions: Iterable[int]) -> None:
-        """Read what judging needs before anything changes: where a store fails, the next step tries again."""
+        """Load the detectors before anything changes: where a store fails, the next step tries again."""
         for version in versions:
             self._detectors_of(version)
 
@@ -176,9 +176,9 @@ class WindowStream:
         complete = window.labels.complete_at
         return due if complete == NEVER else min(due, max(window.span.end + self._policy.decide.lateness, complete))
 
-    def _mature(self, window: ClosedWindow, moment: int) -> list[Record]:
+    def _mature(self, window: ClosedWindow, matured_at: int) -> list[Record]:
         self.matured_until = window.span.end
-        values, repeats = window.labels.known_by(moment)
+        values, repeats = window.labels.known_by(matured_at)
         if repeats:
             log.info("%s: %d labels came more than once; the latest known counts", self.model, repeats)
         labels = {v: _labels_of(scored, window.labels.ids, values) for v, scored in window.versions.items()}
@@ -219,7 +219,7 @@ class WindowStream:
         if version not in self._references:
             try:
                 self._references[version] = self._load(self.model, version)
-            except DataError as error:  # one broken bundle is no reason to detectors no model any more
+            except DataError as error:  # one broken bundle does not stop the monitor
                 log.error("%s version %d: inputs are not compared: %s", self.model, version, error)
                 self._references[version] = None
         return self._references[version]

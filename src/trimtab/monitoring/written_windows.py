@@ -1,4 +1,4 @@
-"""Which windows of a model are written already: where the monitor goes on after a restart."""
+"""The windows of a model that are written: the monitor continues after them when it restarts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class WrittenWindows:
     """Windows of one model by their start in microseconds; windows are closed, and matured, in order of time."""
 
     closed: dict[int, dict[int, WindowReport]] = field(default_factory=lambda: defaultdict(dict))
-    """ClosedWindow but not matured: reports by version."""
+    """Closed but not matured: reports by version."""
     matured_until: int = BEGINNING
-    """End of the newest matured window: rows before it are done with."""
+    """End of the newest matured window; earlier rows are ignored."""
 
     def end(self, start: int) -> int | None:
         """Return the end of a closed window, or None when none is stored that starts there."""

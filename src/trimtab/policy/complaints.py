@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into lines that a person can act upon. Called by reader."""
+"""Turns the errors of pydantic into lines with the key, the value, and what was expected."""
 
 from __future__ import annotations
 

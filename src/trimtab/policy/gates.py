@@ -65,13 +65,13 @@ def _misfit(key: str, name: str | None, task: Task, tasks: Mapping[str, Task] | 
 
 
 class Accuracy(GateSection):
-    """Accuracy gate: the end of the confidence interval that speaks against the model must pass. Without a limit it
-    warns unless the interval excludes a model without skill."""
+    """Accuracy gate: the unfavourable end of the confidence interval must pass. Without a limit the gate warns unless
+    the interval excludes a model without skill."""
 
     GATE = "accuracy"
 
     metric: Metric | None = None
-    """What is measured on the holdout; left out, {accuracy_gate}."""
+    """Metric on the holdout; left out, {accuracy_gate}."""
     min: float | None = None
     """Lowest value that passes, for metrics where more is better."""
     max: float | None = None
@@ -133,8 +133,8 @@ class Bias(GateSection):
     sensitive: list[str] = Field(min_length=1)
     """Columns of the examples that name the groups."""
     metric: FairnessMetric | None = None
-    """What is compared between the groups of each column; left out, {fairness}. A mean error is the mean of score minus
-    label, in the label's unit."""
+    """Measure that is compared between the groups of each column; left out, {fairness}. A mean error is
+    the mean of score minus label, in the label's unit."""
     max: float | None = None
     """Highest difference that passes; 0 is no difference."""
     min: float | None = None
@@ -145,7 +145,7 @@ class Bias(GateSection):
     """A true or false positive rate of a group that rests on fewer positive or negative labels is not judged; a warning
     names the group."""
     when_not_judged: Literal["fail", "warn"] = "fail"
-    """What happens to a column of which nothing can be compared."""
+    """Verdict on a column without two groups that can be compared."""
 
     @model_validator(mode="after")
     def _possible(self) -> Bias:
@@ -175,15 +175,15 @@ class Bias(GateSection):
 
 
 class Leakage(GateSection):
-    """Leakage gate: does an input know the outcome? Judged on the holdout by {leakage}."""
+    """Leakage gate: does an input contain the outcome? Judged on the holdout by {leakage}."""
 
     GATE = "leakage"
 
     single_feature: float = Field(default=0.99, gt=0, le=1)
-    """A feature that alone explains more of the label is suspected to know it; 1 suspects none. For a regression the
-    squared correlations of values and ranks count, too."""
+    """A feature that alone explains more of the label is suspected to contain it; 1 accepts every feature. For a
+    regression the squared correlations of values and ranks count, too."""
     max_score: float = Field(default=0.995, gt=0, le=1)
-    """A model that scores more is too good to be true; 1 believes every score."""
+    """A model that reaches more is suspected of leakage; 1 accepts every model."""
     acknowledged: list[str] = Field(default=[])
     """Features that may explain the label alone, because a person has checked that their values are known at the
     request."""
@@ -293,11 +293,11 @@ class Gates(Section):
     accuracy: Accuracy | None = Accuracy()
     """Is it good enough, and not worse than what serves?"""
     leakage: Leakage | None = Leakage()
-    """Do its inputs know the outcome?"""
+    """Do its inputs contain the outcome?"""
     bias: Bias | None = None
     """Does it treat groups alike?"""
     robustness: Robustness | None = None
-    """Does it stand disturbed inputs?"""
+    """Does it withstand disturbed inputs?"""
     calibration: Calibration | None = None
     """Do its probabilities, or its prediction intervals, keep their promise?"""
     performance: Performance | None = Performance()

@@ -53,7 +53,7 @@ def _tables_in_short(schema: dict[str, Any]) -> None:
 
 
 class Checks(BaseModel):
-    """What a batch must look like to enter a table. Beside these keys, one key for each table that has a schema."""
+    """What a batch must look like to enter a table. There is one further key for each table that has a schema."""
 
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_tables_in_short)
 
@@ -91,7 +91,7 @@ class PromoteWhen(Section):
     metric: Metric | None = None
     """What is compared, and computed for every window; left out, {promotion}."""
     confidence: Confidence = 0.95
-    """Confidence that the challenger is better, which holds however often one looks."""
+    """Confidence that the challenger is better; it holds however often the windows are judged."""
     min_labels: int = Field(default=1000, ge=0)
     """No verdict on fewer labels."""
     min_windows: int = Field(default=10, ge=2)
@@ -120,7 +120,7 @@ class RollbackWhen(Section):
 
     error_rate: Share | None = None
     """Largest share of failed predictions; left out, only a canary is judged, by the errors of its champion. It is
-    broken when what was counted proves more, whatever chance did: one failure of twenty does not."""
+    broken when a lower bound of the share exceeds it: one failure of twenty does not prove a high share."""
     p99: Duration | None = None
     """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any. It is
     broken when chance does not explain how many took longer."""
@@ -155,7 +155,7 @@ class Canary(Section):
 
 
 class Fallback(Section):
-    """Who answers when a model fails or is too slow: the champion for another version, then who stands here, in order:
+    """What answers when a model fails or is too slow: the champion for another version, then, in this order:
     the champion before, the rule that definitions.py declares with `@model.fallback(inputs=[...])`, a fixed score."""
 
     previous_champion: bool = True
@@ -172,7 +172,7 @@ class Rollout(Section):
 
     strategy: Literal["champion-challenger", "blue-green", "canary", "shadow"] = "champion-challenger"
     """A challenger shares the traffic until the evidence is in; blue-green swaps at once; a canary gets more traffic
-    step by step; a shadow scores copies and answers nobody."""
+    step by step; a shadow scores copies and answers no request."""
     split: dict[Literal["champion", "challenger"], Percent] = {"champion": 90, "challenger": 10}
     """Percent of the traffic that each role answers, such as 90 or 90%; adds up to 100."""
     sticky: list[str] | None = None
@@ -182,7 +182,7 @@ class Rollout(Section):
     keep_warm: Duration = units.MICROS["d"]
     """How long the champion before stays loaded after a change, so that a rollback is a swap."""
     fallback: Fallback = Fallback()
-    """Who answers when a model fails or is too slow."""
+    """What answers when a model fails or is too slow."""
     promote_when: PromoteWhen = PromoteWhen()
     """What promotes a challenger."""
     rollback_when: RollbackWhen = RollbackWhen()
@@ -325,8 +325,9 @@ class Serving(Section):
     tls: Tls | None = None
     """Left out, connections are not encrypted."""
     allowed_hosts: list[str] = []
-    """Host names that requests may be sent to beside those of this machine, such as a proxy's `gateway.example.com`, or
-    `*.example.com`; `*` allows any. Left out, a gateway that asks for tokens takes any, another one this machine's."""
+    """Host names, in addition to those of this machine, that requests may be sent to, such as a proxy's
+    `gateway.example.com`, or `*.example.com`; `*` allows any. Left out, a gateway that asks for tokens takes any,
+    another one this machine's."""
     allowed_origins: list[str] = []
     """Sites whose pages may send requests from browsers, such as `https://app.example.com`; `*` allows any. Left out,
     pages of other sites are refused where no token is asked for."""
@@ -335,15 +336,15 @@ class Serving(Section):
     max_rows: int = Field(default=100_000, gt=0)
     """Most rows that one request may bring."""
     max_waiting_rows: int = Field(default=20_000, gt=0)
-    """With so many rows waiting in a worker, further requests are told to come back later (503). Requests of more than
+    """With so many rows waiting in a worker, further requests are refused for now (503). Requests of more than
     1,024 rows count apart: two of `max_rows` are taken at once."""
     timeout: Duration = 30 * units.MICROS["s"]
     """A request that takes longer is answered with 504."""
     drain: Duration = 10 * units.MICROS["s"]
-    """Time that requests under way get when the gateway is told to stop."""
+    """Time that requests under way get when the gateway stops."""
     drain_delay: Duration | None = None
-    """Time for which a gateway that is told to stop goes on serving, not ready any more, until load balancers send it
-    nothing new; null: none."""
+    """Time for which a stopping gateway continues to serve while it reports not ready, so that load balancers stop
+    sending requests; null: none."""
     load_timeout: Duration = 180 * units.MICROS["s"]
     """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
     checks: Literal["warn", "refuse", "off"] = "warn"

@@ -1,4 +1,4 @@
-"""Which keys may stand where in trimtab.yaml. Used by complaints and reference."""
+"""Which keys may stand where in trimtab.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of values in trimtab.yaml as people write them, such as 7d, 1% or 500/day. Used by model and reference.
+"""The kinds of values in trimtab.yaml as people write them, such as 7d, 1% or 500/day.
 
 Durations become microseconds (int), shares floats between 0 and 1, sizes bytes, rates money a day.
 """

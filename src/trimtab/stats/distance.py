@@ -1,4 +1,4 @@
-"""How far each window lies from the pool of all the others, column by column. score.py and size.py call it.
+"""The distance of each window from the pool of all the others, column by column.
 
 With q the shares of a window, p the shares of all other windows together and n the rows of the window:
 
@@ -52,7 +52,7 @@ def pit_means(ordered: Floats) -> Floats:
     PIT = the mid-rank of a value's bin among all values of all windows: 1/2 on average, more when values grow.
     """
     weights = pit_weights(ordered.sum(axis=0))
-    # The sum of counts times weights, told by cumulated counts: the weights become their differences.
+    # The sum of counts times weights, from cumulated counts: the weights become their differences.
     sums = np.einsum("wob,sob->wso", ordered, -np.diff(weights, append=0))
     valid = (ordered[:, :, ABOVE] - ordered[:, :, MISSING])[:, None]
     neutral = np.array([0.5, 0.25])[None, :, None]

@@ -1,4 +1,4 @@
-"""How much changed, beside how surely: effect sizes of one window against the pool. Called by sequential.py."""
+"""Effect sizes of one window against the pool: how much changed, in addition to how surely."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wasserstein(window: Ints, pool: Ints, spans: Floats) -> Floats:
     """Return the Wasserstein distance of ordered columns in reference standard deviations, [o]; NaN for a constant.
 
     `spans` [o, 35] are `cut_spans` of the schemes. From binned values: a gross value counts as standing at the gross
-    limit, so after a change of unit the figure says "at least".
+    limit, so after a change of unit the distance is a lower bound.
     """
     distance: Floats = (np.abs(_cumulative(window) - _cumulative(pool)) * spans).sum(axis=1)
     return distance

@@ -1,4 +1,4 @@
-"""Anytime-valid evidence: bets against "nothing changed", added up over windows. The detectors hold a Mixture.
+"""Anytime-valid evidence: bets against "nothing changed", added up over windows. Each detector has a Mixture.
 
 An e-value is a bet whose expectation is at most 1 when nothing changed. The Shiryaev-Roberts e-detector sums the
 stakes of all bettors who started at any window so far; with threshold T/a it fires within T windows with
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from trimtab.stats.schemes import Floats
 
 KAPPAS = np.array([0.1, 0.3, 0.5, 0.7])
-# Evidence that grew beyond any use would take as long to fade: more than this changes no decision.
+# More evidence changes no decision, and would take long to fade.
 R_MAX = 1e9
 
 
@@ -95,6 +95,6 @@ class Mixture:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Mixture:
-        """Return the mixture that `state` told."""
+        """Return the mixture that `state` described."""
         tempers, stakes = ([np.array(part, np.float64) for part in state[key]] for key in ("tempers", "stakes"))
         return cls(state["weights"], tempers, stakes)

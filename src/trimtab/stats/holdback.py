@@ -1,4 +1,4 @@
-"""Which windows may join the pool that later windows are judged by. Both detectors keep one."""
+"""Which windows may join the pool that later windows are compared with."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ bootstrap of ten days covers 88 % where it says 95 %. What is used here covers 9
 (benchmarks/intervals shows where, and where not):
 
 - the statistic without each cluster in turn (jackknife) gives one pseudo-value a cluster;
-- both the t-quantile and the studentised bootstrap of the pseudo-values say how far the ends lie from the figure: the
-  first is right for few clusters, the second for skewed ones, and the farther end counts;
-- the ends are computed where the figure is closer to normal (`Scale`), and are moved out by 1 / clusters.
+- the t-quantile and the studentised bootstrap of the pseudo-values both give the distance of the ends from the value:
+  the first is right for few clusters, the second for skewed ones, and the larger distance counts;
+- the ends are computed on the scale on which the value is closer to normal (`Scale`), and moved out by 1 / clusters.
 
-Repeated looks need comparison.py instead.
+For repeated looks use paired_sequence.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RESAMPLES = 2000
 MIN_BOOTSTRAPPED = 5
 """With fewer clusters resampling shows nothing that the t-quantile does not."""
 MAX_STRETCH = 1.5
-"""The studentised bootstrap moves an end out by at most this factor: where few clusters hold all that defines a figure,
+"""The studentised bootstrap moves an end out by at most this factor: where few clusters hold all that defines a value,
 its quantiles run away, and beyond it coverage hardly rises (benchmarks/intervals)."""
 MAX_CLUSTERS = 400
 """More of them are joined with their neighbours: the ends hardly move, and each cluster costs one evaluation."""
@@ -40,14 +40,14 @@ MAX_CLUSTERS = 400
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its confidence interval; limits are NaN when they cannot be told."""
+    """A value with its confidence interval; the limits are NaN where they are not defined."""
 
     value: float
     low: float
     high: float
     confidence: float
     clusters: int
-    """How many units it rests on."""
+    """Number of clusters that it rests on."""
 
 
 def cluster_interval(
@@ -64,17 +64,26 @@ def cluster_interval(
 
     Args:
         statistic: a smooth function of the rows, NaN where it is not defined. For a paired difference let it compute
-            both figures on the same rows, or call `difference_interval`.
+            both values on the same rows, or call `difference_interval`.
         rows: how many rows there are.
         confidence: two-sided; take 0.90 for a one-sided bound at 0.95.
         resamples: of the studentised bootstrap; equal seeds give equal intervals.
         clusters: one value a row; rows of the same value belong together. None takes rows alone.
-        scale: where the statistic is closer to normal; a figure at the end of its range is taken as it is.
+        scale: the scale on which the statistic is closer to normal; a value at the end of its range is not converted.
 
-    The limits are NaN with one cluster, and where the statistic is not defined without some cluster: it then rests on
-    that one alone.
+    Returns:
+        The value and its interval. The limits are NaN with one cluster, and where the statistic is not defined without
+        some cluster, because it then rests on that one alone.
 
-    Raises DataError without rows and for settings out of range.
+    Raises:
+        DataError: without rows, and for settings out of range.
+
+    >>> days = np.repeat(np.arange(12), 50)
+    >>> losses = np.random.default_rng(0).gamma(2.0, size=600)
+    >>> found = cluster_interval(lambda rows: float(losses[rows].mean()), 600, clusters=days)
+    >>> found.clusters, found.low < found.value < found.high
+    (12, True)
+
     Sources: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 11 (jackknife) and 12.5 (studentised);
     MacKinnon, Nielsen & Webb, Fast and reliable jackknife and bootstrap methods for cluster-robust inference, 2023.
     """
@@ -112,7 +121,24 @@ def difference_interval(
     seed: int = 0,
     clusters: npt.ArrayLike | None = None,
 ) -> Interval:
-    """Return the interval of metric(y, first) - metric(y, second), both on the same rows; all [rows]."""
+    """Return the interval of metric(y, first) - metric(y, second), both on the same rows.
+
+    Args:
+        metric: labels and scores -> the metric.
+        y: labels, [rows].
+        first: scores, [rows].
+        second: scores of the same rows, [rows].
+        confidence: two-sided.
+        resamples: of the studentised bootstrap.
+        seed: of the resampling.
+        clusters: one value a row, as for `cluster_interval`.
+
+    Returns:
+        The difference and its interval.
+
+    Raises:
+        DataError: for arrays of different lengths, without rows, and for settings out of range.
+    """
     label, a, b = np.asarray(y), np.asarray(first), np.asarray(second)
     if not len(label) == len(a) == len(b):
         raise DataError(f"{len(label)} labels, {len(a)} and {len(b)} scores: expected as many of each")
@@ -136,7 +162,25 @@ def small_sample_factor(clusters: int) -> float:
 
 
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share. Source: E. B. Wilson, JASA 22 (1927). Raises DataError."""
+    """Return Wilson's score interval of a share.
+
+    Args:
+        successes: 0 or more.
+        trials: 1 or more; independent.
+        confidence: two-sided.
+
+    Returns:
+        The share and its interval, between 0 and 1.
+
+    Raises:
+        DataError: for more successes than trials, and without trials.
+
+    >>> found = wilson(3, 10)
+    >>> f"{found.value:.2f} from {found.low:.3f} to {found.high:.3f}"
+    '0.30 from 0.108 to 0.603'
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+    """
     if not 0 <= successes <= trials or trials == 0:
         raise DataError(f"a share needs 0 <= successes <= trials and a trial; got {successes} of {trials}")
     z, p = NormalDist().inv_cdf(0.5 + confidence / 2), successes / trials
@@ -161,15 +205,15 @@ def _without_each(place: Ints, units: int) -> Iterator[Ints]:
 
 
 def _reach(pseudo: Floats, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
-    """Return how far the interval reaches below and above the figure. pseudo: one value a cluster, [clusters]."""
+    """Return how far the interval reaches below and above the value. pseudo: one value a cluster, [clusters]."""
     units = len(pseudo)
     error = float(pseudo.std(ddof=1)) / math.sqrt(units)
     least = below = above = t_quantile(confidence, units - 1)
     if units >= MIN_BOOTSTRAPPED and error > 0:
         drawn = pseudo[np.random.default_rng(seed).integers(0, units, (resamples, units))]
         spread = drawn.std(axis=1, ddof=1) / math.sqrt(units)
-        told = spread > 1e-9 * error  # the same cluster drawn each time says nothing
-        t = (drawn.mean(axis=1)[told] - pseudo.mean()) / spread[told]
+        varied = spread > 1e-9 * error  # a resample of one cluster alone has no spread
+        t = (drawn.mean(axis=1)[varied] - pseudo.mean()) / spread[varied]
         if t.size:
             low, high = np.quantile(t, (0.5 - confidence / 2, 0.5 + confidence / 2))
             most = MAX_STRETCH * least

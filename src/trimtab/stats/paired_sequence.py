@@ -1,4 +1,4 @@
-"""Champion or challenger: an anytime-valid interval for the difference of their losses. The rollout asks it.
+"""Champion or challenger: an anytime-valid interval for the difference of their losses.
 
 The unit is the window: the mean over its labelled rows of the paired loss difference. Rows of one day fail together
 (design effect 5.8 on flights): a test on rows with repeated looks promotes a model that is no better most of the time.
@@ -28,7 +28,7 @@ Verdict = Literal["promote", "futile", "continue"]
 
 @dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """Where the comparison stands. Differences are champion's loss minus challenger's: positive = challenger better."""
+    """The state of a comparison. Differences are champion's loss minus challenger's: positive = challenger better."""
 
     verdict: Verdict
     n: int
@@ -49,7 +49,7 @@ def compare(
     min_windows: int = MIN_WINDOWS,
     smallest_effect: float = 0.0,
 ) -> PairedComparison:
-    """Return whether to promote the challenger, to give up, or to go on; may be asked after every window.
+    """Return whether to promote the challenger, to stop, or to continue; valid when called after every window.
 
     Args:
         differences: for each matured window, in order of time, the mean of champion loss minus challenger loss on the
@@ -58,7 +58,19 @@ def compare(
         min_windows: before so many, the verdict is "continue".
         smallest_effect: the smallest improvement worth having, in the loss's unit; 0 or more.
 
-    Raises DataError for figures that are not finite and for settings out of range.
+    Returns:
+        The verdict with its bounds and the reason.
+
+    Raises:
+        DataError: for differences that are not finite, and for settings out of range.
+
+    >>> compare([0.02, 0.01, 0.03] * 10).verdict
+    'promote'
+    >>> compare([0.02, 0.01, 0.03]).reason
+    '3 of at least 10 windows'
+
+    Source: Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, Time-uniform central limit theory and asymptotic confidence
+    sequences, Annals of Statistics 52 (2024).
     """
     x = as_floats(differences).astype(np.float64)
     if not np.isfinite(x).all():

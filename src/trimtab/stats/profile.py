@@ -1,4 +1,4 @@
-"""The profile of a window: mergeable counts of fixed size per column. Monitoring writes them, the detectors read them.
+"""The profile of a window: mergeable counts of fixed size per column. Monitoring writes them; detectors read them.
 
 Two profiles of one scheme merge by adding, over shards, replicas and minutes: 35 counts and five moments a column.
 """
@@ -102,7 +102,24 @@ WindowProfile = Mapping[str, ColumnProfile]
 
 
 def profile(values: npt.ArrayLike | Sequence[object], bins: Bins) -> ColumnProfile:
-    """Return the profile of one column of one window (1-D; NaN or None is missing)."""
+    """Return the profile of one column of one window.
+
+    Args:
+        values: 1-D, [rows]; numbers for NumericBins; text, numbers or booleans for CategoryBins; NaN or
+            None is missing.
+        bins: the scheme of the column, made from the reference.
+
+    Returns:
+        Counts and moments; profiles of the same scheme can be merged.
+
+    Raises:
+        DataError: for values that are not numbers, and for more than one dimension.
+
+    >>> bins = NumericBins.from_reference([1.0, 2.0, 3.0, 4.0])
+    >>> found = profile([1.5, 2.5, float("nan"), 900.0], bins)
+    >>> found.n, found.missing, found.gross
+    (4, 1, 1)
+    """
     if isinstance(bins, CategoryBins):
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":
             found, times = np.unique(values, return_counts=True)

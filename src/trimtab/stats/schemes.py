@@ -80,7 +80,7 @@ class NumericBins:
 
     @cached_property
     def cuts(self) -> Floats:
-        """Thresholds c such that the counts of x < c tell all slots: low, the edges, just above high."""
+        """Thresholds c such that the counts of x < c give all slots: low, the edges, just above high."""
         return np.array([self.low, *self.edges, np.nextafter(self.high, np.inf)])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Scores of windows, each against the pool of all the others (full conformal). sequential.py calls it at every step.
+"""Scores of windows, each against the pool of all the others (full conformal).
 
 With D the distance of a column (distance.py), g its share of gross or unseen rows, n the rows of the window, and
 D(n) and g(n) what windows of n rows usually have (size.py):

@@ -1,14 +1,14 @@
-"""The drift detector: profiles of windows in, honest p-values out. Monitoring steps one per model version.
+"""The drift detector: profiles of windows in, p-values out that hold at every look.
 
 Each window is scored against the pool of all others (score.py), gets a window p (tail.py), and its p-values become
 bets whose stakes add up over windows (evidence.py): 0.4 on the window score, 0.2 on single columns, 0.4 on small
-lasting shifts of a column's location or spread. A window joins the pool after a quarantine.
+lasting shifts of a column's location or spread. A window joins the pool after it was held back.
 
 What the number of rows alone does to a window is taken out (size.py), so that traffic may rise and fall.
 
 Theorem: rank p-values of exchangeable windows with a pool that takes every window are independent and uniform, so
 p_seq is valid at any time. Heuristic, held by measurement (benchmarks/drift): the tail beyond the rank, tempering for
-autocorrelated windows, quarantine and freeze.
+autocorrelated windows, holdback and freeze.
 """
 
 from __future__ import annotations
@@ -40,7 +40,18 @@ WEIGHTS = (0.4, 0.2, 0.4)
 
 
 class DriftDetector:
-    """Judges windows one after the other. `fit` makes one; `state` and `from_state` carry it over a restart."""
+    """Judges windows one after the other. `fit` makes one; `state` and `from_state` carry it over a restart.
+
+    >>> from trimtab.stats.profile import profile
+    >>> random = np.random.default_rng(0)
+    >>> windows = [random.normal(size=500) for _ in range(40)]
+    >>> schemes = {"x": NumericBins.from_reference(np.concatenate(windows))}
+    >>> detector = DriftDetector.fit([{"x": profile(x, schemes["x"])} for x in windows], schemes=schemes)
+    >>> usual = detector.step({"x": profile(random.normal(size=500), schemes["x"])})
+    >>> moved = detector.step({"x": profile(random.normal(1.0, size=500), schemes["x"])})
+    >>> usual.p > 0.01, moved.p < 0.01, moved.named
+    (True, True, ('x',))
+    """
 
     def __init__(
         self,
@@ -79,7 +90,11 @@ class DriftDetector:
             horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
             seed: of the numbers that break ties between ranks; equal seeds give equal results.
 
-        Raises DataError with fewer than three windows, or when a window does not fit the schemes.
+        Returns:
+            The detector, which has judged no window yet.
+
+        Raises:
+            DataError: with fewer than three windows, or when a window does not fit the schemes.
         """
         if horizon < 1:
             raise DataError(f"horizon is {horizon} windows, expected 1 or more, for example {HORIZON}")
@@ -109,7 +124,7 @@ class DriftDetector:
 
     @property
     def enough_reference(self) -> bool:
-        """Whether automation may act on what it says."""
+        """Whether automation may act on its results."""
         return self.reference_windows >= ENOUGH_WINDOWS
 
     def step(self, window: WindowProfile) -> DriftStep:
@@ -123,7 +138,7 @@ class DriftDetector:
         return self._hold(encoded) if self._held else self._judge(encoded)
 
     def state(self) -> dict[str, Any]:
-        """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
+        """Return the whole state, for JSON; a detector made from it continues bit for bit."""
         return {
             "schemes": [[name, bins.to_dict()] for name, bins in self._pool.schemes.items()],
             "table": self._pool.state(),
@@ -177,13 +192,13 @@ class DriftDetector:
             ]
         )
         self._steps += 1
-        told = self._tell(window, float(scores.largest[m]), p, scores.z[m], p_columns)
+        step = self._result(window, float(scores.largest[m]), p, scores.z[m], p_columns)
         if m < POOL_LIMIT:
-            for joining in self._holdback.admit(window, told.p_seq):
+            for joining in self._holdback.admit(window, step.p_seq):
                 self._pool.append(joining)
-        return told
+        return step
 
-    def _tell(self, window: Encoded, largest: float, p: float, z: Floats, p_columns: Floats) -> DriftStep:
+    def _result(self, window: Encoded, largest: float, p: float, z: Floats, p_columns: Floats) -> DriftStep:
         columns = self._columns(window, z, p_columns)
         top = tuple(c.name for c in sorted(columns, key=lambda column: -column.z)[:3])
         p_seq = self._evidence.p_value(self.horizon)
@@ -272,7 +287,7 @@ def _add(a: Encoded, b: Encoded) -> Encoded:
 def _tempers(scores: Scores) -> list[Floats]:
     """Return tau of the window score, of each column's scores, and of each signed statistic (for all its bets).
 
-    A reference without gross rows cannot tell whether those come alone or in spells (a new category stays for a
+    A reference without gross rows does not show whether those come alone or in spells (a new category stays for a
     season): the gross score is tempered at least as its column and as the median column.
     """
 

@@ -1,4 +1,4 @@
-"""What the number of rows alone does to a window's statistics, so that it can be taken out. score.py applies it.
+"""The effect of the number of rows on a window's statistics, so that it can be taken out.
 
 A distance to the pool shrinks with the rows of the window: D^2 is about A/n + B, with A from chance alone and B from
 real differences between windows. Without a correction, a fall of traffic by a quarter looks like drift in every
@@ -70,7 +70,7 @@ class SizeEffect:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the effect that `state` told."""
+        """Return the effect that `state` described."""
         return cls(**{name: np.array(state[name], np.float64) for name in cls.__dataclass_fields__})
 
 

@@ -1,4 +1,4 @@
-"""What a drift detector says about one window: frozen, with figures and reason. Monitoring makes signals of it."""
+"""The result of a drift detector for one window."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ColumnDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftStep:
-    """One window against the pool. `p` may open a review; only `p_seq` is honest under repeated looks."""
+    """One window against the pool. `p` may open a review; only `p_seq` holds under repeated looks."""
 
     tested: bool
     """False: too few rows; the window is held and will be judged together with the next one."""

@@ -1,4 +1,4 @@
-"""p-value of a window score beyond the rank of its reference, and which columns to name. Called by the detectors.
+"""p-value of a window score beyond the rank of its reference, and which columns to name.
 
 The rank alone cannot go below 1/(m+1). Above the k largest of m reference scores an exponential tail is assumed,
 whose mean excess is estimated from those k; the estimate's own doubt gives a Pareto form (exact for an exponential).

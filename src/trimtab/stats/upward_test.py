@@ -1,11 +1,11 @@
-"""Harm, window by window: does a figure that should not grow grow? Monitoring steps one per model, segment and figure.
+"""One-sided sequential test that a value a window, such as a loss, has increased.
 
-For concept drift the figure is the mean over matured labels of the loss minus the loss that the model itself
-expected, so that harder cases alone raise no alarm. Latency, error rate and cost a window are watched the same way.
-Upward only: a model that gets better is not an alarm.
+For concept drift the value is the mean over matured labels of the loss minus the loss that the model itself
+expected, so that harder cases alone raise no alarm. It serves for latency and missing values as well.
+Upward only: a model that improves raises no alarm.
 
-A window of fewer rows than usual wobbles more: its distance from the middle is drawn in by sqrt(n / usual n), as if
-all wobble came from chance; a window of more rows is left as it is. Both err on the side of no alarm.
+A window of fewer rows than usual varies more: its distance from the median is multiplied by sqrt(n / usual n), as if
+all variation came from chance; a window of more rows is left as it is. Both err on the side of no alarm.
 
 Of the stakes 0.6 bet on the window p (rank, and beyond it the tail), 0.4 on small lasting rises by smoothed
 conformal ranks. What is theorem and what is heuristic is the same as in sequential.py.
@@ -34,19 +34,19 @@ RELATIVE_SD_FLOOR = 1e-9
 
 
 WindowValue = tuple[float, int]
-"""A window's figure and its rows."""
+"""A window's value and its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpwardStep:
-    """One window's figure against the pool. `p` may open a review; only `p_seq` is honest under repeated looks."""
+    """One window's value against the pool. `p` may open a review; only `p_seq` holds under repeated looks."""
 
     tested: bool
     """False: too few rows; the window is held and will be judged together with the next one."""
     value: float
-    """The window's figure, in its own unit."""
+    """The window's value, in its own unit."""
     expected: float
-    """Mean of the figure over the pool."""
+    """Mean over the pool."""
     rise_sd: float
     """How far the value lies above it, in standard deviations between windows of the pool."""
     p: float
@@ -61,7 +61,14 @@ class UpwardStep:
 
 
 class UpwardDetector:
-    """Judges one figure a window. `fit` makes one; `state` and `from_state` carry it over a restart."""
+    """Judges one value a window. `fit` makes one; `state` and `from_state` carry it over a restart.
+
+    >>> losses = np.random.default_rng(0).normal(1.0, 0.1, size=40)
+    >>> detector = UpwardDetector.fit(losses.tolist(), [500] * 40)
+    >>> usual, risen = detector.step(1.05, 500), detector.step(2.0, 500)
+    >>> usual.p > 0.01, risen.p < 0.01, round(risen.expected, 1)
+    (True, True, 1.0)
+    """
 
     def __init__(
         self,
@@ -98,21 +105,25 @@ class UpwardDetector:
         seed: int = 0,
         smallest_sd: float = 0.0,
     ) -> Self:
-        """Return a detector for a figure that behaves as it did over the reference windows.
+        """Return a detector for a value that behaves as it did over the reference windows.
 
         Args:
-            values: the figure of each reference window, in order of time; 30 or more before it may act.
+            values: the value of each reference window, in order of time; 30 or more before it may act.
             rows: rows (labels, requests) behind each of them. Windows under half of the median merge into the next.
             horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
             seed: of the numbers that break ties between ranks.
-            smallest_sd: spread between windows, in the figure's unit, below which differences are noise.
+            smallest_sd: spread between windows, in the unit of the values, below which differences are noise.
 
-        Raises DataError with fewer than three windows or values that are not finite.
+        Returns:
+            The detector, which has judged no window yet.
+
+        Raises:
+            DataError: with fewer than three windows, and for values that are not finite.
         """
         if len(values) != len(rows):
             raise DataError(f"{len(values)} values but {len(rows)} row counts: expected one row count a value")
         if not np.all(np.isfinite(values)):
-            raise DataError("a reference window has no finite figure: leave windows without rows or labels out")
+            raise DataError("a reference window has no finite value: leave windows without rows or labels out")
         min_rows = SMALLEST_SHARE_OF_ROWS * statistics.median(list(rows) or [0])
         pool = _merge_small(list(zip(values, rows, strict=True)), min_rows)
         if len(pool) < FEWEST_WINDOWS:
@@ -136,27 +147,27 @@ class UpwardDetector:
 
     @property
     def enough_reference(self) -> bool:
-        """Whether automation may act on what it says."""
+        """Whether automation may act on its results."""
         return self.reference_windows >= ENOUGH_WINDOWS
 
     def step(self, value: float, n: int) -> UpwardStep:
-        """Judge the next window's figure over its n rows; raises DataError when a window with rows has no figure."""
+        """Judge the next window's value over its n rows. Raises DataError for rows without a finite value."""
         if n > 0 and not np.isfinite(value):
-            raise DataError(f"the figure of a window with {n} rows is {value}, expected a finite number")
+            raise DataError(f"the value of a window with {n} rows is {value}, expected a finite number")
         value, n = _mean([(value if n > 0 else 0.0, n), self._held or (0.0, 0)])
         if n < max(self.min_rows, 1):
             self._held = (value, n)
-            return self._tell(value, n, p=1.0, tested=False)
+            return self._result(value, n, p=1.0, tested=False)
         self._held = None
         return self._judge(value, n)
 
     def state(self) -> dict[str, Any]:
-        """Return all that it knows, for JSON; a detector made from it continues bit for bit."""
+        """Return the whole state, for JSON; a detector made from it continues bit for bit."""
         return {
-            "pool": [list(figure) for figure in self._pool],
+            "pool": [list(window) for window in self._pool],
             "evidence": self._evidence.state(),
             "quarantine": self._holdback.length,
-            "waiting": [list(figure) for figure in self._holdback.waiting],
+            "waiting": [list(window) for window in self._holdback.waiting],
             "held": list(self._held) if self._held else None,
             "steps": self._steps,
             "seed": self._seed,
@@ -189,10 +200,10 @@ class UpwardDetector:
         rank = smoothed_ranks(pool[:, None], np.array([current]), uniform)
         self._evidence.bet([calibrate(np.maximum([p], p_floor(len(pool)))), power_bets(rank)[0]])
         self._steps += 1
-        told = self._tell(value, n, p=p, tested=True)
+        step = self._result(value, n, p=p, tested=True)
         if len(pool) < POOL_LIMIT:
-            self._pool += self._holdback.admit((value, n), told.p_seq)
-        return told
+            self._pool += self._holdback.admit((value, n), step.p_seq)
+        return step
 
     def _scores(self, windows: Sequence[WindowValue]) -> Floats:
         """Return the value of each window; a value of few rows is drawn towards the median."""
@@ -205,7 +216,7 @@ class UpwardDetector:
     def _sd(self, pool: Floats) -> float:
         return max(float(pool.std(ddof=1)), self.smallest_sd, RELATIVE_SD_FLOOR * float(np.abs(pool).max()), 1e-300)
 
-    def _tell(self, value: float, n: int, *, p: float, tested: bool) -> UpwardStep:
+    def _result(self, value: float, n: int, *, p: float, tested: bool) -> UpwardStep:
         pool = np.array([value for value, _ in self._pool])
         expected = float(pool.mean())
         p_seq = self._evidence.p_value(self.horizon)

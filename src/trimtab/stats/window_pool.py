@@ -1,4 +1,4 @@
-"""The pool of windows as arrays, ready to be scored together: sequential.py keeps one, score.py reads it."""
+"""The pool of windows as arrays, ready to be scored together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WindowPool:
         ordered = [name for name, bins in schemes.items() if isinstance(bins, NumericBins)]
         category = [name for name in schemes if name not in ordered]
         self.names = (*ordered, *category)
-        """Ordered columns first: the order of everything that is told per column."""
+        """Ordered columns first: the order of all results per column."""
         self.schemes = {name: schemes[name] for name in self.names}
         self.ordered = len(ordered)
         self.size = 0

@@ -156,7 +156,7 @@ def test_few_days_warn(make: Make) -> None:
 def test_one_class_cannot_be_judged(make: Make) -> None:
     (result,) = judge_accuracy(make(y=np.zeros(len(make().y))), policy(metric="roc_auc", min=0.5))
     assert result.verdict == "fail"
-    assert "cannot be told" in result.reason
+    assert "its interval is not defined" in result.reason
     assert result.low is None
 
 

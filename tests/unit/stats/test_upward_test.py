@@ -115,7 +115,7 @@ def test_few_reference_windows_are_told_of() -> None:
 def test_what_cannot_be_judged_is_refused() -> None:
     with pytest.raises(DataError, match="2 values but 1 row counts"):
         UpwardDetector.fit([1.0, 2.0], [5])
-    with pytest.raises(DataError, match="no finite figure"):
+    with pytest.raises(DataError, match="no finite value"):
         UpwardDetector.fit([1.0, float("nan"), 2.0], [5, 5, 5])
     with pytest.raises(DataError, match="2 reference windows"):
         UpwardDetector.fit([1.0, 2.0], [5, 5])
