@@ -70,7 +70,7 @@ def broker() -> Iterator[Broker]:
 
 
 class TestKafkaLog(PredictionsConformance):
-    claims_names = False
+    locks_names = False
     topics = (f"conformance-{number}" for number in count())
 
     @pytest.fixture(autouse=True)

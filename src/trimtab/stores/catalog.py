@@ -1,4 +1,4 @@
-"""Opens a project's stores: one lazy table of backends a kind, chosen by the scheme of a URL. Called by app.
+"""Opens a project's stores: one lazy table of backends a kind, chosen by the scheme of a URL.
 
 None opens the embedded backend under the project's own folder ROOT (PROJECT/.trimtab). A path without a scheme
 is a folder on a local disk. Relative paths start at the project folder. Only the chosen backend is imported.
@@ -38,7 +38,7 @@ _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 
 
 def open_metadata(url: str | None, root: Path) -> Metadata:
-    """Open the book of records; a SQLAlchemy URL, or ROOT/metadata.db."""
+    """Open the metadata store; a SQLAlchemy URL, or ROOT/metadata.db."""
     if url is None:
         return cast(
             Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db", head=root / "ledger.head")

@@ -1,4 +1,4 @@
-"""What a look inside a store finds wrong. Shared by the contracts of all kinds of store; imports none of them."""
+"""What a store's own check finds wrong; shared by the contracts of all kinds of store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that a store should have and has not.
+    """Something that is missing from a store or damaged in it.
 
     aside: files and folders that can be made again, so that a repair may move them aside. again: the command that
     makes them again.

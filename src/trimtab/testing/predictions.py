@@ -52,7 +52,7 @@ def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequen
 class PredictionsConformance:
     """The guarantees of the contract of the prediction log."""
 
-    claims_names = True
+    locks_names = True
     """A second process that writes under the same name is refused."""
 
     def open(self, folder: Path) -> Predictions:
@@ -187,7 +187,7 @@ class PredictionsConformance:
         assert again.equals(everything)
 
     def test_a_second_writer_is_refused(self, tmp_path: Path) -> None:
-        if not self.claims_names:
+        if not self.locks_names:
             pytest.skip("this backend has no lock for a writer's name")
         log = self.open(tmp_path)
         log.append(prediction_rows([]))

@@ -11,7 +11,7 @@ from trimtab.stores.predictions.embedded.delta_archive import Archive
 from trimtab.stores.predictions.embedded.segment_folder import NO_TABLE, TABLES, Segment, last_begun, removed, segments
 from trimtab.stores.predictions.embedded.segment_scan import Damages, scan
 
-RESTORE = "restore it from a backup; without one the rows are lost, and the log goes on without them"
+RESTORE = "restore it from a backup; without one the rows are lost, and the log works without them"
 
 
 def check(folder: Path) -> list[Fault]:

@@ -1,4 +1,4 @@
-"""Damage in the middle of a segment: left out, counted, told once; every other row is there."""
+"""Damage in the middle of a segment: left out, counted and reported once; all other rows are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compaction: rows move into Delta tables once, whoever dies when, and readers do not notice."""
+"""Compaction: rows move into Delta tables once, wherever a process dies, and readers read the same rows."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_a_table_that_is_gone_or_older_than_it_was_is_told(tmp_path: Path, kind:
     assert [f"{folder} is gone" in text for text in texts(tmp_path)] == [True]
     folder.mkdir()
     assert [f"{folder} is gone" in text for text in texts(tmp_path)] == [True]
-    # then that is told of a log that another version compacted, too
+    # then it is reported for a log that another version compacted, too
     noted = msgspec.json.decode((tmp_path / "removed.json").read_bytes())
     del noted["tables"]
     (tmp_path / "removed.json").write_bytes(msgspec.json.encode(noted))

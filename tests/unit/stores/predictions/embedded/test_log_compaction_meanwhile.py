@@ -1,4 +1,4 @@
-"""Compaction beside writers and readers: segments rotate under it, and readers lose and double nothing."""
+"""Compaction while others write and read: segments end meanwhile, and readers read each row once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept and what is given up: nothing younger than the policy says, and no prediction without its label."""
+"""What is kept and what is deleted: nothing younger than the policy says, and no prediction without its label."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def predict(log: SegmentLog, name: str, moment: datetime) -> None:
     log.append(prediction_rows([name], logged_at=[to_micros(moment)]))
 
 
-def tell(log: SegmentLog, name: str, moment: datetime) -> None:
+def add_label(log: SegmentLog, name: str, moment: datetime) -> None:
     log.append_labels(label_rows([name], received_at=[to_micros(moment)]))
 
 
@@ -54,19 +54,19 @@ def test_nothing_younger_goes_all_that_is_older_does_and_no_label_before_its_pre
         keep, step = timedelta(hours=keep_hours), timedelta(hours=step_hours)
         logged = {str(n): NOW + n * step for n in range(len(waits))}
         received = {str(n): logged[str(n)] + timedelta(hours=wait) for n, wait in enumerate(waits)}
-        told: set[str] = set()
+        labelled: set[str] = set()
         while clock.now() < NOW + timedelta(hours=200):
             for name in [name for name, moment in logged.items() if moment <= clock.now() < moment + step]:
                 predict(log, name, logged[name])
-            for name in [name for name, moment in received.items() if moment <= clock.now() and name not in told]:
-                tell(outcomes, name, received[name])
-                told.add(name)
+            for name in [name for name, moment in received.items() if moment <= clock.now() and name not in labelled]:
+                add_label(outcomes, name, received[name])
+                labelled.add(name)
             log.compact(grace_s=-1e12, keep_s=keep.total_seconds())
             now, midnight = clock.now(), (clock.now() - keep).replace(hour=0)
             kept, with_label = predicted(log), labelled(log)
             assert kept == {name for name, moment in logged.items() if midnight <= moment <= now}
-            assert with_label == {name for name in told if received[name] >= midnight}
-            assert kept & told <= with_label
+            assert with_label == {name for name in labelled if received[name] >= midnight}
+            assert kept & labelled <= with_label
             clock.sleep(step.total_seconds())
         log.close()
         outcomes.close()
@@ -84,7 +84,7 @@ def test_midnight_in_the_middle_of_a_compaction_takes_no_label_from_a_prediction
     log = SegmentLog(tmp_path, clock=ManualClock(NOW))
     for day in range(6):
         predict(log, str(day), NOW + timedelta(days=day))
-        tell(log, str(day), NOW + timedelta(days=day))
+        add_label(log, str(day), NOW + timedelta(days=day))
     log.close()
     log.compact(grace_s=-1e12, keep_s=3e9)
     at = ManualClock(NOW + timedelta(days=4))
@@ -126,7 +126,7 @@ def test_a_segment_that_is_not_in_the_tables_yet_keeps_its_rows(tmp_path: Path) 
 
 
 class Wrong(ManualClock):
-    """A clock that somebody sets."""
+    """A clock that a test sets."""
 
     def set(self, moment: datetime) -> None:
         self._now = moment

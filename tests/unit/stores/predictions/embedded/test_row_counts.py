@@ -84,7 +84,7 @@ def test_a_damaged_row_is_not_counted(tmp_path: Path) -> None:
 
 
 def test_a_count_goes_on_from_the_last_one(tmp_path: Path) -> None:
-    # given a segment that was counted, and a damage that no time of change tells of
+    # given a segment that was counted, and damage that does not show in the time of change
     append(tmp_path, "0", [1, 1, 1], at=0)
     path = tmp_path / "predictions-0-000001.frames"
     assert SegmentLog(tmp_path).count() == Count(3, 3)

@@ -1,4 +1,4 @@
-"""The segment log: the contract, what a crash leaves behind, rotation, readers beside a writer."""
+"""The segment log: the contract, what a crash leaves behind, new segments, readers while a process writes."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_name_that_makes_no_file_name_is_refused(tmp_path: Path) -> None:
         SegmentLog(tmp_path, "../0")
 
 
-def test_a_segment_ends_at_its_age_even_when_nobody_writes(tmp_path: Path) -> None:
+def test_a_segment_ends_at_its_age_without_an_append(tmp_path: Path) -> None:
     clock = ManualClock()
     log = SegmentLog(tmp_path, segment_age_s=60, clock=clock)
     log.append(prediction_rows(["a"]))

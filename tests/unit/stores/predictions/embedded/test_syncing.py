@@ -1,4 +1,4 @@
-"""Bringing the log to disk: which files are flushed, beside appends, and what a failing disk does."""
+"""Bringing the log to disk: which files are flushed, while others append, and what happens when the disk fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> Flushed:
     """Name and size of every file or folder that is flushed, in order."""
     found: Flushed = []
 
-    def beside(flush: Callable[[int], None]) -> Callable[[int], None]:
+    def noting(flush: Callable[[int], None]) -> Callable[[int], None]:
         def flushing(file: int) -> None:
             flush(file)
             found.append((Path(os.readlink(f"/proc/self/fd/{file}")).name, os.fstat(file).st_size))
@@ -33,7 +33,7 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> Flushed:
         return flushing
 
     for name in ("fdatasync", "fsync"):
-        monkeypatch.setattr(os, name, beside(getattr(os, name)))
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
     return found
 
 
