@@ -37,16 +37,16 @@ class Health:
         self._changed = asyncio.Event()
 
     def open(self) -> None:
-        """See from now on when another table serves."""
+        """Follow the gateway: watchers learn of each routing table that it swaps in."""
         self._gateway.on_swap.append(self._wake)
 
     def drain(self) -> None:
-        """Be ready no more: tell whoever watches so, and let them go."""
+        """Report NOT_SERVING from now on, and end the streams of watchers with it."""
         self._draining = True
         self._wake()
 
     def close(self) -> None:
-        """Look at the gateway no more."""
+        """Stop following the gateway."""
         if self._wake in self._gateway.on_swap:
             self._gateway.on_swap.remove(self._wake)
 
@@ -71,7 +71,7 @@ class Health:
         return HealthCheckResponse(status=state)
 
     async def watch(self, body: bytes, context: Any) -> AsyncIterator[Message]:
-        """Tell the state now and whenever it is another, until the server stops. body: of a HealthCheckRequest."""
+        """Yield the state now and after each change, until the server stops. body: a HealthCheckRequest."""
         try:
             service: str = read(HealthCheckRequest, body).service
         except Refused as refused:

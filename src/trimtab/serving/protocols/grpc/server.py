@@ -1,7 +1,7 @@
-"""Opens the gRPC port of a gateway; gRPC itself is imported only then.
+"""Opens the gRPC port of a gateway, and imports gRPC when it does.
 
-Several workers may share a port (`shared`), which the kernel divides calls over; `reserve` keeps the port for
-them before the first has started, and sees whether it is free.
+Several workers may share a port (`shared`): the kernel divides the connections among them. `reserve` binds the port
+before the first worker starts, and raises an error when it is taken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SERVICE = "trimtab.serving.protocols.grpc.service"
 MOST_CALLS = 1_000
 """Calls at once on one connection, as many as HTTP takes pipelined; a client makes further ones wait."""
 PING_S, ANSWER_S = 60, 20
-"""After so long without a word a client is asked whether it is there, and has so long to answer."""
+"""Seconds of silence after which the server pings a client, and seconds in which the client must answer."""
 MANNERS = (
     ("grpc.max_concurrent_streams", MOST_CALLS),
     ("grpc.keepalive_time_ms", PING_S * 1000),
@@ -67,7 +67,7 @@ async def serve_grpc(
 ) -> GrpcServer:
     """Answer the Open Inference Protocol's gRPC calls on the running event loop; port 0 takes a free one.
 
-    access: has check(headers, verb, model), None lets everybody in. max_body: largest message in bytes.
+    access: checks tokens; None admits every client. max_body: largest message in bytes.
     Raises MissingExtra without gRPC, StageError when the port is taken, PolicyError for PEM files that cannot be used.
     """
     try:

@@ -48,7 +48,7 @@ CODES = {
 """HTTP status of a refusal -> gRPC's; INTERNAL for all others."""
 REQUEST_ID = REQUEST_ID_HEADER.decode()
 CANCELLED = 499
-"""What is counted when the client is gone."""
+"""Status in the metrics when the client has left before its answer."""
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a client's retry policy how long to wait."""
 
@@ -73,9 +73,9 @@ class Method(NamedTuple):
 
 
 class InferenceService:
-    """Answers the calls of one server. access: as the HTTP application has it, None lets everybody in.
+    """Answers the calls of one server. access: checks tokens; None admits every client.
 
-    timeout_s: how long a call may take; None leaves that to the clients' own deadlines. traces: told of every call.
+    timeout_s: how long a call may take; None leaves that to the deadlines of clients. traces: records every call.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class InferenceService:
         ]
 
     def open(self) -> None:
-        """See from now on what the gateway serves."""
+        """Follow what the gateway serves."""
         self._health.open()
 
     def drain(self) -> None:
-        """Be ready no more, and end the calls that would not end by themselves."""
+        """Report NOT_SERVING from now on, and end the streams of watchers and of reflection."""
         self._stopping.set()
         self._health.drain()
 
     def close(self) -> None:
-        """Leave the gateway alone."""
+        """Stop following the gateway."""
         self._health.close()
 
     def _methods(self) -> dict[str, Method]:

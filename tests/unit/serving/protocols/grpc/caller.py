@@ -1,4 +1,4 @@
-"""A gRPC server over a gateway and a client of it, on one event loop. Used by the tests of the gRPC service."""
+"""A gRPC server over a gateway and a client of it, on one event loop."""
 
 from __future__ import annotations
 
