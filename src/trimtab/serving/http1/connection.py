@@ -16,17 +16,7 @@ from typing import cast
 
 import httptools
 
-from trimtab.serving.http1.exchange import (
-    CLOSE,
-    CONTINUE,
-    KEEP,
-    ClientGone,
-    DateHeader,
-    Exchange,
-    Message,
-    Scope,
-    answer,
-)
+from trimtab.serving.http1.exchange import CLOSE, CONTINUE, KEEP, DateHeader, Exchange, Gone, Message, Scope, answer
 from trimtab.serving.http1.targets import Targets
 
 Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -99,12 +89,12 @@ class Connection(asyncio.Protocol):
         """Whether the client has closed its side."""
         self._probed = False
         """Whether a probe was sent since; a disconnected client answers it with a reset."""
-        self._half_closed_at: float | None = None
+        self._closing_at: float | None = None
         """When this side was closed; later data is discarded until the client closes its side."""
         self._patience = GOODBYE_S
         self._discarded = 0
         """Bytes discarded since the last accepted request."""
-        self._last_activity = loop.time()
+        self._active_at = loop.time()
         """When the client last sent or received something, by the loop's clock."""
         self._unsent = 0
 
@@ -119,14 +109,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._reading = None
-        current, task = self._current, self._task
-        if (
-            current is not None
-            and not current.gone
-            and not current.leave()
-            and task is not None
-            and not task.cancelling()
-        ):
+        now, task = self._current, self._task
+        if now is not None and not now.gone and not now.leave() and task is not None and not task.cancelling():
             task.cancel()  # the application does not wait in `receive`, so this is how it learns of the disconnect
         del self._parser  # breaks a reference cycle, so that both are freed without the garbage collector
 
@@ -135,7 +119,7 @@ class Connection(asyncio.Protocol):
             self._discard(len(data))
             return
         if self._current is None or not self._current.answered:  # data after an answer is no progress
-            self._last_activity = self._loop.time()
+            self._active_at = self._loop.time()
         self._unseen += len(data)
         try:
             self._feed(data)
@@ -301,7 +285,7 @@ class Connection(asyncio.Protocol):
     async def _run(self, exchange: Exchange) -> None:
         try:
             await self._application(exchange.scope, exchange.receive, exchange.send)
-        except ClientGone:
+        except Gone:
             pass  # the client has disconnected
         except Exception:  # the application answers its own errors, so this is a bug in it
             logger.exception("%s %s was not answered", exchange.scope["method"], exchange.scope["path"])
@@ -318,11 +302,11 @@ class Connection(asyncio.Protocol):
         """After an answer: close, or answer the next request."""
         self._current = None
         if not exchange.is_complete or (self._last and self._is_idle()):
-            self._half_close()
+            self._end()
         elif exchange.after is CLOSE and not self._retiring:
             self.close()  # as the client asked; it sends no more
         elif exchange.after is CLOSE:
-            self._half_close()
+            self._end()
         else:
             self._next()
 
@@ -355,7 +339,7 @@ class Connection(asyncio.Protocol):
             head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             self.write(answer(status, head, self.date + CLOSE, body))
         self._patience = STALLED_S
-        self._half_close()
+        self._end()
 
     def _abandon(self) -> None:
         """Drop the request whose body is being received."""
@@ -368,7 +352,7 @@ class Connection(asyncio.Protocol):
 
     # closing
 
-    def _half_close(self) -> None:
+    def _end(self) -> None:
         """Close this side once all is written, and the connection once the client has closed its side.
 
         If a connection is closed while its client still sends, the kernel resets it, and the client may lose its
@@ -377,21 +361,21 @@ class Connection(asyncio.Protocol):
         self._abandon()
         self._head_began = None
         transport = self._transport
-        if transport is None or transport.is_closing() or self._half_closed_at is not None:
+        if transport is None or transport.is_closing() or self._closing_at is not None:
             return
         if self._ended or not self._is_plain():
             self.close()
             return
         self._last = True
-        self._half_closed_at = self._last_activity = self._loop.time()
+        self._closing_at = self._active_at = self._loop.time()
         self._patience = GOODBYE_S
         transport.write_eof()
         transport.resume_reading()
 
     def _discard(self, size: int) -> None:
         """Count discarded bytes; close the connection at MOST_DISCARDED."""
-        if self._half_closed_at is not None:
-            self._last_activity = self._loop.time()
+        if self._closing_at is not None:
+            self._active_at = self._loop.time()
         self._discarded += size
         if self._discarded > MOST_DISCARDED:
             self.close()
@@ -429,13 +413,13 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send data, unless the client has disconnected or this side is closed."""
-        if self._transport is not None and self._half_closed_at is None:
-            self._last_activity = self._loop.time()
+        if self._transport is not None and self._closing_at is None:
+            self._active_at = self._loop.time()
             self._transport.write(data)
 
     def resume(self) -> None:
         """Resume reading: the application now waits for the client."""
-        self._last_activity = self._loop.time()
+        self._active_at = self._loop.time()
         self._read_on()
 
     def _read_on(self) -> None:
@@ -450,23 +434,23 @@ class Connection(asyncio.Protocol):
         """Return True if the client has exceeded a time limit. now: by the loop's clock."""
         unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
         if unsent != self._unsent:
-            self._unsent, self._last_activity = unsent, now
-            if self._half_closed_at is not None:
-                self._half_closed_at = now
+            self._unsent, self._active_at = unsent, now
+            if self._closing_at is not None:
+                self._closing_at = now
         if self._head_began is not None and self._current is None and not self._waiting:
             return now - self._head_began > STALLED_S
         if self._task is not None and not unsent and (self._current is None or not self._current.listens):
             return False  # the application has its own time limit
         if unsent or not self._is_idle():
-            return now - self._last_activity > STALLED_S
-        if self._half_closed_at is not None and now - self._half_closed_at > STALLED_S:
+            return now - self._active_at > STALLED_S
+        if self._closing_at is not None and now - self._closing_at > STALLED_S:
             return True
-        return now - self._last_activity > (self._patience if self._last else KEEP_ALIVE_S)
+        return now - self._active_at > (self._patience if self._last else KEEP_ALIVE_S)
 
     def expire(self) -> None:
         """Close an overdue connection, with a 408 if a request has arrived in part."""
         half = self._head_began is not None or (self._reading is not None and not self._reading.answered)
-        if not half or self._unsent or self._waiting or self._half_closed_at is not None:
+        if not half or self._unsent or self._waiting or self._closing_at is not None:
             self.abort()
         else:
             self._refuse(408, "the request did not arrive in time")
@@ -479,7 +463,7 @@ class Connection(asyncio.Protocol):
         """Accept no further request, and close after the pending answers."""
         self._last = True
         self._patience = GOODBYE_S
-        if self._half_closed_at is not None:
+        if self._closing_at is not None:
             return
         if self._is_idle():
             self.close()

@@ -21,7 +21,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
-class ClientGone(ConnectionResetError):
+class Gone(ConnectionResetError):
     """The client has disconnected: nothing can be sent to it."""
 
 
@@ -137,7 +137,7 @@ class Exchange:
         return {"type": "http.request", "body": body, "more_body": not self.is_complete}
 
     async def send(self, message: Message) -> None:
-        """Keep the head of the answer, then send it together with the body. Raises ClientGone."""
+        """Keep the head of the answer, then send it together with the body. Raises Gone."""
         if message["type"] == "http.response.start":
             self._start = message
             return
@@ -145,7 +145,7 @@ class Exchange:
         if self._connection.last or self.unwanted:
             self.after = CLOSE
         if self.gone:
-            raise ClientGone("the client has disconnected")
+            raise Gone("the client has disconnected")
         body = b"" if self.scope["method"] == "HEAD" else message["body"]
         end = self._connection.date + self.after
         self._connection.write(answer(self._start["status"], self._start["headers"], end, body))

@@ -1,1 +1,1 @@
-"""The network face of a worker: ASGI, routes, limits, tokens, TLS."""
+"""HTTP serving of a worker: ASGI application, routes, limits, browser checks, TLS."""

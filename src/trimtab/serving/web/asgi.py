@@ -1,7 +1,7 @@
-"""The gateway as a raw ASGI callable: reads bodies, runs routes, turns refusals into answers. Run by connection.
+"""The gateway as an ASGI application: reads bodies, runs routes, turns refusals into answers.
 
-What is the same for every protocol happens here: limits of size and time, tokens, request ids, compressed
-bodies, the shape of an error. What a request means is a route's own matter (routes, protocols).
+It does what all protocols share: limits of size and time, tokens, request ids, compressed bodies, errors. Protocols
+decode and encode the bodies.
 """
 
 from __future__ import annotations
@@ -42,39 +42,39 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MOST_UNREAD = 64 * 2**20
-"""Bytes beyond the limit that are read, and thrown away, so that a client hears why its body is refused."""
+"""Bytes beyond the limit that are read and discarded, so that the client receives the refusal."""
 FEW_PACKED = 512
-"""Bytes of a compressed body that is unpacked on the event loop: they make half a megabyte at most."""
+"""Largest compressed body that is unpacked on the event loop: at most half a megabyte unpacked."""
 CHALLENGE = (b"www-authenticate", b'Bearer realm="trimtab"')
 _WITH_BODY = ("POST", "PUT")
 _BY_HEADER = ("infer", "feedback")
 _CHANGES = ("feedback", "admin")
-"""Verbs of routes that change what others see, and so take no forms of web pages."""
+"""Verbs of routes that change state, which therefore refuse HTML forms."""
 LOOKED_AT = NOTED | {b"host", b"origin"}
 _NOTHING: dict[bytes, bytes] = {}
 WINDOWS = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}
-"""Content-Encoding -> window bits that zlib may need; some clients send deflate without its header."""
+"""Content-Encoding -> window bits to try with zlib; some clients send deflate without its header."""
 
 logger = logging.getLogger(__name__)
 
 
 class Access(Protocol):
-    """Knows who may do what."""
+    """Checks the rights of a request."""
 
     def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
-        """Raise Refused: 401 without a valid token, 403 when it does not allow the verb on the model.
+        """Raise Refused: 401 without a valid token, 403 if it does not allow the verb on the model.
 
-        model: None when the request names none; then only a token for all models will do.
+        model: None for a request about all models, which needs a token for all models.
         """
         ...
 
 
 class Application:
-    """Runs routes over a gateway, which the server opens and closes.
+    """Runs the routes of a gateway.
 
-    access: asked about every request that is not open to all, None where nobody is. timeout_s: how long a request may
-    take, None for ever. observer: told of every request. browsers: refuses what web pages may send. Raises ValueError
-    when two routes are the same.
+    access: checks the tokens of requests; None: no tokens. timeout_s: longest duration of a request; None: no limit.
+    observer: counts and traces requests. browsers: checks Host and Origin; None: no check. Raises ValueError when two
+    routes have the same method and path.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class Application:
             except asyncio.CancelledError:
                 late = task is not None and self._deadlines is not None and self._deadlines.leave(task)
                 task = None
-                if not late:  # the client is gone, or the worker ends
+                if not late:  # the client has disconnected, or the worker ends
                     raise
                 answer = self._refuse(Refused(504, f"the request took longer than {self._timeout_s:g} s"), shape)
-            except Exception:  # the border of the worker: a client gets an answer whatever happens
+            except Exception:  # the border of the worker: the client gets an answer in any case
                 logger.exception("%s %s failed", scope["method"], scope["path"])
                 answer = self._refuse(Refused(500, "the gateway failed; its log says why"), shape)
             finally:
@@ -166,7 +166,7 @@ class Application:
             await send({"type": "http.response.start", "status": answer.status, "headers": head})
             await send({"type": "http.response.body", "body": answer.body})
             status = answer.status
-        finally:  # also when the client was gone before its answer was
+        finally:  # also when the client disconnected before its answer
             if self._observer is not None:
                 self._observer.end(trace, scope, route, status, received_ns)
 
@@ -191,10 +191,9 @@ class Application:
     def _model(
         self, route: Route, params: Mapping[str, str], headers: Headers, noted: Mapping[bytes, bytes]
     ) -> str | None:
-        """Return the one model that a request is about, which it may then use; None when it is about all of them.
+        """Return the model whose right the request needs; None if it needs the right to all models.
 
-        A header names a model, or the only one is meant, just where rows or labels come by a path without a model:
-        lists and metrics tell of all models whatever a header says.
+        Only for rows and labels, a path without a model takes the one of a header, or the only one that is served.
         """
         if "model" in params:
             return params["model"]
@@ -206,14 +205,14 @@ class Application:
         return named or self._gateway.table.only
 
     async def _rest(self, message: Message, headers: Headers, receive: Receive) -> bytes:
-        """Return a body that is not one message of a good size."""
+        """Return a body that is in several messages, empty or too large."""
         if message["type"] == "http.disconnect":
             raise _Gone
         body: bytes = message.get("body", b"")
         chunks, size = [body], len(body)
         for name, value in headers:
             if name == b"content-length" and value[:18].isdigit():
-                size = max(size, int(value[:18]))  # what is announced counts as read
+                size = max(size, int(value[:18]))  # the announced size counts
         read = len(body)
         while message.get("more_body") and size <= self._max_body + MOST_UNREAD:
             message = await receive()
@@ -223,14 +222,14 @@ class Application:
             read += len(chunks[-1])
             size = max(size, read)
             if size > self._max_body:
-                chunks.clear()  # a client that still sends would see a reset, so it is heard out
+                chunks.clear()  # read on: a client that still sends would get a reset instead of the refusal
         if size > self._max_body:
             raise Refused(413, f"the body is larger than {self._max_body} bytes; send the rows in several requests")
         return b"".join(chunks)
 
 
 class _Gone(Exception):
-    """The client left before its body was whole."""
+    """The client disconnected before its body was complete."""
 
 
 def inflate(body: bytes, encoding: bytes, limit: int) -> bytes:

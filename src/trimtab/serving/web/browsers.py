@@ -1,8 +1,8 @@
-"""Refuses what web pages can make a browser send to a gateway that asks for no token.
+"""Refuses requests that web pages of other sites can make a browser send to a gateway without tokens.
 
-A page of another site may send requests to this machine. Its browser names the page in the header Origin. Where the
-page's own name has been pointed at this machine, both Origin and Host hold that name, so Host must be a known one. A
-form sends content types of its own, which nothing that changes state takes.
+The browser names the page in the header Origin, which must be the gateway's own or an allowed one. With DNS rebinding,
+where the page's name resolves to this machine, both Origin and Host hold that name, so Host must be a known one. HTML
+forms need no permission of the gateway, but have content types that no route which changes state accepts.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class BrowserCheck:
-    """Checks Host and Origin of requests. hosts: names beyond those of this machine, `*.example.com` for all below it;
-    `*`, or None, for any. origins: of pages that may send requests, such as https://app.example.com; `*` for any.
+    """Checks the headers Host and Origin.
+
+    hosts: allowed names in addition to those of this machine, `*.example.com` for its subdomains; `*` or None: any.
+    origins: pages that may send requests, such as https://app.example.com; `*`: any.
     """
 
     def __init__(self, hosts: Sequence[str] | None, origins: Sequence[str] = ()) -> None:
         self._hosts = None if hosts is None or "*" in hosts else [name.lower() for name in hosts]
         self._origins = {origin.lower().rstrip("/") for origin in origins}
         self.known: set[bytes] = set()
-        """Values of Host that are allowed."""
+        """Values of Host that have passed."""
 
     def check(self, host: bytes | None, origin: bytes | None) -> None:
-        """Let a request pass, or raise Refused (403). host: None in HTTP/1.0, which no browser speaks."""
+        """Raise Refused (403) unless both are allowed. host: None in HTTP/1.0, which no browser uses."""
         if host is not None and host not in self.known:
             self._check_host(host)
         if origin is not None:
@@ -62,7 +64,7 @@ class BrowserCheck:
 
 
 def check_no_form(headers: Headers) -> None:
-    """Raise Refused (415) for a body as a form of a web page sends it, without asking whether it may."""
+    """Raise Refused (415) for the content types of HTML forms, which browsers send to any site."""
     for name, value in headers:
         if name == b"content-type":
             kind = value.partition(b";")[0].strip().lower()
@@ -91,13 +93,13 @@ def _is_local(name: str) -> bool:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Return whether a page is one of the host that it asks."""
+    """Return True if the page of `origin` is of the host that the request goes to."""
     try:
         page = urlsplit(origin)
-        asked = urlsplit(f"{page.scheme}://{host}")
+        target = urlsplit(f"{page.scheme}://{host}")
         default = _PORTS.get(page.scheme)
         if default is None or not page.hostname:
             return False
-        return (page.hostname, page.port or default) == (asked.hostname, asked.port or default)
+        return (page.hostname, page.port or default) == (target.hostname, target.port or default)
     except ValueError:
         return False

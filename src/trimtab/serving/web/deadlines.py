@@ -1,7 +1,7 @@
-"""Ends requests that take too long, at no cost worth measuring for those that do not. Called by asgi.
+"""Cancels requests that take too long.
 
-All requests of an application have the same time, so they end in the order in which they began: one timer
-looks at the oldest, whatever their number, and a request costs one entry in a dictionary.
+All requests have the same time limit, so they expire in the order in which they began. One timer, set for the oldest,
+serves all of them: a request costs one entry in a dictionary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Task = asyncio.Task[Any]
 
 
 class Deadlines:
-    """The requests under way. Lives on one event loop."""
+    """The requests in progress. Belongs to one event loop."""
 
     def __init__(self, timeout_s: float) -> None:
         if timeout_s <= 0:
@@ -26,7 +26,7 @@ class Deadlines:
         self._waits = False
 
     def enter(self, received_ns: int) -> Task | None:
-        """Note the current task as under way since `received_ns` (perf_counter_ns); give it to `leave`."""
+        """Register the current task with its start (perf_counter_ns), and return it for `leave`."""
         task = current_task(self._loop)
         self._began[task] = received_ns
         if not self._waits:
@@ -35,7 +35,7 @@ class Deadlines:
         return task
 
     def leave(self, task: Task | None) -> bool:
-        """Note that a request is done; tell whether it was ended because its time was over."""
+        """Remove a request; return True if it was cancelled because it exceeded its time."""
         if self._began.pop(task, None) is not None or task is None:
             return False
         task.uncancel()
@@ -44,9 +44,9 @@ class Deadlines:
     def _wait(self, left_ns: int) -> None:
         assert self._loop is not None
         self._waits = True
-        self._loop.call_later(left_ns / 1e9, self._look)
+        self._loop.call_later(left_ns / 1e9, self._expire)
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         self._waits = False
         now = time.perf_counter_ns()
         while self._began:

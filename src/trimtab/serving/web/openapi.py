@@ -1,4 +1,4 @@
-"""The gateway described in OpenAPI 3.1, made from the routes themselves. Called by asgi for GET /openapi.json.
+"""The gateway described in OpenAPI 3.1, made from the routes themselves. Answers GET /openapi.json.
 
 Bodies and answers come from the structs that the protocols read and write; errors from each protocol's own encoder.
 """
@@ -30,7 +30,7 @@ ERRORS = {
 }
 OF_TOKENS = {401: "A token is asked for and was not shown.", 403: "The token does not allow this."}
 OPEN_ERRORS = (500, 504)
-"""Errors that even a route without a model or a body may give; those with them may give all."""
+"""Errors of a route without model and body; other routes may have all of ERRORS."""
 PARAMETERS = {
     "model": "Name of a model.",
     "version": "Version of a model that is loaded, such as 3.",
@@ -42,7 +42,7 @@ ANYTHING = Content({})
 
 
 def routes(others: Sequence[Route], *, secured: bool) -> list[Route]:
-    """Return the route that describes all others, and itself. secured: whether tokens are asked for."""
+    """Return the route of the OpenAPI document. secured: whether the gateway requires tokens."""
 
     @cache
     def text() -> bytes:
@@ -67,7 +67,7 @@ def routes(others: Sequence[Route], *, secured: bool) -> list[Route]:
 
 
 def document(routes: Sequence[Route], *, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of some routes."""
+    """Return the OpenAPI document of the routes."""
     schemas = _Schemas([content for route in routes for content in _contents(route)])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -91,7 +91,7 @@ def document(routes: Sequence[Route], *, secured: bool) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The schemas of all types that are mentioned, by reference."""
+    """Collects the schemas of all types that the document refers to."""
 
     def __init__(self, contents: Sequence[Content]) -> None:
         types = [each for content in contents for each in _types(content.schema)]
@@ -111,7 +111,7 @@ class _Schemas:
 
 
 def _types(schema: Any) -> list[Any]:
-    """Return the types that msgspec describes. schema: a type, a tuple of alternatives, or a JSON schema as it is."""
+    """Return the types of a schema: a type, or a tuple of alternatives; none for a JSON schema."""
     return [] if isinstance(schema, dict) else list(schema) if isinstance(schema, tuple) else [schema]
 
 
@@ -197,7 +197,7 @@ def _error(route: Route, status: int, text: str) -> dict[str, Any]:
 
 
 def _shape(example: Any) -> dict[str, Any]:
-    """Return the schema of a protocol's error: objects of texts and numbers."""
+    """Return the schema of an error from an example of it: objects of texts and numbers."""
     if isinstance(example, dict):
         return {
             "type": "object",

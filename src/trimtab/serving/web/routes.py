@@ -1,4 +1,4 @@
-"""Which route answers a path and method; the routes of all built-in protocols. Called by asgi and app."""
+"""Finds the route of a method and path."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trimtab.serving.endpoints import EncodeError, Route, encode_error
 from trimtab.serving.requests import Refused
 
 KNOWN_PATHS = 512
-"""Paths with a model in them whose routes are remembered; when there are more, all are forgotten."""
+"""Size of the cache of inference paths; when it is full, it is emptied."""
 LONGEST_KNOWN = 200
-"""Characters of the longest path that is remembered, or looked at for a hint."""
+"""Characters of the longest path that is cached, or compared for a hint."""
 
 Found = tuple[Route, Mapping[str, str]]
-"""A route, and the texts in the place of its braces."""
+"""A route, and the values of its named parts."""
 
 
 class NotServed(Refused):
-    """No route answers. encode_error: in the shape of the protocol that owns the path; allow: methods that it takes."""
+    """No route for a method and path. encode_error: of the protocol that owns the path; allow: its methods."""
 
     def __init__(self, status: int, message: str, encode_error: EncodeError, allow: str = "") -> None:
         super().__init__(status, message)
@@ -40,7 +40,7 @@ class Router:
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
         self.known: dict[str, Found] = {}
-        """Of POST: routes without braces, and paths that were asked for. For whoever wants to save a call."""
+        """Path -> route of POST requests: fixed paths and cached ones. Public, so that a caller can skip `find`."""
         self._fixed: dict[str, dict[str, Found]] = {}
         self._patterns: dict[str, list[_Pattern]] = {}
         seen: set[tuple[str, str]] = set()
@@ -58,7 +58,7 @@ class Router:
         self._forget()
 
     def _verbs(self, path: str) -> list[str]:
-        """Return what follows a path behind a colon in others, such as ":predict": no name that it holds ends so."""
+        """Return the endings that other routes add to a path, such as ":predict", which its last name must not have."""
         return [other.path.removeprefix(path) for other in self.routes if other.path.startswith(f"{path}:")]
 
     def find(self, scope: Mapping[str, Any]) -> Found:
@@ -67,7 +67,7 @@ class Router:
         found = self._match(method, scope)
         if found is None:
             raise self._missing(method, scope)
-        escaped = _raw(scope) != path  # two paths can then read the same, so neither is remembered
+        escaped = _raw(scope) != path  # an escaped path is not cached: it can read like another one
         if method == "POST" and found[0].verb == "infer" and len(path) <= LONGEST_KNOWN and not escaped:
             if len(self.known) >= KNOWN_PATHS:
                 self._forget()
@@ -85,7 +85,7 @@ class Router:
         return fixed.get(scope["path"]) or self._dynamic(method, _raw(scope))
 
     def _dynamic(self, method: str, raw: str) -> Found | None:
-        """Match a path as it was sent, so that a name may hold an escaped slash."""
+        """Match the path as sent, so that a name may contain an escaped slash."""
         for route, pattern in self._patterns[method]:
             match = pattern.match(raw)
             if match is not None:
@@ -108,13 +108,13 @@ class Router:
         return NotServed(404, f"nothing is served at {path:.200}.{self._hint(path)}", encode_error)
 
     def _hint(self, path: str) -> str:
-        """Return the nearest path with the texts of this one in its braces."""
+        """Return a hint at the nearest route, filled in with the names of this path."""
         if len(path) > LONGEST_KNOWN:
             return " See GET /openapi.json"
         segments = path.rstrip("/").split("/")
         routes = [route.path.split("/") for route in self.routes]
         own = [route for route in routes if route[1] == segments[1]] if len(segments) > 1 else []
-        near = [_filled(route, segments) for route in own or routes]  # of the same protocol, where it is one
+        near = [_filled(route, segments) for route in own or routes]  # prefer routes with the same first segment
         close = get_close_matches(path, near, n=1, cutoff=0.6)
         return f" Did you mean '{close[0]}'?" if close and close[0] != path else " See GET /openapi.json"
 
@@ -137,7 +137,7 @@ def _compile(path: str, never: Sequence[str] = ()) -> re.Pattern[str]:
 
 
 def _filled(pattern: Sequence[str], segments: Sequence[str]) -> str:
-    """Return a path of the pattern; where the number of segments is the same, with the segments in its braces."""
+    """Return the path of a pattern, with the given segments in its braces if their number is the same."""
     if len(pattern) != len(segments):
         return "/".join(pattern)
     return "/".join(

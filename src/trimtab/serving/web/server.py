@@ -1,9 +1,9 @@
-"""The network face of a worker: HTTP on an inherited socket, until it is told to end.
+"""The HTTP server of a worker, on an inherited socket.
 
-The end loses no request. First the gateway is not ready any more, and goes on for `drain_delay_s`, so that load
-balancers send nothing new; each answer from then on says `Connection: close`. Then no new connection is let in, those
-that the kernel has accepted are taken, and the listening socket is closed. Kept connections have LINGER_S for one more
-request; what is under way has `drain_s`.
+A shutdown loses no request. First the gateway reports that it is not ready, and serves on for `drain_delay_s`, so that
+load balancers stop sending; each answer says `Connection: close`. Then the server refuses new connections, accepts
+those that the kernel has queued, and closes the listening socket. Idle connections have LINGER_S for one more request;
+requests in progress have `drain_s`.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from trimtab.serving.web.tls import PemWatch, server_context
 from trimtab.serving.worker_options import WorkerOptions
 
 BACKLOG = 2048
-LOOK_S = 5.0
-"""Between two looks for connections whose clients say nothing."""
-DRAIN_LOOK_S = 0.02
+CHECK_S = 5.0
+"""Interval of the search for overdue connections."""
+DRAIN_CHECK_S = 0.02
 LINGER_S = 0.5
-"""So long a kept connection waits for one more request when the worker ends."""
+"""How long an idle connection stays open for one more request during a shutdown."""
 EMPTY_S = 1.0
-"""Longest that the end waits for connections that the kernel has accepted to be taken."""
+"""How long a shutdown waits until the connections that the kernel has queued are accepted."""
 SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
-"""Linux: linux/socket.h, and a program for packet filters that takes none of a packet."""
+"""Linux: constant of linux/socket.h, and the instruction of a packet filter that drops a packet."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSetup:
-    """Where a worker takes requests, and from whom."""
+    """The listening socket of a worker, its routes, and its checks of tokens."""
 
     http: socket.socket
     access: Access | None
@@ -60,19 +60,19 @@ class ServerSetup:
 
 @dataclass
 class Shutdown:
-    """How a worker ends. Belongs to one event loop."""
+    """The shutdown of a worker. Belongs to one event loop."""
 
     started: asyncio.Event = field(default_factory=asyncio.Event)
     whole_gateway: bool = False
-    """Whether all workers of the gateway end, so that the socket which they share may be shut for all."""
+    """Whether all workers end, so that the socket which they share may refuse connections."""
     immediate: bool = False
-    """Whether nobody waits for load balancers, since the supervisor is gone."""
+    """Whether to skip the drain delay, since the supervisor is gone."""
 
 
 async def serve(gateway: Gateway, setup: ServerSetup, shutdown: Shutdown, *, listening: Callable[[], object]) -> None:
-    """Serve until `shutdown` has begun; then finish the requests under way, for as long as the options say.
+    """Serve until `shutdown` has started; then finish the requests in progress, within the times of the options.
 
-    listening is called when the first request can come.
+    listening: called when the server accepts connections.
     """
     options = gateway.options
     application = Application(
@@ -98,24 +98,24 @@ async def serve(gateway: Gateway, setup: ServerSetup, shutdown: Shutdown, *, lis
     async def listen() -> asyncio.Server:
         context = None if options.tls is None else server_context(options.tls)
         wait_s = None if context is None else STALLED_S
-        door = setup.http.dup()
-        return await loop.create_server(connect, sock=door, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=wait_s)
+        own = setup.http.dup()
+        return await loop.create_server(connect, sock=own, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=wait_s)
 
     files = None if options.tls is None else PemWatch(options.tls)
     server = await listen()
     listening()
     try:
-        while not await _is_over(shutdown.started, LOOK_S):
-            _cut(connections, loop.time())
+        while not await _wait_for(shutdown.started, CHECK_S):
+            _expire(connections, loop.time())
             if files is not None and files.changed():
                 server = await _renew(server, listen)
         gateway.draining = True
         for connection in list(connections):
             connection.retire()
-        await _go_on(connections, 0.0 if shutdown.immediate else options.drain_delay_s)
+        await _serve_on(connections, 0.0 if shutdown.immediate else options.drain_delay_s)
         if shutdown.whole_gateway:
             refuse_new(setup.http)
-        await _empty(setup.http)
+        await _accept_queued(setup.http)
     finally:
         server.close()
         setup.http.close()
@@ -123,61 +123,61 @@ async def serve(gateway: Gateway, setup: ServerSetup, shutdown: Shutdown, *, lis
 
 
 def _browsers(options: WorkerOptions) -> BrowserCheck | None:
-    """Return what refuses requests of web pages; None where only a token opens the gateway, which no page has.
+    """Return the check of web pages; None where the gateway requires a token, which no page has.
 
-    A certificate of a client does not: browsers show it for every page.
+    A client certificate is no such protection: browsers present it for every page.
     """
-    shown_by_browsers = options.tls is not None and options.tls.client_ca is not None
-    if options.allowed_hosts is None and not options.allowed_origins and not shown_by_browsers:
+    has_client_ca = options.tls is not None and options.tls.client_ca is not None
+    if options.allowed_hosts is None and not options.allowed_origins and not has_client_ca:
         return None
     return BrowserCheck(options.allowed_hosts, options.allowed_origins)
 
 
 def settle_memory() -> None:
-    """Tell the garbage collector that what is loaded by now stays: full collections need not walk over it."""
+    """Exclude everything loaded so far from garbage collection, so that full collections are short."""
     gc.collect()
     gc.freeze()
 
 
 def _raise_limit() -> None:
-    """Take as many connections as the system allows: the usual soft limit is 1,024 files."""
+    """Raise the soft limit of open files, usually 1,024, to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # where the system's own limit is lower, as on macOS
+    with suppress(ValueError, OSError):  # where the system has a lower limit, as on macOS
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _is_over(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, so long at most; return whether it has come."""
+async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for at most `seconds`; return True if it is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
     return event.is_set()
 
 
 async def _renew(server: asyncio.Server, listen: Callable[[], Awaitable[asyncio.Server]]) -> asyncio.Server:
-    """Listen with the new certificate, while the connections that are open go on with theirs."""
+    """Listen with the new certificate; open connections keep theirs."""
     try:
         fresh = await listen()
     except PolicyError as error:
-        logger.error("the certificate goes on as it was: %s", error)
+        logger.error("the new certificate cannot be used, the old one stays: %s", error)
         return server
     server.close()
     logger.info("new connections get the new certificate")
     return fresh
 
 
-async def _go_on(connections: set[Connection], seconds: float) -> None:
-    """Serve on for some time, in which nothing new should come."""
+async def _serve_on(connections: set[Connection], seconds: float) -> None:
+    """Serve on for `seconds`, the drain delay."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:
-        await asyncio.sleep(min(left, LOOK_S))
-        _cut(connections, loop.time())
+        await asyncio.sleep(min(left, CHECK_S))
+        _expire(connections, loop.time())
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Let no new connection into the queue of a listening socket; those that are in it can still be taken.
+    """Refuse new connections of a listening socket; queued ones can still be accepted.
 
-    Where that is not known, as on macOS, one that comes between the last look and the close is reset.
+    No-op except on Linux: elsewhere, a connection that arrives just before the close is reset.
     """
     if sys.platform == "linux":
         drop_all = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
@@ -186,8 +186,8 @@ def refuse_new(listener: socket.socket) -> None:
             listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-async def _empty(listener: socket.socket) -> None:
-    """Wait until the event loop has taken all connections that the kernel has accepted."""
+async def _accept_queued(listener: socket.socket) -> None:
+    """Wait until the event loop has accepted all connections that the kernel has queued."""
     loop = asyncio.get_running_loop()
     until = loop.time() + EMPTY_S
     poll = select.poll()
@@ -196,25 +196,25 @@ async def _empty(listener: socket.socket) -> None:
         await asyncio.sleep(0)
 
 
-def _cut(connections: set[Connection], now: float) -> None:
+def _expire(connections: set[Connection], now: float) -> None:
     for connection in [one for one in connections if one.overdue(now)]:
         connection.expire()
 
 
 async def _drain(connections: set[Connection], seconds: float) -> None:
-    """Let requests under way be answered; those that take longer end without an answer."""
+    """Finish the requests in progress; those that take longer than `seconds` end without an answer."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     for connection in list(connections):
         connection.retire()
     while connections and loop.time() < deadline - seconds + min(LINGER_S, seconds):
-        await asyncio.sleep(DRAIN_LOOK_S)
-        _cut(connections, loop.time())
+        await asyncio.sleep(DRAIN_CHECK_S)
+        _expire(connections, loop.time())
     for connection in list(connections):
         connection.finish()
     while connections and loop.time() < deadline:
-        await asyncio.sleep(DRAIN_LOOK_S)
-        _cut(connections, loop.time())
+        await asyncio.sleep(DRAIN_CHECK_S)
+        _expire(connections, loop.time())
     if connections:
         logger.warning("%d connections were cut: their requests took longer than %g s", len(connections), seconds)
     for connection in list(connections):

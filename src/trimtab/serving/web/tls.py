@@ -1,4 +1,4 @@
-"""Encrypted connections from two PEM files, checked before anybody connects. Called by supervisor, server and gRPC."""
+"""TLS from PEM files, which are checked before the gateway listens."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trimtab.errors import MissingExtra, PolicyError
 
 ENDS_SOON = timedelta(days=14)
 NO_CHECK_TIME = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME: our own clock judges, and says the date."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME: `_check_validity` checks the dates, with the injected clock."""
 
 logger = logging.getLogger(__name__)
 
 
 class PemFiles(Protocol):
-    """Paths of PEM files: the certificate with its chain, the private key, and whose clients are let in."""
+    """Paths of PEM files: certificate with its chain, private key, and authorities of client certificates."""
 
     @property
     def certificate(self) -> str: ...
@@ -30,12 +30,12 @@ class PemFiles(Protocol):
 
     @property
     def client_ca(self) -> str | None:
-        """The certificates of which one has to have signed a client's; None: clients show none."""
+        """Authorities, of which one must have signed a client's certificate; None: clients need none."""
         ...
 
 
 def server_context(files: PemFiles, clock: Clock | None = None) -> ssl.SSLContext:
-    """Return the context of a server that speaks HTTP/1.1 over TLS 1.2 or newer.
+    """Return the context of a server for HTTP/1.1 over TLS 1.2 or newer.
 
     Logs a warning when the certificate ends within 14 days. Raises PolicyError for a file that is missing or no
     PEM file, a key that is encrypted or another certificate's, and a certificate that is not valid now or not
@@ -66,7 +66,7 @@ def server_context(files: PemFiles, clock: Clock | None = None) -> ssl.SSLContex
 
 
 def grpc_credentials(files: PemFiles, clock: Clock | None = None) -> Any:
-    """Return gRPC's server credentials from the same files, after the same checks; new files are taken up.
+    """Return gRPC's server credentials from the same files, after the same checks; changed files are loaded again.
 
     Raises PolicyError, MissingExtra.
     """
@@ -83,28 +83,28 @@ def grpc_credentials(files: PemFiles, clock: Clock | None = None) -> Any:
         return grpc.ssl_server_certificate_configuration([pair], roots)
 
     def renewed() -> Any:
-        """Return the files when they have changed. gRPC asks for each connection, in threads of its own."""
+        """Return the files if they have changed. gRPC calls this for each connection, in its own threads."""
         try:
             if not watch.changed():
                 return None
             server_context(files, clock)
             return read()
         except (PolicyError, OSError) as error:
-            logger.error("gRPC's certificate goes on as it was: %s", error)
+            logger.error("the new certificate cannot be used, gRPC keeps the old one: %s", error)
             return None
 
     return grpc.dynamic_ssl_server_credentials(read(), renewed, files.client_ca is not None)
 
 
 class PemWatch:
-    """Tells whether PEM files have been written anew."""
+    """Detects changes of PEM files."""
 
     def __init__(self, files: PemFiles) -> None:
         self._paths = [Path(name) for name in (files.certificate, files.key, files.client_ca) if name is not None]
         self._seen = self._look()
 
     def changed(self) -> bool:
-        """Return whether they differ from the last call; False while one is away, as in the midst of a change."""
+        """Return True if a file has changed since the last call; False while one is missing, as during a change."""
         now = self._look()
         if now is None or now == self._seen:
             return False
@@ -132,7 +132,7 @@ def _read(path: Path, what: str, label: str) -> str:
 
 
 def _own_certificate(context: ssl.SSLContext, chain: str, path: Path) -> dict[str, Any]:
-    """Return the certificate as a client sees it, by a handshake in memory: the ssl module has no other reader."""
+    """Return the certificate as a client sees it, by a handshake in memory, since ssl has no parser."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(NO_CHECK_TIME)
@@ -155,7 +155,7 @@ def _own_certificate(context: ssl.SSLContext, chain: str, path: Path) -> dict[st
 
 def _check_validity(path: Path, found: dict[str, Any], clock: Clock) -> None:
     now = clock.now()
-    start, end = _moment(found["notBefore"]), _moment(found["notAfter"])
+    start, end = _time(found["notBefore"]), _time(found["notAfter"])
     if now < start:
         raise _wrong(path, "certificate", f"not valid before {start:%Y-%m-%d %H:%M} UTC")
     if now >= end:
@@ -164,7 +164,7 @@ def _check_validity(path: Path, found: dict[str, Any], clock: Clock) -> None:
         logger.warning("%s: the certificate expires on %s UTC", path, f"{end:%Y-%m-%d %H:%M}")
 
 
-def _moment(text: str) -> datetime:
+def _time(text: str) -> datetime:
     return from_micros(ssl.cert_time_to_seconds(text) * 1_000_000)
 
 

@@ -269,7 +269,7 @@ def test_a_client_is_not_late_while_the_application_does_not_listen() -> None:
             (connection,) = place.connections
             now = asyncio.get_running_loop().time()
             assert not connection.overdue(now + 2 * STALLED_S)
-            connection._last_activity = now - 2 * STALLED_S  # so long it does not listen
+            connection._active_at = now - 2 * STALLED_S  # so long it does not listen
             listen.set()
             await until(lambda: waits(connection))
             assert [connection.overdue(now), connection.overdue(now + STALLED_S + 1)] == [False, True]

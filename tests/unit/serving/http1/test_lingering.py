@@ -176,7 +176,7 @@ def test_a_client_that_does_not_end_its_side_is_not_waited_for_long() -> None:
             thrown = connection._discarded
             client.socket.sendall(b"more")  # who still sends is waited for, but not for ever
             await until(lambda: connection._discarded > thrown)
-            connection._last_activity = now + 2 * STALLED_S
+            connection._active_at = now + 2 * STALLED_S
             assert connection.overdue(now + 2 * STALLED_S)
             client.socket.close()
             await until(lambda: not place.connections)
@@ -209,7 +209,7 @@ def test_a_slow_reader_takes_the_end_of_its_last_answer() -> None:
         async with serving(large) as place:
             client = await place.client()
             await client.send(GET + b"nonsense\r\n\r\n")
-            await until(lambda: any(one._half_closed_at is not None for one in place.connections))
+            await until(lambda: any(one._closing_at is not None for one in place.connections))
             (connection,) = place.connections
             now = asyncio.get_running_loop().time()
             assert not connection.overdue(now)

@@ -20,8 +20,9 @@ async def handle(call: Call) -> Answer:
     return Answer(200, b"")
 
 
-handle.__module__ = "trimtab.serving.protocols.v2.open_inference"
-ROUTE = Route("POST", "/v2/models/{model}/infer", "infer", handle, lambda status, text: b"", "Predict.")
+ROUTE = Route("POST", "/v2/models/{model}/infer", "infer", handle, lambda status, text: b"", "Predict.").of(
+    "open_inference"
+)
 SCOPE: dict[str, Any] = {
     "method": "POST",
     "path": "/v2/models/delay/infer",

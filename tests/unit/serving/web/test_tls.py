@@ -235,7 +235,7 @@ def run_on_uvloop(test: Coroutine[Any, Any, None]) -> None:
 def test_new_files_are_taken_up_and_damaged_ones_are_not(
     issue: Issue, served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server, "LOOK_S", 0.01)
+    monkeypatch.setattr(server, "CHECK_S", 0.01)
     files, fresh = issuing(issue, "old"), issuing(issue, "new")
     old = Path(shutil.copy(files.certificate, f"{files.certificate}.kept"))
 
