@@ -3,8 +3,8 @@
 Orders take effect when all of their bundles are verified, loaded and warm; until then, and when that fails,
 the worker goes on with what it has. The champion before is loaded last, so that nothing waits for it.
 
-A bundle that no table holds any more is closed when nobody scores with it either: requests that are under way,
-comparisons and explanations still may. It is never used again: whoever wants it back loads it anew.
+A bundle that no table holds any more is closed when it is not in use either: requests that are under way,
+comparisons and explanations may still score with it. It is never used again; a later order loads it anew.
 
 A shadow that is not quick scores in a process of its own, which is no place to answer from: when it becomes a
 challenger or the champion it is loaded here, and its process ends like any bundle that no table holds.
@@ -27,12 +27,12 @@ from trimtab.serving.orders import BundleOrder, ModelOrder, Serve, VariantOrder
 logger = logging.getLogger(__name__)
 
 Load = Callable[[BundleOrder, bool], LoadedBundle]
-"""Takes what to load, and whether it is to answer nobody."""
+"""Takes what to load, and whether no client gets its answers."""
 
 ASIDE = "shadow"
-"""The role that answers nobody."""
+"""The role whose answers no client gets."""
 LONGEST_USE_S = 300.0
-"""So long after it was dropped a bundle is closed even though somebody holds it."""
+"""So long after it was dropped a bundle is closed even when it is still referred to."""
 
 
 class Dropped(NamedTuple):
@@ -41,7 +41,7 @@ class Dropped(NamedTuple):
     id: str
     scorer: Scorer
     bundle: weakref.ref[LoadedBundle]
-    """Dead when nobody uses the bundle any more."""
+    """Dead when the bundle is not in use any more."""
     due: float
     """Closed then at the latest, as `time.monotonic` has it."""
 
@@ -56,7 +56,7 @@ class Loader:
         self._tables: dict[str, ModelTable] = {}
         self._dropped: list[Dropped] = []
         self.errors: dict[str, str] = {}
-        """By model: why it does not serve as it was told to."""
+        """By model: why it does not serve its newest revision."""
 
     def follow(self, serve: Serve) -> Iterator[RoutingTable]:
         """Yield each table that is to serve from now on; models whose bundles are loaded come first.
@@ -90,7 +90,7 @@ class Loader:
                 logger.warning("bundle %s could not be closed: %s", dropped.id, error)
 
     def close(self) -> None:
-        """Close every bundle, so that no process outlives the end and nobody waits for one. Nothing is loaded then."""
+        """Close every bundle, also those in use, so that no process outlives the worker. Nothing is loaded then."""
         self._tables = {}
         self._drop()
         self._dropped = [dropped._replace(due=0.0) for dropped in self._dropped]
@@ -134,7 +134,7 @@ class Loader:
             logger.info("model %s: revision %d serves", order.model, order.revision)
 
     def _note(self, order: ModelOrder, error: TrimtabError, known: str | None) -> None:
-        """Keep why a model cannot serve as told, and log it unless it is what was known."""
+        """Keep why a model cannot serve its newest revision, and log it unless it is known."""
         serving = self._tables.get(order.model)
         self.errors[order.model] = f"revision {order.revision}: {error}"
         if self.errors[order.model] == known:

@@ -1,7 +1,7 @@
-"""Says which request columns are missing, which of those that were sent were meant, and which values are not taken.
+"""Error messages for request columns that are missing or misspelt, and for values that a model does not take.
 
-Only what is wrong costs time: a request with all columns in every row never comes here, one without a timestamp has
-the names of its other columns looked at.
+Only faulty requests cost time. The exception is a request without a timestamp: the names of its other columns are
+compared with the timestamp's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MOST_LOOKED_AT = 100
 """Columns of a request, and characters of a name, that are compared."""
 MOST_SHOWN = 12
 INFINITE = {math.inf: "inf", -math.inf: "-inf", LARGEST: "inf", -LARGEST: "-inf"}
-"""How infinity is told; JSON's Infinity is read as the largest number there is."""
+"""How infinity is written in an error; JSON's Infinity is read as the largest number there is."""
 SIMILAR = 0.85
 """From which likeness a name is taken for the timestamp's: scheduledat for scheduled_at, but not created_at."""
 
 
 def missing(name: str, expected: Collection[str], sent: Iterable[str]) -> str:
-    """Build the error message for a missing request column. expected: all columns that are asked for."""
+    """Build the error message for a missing request column. expected: all request columns of the bundle."""
     names = list(_short(sent))
     strange = {each.casefold(): each for each in names if each not in expected}
     close = get_close_matches(name.casefold(), strange, n=1, cutoff=0.6)
@@ -42,7 +42,7 @@ def missing(name: str, expected: Collection[str], sent: Iterable[str]) -> str:
 
 
 def check_absent(absent: Mapping[str, Absent], specs: Iterable[Spec]) -> None:
-    """Raise Refused when a column that some rows do not have is one that is asked for; others are passed over.
+    """Raise Refused when a column that some rows do not have is an expected one; other columns are passed over.
 
     specs: of the bundles that answer the rows.
     """
@@ -54,9 +54,9 @@ def check_absent(absent: Mapping[str, Absent], specs: Iterable[Spec]) -> None:
 
 
 def check_timestamp(spec: Spec, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Raise Refused when the timestamp was not sent, but a column that nobody asked for and whose name is near."""
+    """Raise Refused if the timestamp was not sent, but an unexpected column with a similar name was."""
     if len(columns) <= len(spec.request_columns) - (spec.timestamp in spec.request_columns):
-        return  # nothing beyond what is asked for, or else something is missing, which is told elsewhere
+        return  # no unexpected column, or one is missing, which is refused elsewhere
     for name in _short(columns):
         if name not in spec.request_columns and _alike(name, spec.timestamp):
             raise Refused(

@@ -1,4 +1,4 @@
-"""Conformal intervals around the scores of a regression. Called by gateway.
+"""Conformal intervals around the scores of a regression.
 
 An interval holds the true value in a share `coverage` of cases, whatever the model, as long as the rows are like those
 of the calibration (split conformal prediction: Vovk, Gammerman and Shafer 2005; Lei et al. 2018).
@@ -15,7 +15,7 @@ from trimtab.serving.requests import Refused
 
 
 def check(variants: Iterable[Variant], coverage: float) -> None:
-    """Raise Refused when one of these variants was not calibrated for it. Before any row is scored."""
+    """Raise Refused if one of these variants was not calibrated for a coverage. Runs before any row is scored."""
     if not 0 < coverage < 1:
         raise Refused(400, f"coverage is {coverage:g}; expected a share between 0 and 1, such as 0.9")
     for variant in set(variants):
@@ -23,7 +23,7 @@ def check(variants: Iterable[Variant], coverage: float) -> None:
 
 
 def intervals(request: InFlightRequest, coverage: float) -> tuple[list[float], list[float]] | tuple[None, None]:
-    """Return lower and upper bounds, one a row; None where somebody stood in who was not calibrated for it."""
+    """Return lower and upper bounds, one a row; None if a fallback answered that was not calibrated for it."""
     try:
         widths = {variant: _half_width(variant, coverage) for variant in set(request.answered_by)}
     except Refused:

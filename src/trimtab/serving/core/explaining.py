@@ -1,4 +1,4 @@
-"""Explains scores, of the rows of a request or of an earlier prediction by its id. Called by gateway.
+"""Explains scores: those of a request, or of an earlier prediction by its id.
 
 In a thread of its own: sampled explanations score some thousand rows.
 """
@@ -46,7 +46,7 @@ class Explanations:
             self._explainers = {bundle: explainer for bundle, explainer in self._explainers.items() if bundle in served}
 
     async def check(self, variants: Sequence[Variant]) -> None:
-        """Raise Refused when answers of these variants, one a row, cannot be explained. Before any row is scored."""
+        """Raise Refused if answers of these variants, one a row, cannot be explained. Before any row is scored."""
         bundle = variants[0].bundle
         if any(variant.bundle is not bundle for variant in variants):
             raise Refused(400, "these rows go to several versions; explain them one by one, or pin a version")
@@ -120,7 +120,7 @@ class Explanations:
     def _remember(self, bundle: LoadedBundle, explainer: Explainer) -> None:
         with self._lock:
             if self._served is not None and bundle not in self._served:
-                return  # it was let go while the explainer was opened
+                return  # the table was swapped while the explainer was opened
             while len(self._explainers) >= KEPT:
                 del self._explainers[next(iter(self._explainers))]
             self._explainers[bundle] = explainer

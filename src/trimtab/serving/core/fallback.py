@@ -1,4 +1,4 @@
-"""Who answers for a variant that fails or is slow. Called by scheduler.
+"""Chooses what answers for a variant that fails or is slow.
 
 In order: the champion, the champion before while it is warm, the rule that the project declares, a fixed score. The
 rule is the one in the champion's bundle. It runs here, on the event loop, and needs no features.
@@ -31,7 +31,7 @@ class Rule(Protocol):
         ...
 
     def scores(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[float]:
-        """Return one finite score a row from what the request brought, each as of its moment `at`.
+        """Return one finite score a row from the columns of a request, each row as of its time `at` (microseconds).
 
         Raises DataError when the request lacks what the rule takes. Anything else is a fault of the rule, and names it.
         """
@@ -55,7 +55,7 @@ class Fallback:
         self._policy = policy
         self._metrics = metrics
         self._told: WeakSet[LoadedBundle] = WeakSet()
-        """Bundles whose rule has failed: the first time is told in the gateway's log, with its place in the code."""
+        """Bundles whose rule has failed: only its first failure is written to the gateway's log, with a traceback."""
         self._last: WeakKeyDictionary[ModelTable, Variant] = WeakKeyDictionary()
 
     def instead_of(self, failed: RowGroup) -> RowGroup | None:
@@ -68,7 +68,7 @@ class Fallback:
         request, outcome = failed.request, failed.request.outcome
         outcome.tried.append(failed.variant.bundle)
         variant = self._next_variant(failed)
-        told = outcome.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
+        reason = outcome.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
         if variant is not None:
             then = RowGroup(request, variant, failed.indices, instead_of=failed)
         elif failed.not_taken:
@@ -77,11 +77,11 @@ class Fallback:
             scores, note = self._without_model(failed)
             if scores is None:
                 return None
-            told += "" if note in told else note
+            reason += "" if note in reason else note
             last = self._last_variant(request.table)
             then = RowGroup(request, last, failed.indices, instead_of=failed, scores=scores)
         failed.replaced()
-        outcome.fall_back(told)
+        outcome.fall_back(reason)
         return then
 
     def _next_variant(self, failed: RowGroup) -> Variant | None:

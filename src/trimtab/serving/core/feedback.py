@@ -1,4 +1,4 @@
-"""Labels that come later: what they must hold, and what becomes of them. Called by protocols and gateway.
+"""Labels that come later: what they must hold, and what becomes of them.
 
 late            taken, however long after the prediction; `known_at` says when the outcome became known
 repeated        the same label again: taken, without a second effect

@@ -1,4 +1,4 @@
-"""The gateway: takes neutral requests, gives neutral responses, whatever protocol they came by. Called by asgi.
+"""The gateway: turns neutral requests of any protocol into neutral responses.
 
 Lives on one event loop. What serves is one immutable table; `swap` replaces it between two requests, and
 requests that are under way end with the table they began with.
@@ -156,7 +156,7 @@ class Gateway:
             await self.journal.labels(columns)
         except UsageError as error:
             raise Refused(404, str(error)) from error
-        except Exception as error:  # a backend wrapper: whatever it is, nothing may be acknowledged
+        except Exception as error:  # of any backend: nothing may be acknowledged
             raise Refused(503, f"the labels could not be logged: {error}") from error
         self.metrics.counts.labels += len(labels)
         return len(labels)
@@ -168,7 +168,7 @@ class Gateway:
             check_timestamp(spec, request.columns)
             return [self._scheduler.now()] * request.rows
         now = self._scheduler.now()
-        return [now if value is None else _moment(value, column, row) for row, value in enumerate(given, start)]
+        return [now if value is None else _event_time(value, column, row) for row, value in enumerate(given, start)]
 
     def _in_flight(
         self,
@@ -238,7 +238,7 @@ class Gateway:
 
 
 class Ids:
-    """Random UUIDs (version 4) as 32 hex digits; reads os.urandom in blocks of 256 ids."""
+    """Random UUIDs (version 4) as 32 hex digits. Reads os.urandom in blocks of 256 ids."""
 
     def __init__(self) -> None:
         self._left: list[str] = []
@@ -278,7 +278,7 @@ def _whole(request: InferenceRequest, chunks: Sequence[InFlightRequest]) -> InFl
         columns=request.columns,
         features=request.features,
         ids=[name for chunk in chunks for name in chunk.ids],
-        at=[moment for chunk in chunks for moment in chunk.at],
+        at=[micros for chunk in chunks for micros in chunk.at],
         entities=[each for chunk in chunks for each in chunk.entities],
         received_ns=first.received_ns,
         rows=request.rows,
@@ -287,7 +287,7 @@ def _whole(request: InferenceRequest, chunks: Sequence[InFlightRequest]) -> InFl
     )
 
 
-def _moment(value: object, column: str, row: int) -> int:
+def _event_time(value: object, column: str, row: int) -> int:
     """Return an event time in microseconds. Raises Refused."""
     found = timestamps.micros(value)
     if found is not None:

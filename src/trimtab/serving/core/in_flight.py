@@ -75,12 +75,12 @@ class RequestOutcome(msgspec.Struct, eq=False):
         self.scored_ns = now_ns
 
     def fail(self, status: int, error: str) -> None:
-        """Refuse the request, unless it has failed before: the first failure is told."""
+        """Refuse the request, unless it has failed before: the client gets the first failure."""
         self.failure = self.failure or (status, error)
 
-    def fall_back(self, told: str) -> None:
+    def fall_back(self, reason: str) -> None:
         """Note why another variant answers."""
-        self.fallback = told
+        self.fallback = reason
 
     def add(self, group: RowGroup) -> bool:
         """Take over what a served group has come to; return whether it was the last one."""

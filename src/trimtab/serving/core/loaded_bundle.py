@@ -1,4 +1,4 @@
-"""A bundle in memory, verified and warm. Called by loading; scored by scoring."""
+"""A bundle in memory: verified against its digest, opened, and warmed up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Vectorizer(Protocol):
     """Turns what a request brings into what a model takes."""
 
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> np.ndarray[Any, Any]:
-        """Return float32 (rows, features), each row as of its moment `at` (microseconds since the epoch).
+        """Return float32 (rows, features), each row as of its time `at` (microseconds since the epoch).
 
         Rows do not depend on one another: rows of several requests may come in one call.
         Raises DataError when a value cannot be used.
@@ -78,7 +78,7 @@ class LoadedBundle:
     quick: bool = True
     """Whether it is so quick that comparisons may be scored there, too."""
     aside: bool = False
-    """Whether it scores in a process of its own that gives way to all others, and so is not to answer anybody."""
+    """Whether it scores in a process of its own that gives way to all others, so that no client may wait for it."""
 
 
 def load_bundle(
@@ -86,7 +86,7 @@ def load_bundle(
 ) -> LoadedBundle:
     """Verify, open and warm up a bundle.
 
-    aside: it is to answer nobody; unless it is quick it moves to a process of its own at the lowest priority.
+    aside: no client gets its answers; unless it is quick it scores in a process of its own at the lowest priority.
     Nothing of the folder is opened before its digest was checked. Raises a TrimtabError that names the bundle.
     """
     folder = Path(order.folder)

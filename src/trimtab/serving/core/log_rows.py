@@ -1,4 +1,4 @@
-"""The rows of the prediction log for some scored groups. Called by journal."""
+"""Builds the rows of the prediction log from settled row groups."""
 
 from __future__ import annotations
 

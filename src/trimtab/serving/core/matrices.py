@@ -1,4 +1,4 @@
-"""Features as they come in JSON, as one matrix. Called by protocols."""
+"""Reads features as they come in JSON into one matrix."""
 
 from __future__ import annotations
 

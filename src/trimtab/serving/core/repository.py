@@ -1,4 +1,4 @@
-"""Which models can serve, and the wish to load or unload one. Used by the protocols; filled by worker."""
+"""The models of a gateway as its clients see them, and their wishes to load or unload one."""
 
 from __future__ import annotations
 

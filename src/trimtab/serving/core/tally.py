@@ -1,4 +1,4 @@
-"""What was scored since the last fold, and its way into histograms. Used by metrics alone."""
+"""Gathers what was scored, and sorts it into histograms from time to time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLD_APART = 1024
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
-"""Tells a model's borders, given those that this worker proposes."""
+"""Returns the borders of a model's histogram, given those that this worker proposes."""
 
 
 class Tally:
@@ -80,7 +80,7 @@ class Tallies:
                 self._bin(tally)
 
     def forget(self, before: int) -> None:
-        """Drop the variants that have scored nothing since a moment in microseconds since the epoch."""
+        """Drop the variants that have scored nothing since a time in microseconds since the epoch."""
         for key in [key for key, counts in self._variants.items() if counts.last_at < before]:
             waiting = self._tallies.get(key)
             if waiting is None or not waiting.rows:
