@@ -54,19 +54,21 @@ def test_nothing_younger_goes_all_that_is_older_does_and_no_label_before_its_pre
         keep, step = timedelta(hours=keep_hours), timedelta(hours=step_hours)
         logged = {str(n): NOW + n * step for n in range(len(waits))}
         received = {str(n): logged[str(n)] + timedelta(hours=wait) for n, wait in enumerate(waits)}
-        labelled: set[str] = set()
+        received_ids: set[str] = set()
         while clock.now() < NOW + timedelta(hours=200):
             for name in [name for name, moment in logged.items() if moment <= clock.now() < moment + step]:
                 predict(log, name, logged[name])
-            for name in [name for name, moment in received.items() if moment <= clock.now() and name not in labelled]:
+            for name in [
+                name for name, moment in received.items() if moment <= clock.now() and name not in received_ids
+            ]:
                 add_label(outcomes, name, received[name])
-                labelled.add(name)
+                received_ids.add(name)
             log.compact(grace_s=-1e12, keep_s=keep.total_seconds())
             now, midnight = clock.now(), (clock.now() - keep).replace(hour=0)
             kept, with_label = predicted(log), labelled(log)
             assert kept == {name for name, moment in logged.items() if midnight <= moment <= now}
-            assert with_label == {name for name in labelled if received[name] >= midnight}
-            assert kept & labelled <= with_label
+            assert with_label == {name for name in received_ids if received[name] >= midnight}
+            assert kept & received_ids <= with_label
             clock.sleep(step.total_seconds())
         log.close()
         outcomes.close()
