@@ -54,8 +54,8 @@ class Grown(NamedTuple):
     def monitor(self, metadata: Metadata) -> Monitor:
         """Return a monitor as a new process makes it."""
         log, clock = SegmentLog(self.folder / "predictions"), ManualClock(EPOCH)
-        bookmark = self.folder / "monitor.json"
-        return Monitor(metadata, log, self.policy, lambda model, version: self.reference, clock, checkpoint=bookmark)
+        checkpoint = self.folder / "monitor.json"
+        return Monitor(metadata, log, self.policy, lambda model, version: self.reference, clock, checkpoint=checkpoint)
 
     def controller(self, metadata: Metadata) -> Controller:
         """Return a controller as a new process makes it."""

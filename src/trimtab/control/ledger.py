@@ -92,7 +92,7 @@ def digest(decision: Decision) -> str:
     """Return the SHA-256 of a decision's canonical JSON (keys sorted) without its hash."""
     plain = msgspec.to_builtins(decision)
     del plain["hash"]
-    for one in msgspec.structs.fields(Decision):  # a field that came later is left out where it says nothing
+    for one in msgspec.structs.fields(Decision):  # a later field with its default is left out: older hashes hold
         if one.default is not msgspec.NODEFAULT and getattr(decision, one.name) == one.default:
             del plain[one.name]
     return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()

@@ -46,7 +46,7 @@ def resolve(
     )
     try:
         metadata.put(resolution)
-    except Conflict:  # somebody answered between the look and the write
+    except Conflict:  # another answer was written in between
         _refuse_second(metadata, decision_id)
         raise
     return resolution

@@ -1,4 +1,4 @@
-"""The leakage gate: inputs that know the outcome, and scores too good to be true.
+"""The leakage gate: inputs that contain the outcome, and implausibly good scores.
 
 One feature alone should not explain the label. One that does is often the label under another name, is computed from
 it, or becomes known only after the request. What is right nevertheless must be acknowledged in the policy.

@@ -27,7 +27,7 @@ FULL_SHARE = 0.9
 
 
 def judge_closed(
-    place: VersionWindow,
+    window: VersionWindow,
     rows: VersionRows,
     reference: Reference | None,
     detectors: VersionDetectors | None,
@@ -35,28 +35,28 @@ def judge_closed(
 ) -> list[Record]:
     """Return the records of a version's closed window: report, profiles and signals."""
     metrics = operations(rows, prices)
-    records: list[Record] = [place.report("closed", rows.scored, metrics)]
+    records: list[Record] = [window.report("closed", rows.scored, metrics)]
     whole = is_whole(rows)
     if reference is not None:
         matrix = rows.matrix(len(reference.names))
         profile = profile_rows(matrix, reference.schemes)
-        records.append(place.profile(profile, len(matrix)))
+        records.append(window.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
-            records.append(_unexpected(place, matrix[:, :-1], reference.names, reference.limits))
+            records.append(_unexpected(window, matrix[:, :-1], reference.names, reference.limits))
         if detectors is not None and whole and len(matrix):
-            records += _drift(place, profile, detectors)
-    records += _operations(place, rows, metrics, detectors if whole else None)
+            records += _drift(window, profile, detectors)
+    records += _operations(window, rows, metrics, detectors if whole else None)
     return records
 
 
-def _unexpected(place: VersionWindow, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
+def _unexpected(window: VersionWindow, X: Matrix, names: Sequence[str], limits: Limits) -> Signal:
     """Return which share of the rows holds a value that the checks of the request columns do not expect."""
     failing = InputCheck(names, limits).refused(X)
     rows = failing.any(axis=1)
     shares = {name: float(share) for name, share in zip(names, failing.mean(axis=0), strict=True) if share > 0}
     worst = tuple(sorted(shares, key=lambda name: (-shares[name], name)))
     found = f"{int(rows.sum()):,} of {len(X):,} rows hold a value that is not expected"
-    return place.signal(
+    return window.signal(
         "quality",
         subject=CHECKS,
         statistic="share of rows with a value that the checks do not expect",
@@ -94,17 +94,17 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
     }
 
 
-def _drift(place: VersionWindow, profile: WindowProfile, detectors: VersionDetectors) -> list[Signal]:
+def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDetectors) -> list[Signal]:
     found: list[Signal] = []
     if step := detectors.inputs(profile):
-        found.append(place.drift("data", step, detectors.input_windows))
-        found += [place.column(step.column(name), step, detectors.input_windows) for name in step.top[:TOP_COLUMNS]]
+        found.append(window.drift("data", step, detectors.input_windows))
+        found += [window.column(step.column(name), step, detectors.input_windows) for name in step.top[:TOP_COLUMNS]]
     if step := detectors.score(profile):
-        found.append(place.drift("prediction", step, detectors.reference.windows))
+        found.append(window.drift("prediction", step, detectors.reference.windows))
     share, rows = detectors.share_missing(profile), profile[SCORE].n
     if missing := detectors.missing(share, rows):
         found.append(
-            place.upward(
+            window.upward(
                 "quality",
                 missing,
                 statistic="share of missing feature values",
@@ -117,14 +117,14 @@ def _drift(place: VersionWindow, profile: WindowProfile, detectors: VersionDetec
 
 
 def _operations(
-    place: VersionWindow, rows: VersionRows, metrics: dict[str, float], detectors: VersionDetectors | None
+    window: VersionWindow, rows: VersionRows, metrics: dict[str, float], detectors: VersionDetectors | None
 ) -> list[Signal]:
     scored = rows.scored
     p99 = metrics["p99_ms"]
     step = detectors.latency(p99, scored.rows) if detectors is not None else None
     found = (
         [
-            place.signal(
+            window.signal(
                 "latency",
                 statistic="99th percentile, ms",
                 value=p99,
@@ -140,7 +140,7 @@ def _operations(
         else []
     )
     found.append(
-        place.signal(
+        window.signal(
             "error",
             statistic="share of failed predictions",
             value=metrics["error_rate"],
@@ -150,7 +150,7 @@ def _operations(
         )
     )
     found.append(
-        place.signal(
+        window.signal(
             "cost",
             statistic="money per 1,000 predictions",
             value=1000 * metrics["cost"] / scored.rows,

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def judge_matured(
-    place: VersionWindow,
+    window: VersionWindow,
     scored: Scored,
     label: Floats,
     closed: WindowReport,
@@ -51,9 +51,9 @@ def judge_matured(
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         if costs := policy.cost_for(reference.task):
             metrics["money_lost"] = mistakes.money(made, costs) * len(y)
-        signals = _signals(place, y, score, reference, detectors)
-        signals += _money(place, made, scored.rows / days, len(y), reference, policy)
-    return [place.report("matured", scored, metrics, labelled=labelled), *signals]
+        signals = _signals(window, y, score, reference, detectors)
+        signals += _money(window, made, scored.rows / days, len(y), reference, policy)
+    return [window.report("matured", scored, metrics, labelled=labelled), *signals]
 
 
 def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: str | None = None) -> dict[str, float]:
@@ -99,7 +99,7 @@ def gain_name(metric: str) -> str:
 
 
 def _signals(
-    place: VersionWindow, y: Floats, score: Floats, reference: Reference, detectors: VersionDetectors | None
+    window: VersionWindow, y: Floats, score: Floats, reference: Reference, detectors: VersionDetectors | None
 ) -> list[Signal]:
     if detectors is None:
         return []
@@ -108,14 +108,14 @@ def _signals(
     if step is None:
         return []
     statistic = "mean of Brier - p (1 - p)" if reference.task == "binary" else "mean of squared error - its expectation"
-    found = place.upward(
+    found = window.upward(
         "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=detectors.label_windows
     )
     return [found]
 
 
 def _money(
-    place: VersionWindow,
+    window: VersionWindow,
     made: mistakes.Made,
     rows_a_day: float,
     labels: int,
@@ -130,7 +130,7 @@ def _money(
     lost = mistakes.money(made, costs)
     beyond = (lost - expected) * rows_a_day
     return [
-        place.signal(
+        window.signal(
             "kpi",
             statistic=f"{policy.currency} a day lost by mistakes, beyond the reference",
             value=beyond,

@@ -169,7 +169,7 @@ class WindowStream:
 
     def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
         reference, detectors = self._reference(version), self._detectors_of(version)
-        return judge_closed(self._place(span, version), rows, reference, detectors, self._policy.prices)
+        return judge_closed(self._version_window(span, version), rows, reference, detectors, self._policy.prices)
 
     def _matured_at(self, window: ClosedWindow) -> int:
         due = window.span.end + self._policy.decide.labels_mature_after
@@ -186,7 +186,7 @@ class WindowStream:
         for version, scored in window.versions.items():
             reference = self._reference(version)
             records += judge_matured(
-                self._place(window.span, version),
+                self._version_window(window.span, version),
                 scored,
                 labels[version],
                 window.reports[version],
@@ -208,7 +208,7 @@ class WindowStream:
         metric = self._policy.rollout.promote_when.metric_for(reference.task)
         return paired_gains(champion, scored, label, task=reference.task, threshold=reference.threshold, metric=metric)
 
-    def _place(self, span: Span, version: int) -> VersionWindow:
+    def _version_window(self, span: Span, version: int) -> VersionWindow:
         return VersionWindow(model=self.model, version=version, span=span, now=self._clock.now())
 
     def _min_rows(self, version: int) -> float:

@@ -1,4 +1,4 @@
-"""What may stand in trimtab.yaml, read from its models: the JSON Schema for editors, the rows of docs/policy.md.
+"""The keys of trimtab.yaml, read from its models: the JSON Schema for editors, the rows of docs/policy.md.
 
 Meanings are the texts under the fields; they are read from the source, since Python does not keep them. `{promotion}`
 in a text stands for the default of each task in `metric_catalog.BY_TASK`, `{in_label_units}` for such metrics.

@@ -346,7 +346,7 @@ class Serving(Section):
     """Time for which a stopping gateway continues to serve while it reports not ready, so that load balancers stop
     sending requests; null: none."""
     load_timeout: Duration = 180 * units.MICROS["s"]
-    """A bundle that takes longer to be opened and warm is refused; what served goes on serving."""
+    """A bundle that takes longer to be opened and warm is refused; the model before continues to serve."""
     checks: Literal["warn", "refuse", "off"] = "warn"
     """What becomes of rows whose request columns are not as the checks of the source, or the training rows, have them:
     they are answered and counted, refused with the row and the column (400), or not looked at."""

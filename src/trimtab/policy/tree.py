@@ -1,4 +1,4 @@
-"""Which keys may stand where in trimtab.yaml."""
+"""The tree of keys of trimtab.yaml."""
 
 from __future__ import annotations
 

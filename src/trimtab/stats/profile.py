@@ -142,7 +142,7 @@ def profile_categories(rows: Mapping[Any, int], bins: CategoryBins) -> ColumnPro
 
 
 def profile_matrix(rows: npt.NDArray[Any], schemes: Sequence[Bins]) -> list[ColumnProfile]:
-    """Return the profiles of all columns of a float matrix [n, d]; schemes stand in the order of the columns.
+    """Return the profiles of all columns of a float matrix [n, d]; schemes are in the order of the columns.
 
     Category columns hold their categories as numbers. Raises DataError when the shapes do not fit.
     """
@@ -185,7 +185,7 @@ def merge_windows(a: WindowProfile, b: WindowProfile) -> dict[str, ColumnProfile
 
 
 def _profile_sorted(x: npt.NDArray[np.floating[Any]], bins: NumericBins) -> ColumnProfile:
-    """Count a sorted column; NaN stands at its end."""
+    """Count a sorted column; NaN is at its end."""
     x = x.astype(np.float64, copy=False)
     n, valid = x.size, int(x.searchsorted(np.nan))
     below = x.searchsorted(bins.cuts)
