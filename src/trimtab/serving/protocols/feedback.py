@@ -1,10 +1,10 @@
-"""Labels of earlier predictions, over HTTP: JSON, NDJSON and CSV. Run by asgi.
+"""Labels of earlier predictions, over HTTP: JSON, NDJSON and CSV.
 
-POST /v2/models/{model}/feedback    one model's: {"id", "label", "known_at"?} or {"labels": [...]}
-POST /v2/feedback                   of any model: each label names its own, unless there is one or a header names it
+POST /v2/models/{model}/feedback    of one model: {"id", "label", "known_at"?} or {"labels": [...]}
+POST /v2/feedback                   of any model: each label names its model, unless a header does or only one is served
 
-All labels of a request are taken or none; only when the log fails between two models may those of the first be in
-it. Sending them again does no harm. What a label must hold, and what becomes of it, stands in serving.feedback.
+Either all labels of a request are taken or none; if the log fails between two models, those of the first may be in it.
+Sending them again has no effect. core/feedback.py says what a label must hold and how repeated labels are treated.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from trimtab.serving.requests import MAX_ID, InferenceRequest, Refused, shown
 CSV = "text/csv"
 LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 MOST_LABELS = 10_000
-"""Labels of one request: they are read and logged in one piece, which holds up others for some 20 ms."""
+"""Most labels of one request: they are decoded and logged in one step, which blocks others for some 20 ms."""
 KINDS = {"id": "text", "model": "text", "label": "boolean", "known_at": "time"}
-"""Of the columns of a CSV; labels may be truths or numbers."""
+"""Types of the columns of a CSV; labels may be booleans or numbers."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class LabelBody(msgspec.Struct):
-    """One label. known_at: ISO 8601 text or microseconds since 1970; now when it is left out."""
+    """One label. known_at: ISO 8601 text or microseconds since 1970; None: now."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID + 20)]
     label: float
@@ -49,7 +49,7 @@ class LabelsBody(msgspec.Struct):
 
 
 class Invalid(msgspec.Struct):
-    """The answer to labels of which some are wrong: none was taken; `invalid` names the first ones."""
+    """The answer to a request with wrong labels: none was taken; `invalid` names the first ones."""
 
     error: str
     invalid: list[Wrong]
@@ -98,7 +98,7 @@ def routes(gateway: Gateway) -> list[Route]:
         errors={413: f"More than {MOST_LABELS} labels, or too large a body."},
         detail=f"All labels of a request are taken or none; the answer to wrong ones names up to {MOST_NAMED} of them "
         "under `invalid`. Repeated labels have no second effect; of contradictory ones the latest known_at counts; "
-        "labels of ids that nobody knows are taken.",
+        "labels of unknown ids are taken.",
     )
     return [
         Route("POST", "/v2/models/{model}/feedback", "feedback", of_model, encode_error, "Take labels.", described),
@@ -157,8 +157,8 @@ def _csv(body: bytes) -> list[Any]:
 def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[str, list[Label]]:
     """Return the labels of each model, checked against its task. Raises BadLabels.
 
-    model: what the path, a header or the lack of others names; labels that name another are wrong, or a token for
-    one model would open all.
+    model: the model that the path or a header names, or the only one; None: each label names its own. Labels that name
+    another model are wrong: a token for one model gives no access to others.
     """
     tables = gateway.table.models
     found: dict[str, list[Label]] = {}

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, which version, what did it count: asked by whoever runs the gateway. Run by asgi."""
+"""Liveness, readiness, version and metrics of the gateway."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def routes(gateway: Gateway) -> list[Route]:
     of_version = Description(gives=[Content({"type": "string"}, VERSION, "text/plain")])
     of_metrics = Description(gives=[Content({"type": "string"}, content_type="text/plain")])
     return [
-        Route("GET", "/v2/health/live", "open", live, encode_error, "Tell that the process runs.", of_live),
-        Route("GET", "/v2/health/ready", "open", ready, encode_error, "Tell whether every model serves.", of_ready),
-        Route("GET", "/ping", "open", ping, encode_error, "Tell whether every model serves (MLflow).", of_ping),
-        Route("GET", "/health", "open", ping, encode_error, "Tell whether every model serves (MLflow).", of_ping),
+        Route("GET", "/v2/health/live", "open", live, encode_error, "Answer while the process runs.", of_live),
+        Route("GET", "/v2/health/ready", "open", ready, encode_error, "Return whether every model serves.", of_ready),
+        Route("GET", "/ping", "open", ping, encode_error, "Return whether every model serves (MLflow).", of_ping),
+        Route("GET", "/health", "open", ping, encode_error, "Return whether every model serves (MLflow).", of_ping),
         Route("GET", "/version", "open", version, encode_error, "Return the version of Trimtab.", of_version),
         Route("GET", "/metrics", "read", metrics, encode_error, "Return the counts (Prometheus).", of_metrics),
     ]

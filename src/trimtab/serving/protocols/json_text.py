@@ -1,12 +1,12 @@
-"""Reads JSON: also NaN and Infinity, which JSON does not know, and large bodies in pieces.
+"""Decodes JSON, including NaN and Infinity, and large bodies in pieces.
 
-json.dumps of a data frame's values writes NaN and Infinity unless it is told not to, and the servers that Trimtab
-stands in for read them. They are looked for only when a body has failed to be read.
+By default json.dumps writes NaN and Infinity, which are no JSON, and the servers that Trimtab replaces accept them.
+They are replaced only after a body has failed to decode.
 
-msgspec keeps Python's interpreter for as long as one call takes, 100 ms for 16 MB. A large body is therefore read in
-pieces of at most PIECE bytes, between which the event loop gets its turn: an object by its values, a list by runs of
-its elements. A run ends at a separator that is found by its bytes alone. Where that stands in a string, or deeper than
-the list, the run is malformed, and an earlier separator is tried.
+msgspec holds the GIL during a call, 100 ms for 16 MB. A large body is therefore decoded in pieces of at most PIECE
+bytes, between which the event loop can run: an object by its values, a list by runs of its elements. A run ends at a
+separator that is found by its bytes. If that is inside a string or a nested value, the run is malformed, and an earlier
+separator is tried.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ Found = TypeVar("Found")
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 PIECE = 256 * 2**10
-"""Bytes that are read in one call."""
+"""Bytes that one call decodes."""
 DEEPEST = 4
-"""Levels of nesting down to which bodies are read in pieces; a request's rows lie within."""
+"""Levels of nesting down to which bodies are decoded in pieces; rows are within these."""
 TRIES = 4
 """Separators that are tried for the end of a run."""
 _SEPARATORS = {b"{": b"},", b"[": b"],", b'"': b'",'}
 
 _decode, _decode_lines = msgspec.json.Decoder().decode, msgspec.json.Decoder().decode_lines
 _skim = msgspec.json.Decoder(msgspec.Raw).decode
-"""Names the place of most mistakes, in a fifth of the time."""
+"""Finds most syntax errors in a fifth of the time."""
 _values = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b', re.DOTALL)
 _INSTEAD = {b"NaN": b"null", b"Infinity": b"1.7976931348623157e308", b"-Infinity": b"-1.7976931348623157e308"}
-"""A number beyond float32 is infinite to a model, as it was in training."""
+"""A number beyond float32 becomes infinite in the model, as in training."""
 
 
 def repaired(body: bytes) -> bytes | None:
-    """Return a body with numbers and nulls for the constants that JSON does not know, None when it holds none."""
+    """Return a body with NaN and Infinity replaced by null and large numbers; None when it has neither."""
     if b"NaN" not in body and b"Infinity" not in body:
         return None
     return _TOKENS.sub(lambda match: _INSTEAD.get(match[0], match[0]), body)
 
 
 def read(decode: Callable[[bytes], Found], body: bytes, what: str, kind: type[Found] | None = None) -> Found:
-    """Decode a body, as it is or repaired; a large one in pieces. Raises Refused, which calls it `what`.
+    """Decode a body as it is, else with NaN and Infinity replaced. Raises Refused, whose text calls the body `what`.
 
-    kind: what `decode` returns; None: whatever JSON holds.
+    kind: the type that `decode` returns; None: any JSON.
     """
     try:
         return decode(body) if len(body) <= PIECE else _large(decode, body, kind)
@@ -66,7 +66,7 @@ def read(decode: Callable[[bytes], Found], body: bytes, what: str, kind: type[Fo
 
 
 def read_lines(body: bytes) -> list[Any]:
-    """Decode one JSON value a line. Raises what msgspec raises."""
+    """Decode one JSON value a line. Raises the errors of msgspec."""
     found: list[Any] = []
     at = 0
     while len(body) - at > PIECE:
@@ -83,12 +83,12 @@ def _large(decode: Callable[[bytes], Found], body: bytes, kind: type[Found] | No
         found = in_pieces(body)
     except UNREADABLE:
         _skim(body)
-        return decode(body)  # what only this finds is rare: it keeps the interpreter for the whole body
+        return decode(body)  # rare: an error that only the full decoder finds; holds the GIL for the whole body
     return found if kind is None else msgspec.convert(found, kind)
 
 
 def in_pieces(body: bytes, depth: int = 0) -> Any:
-    """Decode JSON as msgspec does, at most PIECE bytes at once. Raises what msgspec raises."""
+    """Decode JSON like msgspec, at most PIECE bytes a call. Raises the errors of msgspec."""
     if len(body) <= PIECE or depth > DEEPEST:
         return _decode(body)
     body = body.strip()
@@ -100,7 +100,7 @@ def in_pieces(body: bytes, depth: int = 0) -> Any:
 
 
 def _in_runs(body: bytes, depth: int) -> list[Any]:
-    """Decode a list by runs of its elements; one whose elements are large by each of them."""
+    """Decode a list by runs of its elements, or element by element if these are larger than PIECE."""
     separator = _SEPARATORS.get(body[1:PIECE].lstrip()[:1], b",")
     found: list[Any] = []
     at = 1
@@ -117,7 +117,7 @@ def _in_runs(body: bytes, depth: int) -> list[Any]:
 
 
 def _run(body: bytes, at: int, separator: bytes) -> tuple[list[Any], int]:
-    """Return the elements from `at` on up to a separator, and where the next one begins; none without such a run."""
+    """Return a run of elements from `at` on and the start of the next one; no elements if no separator fits."""
     cut = at + PIECE
     for _ in range(TRIES):
         cut = body.rfind(separator, at, cut)

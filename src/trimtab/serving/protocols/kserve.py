@@ -1,4 +1,4 @@
-"""KServe's first protocol (TensorFlow Serving's REST): :predict, :explain and the list of models. Run by asgi.
+"""KServe's first protocol (TensorFlow Serving's REST): :predict, :explain and the list of models.
 
 Predictions are probabilities (binary) or values (regression), one a row.
 """
@@ -87,9 +87,9 @@ def routes(gateway: Gateway) -> list[Route]:
     return [
         Route("POST", f"{path}:predict", "infer", predict, encode_error, "Score rows (KServe v1).", scored),
         Route("POST", f"{path}:explain", "infer", explain, encode_error, "Score and explain (KServe v1).", explained),
-        Route("GET", "/", "open", live, encode_error, "Tell that the process runs (KServe v1).", of_live),
+        Route("GET", "/", "open", live, encode_error, "Answer while the process runs (KServe v1).", of_live),
         Route("GET", "/v1/models", "read", models, encode_error, "List the models (KServe v1).", listed),
-        Route("GET", path, "read", model, encode_error, "Tell whether a model is ready (KServe v1).", ready),
+        Route("GET", path, "read", model, encode_error, "Return whether a model is ready (KServe v1).", ready),
     ]
 
 
@@ -123,12 +123,12 @@ def explained(response: InferenceResponse) -> dict[str, Any]:
 
 
 def _holds_columns(instance: Any) -> bool:
-    """Whether an instance is a small table, {"a": [1], "b": [2]}: what KServe's own servers make data frames of."""
+    """Return True if an instance is a small table, {"a": [1], "b": [2]}, as KServe's servers accept it."""
     return isinstance(instance, dict) and bool(instance) and all(isinstance(value, list) for value in instance.values())
 
 
 def _joined(instances: list[Any], key: str) -> list[dict[str, Any]]:
-    """Return the records of small tables, one after another."""
+    """Return the rows of small tables as records, in order."""
     found: list[dict[str, Any]] = []
     for index, instance in enumerate(instances):
         if not _holds_columns(instance):

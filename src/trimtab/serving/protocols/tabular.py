@@ -1,4 +1,4 @@
-"""Rows of a table as JSON clients write them. Called by the protocols whose bodies hold tables.
+"""Rows of a table as JSON clients write them.
 
 A list of lists (or of numbers, one feature a row) holds all features in the order of the bundle's feature list;
 a list of objects holds one record a row; one object holds one list a column.
@@ -53,7 +53,7 @@ def table(value: Any, key: str) -> InferenceRequest:
 
 
 def records(value: Any, key: str) -> InferenceRequest:
-    """Read one object of column and value a row; columns that only some records have are told of. Raises Refused."""
+    """Read one object of column and value a row; columns of only some records go into `absent`. Raises Refused."""
     if not isinstance(value, list):
         raise Refused(400, f"{key}: expected a list of records")
     names: dict[str, None] = {}

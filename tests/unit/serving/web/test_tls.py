@@ -243,7 +243,7 @@ def test_new_files_are_taken_up_and_damaged_ones_are_not(
         async with gateway_over_tls(served, files) as port:
             assert await live(port, str(old))
             Path(files.certificate).write_text("-----BEGIN CERTIFICATE-----")
-            while "the certificate goes on as it was" not in caplog.text:
+            while "the new certificate cannot be used" not in caplog.text:
                 await asyncio.sleep(0.01)
             assert await live(port, str(old))
             shutil.copy(fresh.certificate, files.certificate)

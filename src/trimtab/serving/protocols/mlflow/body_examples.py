@@ -1,4 +1,4 @@
-"""Bodies of MLflow's scoring server and their schemas, for the OpenAPI document. Called by mlflow."""
+"""Bodies of MLflow's scoring server and their schemas, for the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""CSV with a header, nearly as pandas.read_csv reads it, without pandas. Called by mlflow, sagemaker and feedback.
+"""CSV with a header, nearly as pandas.read_csv reads it, without pandas.
 
 The kind of a column says how its texts are read: what pandas takes for missing is a missing number, truth or
-moment, while in columns of texts only the empty field is missing ("NA" is a carrier). A column whose kind nobody told
+time, while in columns of texts only the empty field is missing ("NA" is a carrier). A column of unknown type
 is integers, else numbers, else truths, else texts. Blank lines are passed over; columns of one name are numbered.
 Source: pandas/_libs/parsers.pyx and src/parser/tokenizer.c of pandas 2 and 3. Differences are meant: every line has
 as many fields as the header, where pandas would shift the columns or fill them up; texts such as "NA" stay; integers
-beyond 64 bits beside fractions are numbers here, texts there.
+beyond 64 bits next to fractions are numbers here, texts there.
 
 More than FEW lines are split by pyarrow, which is ten times as fast, and columns of plain numbers are converted by it.
 What it does not read, or might read in another way, goes the slow way, which also words all errors.
@@ -38,12 +38,12 @@ _ENDS = re.compile(r"\r\n|\r|\n")
 FEW = 64
 """Lines up to which reading without pyarrow is as fast."""
 AT_ONCE = 16_384
-"""Values that one call turns into Python's: it keeps the interpreter meanwhile."""
+"""Values that one call converts to Python objects, which holds the GIL meanwhile."""
 _PLAIN_INTEGER = "^-?[0-9]{1,18}$"
 _PLAIN_NUMBER = r"^-?(?:[0-9]{1,18}\.[0-9]*|\.[0-9]+|[0-9]{1,18}(?:\.[0-9]*)?[eE][+-]?[0-9]{1,2})$"
-"""Texts that pyarrow and Python read alike."""
+"""Texts that pyarrow and Python parse alike."""
 _DIGITS = 4000
-"""Longest integer that Python reads without more ado."""
+"""Longest integer, in digits, that Python converts by default."""
 
 
 def decode(body: bytes, kinds: Mapping[str, str], most_rows: int | None = None) -> InferenceRequest:
@@ -209,7 +209,7 @@ def _text(text: str) -> str | None:
 
 
 def _value(text: str, kind: str) -> Any:
-    """Return a number, truth or moment; what is none of its kind stays text, and is refused where it is used."""
+    """Return a number, boolean or time; a text that is none stays text, and is refused where it is used."""
     if text in MISSING:
         return None
     if kind == "boolean" and text in TRUTHS:

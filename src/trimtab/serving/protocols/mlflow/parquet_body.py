@@ -1,4 +1,4 @@
-"""Rows in a Parquet file, as MLflow's scoring server takes them. Called by mlflow, on the first such request.
+"""Rows in a Parquet file, as MLflow's scoring server takes them.
 
 pyarrow is imported here alone, and only then: a worker that is not asked for Parquet stays small.
 """
@@ -17,9 +17,9 @@ from trimtab.serving.worker_options import MAX_BODY
 CELLS = 1_000_000
 """Most values of one file: a small file may unpack to very many."""
 AT_ONCE = 16_384
-"""Values that one call turns into Python's: it keeps the interpreter meanwhile."""
+"""Values that one call converts to Python objects, which holds the GIL meanwhile."""
 INDEX = "__index_level_"
-"""How pandas calls the columns of an index without a name; they are no request columns."""
+"""Names that pandas gives index columns without a name; they are no request columns."""
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -65,9 +65,7 @@ def _check_footer(footer: Any, most_bytes: int) -> list[str]:
     names = [one.name for one in described]
     nested = next((one for one in described if one.max_repetition_level or one.path != one.name), None)
     if nested is not None:
-        raise Refused(
-            400, f"column '{nested.path:.60}' holds lists or records; expected a number, text or moment a row"
-        )
+        raise Refused(400, f"column '{nested.path:.60}' holds lists or records; expected a number, text or time a row")
     if len(set(names)) != len(names):
         raise Refused(400, f"the columns must have different names; found {names[:12]}")
     groups = [footer.row_group(n) for n in range(footer.num_row_groups)]
@@ -106,8 +104,8 @@ def _plain(value: Any, name: str, row: int) -> Any:
     if isinstance(value, PLAIN):
         return None if value != value else value
     if isinstance(value, date):  # a datetime is one; as text, since an integer near 1970 is taken for another unit
-        moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
-        return from_micros(to_micros(moment)).isoformat()
+        time = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+        return from_micros(to_micros(time)).isoformat()
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, bytes):
@@ -115,4 +113,4 @@ def _plain(value: Any, name: str, row: int) -> Any:
             return value.decode()
         except UnicodeDecodeError:
             pass
-    raise Refused(400, f"column '{name:.60}', row {row}: {shown(value)} is none of a number, text, truth or moment")
+    raise Refused(400, f"column '{name:.60}', row {row}: {shown(value)} is none of a number, text, boolean or time")

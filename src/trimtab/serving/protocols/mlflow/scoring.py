@@ -1,6 +1,6 @@
-"""MLflow's scoring server: POST /invocations. Run by asgi; /ping, /health and /version stand in health.
+"""MLflow's scoring server: POST /invocations. The routes /ping, /health and /version are in health.py.
 
-JSON holds exactly one of dataframe_split, dataframe_records, instances, inputs, and `params` beside it; CSV is read
+JSON holds exactly one of dataframe_split, dataframe_records, instances, inputs, and may also hold `params`; CSV is read
 as pandas reads it; Parquet needs pyarrow. A list of lists under instances or inputs holds all features in the order
 of the bundle's feature list. Predictions are probabilities (binary) or values (regression), one a row; records of
 several fields, as of a data frame, when params ask for more.
@@ -35,14 +35,14 @@ CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""Status -> MLflow's error_code; others are BAD_REQUEST."""
+"""HTTP status -> MLflow's error_code; BAD_REQUEST for all others."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Limits(NamedTuple):
-    """How much one request may bring. unpacked: bytes of a Parquet file's values."""
+    """Limits of one request. unpacked: bytes of a Parquet file's values."""
 
     rows: int | None = None
     unpacked: int = MAX_BODY
@@ -101,14 +101,14 @@ def decode(
 
 
 def encode(response: InferenceResponse) -> bytes:
-    """Write predictions."""
+    """Encode predictions."""
     if response.lower is None and response.explanation is None:
         return _encode({"predictions": response.scores})
     return _encode({"predictions": _records(response)})
 
 
 def encode_error(status: int, message: str) -> bytes:
-    """Write an error."""
+    """Encode an error in MLflow's shape."""
     return _encode({"error_code": CODES.get(status, "BAD_REQUEST"), "message": message})
 
 
@@ -143,7 +143,7 @@ def _json(body: bytes) -> InferenceRequest:
 
 
 def _params(request: InferenceRequest, params: Any) -> None:
-    """Take over `explain` and `coverage`; others are passed over, as MLflow does. Raises Refused."""
+    """Set `explain` and `coverage` from `params`; others are ignored, as in MLflow. Raises Refused."""
     if params is None:
         return
     if not isinstance(params, dict):

@@ -1,6 +1,6 @@
 """What a hosting platform asks of the container it runs: where to listen, which paths, where the model lies.
 
-Called by cli and by worker, whose routes container_routes makes of it. Only a platform that names itself in the
+standard.py makes routes of it. Only a platform that names itself in the
 environment has a contract; it is the reason for which a gateway may listen on all addresses without tokens.
 """
 
@@ -20,25 +20,25 @@ ANY_ADDRESS = "0.0.0.0"
 PORT = 8080
 SAGEMAKER_MODEL = "/opt/ml/model"
 SAGEMAKER_BODY = 25 * 2**20
-"""The largest payload that real-time endpoints were ever documented to take."""
+"""The largest payload that the documentation of real-time endpoints has ever named."""
 VERTEX_HEALTH, VERTEX_PREDICT = "/health", "/predict"
 
 
 class ContainerContract(msgspec.Struct, frozen=True, kw_only=True):
-    """How to serve inside a platform's container, where the platform's own door is the only way in."""
+    """How to serve inside a platform's container, which only the platform can reach."""
 
     platform: Platform
     host: str = ANY_ADDRESS
     port: int
     model: str | None
-    """Folder that the platform has put the model into; None when the image brings it."""
+    """Folder into which the platform has put the model; None: the image contains it."""
     health: str
     predict: str
     """Paths of the two routes."""
     max_body: int | None = None
-    """Bytes that the platform sends at most, when they are more than the gateway's own limit."""
+    """Largest body that the platform sends, when it exceeds the gateway's own limit."""
     reason: str
-    """Why it is in force, for the log."""
+    """Why this contract applies, for the log."""
 
 
 def container_contract(settings: Settings) -> ContainerContract | None:

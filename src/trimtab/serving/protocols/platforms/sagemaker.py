@@ -1,4 +1,4 @@
-"""SageMaker's container contract: POST /invocations in the forms of its own algorithms and SDK. Run by asgi.
+"""SageMaker's container contract: POST /invocations in the forms of its own algorithms and SDK.
 
 JSON holds `instances` with a list of `features` each (or under data.features.values), or a bare list of rows; JSON
 Lines hold one such instance a line; CSV has no header: one row a line, all features; and there are numpy's files.
@@ -33,7 +33,7 @@ INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 TARGET_MODEL = b"x-amzn-sagemaker-target-model"
 TARGET_VARIANT = b"x-amzn-sagemaker-target-variant"
 ARCHIVE = ".tar.gz"
-"""How names of models end for a multi-model endpoint."""
+"""Ending of the model names of a multi-model endpoint."""
 
 Form = Literal["json", "mlflow", "jsonlines", "csv", "npy"]
 KINDS: dict[str, Form] = {
@@ -95,7 +95,7 @@ def target_model(headers: Headers) -> str | None:
 def decode(
     body: bytes, content_type: str, kinds: Mapping[str, str] | None = None, limits: scoring.Limits = scoring.NO_LIMITS
 ) -> tuple[InferenceRequest, Form]:
-    """Read rows, and the form that answers them. Raises Refused (415 for a content type that is not served).
+    """Read rows, and the format of the answer. Raises Refused (415 for a content type that is not served).
 
     kinds: of the request columns, for CSV with a header. limits: of what CSV and Parquet unpack to.
     """
@@ -137,11 +137,11 @@ def encode(response: InferenceResponse, form: Form) -> bytes:
     return b"".join(_encode(row) + b"\n" for row in rows) if form == "jsonlines" else _encode({"predictions": rows})
 
 
-encode_error = scoring.encode_error  # the platform hands the text on as it is; MLflow's clients read this one
+encode_error = scoring.encode_error  # the platform forwards the text unchanged; MLflow's clients read this shape
 
 
 def accepted(header: str | None) -> Form | None:
-    """Return the form that a client wants most, None when it takes any. Raises Refused (406)."""
+    """Return the format that the client prefers; None: any. Raises Refused (406)."""
     best, weight = None, 0.0
     for part in (header or "*/*").split(","):
         kind, *options = (text.strip().lower() for text in part.split(";"))
@@ -258,7 +258,7 @@ def _number(text: str) -> float | None:
 
 
 def _npy(body: bytes) -> InferenceRequest:
-    """Read numpy's file of an array; only as many bytes as came are ever held, and nothing is unpickled."""
+    """Read an array in NumPy's file format; allocates no more than the body's bytes, and unpickles nothing."""
     file = io.BytesIO(body)
     try:
         if np.lib.format.read_magic(file) not in ((1, 0), (2, 0)):
@@ -274,7 +274,7 @@ def _npy(body: bytes) -> InferenceRequest:
         OverflowError,
         SyntaxError,
         tokenize.TokenError,
-    ) as error:  # all that a header can do
+    ) as error:  # the errors that a malformed header can cause
         raise Refused(400, f"malformed numpy file: {error}") from None
     if found.ndim == 1:
         found = found.reshape(1, -1)

@@ -1,4 +1,4 @@
-"""Vertex AI's container contract: a health route and a predict route whose paths the platform names. Run by asgi.
+"""Vertex AI's container contract: a health route and a predict route whose paths the platform names.
 
 `parameters` may ask for more than predictions: {"explain": true}, {"coverage": 0.9} for intervals, {"metadata": true}
 for the ids that labels refer to.
@@ -16,7 +16,7 @@ from trimtab.serving.protocols import kserve, tabular
 from trimtab.serving.protocols.platforms.containers import VERTEX_HEALTH, VERTEX_PREDICT
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 
-"""Used where the platform names none, as on a workstation."""
+"""Paths outside of the platform, as on a workstation."""
 STATES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -53,7 +53,7 @@ def routes(gateway: Gateway, *, health: str = VERTEX_HEALTH, predict: str = VERT
         gives=[Content({"type": "object", "required": ["predictions"]})],
     )
     return [
-        Route("GET", health, "open", ready, encode_error, "Tell whether every model serves (Vertex AI)."),
+        Route("GET", health, "open", ready, encode_error, "Return whether every model serves (Vertex AI)."),
         Route("POST", predict, "infer", infer, encode_error, "Score rows (Vertex AI).", described),
     ]
 
@@ -80,7 +80,7 @@ def decode(body: bytes) -> tuple[InferenceRequest, bool]:
 
 
 def encode(response: InferenceResponse, *, metadata: bool = False) -> bytes:
-    """Write predictions, one an instance, and what else was asked for."""
+    """Encode predictions, one an instance, and the requested metadata."""
     found: dict[str, Any] = {"predictions": response.scores, **kserve.explained(response)}
     if response.lower is not None and response.upper is not None:
         found |= {"lower": response.lower, "upper": response.upper}
@@ -96,7 +96,7 @@ def encode(response: InferenceResponse, *, metadata: bool = False) -> bytes:
 
 
 def encode_error(status: int, message: str) -> bytes:
-    """Write an error as Google's APIs do."""
+    """Encode an error in the shape of Google's APIs."""
     return _encode({"error": {"code": status, "message": message, "status": STATES.get(status, "INTERNAL")}})
 
 

@@ -1,4 +1,4 @@
-"""Tensors as bytes behind the JSON of a body: the binary tensor extension. Called by open_inference_request, _response.
+"""Tensors as bytes behind the JSON of a body: the binary tensor extension.
 
 Numbers are little-endian in order of rows, a BOOL is one byte, each element of BYTES has its length before it
 in four bytes. The header Inference-Header-Content-Length tells where the JSON ends.
@@ -27,11 +27,11 @@ DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-"""Datatype -> how NumPy calls it. BYTES has no fixed size, and NumPy no word for BF16, the upper half of an FP32."""
+"""Datatype -> NumPy type. BYTES has no fixed size; NumPy has no BF16, which is the upper half of an FP32."""
 
 
 def split(body: bytes, header: str) -> tuple[bytes, memoryview]:
-    """Return the JSON of a body and the bytes behind it. Raises Refused."""
+    """Split a body into its JSON and the bytes after it. Raises Refused."""
     if not (header.isascii() and header.isdigit()) or len(header) > 15 or int(header) > len(body):
         raise Refused(
             400, f"Inference-Header-Content-Length is '{header:.40}'; expected 0 to the body's {len(body)} bytes"
@@ -41,7 +41,7 @@ def split(body: bytes, header: str) -> tuple[bytes, memoryview]:
 
 
 def take(blob: memoryview, size: Any, name: str) -> tuple[memoryview, memoryview]:
-    """Return the bytes of one tensor and those behind them. size: its binary_data_size. Raises Refused."""
+    """Split off the bytes of one tensor. size: its binary_data_size. Raises Refused."""
     if type(size) is not int or not 0 <= size <= len(blob):
         raise Refused(
             400,

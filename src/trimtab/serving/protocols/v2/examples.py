@@ -1,4 +1,4 @@
-"""Bodies of the Open Inference Protocol, for the OpenAPI document. Called by open_inference."""
+"""Bodies of the Open Inference Protocol, for the OpenAPI document."""
 
 from __future__ import annotations
 

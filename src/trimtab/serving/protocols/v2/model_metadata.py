@@ -1,4 +1,4 @@
-"""Describes models in the words of the Open Inference Protocol. Called by open_inference and the gRPC service."""
+"""Describes models in the words of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trimtab.serving.protocols.v2.tensors import FEATURES
 from trimtab.serving.requests import Refused
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
-"""What is served beyond the protocol's core; the first three are Triton's names."""
+"""Supported extensions of the protocol; the first three have Triton's names."""
 OF_KINDS = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "time": "BYTES"}
 """Kind of a request column -> the datatype that holds all of its values."""
 PLATFORMS = {
@@ -63,7 +63,7 @@ def check_load_parameters(names: Iterable[str]) -> None:
 
 
 def describe(table: ModelTable, version: str | None) -> ModelMetadata:
-    """Describe a model as one of its versions is, the champion without one. Raises Refused (404)."""
+    """Describe one version of a model, the champion if none is named. Raises Refused (404)."""
     variant = table.variant(version) or table.champion
     spec = variant.bundle.spec
     return ModelMetadata(
@@ -87,9 +87,9 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
 
 def _inputs(spec: Spec) -> list[TensorMetadata]:
     needed = [name for name in spec.request_columns if name != spec.timestamp]
-    beside = [name for name in (*spec.entity_keys, spec.timestamp) if name not in needed]
+    optional = [name for name in (*spec.entity_keys, spec.timestamp) if name not in needed]
     found = [_column(spec, name, optional=False) for name in needed]
-    found += [_column(spec, name, optional=True) for name in dict.fromkeys(beside)]
+    found += [_column(spec, name, optional=True) for name in dict.fromkeys(optional)]
     features = TensorMetadata(
         FEATURES, "FP32", [-1, len(spec.features)], {"optional": True, "instead_of": "the request columns"}
     )

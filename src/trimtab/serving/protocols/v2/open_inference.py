@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2 (KServe, MLServer, Triton): its paths. Run by asgi."""
+"""The Open Inference Protocol, version 2 (KServe, MLServer, Triton): its routes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ready(msgspec.Struct):
 
 
 class IndexRequest(msgspec.Struct):
-    """The body of POST /v2/repository/index; it may be empty. ready: leave out what does not serve."""
+    """The body of POST /v2/repository/index; it may be empty. ready: list only models that serve."""
 
     ready: bool = False
 
@@ -64,7 +64,7 @@ class Loaded(msgspec.Struct):
 
 
 class RowExplanation(msgspec.Struct):
-    """Why one prediction came out as it did: base + the sum of contributions is the output, in `unit`."""
+    """The contributions to one prediction: base plus their sum is the output, in `unit`."""
 
     model_name: str
     prediction_id: str
@@ -156,7 +156,7 @@ def _metadata(gateway: Gateway) -> list[Route]:
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         found += [
             Route("GET", path, "read", model, encode_error, "Describe a model.", of_model),
-            Route("GET", f"{path}/ready", "read", ready, encode_error, "Tell whether a model is ready.", of_ready),
+            Route("GET", f"{path}/ready", "read", ready, encode_error, "Return whether a model is ready.", of_ready),
         ]
     return found
 

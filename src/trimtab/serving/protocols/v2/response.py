@@ -1,4 +1,4 @@
-"""Writes inference responses of the Open Inference Protocol: JSON and binary tensors. Called by open_inference.
+"""Writes inference responses of the Open Inference Protocol: JSON and binary tensors.
 
 A binary model gives `probability`, `label` and `confidence`, a regression `prediction`; intervals come as `lower`
 and `upper`, explanations as `contributions` of shape [rows, features], whose parameters name the features.
@@ -74,7 +74,7 @@ def encode_binary(response: InferenceResponse, wanted: Wanted) -> tuple[bytes, i
 
 
 def check_outputs(names: Sequence[str] | None, table: ModelTable, request: InferenceRequest | None = None) -> None:
-    """Raise Refused when an output is asked for that there will not be. Called before scoring.
+    """Raise Refused for a requested output that does not exist. Checked before scoring.
 
     names: None for all there are. request: what else was asked for; without it, anything may have been.
     """

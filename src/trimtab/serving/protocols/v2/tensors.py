@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol, as request columns or as features. Called by open_inference_request."""
+"""Tensors of the Open Inference Protocol, as request columns or as features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trimtab.serving.requests import Refused, shown
 
 FEATURES = "X"
 FEW = 4
-"""Values of a column up to which looking at each is faster than a set of their types."""
+"""Longest column of which checking each value is faster than a set of their types."""
 LARGEST = sys.float_info.max
 TENSOR_TYPES = ("np", "pd", "str", "base64", "datetime")
 """What `parameters.content_type` of a tensor may be, as MLServer has them."""
@@ -26,7 +26,7 @@ _NONE = type(None)
 
 
 class Kind(NamedTuple):
-    """What the values of a datatype may be in JSON; null is a missing value."""
+    """Datatype -> JSON types of its values; null is a missing value."""
 
     types: frozenset[type]
     low: float
@@ -45,7 +45,7 @@ KINDS: dict[str, Kind] = {
     **{name: Kind(frozenset({int, float, _NONE}), -LARGEST, LARGEST) for name in ("FP16", "BF16", "FP32", "FP64")},
     "BYTES": Kind(frozenset({str, _NONE}), 0, 0),
 }
-# for the OpenAPI document: what does not fit is told in our own words
+# for the OpenAPI document alone: errors are checked and worded here
 _Length = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})]
 
 
@@ -60,7 +60,7 @@ class Tensor(msgspec.Struct, gc=False):
 
 
 def fits(data: list[Any], datatype: str) -> bool:
-    """Whether all values of a column are of its datatype."""
+    """Return True if all values of a column have its datatype."""
     kind = KINDS.get(datatype)
     if kind is None:
         return False
