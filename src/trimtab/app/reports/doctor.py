@@ -29,7 +29,7 @@ from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import find_files, has_files
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
-from trimtab.errors import DefinitionError, PolicyError, TrimtabError
+from trimtab.errors import DefinitionError, PolicyError, StoreError, TrimtabError
 from trimtab.places import of_function
 from trimtab.policy.reader import read_policy
 from trimtab.records.serving import Revision
@@ -157,7 +157,10 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
             found = replace(found, remedy=remedy)
         yield found
     for model in project.definitions.models.values():
-        schema = workspace.tables.schema(model.examples.name)
+        try:
+            schema = workspace.tables.schema(model.examples.name)
+        except StoreError:
+            continue  # `_inside` reports the damaged table
         if schema is None and has_files(model.examples, project.folder):
             yield _not_ingested(workspace, model)
         elif schema is not None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.loop.up import STARTED, GatewayProcess
+from trimtab.app.loop import up as up_module
+from trimtab.app.loop.up import MAX_RESTARTS, STARTED, GatewayProcess, Stop, up
+from trimtab.app.project.locks import LOOP, Locked, holder, only_loop
 from trimtab.app.project.process_files import is_running
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.errors import UsageError
+from trimtab.app.rollout.rollouts import Rollouts
+from trimtab.errors import StoreError, UsageError
+from trimtab.records.control import PolicyVersion
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
+from trimtab.testing.judged import bundle_record
 
 
 @pytest.fixture
@@ -55,3 +61,84 @@ def test_another_port_than_that_of_the_running_gateway_is_refused(workspace: Wor
     with pytest.raises(UsageError, match=rf"--port 18091: .* at http://127.0.0.1:18080 \(process {running.pid}\)"):
         GatewayProcess(workspace, environment="local", port=18091).start()
     assert GatewayProcess(workspace, environment="local", port=18080).start() == (running, True)
+
+
+class StopAfter(Stop):
+    """Asks for the end after some steps; `between` is called before each."""
+
+    def __init__(self, steps: int, between: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._steps, self._between = steps, between
+
+    def install(self) -> None:
+        """Leave the signals to the tests."""
+
+    def __call__(self) -> bool:
+        self._steps -= 1
+        self._between()
+        return self._steps < 0
+
+
+def test_up_tells_what_happens_and_leaves_the_gateway_of_another(workspace: Workspace, running: Announcement) -> None:
+    said, held = list[str](), list[bool]()
+    bundle = bundle_record(1)
+
+    def deploy() -> None:
+        held.append(holder(workspace, LOOP) is not None)
+        if len(held) == 2:
+            rollouts = Rollouts(workspace.metadata, workspace.project.policy.rollout, "delay", workspace.clock)
+            workspace.metadata.put(bundle)
+            rollouts.deploy(bundle, cause="1", reason="a test", by="tests")
+        workspace.clock.sleep(1.0)
+
+    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(3, deploy))
+    assert said[1] == "gateway  http://127.0.0.1:18080 (was running already)"
+    assert said[2].endswith("the gateway was not started here, and goes on")
+    (event,) = [line for line in said if "revision 1: champion 1 (100 %)" in line]
+    assert said.index(event) < len(said) - 2
+    assert said[-1].startswith(f"stopped; the gateway at http://127.0.0.1:18080 goes on (process {running.pid})")
+    assert is_running(running.pid)
+    assert all(held)
+    assert holder(workspace, LOOP) is None
+    assert workspace.metadata.count(PolicyVersion) == 1
+
+
+def test_a_second_up_is_refused_before_it_does_anything(workspace: Workspace) -> None:
+    said = list[str]()
+    with only_loop(workspace, "trimtab up"), pytest.raises(Locked, match="A project has one loop"):
+        up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(0))
+    assert said == []
+
+
+def test_a_gateway_that_does_not_start_is_told_in_its_own_words(workspace: Workspace) -> None:
+    gateway = GatewayProcess(workspace, environment="local", port=None)
+    gateway._command = [sys.executable, "-c", "raise SystemExit('no such certificate')"]
+    with pytest.raises(StoreError, match="the gateway did not start: no such certificate"):
+        gateway.start()
+
+
+def test_a_gateway_that_keeps_dying_is_given_up(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    gateway = GatewayProcess(workspace, environment="local", port=None)
+    gateway._command = [sys.executable, "-c", "raise SystemExit('no memory')"]
+    for _ in range(MAX_RESTARTS):
+        gateway.watch()
+    assert caplog.text.count("the gateway has died; starting it again") == MAX_RESTARTS
+    with pytest.raises(StoreError, match=f"the gateway died {MAX_RESTARTS + 1} times"):
+        gateway.watch()
+
+
+def test_a_signal_asks_for_the_end_and_a_second_one_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = list[int]()
+    monkeypatch.setattr(up_module, "exit_now", ended.append)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop = Stop()
+        stop.install()
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert (stop(), ended) == (True, [])
+        signal.raise_signal(signal.SIGINT)
+        assert ended == [130]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
