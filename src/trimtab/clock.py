@@ -1,6 +1,6 @@
-"""The one place that asks for the time. Everybody else is handed a Clock.
+"""The current time. This is the only module that reads the system clock; all other code gets a Clock as an argument.
 
-Wall time drives schedules and timeouts; the event time of the data drives windows, labels and
+Wall time drives schedules and timeouts. The event time of the data drives windows, labels and
 decisions, so a year can be replayed in minutes and a test never sleeps.
 """
 
@@ -14,14 +14,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Tells the time and waits."""
+    """Returns the current time and waits."""
 
     def now(self) -> datetime:
-        """Return the time as an aware UTC datetime."""
+        """Return the current time as an aware UTC datetime."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for `seconds`."""
         ...
 
 
@@ -36,7 +36,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved; sleeping moves it."""
+    """A clock that changes only through `move_to` and `sleep`; neither waits."""
 
     def __init__(self, start: datetime = EPOCH) -> None:
         self._now = to_utc(start)
@@ -47,19 +47,19 @@ class ManualClock:
     def sleep(self, seconds: float) -> None:
         self._now += timedelta(seconds=max(seconds, 0))
 
-    def move_to(self, moment: datetime) -> None:
-        """Set the time; it never goes backwards."""
-        self._now = max(self._now, to_utc(moment))
+    def move_to(self, at: datetime) -> None:
+        """Set the time. An earlier time than the present one is ignored."""
+        self._now = max(self._now, to_utc(at))
 
 
-def to_utc(moment: datetime) -> datetime:
-    """Return an aware UTC datetime; a naive one is taken as UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def to_utc(at: datetime) -> datetime:
+    """Return `at` as an aware UTC datetime; a naive one is taken as UTC."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def to_micros(moment: datetime) -> int:
+def to_micros(at: datetime) -> int:
     """Return microseconds since the epoch, exactly."""
-    delta = to_utc(moment) - EPOCH
+    delta = to_utc(at) - EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 

@@ -1,21 +1,21 @@
-"""The error tree. Imports nothing; every floor raises from here.
+"""The error tree. This module imports no other module of Trimtab, so every layer can raise these errors.
 
     TrimtabError
     |-- DefinitionError (ValueError)    definitions.py of a project is wrong
     |-- PolicyError (ValueError)        trimtab.yaml of a project is wrong
-    |-- UsageError (ValueError)         a command was called wrongly
+    |-- UsageError (ValueError)         a command got arguments that do not fit
     |-- DataError (ValueError)          data does not have the promised form
     |-- StoreError                      a store failed or refused
     |   |-- NotFound (KeyError)         no such record, table or artifact
-    |   |-- Conflict                    somebody else wrote first
+    |   |-- Conflict                    another process wrote first
     |   `-- MissingExtra (ImportError)  an optional package is not installed
     |-- StageError                      a stage cannot run (what it needs is not there yet)
     |   `-- TrainerFailed               the user's trainer raised: exit code 1
     |-- CheckFailed                     data checks failed: exit code 1
     |-- GateRefused                     a gate failed: exit code 1
-    `-- ActionError                     an action on what serves was refused
+    `-- ActionError                     a change of the bundles in service was refused
 
-Marks that can be mixed in: Temporary (try again after a while) and Permanent (never).
+Two further classes can be mixed in: Temporary (a retry may succeed) and Permanent (a retry cannot succeed).
 """
 
 from __future__ import annotations
@@ -25,25 +25,35 @@ from difflib import get_close_matches
 
 
 class TrimtabError(Exception):
-    """Base of all errors that Trimtab raises on purpose; its text is meant for the user."""
+    """Base of all errors that Trimtab raises on purpose. Their texts are written for users.
+
+    Attributes:
+        exit_code: the exit code of a command that ends with this error.
+
+    >>> try:
+    ...     trimtab.Entity("my entity")
+    ... except trimtab.TrimtabError as error:
+    ...     print(error.exit_code, error)
+    2 Entity name 'my entity' is not valid; expected letters, digits and single underscores, such as 'my_name'
+    """
 
     exit_code = 3
 
 
 class DefinitionError(TrimtabError, ValueError):
-    """A definition is wrong; the message names the object, what was expected and the nearest valid name."""
+    """A definition is wrong. The message names the object, what was expected and the nearest valid name."""
 
     exit_code = 2
 
 
 class PolicyError(TrimtabError, ValueError):
-    """The policy file is wrong; the message names file, line and key."""
+    """The policy file is wrong. The message names file, line and key."""
 
     exit_code = 2
 
 
 class UsageError(TrimtabError, ValueError):
-    """A command was called with arguments that do not fit."""
+    """A command got arguments that do not fit."""
 
     exit_code = 2
 
@@ -66,7 +76,7 @@ class NotFound(StoreError, KeyError):
 
 
 class Conflict(StoreError):
-    """Somebody else wrote first: read again, then decide again."""
+    """Another process wrote first. Read the data again, then repeat the decision."""
 
 
 class MissingExtra(StoreError, ImportError):
@@ -77,7 +87,7 @@ class MissingExtra(StoreError, ImportError):
         self.package = package
         self.extra = extra
 
-    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:  # its arguments are not its text
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:  # args holds the message, not the arguments
         return type(self), (self.package, self.extra)
 
 
@@ -86,43 +96,43 @@ class StageError(TrimtabError):
 
 
 class TrainerFailed(StageError):
-    """The trainer of a project raised, or returned no estimator; the message names its file and line."""
+    """The trainer of a project raised, or returned no estimator. The message names its file and line."""
 
     exit_code = 1
 
 
 class CheckFailed(TrimtabError):
-    """Data checks failed; nothing downstream sees the batch."""
+    """Data checks failed. The batch is not written to any table."""
 
     exit_code = 1
 
 
 class GateRefused(TrimtabError):
-    """A gate refused the model; the message says by how much."""
+    """A gate refused the model. The message says by how much."""
 
     exit_code = 1
 
 
 class ActionError(TrimtabError):
-    """An action on what serves was refused."""
+    """A change of the bundles in service was refused."""
 
     exit_code = 1
 
 
 class Temporary:
-    """Mixed into an error that may vanish: try again after `after_s` seconds."""
+    """Mixed into errors after which a retry may succeed, `after_s` seconds later."""
 
     after_s: float = 1.0
 
 
 class Permanent:
-    """Mixed into an error that trying again cannot mend."""
+    """Mixed into errors after which a retry cannot succeed."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the valid name nearest to `name`, else the list of valid names.
 
-    Capitals do not count: 'mb' is as near to 'MB' as can be.
+    Upper and lower case count as equal: 'mb' matches 'MB'.
     """
     names = sorted(valid)
     folded = {each.casefold(): each for each in names}

@@ -1,4 +1,4 @@
-"""Where something stands in a user's own files, as file:line, for messages."""
+"""Finds file and line of a definition or an error in the user's own files, for messages."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 class Placed:
-    """Knows where in the user's files it was made."""
+    """Base of definitions. `place` holds the file and line in the user's files that created the object."""
 
     place: str = ""
     """File and line, such as definitions.py:12."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Note the line that calls."""
+        """Create the object and store the calling line outside this package."""
         made = super().__new__(cls)
         object.__setattr__(made, "place", of_caller())
         return made
 
 
 def of_function(function: Callable[..., Any]) -> str:
-    """Return file and line of a function, such as definitions.py:12; its name where it has no code to be read."""
+    """Return file and line of a function, such as definitions.py:12; its name when Python has no code of it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return str(getattr(function, "__name__", function))
@@ -34,7 +34,7 @@ def of_function(function: Callable[..., Any]) -> str:
 
 
 def of_caller() -> str:
-    """Return the line outside this package that is being run; empty where there is none."""
+    """Return file and line of the innermost caller outside this package; empty when there is none."""
     frame = sys._getframe(1)  # inspect.stack() reads the source of every frame
     while frame is not None:
         name = frame.f_code.co_filename
@@ -49,7 +49,7 @@ def of_caller() -> str:
 def of_error(error: BaseException, folder: Path) -> tuple[Path, int] | None:
     """Return file and line of the deepest frame of an error whose file lies in a folder, or None.
 
-    Installed packages do not count, wherever they lie; a syntax error counts where it stands.
+    Frames of installed packages do not count. A syntax error counts at its own line.
     """
     if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename, folder):
         return Path(error.filename), error.lineno or 1

@@ -1,6 +1,6 @@
-"""The only reader of the process environment.
+"""Settings from environment variables. This is the only module that reads the process environment.
 
-Every setting is a field with its variable, default and meaning; docs/settings.md lists them.
+Every setting is a field with its variable, default and meaning. docs/settings.md lists them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the process environment says. Fields without a variable set keep their default."""
+    """The settings of this process. A field whose variable is not set has its default."""
 
     environment: str = field(default="local", metadata={"env": "TRIMTAB_ENV"})
-    """Which entry of `environments:` in trimtab.yaml to open."""
+    """Name of the entry of `environments:` in trimtab.yaml that is used."""
 
     project: Path = field(default=Path("."), metadata={"env": "TRIMTAB_PROJECT"})
-    """The project folder when a command is not told one."""
+    """The project folder of a command without --project."""
 
     log_level: str = field(default="WARNING", metadata={"env": "TRIMTAB_LOG_LEVEL"})
     """Level of the log on standard error: DEBUG, INFO, WARNING, ERROR."""
@@ -28,44 +28,44 @@ class Settings:
     """Form of the gateway's log: json, text, or auto: text on a terminal, else JSON."""
 
     otlp_endpoint: str | None = field(default=None, metadata={"env": "OTEL_EXPORTER_OTLP_ENDPOINT"})
-    """URL of the OpenTelemetry collector that takes the gateway's spans; None makes none."""
+    """URL of the OpenTelemetry collector that receives the gateway's spans; with None the gateway makes no spans."""
 
     cache: Path = field(default=Path("~/.cache/trimtab"), metadata={"env": "TRIMTAB_CACHE"})
-    """Where things that can be made again are kept, such as a migrated empty tracking database."""
+    """Folder of files that Trimtab can make again, such as a migrated empty tracking database."""
 
     user: str = field(default="", metadata={"env": "TRIMTAB_USER"})
-    """Who decides, in the record of approvals; empty means the login name."""
+    """Name of the person in records of approvals; empty means the login name."""
 
     signing_key: Path | None = field(default=None, metadata={"env": "TRIMTAB_SIGNING_KEY"})
     """PEM file of the private key that new bundles are signed with; None signs none."""
 
     ci: bool = field(default=False, metadata={"env": "CI"})
-    """True on a build server: a service that is away then fails a test instead of skipping it."""
+    """True on a build server. A test whose service is not there then fails; elsewhere it is skipped."""
 
     container: str | None = field(default=None, metadata={"env": "TRIMTAB_CONTAINER"})
     """The platform in whose container this process serves: sagemaker or vertex."""
 
     sagemaker_port: str | None = field(default=None, metadata={"env": "SAGEMAKER_BIND_TO_PORT"})
-    """Port that SageMaker asks for; set, it means that SageMaker runs this container."""
+    """Port to listen on in SageMaker; when it is set, SageMaker runs this container."""
 
     vertex_mode: str | None = field(default=None, metadata={"env": "AIP_MODE"})
-    """PREDICTION, with the next ones set, means that Vertex AI runs this container."""
+    """PREDICTION, together with the next three variables, means that Vertex AI runs this container."""
 
     vertex_port: str | None = field(default=None, metadata={"env": "AIP_HTTP_PORT"})
-    """Port that Vertex AI asks for."""
+    """Port to listen on in Vertex AI."""
 
     vertex_health: str | None = field(default=None, metadata={"env": "AIP_HEALTH_ROUTE"})
-    """Path of the health checks that Vertex AI makes."""
+    """Path of Vertex AI's health checks."""
 
     vertex_predict: str | None = field(default=None, metadata={"env": "AIP_PREDICT_ROUTE"})
-    """Path of the requests that Vertex AI sends."""
+    """Path of Vertex AI's prediction requests."""
 
     vertex_storage: str | None = field(default=None, metadata={"env": "AIP_STORAGE_URI"})
-    """Where Vertex AI keeps the model's files."""
+    """URL of the model's files in Vertex AI."""
 
 
 def read() -> Settings:
-    """Read the environment afresh."""
+    """Read all settings from the environment as it is now."""
     values: dict[str, object] = {}
     for item in fields(Settings):
         text = os.environ.get(item.metadata["env"])
@@ -77,18 +77,18 @@ def read() -> Settings:
             values[item.name] = text.lower() in ("1", "true", "yes")
         else:
             values[item.name] = text
-    return Settings(**values)  # type: ignore[arg-type]  # the loop above converts by the field's own type
+    return Settings(**values)  # type: ignore[arg-type]  # the loop above converts each value to its field's type
 
 
 def login() -> str:
-    """Return who runs this process, for records of who decided."""
+    """Return the name of the person who runs this process, for records of decisions."""
     return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or _account()
 
 
 def _account() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a user that no file names
+    except KeyError:  # a container may run as a user without an account
         return "unknown"
 
 
@@ -98,6 +98,6 @@ def child_environment(**extra: str) -> dict[str, str]:
 
 
 def offer(**variables: str) -> None:
-    """Set variables that a library reads when it is imported, where the user has not set them."""
+    """Set environment variables that a library reads at import. Variables that the user has set stay."""
     for name, value in variables.items():
         os.environ.setdefault(name, value)

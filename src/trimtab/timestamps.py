@@ -1,8 +1,8 @@
-"""The one rule for timestamps that clients and files write: ISO 8601 text, or microseconds since 1970.
+"""Parses timestamps of requests, labels and files: ISO 8601 text, or microseconds since 1970.
 
-Seconds, milliseconds and nanoseconds are integers too. Read as microseconds they are some day in January 1970 or far
-beyond the year 9999, and every row would get a wrong time without a word. So integers before about 1973 are refused,
-zero aside. Times of those years are written as text. The rule holds for request columns, labels and files alike.
+Seconds, milliseconds and nanoseconds are integers too. Read as microseconds they give a day in January 1970 or a time
+far beyond the year 9999, so every row would silently get a wrong time. Therefore integers before about 1973 are
+refused, except 0. Times of those years must be written as text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from trimtab.clock import from_micros, parse_time, to_micros
 
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""Years 1 and 9999, microseconds since the epoch: nanoseconds of today are beyond them."""
+"""Years 1 and 9999 in microseconds since the epoch. Today's nanoseconds lie beyond them."""
 LEAST = 10**14
-"""Microseconds from 1970 to 1973-03-03; what is nearer to 1970 was meant in another unit."""
+"""Microseconds from 1970 to 1973-03-03. A number nearer to 1970 most likely has another unit."""
 EXPECTED = "expected ISO 8601 text such as 2026-01-31T12:00:00Z, or microseconds since 1970 as an integer"
 
 _DIGITS = re.compile(r"\s*[+-]?\d{1,40}\s*")
@@ -24,7 +24,7 @@ _LIKELY = (to_micros(datetime(1980, 1, 1, tzinfo=UTC)), to_micros(datetime(2100,
 
 
 def micros(value: object) -> int | None:
-    """Return a timestamp in microseconds since the epoch, None when the value is none."""
+    """Return a timestamp in microseconds since the epoch; None when the value is not a timestamp."""
     if type(value) is int:
         return value if LEAST <= value <= LATEST or EARLIEST <= value <= -LEAST or value == 0 else None
     if isinstance(value, str):
@@ -36,7 +36,7 @@ def micros(value: object) -> int | None:
 
 
 def hint(value: object) -> str:
-    """Return what a number that is no timestamp would be in other units, for an error; "" where there is no guess."""
+    """Return how a refused number reads in other units, as a text for an error; "" when no unit fits."""
     number = _whole(value)
     if number is None:
         return ""
@@ -56,7 +56,7 @@ def likely_unit(value: object) -> str | None:
 
 
 def _meant(number: int) -> tuple[str, str, int] | None:
-    """Return unit, its name and the microseconds when a number is a likely timestamp in another unit."""
+    """Return the unit, its name and the microseconds when a number is a likely timestamp in another unit."""
     for unit, name, times, by in _UNITS:
         found = number * times // by
         if _LIKELY[0] <= found <= _LIKELY[1]:
@@ -65,7 +65,7 @@ def _meant(number: int) -> tuple[str, str, int] | None:
 
 
 def _whole(value: object) -> int | None:
-    """Return the whole number that an integer, a float or a text of digits is, else None."""
+    """Return the value of an integer, a whole float or a text of digits as an integer; None for other values."""
     if type(value) is int:
         return value
     if isinstance(value, float) and value.is_integer():

@@ -1,6 +1,6 @@
-"""Durations, shares, money rates and sizes as people write them: "7d", "1%", "500/day", "500MB", "0.1sd".
+"""Parses durations, shares, money rates and sizes: "7d", "1%", "500/day", "500MB", "0.1sd".
 
-Used by definitions and policy; every function raises ValueError with the nearest valid form.
+Every function raises ValueError with the nearest valid form.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ WORDS = {
     "std": "sd",
     "percent": "%",
 }
-"""Units as people spell them, for the hint in an error."""
+"""Other spellings of units -> the unit that an error proposes."""
 PERIOD_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.0, "year": 365.0}
 
 _NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%]*)\s*$")
 
 
 def micros(text: str) -> int:
-    """Return the microseconds of a duration such as "90m" or "7d"; more than zero, and it fits in 64 bits."""
+    """Return a duration such as "90m" or "7d" in microseconds; more than 0, and less than 2^63."""
     number, unit = _split(text, "a duration", "10ms, 30s, 15m, 3h or 7d", MICROS)
     value = round(number * MICROS[unit])
     if value <= 0:
@@ -65,7 +65,7 @@ def short(value: int) -> str:
 
 
 def share(text: str | float) -> float:
-    """Return "1%" or 0.01 as 0.01; between 0 and 1."""
+    """Return a share such as "1%" or 0.01 as a number between 0 and 1."""
     if isinstance(text, str):
         number, unit = _split(text, "a share", "1% or 0.01", {"%": 1, "": 1})
         value = number / 100 if unit == "%" else number

@@ -1,4 +1,4 @@
-"""Conformal prediction intervals of a regression: a small table in bundle.json, made from the holdout at packaging.
+"""Conformal prediction intervals of a regression: a table in bundle.json, computed from the holdout at packaging.
 
 Split conformal prediction: with n residuals |y - score| of rows that the model has not seen, the k-th smallest,
 k = ceil((n + 1) * coverage), is the half width of an interval around the score of a further row that holds its true
@@ -19,21 +19,21 @@ import msgspec
 from trimtab.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np  # the supervisor reads calibrations, and does without it
+    import numpy as np  # the supervisor reads calibrations without loading NumPy
 
 COVERAGES: tuple[float, ...] = (*(n / 100 for n in range(50, 100)), 0.995, 0.999)
-"""Coverages that are tabulated; one between two of them is answered by the wider interval."""
+"""Tabulated coverages. A coverage between two of them gets the wider interval."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """Half widths of intervals around a regression's score, rising with the coverage."""
 
     rows: int
-    """Residuals that it rests on."""
+    """Number of residuals."""
     coverages: tuple[float, ...]
-    """Rising; only those that `rows` residuals can promise."""
+    """Rising; only those that `rows` residuals can guarantee."""
     half_widths: tuple[float, ...]
-    """In the unit of the label, one a coverage, never falling."""
+    """One a coverage, in the unit of the label, never falling."""
 
     def __post_init__(self) -> None:
         if len(self.coverages) != len(self.half_widths):
@@ -44,9 +44,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("coverages must rise and half widths must not fall")
 
     def half_width(self, coverage: float) -> float:
-        """Return how far an interval reaches to either side of the score; infinite when the rows cannot promise it.
+        """Return the half width of an interval around the score; infinite when `rows` residuals cannot guarantee it.
 
-        coverage: share of true values that such intervals hold, such as 0.9. Raises DataError outside of (0, 1).
+        coverage: share of true values inside such intervals, such as 0.9. Raises DataError outside of (0, 1).
         """
         if not 0 < coverage < 1:
             raise DataError(f"coverage is {coverage:g}; expected a share between 0 and 1, such as 0.9")
@@ -74,5 +74,5 @@ def calibrate(y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Calibrat
 
 
 def rank(coverage: float, n: int) -> int:
-    """Return ceil((n + 1) * coverage), the coverage taken as the decimal number that it is written as."""
+    """Return ceil((n + 1) * coverage), computed exactly with the decimal form of `coverage`."""
     return math.ceil(Fraction(repr(coverage)) * (n + 1))

@@ -1,7 +1,7 @@
-"""Categories of pandas in LightGBM and XGBoost: the table of a booster that says which code stands for which value.
+"""Categories of pandas in LightGBM and XGBoost: a booster's table from codes to values.
 
-A booster that was trained on a DataFrame with columns of dtype `category` has seen their codes, 0, 1, 2 and so on; the
-values stand in a table beside the trees. Whoever hands it the values as numbers gets scores of other categories.
+A booster that was trained on a DataFrame with columns of dtype `category` has seen their codes, 0, 1, 2 and so on. The
+values are in a table in addition to the trees. Given the values as numbers, it would score other categories.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CategoryTables:
 
     def __init__(self, tables: Mapping[int, Sequence[Any]], *, what: str) -> None:
         self.raw = dict(tables)
-        """As they stand in the model."""
+        """The tables as they are in the model."""
         self.values: dict[int, np.ndarray[Any, Any]] = {}
         """float32, one value a code."""
         self._sorted: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
@@ -50,7 +50,7 @@ class CategoryTables:
         """Return a copy of rows, float32 (rows, features), with codes for values; NaN for a value in no table."""
         coded = X.astype(np.float32)
         for place, (values, codes) in self._sorted.items():
-            if not len(values):  # no row that it was trained on had a value
+            if not len(values):  # no training row had a value
                 coded[:, place] = np.nan
                 continue
             column = X[:, place]
@@ -62,7 +62,7 @@ class CategoryTables:
 def category_tables(model: Any) -> CategoryTables | None:
     """Return the tables of a LightGBM or XGBoost booster, or of its estimator; None for any model without them.
 
-    Raises DataError when the model has categories whose values nobody can tell.
+    Raises DataError when the model has categories without their values.
     """
     library = type(model).__module__.partition(".")[0]
     if library == "lightgbm":

@@ -1,7 +1,7 @@
-"""Which values a model cannot take: asked of the estimator when it is packaged, checked before rows are scored.
+"""Values that a model does not accept. Packaging finds them with the estimator; they are checked before scoring.
 
-An estimator of scikit-learn may refuse a missing value, infinity, or a category that it has not seen, while the graph
-or file that serves in its place answers all of them with some number.
+An estimator of scikit-learn may refuse a missing value, infinity, or a category that it has not seen. The graph or file
+that serves in its place returns some number for all of them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Score = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 @runtime_checkable
 class Categorical(Protocol):
-    """A scorer that knows which values some columns take."""
+    """A scorer with columns that accept only listed values."""
 
     def categories(self) -> dict[int, tuple[float, ...]]:
-        """Return the only values that are taken, by the place of the column."""
+        """Return the accepted values by the place of the column."""
         ...
 
 
 class Problem(NamedTuple):
-    """A value that a model does not take."""
+    """A value that a model does not accept."""
 
     row: int
     feature: int
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
 
 
 class InputCheck:
-    """Limits as arrays, for rows of features in order."""
+    """Checks rows of features, in order, against the limits."""
 
     def __init__(self, features: Sequence[str], limits: Limits) -> None:
         self.features = tuple(features)
@@ -59,13 +59,13 @@ class InputCheck:
         self._takes_finite = not narrow and not self._categories
 
     def passes(self, X: np.ndarray[Any, Any]) -> bool:
-        """Return whether all values of float32 (rows, features) are taken."""
+        """Return True if all values of float32 (rows, features) are accepted."""
         if self._takes_finite and np.isfinite(X).all():
             return True
         return not self.refused(X).any()
 
     def refused(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return which values are not taken, bool (rows, features)."""
+        """Return True for each value that is not accepted, bool (rows, features)."""
         missing = np.isnan(X)
         found: np.ndarray[Any, Any] = np.where(missing, ~self._takes_null, (self._low > X) | (self._high < X))
         for place, values in self._categories:
@@ -73,11 +73,11 @@ class InputCheck:
         return found
 
     def refused_rows(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return which rows hold a value that is not taken, bool (rows,)."""
+        """Return True for each row with a value that is not accepted, bool (rows,)."""
         return np.asarray(self.refused(X).any(axis=1))
 
     def problem(self, X: np.ndarray[Any, Any]) -> Problem | None:
-        """Return the first value that is not taken, by row, then by feature."""
+        """Return the first value that is not accepted, by row, then by feature; None when there is none."""
         found = np.argwhere(self.refused(X))
         if not len(found):
             return None
@@ -91,14 +91,14 @@ class InputCheck:
 
 
 class CheckedScorer:
-    """A scorer that gives NaN for rows that the gateway would refuse, for gates that try such rows."""
+    """A scorer that returns NaN for rows that the gateway would refuse."""
 
     def __init__(self, scorer: Scorer, check: InputCheck) -> None:
         self.task, self.in_process = scorer.task, scorer.in_process
         self._scorer, self._check = scorer, check
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row, NaN for those that are refused."""
+        """Return one score a row, NaN for refused rows."""
         refused = self._check.refused_rows(X)
         if not refused.any():
             return self._scorer.score(X)
@@ -107,24 +107,24 @@ class CheckedScorer:
         return found
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Close the model."""
         self._scorer.close()
 
 
 def checked(scorer: Scorer, spec: Spec) -> Scorer:
-    """Return a scorer that refuses what the gateway refuses of a bundle, by NaN."""
+    """Return a scorer that gives NaN for the rows that the gateway would refuse."""
     return CheckedScorer(scorer, InputCheck(spec.features, spec.limits)) if spec.limits else scorer
 
 
 def unusual(X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return which values are missing, infinite, or so large that products of them are, bool (rows, features)."""
+    """Return True for each value that is missing, infinite, or at least HUGE in magnitude, bool (rows, features)."""
     return np.asarray(~(np.abs(X) < HUGE))
 
 
 def ask_scorer(scorer: Scorer, features: Sequence[str]) -> Limits:
-    """Return what the model that serves refuses in one column of a row of zeros.
+    """Return the limits of a model, found by scoring rows of zeros with one column missing or infinite.
 
-    For models whose estimator was not asked when they were packaged.
+    For bundles whose limits were not found at packaging.
     """
     categories = scorer.categories() if isinstance(scorer, Categorical) else {}
     refused: dict[float, tuple[str, ...]] = {}
@@ -142,12 +142,12 @@ def ask_scorer(scorer: Scorer, features: Sequence[str]) -> Limits:
 
 
 def answers(score: Score, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return one score a row, float64 (rows,); NaN where it is no finite number, or the row makes `score` raise."""
+    """Return one score a row, float64 (rows,); NaN where it is not finite or `score` raises for the row."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             found = score(X)
-        except Exception:  # a border: a model's library raises what it likes
+        except Exception:  # a border: a model's library may raise any exception
             if len(X) == 1:
                 return np.array([np.nan])
             half = len(X) // 2

@@ -1,4 +1,4 @@
-"""MANIFEST.json: the SHA-256 of every file of a bundle, verified before any of them is opened."""
+"""MANIFEST.json: the SHA-256 of every file of a bundle, verified before any file is opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trimtab.errors import DataError
 
 MANIFEST = "MANIFEST.json"
 SIGNATURE = "model.sig"
-"""Signature over all files, the manifest as well; the only file that the manifest does not list."""
+"""Signature over all files, including the manifest. It is the only file that the manifest does not list."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Manifest(msgspec.Struct, frozen=True):
 def write_manifest(folder: Path) -> str:
     """Write MANIFEST.json over all files in `folder` and return the digest of the manifest.
 
-    Raises DataError for what is neither a file nor a folder: links could lead outside.
+    Raises DataError for anything but files and folders, because links could lead outside.
     """
     files = {name: _sha256(folder / name) for name in file_names(folder) if name not in (MANIFEST, SIGNATURE)}
     content = msgspec.json.format(msgspec.json.encode(Manifest(files)), indent=2) + b"\n"
@@ -34,7 +34,7 @@ def write_manifest(folder: Path) -> str:
 def verify(folder: Path, digest: str | None = None) -> str:
     """Check every file against the manifest, and the manifest against `digest`; return the digest.
 
-    Raises DataError naming the file that is missing, added, changed or outside the folder.
+    Raises DataError, which names the file that is missing, added, changed or outside the folder.
     """
     path, there = folder / MANIFEST, set(file_names(folder))
     try:

@@ -1,4 +1,4 @@
-"""MLmodel: what MLflow wrote about a model, read without MLflow. Called by description.py."""
+"""Reads MLflow's MLmodel file without MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trimtab.errors import DataError
 
 MLMODEL = "MLmodel"
 NUMBERS = ("double", "float", "integer", "long", "boolean")
-"""Column types that a row of numbers can bring."""
+"""Column types that a row of numbers can hold."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class MlModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed of an MLmodel file."""
+    """The parts of an MLmodel file that Trimtab uses."""
 
     flavours: Mapping[str, Mapping[str, Any]]
     inputs: tuple[Column, ...]
@@ -76,14 +76,14 @@ def told_task(model: MlModel) -> Task | None:
 
 
 def feature_names(folder: Path, model: MlModel) -> tuple[str, ...]:
-    """Return the names of the columns that a model takes; of a table without names f0, f1 and so on.
+    """Return the names of a model's input columns; f0, f1 and so on when they have no names.
 
     Raises DataError when there is no signature, or it asks for anything but numbers.
     """
     path = folder / MLMODEL
     if not model.inputs:
         raise DataError(
-            f"{path}: the model has no signature, so nobody knows its columns; log it with "
+            f"{path}: the model has no signature, so its columns are unknown; log it with "
             "signature=mlflow.models.infer_signature(X, y)"
         )
     if model.inputs[0].type == "tensor":

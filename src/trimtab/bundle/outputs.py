@@ -1,4 +1,4 @@
-"""What a model may answer: one number a row. Used by the runtimes."""
+"""Checks the output of a model: one number a row."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trimtab.errors import DataError
 
 
 def one_a_row(out: Any, rows: int, *, task: Task, what: str) -> np.ndarray[Any, Any]:
-    """Return a model's answer as float64 (rows,).
+    """Return a model's output as float64 (rows,).
 
-    Taken are shapes (rows,) and (rows, 1), and of a binary model (rows, 2), whose second column is the positive
-    class. Raises DataError for anything else, naming `what` and the shape.
+    Accepted shapes are (rows,) and (rows, 1), and of a binary model (rows, 2), whose second column is the positive
+    class. Raises DataError for other shapes, which names `what` and the shape.
     """
     try:
         array = np.asarray(out, dtype=np.float64)
@@ -30,9 +30,9 @@ def one_a_row(out: Any, rows: int, *, task: Task, what: str) -> np.ndarray[Any, 
 
 
 def positive_column(classes: Sequence[Any], *, what: str) -> int | None:
-    """Return which column of predict_proba is the positive class; None when it was fitted on negatives alone.
+    """Return the column of predict_proba with the positive class; None when it was fitted on negatives alone.
 
-    Of 0 and 1 (or False and True) it is 1, of two others the second, as scikit-learn sorts them.
+    The positive class is 1 of 0 and 1 (or True), and the second of two other classes, in scikit-learn's order.
     Raises DataError for other numbers of classes.
     """
     labels = [label.item() if isinstance(label, np.generic) else label for label in classes]
@@ -45,7 +45,7 @@ def positive_column(classes: Sequence[Any], *, what: str) -> int | None:
 
 
 def expect_probabilities(estimator: Any) -> int | None:
-    """Return which column of an estimator's predict_proba is the positive class. Raises DataError when it has none."""
+    """Return the column of predict_proba with the positive class. Raises DataError for an estimator without it."""
     kind = type(estimator).__name__
     if not hasattr(estimator, "predict_proba"):
         raise DataError(
@@ -56,7 +56,7 @@ def expect_probabilities(estimator: Any) -> int | None:
 
 
 def estimator_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score a row from an estimator of scikit-learn's kind. Raises DataError when it cannot."""
+    """Return one float64 score a row of a scikit-learn estimator. Raises DataError for another output."""
     if task == "regression":
         return one_a_row(estimator.predict(X), len(X), task=task, what=type(estimator).__name__)
     column = expect_probabilities(estimator)

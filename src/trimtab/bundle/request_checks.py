@@ -1,7 +1,7 @@
-"""Checks of what a request brings, column by column: limits from the source's schema, or learnt from training rows.
+"""Checks request columns against ranges and values from the source's schema or from the training rows.
 
-They do not say what a model can take (limits.py does), but what its training rows were like: a value outside them is a
-sign of a broken pipe, such as another unit or a code for missing values.
+limits.py holds the values that a model cannot score. These checks describe the training rows: a value outside of them
+suggests an error in the client's data, such as another unit or a code for missing values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class RequestChecks:
-    """The checks of a bundle, for columns as requests bring them."""
+    """The checks of a bundle for the columns of requests."""
 
     def __init__(self, checks: Mapping[str, ColumnCheck]) -> None:
         self._checks = dict(checks)
@@ -28,9 +28,9 @@ class RequestChecks:
         return bool(self._checks)
 
     def failing(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Mask]:
-        """Return by column which of its values fail, bool (rows,); columns without a failing value are left out.
+        """Return the mask of failing values of each column, bool (rows,); columns without a failing value are left out.
 
-        Columns that were not sent, and values of a wrong type, are not judged here: the features refuse them.
+        Missing columns and values of a wrong type are not checked here: the features refuse them.
         """
         found = {}
         for name, check in self._checks.items():
@@ -43,7 +43,7 @@ class RequestChecks:
         return found
 
     def expected(self, name: str) -> str:
-        """Return what a column's values are expected to be, for a message."""
+        """Return the expected values of a column in words, for a message."""
         return self._checks[name].words()
 
 

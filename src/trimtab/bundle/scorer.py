@@ -1,4 +1,4 @@
-"""Scores rows with a bundle's model, whatever runtime opens it. Used by parity checks, gates and the gateway."""
+"""The interface for scoring rows with a bundle's model, independent of its runtime."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 
 PYFUNC = "pyfunc"
-"""What policy `serving.trust` must hold before an MLflow model with pickles is run."""
+"""The word that policy `serving.trust` must hold before an MLflow model with pickles is run."""
 
 TIMEOUT_S = 30.0
 
 
 class Scorer(Protocol):
-    """A model that is ready to score. Safe to share between threads."""
+    """A loaded model. Safe to share between threads."""
 
     @property
     def task(self) -> Task:
-        """What the scores are."""
+        """The task of the model, which gives the meaning of its scores."""
         ...
 
     @property
     def in_process(self) -> bool:
-        """False when scoring waits for another process, and so does not belong on an event loop."""
+        """False when `score` waits for another process, and must not be called on an event loop."""
         ...
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row: float64 (rows,) for float32 (rows, features), NaN for what is missing.
+        """Return one score a row: float64 (rows,) for float32 (rows, features) with NaN for missing values.
 
-        It is the probability of the positive class of a binary model, the predicted value of a regression.
-        Raises what the runtime raises; DataError when the model gives anything but one number a row.
+        A score is the probability of the positive class of a binary model, or the predicted value of a regression.
+        Raises the runtime's exceptions; DataError when the model returns anything but one number a row.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the model; it is not scored afterwards."""
+        """Close the model. `score` must not be called afterwards."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What opening a model depends on beside its file."""
+    """Options of opening a model."""
 
     trust: Collection[str] = ()
     """Policy `serving.trust`."""
     timeout_s: float = TIMEOUT_S
-    """Longest wait for a model in another process."""
-    aside: bool = False
-    """Whether it answers nobody: a process of its own then runs only when nobody else wants the processor."""
+    """Longest wait for a model in another process, in seconds."""
+    low_priority: bool = False
+    """Run the model's own process, if it has one, only when the processor is otherwise idle; for shadows."""
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return a file of a folder. Raises DataError when the name leads outside, or there is no such file."""
+    """Return the path of a file in a folder. Raises DataError when the name leads outside or the file is missing."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
         raise DataError(f"{folder}: the model's file '{name}' leads outside the folder")

@@ -1,4 +1,4 @@
-"""bundle.json: what a server must know of a model before it loads it."""
+"""bundle.json: the description of a bundle, read before its model is loaded."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ LIGHTGBM_FILE = "model.lgb"
 XGBOOST_FILE = "model.ubj"
 SKOPS_FILE = "model.skops"
 BACKGROUND = "reference/background.npy"
-"""Some real rows, float32 (rows, features), that explanations compare with."""
+"""Some real rows, float32 (rows, features), which explanations compare with."""
 
 SMALLEST = 5e-324
-"""The number that comes after 0."""
+"""The smallest float64 above 0."""
 
 Task = metric_catalog.Task
 Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
-"""What opens the model: ONNX Runtime, LightGBM, XGBoost, skops for scikit-learn, or MLflow in a process of its own."""
+"""The library that loads the model. skops loads scikit-learn estimators; pyfunc is MLflow in a process of its own."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Values that a model does not take, by feature. A feature that is not listed takes any."""
+    """Limits of the values that a model accepts, by feature. A feature that is not listed accepts all values."""
 
     no_null: tuple[str, ...] = ()
     """Features for which a missing value is refused."""
     lowest: Mapping[str, float] = {}
-    """Smallest number that is taken; the smallest float32 where only infinity is refused."""
+    """Smallest accepted number; the smallest float32 where only infinity is refused."""
     highest: Mapping[str, float] = {}
-    """Largest number that is taken."""
+    """Largest accepted number."""
     categories: Mapping[str, tuple[float, ...]] = {}
-    """The only numbers that are taken."""
+    """The only accepted numbers."""
 
     def __bool__(self) -> bool:
         return bool(self.no_null or self.lowest or self.highest or self.categories)
 
 
 class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the values of a request column are expected to be (request_checks.py)."""
+    """The expected values of a request column (request_checks.py)."""
 
     lowest: float | None = None
     highest: float | None = None
     values: tuple[str, ...] | None = None
-    """The only texts that are expected."""
+    """The only expected texts."""
     shortest: int = 0
-    """Characters of a text."""
+    """Least number of characters of a text."""
     longest: int | None = None
     null: bool = True
     """Whether a value may be missing."""
     source: Literal["schema", "training"] = "training"
-    """Where it is from: the schema of the source, or the training rows."""
+    """Where the check comes from: the schema of the source, or the training rows."""
 
     @property
     def is_text(self) -> bool:
-        """Whether it is about texts."""
+        """True for a check of texts."""
         return self.values is not None or self.shortest > 0 or self.longest is not None
 
     def words(self) -> str:
-        """Return what is expected in words, such as: from 0 to 6000, as the schema of the source says."""
+        """Return the expected values in words, such as: from 0 to 6000, as the schema of the source says."""
         said = []
         if self.lowest is not None or self.highest is not None:
             said.append(self._range())
@@ -90,7 +90,7 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bundle is. Written when it is packaged, before it has a version."""
+    """The description of a bundle. It is written at packaging, before the bundle has a version."""
 
     format: Literal[1] = 1
     model: str
@@ -99,10 +99,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     """Names of the model's input columns, in order."""
     request_columns: tuple[str, ...]
-    """Columns a request brings."""
+    """Columns that a request must have."""
     entity_keys: tuple[str, ...]
     timestamp: str
-    """Request column with the event time; without it a request is of now."""
+    """Request column with the event time; a request without it has the current time."""
     threshold: float
     run: str
     dataset: str
@@ -110,19 +110,19 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     code_hash: str
     runtime: Runtime = "onnx"
     model_file: str = GRAPH
-    """What the runtime opens, relative to the folder; for `pyfunc` it is the folder itself."""
+    """The file that the runtime opens, relative to the folder; for `pyfunc` it is the folder itself."""
     runtime_reason: str = ""
-    """Why it is not ONNX Runtime that serves; empty when it is."""
+    """Why the runtime is not ONNX Runtime; empty when it is."""
     request_types: Mapping[str, str] = {}
-    """Kind of value that a request brings for each column: number, integer, boolean, text or time. A column that is
-    not in it is judged by each value's own type."""
+    """Type of each request column: number, integer, boolean, text or time. A column without an entry takes the type
+    of each value."""
     calibration: Calibration | None = None
-    """Widths of prediction intervals; only regressions have it."""
+    """Half widths of prediction intervals; only regressions have them."""
     limits: Limits | None = None
-    """What the estimator refused when it was asked at packaging. None: nobody asked it, so the model that serves is
-    asked when it is opened; the graph of an older bundle may take what its estimator refuses."""
+    """Limits of the estimator, found at packaging. None in older bundles: they are then found with the served model
+    when it is opened, which may accept values that the estimator refuses."""
     checks: Mapping[str, ColumnCheck] = {}
-    """What the values of request columns are expected to be; a column without an entry is not checked."""
+    """Expected values of request columns; a column without an entry is not checked."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:
@@ -131,7 +131,7 @@ def write_spec(folder: Path, spec: Spec) -> None:
 
 
 def read_spec(folder: Path) -> Spec:
-    """Read bundle.json. Raises DataError naming the file and the field."""
+    """Read bundle.json. Raises DataError, which names the file and the field."""
     path = folder / SPEC
     try:
         return msgspec.json.decode(path.read_bytes(), type=Spec)

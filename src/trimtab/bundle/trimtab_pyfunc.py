@@ -1,4 +1,4 @@
-"""Loads a Trimtab bundle for MLflow. Each bundle brings a copy, so that MLflow needs neither Trimtab nor the project.
+"""Loads a Trimtab bundle for MLflow. Each bundle holds a copy, so that MLflow needs neither Trimtab nor the project.
 
 `mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns one number a row: the
 probability of a binary model, the value of a regression, as the gateway does. With `params={"output": "label"}`, or
@@ -21,9 +21,9 @@ Score = Callable[[Array], Array]
 
 
 class BundleModel:
-    """A bundle's model. folder: the MLflow model, whose MLmodel says in its metadata what it is.
+    """A bundle's model. folder: the MLflow model, with its description in the metadata of MLmodel.
 
-    output: "probability" or "label"; what a binary model returns unless `params` say otherwise.
+    output: "probability" or "label", the output of a binary model when `params` names none.
     """
 
     def __init__(self, folder: Path, output: str = "probability") -> None:
@@ -38,7 +38,7 @@ class BundleModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
         """Return one number a row of a DataFrame that has the features as columns, float64 (rows,); labels are int64.
 
-        Raises ValueError naming columns that are missing, or a value that the model does not take.
+        Raises ValueError, which names missing columns, or a value that the model does not accept.
         """
         output = (params or {}).get("output") or self._output
         if output not in ("probability", "label"):
@@ -73,7 +73,7 @@ class BundleModel:
                 raise ValueError(f"column '{name}', row {row}: the model does not take {column[row]}")
 
     def _coded(self, X: Array) -> Array:
-        """Return rows with the codes of pandas categories in the place of their values."""
+        """Return rows in which codes of pandas categories replace their values."""
         for name, values in self._about["categories"].items():
             place, table = self._features.index(name), np.array(values, dtype=np.float32)
             column = X[:, place].copy()
@@ -84,7 +84,7 @@ class BundleModel:
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> BundleModel:
-    """MLflow calls this with the folder of the model."""
+    """Return the model of a folder. MLflow looks for a function of this name."""
     return BundleModel(Path(path), **(model_config or {}))
 
 
@@ -99,7 +99,7 @@ def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
 
 
 def _onnx(path: Path, binary: bool, types: list[str]) -> Score:
-    # each bundle needs one of these libraries, and its requirements.txt names that one alone
+    # a bundle needs only one of these libraries, and its requirements.txt names only that one
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -1,6 +1,6 @@
-"""Checks what people pass when they define something: names, texts, columns, functions. Called by definitions.
+"""Checks the arguments of definitions: names, texts, columns, functions.
 
-A wrong argument raises DefinitionError naming the object, what was expected and the nearest right thing.
+A wrong argument raises DefinitionError, which names the object, what was expected and the nearest valid value.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def check_name(kind: str, name: str) -> None:
 
 
 def check_text(where: str, value: object, example: str) -> None:
-    """Check that a value is text, and not empty."""
+    """Check that a value is text and not empty."""
     if not isinstance(value, str) or not value:
         raise DefinitionError(f"{where} is {value!r}; expected text, such as '{example}'")
 
 
 def check_function(where: str, function: Callable[..., Any], inputs: Sequence[str]) -> None:
-    """Check that a function takes the named columns, one argument each, and answers at once."""
+    """Check that a function takes the named columns, one argument each, and is neither async nor a generator."""
     if not check_columns(f"{where}: inputs", inputs):
         raise DefinitionError(f"{where} has no inputs; name the request columns it takes")
     wanted = len(inspect.signature(function).parameters)
@@ -40,7 +40,7 @@ def check_function(where: str, function: Callable[..., Any], inputs: Sequence[st
 
 
 def check_trainer(where: str, function: Callable[..., Any], *, before: Callable[..., Any] | None) -> None:
-    """Check that a trainer takes data, params and seed, and is the only one. before: the one that is there already."""
+    """Check that a trainer takes data, params and seed, and is the only one. before: the earlier trainer, or None."""
     if before is not None:
         two = f"{of_function(before)} and {of_function(function)}"
         raise DefinitionError(f"{where} has two trainers, {two}; remove one")
@@ -50,7 +50,7 @@ def check_trainer(where: str, function: Callable[..., Any], *, before: Callable[
 
 
 def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, made: Sequence[str]) -> None:
-    """Check that all inputs are columns that a request brings, and none is a feature that is made of them."""
+    """Check that all inputs are request columns and none is a computed feature. made: names of computed features."""
     for name in inputs:
         if name in columns:
             continue
@@ -63,7 +63,7 @@ def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, 
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """Return the source code of a function, or its name where there is none to be read."""
+    """Return the source code of a function, or its name when Python cannot read the code."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
@@ -71,7 +71,7 @@ def source_of(function: Callable[..., Any]) -> str:
 
 
 def check_columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return column names as a tuple. A single text is refused: as a sequence it would be letters."""
+    """Return column names as a tuple. A single text is refused, because as a sequence it would give its letters."""
     if isinstance(names, str):
         raise DefinitionError(f"{where} is '{names}'; expected a list, such as ['{names}']")
     found = tuple(names)
@@ -83,7 +83,7 @@ def check_columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_kind(where: str, value: object, kind: type) -> None:
-    """Check that a value was made with the class `kind`."""
+    """Check that a value is an instance of `kind`."""
     if not isinstance(value, kind):
         raise DefinitionError(f"{where} is {value!r}; expected one made with {kind.__name__}(...)")
 
@@ -102,7 +102,7 @@ def optional_duration(where: str, text: str | None) -> int | None:
 
 
 def bare_path(path: str) -> str:
-    """Return a source's path without the parts that a folder, and a glob of all its files, differ by."""
+    """Return a source's path without a trailing slash or glob, so that a folder equals the glob of its files."""
     bare = path.removesuffix("/")
     for pattern in ("/*.parquet", "/*.csv", "/*"):
         bare = bare.removesuffix(pattern)

@@ -1,4 +1,4 @@
-"""Everything that one project defines, gathered from its module. Called by app."""
+"""Collects all definitions of one project from its module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trimtab.errors import DefinitionError, nearest
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything one project defines, found by name."""
+    """All definitions of one project, by name."""
 
     sources: Mapping[str, FileSource]
     entities: Mapping[str, Entity]
@@ -27,7 +27,7 @@ class Definitions:
     path: str = "definitions.py"
 
     def key_columns(self, source: FileSource) -> set[str]:
-        """Return the columns of a source that find its rows, entities or predictions."""
+        """Return the columns of a source that identify its rows, entities or predictions."""
         keys = set(source.key)
         for view in self.views.values():
             if view.source == source:
@@ -52,7 +52,7 @@ class Definitions:
         return self.models[name]
 
     def place_of(self, message: str) -> str:
-        """Return file and line of the definition that a message begins with; empty where it names none."""
+        """Return file and line of the definition that a message begins with; empty when it begins with none."""
         found = DEFINED.match(message)
         if found is None:
             return ""
@@ -70,7 +70,7 @@ class Definitions:
 
     @contextmanager
     def placed(self) -> Iterator[None]:
-        """Add file and line to the DefinitionErrors of a block that begin with what they are about."""
+        """Add file and line to each DefinitionError of a block whose message begins with a definition's name."""
         try:
             yield
         except DefinitionError as error:
@@ -81,11 +81,11 @@ class Definitions:
 
 
 DEFINED = re.compile(r"(?P<kind>FileSource|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'")
-"""How messages begin that are about a definition."""
+"""The beginning of messages about a definition."""
 
 
 def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Definitions:
-    """Gather the definitions in a module's namespace, following what they refer to.
+    """Collect the definitions in a module's namespace, and those that they refer to.
 
     Raises DefinitionError when two different things share one name.
     """

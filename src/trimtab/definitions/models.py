@@ -18,14 +18,14 @@ from trimtab.definitions.arguments import (
     check_trainer,
     source_of,
 )
+from trimtab.definitions.on_demand import FallbackRule, OnDemand
 from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
 if TYPE_CHECKING:
     import numpy as np
-from trimtab.definitions.on_demand import FallbackRule, OnDemand
-from trimtab.definitions.views import FeatureView
 
 Task = metric_catalog.Task
 
@@ -85,7 +85,7 @@ class Model(Placed):
     fit: Trainer | None = None
     outcomes: Outcomes | None = None
     rule: FallbackRule | None = field(default=None, init=False)
-    """What answers when no version of the model can; set by `fallback`."""
+    """The rule that scores when no version of the model can; set by `fallback`."""
 
     def __post_init__(self) -> None:
         check_name("Model", self.name)
@@ -106,13 +106,13 @@ class Model(Placed):
         self._refuse_leaks()
 
     def _refuse_leaks(self) -> None:
-        """Refuse what would tell the model its own outcome."""
+        """Refuse inputs that contain the model's own outcome."""
         if self.label in self.request_columns:
             raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as an input")
         known_at = self.examples.known_at
         if known_at != self.examples.timestamp and known_at in self.request_columns:
             raise DefinitionError(
-                f"Model '{self.name}' uses '{known_at}' as an input, but that is the moment its outcome became known"
+                f"Model '{self.name}' uses '{known_at}' as an input, but that is the time its outcome became known"
             )
         for view in self.views:
             if view.source.reads_same_files(self.examples) and view.source.known_column == self.examples.timestamp:
@@ -121,8 +121,8 @@ class Model(Placed):
                     same = "the same source"
                 raise DefinitionError(
                     f"Model '{self.name}' learns from source '{self.examples.name}' and view '{view.name}' reads "
-                    f"{same}, whose rows are known at '{self.examples.timestamp}', the moment of the request: outcomes "
-                    "would leak into features. Name the column of the moment an outcome became known: "
+                    f"{same}, whose rows are known at '{self.examples.timestamp}', the time of the request: outcomes "
+                    "would leak into features. Name the column of the time at which an outcome became known: "
                     "FileSource(..., known_at='...')"
                 )
         if self.outcomes is not None and self.outcomes.source.reads_same_files(self.examples):
@@ -183,7 +183,7 @@ class Model(Placed):
     def code_hash(self) -> str:
         """Twelve hex digits over the source code of the on-demand transforms.
 
-        It names what feature vectors depend on, so the fallback rule, which sees none, is no part of it.
+        Feature vectors depend on these functions. They do not depend on the fallback rule, so it is left out.
         """
         text = json.dumps([[t.name, t.inputs, t.outputs, t.source] for t in self.transforms])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -198,7 +198,7 @@ class Model(Placed):
         """Decorator: the rule that answers when no version of the model can; numpy in, one score a row out.
 
         inputs: request columns that it takes, those of the features or the examples' timestamp. It runs on the event
-        loop of the gateway while other requests wait, so it should take microseconds and ask nobody.
+        loop of the gateway while other requests wait, so it should take microseconds and call no other service.
         """
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnDemand(Placed):
-    """A transform of request columns (and view features), run by the same code offline and online.
+    """A transform of request columns (and view features). Training and serving run the same function.
 
     Takes one numpy array per input, returns one array (a single output) or a mapping from output name to
     array. Arrays are float64, datetime64[us] (timestamps) or object (text); shape (rows,).
@@ -34,7 +34,7 @@ class OnDemand(Placed):
 
     @property
     def called(self) -> str:
-        """How messages call it, such as: on_demand 'hour'."""
+        """Its name in messages, such as: on_demand 'hour'."""
         return f"on_demand '{self.name}'"
 
     @property
@@ -68,12 +68,12 @@ def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable
 
 @dataclass(frozen=True)
 class FallbackRule(OnDemand):
-    """What answers for a model when no version of it can: request columns in, one score a row out.
+    """The rule that scores when no version of the model can: it takes request columns and returns one score a row.
 
     A score is a probability for a binary model, any number for a regression. Arrays are those that OnDemand takes.
     """
 
     @property
     def called(self) -> str:
-        """How messages call it, such as: fallback 'usual'."""
+        """Its name in messages, such as: fallback 'usual'."""
         return f"fallback '{self.name}'"

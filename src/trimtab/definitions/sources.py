@@ -1,4 +1,4 @@
-"""Where rows come from: files, and how they are written."""
+"""Sources of rows: files, and their format."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class FileSource(Placed):
 
     @property
     def known_column(self) -> str:
-        """Column of the moment a row became known."""
+        """Column of the time at which a row became known."""
         return self.known_at or self.timestamp
 
     def reads_same_files(self, other: FileSource) -> bool:
-        """Return True if both sources read the same files, whatever their names."""
+        """Return True if both sources have the same name or read the same files."""
         return self.name == other.name or bare_path(self.path) == bare_path(other.path)
 
     def _check_text_format(self, where: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from trimtab import units
 from trimtab.definitions.arguments import (
@@ -20,9 +20,6 @@ from trimtab.definitions.arguments import (
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
-
-if TYPE_CHECKING:
-    pass
 
 AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
 WindowBy = Literal["timestamp", "known_at"]
@@ -43,12 +40,12 @@ class Entity(Placed):
 
 @dataclass(frozen=True)
 class Aggregation:
-    """One feature: an aggregate of one column (none for count) over one window (None: all the past)."""
+    """One feature: an aggregate of one column (None for count) over one window (None: without limit)."""
 
     kind: AggregationKind
     column: str | None
     window: int | None
-    """Length in microseconds; a row at t counts for moments in [t, t + window)."""
+    """Length in microseconds; a row at t counts for times in [t, t + window)."""
 
     @property
     def name(self) -> str:
@@ -155,7 +152,7 @@ class FeatureView(Placed):
     def spec(self) -> dict[str, Any]:
         """Return the definition as plain values; equal specs compute equal values.
 
-        window_by is left out where it is the default, as in the specs that were stored before it was there.
+        window_by is left out when it has its default, because stored specs of earlier releases do not have it.
         """
         spec: dict[str, Any] = {
             "view": self.name,

@@ -1,6 +1,6 @@
-"""The records that pass along the loop: the whole contract between stages.
+"""The records that the stages of the loop exchange.
 
-Each stage reads one record and writes the next. Records are immutable: putting one again under the
+Each stage reads records and writes new ones to the metadata store. Records are immutable: writing one again under the
 same id changes nothing. Times are aware UTC datetimes; money is in the policy's currency.
-The rows of the prediction log live outside the metadata store; `stores.predictions` describes them.
+The rows of the prediction log are not in the metadata store; `stores.predictions` describes them.
 """

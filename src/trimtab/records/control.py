@@ -1,4 +1,4 @@
-"""Records of control: decisions and their answers, workflow steps, the ledger."""
+"""Records of control: decisions, people's answers to them, workflow steps, the ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trimtab.records.record import Action, Level, Record
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """What was decided for one window, and why; id is `model/decision/number`; hash-chained."""
+    """The decision about one window, with its reasons; id is `model/decision/number`; hash-chained."""
 
     KIND = "decision"
     KEYS = ("model", "number", "action", "start")
@@ -30,9 +30,9 @@ class Decision(Record, frozen=True, kw_only=True):
     impact_per_day: float
     impact: Level
     cell: Action
-    """What the matrix says."""
+    """The action of the decision matrix."""
     action: Action
-    """What was done: cooldown, budget, or missing evidence of harm can soften the cell."""
+    """The action that was taken: cooldown, budget, or missing evidence of harm can replace the cell by a milder one."""
     reasons: tuple[str, ...]
     signals: tuple[str, ...]
     by: str
@@ -64,13 +64,13 @@ class WorkflowStep(Record, frozen=True, kw_only=True):
     decision: str | None
     step: str
     outcome: str
-    """One line a person can read."""
+    """The result in one line of text."""
     refers_to: str | None
     """Id of the record that the step wrote, if any."""
 
 
 class PolicyVersion(Record, frozen=True, kw_only=True):
-    """The text of trimtab.yaml from some moment on; id is `policy/number`."""
+    """The text of trimtab.yaml from `created_at` on; id is `policy/number`."""
 
     KIND = "policy_version"
     KEYS = ("number",)
@@ -82,7 +82,7 @@ class PolicyVersion(Record, frozen=True, kw_only=True):
 
 
 class LedgerEntry(Record, frozen=True, kw_only=True):
-    """One link of the chain over all that was decided; id is `ledger/number`. Written by the store, with its record."""
+    """One entry of the hash chain over all decisions; id is `ledger/number`. The store writes it with its record."""
 
     KIND = "ledger_entry"
     KEYS = ("number",)
@@ -99,14 +99,14 @@ class LedgerEntry(Record, frozen=True, kw_only=True):
 
 
 class LedgerAcceptance(Record, frozen=True, kw_only=True):
-    """A person's word that breaks of the ledger are known; id is `ledger/acceptance/number`."""
+    """A person's confirmation that breaks of the ledger are known; id is `ledger/acceptance/number`."""
 
     KIND = "ledger_acceptance"
     KEYS = ("by",)
 
     breaks: tuple[str, ...]
-    """Keys of what did not hold."""
+    """Keys of the breaks."""
     texts: tuple[str, ...]
-    """The same in words."""
+    """The breaks in words."""
     reason: str
     by: str

@@ -1,4 +1,4 @@
-"""Records of ingested tables: versions, and what the checks found."""
+"""Records of ingested tables: versions, and results of the checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TableVersion(Record, frozen=True, kw_only=True):
     source_hash: str
     """SHA-256 of the batch as it arrived; a batch that has been ingested is never ingested twice."""
     replaces_all: bool = False
-    """All files were read again: the version holds the rows of all versions before, and adds none."""
+    """True after all files were read again: the version holds the rows of all earlier versions, and adds none."""
 
 
 class CheckFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class CheckFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckReport(Record, frozen=True, kw_only=True):
-    """What was validated in one batch, and what was quarantined."""
+    """The results of the checks of one batch, and the table of its quarantined rows."""
 
     KIND = "check_report"
     KEYS = ("table", "batch_hash", "verdict")
@@ -48,7 +48,7 @@ class CheckReport(Record, frozen=True, kw_only=True):
     source: str
     """Name of the file that was checked, or id of the TableVersion."""
     content_hash: str
-    """Over the batch hash and the numbers of the failing rows: what a table takes in of the batch."""
+    """Over the batch hash and the numbers of the failing rows; it identifies the rows that go into the table."""
     verdict: Verdict
     rows: int
     failing_rows: int
@@ -58,8 +58,8 @@ class CheckReport(Record, frozen=True, kw_only=True):
     """Table that holds the failing rows with their reasons, or None."""
     reason: str
     notes: tuple[CheckFailure, ...] = ()
-    """What is odd about the rows although no check refuses them, such as null keys and times in the future."""
+    """Findings that do not refuse rows, such as null keys and times in the future."""
     known_rows: int = 0
-    """Rows that were left out, because a source with a key had taken them in already."""
+    """Rows that were left out because the table has them already; only for sources with a key."""
     replaces_all: bool = False
-    """The batch is the rows of all files, read again."""
+    """True when the batch holds the rows of all files, read again."""

@@ -20,4 +20,4 @@ class FeatureViewVersion(Record, frozen=True, kw_only=True):
     source: str
     features: tuple[str, ...]
     spec: dict[str, Any]
-    """The whole definition, as canonical plain values."""
+    """The complete definition as plain values in canonical order."""

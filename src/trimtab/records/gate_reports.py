@@ -10,7 +10,7 @@ from trimtab.records.record import Record, Verdict
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate's figure, interval, threshold and verdict."""
+    """One gate's value, interval, threshold and verdict."""
 
     gate: str
     metric: str
@@ -24,7 +24,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateReport(Record, frozen=True, kw_only=True):
-    """All gates of one run; id is `run/gates/key`, plus a number where it was judged again by force."""
+    """All gates of one run; id is `run/gates/key`, plus a number when `evaluate --force` judged it again."""
 
     KIND = "gate_report"
     KEYS = ("model", "run", "verdict")
@@ -34,6 +34,9 @@ class GateReport(Record, frozen=True, kw_only=True):
     champion: str | None
     """Id of the bundle it was compared with."""
     key: str = ""
-    """Hash of what the verdicts depend on beside the run: gates, champion, trust, release; empty in older reports."""
+    """Hash of gates, champion, trust and release, on which the verdicts depend in addition to the run.
+
+    Empty in older reports.
+    """
     verdict: Verdict
     results: tuple[GateResult, ...]

@@ -11,7 +11,7 @@ from trimtab.records.record import Record, Role, SignalKind
 class LabelIntake(Record, frozen=True, kw_only=True):
     """The rows of one table version that became labels; id is `model/table@version`.
 
-    Written when the labels are on disk: the newest one of a model and table tells up to where its rows were taken.
+    Written when the labels are on disk. The newest one of a model and table has the last version whose rows were taken.
     """
 
     KIND = "label_intake"
@@ -22,23 +22,23 @@ class LabelIntake(Record, frozen=True, kw_only=True):
     version: int
     rows: int
     added: int
-    """Labels that went into the label log."""
+    """Labels that were written to the label log."""
     repeated: int
-    """Rows that said what was known already."""
+    """Rows whose label was known already."""
     contradicting: int
-    """Rows that said something else than a label before; the latest known_at counts."""
+    """Rows whose label differs from an earlier one; the label with the latest known_at counts."""
     waiting: int
     """Rows without an outcome yet."""
     refused: str | None
-    """What was wrong with some rows, and then none of the version was taken, or None."""
+    """Why no row of the version was taken: what is wrong with some of them. None when it was taken."""
 
 
 class WindowReport(Record, frozen=True, kw_only=True):
     """One closed event-time window of one served version; id is `model/vVERSION/start/stage`.
 
-    stage "closed": inputs and operations are complete. stage "matured": labels are, too. stage "guarded": some
-    seconds of wall time in which the gateway's guard saw a limit broken; its id names the revision in place of the
-    start, `model/vVERSION/rNUMBER/guarded`, and its signal is `model/vVERSION/rNUMBER/guard`.
+    stage "closed": all rows are in it. stage "matured": its labels are complete, too. stage "guarded": a few
+    seconds of wall time in which the gateway's guard measured a value beyond a limit; its id has the revision in place
+    of the start, `model/vVERSION/rNUMBER/guarded`, and its signal is `model/vVERSION/rNUMBER/guard`.
     """
 
     KIND = "window"
@@ -53,15 +53,15 @@ class WindowReport(Record, frozen=True, kw_only=True):
     end: datetime
     rows: int
     served_rows: int
-    """Rows whose answer went to the client (the others were scored beside them for comparison)."""
+    """Rows whose score was sent to the client. The other rows were scored for comparison only."""
     labelled: int
     coverage: float
     """Labelled share of rows."""
     metrics: dict[str, float]
     """Label-based performance (matured), mean confidence, p50_ms, p99_ms, error_rate, cost, money_lost.
 
-    error_rate_low, p99_low_ms: what the version's share of failures and its 99th percentile are at least, whatever
-    chance did; limits are held against them. failed_requests: how many requests the failed rows came in.
+    error_rate_low, p99_low_ms: lower confidence bounds of the version's share of failed rows and of its 99th
+    percentile; limits are compared with them. failed_requests: number of requests with failed rows.
     """
 
 
@@ -81,7 +81,7 @@ class Profile(Record, frozen=True, kw_only=True):
 
 
 CHECKS = "checks"
-"""Subject of the quality signal that tells how many rows hold a value that the checks do not expect."""
+"""Subject of the quality signal about rows with a value that the request checks do not expect."""
 
 
 class Signal(Record, frozen=True, kw_only=True):
@@ -102,11 +102,11 @@ class Signal(Record, frozen=True, kw_only=True):
     value: float
     p: float | None
     p_seq: float | None
-    """Anytime-valid p-value: the one that automation may act on."""
+    """Anytime-valid p-value; automatic actions use only this one."""
     effect: dict[str, float]
     """Effect sizes: max_share_moved, psi, wasserstein_sd, or the change in the statistic's own unit."""
     rows: int
     reference_windows: int
     carriers: tuple[str, ...]
-    """The columns that carry it, strongest first."""
+    """The columns that contribute most, strongest first."""
     reason: str

@@ -1,4 +1,4 @@
-"""The base of all records, and the words that several kinds of them share."""
+"""The base class of all records, and the literal types that several kinds share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Level = Literal["low", "medium", "high"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records. `KIND` names the kind; `KEYS` are the fields one may search by.
+    """Base of all records. `KIND` names the kind; `KEYS` are the fields that `find` can filter by.
 
-    `JOINTLY`: keys that are often searched by together; each group has an index.
+    `JOINTLY`: groups of keys that are often used in one search; each group has an index.
     """
 
     KIND: ClassVar[str] = ""

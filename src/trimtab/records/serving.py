@@ -30,7 +30,7 @@ class Revision(Record, frozen=True, kw_only=True):
     assignments: tuple[Assignment, ...]
     action: Literal["deploy", "challenge", "shadow", "step", "promote", "abandon", "rollback"]
     cause: str
-    """What asked for it (a workflow step, a decision, a command's key); the same cause writes once."""
+    """What caused it: a workflow step, a decision or a command's key. A second revision of one cause is not written."""
     reason: str
     by: str
 
@@ -40,7 +40,7 @@ class Revision(Record, frozen=True, kw_only=True):
 
 
 class Token(Record, frozen=True, kw_only=True):
-    """Leave to call the gateway. The secret itself is shown once and kept nowhere."""
+    """Permission to call the gateway. The secret itself is shown once and not stored."""
 
     KIND = "token"
     KEYS = ("name",)
@@ -49,9 +49,9 @@ class Token(Record, frozen=True, kw_only=True):
     sha256: str
     """Of the secret, in hex."""
     models: tuple[str, ...]
-    """Models that it opens; empty for all."""
+    """Models that it gives access to; empty for all."""
     verbs: tuple[str, ...]
-    """Of infer, feedback, read, admin."""
+    """Any of infer, feedback, read, admin."""
     expires_at: datetime | None
     by: str
 
@@ -68,7 +68,7 @@ class TokenRevocation(Record, frozen=True, kw_only=True):
 
 
 class LogGap(Record, frozen=True, kw_only=True):
-    """Predictions that were answered but could not be logged."""
+    """Predictions that were sent to clients but could not be logged."""
 
     KIND = "log_gap"
     KEYS = ("worker",)

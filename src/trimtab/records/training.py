@@ -17,9 +17,9 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     model: str
     start: datetime
     as_of: datetime
-    """Nothing that became known after this moment is in it."""
+    """It holds only what was known at this time."""
     split_at: datetime
-    """Rows at or after it are the holdout that gates are measured on."""
+    """Rows at or after this time are the holdout, on which the gates measure."""
     rows: int
     labelled: int
     holdout_rows: int
@@ -34,7 +34,7 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     path: str
     """Folder in the artifact store."""
     warnings: tuple[str, ...] = ()
-    """What is legal but seldom meant, in words: features without values, outcomes known at the request."""
+    """Likely mistakes, in words: features without values, outcomes known at the time of the request."""
 
 
 class Run(Record, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Run(Record, frozen=True, kw_only=True):
     KEYS = ("model", "dataset", "key")
 
     key: str
-    """What asked for it: the same key asks for the same run, so a resumed workflow trains once."""
+    """What caused it. A second request with the same key gets the same run, so a resumed workflow trains once."""
     model: str
     dataset: str
     experiment: str
@@ -59,13 +59,13 @@ class Run(Record, frozen=True, kw_only=True):
     peak_memory_mb: float
     cost: float
     model_hash: str
-    """SHA-256 of the ONNX graph: the same dataset, code and seed give the same one."""
+    """SHA-256 of the ONNX graph. The same dataset, code and seed give the same hash."""
     staging: str
     """Folder in the artifact store with the packaged model, before gates and registration."""
 
 
 class Bundle(Record, frozen=True, kw_only=True):
-    """What training hands to serving; id is `model/version`."""
+    """A packaged model that can serve; id is `model/version`."""
 
     KIND = "bundle"
     KEYS = ("model", "run", "digest")

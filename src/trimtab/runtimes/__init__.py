@@ -1,1 +1,1 @@
-"""One file a runtime, opened by name through trimtab.bundle.scorer; each imports its own library at its head."""
+"""The runtimes that load models: one file each, opened by name through opening.py. Each imports its own library."""

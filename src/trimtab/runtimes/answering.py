@@ -1,8 +1,8 @@
-"""The life of a process that scores with one model, after it was started. Called by pyfunc_worker and aside_worker.
+"""The main loop of a process that scores with one model.
 
-It loads the model, says hello, and answers frames of rows with frames of scores. What the model prints goes to standard
-error. It ends when the pipe is closed, even while the model works, and by no other sign: a signal that was meant for
-the whole gateway must not end it before the gateway has finished what is under way.
+It loads the model, writes a hello frame, and answers each frame of rows with a frame of scores. What the model prints
+goes to standard error. The process ends when the pipe is closed, even while the model scores. It ignores SIGINT and
+SIGTERM: a signal to the whole process group must not end it before the gateway has finished its requests.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from trimtab.runtimes import pipe_frames
 
 Predict = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 Load = Callable[[int], tuple[Predict, str]]
-"""Takes the file number that frames come from; returns what scores rows, and the text of the hello."""
+"""Takes the file descriptor of incoming frames; returns the function that scores rows, and the text of the hello."""
 
 
 def answer_rows(load: Load) -> None:
-    """Serve a model over standard input and output."""
+    """Answer frames of rows on standard input with frames of scores on standard output."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _unmoved)
     rows_fd, answers_fd = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # what the model prints must not come between the frames
+    os.dup2(2, 1)  # text that the model prints must not mix with the frames
     threading.Thread(target=_end_with_the_pipe, args=(rows_fd,), daemon=True).start()
     try:
         predict, hello = load(rows_fd)
-    except BaseException as error:  # a border: loading runs strangers' code
+    except BaseException as error:  # a border: loading runs third-party code
         pipe_frames.write(answers_fd, pipe_frames.pack(pipe_frames.ERROR, _text(error)))
         raise
     pipe_frames.write(answers_fd, pipe_frames.pack(pipe_frames.HELLO, hello.encode()))
@@ -46,18 +46,18 @@ def answer_rows(load: Load) -> None:
             answer = pipe_frames.pack(
                 pipe_frames.SCORES, predict(pipe_frames.unpack_rows(content)).astype("<f8").tobytes()
             )
-        except Exception as error:  # a border: the model is strangers' code
+        except Exception as error:  # a border: the model is third-party code
             answer = pipe_frames.pack(pipe_frames.ERROR, _text(error))
         pipe_frames.write(answers_fd, answer)
 
 
 def _unmoved(number: int, frame: object) -> None:
-    """Do nothing; unlike an ignored signal this is not handed on to programs that the model starts."""
+    """Do nothing. Programs that the model starts inherit an ignored signal, but not this handler."""
 
 
 def _end_with_the_pipe(fd: int) -> None:
     poll = select.poll()
-    poll.register(fd, 0)  # the end of a pipe is told in any case
+    poll.register(fd, 0)  # poll reports the end of a pipe even without events
     poll.poll()
     os._exit(0)
 

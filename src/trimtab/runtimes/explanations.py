@@ -1,8 +1,8 @@
-"""What each feature added to a score. Called by the gateway when a request, or somebody afterwards, asks for it.
+"""Explains scores: the contribution of each feature.
 
-Trees explain themselves: LightGBM and XGBoost compute exact Shapley values over their own paths (TreeSHAP: Lundberg et
-al., "From local explanations to global understanding with explainable AI for trees", Nature Machine Intelligence 2
-(2020), 56-67), in log-odds for binary models. Everything else is asked many times (shapley.py).
+LightGBM and XGBoost compute exact Shapley values over the paths of their trees (TreeSHAP: Lundberg et al., "From local
+explanations to global understanding with explainable AI for trees", Nature Machine Intelligence 2 (2020), 56-67), in
+log-odds for binary models. For all other models the values are estimated from many scores (shapley.py).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ TREES: dict[Runtime, tuple[str, str]] = {
     "lightgbm": (LIGHTGBM_FILE, "trimtab.runtimes.lightgbm"),
     "xgboost": (XGBOOST_FILE, "trimtab.runtimes.xgboost"),
 }
-"""The native file of each library of trees in a bundle, and the file that opens it, which has `open_trees`."""
+"""Library of trees -> its native file in a bundle, and the module with `open_trees`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contributions:
-    """base + the sum of a row's contributions is the model's output for it, in `unit`."""
+    """Contributions of rows: base + the sum of a row's contributions is the model's output for it, in `unit`."""
 
     values: np.ndarray[Any, Any]
     """float64 (rows, features)."""
@@ -42,7 +42,7 @@ class Contributions:
 
 
 class Trees(Protocol):
-    """A booster that explains itself."""
+    """A booster with TreeSHAP."""
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return float64 (rows, features + 1); the last column is the base, the same for all rows."""
@@ -50,11 +50,11 @@ class Trees(Protocol):
 
 
 OpenTrees = Callable[[Path, Task, Options], Trees | None]
-"""What `open_trees` of a runtime's file is; None when the booster's output is no plain sum of its leaves."""
+"""The type of `open_trees`; it returns None when the booster's output is not a plain sum of its leaves."""
 
 
 class Explainer:
-    """Explains the scores of one bundle. Safe to share between threads; not for the event loop, it computes a while."""
+    """Explains the scores of one bundle. Safe to share between threads; too slow for the event loop."""
 
     def __init__(
         self, spec: Spec, scorer: Scorer, *, trees: Trees | None, background: np.ndarray[Any, Any] | None
@@ -67,19 +67,19 @@ class Explainer:
 
     @property
     def method(self) -> str:
-        """How scores are explained."""
+        """The method of explanation: "tree_shap" or "permutation"."""
         return "tree_shap" if self._trees is not None else "permutation"
 
     def check(self, rows: int) -> None:
-        """Raise DataError when so many rows cannot be explained, as `explain` does."""
+        """Raise DataError when `explain` would refuse so many rows."""
         if self._trees is None:
             check_rows(rows, self._features, len(self._compared_with()))
 
     def explain(self, X: np.ndarray[Any, Any]) -> Contributions:
-        """Explain rows, float32 (rows, features). The same row is always explained alike.
+        """Explain rows, float32 (rows, features). The same row always gets the same explanation.
 
-        Raises DataError for other shapes, for more rows than the work is bounded to, and when there is nothing to
-        compare with.
+        Raises DataError for other shapes, for too many rows, and when the bundle has no background rows to compare
+        with.
         """
         if X.ndim != 2 or X.shape[1] != self._features:
             raise DataError(f"rows have shape {X.shape}; expected (rows, {self._features})")
@@ -101,16 +101,16 @@ class Explainer:
 
 
 def open_explainer(folder: Path, spec: Spec, scorer: Scorer, *, trust: Collection[str] = ()) -> Explainer:
-    """Return what explains a bundle's scores; the folder's digests were checked.
+    """Return the explainer of a bundle. The caller has checked the folder's digests.
 
-    scorer: the bundle's; it is asked when there are no trees. Raises DataError for a file that cannot be read.
+    scorer: the bundle's; it is used when there are no trees. Raises DataError for a file that cannot be read.
     """
     return Explainer(spec, scorer, trees=_trees(folder, spec, trust), background=_background(folder, spec))
 
 
 def _trees(folder: Path, spec: Spec, trust: Collection[str]) -> Trees | None:
-    for runtime, (beside, module) in TREES.items():
-        name = spec.model_file if spec.runtime == runtime else beside
+    for runtime, (native, module) in TREES.items():
+        name = spec.model_file if spec.runtime == runtime else native
         if find_spec(runtime) is None or not (folder / name).is_file():
             continue
         trees = cast(OpenTrees, import_module(module).open_trees)(inside(folder, name), spec.task, Options(trust=trust))

@@ -1,6 +1,7 @@
-"""LightGBM on its own text file, with one thread. explanations.py asks it for TreeSHAP.
+"""The LightGBM runtime: loads LightGBM's own text file, scores with one thread, computes TreeSHAP.
 
-Values of pandas categories become codes by the file's own table; one that is not in it is missing, as to LightGBM.
+Values of pandas categories become codes by the file's own table. A value that is not in it counts as missing, as in
+LightGBM.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class LightgbmScorer:
 
     @property
     def _steepness(self) -> float:
-        """What turns the sum of the leaves into log-odds: LightGBM's `sigmoid`."""
+        """The factor that turns the sum of the leaves into log-odds: LightGBM's `sigmoid`."""
         told = [word for word in self.objective.split(" ") if word.startswith("sigmoid:")]
         return float(told[0].removeprefix("sigmoid:")) if told else 1.0
 
@@ -73,7 +74,7 @@ class LightgbmScorer:
 
 
 def _objective(booster: lightgbm.Booster) -> str:
-    """Return the objective as the file has it, such as "binary sigmoid:1"."""
+    """Return the objective as it is in the file, such as "binary sigmoid:1"."""
     lines = booster.model_to_string(num_iteration=1).splitlines()
     return next((line.removeprefix("objective=") for line in lines if line.startswith("objective=")), "none")
 
@@ -84,7 +85,7 @@ def open_model(path: Path, task: Task, options: Options) -> Scorer:
 
 
 def open_trees(path: Path, task: Task, options: Options) -> LightgbmScorer | None:
-    """Open the text file for explanations; None when the output is no plain sum of leaves. Raises DataError."""
+    """Open the text file for explanations; None when the output is not a plain sum of leaves. Raises DataError."""
     scorer = LightgbmScorer(path, task)
     expected = PROBABILITY if task == "binary" else IDENTITY
     words = scorer.objective.split(" ")

@@ -1,6 +1,6 @@
-"""Gives the system back what a loaded model has left in memory. Called by aside and aside_worker.
+"""Returns memory that was freed after loading a model to the system.
 
-Loading a graph takes several times its size for a while, and glibc keeps what was freed between pieces that are in use.
+Loading a graph takes several times its size for a while, and glibc keeps freed memory between pieces that are in use.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ctypes
 
 
 def give_back() -> None:
-    """Return freed memory to the system; with other C libraries than glibc nothing happens. Takes milliseconds."""
+    """Return freed memory to the system. It takes milliseconds; with C libraries other than glibc it does nothing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,7 +1,7 @@
-"""A process that scores with one model, and how it is asked. Used by pyfunc and aside, whose programs run in it.
+"""Scores with a model in a process of its own.
 
-The process is killed when it does not answer in time, and started again when it has died; the caller's own memory
-holds no more than the rows on their way. Closing the pipe, or the end of the caller, ends it.
+The process is killed when it does not answer in time, and started again when it has ended. The caller's memory holds
+only the rows that are sent. The process ends when the pipe is closed or the caller ends.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from trimtab.errors import DataError, Temporary, TrimtabError
 from trimtab.runtimes import pipe_frames, priority
 
 START_TIMEOUT_S = 120.0
-"""What a model needs may take seconds to import, and some models are large."""
+"""Longest wait for a process to load its model: libraries may take seconds to import, and some models are large."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-"""Pauses between starts of a process that does not come up."""
+"""Pauses between attempts to start a process that fails to start, in seconds; each is twice the one before."""
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -37,15 +37,15 @@ ENVIRONMENT = {
 
 
 class ProcessFailed(TrimtabError, Temporary):
-    """The model's process failed, or did not answer in time; it is started again."""
+    """The model's process failed, or did not answer in time. It is started again."""
 
 
 class ModelProcess:
     """A process that runs `program` (a module) for a folder's model. It is started at once; `greeting` waits for it.
 
-    arguments: of the program. opening: what it is sent before it says hello. timeout_s: longest wait for an answer.
-    aside: it runs only when nobody else wants the processor. Safe to share between threads.
-    Raises ProcessFailed when the system starts no process.
+    arguments: of the program. opening: the first frame, sent before the process writes its hello. timeout_s: longest
+    wait for scores. low_priority: it runs only when the processor is otherwise idle. Safe to share between threads.
+    Raises ProcessFailed when the process cannot be started.
     """
 
     def __init__(
@@ -56,26 +56,26 @@ class ModelProcess:
         arguments: Sequence[str] = (),
         opening: bytes = b"",
         timeout_s: float = TIMEOUT_S,
-        aside: bool = False,
+        low_priority: bool = False,
     ) -> None:
         self.folder = folder
         self._command = [sys.executable, "-P", "-m", program, *arguments]
         self._opening = opening
         self._timeout_s = timeout_s
-        self._aside = aside
+        self._low_priority = low_priority
         self._lock = threading.Lock()
-        self._handle = _Handle(aside=aside)
+        self._handle = _Handle(low_priority=low_priority)
         self.closed = False
         weakref.finalize(self, self._handle.kill)
         self._launch()
 
     @property
     def pid(self) -> int | None:
-        """The process that runs the model now."""
+        """Id of the process that runs the model now; None when none runs."""
         return self._handle.pid
 
     def greeting(self) -> str:
-        """Return what the process says when it has loaded the model. Raises DataError when it does not come up."""
+        """Wait until the model is loaded; return the text of the hello. Raises DataError when it cannot be loaded."""
         with self._lock:
             return self._greeted(time.monotonic() + START_TIMEOUT_S)
 
@@ -110,7 +110,7 @@ class ModelProcess:
             pipe_frames.write(self._handle.stdin, frame, deadline=deadline)
             return pipe_frames.read(self._handle.stdout, deadline=deadline)
         except pipe_frames.Late:
-            if self._aside:  # whoever asks next does not wait as long for nothing
+            if self._low_priority:  # pause before the next start, so that the next call fails at once
                 self._handle.failed(f"it did not answer within {self._timeout_s:g} s")
             else:
                 self._launch()
@@ -126,7 +126,7 @@ class ModelProcess:
             ) from None
 
     def _launch(self) -> None:
-        """Start the process, unless it failed to come up a moment ago."""
+        """Start the process. Raises ProcessFailed during the pause after a failed start."""
         handle, now = self._handle, time.monotonic()
         handle.kill()
         if self.closed:
@@ -143,7 +143,7 @@ class ModelProcess:
             raise ProcessFailed(f"{self.folder.name}: the model's process cannot be started: {error}") from error
 
     def _greeted(self, deadline: float) -> str:
-        """Wait until the process has loaded the model; return what it says of it."""
+        """Wait until the process has loaded the model; return the text of the hello."""
         handle = self._handle
         try:
             if not handle.opened:
@@ -167,10 +167,10 @@ class ModelProcess:
 
 
 class _Handle:
-    """The process of now and the history of its starts; apart from the scorer, so that it outlives it to be killed."""
+    """The current process and its start attempts. A separate object, so that a finalizer of ModelProcess can end it."""
 
-    def __init__(self, *, aside: bool) -> None:
-        self._aside = aside
+    def __init__(self, *, low_priority: bool) -> None:
+        self._low_priority = low_priority
         self._process: subprocess.Popen[bytes] | None = None
         self.opened = False
         self.greeted = False
@@ -203,14 +203,14 @@ class _Handle:
             bufsize=0,
             env=settings.child_environment(**ENVIRONMENT),
         )
-        if self._aside:
+        if self._low_priority:
             priority.low(process.pid)
         os.set_blocking(self.stdin, False)
         self.opened, self.greeted, self.started = False, False, time.monotonic()
 
     def came_up(self) -> None:
         self.greeted, self.problem, self._pause_s, self.not_before = True, "", FIRST_PAUSE_S, 0.0
-        if self._aside and self.pid is not None:
+        if self._low_priority and self.pid is not None:
             priority.lowest(self.pid)
 
     def failed(self, problem: str) -> None:
@@ -220,7 +220,7 @@ class _Handle:
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
 
     def ending(self) -> str:
-        """Say how the process, which has closed its pipe, ended."""
+        """Return in words how the process ended, after it has closed its pipe."""
         if self._process is None:
             return "was ended"
         try:
@@ -230,7 +230,7 @@ class _Handle:
         return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
 
     def stop(self) -> None:
-        """End the process and leave its pipes open, for whoever waits at them."""
+        """End the process and leave its pipes open, because another thread may be reading from them."""
         if (process := self._process) is not None:
             process.kill()
 

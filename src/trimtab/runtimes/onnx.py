@@ -1,4 +1,4 @@
-"""ONNX Runtime with one thread. Opened by bundle.scorer; training opens graphs in memory with it."""
+"""The ONNX runtime: loads a graph from a file or from memory, and scores with one thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBABILITIES = "probabilities"
 
 
 class OnnxScorer:
-    """A session of ONNX Runtime. Raises DataError for a graph that cannot be loaded or gives other than scores.
+    """A session of ONNX Runtime. Raises DataError for a graph that cannot be loaded or does not return scores.
 
     graph: its bytes, or its file. Its one input is a table of numbers; a binary graph has an output
     "probabilities" (rows, 2), or only one output, the probability of the positive class.
@@ -30,11 +30,11 @@ class OnnxScorer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what it raises is told by whoever asked
+        options.log_severity_level = 4  # callers report its exceptions
         self._where = graph if isinstance(graph, str) else "the graph"
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # a backend wrapper: ONNX Runtime raises many kinds of errors, with no common base
+        except Exception as error:  # a backend wrapper: the errors of ONNX Runtime have no common base
             raise DataError(f"{self._where}: ONNX Runtime cannot load it: {error}") from error
         self.task = task
         self._input, self._double = self._only_input()
@@ -48,7 +48,7 @@ class OnnxScorer:
         return inputs[0].name, inputs[0].type == "tensor(double)"
 
     def _only_output(self) -> tuple[str, int | None]:
-        """Return which output the scores are in, and which of its columns; None takes it as it is."""
+        """Return the name of the output with the scores, and its column; None for an output of one column."""
         outputs = {output.name: output for output in self._session.get_outputs()}
         if self.task == "regression":
             name, chosen = next(iter(outputs.items()))
@@ -80,7 +80,7 @@ class OnnxScorer:
         return np.asarray(out, dtype=np.float64).reshape(len(X))
 
     def close(self) -> None:
-        """Nothing is held beside memory."""
+        """No-op: the model holds memory only."""
 
 
 def open_model(path: Path, task: Task, options: Options) -> Scorer:

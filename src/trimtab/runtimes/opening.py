@@ -1,4 +1,4 @@
-"""Opens a bundle's model with the runtime that its description names, each imported on first use."""
+"""Opens a bundle's model with the runtime that its spec names. Each runtime is imported on first use."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "skops": ("trimtab.runtimes.skops", "skops"),
     "pyfunc": ("trimtab.runtimes.pyfunc", "mlflow"),
 }
-"""The file of each runtime, which has a function `open_model`, and the package that it needs; imported on first use."""
+"""Runtime -> its module with `open_model`, and the package that it needs."""
 
 Opener = Callable[[Path, Task, Options], Scorer]
-"""What `open_model` of a runtime's file is: it takes the model's file, or for pyfunc its folder."""
+"""The type of `open_model`. It takes the model's file, or for pyfunc its folder."""
 
 
 def open_scorer(
-    folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S, aside: bool = False
+    folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S, low_priority: bool = False
 ) -> Scorer:
-    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` says "pyfunc".
+    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` holds "pyfunc".
 
     trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
-    known to be safe. timeout_s: longest wait for a model that runs in a process of its own. aside: it answers nobody,
-    so such a process has the lowest priority. Raises DataError naming the file, and what to add to `trust`;
-    MissingExtra when the runtime's package is not installed.
+    known to be safe. timeout_s: longest wait for scores of a model that runs in a process of its own. low_priority:
+    such a process runs only when the processor is otherwise idle. Raises DataError, which names the file and what to
+    add to `trust`; MissingExtra when the runtime's package is not installed.
     """
-    options = Options(trust=trust, timeout_s=timeout_s, aside=aside)
+    options = Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority)
     if spec.runtime != PYFUNC:
         return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
     if PYFUNC not in trust:
@@ -48,7 +48,7 @@ def open_scorer(
 
 
 def open_model(path: Path, *, runtime: Runtime, task: Task, options: Options) -> Scorer:
-    """Open a model's file. Raises as `open_scorer`, which callers that have a bundle want."""
+    """Open a model's file. Raises the same errors as `open_scorer`, which opens bundles."""
     module, package = RUNTIMES[runtime]
     if find_spec(package) is None:
         raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost") else "all")

@@ -1,8 +1,8 @@
-"""Framed messages over pipes between a scorer and the process that runs its model. Used by process and answering.
+"""Framed messages over pipes between a scorer and the process that runs its model.
 
 A frame is its length (4 bytes, little-endian), its kind (1 byte) and its content. Rows are two uint32 (rows,
-features) and float32 values in order of rows; scores are float64; an error is text; hello is text, too; what a
-process is to open is JSON. The sides take turns, so there is never more than one frame in a pipe.
+features) and float32 values, row by row. Scores are float64. Errors and the hello are text. The description of the
+model to open is JSON. The two sides take turns, so a pipe never holds more than one frame.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pack_rows(X: np.ndarray[Any, Any]) -> bytes:
 
 
 def unpack_rows(content: bytearray) -> np.ndarray[Any, Any]:
-    """Return the rows of a frame's content, which they share."""
+    """Return the rows of a frame, float32 (rows, features), without copying its content."""
     return np.frombuffer(content, dtype="<f4", offset=_SHAPE.size).reshape(_SHAPE.unpack_from(content))
 
 
@@ -76,7 +76,7 @@ def read(fd: int, *, deadline: float | None = None) -> tuple[bytes, bytearray]:
         if len(taken) >= _HEAD.size:
             size = _HEAD.size + _HEAD.unpack_from(taken)[0]
             if size > MAX_FRAME:
-                raise Gone  # whatever speaks there, it is not the other side
+                raise Gone  # not a frame: something else wrote into the pipe
     if len(taken) > size:
         raise Gone  # as above
     return bytes(taken[4:5]), taken[_HEAD.size :]

@@ -1,9 +1,9 @@
-"""Puts a process behind all others. Used by process for models that answer nobody.
+"""Gives a process the lowest priority.
 
-With a nice value alone a process may still keep the processor for a slice of some milliseconds when another one wakes
-up beside it. Linux' SCHED_IDLE gives way at once, and a processor that runs nothing else is taken for idle when
-the system looks for one (sched(7)); in return it starves where the others leave nothing. While a process loads its
-model it therefore is nice only, and not to the utmost, so that it comes up on a busy machine, too.
+With only a nice value a process may keep the processor for some milliseconds after another process has become ready.
+Under Linux' SCHED_IDLE it yields at once, and the scheduler counts a processor that runs only such processes as idle
+(sched(7)). On a busy machine such a process may not run at all. Therefore `low` gives only a nice value while a process
+loads its model, and `lowest` adds SCHED_IDLE afterwards.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 def low(pid: int, nice: int = NICE) -> None:
-    """Give a process and its threads a nice value. What the system does not allow is left as it is."""
+    """Give a process and its threads a nice value. Errors of the system are ignored."""
     for task in _tasks(pid):
         with suppress(OSError):  # it has just ended
             os.setpriority(os.PRIO_PROCESS, task, nice)
 
 
 def lowest(pid: int) -> None:
-    """Let a process and its threads run only where nobody else wants to; where there is no such thing, the nicest."""
+    """Give a process and its threads SCHED_IDLE on Linux, nice 19 elsewhere."""
     low(pid, NICEST)
     if sys.platform != "linux":
         return
@@ -43,7 +43,7 @@ def lowest(pid: int) -> None:
 
 
 def _tasks(pid: int) -> Iterable[int]:
-    """Return the threads of a process: on Linux each has a priority of its own."""
+    """Return the ids of a process's threads: on Linux each has its own priority."""
     try:
         return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:

@@ -1,4 +1,4 @@
-"""MLflow models that must be unpickled, each in a process of its own. Opened by bundle.scorer when it is trusted."""
+"""The pyfunc runtime: runs an MLflow model that must be unpickled in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ PROGRAM = "trimtab.runtimes.pyfunc_worker"
 class PyfuncScorer:
     """An MLflow model in a process of its own. Raises DataError when it cannot be loaded.
 
-    task: what its scores are; None takes what the model says of itself. timeout_s: longest wait for an answer.
-    aside: it answers nobody, and runs only when nobody else wants the processor.
+    task: None takes the task that the model names. timeout_s: longest wait for scores. low_priority: its process runs
+    only when the processor is otherwise idle.
     """
 
     in_process = False
 
-    def __init__(self, folder: Path, task: Task | None, *, timeout_s: float = TIMEOUT_S, aside: bool = False) -> None:
+    def __init__(
+        self, folder: Path, task: Task | None, *, timeout_s: float = TIMEOUT_S, low_priority: bool = False
+    ) -> None:
+        arguments = [str(folder.absolute())]
         self.process = ModelProcess(
-            PROGRAM, folder, arguments=[str(folder.absolute())], timeout_s=timeout_s, aside=aside
+            PROGRAM, folder, arguments=arguments, timeout_s=timeout_s, low_priority=low_priority
         )
         text = self.process.greeting()
         self.told: Task | None = "binary" if text == "binary" else "regression" if text == "regression" else None
-        """The task that the model says it has; None when it does not say."""
+        """The task that the model names; None when it names none."""
         if task is not None and self.told not in (None, task):
             self.close()
             raise DataError(f"{folder}: the model's task is {self.told}, not {task}; describe the folder again")
@@ -39,7 +42,7 @@ class PyfuncScorer:
 
     @property
     def pid(self) -> int | None:
-        """The process that runs the model now."""
+        """Id of the process that runs the model now; None when none runs."""
         return self.process.pid
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -53,7 +56,7 @@ class PyfuncScorer:
 
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Start the process of a folder's model. Raises DataError."""
-    return PyfuncScorer(path, task, timeout_s=options.timeout_s, aside=options.aside)
+    return PyfuncScorer(path, task, timeout_s=options.timeout_s, low_priority=options.low_priority)
 
 
 _: Opener = open_model

@@ -1,6 +1,6 @@
-"""The process that runs one MLflow model: `python -m trimtab.runtimes.pyfunc_worker FOLDER`. Started by pyfunc.
+"""The program of a process that runs one MLflow model: `python -m trimtab.runtimes.pyfunc_worker FOLDER`.
 
-Its hello is the model's task, when the model says it.
+Its hello is the model's task; empty when the model names none.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def _with_hello(loaded: tuple[Predict, Task | None]) -> tuple[Predict, str]:
 
 
 def load(folder: Path) -> tuple[Predict, Task | None]:
-    """Load the model, and return what scores rows, and its task when it says it."""
+    """Load the model; return the function that scores rows, and the model's task or None."""
     described = read_mlmodel(folder)
-    # it takes seconds, and only this process needs it
+    # importing it takes seconds, and only this process needs it
     import mlflow.pyfunc
 
     model = mlflow.pyfunc.load_model(str(folder))
@@ -58,7 +58,7 @@ def load(folder: Path) -> tuple[Predict, Task | None]:
 
 
 def _estimator(model: Any) -> Any:
-    """Return the estimator of scikit-learn's kind inside of a model, or None."""
+    """Return the scikit-learn estimator inside of a model, or None."""
     if model.loader_module not in ("mlflow.sklearn", "mlflow.lightgbm", "mlflow.xgboost"):
         return None
     inner = model.get_raw_model()
@@ -72,8 +72,8 @@ def _probabilities(estimator: Any, rows: Any, column: int | None) -> np.ndarray[
 
 
 def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:
-    """Return what makes rows of float32 the table that the signature asks for."""
-    # it comes with MLflow
+    """Return the function that turns rows of float32 into the table of the signature."""
+    # installed with MLflow
     import pandas as pd
 
     if described.inputs and described.inputs[0].type == "tensor":

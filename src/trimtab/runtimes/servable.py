@@ -1,6 +1,6 @@
-"""Says what a folder holds that is to be served: a Trimtab bundle, or any MLflow model. Called by app.
+"""Describes a folder that is to be served: a Trimtab bundle, or any MLflow model.
 
-Of an MLflow model the safest form is taken: a graph, a native file or a skops file before anything that is unpickled.
+Of the flavours of an MLflow model the safest is taken: a graph, a native file or a skops file before a pickle.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from trimtab.runtimes.opening import open_model
 from trimtab.runtimes.pyfunc import PyfuncScorer
 
 KINDS = {"double": "number", "float": "number", "integer": "integer", "long": "integer", "boolean": "boolean"}
-"""Kinds of request columns by MLflow's type."""
+"""MLflow's column type -> type of a request column."""
 TIMESTAMP = "timestamp"
 
 
 def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = None) -> Spec:
-    """Return the spec of a folder: bundle.json of a bundle whose digests hold, or what its MLmodel says.
+    """Return the spec of a folder: bundle.json of a bundle, whose digests are checked, or a spec made from its MLmodel.
 
-    trust: policy `serving.trust`; a skops file with other types is not looked into, and a model with pickles is
-    not asked for its task. task: of an MLflow model that does not say it; by default a graph with
-    "probabilities", a booster with a binary objective and a classifier are binary, all else is a regression.
-    Raises DataError naming the file and what is wrong: links, missing files, no signature, other inputs than numbers.
+    trust: policy `serving.trust`. A skops file with other types, and a model with pickles, are not opened to find their
+    task. task: of an MLflow model that names none; by default a graph with "probabilities", a booster with a binary
+    objective and a classifier are binary, all other models are regressions.
+    Raises DataError, which names the file and what is wrong: links, missing files, no signature, inputs that are not
+    numbers.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a bundle or an MLflow model (a folder with {MLMODEL})")
@@ -60,7 +61,7 @@ def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = N
 
 
 def _served(folder: Path, model: MlModel) -> tuple[Runtime, str, str]:
-    """Return the runtime, what it opens, and why it is not ONNX Runtime."""
+    """Return the runtime, the file that it opens, and why it is not ONNX Runtime."""
     flavours = model.flavours
     if "onnx" in flavours:
         return "onnx", _file(folder, flavours["onnx"], "data"), ""
@@ -106,10 +107,10 @@ def _request_types(features: tuple[str, ...], model: MlModel) -> dict[str, str]:
 
 
 def _found_task(folder: Path, runtime: Runtime, file: str, trust: Collection[str]) -> Task:
-    """Return the task that the model itself fits. Raises DataError when it fits none, or may not be opened."""
+    """Return the task that the model fits. Raises DataError when it fits none, or when `trust` does not allow it."""
     if runtime == PYFUNC:
         if PYFUNC not in trust:
-            return "regression"  # it will not be opened either
+            return "regression"  # serving it is refused later
         asked = PyfuncScorer(folder, None)
         asked.close()
         return asked.task

@@ -1,7 +1,7 @@
-"""Bundles that answer nobody, such as shadows, each in a process of its own at the lowest priority. Opened by serving.
+"""Scores with a shadow bundle in a process of its own at the lowest priority.
 
-Whatever such a model does, it takes neither the interpreter lock nor the processor from those that answer, and when it
-crashes it takes nobody with it. Until its process is there, and when it does not come up, the model scores here.
+Such a model takes neither the interpreter lock nor processor time from bundles that answer requests, and a crash ends
+only its own process. Until the process has started, and when it fails to start, the model scores in this process.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from trimtab.runtimes.shadow_worker import Opening
 
 PROGRAM = "trimtab.runtimes.shadow_worker"
 TIMEOUT_S = 120.0
-"""Longest wait for an answer: nobody is kept waiting, and where the machine is busy the process hardly runs."""
+"""Longest wait for scores. It is long because no client waits, and the process gets little time on a busy machine."""
 
 logger = logging.getLogger(__name__)
 
 
-class AsideScorer:
-    """A bundle in a process of its own, of which nobody waits for an answer.
+class ShadowScorer:
+    """A bundle in a process of its own whose scores are not sent to clients.
 
-    here: the same bundle opened in this process. It is closed when the process has come up, and scores in its place
-    when that does not. Raises ProcessFailed when the system starts no process.
+    here: the same bundle opened in this process. It scores until the process has started, and is closed then; it goes
+    on scoring when the process fails to start.
     """
 
     def __init__(self, process: ModelProcess, here: Scorer) -> None:
@@ -42,21 +42,21 @@ class AsideScorer:
         self.process = process
         self._here: Scorer | None = here
         self._settled = threading.Event()
-        """Set when it is known whether the process came up."""
+        """Set when the process has loaded the model or has failed to."""
         threading.Thread(target=self._settle, name=f"start {process.folder.name}", daemon=True).start()
 
     @property
     def in_process(self) -> bool:
-        """False, unless the process did not come up."""
+        """True if the process failed to start."""
         return self._settled.is_set() and self._here is not None
 
     @property
     def pid(self) -> int | None:
-        """The process that runs the model now."""
+        """Id of the process that runs the model now; None when none runs."""
         return self.process.pid
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row, of the process as soon as it is up. Raises as the process, or as the runtime."""
+        """Return one score a row. Raises the errors of ModelProcess, or of the runtime in this process."""
         self._settled.wait(START_TIMEOUT_S)
         here = self._here
         return self.process.score(X) if here is None else here.score(X)
@@ -69,7 +69,7 @@ class AsideScorer:
             self._here.close()
 
     def _settle(self) -> None:
-        """Wait for the process. Runs in a thread."""
+        """Wait until the process has loaded the model, in a thread of its own."""
         try:
             self.process.greeting()
         except (TrimtabError, OSError) as error:
@@ -86,11 +86,11 @@ class AsideScorer:
             self._settled.set()
 
 
-def open_aside(folder: Path, spec: Spec, here: Scorer, *, digest: str = "", trust: Collection[str] = ()) -> Scorer:
-    """Move a bundle that was opened here into a process of its own; return what scores with it from now on.
+def open_shadow(folder: Path, spec: Spec, here: Scorer, *, digest: str = "", trust: Collection[str] = ()) -> Scorer:
+    """Move a bundle that was opened in this process into a process of its own; return the scorer to use from now on.
 
-    digest: checked by the process, too. trust: policy `serving.trust`. When the system starts no process, that is
-    logged, and the bundle goes on scoring here.
+    digest: the process checks it, too. trust: policy `serving.trust`. When the process cannot be started, a warning is
+    logged, and the bundle goes on scoring in this process.
     """
     opening = Opening(str(folder.absolute()), digest, spec, tuple(trust))
     try:
@@ -99,9 +99,9 @@ def open_aside(folder: Path, spec: Spec, here: Scorer, *, digest: str = "", trus
             folder,
             opening=pipe_frames.pack(pipe_frames.OPEN, msgspec.json.encode(opening)),
             timeout_s=TIMEOUT_S,
-            aside=True,
+            low_priority=True,
         )
     except ProcessFailed as error:
         logger.warning("a shadow scores in the gateway's own process: %s", error)
         return here
-    return AsideScorer(process, here)
+    return ShadowScorer(process, here)

@@ -1,7 +1,7 @@
-"""The process of a bundle that answers nobody: `python -m trimtab.runtimes.shadow_worker`. Started by aside.
+"""The program of a process that scores with a shadow bundle: `python -m trimtab.runtimes.shadow_worker`.
 
-It is told what to open, and checks the bundle's digest itself before it opens any file. Beside NumPy it imports only
-what opens the model.
+Its first frame names the bundle. It checks the bundle's digest before it opens any other file. In addition to NumPy it
+imports only the library of the bundle's runtime.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trimtab.runtimes.opening import open_scorer
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """The bundle of a folder. digest: empty, there is none. trust: policy `serving.trust`."""
+    """The bundle of a folder. digest: empty when it has none. trust: policy `serving.trust`."""
 
     folder: str
     digest: str
@@ -29,7 +29,7 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 def open_bundle(rows_fd: int) -> tuple[Predict, str]:
-    """Open what the first frame names, and score a row with it. Raises DataError, and what the runtime raises."""
+    """Open the bundle of the first frame, and score one row. Raises DataError and the runtime's exceptions."""
     opening = msgspec.json.decode(pipe_frames.read(rows_fd)[1], type=Opening)
     folder, spec = Path(opening.folder), opening.spec
     if opening.digest:

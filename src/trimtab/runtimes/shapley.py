@@ -1,6 +1,6 @@
-"""Shapley values of any model by sampled permutations. Called by explanations.py.
+"""Shapley values of any model by sampled permutations.
 
-A walk turns a background row into the explained one, feature by feature in some order; what the score gains at each
+A walk turns a background row into the explained one, feature by feature in some order; the change of the score at each
 step is that feature's contribution. The mean over all orders and background rows is the Shapley value of the game
 v(S) = E[f(features in S of the row, all others of a background row)]; a sample of them estimates it: Castro, Gómez,
 Tejada, "Polynomial calculation of the Shapley value based on sampling", Computers & Operations Research 36 (2009),
@@ -23,20 +23,20 @@ Array = np.ndarray[Any, Any]
 SEED = 20130101
 """Orders are the same for every row and every call, so that the same row has the same explanation."""
 SCORES_A_ROW = 20_000
-"""Most scores that explaining one row asks for."""
+"""Most scores that are computed to explain one row."""
 SCORES_A_CALL = 1_000_000
-"""Most scores that one call asks for."""
+"""Most scores that are computed in one call."""
 BLOCK = 8192
-"""Rows that the model is given at once."""
+"""Most rows that are scored at once."""
 
 
 def walks(features: int, background: int) -> int:
-    """Return how many background rows are used, each with one order there and back."""
+    """Return the number of background rows that are used, each with one order, forwards and backwards."""
     return max(1, min(background, SCORES_A_ROW // (2 * max(1, features - 1))))
 
 
 def max_rows(features: int, background: int) -> int:
-    """Return how many rows one call explains at most."""
+    """Return the largest number of rows that one call explains."""
     return max(1, SCORES_A_CALL // (2 * max(1, features - 1) * walks(features, background)))
 
 

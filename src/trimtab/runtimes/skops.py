@@ -1,7 +1,7 @@
-"""Estimators of scikit-learn from a skops file, which is read without unpickling. Opened by bundle.scorer.
+"""The skops runtime: loads scikit-learn estimators from a skops file, without unpickling.
 
-A skops file names the types that it wants made. Those of scikit-learn, NumPy and SciPy that skops knows, and those
-below, only hold numbers; any other type must be in policy `serving.trust`, because making it may run code.
+A skops file names the types of its objects. Those of scikit-learn, NumPy and SciPy that skops knows, and those below,
+only hold numbers. Any other type must be in policy `serving.trust`, because creating its objects may run code.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class SkopsScorer:
             return estimator_scores(self.estimator, X, self.task)
 
     def close(self) -> None:
-        """Nothing is held beside memory."""
+        """No-op: the model holds memory only."""
 
 
 def unknown_types(path: Path, trust: Collection[str] = ()) -> list[str]:
@@ -106,7 +106,7 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
         )
     try:
         estimator = load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
-    except Exception as error:  # a backend wrapper: making the objects raises what their libraries raise
+    except Exception as error:  # a backend wrapper: the libraries of the objects may raise any exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise DataError(f"{path}: the estimator cannot be made: {type(error).__name__}: {reason}") from error
     if not any(name in trust for name in CHECKED):
@@ -117,14 +117,14 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
     """Open the skops file. Raises DataError.
 
-    Features come in the order of the spec's list, without names, which scikit-learn would warn of at every call.
+    Features come in the order of the spec, without names; scikit-learn's warning about that is switched off.
     """
     warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
     return SkopsScorer(load_estimator(path, options.trust), task)
 
 
 def _one_job(estimator: Any) -> Any:
-    """Return the estimator with all `n_jobs` at one: for a few rows, sharing the work costs more."""
+    """Return the estimator with all `n_jobs` set to 1: for a few rows, more jobs take longer."""
     if hasattr(estimator, "get_params"):
         jobs = {name: 1 for name in estimator.get_params() if name == "n_jobs" or name.endswith("__n_jobs")}
         if jobs:

@@ -1,7 +1,7 @@
-"""Checks that the trees of a loaded estimator lead nowhere outside of themselves. Called by skops.py.
+"""Checks that all indices in the trees of a loaded estimator are within bounds.
 
-scikit-learn follows the indices in its trees without looking at their bounds, so a crafted file could make it read
-foreign memory, or walk in circles. skops therefore trusts no trees; here they are trusted after this check.
+scikit-learn follows the indices in its trees without checking their bounds, so a crafted file could make it read memory
+outside of the tree, or loop for ever. skops therefore trusts no trees; Trimtab trusts them after this check.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CHECKED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "
 
 
 NEW_INPUTS = ("steps", "transformers", "transformer_list", "final_estimator_")
-"""Attributes of estimators that hand their parts other columns than they were given."""
+"""Attributes of estimators that pass other columns to their parts than they get."""
 ANY = 2**31 - 1
 
 
 def check_trees(estimator: Any, *, where: str) -> None:
-    """Look at every tree that an estimator holds. Raises DataError for one that leads outside of itself."""
+    """Check every tree of an estimator. Raises DataError for an index out of bounds."""
     for tree, features in _trees(estimator):
         sound = _sound(tree, features) if isinstance(tree, Tree) else _sound_predictor(tree, features)
         if not sound:
@@ -35,9 +35,9 @@ def check_trees(estimator: Any, *, where: str) -> None:
 
 
 def _trees(estimator: Any) -> Iterator[tuple[Any, int]]:
-    """Yield trees with the number of columns that those who hold them check their rows for."""
+    """Yield trees with the number of columns that the estimators around them check their rows for."""
     waiting: list[tuple[Any, int]] = [(estimator, ANY)]
-    seen: dict[int, tuple[Any, int]] = {}  # holds the objects, too: ids stay unique only as long as they live
+    seen: dict[int, tuple[Any, int]] = {}  # keeps the objects alive, because ids are unique only among living objects
     while waiting:
         one, features = waiting.pop()
         if isinstance(one, str | bytes | int | float | type | None):
@@ -92,7 +92,7 @@ def _sound_predictor(tree: TreePredictor, features: int) -> bool:
 
 
 def _leads_down(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], leaf: np.ndarray[Any, Any]) -> bool:
-    """Tell whether each inner node's children come after it, which rules out circles, and exist."""
+    """Return True if the children of each inner node exist and come after it, which rules out circles."""
     own = np.arange(len(left))
     return all(bool(((child > own) & (child < len(left)))[~leaf].all()) for child in (left, right))
 

@@ -1,7 +1,7 @@
-"""XGBoost on its own file, with one thread. explanations.py asks it for TreeSHAP.
+"""The XGBoost runtime: loads XGBoost's own file, scores with one thread, computes TreeSHAP.
 
-Values of pandas categories become codes by the file's own table; those that are not in it are refused, since
-XGBoost takes some of them for their neighbours.
+Values of pandas categories become codes by the file's own table. A value that is not in it is refused, because
+XGBoost would score some of them as a neighbouring category.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class XgboostScorer:
         self._categories = xgboost_tables(self.booster)
         best = self.booster.attr("best_iteration")
         self.iterations = (0, int(best) + 1) if best is not None and not self.linear else (0, 0)
-        """Rounds that count: those up to the best one after early stopping, (0, 0) for all."""
+        """Range of rounds that are used: up to the best one after early stopping; (0, 0) for all."""
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return one score a row."""
@@ -79,12 +79,12 @@ class XgboostScorer:
         return np.asarray(found, dtype=np.float64)
 
     def categories(self) -> dict[int, tuple[float, ...]]:
-        """Return the only values that columns of pandas categories take."""
+        """Return the accepted values of columns of pandas categories, by the place of the column."""
         tables = {} if self._categories is None else self._categories.values
         return {place: tuple(values.tolist()) for place, values in tables.items()}
 
     def close(self) -> None:
-        """Nothing is held beside memory."""
+        """No-op: the model holds memory only."""
 
 
 def open_model(path: Path, task: Task, options: Options) -> Scorer:
@@ -93,7 +93,7 @@ def open_model(path: Path, task: Task, options: Options) -> Scorer:
 
 
 def open_trees(path: Path, task: Task, options: Options) -> XgboostScorer | None:
-    """Open the file for explanations; None when the output is no plain sum of leaves. Raises DataError."""
+    """Open the file for explanations; None when the output is not a plain sum of leaves. Raises DataError."""
     scorer = XgboostScorer(path, task)
     return scorer if scorer.objective in (PROBABILITY if task == "binary" else IDENTITY) else None
 

@@ -1,1 +1,1 @@
-"""Stores: metadata, tables, online values, artifacts. A contract and one file a backend each."""
+"""The stores: metadata, tables, online values, artifacts, predictions. Each has a contract and one file a backend."""

@@ -1,7 +1,7 @@
-"""Opens a project's stores: one lazy table of backends a kind, chosen by the scheme of a URL.
+"""Opens a project's stores: the scheme of a URL selects the backend from one table a kind of store.
 
 None opens the embedded backend under the project's own folder ROOT (PROJECT/.trimtab). A path without a scheme
-is a folder on a local disk. Relative paths start at the project folder. Only the chosen backend is imported.
+is a folder on a local disk. Relative paths start at the project folder. Only the selected backend is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)(?!:memory:)(.+)")
 
 
 def open_metadata(url: str | None, root: Path) -> Metadata:
-    """Open the metadata store; a SQLAlchemy URL, or ROOT/metadata.db."""
+    """Open the metadata store at a SQLAlchemy URL, or at ROOT/metadata.db."""
     if url is None:
         return cast(
             Metadata, _backend("metadata", "file", EMBEDDED_METADATA)(root / "metadata.db", head=root / "ledger.head")
@@ -50,29 +50,29 @@ def open_metadata(url: str | None, root: Path) -> Metadata:
 
 
 def _head_name(url: str) -> str:
-    """Return the name of the file that holds the ledger's head of a database: one for each URL."""
+    """Return the name of the file with the ledger's head of a database; each URL has its own."""
     return f"ledger-{hashlib.sha256(url.encode()).hexdigest()[:8]}.head"
 
 
 def open_tables(url: str | None, root: Path) -> Tables:
-    """Open the versioned tables; a folder, or ROOT/tables."""
+    """Open the table store in a folder, or in ROOT/tables."""
     return cast(Tables, _open_folder("tables", url, root, TABLES))
 
 
 def open_online(url: str | None, root: Path) -> Online:
-    """Open the online store; a folder, or ROOT/online."""
+    """Open the online store in a folder, or in ROOT/online."""
     return cast(Online, _open_folder("online", url, root, ONLINE))
 
 
 def open_artifacts(url: str | None, root: Path) -> Artifacts:
-    """Open the artifacts; a folder, or ROOT/artifacts."""
+    """Open the artifact store in a folder, or in ROOT/artifacts."""
     return cast(Artifacts, _open_folder("artifacts", url, root, ARTIFACTS))
 
 
 def open_predictions(url: str | None, root: Path, **options: Any) -> Predictions:
-    """Open the prediction log; a folder, or ROOT/predictions.
+    """Open the prediction log in a folder, at a URL, or in ROOT/predictions.
 
-    options: what every backend takes: writer (the name this process writes under), segment_rows, segment_age_s, clock.
+    options: of all backends: writer (the name under which this process writes), segment_rows, segment_age_s, clock.
     """
     return cast(Predictions, _open_folder("predictions", url, root, PREDICTIONS, **options))
 
@@ -92,7 +92,7 @@ def _open_folder(kind: str, url: str | None, root: Path, backends: dict[str, str
 
 
 def _absolute_sqlite(url: str, root: Path) -> str:
-    """Return the URL with a relative SQLite path starting at the project folder, wherever the process runs."""
+    """Return the URL with a relative SQLite path made absolute from the project folder."""
     relative = _SQLITE.fullmatch(url)
     return f"{relative[1]}{root.parent.resolve() / relative[2]}" if relative else url
 

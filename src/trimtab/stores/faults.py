@@ -1,4 +1,4 @@
-"""What a store's own check finds wrong; shared by the contracts of all kinds of store."""
+"""Faults that the checks of stores report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that is missing from a store or damaged in it.
+    """Missing or damaged data of a store.
 
-    aside: files and folders that can be made again, so that a repair may move them aside. again: the command that
-    makes them again.
+    aside: files and folders that can be made again; a repair moves them away. again: the command that makes them
+    again.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Fault:
 
 
 def check_sqlite(path: Path) -> str | None:
-    """Return what SQLite's own quick check says is wrong with a file, or None. A missing file is not wrong."""
+    """Return the first finding of SQLite's quick check of a file, or None; None for a missing file, too."""
     if not path.exists():
         return None
     try:

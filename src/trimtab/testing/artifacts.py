@@ -1,4 +1,4 @@
-"""What every artifact store must do; subclassed in the tests of each backend."""
+"""The conformance suite of the artifact store."""
 
 from __future__ import annotations
 

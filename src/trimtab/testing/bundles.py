@@ -1,4 +1,4 @@
-"""Small real bundles, for tests and benchmarks of whatever serves."""
+"""Makes small real bundles, for tests and benchmarks of serving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trimtab.stores.metadata.contract import Metadata
 def lookup_graph(scores: Sequence[float], features: int = 1, *, task: Task = "binary") -> bytes:
     """Return the graph of a model that gives scores[n] for a row whose first feature is n.
 
-    It fails at run time, as a real graph may, when the first feature is beyond the scores.
+    It fails when the first feature is beyond the scores.
     """
     rows = [[1 - score, score] if task == "binary" else [score] for score in scores]
     table = np.array(rows, dtype=np.float32)
@@ -50,7 +50,7 @@ def lookup_graph(scores: Sequence[float], features: int = 1, *, task: Task = "bi
 
 
 def pack_bundle(folder: Path, graph: bytes, spec: Spec, *, background: Sequence[Sequence[float]] = ()) -> str:
-    """Write a bundle that can be served; return its digest. background: rows that explanations compare with."""
+    """Write a bundle that can be served; return its digest. background: rows for explanations to compare with."""
     folder.mkdir(parents=True, exist_ok=True)
     if background:
         (folder / BACKGROUND).parent.mkdir(exist_ok=True)

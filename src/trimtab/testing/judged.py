@@ -1,4 +1,4 @@
-"""Records of judged windows to test the control wing with: small, complete, with sensible defaults."""
+"""Makes complete records of judged windows, bundles and runs with defaults, for tests of control."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def signal(
     carriers: tuple[str, ...] = (),
     subject: str = "all",
 ) -> Signal:
-    """Return a signal of one kind of a window; by default the overall one."""
+    """Return a signal of one kind of a window; by default its subject is "all"."""
     return Signal(
         id=f"{window.id.rsplit('/', 1)[0]}/{kind}/{subject}",
         created_at=FIRST,
@@ -87,7 +87,7 @@ def judged_signals(
     money_per_day: float | None = 0.0,
     reference_windows: int = 60,
 ) -> list[Signal]:
-    """Return the signals that a decision is made of."""
+    """Return the signals from which a decision is made."""
     found = [
         signal(window, "data", p=p, p_seq=data_p_seq, reference_windows=reference_windows, carriers=("wind", "month")),
         signal(window, "concept", p=0.5, p_seq=concept_p_seq),
@@ -116,7 +116,7 @@ def champion_revision(
 
 
 def bundle_record(version: int, *, model: str = MODEL) -> Bundle:
-    """Return the record of a bundle without files, as a rollout needs it."""
+    """Return the record of a bundle without files, for tests of rollouts."""
     return Bundle(
         id=f"{model}/{version}",
         created_at=FIRST,
@@ -180,7 +180,7 @@ def run_record(number: int, *, model: str = MODEL, cost: float = 0.0) -> Run:
 def gate_report(
     number: int, *, model: str = MODEL, verdict: Verdict = "pass", champion: str | None = None, key: str = ""
 ) -> GateReport:
-    """Return the report of run_record(number), judged beside a champion, given by the id of its bundle."""
+    """Return the report of run_record(number), compared with a champion; champion: id of its bundle."""
     return GateReport(
         id=f"run{number}/gates/{key or champion}",
         created_at=FIRST + number * DAY,
@@ -194,7 +194,7 @@ def gate_report(
 
 
 class RecordingActions:
-    """Actions that remember what was asked for; `busy` says whether a retraining is under way."""
+    """Actions that record their calls in `asked`. `busy`: what `running` returns. `failing`: the error they raise."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -202,19 +202,19 @@ class RecordingActions:
         self.failing: Exception | None = None
 
     def retrain(self, decision: Decision) -> None:
-        """Remember it, or fail as told."""
+        """Record the call, or raise `failing`."""
         self._ask("retrain", decision)
 
     def review(self, decision: Decision) -> None:
-        """Remember it, or fail as told."""
+        """Record the call, or raise `failing`."""
         self._ask("review", decision)
 
     def rollback(self, decision: Decision) -> None:
-        """Remember it, or fail as told."""
+        """Record the call, or raise `failing`."""
         self._ask("rollback", decision)
 
     def running(self, model: str) -> bool:
-        """Tell what `busy` says."""
+        """Return `busy`."""
         return self.busy
 
     def _ask(self, action: str, decision: Decision) -> None:

@@ -1,4 +1,4 @@
-"""What every metadata store must do; subclassed in the tests of each backend."""
+"""The conformance suite of the metadata store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def revision(number: int, *, model: str = "delay", cause: str = "test", at: date
 
 
 def signal(start: datetime, *, kind: str = "data", version: int = 1, value: float = 0.5) -> Signal:
-    """Return a record with a time and a choice among its keys."""
+    """Return a record with a time and a literal among its keys."""
     return Signal(
         id=f"delay/v{version}/{start.isoformat()}/{kind}/all",
         created_at=NOON,

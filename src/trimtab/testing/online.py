@@ -1,4 +1,4 @@
-"""What every online store must do; subclassed in the tests of each backend."""
+"""The conformance suite of the online store."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class OnlineConformance:
                 for key, at, value in entries:
                     written.setdefault((view, key), {})[at] = value
             for view, key, at in reads:
-                held = [moment for moment in written.get((view, key), {}) if moment <= at]
+                held = [time for time in written.get((view, key), {}) if time <= at]
                 expected = written[view, key][max(held)] if held else None
                 assert self.one(store, view, key, at) == expected
             store.close()

@@ -1,4 +1,4 @@
-"""What every prediction log must hold. Subclass and say how to open one."""
+"""The conformance suite of the prediction log."""
 
 from __future__ import annotations
 

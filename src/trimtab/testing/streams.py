@@ -1,7 +1,7 @@
-"""A seeded stream of predictions and labels, to test monitoring with: an honest model in a world that may change.
+"""A seeded stream of predictions and labels for tests of monitoring, with optional drift.
 
-The world: x ~ N(day's mean, 1) in four columns, y ~ Bernoulli(sigmoid(0.9 x0 - 0.6 x1 - 1)); x2, x3 are noise. Days
-differ a little from one another, as real ones do. A model scores the truth, or the truth of a wrong slope.
+The world: x ~ N(day's mean, 1) in four columns, y ~ Bernoulli(sigmoid(0.9 x0 - 0.6 x1 - 1)); x2, x3 are noise. The
+means of the columns vary from day to day. A model's score is the true probability, or one with a wrong slope.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_DAY = 20_000
 """Number of the stream's first day since the epoch."""
 DAY = MICROS["d"]
 KEPT_DAYS = 4
-"""A label that would come later is never written."""
+"""Labels that become known later than this are not written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Day:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """How days come about. shift: added to a column, by its number; flip: share of labels turned over."""
+    """Generates days. shift: numbers added to columns, by the column's place. flip: share of inverted labels."""
 
     seed: int = 0
     rows: int = 300
@@ -45,10 +45,10 @@ class World:
     shift: Mapping[int, float] = field(default_factory=dict)
     flip: float = 0.0
     label_hours: float = 3.0
-    """Labels come after an exponential time of this mean."""
+    """Mean of the exponential delay of labels."""
 
     def day(self, number: int) -> Day:
-        """Return a day; the same number gives the same day, whatever came before."""
+        """Return a day. The same number always gives the same day."""
         rng = np.random.default_rng((self.seed, number))
         X = rng.normal(rng.normal(0, self.day_sd, 4), 1, (self.rows, 4))
         for column, by in self.shift.items():
@@ -69,7 +69,7 @@ def truth(X: npt.NDArray[np.floating]) -> Floats:
 
 
 def worse(X: npt.NDArray[np.floating], *, slope: float = 0.2) -> Floats:
-    """Return the scores of a model that has learnt too little of the first column."""
+    """Return the scores of a model whose slope of the first column is too small, (rows,)."""
     z = slope * X[:, 0].astype(np.float64) - 0.6 * X[:, 1] - 1
     p: Floats = 1 / (1 + np.exp(-z))
     return p
@@ -83,7 +83,7 @@ class Variant:
     role: str = "champion"
     worse: bool = False
     failing: float = 0.0
-    """Share of the rows that it fails on."""
+    """Share of rows that fail."""
     latency_ms: float = 2.0
 
 
@@ -97,17 +97,18 @@ def play(
     ticks: int = 1,
     after_tick: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write some days into a log in the order of event time: at each tick the labels known before it, then its rows.
+    """Write days to a log in the order of event time: at each tick the labels known before it, then its rows.
 
-    world: of all days, or of each. ticks: a day. after_tick: called when a tick is written, such as a monitor's step.
+    world: one for all days, or a function from a day's number to its world. ticks: number a day. after_tick: called
+    after each tick, such as a monitor's step.
     """
     days: dict[int, Day] = {}
     for number in numbers:
         days[number] = day = (world if isinstance(world, World) else world(number)).day(number)
         start = (FIRST_DAY + number) * DAY
-        for moment in range(start, start + DAY, DAY // ticks):
-            log_labels(log, days, after=moment - DAY // ticks, until=moment, model=model)
-            rows = np.flatnonzero((day.times >= moment) & (day.times < moment + DAY // ticks))
+        for tick in range(start, start + DAY, DAY // ticks):
+            log_labels(log, days, after=tick - DAY // ticks, until=tick, model=model)
+            rows = np.flatnonzero((day.times >= tick) & (day.times < tick + DAY // ticks))
             for variant in variants:
                 log_rows(log, day, number, rows, variant, served=variant is variants[0], model=model)
             after_tick()
@@ -117,7 +118,7 @@ def play(
 def log_rows(
     log: Predictions, day: Day, number: int, rows: npt.NDArray[np.int64], variant: Variant, *, served: bool, model: str
 ) -> None:
-    """Append what a version says to some rows of a day."""
+    """Append the scores of a version for some rows of a day."""
     rng = np.random.default_rng((number, variant.version))
     failed = (rng.random(len(day.y)) < variant.failing)[rows].tolist()
     latency = rng.lognormal(np.log(variant.latency_ms * 1000), 0.3, len(day.y)).astype(np.int64)[rows]

@@ -1,4 +1,4 @@
-"""What every table store must do; subclassed in the tests of each backend."""
+"""The conformance suite of the table store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def numbers(frame: pl.LazyFrame) -> list[int]:
 
 
 def _timely(values: pa.Array) -> pa.Array:
-    """Return dates as timestamps, which Arrow casts to UTC in a second step only."""
+    """Return dates as timestamps without a zone, because Arrow casts dates to UTC only in two steps."""
     return values.cast(pa.timestamp("us")) if pa.types.is_date(values.type) else values
 
 

@@ -159,7 +159,7 @@ def test_another_task_than_the_model_s_is_refused(steered: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such policy")
 def test_one_that_answers_nobody_gives_way_once_it_is_loaded(steered: Path) -> None:
-    scorer = PyfuncScorer(steered, "binary", aside=True)
+    scorer = PyfuncScorer(steered, "binary", low_priority=True)
     assert scorer.pid is not None
     assert os.sched_getscheduler(scorer.pid) == os.SCHED_IDLE
     scorer.close()

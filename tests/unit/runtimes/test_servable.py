@@ -151,7 +151,7 @@ def test_links_in_a_model_folder_are_refused(copy: Save) -> None:
 def test_without_a_signature_it_says_how_to_log_one(copy: Save) -> None:
     folder = copy("skops")
     change(folder, lambda found: found.pop("signature"))
-    with pytest.raises(DataError, match="no signature, so nobody knows its columns; log it with signature="):
+    with pytest.raises(DataError, match="no signature, so its columns are unknown; log it with signature="):
         describe(folder)
 
 

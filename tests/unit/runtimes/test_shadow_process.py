@@ -29,7 +29,7 @@ from trimtab.errors import DataError
 from trimtab.runtimes import pipe_frames
 from trimtab.runtimes.model_process import ProcessFailed
 from trimtab.runtimes.opening import open_scorer
-from trimtab.runtimes.shadow_process import PROGRAM, AsideScorer, open_aside
+from trimtab.runtimes.shadow_process import PROGRAM, ShadowScorer, open_shadow
 from trimtab.runtimes.shadow_worker import Opening
 from trimtab.testing.bundles import lookup_graph, pack_bundle, plain_spec
 
@@ -54,7 +54,7 @@ class Closed:
         self.closed += 1
 
 
-Apart = Callable[..., AsideScorer]
+Apart = Callable[..., ShadowScorer]
 
 
 @pytest.fixture
@@ -72,11 +72,11 @@ def here(folder: Path) -> Closed:
 @pytest.fixture
 def apart(folder: Path, here: Closed) -> Iterator[Apart]:
     """Return a function that moves the bundle out and waits until it is known what became of that."""
-    opened: list[AsideScorer] = []
+    opened: list[ShadowScorer] = []
 
-    def move(digest: str = "", spec: Spec = SPEC) -> AsideScorer:
-        scorer = open_aside(folder, spec, here, digest=digest)
-        assert isinstance(scorer, AsideScorer)
+    def move(digest: str = "", spec: Spec = SPEC) -> ShadowScorer:
+        scorer = open_shadow(folder, spec, here, digest=digest)
+        assert isinstance(scorer, ShadowScorer)
         opened.append(scorer)
         scorer.score(ROWS[:0])
         return scorer
@@ -86,7 +86,7 @@ def apart(folder: Path, here: Closed) -> Iterator[Apart]:
         scorer.close()
 
 
-def process_of(scorer: AsideScorer) -> psutil.Process:
+def process_of(scorer: ShadowScorer) -> psutil.Process:
     assert scorer.pid is not None
     return psutil.Process(scorer.pid)
 
@@ -182,7 +182,7 @@ def test_without_processes_it_scores_here(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
     with caplog.at_level(logging.WARNING):
-        scorer = open_aside(folder, SPEC, here)
+        scorer = open_shadow(folder, SPEC, here)
     assert scorer is here
     assert "the model's process cannot be started" in caplog.text
 
@@ -199,7 +199,7 @@ def test_trust_is_handed_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="posixpath"):
         open_scorer(tmp_path, spec)
     here = Closed(open_scorer(tmp_path, spec, trust=trust))
-    scorer = open_aside(tmp_path, spec, here, digest=digest, trust=trust)
+    scorer = open_shadow(tmp_path, spec, here, digest=digest, trust=trust)
     np.testing.assert_allclose(scorer.score(ROWS), model.predict(ROWS))
     assert not scorer.in_process
     scorer.close()
@@ -232,7 +232,7 @@ def test_closing_one_that_has_not_come_up_yet_is_no_failure(
     folder: Path, here: Closed, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        scorer = open_aside(folder, SPEC, here)
+        scorer = open_shadow(folder, SPEC, here)
         scorer.close()
     assert caplog.text == ""
     assert here.closed == 1

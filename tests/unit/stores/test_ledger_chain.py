@@ -110,7 +110,7 @@ def test_a_record_put_in_beside_the_ledger_is_named(book: Book) -> None:
         "WHERE id = 'delay#1'",
         body,
     )
-    assert book.texts() == ["revision 'delay#9' was put into the database beside the ledger: it has no entry"]
+    assert book.texts() == ["revision 'delay#9' was written to the database without an entry in the ledger"]
 
 
 def test_a_ledger_that_was_cut_off_is_noticed_by_its_head(book: Book) -> None:
@@ -129,7 +129,7 @@ def test_a_ledger_that_was_cut_off_is_noticed_by_its_head(book: Book) -> None:
 
 def test_another_history_under_the_same_numbers_is_noticed_by_its_head(book: Book) -> None:
     book.head.write_bytes(msgspec.json.encode(Head(number=10, hash="2" * 64)))
-    assert book.texts() == ["entry 10 of the ledger is another one than was written: its hash was 222222222222"]
+    assert book.texts() == ["entry 10 of the ledger was replaced: its hash was 222222222222"]
 
 
 def test_nothing_is_decided_on_top_of_a_broken_entry_but_what_serves_may_change(book: Book) -> None:

@@ -18,7 +18,7 @@ from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, read_spec
 from trimtab.errors import DataError, TrimtabError
 from trimtab.runtimes.opening import open_scorer
-from trimtab.runtimes.shadow_process import open_aside
+from trimtab.runtimes.shadow_process import open_shadow
 from trimtab.serving.orders import BundleOrder
 
 BATCH_ROWS = 32
@@ -96,7 +96,7 @@ def load_bundle(
         spec = order.spec or read_spec(folder)
         if spec.model != order.model:
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
-        scorer = open_scorer(folder, spec, trust=trust, aside=aside)
+        scorer = open_scorer(folder, spec, trust=trust, low_priority=aside)
         pace = warm_up(scorer, len(spec.features))
         limits = spec.limits
         if limits is None:
@@ -107,7 +107,7 @@ def load_bundle(
         quick = scorer.in_process and pace.row_ns <= QUICK_NS and pace.batch_ns <= QUICK_BATCH_NS
         aside = aside and not quick
         if aside and scorer.in_process:
-            scorer = open_aside(folder, spec, scorer, digest=order.digest, trust=trust)
+            scorer = open_shadow(folder, spec, scorer, digest=order.digest, trust=trust)
     except TrimtabError as error:
         raise DataError(f"bundle {order.id} cannot be loaded: {error}") from error
     except (Exception, SystemExit) as error:  # strangers' code: ONNX Runtime and the project's transforms

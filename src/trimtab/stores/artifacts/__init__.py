@@ -1,1 +1,1 @@
-"""The artifacts store: its contract; backends are opened by name."""
+"""The artifact store: its contract, and backends that stores.catalog opens by name."""

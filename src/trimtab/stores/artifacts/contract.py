@@ -36,7 +36,7 @@ class Artifacts(Protocol):
         ...
 
     def exists(self, name: str) -> bool:
-        """Tell whether `name` was published."""
+        """Return True if `name` was published."""
         ...
 
     def check(self) -> Sequence[Fault]:

@@ -1,9 +1,9 @@
-"""Artifacts as folders below a local one: `bundles/delay/3` is ROOT/bundles/delay/3. Opened by stores.catalog.
+"""The artifact store in a local folder: `bundles/delay/3` is ROOT/bundles/delay/3.
 
-A folder is filled in ROOT/.staging, brought to disk, then renamed to its place, so a name leads to all of it or
-to nothing. A published folder is one that holds a file; the folders above it hold folders only.
-A store that stages has an area of its own and keeps its lock until the process ends. The system gives the lock
-of a dead process back, so whoever opens the store next finds it free and removes what was left.
+A folder is filled in ROOT/.staging, synced to disk, then renamed to its place, so a name leads to all of it or
+to nothing. A published folder holds a file; the folders above it hold folders only.
+A store has a staging area of its own and holds the area's lock until the process ends. The system releases the locks
+of ended processes. The next store that is opened finds those areas unlocked and removes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trimtab.stores.faults import Fault
 STAGING = ".staging"
 LOCK = ".lock"
 READ_BYTES = 2**20
-"""Of a file that is checked, at a time."""
+"""Bytes of a checked file that are read at once."""
 
 _PART = re.compile(r"[A-Za-z0-9_@=+-][A-Za-z0-9_@=+.-]*")
 
@@ -33,7 +33,7 @@ class FolderArtifacts:
     """Immutable folders on a local disk; safe to share between threads and processes."""
 
     def __init__(self, root: Path) -> None:
-        """Open a folder of artifacts; it is made when missing, and left-overs of dead processes are removed."""
+        """Open a folder of artifacts; it is created when missing. Staging areas of ended processes are removed."""
         self._root = root.resolve()
         self._areas = self._root / STAGING
         self._areas.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class FolderArtifacts:
         return target
 
     def exists(self, name: str) -> bool:
-        """Tell whether `name` was published."""
+        """Return True if `name` was published."""
         return _is_published(self._target(name))
 
     def names(self, prefix: str = "") -> Sequence[str]:
@@ -145,14 +145,14 @@ def _read(path: Path) -> None:
 
 
 def _new_area(areas: Path) -> Path:
-    """Make a staging area and lock it; the handle is left open so that the lock lasts as long as the process."""
+    """Make a staging area and lock it. The file stays open, so the lock lasts until the process ends."""
     area = Path(tempfile.mkdtemp(dir=areas))
     fcntl.flock(os.open(area / LOCK, os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
     return area
 
 
 def _is_free(lock: Path) -> bool:
-    """Tell whether no living process holds the lock."""
+    """Return True if no process holds the lock."""
     try:
         with lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +164,7 @@ def _is_free(lock: Path) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """Bring a folder and all below it to disk."""
+    """Sync a folder and everything below it to disk."""
     for parent, _, files in os.walk(folder):
         for file in files:
             _sync_one(Path(parent) / file)

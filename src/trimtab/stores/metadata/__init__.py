@@ -1,1 +1,1 @@
-"""Metadata stores: the book of records."""
+"""The metadata store: its contract, and backends that stores.catalog opens by name."""

@@ -1,8 +1,9 @@
-"""The ledger: a hash chain over the records that say what was decided, and by which rules. Pure; both backends use it.
+"""The ledger: a hash chain over the records of decisions and of the rules behind them.
 
-Each entry holds the SHA-256 of one record as it is stored, and the hash of the entry before it. A record that was
-changed, removed or put in beside the ledger shows. That the newest entries were cut off shows by the head, the number
+Each entry holds the SHA-256 of one record as it is stored, and the hash of the entry before it. A verification finds
+records that were changed, removed, or written without an entry. It finds missing newest entries by the head: the number
 and hash of the last entry, which is also kept in a file outside the database and printed by `trimtab status`.
+The functions take entries and bodies as arguments, so they work for every backend.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ COVERED: tuple[type[Record], ...] = (
 )
 """Kinds of records that get an entry, in the order in which records of one put are entered."""
 ALWAYS_TAKEN: frozenset[type[Record]] = frozenset({Revision, LedgerAcceptance})
-"""Written although the ledger is broken: a failing model must not stay in service, and a break can be accepted."""
+"""Kinds that are written to a broken ledger, too: a failing model must not stay in service, and breaks are accepted."""
 GENESIS = "0" * 64
 """previous_hash of entry 1."""
 REMEDY = "See trimtab ledger verify; restore the record from a backup, or accept the break: trimtab ledger accept"
 
 
 class LedgerBroken(StoreError):
-    """The newest entry of the ledger does not hold; nothing is decided on top of it."""
+    """The newest entry of the ledger does not match its record or its hash. No record of a decision is written."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,25 +55,25 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Break(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in the ledger that does not hold. key: the same whenever it is found again."""
+    """One finding of a verification. key: identifies it, so that a later verification finds it under the same key."""
 
     key: str
     text: str
 
 
 class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification found."""
+    """The result of a verification."""
 
     head: Head | None
     """None for a ledger without entries."""
     breaks: tuple[Break, ...]
-    """What does not hold and nobody has accepted, oldest first."""
+    """Breaks that no person has accepted, oldest first."""
     accepted: tuple[Break, ...]
-    """What does not hold and a person has accepted."""
+    """Breaks that a person has accepted."""
 
 
 Bodies = Callable[[type[Record], Sequence[str]], Mapping[str, str]]
-"""Gives the stored bodies of records by id."""
+"""Takes a kind and ids; returns the stored bodies of these records by id."""
 
 
 def digest(body: str) -> str:
@@ -104,7 +105,7 @@ def hash_of(one: LedgerEntry) -> str:
 def following(
     last: LedgerEntry | None, new: Iterable[tuple[type[Record], str, str]], bodies: Bodies
 ) -> list[LedgerEntry]:
-    """Return the entries of new records, after checking that the last entry and its record hold.
+    """Return the entries of new records, after checking the last entry and its record.
 
     new: kind, id and body of each. Raises LedgerBroken, unless all records are of ALWAYS_TAKEN.
     """
@@ -130,9 +131,10 @@ def verify(
     noted: Head | None,
     acceptances: Iterable[LedgerAcceptance],
 ) -> LedgerState:
-    """Check entries, oldest first, against one another, their records and the head that was noted elsewhere.
+    """Check entries, oldest first, against one another, against their records and against a head noted in a file.
 
-    ids: gives the ids of all records of a kind, to find those without an entry; None when `entries` are only the last.
+    ids: returns the ids of all records of a kind, to find those without an entry; None when `entries` are only the
+    last ones.
     """
     found = [*_links(entries, whole=ids is not None), *_breaks_of(entries, bodies)]
     found += _head_breaks(entries, noted)
@@ -148,7 +150,7 @@ def verify(
 
 
 def _links(entries: Sequence[LedgerEntry], *, whole: bool) -> Iterator[Break]:
-    """Yield where numbers or previous hashes do not follow one another."""
+    """Yield a break for each number or previous hash that does not continue the entry before."""
     if not entries:
         return
     number, previous = (0, GENESIS) if whole else (entries[0].number - 1, entries[0].previous_hash)
@@ -166,7 +168,7 @@ def _links(entries: Sequence[LedgerEntry], *, whole: bool) -> Iterator[Break]:
 
 
 def _breaks_of(entries: Sequence[LedgerEntry], bodies: Bodies) -> Iterator[Break]:
-    """Yield entries that were changed, and records that were changed or removed."""
+    """Yield a break for each entry or record that was changed, and for each record that was removed."""
     wanted: dict[type[Record], list[str]] = {}
     for one in entries:
         if one.kind in RECORDS:
@@ -197,7 +199,7 @@ def _head_breaks(entries: Sequence[LedgerEntry], noted: Head | None) -> Iterator
         )
         yield Break(key=f"head/{noted.number}/{noted.hash}", text=text)
     elif any(one.number == noted.number and one.hash != noted.hash for one in entries):
-        text = f"entry {noted.number} of the ledger is another one than was written: its hash was {noted.hash[:12]}"
+        text = f"entry {noted.number} of the ledger was replaced: its hash was {noted.hash[:12]}"
         yield Break(key=f"head/{noted.number}/{noted.hash}", text=text)
 
 
@@ -206,12 +208,12 @@ def _without_entry(entries: Sequence[LedgerEntry], ids: Callable[[type[Record]],
     for kind in COVERED:
         for id_ in ids(kind):
             if (kind.KIND, id_) not in entered:
-                text = f"{kind.KIND} '{id_}' was put into the database beside the ledger: it has no entry"
+                text = f"{kind.KIND} '{id_}' was written to the database without an entry in the ledger"
                 yield Break(key=f"beside/{kind.KIND}/{id_}", text=text)
 
 
 def read_head(path: Path | None) -> Head | None:
-    """Return the head that was noted in a file, or None. Raises StoreError when the file cannot be read."""
+    """Return the head in a file, or None. Raises StoreError when the file cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Head) if path else None
     except (FileNotFoundError, msgspec.DecodeError):
@@ -221,9 +223,9 @@ def read_head(path: Path | None) -> Head | None:
 
 
 def note_head(path: Path | None, head: Head, *, anew: bool = False) -> None:
-    """Note the head in a file, whole or not at all. anew: even where the file holds a later one.
+    """Write the head to a file, atomically. anew: even when the file holds a later one.
 
-    The records are committed by then, so a file that cannot be written is a warning and no error.
+    The records are committed before, so an error of the file is logged and not raised.
     """
     if path is None:
         return

@@ -1,11 +1,11 @@
-"""The book of records in a SQLite file, by Python's own driver: what a project has until it outgrows one machine.
+"""The metadata store in a SQLite file, with Python's own driver. It is the default of a project.
 
-The tables are those of the SQL backend, which may open the same file, and which brings a fresh or an older file up to
-date: the driver alone opens in a few milliseconds, SQLAlchemy in a third of a second (docs/decisions/0017).
+The tables are those of the SQL backend, which can open the same file. That backend also migrates new and older files.
+The driver alone opens in a few milliseconds, SQLAlchemy in a third of a second (docs/decisions/0017).
 
-The file is in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
-the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy
-timeout); readers never wait. The file must lie on a local disk: WAL does not work on network shares.
+The file is in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (with NORMAL a loss of
+power could lose the last commits). Writers wait for one another (BEGIN IMMEDIATE and a busy timeout); readers never
+wait. The file must be on a local disk: WAL does not work on network shares.
 Open a store after a fork, not before: connections cannot be shared with a child process.
 """
 
@@ -30,14 +30,14 @@ from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.stores.metadata.version import VERSION_TABLE, newest
 
 SUGGESTED_IDS = 200
-"""Newest ids among which the nearest to a mistyped one is looked for."""
+"""Number of newest ids from which the error for an unknown id suggests the nearest."""
 
 
 class SqliteMetadata:
     """Records in a SQLite file; safe to share between threads, and the file between processes."""
 
     def __init__(self, path: Path, *, head: Path | None = None) -> None:
-        """Open a file, made when it is missing, and bring its tables up to date. Raises StoreError.
+        """Open a file, creating it when it is missing, and migrate its tables. Raises StoreError.
 
         head: the file in which the head of the ledger is noted.
         """
@@ -45,7 +45,7 @@ class SqliteMetadata:
         self._path = path
         self._head = head
         self._free: list[sqlite3.Connection] = []
-        """Connections that no thread uses; taking and giving back is one step each, so it needs no lock."""
+        """Connections that no thread uses. Taking and returning one is a single operation, so it needs no lock."""
         if not self._is_current():
             SqlMetadata(path).close()
 
@@ -55,7 +55,7 @@ class SqliteMetadata:
         if not wanted:
             return
         with self._connection("put") as connection:
-            connection.execute("BEGIN IMMEDIATE")  # a reader that turns writer later fails instead of waiting
+            connection.execute("BEGIN IMMEDIATE")  # a transaction that starts with reads would fail instead of waiting
             try:
                 new = [
                     (kind, str(one["id"]), str(one["body"]))
@@ -64,7 +64,7 @@ class SqliteMetadata:
                 ]
                 made = _enter(connection, new)
             except BaseException:
-                if connection.in_transaction:  # a full disk ends it by itself
+                if connection.in_transaction:  # a full disk ends the transaction by itself
                     connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
@@ -88,7 +88,7 @@ class SqliteMetadata:
         """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
         condition, values = _where(kind, where)
         order = "ASC" if oldest_first else "DESC"
-        # several values: SQLite would rather walk an index in the order of writing than look each of them up
+        # with several values SQLite would scan an index in the order of writing; "+seq" makes it look up each value
         seq = "+seq" if any(isinstance(value, tuple) for value in where.values()) else "seq"
         most = -1 if limit is None else limit
         table = rows.table_name(kind)
@@ -113,7 +113,7 @@ class SqliteMetadata:
 
     def verify(self, *, last: int | None = None) -> chain.LedgerState:
         """Verify the ledger, all of it or its last entries."""
-        noted = chain.read_head(self._head)  # before the entries, or one that is written meanwhile would seem cut off
+        noted = chain.read_head(self._head)  # before the entries, or one written in between would seem missing
         with self._connection("verify") as connection:
             connection.execute("BEGIN")  # all reads see one state
             try:
@@ -146,7 +146,7 @@ class SqliteMetadata:
 
     @contextmanager
     def _connection(self, verb: str) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; what it raises becomes a StoreError."""
+        """Lend a connection. Exceptions of SQLite become StoreError."""
         try:
             try:
                 connection = self._free.pop()
@@ -187,7 +187,7 @@ def _enter(connection: sqlite3.Connection, new: list[tuple[type[Record], str, st
 
 
 def _last_entries(connection: sqlite3.Connection, number: int) -> list[LedgerEntry]:
-    """Return so many of the last entries, or all for -1, oldest first."""
+    """Return the last `number` entries, or all for -1, oldest first."""
     statement = f"SELECT body FROM {rows.table_name(LedgerEntry)} ORDER BY seq DESC LIMIT ?"
     decode = rows.decoder(LedgerEntry).decode
     return [decode(body) for (body,) in connection.execute(statement, (number,))][::-1]
@@ -208,7 +208,7 @@ def _ids(connection: sqlite3.Connection, kind: type[Record]) -> list[str]:
 def _insert_missing(
     connection: sqlite3.Connection, kind: type[Record], wanted: list[dict[str, Value]]
 ) -> list[dict[str, Value]]:
-    """Write what is not there yet; return it."""
+    """Insert the rows that are not stored yet; return them."""
     table = rows.table_name(kind)
     ids = list(dict.fromkeys(one["id"] for one in wanted))
     new = rows.missing(kind, wanted, _bodies(connection, kind, [str(id_) for id_ in ids]))
@@ -219,7 +219,7 @@ def _insert_missing(
 
 
 def _where(kind: type[Record], where: dict[str, object]) -> tuple[str, list[Value]]:
-    """Return the condition, from WHERE on, and its values; names come from the records, never from a caller."""
+    """Return the condition, from WHERE on, and its values. Column names come from KEYS only."""
     terms: list[str] = []
     given: list[Value] = []
     for key, values in rows.conditions(kind, where).items():

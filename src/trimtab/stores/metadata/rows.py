@@ -1,6 +1,6 @@
-"""Records as rows of the book's tables, and back: names, key columns, bodies. Called by both backends and the schema.
+"""Converts records to rows of the metadata store and back: table names, key columns, bodies.
 
-Loads no database library.
+Importing it loads no database library.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.contract import R
 
 PREFIX = "trimtab_"
-"""Before each table's name, because MLflow and the workflow engine may live in the same database."""
+"""Prefix of table names, because MLflow and the workflow engine may use the same database."""
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long a SQLite writer waits for another one."""
+"""Longest wait of a SQLite writer for another one."""
 
 LOOKUP_IDS = 500
-"""Ids in one IN list; SQLite before 3.32 takes 999 parameters."""
+"""Most ids in one IN list; SQLite before 3.32 allows 999 parameters."""
 
 RESTORE = "restore the metadata database from a backup: records cannot be made again"
 DAMAGED = ("malformed", "is not a database")
-"""What SQLite says of a file that was cut off or overwritten."""
+"""Parts of SQLite's messages about a file that was cut off or overwritten."""
 
 Value = str | int | None
 
@@ -42,11 +42,11 @@ _DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {
 
 
 class Busy(StoreError, Temporary):
-    """Another process held the database for too long; trying again may help."""
+    """Another process held the database for too long; a retry may succeed."""
 
 
 def remedy_for(error: BaseException) -> str:
-    """Return what to do about a database error, to be appended to its text; empty where the file is not damaged."""
+    """Return the remedy for a database error, to be appended to its text; empty when the file is not damaged."""
     return f"; {RESTORE}" if any(text in str(error) for text in DAMAGED) else ""
 
 
@@ -67,18 +67,18 @@ def key_type(kind: type[Record], key: str) -> tuple[type, bool]:
 
 
 def check_kind(kind: type[Record]) -> None:
-    """Raise StoreError for what is no kind of record."""
+    """Raise StoreError for a class that is not in RECORDS."""
     if RECORDS.get(getattr(kind, "KIND", "")) is not kind:
         raise StoreError(f"'{kind.__name__}' is no kind of record.{nearest(kind.KIND, RECORDS)}")
 
 
 def decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    """Return what reads bodies of a kind."""
+    """Return the decoder for bodies of a kind."""
     return _DECODERS[kind]
 
 
 def by_kind(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Value]]]:
-    """Return the rows of records, for each kind in their order. Raises StoreError for what cannot be stored."""
+    """Return the rows of records by kind, in their order. Raises StoreError for a record that cannot be stored."""
     found: dict[type[Record], list[dict[str, Value]]] = {}
     for record in records:
         if isinstance(record, LedgerEntry):
@@ -88,7 +88,7 @@ def by_kind(records: Iterable[Record]) -> dict[type[Record], list[dict[str, Valu
 
 
 def of_entries(entries: Iterable[LedgerEntry]) -> list[dict[str, Value]]:
-    """Return the rows of ledger entries, which the stores themselves write."""
+    """Return the rows of ledger entries. Only the stores write them."""
     return [_row(one) for one in entries]
 
 
@@ -108,9 +108,9 @@ def _row(record: Record) -> dict[str, Value]:
 
 
 def missing(kind: type[Record], wanted: list[dict[str, Value]], known: Mapping[str, str]) -> list[dict[str, Value]]:
-    """Return the rows that are not written yet; `known` holds bodies by id.
+    """Return the rows that are not stored yet. known: stored bodies by id.
 
-    Raises Conflict when a row is known or given twice with other contents than its time of creation.
+    Raises Conflict when a stored or repeated row differs in more than its time of creation.
     """
     bodies = dict(known)
     found = []
@@ -125,7 +125,7 @@ def missing(kind: type[Record], wanted: list[dict[str, Value]], known: Mapping[s
 
 
 def conditions(kind: type[Record], where: Mapping[str, object]) -> dict[str, list[Value]]:
-    """Return by key column the values of which a row must have one. Raises StoreError."""
+    """Return the allowed values of each key column. Raises StoreError for an unknown key or a wrong type."""
     check_kind(kind)
     found: dict[str, list[Value]] = {}
     for key, value in where.items():
@@ -137,7 +137,7 @@ def conditions(kind: type[Record], where: Mapping[str, object]) -> dict[str, lis
 
 
 def key_value(kind: type[Record], key: str, value: object) -> Value:
-    """Return a value as its key column has it. Raises StoreError for one of another type."""
+    """Return a value in the form of its key column. Raises StoreError for a value of another type."""
     expected, nullable = key_type(kind, key)
     if value is None and nullable:
         return None
@@ -147,12 +147,12 @@ def key_value(kind: type[Record], key: str, value: object) -> Value:
 
 
 def not_found(kind: type[Record], id_: str, newest: list[str]) -> NotFound:
-    """Return the error for an id that is not there; newest: ids that were written last."""
+    """Return the error for an unknown id. newest: the ids that were written last."""
     return NotFound(f"no {kind.KIND} '{id_}'.{nearest(id_, newest)}")
 
 
 def unreadable(kind: type[Record], bodies: Iterable[tuple[str, str]]) -> Iterator[Fault]:
-    """Yield a fault for the first record of a kind whose body is none. bodies: ids and bodies."""
+    """Yield a fault for the first record of a kind that cannot be decoded. bodies: ids and bodies."""
     read = decoder(kind).decode
     for id_, body in bodies:
         try:
@@ -165,10 +165,10 @@ def unreadable(kind: type[Record], bodies: Iterable[tuple[str, str]]) -> Iterato
             return
 
 
-def _micros(moment: datetime, name: str) -> int:
-    if moment.tzinfo is None:
-        raise StoreError(f"'{name}' is {moment}, a time without a zone; expected an aware UTC datetime")
-    return clock.to_micros(moment)
+def _micros(time: datetime, name: str) -> int:
+    if time.tzinfo is None:
+        raise StoreError(f"'{name}' is {time}, a time without a zone; expected an aware UTC datetime")
+    return clock.to_micros(time)
 
 
 def _expect_same(kind: type[Record], before: str, after: str) -> None:

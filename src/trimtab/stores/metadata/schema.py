@@ -1,4 +1,4 @@
-"""The tables of the book of records, one a kind, made from RECORDS.
+"""The tables of the metadata store, one a kind of record, made from RECORDS.
 
 Each has: seq (order of writing), id (unique), created_at (UTC microseconds), one indexed column for each
 field in KEYS (times as UTC microseconds, so that they compare as numbers), and body (the record as JSON).
@@ -21,7 +21,7 @@ else:
 
 
 def metadata() -> sa.MetaData:
-    """Return the tables of all kinds as SQLAlchemy collects them, for migrations."""
+    """Return SQLAlchemy's collection of all tables, for migrations."""
     return next(iter(tables().values())).metadata
 
 

@@ -1,8 +1,8 @@
-"""The book of records in a SQL database that a URL names: PostgreSQL, or SQLite.
+"""The metadata store in a SQL database given by a URL: PostgreSQL or SQLite.
 
-SQLite runs in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (NORMAL would lose
-the last commits when the power goes). Writers queue up behind one another (BEGIN IMMEDIATE and a busy
-timeout); readers never wait. The file must lie on a local disk: WAL does not work on network shares.
+SQLite runs in WAL mode with synchronous=FULL, so a commit is on disk before `put` returns (with NORMAL a loss of
+power could lose the last commits). Writers wait for one another (BEGIN IMMEDIATE and a busy timeout); readers never
+wait. The file must be on a local disk: WAL does not work on network shares.
 Open a store after a fork, not before: connections cannot be shared with a child process.
 """
 
@@ -31,13 +31,13 @@ else:
     sa = LazyLibrary("sqlalchemy")
 
 ATTEMPTS = 5
-"""Of a put that races with another one for the same ids; each attempt sees more of what the other wrote."""
+"""Attempts of a put while other writers put the same ids; each attempt reads what they have written."""
 
 LEDGER_LOCK = 0x6C6564676572
 """Key of the PostgreSQL lock under which one transaction adds to the ledger ("ledger" in ASCII)."""
 
 CHECKED_ROWS = 10_000
-"""Records that `check` reads at a time."""
+"""Records that `check` reads at once."""
 
 _READ = {"trimtab_read": True}
 
@@ -106,7 +106,7 @@ class SqlMetadata:
         return int(self._scalars(statement)[0])
 
     def check(self) -> Sequence[Fault]:
-        """Run SQLite's quick check where it is SQLite, then decode every record."""
+        """Run SQLite's quick check of a SQLite database, then decode every record."""
         if self._engine.dialect.name == "sqlite" and (wrong := check_sqlite(Path(str(self._engine.url.database)))):
             return [Fault(text=f"{self._engine.url.database} is damaged: {wrong}", remedy=rows.RESTORE)]
         found: list[Fault] = []
@@ -120,7 +120,7 @@ class SqlMetadata:
 
     def verify(self, *, last: int | None = None) -> chain.LedgerState:
         """Verify the ledger, all of it or its last entries."""
-        noted = chain.read_head(self._head)  # before the entries, or one that is written meanwhile would seem cut off
+        noted = chain.read_head(self._head)  # before the entries, or one written in between would seem missing
         with _wrapped("verify"), self._reader.connect() as connection:
             return chain.verify(
                 _last_entries(connection, last),
@@ -131,7 +131,7 @@ class SqlMetadata:
             )
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         self._engine.dispose()
 
     def _scalars(self, statement: sa.Select[Any]) -> Sequence[Any]:
@@ -140,7 +140,7 @@ class SqlMetadata:
 
 
 class _Raced(Exception):
-    """Another writer put the same id between our look and our insert."""
+    """Another writer put the same id between the lookup and the insert of this put."""
 
 
 def _engine(url: str) -> sa.Engine:
@@ -172,14 +172,14 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Take the write lock at once, because a reader that turns writer later fails instead of waiting."""
+    """Take the write lock at once: a transaction that starts with reads would fail instead of waiting for it."""
     if not connection.get_execution_options().get("trimtab_read"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager
 def _wrapped(verb: str) -> Iterator[None]:
-    """Turn what the database raises into StoreError."""
+    """Turn the exceptions of the database into StoreError."""
     try:
         yield
     except sa.exc.IntegrityError as error:
@@ -201,7 +201,7 @@ def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) 
     """Write the ledger's entries of new records; return them."""
     if not any(kind in chain.COVERED for kind, _, _ in new):
         return []
-    if connection.dialect.name == "postgresql":  # one after another, until the commit
+    if connection.dialect.name == "postgresql":  # held until the commit, so that entries are written one after another
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LEDGER_LOCK})")
     last = next(iter(_last_entries(connection, 1)), None)
     made = chain.following(last, new, partial(_bodies, connection))
@@ -210,7 +210,7 @@ def _enter(connection: sa.Connection, new: list[tuple[type[Record], str, str]]) 
 
 
 def _last_entries(connection: sa.Connection, number: int | None) -> list[LedgerEntry]:
-    """Return so many of the last entries, or all for None, oldest first."""
+    """Return the last `number` entries, or all for None, oldest first."""
     table = tables()[LedgerEntry]
     decode = rows.decoder(LedgerEntry).decode
     found = connection.execute(sa.select(table.c.body).order_by(table.c.seq.desc()).limit(number)).scalars()
@@ -233,7 +233,7 @@ def _ids(connection: sa.Connection, kind: type[Record]) -> list[str]:
 def _insert_missing(
     connection: sa.Connection, kind: type[Record], wanted: list[dict[str, Value]]
 ) -> list[dict[str, Value]]:
-    """Write what is not there yet; return it."""
+    """Insert the rows that are not stored yet; return them."""
     ids = list(dict.fromkeys(str(one["id"]) for one in wanted))
     new = rows.missing(kind, wanted, _bodies(connection, kind, ids))
     if new:

@@ -1,11 +1,11 @@
-"""Which schema the book of records has. Read by both backends and the migrations; loads no database library."""
+"""The schema revision of the metadata store. Importing it loads no database library."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 VERSION_TABLE = "trimtab_schema"
-"""Not Alembic's own name for it, because MLflow migrates itself in the same database under that one."""
+"""Name of Alembic's version table. It is not the default name, because MLflow may use that in the same database."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

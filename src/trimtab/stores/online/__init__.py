@@ -1,1 +1,1 @@
-"""The online store: its contract; backends are opened by name."""
+"""The online store: its contract, and backends that stores.catalog opens by name."""

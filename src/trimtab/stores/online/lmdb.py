@@ -1,11 +1,10 @@
-"""The online store in LMDB: memory-mapped timelines that other processes read while one writes. Opened by
-stores.catalog.
+"""The online store in LMDB: memory-mapped timelines that other processes read while one writes.
 
 A key is: view prefix (12 bytes of the SHA-256 of the view version's id), length of the entity key (2 bytes),
-entity key, and the moment (8 bytes), counted backwards from the last possible one. The length makes a key that
-begins with another one a different range; the backward count puts newer values first, so that the value that
-held at a moment is the first one at or behind it: one seek a read. LMDB takes keys of 511 bytes, so an entity
-key longer than 489 bytes is replaced by its SHA-256, under a length that no short key has.
+entity key, and the time (8 bytes), counted backwards from the last possible one. Because of the length, an entity key
+that begins with another one has its own range of keys. Because times count backwards, newer values come first, and the
+value that is valid at a time is the first one at or after that key: one seek a read. LMDB allows keys of 511 bytes, so
+an entity key longer than 489 bytes is replaced by its SHA-256, under a length that no short key has.
 """
 
 from __future__ import annotations
@@ -27,36 +26,37 @@ from trimtab.stores.faults import Fault
 from trimtab.stores.online.contract import Entry, Online
 
 MAP_SIZE = 1 << 30
-"""Bytes of address space at first; the file is as large as its content. Doubled when full."""
+"""Bytes of address space at first, doubled when they are full. The file is only as large as its content."""
 
 DATA = "data.mdb"
 WALK = (
     "import lmdb, sys; t = lmdb.open(sys.argv[1], readonly=True, lock=False).begin(); [bytes(v) for _, v in t.cursor()]"
 )
-"""Reads every value of a folder: a page that is not there ends the process (SIGBUS)."""
+"""Program that reads every value of a folder. A missing page ends its process with SIGBUS."""
 AGAIN = "trimtab features"
 REMEDY = f"Its values can be computed again: trimtab repair, then {AGAIN}"
 
 MAX_READERS = 1024
-"""Reading threads of all processes at once."""
+"""Most threads of all processes that read at once."""
 
 LONGEST_KEY = 511 - 12 - 2 - 8
-"""Bytes of an entity key that fit as they are."""
+"""Bytes of the longest entity key that is stored unchanged."""
 
 _LAST = (1 << 63) - 1
-_MOMENT = struct.Struct(">Q").pack
+_TIME = struct.Struct(">Q").pack
 _VALUE = struct.Struct(">q")
 _LENGTHS = [struct.pack(">H", length) for length in range(LONGEST_KEY + 1)]
 _HASHED = b"\xff\xff"
 _WATERMARK = b"\x00"
-"""Before the prefix of a view; prefixes of timelines never begin with it."""
+"""First byte of the key of a view's watermark; prefixes of views never begin with it."""
 
 
 @dataclass
 class _Environment:
-    """One open file. LMDB forbids a process to open one twice, so stores of the same folder share it.
+    """One open file. LMDB forbids a process to open a file twice, so stores of the same folder share it.
 
-    resizing is held for reads and for changes of the map's size, which must not meet; writing by writers.
+    Reads and changes of the map's size hold `resizing`, because they must not run at the same time; writes hold
+    `writing`.
     """
 
     env: lmdb.Environment
@@ -73,7 +73,7 @@ class LmdbOnline:
     """Timelines in one LMDB folder; safe to share between threads. Open it after a fork, not before."""
 
     def __init__(self, folder: Path, *, map_size: int = MAP_SIZE) -> None:
-        """Open a folder; it is made when missing. map_size: bytes of address space to begin with."""
+        """Open a folder; it is created when missing. map_size: bytes of address space at first."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._name = (os.getpid(), str(folder.resolve()))
@@ -87,33 +87,33 @@ class LmdbOnline:
         self._closed = False
 
     def check(self) -> Sequence[Fault]:
-        """Read every value, in a process of its own: reading a page that was cut off ends the process that does it."""
+        """Read every value in a process of its own, because reading a missing page ends the process."""
         wrong = _walk(self._folder)
         if wrong is None:
             return []
         return [Fault(text=f"online store {self._folder}: {wrong}", remedy=REMEDY, aside=(self._folder,), again=AGAIN)]
 
     def prefix(self, view: str) -> bytes:
-        """Return the key prefix of a view version, to be computed once."""
+        """Return the key prefix of a view version. Callers compute it once."""
         digest = hashlib.sha256(view.encode()).digest()[:12]
         return bytes([digest[0] | 0x80]) + digest[1:]
 
     def read(self, wanted: Sequence[tuple[bytes, bytes]], at: int) -> list[bytes | None]:
-        """Return the value that held at `at` for each (view prefix, entity key)."""
-        moment = _MOMENT(_LAST - at)
+        """Return the value that is valid at `at` for each (view prefix, entity key)."""
+        time = _TIME(_LAST - at)
         with self._resizing:
             try:
-                return self._read(wanted, moment)
-            except lmdb.MapResizedError:  # another process has made the map larger
+                return self._read(wanted, time)
+            except lmdb.MapResizedError:  # another process has enlarged the map
                 self._env.set_mapsize(0)
-                return self._read(wanted, moment)
+                return self._read(wanted, time)
             except lmdb.Error as error:
                 raise self._failed("reading", error) from error
 
     def write(self, view: str, entries: Iterable[Entry], *, until: int, replace: bool = False) -> int:
         """Add values, or replace all, and set the view's watermark; return how many changed something."""
         prefix = self.prefix(view)
-        items = {_timeline(prefix, key) + _MOMENT(_LAST - at): value for key, at, value in entries}
+        items = {_timeline(prefix, key) + _TIME(_LAST - at): value for key, at, value in entries}
         ordered = sorted(items.items())
         with self._shared.writing:
             while True:
@@ -129,7 +129,7 @@ class LmdbOnline:
                     raise self._failed(f"writing view '{view}'", error) from error
 
     def watermark(self, view: str) -> int | None:
-        """Return the moment up to which `view` is complete, or None when nothing was written."""
+        """Return the time up to which `view` is complete, or None when nothing was written."""
         key = _WATERMARK + self.prefix(view)
         with self._resizing:
             try:
@@ -142,7 +142,7 @@ class LmdbOnline:
         return None if found is None else int(_VALUE.unpack(found)[0])
 
     def close(self) -> None:
-        """Close the store; the last one of a folder in a process closes the file."""
+        """Close the store. The file is closed with the last store of its folder in this process."""
         with _OPENING:
             if self._closed:
                 return
@@ -155,7 +155,7 @@ class LmdbOnline:
     def _failed(self, what: str, error: lmdb.Error) -> StoreError:
         return StoreError(f"online store {self._name[1]}: {what} failed: {error}")
 
-    def _read(self, wanted: Sequence[tuple[bytes, bytes]], moment: bytes) -> list[bytes | None]:
+    def _read(self, wanted: Sequence[tuple[bytes, bytes]], time: bytes) -> list[bytes | None]:
         lengths = _LENGTHS
         with self._env.begin() as transaction:
             cursor = transaction.cursor()
@@ -163,13 +163,13 @@ class LmdbOnline:
             try:
                 return [
                     value()
-                    if seek((line := prefix + lengths[len(key)] + key) + moment) and here().startswith(line)
+                    if seek((line := prefix + lengths[len(key)] + key) + time) and here().startswith(line)
                     else None
                     for prefix, key in wanted
                 ]
             except IndexError:  # a key longer than LONGEST_KEY
                 lines = [_timeline(prefix, key) for prefix, key in wanted]
-                return [value() if seek(line + moment) and here().startswith(line) else None for line in lines]
+                return [value() if seek(line + time) and here().startswith(line) else None for line in lines]
 
     def _write(self, prefix: bytes, items: Sequence[tuple[bytes, bytes]], until: int, replace: bool) -> int:
         mark = _WATERMARK + prefix
@@ -190,14 +190,14 @@ class LmdbOnline:
 
 
 def _remove_others(cursor: lmdb.Cursor, prefix: bytes, kept: set[bytes]) -> int:
-    """Remove the keys of a view that are not among those kept, and return how many."""
+    """Remove the keys of a view that are not in `kept`; return their number."""
     removed = 0
     found = cursor.set_range(prefix)
     while found and bytes(cursor.key()).startswith(prefix):
         if bytes(cursor.key()) in kept:
             found = cursor.next()
         else:
-            cursor.delete()  # which moves to the next one
+            cursor.delete()  # moves the cursor to the next key
             removed += 1
             found = bool(cursor.key())
     return removed
@@ -206,18 +206,18 @@ def _remove_others(cursor: lmdb.Cursor, prefix: bytes, kept: set[bytes]) -> int:
 def _open(folder: Path, map_size: int) -> lmdb.Environment:
     try:
         env = lmdb.open(str(folder), map_size=map_size, max_readers=MAX_READERS)
-        env.reader_check()  # free the places of readers that died; they would keep old pages alive
+        env.reader_check()  # frees the slots of readers whose processes have ended, which would keep old pages
     except lmdb.Error as error:
         raise _unusable(folder, str(error)) from error
     needed, size = (env.info()["last_pgno"] + 1) * env.stat()["psize"], (folder / DATA).stat().st_size
-    if size < needed and (wrong := _walk(folder)):  # pages that were freed before they were written may be missing
+    if size < needed and (wrong := _walk(folder)):  # a sound file may lack freed pages
         env.close()
         raise _unusable(folder, f"it has {size:,} of {needed:,} bytes, and {wrong}")
     return env
 
 
 def _walk(folder: Path) -> str | None:
-    """Read every value in a process of its own; return what went wrong, or None."""
+    """Read every value in a process of its own; return the error in words, or None."""
     done = subprocess.run([sys.executable, "-c", WALK, str(folder)], capture_output=True, text=True, check=False)
     if not done.returncode:
         return None
@@ -237,7 +237,7 @@ def _get(env: lmdb.Environment, key: bytes) -> bytes | None:
 
 
 def _timeline(prefix: bytes, key: bytes) -> bytes:
-    """Return what all keys of one entity's timeline begin with, and no others."""
+    """Return the common beginning of all keys of one entity's timeline; no other key begins with it."""
     if len(key) <= LONGEST_KEY:
         return prefix + _LENGTHS[len(key)] + key
     return prefix + _HASHED + hashlib.sha256(key).digest()

@@ -1,1 +1,1 @@
-"""The tables store: its contract; backends are opened by name."""
+"""The table store: its contract, and backends that stores.catalog opens by name."""

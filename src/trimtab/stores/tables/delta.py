@@ -1,10 +1,10 @@
 """Versioned tables as Delta Lake tables in a local folder, through delta-rs.
 
-Each append is one commit. It carries a Delta application transaction: the batch id, with the number of the
-version that the commit makes. So rows and batch id become visible together, a look-up needs no scan of the
-history, and a writer that died before its commit has left only files that no version names.
-Writers on one machine take turns by a lock file; those elsewhere are noticed by Delta's own rule that a
-version is written once: the loser reads again and tries with the next number.
+Each append is one commit. It contains a Delta application transaction: the batch id with the number of the
+version that the commit makes. So rows and batch id become visible together, a lookup needs no scan of the
+history, and a writer that ended before its commit has left only files that no version names.
+Writers on one machine use a lock file. Writers on other machines are detected by Delta's rule that a version is
+written once: a writer whose commit fails reads the table again and tries the next number.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CONFIGURATION = {
 }
 
 ATTEMPTS = 50
-"""Of an append that loses against writers on other machines; each loss means that another one has won."""
+"""Attempts of an append. An attempt fails when a writer on another machine has committed in between."""
 
 _NAME = re.compile(r"\w[\w-]*")
 
@@ -49,7 +49,7 @@ class DeltaTables:
         self._locks.mkdir(parents=True, exist_ok=True)
 
     def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
-        """Append rows as one new version and return it; a batch that is there already adds nothing."""
+        """Append rows as one new version and return it; a batch that the table has already adds nothing."""
 
         def fitting(table: DeltaTable | None) -> tuple[pa.Table, bool]:
             schema = _arrow_schema(table) if table else None
@@ -69,10 +69,10 @@ class DeltaTables:
     def _commit(
         self, name: str, batch: str, content: Callable[[DeltaTable | None], tuple[pa.Table, bool]], *, merge: bool
     ) -> int:
-        """Write one version that carries `batch`, once, and return it.
+        """Write one version with the id `batch`, unless the table has it, and return its number.
 
-        content: returns for the table as it is the rows, and whether they are all of it from now on. merge: appended
-        rows may have other columns.
+        content: takes the table, or None; returns the rows to write, and True when they replace all rows. merge:
+        appended rows may have other columns.
         """
         self._check_name(name)
         with self._turn(name):
@@ -83,10 +83,10 @@ class DeltaTables:
                     return known
                 version = table.version() + 1 if table else 0
                 rows, are_all = content(table)
-                rows = rows.combine_chunks()  # delta-rs writes several chunks at once, in any order
+                rows = rows.combine_chunks()  # delta-rs would write several chunks in parallel, in any order
                 properties = CommitProperties(
                     app_transactions=[Transaction(batch, version)],
-                    max_commit_retries=0,  # because the batch must carry the number that its commit really gets
+                    max_commit_retries=0,  # because the transaction must hold the number that the commit gets
                 )
                 try:
                     write_deltalake(
@@ -106,7 +106,7 @@ class DeltaTables:
         raise Conflict(f"table '{name}': lost against other writers {ATTEMPTS} times; try again when they are done")
 
     def _with_wider_columns(self, name: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
-        """Return the rows that a table has and new ones behind them, in the columns of both and their wider types."""
+        """Return the rows of a table followed by new ones, with the columns of both in their wider types."""
         new = {field.name: field.type for field in rows.schema}
         target = pa.schema([(field.name, new.get(field.name, field.type)) for field in schema])
         before = self.scan(name).collect().to_arrow().cast(schema)
@@ -122,7 +122,7 @@ class DeltaTables:
         table = self._open(name, version)
         if table is None:
             raise NotFound(f"there is no table '{name}'.{nearest(name, self.names())}")
-        # Polars' own reader of Delta tables takes the newest file first; rows come in the order of writing here.
+        # sorted in the order of writing; Polars' own reader of Delta tables takes the newest file first
         actions = pl.DataFrame(table.get_add_actions(flatten=True)).sort("modification_time", "path")
         files = [self._root / name / unquote(path) for path in actions["path"]]
         columns = pl.DataFrame(_arrow_schema(table).empty_table()).schema
@@ -141,7 +141,7 @@ class DeltaTables:
         return table.version() if table else None
 
     def check(self) -> Sequence[Fault]:
-        """Look for log entries and data files that are gone or cut off."""
+        """Look for log entries and data files that are missing or have another size."""
         folders = (path for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
         return [
             Fault(
@@ -183,13 +183,13 @@ class DeltaTables:
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[None]:
-        """Hold the table's lock; the system gives it back when the process dies."""
+        """Hold the table's lock. The system releases it when the process ends."""
         with (self._locks / name).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _sync(self, name: str, version: int) -> None:
-        """Put a commit and the data files that it names on disk; delta-rs leaves that to the system."""
+        """Sync a commit and its data files to disk, which delta-rs does not do."""
         folder = self._root / name
         log = folder / "_delta_log" / f"{version:020}.json"
         actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -208,7 +208,7 @@ def _same(table: pa.Schema, batch: pa.Schema) -> bool:
 
 
 def _wrong_with(folder: Path) -> str | None:
-    """Return what is wrong with the log or the files of a table, or None."""
+    """Return a description of the first fault in the log or the files of a table, or None."""
     numbers = {int(path.stem) for path in (folder / "_delta_log").glob("*.json") if path.stem.isdigit()}
     gone = sorted(set(range(max(numbers, default=0) + 1)) - numbers)
     if gone:

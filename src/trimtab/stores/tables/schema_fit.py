@@ -1,4 +1,4 @@
-"""Makes a batch fit the columns of a table, widens the table where that is safe, or says how they differ."""
+"""Converts a batch to the columns of a table, finds wider types for the table, and reports columns that do not fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMESTAMP = pa.timestamp("us", tz="UTC")
 FIRST_ROWS = 1000
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _MOST_DIGITS = 38
-"""Of a decimal in a table."""
+"""Most digits of a decimal in a table."""
 
 
 def fit(
@@ -22,9 +22,9 @@ def fit(
 ) -> pa.Table:
     """Return `data` with the columns of table `name` in the table's order; new columns come last.
 
-    schema: of the table, None when it is made now. empty: its columns in which no row has a value. A column whose
-    type in the result is wider than the table's is one that the table has to widen first.
-    Raises DataError showing the columns that differ.
+    schema: of the table, None for a new table. empty: its columns without any value. A column whose type in the result
+    is wider than the table's must be widened in the table first.
+    Raises DataError, which shows the columns that differ.
     """
     data = data.cast(pa.schema([_storable(name, field) for field in data.schema]))
     if schema is None:
@@ -53,10 +53,10 @@ def widened(name: str, table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def wider(table: pa.DataType, batch: pa.DataType, *, empty: bool = False) -> pa.DataType | None:
-    """Return the type that holds the values of both unchanged, None when there is none.
+    """Return the type that holds the values of both unchanged; None when there is none.
 
-    empty: no row of the table has a value in this column, so any type will do. A whole number goes into a float; that
-    it is none beyond 2^53, where floats have gaps, shows when the values are cast.
+    empty: no row of the table has a value in this column, so any type fits. Integers go into floats; integers beyond
+    2^53, which floats do not hold exactly, are refused when the values are cast.
     """
     table, batch = _plain(table), _plain(batch)
     if table == batch:
@@ -80,7 +80,7 @@ def wider(table: pa.DataType, batch: pa.DataType, *, empty: bool = False) -> pa.
 def difference(table: pa.Schema, batch: pa.Schema, *, empty: Collection[str] = ()) -> list[str]:
     """Return one line a column that is missing ("-"), new ("+") or of another type ("~") in `batch`.
 
-    A type that the table can widen to is none. empty: columns of the table in which no row has a value.
+    A type to which the table can be widened is not listed. empty: columns of the table without any value.
     """
     before = {field.name: field.type for field in table}
     after = {field.name: field.type for field in batch}
@@ -96,13 +96,13 @@ def difference(table: pa.Schema, batch: pa.Schema, *, empty: Collection[str] = (
 
 
 def columns_of(frame: pl.LazyFrame) -> pa.Schema:
-    """Return the columns of a scan as a table keeps them."""
+    """Return the columns of a scan with their types in a table."""
     schema = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
     return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
 
 
 def empty_columns(frame: pl.LazyFrame) -> frozenset[str]:
-    """Return the columns of text in which no row has a value: their first files did not tell their type."""
+    """Return the text columns without any value. Their first files did not determine their type."""
     texts = [name for name, dtype in frame.collect_schema().items() if dtype == pl.String]
     first = frame.select(texts).head(FIRST_ROWS).collect()  # nearly all columns have a value there
     left = [name for name in texts if first[name].null_count() == first.height]
@@ -139,7 +139,7 @@ def _storable(name: str, field: pa.Field) -> pa.Field:
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
-    """Return the type as it comes back from a table."""
+    """Return the type that a table returns for values of `type_`."""
     if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return pa.string()
     if pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trimtab.bundle.calibration import Calibration
-from trimtab.runtimes.shadow_process import open_aside
+from trimtab.runtimes.shadow_process import open_shadow
 from trimtab.serving.core.explaining import Explanations
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
@@ -109,7 +109,7 @@ def test_a_model_whose_process_is_away_cannot_explain_now(
 ) -> None:
     # given a shadow in a process of its own that is closed while it explains
     bundle = explained(pack, 2)
-    apart = open_aside(bundle.folder, bundle.spec, bundle.scorer)
+    apart = open_shadow(bundle.folder, bundle.spec, bundle.scorer)
     shadow = replace(bundle, scorer=apart, inline=False, quick=False, aside=True)
     served.serve(table_of(("champion", explained(pack, 1), 100), ("shadow", shadow, 0)))
     body = infer_body(0, parameters={"explain": True})

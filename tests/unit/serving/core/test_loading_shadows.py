@@ -14,7 +14,7 @@ import pytest
 
 from trimtab.errors import DataError
 from trimtab.records.record import Role
-from trimtab.runtimes.shadow_process import AsideScorer
+from trimtab.runtimes.shadow_process import ShadowScorer
 from trimtab.serving.core import loaded_bundle
 from trimtab.serving.core.bundle_loading import Loader
 from trimtab.serving.core.loaded_bundle import LoadedBundle, load_bundle
@@ -83,7 +83,7 @@ def bundle_of(table: ModelTable, version: int) -> LoadedBundle:
 
 def process_of(bundle: LoadedBundle) -> psutil.Process:
     """Return the process of a bundle that scores aside, once it is up."""
-    assert isinstance(bundle.scorer, AsideScorer)
+    assert isinstance(bundle.scorer, ShadowScorer)
     bundle.scorer.score(ROWS)
     assert bundle.scorer.pid is not None
     return psutil.Process(bundle.scorer.pid)

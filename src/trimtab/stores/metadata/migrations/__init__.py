@@ -1,6 +1,6 @@
-"""Brings a metadata database up to the newest schema when a store is opened.
+"""Migrates a metadata database to the newest schema when a store is opened.
 
-A change of records.RECORDS or of a record's KEYS needs a new file in versions/, named NNNN_what.py with
+A change of RECORDS or of a record's KEYS needs a new file in versions/, named NNNN_what.py with
 `revision = "NNNN"`; a test compares the migrated schema with the one made from the records.
 """
 
@@ -22,7 +22,7 @@ ADVISORY_LOCK = 0x7472696D746162
 
 
 def stamped(connection: sa.Connection) -> str | None:
-    """Return the schema revision of a database, or None when it is fresh."""
+    """Return the schema revision of a database, or None for an empty one."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
@@ -30,7 +30,7 @@ def stamped(connection: sa.Connection) -> str | None:
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Apply what is missing; several processes may try at once. Raises StoreError for a newer database."""
+    """Apply the missing migrations. Several processes may call it at once. Raises StoreError for a newer database."""
     if _is_current(engine):
         return
     if engine.dialect.name == "sqlite":
@@ -55,7 +55,7 @@ def _is_current(engine: sa.Engine) -> bool:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    # Here, because Alembic takes a third of a second to import and is needed once in a database's life.
+    # Imported here, because Alembic takes a third of a second to import and is needed once in a database's life.
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""Run by Alembic for each migration; works on the connection that migrations.migrate hands over."""
+"""The script that Alembic executes for each migration. It uses the connection of migrations.migrate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first schema: one table a kind of record. Run by Alembic through migrations.migrate."""
+"""The first schema: one table a kind of record."""
 
 from __future__ import annotations
 

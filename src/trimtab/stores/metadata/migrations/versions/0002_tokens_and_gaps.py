@@ -1,4 +1,4 @@
-"""Tokens of the gateway and gaps of the prediction log. Run by Alembic through migrations.migrate."""
+"""Tables of the gateway's tokens and of gaps of the prediction log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far tables of outcomes were taken as labels. Run by Alembic through migrations.migrate."""
+"""A table of label intakes: the version of each table of outcomes up to which its rows became labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes over several keys, for look-ups whose cost must not grow with the windows that were judged."""
+"""Indexes over several keys, for searches whose cost must not grow with the number of judged windows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Make the indexes."""
     for table, indexes in INDEXES.items():
         for keys in indexes:
             op.create_index(f"ix_{table}_{'_'.join(keys)}", table, [*keys, "seq"], if_not_exists=True)

@@ -1,4 +1,4 @@
-"""Policy versions and the ledger; what was decided before enters it as it stands. Run through migrations.migrate."""
+"""Tables of policy versions and of the ledger. Records of earlier decisions get entries in their stored form."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _enter() -> None:
     )
     previous, made = GENESIS, []
     for number, (created_at, _, _, kind, id_, body) in enumerate(sorted(earlier), start=1):
-        moment = msgspec.json.decode(body, type=Record).created_at
-        one = entry(number, kind, id_, moment, body, previous)
+        made_at = msgspec.json.decode(body, type=Record).created_at
+        one = entry(number, kind, id_, made_at, body, previous)
         previous = one.hash
         text = msgspec.json.encode(one).decode()
         made.append({"id": one.id, "created_at": created_at, "number": number, "body": text})

@@ -1,4 +1,4 @@
-"""An index over the windows that were decided on: whether one was is asked for each. Run through migrations.migrate."""
+"""An index of decisions by window, for the check whether a window has a decision."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ INDEX = "ix_trimtab_decision_model_start"
 
 
 def upgrade() -> None:
-    """Make it."""
+    """Make the index."""
     op.create_index(INDEX, "trimtab_decision", ["model", "start", "seq"], if_not_exists=True)
