@@ -290,7 +290,7 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(
             lambda: model(examples=weather, label="rain", features=[view(source=weather)]),
             "learns from source 'weather' and view 'punctuality' reads the same source, whose rows are known at",
-            "'observed_at', the moment of the request: outcomes would leak into features",
+            "'observed_at', the time of the request: outcomes would leak into features",
             "FileSource(..., known_at='...')",
         ),
         wrong(  # a known_at that is the timestamp itself
