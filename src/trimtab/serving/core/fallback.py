@@ -66,7 +66,7 @@ class Fallback:
         if failed.overdue and failed.error is not None:
             return None  # all fallbacks were tried when it was overdue
         request, outcome = failed.request, failed.request.outcome
-        outcome.tried.append(failed.variant.bundle)
+        outcome.exclude(failed.variant.bundle)
         variant = self._next_variant(failed)
         reason = outcome.fallback or f"version {failed.variant.bundle.version}: {failed.error or 'took too long'}"
         if variant is not None:

@@ -66,6 +66,14 @@ class RequestOutcome(msgspec.Struct, eq=False):
         """Wait for so many row groups."""
         self.pending = groups
 
+    def keep_vectors(self, bundle: LoadedBundle, vectors: Vectors) -> None:
+        """Keep the vectors of all rows, for this bundle and those that share its recipe."""
+        self.vectors[bundle.recipe] = vectors
+
+    def exclude(self, bundle: LoadedBundle) -> None:
+        """Ask a bundle that has failed on the rows no more."""
+        self.tried.append(bundle)
+
     def vectorized(self, begun_ns: int, ended_ns: int) -> None:
         """Note when the features were made."""
         self.begun_ns, self.vectorized_ns = begun_ns, ended_ns

@@ -147,7 +147,7 @@ def _vectorize(bundle: LoadedBundle, groups: Sequence[RowGroup]) -> None:
     for group, columns in waiting:
         request = group.request
         try:
-            request.outcome.vectors[bundle.recipe] = _vectors(bundle, columns, request.at)
+            request.outcome.keep_vectors(bundle, _vectors(bundle, columns, request.at))
         except DataError as error:
             group.fail(400, _counted_from(request.first_row, str(error)))
         except Exception as error:  # strangers' code: the project's transforms
@@ -170,7 +170,7 @@ def _together(bundle: LoadedBundle, waiting: Sequence[tuple[RowGroup, Columns]])
     start = 0
     for group, _ in waiting:
         end = start + group.request.rows
-        group.request.outcome.vectors[bundle.recipe] = vectors[start:end]
+        group.request.outcome.keep_vectors(bundle, vectors[start:end])
         start = end
     return True
 
@@ -200,7 +200,7 @@ def _take_features(bundle: LoadedBundle, group: RowGroup) -> None:
             f"{len(expected)}: {listed(expected)}",
         )
     else:
-        request.outcome.vectors[bundle.recipe] = features
+        request.outcome.keep_vectors(bundle, features)
 
 
 def _wanted(bundle: LoadedBundle, request: InFlightRequest) -> Columns:

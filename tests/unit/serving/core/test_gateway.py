@@ -307,7 +307,7 @@ def test_a_pinned_version_answers(served: Served, pack: Packer, table_of: TableO
     assert {(row["version"], row["served"]) for row in served.rows()} == {(1, True), (2, False)}
 
 
-def test_a_long_request_takes_several_turns(
+def test_a_long_request_takes_several_batches(
     served: Served, pack: Packer, table_of: TableOf, infer_body: Body, tmp_path: Path
 ) -> None:
     served.serve(table_of(("champion", pack(1, scores=(0.1, 0.8)), 100), ("shadow", pack(2, scores=(0.3, 0.4)), 0)))

@@ -149,7 +149,7 @@ def test_a_long_request_is_one_request_to_whoever_judges_its_version(
     served.serve(table_of(("champion", pack(1), 100)))
     count = 2 * APPEND_ROWS + 7
     assert served.browser.post(INFER, infer_body(*[1] * count)).status == 200
-    assert appended == [APPEND_ROWS, APPEND_ROWS, 7]  # others have turns in between
+    assert appended == [APPEND_ROWS, APPEND_ROWS, 7]  # others have batches in between
     assert len({(row["logged_at"], row["latency_us"]) for row in served.rows()}) == 1
     (variant,) = served.gateway.metrics.snapshot().variants.values()
     assert (variant.requests, sum(variant.latency), variant.rows) == (1, 1, count)
@@ -271,28 +271,28 @@ def test_a_long_request_that_is_ended_has_no_served_rows(
 def test_the_rows_of_several_long_requests_that_end_together_are_all_logged(
     served: Served, pack: Packer, table_of: TableOf
 ) -> None:
-    turns = 2 * APPEND_ROWS // BATCH_ROWS + 1
-    champion, stuck = slow(pack(1), before=2 * turns - 1)
+    batches = 2 * APPEND_ROWS // BATCH_ROWS + 1
+    champion, stuck = slow(pack(1), before=2 * batches - 1)
     served.serve(table_of(("champion", champion, 100)))
-    gateway, rows = served.gateway, turns * BATCH_ROWS
+    gateway, rows = served.gateway, batches * BATCH_ROWS
 
     async def ask() -> None:
         requests = [InferenceRequest(rows, {"row": [1] * rows, "moment": [None] * rows}) for _ in range(2)]
         tasks = [asyncio.ensure_future(gateway.infer("delay", None, request, 0)) for request in requests]
-        while len(stuck.calls) < 2 * turns - 1:
+        while len(stuck.calls) < 2 * batches - 1:
             await asyncio.sleep(0.001)
         for task in tasks:
             task.cancel()
         assert all(
             isinstance(found, asyncio.CancelledError) for found in await asyncio.gather(*tasks, return_exceptions=True)
         )
-        for _ in range(4 * turns):  # the event loop alone hands them to the log, in pieces
+        for _ in range(4 * batches):  # the event loop alone hands them to the log, in pieces
             await asyncio.sleep(0)
         assert not gateway.journal._unlogged
 
     served.browser._runner.run(ask())
     stuck.free.set()
-    assert kinds(served) == {(1, False, "abandoned", False): (2 * turns - 1) * BATCH_ROWS}
+    assert kinds(served) == {(1, False, "abandoned", False): (2 * batches - 1) * BATCH_ROWS}
 
 
 def test_a_client_that_leaves_as_its_rows_are_scored_leaves_no_row_waiting(
@@ -351,7 +351,7 @@ def test_a_request_whose_client_is_gone_before_its_turn_is_not_scored(
     async def leave() -> None:
         request = InferenceRequest(rows=rows, columns={"row": [1] * rows})
         task = asyncio.create_task(served.gateway.infer("delay", None, request, 1))
-        await asyncio.sleep(0)  # it waits for its turn now
+        await asyncio.sleep(0)  # it waits for its batch now
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -363,7 +363,7 @@ def test_a_request_whose_client_is_gone_before_its_turn_is_not_scored(
 
 
 def test_a_score_that_comes_as_the_client_leaves_is_not_served(served: Served, pack: Packer, table_of: TableOf) -> None:
-    """The task is cancelled, and before it wakes to notice the turn comes."""
+    """The task is cancelled, and before it wakes to notice the batch comes."""
     served.serve(table_of(("champion", pack(1), 100)))
 
     async def leave() -> None:

@@ -249,7 +249,7 @@ def test_a_successor_that_was_there_before_the_end_of_its_predecessor_goes_on_as
     assert (after.snapshot().variants[CHAMPION].rows, after.snapshot().labels) == (3, 2)
 
 
-def test_a_turn_of_answers_and_comparisons(variant: Variant) -> None:
+def test_a_batch_of_answers_and_comparisons(variant: Variant) -> None:
     metrics = Metrics()
     metrics.count_groups([part(variant, 0.1), part(variant, 0.2, 0.3, served=False), part(variant, 0.4, served=True)])
     variants = metrics.snapshot().variants
@@ -265,13 +265,13 @@ def test_what_was_shown_is_never_forgotten(variant: Variant, tmp_path: Path) -> 
 
 
 def test_counts_that_an_earlier_version_saved_go_on(variant: Variant, tmp_path: Path) -> None:
-    saved = {"lanes": {CHAMPION: {"requests": 2, "rows": 3}}, "turns": [1, 0, 1] + [0] * 9, "turn_rows": 3}
+    saved = {"lanes": {CHAMPION: {"requests": 2, "rows": 3}}, "batches": [1, 0, 1] + [0] * 9, "turn_rows": 3}
     (tmp_path / "a.counts").write_bytes(msgspec.msgpack.encode(saved))
     metrics = Metrics(tmp_path, worker="a")
     metrics.count_groups([part(variant, 0.5)])
     metrics.save()
     written = msgspec.msgpack.decode((tmp_path / "a.counts").read_bytes())
-    assert (written["turn_rows"], written["turns"][:3], len(written["lanes"])) == (4, [2, 0, 1], 1)
+    assert (written["turn_rows"], written["batches"][:3], len(written["lanes"])) == (4, [2, 0, 1], 1)
     assert read_all(tmp_path).variants[CHAMPION].rows == 4
 
 
@@ -418,11 +418,11 @@ def test_promtool_has_nothing_to_say(variant: Variant) -> None:
     assert own == []
 
 
-def test_a_turn_is_counted_in_few_steps(variant: Variant) -> None:
+def test_a_batch_is_counted_in_few_steps(variant: Variant) -> None:
     """No figure, but a bound that a change of method would break: sorting is left to the folds."""
     metrics = Metrics()
-    turn = [part(variant, 0.5)] * 32
-    metrics.count_groups(turn)
+    batch = [part(variant, 0.5)] * 32
+    metrics.count_groups(batch)
     assert metrics.counts.variants[CHAMPION].rows == 0
     assert metrics.snapshot().variants[CHAMPION].rows == 32
 
