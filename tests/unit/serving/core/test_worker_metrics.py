@@ -265,13 +265,13 @@ def test_what_was_shown_is_never_forgotten(variant: Variant, tmp_path: Path) -> 
 
 
 def test_counts_that_an_earlier_version_saved_go_on(variant: Variant, tmp_path: Path) -> None:
-    saved = {"lanes": {CHAMPION: {"requests": 2, "rows": 3}}, "batches": [1, 0, 1] + [0] * 9, "turn_rows": 3}
+    saved = {"lanes": {CHAMPION: {"requests": 2, "rows": 3}}, "turns": [1, 0, 1] + [0] * 9, "turn_rows": 3}
     (tmp_path / "a.counts").write_bytes(msgspec.msgpack.encode(saved))
     metrics = Metrics(tmp_path, worker="a")
     metrics.count_groups([part(variant, 0.5)])
     metrics.save()
     written = msgspec.msgpack.decode((tmp_path / "a.counts").read_bytes())
-    assert (written["turn_rows"], written["batches"][:3], len(written["lanes"])) == (4, [2, 0, 1], 1)
+    assert (written["turn_rows"], written["turns"][:3], len(written["lanes"])) == (4, [2, 0, 1], 1)
     assert read_all(tmp_path).variants[CHAMPION].rows == 4
 
 
