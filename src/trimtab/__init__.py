@@ -1,4 +1,4 @@
-"""Trimtab: MLOps that steers itself. The public names, each loaded on first use."""
+"""Trimtab: MLOps that steers itself. Each public name is imported at its first use."""
 
 from __future__ import annotations
 

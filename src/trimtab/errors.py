@@ -30,6 +30,7 @@ class TrimtabError(Exception):
     Attributes:
         exit_code: the exit code of a command that ends with this error.
 
+    >>> import trimtab
     >>> try:
     ...     trimtab.Entity("my entity")
     ... except trimtab.TrimtabError as error:

@@ -32,10 +32,20 @@ Task = metric_catalog.Task
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What a trainer receives. Rows are labelled examples in order of time.
+    """The training data that a trainer gets. Rows are labelled examples in the order of their timestamps.
 
-    X: float32, shape (rows, features), missing values are NaN. y: float64, shape (rows,).
-    timestamps: datetime64[us], shape (rows,).
+    Args:
+        X: float32, shape (rows, features); missing values are NaN.
+        y: labels, float64, shape (rows,).
+        feature_names: names of the columns of X.
+        timestamps: datetime64[us] in UTC, shape (rows,).
+
+    >>> import numpy as np, trimtab as tt
+    >>> X = np.array([[3.0], [np.nan]], dtype=np.float32)
+    >>> times = np.array(["2026-03-01T09:00", "2026-03-01T10:00"], dtype="datetime64[us]")
+    >>> data = tt.Dataset(X=X, y=np.array([0.0, 1.0]), feature_names=("wind",), timestamps=times)
+    >>> data.X.shape, data.y.mean()
+    ((2, 1), np.float64(0.5))
     """
 
     X: np.ndarray[Any, Any]
@@ -49,11 +59,21 @@ Trainer = Callable[[Dataset, dict[str, Any], int], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """A source whose rows say what became of a model's predictions: each new row becomes a label.
+    """A source with the outcomes of a model's predictions. Each new row becomes a label.
 
-    source: its known_at is when an outcome became known; a row without that moment or without a label has no outcome
-    yet. prediction_id: column of the ids that the gateway's answers gave. label: column of the outcome, by default
-    the model's own.
+    Args:
+        source: its known_at is the time at which an outcome became known. A row without known_at or without a label has
+            no outcome yet.
+        prediction_id: column of the prediction ids, which the gateway returns with each answer.
+        label: column of the outcome; None takes the label of the model.
+
+    Raises:
+        DefinitionError: an argument has a wrong type.
+
+    >>> import trimtab as tt
+    >>> landed = tt.FileSource("landed", "landed.csv", timestamp="scheduled_at", known_at="landed_at")
+    >>> tt.Outcomes(source=landed).prediction_id
+    'prediction_id'
     """
 
     source: FileSource
@@ -69,12 +89,30 @@ class Outcomes:
 
 @dataclass
 class Model(Placed):
-    """A model: labelled examples, the features it may see, and a trainer.
+    """A model: labelled examples, its features, and a trainer.
 
-    examples: source of the labelled rows. label: its outcome column; the row's known_at is when the
-    outcome became known, and null labels never did. features: views, transforms, and names of columns
-    that the request brings along. Only name columns that are known when the request is made.
-    outcomes: where labels of its predictions come from as a table, beside those that clients send.
+    Args:
+        name: letters, digits and single underscores.
+        task: "binary" or "regression".
+        examples: source of the labelled rows. The known_at of a row is the time at which its outcome became known.
+        label: column of the outcome in `examples`; rows with null are not labelled.
+        features: feature views, on-demand transforms, and names of request columns. A request column must be known at
+            the time of the request.
+        fit: the trainer; usually set with the decorator `trainer`.
+        outcomes: a table with labels of the model's predictions, in addition to the labels that clients send.
+
+    Raises:
+        DefinitionError: an argument is wrong, or a feature would contain the outcome.
+
+    >>> import trimtab as tt
+    >>> flights = tt.FileSource("flights", "flights.parquet", timestamp="scheduled_at", known_at="landed_at")
+    >>> model = tt.Model("delay", task="binary", examples=flights, label="late", features=["distance", "hour"])
+    >>> @model.trainer
+    ... def train(data, params, seed):
+    ...     from sklearn.linear_model import LogisticRegression
+    ...     return LogisticRegression(random_state=seed).fit(data.X, data.y)
+    >>> model.request_columns
+    ('distance', 'hour')
     """
 
     name: str
@@ -189,16 +227,36 @@ class Model(Placed):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def trainer(self, function: Trainer) -> Trainer:
-        """Decorator: the function that fits the model; it returns a fitted scikit-learn-like estimator."""
+        """Set the function that fits the model; used as a decorator.
+
+        Args:
+            function: takes a Dataset, the params of the policy and a seed; returns a fitted estimator with
+                scikit-learn's interface.
+
+        Returns:
+            The function itself.
+
+        Raises:
+            DefinitionError: the function takes other arguments, or the model has a trainer already.
+        """
         check_trainer(f"Model '{self.name}'", function, before=self.fit)
         self.fit = function
         return function
 
     def fallback(self, *, inputs: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator: the rule that answers when no version of the model can; numpy in, one score a row out.
+        """Return a decorator that sets the rule that scores when no version of the model can.
 
-        inputs: request columns that it takes, those of the features or the examples' timestamp. It runs on the event
+        The rule takes one NumPy array for each input and returns one score a row, shape (rows,). It runs on the event
         loop of the gateway while other requests wait, so it should take microseconds and call no other service.
+
+        Args:
+            inputs: request columns of the features, or the timestamp of the examples.
+
+        Returns:
+            The decorator; it returns the function itself.
+
+        Raises:
+            DefinitionError: raised by the decorator for unknown inputs, other arguments or a second rule.
         """
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:

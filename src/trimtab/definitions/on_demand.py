@@ -50,9 +50,27 @@ class OnDemand(Placed):
 
 
 def on_demand(*, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Callable[[Callable[..., Any]], OnDemand]:
-    """Declare a transform of request columns: numpy in, numpy out.
+    """Return a decorator that makes a feature transform of a function of request columns.
 
-    outputs: names of the mapping's entries; without it the function returns one array.
+    The function takes one NumPy array for each input, shape (rows,): float64, datetime64[us] (timestamps) or object
+    (text). It returns one array of shape (rows,), or a mapping from output name to array.
+
+    Args:
+        inputs: request columns, or features of views, which are passed to the function in this order.
+        outputs: names of the mapping's entries; empty when the function returns one array.
+
+    Returns:
+        The decorator, which returns an OnDemand.
+
+    Raises:
+        DefinitionError: raised by the decorator when the function's arguments do not fit the inputs.
+
+    >>> import numpy as np, trimtab as tt
+    >>> @tt.on_demand(inputs=["distance", "minutes"])
+    ... def speed(distance, minutes):
+    ...     return distance / minutes
+    >>> speed.feature_names, speed(np.array([120.0]), np.array([60.0])).tolist()
+    (('speed',), [2.0])
     """
 
     def declare(function: Callable[..., Any]) -> OnDemand:

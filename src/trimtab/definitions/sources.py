@@ -18,17 +18,31 @@ Dtype = Literal["text", "integer", "number", "boolean", "time"]
 
 @dataclass(frozen=True)
 class FileSource(Placed):
-    """Rows in a Parquet or CSV file, a folder of them, or a glob, relative to the project folder.
+    """Rows in Parquet or CSV files.
 
-    timestamp: column of the moment a row is about. known_at: column of the moment the row's values
-    became known; without it a row is known at its timestamp. A null known_at means never known. One before the
-    timestamp is refused at ingest: let the timestamp of a forecast or a plan be the moment it was published.
-    key: columns that name a row. Of several rows with one key the one that became known last counts, of those the one
-    taken in last; all of them stay in the table.
-    separator, decimal, encoding: how CSV files are written. date_format: how times are written that are not ISO 8601,
-    as strptime has it ("%d.%m.%Y %H:%M"). time_unit: of times that are numbers since 1970: s, ms, us or ns.
-    time_zone: of times without one, such as "Europe/Berlin"; without it they are taken as UTC and reported.
-    dtypes: columns whose type shall not follow from their values, such as {"id": "text", "signup": "time"}.
+    Args:
+        name: letters, digits and single underscores.
+        path: a file, a folder of files, or a glob, relative to the project folder.
+        timestamp: column of the event time of a row.
+        known_at: column of the time at which the row's values became known; without it a row is known at its timestamp.
+            A null means never known. A time before the timestamp is refused at ingest: the timestamp of a forecast or
+            a plan must be the time of its publication.
+        key: columns that identify a row. Of several rows with one key the one that became known last counts, of those
+            the one that was ingested last. All of them stay in the table.
+        separator: of CSV files, one character.
+        decimal: decimal point of CSV files, "." or ",".
+        encoding: of CSV files, a name that Python knows.
+        date_format: format of times that are not ISO 8601, with strptime's codes ("%d.%m.%Y %H:%M").
+        time_unit: unit of times that are numbers since 1970: s, ms, us or ns.
+        time_zone: zone of times without one, such as "Europe/Berlin"; without it they are taken as UTC and reported.
+        dtypes: types of columns whose values do not determine them, such as {"id": "text", "signup": "time"}.
+
+    Raises:
+        DefinitionError: an argument is wrong.
+
+    >>> import trimtab as tt
+    >>> tt.FileSource("weather", "data/weather/*.csv", timestamp="observed_at", separator=";").known_column
+    'observed_at'
     """
 
     name: str

@@ -27,7 +27,21 @@ WindowBy = Literal["timestamp", "known_at"]
 
 @dataclass(frozen=True)
 class Entity(Placed):
-    """A thing that features describe, found by its key columns."""
+    """A thing that features describe, identified by its key columns.
+
+    Args:
+        name: letters, digits and single underscores.
+        keys: its key columns; empty for one column with the entity's name.
+
+    Raises:
+        DefinitionError: a name or a key is not valid.
+
+    >>> import trimtab as tt
+    >>> tt.Entity("carrier").keys
+    ('carrier',)
+    >>> tt.Entity("route", keys=["origin", "dest"]).keys
+    ('origin', 'dest')
+    """
 
     name: str
     keys: Sequence[str] = ()
@@ -57,34 +71,105 @@ class Aggregation:
 
 
 def count(*windows: str) -> list[Aggregation]:
-    """Count the rows of each window, such as count("1d", "7d")."""
+    """Return features that count the rows of windows; 0 for a window without rows.
+
+    Args:
+        windows: durations, such as "1d".
+
+    Raises:
+        DefinitionError: no window is given, or one is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.count("1d", "7d")]
+    ['count_1d', 'count_7d']
+    """
     if not windows:
         raise DefinitionError("count() needs at least one window, for example count('1d')")
     return [Aggregation("count", None, duration("count", w)) for w in windows]
 
 
 def sum_(column: str, *windows: str) -> list[Aggregation]:
-    """Sum `column` over each window; empty windows and windows of nulls give null."""
+    """Return features with the sum of a column over windows; null for a window without values.
+
+    Args:
+        column: a numeric column of the view's source.
+        windows: durations, such as "7d".
+
+    Raises:
+        DefinitionError: no window is given, or one is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.sum("amount", "7d")]
+    ['amount_sum_7d']
+    """
     return _aggregate("sum", column, windows)
 
 
 def mean(column: str, *windows: str) -> list[Aggregation]:
-    """Average `column` over each window."""
+    """Return features with the mean of a column over windows; null for a window without values.
+
+    Args:
+        column: a numeric column of the view's source.
+        windows: durations, such as "7d".
+
+    Raises:
+        DefinitionError: no window is given, or one is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.mean("late", "7d", "30d")]
+    ['late_mean_7d', 'late_mean_30d']
+    """
     return _aggregate("mean", column, windows)
 
 
 def min_(column: str, *windows: str) -> list[Aggregation]:
-    """Smallest `column` in each window."""
+    """Return features with the smallest value of a column in windows; null for a window without values.
+
+    Args:
+        column: a numeric column of the view's source.
+        windows: durations, such as "7d".
+
+    Raises:
+        DefinitionError: no window is given, or one is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.min("temperature", "1d")]
+    ['temperature_min_1d']
+    """
     return _aggregate("min", column, windows)
 
 
 def max_(column: str, *windows: str) -> list[Aggregation]:
-    """Largest `column` in each window."""
+    """Return features with the largest value of a column in windows; null for a window without values.
+
+    Args:
+        column: a numeric column of the view's source.
+        windows: durations, such as "7d".
+
+    Raises:
+        DefinitionError: no window is given, or one is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.max("temperature", "1d")]
+    ['temperature_max_1d']
+    """
     return _aggregate("max", column, windows)
 
 
 def last(*columns: str, window: str | None = None) -> list[Aggregation]:
-    """Latest value of each column (null included), by timestamp among the rows that were known."""
+    """Return features with the latest value of columns, by timestamp among the rows that were known; it may be null.
+
+    Args:
+        columns: numeric columns of the view's source.
+        window: a duration, such as "3h"; without it the latest row has no age limit but the view's ttl.
+
+    Raises:
+        DefinitionError: no column is given, or the window is not a duration.
+
+    >>> import trimtab as tt
+    >>> [feature.name for feature in tt.last("wind", "rain", window="3h")]
+    ['wind_last_3h', 'rain_last_3h']
+    """
     if not columns:
         raise DefinitionError("last() needs at least one column, for example last('wind_speed')")
     for column in columns:
@@ -97,13 +182,26 @@ def last(*columns: str, window: str | None = None) -> list[Aggregation]:
 class FeatureView(Placed):
     """Features of one entity computed from one source.
 
-    features: aggregations (lists are flattened). ttl: rows older than this give null, windows included.
-    window_by: the moment from which windows and ttl run. "timestamp" (default): a window holds the rows whose timestamp
-    lies in it, as far as they are known. "known_at": it holds the rows that became known in it, so rows that become
-    known later than the window is long are counted, too; `last` is then the row that became known last.
-    every: values change only at whole multiples of this duration since the epoch, offline and online
-    alike, which keeps the online store small; without it they change at the very moment a row
-    becomes known or leaves a window.
+    Args:
+        name: letters, digits and single underscores; features are named `view__feature`.
+        entity: the entity that the features describe; the source has its key columns.
+        source: the rows.
+        features: aggregations; lists of them are flattened.
+        ttl: a duration; rows older than this do not count, in windows neither.
+        every: a duration; values change only at whole multiples of it since the epoch, in training and serving alike.
+            It keeps the online store small. Without it values change whenever a row becomes known or leaves a window.
+        window_by: "timestamp": a window holds the rows whose timestamp lies in it, as far as they are known.
+            "known_at": it holds the rows that became known in it, so rows that become known later than the window is
+            long count, too; `last` is then the row that became known last. The ttl runs from the same time.
+
+    Raises:
+        DefinitionError: an argument is wrong, or two features have one name.
+
+    >>> import trimtab as tt
+    >>> flights = tt.FileSource("flights", "flights.parquet", timestamp="scheduled_at", known_at="landed_at")
+    >>> view = tt.FeatureView("punctuality", tt.Entity("carrier"), flights, [tt.count("1d"), tt.mean("late", "7d")])
+    >>> view.feature_names
+    ('punctuality__count_1d', 'punctuality__late_mean_7d')
     """
 
     name: str

@@ -67,7 +67,8 @@ def cluster_interval(
             both values on the same rows, or call `difference_interval`.
         rows: how many rows there are.
         confidence: two-sided; take 0.90 for a one-sided bound at 0.95.
-        resamples: of the studentised bootstrap; equal seeds give equal intervals.
+        resamples: of the studentised bootstrap.
+        seed: of the resampling; equal seeds give equal intervals.
         clusters: one value a row; rows of the same value belong together. None takes rows alone.
         scale: the scale on which the statistic is closer to normal; a value at the end of its range is not converted.
 

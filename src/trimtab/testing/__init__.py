@@ -1,10 +1,10 @@
-"""Conformance suites for store backends; subclass one in a test module and say how to open the store.
+"""Conformance suites for store backends. Subclass one in a test module and define `open`.
 
     class TestMyStore(OnlineConformance):
         def open(self, folder):
             return MyStore(folder)
 
-Importing this package needs pytest and hypothesis; nothing else in Trimtab imports it.
+Importing this package needs pytest and hypothesis. No other package of Trimtab imports it.
 """
 
 from trimtab.testing.artifacts import ArtifactsConformance

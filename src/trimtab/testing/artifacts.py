@@ -21,10 +21,19 @@ def filled(store: Artifacts, text: str = "content") -> Path:
 
 
 class ArtifactsConformance:
-    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+    """The tests of the artifact contract. Subclass it and define `open`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.stores.artifacts.folder import FolderArtifacts
+    >>> class TestFolder(ArtifactsConformance):
+    ...     def open(self, folder):
+    ...         return FolderArtifacts(folder)
+    >>> with TemporaryDirectory() as folder:
+    ...     TestFolder().test_staging_folders_are_new_and_empty(TestFolder().open(Path(folder)))
+    """
 
     def open(self, folder: Path) -> Artifacts:
-        """Open the store of a folder; a second call sees what the first store wrote."""
+        """Open the store of a folder. A second call reads what the first store wrote."""
         raise NotImplementedError
 
     @pytest.fixture

@@ -63,10 +63,19 @@ def _is_number(number: int, record: Revision) -> bool:
 
 
 class MetadataConformance:
-    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+    """The tests of the metadata contract. Subclass it and define `open`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.stores.metadata.embedded import SqliteMetadata
+    >>> class TestSqlite(MetadataConformance):
+    ...     def open(self, folder):
+    ...         return SqliteMetadata(folder / "metadata.db")
+    >>> with TemporaryDirectory() as folder:
+    ...     TestSqlite().test_a_record_comes_back_equal(TestSqlite().open(Path(folder)))
+    """
 
     def open(self, folder: Path) -> Metadata:
-        """Open the store of a folder; a second call sees what the first store wrote."""
+        """Open the store of a folder. A second call reads what the first store wrote."""
         raise NotImplementedError
 
     @pytest.fixture

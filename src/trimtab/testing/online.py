@@ -25,10 +25,18 @@ READS = st.lists(st.tuples(st.sampled_from(["view@1", "view@2", "v"]), KEYS, MOM
 
 
 class OnlineConformance:
-    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+    """The tests of the online contract. Subclass it and define `open`.
+
+    >>> from trimtab.stores.online.lmdb import LmdbOnline
+    >>> class TestLmdb(OnlineConformance):
+    ...     def open(self, folder):
+    ...         return LmdbOnline(folder)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     TestLmdb().test_reading_an_empty_store(TestLmdb().open(Path(folder)))
+    """
 
     def open(self, folder: Path) -> Online:
-        """Open the store of a folder; a second call sees what the first store wrote."""
+        """Open the store of a folder. A second call reads what the first store wrote."""
         raise NotImplementedError
 
     @pytest.fixture

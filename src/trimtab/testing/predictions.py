@@ -50,13 +50,22 @@ def label_rows(ids: Sequence[str], **changed: Sequence[Any]) -> dict[str, Sequen
 
 
 class PredictionsConformance:
-    """The guarantees of the contract of the prediction log."""
+    """The tests of the contract of the prediction log. Subclass it and define `open`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.stores.predictions.embedded.segment_log import SegmentLog
+    >>> class TestSegments(PredictionsConformance):
+    ...     def open(self, folder):
+    ...         return SegmentLog(folder)
+    >>> with TemporaryDirectory() as folder:
+    ...     TestSegments().test_an_empty_log_reads_as_no_rows(Path(folder))
+    """
 
     locks_names = True
     """A second process that writes under the same name is refused."""
 
     def open(self, folder: Path) -> Predictions:
-        """Open the same log again and again."""
+        """Open the log of a folder. A second call reads what the first log wrote."""
         raise NotImplementedError
 
     def test_rows_come_back_as_they_were_written(self, tmp_path: Path) -> None:

@@ -38,10 +38,19 @@ def _timely(values: pa.Array) -> pa.Array:
 
 
 class TablesConformance:
-    """Subclass and define `open`, which opens the store that lives in a folder, again and again."""
+    """The tests of the table contract. Subclass it and define `open`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.stores.tables.delta import DeltaTables
+    >>> class TestDelta(TablesConformance):
+    ...     def open(self, folder):
+    ...         return DeltaTables(folder)
+    >>> with TemporaryDirectory() as folder:
+    ...     TestDelta().test_batches_are_found_by_id(TestDelta().open(Path(folder)))
+    """
 
     def open(self, folder: Path) -> Tables:
-        """Open the store of a folder; a second call sees what the first store wrote."""
+        """Open the store of a folder. A second call reads what the first store wrote."""
         raise NotImplementedError
 
     @pytest.fixture

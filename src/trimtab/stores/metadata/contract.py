@@ -1,15 +1,15 @@
-"""The contract of the metadata store: an append-only book of records.
+"""The contract of the metadata store, which keeps records and never changes or deletes one.
 
 Guarantees
 - Safe to share between threads and processes.
 - Records never change. Putting a record again under its id does nothing when only `created_at`
   differs, and raises Conflict when anything else does; so a stage that runs twice writes once.
-- `put` writes all of its records or none, and they are on disk when it returns: they survive the death of
+- `put` writes all of its records or none, and they are on disk when it returns: they survive the end of
   the process and the loss of power.
-- Times are aware; what JSON cannot hold (NaN, infinity) is refused, so what was put can be read back.
-- `find` returns records in the order they were written, newest first.
+- Times are aware. Values that JSON cannot hold (NaN, infinity) are refused, so every stored record can be read.
+- `find` returns records in the order of writing, newest first.
 - Records of the kinds in chain.COVERED get an entry in the ledger, a hash chain, in the same transaction. The last
-  entry is verified before the next is written; when it does not hold, LedgerBroken is raised.
+  entry is verified before the next is written; when it does not match, LedgerBroken is raised.
 """
 
 from __future__ import annotations
@@ -25,10 +25,33 @@ R = TypeVar("R", bound=Record)
 
 
 class Metadata(Protocol):
-    """A book of immutable records."""
+    """Immutable records by kind and id.
+
+    >>> from datetime import UTC, datetime
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from trimtab.records.serving import TokenRevocation
+    >>> from trimtab.stores.catalog import open_metadata
+    >>> folder = TemporaryDirectory()
+    >>> store = open_metadata(None, Path(folder.name))
+    >>> now = datetime(2026, 3, 1, tzinfo=UTC)
+    >>> store.put(TokenRevocation(id="t/revocation", created_at=now, token="t", reason="lost", by="ann"))
+    >>> store.get(TokenRevocation, "t/revocation").reason, store.count(TokenRevocation, token="t")
+    ('lost', 1)
+    >>> store.close()
+    """
 
     def put(self, *records: Record) -> None:
-        """Write records, all or none. Raises Conflict, LedgerBroken."""
+        """Write records, all or none.
+
+        Args:
+            records: records of any kinds.
+
+        Raises:
+            Conflict: a record with the same id and other contents is stored.
+            LedgerBroken: the last entry of the ledger does not match.
+            StoreError: a record cannot be stored, or the database failed.
+        """
         ...
 
     def get(self, kind: type[R], id_: str, /) -> R:
@@ -38,26 +61,43 @@ class Metadata(Protocol):
     def find(
         self, kind: type[R], /, *, limit: int | None = None, oldest_first: bool = False, **where: object
     ) -> Sequence[R]:
-        """Return records whose KEYS fields equal `where`; a tuple value means any of them.
+        """Return the records of a kind that match.
 
-        Raises StoreError for a field that is not in KEYS or a value of the wrong type.
+        Args:
+            kind: class of the records.
+            limit: most records to return; None for all.
+            oldest_first: return them in the order of writing; by default the newest come first.
+            where: values of fields in KEYS; a tuple means any of its values.
+
+        Raises:
+            StoreError: a field is not in KEYS, or a value has the wrong type.
         """
         ...
 
     def count(self, kind: type[Record], /, **where: object) -> int:
-        """Return how many records `find` would return."""
+        """Return the number of records that `find` would return."""
         ...
 
     def check(self) -> Sequence[Fault]:
-        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
+        """Read the whole store and return its faults, without changing anything. Raises StoreError."""
         ...
 
     def verify(self, *, last: int | None = None) -> LedgerState:
-        """Verify the ledger (chain.py), all of it or its last entries. Raises StoreError."""
+        """Verify the ledger (chain.py).
+
+        Args:
+            last: number of last entries to verify; None for all.
+
+        Returns:
+            The head, and the breaks that were found.
+
+        Raises:
+            StoreError: the database or the file of the head cannot be read.
+        """
         ...
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         ...
 
 
@@ -68,9 +108,9 @@ def latest(store: Metadata, kind: type[R], /, **where: Any) -> R | None:
 
 
 def newest_until(store: Metadata, kind: type[R], stop: Callable[[R], bool], /, **where: Any) -> list[R]:
-    """Return the matching records written after the newest one for which `stop` is true, newest first; all without one.
+    """Return the matching records that were written after the newest one for which `stop` is true, newest first.
 
-    Reads few more records than it returns.
+    Returns all of them when `stop` is true for none. Reads few more records than it returns.
     """
     limit = 1
     while True:
@@ -82,7 +122,10 @@ def newest_until(store: Metadata, kind: type[R], stop: Callable[[R], bool], /, *
 
 
 def newest_where(store: Metadata, kind: type[R], test: Callable[[R], bool], /, **where: Any) -> R | None:
-    """Return the newest matching record for which `test` is true, or None. Reads few more records than lie before."""
+    """Return the newest matching record for which `test` is true, or None.
+
+    Reads few more records than those that are newer than it.
+    """
     limit = 1
     while True:
         found = store.find(kind, limit=limit, **where)

@@ -1,9 +1,9 @@
 """The contract of the table store: versioned, append-only tables.
 
 Guarantees
-- A version is immutable and complete: readers never see half an append, or half a replacement.
+- A version is immutable and complete: readers never see a part of an append or of a replacement.
 - `append` with a batch id that is already in the table adds nothing and returns the version that holds
-  it, also after a crash between writing and recording.
+  it, also after a crash between writing the table and writing its record.
 - Appends of several processes to one table do not lose rows.
 - An append is on disk when it returns, and its version stays readable for ever.
 - Timestamps are UTC microseconds.
@@ -23,22 +23,55 @@ if TYPE_CHECKING:
 
 
 class Tables(Protocol):
-    """Versioned tables by name."""
+    """Versioned tables by name.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import pyarrow as pa
+    >>> from trimtab.stores.catalog import open_tables
+    >>> folder = TemporaryDirectory()
+    >>> tables = open_tables(None, Path(folder.name))
+    >>> tables.append("flights", pa.table({"delay": [4, 7]}), batch="monday")
+    0
+    >>> tables.append("flights", pa.table({"delay": [4, 7]}), batch="monday")
+    0
+    >>> tables.append("flights", pa.table({"delay": [9]}), batch="tuesday")
+    1
+    >>> tables.scan("flights", version=0).collect()["delay"].to_list()
+    [4, 7]
+    """
 
     def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
-        """Append rows as one new version and return it; `batch` identifies them.
+        """Append rows as one new version and return its number. The first append creates the table.
 
-        Creates the table on first use. Raises DataError when columns differ and `add_columns` is off; when it
-        is on, rows have null in the columns that they lack. A column changes its type only to a wider one that holds
-        all its values unchanged (int32 -> int64, int64 -> double, date -> timestamp, no values yet -> any); all rows
-        have it from this version on, earlier versions keep theirs. Raises DataError for any other change.
+        A column changes its type only to a wider one that holds all its values unchanged (int32 -> int64, int64 ->
+        double, date -> timestamp, no values yet -> any). All rows have the wider type from this version on; earlier
+        versions keep theirs.
+
+        Args:
+            name: letters, digits, "_" and "-".
+            data: the rows.
+            batch: id of the rows; with the id in the table already, nothing is written.
+            add_columns: allow new and missing columns; rows have null in the columns that they lack.
+
+        Returns:
+            The version that holds the batch.
+
+        Raises:
+            DataError: columns differ and `add_columns` is off, or a column has a type that does not fit.
+            Conflict: writers on other machines kept committing first.
         """
         ...
 
     def replace(self, name: str, data: pa.Table, *, batch: str) -> int:
-        """Make `data` all the rows of a table in one new version and return it; its columns may be others.
+        """Replace all rows of a table in one new version and return its number; the columns may differ.
 
-        Earlier versions stay readable. `batch` identifies the rows: with it in the table already, nothing is done.
+        Earlier versions stay readable.
+
+        Args:
+            name: letters, digits, "_" and "-".
+            data: the rows.
+            batch: id of the rows; with the id in the table already, nothing is written.
         """
         ...
 
@@ -59,7 +92,7 @@ class Tables(Protocol):
         ...
 
     def check(self) -> Sequence[Fault]:
-        """Read all that the store holds, and return what is wrong with it; nothing is changed. Raises StoreError."""
+        """Read the whole store and return its faults, without changing anything. Raises StoreError."""
         ...
 
     def names(self) -> Sequence[str]:
