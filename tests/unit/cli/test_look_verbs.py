@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
+from trimtab.app.loop.up import Stop
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.replay import Tally
@@ -130,7 +131,7 @@ def test_a_replay_passes_its_options_on_and_ends_with_a_code(
         return tally
 
     monkeypatch.setattr(replay, "run_replay", run)
-    monkeypatch.setattr(replay.Stop, "install", lambda self: None)
+    monkeypatch.setattr(Stop, "install", lambda self: None)
     done = trimtab(replay.app, "replay", "--from", "2026-03-01", "--to", "2026-03-02", "--no-up", "--approve")
     assert (done.exit_code, words in done.stdout) == (code, True)
     start, end = parse_time("2026-03-01"), parse_time("2026-03-02")
