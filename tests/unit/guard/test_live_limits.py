@@ -129,8 +129,8 @@ def test_a_jump_of_the_scores_breaks_the_limit() -> None:
 
 def test_comparisons_count_as_failures_too() -> None:
     snapshot = seen(rows=60)
-    beside = VariantCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
-    snapshot.variants[VariantKey("delay", 2, "champion", False)] = beside
+    compared = VariantCounts(requests=60, rows=60, errors=60, latency=[0] * (len(LATENCY_BORDERS_US) + 1))
+    snapshot.variants[VariantKey("delay", 2, "champion", False)] = compared
     found = breach_of(snapshot, limits(error_rate="5%"))
     assert found is not None
     assert found.value == 0.5
@@ -149,7 +149,7 @@ def test_answers_that_a_fallback_gave_in_time_are_slow_ones_of_the_version() -> 
     found = breach_of(snapshot, limits(p99="50ms"))
     assert found is not None
     assert found.reason.startswith("80 of 80 requests took longer than 50 ms")
-    # but comparisons, which nobody waits for, are not judged
+    # but comparisons, for which no client waits, are not judged
     slow = [*late[:-1], 500]
     snapshot = Snapshot(variants={key: variant(500, latency=slow)})
     assert breach_of(snapshot, limits(p99="50ms")) is None
@@ -163,11 +163,11 @@ def test_a_run_of_the_past_is_not_judged() -> None:
     assert breach_of(snapshot, limits(constant_output=200)) is None
 
 
-def canary(answered: VariantCounts, beside: VariantCounts, champion: VariantCounts) -> Snapshot:
+def canary(answered: VariantCounts, compared: VariantCounts, champion: VariantCounts) -> Snapshot:
     return Snapshot(
         variants={
             VariantKey("delay", 2, "challenger", True): answered,
-            VariantKey("delay", 2, "challenger", False): beside,
+            VariantKey("delay", 2, "challenger", False): compared,
             VariantKey("delay", 1, "champion", True): champion,
         }
     )

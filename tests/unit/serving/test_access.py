@@ -64,7 +64,7 @@ def test_what_is_open_needs_no_token() -> None:
         ([(b"x-api-key", b"\xff\x00")], "not known"),
     ],
 )
-def test_without_a_valid_token_nobody_gets_in(headers: list[tuple[bytes, bytes]], says: str) -> None:
+def test_without_a_valid_token_a_request_is_refused(headers: list[tuple[bytes, bytes]], says: str) -> None:
     status, text = refusal(access(grant()), headers, "infer", "delay")
     assert status == 401
     assert says in text

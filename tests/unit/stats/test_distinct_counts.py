@@ -1,4 +1,4 @@
-"""How many different inputs there were: exactly for few, nearly for many, whoever counted them."""
+"""The number of different inputs: exact for few, estimated for many, the same over several workers."""
 
 from __future__ import annotations
 

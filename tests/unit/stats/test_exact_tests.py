@@ -1,4 +1,4 @@
-"""The guard's arithmetic of chance, beside SciPy's and beside drawn counts."""
+"""The guard's exact tests, compared with SciPy's and with random counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection of the gateway on a free port, and a client that speaks raw bytes. Used by the tests beside it."""
+"""A connection of the gateway on a free port, and a client that sends raw bytes."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Busy:
 
 @LEAVES
 @pytest.mark.parametrize("request_", [GET, POST, GET.replace(b"HTTP/1.1", b"HTTP/1.1\r\nconnection: close")])
-def test_what_nobody_waits_for_is_cancelled_and_nothing_else(leave: Leave, request_: bytes) -> None:
+def test_a_request_whose_client_left_is_cancelled_and_nothing_else(leave: Leave, request_: bytes) -> None:
     async def test() -> None:
         busy = Busy()
         async with serving(busy) as place:
@@ -283,7 +283,7 @@ def slow(
 
 
 @LEAVES
-def test_an_answer_that_nobody_waited_for_is_logged_as_abandoned(
+def test_an_answer_whose_client_left_is_logged_as_abandoned(
     slow: Slow, leave: Leave, infer_body: Callable[..., dict[str, Any]]
 ) -> None:
     async def test() -> None:

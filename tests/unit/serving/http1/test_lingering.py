@@ -103,7 +103,7 @@ def test_a_client_that_sends_on_reads_its_answer_whole(case: str, encrypted: boo
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_a_client_that_sends_the_body_that_nobody_asked_for_is_heard_out(encrypted: bool, tmp_path: Path) -> None:
+def test_a_client_that_sends_an_unwanted_body_gets_its_answer(encrypted: bool, tmp_path: Path) -> None:
     def talk(port: int) -> bytes:
         client = Stubborn(port, tmp_path if encrypted else None)
         with client.socket:

@@ -26,7 +26,7 @@ from unit.serving.http1.sockets import (
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"\x16\x03\x01\x02\x00", 400),  # somebody speaks TLS
+        (b"\x16\x03\x01\x02\x00", 400),  # the start of a TLS handshake
         (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx : y\r\n\r\n", 400),

@@ -55,7 +55,7 @@ def test_however_the_bytes_are_cut_the_answers_are_the_same(cuts: list[int]) -> 
     run(test())
 
 
-def test_a_slow_answer_holds_back_those_behind_it_and_nobody_else() -> None:
+def test_a_slow_answer_holds_back_those_behind_it_and_no_other_connection() -> None:
     async def test() -> None:
         release = asyncio.Event()
 

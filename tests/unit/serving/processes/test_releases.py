@@ -87,7 +87,7 @@ def test_a_refused_bundle_is_told_with_its_reason() -> None:
     assert told.before == order(2, 2, before=1).before
 
 
-def test_what_is_kept_warm_is_tried_too_and_nobody_waits_for_it() -> None:
+def test_what_is_kept_warm_gets_a_preflight_that_nothing_waits_for() -> None:
     releases = started(order(3, 3))
     releases.want((order(4, 3, warm=1),))
     assert releases.orders(serving=True) == (order(4, 3),)

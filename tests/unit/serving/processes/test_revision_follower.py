@@ -250,7 +250,7 @@ def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry)
 
     def inspect(folder: Path) -> None:
         if folder == refused:
-            raise DataError("signed by somebody else")
+            raise DataError("signed by another key")
 
     following = registry.following(inspect=inspect)
     registry.revise(1, {1: ("champion", 100)})
@@ -258,7 +258,7 @@ def test_a_bundle_that_is_refused_on_inspection_never_serves(registry: Registry)
     registry.revise(2, {2: ("champion", 100)})
     table = following.last()
     assert served(table)["variants"] == [1]
-    assert "signed by somebody else" in table.errors["delay"]
+    assert "signed by another key" in table.errors["delay"]
 
 
 @pytest.mark.parametrize("refused", [1, 2])
@@ -270,7 +270,7 @@ def test_a_bundle_that_cannot_be_had_is_asked_for_with_pauses(registry: Registry
     def inspect(folder: Path) -> None:
         if folder == folders[refused]:
             looks.append(folder)
-            raise DataError("signed by somebody else")
+            raise DataError("signed by another key")
 
     following = registry.following(inspect=inspect)
     for version in (1, 2):

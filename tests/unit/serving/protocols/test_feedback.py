@@ -76,7 +76,7 @@ def test_a_repeated_label_has_no_second_effect(two: Served) -> None:
     assert len(logged(two)) == 1
 
 
-def test_a_contradictory_label_is_kept_beside_the_one_before(two: Served) -> None:
+def test_a_contradictory_label_is_kept_in_addition_to_the_one_before(two: Served) -> None:
     two.browser.post(PATH, {"id": "a", "label": 1, "known_at": "2026-02-01"})
     reply = two.browser.post(PATH, {"id": "a", "label": 0, "known_at": "2026-02-02"})
     assert reply.json() == {"accepted": 1, "contradicting": 1}

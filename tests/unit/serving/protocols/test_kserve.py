@@ -1,4 +1,4 @@
-"""KServe v1: every form of rows, errors in its shape, explanations beside predictions."""
+"""KServe v1: every form of rows, errors in its shape, explanations with predictions."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_errors_say_what_is_wrong(delay: Served, ask: Ask, body: bytes, says: st
     assert says in error["error"]
 
 
-def test_explanations_stand_beside_predictions() -> None:
+def test_explanations_come_with_predictions() -> None:
     response = InferenceResponse(
         model="delay",
         version=2,

@@ -153,12 +153,12 @@ def test_a_warning_that_repeats_is_told_once_and_then_counted() -> None:
     stream = Told()
     handler = limited(stream, 3600)
     for number in range(5):
-        logger.warning("bundle %s failed beside %d answers", "delay/3", number)
-    logger.warning("bundle %s failed beside %d answers", "delay/4", 0)
+        logger.warning("bundle %s failed after %d answers", "delay/3", number)
+    logger.warning("bundle %s failed after %d answers", "delay/4", 0)
     logger.warning("something else")
     assert len(stream.getvalue().splitlines()) == 3
     handler.close()
-    assert stream.getvalue().splitlines()[3].endswith("4 more in 3600 s: bundle delay/3 failed beside 4 answers")
+    assert stream.getvalue().splitlines()[3].endswith("4 more in 3600 s: bundle delay/3 failed after 4 answers")
 
 
 def test_the_count_comes_by_itself() -> None:

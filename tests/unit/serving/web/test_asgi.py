@@ -210,8 +210,8 @@ def test_metrics_count_what_happened(served: Served, pack: Packer, table_of: Tab
     text = delay.browser.get("/metrics").body.decode()
     counts = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[0] != "#"}
     total = sum(value for name, value in counts.items() if "predictions_total" in name and 'served="true"' in name)
-    beside = sum(value for name, value in counts.items() if "predictions_total" in name and 'served="false"' in name)
-    assert (total, beside) == (3, 3)
+    compared = sum(value for name, value in counts.items() if "predictions_total" in name and 'served="false"' in name)
+    assert (total, compared) == (3, 3)
     assert sum(value for name, value in counts.items() if name.startswith("trimtab_prediction_errors")) == 2
     assert counts['trimtab_refused_requests_total{status="400"}'] == 1
     assert counts['trimtab_refused_requests_total{status="500"}'] == 1

@@ -1,4 +1,4 @@
-"""Requests that take too long: ended in their order, and nobody else's task."""
+"""Requests that take too long: cancelled in their order, and no other task."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_one_tensor_with_all_features(data: list[Any]) -> None:
     np.testing.assert_array_equal(request.features, [[1, 2, 3], [4, 5, np.nan]])
 
 
-def test_features_may_have_another_name_and_columns_beside_them() -> None:
+def test_features_may_have_another_name_and_come_with_columns() -> None:
     body = {
         "parameters": {"features": "all"},
         "inputs": [tensor("all", "FP64", [1, 2], [1, 2]), tensor("carrier", "BYTES", ["AA"])],
