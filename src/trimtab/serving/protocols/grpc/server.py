@@ -22,6 +22,13 @@ if TYPE_CHECKING:  # the supervisor reserves the port, and loads no gateway
     from trimtab.serving.web.asgi import Access
 
 _SERVICE = "trimtab.serving.protocols.grpc.service"
+PACKAGES = {
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking",
+    "grpc_reflection": "grpcio-reflection",
+}
+"""By the name of the module: the packages of the extra that the service imports."""
 MOST_CALLS = 1_000
 """Calls at once on one connection, as many as HTTP takes pipelined; a client makes further ones wait."""
 PING_S, ANSWER_S = 60, 20
@@ -74,9 +81,10 @@ async def serve_grpc(
         grpc_aio = import_module("grpc.aio")
         service = import_module(_SERVICE)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("google", "grpc", "grpc_health", "grpc_reflection"):
+        package = PACKAGES.get((error.name or "").split(".")[0])
+        if package is None:
             raise
-        raise MissingExtra("grpcio", "grpc") from error
+        raise MissingExtra(package, "grpc") from error
     server = grpc_aio.server(
         options=[
             ("grpc.max_receive_message_length", max_body),

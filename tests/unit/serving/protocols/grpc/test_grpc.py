@@ -306,10 +306,19 @@ def test_workers_share_a_reserved_port(delay: Served, open_caller: Callable[...,
         call.runner.run(second.stop(grace_s=0))
 
 
-def test_without_grpc_the_extra_is_named(delay: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "grpc", None)
-    monkeypatch.delitem(sys.modules, "grpc.aio", raising=False)
-    with pytest.raises(MissingExtra, match=r"pip install 'trimtab\[grpc\]'"):
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("grpc", "grpcio"), ("grpc_health", "grpcio-health-checking"), ("grpc_reflection", "grpcio-reflection")],
+)
+def test_without_a_package_of_grpc_it_and_the_extra_are_named(
+    module: str, package: str, delay: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name == "grpc.aio" or "protocols.grpc." in name]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed\. .*pip install 'trimtab\[grpc\]'"):
         asyncio.run(serve_grpc(delay.gateway, host="127.0.0.1", port=0, max_body=1))
 
 
