@@ -1,6 +1,7 @@
 """Rules of the house that no other tool holds, checked on the source itself."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,11 @@ ASKS_FOR_TIME = {
     "time.time",
     "time.time_ns",
 }
+RIDDLES = re.compile(
+    r"\b(?:Called|Used|Made|Run|Opened|Asked) by\b|\b[Tt]ell whether\b|\bbook of records\b"
+    r"|\b(?:[Nn]obody|[Ss]omebody|[Ww]hoever)\b"
+)
+"""Words of docstrings that claim what another file does, or hide who acts."""
 READS_ENVIRONMENT = {"environ", "getenv", "os.environ", "os.environb", "os.getenv", "os.putenv"}
 
 
@@ -108,6 +114,17 @@ def without_docstring(tree: ast.Module) -> Iterator[ast.AST]:
         yield tree
 
 
+def riddles(tree: ast.Module) -> Iterator[ast.AST]:
+    """Point at docstrings, those of attributes among them, with a word of RIDDLES."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and RIDDLES.search(str(node.value.value))
+        ):
+            yield node
+
+
 def test_only_the_clock_asks_for_the_time() -> None:
     assert offenders(using(ASKS_FOR_TIME), but=CLOCK) == []
 
@@ -122,6 +139,10 @@ def test_own_modules_are_imported_at_the_top() -> None:
 
 def test_every_file_says_what_it_is() -> None:
     assert offenders(without_docstring) == []
+
+
+def test_docstrings_name_who_acts_and_claim_nothing_of_other_files() -> None:
+    assert offenders(riddles) == []
 
 
 def test_every_file_can_be_read_in_one_sitting() -> None:
@@ -170,6 +191,7 @@ def test_the_rules_do_see_what_they_look_for() -> None:
     assert len(list(using(ASKS_FOR_TIME)(tree))) == 1
     assert len(list(own_imports_in_functions(tree))) == 1
     assert len(list(without_docstring(tree))) == 1
+    assert len(list(riddles(ast.parse('def f():\n    """Tell whether nobody waits."""')))) == 1
     assert len(list(own_names(ast.parse("import_module('trimtab.clock')")))) == 1
     assert len(list(own_names(ast.parse("BACKENDS = {'file': 'trimtab.stores.tables.delta:DeltaTables'}")))) == 1
     assert "trimtab.errors" in imports()["trimtab.stores.catalog"]

@@ -188,3 +188,15 @@ def test_the_feedback_examples_are_labels() -> None:
 def test_the_answers_shown_are_json() -> None:
     for block in blocks("docs/protocols.md", "json"):
         assert msgspec.json.decode(block)
+
+
+# --- the glossary
+
+
+def test_the_glossary_is_sorted_and_leads_to_files_that_exist() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+) \| (.+) \|$", text_of("docs/glossary.md"), re.MULTILINE)[1:]
+    words = [word for word, _, _ in rows]
+    assert words == sorted(set(words), key=str.casefold)
+    places = [place for _, _, where in rows for place in re.findall(r"`([^`]+)`", where)]
+    assert len(places) >= len(rows) > 0
+    assert [place for place in places if not (ROOT / "src" / "trimtab" / place).exists()] == []
