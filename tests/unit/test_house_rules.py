@@ -21,7 +21,7 @@ REGISTRIES = (
     "runtimes/opening.py",
     "serving/protocols/grpc/server.py",
     "stores/catalog.py",
-    "stores/lazy_library.py",
+    "lazy_library.py",
 )
 """What may name own modules by string: tables of backends, each loaded on first use, and the two doors of the CLI;
 the gRPC service, which needs an extra; and the loader of other packages, whose users the rule looks at."""

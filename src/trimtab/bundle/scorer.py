@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PYFUNC = "pyfunc"
 """The word that policy `serving.trust` must hold before an MLflow model with pickles is run."""

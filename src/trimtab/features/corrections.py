@@ -9,16 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from trimtab.definitions.sources import FileSource
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import polars as pl
-else:
-    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
+else:  # the supervisor of a gateway imports this file, and needs neither
+    np, pl = LazyLibrary("numpy"), LazyLibrary("polars")
 
 ROW = "__row"
 

@@ -31,7 +31,7 @@ from trimtab.features.timelines import EntityRows
 from trimtab.features.value_types import Array
 from trimtab.features.view_rows import ENTITY, Rows, ViewRows, choose_rows, distinct_keys, read_moments
 from trimtab.features.view_windows import ceil_to, finite_windows
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.online.contract import Entry, Online
 
 if TYPE_CHECKING:

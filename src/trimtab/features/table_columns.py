@@ -12,7 +12,7 @@ import numpy as np
 
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.value_types import Array, Kind
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
     import polars as pl

@@ -25,7 +25,7 @@ from trimtab.features.table_columns import (
 )
 from trimtab.features.value_types import Array
 from trimtab.features.view_windows import longest_window
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,14 +14,18 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from trimtab import settings
 from trimtab.bundle.scorer import TIMEOUT_S
 from trimtab.errors import DataError, Temporary, TrimtabError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes import pipe_frames, priority
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyLibrary("numpy")  # the supervisor of a gateway imports this file
 
 START_TIMEOUT_S = 120.0
 """Longest wait for a process to load its model: libraries may take seconds to import, and some models are large."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from trimtab.bundle.scorer import TIMEOUT_S, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.model_process import ModelProcess
 from trimtab.runtimes.opening import Opener
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROGRAM = "trimtab.runtimes.pyfunc_worker"
 

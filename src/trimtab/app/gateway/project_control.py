@@ -10,7 +10,7 @@ from trimtab.app.gateway.guard import Guard
 from trimtab.app.gateway.tokens import grants
 from trimtab.app.gateway.turns import read_turn
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.stages.freshness import stale_views
+from trimtab.app.rollout.in_service import stale_views
 from trimtab.bundle.signature import check_signature
 from trimtab.clock import from_micros
 from trimtab.errors import TrimtabError

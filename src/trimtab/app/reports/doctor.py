@@ -22,7 +22,7 @@ from trimtab.app.project.project import Project, check_columns, late_sources
 from trimtab.app.project.requirements import missing_packages, require_trainer
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.store_checks import look_inside
-from trimtab.app.stages.freshness import stale_views
+from trimtab.app.rollout.in_service import stale_views
 from trimtab.data.csv_files import hint_of_separator
 from trimtab.data.label_files import column_names
 from trimtab.data.schemas import load_schema

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from trimtab.lazy_library import LazyLibrary
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
-from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.metadata.rows import key_type, table_name
 
 if TYPE_CHECKING:

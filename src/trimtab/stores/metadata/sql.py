@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import Conflict, StoreError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.records.control import LedgerAcceptance, LedgerEntry
 from trimtab.records.record import Record
 from trimtab.stores.faults import Fault, check_sqlite
-from trimtab.stores.lazy_library import LazyLibrary
 from trimtab.stores.metadata import chain, rows
 from trimtab.stores.metadata.contract import Metadata, R
 from trimtab.stores.metadata.migrations import migrate

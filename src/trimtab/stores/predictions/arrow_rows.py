@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.contract import COLUMNS
 from trimtab.stores.predictions.packed_rows import is_matrix, unpack
 

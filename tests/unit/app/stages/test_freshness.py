@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from trimtab.app.gateway.project_control import ProjectControl
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import examine
+from trimtab.app.rollout.in_service import in_service, stale_views
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
-from trimtab.app.stages.freshness import EVERY, FeatureRefresher, bring_up_to_date, in_service, materialise, stale_views
+from trimtab.app.stages.freshness import EVERY, FeatureRefresher, bring_up_to_date, materialise
 from trimtab.cli.rollout import app as rollout_verbs
 from trimtab.clock import ManualClock, to_micros
 from trimtab.definitions.views import FeatureView

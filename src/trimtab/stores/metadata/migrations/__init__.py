@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trimtab.errors import StoreError
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.metadata.version import MIGRATIONS, VERSION_TABLE, newest
 
 if TYPE_CHECKING:

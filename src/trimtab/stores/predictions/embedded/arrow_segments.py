@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import empty_table, schema_of, with_columns
 from trimtab.stores.predictions.embedded.frames import Frame
 

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from trimtab.errors import StoreError
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, empty_table, schema_of, with_columns
 from trimtab.stores.predictions.embedded.row_merge import Integers
 from trimtab.stores.predictions.embedded.segment_folder import sync_folder

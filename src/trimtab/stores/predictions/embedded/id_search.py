@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.embedded.delta_archive import Archive, File
 from trimtab.stores.predictions.embedded.segment_folder import Segment, removed, segments, until_files_stay
 from trimtab.stores.predictions.embedded.segment_scan import READ_BYTES, Damages, format_of, scan

@@ -23,7 +23,7 @@ import numpy as np
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.contract import COLUMNS, Compaction
 from trimtab.stores.predictions.embedded.delta_archive import Archive
 from trimtab.stores.predictions.embedded.segment_folder import (

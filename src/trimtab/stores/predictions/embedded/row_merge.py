@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
     import pyarrow as pa

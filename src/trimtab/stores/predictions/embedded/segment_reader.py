@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import TIME_OF_LOGGING, empty_table
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.embedded.delta_archive import Archive, chunks

@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import schema_of
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.kafka.topic_events import row_of

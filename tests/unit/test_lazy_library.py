@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 
 
 def test_it_loads_at_the_first_use_of_a_name() -> None:
     program = """
 import sys
-from trimtab.stores.lazy_library import LazyLibrary
+from trimtab.lazy_library import LazyLibrary
 pc = LazyLibrary("pyarrow.compute")
 print("pyarrow" in sys.modules)
 print(pc.sum([1, 2]), "pyarrow" in sys.modules)
