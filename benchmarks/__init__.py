@@ -1,1 +1,1 @@
-"""Headline figures: each folder runs Trimtab and a peer side by side in one run and prints ratios."""
+"""Benchmarks: each folder measures Trimtab and a peer in one run and prints ratios."""

@@ -1,1 +1,1 @@
-"""Are the alarms honest, do they come in time, and what do they cost? Flights of 2013, beside tests of rows (SciPy)."""
+"""False alarms, power and cost of drift detection on flights of 2013, compared with tests of single rows (SciPy)."""

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.drift [--streams N]`: honest alarms, power and cost; exit code 1 when a bar is not held.
+"""`python -m benchmarks.drift [--streams N]`: false alarms, power and cost; exit code 1 when a limit is not met.
 
-A release is measured with 200 streams of a kind (about 25 minutes of CPU); the default of 20 takes about 3 minutes
-and can tell a detector that cries wolf, not one per cent from two.
+A release is measured with 200 streams of a kind (about 25 minutes of CPU). The default of 20 takes about 3 minutes. It
+finds a detector with many false alarms, but cannot distinguish one per cent from two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Streams in which nothing drifts: how often is there an alarm all the same?"""
+"""The share of false alarms on streams without drift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUIETER = 0.6
 
 @dataclass(frozen=True)
 class NullStream:
-    """What was said of a stream without drift."""
+    """The alarms on a stream without drift."""
 
     p: list[float]
     smallest_p_seq: float
@@ -35,7 +35,7 @@ def measure(flights: Flights, streams: int) -> Iterator[Line]:
 
 
 def run(flights: Flights, kind: Kind, seed: int, *, traffic: float = 1.0) -> NullStream:
-    """Return what both say of one stream; monitored windows keep a random share `traffic` of their rows."""
+    """Return the alarms of both on one stream; monitored windows keep a random share `traffic` of their rows."""
     random = np.random.default_rng((0, seed))
     index = windows(flights, kind, seed)
     reference = [flights.rows(rows) for rows in index[:REFERENCE]]

@@ -1,4 +1,4 @@
-"""Labels: does harm raise an alarm, and is the better model promoted? Two models of the flights, out of sample."""
+"""Alarms on labels, and promotions of the better of two models, with out-of-sample scores of the flights."""
 
 from __future__ import annotations
 

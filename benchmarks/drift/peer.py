@@ -1,4 +1,4 @@
-"""The peer: what is usually done. Each column of a window against all reference rows, Bonferroni over columns."""
+"""The peer, the usual method: tests each column of a window against all reference rows, Bonferroni over columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Something changes after 50 windows: how often, and how soon, is it seen?"""
+"""The share of changes after 50 windows that are detected, and the time until then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real streams in which nothing drifts: whole days of flights in shuffled order. All parts of the benchmark use it."""
+"""Makes real streams without drift: whole days of flights in shuffled order."""
 
 from __future__ import annotations
 

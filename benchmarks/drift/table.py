@@ -1,4 +1,4 @@
-"""One line of a result table, how a table is printed, and when a bar counts as held."""
+"""Prints a result table and decides which limits are met."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEWEST_STREAMS = 10
 
 @dataclass(frozen=True)
 class Line:
-    """What was claimed, what was measured, beside the peer where it does the same job."""
+    """A limit, the measured value, and that of the peer where it does the same."""
 
     claim: str
     ours: str
@@ -32,7 +32,7 @@ HEADER = Line("claim", "Trimtab", "SciPy rows", "bar")
 
 
 def show(title: str, lines: Iterable[Line]) -> bool:
-    """Print a table as it is measured; return whether no bar was missed beyond doubt."""
+    """Print a table line by line; return False if a limit was missed significantly."""
     print(f"\n{title}\n")
     held = True
     for line in chain((HEADER,), lines):
@@ -43,12 +43,12 @@ def show(title: str, lines: Iterable[Line]) -> bool:
 
 
 def at_most(claim: str, by_stream: npt.ArrayLike, bar: float, *, peer: str = "") -> Line:
-    """Return the line of a share that must not exceed the bar; one figure a stream."""
+    """Return the line of a share that must not exceed a limit; one value a stream."""
     return _judged(claim, by_stream, bar, sign=1, peer=peer)
 
 
 def at_least(claim: str, by_stream: npt.ArrayLike, bar: float, *, peer: str = "") -> Line:
-    """Return the line of a share that must reach the bar; one figure a stream."""
+    """Return the line of a share that must reach a limit; one value a stream."""
     return _judged(claim, by_stream, bar, sign=-1, peer=peer)
 
 

@@ -29,8 +29,8 @@ def measure(flights: Flights, streams: int) -> Iterator[Line]:
         by_stream.append(float(min(step.p_seq for step in steps) < 0.05))
         tests = RowTests(reference)
         peer += [tests.p(window) for window in monitored[::PEER_EVERY]]
-    beside = share(float((np.array(peer) < 0.01).mean()))
-    yield at_most("10,000-row windows, wobble of .03 sd: window p < .01", by_window, 0.015, peer=beside)
+    of_peer = share(float((np.array(peer) < 0.01).mean()))
+    yield at_most("10,000-row windows, wobble of .03 sd: window p < .01", by_window, 0.015, peer=of_peer)
     yield at_most("10,000-row windows, wobble of .03 sd: any p_seq < .05", by_stream, 0.01)
 
 

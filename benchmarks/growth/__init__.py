@@ -1,1 +1,1 @@
-"""How the loop's work grows with the windows that it has judged."""
+"""The cost of the loop's steps by the number of judged windows."""

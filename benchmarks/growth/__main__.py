@@ -1,6 +1,6 @@
-"""`python -m benchmarks.growth [windows ...] [--no-monitor]`: what deciding, opening and `status` cost after n windows.
+"""`python -m benchmarks.growth [windows ...] [--no-monitor]`: cost of deciding, opening and `status` after n windows.
 
-Milliseconds of processor time, which other work on the machine does not change; medians. Making 10,000 windows takes
+Medians of milliseconds of processor time, which other work on the machine hardly changes. Making 10,000 windows takes
 some minutes, most of them for the detectors' first state, which --no-monitor leaves out.
 """
 

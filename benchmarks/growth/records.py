@@ -1,7 +1,7 @@
-"""A book of records as a loop leaves it after n daily windows, and a log with the days that are not judged yet.
+"""Makes the metadata store of a loop after n daily windows, and a log with the days that are not judged yet.
 
-The reference, the profiles and the signals of a hundred windows are made by a real monitor; the others repeat them at
-other moments. Labels are logged for every window.
+A real monitor makes the reference, the profiles and the signals of a hundred windows. The other windows repeat them at
+other times. Labels are logged for every window.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Grown(NamedTuple):
     reference: Reference
 
     def metadata(self) -> Metadata:
-        """Open the book."""
+        """Open the metadata store."""
         return SqliteMetadata(self.folder / "metadata.db")
 
     def monitor(self, metadata: Metadata) -> Monitor:
@@ -137,7 +137,7 @@ def _moved(records: Sequence[Record], number: int) -> Iterator[Record]:
 def _shifted(records: Sequence[Any], by: timedelta) -> Iterator[Any]:
     for record in records:
         start = record.start + by
-        old, new = (moment.isoformat().replace("+00:00", "Z") for moment in (record.start, start))
+        old, new = (time.isoformat().replace("+00:00", "Z") for time in (record.start, start))
         yield msgspec.structs.replace(record, id=record.id.replace(old, new), start=start, end=record.end + by)
 
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.intervals [--trials N] [--days 10 14 30]`: how often gates' 95 % intervals hold the truth.
+"""`python -m benchmarks.intervals [--trials N] [--days 10 14 30]`: the coverage of the gates' 95 % intervals.
 
-Exit code 1 when a figure or its gain over the champion is covered in fewer than 93 % of the trials beyond doubt. With
-`--peer` the percentile bootstrap of days, which most libraries offer, is measured on the same trials, at ten times the
-cost.
+Exit code 1 when a metric or its difference from the champion is covered in significantly fewer than 93 % of the trials.
+With `--peer` the percentile bootstrap of days, which most libraries offer, is measured on the same trials, at ten times
+the cost.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _line(world: World, metric: str, days: int, trials: int, *, peer: bool) -> bool:
-    """Measure one metric, print it, and return whether the bar is held as far as the trials can tell."""
+    """Measure one metric, print it, and return False if the limit is missed significantly."""
     function, whole = FORMULAS[metric].function, world.truth()
     truth = function(whole.y, whole.model, THRESHOLD)
     gain = truth - function(whole.y, whole.champion, THRESHOLD)

@@ -1,4 +1,4 @@
-"""Holdouts of few days whose true figures are known: simulated days, and real days of flights."""
+"""Holdouts of few days whose true metrics are known: simulated days, and real days of flights."""
 
 from __future__ import annotations
 

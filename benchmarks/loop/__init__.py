@@ -1,1 +1,1 @@
-"""Benchmarks of the loop: what killing it costs, and what it takes as its records grow."""
+"""Benchmarks of the loop under SIGKILL."""

@@ -1,9 +1,9 @@
 """`python -m benchmarks.loop.kills --times 40 [--seed N]`
 
-SIGKILL of the loop while it retrains and compares: of `trimtab up` with its gateway and training processes, of the
-replay, and of both. What was killed is started again. Each round plays the same six weeks of two airlines; when it is
-over its records are compared with those of a round that was left alone. Exit code 1 unless every round is equal to it:
-the same windows, decisions, revisions, bundles and workflow steps, and each prediction and label in the log once.
+Ends the loop with SIGKILL while it retrains and compares: `trimtab up` with its gateway and training processes, the
+replay, or both. Then it starts the ended processes again. Each round plays the same six weeks of two airlines. Then
+its records are compared with those of a round without kills. Exit code 1 unless every round is equal to it: the same
+windows, decisions, revisions, bundles and workflow steps, and each prediction and label in the log once.
 """
 
 from __future__ import annotations

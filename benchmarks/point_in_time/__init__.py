@@ -1,1 +1,1 @@
-"""Point-in-time joins and sliding windows: Trimtab beside Polars and DuckDB, and the cost of reading the file."""
+"""Point-in-time joins and sliding windows: Trimtab compared with Polars and DuckDB, and the cost of reading files."""

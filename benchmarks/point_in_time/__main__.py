@@ -46,11 +46,8 @@ def report(task: str, folder: Path, runs: int) -> None:
     print(check(found))
     print(f"{'':10}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'CPU / trimtab':>15}")
     own = figures["trimtab"]["cpu_s"]
-    for engine, figure in figures.items():
-        print(
-            f"{engine:10}{figure['cpu_s']:8.2f}{figure['wall_s']:8.2f}{figure['peak_mb']:9.0f}"
-            f"{figure['cpu_s'] / own:14.2f}x"
-        )
+    for engine, row in figures.items():
+        print(f"{engine:10}{row['cpu_s']:8.2f}{row['wall_s']:8.2f}{row['peak_mb']:9.0f}{row['cpu_s'] / own:14.2f}x")
 
 
 def run(task: str, engine: str, folder: Path, runs: int) -> dict[str, float]:

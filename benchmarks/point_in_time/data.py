@@ -1,4 +1,4 @@
-"""The seeded tables: events in order of time, with a key and float columns; labels that ask for moments between."""
+"""Makes seeded tables: events in order of time, with a key and float columns; labels at times in between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 COLUMNS = tuple(f"f{n}" for n in range(20))
 START = 1_700_000_000_000_000
-"""First moment, in microseconds."""
+"""Time of the first event, in microseconds."""
 SPAN = 90 * 86_400_000_000
 EVENTS_PER_ENTITY = 100
 SEED = 7

@@ -41,7 +41,7 @@ def duckdb(folder: Path) -> pl.DataFrame:
 
 
 def decode(folder: Path) -> pl.DataFrame:
-    """Reading the events alone: what no join from this file can do without."""
+    """Reading the events alone, which every join from this file must do."""
     return pl.read_parquet(folder / "events.parquet")
 
 
@@ -49,7 +49,7 @@ ENGINES = {"trimtab": trimtab, "polars": polars, "duckdb": duckdb, "decode": dec
 
 
 def check(found: dict[str, pl.DataFrame]) -> str:
-    """Compare all results with Trimtab's, to the bit; return a line that says so."""
+    """Compare all results with Trimtab's, to the bit; return the result in one line."""
     reference = found["trimtab"]
     for engine, frame in found.items():
         if engine == "decode":

@@ -1,4 +1,4 @@
-"""Runs one engine in a process of its own and reports CPU seconds and peak memory; started by __main__.
+"""The program that runs one engine and reports CPU seconds and peak memory.
 
 Usage: python -m benchmarks.point_in_time.measure TASK ENGINE FOLDER RUNS
 Prints one JSON object and leaves the result in FOLDER/TASK-ENGINE.arrow.
@@ -18,7 +18,7 @@ ENGINES = {"join": joins.ENGINES, "windows": windows.ENGINES}
 
 
 def main(task: str, engine: str, folder: Path, runs: int) -> None:
-    """Run an engine several times; the least of each figure counts, because others share the machine."""
+    """Run an engine several times; the least of each value counts, because other processes share the machine."""
     run = ENGINES[task][engine]
     spent: list[tuple[float, float]] = []
     for _ in range(runs):

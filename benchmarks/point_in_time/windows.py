@@ -34,7 +34,7 @@ def _events(folder: Path) -> pl.DataFrame:
 
 
 def trimtab(folder: Path) -> pl.DataFrame:
-    """view_values at the moment of each event."""
+    """view_values at the time of each event."""
     events = _events(folder)
     values = view_values(VIEW, events, events.select("user"), events["at"].to_physical().to_numpy())
     return pl.concat([events, values.rename(dict(zip(values.columns, NAMES, strict=True)))], how="horizontal")
@@ -81,7 +81,7 @@ ENGINES = {"trimtab": trimtab, "polars": polars, "duckdb": duckdb, "sort": sort}
 
 
 def check(found: dict[str, pl.DataFrame]) -> str:
-    """Compare a sample with math.fsum to the bit, and the engines with one another; return a line that says so."""
+    """Compare a sample with math.fsum to the bit, and the engines with one another; return the result in one line."""
     _check_sample(found["trimtab"])
     reference = found["trimtab"].sort("user", "at", "f0")
     for engine, frame in found.items():

@@ -1,1 +1,1 @@
-"""What the embedded prediction log costs."""
+"""The cost of the embedded prediction log."""

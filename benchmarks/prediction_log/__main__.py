@@ -1,4 +1,4 @@
-"""`python -m benchmarks.prediction_log`: what a row of the embedded log costs its writer, the disk and its reader.
+"""`python -m benchmarks.prediction_log`: processor time and bytes of a row of the embedded log, for writer and reader.
 
 Processor time in microseconds, which other work on the machine hardly changes; the best of several rounds. Rows have 30
 features and two entity keys. An append is one row, or a batch of 32. Reading makes one Arrow table of segment files.

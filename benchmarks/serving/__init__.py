@@ -1,1 +1,1 @@
-"""The gateway beside hand-written servers of the same model, under the same load, in one run."""
+"""The gateway compared with other servers of the same model, under the same load, in one run."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: the gateway beside its peers, with the same model under the same load.
+"""`python -m benchmarks.serving`: the gateway compared with its peers, with the same model under the same load.
 
     --peers mlflow,mlserver,...   those of peers/catalog.py that are installed, when left out
     --connections 1,32,128 --seconds N --rounds N
@@ -92,7 +92,7 @@ def _table(options: argparse.Namespace, models: dict[int, Model], work: Path) ->
 
 
 def _gateways(models: dict[int, Model], work: Path) -> list[Target]:
-    """Return the gateway in three ways; promises are judged by the first, which has all on as by default."""
+    """Return three configurations of the gateway; the promises hold for the first, the default with everything on."""
     split: Roles = {1: ("champion", 90.0), 2: ("challenger", 10.0)}
     variants: list[tuple[str, str, Roles, Options]] = [
         ("trimtab", "Trimtab, all on, acknowledged", split, Options(durability="acknowledged")),

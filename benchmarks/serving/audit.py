@@ -1,6 +1,6 @@
-"""Compares what clients were told with the prediction log: nothing lost, nothing doubled, shares, stickiness.
+"""Compares the answers that clients got with the prediction log: lost or doubled rows, shares, stickiness.
 
-Pure functions over what clients.py kept and the log's table. Called by soak and kills.
+Pure functions of the answers that clients.py kept and of the log's table.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_SIGMA = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Books:
-    """How acknowledged predictions and the rows that the log calls served agree."""
+    """Differences between acknowledged predictions and the served rows of the log."""
 
     acknowledged: int
     served_rows: int
     other_rows: int
-    """Rows that were scored beside an answer, for comparison."""
+    """Rows that were scored for comparison only."""
     lost: int
     """Acknowledged, and not in the log."""
     doubled: int
     """More than once in the log as served, whether acknowledged or not."""
     different: int
-    """In the log with another role, version or revision than the client was told."""
+    """In the log with another role, version or revision than in the client's answer."""
     unheard: int
-    """Served rows that no client got the answer of: its connection broke first."""
+    """Served rows whose answer no client got, because its connection broke first."""
     example: str
     """An id that is lost, doubled or different, with what is wrong, or nothing."""
 
@@ -47,7 +47,7 @@ class Books:
 def compare_books(acknowledged: Sequence[Acknowledged], log: pa.Table) -> Books:
     """Compare. log: rows with prediction_id, role, version, revision, served and entities.
 
-    Rows without an entity are left out: they are those of the question whether the server is there.
+    Rows without an entity are left out: they belong to requests that test whether the server has started.
     """
     log = log.filter(pc.is_valid(log["entities"]))
     served = log.filter(pc.equal(log["served"], True))
@@ -83,7 +83,7 @@ def compare_books(acknowledged: Sequence[Acknowledged], log: pa.Table) -> Books:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """The part of the entities that one role got in one revision, beside its weight."""
+    """The share of the entities that one role got in one revision, and its weight."""
 
     revision: int
     role: str

@@ -1,6 +1,6 @@
-"""A long line of changes of what serves, as verbs that one types: deploys, steps, rollbacks. Called by soak.
+"""Makes a sequence of changes of the bundles in service, as verbs of the command line: deploys, steps, rollbacks.
 
-Each change says what is to serve after it, worked out here and not by what is tested.
+Each change has the expected revision after it, computed here and not by the tested code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALONE: Mapping[bool, tuple[Kind, ...]] = {
     True: ("challenge", "challenge", "deploy", "shadow", "rollback"),
 }
 """What may come while a champion serves alone; a rollback where another one has served."""
-BESIDE: Mapping[Role, tuple[Kind, ...]] = {
+WITH_SECOND: Mapping[Role, tuple[Kind, ...]] = {
     "challenger": ("step", "step", "promote", "abandon", "rollback"),
     "shadow": ("promote", "abandon", "challenge"),
 }
@@ -56,15 +56,15 @@ class _State:
         """Of each revision."""
         self._replaced: int | None = None
         """The champion before, unless a rollback ended it."""
-        self._beside: tuple[Role, int, float] | None = None
+        self._second: tuple[Role, int, float] | None = None
 
     def next(self) -> Change:
         """Choose a change, and note what serves after it."""
         others_served = len(set(self._champions)) > 1
-        if self._beside is None:
+        if self._second is None:
             kind = self._chance.choice(ALONE[others_served])
         else:
-            kind = self._chance.choice(BESIDE[self._beside[0]])
+            kind = self._chance.choice(WITH_SECOND[self._second[0]])
             if kind == "rollback" and not others_served:
                 kind = "abandon"
         change = getattr(self, f"_{kind}")()
@@ -79,36 +79,36 @@ class _State:
     def _challenge(self) -> Change:
         share = self._chance.choice((None, *SHARES))  # None: as the policy says, which asks for a challenger
         version = self._other()
-        self._beside = "challenger", version, share or SPLIT
+        self._second = "challenger", version, share or SPLIT
         own = () if share is None else ("--as", "challenger", "--share", f"{share}%")
         return self._change("challenge", "deploy", "--version", f"{version}", *own)
 
     def _shadow(self) -> Change:
         version = self._other()
-        self._beside = "shadow", version, 0
+        self._second = "shadow", version, 0
         return self._change("shadow", "deploy", "--as", "shadow", "--version", f"{version}")
 
     def _step(self) -> Change:
-        assert self._beside is not None
-        role, version, share = self._beside
+        assert self._second is not None
+        role, version, share = self._second
         further = [each for each in SHARES if each > share]
         if self._chance.random() < 0.5:
             named = self._chance.choice([each for each in SHARES if each != share])
-            self._beside = role, version, named
+            self._second = role, version, named
             return self._change("step", "step", "--share", f"{named}%")
         if further:
-            self._beside = role, version, further[0]
+            self._second = role, version, further[0]
             return self._change("step", "step")
         self._replace(version)
         return self._change("promote", "step")
 
     def _promote(self) -> Change:
-        assert self._beside is not None
-        self._replace(self._beside[1])
+        assert self._second is not None
+        self._replace(self._second[1])
         return self._change("promote", "promote")
 
     def _abandon(self) -> Change:
-        self._beside = None
+        self._second = None
         return self._change("abandon", "abandon")
 
     def _rollback(self) -> Change:
@@ -123,7 +123,7 @@ class _State:
         return self._change("rollback", "rollback", *named)
 
     def _replace(self, champion: int) -> None:
-        self._replaced, self._beside = self._champions[-1], None
+        self._replaced, self._second = self._champions[-1], None
         self._next = champion
 
     def _other(self) -> int:
@@ -131,9 +131,9 @@ class _State:
 
     def _change(self, action: Kind, verb: str, *arguments: str) -> Change:
         champion = self._champions[-1] if action not in ("deploy", "promote", "rollback") else self._next
-        if self._beside is None:
+        if self._second is None:
             return Change(verb, arguments, action, {champion: ("champion", 100.0)})
-        role, version, share = self._beside
+        role, version, share = self._second
         return Change(verb, arguments, action, {champion: ("champion", 100.0 - share), version: (role, float(share))})
 
 

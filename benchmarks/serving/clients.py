@@ -1,6 +1,7 @@
-"""A lean client that keeps what every answer said, each prediction id too. Called by soak, kills and shadow.
+"""A small client that keeps every answer with its prediction ids.
 
-It runs in a thread of its own, with its own event loop. Requests by entity key, paced evenly over all connections.
+It runs in a thread of its own, with its own event loop. It sends requests by entity key at an even rate over all
+connections.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class _Body(msgspec.Struct):
 
 
 class Acknowledged(NamedTuple):
-    """One prediction that a client was given."""
+    """One prediction that a client got."""
 
     id: str
     entity: int
@@ -47,7 +48,7 @@ class Acknowledged(NamedTuple):
 
 @dataclass
 class Seen:
-    """What all clients saw."""
+    """The answers of all clients."""
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -55,7 +56,7 @@ class Seen:
     unreachable: int = 0
     """Attempts to connect that failed."""
     took_ms: list[float] = field(default_factory=list)
-    """From the moment a request was due to its answer, so that a server that stalls cannot hide it."""
+    """From the time at which a request was due to its answer, so that stalls of the server count."""
 
     def quantile_ms(self, share: float) -> float:
         """Return a quantile of the latencies, 0 without any."""

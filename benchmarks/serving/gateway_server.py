@@ -1,7 +1,6 @@
-"""Trimtab's gateway as the benchmarks start it: `trimtab serve` in a project. The one file that knows how.
+"""Starts Trimtab's gateway for the benchmarks: `trimtab serve` in a project.
 
-Called by all benchmarks of serving. The project has bundles of the model and revisions that say which serve; its
-policy is written here.
+The project has bundles of the model and revisions of those in service. This module writes its policy.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Options:
 
 
 def gateway(name: str, title: str, project: Path, work: Path, options: Options, *, more: str = "") -> Target:
-    """Return the gateway of a project; its policy is written anew. more: sections beside serving."""
+    """Return the gateway of a project; its policy is overwritten. more: sections in addition to serving."""
     work.mkdir(parents=True, exist_ok=True)
     authentication = "tokens" if options.tokens else "none"
     policy = POLICY.format(workers=options.workers, authentication=authentication, durability=options.durability)

@@ -1,8 +1,9 @@
 """`python -m benchmarks.serving.kills --times 50 [--workers N] [--durability MODE]`
 
-kill -9 under load, in turn: of a worker, of the parent, of everything. A worker is to be back by itself; after the
-others the gateway is started again. Then every acknowledged prediction is looked for in the log. Exit code 1 unless
-none is lost or doubled, the service was back every time, no worker outlived its parent, and every entity kept its role.
+kill -9 under load, in turn: of a worker, of the parent, of all processes. The gateway must restart a worker by itself;
+after the other kills this program starts the gateway again. Then it looks for every acknowledged prediction in the log.
+Exit code 1 unless none is lost or doubled, the service was back every time, no worker outlived its parent, and every
+entity kept its role.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ BACK_S = 60.0
 
 @dataclass
 class Outcome:
-    """What came of the kills."""
+    """The results of the kills."""
 
     back_s: dict[str, list[float]] = field(default_factory=dict)
     """Kind of kill -> seconds until the service was whole again (an answer, and all workers)."""

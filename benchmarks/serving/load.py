@@ -1,4 +1,4 @@
-"""Load on one server by wrk, and the figures of what came back. Called by everything that times a server."""
+"""Loads one server with wrk and returns its measurements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_WRK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one server did under one load."""
+    """The measurements of one server under one load."""
 
     requests: float
     per_second: float
@@ -40,7 +40,7 @@ def has_wrk() -> bool:
 
 
 def measure(port: int, pid: int, ask: Ask, *, connections: int, seconds: int) -> Figures:
-    """Load a server with one request over and over; return its figures."""
+    """Load a server with one repeated request; return the measurements."""
     before = cpu_seconds(pid)
     text = _wrk(port, ask, connections, seconds)
     used = cpu_seconds(pid) - before
@@ -48,7 +48,7 @@ def measure(port: int, pid: int, ask: Ask, *, connections: int, seconds: int) ->
 
 
 def read(text: str, *, cpu_s: float) -> Figures:
-    """Return the figures in what wrk printed. A server that answered nothing has none: its requests are 0."""
+    """Return the measurements in wrk's output. A server that answered nothing has none: its requests are 0."""
     requests = int(_find(r"(\d+) requests in", text))
     failed = int(_find(r"Non-2xx or 3xx responses: (\d+)", text))
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
@@ -63,7 +63,7 @@ def read(text: str, *, cpu_s: float) -> Figures:
 
 
 def middle(several: Sequence[Figures]) -> Figures:
-    """Return the median of each figure; of the failures, their sum."""
+    """Return the median of each measurement, and the sum of the failures."""
     medians = {field.name: median(getattr(one, field.name) for one in several) for field in fields(Figures)}
     return Figures(**(medians | {"failed": sum(one.failed for one in several)}))
 

@@ -1,4 +1,4 @@
-"""Watches the memory of each process of a server for as long as it runs. Called by soak."""
+"""Samples the memory of each process of a running server."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The models that all servers serve: 30 floats, gradient boosting; as files for the peers, as bundles for the gateway.
 
-Called by everything here that starts a server. The same call gives the same model in every run.
+The same call gives the same model in every run.
 """
 
 from __future__ import annotations

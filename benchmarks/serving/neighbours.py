@@ -1,12 +1,12 @@
-"""`python -m benchmarks.serving.neighbours`: how long a quiet client waits beside a hostile one of each kind.
+"""`python -m benchmarks.serving.neighbours`: the latency of a quiet client while a hostile one sends requests.
 
     --kinds parquet,csv-rows,...   all when left out
     --seconds N                    of each kind
     --source FOLDER                another version of Trimtab's src, for a comparison
 
-A quiet client sends one row every 10 ms and waits for the answer. Beside it a hostile client sends the same large or
-crafted request over and over on several connections. First nobody is beside it: that is what the machine itself adds.
-Exit code 1 when the quiet client was refused, or its p99 was above the limit of 50 ms more than alone.
+A quiet client sends one row every 10 ms and waits for the answer. At the same time a hostile client repeats one large
+or crafted request on several connections. The first measurement is the baseline, without a hostile client. Exit code
+1 when the quiet client was refused, or its p99 was more than 50 ms above the baseline.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Sent(NamedTuple):
-    """What a hostile client sends over and over. leaves: whether it goes away without its answer."""
+    """The request that a hostile client repeats. leaves: whether it disconnects without waiting for the answer."""
 
     data: bytes
     leaves: bool = False
@@ -60,7 +60,7 @@ class Sent(NamedTuple):
 
 @dataclass
 class Waits:
-    """What one quiet client saw."""
+    """The latencies and refusals of one quiet client."""
 
     ms: list[float] = field(default_factory=list)
     refused: int = 0
@@ -88,15 +88,15 @@ def main() -> int:
 
 
 def _measure(target: Target, kinds: Sequence[str], seconds: float) -> int:
-    print("| beside the quiet client | p50 ms | p99 ms | worst ms | refused | requests of the other | MB more |")
+    print("| hostile client | p50 ms | p99 ms | worst ms | refused | requests of the other | MB more |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     held, alone = True, 0.0
-    for kind in ("nobody", *kinds):
-        made = None if kind == "nobody" else KINDS[kind]()
+    for kind in ("none", *kinds):
+        made = None if kind == "none" else KINDS[kind]()
         with running(target, sample(1)[0].tolist()) as server:
-            waits, requests, grown = _beside(server, made, seconds)
+            waits, requests, grown = _measure_kind(server, made, seconds)
         worst, p99 = max(waits.ms), waits.quantile(0.99)
-        alone = p99 if kind == "nobody" else alone
+        alone = p99 if kind == "none" else alone
         held &= not waits.refused and p99 < alone + LIMIT_MS
         print(
             f"| {kind} | {waits.quantile(0.5):.1f} | {p99:.1f} | {worst:.1f} | {waits.refused} | {requests} "
@@ -107,8 +107,8 @@ def _measure(target: Target, kinds: Sequence[str], seconds: float) -> int:
     return 0 if held else 1
 
 
-def _beside(server: Server, sent: Sent | None, seconds: float) -> tuple[Waits, int, int]:
-    """Return what the quiet client saw, how many requests the other one made, and by how much the workers grew."""
+def _measure_kind(server: Server, sent: Sent | None, seconds: float) -> tuple[Waits, int, int]:
+    """Return the quiet client's latencies, the number of hostile requests, and the growth of the workers' memory."""
     waits, done, ended = Waits(), [0] * CONNECTIONS, threading.Event()
     row = _request(INFER, _encode({"inputs": [_tensor(sample(1))]}))
     others = [

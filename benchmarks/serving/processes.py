@@ -1,4 +1,4 @@
-"""What a server's whole process tree uses: processor time and memory. Called by servers and load."""
+"""Measures processor time and memory of a server's process tree."""
 
 from __future__ import annotations
 

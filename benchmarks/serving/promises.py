@@ -1,4 +1,4 @@
-"""What was promised, and whether a table holds it. Called by __main__."""
+"""The promised limits of the gateway, and their check against a table of measurements."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_CPU_US = 110
 QUIET_CEILING_US = 64
 """What the ceiling took when the promise was made; shared machines are slower for minutes at a time."""
 MIN_PER_CORE = 8_000
-MIN_BESIDE_PACKAGED = 6.0
-MIN_BESIDE_WRITTEN = 2.0
-MAX_P99_BESIDE_CEILING = 2.0
+MIN_RATIO_PACKAGED = 6.0
+MIN_RATIO_WRITTEN = 2.0
+MAX_P99_RATIO = 2.0
 MAX_COLD_S = 1.0
 MAX_WORKER_MB = 120
 
@@ -32,11 +32,11 @@ class Promise:
     bound: float
     at_least: bool = False
     counts: bool = True
-    """False for a figure that is shown beside the promises, and promised by nobody."""
+    """False for a measurement that is shown without a limit."""
 
     @property
     def held(self) -> bool:
-        """Whether the figure keeps the promise."""
+        """True if the measurement is within the limit."""
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
@@ -53,14 +53,14 @@ def judge(name: str, targets: Sequence[Target], results: Results) -> list[Promis
         packaged = [t for t in targets if t.packaged and t.name.endswith("+onnx") == bool(suffix)]
         measured = [(t.title, results.figures[t.name, AT]) for t in packaged if (t.name, AT) in results.figures]
         if measured:
-            found += _beside(ours, measured, counts=counts)
+            found += _compared(ours, measured, counts=counts)
     written, ceiling = results.figures.get((WRITTEN, AT)), results.figures.get((CEILING, AT))
     if written is not None:
         text = "times less CPU than FastAPI + ONNX"
-        found.append(Promise(text=text, value=written.cpu_us / ours.cpu_us, bound=MIN_BESIDE_WRITTEN, at_least=True))
+        found.append(Promise(text=text, value=written.cpu_us / ours.cpu_us, bound=MIN_RATIO_WRITTEN, at_least=True))
     if ceiling is not None:
         text, ratio = "times the p99 of the ceiling", ours.p99_ms / max(ceiling.p99_ms, 1e-9)
-        found.append(Promise(text=text, value=ratio, bound=MAX_P99_BESIDE_CEILING))
+        found.append(Promise(text=text, value=ratio, bound=MAX_P99_RATIO))
         text = f"CPU us, were the machine as quick as where the ceiling takes {QUIET_CEILING_US}"
         even = QUIET_CEILING_US * ours.cpu_us / max(ceiling.cpu_us, 1e-9)
         found.append(Promise(text=text, value=even, bound=MAX_CPU_US, counts=False))
@@ -74,7 +74,7 @@ def judge(name: str, targets: Sequence[Target], results: Results) -> list[Promis
     ]
 
 
-def _beside(ours: Figures, packaged: Sequence[tuple[str, Figures]], *, counts: bool) -> list[Promise]:
+def _compared(ours: Figures, packaged: Sequence[tuple[str, Figures]], *, counts: bool) -> list[Promise]:
     """Compare with the peer that is best in each respect. What is promised is the processor time."""
     cheapest, cheap = min(packaged, key=lambda one: one[1].cpu_us)
     quickest, quick = max(packaged, key=lambda one: one[1].per_second)
@@ -84,7 +84,7 @@ def _beside(ours: Figures, packaged: Sequence[tuple[str, Figures]], *, counts: b
     )
     ratios = (cheap.cpu_us / ours.cpu_us, ours.per_second / max(quick.per_second, 1e-9))
     return [
-        Promise(text=text, value=ratio, bound=MIN_BESIDE_PACKAGED, at_least=True, counts=counts and place == 0)
+        Promise(text=text, value=ratio, bound=MIN_RATIO_PACKAGED, at_least=True, counts=counts and place == 0)
         for place, (text, ratio) in enumerate(zip(texts, ratios, strict=True))
     ]
 

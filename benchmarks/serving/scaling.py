@@ -1,4 +1,4 @@
-"""What more workers bring: the gateway with 1, 2, ... of them, under the same load. Called by __main__."""
+"""Measures the gateway with 1, 2, ... workers under the same load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server processes: prepare, start, wait for the first right answer, stop. Called by everything that measures."""
+"""Prepares and starts server processes, waits for the first correct answer, and stops them."""
 
 from __future__ import annotations
 

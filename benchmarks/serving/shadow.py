@@ -1,8 +1,8 @@
-"""A shadow that is five times slower than the champion: does it slow the champion's answers? Called by __main__.
+"""Tests whether a shadow that is five times slower than the champion slows the champion's answers.
 
-Three gateways take turns under the same paced load: one without a shadow, a second one without, and one with. Were
-the shadow not felt, each of the three would be the slowest of its round equally often: the sum of the ranks of the one
-with tells how likely that is (exact, one-sided; ties count against the shadow).
+Three gateways run in turn under the same paced load: two without a shadow, and one with it. Without any effect of it,
+each of the three is the slowest of its round equally often. The test statistic is the sum of the ranks of the gateway
+with the shadow (exact, one-sided; ties count against the shadow).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOTICEABLE = 1.1
 MAX_CHANCE = 0.05
 """Slower is what is slower by more than a tenth, and not by chance."""
 ALONE: Roles = {1: ("champion", 100.0)}
-BESIDE: Roles = {1: ("champion", 100.0), SHADOW: ("shadow", 0.0)}
+WITH_SHADOW: Roles = {1: ("champion", 100.0), SHADOW: ("shadow", 0.0)}
 
 
 def shadow(models: Mapping[int, Model], work: Path, *, seconds: int, rounds: int) -> bool:
@@ -43,7 +43,7 @@ def shadow(models: Mapping[int, Model], work: Path, *, seconds: int, rounds: int
     with ExitStack() as stack:
         servers = []
         for name in names:
-            make_project(work / name / "project", versions, BESIDE if name == "with" else ALONE)
+            make_project(work / name / "project", versions, WITH_SHADOW if name == "with" else ALONE)
             target = gateway(name, name, work / name / "project", work / name / "work", Options())
             try:
                 servers.append(stack.enter_context(running(target, ROW)))
@@ -61,9 +61,9 @@ def shadow(models: Mapping[int, Model], work: Path, *, seconds: int, rounds: int
                 sent += requests if names[place] == "with" else 0
     for place, name in enumerate(names):
         print(f"  {name:14} median {median(one[place] for one in p99s):7.2f}   " + _line(one[place] for one in p99s))
-    ratio = median(beside / median((first, again)) for first, again, beside in p99s)
+    ratio = median(shadowed / median((first, again)) for first, again, shadowed in p99s)
     noise = median(max(first / again, again / first) for first, again, _ in p99s)
-    chance = slowest_by_chance([1 + (beside >= first) + (beside >= again) for first, again, beside in p99s])
+    chance = slowest_by_chance([1 + (shadowed >= first) + (shadowed >= again) for first, again, shadowed in p99s])
     scored = sum(role == "shadow" for role in read_log(work / "with" / "project")["role"].to_pylist())
     held = not failed and (ratio <= NOTICEABLE or chance >= MAX_CHANCE)
     print(

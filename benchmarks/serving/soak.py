@@ -1,9 +1,9 @@
 """`python -m benchmarks.serving.soak --minutes 10 --changes 100 [--workers N] [--durability MODE]`
 
-Load by entity key while what serves changes over and over, by the verbs that one types, in a project whose models
-were trained, gated and registered by the stages of the loop. Then every acknowledged prediction is looked for in the
+Load by entity key while verbs of the command line change the bundles in service many times, in a project whose models
+were trained, gated and registered by the stages of the loop. Then it looks for every acknowledged prediction in the
 log. Exit code 1 unless: no request failed, none is lost or doubled, each role got its share in each revision (within
-3 standard deviations), every entity kept its role, and every verb did what it says, at once.
+3 standard deviations), every entity kept its role, and every verb had its effect at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_GROWTH_MB = 10.0
 
 @dataclass
 class Changed:
-    """What came of the changes."""
+    """The results of the changes."""
 
     effect_s: list[float] = field(default_factory=list)
     """From a revision's writing to the first answer by it."""
@@ -178,7 +178,7 @@ def _judge(seen: Seen, project: Path, changed: Changed, growths: list[Growth]) -
         ),
         (not sticky.moved_wrongly, f"{sticky.moved_wrongly} entities moved against a change of weights"),
         (not changed.wrong, f"{len(changed.wrong)} verbs did something else than they say {changed.wrong[:1] or ''}"),
-        (not strange, f"{len(strange)} revisions that nobody asked for {strange[:1] or ''}"),
+        (not strange, f"{len(strange)} revisions that no verb made {strange[:1] or ''}"),
         (
             slowest_s < MAX_S,
             f"{len(changed.effect_s)} changes took effect, the slowest {slowest_s:.2f} s after it was written",
@@ -190,7 +190,7 @@ def _judge(seen: Seen, project: Path, changed: Changed, growths: list[Growth]) -
     ]
     print(
         f"\np50 {seen.quantile_ms(0.5):.2f} ms, p99 {seen.quantile_ms(0.99):.2f} ms, slowest "
-        f"{seen.quantile_ms(1.0):.1f} ms; {books.other_rows} rows scored beside; a verb took "
+        f"{seen.quantile_ms(1.0):.1f} ms; {books.other_rows} rows scored for comparison; a verb took "
         f"{median(changed.verb_s or [0.0]):.1f} s, the slowest {max(changed.verb_s, default=0.0):.1f} s"
     )
     for one in growths:

@@ -1,7 +1,7 @@
 """The soak's project: `python -m benchmarks.serving.soak_project FOLDER VERSIONS` makes it by the stages of the loop.
 
-Rows are taken in, a training set is frozen, each version is trained, put through the gates and registered. Run by soak
-as a process of its own, before the load.
+It ingests rows, freezes a training set, and trains, gates and registers each version. The soak starts it as a process
+of its own, before the load.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trimtab.clock import SystemClock
 from trimtab.records.training import DatasetVersion
 
 COLUMNS = 8
-"""Request columns of numbers, beside the customer."""
+"""Request columns of numbers, in addition to the customer."""
 VIEW_FEATURES = 2
 CUSTOMERS, ROWS = 1_000, 20_000
 TREES = 60
@@ -62,7 +62,7 @@ rollout:
   split: {{ champion: 90, challenger: 10 }}
   canary: {{ steps: [5%, 10%, 25%, 50%] }}
 """
-"""Sections beside serving; LEAVES is a number by which the versions differ."""
+"""Sections in addition to serving; LEAVES is a number by which the versions differ."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -85,7 +85,7 @@ def make(folder: Path, versions: int) -> None:
 
 
 def alone_ask(target: Target) -> Ask:
-    """Return a request of features alone, of nobody: such as one that asks whether the server is there."""
+    """Return a request of features without a customer, which tests whether the server has started."""
     width = COLUMNS + VIEW_FEATURES
     inputs = [{"name": "X", "shape": [1, width], "datatype": "FP32", "data": [0.0] * width}]
     return Ask(path=_PATH, body=_encode({"inputs": inputs}), headers=target.ask(()).headers)

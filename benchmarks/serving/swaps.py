@@ -1,4 +1,4 @@
-"""Deploys and rollbacks under load: how long until one takes effect, how many requests fail. Called by __main__."""
+"""Measures deploys and rollbacks under load: the time until one takes effect, and failed requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of all servers: checked first, then timed in rounds that take turns. Called by __main__."""
+"""The table of all servers: their answers are checked, then they are timed in alternating rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW = as_json(sample(1)[0])
 
 @dataclass
 class Results:
-    """What was found out about all servers."""
+    """The measurements of all servers."""
 
     figures: dict[tuple[str, int], Figures] = field(default_factory=dict)
     cold: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -1,7 +1,4 @@
-"""What can be measured: a server's name, how it is started, how it is asked, what its answers mean.
-
-Made by peers.catalog and gateway_server; read by everything else here.
-"""
+"""Descriptions of servers: name, start command, request, and the reading of answers."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answered:
-    """What a server said about one row."""
+    """A server's answer about one row."""
 
     probability: float
     version: int = 1
@@ -56,7 +53,7 @@ class Target:
     folder: Path
     """Where both commands run."""
     environment: Callable[[int], Mapping[str, str]]
-    """Variables for a port, beside those of this process."""
+    """Environment variables for a port, in addition to those of this process."""
     ask: Callable[[Sequence[float]], Ask]
     """The request for one row."""
     answer: Callable[[bytes], Answered]

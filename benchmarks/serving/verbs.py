@@ -1,7 +1,7 @@
-"""Verbs of the command line as a user types them, in one process of their own: `python -m benchmarks.serving.verbs`.
+"""Runs verbs of the command line in one process of their own: `python -m benchmarks.serving.verbs`.
 
-It imports the libraries once: on two cores a process a verb would take most of what gateway and clients are to have.
-Everything after that is what each command does, from its arguments to MLflow's aliases. Called by soak.
+It imports the libraries once: on two cores a process for each verb would take most of the processor time of gateway and
+clients. Everything else is the same as in a command, from its arguments to MLflow's aliases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The peers: how each is started and asked, in its own documented way. Read by benchmarks.serving.
+"""The peers: the start command and the request of each, as its own documentation shows them.
 
 NAME serves the scikit-learn model; NAME+onnx serves its ONNX graph, where a user of that server could do the same.
 """

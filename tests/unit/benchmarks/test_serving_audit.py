@@ -46,7 +46,7 @@ def test_an_acknowledged_prediction_that_is_not_in_the_log_is_lost() -> None:
     assert (books.lost, books.right, books.example) == (1, False, "b is lost")
 
 
-def test_a_prediction_that_was_only_scored_beside_another_answer_is_lost() -> None:
+def test_a_prediction_that_was_only_scored_for_comparison_is_lost() -> None:
     assert compare_books([acknowledged("a")], log([("a", "champion", 1, 1, False)])).lost == 1
 
 

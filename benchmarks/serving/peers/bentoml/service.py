@@ -1,4 +1,4 @@
-"""A BentoML service with an adaptively batched endpoint. Started by `bentoml serve service:Hgb`."""
+"""A BentoML service with an adaptively batched endpoint, for `bentoml serve service:Hgb`."""
 
 from __future__ import annotations
 
