@@ -83,7 +83,7 @@ def lightgbm_tables(booster: Any) -> CategoryTables | None:
     if len(columns) != len(tables):
         raise DataError(
             f"the LightGBM model has {len(tables)} columns of pandas categories and splits {len(columns)} by category, "
-            f"so it does not tell which are which; {REMEDY}"
+            f"so it is unknown which belong together; {REMEDY}"
         )
     return CategoryTables(dict(zip(columns, tables, strict=True)), what="the LightGBM model")
 

@@ -20,12 +20,12 @@ def one_a_row(out: Any, rows: int, *, task: Task, what: str) -> np.ndarray[Any, 
     try:
         array = np.asarray(out, dtype=np.float64)
     except (TypeError, ValueError):
-        raise DataError(f"{what} answered with {type(out).__name__}; expected one number a row") from None
+        raise DataError(f"{what} returned {type(out).__name__}; expected one number a row") from None
     if array.ndim == 2 and array.shape[1] == 2 and task == "binary":
         array = array[:, 1]
     if array.shape not in ((rows,), (rows, 1)):
         also = ", or probabilities of two classes" if task == "binary" else ""
-        raise DataError(f"{what} answered with shape {array.shape} for {rows} rows; expected one number a row{also}")
+        raise DataError(f"{what} returned shape {array.shape} for {rows} rows; expected one number a row{also}")
     return array.reshape(rows)
 
 

@@ -56,7 +56,7 @@ def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, 
             continue
         if name in made:
             raise DefinitionError(
-                f"{where}: '{name}' is a computed feature; a rule must answer when features cannot be computed, so it "
+                f"{where}: '{name}' is a computed feature; a fallback must score without computed features, so it "
                 f"takes request columns.{nearest(name, columns)}"
             )
         raise DefinitionError(f"{where}: '{name}' is no request column of the model.{nearest(name, columns)}")

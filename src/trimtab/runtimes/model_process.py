@@ -137,7 +137,7 @@ class ModelProcess:
             raise ProcessFailed(f"{self.folder.name}: the model was closed")
         if now < handle.not_before:
             raise ProcessFailed(
-                f"{self.folder.name}: the model's process does not come up ({handle.problem}); it is tried again in "
+                f"{self.folder.name}: the model's process fails to start ({handle.problem}); the next attempt is in "
                 f"{handle.not_before - now:.0f} s"
             )
         try:

@@ -31,7 +31,7 @@ def check_trees(estimator: Any, *, where: str) -> None:
     for tree, features in _trees(estimator):
         sound = _sound(tree, features) if isinstance(tree, Tree) else _sound_predictor(tree, features)
         if not sound:
-            raise DataError(f"{where}: a decision tree leads outside of itself; the file is damaged or was crafted")
+            raise DataError(f"{where}: a decision tree has an index out of bounds; the file is damaged or was crafted")
 
 
 def _trees(estimator: Any) -> Iterator[tuple[Any, int]]:

@@ -49,9 +49,7 @@ def test_its_errors_are_told_and_it_lives_on(shared: PyfuncScorer) -> None:
     pid = shared.pid
     with pytest.raises(DataError, match="ValueError: no such thing"):
         shared.score(order(888))
-    with pytest.raises(
-        DataError, match=r"the model answered with shape \(1, 2\) for 1 rows; expected one number a row"
-    ):
+    with pytest.raises(DataError, match=r"the model returned shape \(1, 2\) for 1 rows; expected one number a row"):
         shared.score(order(999))
     with pytest.raises(DataError, match="rows have 2 columns; the signature has 3"):
         shared.score(ROWS[:, :2])
@@ -145,7 +143,7 @@ def test_one_that_does_not_come_up_again_is_not_started_all_the_time(steered: Pa
     with pytest.raises(DataError, match=r"No such file"):
         scorer.score(ROWS)
     scorer.process._handle.not_before += 1000
-    with pytest.raises(ProcessFailed, match=r"does not come up \(.*No such file.*\); it is tried again in 100\d s"):
+    with pytest.raises(ProcessFailed, match=r"fails to start \(.*No such file.*\); the next attempt is in 100\d s"):
         scorer.score(ROWS)
     scorer.close()
     with pytest.raises(ProcessFailed, match="the model was closed"):

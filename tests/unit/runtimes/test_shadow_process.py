@@ -155,7 +155,7 @@ def test_one_that_hangs_is_killed_and_keeps_nobody_waiting_twice(apart: Apart) -
     psutil.wait_procs([process], timeout=PATIENCE_S)
     assert not process.is_running()
     scorer.process._handle.not_before += 1000
-    with pytest.raises(ProcessFailed, match=r"does not come up \(it did not answer within 0\.2 s\); it is tried again"):
+    with pytest.raises(ProcessFailed, match=r"fails to start \(it did not answer within 0\.2 s\); the next attempt"):
         scorer.score(ROWS)
     scorer.process._handle.not_before = 0.0
     scorer.process._timeout_s = PATIENCE_S

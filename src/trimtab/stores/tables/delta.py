@@ -103,7 +103,7 @@ class DeltaTables:
                     continue
                 self._sync(name, version)
                 return version
-        raise Conflict(f"table '{name}': lost against other writers {ATTEMPTS} times; try again when they are done")
+        raise Conflict(f"table '{name}': other writers committed first {ATTEMPTS} times; try again later")
 
     def _with_wider_columns(self, name: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
         """Return the rows of a table followed by new ones, with the columns of both in their wider types."""
@@ -177,7 +177,7 @@ class DeltaTables:
             if newest is not None and version is not None and not 0 <= version <= newest:
                 raise NotFound(
                     f"table '{name}' has no version {version}; expected 0 to {newest}. If it had one, "
-                    "trimtab ingest takes the source's file in again"
+                    "trimtab ingest reads the source's file again"
                 ) from None
             raise StoreError(f"table '{name}' cannot be read: {error}") from error
 
