@@ -1,7 +1,7 @@
-"""The current time. This is the only module that reads the system clock; all other code gets a Clock as an argument.
+"""The current time. This is the only module that reads the time of day; all other code gets a Clock as an argument.
 
-Wall time drives schedules and timeouts. The event time of the data drives windows, labels and
-decisions, so a year can be replayed in minutes and a test never sleeps.
+Wall time drives schedules. The event time of the data drives windows, labels and decisions, so a year can be replayed
+in minutes. Deadlines within one process use `time.monotonic` instead.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class TaskMetrics:
 
     accuracy_gate: str
     promotion: str
-    """Compares champion and challenger. It is a mean over the rows."""
+    """Compares champion and challenger in each window, unless the policy names another metric."""
     summary: tuple[str, ...]
     """Computed for every matured window and every summary; a table with room for one metric shows the first."""
     paired: tuple[str, ...]

@@ -17,7 +17,7 @@ from trimtab.control.impact import HARM_P, JudgedImpact
 from trimtab.policy.model import Policy
 
 AUTOMATION_P = 0.01
-"""Automated retraining needs a sequential p-value below this (docs: from signals to the matrix)."""
+"""With `decide.require_harm`, automated retraining needs a sequential p-value below this."""
 
 MIN_REFERENCE_WINDOWS = 30
 """With fewer reference windows a p-value is too coarse to act on without a person."""
@@ -60,7 +60,7 @@ def replaced(q: BrakeInput) -> SofterAction | None:
 
 
 def harmless(q: BrakeInput) -> SofterAction | None:
-    """Automated retraining needs a severe drift and measured harm."""
+    """With `decide.require_harm`, automated retraining needs a severe drift and measured harm."""
     if q.wanted != "retrain" or not q.policy.decide.require_harm:
         return None
     if q.cause.p_seq >= AUTOMATION_P:

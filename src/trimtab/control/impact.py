@@ -9,7 +9,7 @@ from trimtab.policy.model import Impact
 from trimtab.records.record import Level
 
 HARM_P = 0.05
-"""Below this the sequential p-value of the labels counts as measured harm (docs: from signals to the matrix)."""
+"""Below this the sequential p-value of the labels counts as measured harm."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def normalised(
     first: int = 1,
     how: TimeFormat = ISO,
 ) -> pa.ChunkedArray:
-    """Return a Parquet column in a type that tables support.
+    """Return a column of a file in a type that tables support.
 
     place: file and column, for the message. is_time: the column holds times. wanted: its type in the table, None for a
     new column. first: the number of its first row, for the message. how: how its times are written.

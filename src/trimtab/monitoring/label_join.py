@@ -173,7 +173,10 @@ class WindowLabels:
         return int(self._first_known.max()) if len(self._first_known) else NEVER
 
     def known_by(self, time: int) -> tuple[Floats, int]:
-        """Return the label of each of `ids` as of a time (NaN where there is none), and how many were repeats."""
+        """Return the label of each of `ids` as of a time (NaN where there is none), and how many labels do not count.
+
+        Those are labels that another one replaced, and labels that are not finite numbers.
+        """
         values = np.full(len(self.ids), np.nan)
         if not self._places:
             return values, 0

@@ -178,9 +178,13 @@ class WindowStream:
 
     def _mature(self, window: ClosedWindow, matured_at: int) -> list[Record]:
         self.matured_until = window.span.end
-        values, repeats = window.labels.known_by(matured_at)
-        if repeats:
-            log.info("%s: %d labels came more than once; the latest known counts", self.model, repeats)
+        values, not_counted = window.labels.known_by(matured_at)
+        if not_counted:
+            log.info(
+                "%s: %d labels do not count: each is not a finite number, or was replaced by a label known later",
+                self.model,
+                not_counted,
+            )
         labels = {v: _labels_of(scored, window.labels.ids, values) for v, scored in window.versions.items()}
         records: list[Record] = []
         for version, scored in window.versions.items():

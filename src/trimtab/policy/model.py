@@ -119,8 +119,9 @@ class RollbackWhen(Section):
     """Limits that roll back at once: judged window by window by the loop, and within seconds by the gateway's guard."""
 
     error_rate: Share | None = None
-    """Largest share of failed predictions; left out, only a canary is judged, by the errors of its champion. It is
-    broken when a lower bound of the share exceeds it: one failure of twenty does not prove a high share."""
+    """Largest share of failed predictions; left out, only a canary is judged, by the share of its champion or 1%,
+    whichever is larger. It is broken when a lower bound of the share exceeds it: one failure of twenty does not prove a
+    high share."""
     p99: Duration | None = None
     """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any. It is
     broken when chance does not explain how many took longer."""
@@ -264,7 +265,8 @@ class Decide(Section):
     labels_mature_after: Duration = 2 * units.MICROS["d"]
     """A window's labels count as complete so long after its end."""
     require_harm: bool = True
-    """A retraining starts by itself only when harm is measured, on labels or in money, not when inputs shift alone."""
+    """A retraining starts by itself only when the sequential p-value is below 0.01 and harm is measured, on labels or
+    in money, not when inputs shift alone. With false the matrix and the other brakes decide."""
     horizon: int = Field(default=100, gt=0)
     """Windows for which a sequential p-value keeps its promise."""
     lateness: Duration = units.MICROS["h"]

@@ -1,7 +1,8 @@
 """Champion or challenger: an anytime-valid interval for the difference of their losses.
 
-The unit is the window: the mean over its labelled rows of the paired loss difference. Rows of one day fail together
-(design effect 5.8 on flights): a test on rows with repeated looks promotes a model that is no better most of the time.
+The unit is the window: the difference of both losses on the same labelled rows of it. For a mean of losses that is the
+mean of the paired differences, for rmse the difference of two roots. Rows of one day fail together (design effect 5.8
+on flights): a test on rows with repeated looks promotes a model that is no better most of the time.
 
 The interval is an asymptotic confidence sequence (Waudby-Smith et al., time-uniform central limit theory): it holds
 at all looks together in the limit of many windows; at the first looks it is an approximation, hence min_windows.
@@ -52,8 +53,8 @@ def compare(
     """Return whether to promote the challenger, to stop, or to continue; valid when called after every window.
 
     Args:
-        differences: for each matured window, in order of time, the mean of champion loss minus challenger loss on the
-            same labelled rows, [windows]. Positive: the challenger is better.
+        differences: for each matured window, in order of time, champion loss minus challenger loss on the same
+            labelled rows, [windows]. Positive: the challenger is better.
         confidence: of each bound, at all looks together.
         min_windows: before so many, the verdict is "continue".
         smallest_effect: the smallest improvement worth having, in the loss's unit; 0 or more.

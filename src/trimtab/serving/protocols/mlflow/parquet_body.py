@@ -1,6 +1,6 @@
 """Rows in a Parquet file, as MLflow's scoring server takes them.
 
-pyarrow is imported here alone, and only then: a worker that is not asked for Parquet stays small.
+pyarrow is imported with the first such file: a worker that gets neither Parquet nor long CSV stays small.
 """
 
 from __future__ import annotations
