@@ -1,6 +1,6 @@
 """How many bicycles will be hired in the hour that begins? Asked at its start.
 
-Everything here is known at that moment: an hour's rides and its weather count from the hour's end on (known_at).
+Everything here is known at that time: an hour's rides and its weather count from the hour's end on (known_at).
 """
 
 import numpy as np

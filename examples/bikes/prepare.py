@@ -32,7 +32,7 @@ def package_data() -> Path:
 
 
 def hours(raw: pl.DataFrame) -> pl.DataFrame:
-    """Return one row an hour with its moment in UTC, in order of time; hours without a ride are not in the table."""
+    """Return one row an hour with its time in UTC, in order of time; hours without a ride are not in the table."""
     local = pl.datetime(2011, 1, 1, time_unit="us") + pl.duration(
         days=pl.col("day") - 1, hours=pl.col("hr").cast(pl.Int64)
     )

@@ -1,6 +1,6 @@
 """Will this flight arrive more than fifteen minutes late? Asked at its scheduled departure.
 
-Everything here is known at that moment: outcomes of other flights count only once they have landed
+Everything here is known at that time: outcomes of other flights count only once they have landed
 (known_at), and an hour's weather only once it is published.
 """
 

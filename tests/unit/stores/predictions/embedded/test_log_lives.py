@@ -14,6 +14,7 @@ from trimtab.clock import ManualClock, from_micros
 from trimtab.stores.predictions.contract import START, Cursor
 from trimtab.stores.predictions.embedded import delta_archive, log_compaction
 from trimtab.stores.predictions.embedded.delta_archive import Archive
+from trimtab.stores.predictions.embedded.frames import END
 from trimtab.stores.predictions.embedded.segment_folder import segments
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.testing.predictions import prediction_rows
@@ -64,7 +65,8 @@ class LogLife(RuleBasedStateMachine):
         last = [segment for segment in segments(self.folder, "predictions") if segment.writer == name][-1].path
         start = before if own and own[-1].path == last else 0
         data = last.read_bytes()
-        last.write_bytes(data[: start + int(cut * (len(data) - start - 8))])  # of a segment that ends, not its mark
+        cut_at = start + int(cut * (len(data) - start - len(END)))  # inside the row, also before an END
+        last.write_bytes(data[:cut_at])
         log._lock.release()  # the system does it for a process that dies
         self.writers[name] = self.opened(name)
 
