@@ -23,7 +23,8 @@ from trimtab.serving.processes.spawning import early
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRAINING_THREADS = "1"
-"""Unless the environment says otherwise: OpenMP threads that wait spin, and on busy cores cost more than they give."""
+"""Threads of OpenMP, unless the environment sets another number. More of them slow training down on busy cores, because
+a waiting thread uses a core."""
 WRONG_USAGE = 2
 INFRASTRUCTURE = 3
 

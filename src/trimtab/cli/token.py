@@ -41,7 +41,7 @@ def token(
     if name is None:
         raise UsageError(f"which token? trimtab token {action} NAME")
     if action == "create":
-        _create(context, name, model or (), verb or tokens.USUAL_VERBS, expires)
+        _create(context, name, model or (), verb or tokens.USUAL_PERMISSIONS, expires)
     else:
         ws = context.workspace
         done = tokens.revoke(ws.metadata, ws.clock, name, reason=reason, by=settings.login())

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 CODE = importlib.metadata.version("trimtab")
 EVERY = 20
-"""Windows of a version between two writings: a new process steps through so many at most, and those not judged."""
+"""The state is written after so many windows. A new process steps through the windows after the last writing again."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

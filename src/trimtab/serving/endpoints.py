@@ -22,8 +22,8 @@ LENGTH_HEADER = b"inference-header-content-length"
 NOTED = frozenset((MODEL_HEADER, VERSION_HEADER, REQUEST_ID_HEADER, ENCODING_HEADER, LENGTH_HEADER))
 """Headers that any request may have and few do: collected once a request, into `Call.noted`."""
 
-Verb = Literal["open", "infer", "feedback", "read", "admin"]
-"""What a token must allow; "open" needs no token."""
+Permission = Literal["open", "infer", "feedback", "read", "admin"]
+"""What a token must allow, a verb of `Grant.verbs` and of `trimtab token --verb`; "open" needs no token."""
 Headers = Sequence[tuple[bytes, bytes]]
 EncodeError = Callable[[int, str], bytes]
 """Encodes an error (status, text) in the JSON shape of a protocol."""
@@ -101,7 +101,7 @@ class Description(NamedTuple):
     takes: Sequence[Content] = ()
     gives: Sequence[Content] = ()
     errors: Mapping[int, str] = {}
-    """Error status -> meaning, beyond the errors of every route of the same verb."""
+    """Error status -> meaning, beyond the errors of every route with the same permission."""
     also: Mapping[int, Content] = {}
     """Status -> body of further answers that do not have the protocol's error shape."""
     detail: str = ""
@@ -115,7 +115,7 @@ class Route(NamedTuple):
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
-    verb: Verb
+    permission: Permission
     handle: Handler
     encode_error: EncodeError
     summary: str
@@ -166,13 +166,13 @@ class Access:
         self.grants = grants
         self._clock = clock
 
-    def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
+    def check(self, headers: Headers, permission: Permission, model: str | None) -> None:
         """Raise Refused unless the token allows the request: 401 without a valid token, 403 without the right.
 
         headers: names in lower case. model: the model of the request; None for requests about all models, which need a
         token for all models.
         """
-        if verb == "open":
+        if permission == "open":
             return
         for name, value in headers:
             if name == b"authorization":
@@ -191,8 +191,10 @@ class Access:
         grant, ends = found
         if ends is not None and ends <= self._clock.now():
             raise Refused(401, f"the token '{grant.name}' has expired; {TOKEN_HINT}")
-        if verb not in grant.verbs:
-            raise Refused(403, f"the token '{grant.name}' does not allow '{verb}', only: {', '.join(grant.verbs)}")
+        if permission not in grant.verbs:
+            raise Refused(
+                403, f"the token '{grant.name}' does not allow '{permission}', only: {', '.join(grant.verbs)}"
+            )
         if grant.models and model not in grant.models:
             what = f"model '{model:.100}'" if model else "what concerns all models"
             raise Refused(403, f"the token '{grant.name}' does not open {what}, only: {', '.join(grant.models)}")

@@ -26,7 +26,7 @@ LADDER = (1e1, 1e2, 1e4, 1e6, 1e9, 1e12, 1e16, 1e20, 1e25, 1e30, 1e35)
 HALVINGS = 12
 """Bisection steps between the last accepted and the first refused number, by rank among all float32."""
 FAR = 1e4
-"""Multiple of the largest value seen from which on a graph may refuse numbers that its estimator accepts."""
+"""A graph may refuse numbers that its estimator accepts, from this multiple of the largest value seen on."""
 MOST_THRESHOLDS = 2000
 MOST_CATEGORIES = 1000
 """A column with more distinct values is not tried as categories."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DIGEST = "trimtab.digest"
 DATASET = "trimtab.dataset"
 UNKNOWN = "file:///dev/null"
-"""Source of a version that is made only to skip its number, and then deleted."""
+"""Source of a placeholder: a version that uses up a number which no bundle has, and is deleted then."""
 PAGE = 1000
 """Number of versions read with one request."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from trimtab.clock import ManualClock, to_micros
-from trimtab.serving.endpoints import Access, Grants, Verb
+from trimtab.serving.endpoints import Access, Grants, Permission
 from trimtab.serving.orders import Grant
 from trimtab.serving.requests import Refused
 
@@ -29,9 +29,11 @@ def bearer(secret: str = SECRET) -> list[tuple[bytes, bytes]]:
     return [(b"host", b"x"), (b"authorization", b"Bearer " + secret.encode())]
 
 
-def refusal(checked: Access, headers: list[tuple[bytes, bytes]], verb: Verb, model: str | None) -> tuple[int, str]:
+def refusal(
+    checked: Access, headers: list[tuple[bytes, bytes]], permission: Permission, model: str | None
+) -> tuple[int, str]:
     with pytest.raises(Refused) as caught:
-        checked.check(headers, verb, model)
+        checked.check(headers, permission, model)
     return caught.value.status, str(caught.value)
 
 

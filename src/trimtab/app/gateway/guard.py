@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from trimtab.app.gateway.incidents import Incident, action_on, decide_once, incident_id
+from trimtab.app.gateway.incidents import Incident, action_on, incident_id, record_decision
 from trimtab.app.project.child_processes import ALIASES, AliasOrder
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
@@ -156,7 +156,7 @@ class Guard:
         """
         model, version = incident.revision.model, incident.assignment.version
         try:
-            decision, new = decide_once(incident, rollouts, self._workspace.metadata, self._workspace.clock)
+            decision, new = record_decision(incident, rollouts, self._workspace.metadata, self._workspace.clock)
         except LedgerBroken as error:
             action, why = action_on(incident, rollouts)
             reason = f"{incident.breach.reason}; {why}; not in the ledger"

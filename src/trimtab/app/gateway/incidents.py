@@ -45,8 +45,8 @@ def incident_id(revision: Revision, assignment: Assignment) -> str:
     return f"{revision.model}/v{assignment.version}/r{revision.number}"
 
 
-def decide_once(incident: Incident, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
-    """Return the decision on an incident, and whether it is new. On StoreError, try again."""
+def record_decision(incident: Incident, rollouts: Rollouts, metadata: Metadata, clock: Clock) -> tuple[Decision, bool]:
+    """Record the decision on an incident unless there is one; return it, and whether it is new."""
     ledger = Ledger(metadata, incident.revision.model)
     window_id = f"{incident.id}/guarded"
     with suppress(NotFound):

@@ -13,15 +13,15 @@ from typing import Literal, get_args
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import Conflict, UsageError, nearest
 from trimtab.records.serving import Token, TokenRevocation
-from trimtab.serving.endpoints import Verb
+from trimtab.serving.endpoints import Permission
 from trimtab.serving.orders import Grant
 from trimtab.stores.metadata.contract import Metadata
 
 PREFIX = "tt_"
 """So that scanners of repositories and logs can tell a token when they see one."""
 SECRET_BYTES = 32
-VERBS: tuple[str, ...] = tuple(verb for verb in get_args(Verb) if verb != "open")
-USUAL_VERBS = ("infer", "feedback", "read")
+PERMISSIONS: tuple[str, ...] = tuple(each for each in get_args(Permission) if each != "open")
+USUAL_PERMISSIONS = ("infer", "feedback", "read")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 TokenState = Literal["valid", "expired", "revoked"]
@@ -42,7 +42,7 @@ def create(
     name: str,
     *,
     models: Sequence[str] = (),
-    verbs: Sequence[str] = USUAL_VERBS,
+    verbs: Sequence[str] = USUAL_PERMISSIONS,
     expires_in: timedelta | None = None,
     by: str,
 ) -> tuple[Token, str]:
@@ -53,10 +53,10 @@ def create(
     if NAME.fullmatch(name) is None:
         raise UsageError(f"'{name}' is no name for a token; expected up to 64 letters, digits, '.', '_' or '-'")
     for verb in verbs:
-        if verb not in VERBS:
-            raise UsageError(f"--verb {verb}: no such verb.{nearest(verb, VERBS)}")
+        if verb not in PERMISSIONS:
+            raise UsageError(f"--verb {verb}: no such verb.{nearest(verb, PERMISSIONS)}")
     if not verbs:
-        raise UsageError(f"a token without verbs opens nothing; verbs: {', '.join(VERBS)}")
+        raise UsageError(f"a token without verbs opens nothing; verbs: {', '.join(PERMISSIONS)}")
     now = clock.now()
     taken = next((each for each in statuses(metadata, clock) if each.token.name == name), None)
     if taken is not None and taken.state == "valid":
@@ -68,7 +68,7 @@ def create(
         name=name,
         sha256=hashlib.sha256(secret.encode()).hexdigest(),
         models=tuple(dict.fromkeys(models)),
-        verbs=tuple(verb for verb in VERBS if verb in verbs),
+        verbs=tuple(verb for verb in PERMISSIONS if verb in verbs),
         expires_at=None if expires_in is None else now + expires_in,
         by=by,
     )

@@ -33,7 +33,7 @@ REPLAYED = r"^{}-\d+$"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FrozenComparison:
     """The loop compared with its first champion, never retrained, on the same labelled rows.
 
     metric: the one of `loop` and `frozen` that says which is better: what promotes a challenger. Money is None where
@@ -89,7 +89,7 @@ class Summary:
     """(band, impact, action) -> decisions."""
     acted: tuple[Decision, ...]
     versions: tuple[Version, ...]
-    comparison: Comparison | None
+    comparison: FrozenComparison | None
     training_cost: float
     serving_cost: float
     currency: str
@@ -209,7 +209,7 @@ def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
     return "replaced as champion" if served else f"abandoned: {evidence}" if evidence else "abandoned"
 
 
-def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison | None:
+def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComparison | None:
     """Score the rows that the loop answered with the first champion, from the features as they were logged."""
     first = next(iter(workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)), None)
     if first is None or rows.is_empty():
@@ -239,7 +239,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> Comparison
         made = mistakes.mean_mistakes(y, score, task=task, threshold=threshold)
         return mistakes.money(made, costs) * len(y) if costs else None
 
-    return Comparison(
+    return FrozenComparison(
         rows=len(y),
         metric=metric,
         loop={name: metric_value(name, y, answered, threshold=threshold) for name in names},

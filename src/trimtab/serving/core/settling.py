@@ -18,7 +18,7 @@ from trimtab.serving.core.journal import Journal
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.model_thread import ModelThread
 from trimtab.serving.core.scoring import score
-from trimtab.serving.core.shadowing import Comparison
+from trimtab.serving.core.shadowing import ShadowScoring
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.requests import SHORT_ROWS
 from trimtab.serving.worker_options import WorkerOptions
@@ -46,7 +46,7 @@ class Settler:
         self._metrics = metrics
         self._release = release
         self._fallback = Fallback(options.fallbacks, metrics)
-        self._comparison = Comparison(self.journal, metrics)
+        self._shadow_scoring = ShadowScoring(self.journal, metrics)
         self._threads: dict[LoadedBundle, ModelThread] = {}
         self._closing: list[ModelThread] = []
         """Of bundles that serve no more, until what they have taken on is scored."""
@@ -74,7 +74,7 @@ class Settler:
     def flush(self) -> None:
         """Log everything that is settled, comparisons included."""
         self.journal.flush()
-        self._comparison.flush()
+        self._shadow_scoring.flush()
         self.journal.flush()
 
     def keep(self, bundles: Iterable[LoadedBundle]) -> None:
@@ -88,7 +88,7 @@ class Settler:
     def close(self) -> None:
         """Let all threads end."""
         self.keep(())
-        self._comparison.close()
+        self._shadow_scoring.close()
         self.journal.close()
 
     def _all_threads(self) -> list[ModelThread]:
@@ -184,7 +184,7 @@ class Settler:
                 continue
             for piece in request.chunks or (request,):
                 if piece.outcome.answered:
-                    self._comparison.note(piece)
+                    self._shadow_scoring.note(piece)
 
     def _thread_of(self, bundle: LoadedBundle) -> ModelThread:
         found = self._threads.get(bundle)

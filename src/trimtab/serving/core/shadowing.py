@@ -35,8 +35,8 @@ LAST_S = 4.0
 logger = logging.getLogger(__name__)
 
 
-class Comparison:
-    """Rows that wait to be compared. Lives on one event loop."""
+class ShadowScoring:
+    """Holds the rows that wait to be scored by shadows and challengers, and scores them. Lives on one event loop."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self._journal = journal

@@ -15,8 +15,8 @@ from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS
 FIRST_SCORES = 1000
 """Scores of a regression, in whatever role, that set the borders of its histogram."""
 REGRESSION_BINS = 20
-TOLD_APART = 1024
-"""Newest rows of a run whose inputs one fold tells apart: beyond it a run costs the hot path no more."""
+DISTINGUISHED_ROWS = 1024
+"""One fold counts the different inputs of at most so many rows of a run, the newest, so that its cost is bounded."""
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 Agree = Callable[[str, Sequence[float]], tuple[float, ...]]
@@ -146,7 +146,7 @@ def _fold(tally: Tally, now: int) -> None:
             finite = scores[usable]
             tail, goes_on = _run(counts, finite)
             if vectors:
-                newest = usable[-min(tail, TOLD_APART) :] - len(scores)  # places from the end
+                newest = usable[-min(tail, DISTINGUISHED_ROWS) :] - len(scores)  # places from the end
                 inputs = np.unique(_last(vectors, -int(newest[0]))[newest])
                 counts.run_inputs = smallest(counts.run_inputs if goes_on else (), inputs[:KEPT].tolist())
             tally.unbinned += finite.tolist()

@@ -18,7 +18,7 @@ from trimtab.serving.orders import Admit, Gap, Grant, ModelOrder
 logger = logging.getLogger(__name__)
 
 
-class Control(Protocol):
+class GatewayControl(Protocol):
     """The control plane of a gateway: decides what serves, who has access, and what the guard does.
 
     Called from one thread at a time. Each method raises TrimtabError when a store cannot be reached.
@@ -42,7 +42,7 @@ class Control(Protocol):
 
 
 class ControlPoller:
-    """Polls a `Control` in a thread of its own, every `every_s` seconds until `stop` is set.
+    """Polls a `GatewayControl` in a thread of its own, every `every_s` seconds until `stop` is set.
 
     admit, serve: called in that thread with tokens and orders that have changed.
     """
@@ -59,10 +59,10 @@ class ControlPoller:
         self._serve = serve
         self._every_s = every_s
         self._stop = stop
-        self._control: Control | None = None
+        self._control: GatewayControl | None = None
         self._gaps: deque[tuple[str, Gap]] = deque()
 
-    def begin(self, control: Control) -> None:
+    def begin(self, control: GatewayControl) -> None:
         """Start the thread."""
         self._control = control
         threading.Thread(target=self._poll, args=(control,), name="control", daemon=True).start()
@@ -79,7 +79,7 @@ class ControlPoller:
             except TrimtabError as error:
                 logger.error("%d gaps of the prediction log were not recorded: %s", len(self._gaps), error)
 
-    def _poll(self, control: Control) -> None:
+    def _poll(self, control: GatewayControl) -> None:
         failing = False
         while not self._stop.is_set():
             try:
@@ -91,7 +91,7 @@ class ControlPoller:
                 failing = True
             self._stop.wait(self._every_s)
 
-    def _poll_once(self, control: Control) -> None:
+    def _poll_once(self, control: GatewayControl) -> None:
         grants = control.grants()
         if grants is not None:
             self._admit(Admit(grants))
@@ -101,7 +101,7 @@ class ControlPoller:
         self._record_gaps(control)
         control.guard()
 
-    def _record_gaps(self, control: Control) -> None:
+    def _record_gaps(self, control: GatewayControl) -> None:
         """Record gaps of the log; one that the store refuses stays queued."""
         while self._gaps:
             control.gap(*self._gaps[0])

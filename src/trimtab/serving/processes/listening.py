@@ -13,7 +13,7 @@ import msgspec
 
 from trimtab.clock import SystemClock
 from trimtab.errors import StageError, UsageError
-from trimtab.serving.processes.control_poller import Control
+from trimtab.serving.processes.control_poller import GatewayControl
 from trimtab.serving.worker_options import WorkerOptions
 
 ANNOUNCEMENT = "gateway.json"
@@ -31,7 +31,7 @@ class GatewayConfig:
     """Program of a worker; the file descriptor of its channel is appended."""
     setup: dict[str, str]
     """Passed on to the worker's program."""
-    open_control: Callable[[], Control]
+    open_control: Callable[[], GatewayControl]
     """Called once, after the workers have been started."""
     run_folder: Path
     """Holds gateway.json (host, port, process id) while the gateway runs."""

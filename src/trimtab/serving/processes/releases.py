@@ -5,7 +5,8 @@ bundle first passes a preflight in a process of its own. At a start no bundle wa
 was loading when it died is suspected then, and needs a preflight before it is loaded again.
 
 The orders name a refused bundle with its error. Workers treat it like a bundle that cannot be loaded: they keep serving
-what they serve; at a start they leave out a shadow or challenger, and serve the previous champion for a champion.
+what they serve. At a start they leave out a refused shadow or challenger, and serve the previous champion in place of a
+refused champion.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The process that keeps a gateway up: binds its ports, starts and restarts workers, and sends them their orders.
 
-It answers no request. A `Control` decides what serves, which tokens are valid and what the guard does
+It answers no request. A `GatewayControl` decides what serves, which tokens are valid and what the guard does
 (control_poller); the configuration says where the gateway listens (listening).
 """
 

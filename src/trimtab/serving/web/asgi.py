@@ -24,8 +24,8 @@ from trimtab.serving.endpoints import (
     Call,
     EncodeError,
     Headers,
+    Permission,
     Route,
-    Verb,
     encode_error,
 )
 from trimtab.serving.requests import MAX_ID, Refused
@@ -61,8 +61,8 @@ logger = logging.getLogger(__name__)
 class Access(Protocol):
     """Checks the rights of a request."""
 
-    def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
-        """Raise Refused: 401 without a valid token, 403 if it does not allow the verb on the model.
+    def check(self, headers: Headers, permission: Permission, model: str | None) -> None:
+        """Raise Refused: 401 without a valid token, 403 if it lacks the permission for the model.
 
         model: None for a request about all models, which needs a token for all models.
         """
@@ -125,11 +125,11 @@ class Application:
                 browsers = self._browsers
                 if browsers is not None and (origin is not None or host not in browsers.known):
                     browsers.check(host, origin)
-                if route.verb in _CHANGES:
+                if route.permission in _CHANGES:
                     check_no_form(headers)
-                if self._access is not None and route.verb != "open":
+                if self._access is not None and route.permission != "open":
                     about = self._model(route, params, headers, noted)
-                    self._access.check(headers, route.verb, about)
+                    self._access.check(headers, route.permission, about)
                 if self._deadlines is not None:
                     task = self._deadlines.enter(received_ns)
                 body = b""
@@ -197,7 +197,7 @@ class Application:
         """
         if "model" in params:
             return params["model"]
-        if route.verb not in _BY_HEADER:
+        if route.permission not in _BY_HEADER:
             return None
         named = None if route.names_model is None else route.names_model(headers)
         if named is None and MODEL_HEADER in noted:

@@ -141,7 +141,7 @@ def _operation(route: Route, schemas: _Schemas, *, secured: bool) -> dict[str, A
         operation["description"] = described.detail
     if route.method in ("POST", "PUT"):
         operation["requestBody"] = {"content": _body(described.takes, schemas)}
-    if secured and route.verb != "open":
+    if secured and route.permission != "open":
         operation["security"] = [{"bearer": []}, {"key": []}]
         operation["responses"] |= {str(status): _error(route, status, text) for status, text in OF_TOKENS.items()}
     return operation
@@ -160,10 +160,10 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         }
         for name in names
     ]
-    if route.verb in ("infer", "feedback", "read"):
-        if "model" not in names and route.verb != "read":
+    if route.permission in ("infer", "feedback", "read"):
+        if "model" not in names and route.permission != "read":
             found.append(_header("X-Trimtab-Model", "The model, where several are served."))
-        if "version" not in names and route.verb == "infer":
+        if "version" not in names and route.permission == "infer":
             found.append(_header("X-Trimtab-Version", "The version that is to answer, whatever the rollout says."))
     found.append(_header("X-Request-Id", "Comes back in the answer; the request's id where its body brings none."))
     return found
@@ -183,7 +183,7 @@ def _body(contents: Sequence[Content], schemas: _Schemas) -> dict[str, Any]:
 
 
 def _errors(route: Route, described: Description) -> dict[str, Any]:
-    plain = route.verb == "open" and "{" not in route.path
+    plain = route.permission == "open" and "{" not in route.path
     statuses = {status: text for status, text in ERRORS.items() if not plain or status in OPEN_ERRORS}
     return {str(status): _error(route, status, text) for status, text in {**statuses, **described.errors}.items()}
 

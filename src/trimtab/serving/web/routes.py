@@ -68,7 +68,7 @@ class Router:
         if found is None:
             raise self._missing(method, scope)
         escaped = _raw(scope) != path  # an escaped path is not cached: it can read like another one
-        if method == "POST" and found[0].verb == "infer" and len(path) <= LONGEST_KNOWN and not escaped:
+        if method == "POST" and found[0].permission == "infer" and len(path) <= LONGEST_KNOWN and not escaped:
             if len(self.known) >= KNOWN_PATHS:
                 self._forget()
             self.known[path] = found

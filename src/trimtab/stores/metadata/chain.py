@@ -37,7 +37,7 @@ COVERED: tuple[type[Record], ...] = (
 )
 """Kinds of records that get an entry, in the order in which records of one put are entered."""
 ALWAYS_TAKEN: frozenset[type[Record]] = frozenset({Revision, LedgerAcceptance})
-"""Kinds that are written to a broken ledger, too: a failing model must not stay in service, and breaks are accepted."""
+"""Kinds that are written to a broken ledger, too: a rollback must not wait, and accepting a break is a record."""
 GENESIS = "0" * 64
 """previous_hash of entry 1."""
 REMEDY = "See trimtab ledger verify; restore the record from a backup, or accept the break: trimtab ledger accept"

@@ -88,7 +88,8 @@ class SqliteMetadata:
         """Return records whose KEYS fields equal `where`; a tuple value means any of them."""
         condition, values = _where(kind, where)
         order = "ASC" if oldest_first else "DESC"
-        # with several values SQLite would scan an index in the order of writing; "+seq" makes it look up each value
+        # with several values SQLite prefers an index on fewer keys that has the order of seq; no index has the order of
+        # "+seq", so SQLite looks up each value in the index on all keys, and sorts what it finds
         seq = "+seq" if any(isinstance(value, tuple) for value in where.values()) else "seq"
         most = -1 if limit is None else limit
         table = rows.table_name(kind)

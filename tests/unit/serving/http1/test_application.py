@@ -13,7 +13,7 @@ import pytest
 
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
-from trimtab.serving.endpoints import Answer, Call, Headers, Route, Verb
+from trimtab.serving.endpoints import Answer, Call, Headers, Permission, Route
 from trimtab.serving.protocols.standard import standard_routes
 from trimtab.serving.requests import Refused
 from trimtab.serving.web.asgi import Application
@@ -171,13 +171,13 @@ class Doorman:
     """Lets those through who know the word, and notes what he was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Verb, str | None]] = []
+        self.asked: list[tuple[Permission, str | None]] = []
 
-    def check(self, headers: Headers, verb: Verb, model: str | None) -> None:
-        self.asked.append((verb, model))
+    def check(self, headers: Headers, permission: Permission, model: str | None) -> None:
+        self.asked.append((permission, model))
         if dict(headers).get(b"authorization") != b"Bearer word":
             raise Refused(401, "who are you?")
-        if verb == "admin":
+        if permission == "admin":
             raise Refused(403, "not you")
 
 

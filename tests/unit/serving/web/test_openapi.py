@@ -62,9 +62,9 @@ def test_every_operation_says_what_it_takes_gives_and_refuses(found: dict[str, A
 
 def test_tokens_are_asked_for_where_they_are(routes: list[Route], found: dict[str, Any]) -> None:
     assert found["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
-    verbs = {f"{route.method} {route.path}": route.verb for route in routes}
+    permissions = {f"{route.method} {route.path}": route.permission for route in routes}
     for name, operation in operations(found):
-        assert ("security" in operation) == ("401" in operation["responses"]) == (verbs[name] != "open"), name
+        assert ("security" in operation) == ("401" in operation["responses"]) == (permissions[name] != "open"), name
     open_to_all = document(routes, secured=False)
     assert not any("security" in operation for _, operation in operations(open_to_all))
 

@@ -14,8 +14,8 @@ async def nothing(call: Call) -> Answer:
     return Answer(200, b"")
 
 
-def route(method: Any, path: str, verb: Any = "infer") -> Route:
-    return Route(method, path, verb, nothing, lambda status, text: b"own", "Do nothing.")
+def route(method: Any, path: str, permission: Any = "infer") -> Route:
+    return Route(method, path, permission, nothing, lambda status, text: b"own", "Do nothing.")
 
 
 ROUTES = [

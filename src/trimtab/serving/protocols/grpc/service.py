@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.core.offloading import SMALL
-from trimtab.serving.endpoints import REQUEST_ID_HEADER, Verb
+from trimtab.serving.endpoints import REQUEST_ID_HEADER, Permission
 from trimtab.serving.protocols.grpc import tensors
 from trimtab.serving.protocols.grpc.messages import MESSAGES, read
 from trimtab.serving.protocols.grpc.readiness import Health
@@ -66,7 +66,7 @@ class Method(NamedTuple):
 
     request: Any
     response: Any
-    verb: Verb
+    permission: Permission
     handle: Handle
     names_model: str = ""
     """Field of the request that holds a model's name."""
@@ -121,8 +121,8 @@ class InferenceService:
         self._health.close()
 
     def _methods(self) -> dict[str, Method]:
-        def method(name: str, verb: Verb, handle: Handle, names_model: str = "") -> Method:
-            return Method(MESSAGES[f"{name}Request"], MESSAGES[f"{name}Response"], verb, handle, names_model)
+        def method(name: str, permission: Permission, handle: Handle, names_model: str = "") -> Method:
+            return Method(MESSAGES[f"{name}Request"], MESSAGES[f"{name}Response"], permission, handle, names_model)
 
         return {
             "ServerLive": method("ServerLive", "open", self._server_live),
@@ -165,9 +165,9 @@ class InferenceService:
         return grpc.unary_unary_rpc_method_handler(run, response_serializer=method.response.SerializeToString)
 
     async def _answer(self, method: Method, message: Message, context: Any, received_ns: int) -> Message:
-        if self._access is not None and method.verb != "open":
-            self._access.check(_headers(context), method.verb, self._model(message, method))
-        if method.verb == "infer" and not message.id:
+        if self._access is not None and method.permission != "open":
+            self._access.check(_headers(context), method.permission, self._model(message, method))
+        if method.permission == "infer" and not message.id:
             message.id = _request_id(context)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -180,7 +180,7 @@ class InferenceService:
         if not method.names_model:
             return None
         name: str = getattr(message, method.names_model)
-        if method.verb == "admin":
+        if method.permission == "admin":
             return name or message.repository_name or None
         return name or self._gateway.table.only
 

@@ -237,7 +237,7 @@ def test_tokens_are_asked_for(open_caller: Callable[..., Caller]) -> None:
 
 
 def test_what_tells_of_all_models_needs_a_token_for_all(open_caller: Callable[..., Caller]) -> None:
-    # given one model, and a token that opens all verbs of it
+    # given one model, and a token that opens all permissions of it
     limited = Grant(GRANT.sha256, "checkout", ("delay",), ("infer", "feedback", "read", "admin"), None)
     call = open_caller(access=Access(Grants.of([limited]), SystemClock()))
     good = [("authorization", f"Bearer {SECRET}")]

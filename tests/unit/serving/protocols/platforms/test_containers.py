@@ -74,5 +74,5 @@ def test_its_routes_take_the_place_of_others(served: Served, settings: Settings)
     router = Router(contract_routes(contract, served.gateway, standard_routes(served.gateway)))
     route, params = router.find({"method": "POST", "path": contract.predict})
     assert ("SageMaker" in route.summary or "Vertex" in route.summary, params) == (True, {})
-    assert router.find({"method": "GET", "path": contract.health})[0].verb == "open"
+    assert router.find({"method": "GET", "path": contract.health})[0].permission == "open"
     assert router.find({"method": "GET", "path": "/v2"})[0].path == "/v2"
