@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShadowScoring:
-    """Holds the rows that wait to be scored by shadows and challengers, and scores them. Lives on one event loop."""
+    """Has rows scored by the variants that did not answer them. Lives on one event loop."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self._journal = journal
