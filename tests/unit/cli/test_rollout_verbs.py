@@ -17,6 +17,7 @@ from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.cli import rollout
 from trimtab.errors import UsageError
 from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 from trimtab.training.registry import DIGEST
 
 Trimtab = Callable[..., str]
@@ -117,6 +118,18 @@ def test_what_ends_and_what_does_not_change_is_said(trimtab: Trimtab) -> None:
 def test_a_version_that_is_none_is_wrong_usage(trimtab: Trimtab) -> None:
     with pytest.raises(UsageError, match="no bundle 'delay/99'"):
         trimtab("deploy", "--version", "99")
+
+
+def test_a_bundle_is_past_when_it_serves_no_more(project: GatewayProject, trimtab: Trimtab) -> None:
+    bundles = {each.version: each for each in project.workspace.metadata.find(Bundle)}
+    trimtab("deploy", "--version", "1")
+    trimtab("deploy", "--version", "2", "--as", "challenger")
+    first, second = open_rollouts(project.workspace, "delay").history()[::-1]
+    # a bundle that serves together with another one is not past
+    assert not rollout.is_past(project.workspace, bundles[1], first)
+    trimtab("abandon")
+    assert rollout.is_past(project.workspace, bundles[2], second)
+    assert not rollout.is_past(project.workspace, bundles[1], first)
 
 
 def test_a_bundle_that_lost_is_deployed_with_a_warning(project: GatewayProject, trimtab: Trimtab) -> None:

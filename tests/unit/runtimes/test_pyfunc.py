@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from kit.waiting import PATIENCE_S
+from trimtab.bundle.scorer import Options
 from trimtab.errors import DataError
 from trimtab.runtimes import pipe_frames, pyfunc
 from trimtab.runtimes.model_process import ProcessFailed
@@ -129,6 +130,13 @@ def test_one_that_dies_or_hangs_is_started_again(steered: Path) -> None:
     assert third is not None
     assert not psutil.pid_exists(third)
     assert scorer.pid not in (None, third)
+    scorer.close()
+
+
+def test_the_wait_for_scores_is_the_one_of_the_options(steered: Path) -> None:
+    scorer = pyfunc.open_model(steered, "binary", Options(timeout_s=0.3))
+    with pytest.raises(ProcessFailed, match=r"did not answer within 0\.3 s"):
+        scorer.score(order(777))
     scorer.close()
 
 

@@ -37,6 +37,13 @@ def test_a_change_of_unit_is_far_and_a_constant_has_no_unit() -> None:
     assert np.isnan(wasserstein(counts([4.0], constant), counts([3.0], constant), cut_spans([constant]))[0])
 
 
+def test_missing_values_are_no_distance() -> None:
+    x = np.random.default_rng(0).normal(10, 4, size=1_000)
+    bins = NumericBins.from_reference(x)
+    found = wasserstein(counts([*x, *[np.nan] * 1_000], bins), counts(x, bins), cut_spans([bins]))
+    assert found[0] == pytest.approx(0)
+
+
 def test_shares_moved() -> None:
     numbers, names = NumericBins.from_reference([0, 1, 2, 3]), CategoryBins.from_reference(["a", "b"])
     window = np.concatenate([counts([3] * 10, numbers), counts(["a"] * 7 + ["b"] * 3, names)])

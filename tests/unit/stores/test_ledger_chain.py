@@ -139,6 +139,10 @@ def test_nothing_is_decided_on_top_of_a_broken_entry_but_what_serves_may_change(
     with pytest.raises(LedgerBroken, match=r"entry 10: revision 'delay#5' was changed.*trimtab ledger verify"):
         book.store.put(resolution(1))
     assert book.store.count(Resolution) == 0
+    # nor is one that comes with a change of what serves
+    with pytest.raises(LedgerBroken):
+        book.store.put(resolution(1), revision(6))
+    assert (book.store.count(Resolution), book.store.count(Revision)) == (0, 5)
     # but a rollback is written
     book.store.put(revision(6))
     assert book.texts() == ["the ledger does not hold at entry 10: revision 'delay#5' was changed"]

@@ -66,6 +66,22 @@ def test_a_frozen_dataset_comes_back_split_by_time(
     assert version.label_mean == pytest.approx(labelled["label"].mean())
 
 
+def test_a_row_at_the_split_is_in_the_holdout(
+    flights: pl.DataFrame, freezing: Freeze, artifacts: FolderArtifacts
+) -> None:
+    # given a row a minute, the first a day before the last
+    start, minutes = datetime(2013, 1, 1, tzinfo=UTC), 24 * 60
+    labelled = flights.filter(pl.col("label").is_not_null()).head(minutes + 1)
+    times = [start + timedelta(minutes=n) for n in range(minutes + 1)]
+    frame = labelled.with_columns(timestamp=pl.Series(times, dtype=pl.Datetime("us", "UTC")))
+    # then the row of the split is no training row
+    version = freezing(frame)
+    frozen = load(version, artifacts)
+    assert version.split_at == start + timedelta(hours=18)
+    assert (len(frozen.train.y), len(frozen.holdout.y)) == (minutes * 3 // 4, minutes // 4 + 1)
+    assert version.holdout_rows == len(frozen.holdout.y)
+
+
 def test_arrays_are_as_trainers_expect_them(
     flights: pl.DataFrame, freezing: Freeze, artifacts: FolderArtifacts, model: Model
 ) -> None:

@@ -213,6 +213,25 @@ def test_a_dead_guard_leaves_nothing_half_done(replaced_by_a_broken_one: Guarded
     assert to.decisions == [("rollback", 2)]
 
 
+@pytest.mark.parametrize(("strategy", "role"), [("blue-green", "champion"), ("champion-challenger", "challenger")])
+def test_a_version_that_came_in_the_place_of_the_failing_one_goes_on_serving(
+    make: Make, strategy: str, role: str
+) -> None:
+    # given a version that fails, while the store does not take the change that undoes it
+    to = make(strategy=strategy, rollback_when=FAILURES)
+    for version in (1, 2):
+        to.deploy(version)
+    to.count(2, role, rows=100, errors=100)
+    to.metadata.away[Revision] = 1
+    to.look()
+    assert to.decisions == [("rollback", 2)]
+    # when a person replaces it before the store is back
+    replaced = to.rollouts.deploy(bundle_record(3), cause="deploy 3", reason="a better one", by="test")
+    to.look()
+    # then the new version serves on
+    assert to.revisions[0] == replaced
+
+
 def test_a_review_is_asked_for_once_however_often_the_guard_starts(make: Make) -> None:
     to = make(rollback_when=FAILURES)
     to.deploy(1)

@@ -71,6 +71,9 @@ def test_what_could_not_be_logged_is_recorded(make: Make) -> None:
     (found,) = workspace.metadata.find(LogGap)
     assert (found.worker, found.rows, to_micros(found.start), to_micros(found.end)) == ("w0", 7, first, last)
     assert found.reason == "the disk is full"
+    # and what another worker could not log at the same time, too
+    ProjectControl(workspace).gap("w1", Gap(rows=3, start=first, end=last, reason="the disk is full"))
+    assert {(each.worker, each.rows) for each in workspace.metadata.find(LogGap)} == {("w0", 7), ("w1", 3)}
 
 
 FAILURES: dict[str, Any] = {"rollback_when": {"error_rate": "5%", "min_requests": 20}}

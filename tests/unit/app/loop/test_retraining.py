@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
 from trimtab.app.loop.retraining import APPROVAL, Retraining
+from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.control.cause import Cause
@@ -111,6 +114,26 @@ def test_an_approved_review_trains_on_what_is_known_when_it_is_approved(
     # and a trainer that fails ends the retraining with its reason
     assert list(steps(workspace)) == ["approval", "snapshot", "stop"]
     assert "NotImplementedError" in steps(workspace)["stop"]
+
+
+def test_a_retraining_trains_when_no_other_process_does(
+    workspace: Workspace, runner: Retraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a person's training that is under way when a retraining is to train
+    trained, begun = list[str](), threading.Event()
+    monkeypatch.setattr(pipeline, "train", lambda *_, key: trained.append(key))
+
+    def sleep(seconds: float) -> None:
+        begun.set()
+        time.sleep(0.01)
+
+    monkeypatch.setattr(workspace.clock, "sleep", sleep)
+    with only_training(workspace, "delay", "a person trains"):
+        workflow = runner.start(decide(workspace, JUDGED, "retrain"), as_of=FIRST, approved=True)
+        wait_for(lambda: begun.is_set() or trained or not runner.active("delay"), "the retraining waits, or trains")
+        assert (trained, runner.active("delay")) == ([], [workflow])
+    # then the retraining trains when that one has ended
+    wait_for(lambda: trained == [workflow], "the retraining trains")
 
 
 def test_a_decision_to_retrain_asks_nobody(workspace: Workspace, runner: Retraining) -> None:

@@ -141,12 +141,12 @@ def test_every_row_is_sent_once_in_order_and_labels_once_they_are_known(workspac
 def test_what_is_in_the_log_already_is_not_sent_again(workspace: Workspace) -> None:
     log = SegmentLog(workspace.root / "predictions")
     log.append(prediction_rows(["trips-0", "trips-2", "trips-4"], model=["delay", "delay", "another"]))
-    log.append_labels(label_rows(["trips-1"]))
+    log.append_labels(label_rows(["trips-1", "trips-3"], model=["delay", None]))
     log.close()
     gateway = Gateway()
     play(workspace, gateway)
     assert [number(id_) for id_ in gateway.posted[:4]] == [1, 3, 4, 5]
-    assert "trips-1" not in gateway.labels
+    assert not gateway.labels.keys() & {"trips-1", "trips-3"}, "a label that names no model is of any"
 
 
 def test_the_loop_has_its_turn_whenever_a_window_closes(workspace: Workspace) -> None:

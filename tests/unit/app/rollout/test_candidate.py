@@ -71,6 +71,15 @@ def test_a_canary_is_left_to_the_guard_until_its_end(book: Metadata) -> None:
     assert promotion(book, MODEL, bundle) == last
 
 
+def test_of_several_promotions_the_last_one_is_found(book: Metadata) -> None:
+    to = deployed(book, "champion-challenger", 1, 2)
+    to.promote(cause="p", reason="better", by="trimtab")
+    to.rollback(cause="r", reason="too slow", by="guard")
+    to.deploy(bundle_record(2), cause="again", reason="mended", by="ann")
+    last = to.promote(cause="q", reason="better, and quick", by="ann")
+    assert promotion(book, MODEL, f"{MODEL}/2") == last
+
+
 def test_who_takes_a_candidate_out_is_found(book: Metadata) -> None:
     to = deployed(book, "canary", 1, 2)
     last = to.abandon(cause="c", reason="it fails", by="guard")

@@ -274,6 +274,40 @@ def test_only_the_rows_of_the_variant_that_failed_are_answered_by_the_rule(
     assert (reply.json()["model_version"], reply.json()["parameters"]["role"]) == ("0", "fallback")
 
 
+def test_the_rule_takes_each_row_at_its_own_time(
+    begin: Begin, pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    # given a rule that answers by the time of a row, and a challenger that alone fails on the row
+    def vectorizer(folder: Path, spec: Any) -> Any:
+        found = ruled(usual)(folder, spec)
+        found.rule = ByTime()  # type: ignore[attr-defined]  # a class made by a function
+        return found
+
+    served = begin(previous_champion=False)
+    champion = pack(1, entity_keys=("who",), vectorizer=vectorizer)
+    challenger = pack(2, entity_keys=("who",))
+    served.serve(table_of(("champion", champion, 50), ("challenger", challenger, 50)))
+    body = infer_body(*[float(NAN_ROW)] * 20)
+    body["inputs"] += [
+        {"name": "who", "shape": [20], "datatype": "BYTES", "data": [f"C{n}" for n in range(20)]},
+        {"name": "moment", "shape": [20], "datatype": "INT64", "data": [NOON + n for n in range(20)]},
+    ]
+    assert data(served.browser.post(INFER, body)) == [n / 20 for n in range(20)]
+
+
+NOON = 1_772_366_400_000_000
+"""2026-03-01, in microseconds."""
+
+
+class ByTime:
+    """A rule whose score is the number of microseconds since noon, divided by 20."""
+
+    name = "by time"
+
+    def scores(self, columns: Any, at: Sequence[int]) -> list[float]:
+        return [(micros - NOON) / 20 for micros in at]
+
+
 def test_the_rule_answers_for_a_slow_champion(
     begin: Begin, pack: Packer, table_of: TableOf, infer_body: Body, slow: Callable[..., Any]
 ) -> None:

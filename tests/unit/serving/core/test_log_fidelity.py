@@ -15,6 +15,7 @@ import pytest
 
 from kit.waiting import PATIENCE_S
 from trimtab.bundle.calibration import Calibration
+from trimtab.bundle.spec import Limits
 from trimtab.serving.core.batching import BATCH_ROWS
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup
 from trimtab.serving.core.journal import APPEND_ROWS
@@ -239,6 +240,23 @@ def test_what_is_scored_after_its_client_was_answered_504_is_not_served(
     # and: the next client is served
     assert served.browser.post(INFER, infer_body(1, id="next")).status == 200
     assert answers(served) == ["next"]
+
+
+def test_rows_that_a_model_does_not_take_are_not_logged_when_their_client_leaves(
+    gateway_of: Callable[..., Served], pack: Packer, table_of: TableOf, infer_body: Body
+) -> None:
+    # given a champion that takes none of the rows, and a challenger that is slower than the time limit
+    served = gateway_of(TIMEOUT_S)
+    champion = pack(1, entity_keys=("who",), limits=Limits(highest={"row": 0.5}))
+    challenger, stuck = slow(pack(2, entity_keys=("who",)))
+    served.serve(table_of(("champion", champion, 50), ("challenger", challenger, 50)))
+    body = infer_body(*[1.0] * 20)
+    body["inputs"].append({"name": "who", "shape": [20], "datatype": "BYTES", "data": [f"C{n}" for n in range(20)]})
+    assert served.browser.post(INFER, body).status == 504
+    stuck.free.set()
+    # then only what the challenger has scored is logged
+    assert kinds(served) == {(2, False, "abandoned", False): stuck.calls[0]}
+    assert 0 < stuck.calls[0] < 20
 
 
 def test_a_slow_version_is_still_judged_by_what_its_clients_did_not_wait_for(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
+from trimtab.serving.web import deadlines
 from trimtab.serving.web.deadlines import Deadlines
 
 
@@ -51,3 +55,28 @@ def test_a_task_that_another_cancels_is_cancelled() -> None:
 def test_no_time_at_all_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="expected more than 0"):
         Deadlines(0)
+
+
+def test_the_timer_is_set_for_the_oldest_request_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, timers = [0.0], list[tuple[float, Callable[[], None]]]()
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(perf_counter_ns=lambda: round(now[0] * 1e9)))
+
+    async def wait(requests: Deadlines, received_s: float) -> None:
+        task = requests.enter(round(received_s * 1e9))
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        assert requests.leave(task)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_later", lambda seconds, call: timers.append((seconds, call)))
+        requests = Deadlines(10)
+        first, second = [asyncio.create_task(wait(requests, received_s)) for received_s in (0, 4)]
+        await asyncio.sleep(0)
+        for now[0], task in ((10, first), (14, second)):
+            _, expire = timers[-1]
+            expire()
+            await task
+
+    asyncio.run(run())
+    assert [seconds for seconds, _ in timers] == [10, 4]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.stores.predictions.embedded.frames import END, Frame, frame_at
+from trimtab.stores.predictions.embedded.frames import END, MARKER, Frame, frame_at
 from trimtab.stores.predictions.embedded.segment_log import SegmentLog
 from trimtab.stores.predictions.embedded.segment_scan import Damages, scan
 from trimtab.stores.predictions.packed_rows import rows_of
@@ -73,10 +73,12 @@ def test_damage_is_told_once_with_file_offset_and_rows(segment: Path, caplog: py
     assert f"{segment}: bytes {frame.start} to {frame.end} are damaged and left out: 1 rows lost" in record.getMessage()
 
 
-def test_a_stretch_of_garbage_is_passed_over(segment: Path) -> None:
+@pytest.mark.parametrize("garbage", [b"\xff", MARKER])
+def test_a_stretch_of_garbage_is_passed_over(segment: Path, garbage: bytes) -> None:
     data = bytearray(segment.read_bytes())
     _, second, third, _ = frames(bytes(data))
-    data[second.start : third.end - 40] = b"\xff" * (third.end - 40 - second.start)
+    length = third.end - 40 - second.start
+    data[second.start : third.end - 40] = (garbage * length)[:length]
     segment.write_bytes(data)
     log = SegmentLog(segment.parent)
     assert ids_in(log) == ["a", "d"]

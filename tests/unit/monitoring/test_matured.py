@@ -1,0 +1,38 @@
+"""The paired comparison of a challenger with its champion, on the same labelled rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trimtab.monitoring.matured import paired_gains
+from trimtab.monitoring.prediction_rows import Scored
+
+NAN = float("nan")
+ANSWERS: dict[str, Any] = {"task": "regression", "threshold": 0.5, "metric": "rmse"}
+
+
+def scored(version: int, **scores: float) -> Scored:
+    """Return what a version gave for each prediction."""
+    ids, values = pa.array(list(scores), pa.string()), np.array(list(scores.values()))
+    role: Any = "champion" if version == 1 else "challenger"
+    return Scored(version=version, role=role, ids=ids, score=values, rows=len(ids), served=0, requests=len(ids))
+
+
+def test_the_gain_is_positive_where_the_challenger_is_nearer_to_the_labels() -> None:
+    champion, challenger = scored(1, a=13.0, b=17.0), scored(2, b=19.0, a=11.0)
+    found = paired_gains(champion, challenger, np.array([20.0, 10.0]), **ANSWERS)
+    assert (found["paired_rows"], found["paired_version"]) == (2, 1)
+    assert found["paired_rmse_gain"] == pytest.approx(2)
+    other = paired_gains(challenger, champion, np.array([10.0, 20.0]), **ANSWERS)
+    assert other["paired_rmse_gain"] == pytest.approx(-2)
+
+
+def test_only_rows_that_both_scored_and_that_have_a_label_are_paired() -> None:
+    champion, challenger = scored(1, a=13.0, b=NAN, d=0.0), scored(2, a=11.0, b=1.0, c=1.0, d=9.0)
+    found = paired_gains(champion, challenger, np.array([10.0, 10.0, 10.0, NAN]), **ANSWERS)
+    assert found["paired_rows"] == 1
+    assert found["paired_rmse_gain"] == pytest.approx(2)
