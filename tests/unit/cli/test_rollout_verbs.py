@@ -109,7 +109,9 @@ def test_a_share_is_written_as_in_the_policy(trimtab: Trimtab) -> None:
 
 def test_what_ends_and_what_does_not_change_is_said(trimtab: Trimtab) -> None:
     trimtab("deploy", "--version", "1")
-    trimtab("deploy", "--version", "3", "--as", "challenger", "--share", "40%")
+    assert "revision 2 of delay: challenge" in trimtab(
+        "deploy", "--version", "3", "--as", "challenger", "--share", "40%"
+    )
     assert "revision 2 of delay: nothing has changed" in trimtab("deploy", "--version", "1")
     said = trimtab("deploy", "--version", "2", "--as", "shadow")
     assert "ended: challenger delay/3, which had 40 % of the traffic" in said

@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.data.file_reading import Content, read_file
 from trimtab.data.label_files import blocks_of
+from trimtab.data.times import count_naive
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
@@ -131,6 +132,11 @@ def test_times_without_a_zone_are_counted_unless_the_source_names_one(tmp_path: 
     values = ["2024-01-01 05:00:00", "2024-01-01T05:00:00Z", None, "2024-01-01"]
     assert read(tmp_path, values, suffix).naive == {"at": 1}
     assert read(tmp_path, values, suffix, time_zone="UTC").naive == {}
+
+
+def test_a_missing_time_is_not_counted_as_one_without_a_zone() -> None:
+    column = pa.chunked_array([pa.array([dt.datetime(2024, 1, 1, 5), None], pa.timestamp("us"))])
+    assert count_naive(column) == 1
 
 
 def test_labels_follow_the_same_rule(tmp_path: Path) -> None:

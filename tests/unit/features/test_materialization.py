@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import trimtab as tt
 from trimtab.definitions.views import Aggregation, FeatureView, WindowBy, count, last, mean
 from trimtab.errors import DefinitionError, UsageError
-from trimtab.features.materialization import materialize
+from trimtab.features.materialization import any_known, materialize
 from trimtab.features.packing import nothing
 from trimtab.features.value_types import encode
 from trimtab.stores.online.lmdb import LmdbOnline
@@ -118,6 +118,11 @@ def test_a_first_run_leaves_out_values_that_do_not_change(online: LmdbOnline) ->
     assert materialize(view, frame(rows_at(0, 3, 6, 9)), online, until=20) == 3
     assert read(view, online, ("x", 1), 18) == [1.0]
     assert read(view, online, ("x", 1), 19) == [None]
+
+
+@pytest.mark.parametrize(("after", "until", "found"), [(5, 6, True), (4, 5, False), (6, 9, False)])
+def test_a_row_is_new_from_after_the_watermark_to_the_end_of_the_run(after: int, until: int, found: bool) -> None:
+    assert any_known(view_of(last("x")), frame(rows_at(1, 6)), after=after, until=until) == found
 
 
 def test_values_expire_although_no_job_runs_any_more(online: LmdbOnline) -> None:

@@ -125,6 +125,8 @@ def test_a_jump_of_the_scores_breaks_the_limit() -> None:
     assert (found.kind, found.value > 0.7) == ("prediction", True)
     same = [99] * 5 + [0] * 15
     assert breach_of(seen(rows=500, scores=same), limits(output_jump="50%"), low) is None
+    few = limits(output_jump="50%", min_requests=501)
+    assert breach_of(seen(rows=600, scores=[0] * 15 + [120] * 5), few, low) is None, "the champion before had 500"
 
 
 def test_comparisons_count_as_failures_too() -> None:

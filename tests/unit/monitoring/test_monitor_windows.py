@@ -99,6 +99,16 @@ def test_one_wrong_clock_does_not_close_all_windows_up_to_it(bench: Bench) -> No
     assert [r.rows for r in bench.reports("closed")] == [300, 300]
 
 
+@pytest.mark.parametrize(("later", "ahead"), [(DAY, 0), (DAY + 1, 1)])
+def test_a_row_may_be_a_window_later_than_its_time_of_logging(bench: Bench, later: int, ahead: int) -> None:
+    monitor = bench.monitor()
+    logged = FIRST_DAY * DAY
+    row = prediction_rows(["a"], version=[1], event_time=[logged + later], logged_at=[logged], features=[[0.0] * 4])
+    bench.log.append(row)
+    monitor.step()
+    assert monitor.ahead == ahead
+
+
 def test_a_small_window_is_judged_together_with_the_next(bench: Bench) -> None:
     monitor = bench.monitor()
     play(bench.log, QUIET, [0])

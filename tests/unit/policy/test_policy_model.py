@@ -79,6 +79,7 @@ def test_a_split_has_no_negative_share() -> None:
 
 def test_levels_of_impact_are_in_order() -> None:
     refused(Impact, "must be less than high", medium="500/day", high="100/week")
+    refused(Impact, "must be less than high", medium="500/day", high="500/day")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ def load(_: int) -> tuple[Predict, str]:
 
 
 def predict(X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """End the process on 666, hang on 777."""
+    """Return one number too many on 555, end the process on 666, hang on 777."""
+    if X[0, 0] == 555:
+        return np.zeros(len(X) + 1)
     if X[0, 0] == 666:
         os._exit(3)
     if X[0, 0] == 777:

@@ -133,6 +133,13 @@ def test_one_that_dies_or_hangs_is_started_again(steered: Path) -> None:
     scorer.close()
 
 
+def test_scores_of_another_number_than_the_rows_are_refused(steered: Path) -> None:
+    scorer = PyfuncScorer(steered, None, timeout_s=PATIENCE_S)
+    with pytest.raises(DataError, match=r"the model gave 2 numbers for 1 rows"):
+        scorer.score(order(555))
+    scorer.close()
+
+
 def test_the_wait_for_scores_is_the_one_of_the_options(steered: Path) -> None:
     scorer = pyfunc.open_model(steered, "binary", Options(timeout_s=0.3))
     with pytest.raises(ProcessFailed, match=r"did not answer within 0\.3 s"):

@@ -170,6 +170,26 @@ def test_a_break_that_was_accepted_is_told_apart_and_decisions_go_on(book: Book)
     assert [one.key for one in book.store.verify().breaks] == ["ledger/12/record"]
 
 
+def test_a_cut_that_was_accepted_is_the_head_from_which_later_cuts_are_found(book: Book) -> None:
+    # given a ledger without its last two entries, and a person who accepts that
+    for statement in (
+        "DELETE FROM trimtab_ledger_entry WHERE id IN ('ledger/9', 'ledger/10')",
+        "DELETE FROM trimtab_revision WHERE id = 'delay#5'",
+        "DELETE FROM trimtab_policy_version WHERE id = 'policy/5'",
+    ):
+        book.tamper(statement)
+    (found,) = book.store.verify().breaks
+    acceptance = LedgerAcceptance(
+        id="ledger/acceptance/1", created_at=NOON, breaks=(found.key,), texts=(found.text,), reason="restored", by="ann"
+    )
+    book.store.put(acceptance)
+    assert book.store.verify().breaks == ()
+    # when the acceptance's own entry is cut off, too
+    book.tamper("DELETE FROM trimtab_ledger_entry WHERE id = 'ledger/9'")
+    # then it is found
+    assert any("entry 9" in text for text in book.texts(last=1))
+
+
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.__name__)
 def test_records_of_an_older_project_enter_the_ledger_when_it_is_opened(
     tmp_path: Path, backend: type[SqliteMetadata] | type[SqlMetadata]

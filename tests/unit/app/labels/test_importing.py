@@ -85,6 +85,19 @@ def test_new_rows_of_a_table_become_labels_once(ws: Workspace) -> None:
     ]
 
 
+def test_an_intake_is_recorded_when_its_labels_are_on_disk(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    landed(ws, "1.csv", "a,1,2013-01-02\n")
+    synced, sync = list[int](), SegmentLog.sync
+
+    def noting(log: SegmentLog) -> None:
+        sync(log)
+        synced.append(ws.metadata.count(LabelIntake))
+
+    monkeypatch.setattr(SegmentLog, "sync", noting)
+    import_tables(ws)
+    assert 0 in synced
+
+
 def test_several_versions_are_taken_one_by_one(ws: Workspace) -> None:
     for day in range(1, 5):
         landed(ws, f"{day}.csv", f"a,{day % 2},2013-01-0{day}\nx{day},1,2013-01-0{day}\n")

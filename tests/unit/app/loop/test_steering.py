@@ -13,15 +13,15 @@ from integration.gateway_project import GatewayProject
 from kit.decisions import decide
 from kit.waiting import wait_for
 from trimtab.app.loop import retraining
-from trimtab.app.loop.retraining import MATURED
+from trimtab.app.loop.retraining import APPROVAL, MATURED
 from trimtab.app.loop.steering import Steering, read_progress
-from trimtab.app.loop.workflows import Workflows
+from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.control.resolve import resolve
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
-from trimtab.testing.judged import bundle_record
+from trimtab.testing.judged import DAY, bundle_record
 from trimtab.testing.streams import Variant, World, play
 
 CHAMPION, CHALLENGER = Variant(version=1), Variant(version=2, role="challenger")
@@ -107,6 +107,17 @@ def test_another_revision_is_told(workspace: Workspace, steering: Steering) -> N
     rollouts(workspace).abandon(cause="a", reason="a test", by="tests")
     steering.step()
     assert told(workspace) == 2
+
+
+def test_the_answer_to_another_review_ends_no_waiting(
+    workspace: Workspace, steering: Steering, review: Decision
+) -> None:
+    other = decide(workspace, start=review.start + 3 * DAY)
+    resolve(workspace.metadata, other.id, "reject", reason="not now", by="ann", clock=workspace.clock)
+    wait_for(lambda: not step_is_busy(steering, workspace), "all retrainings wait or have ended")
+    with closing(Workflows(workspace.workflows_url)) as workflows:
+        assert workflow_id(review.id) in workflows.active("delay")
+    assert told(workspace, APPROVAL) == 0
 
 
 def test_the_answer_of_a_person_ends_the_waiting(workspace: Workspace, steering: Steering, review: Decision) -> None:

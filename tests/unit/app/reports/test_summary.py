@@ -14,6 +14,7 @@ from trimtab.app.reports.summary import Summary, summarise
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.records.control import WorkflowStep
 from trimtab.testing.judged import FIRST, bundle_record, dataset_record, gate_report, run_record, window_report
+from trimtab.testing.predictions import prediction_rows
 
 
 @pytest.fixture
@@ -122,3 +123,10 @@ def test_money_is_that_of_the_model_and_each_window_counts_once(workspace: Works
     workspace.metadata.put(*(window_report(day, metrics={"cost": 0.25}) for day in range(3)))
     found = summarise(workspace, "delay")
     assert (found.training_cost, found.serving_cost, found.windows) == (1.0, 0.75, 3)
+
+
+def test_what_was_scored_for_comparison_is_not_counted_as_served(workspace: Workspace) -> None:
+    ids, roles = ["flights-1", "flights-1", "by-hand"], ["champion", "challenger", "champion"]
+    workspace.predictions.append(prediction_rows(ids, role=roles, served=[True, False, True]))
+    found = summarise(workspace, "delay")
+    assert (found.predictions, found.scored_for_comparison, found.others.predictions) == (2, 1, 1)

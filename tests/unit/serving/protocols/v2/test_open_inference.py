@@ -80,6 +80,7 @@ def test_a_number_beyond_float32_is_infinite_as_in_training() -> None:
         ([tensor("a", "INT64", [1]), tensor("a", "INT64", [1])], "two inputs are named 'a'"),
         ([tensor("a", "INT46", [1])], "Did you mean 'INT64'"),
         ([tensor("a", "INT64", [1, 2], [3])], "has 2 values; its shape"),
+        ([tensor("a", "INT64", [1, 2], [1])], "has 2 values; its shape"),
         ([tensor("a", "INT64", [1, 2], [1, 2]), tensor("b", "INT64", [1])], "one value a row"),
         ([tensor("a", "INT64", [1], [1, 1, 1])], "expected [n] or [n, d]"),
         ([tensor("a", "INT64", [1], [-1])], "expected [n] or [n, d]"),
