@@ -39,7 +39,7 @@ def test_a_changed_record_is_found_told_and_accepted(tmp_path: Path) -> None:
     assert trimtab(project, "ledger", "accept", "--reason", "a repair by hand").returncode == 0
     verified = trimtab(project, "ledger")
     assert verified.returncode == 0
-    assert "1 breaks are accepted" in verified.stdout
+    assert "accepted: 1 break" in verified.stdout
     assert broken not in trimtab(project, "status").stdout
     # while a head that was never written is missed
     missed = trimtab(project, "ledger", "verify", "--expect", "0" * 64)

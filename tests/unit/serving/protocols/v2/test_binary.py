@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import msgspec
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from trimtab.serving.protocols.v2.response import encode_binary
 from trimtab.serving.requests import Explanation, InferenceResponse, Refused
 
 NUMBERS = ["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]
-OF_NUMPY = {"FP16": "float16", "BF16": "float32", "FP32": "float32", "FP64": "float64"}
+OF_NUMPY = {"FP16": "float16", "BF16": ml_dtypes.bfloat16, "FP32": "float32", "FP64": "float64"}
 
 
 def packed(*inputs: tuple[str, str, Any], outputs: Any = None, **more: Any) -> tuple[bytes, str | None]:
