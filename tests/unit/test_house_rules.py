@@ -8,6 +8,7 @@ from pathlib import Path
 import trimtab
 
 SOURCE = Path(trimtab.__file__).parent
+TESTS = Path(__file__).parents[1]
 MAX_LINES = 500
 MAX_FILES = 26
 """In one folder, its __init__.py among them."""
@@ -181,6 +182,35 @@ def test_own_modules_import_one_another_in_no_circle() -> None:
         for name in leaves:
             del left[name]
     assert left == {}
+
+
+def test_programs_in_texts_of_tests_import_what_is_there() -> None:
+    """No type checker reads the programs that tests start with `python -c`."""
+    missing = []
+    for path in [*TESTS.rglob("*.py"), *TESTS.parent.joinpath("benchmarks").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                for module, names in re.findall(r"^from (trimtab[\w.]*) import ([\w, ]+)", node.value, re.MULTILINE):
+                    here = names_in(module)
+                    missing += [
+                        f"{path.name}: {module}.{name}" for name in names.split(", ") if name.split()[0] not in here
+                    ]
+    assert missing == []
+
+
+def names_in(module: str) -> set[str]:
+    """Return the names that a module defines or imports, and its own modules."""
+    if module not in MODULES:
+        return set()
+    names = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == module}
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
 
 
 def test_the_rules_do_see_what_they_look_for() -> None:
