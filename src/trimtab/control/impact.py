@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trimtab.control.cause import Cause
-from trimtab.policy.model import Impact
+from trimtab.policy.decide import Impact
 from trimtab.records.record import Level
 
 HARM_P = 0.05

@@ -6,7 +6,8 @@ from trimtab.clock import to_micros
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
 from trimtab.control.history import ControlHistory
-from trimtab.policy.model import Policy, RollbackWhen
+from trimtab.policy.model import Policy
+from trimtab.policy.rollout import RollbackWhen
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Action
 from trimtab.units import MICROS

@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from trimtab.policy.model import RollbackWhen
+from trimtab.policy.rollout import RollbackWhen
 from trimtab.stats.distinct_counts import distinct
 from trimtab.stats.exact_tests import ALPHA, at_least_apart, binomial_tail, fisher_tail
 from trimtab.stats.gateway_counts import (

@@ -14,7 +14,7 @@ from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.window_records import VersionWindow
-from trimtab.policy.model import Impact
+from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.metrics import metric_value

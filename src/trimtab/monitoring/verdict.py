@@ -10,7 +10,7 @@ from typing import Literal
 
 from trimtab.monitoring.failure_bounds import error_rate_at_least
 from trimtab.monitoring.matured import gain_name
-from trimtab.policy.model import PromoteWhen, RollbackWhen
+from trimtab.policy.rollout import PromoteWhen, RollbackWhen
 from trimtab.records.monitoring import WindowReport
 from trimtab.stats.paired_sequence import PairedComparison, compare
 from trimtab.stores.metadata.contract import Metadata

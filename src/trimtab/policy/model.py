@@ -8,22 +8,17 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab import units
-from trimtab.metric_catalog import BY_TASK, Mistake, Task
+from trimtab.metric_catalog import Task
+from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.gates import Gates
-from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
+from trimtab.policy.rollout import Rollout
 from trimtab.policy.section import Section
 from trimtab.policy.values import (
     Bytes,
-    Confidence,
-    Cost,
     Duration,
-    Metric,
-    Percent,
-    PerDay,
-    PerMonth,
     Share,
 )
 
@@ -83,194 +78,9 @@ class Training(Section):
     """Handed to the trainer as they are."""
     min_examples: int = Field(default=500, gt=0)
     """With fewer labelled examples nothing is trained."""
-
-
-class PromoteWhen(Section):
-    """Evidence that promotes a challenger: losses of both on the same matured labels, window by window."""
-
-    metric: Metric | None = None
-    """What is compared, and computed for every window; left out, {promotion}."""
-    confidence: Confidence = 0.95
-    """Confidence that the challenger is better; it holds however often the windows are judged."""
-    min_labels: int = Field(default=1000, ge=0)
-    """No verdict on fewer labels."""
-    min_windows: int = Field(default=10, ge=2)
-    """No verdict on fewer windows."""
-    max_windows: int = Field(default=60, ge=2)
-    """Without a verdict after so many windows the challenger is abandoned."""
-    smallest_effect: float = Field(default=0.0, ge=0)
-    """Smallest improvement worth having, in the metric's unit; no hope of it ends the comparison early."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> PromoteWhen:
-        if self.min_windows > self.max_windows:
-            raise ValueError(
-                f"min_windows {self.min_windows} is more than max_windows {self.max_windows}: "
-                "nothing can ever be promoted"
-            )
-        return self
-
-    def metric_for(self, task: Task) -> str:
-        """Return the metric by which versions of a model of a task are compared."""
-        return self.metric or BY_TASK[task].promotion
-
-
-class RollbackWhen(Section):
-    """Limits that roll back at once: judged window by window by the loop, and within seconds by the gateway's guard."""
-
-    error_rate: Share | None = None
-    """Largest share of failed predictions; left out, only a canary is judged, by the share of its champion or 1%,
-    whichever is larger. It is broken when a lower bound of the share exceeds it: one failure of twenty does not prove a
-    high share."""
-    p99: Duration | None = None
-    """Longest time that 99 of 100 predictions may take, those a fallback answered included; left out, any. It is
-    broken when chance does not explain how many took longer."""
-    constant_output: int | None = Field(default=None, gt=1)
-    """So many different inputs in a row that all get the same prediction break the limit; left out, they are not
-    counted. An input is the vector of its features; one that comes again, as in a load test, does not count again."""
-    output_jump: Share | None = None
-    """Largest distance (total variation) between the scores of now and those of the champion before, beyond what
-    chance makes of it; left out, none."""
-    over: Duration = 30 * units.MICROS["s"]
-    """Stretch of wall time that the guard looks back over."""
-    min_requests: int = Field(default=50, gt=0)
-    """The guard does not judge fewer predictions, but for ten requests or more that failed without exception."""
-
-
-class Canary(Section):
-    """How the canary strategy moves traffic to a new bundle."""
-
-    steps: list[Share] = [0.01, 0.05, 0.25, 0.5]
-    """Shares of the traffic that the new bundle gets, one after another, before all of it."""
-    hold: Duration = 10 * units.MICROS["m"]
-    """How long a step lasts at least (wall time)."""
-    min_requests: int = Field(default=100, ge=0)
-    """A step is held until the new bundle has answered so many predictions in it; comparisons do not count."""
-
-    @field_validator("steps")
-    @classmethod
-    def _rise(cls, steps: list[float]) -> list[float]:
-        if not steps or sorted(set(steps)) != steps or steps[0] <= 0 or steps[-1] >= 1:
-            raise ValueError("expected rising shares between 0% and 100%, such as [1%, 5%, 25%, 50%]")
-        return steps
-
-
-class Fallback(Section):
-    """What answers when a model fails or is too slow: the champion for another version, then, in this order:
-    the champion before, the rule that definitions.py declares with `@model.fallback(inputs=[...])`, a fixed score."""
-
-    previous_champion: bool = True
-    """The champion before answers first, while it is warm."""
-    value: float | None = None
-    """This score is the answer where no rule is declared, or the rule cannot answer; left out, the request fails."""
-    slower_than: Duration | None = None
-    """A prediction that takes longer is answered by the fallback; left out, only errors are. Holds for models that
-    score in threads or processes; a quick one scores on the event loop, where a late answer is simply late."""
-
-
-class Rollout(Section):
-    """How a new bundle reaches traffic."""
-
-    strategy: Literal["champion-challenger", "blue-green", "canary", "shadow"] = "champion-challenger"
-    """A challenger shares the traffic until the evidence is in; blue-green swaps at once; a canary gets more traffic
-    step by step; a shadow scores copies and answers no request."""
-    split: dict[Literal["champion", "challenger"], Percent] = {"champion": 90, "challenger": 10}
-    """Percent of the traffic that each role answers, such as 90 or 90%; adds up to 100."""
-    sticky: list[str] | None = None
-    """Request columns whose values pin a request to one role; left out, all entity keys."""
-    canary: Canary = Canary()
-    """How a canary's share rises."""
-    keep_warm: Duration = units.MICROS["d"]
-    """How long the champion before stays loaded after a change, so that a rollback is a swap."""
-    fallback: Fallback = Fallback()
-    """What answers when a model fails or is too slow."""
-    promote_when: PromoteWhen = PromoteWhen()
-    """What promotes a challenger."""
-    rollback_when: RollbackWhen = RollbackWhen()
-    """What rolls back at once."""
-
-    @field_validator("split")
-    @classmethod
-    def _adds_up(cls, split: dict[str, float]) -> dict[str, float]:
-        for role, weight in split.items():
-            if weight < 0:
-                raise ValueError(f"{role} has {weight:g}; expected a share from 0 to 100 percent")
-        total = sum(split.values())
-        if abs(total - 100) > 1e-9:
-            percent = ", ".join(f"{role}: {weight * 100:g}" for role, weight in split.items())
-            hint = f" percent; write {percent}" if abs(total - 1) <= 1e-9 else ""
-            raise ValueError(f"adds up to {total:g}; expected 100{hint}")
-        return split
-
-
-class Impact(Section):
-    """What mistakes cost, and from which loss a day on an impact counts as medium or high."""
-
-    currency: str = "USD"
-    """Name of the currency; nothing is converted."""
-    cost: dict[Mistake, Cost] = {}
-    """Money for each mistake. Of a binary model: false_negative, false_positive. Of a regression, for each unit of
-    error: absolute_error, over_prediction (too high), under_prediction (too low); they add up."""
-    medium: PerDay = 500.0
-    """From here on the impact is medium."""
-    high: PerDay = 5000.0
-    """From here on the impact is high."""
-    over: Duration = 7 * units.MICROS["d"]
-    """Losses are averaged over the windows of this stretch, so that one bad day decides nothing; windows that a version
-    has not served yet count as usual."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Impact:
-        if self.medium >= self.high:
-            raise ValueError(f"medium ({self.medium:g}/day) must be less than high ({self.high:g}/day)")
-        return self
-
-    @property
-    def threshold(self) -> float:
-        """Probability above which saying yes costs less than saying no; 0.5 without costs."""
-        negative, positive = self.cost.get("false_negative"), self.cost.get("false_positive")
-        if not negative or not positive:
-            return 0.5
-        return positive / (positive + negative)
-
-    def cost_for(self, task: Task) -> dict[Mistake, float]:
-        """Return the prices of the mistakes that a model of a task can make."""
-        return {kind: price for kind, price in self.cost.items() if kind in BY_TASK[task].costs}
-
-    def for_task(self, task: Task) -> Impact:
-        """Return the same section with the costs of one task alone."""
-        return self.model_copy(update={"cost": self.cost_for(task)})
-
-
-class Budget(Section):
-    """How much automation may spend; beyond it a retraining waits for review."""
-
-    retrains: PerMonth = 8.0
-    """Retrainings that start by themselves."""
-    cost: PerMonth = 200.0
-    """Money for training."""
-
-
-class Decide(Section):
-    """When the loop looks, what it then does, and its brakes."""
-
-    window: Duration = units.MICROS["d"]
-    """Length of the windows of event time that are judged."""
-    matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
-    """Bands of p-values by name, each with what is done at low, medium and high business impact."""
-    cooldown: Duration = 3 * units.MICROS["d"]
-    """After a retraining none is started or proposed for so long (event time); after a refused one for a quarter."""
-    budget: Budget = Budget()
-    """How much automation may spend."""
-    labels_mature_after: Duration = 2 * units.MICROS["d"]
-    """A window's labels count as complete so long after its end."""
-    require_harm: bool = True
-    """A retraining starts by itself only when the sequential p-value is below 0.01 and harm is measured, on labels or
-    in money, not when inputs shift alone. With false the matrix and the other brakes decide."""
-    horizon: int = Field(default=100, gt=0)
-    """Windows for which a sequential p-value keeps its promise."""
-    lateness: Duration = units.MICROS["h"]
-    """A window closes when event time has passed its end by so much."""
+    refit: Literal["after_gates", "never"] = "after_gates"
+    """after_gates: a model that passed is fitted again on all known rows, the holdout's too, and that one is
+    registered; never: the model that was judged is."""
 
 
 class Prices(Section):
@@ -395,6 +205,8 @@ class Policy(Section):
     """What mistakes cost."""
     decide: Decide = Decide()
     """When the loop acts."""
+    retrain: Retrain = Retrain()
+    """Retraining as maintenance."""
     prices: Prices = Prices()
     """What computing costs."""
     serving: Serving = Serving()

@@ -7,6 +7,10 @@ from typing import Literal
 
 from trimtab.records.record import Action, Level, Record
 
+Trigger = Literal["matrix", "routine", "data", "request", "lead", "limit", "failure"]
+"""What led to a decision: the decision matrix; the refresh of the policy; new data; a request by the API, a command or
+a person; a shadow that leads the champion; a limit of `rollback_when`; a stage or a process that failed."""
+
 
 class Decision(Record, frozen=True, kw_only=True):
     """The decision about one window, with its reasons; id is `model/decision/number`; hash-chained."""
@@ -38,6 +42,9 @@ class Decision(Record, frozen=True, kw_only=True):
     by: str
     previous_hash: str
     hash: str
+    trigger: Trigger = "matrix"
+    to_version: int | None = None
+    """Of a rollback: the version that is to serve again; None takes the champion before."""
 
 
 class Resolution(Record, frozen=True, kw_only=True):
@@ -67,6 +74,75 @@ class WorkflowStep(Record, frozen=True, kw_only=True):
     """The result in one line of text."""
     refers_to: str | None
     """Id of the record that the step wrote, if any."""
+
+
+class Suspicion(Record, frozen=True, kw_only=True):
+    """A stretch of event time whose rows are suspected: they neither train nor judge; id is `model/suspicion/start`."""
+
+    KIND = "suspicion"
+    KEYS = ("model", "start")
+
+    model: str
+    start: datetime
+    end: datetime
+    rule: Literal["inputs", "missing", "loss", "absolute", "person"]
+    """What was broken: a leap of a column's mean, a missing share or the loss; an absolute rule; or a person's word."""
+    subject: str
+    """Column, or 'loss'."""
+    value: float
+    limit: float
+    known_at: datetime
+    """Event time at which it was found."""
+    reason: str
+
+
+class SuspicionEnd(Record, frozen=True, kw_only=True):
+    """The end of a suspicion: its rows are used again; id is `suspicion/end`."""
+
+    KIND = "suspicion_end"
+    KEYS = ("model", "start")
+
+    model: str
+    start: datetime
+    """Start of the suspicion."""
+    suspicion: str
+    """Id of the suspicion."""
+    outcome: Literal["let_in", "new_world", "rule_dropped"]
+    """A person let the rows in; it has lasted too long for a fault; too many windows were suspected."""
+    known_at: datetime
+    """Event time at which it ended."""
+    reason: str
+    by: str
+
+
+class Freeze(Record, frozen=True, kw_only=True):
+    """The start or the end of a freeze, during which nothing is retrained or promoted; id is `freeze/model/number`."""
+
+    KIND = "freeze"
+    KEYS = ("model", "number")
+
+    model: str
+    """Empty for all models."""
+    number: int
+    frozen: bool
+    until: datetime | None
+    """When it ends by itself; None: by `trimtab unfreeze`."""
+    reason: str
+    by: str
+
+
+class RetrainRequest(Record, frozen=True, kw_only=True):
+    """A request to retrain a model, which the controller answers by a decision; id is `model/request/key`."""
+
+    KIND = "retrain_request"
+    KEYS = ("model", "key")
+
+    model: str
+    key: str
+    """A second request with the same key is the same request."""
+    source: Literal["api", "command", "data"]
+    reason: str
+    by: str
 
 
 class PolicyVersion(Record, frozen=True, kw_only=True):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution, WorkflowStep
+from trimtab.records.control import (
+    Decision,
+    Freeze,
+    LedgerAcceptance,
+    LedgerEntry,
+    PolicyVersion,
+    Resolution,
+    RetrainRequest,
+    Suspicion,
+    SuspicionEnd,
+    WorkflowStep,
+)
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
-from trimtab.records.monitoring import LabelIntake, Profile, Signal, WindowReport
+from trimtab.records.monitoring import KpiPoint, LabelIntake, Profile, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.records.serving import LogGap, Revision, Token, TokenRevocation
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -29,6 +40,11 @@ RECORDS: dict[str, type[Record]] = {
         WindowReport,
         Profile,
         Signal,
+        KpiPoint,
+        Suspicion,
+        SuspicionEnd,
+        RetrainRequest,
+        Freeze,
         Decision,
         Resolution,
         WorkflowStep,

@@ -110,3 +110,19 @@ class Signal(Record, frozen=True, kw_only=True):
     carriers: tuple[str, ...]
     """The columns that contribute most, strongest first."""
     reason: str
+
+
+class KpiPoint(Record, frozen=True, kw_only=True):
+    """One value of a business KPI; id is `kpi/stream/time/entity/model`."""
+
+    KIND = "kpi_point"
+    KEYS = ("stream", "time")
+    JOINTLY = (("stream", "time"),)
+
+    stream: str
+    time: datetime
+    """Event time."""
+    value: float
+    entity: str | None
+    model: str | None
+    by: str

@@ -10,7 +10,21 @@ import msgspec
 Role = Literal["champion", "challenger", "shadow"]
 Verdict = Literal["pass", "warn", "fail"]
 Action = Literal["monitor", "review", "retrain", "rollback"]
-SignalKind = Literal["data", "prediction", "concept", "quality", "latency", "error", "cost", "kpi"]
+SignalKind = Literal[
+    "data",
+    "prediction",
+    "concept",
+    "quality",
+    "latency",
+    "error",
+    "cost",
+    "kpi",
+    "confidence",
+    "skew",
+    "freshness",
+    "volume",
+    "infrastructure",
+]
 Level = Literal["low", "medium", "high"]
 
 

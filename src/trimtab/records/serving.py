@@ -17,6 +17,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     bundle: str
     version: int
     weight: float
+    kept: bool = False
+    """A former champion that stays as a shadow: it is compared with the champion, and can serve again."""
 
 
 class Revision(Record, frozen=True, kw_only=True):

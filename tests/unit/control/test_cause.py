@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.control.cause import STARTS_A_QUERY, Cause, gather
 from trimtab.control.impact import judge
-from trimtab.policy.model import Impact
+from trimtab.policy.decide import Impact
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, judged_signals, signal, window_report

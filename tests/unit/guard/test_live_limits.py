@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trimtab.guard.live_limits import Breach, judge, judge_canary
-from trimtab.policy.model import RollbackWhen
+from trimtab.policy.rollout import RollbackWhen
 from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, Snapshot, VariantCounts, VariantKey
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.clock import from_micros
-from trimtab.policy.model import PromoteWhen, Rollout
+from trimtab.policy.rollout import PromoteWhen, Rollout
 from trimtab.testing.predictions import label_rows, prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Variant, World, log_rows, play, truth
 from unit.monitoring.monitor_bench import POLICY, QUIET, Bench

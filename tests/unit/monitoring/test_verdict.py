@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trimtab.monitoring.verdict import ChallengerVerdict, judge_challenger
-from trimtab.policy.model import PromoteWhen, RollbackWhen
+from trimtab.policy.rollout import PromoteWhen, RollbackWhen
 from trimtab.records.record import Role
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata

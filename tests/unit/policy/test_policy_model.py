@@ -7,10 +7,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS
+from trimtab.policy.decide import Decide, Impact
 from trimtab.policy.gates import Accuracy, Bias, Gates, Performance, Robustness
 from trimtab.policy.key_reference import meanings, reference
-from trimtab.policy.model import Decide, Impact, Policy, PromoteWhen, Rollout
+from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
+from trimtab.policy.rollout import PromoteWhen, Rollout
 from trimtab.policy.tree import valid_keys
 from trimtab.units import MICROS
 

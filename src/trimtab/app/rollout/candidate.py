@@ -9,7 +9,7 @@ from itertools import pairwise
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.metric_catalog import Task
 from trimtab.monitoring.verdict import judge_challenger
-from trimtab.policy.model import Rollout
+from trimtab.policy.rollout import Rollout
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata, latest

@@ -13,7 +13,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
 from trimtab.errors import ActionError, DataError, NotFound
-from trimtab.policy.model import Rollout
+from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Role
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Bundle

@@ -17,7 +17,17 @@ import msgspec
 
 from trimtab.clock import to_micros
 from trimtab.errors import StoreError
-from trimtab.records.control import Decision, LedgerAcceptance, LedgerEntry, PolicyVersion, Resolution
+from trimtab.records.control import (
+    Decision,
+    Freeze,
+    LedgerAcceptance,
+    LedgerEntry,
+    PolicyVersion,
+    Resolution,
+    RetrainRequest,
+    Suspicion,
+    SuspicionEnd,
+)
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
@@ -31,6 +41,10 @@ COVERED: tuple[type[Record], ...] = (
     GateReport,
     Bundle,
     Revision,
+    Suspicion,
+    SuspicionEnd,
+    RetrainRequest,
+    Freeze,
     Decision,
     Resolution,
     LedgerAcceptance,

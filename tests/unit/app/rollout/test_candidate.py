@@ -11,7 +11,7 @@ import pytest
 from trimtab.app.rollout.candidate import judge_candidate, lost, promotion, removal
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import ManualClock
-from trimtab.policy.model import Rollout
+from trimtab.policy.rollout import Rollout
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import MODEL, bundle_record, window_report

@@ -11,7 +11,7 @@ import pytest
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import ManualClock
 from trimtab.errors import ActionError
-from trimtab.policy.model import Rollout
+from trimtab.policy.rollout import Rollout
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata

@@ -1,0 +1,126 @@
+"""The sections `impact`, `decide` and `retrain` of trimtab.yaml: what mistakes cost, and when the loop acts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from trimtab import units
+from trimtab.metric_catalog import BY_TASK, Mistake, Task
+from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
+from trimtab.policy.section import Section
+from trimtab.policy.values import Cost, Duration, PerDay, PerMonth, Share
+
+
+class Impact(Section):
+    """What mistakes cost, and from which loss a day on an impact counts as medium or high."""
+
+    currency: str = "USD"
+    """Name of the currency; nothing is converted."""
+    cost: dict[Mistake, Cost] = {}
+    """Money for each mistake. Of a binary model: false_negative, false_positive. Of a regression, for each unit of
+    error: absolute_error, over_prediction (too high), under_prediction (too low); they add up."""
+    medium: PerDay = 500.0
+    """From here on the impact is medium."""
+    high: PerDay = 5000.0
+    """From here on the impact is high."""
+    over: Duration = 7 * units.MICROS["d"]
+    """Losses are averaged over the windows of this stretch, so that one bad day decides nothing; windows that a version
+    has not served yet count as usual."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Impact:
+        if self.medium >= self.high:
+            raise ValueError(f"medium ({self.medium:g}/day) must be less than high ({self.high:g}/day)")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which saying yes costs less than saying no; 0.5 without costs."""
+        negative, positive = self.cost.get("false_negative"), self.cost.get("false_positive")
+        if not negative or not positive:
+            return 0.5
+        return positive / (positive + negative)
+
+    def cost_for(self, task: Task) -> dict[Mistake, float]:
+        """Return the prices of the mistakes that a model of a task can make."""
+        return {kind: price for kind, price in self.cost.items() if kind in BY_TASK[task].costs}
+
+    def for_task(self, task: Task) -> Impact:
+        """Return the same section with the costs of one task alone."""
+        return self.model_copy(update={"cost": self.cost_for(task)})
+
+
+class Budget(Section):
+    """How much automation may spend; beyond it a retraining waits for review."""
+
+    retrains: PerMonth = 8.0
+    """Retrainings that start by themselves."""
+    cost: PerMonth = 200.0
+    """Money for training."""
+
+
+class Decide(Section):
+    """When the loop looks, what it then does, and its brakes."""
+
+    window: Duration = units.MICROS["d"]
+    """Length of the windows of event time that are judged."""
+    matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
+    """Bands of p-values by name, each with what is done at low, medium and high business impact."""
+    cooldown: Duration = 3 * units.MICROS["d"]
+    """After a retraining none is started or proposed for so long (event time); after a refused one for a quarter."""
+    budget: Budget = Budget()
+    """How much automation may spend."""
+    labels_mature_after: Duration = 2 * units.MICROS["d"]
+    """A window's labels count as complete so long after its end."""
+    require_harm: bool = True
+    """A retraining starts by itself only when the sequential p-value is below 0.01 and harm is measured, on labels or
+    in money, not when inputs shift alone. With false the matrix and the other brakes decide."""
+    horizon: int = Field(default=100, gt=0)
+    """Windows for which a sequential p-value keeps its promise."""
+    lateness: Duration = units.MICROS["h"]
+    """A window closes when event time has passed its end by so much."""
+
+
+class Refresh(Section):
+    """Routine retraining: the same recipe on newer rows, with the same gates, whether or not anything drifted."""
+
+    every: Duration = 7 * units.MICROS["d"]
+    """A retraining starts so long after the last one (event time)."""
+    min_new_rows: Share = 0.01
+    """Not before the labelled rows have grown by this share since the last one."""
+    promote: Literal["at_once", "compared"] = "at_once"
+    """at_once: what passes the gates serves, and the champions before watch it as shadows; compared: as the strategy of
+    `rollout` says. Holds for every retraining, routine or not."""
+    shadows: int = Field(default=3, ge=0, le=10)
+    """So many former champions are scored on copies of the traffic, to be compared with and gone back to."""
+
+
+class Quarantine(Section):
+    """Which windows are suspected: their rows neither train nor judge a model until a person lets them in."""
+
+    enabled: bool = True
+    """With false all rows are used."""
+    input_leap: float = Field(default=2.0, gt=1)
+    """A window is suspected when the mean of a column lies further from the median of its last 7 good ones than this
+    multiple of the largest such distance before."""
+    missing_jump: Share = 0.2
+    """Or when the missing share of a column exceeds the largest one before by so much."""
+    loss_leap: float = Field(default=1.5, gt=1)
+    """Or when the loss of the newest model, over 1 or 3 windows, leaps by this multiple of the largest leap before."""
+    min_windows: int = Field(default=42, gt=0)
+    """Nothing is suspected by its loss before so many windows are known."""
+    lasts: int = Field(default=21, gt=0)
+    """A suspicion that lasts so many windows is a new world: all its rows come back."""
+    max_share: Share = 0.15
+    """When more of the windows are suspected, the rule does not fit this data: it is dropped, and a person is told."""
+
+
+class Retrain(Section):
+    """Retraining as maintenance, in addition to what the matrix decides."""
+
+    refresh: Refresh | None = None
+    """Left out, models are retrained only when the matrix, a person or the API says so."""
+    quarantine: Quarantine = Quarantine()
+    """Which windows are kept out of training."""
