@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab import metric_catalog
 from trimtab.definitions.arguments import (
     check_brought,
+    check_columns,
     check_function,
     check_kind,
     check_name,
@@ -100,6 +101,9 @@ class Model(Placed):
             the time of the request.
         fit: the trainer; usually set with the decorator `trainer`.
         outcomes: a table with labels of the model's predictions, in addition to the labels that clients send.
+        categories: features whose numbers are codes, such as 3 for an airline: monitoring counts them code by code.
+            None: booleans, request columns of whole numbers with few values, and whole numbers that an on-demand
+            transform makes of texts and booleans alone.
 
     Raises:
         DefinitionError: an argument is wrong, or a feature would contain the outcome.
@@ -122,6 +126,7 @@ class Model(Placed):
     features: Sequence[FeatureView | OnDemand | str]
     fit: Trainer | None = None
     outcomes: Outcomes | None = None
+    categories: Sequence[str] | None = None
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
 
@@ -141,6 +146,11 @@ class Model(Placed):
         for name in names:
             if names.count(name) > 1:
                 raise DefinitionError(f"Model '{self.name}' has two features named '{name}'; rename or remove one")
+        for name in check_columns(f"Model '{self.name}': categories", self.categories or ()):
+            if name not in names:
+                raise DefinitionError(
+                    f"Model '{self.name}': category '{name}' is none of its features.{nearest(name, names)}"
+                )
         self._refuse_leaks()
 
     def _refuse_leaks(self) -> None:

@@ -7,7 +7,7 @@ matched the labels. Money is not in it but the mistakes are, so that a changed p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.bundle.spec import Limits
-from trimtab.errors import DataError
+from trimtab.errors import DataError, nearest
 from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
-from trimtab.stats.schemes import Bins, NumericBins, bins_from_dict
+from trimtab.stats.schemes import Bins, CategoryBins, NumericBins, bins_from_dict
 
 Floats = npt.NDArray[np.float64]
 
@@ -188,6 +188,7 @@ def build_reference(
     task: Task,
     threshold: float,
     costs: impact.Costs,
+    categories: Collection[str] = (),
 ) -> Reference:
     """Return the reference of a training span.
 
@@ -199,6 +200,7 @@ def build_reference(
         names: names of the features.
         window: length of a window in microseconds.
         costs: money a mistake, by kind.
+        categories: features whose numbers are codes; they are counted code by code, and none is more than another.
 
     Raises DataError when there are no rows or shapes do not fit.
     """
@@ -216,10 +218,12 @@ def build_reference(
         )
     matrix = np.column_stack([features, score.astype(np.float32)])
     columns = (*names, SCORE)
-    schemes = {name: NumericBins.from_reference(matrix[:, place]) for place, name in enumerate(columns)}
+    if unknown := [name for name in categories if name not in names]:
+        raise DataError(f"category '{unknown[0]}' is no feature.{nearest(unknown[0], names)}")
     known = np.isfinite(label) & np.isfinite(score)
     expectation = Expectation.fit(label[known], score[known], task=task)
     windows = _windows(times, window)
+    schemes = _schemes(matrix, columns, windows, categories)
     return Reference(
         task=task,
         threshold=threshold,
@@ -248,6 +252,24 @@ def missing_share(profile: Mapping[str, ColumnProfile], names: Sequence[str]) ->
     """Return the share of missing values over all features of a window."""
     cells = sum(profile[name].n for name in names)
     return sum(profile[name].missing for name in names) / cells if cells else 0.0
+
+
+def _schemes(
+    matrix: npt.NDArray[np.float32],
+    columns: Sequence[str],
+    windows: Sequence[npt.NDArray[np.int64]],
+    categories: Collection[str],
+) -> dict[str, Bins]:
+    """Return how each column is counted. windows: the rows of each."""
+    owner = np.zeros(len(matrix), np.int64)
+    for place, rows in enumerate(windows):
+        owner[rows] = place
+    return {
+        name: CategoryBins.from_reference(matrix[:, place], windows=owner)
+        if name in categories
+        else NumericBins.from_reference(matrix[:, place])
+        for place, name in enumerate(columns)
+    }
 
 
 def _windows(times: npt.NDArray[np.int64], window: int) -> list[npt.NDArray[np.int64]]:

@@ -23,6 +23,7 @@ from trimtab.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Counted = Mapping[str, int]
 
 BINS = 32
 SLOTS = BINS + 3
@@ -135,19 +136,21 @@ class CategoryBins:
         """Return the bins for all reference values of one column.
 
         Args:
-            values: 1-D; text, numbers or booleans; None or NaN is missing.
+            values: 1-D; text, numbers (codes) or booleans; None or NaN is missing.
             windows: the reference window of each value, same length. Left out, each row counts as a window.
         """
-        names = [category(value) for value in as_list(values)]
-        owners: Sequence[object] = range(len(names)) if windows is None else as_list(windows)
-        if len(owners) != len(names):
-            raise DataError(f"{len(names)} values but {len(owners)} window ids: expected one window id a value")
-        counts = Counter(name for name in names if name is not None)
+        rows = len(values) if isinstance(values, np.ndarray) else len(as_list(values))
+        owners = np.arange(rows) if windows is None else np.asarray(windows)
+        if len(owners) != rows:
+            raise DataError(f"{rows} values but {len(owners)} window ids: expected one window id a value")
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            counts, seen_in = _code_counts(values, owners)
+        else:
+            counts, seen_in = _name_counts(values, owners)
         ranked = sorted(counts, key=lambda name: (-counts[name], name))
         top, rest = tuple(ranked[:TOP_CATEGORIES]), ranked[TOP_CATEGORIES:]
         if len(ranked) > MAX_KNOWN:
             return cls(top=top, common=(), rare=(), open=True)
-        seen_in = Counter(name for name, _ in set(zip(names, owners, strict=True)) if name is not None)
         common = tuple(name for name in rest if seen_in[name] > 1)
         return cls(top=top, common=common, rare=tuple(name for name in rest if seen_in[name] == 1), open=False)
 
@@ -219,6 +222,24 @@ def category(value: object) -> str | None:
     if value is None or value != value:
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _name_counts(values: npt.ArrayLike | Sequence[object], owners: npt.NDArray[Any]) -> tuple[Counted, Counted]:
+    """Return the rows of each category, and in how many windows it is."""
+    names = [category(value) for value in as_list(values)]
+    pairs = {(name, owner) for name, owner in zip(names, owners.tolist(), strict=True) if name is not None}
+    return Counter(name for name in names if name is not None), Counter(name for name, _ in pairs)
+
+
+def _code_counts(values: npt.NDArray[Any], owners: npt.NDArray[Any]) -> tuple[Counted, Counted]:
+    """Return the same of a float array whose numbers are codes, without a Python object for each row."""
+    valid = ~np.isnan(values)
+    codes, place, rows = np.unique(values[valid], return_inverse=True, return_counts=True)
+    _, window = np.unique(owners[valid], return_inverse=True)
+    pairs = np.unique(place.astype(np.int64) * (int(window.max(initial=0)) + 1) + window)
+    windows = np.bincount(pairs // (int(window.max(initial=0)) + 1), minlength=len(codes))
+    names = [str(category(code)) for code in codes.tolist()]
+    return dict(zip(names, rows.tolist(), strict=True)), dict(zip(names, windows.tolist(), strict=True))
 
 
 def _gross_limits(x: Floats, floor: float, ceiling: float) -> tuple[float, float]:

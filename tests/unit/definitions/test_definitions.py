@@ -283,6 +283,10 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(lambda: model(features=[]), "Model 'delay' has no features"),
         wrong(lambda: model(features="distance"), "features is 'distance'; expected a list, such as ['distance']"),
         wrong(lambda: model(features=[double]), "is no feature; expected a FeatureView, an on_demand transform"),
+        wrong(lambda: model(categories="hour"), "categories is 'hour'; expected a list, such as ['hour']"),
+        wrong(
+            lambda: model(categories=["distanse"]), "category 'distanse' is none of its features. Did you mean 'dist"
+        ),
         wrong(lambda: model(features=["a", "a"]), "two features named 'a'; rename or remove one"),
         wrong(lambda: model(features=["late"]), "uses its label 'late' as an input"),
         wrong(lambda: model(features=[on_demand(inputs=["late"])(double)]), "uses its label 'late' as"),

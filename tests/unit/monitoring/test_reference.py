@@ -11,7 +11,8 @@ from trimtab.definitions.models import Task
 from trimtab.errors import DataError
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.mistakes import Costs, mean_mistakes, money
-from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.monitoring.reference import Reference, build_reference, profile_rows
+from trimtab.stats.schemes import CategoryBins, NumericBins
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, World, truth
 
 COSTS: Costs = {"false_negative": 40.0, "false_positive": 5.0}
@@ -48,6 +49,40 @@ def test_each_day_is_a_window_with_profiles_of_all_features_and_of_the_score() -
     assert set(reference.profiles[0]) == {*NAMES, "score"}
     assert reference.profiles[3]["wind"].n == 200
     assert reference.min_rows == 100
+
+
+def with_codes() -> np.ndarray[Any, Any]:
+    """Return the rows of ten days; their fourth column is a code from 0 to 4, of which day 6 alone has the last."""
+    X = np.concatenate([World(rows=200).day(n).X for n in range(10)])
+    X[:, 3] = np.arange(len(X)) % 4
+    X[1250, 3] = 4
+    return X
+
+
+def test_codes_of_categories_are_counted_one_by_one_and_come_back_from_the_bundle() -> None:
+    found = build(X=with_codes(), categories=["hour"])
+    hour = found.schemes["hour"]
+    assert isinstance(hour, CategoryBins)
+    assert set(hour.top) == {"0", "1", "2", "3", "4"}
+    assert isinstance(found.schemes["month"], NumericBins)
+    profile = found.profiles[0]["hour"]
+    assert (profile.kind, max(profile.counts), profile.n) == ("category", 50, 200)
+    assert Reference.from_json(found.to_json()) == found
+    assert Reference.from_json(found.to_json()).to_json() == found.to_json()
+
+
+def test_a_reference_made_before_categories_were_known_still_opens() -> None:
+    content = build(X=with_codes()).to_json()
+    assert b'"kind":"category"' not in content
+    assert isinstance(Reference.from_json(content).schemes["hour"], NumericBins)
+
+
+def test_a_code_that_a_window_does_not_expect_is_unseen() -> None:
+    found = build(X=with_codes(), categories=["hour"])
+    matrix = np.column_stack([with_codes()[:200], np.full(200, 0.5)]).astype(np.float32)
+    matrix[:20, 3], matrix[20:30, 3] = 99, np.nan
+    profile = profile_rows(matrix, found.schemes)["hour"]
+    assert (profile.gross, profile.missing) == (20, 10)
 
 
 def test_datetimes_and_microseconds_are_the_same() -> None:
@@ -131,6 +166,7 @@ def test_a_regression_expects_the_error_that_is_usual_at_its_prediction() -> Non
         ({"y": np.zeros(3)}, r"labels \(3,\)"),
         ({"names": ("a", "b")}, r"shape \(2000, 4\) do not fit the names \['a', 'b'\]"),
         ({"names": ("a", "b", "c", "score")}, "none may be 'score'"),
+        ({"categories": ["hours"]}, "category 'hours' is no feature. Did you mean 'hour'"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed: dict[str, Any], said: str) -> None:

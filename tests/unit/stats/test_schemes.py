@@ -117,6 +117,15 @@ def test_numbers_and_their_text_are_one_category() -> None:
         assert profile(values, bins).counts[FIRST_BIN] == 3
 
 
+@given(st.lists(st.tuples(st.sampled_from([0.0, -0.0, 1.0, 2.5, 7.0, float("nan")]), st.integers(0, 4))))
+def test_codes_in_a_float_array_are_the_categories_that_their_texts_are(rows: list[tuple[float, int]]) -> None:
+    values, windows = [value for value, _ in rows], [window for _, window in rows]
+    names = [None if value != value else f"{value:g}".replace("-0", "0") for value in values]
+    as_codes = CategoryBins.from_reference(np.array(values, np.float32), windows=np.array(windows, np.int64))
+    assert as_codes == CategoryBins.from_reference(names, windows=windows)
+    assert as_codes == CategoryBins.from_reference(values, windows=windows)
+
+
 def test_window_ids_must_fit_the_values() -> None:
     with pytest.raises(DataError, match="3 values but 2 window ids"):
         CategoryBins.from_reference(["a", "b", "c"], windows=[1, 2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -48,6 +48,7 @@ from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest
+from trimtab.training.category_features import category_features
 from trimtab.training.check_learning import learn_checks
 from trimtab.training.dataset import freeze, load
 from trimtab.training.package import finish
@@ -191,6 +192,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
     """Train on a dataset. Without a key, the same dataset, code, parameters and seed give the same run."""
     definition = workspace.model(model)
     policy = workspace.project.policy
+    kinds = _request_types(workspace, definition, dataset)
     run = train_model(
         definition,
         load(dataset, workspace.artifacts),
@@ -199,8 +201,8 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         seed=policy.training.seed,
         key=key or _train_key(workspace, dataset),
         threshold=policy.impact.threshold,
-        reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored)},
-        request_types=_request_types(workspace, definition, dataset),
+        reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored, kinds)},
+        request_types=kinds,
         checks=_request_checks(workspace, definition, dataset),
         trust=policy.serving.trust,
     )
@@ -421,7 +423,7 @@ def _request_checks(workspace: Workspace, model: Model, dataset: DatasetVersion)
     )
 
 
-def _reference(workspace: Workspace, model: Model, scored: Scored) -> bytes:
+def _reference(workspace: Workspace, model: Model, scored: Scored, kinds: Mapping[str, Kind]) -> bytes:
     policy = workspace.project.policy
     reference = build_reference(
         scored.rows.X,
@@ -433,5 +435,6 @@ def _reference(workspace: Workspace, model: Model, scored: Scored) -> bytes:
         task=model.task,
         threshold=policy.impact.threshold,
         costs=policy.impact.cost_for(model.task),
+        categories=category_features(model, scored.rows.X, kinds),
     )
     return reference.to_json()
