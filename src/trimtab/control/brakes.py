@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from trimtab import units
@@ -22,8 +23,11 @@ AUTOMATION_P = 0.01
 MIN_REFERENCE_WINDOWS = 30
 """With fewer reference windows a p-value is too coarse to act on without a person."""
 
-REFUSED_PART = 4
-"""After a retraining without a bundle the cooldown is shorter by this factor."""
+SHOWN_CHARACTERS = 200
+"""Of the reason why an earlier retraining ended without a bundle."""
+
+MAX_DOUBLINGS = 30
+"""Of the wait after retrainings without a bundle, so that it stays a time that can be counted."""
 
 Wanted = Literal["monitor", "review", "retrain"]
 
@@ -108,19 +112,36 @@ def little_reference(q: BrakeInput) -> SofterAction | None:
 
 
 def cooling_down(q: BrakeInput) -> SofterAction | None:
-    """After a retraining none is started or proposed for the cooldown, after a refused one for a part of it."""
-    cooldown = q.policy.decide.cooldown
-    for last, wait, what, name in (
-        (q.history.last_retrain, cooldown, "was asked for", "the cooldown"),
-        (q.history.last_refused, cooldown // REFUSED_PART, "was refused; it was asked for", "the wait after a refusal"),
-    ):
-        if not q.proposal or last is None:
-            continue
-        passed = to_micros(q.cause.window.end) - to_micros(last)
-        if passed < wait:
-            when = f"on {last:%Y-%m-%d}, {_days(passed)} ago"
-            return SofterAction("monitor", f"the last retraining {what} {when}; {name} is {_days(wait)}")
-    return None
+    """After a retraining that made a bundle none is started or proposed for the cooldown."""
+    last, wait = q.history.last_retrain, q.policy.decide.cooldown
+    if not q.proposal or last is None or (passed := _since(last, q)) >= wait:
+        return None
+    when = f"on {last:%Y-%m-%d}, {_days(passed)} ago"
+    return SofterAction("monitor", f"the last retraining was asked for {when}; the cooldown is {_days(wait)}")
+
+
+def backing_off(q: BrakeInput) -> SofterAction | None:
+    """After retrainings that made no bundle the next one waits: there is no cooldown, but the data are the same."""
+    last, history = q.history.last_refused, q.history
+    if not q.proposal or last is None or history.refused == 0:
+        return None
+    passed, wait = _since(last, q), back_off(q.policy, history.refused)
+    if passed >= wait:
+        return None
+    why = history.why_refused
+    shown = why if len(why) <= SHOWN_CHARACTERS else why[: SHOWN_CHARACTERS - 3] + "..."
+    number = "the last retraining" if history.refused == 1 else f"{history.refused} retrainings in a row"
+    return SofterAction(
+        "monitor",
+        f"{number} made no bundle ({shown}); the last one was asked for on {last:%Y-%m-%d}, {_days(passed)} ago, and "
+        f"the next one waits for {_days(wait)} (decide.retry_after)",
+    )
+
+
+def back_off(policy: Policy, refused: int) -> int:
+    """Return how long to wait (microseconds of event time) after so many retrainings in a row without a bundle."""
+    first = policy.decide.retry_after
+    return min(first * 2 ** min(refused - 1, MAX_DOUBLINGS), max(first, policy.decide.cooldown))
 
 
 def over_budget(q: BrakeInput) -> SofterAction | None:
@@ -170,10 +191,15 @@ BRAKES: tuple[Brake, ...] = (
     broken_pipe,
     little_reference,
     cooling_down,
+    backing_off,
     over_budget,
     already_open,
     in_progress,
 )
+
+
+def _since(time: datetime, q: BrakeInput) -> int:
+    return to_micros(q.cause.window.end) - to_micros(time)
 
 
 def _days(micros: int) -> str:

@@ -35,9 +35,14 @@ class ControlHistory:
     running: bool = False
     """A retraining has not ended: it trains, waits for a person, or its challenger is being compared."""
     last_retrain: datetime | None = None
-    """End of the window whose decision asked for the newest retraining (automated or approved) that was not refused."""
+    """End of the window whose decision asked for the newest retraining (automated or approved) that made a bundle, or
+    is under way."""
     last_refused: datetime | None = None
     """The same of the newest retraining that ended without a bundle: refused by a gate, or a stage could not run."""
+    refused: int = 0
+    """How many retrainings in a row, the newest included, ended without a bundle."""
+    why_refused: str = ""
+    """Why the newest of them did."""
     retrains: int = 0
     """Retrainings of the trailing 30 days."""
     spent: float = 0.0
@@ -73,9 +78,9 @@ class ControlEvents:
         return {r.decision: r.verdict for r in self._all(Resolution)}
 
     @property
-    def stopped(self) -> set[str | None]:
-        """Decisions whose retraining ended without a bundle."""
-        return {step.decision for step in self._all(WorkflowStep, step=STOP)}
+    def stopped(self) -> dict[str | None, str]:
+        """Why the retraining ended without a bundle, by decision."""
+        return {step.decision: step.outcome for step in self._all(WorkflowStep, step=STOP)}
 
     @property
     def asked(self) -> list[Decision]:
@@ -113,6 +118,7 @@ def gather_history(events: ControlEvents, *, time: datetime, running: bool) -> C
     champion, previous = champions(revisions)
     asked, runs = events.asked, events.runs
     retrained = [d for d in asked if d.action == "retrain" or _approved(d, verdicts)]
+    refused = list(takewhile(lambda d: d.id in stopped, reversed(retrained)))
     waiting = [d for d in asked if d.action == "review" and d.id not in verdicts]
     proposals = [d for d in waiting if proposes_retraining(d)]
     notes = [d for d in waiting if not proposes_retraining(d) and champion in (None, d.version)]
@@ -122,6 +128,8 @@ def gather_history(events: ControlEvents, *, time: datetime, running: bool) -> C
         running=running,
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
+        refused=len(refused),
+        why_refused=stopped[refused[0].id] if refused else "",
         retrains=sum(d.end > time - MONTH for d in retrained),
         spent=sum(run.cost for run in runs if events.as_of(run) > time - MONTH),
         next_cost=runs[0].cost if runs else 0.0,

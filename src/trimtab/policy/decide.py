@@ -69,7 +69,10 @@ class Decide(Section):
     matrix: Matrix = Matrix.model_validate(DEFAULT_MATRIX)
     """Bands of p-values by name, each with what is done at low, medium and high business impact."""
     cooldown: Duration = 3 * units.MICROS["d"]
-    """After a retraining none is started or proposed for so long (event time); after a refused one for a quarter."""
+    """After a retraining that made a bundle none is started or proposed for so long (event time)."""
+    retry_after: Duration = units.MICROS["d"]
+    """After one that made none, since a gate refused it or a stage failed, the next waits for so long (event time);
+    twice as long after each further one in a row, but no longer than `cooldown`."""
     budget: Budget = Budget()
     """How much automation may spend."""
     labels_mature_after: Duration = 2 * units.MICROS["d"]

@@ -92,19 +92,50 @@ def test_after_a_retraining_the_cooldown_counts_in_event_time(days: int, action:
         assert "2026-03-10, 2 days ago; the cooldown is 3 days" in draft.reasons[-1]
 
 
-@pytest.mark.parametrize(("hours", "action"), [(17, "monitor"), (18, "retrain")])
-def test_after_a_refusal_a_quarter_of_the_cooldown_is_waited(hours: int, action: str) -> None:
+@pytest.mark.parametrize(
+    ("refused", "hours", "action"),
+    [
+        (1, 23, "monitor"),
+        (1, 24, "retrain"),
+        (2, 47, "monitor"),
+        (2, 48, "retrain"),
+        (3, 71, "monitor"),
+        (3, 72, "retrain"),
+        (900, 72, "retrain"),
+    ],
+)
+def test_after_retrainings_without_a_bundle_the_wait_doubles_up_to_the_cooldown(
+    refused: int, hours: int, action: str
+) -> None:
     asked = FIRST + timedelta(days=11) - timedelta(hours=hours)
-    draft = judge(ControlHistory(last_refused=asked))
+    draft = judge(ControlHistory(last_refused=asked, refused=refused, why_refused="accuracy: fell short"))
     assert draft.action == action
     if action == "monitor":
-        assert "was refused" in draft.reasons[-1]
-        assert "the wait after a refusal is 0.8 days" in draft.reasons[-1]
+        assert "made no bundle (accuracy: fell short)" in draft.reasons[-1]
+        assert "decide.retry_after" in draft.reasons[-1]
+
+
+def test_a_wait_that_is_longer_than_the_cooldown_is_kept() -> None:
+    asked = FIRST + timedelta(days=11) - timedelta(days=4)
+    draft = judge(ControlHistory(last_refused=asked, refused=3, why_refused="no"), more="  retry_after: 5d\n")
+    assert draft.action == "monitor"
+    assert "waits for 5 days" in draft.reasons[-1]
+
+
+def test_a_long_reason_of_a_refusal_is_shortened() -> None:
+    draft = judge(ControlHistory(last_refused=FIRST + timedelta(days=11), refused=2, why_refused="x" * 500))
+    assert f"2 retrainings in a row made no bundle ({'x' * 197}...)" in draft.reasons[-1]
+
+
+def test_a_success_after_a_refusal_ends_the_wait_and_begins_the_cooldown() -> None:
+    end = FIRST + timedelta(days=11)
+    draft = judge(ControlHistory(last_retrain=end - timedelta(days=3), last_refused=end - timedelta(hours=1)))
+    assert draft.action == "retrain"
 
 
 def test_a_refusal_after_a_success_does_not_end_the_cooldown_of_the_success() -> None:
     end = FIRST + timedelta(days=11)
-    draft = judge(ControlHistory(last_retrain=end - timedelta(days=2), last_refused=end - timedelta(days=1)))
+    draft = judge(ControlHistory(last_retrain=end - timedelta(days=2), last_refused=end - timedelta(days=1), refused=1))
     assert draft.action == "monitor"
     assert "2 days ago; the cooldown is 3 days" in draft.reasons[-1]
 
