@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +20,7 @@ from trimtab.definitions.models import Model
 from trimtab.errors import UsageError, nearest
 
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=str)
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
@@ -108,6 +109,14 @@ def option_time(option: str, text: str | None) -> datetime | None:
         raise UsageError(
             f"{option}: '{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z"
         ) from None
+
+
+def option_choice(option: str, value: str | None, allowed: Sequence[Choice]) -> Choice | None:
+    """Return the allowed value that an option names, None when it was left out. Raises UsageError."""
+    found = next((each for each in allowed if each == value), None)
+    if value is not None and found is None:
+        raise UsageError(f"{option}: '{value}' is not known.{nearest(value, allowed)}")
+    return found
 
 
 def require_action(verb: str, action: str, actions: tuple[str, ...]) -> None:

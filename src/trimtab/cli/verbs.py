@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "approve": ("loop", "Approve a decision that waits for review."),
     "reject": ("loop", "Reject a decision that waits for review."),
     "acknowledge": ("loop", "Record that you have looked at a review that proposes no retraining."),
+    "decisions": ("decisions", "List decisions with their reasons and outcomes."),
     "workflows": ("workflows", "List retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),
