@@ -32,7 +32,7 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "excess": UpwardDetector,
     "latency": UpwardDetector,
 }
-FORMAT = 1
+FORMAT = 2
 """Format of the state; raise it when the state changes within a release."""
 
 LATENCY_WINDOWS = 30

@@ -5,6 +5,9 @@ stakes of all bettors who started at any window so far; with threshold T/a it fi
 probability at most a (Doob). Tempering by e^(1/tau) keeps the expectation at most 1 (Jensen) and holds dependent
 windows back: that it is enough for autocorrelated windows is a heuristic, held by measurement.
 
+A bettor leaves after 26 to 30 windows. The stakes of those who stay are a part of the whole sum, so the bound of Doob
+holds for them as well; and what was seen in a change that is over is forgotten 30 windows later.
+
 References: Vovk & Wang, E-values: calibration, combination and applications; Shin, Ramdas & Rinaldo, E-detectors.
 """
 
@@ -21,6 +24,9 @@ from trimtab.stats.schemes import Floats
 KAPPAS = np.array([0.1, 0.3, 0.5, 0.7])
 # More evidence changes no decision, and would take long to fade.
 R_MAX = 1e9
+# Bettors are kept by the block of windows in which they started; the oldest of so many blocks leaves first.
+BLOCKS = 6
+BLOCK_WINDOWS = 5
 
 
 def calibrate(p: npt.ArrayLike) -> Floats:
@@ -59,26 +65,42 @@ class Mixture:
     """A weighted mean of e-detectors, in groups: the detectors of a group share its weight evenly."""
 
     def __init__(
-        self, weights: Sequence[float], tempers: Sequence[Floats], stakes: Sequence[Floats] | None = None
+        self,
+        weights: Sequence[float],
+        tempers: Sequence[Floats],
+        stakes: Sequence[Floats] | None = None,
+        windows: int = 0,
     ) -> None:
         self.weights = tuple(weights)
         self.tempers = tuple(tempers)
         """tau of every detector, by group; shapes broadcast to those of the e-values."""
-        self.stakes = list(stakes) if stakes is not None else [np.zeros(1) for _ in tempers]
-        """R of every detector, by group."""
+        self.stakes = list(stakes) if stakes is not None else [np.zeros((BLOCKS, 1)) for _ in tempers]
+        """R of every detector, by group: [BLOCKS, ...], one part for the bettors of each block of windows."""
+        self.windows = windows
+        """Windows that were bet on."""
 
     def bet(self, e_values: Sequence[Floats]) -> float:
         """Add one window's e-values, by group: R <- (R + 1) e^(1/tau). Return the mixture's R."""
-        self.stakes = [
-            np.minimum((stake + 1) * e ** (1 / tau), R_MAX)
-            for stake, e, tau in zip(self.stakes, e_values, self.tempers, strict=True)
-        ]
+        factors = [e ** (1 / tau) for e, tau in zip(e_values, self.tempers, strict=True)]
+        if not self.windows:
+            self.stakes = [np.zeros((BLOCKS, *factor.shape)) for factor in factors]
+        block = self.windows // BLOCK_WINDOWS % BLOCKS
+        for stakes, factor in zip(self.stakes, factors, strict=True):
+            if self.windows % BLOCK_WINDOWS == 0:
+                stakes[block] = 0
+            stakes[block] += 1
+            np.minimum(stakes * factor, R_MAX / BLOCKS, out=stakes)
+        self.windows += 1
         return self.total
 
     @property
     def total(self) -> float:
         """R of the mixture; groups without detectors leave their weight to the others."""
-        parts = [(w, float(s.mean())) for w, s in zip(self.weights, self.stakes, strict=True) if s.size]
+        parts = [
+            (weight, float(stakes.sum(axis=0).mean()))
+            for weight, stakes in zip(self.weights, self.stakes, strict=True)
+            if stakes.size
+        ]
         return sum(w * s for w, s in parts) / sum(w for w, _ in parts)
 
     def p_value(self, horizon: int) -> float:
@@ -91,10 +113,11 @@ class Mixture:
             "weights": list(self.weights),
             "tempers": [tau.tolist() for tau in self.tempers],
             "stakes": [stake.tolist() for stake in self.stakes],
+            "windows": self.windows,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Mixture:
         """Return the mixture that `state` described."""
         tempers, stakes = ([np.array(part, np.float64) for part in state[key]] for key in ("tempers", "stakes"))
-        return cls(state["weights"], tempers, stakes)
+        return cls(state["weights"], tempers, stakes, state["windows"])

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import binom, kstest
 
-from trimtab.stats.evidence import KAPPAS, R_MAX, Mixture, calibrate, p_floor, power_bets, smoothed_ranks
+from trimtab.stats.evidence import (
+    BLOCK_WINDOWS,
+    BLOCKS,
+    KAPPAS,
+    R_MAX,
+    Mixture,
+    calibrate,
+    p_floor,
+    power_bets,
+    smoothed_ranks,
+)
 
 
 @given(st.floats(1e-12, 1))
@@ -52,11 +62,39 @@ def test_groups_without_detectors_leave_their_weight_to_the_others() -> None:
     assert mixture.bet([np.array([2.0, 4.0]), np.zeros(0)]) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("quiet", range(BLOCK_WINDOWS))
+def test_bettors_leave_after_30_windows_at_the_latest(quiet: int) -> None:
+    # given windows of e = 1, at any place in a block, then a change that multiplies every stake by 1,000
+    mixture = Mixture((1.0,), [np.ones(1)])
+    for _ in range(quiet):
+        mixture.bet([np.ones(1)])
+    for _ in range(3):
+        mixture.bet([np.array([1e3])])
+    # when it is over, the evidence stays while bettors of then are there
+    later = [mixture.bet([np.ones(1)]) for _ in range(BLOCKS * BLOCK_WINDOWS)]
+    life = BLOCKS * BLOCK_WINDOWS
+    assert min(later[: life - BLOCK_WINDOWS - 3]) > 1e6
+    # and what remains are the bettors who started since, at most one a window
+    assert later[-1] <= life
+
+
+@given(st.lists(st.floats(0.01, 50), min_size=1, max_size=80))
+def test_forgetting_never_adds_evidence(e_values: list[float]) -> None:
+    # the whole sum of Shiryaev and Roberts, whose bound is Doob's, is never exceeded, and met while nobody has left
+    mixture, whole = Mixture((1.0,), [np.ones(1)]), 0.0
+    for place, e in enumerate(e_values):
+        whole = min((whole + 1) * e, R_MAX)
+        found = mixture.bet([np.array([e])])
+        assert found <= whole * (1 + 1e-9)
+        if place < BLOCKS * BLOCK_WINDOWS and whole < R_MAX / BLOCKS:
+            assert found == pytest.approx(whole)
+
+
 def test_evidence_does_not_grow_beyond_use() -> None:
     mixture = Mixture((1.0,), [np.ones(1)])
     for _ in range(50):
         mixture.bet([np.array([1e6])])
-    assert mixture.total == R_MAX
+    assert R_MAX / BLOCKS <= mixture.total <= R_MAX
 
 
 def test_no_evidence_yet_is_p_one() -> None:
@@ -70,7 +108,7 @@ def test_false_alarms_over_the_horizon_stay_below_alpha() -> None:
     largest = np.zeros(trials)
     for _ in range(horizon):
         mixture.bet([calibrate(np.maximum(random.random(trials), p_floor(60)))])
-        largest = np.maximum(largest, mixture.stakes[0])
+        largest = np.maximum(largest, mixture.stakes[0].sum(axis=0))
     # then p_seq < alpha happens at any time in at most alpha of the trials
     for alpha in (0.05, 0.01):
         assert (horizon / largest < alpha).sum() <= binom.ppf(0.999, trials, alpha)

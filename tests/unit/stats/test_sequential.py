@@ -155,7 +155,7 @@ def test_the_first_step_equals_the_formula() -> None:
     means = [float((e ** (1 / tau)).mean()) for e, tau in zip(bets, tempers, strict=True)]
     assert [step.score, step.p] == [float(found.largest[-1]), float(p[0])]
     stakes = stream.detector.state()["evidence"]["stakes"]
-    assert [float(np.mean(stake)) for stake in stakes] == pytest.approx(means)
+    assert [float(np.mean(np.sum(stake, axis=0))) for stake in stakes] == pytest.approx(means)
     total = 0.4 * means[0] + 0.2 * means[1] + 0.4 * means[2]
     assert stream.detector.state()["evidence"]["weights"] == [0.4, 0.2, 0.4]
     assert step.p_seq == min(1.0, 100 / total)
