@@ -16,14 +16,16 @@ import typer
 from trimtab import settings
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.clock import parse_time
+from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.definitions.models import Model
-from trimtab.errors import UsageError, nearest
+from trimtab.errors import ActionError, UsageError, nearest
 
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=str)
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Force = Annotated[bool, typer.Option("--force", help="Also while the model is frozen.")]
 ASKED = "asked for on the command line"
 """The reason that is recorded without `--reason`."""
 _DEFAULTS = settings.read()
@@ -109,6 +111,17 @@ def option_time(option: str, text: str | None) -> datetime | None:
         raise UsageError(
             f"{option}: '{text}' is no date or time; expected such as 2013-03-01 or 2013-03-01T05:00Z"
         ) from None
+
+
+def refuse_frozen(workspace: Workspace, model: str, *, force: bool) -> None:
+    """Raise ActionError while a model is frozen, unless the command is forced."""
+    now = event_time(workspace.metadata, model, workspace.clock)
+    found = None if force else active_freeze(workspace.metadata, model, now)
+    if found is not None:
+        scope = f" {found.model}" if found.model else ""
+        raise ActionError(
+            f"{freeze_reason(found)}. End the freeze with: trimtab unfreeze{scope} --reason '...'; or use --force"
+        )
 
 
 def option_choice(option: str, value: str | None, allowed: Sequence[Choice]) -> Choice | None:

@@ -18,7 +18,7 @@ from trimtab.app.project.process_files import exit_now
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.context import Context, Verbs, option_time
+from trimtab.cli.context import Context, Force, Verbs, option_time, refuse_frozen
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
@@ -80,9 +80,11 @@ def retrain(
     as_of: Annotated[
         str | None, typer.Option(metavar="TIME", help="Use nothing that became known later; now by default.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Retrain now, gates included, and deploy."""
     ws, model = context.workspace, context.definition
+    refuse_frozen(ws, model.name, force=force)
     require_trainer(ws.project, model)
     known_by = option_time("--as-of", as_of) or ws.now()
     with only_training(ws, model.name, "trimtab retrain"):
@@ -99,11 +101,12 @@ def retrain(
 
 
 @app.verb()
-def approve(context: Context, decision: DecisionId, reason: AskedReason = None) -> None:
+def approve(context: Context, decision: DecisionId, reason: AskedReason = None, force: Force = False) -> None:
     """Approve a decision that waits for review.
 
-    The running loop starts the retraining that it proposes.
+    The running loop starts the retraining that it proposes; while the model is frozen, when the freeze has ended.
     """
+    refuse_frozen(context.workspace, answerable(context.workspace.metadata, decision, "approve").model, force=force)
     _resolve(context, decision, "approve", reason)
 
 

@@ -13,7 +13,7 @@ from trimtab.app.rollout.aliases import follow
 from trimtab.app.rollout.candidate import lost
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date
-from trimtab.cli.context import ASKED, Context, Reason, Verbs, print_json
+from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json, refuse_frozen
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_revisions
 from trimtab.errors import NotFound, StageError, UsageError
@@ -39,12 +39,14 @@ def deploy(
         ),
     ] = None,
     reason: Reason = ASKED,
+    force: Force = False,
 ) -> None:
     """Bring a bundle into service.
 
     It becomes champion when there is none, else what the policy's strategy says.
     """
     ws, name = context.workspace, context.definition.name
+    refuse_frozen(ws, name, force=force)
     found = latest(ws.metadata, Bundle, model=name) if version is None else _bundle(ws, f"{name}/{version}")
     if found is None:
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")
@@ -67,8 +69,10 @@ def step(
         ),
     ] = None,
     reason: Reason = ASKED,
+    force: Force = False,
 ) -> None:
     """Give the challenger another share of the traffic."""
+    refuse_frozen(context.workspace, context.definition.name, force=force)
     rollouts = open_rollouts(context.workspace, context.definition.name)
     cause, by = _cause(rollouts, "step"), settings.login()
     before = rollouts.current()
@@ -76,11 +80,12 @@ def step(
 
 
 @app.verb(model=True)
-def promote(context: Context, reason: Reason = ASKED) -> None:
+def promote(context: Context, reason: Reason = ASKED, force: Force = False) -> None:
     """Make the challenger champion.
 
     Without a challenger, the shadow.
     """
+    refuse_frozen(context.workspace, context.definition.name, force=force)
     rollouts = open_rollouts(context.workspace, context.definition.name)
     _apply(context, rollouts.promote(cause=_cause(rollouts, "promote"), reason=reason, by=settings.login()))
 

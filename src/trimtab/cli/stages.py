@@ -14,7 +14,7 @@ from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.context import Context, Verbs, option_time, print_json
+from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
@@ -171,11 +171,12 @@ def register(context: Context) -> None:
 
 
 @app.verb(model=True, json=False)
-def run(context: Context, as_of: AsOf = None) -> None:
+def run(context: Context, as_of: AsOf = None, force: Force = False) -> None:
     """Ingest, validate, features, train, evaluate, register, deploy.
 
     Stops at the first stage that fails.
     """
+    refuse_frozen(context.workspace, context.definition.name, force=force)
     run_all(context.workspace, context.definition.name, as_of=option_time("--as-of", as_of))
 
 

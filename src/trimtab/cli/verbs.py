@@ -33,6 +33,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "reject": ("loop", "Reject a decision that waits for review."),
     "acknowledge": ("loop", "Record that you have looked at a review that proposes no retraining."),
     "decisions": ("decisions", "List decisions with their reasons and outcomes."),
+    "freeze": ("freeze", "Let nothing be retrained or promoted for a while."),
+    "unfreeze": ("freeze", "End a freeze."),
     "workflows": ("workflows", "List retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),

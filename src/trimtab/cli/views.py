@@ -90,8 +90,12 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             made.add_row(a["role"], a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
         console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: trimtab run")
         _show_windows(console, model["windows"])
+        if model["frozen"]:
+            console.print(f"[red]frozen[/] {escape(model['frozen'])}", soft_wrap=True)
         for d in model["open_reviews"]:
             console.print(f"[yellow]review[/] {d['id']}: {escape('; '.join(d['reasons']))}", soft_wrap=True)
+            if d["escalated"]:
+                console.print(f"       [red]escalated[/]: {escape(d['escalated'])}", soft_wrap=True)
             console.print(f"       trimtab approve {d['id']} --reason '...'   or   trimtab reject ...")
         _show_notes(console, model["to_look_at"])
         for d in model["decisions"][:3]:

@@ -63,6 +63,11 @@ def replaced(q: BrakeInput) -> SofterAction | None:
     return SofterAction("monitor", f"version {judged} no longer serves: version {champion} is champion now")
 
 
+def frozen(q: BrakeInput) -> SofterAction | None:
+    """While a person has frozen the model, nothing is done."""
+    return None if q.history.frozen is None else SofterAction("monitor", q.history.frozen)
+
+
 def harmless(q: BrakeInput) -> SofterAction | None:
     """With `decide.require_harm`, automated retraining needs a severe drift and measured harm."""
     if q.wanted != "retrain" or not q.policy.decide.require_harm:
@@ -141,7 +146,7 @@ def backing_off(q: BrakeInput) -> SofterAction | None:
 def back_off(policy: Policy, refused: int) -> int:
     """Return how long to wait (microseconds of event time) after so many retrainings in a row without a bundle."""
     first = policy.decide.retry_after
-    return min(first * 2 ** min(refused - 1, MAX_DOUBLINGS), max(first, policy.decide.cooldown))
+    return min(first << min(refused - 1, MAX_DOUBLINGS), max(first, policy.decide.cooldown))
 
 
 def over_budget(q: BrakeInput) -> SofterAction | None:
@@ -179,14 +184,23 @@ def already_open(q: BrakeInput) -> SofterAction | None:
 
 
 def in_progress(q: BrakeInput) -> SofterAction | None:
-    """One retraining at a time. While a review is open, what runs is the workflow that waits for its answer."""
-    if not q.proposal or not q.history.running or q.history.open_review is not None:
+    """Limit the retrainings under way. While a review is open, one of them is the workflow that waits for its answer,
+    and a retraining ends it."""
+    most, running = q.policy.decide.max_in_flight, q.history.running
+    if q.history.open_review is not None:
+        running -= 1
+    if not q.proposal or running < most:
         return None
-    return SofterAction("monitor", "a retraining is under way: it trains, or its challenger is still being compared")
+    if most == 1:
+        return SofterAction(
+            "monitor", "a retraining is under way: it trains, or its challenger is still being compared"
+        )
+    return SofterAction("monitor", f"{running} retrainings are under way; at most {most} may (decide.max_in_flight)")
 
 
 BRAKES: tuple[Brake, ...] = (
     replaced,
+    frozen,
     harmless,
     broken_pipe,
     little_reference,

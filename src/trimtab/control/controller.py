@@ -7,15 +7,18 @@ next one starts it; actions are idempotent by the decision's id, so an action ha
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Protocol
 
-from trimtab.clock import Clock
+from trimtab import units
+from trimtab.clock import Clock, to_micros
 from trimtab.control.cause import Cause, gather
 from trimtab.control.decision import Draft, decide
 from trimtab.control.history import ControlEvents, ControlHistory, champions, gather_history
+from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.ledger import Ledger
-from trimtab.control.resolve import supersede
-from trimtab.control.reviews import proposes_retraining
+from trimtab.control.resolve import expire, supersede
+from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
 from trimtab.errors import Conflict, Temporary, TrimtabError
 from trimtab.policy.model import Policy
@@ -26,6 +29,10 @@ from trimtab.stores.metadata.contract import Metadata, latest, newest_until, new
 
 GUARDED = "/guarded"
 """Suffix of the ids of windows that the gateway's guard decides on, at any time."""
+
+ESCALATE = "escalate"
+"""Step of a review's workflow: it has waited too long. It is the controller's, so it does not show that the workflow
+has begun."""
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +52,12 @@ class Actions(Protocol):
         """Restore what served before."""
         ...
 
-    def running(self, model: str) -> bool:
-        """Return True if a retraining of the model has not ended."""
+    def escalate(self, decision: Decision, reason: str) -> None:
+        """Record that a review has waited too long for an answer."""
+        ...
+
+    def running(self, model: str) -> int:
+        """Return how many retrainings of the model have not ended."""
         ...
 
 
@@ -74,6 +85,7 @@ class Controller:
         self._start()
         made = []
         for window in self._new_windows():
+            self._keep_reviews(window)
             draft = self._judge(window)
             decision = self._ledger.append(draft, clock=self._clock) if draft else None
             if decision is not None:
@@ -110,7 +122,24 @@ class Controller:
         return gather(self._metadata, window, over=policy.impact.over, size=policy.decide.window)
 
     def _history(self, window: WindowReport) -> ControlHistory:
-        return gather_history(self._events, time=window.end, running=self._actions.running(self._model))
+        known_at = window.end + timedelta(microseconds=self.policy.decide.labels_mature_after)
+        freeze = active_freeze(self._metadata, self._model, known_at)
+        return gather_history(
+            self._events,
+            time=window.end,
+            running=self._actions.running(self._model),
+            frozen=None if freeze is None else freeze_reason(freeze),
+        )
+
+    def _keep_reviews(self, window: WindowReport) -> None:
+        """Reject the reviews that have expired by the end of a window, and escalate those that have waited long."""
+        times = self.policy.decide.reviews
+        for review in pending_reviews(self._metadata, self._model):
+            waited = to_micros(window.end) - to_micros(review.end)
+            if times.expire is not None and waited >= times.expire:
+                expire(self._metadata, review, after=times.expire, clock=self._clock)
+            elif times.escalate is not None and waited >= times.escalate:
+                self._actions.escalate(review, f"no answer for {units.short(times.escalate)} (decide.reviews.escalate)")
 
     def _never_started(self) -> list[Decision]:
         """Return the decisions of an ended process whose actions were not started and still apply."""
@@ -118,7 +147,8 @@ class Controller:
         wanted = [d for d in self._events.acting if _needs_action(d) and champion in (None, d.version)]
         if not wanted:
             return []
-        begun = {step.decision for step in self._metadata.find(WorkflowStep, model=self._model)}
+        steps = self._metadata.find(WorkflowStep, model=self._model)
+        begun = {step.decision for step in steps if step.step != ESCALATE}
         answered = {r.decision for r in self._metadata.find(Resolution, model=self._model) if r.verdict == "reject"}
         return [
             d

@@ -32,8 +32,10 @@ class ControlHistory:
     """Version that serves as champion now; None when nothing was ever deployed (recordings)."""
     previous: int | None = None
     """Version that was champion before it; None when there was no other."""
-    running: bool = False
-    """A retraining has not ended: it trains, waits for a person, or its challenger is being compared."""
+    running: int = 0
+    """Retrainings that have not ended: they train, wait for a person, or their challenger is being compared."""
+    frozen: str | None = None
+    """Who has frozen the model and why; None when it is not frozen."""
     last_retrain: datetime | None = None
     """End of the window whose decision asked for the newest retraining (automated or approved) that made a bundle, or
     is under way."""
@@ -112,7 +114,7 @@ class ControlEvents:
         return known
 
 
-def gather_history(events: ControlEvents, *, time: datetime, running: bool) -> ControlHistory:
+def gather_history(events: ControlEvents, *, time: datetime, running: int, frozen: str | None = None) -> ControlHistory:
     """Return the history of a model at an event time."""
     revisions, verdicts, stopped = events.revisions, events.verdicts, events.stopped
     champion, previous = champions(revisions)
@@ -126,6 +128,7 @@ def gather_history(events: ControlEvents, *, time: datetime, running: bool) -> C
         champion=champion,
         previous=previous,
         running=running,
+        frozen=frozen,
         last_retrain=max((d.end for d in retrained if d.id not in stopped), default=None),
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
         refused=len(refused),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Literal
 
+from trimtab import units
 from trimtab.clock import Clock
 from trimtab.control.ledger import BY
 from trimtab.control.reviews import pending_reviews, proposes_retraining
@@ -77,19 +78,27 @@ def answerable(metadata: Metadata, decision_id: str, verdict: Answer) -> Decisio
 def supersede(metadata: Metadata, decision: Decision, *, clock: Clock) -> None:
     """Reject, by the policy, the reviews that a retraining replaces; the workflows that wait for them end."""
     for review in pending_reviews(metadata, decision.model):
-        if review.number >= decision.number:
-            continue
-        resolution = Resolution(
-            id=f"{review.id}/resolution",
-            created_at=clock.now(),
-            model=review.model,
-            decision=review.id,
-            verdict="reject",
-            reason=f"superseded: {decision.id} retrains without waiting",
-            by=BY,
-        )
-        with suppress(Conflict):  # a person has just answered: the answer stands
-            metadata.put(resolution)
+        if review.number < decision.number:
+            _reject(metadata, review, f"superseded: {decision.id} retrains without waiting", clock)
+
+
+def expire(metadata: Metadata, review: Decision, *, after: int, clock: Clock) -> None:
+    """Reject, by the policy, a review without an answer after so long (microseconds); its workflow ends."""
+    _reject(metadata, review, f"expired: no answer for {units.short(after)} (decide.reviews.expire)", clock)
+
+
+def _reject(metadata: Metadata, review: Decision, reason: str, clock: Clock) -> None:
+    resolution = Resolution(
+        id=f"{review.id}/resolution",
+        created_at=clock.now(),
+        model=review.model,
+        decision=review.id,
+        verdict="reject",
+        reason=reason,
+        by=BY,
+    )
+    with suppress(Conflict):  # a person has just answered: the answer stands
+        metadata.put(resolution)
 
 
 def _decision(metadata: Metadata, decision_id: str) -> Decision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,10 @@ from trimtab import units
 from trimtab.metric_catalog import BY_TASK, Mistake, Task
 from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
 from trimtab.policy.section import Section
-from trimtab.policy.values import Cost, Duration, PerDay, PerMonth, Share
+from trimtab.policy.values import Cost, Duration, Hours, PerDay, PerMonth, Share, Timezone
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 
 class Impact(Section):
@@ -61,6 +64,23 @@ class Budget(Section):
     """Money for training."""
 
 
+class Reviews(Section):
+    """How long a review that proposes a retraining waits for a person (event time)."""
+
+    escalate: Duration | None = 3 * units.MICROS["d"]
+    """After so long without an answer it is escalated: a line of `trimtab up`, a mark in the status; null: never."""
+    expire: Duration | None = 14 * units.MICROS["d"]
+    """After so long the policy rejects it, and the workflow that waits for it ends; null: it waits for ever."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Reviews:
+        if self.escalate is not None and self.expire is not None and self.escalate >= self.expire:
+            raise ValueError(
+                f"escalate ({units.short(self.escalate)}) must be less than expire ({units.short(self.expire)})"
+            )
+        return self
+
+
 class Decide(Section):
     """When the loop looks, what it then does, and its brakes."""
 
@@ -75,6 +95,17 @@ class Decide(Section):
     twice as long after each further one in a row, but no longer than `cooldown`."""
     budget: Budget = Budget()
     """How much automation may spend."""
+    max_in_flight: int = Field(default=1, ge=1)
+    """So many new versions of a model may be trained or compared at once; no further retraining starts meanwhile."""
+    quiet_hours: Hours | None = None
+    """In these hours (event time) no retraining starts by itself, and no new version is brought into service; a
+    rollback is not held back. Left out, none."""
+    quiet_days: list[Weekday] = []
+    """Days on which the quiet hours begin; left out, every day."""
+    timezone: Timezone = "UTC"
+    """Time zone of the quiet hours, such as Europe/Berlin."""
+    reviews: Reviews = Reviews()
+    """How long a review waits for a person."""
     labels_mature_after: Duration = 2 * units.MICROS["d"]
     """A window's labels count as complete so long after its end."""
     require_harm: bool = True

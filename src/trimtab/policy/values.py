@@ -6,6 +6,7 @@ Durations become microseconds (int), shares floats between 0 and 1, sizes bytes,
 from __future__ import annotations
 
 import re
+import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from trimtab.metric_catalog import FAIRNESS, METRICS
 FROM_FILE = {"from_file": True}
 """Context of a validation whose values a person wrote: a bare number where a unit is due is then refused."""
 NUMBER = r"[0-9]+(\.[0-9]+)?"
+HOURS = re.compile(r"\s*(\d\d):([0-5]\d)\s*-\s*(\d\d):([0-5]\d)\s*")
 PERCENT = re.compile(rf"\s*({NUMBER})\s*%\s*")
 
 
@@ -71,6 +73,23 @@ def _percent(value: object) -> object:
     return float(match[1]) if match else value
 
 
+def _hours(value: object) -> object:
+    """Take 22:00-06:00 for (1320, 360)."""
+    if not isinstance(value, str):
+        return value
+    match = HOURS.fullmatch(value)
+    times = [int(match[n]) * 60 + int(match[n + 1]) for n in (1, 3)] if match else []
+    if not times or max(times) > 24 * 60 or times[0] == times[1]:
+        raise ValueError(f"'{value}' names no hours of a day; expected such as 22:00-06:00")
+    return tuple(times)
+
+
+def _timezone(value: object) -> object:
+    if not isinstance(value, str) or value not in (names := zoneinfo.available_timezones()):
+        raise ValueError(f"'{value}' is no time zone.{nearest(str(value), names)}")
+    return value
+
+
 def _pattern(pattern: str, example: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^ *{pattern} *$", "examples": [example]}
 
@@ -94,6 +113,17 @@ Duration = Annotated[
     Field(gt=0),
     Written("duration", _pattern(rf"{NUMBER} *({_UNITS})", "7d"), units.short),
 ]
+Hours = Annotated[
+    tuple[int, int],
+    BeforeValidator(_hours),
+    Written(
+        "hours of a day",
+        _pattern(r"[0-2][0-9]:[0-5][0-9] *- *[0-2][0-9]:[0-5][0-9]", "22:00-06:00"),
+        lambda value: "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in value),
+    ),
+]
+"""Begin and end in minutes since midnight; an end that is not later than the begin is on the next day."""
+Timezone = Annotated[str, BeforeValidator(_timezone), Written("name of a time zone", {"type": "string"})]
 Bytes = Annotated[
     int,
     _with_unit(units.bytes_, "500MB"),

@@ -213,9 +213,13 @@ class RecordingActions:
         """Record the call, or raise `failing`."""
         self._ask("rollback", decision)
 
-    def running(self, model: str) -> bool:
-        """Return `busy`."""
-        return self.busy
+    def escalate(self, decision: Decision, reason: str) -> None:
+        """Record the call, or raise `failing`."""
+        self._ask("escalate", decision)
+
+    def running(self, model: str) -> int:
+        """Return `busy` as a number."""
+        return int(self.busy)
 
     def _ask(self, action: str, decision: Decision) -> None:
         if self.failing is not None:

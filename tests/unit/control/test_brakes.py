@@ -217,3 +217,23 @@ def test_a_proposal_says_so_too() -> None:
     draft = decide(Cause(window=window, signals=(*signals, found)), parse_policy(POLICY), ControlHistory())
     assert draft.action == "review"
     assert "check the pipe first" in draft.reasons[-1]
+
+
+def test_more_retrainings_may_be_allowed_at_once() -> None:
+    more = "  max_in_flight: 2\n"
+    assert judge(ControlHistory(running=1), more=more).action == "retrain"
+    draft = judge(ControlHistory(running=2), more=more)
+    assert draft.action == "monitor"
+    assert draft.reasons[-1] == "2 retrainings are under way; at most 2 may (decide.max_in_flight)"
+
+
+def test_a_workflow_that_waits_for_an_answer_does_not_count_as_under_way() -> None:
+    assert judge(ControlHistory(running=1, open_review="delay/decision/3")).action == "retrain"
+    assert judge(ControlHistory(running=2, open_review="delay/decision/3")).action == "monitor"
+
+
+@pytest.mark.parametrize(("data", "p"), [(1e-4, 0.5), (1.0, 1e-4)])
+def test_a_frozen_model_is_only_monitored(data: float, p: float) -> None:
+    draft = judge(ControlHistory(frozen="delay is frozen by ann: the audit"), data=data, p=p)
+    assert draft.action == "monitor"
+    assert draft.reasons[-1] == "delay is frozen by ann: the audit"

@@ -15,6 +15,7 @@ from trimtab.control.cause import Cause
 from trimtab.control.controller import Controller
 from trimtab.control.decision import Draft, decide
 from trimtab.control.history import ControlHistory
+from trimtab.control.holds import set_freeze
 from trimtab.control.ledger import Ledger, verify_chain
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
@@ -374,3 +375,46 @@ def test_a_new_controller_does_not_read_all_that_was_decided(book: Metadata, act
     assert [d.number for d in controller(counted, actions).step()] == [61]
     assert counted.read[Decision] <= 5
     assert counted.read[WindowReport] <= 10
+
+
+def test_a_review_is_escalated_and_then_expires(book: Metadata, actions: RecordingActions) -> None:
+    loop = controller(book, actions)
+    mature(book, 0, p_seq=0.001, money=700.0)
+    (review,) = loop.step()
+    # when windows go by and nobody answers
+    for day in range(1, 14):
+        mature(book, day)
+    loop.step()
+    # then it is escalated from the third day on
+    assert actions.asked == [("review", review.id), *[("escalate", review.id)] * 11]
+    assert pending_reviews(book, MODEL) == (review,)
+    # and rejected by the policy on the fourteenth
+    mature(book, 14)
+    loop.step()
+    (answer,) = book.find(Resolution)
+    assert (answer.decision, answer.verdict, answer.by) == (review.id, "reject", "policy")
+    assert answer.reason == "expired: no answer for 14d (decide.reviews.expire)"
+    # and the next cause asks again
+    mature(book, 15, p_seq=0.001, money=700.0)
+    (again,) = loop.step()
+    assert again.action == "review"
+
+
+def test_while_a_model_is_frozen_windows_are_monitored_and_limits_still_roll_back(
+    book: Metadata, actions: RecordingActions
+) -> None:
+    loop = controller(book, actions)
+    book.put(champion_revision(2, 2, action="promote"))
+    until = FIRST + 5 * DAY
+    set_freeze(book, MODEL, frozen=True, reason="the audit", by="ann", clock=CLOCK, until=until)
+    # the labels of day 1 have matured on day 4, those of day 2 when the freeze has ended
+    mature(book, 1, version=2, p_seq=0.001, money=6000.0)
+    (frozen,) = loop.step()
+    assert (frozen.cell, frozen.action) == ("retrain", "monitor")
+    assert frozen.reasons[-1] == f"{MODEL} is frozen until 2026-03-06 00:00 by ann: the audit"
+    book.put(window_report(2, version=2, stage="closed", metrics={"error_rate": 0.5, "error_rate_low": 0.4}))
+    (rollback,) = loop.step()
+    assert rollback.action == "rollback"
+    mature(book, 2, version=2, p_seq=0.001, money=6000.0)
+    (free,) = loop.step()
+    assert free.action == "retrain"

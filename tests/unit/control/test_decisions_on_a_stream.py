@@ -130,7 +130,7 @@ def test_a_shift_that_does_no_harm_retrains_nothing(tmp_path: Path) -> None:
     assert any(d.p_seq < 0.01 for d in found), "the shift is seen"
     assert {d.action for d in found} == {"monitor", "review"}
     assert [d.action for d in found].count("review") <= 3, "a person is asked once a cooldown"
-    assert all(action == "review" for action, _ in actions.asked)
+    assert {action for action, _ in actions.asked} <= {"review", "escalate"}
     book.close()
 
 

@@ -143,7 +143,7 @@ WRONG = {
     "infinity": ("project: p\nimpact: { cost: { false_negative: .inf } }\n", "expected a finite number, found inf"),
     "empty section": (
         "project: p\ndecide:\n",
-        ":2: decide: expected keys below it (window, matrix, cooldown, budget, ...), found nothing",
+        ":2: decide: expected keys below it (window, matrix, cooldown, retry_after, ...), found nothing",
     ),
 }
 

@@ -18,6 +18,7 @@ from trimtab.app.project.child_processes import ALIASES, AliasOrder
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.clock import from_micros
+from trimtab.control.holds import hold_reason
 from trimtab.errors import ActionError, TrimtabError
 from trimtab.guard.live_limits import CanaryResult, judge, judge_canary
 from trimtab.records.record import Action
@@ -177,13 +178,16 @@ class Guard:
         return judge_canary(seen, revision.model, canary.version, champion.version, self._limits)
 
     def _advance(self, revision: Revision, result: CanaryResult, now: datetime) -> None:
-        """Advance the canary when it has held long enough and answered enough requests."""
+        """Advance the canary when it has held long enough and answered enough requests, unless a freeze or the quiet
+        hours hold it back, here by wall time."""
         if now - revision.created_at < timedelta(microseconds=self._canary.hold):
             return
         if result.answered < self._canary.min_requests or not result.passes:
             return
         took = (now - revision.created_at).total_seconds()
         try:
+            if hold_reason(self._workspace.metadata, self._workspace.project.policy.decide, revision.model, now):
+                return
             step = open_rollouts(self._workspace, revision.model).step(
                 cause=f"{revision.id}/step",
                 reason=f"{result.answered:,} answers in {took:.0f} s; of {result.rows:,} predictions "

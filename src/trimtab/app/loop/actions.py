@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
+from trimtab.app.loop.workflows import workflow_id
 from trimtab.app.project.mlflow_access import set_aliases
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.records.control import Decision
+from trimtab.control.controller import ESCALATE
+from trimtab.errors import Conflict
+from trimtab.records.control import Decision, WorkflowStep
 
 
 class Retrainings(Protocol):
@@ -45,6 +49,22 @@ class LoopActions:
         revision = rollouts.rollback(cause=decision.id, reason=reason, by="trimtab", judged=decision.version)
         set_aliases(self._workspace, revision)
 
-    def running(self, model: str) -> bool:
-        """Return True if a retraining of the model has not ended."""
-        return bool(self._retraining.active(model))
+    def escalate(self, decision: Decision, reason: str) -> None:
+        """Write a step of the review's workflow, once."""
+        workflow = workflow_id(decision.id)
+        step = WorkflowStep(
+            id=f"{workflow}/{ESCALATE}",
+            created_at=self._workspace.now(),
+            workflow=workflow,
+            model=decision.model,
+            decision=decision.id,
+            step=ESCALATE,
+            outcome=reason,
+            refers_to=None,
+        )
+        with suppress(Conflict):  # it was escalated by an earlier policy, with another time
+            self._workspace.metadata.put(step)
+
+    def running(self, model: str) -> int:
+        """Return how many retrainings of the model have not ended."""
+        return len(self._retraining.active(model))

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from trimtab.clock import Clock
-from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.control import Decision, Freeze, Resolution, WorkflowStep
 from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata
 
-KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision)
+KINDS: tuple[type[Record], ...] = (Decision, Resolution, WorkflowStep, Revision, Freeze)
 
 PAUSE = timedelta(seconds=1)
 """Least time between two reads of the store while this process has written nothing: other processes write, too."""
@@ -67,4 +67,8 @@ def _line(record: Record) -> str:
     if isinstance(record, Revision):
         serves = ", ".join(f"{a.role} {a.version} ({a.weight:g} %)" for a in record.assignments)
         return f"{record.action}  {record.model}, revision {record.number}: {serves}, by {record.by}"
+    if isinstance(record, Freeze):
+        until = f", until {record.until:%Y-%m-%d %H:%M}" if record.until else ""
+        what = "freeze" if record.frozen else "unfreeze"
+        return f"{what}  {record.model or 'all models'}{until}, by {record.by}: {record.reason}"
     return ""

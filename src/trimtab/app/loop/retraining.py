@@ -33,6 +33,7 @@ from trimtab.app.rollout.candidate import judge_candidate, promotion, removal
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
 from trimtab.clock import from_micros, to_micros
+from trimtab.control.holds import active_freeze, event_time, freeze_reason, hold_reason
 from trimtab.errors import ActionError, Conflict, StageError, StoreError, TrimtabError
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
@@ -65,6 +66,8 @@ class Retraining:
         """By workflow and topic: messages that were sent and not taken yet."""
         self.measured = True
         """Whether what this machine measured (latency, memory) may refuse or hold back a bundle."""
+        self.now: datetime | None = None
+        """Event time, by which freezes and quiet hours end; None: the end of the model's newest window."""
         self._lock = threading.Lock()
         self._url = workspace.workflows_url
         config: DBOSConfig = {
@@ -140,11 +143,13 @@ class Retraining:
             verdict = self._wait(workflow, APPROVAL)
             if not self._do(self._approval, workflow, model, decision, verdict):
                 return "rejected"
+        self._wait_for_hold(workflow, model, decision, approved)
         try:
             dataset = self._do(self._snapshot, workflow, model, decision, as_of)
             run = self._do(self._train, workflow, model, decision, dataset)
             report = self._do(self._gates, workflow, model, decision, run)
             bundle = self._do(self._register, workflow, model, decision, run, report)
+            self._wait_for_hold(workflow, model, decision, True)
             self._do(self._challenge, workflow, model, decision, bundle)
         except TrimtabError as error:
             self._do(self._stop, workflow, model, decision, str(error))
@@ -162,6 +167,11 @@ class Retraining:
                 return str(self._do(self._abandon, workflow, model, decision, bundle, verdict))
             except (ActionError, Conflict) as error:  # something else came to serve meanwhile: look again
                 log.warning("%s: %s", workflow, error)
+
+    def _wait_for_hold(self, workflow: str, model: str, decision: str, quiet: bool) -> None:
+        """Wait while the model is frozen, and with `quiet` while the quiet hours last."""
+        while self._do(self._hold, workflow, model, decision, quiet) is not None:
+            self._wait(workflow, MATURED)
 
     def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a step. Whatever it raises stops the workflow with a reason, and leaves the loop alone."""
@@ -195,6 +205,19 @@ class Retraining:
     def _approval(self, workflow: str, model: str, decision: str, verdict: str) -> bool:
         self._note(workflow, model, decision, "approval", f"the answer to the review: {verdict}")
         return verdict == "approve"
+
+    def _hold(self, workflow: str, model: str, decision: str, quiet: bool) -> str | None:
+        """Return what holds the workflow back, or None; note the first thing that does."""
+        metadata, policy = self._workspace.metadata, self._workspace.project.policy.decide
+        now = self.now or event_time(metadata, model, self._workspace.clock)
+        if quiet:
+            found = hold_reason(metadata, policy, model, now)
+        else:
+            freeze = active_freeze(metadata, model, now)
+            found = None if freeze is None else freeze_reason(freeze)
+        if found is not None:
+            self._note(workflow, model, decision, "hold", found)
+        return found
 
     def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
         closed = latest(self._workspace.metadata, WindowReport, model=model)
@@ -242,6 +265,8 @@ class Retraining:
             policy = unmeasured(self._workspace.project.policy).rollout
         task = self._workspace.model(model).task
         verdict = judge_candidate(self._workspace.metadata, policy, model, bundle, task=task)
+        if verdict.name == "promote" and self._hold(workflow, model, decision, True) is not None:
+            return "continue"
         if verdict.reason and verdict.name != "continue":
             self._note(workflow, model, decision, "compare", verdict.reason)
         return verdict.name

@@ -24,7 +24,10 @@ from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.app.stages.freshness import FeatureRefresher
+from trimtab.clock import from_micros
 from trimtab.control.controller import Controller
+from trimtab.control.holds import event_time, hold_reason
+from trimtab.monitoring.event_windows import BEGINNING
 from trimtab.records.control import Decision, Resolution
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
@@ -113,6 +116,8 @@ class Steering:
         """Rows taken in, and when the last ones came in this turn, or it began."""
         self._revisions: dict[str, str] = {}
         """By model: the revision that its workflows were told of."""
+        self._held: dict[str, bool] = {}
+        """By model: whether a freeze or the quiet hours hold it back, as its workflows were told."""
         self._controllers = _controllers(workspace, self._retraining)
 
     def launch(self) -> None:
@@ -164,6 +169,8 @@ class Steering:
         self._features.step()
         self._outcomes.step()
         reports = self._monitor.step()
+        if self._monitor.watermark > BEGINNING:
+            self._retraining.now = from_micros(self._monitor.watermark)
         decisions: list[Decision] = []
         try:
             for controller in self._controllers.values():
@@ -180,7 +187,8 @@ class Steering:
         return bool(reports or decisions or woken)
 
     def _wake(self, reports: tuple[WindowReport, ...]) -> int:
-        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer.
+        """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer, the end
+        of a freeze or of the quiet hours.
 
         Return how many messages were sent.
         """
@@ -192,12 +200,22 @@ class Steering:
             if revision is not None and self._revisions.get(model) != revision.id:
                 self._revisions[model] = revision.id
                 messages.append(revision.id)
+            if self._is_free_again(model):
+                messages.append("held back no longer")
             for workflow in self._retraining.active(model):
                 if messages:
                     self._retraining.tell(workflow, MATURED, messages[-1])
                     sent += 1
                 sent += self._tell_resolution(model, workflow)
         return sent
+
+    def _is_free_again(self, model: str) -> bool:
+        """Return True once when a freeze or the quiet hours of a model have ended."""
+        metadata, clock, decide = self._workspace.metadata, self._workspace.clock, self._workspace.project.policy.decide
+        now = self._retraining.now or event_time(metadata, model, clock)
+        before, held = self._held.get(model, False), hold_reason(metadata, decide, model, now) is not None
+        self._held[model] = held
+        return before and not held
 
     def _tell_resolution(self, model: str, workflow: str) -> int:
         if not self._retraining.waits_for(workflow, APPROVAL):

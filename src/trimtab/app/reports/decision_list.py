@@ -13,6 +13,7 @@ import msgspec
 
 from trimtab.app.loop.workflows import WORKFLOW, Workflows
 from trimtab.app.project.workspace import Workspace
+from trimtab.control.controller import ESCALATE
 from trimtab.control.history import STOP
 from trimtab.control.reviews import proposes_retraining
 from trimtab.policy.matrix import Matrix
@@ -153,7 +154,8 @@ def _outcome(
     if decision.action == "review":
         if answer is None:
             what = "an answer" if proposes_retraining(decision) else "a person to look"
-            return "open", f"waits for {what}"
+            escalated = "".join(f"; escalated: {step.outcome}" for step in steps if step.step == ESCALATE)
+            return "open", f"waits for {what}{escalated}"
         said = f"{answer.verdict} by {answer.by}: {answer.reason}"
         if answer.verdict != "approve":
             return ("acknowledged" if answer.verdict == "acknowledge" else "rejected"), said
@@ -166,6 +168,7 @@ def _of_workflow(steps: Sequence[WorkflowStep], own: Container[str], died: str |
     """Return what became of a retraining. steps: oldest first; own: ids of revisions that workflows made."""
     if died is not None:
         return "died", f"ended by an error: {died}"
+    steps = [step for step in steps if step.step != ESCALATE]
     if not steps:
         return "not started", "its retraining has not begun"
     last = steps[-1]

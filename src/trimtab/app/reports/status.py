@@ -10,9 +10,11 @@ import msgspec
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.loop.steering import read_progress
-from trimtab.app.loop.workflows import Workflows
+from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
+from trimtab.control.controller import ESCALATE
+from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
 from trimtab.errors import NotFound, StoreError
 from trimtab.records.control import Decision, WorkflowStep
@@ -20,7 +22,7 @@ from trimtab.records.kinds import RECORDS
 from trimtab.records.monitoring import Signal, WindowReport
 from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Run
-from trimtab.stores.metadata.contract import latest, newest_until
+from trimtab.stores.metadata.contract import Metadata, latest, newest_until
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS
 
 LAST_WINDOWS = 5
@@ -70,7 +72,9 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
     revision = latest(metadata, Revision, model=model)
     decisions = metadata.find(Decision, model=model, limit=LAST_DECISIONS)
     steps = metadata.find(WorkflowStep, model=model, limit=LAST_DECISIONS)
+    freeze = active_freeze(metadata, model, event_time(metadata, model, workspace.clock))
     return {
+        "frozen": None if freeze is None else freeze_reason(freeze),
         "serving": [
             {**msgspec.to_builtins(a), "since": _since(workspace, model, a)}
             for a in (revision.assignments if revision else ())
@@ -79,11 +83,17 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
         "windows": [_plain(w) for w in metadata.find(WindowReport, model=model, limit=LAST_WINDOWS)],
         "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
         "decisions": [_plain(d) for d in decisions],
-        "open_reviews": [_plain(d) for d in pending_reviews(metadata, model)],
+        "open_reviews": [{**_plain(d), "escalated": _escalated(metadata, d)} for d in pending_reviews(metadata, model)],
         "to_look_at": [_plain(d) for d in open_notes(metadata, model)],
         "workflow_steps": [_plain(s) for s in steps],
         "money": _money(workspace, model),
     }
+
+
+def _escalated(metadata: Metadata, review: Decision) -> str | None:
+    """Return why a review is escalated, or None."""
+    step = latest(metadata, WorkflowStep, workflow=workflow_id(review.id), step=ESCALATE)
+    return None if step is None else step.outcome
 
 
 def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
