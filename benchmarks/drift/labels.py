@@ -95,7 +95,7 @@ def measure_promotion(flights: Flights, scored: Scored, streams: int) -> Iterato
 
 def _promoted(days: Floats, seed: int) -> bool:
     chosen = np.random.default_rng((4, seed)).choice(days, PEEKS)
-    return any(compare(chosen[:look]).verdict == "promote" for look in range(1, PEEKS + 1))
+    return any(compare(chosen[:look], max_windows=PEEKS).verdict == "promote" for look in range(1, PEEKS + 1))
 
 
 def _row_test(by_day: list[Floats], seed: int) -> bool:

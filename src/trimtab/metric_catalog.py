@@ -151,6 +151,12 @@ def fitting(task: Task, tasks: Mapping[str, Task] | None = None) -> list[str]:
     return [name for name, of in known.items() if of == task]
 
 
+def compared_metrics(task: Task, metric: str | None) -> tuple[str, ...]:
+    """Return the metrics by which two versions are compared in a window: the task's, and `metric` if it is for it."""
+    names = BY_TASK[task].paired
+    return tuple(dict.fromkeys((*names, metric) if metric and METRICS[metric].task == task else names))
+
+
 def headline(metrics: Mapping[str, float]) -> tuple[str, float] | None:
     """Return the name and value of the first summary metric of a window; None before its labels are known."""
     names = (of.summary[0] for of in BY_TASK.values())

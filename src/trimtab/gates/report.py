@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trimtab.clock import Clock
 from trimtab.errors import GateRefused
 from trimtab.policy.gates import Gates
-from trimtab.records.gate_reports import GateReport, GateResult
+from trimtab.records.gate_reports import GateReport, GateResult, HeldOutWindow
 from trimtab.records.record import Verdict
 
 
@@ -37,11 +37,12 @@ def report(
     clock: Clock,
     key: str,
     again: int = 0,
+    held_out: Sequence[HeldOutWindow] = (),
 ) -> GateReport:
     """Return the report of one run's gates; it fails when any gate fails, and warns when any warns.
 
     champion: id of the bundle that the candidate was compared with. key: as `report_key` gives it. again: how often the
-    run was judged by the same key before.
+    run was judged by the same key before. held_out: the comparison with the champion in windows of the holdout.
     """
     return GateReport(
         id=f"{run}/gates/{key}" + (f"/{again + 1}" if again else ""),
@@ -52,6 +53,7 @@ def report(
         key=key,
         verdict=_worst(results),
         results=tuple(results),
+        held_out=tuple(held_out),
     )
 
 

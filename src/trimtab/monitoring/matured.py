@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from trimtab.metric_catalog import BY_TASK, METRICS, Task
+from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.prediction_rows import Scored
@@ -82,7 +82,7 @@ def paired_gains(
     if not known.any():
         return gains
     y, own, other = label[known], challenger.score[known], theirs[known]
-    for name in _with(BY_TASK[task].paired, metric, task):
+    for name in compared_metrics(task, metric):
         values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
         gains[gain_name(name)] = METRICS[name].gain(*values)
     return gains

@@ -16,6 +16,9 @@ from trimtab.stats.paired_sequence import PairedComparison, compare
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.units import MICROS
 
+Stretch = tuple[datetime, datetime]
+"""Start and end in event time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengerVerdict:
@@ -23,13 +26,16 @@ class ChallengerVerdict:
 
     verdict: Literal["promote", "futile", "continue", "expired"]
     windows: int
+    """Live windows with paired labels."""
+    held_out: int
+    """Windows before the comparison, which neither model was trained on."""
     labels: int
-    """Paired labelled rows."""
+    """Paired labelled rows of live windows."""
     mean: float
-    """NaN without windows."""
+    """Of live and held-out windows; NaN without any."""
     lower: float
     upper: float
-    """Bounds that hold however often one looks; infinite before min_windows."""
+    """Bounds that hold at all looks together; infinite before min_windows."""
     error_rate: float | None
     p99_ms: float | None
     """Of the challenger: over all its windows, and the lower bound of its worst window."""
@@ -57,28 +63,86 @@ def judge_challenger(
     metric: str,
     limits: RollbackWhen | None = None,
     since: datetime | None = None,
+    held_out: Sequence[float] = (),
+    suspected: Sequence[Stretch] = (),
 ) -> ChallengerVerdict:
     """Compare two versions on the predictions that both scored, by windows whose labels matured.
 
     metric: by which they are compared (`policy.metric_for(task)`). limits: what the challenger's own windows must
-    keep, to be promoted. since: only windows from this start on.
+    keep, to be promoted. since: only windows from this start on. held_out: gains in the metric, in order of time, in
+    windows before, which neither version was trained on. suspected: stretches of event time whose windows do not judge.
+
+    The verdict is that of the first look, one after each window, that decides: it does not depend on how often this is
+    called.
     """
     windows = _windows(metadata, model, challenger, since)
-    name = gain_name(metric)
-    paired = [w for w in windows if name in w.metrics and w.metrics.get("paired_version") == champion]
+    looks = range(min(1, len(windows)), max(1, len(windows)) + 1)
+    for look in looks:
+        found = _look(windows[:look], champion, policy, metric, limits, held_out, suspected)
+        if found.verdict != "continue":
+            break
+    return found
+
+
+def judge_former_champion(
+    metadata: Metadata,
+    *,
+    model: str,
+    champion: int,
+    former: int,
+    policy: PromoteWhen,
+    metric: str,
+    since: datetime,
+    suspected: Sequence[Stretch] = (),
+) -> ChallengerVerdict:
+    """Compare the champion before, which stays as a shadow, with the champion since a promotion: "promote" = it leads.
+
+    The same score as that of a challenger, with nothing tolerated and no evidence from before the promotion. It is
+    valid for the first `max_windows` windows since then, and "expired" behind them. since: time of the promotion.
+    """
+    strict = policy.model_copy(update={"tolerate": 0.0})
+    return judge_challenger(
+        metadata,
+        model=model,
+        champion=champion,
+        challenger=former,
+        policy=strict,
+        metric=metric,
+        since=since,
+        suspected=suspected,
+    )
+
+
+def _look(
+    windows: Sequence[WindowReport],
+    champion: int,
+    policy: PromoteWhen,
+    metric: str,
+    limits: RollbackWhen | None,
+    held_out: Sequence[float],
+    suspected: Sequence[Stretch],
+) -> ChallengerVerdict:
+    """Return the verdict after the last of some windows of the challenger."""
+    gain = gain_name(metric)
+    paired = _paired(windows, gain, champion, suspected)
     labels = round(sum(w.metrics["paired_rows"] for w in paired))
     found = compare(
-        [w.metrics[name] for w in paired],
+        [w.metrics[gain] for w in paired],
+        held_out=held_out,
         confidence=policy.confidence,
         min_windows=policy.min_windows,
+        min_live_windows=policy.min_live_windows,
+        max_windows=policy.max_windows,
         smallest_effect=policy.smallest_effect,
+        tolerate=policy.tolerate,
     )
     ran = _operations(windows)
     broken = _broken(ran, limits)
     verdict, reason = _verdict(found, policy, labels, len(windows), broken)
     return ChallengerVerdict(
         verdict=verdict,
-        windows=found.n,
+        windows=len(paired),
+        held_out=found.held_out,
         labels=labels,
         mean=found.mean,
         lower=found.lower,
@@ -90,10 +154,23 @@ def judge_challenger(
     )
 
 
+def is_suspected(start: datetime, end: datetime, suspected: Sequence[Stretch]) -> bool:
+    """Return True if a window overlaps a suspected stretch."""
+    return any(start < last and first < end for first, last in suspected)
+
+
 def _windows(metadata: Metadata, model: str, challenger: int, since: datetime | None) -> list[WindowReport]:
     found = metadata.find(WindowReport, model=model, version=challenger, stage="matured")
     kept = [w for w in found if w.role != "champion" and (since is None or w.start >= since)]
     return sorted(kept, key=lambda w: w.start)
+
+
+def _paired(
+    windows: Sequence[WindowReport], gain: str, champion: int, suspected: Sequence[Stretch]
+) -> list[WindowReport]:
+    """Return the windows in which the challenger has a gain over the champion and that are not suspected."""
+    compared = [w for w in windows if gain in w.metrics and w.metrics.get("paired_version") == champion]
+    return [w for w in compared if not is_suspected(w.start, w.end, suspected)]
 
 
 def _operations(windows: Sequence[WindowReport]) -> _Operations | None:
@@ -145,8 +222,10 @@ def _verdict(
 def _evidence(found: PairedComparison, policy: PromoteWhen, metric: str, labels: int) -> str:
     if not found.n:
         return "no paired labels yet"
+    live = f"{labels:,} labels in {found.n - found.held_out} windows"
+    before = f" and in {found.held_out} windows held out before" if found.held_out else ""
     bounds = f", {policy.confidence:.0%} bounds {found.lower:+.4g} to {found.upper:+.4g}" if _finite(found) else ""
-    return f"gain in {metric} {found.mean:+.4g} on {labels:,} labels in {found.n} windows{bounds}"
+    return f"gain in {metric} {found.mean:+.4g} on {live}{before}{bounds}"
 
 
 def _finite(found: PairedComparison) -> bool:

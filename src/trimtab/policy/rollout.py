@@ -13,28 +13,40 @@ from trimtab.policy.values import Confidence, Duration, Metric, Percent, Share
 
 
 class PromoteWhen(Section):
-    """Evidence that promotes a challenger: losses of both on the same matured labels, window by window."""
+    """Evidence that promotes a challenger: losses of both on the same labelled rows, window by window.
+
+    It is promoted when its mean gain is so many standard errors above zero, less the loss that is tolerated, that a
+    look after every window cannot produce it by luck. Standard errors are widened for windows that resemble the one
+    before, for rare large losses and for few windows. Windows that the candidate was held out from count as evidence,
+    if the champion was not trained on them either.
+    """
 
     metric: Metric | None = None
     """What is compared, and computed for every window; left out, {promotion}."""
     confidence: Confidence = 0.95
-    """Confidence that the challenger is better; it holds however often the windows are judged."""
+    """Confidence that the challenger is better; it holds however often the windows are judged, up to `max_windows`."""
+    tolerate: float = Field(default=0.0, ge=0)
+    """By how much the challenger may at worst be worse, in the metric's unit. A quarter of the usual difference between
+    windows decides in a fraction of the time; an equal challenger is then promoted, too."""
     min_labels: int = Field(default=1000, ge=0)
-    """No verdict on fewer labels."""
-    min_windows: int = Field(default=10, ge=2)
-    """No verdict on fewer windows."""
+    """No verdict on fewer labels of live windows."""
+    min_windows: int = Field(default=20, ge=2)
+    """No verdict on fewer windows, held-out ones included."""
+    min_live_windows: int = Field(default=5, ge=1)
+    """No verdict on fewer live windows; `min_windows` of them are enough."""
     max_windows: int = Field(default=60, ge=2)
-    """Without a verdict after so many windows the challenger is abandoned."""
+    """Without a verdict after so many live windows the challenger is abandoned."""
     smallest_effect: float = Field(default=0.0, ge=0)
     """Smallest improvement worth having, in the metric's unit; no hope of it ends the comparison early."""
 
     @model_validator(mode="after")
     def _possible(self) -> PromoteWhen:
-        if self.min_windows > self.max_windows:
-            raise ValueError(
-                f"min_windows {self.min_windows} is more than max_windows {self.max_windows}: "
-                "nothing can ever be promoted"
-            )
+        for key in ("min_windows", "min_live_windows"):
+            if key in self.model_fields_set and getattr(self, key) > self.max_windows:
+                raise ValueError(
+                    f"{key} {getattr(self, key)} is more than max_windows {self.max_windows}: "
+                    "nothing can ever be promoted"
+                )
         return self
 
     def metric_for(self, task: Task) -> str:

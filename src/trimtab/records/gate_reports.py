@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -23,6 +24,16 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any] = {}
 
 
+class HeldOutWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """The candidate compared with the champion in one window that neither was trained on."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    gains: dict[str, float]
+    """Metric -> how much better the candidate was, in its unit; less than 0 when worse."""
+
+
 class GateReport(Record, frozen=True, kw_only=True):
     """All gates of one run; id is `run/gates/key`, plus a number when `evaluate --force` judged it again."""
 
@@ -40,3 +51,5 @@ class GateReport(Record, frozen=True, kw_only=True):
     """
     verdict: Verdict
     results: tuple[GateResult, ...]
+    held_out: tuple[HeldOutWindow, ...] = ()
+    """Windows of the holdout in order of time, as evidence for the comparison with `champion`."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimtab.monitoring.verdict import ChallengerVerdict, judge_challenger
+from trimtab.monitoring.verdict import ChallengerVerdict, judge_challenger, judge_former_champion
 from trimtab.policy.rollout import PromoteWhen, RollbackWhen
 from trimtab.records.record import Role
 from trimtab.stores.metadata.contract import Metadata
@@ -62,10 +62,10 @@ def test_a_better_challenger_is_promoted_with_the_figures_in_the_reason(book: Me
     write(book, noise(12, 0.05))
     found = look(book)
     assert found.verdict == "promote"
-    assert (found.windows, found.labels) == (12, 6000)
+    assert (found.windows, found.held_out, found.labels) == (10, 0, 5000), "those of the first look that decides"
     assert 0 < found.lower < found.mean < found.upper
     assert "gain in log_loss +0.05" in found.reason
-    assert "6,000 labels in 12 windows" in found.reason
+    assert "5,000 labels in 10 windows" in found.reason
 
 
 def test_an_equal_challenger_is_not_promoted_and_expires(book: Metadata) -> None:
@@ -91,6 +91,7 @@ def test_too_few_windows_or_labels_go_on(book: Metadata) -> None:
     assert look(book).verdict == "continue"
     write(book, noise(3, 0.05), first=9)
     few = POLICY.model_copy(update={"min_labels": 6001})
+    assert look(book).verdict == "promote"
     assert look(book, few).verdict == "continue"
     assert "only 6,000 of at least 6,001 labels" in look(book, few).reason
 
@@ -98,11 +99,11 @@ def test_too_few_windows_or_labels_go_on(book: Metadata) -> None:
 def test_windows_paired_with_another_champion_or_from_before_do_not_count(book: Metadata) -> None:
     write(book, noise(12, 0.05), champion=7)
     assert look(book).windows == 0
-    write(book, noise(12, 0.05), first=12)
-    assert look(book).windows == 12
-    assert look(book, since=FIRST + timedelta(days=20)).windows == 4
+    write(book, noise(9, 0.05), first=12)
+    assert look(book).windows == 9
+    assert look(book, since=FIRST + timedelta(days=20)).windows == 1
     write(book, [9.9], first=24, role="champion")
-    assert look(book).windows == 12
+    assert look(book).windows == 9
 
 
 def test_windows_without_labels_still_age_the_comparison(book: Metadata) -> None:
@@ -135,7 +136,7 @@ def test_a_pause_of_the_machine_is_held_against_no_challenger(book: Metadata) ->
 @pytest.mark.parametrize(
     ("metrics", "broken"),
     [
-        ({"error_rate": 0.022}, False),  # 264 of 12,000 prove 1.7 %
+        ({"error_rate": 0.022}, False),  # 220 of 10,000 prove 1.7 %
         ({"error_rate": 0.03}, True),
         ({"error_rate": 0.03, "failed_requests": 1.0}, False),  # twelve requests of 30 rows
         ({"error_rate": 0.03, "failed_requests": 30.0}, True),
@@ -163,3 +164,77 @@ def test_the_order_of_writing_does_not_matter(book: Metadata, tmp_path: Path) ->
     assert msgspec.to_builtins(look(other).mean) == look(book).mean
     assert book.find(type(window_report()))[0].start == (FIRST + 11 * DAY)
     other.close()
+
+
+def test_the_first_look_that_decides_counts_however_seldom_one_looks(book: Metadata) -> None:
+    gains = [*noise(15, 0.05), *noise(14, -0.2, seed=2)]
+    told = []
+    for day, gain in enumerate(gains):
+        write(book, [gain], first=day)
+        told.append(look(book).verdict)
+    assert told.count("continue") == 9
+    assert set(told[9:]) == {"promote"}, "what came later does not change it"
+    assert look(book).windows == 10
+
+
+def test_windows_held_out_before_count_as_evidence(book: Metadata) -> None:
+    write(book, noise(5, 0.05))
+    assert look(book).verdict == "continue"
+    found = look(book, held_out=noise(36, 0.05, seed=2))
+    assert (found.verdict, found.windows, found.held_out) == ("promote", 5, 36)
+    assert "2,500 labels in 5 windows and in 36 windows held out before" in found.reason
+    assert look(book, held_out=noise(36, -0.05, seed=2)).verdict != "promote"
+
+
+def test_evidence_from_before_does_not_replace_live_windows(book: Metadata) -> None:
+    assert look(book, held_out=noise(36, 0.05)).verdict == "continue"
+    write(book, noise(4, 0.05))
+    found = look(book, held_out=noise(36, 0.05))
+    assert found.verdict == "continue"
+    assert "4 of at least 5 live windows" in found.reason
+    few = POLICY.model_copy(update={"min_live_windows": 4})
+    assert look(book, few, held_out=noise(36, 0.05)).verdict == "promote"
+
+
+def test_suspected_windows_do_not_judge_and_still_age_the_comparison(book: Metadata) -> None:
+    write(book, [*noise(5, 0.05), *([-9.0] * 10), *noise(15, 0.05, seed=2)])
+    assert look(book).verdict != "promote"
+    found = look(book, suspected=[(FIRST + 5 * DAY, FIRST + 15 * DAY)])
+    assert found.verdict == "promote"
+    alone = look(book, suspected=[(FIRST + 5 * DAY - timedelta(seconds=1), FIRST + 30 * DAY)])
+    assert alone.windows == 4, "window 4 overlaps"
+    assert look(book, suspected=[(FIRST, FIRST + 30 * DAY)]).verdict == "expired"
+
+
+def test_a_window_whose_metric_is_not_defined_does_not_judge(book: Metadata) -> None:
+    write(book, noise(9, 0.05))
+    book.put(window_report(9, version=2, role="challenger", metrics={"paired_rows": 3.0, "paired_version": 1.0}))
+    assert (look(book).windows, look(book).verdict) == (9, "continue")
+
+
+def test_a_tolerated_loss_decides_sooner(book: Metadata) -> None:
+    write(book, noise(14, 0.006))
+    assert look(book).verdict == "continue"
+    found = look(book, POLICY.model_copy(update={"tolerate": 0.02}))
+    assert found.verdict == "promote"
+    assert "0.02 is tolerated" in found.reason
+
+
+def test_the_champion_before_is_watched_after_a_promotion(book: Metadata) -> None:
+    def watched(policy: PromoteWhen = POLICY) -> ChallengerVerdict:
+        return judge_former_champion(
+            book,
+            model=MODEL,
+            champion=1,
+            former=2,
+            policy=policy,
+            metric="log_loss",
+            since=FIRST + 20 * DAY,
+        )
+
+    write(book, noise(20, 0.5), role="shadow")
+    assert watched().windows == 0, "from before the promotion"
+    write(book, noise(12, 0.001), first=20, role="shadow")
+    assert watched(POLICY.model_copy(update={"tolerate": 1.0})).verdict == "continue", "a way back tolerates nothing"
+    write(book, noise(18, 0.02, seed=2), first=32, role="shadow")
+    assert watched().verdict == "promote"

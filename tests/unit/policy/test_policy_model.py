@@ -55,6 +55,16 @@ def test_a_ratio_needs_min_and_a_difference_max(metric: str) -> None:
 
 def test_a_comparison_that_ends_before_it_begins_is_refused() -> None:
     refused(PromoteWhen, "min_windows 20 is more than max_windows 10", min_windows=20, max_windows=10)
+    refused(PromoteWhen, "min_live_windows 11 is more than max_windows 10", min_live_windows=11, max_windows=10)
+    PromoteWhen.model_validate({"min_windows": 10, "min_live_windows": 10, "max_windows": 10})
+
+
+def test_a_short_comparison_of_an_older_policy_is_still_a_policy() -> None:
+    assert PromoteWhen.model_validate({"max_windows": 12}).max_windows == 12
+
+
+def test_a_tolerated_loss_is_not_negative() -> None:
+    refused(PromoteWhen, "greater than or equal to 0", tolerate=-0.1)
 
 
 @pytest.mark.parametrize("split", [{"champion": 90, "challenger": 20}, {"champion": 50}, {}])

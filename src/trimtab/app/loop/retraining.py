@@ -260,11 +260,11 @@ class Retraining:
         self._note(workflow, model, decision, "challenge", outcome, revision.id)
 
     def _compare(self, workflow: str, model: str, decision: str, bundle: str) -> str:
-        policy = self._workspace.project.policy.rollout
+        policy = self._workspace.project.policy
         if not self.measured:
-            policy = unmeasured(self._workspace.project.policy).rollout
-        task = self._workspace.model(model).task
-        verdict = judge_candidate(self._workspace.metadata, policy, model, bundle, task=task)
+            policy = unmeasured(policy)
+        task, window = self._workspace.model(model).task, policy.decide.window
+        verdict = judge_candidate(self._workspace.metadata, policy.rollout, model, bundle, task=task, window=window)
         if verdict.name == "promote" and self._hold(workflow, model, decision, True) is not None:
             return "continue"
         if verdict.reason and verdict.name != "continue":

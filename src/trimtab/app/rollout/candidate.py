@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from trimtab.app.rollout.rollouts import CANDIDATES
+from trimtab.clock import to_micros
+from trimtab.errors import NotFound
 from trimtab.metric_catalog import Task
-from trimtab.monitoring.verdict import judge_challenger
+from trimtab.monitoring.verdict import Stretch, is_suspected, judge_challenger
 from trimtab.policy.rollout import Rollout
+from trimtab.records.gate_reports import GateReport, HeldOutWindow
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata, latest
@@ -26,8 +29,21 @@ class Verdict:
     reason: str = ""
 
 
-def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str, *, task: Task) -> Verdict:
-    """Return the verdict on a challenger or a shadow from matured labels; a canary is the guard's, until its end."""
+def judge_candidate(
+    metadata: Metadata,
+    policy: Rollout,
+    model: str,
+    bundle: str,
+    *,
+    task: Task,
+    window: int | None = None,
+    suspected: Sequence[Stretch] = (),
+) -> Verdict:
+    """Return the verdict on a challenger or a shadow from matured labels; a canary is the guard's, until its end.
+
+    window: length of the windows in microseconds (`decide.window`); evidence of windows of another length, from before
+    a change of the policy, does not count. suspected: stretches of event time whose windows do not judge.
+    """
     revision = latest(metadata, Revision, model=model)
     if revision is not None and revision.bundle_in("champion") == bundle:
         return Verdict(name="promoted")
@@ -35,17 +51,47 @@ def judge_candidate(metadata: Metadata, policy: Rollout, model: str, bundle: str
         return Verdict(name="replaced")
     if policy.strategy == "canary":
         return Verdict(name="continue")
-    champion = metadata.get(Bundle, str(revision.bundle_in("champion")))
+    champion, challenger = metadata.get(Bundle, str(revision.bundle_in("champion"))), metadata.get(Bundle, bundle)
+    metric = policy.promote_when.metric_for(task)
+    before = held_out_evidence(metadata, challenger, champion, window=window, suspected=suspected)
     found = judge_challenger(
         metadata,
         model=model,
         champion=champion.version,
-        challenger=metadata.get(Bundle, bundle).version,
+        challenger=challenger.version,
         policy=policy.promote_when,
-        metric=policy.promote_when.metric_for(task),
+        metric=metric,
         limits=policy.rollback_when,
+        held_out=[w.gains[metric] for w in before if metric in w.gains],
+        suspected=suspected,
     )
     return Verdict(name=str(found.verdict), reason=found.reason)
+
+
+def held_out_evidence(
+    metadata: Metadata,
+    challenger: Bundle,
+    champion: Bundle,
+    *,
+    window: int | None = None,
+    suspected: Sequence[Stretch] = (),
+) -> list[HeldOutWindow]:
+    """Return the windows before a comparison that neither model was trained on, by the challenger's gate report.
+
+    None when the gates compared it with another champion than this one.
+    """
+    try:
+        report = metadata.get(GateReport, challenger.gate_report)
+    except NotFound:
+        return []
+    if report.champion != champion.id:
+        return []
+    return [
+        w
+        for w in report.held_out
+        if (window is None or to_micros(w.end) - to_micros(w.start) == window)
+        and not is_suspected(w.start, w.end, suspected)
+    ]
 
 
 def promotion(metadata: Metadata, model: str, bundle: str) -> Revision | None:

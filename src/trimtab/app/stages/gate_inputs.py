@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.limits import checked
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import read_spec
+from trimtab.clock import to_micros
 from trimtab.features.training_frames import training_frame
+from trimtab.gates.held_out import held_out_windows
 from trimtab.gates.inputs import GateInputs
+from trimtab.metric_catalog import compared_metrics
+from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.training.dataset import Frozen, load
@@ -51,6 +56,26 @@ def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
     revision = open_rollouts(workspace, run.model).current()
     champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
     return None if champion is None or champion.run == run.id else champion
+
+
+def held_out_evidence(workspace: Workspace, run: Run, inputs: GateInputs) -> tuple[HeldOutWindow, ...]:
+    """Return the comparison with the champion in the windows of the holdout that neither model was trained on."""
+    champion = compared_with(workspace, run)
+    if champion is None or inputs.champion is None:
+        return ()
+    policy, dataset = workspace.project.policy, workspace.metadata.get(DatasetVersion, run.dataset)
+    return held_out_windows(
+        inputs,
+        metrics=compared_metrics(inputs.task, policy.rollout.promote_when.metric),
+        window=policy.decide.window,
+        start=to_micros(max(dataset.split_at, _trained_until(workspace, champion))),
+        end=to_micros(dataset.as_of) - policy.decide.labels_mature_after,
+    )
+
+
+def _trained_until(workspace: Workspace, bundle: Bundle) -> datetime:
+    """Return the event time from which on a bundle's model was trained on no row."""
+    return workspace.metadata.get(DatasetVersion, bundle.dataset).split_at
 
 
 def _champion(

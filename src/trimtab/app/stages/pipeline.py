@@ -21,7 +21,7 @@ from trimtab.app.project.project import check_columns, late_sources
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
-from trimtab.app.stages.gate_inputs import compared_with, gate_inputs
+from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
 from trimtab.data.ingest import Ingested
@@ -233,6 +233,7 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
         clock=workspace.clock,
         key=key,
         again=len(known),
+        held_out=held_out_evidence(workspace, run, inputs),
     )
     workspace.metadata.put(report)
     return report

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from trimtab.app.rollout.candidate import judge_candidate, lost, promotion, removal
+from trimtab.app.rollout.candidate import Verdict, judge_candidate, lost, promotion, removal
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.clock import ManualClock
+from trimtab.clock import ManualClock, to_micros
 from trimtab.policy.rollout import Rollout
+from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import MODEL, bundle_record, window_report
+from trimtab.testing.judged import DAY, FIRST, MODEL, bundle_record, gate_report, window_report
 
 CLOCK = ManualClock()
-EVIDENCE = {"min_labels": 100, "min_windows": 2, "max_windows": 60}
+EVIDENCE = {"min_labels": 100, "min_windows": 20, "max_windows": 60}
 
 
 @pytest.fixture
@@ -40,9 +43,9 @@ def deployed(book: Metadata, strategy: str, *versions: int) -> Rollouts:
     return to
 
 
-def evidence(book: Metadata, role: Any) -> None:
+def evidence(book: Metadata, role: Any, days: int = 20) -> None:
     """Write matured windows in which version 2 was better than version 1."""
-    for day in range(20):
+    for day in range(days):
         found = {
             "paired_log_loss_gain": 0.05 + day % 3 / 1000,
             "paired_rows": 500.0,
@@ -103,3 +106,49 @@ def test_a_champion_that_a_person_replaced_has_not_lost_and_one_that_was_beaten_
     assert "lost its place as champion" in str(lost(book, MODEL, f"{MODEL}/1"))
     to.deploy(bundle_record(3), cause="d", reason="test", by="ann", role="champion")
     assert lost(book, MODEL, f"{MODEL}/2") is None
+
+
+HOUR = DAY / 24
+
+
+def held_out(number: int, *, length: timedelta = DAY, metric: str = "log_loss") -> HeldOutWindow:
+    start = FIRST - 40 * DAY + number * length
+    return HeldOutWindow(start=start, end=start + length, rows=500, gains={metric: 0.05 + number % 3 / 1000})
+
+
+def judged(book: Metadata, **more: Any) -> Verdict:
+    return judge_candidate(book, policy("shadow"), MODEL, f"{MODEL}/2", task="binary", **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "champion", "more", "found"),
+    [
+        ([held_out(n) for n in range(36)], f"{MODEL}/1", {}, "promote"),
+        (
+            [held_out(n) for n in range(36)],
+            f"{MODEL}/1",
+            {"window": to_micros(FIRST + DAY) - to_micros(FIRST)},
+            "promote",
+        ),
+        ([], f"{MODEL}/1", {}, "continue"),
+        ([held_out(n) for n in range(36)], f"{MODEL}/7", {}, "continue"),
+        ([held_out(n) for n in range(36)], None, {}, "continue"),
+        ([held_out(n, metric="brier") for n in range(36)], f"{MODEL}/1", {}, "continue"),
+        ([held_out(n, length=HOUR) for n in range(36)], f"{MODEL}/1", {"window": 86_400_000_000}, "continue"),
+        ([held_out(n) for n in range(36)], f"{MODEL}/1", {"suspected": [(FIRST - 40 * DAY, FIRST)]}, "continue"),
+    ],
+)
+def test_the_holdout_is_evidence_where_it_was_compared_with_this_champion(
+    book: Metadata, before: list[HeldOutWindow], champion: str | None, more: dict[str, Any], found: str
+) -> None:
+    deployed(book, "shadow", 1, 2)
+    report = gate_report(2, champion=champion)
+    book.put(msgspec.structs.replace(report, id=bundle_record(2).gate_report, held_out=tuple(before)))
+    evidence(book, "shadow", days=5)
+    assert judged(book, **more).name == found
+
+
+def test_no_gate_report_is_no_evidence(book: Metadata) -> None:
+    deployed(book, "shadow", 1, 2)
+    evidence(book, "shadow", days=5)
+    assert judged(book).name == "continue"
