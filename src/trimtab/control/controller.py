@@ -7,6 +7,8 @@ next one starts it; actions are idempotent by the decision's id, so an action ha
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from trimtab import units
 from trimtab.clock import Clock, to_micros
 from trimtab.control.cause import Cause, gather
 from trimtab.control.decision import Draft, decide
+from trimtab.control.failures import ask_about_failure, last_good_data
 from trimtab.control.history import ControlEvents, ControlHistory, champions, gather_history
 from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.ledger import Ledger
@@ -64,13 +67,24 @@ class Actions(Protocol):
 class Controller:
     """Judges each champion window of one model once: when its labels matured, and operations when it closed."""
 
-    def __init__(self, metadata: Metadata, policy: Policy, model: str, actions: Actions, clock: Clock) -> None:
+    def __init__(
+        self,
+        metadata: Metadata,
+        policy: Policy,
+        model: str,
+        actions: Actions,
+        clock: Clock,
+        *,
+        tables: Sequence[str] = (),
+    ) -> None:
+        """tables: names of the tables that the model's training sets are made of."""
         self._metadata = metadata
         self.policy = policy
         """The policy from the next step on."""
         self._model = model
         self._actions = actions
         self._clock = clock
+        self._tables = tables
         self._ledger = Ledger(metadata, model)
         self._events = ControlEvents(metadata, model)
         self._seen: str | None = None
@@ -112,10 +126,17 @@ class Controller:
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
-            return decide(self._cause(window), self.policy, self._history(window))
+            history = self._history(window)
+            return self._noted(ask_about_failure(decide(self._cause(window), self.policy, history), history))
         if not broken_limits(window, self.policy.rollout.rollback_when):
             return None
         return decide_rollback(self._cause(window), self.policy, self._history(window))
+
+    def _noted(self, draft: Draft) -> Draft:
+        """Add to a decision that may lead to a retraining which older data it would use."""
+        if draft.action == "monitor" or draft.cell == "monitor":
+            return draft
+        return replace(draft, reasons=(*draft.reasons, *last_good_data(self._metadata, self._tables)))
 
     def _cause(self, window: WindowReport) -> Cause:
         policy = self.policy

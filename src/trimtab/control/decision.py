@@ -10,6 +10,7 @@ from trimtab.control.cause import Cause
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import JudgedImpact, judge
 from trimtab.policy.model import Policy
+from trimtab.records.control import Trigger
 from trimtab.records.monitoring import Signal
 from trimtab.records.record import Action, Level
 
@@ -33,6 +34,7 @@ class Draft:
     cell: Action
     action: Action
     reasons: tuple[str, ...]
+    trigger: Trigger = "matrix"
 
 
 def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:

@@ -21,7 +21,8 @@ MONTH = timedelta(days=30)
 R = TypeVar("R", bound=Record)
 
 STOP = "stop"
-"""Step of a retraining's workflow that ended without a bundle."""
+"""Step of a retraining's workflow that ended without a bundle. It refers to the gate report that refused the model, or
+to no record when a stage failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class ControlHistory:
     """How many retrainings in a row, the newest included, ended without a bundle."""
     why_refused: str = ""
     """Why the newest of them did."""
+    failure: str | None = None
+    """Which retraining ended by an error rather than by a gate, and how, while no person was asked since; else None."""
     retrains: int = 0
     """Retrainings of the trailing 30 days."""
     spent: float = 0.0
@@ -83,6 +86,11 @@ class ControlEvents:
     def stopped(self) -> dict[str | None, str]:
         """Why the retraining ended without a bundle, by decision."""
         return {step.decision: step.outcome for step in self._all(WorkflowStep, step=STOP)}
+
+    @property
+    def failed(self) -> set[str | None]:
+        """Those of them that no gate has refused: a stage failed."""
+        return {step.decision for step in self._all(WorkflowStep, step=STOP) if step.refers_to is None}
 
     @property
     def asked(self) -> list[Decision]:
@@ -133,6 +141,7 @@ def gather_history(events: ControlEvents, *, time: datetime, running: int, froze
         last_refused=max((d.end for d in retrained if d.id in stopped), default=None),
         refused=len(refused),
         why_refused=stopped[refused[0].id] if refused else "",
+        failure=_failure(events, refused, asked),
         retrains=sum(d.end > time - MONTH for d in retrained),
         spent=sum(run.cost for run in runs if events.as_of(run) > time - MONTH),
         next_cost=runs[0].cost if runs else 0.0,
@@ -141,6 +150,16 @@ def gather_history(events: ControlEvents, *, time: datetime, running: int, froze
         noted_at=notes[-1].end if notes else None,
         restored=_restored(revisions),
     )
+
+
+def _failure(events: ControlEvents, refused: Sequence[Decision], asked: Sequence[Decision]) -> str | None:
+    """Return the newest retraining that failed, as a sentence; None when a person was asked since, or none failed."""
+    newest = refused[0] if refused else None
+    if newest is None or newest.id not in events.failed:
+        return None
+    if any(d.action == "review" and d.number > newest.number for d in asked):
+        return None
+    return f"the retraining of {newest.id} failed: {events.stopped[newest.id]}"
 
 
 def _approved(decision: Decision, verdicts: Mapping[str, str]) -> bool:

@@ -84,6 +84,7 @@ class Ledger:
             by=BY,
             previous_hash=last.hash if last else GENESIS,
             hash="",
+            trigger=draft.trigger,
         )
         return msgspec.structs.replace(decision, hash=digest(decision))
 

@@ -156,5 +156,10 @@ class Retrain(Section):
 
     refresh: Refresh | None = None
     """Left out, models are retrained only when the matrix, a person or the API says so."""
+    retries: int = Field(default=3, ge=0, le=20)
+    """A step of a retraining that fails by what may pass (a store, the system, too little memory) is tried again so
+    often; then the retraining ends, and a person is asked."""
+    backoff: Duration = 10 * units.MICROS["m"]
+    """Pause before the first retry (wall time); each further one is twice as long."""
     quarantine: Quarantine = Quarantine()
     """Which windows are kept out of training."""

@@ -10,11 +10,13 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
+from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
 from trimtab.app.loop.workflows import (
     APPLICATION,
@@ -33,8 +35,22 @@ from trimtab.app.rollout.candidate import judge_candidate, promotion, removal
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
 from trimtab.clock import from_micros, to_micros
+from trimtab.control.failures import last_good_data
+from trimtab.control.history import STOP
 from trimtab.control.holds import active_freeze, event_time, freeze_reason, hold_reason
-from trimtab.errors import ActionError, Conflict, StageError, StoreError, TrimtabError
+from trimtab.errors import (
+    ActionError,
+    Conflict,
+    GateRefused,
+    MissingExtra,
+    NotFound,
+    Permanent,
+    StageError,
+    StoreError,
+    Temporary,
+    TrainerFailed,
+    TrimtabError,
+)
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
@@ -53,7 +69,28 @@ EXECUTOR = "local"
 """The one that runs workflows; another name would never resume those of this one."""
 
 P = ParamSpec("P")
+PERMANENT = (NotFound, Conflict, MissingExtra, Permanent)
+"""Failures of stores that a retry does not heal."""
 T = TypeVar("T")
+
+
+class MayPass(StageError, Temporary):
+    """A step failed by something that may pass: a store, the system, too little memory."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return True if a retry of a step may succeed. What a trainer raised counts as if the step had raised it."""
+    if isinstance(error, TrainerFailed) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, PERMANENT):
+        return False
+    return isinstance(error, Temporary | StoreError | OSError | MemoryError)
+
+
+def _in_words(step: Callable[..., object], error: Exception) -> str:
+    if isinstance(error, TrimtabError):
+        return str(error)
+    return f"{step.__name__.strip('_')}: {type(error).__name__}: {error}"
 
 
 class Retraining:
@@ -152,7 +189,7 @@ class Retraining:
             self._wait_for_hold(workflow, model, decision, True)
             self._do(self._challenge, workflow, model, decision, bundle)
         except TrimtabError as error:
-            self._do(self._stop, workflow, model, decision, str(error))
+            self._do(self._stop, workflow, model, decision, str(error), isinstance(error, GateRefused))
             return "stopped"
         while True:
             verdict = self._do(self._compare, workflow, model, decision, bundle)
@@ -173,17 +210,43 @@ class Retraining:
         while self._do(self._hold, workflow, model, decision, quiet) is not None:
             self._wait(workflow, MATURED)
 
-    def _do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a step. Whatever it raises stops the workflow with a reason, and leaves the loop alone."""
+    def _do(
+        self,
+        step: Callable[Concatenate[str, str, str, P], T],
+        workflow: str,
+        model: str,
+        decision: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a step, again after a pause while it fails by what may pass (`retrain.retries` times).
 
+        Whatever it raises then stops the workflow with a reason, and leaves the loop alone.
+        """
+        attempt = 1
+        while True:
+            try:
+                return self._once(step, workflow, model, decision, *args, **kwargs)
+            except MayPass as error:
+                name = step.__name__.strip("_")
+                pause = self._once(self._pause, workflow, model, decision, name, attempt, str(error))
+                if pause is None:
+                    raise
+                DBOS.sleep(pause)
+            attempt += 1
+
+    def _once(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
                 return step(*args, **kwargs)
-            except TrimtabError:
-                raise
             except Exception as error:  # a border: the worker
+                if may_pass(error):
+                    log.warning("step %s failed, which may pass: %s", step.__name__, error)
+                    raise MayPass(_in_words(step, error)) from error
+                if isinstance(error, TrimtabError):
+                    raise
                 log.exception("step %s failed", step.__name__)
-                raise StageError(f"{step.__name__.strip('_')}: {type(error).__name__}: {error}") from error
+                raise StageError(_in_words(step, error)) from error
 
         return DBOS.run_step({"name": step.__name__.strip("_")}, guarded, *args, **kwargs)
 
@@ -206,6 +269,17 @@ class Retraining:
         self._note(workflow, model, decision, "approval", f"the answer to the review: {verdict}")
         return verdict == "approve"
 
+    def _pause(self, workflow: str, model: str, decision: str, step: str, attempt: int, reason: str) -> float | None:
+        """Return after how many seconds a failed step is tried again, or None when it was tried often enough."""
+        policy = self._workspace.project.policy.retrain
+        if attempt > policy.retries:
+            return None
+        pause = policy.backoff << (attempt - 1)
+        outcome = f"{step} failed ({attempt} of {policy.retries + 1} attempts), again in {units.short(pause)}: {reason}"
+        with suppress(TrimtabError):  # the store may be what fails
+            self._note(workflow, model, decision, f"retry_{step}_{attempt}", outcome)
+        return pause / units.MICROS["s"]
+
     def _hold(self, workflow: str, model: str, decision: str, quiet: bool) -> str | None:
         """Return what holds the workflow back, or None; note the first thing that does."""
         metadata, policy = self._workspace.metadata, self._workspace.project.policy.decide
@@ -225,6 +299,8 @@ class Retraining:
         dataset = pipeline.snapshot(self._workspace, model, as_of=known_by)
         line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
         line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
+        tables = pipeline.source_tables(self._workspace.model(model))
+        line += "".join(f"; {text}" for text in last_good_data(self._workspace.metadata, tables))
         self._note(workflow, model, decision, "snapshot", line, dataset.id)
         return dataset.id
 
@@ -303,8 +379,10 @@ class Retraining:
         self._note(workflow, model, decision, "abandon", f"{bundle} is abandoned", revision.id)
         return "abandoned"
 
-    def _stop(self, workflow: str, model: str, decision: str, reason: str) -> None:
-        self._note(workflow, model, decision, "stop", reason)
+    def _stop(self, workflow: str, model: str, decision: str, reason: str, refused: bool) -> None:
+        """Note why the workflow ends. refused: by a gate, whose report the note then refers to."""
+        gates = latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step="gates") if refused else None
+        self._note(workflow, model, decision, STOP, reason, gates.refers_to if gates else None)
 
     def _reason(self, workflow: str) -> str:
         step = latest(self._workspace.metadata, WorkflowStep, workflow=workflow, step="compare")

@@ -24,6 +24,7 @@ from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.app.stages.freshness import FeatureRefresher
+from trimtab.app.stages.pipeline import source_tables
 from trimtab.clock import from_micros
 from trimtab.control.controller import Controller
 from trimtab.control.holds import event_time, hold_reason
@@ -91,6 +92,7 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
             name,
             LoopActions(workspace, retrainings),
             workspace.clock,
+            tables=source_tables(model),
         )
         for name, model in workspace.project.definitions.models.items()
     }

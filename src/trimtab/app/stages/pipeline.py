@@ -153,15 +153,17 @@ def validate(workspace: Workspace, source: str | None = None) -> list[CheckRepor
     ]
 
 
+def source_tables(model: Model) -> tuple[str, ...]:
+    """Return the names of the tables that the training sets of a model are made of."""
+    return tuple(dict.fromkeys([model.examples.name, *(view.source.name for view in model.views)]))
+
+
 @_placed
 def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
     """Freeze the training set of what was known at `as_of`, and bring the online values up to date."""
     definition = workspace.model(model)
     policy = workspace.project.policy
-    tables = {
-        name: _table_version(workspace, name)
-        for name in dict.fromkeys([definition.examples.name, *(view.source.name for view in definition.views)])
-    }
+    tables = {name: _table_version(workspace, name) for name in source_tables(definition)}
     check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,13 +17,15 @@ from integration.gateway_project import GatewayProject
 from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
-from trimtab.app.loop.retraining import APPROVAL, Retraining
+from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
+from trimtab.control.holds import set_freeze
 from trimtab.control.ledger import Ledger
+from trimtab.errors import DefinitionError, NotFound, StageError, StoreError, TrainerFailed
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.record import Action
 from trimtab.records.training import DatasetVersion, Run
@@ -143,3 +147,131 @@ def test_a_decision_to_retrain_asks_nobody(workspace: Workspace, runner: Retrain
     wait_for(lambda: steps(workspace) and not runner.active("delay"), "the workflow ends")
     assert list(steps(workspace)) == ["stop"]
     assert "no examples that were known by" in steps(workspace)["stop"]
+
+
+class Flaky:
+    """A stage that fails so often by an error, and then does what it did."""
+
+    def __init__(self, stage: Callable[..., Any], *errors: Exception) -> None:
+        self.stage = stage
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.stage(*args, **kwargs)
+
+
+@pytest.fixture
+def hasty(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let retries wait for milliseconds."""
+    policy = workspace.project.policy
+    retrain = policy.retrain.model_copy(update={"retries": 2, "backoff": 1000})
+    project = replace(workspace.project, policy=policy.model_copy(update={"retrain": retrain}))
+    monkeypatch.setattr(workspace, "project", project)
+
+
+def run_until_it_ends(workspace: Workspace, runner: Retraining) -> None:
+    runner.start(decide(workspace, JUDGED, "retrain"), as_of=FIRST + 2 * DAY, approved=True)
+    wait_for(lambda: not runner.active("delay"), "the workflow ends")
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("the store is away"), OSError(28, "No space left on device"), MemoryError("too large")]
+)
+@pytest.mark.usefixtures("hasty")
+def test_a_failure_that_may_pass_is_retried(
+    workspace: Workspace, runner: Retraining, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    flaky = Flaky(pipeline.snapshot, error, error)
+    monkeypatch.setattr(pipeline, "snapshot", flaky)
+    run_until_it_ends(workspace, runner)
+    assert flaky.calls == 3
+    assert list(steps(workspace)) == ["retry_snapshot_1", "retry_snapshot_2", "snapshot", "stop"]
+    assert steps(workspace)["retry_snapshot_1"].startswith("snapshot failed (1 of 3 attempts), again in 1ms: ")
+    assert steps(workspace)["retry_snapshot_2"].startswith("snapshot failed (2 of 3 attempts), again in 2ms: ")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_failure_that_lasts_ends_the_retraining_as_a_failure(
+    workspace: Workspace, runner: Retraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaky = Flaky(pipeline.snapshot, *[StoreError("the store is away")] * 9)
+    monkeypatch.setattr(pipeline, "snapshot", flaky)
+    run_until_it_ends(workspace, runner)
+    assert flaky.calls == 3
+    assert steps(workspace)["stop"] == "the store is away"
+    (stop,) = workspace.metadata.find(WorkflowStep, step="stop")
+    assert stop.refers_to is None
+
+
+@pytest.mark.parametrize(
+    "error", [DefinitionError("no such column"), NotFound("no dataset"), StageError("no rows"), ValueError("wrong")]
+)
+@pytest.mark.usefixtures("hasty")
+def test_a_failure_that_stays_is_not_retried(
+    workspace: Workspace, runner: Retraining, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    flaky = Flaky(pipeline.snapshot, error)
+    monkeypatch.setattr(pipeline, "snapshot", flaky)
+    run_until_it_ends(workspace, runner)
+    assert (flaky.calls, list(steps(workspace))) == (1, ["stop"])
+
+
+def test_what_a_trainer_raises_counts_as_its_cause() -> None:
+    def failed(cause: Exception) -> TrainerFailed:
+        error = TrainerFailed("the trainer failed")
+        error.__cause__ = cause
+        return error
+
+    assert retraining.may_pass(failed(MemoryError()))
+    assert retraining.may_pass(failed(ConnectionResetError()))
+    assert not retraining.may_pass(failed(ValueError()))
+    assert not retraining.may_pass(TrainerFailed("it returned None"))
+
+
+def test_a_frozen_model_is_not_trained_until_the_freeze_has_ended(workspace: Workspace, runner: Retraining) -> None:
+    for day in range(JUDGED, NEWEST + 1):
+        workspace.metadata.put(window_report(day, stage="closed"))
+    put_freeze(workspace, frozen=True)
+    workflow = runner.start(decide(workspace, JUDGED, "retrain"), as_of=FIRST, approved=True)
+    wait_for(lambda: runner.waits_for(workflow, MATURED), "the workflow waits")
+    assert steps(workspace) == {"hold": "delay is frozen by ann: the audit"}
+    # when it is told of a window, then it waits on
+    runner.tell(workflow, MATURED, "a window")
+    wait_for(lambda: runner.waits_for(workflow, MATURED), "the workflow waits again")
+    assert list(steps(workspace)) == ["hold"]
+    # until the freeze has ended
+    put_freeze(workspace, frozen=False)
+    runner.tell(workflow, MATURED, "held back no longer")
+    wait_for(lambda: not runner.active("delay"), "the workflow ends")
+    assert "snapshot" in steps(workspace)
+
+
+def put_freeze(workspace: Workspace, *, frozen: bool) -> None:
+    set_freeze(workspace.metadata, "delay", frozen=frozen, reason="the audit", by="ann", clock=workspace.clock)
+
+
+@pytest.mark.parametrize(("approved", "held"), [(True, True), (False, False)])
+def test_quiet_hours_hold_what_starts_by_itself_and_not_what_a_person_has_approved(
+    workspace: Workspace, runner: Retraining, monkeypatch: pytest.MonkeyPatch, approved: bool, held: bool
+) -> None:
+    policy = workspace.project.policy
+    quiet = policy.model_copy(update={"decide": policy.decide.model_copy(update={"quiet_hours": (22 * 60, 6 * 60)})})
+    monkeypatch.setattr(workspace, "project", replace(workspace.project, policy=quiet))
+    runner.now = FIRST + 2 * DAY - timedelta(hours=1)
+    decision = decide(workspace, JUDGED, "retrain" if approved else "review")
+    workflow = runner.start(decision, as_of=FIRST, approved=approved)
+    if not approved:
+        wait_for(lambda: runner.waits_for(workflow, APPROVAL), "the workflow waits for approval")
+        runner.tell(workflow, APPROVAL, "approve")
+    wait_for(lambda: runner.waits_for(workflow, MATURED) or not runner.active("delay"), "it waits, or ends")
+    assert ("hold" in steps(workspace)) == held
+    if held:
+        assert steps(workspace) == {"hold": "quiet hours until 06:00 UTC (decide.quiet_hours)"}
+        runner.now = FIRST + 2 * DAY + timedelta(hours=6)
+        runner.tell(workflow, MATURED, "held back no longer")
+        wait_for(lambda: not runner.active("delay"), "the workflow ends")
+    assert "snapshot" in steps(workspace)
