@@ -20,12 +20,19 @@ from trimtab.control.failures import ask_about_failure, last_good_data
 from trimtab.control.history import ControlEvents, ControlHistory, champions, gather_history
 from trimtab.control.holds import active_freeze, freeze_reason
 from trimtab.control.ledger import Ledger
+from trimtab.control.quarantine_steps import QuarantineSteps
+from trimtab.control.refresh import due, labelled_rows
 from trimtab.control.resolve import expire, supersede
+from trimtab.control.retrain_requests import about, decide_request, open_requests
 from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
+from trimtab.control.routine import Situation, decide_due, decide_with_refresh
+from trimtab.control.suspicion import held
+from trimtab.control.way_back import leads
+from trimtab.control.window_facts import Before
 from trimtab.errors import Conflict, Temporary, TrimtabError
 from trimtab.policy.model import Policy
-from trimtab.records.control import Decision, Resolution, WorkflowStep
+from trimtab.records.control import Decision, Resolution, Trigger, WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.stores.metadata.contract import Metadata, latest, newest_until, newest_where
@@ -36,6 +43,9 @@ GUARDED = "/guarded"
 ESCALATE = "escalate"
 """Step of a review's workflow: it has waited too long. It is the controller's, so it does not show that the workflow
 has begun."""
+
+ANY_CHAMPION: tuple[Trigger, ...] = ("routine", "data", "request")
+"""Triggers of retrainings that are no answer to what a champion did, so another champion does not end them."""
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +86,10 @@ class Controller:
         clock: Clock,
         *,
         tables: Sequence[str] = (),
+        before: Before = tuple,
     ) -> None:
-        """tables: names of the tables that the model's training sets are made of."""
+        """tables: names of the tables that the model's training sets are made of. before: gives the windows before
+        service, which the quarantine compares with."""
         self._metadata = metadata
         self.policy = policy
         """The policy from the next step on."""
@@ -87,6 +99,7 @@ class Controller:
         self._tables = tables
         self._ledger = Ledger(metadata, model)
         self._events = ControlEvents(metadata, model)
+        self._quarantine = QuarantineSteps(metadata, model, clock, before)
         self._seen: str | None = None
         """The newest window of the last step."""
         self._reading: str | None = None
@@ -97,17 +110,33 @@ class Controller:
         if self._unstarted is None:
             self._unstarted = self._never_started()
         self._start()
-        made = []
+        made: list[Decision] = []
         for window in self._new_windows():
             self._keep_reviews(window)
             draft = self._judge(window)
-            decision = self._ledger.append(draft, clock=self._clock) if draft else None
-            if decision is not None:
-                made.append(decision)
-                self._unstarted.append(decision)
-                self._start()
+            made += self._decided_on(draft) if draft else ()
         self._seen = self._reading
+        made += self._answer_requests()
         return tuple(made)
+
+    def _answer_requests(self) -> list[Decision]:
+        """Decide on the requests to retrain, one after the other: while a retraining runs they wait."""
+        made: list[Decision] = []
+        for request in open_requests(self._metadata, self._model):
+            if self._actions.running(self._model):
+                break
+            window = about(self._metadata, request)
+            made += self._decided_on(decide_request(request, window, self.policy, self._history(window)))
+        return made
+
+    def _decided_on(self, draft: Draft) -> tuple[Decision, ...]:
+        """Write a decision and start its action; return it, or nothing when another process has decided meanwhile."""
+        decision = self._ledger.append(draft, clock=self._clock)
+        if decision is None:
+            return ()
+        self._unstarted = [*(self._unstarted or ()), decision]
+        self._start()
+        return (decision,)
 
     def _new_windows(self) -> list[WindowReport]:
         """Return the champion windows that are not decided on, in the order they were written."""
@@ -121,13 +150,13 @@ class Controller:
 
     def _decided(self) -> str | None:
         """Return the last window that a controller decided on; earlier ones need no decision."""
-        last = newest_where(self._metadata, Decision, lambda d: not d.window.endswith(GUARDED), model=self._model)
+        last = newest_where(self._metadata, Decision, _is_of_the_log, model=self._model)
         return last.window if last else None
 
     def _judge(self, window: WindowReport) -> Draft | None:
         if window.stage == "matured":
             history = self._history(window)
-            return self._noted(ask_about_failure(decide(self._cause(window), self.policy, history), history))
+            return self._noted(ask_about_failure(self._judge_matured(window, history), history))
         if not broken_limits(window, self.policy.rollout.rollback_when):
             return None
         return decide_rollback(self._cause(window), self.policy, self._history(window))
@@ -137,6 +166,25 @@ class Controller:
         if draft.action == "monitor" or draft.cell == "monitor":
             return draft
         return replace(draft, reasons=(*draft.reasons, *last_good_data(self._metadata, self._tables)))
+
+    def _judge_matured(self, window: WindowReport, history: ControlHistory) -> Draft:
+        cause, policy = self._cause(window), self.policy
+        if policy.retrain.refresh is None and policy.retrain.on_new_data is None:
+            return decide(cause, policy, history)
+        quarantined = self._quarantine.judge(cause, policy)
+        suspected = held(self._metadata, self._model, as_of=window.end)
+        rows = labelled_rows(self._metadata, self._model, history, until=window.end, suspected=suspected)
+        found = due(cause, policy, rows)
+        if policy.retrain.refresh is None:
+            return decide(cause, policy, history) if found is None else decide_due(cause, policy, history, found)
+        ahead = leads(
+            self._metadata,
+            self._model,
+            until=window.end,
+            metric=policy.rollout.promote_when.metric,
+            suspected=suspected,
+        )
+        return decide_with_refresh(cause, policy, history, Situation(quarantined=quarantined, leads=ahead, due=found))
 
     def _cause(self, window: WindowReport) -> Cause:
         policy = self.policy
@@ -165,7 +213,11 @@ class Controller:
     def _never_started(self) -> list[Decision]:
         """Return the decisions of an ended process whose actions were not started and still apply."""
         champion, _ = champions(self._events.revisions)
-        wanted = [d for d in self._events.acting if _needs_action(d) and champion in (None, d.version)]
+        wanted = [
+            d
+            for d in self._events.acting
+            if _needs_action(d) and (d.trigger in ANY_CHAMPION or champion in (None, d.version))
+        ]
         if not wanted:
             return []
         steps = self._metadata.find(WorkflowStep, model=self._model)
@@ -201,6 +253,11 @@ class Controller:
             self._actions.rollback(decision)
         elif proposes_retraining(decision):
             self._actions.review(decision)
+
+
+def _is_of_the_log(decision: Decision) -> bool:
+    """Return True if a decision is about a window of the log, rather than of the guard or about a request."""
+    return not decision.window.endswith(GUARDED) and decision.trigger != "request"
 
 
 def _needs_action(decision: Decision) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from trimtab.control.brakes import BRAKES, BrakeInput, Wanted, pipe_to_check
+from trimtab.control.brakes import BRAKES, Brake, BrakeInput, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import JudgedImpact, judge
@@ -35,6 +36,10 @@ class Draft:
     action: Action
     reasons: tuple[str, ...]
     trigger: Trigger = "matrix"
+    to_version: int | None = None
+    """Of a rollback: the version that is to serve again; None takes the champion before."""
+    judged: int | None = None
+    """The champion that is judged, when it is not the window's version."""
 
 
 def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
@@ -42,14 +47,14 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     impact = judge(cause, policy.impact)
     band, row = policy.decide.matrix.band(cause.p_seq)
     cell = cast(Wanted, getattr(row, impact.level))
-    reasons = [*_drift(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
+    reasons = [*drift(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
     wanted = cell
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
     if wanted == "review" and (pipe := pipe_to_check(cause, policy)) is not None:
         reasons.append(pipe)
-    wanted = _braked(cause, impact, policy, history, cell, wanted, reasons)
+    wanted = braked(cause, impact, policy, history, wanted, reasons, proposal=cell != "monitor")
     if wanted == "retrain" and history.open_review is not None:
         reasons.append(f"it takes the place of the open review ({history.open_review})")
     return Draft(
@@ -63,20 +68,21 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     )
 
 
-def _braked(
+def braked(
     cause: Cause,
     impact: JudgedImpact,
     policy: Policy,
     history: ControlHistory,
-    cell: Wanted,
     wanted: Wanted,
     reasons: list[str],
+    *,
+    proposal: bool,
+    brakes: Sequence[Brake] = BRAKES,
 ) -> Wanted:
     """Apply the brakes in order until nothing is left to soften; their reasons are added to `reasons`."""
-    for brake in BRAKES:
+    for brake in brakes:
         if wanted == "monitor":
             break
-        proposal = cell != "monitor"
         softened = brake(
             BrakeInput(cause=cause, impact=impact, policy=policy, history=history, wanted=wanted, proposal=proposal)
         )
@@ -86,7 +92,7 @@ def _braked(
     return wanted
 
 
-def _drift(cause: Cause) -> list[str]:
+def drift(cause: Cause) -> list[str]:
     """Return one sentence for each kind of signal."""
     found = []
     data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")

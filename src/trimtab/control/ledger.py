@@ -68,7 +68,7 @@ class Ledger:
             created_at=clock.now(),
             model=self._model,
             number=number,
-            version=window.version,
+            version=window.version if draft.judged is None else draft.judged,
             window=window.id,
             start=window.start,
             end=window.end,
@@ -85,6 +85,7 @@ class Ledger:
             previous_hash=last.hash if last else GENESIS,
             hash="",
             trigger=draft.trigger,
+            to_version=draft.to_version,
         )
         return msgspec.structs.replace(decision, hash=digest(decision))
 

@@ -21,6 +21,8 @@ from trimtab.stats.metrics import metric_value
 
 Floats = npt.NDArray[np.float64]
 
+MONEY_GAIN = "paired_money_gain"
+
 
 def judge_matured(
     window: VersionWindow,
@@ -66,13 +68,21 @@ def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: s
 
 
 def paired_gains(
-    champion: Scored, challenger: Scored, label: Floats, *, task: Task, threshold: float, metric: str
+    champion: Scored,
+    challenger: Scored,
+    label: Floats,
+    *,
+    task: Task,
+    threshold: float,
+    metric: str,
+    costs: mistakes.Costs | None = None,
 ) -> dict[str, float]:
     """Return how much better the challenger was, on the rows that both scored and that have a label.
 
     label: of each row of the challenger. `paired_METRIC_gain` is positive when the challenger is better, in the
     metric's unit; for a mean of losses it is the mean of the paired differences. `paired_rows` are the rows, and
-    `paired_version` the champion's version.
+    `paired_version` the champion's version. With costs, `paired_money_gain` is the money a prediction that the
+    challenger's mistakes cost less.
     """
     found = pc.index_in(challenger.ids, value_set=champion.ids)
     place = found.fill_null(0).to_numpy().astype(np.int64)
@@ -85,6 +95,12 @@ def paired_gains(
     for name in compared_metrics(task, metric):
         values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
         gains[gain_name(name)] = METRICS[name].gain(*values)
+    if costs:
+        mine, champions = (
+            mistakes.money(mistakes.mean_mistakes(y, score, task=task, threshold=threshold), costs)
+            for score in (own, other)
+        )
+        gains[MONEY_GAIN] = champions - mine
     return gains
 
 

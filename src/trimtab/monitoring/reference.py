@@ -43,6 +43,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     mistakes: dict[Mistake, float]
     """Mean a prediction, by kind."""
     log_loss: float | None
+    squared_error: float | None = None
+    """Mean, of a regression; references of earlier releases do not have it."""
 
 
 class _Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,6 +298,7 @@ def _labelled(y: Floats, score: Floats, expectation: Expectation, task: Task, th
         excess=float(expectation.excess(y, score).mean()),
         mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold),
         log_loss=metric_value("log_loss", y, score) if task == "binary" else None,
+        squared_error=float(((y - score) ** 2).mean()) if task == "regression" else None,
     )
 
 

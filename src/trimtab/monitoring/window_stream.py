@@ -209,8 +209,15 @@ class WindowStream:
         champion = next((s for s in window.versions.values() if s.role == "champion"), None)
         if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
             return {}
-        metric = self._policy.rollout.promote_when.metric_for(reference.task)
-        return paired_gains(champion, scored, label, task=reference.task, threshold=reference.threshold, metric=metric)
+        return paired_gains(
+            champion,
+            scored,
+            label,
+            task=reference.task,
+            threshold=reference.threshold,
+            metric=self._policy.rollout.promote_when.metric_for(reference.task),
+            costs=self._policy.impact.cost_for(reference.task),
+        )
 
     def _version_window(self, span: Span, version: int) -> VersionWindow:
         return VersionWindow(model=self.model, version=version, span=span, now=self._clock.now())

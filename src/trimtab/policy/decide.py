@@ -155,11 +155,15 @@ class Retrain(Section):
     """Retraining as maintenance, in addition to what the matrix decides."""
 
     refresh: Refresh | None = None
-    """Left out, models are retrained only when the matrix, a person or the API says so."""
+    """Left out, models are retrained only when the matrix, new data, a person or the API says so."""
+    on_new_data: int | None = Field(default=None, gt=0)
+    """A retraining starts when so many labelled rows have come since the last one; left out, their number starts
+    none."""
     retries: int = Field(default=3, ge=0, le=20)
     """A step of a retraining that fails by what may pass (a store, the system, too little memory) is tried again so
     often; then the retraining ends, and a person is asked."""
     backoff: Duration = 10 * units.MICROS["m"]
     """Pause before the first retry (wall time); each further one is twice as long."""
     quarantine: Quarantine = Quarantine()
-    """Which windows are kept out of training."""
+    """Which windows are kept out of training. The rules act where `refresh` is given; what a person holds is held
+    anyway."""

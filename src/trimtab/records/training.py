@@ -35,6 +35,8 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     """Folder in the artifact store."""
     warnings: tuple[str, ...] = ()
     """Likely mistakes, in words: features without values, outcomes known at the time of the request."""
+    without: tuple[tuple[datetime, datetime], ...] = ()
+    """Stretches of event time, from and to, whose rows were left out: they are suspected, or not judged yet."""
 
 
 class Run(Record, frozen=True, kw_only=True):

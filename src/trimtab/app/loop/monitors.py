@@ -9,9 +9,12 @@ from functools import cache
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec
+from trimtab.clock import from_micros
+from trimtab.control.window_facts import WindowFacts, column_facts
 from trimtab.errors import NotFound
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference
+from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 
 CHECKPOINT = "monitor.json"
@@ -48,6 +51,41 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
         return replace(Reference.from_json(path.read_bytes()), limits=limits)
 
     return find
+
+
+def windows_before_service(workspace: Workspace, model: str) -> tuple[WindowFacts, ...]:
+    """Return the reference windows of the first champion, oldest first; none without a revision or a reference."""
+    first = workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)
+    version = next((a.version for r in first for a in r.assignments if a.role == "champion"), None)
+    reference = None if version is None else references(workspace)(model, version)
+    return () if reference is None else reference_facts(reference)
+
+
+def reference_facts(reference: Reference) -> tuple[WindowFacts, ...]:
+    """Return what the quarantine knows of reference windows, oldest first."""
+    found = []
+    for place, start in enumerate(reference.starts):
+        means, missing = column_facts(reference.profiles[place])
+        labelled = reference.labelled[place]
+        loss = (
+            None
+            if labelled is None
+            else labelled.log_loss
+            if labelled.squared_error is None
+            else labelled.squared_error
+        )
+        found.append(
+            WindowFacts(
+                start=from_micros(start),
+                end=from_micros(start + reference.window),
+                rows=reference.rows[place],
+                means=means,
+                missing=missing,
+                loss=loss,
+                labelled=0 if labelled is None else labelled.rows,
+            )
+        )
+    return tuple(found)
 
 
 def _limits(spec: Spec) -> Limits | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
-from trimtab.app.loop.monitors import open_monitor
+from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction
 from trimtab.app.loop.workflows import Workflows, workflow_id
@@ -93,6 +94,7 @@ def _controllers(workspace: Workspace, retrainings: Retrainings) -> dict[str, Co
             LoopActions(workspace, retrainings),
             workspace.clock,
             tables=source_tables(model),
+            before=partial(windows_before_service, workspace, name),
         )
         for name, model in workspace.project.definitions.models.items()
     }

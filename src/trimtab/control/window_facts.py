@@ -1,0 +1,215 @@
+"""What the quarantine knows of a window: means and missing shares of its columns, and the loss of a model.
+
+Read from the records of matured windows, once each; the windows before service come from the reference of the first
+champion. Any version's profile of a window is of the same inputs, so the champion's is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from trimtab.errors import NotFound
+from trimtab.metric_catalog import headline
+from trimtab.records.control import Suspicion
+from trimtab.records.monitoring import Profile, WindowReport
+from trimtab.records.training import Bundle, DatasetVersion
+from trimtab.stats.profile import ColumnProfile
+from trimtab.stores.metadata.contract import Metadata, newest_until
+
+SCORE = "score"
+"""Name of the model's output among the profiled columns; it differs between versions, so it is left out."""
+
+MIN_ROWS = 5
+"""A window of fewer rows is merged into the next one; a loss of fewer labels is not known."""
+
+STARTS_A_QUERY = 300
+"""Windows whose profiles are looked up together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFacts:
+    """One window, or several small ones that were merged. means and missing: by column; a mean may be NaN.
+
+    loss: log-loss of a binary model, mean squared error of a regression; None when it is not known.
+    """
+
+    start: datetime
+    end: datetime
+    rows: int
+    means: Mapping[str, float] = field(default_factory=dict)
+    missing: Mapping[str, float] = field(default_factory=dict)
+    loss: float | None = None
+    labelled: int = 0
+
+
+Before = Callable[[], Sequence[WindowFacts]]
+"""Returns the windows before service, oldest first."""
+
+
+def column_facts(columns: Mapping[str, ColumnProfile]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the means and the missing shares of the input columns of a window."""
+    inputs = {name: column for name, column in columns.items() if name != SCORE and column.n}
+    means = {name: column.mean for name, column in inputs.items() if column.kind == "ordered"}
+    return means, {name: column.missing / column.n for name, column in inputs.items()}
+
+
+def loss_of(metrics: Mapping[str, float]) -> float | None:
+    """Return the loss of a window by its metrics; None when there is none."""
+    found = headline(metrics)
+    if found is None:
+        return None
+    name, value = found
+    return value**2 if name == "rmse" else value
+
+
+class WindowHistory:
+    """The windows of one model, each read once."""
+
+    def __init__(self, metadata: Metadata, model: str, before: Before = tuple) -> None:
+        self._metadata = metadata
+        self._model = model
+        self._before = before
+        self._known: list[WindowFacts] | None = None
+        self._newest: str | None = None
+        """Id of the newest report that was read."""
+        self._datasets: dict[int, DatasetVersion | None] = {}
+
+    def until(self, end: datetime, suspicions: Sequence[Suspicion]) -> list[WindowFacts]:
+        """Return the windows that ended by `end`, oldest first, small ones merged.
+
+        suspicions: all of the model, from which follows whose loss counts.
+        """
+        self._read(suspicions)
+        return merged(w for w in self._known or () if w.end <= end)
+
+    def _read(self, suspicions: Sequence[Suspicion]) -> None:
+        newest = self._newest
+        where = {"model": self._model, "stage": "matured"}
+        found = newest_until(self._metadata, WindowReport, lambda r: r.id == newest, **where)
+        if self._known is None:
+            self._known = []
+            first = min((r.start for r in found), default=None)
+            self._known += [w for w in self._before() if first is None or w.end <= first]
+        if not found:
+            return
+        self._newest = found[0].id
+        by_start: dict[datetime, list[WindowReport]] = {}
+        for report in sorted(found, key=lambda r: (r.start, r.version)):
+            by_start.setdefault(report.start, []).append(report)
+        profiles = self._profiles(by_start)
+        for start, reports in by_start.items():
+            means, missing = profiles.get(start, ({}, {}))
+            judged = self._judged(reports, suspicions)
+            self._known.append(
+                WindowFacts(
+                    start=start,
+                    end=reports[0].end,
+                    rows=max(r.rows for r in reports),
+                    means=means,
+                    missing=missing,
+                    loss=loss_of(judged.metrics) if judged else None,
+                    labelled=judged.labelled if judged else 0,
+                )
+            )
+        self._known.sort(key=lambda w: w.start)
+
+    def _profiles(self, starts: Mapping[datetime, Sequence[WindowReport]]) -> dict[datetime, Any]:
+        """Return the facts of the columns by window, of the champion's profile where there is one."""
+        served = {(r.start, r.version) for reports in starts.values() for r in reports if r.role == "champion"}
+        wanted = tuple(starts)
+        found: dict[datetime, Profile] = {}
+        for first in range(0, len(wanted), STARTS_A_QUERY):
+            some = wanted[first : first + STARTS_A_QUERY]
+            for profile in self._metadata.find(Profile, model=self._model, start=some):
+                before = found.get(profile.start)
+                if before is None or _rank(profile, served) > _rank(before, served):
+                    found[profile.start] = profile
+        return {
+            start: column_facts({name: ColumnProfile.from_dict(column) for name, column in p.columns.items()})
+            for start, p in found.items()
+        }
+
+    def _judged(self, reports: Sequence[WindowReport], suspicions: Sequence[Suspicion]) -> WindowReport | None:
+        """Return the report of the newest version that was trained without suspects, else of the newest version."""
+        known = [r for r in reports if r.labelled >= MIN_ROWS and loss_of(r.metrics) is not None]
+        earlier = [s for s in suspicions if s.known_at < reports[0].end]
+        clean = [r for r in known if not self._trained_on(r.version, earlier)]
+        counted = clean or known
+        return counted[-1] if counted else None
+
+    def _trained_on(self, version: int, suspicions: Iterable[Suspicion]) -> bool:
+        """Return True if the training set of a version has rows of a suspected stretch."""
+        dataset = self._dataset(version)
+        if dataset is None:
+            return False
+        return any(
+            s.start < dataset.as_of
+            and s.end > dataset.start
+            and not any(first <= s.start and s.end <= last for first, last in dataset.without)
+            for s in suspicions
+        )
+
+    def _dataset(self, version: int) -> DatasetVersion | None:
+        if version not in self._datasets:
+            self._datasets[version] = None
+            with suppress(NotFound):
+                bundle = self._metadata.get(Bundle, f"{self._model}/{version}")
+                self._datasets[version] = self._metadata.get(DatasetVersion, bundle.dataset)
+        return self._datasets[version]
+
+
+def merged(windows: Iterable[WindowFacts]) -> list[WindowFacts]:
+    """Return the windows with those of fewer than MIN_ROWS rows merged into the next; too small last ones are left."""
+    found: list[WindowFacts] = []
+    held: WindowFacts | None = None
+    for window in windows:
+        held = window if held is None else _joined(held, window)
+        if held.rows >= MIN_ROWS:
+            found.append(held)
+            held = None
+    return found
+
+
+def _joined(a: WindowFacts, b: WindowFacts) -> WindowFacts:
+    return WindowFacts(
+        start=a.start,
+        end=b.end,
+        rows=a.rows + b.rows,
+        means=_weighted(a.means, b.means, _present(a), _present(b)),
+        missing=_weighted(a.missing, b.missing, dict.fromkeys(a.missing, a.rows), dict.fromkeys(b.missing, b.rows)),
+        loss=_weighted({"": a.loss}, {"": b.loss}, {"": a.labelled}, {"": b.labelled}).get(""),
+        labelled=a.labelled + b.labelled,
+    )
+
+
+def _present(window: WindowFacts) -> dict[str, float]:
+    """Return how many values each column has."""
+    return {name: window.rows * (1 - window.missing.get(name, 0.0)) for name in window.means}
+
+
+def _weighted(
+    a: Mapping[str, float | None],
+    b: Mapping[str, float | None],
+    a_weights: Mapping[str, float],
+    b_weights: Mapping[str, float],
+) -> dict[str, float]:
+    """Return the weighted means of values by name; those that are not known count nothing."""
+    found = {}
+    for name in dict.fromkeys((*a, *b)):
+        pairs = [(a.get(name), a_weights.get(name, 0.0)), (b.get(name), b_weights.get(name, 0.0))]
+        known = [
+            (value, weight) for value, weight in pairs if value is not None and math.isfinite(value) and weight > 0
+        ]
+        if known:
+            found[name] = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+    return found
+
+
+def _rank(profile: Profile, served: set[tuple[datetime, int]]) -> tuple[bool, int]:
+    """Return what orders the profiles of a window: the champion's first, then the newest version's."""
+    return (profile.start, profile.version) in served, profile.version

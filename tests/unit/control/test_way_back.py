@@ -1,0 +1,134 @@
+"""The way back: when a kept shadow leads by 3 standard errors, and the probation after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from trimtab.clock import ManualClock
+from trimtab.control.cause import Cause
+from trimtab.control.decision import Draft
+from trimtab.control.ledger import Ledger
+from trimtab.control.way_back import leads, on_probation, standard_errors
+from trimtab.records.serving import Assignment, Revision
+from trimtab.stores.metadata.contract import Metadata
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import DAY, FIRST, MODEL, champion_revision, window_report
+
+UNTIL = FIRST + 100 * DAY
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Metadata]:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    store.put(serving(2, 2, kept=(1,)))
+    yield store
+    store.close()
+
+
+def serving(number: int, champion: int, *, kept: Sequence[int] = (), cause: str = "test") -> Revision:
+    found = champion_revision(number, champion, action="promote", cause=cause)
+    shadows = (Assignment(role="shadow", bundle=f"{MODEL}/{v}", version=v, weight=0.0, kept=True) for v in kept)
+    return msgspec.structs.replace(found, assignments=(*found.assignments, *shadows))
+
+
+def compared(book: Metadata, gains: Sequence[float], *, version: int = 1, first: int = 0, champion: int = 2) -> None:
+    for n, gain in enumerate(gains):
+        metrics = {"paired_log_loss_gain": gain, "paired_version": float(champion), "paired_rows": 900.0}
+        book.put(window_report(first + n, version=version, role="shadow", metrics=metrics))
+
+
+def test_standard_errors_of_independent_values_are_those_of_a_t_statistic() -> None:
+    x = [1.0, 3.0, 2.0, 4.0, 1.0, 3.0]  # the lag-1 correlation is below 0, and not counted
+    mean, sd = sum(x) / 6, math.sqrt(sum((v - 14 / 6) ** 2 for v in x) / 5)
+    assert standard_errors(x) == pytest.approx(mean / (sd / math.sqrt(6)))
+
+
+def test_windows_that_resemble_the_window_before_count_less() -> None:
+    assert standard_errors([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]) < 0.8 * standard_errors([1.0, 2.0, 1.0, 2.0, 1.0, 2.0])
+
+
+def test_constant_gains_are_infinitely_many_errors_from_zero_and_no_gains_none() -> None:
+    assert standard_errors([0.5] * 10) == math.inf
+    assert standard_errors([-0.5] * 10) == -math.inf
+    assert standard_errors([0.0] * 10) == standard_errors([1.0]) == 0.0
+
+
+def around(errors: float, windows: int = 10) -> list[float]:
+    """Alternating gains whose mean is so many standard errors above 0."""
+    sd = math.sqrt(windows / (windows - 1))
+    return [errors * sd / math.sqrt(windows) + (1.0 if n % 2 else -1.0) for n in range(windows)]
+
+
+@pytest.mark.parametrize(("errors", "clearly"), [(2.99, False), (3.01, True)])
+def test_a_shadow_serves_again_from_3_standard_errors_on(book: Metadata, errors: float, clearly: bool) -> None:
+    compared(book, around(errors))
+    (lead,) = leads(book, MODEL, until=UNTIL)
+    assert (lead.version, lead.windows, lead.leads, lead.clearly) == (1, 10, True, clearly)
+    assert lead.errors == pytest.approx(errors)
+
+
+@pytest.mark.parametrize(("windows", "clearly"), [(9, False), (10, True)])
+def test_a_shadow_needs_10_labelled_windows(book: Metadata, windows: int, clearly: bool) -> None:
+    compared(book, [1.0, 1.1] * 5 if windows == 10 else [1.0] * 9)
+    assert leads(book, MODEL, until=UNTIL)[0].clearly is clearly
+
+
+def test_only_the_newest_28_windows_count(book: Metadata) -> None:
+    compared(book, [*[-5.0] * 20, *[1.0, 1.2] * 14])
+    (lead,) = leads(book, MODEL, until=UNTIL)
+    assert lead.windows == 28
+    assert lead.gain == pytest.approx(1.1)
+
+
+def test_suspected_and_later_windows_are_no_evidence(book: Metadata) -> None:
+    compared(book, [1.0, 1.2] * 6)
+    suspected = [(FIRST + 3 * DAY, FIRST + 5 * DAY)]
+    assert leads(book, MODEL, until=FIRST + 11 * DAY, suspected=suspected)[0].windows == 9
+
+
+def test_a_shadow_that_only_led_the_champion_before_does_not_come_back(book: Metadata) -> None:
+    compared(book, [1.0, 1.2] * 6, champion=3)
+    assert leads(book, MODEL, until=UNTIL)[0].clearly  # no window of the present champion has labels yet
+    compared(book, [-0.1], first=20)
+    assert not leads(book, MODEL, until=UNTIL)[0].leads
+
+
+def test_the_farthest_lead_comes_first_and_others_than_kept_shadows_have_none(book: Metadata) -> None:
+    book.put(serving(3, 2, kept=(1, 5)))
+    compared(book, around(2.0))
+    compared(book, around(4.0), version=5)
+    compared(book, around(9.0), version=7)
+    assert [lead.version for lead in leads(book, MODEL, until=UNTIL)] == [5, 1]
+
+
+def test_probation_lasts_from_a_way_back_to_the_next_promotion(book: Metadata) -> None:
+    assert not on_probation(book, MODEL)
+    draft = Draft(
+        cause=Cause(window=window_report(9), signals=()),
+        band="minor",
+        impact_per_day=0.0,
+        impact="low",
+        cell="rollback",
+        action="rollback",
+        reasons=("a test",),
+        trigger="lead",
+        to_version=1,
+    )
+    decision = Ledger(book, MODEL).append(draft, clock=ManualClock(FIRST))
+    assert decision is not None
+    book.put(champion_revision(3, 1, action="rollback", cause=decision.id))
+    assert on_probation(book, MODEL)
+    book.put(champion_revision(4, 1, action="deploy"))  # such as a challenger beside it
+    assert on_probation(book, MODEL)
+    book.put(champion_revision(5, 3, action="promote"))
+    assert not on_probation(book, MODEL)
+
+
+def test_a_rollback_for_another_reason_is_no_probation(book: Metadata) -> None:
+    book.put(champion_revision(3, 1, action="rollback", cause="command/rollback/2"))
+    assert not on_probation(book, MODEL)
