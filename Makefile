@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving docs clean
+.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ bench: $(STAMP)  ## Headline figures beside one peer each
 bench-serving: $(STAMP)  ## The gateway beside its peers, each installed into .bench/ (needs wrk); BENCH="--seconds 1" passes options
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh
 	@$(BIN)/python -m benchmarks.serving $(BENCH)
+
+bench-decisions: $(STAMP)  ## Policies on eleven real streams, in money; data into .bench/; BENCH="--quick" takes ten minutes
+	@PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/bench_data.sh
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.decisions $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs

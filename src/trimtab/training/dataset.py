@@ -201,13 +201,27 @@ def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, sp
             f"{name} has {len(labelled)} labelled examples among {len(rows)} rows {span}; training.min_examples asks "
             f"for {min_examples}. Ingest more labels, take a longer training.history, or lower min_examples"
         )
+    return split_time(labelled[TIMESTAMP].to_physical().to_numpy(), labelled[LABEL].to_numpy(), model, share)
+
+
+def split_time(times: np.ndarray[Any, Any], y: np.ndarray[Any, Any], model: Model, share: float) -> int:
+    """Return the time from which labelled rows are the holdout: the last share of their time span.
+
+    Args:
+        times: int64 microseconds since 1970, shape (rows,).
+        y: labels, shape (rows,).
+        model: the model.
+        share: of the time span, between 0 and 1.
+
+    Raises:
+        DataError: a label does not fit the task, or one part of the split is too small or of one class.
+    """
+    name = f"model '{model.name}'"
     if not 0 < share < 1:
         raise DataError(f"{name}: a holdout share of {share:g} leaves one part empty; expected between 0 and 1")
-    times = labelled[TIMESTAMP].to_physical().to_numpy()
     first, last = int(times.min()), int(times.max())
     split_at = last - round((last - first) * share)
     late = times >= split_at
-    y = labelled[LABEL].to_numpy()
     if model.task == "binary":
         others = np.setdiff1d(y, [0.0, 1.0])
         if others.size:

@@ -1,0 +1,1 @@
+"""What decisions are worth: eleven real streams, many policies, in money."""

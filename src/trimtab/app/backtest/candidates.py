@@ -1,0 +1,175 @@
+"""Makes a model of a simulated world: rows known by then, fit, gates on the holdout, fit on all of them, reference.
+
+The steps are those of the retraining workflow. Estimators score by themselves: no graph is made and no bundle packed.
+So the performance gate, which measures a packed bundle in a process of its own, is not among the gates here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.app.backtest.labelled_history import History, Mask
+from trimtab.app.backtest.training_cache import NativeScorer, RowScores, Training, TrainingCache
+from trimtab.clock import from_micros
+from trimtab.errors import GateRefused, StageError
+from trimtab.gates.inputs import GateInputs
+from trimtab.gates.table import evaluate
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.policy.gates import Gates
+from trimtab.policy.model import Policy
+from trimtab.records.gate_reports import GateResult
+from trimtab.training.dataset import split_time
+
+NO_FOLDER = Path()
+"""No gate that runs here reads the packed candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a training depends on in addition to its rows."""
+
+    policy: Policy
+    gates: Gates
+    """Those that are judged."""
+    monitored: bool
+    """Whether windows of the model are compared with a reference."""
+
+    @property
+    def judged(self) -> bool:
+        """Return True if any gate is judged."""
+        return bool(self.gates.sections())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that passed its gates."""
+
+    cache: TrainingCache
+    recipe: Recipe
+    known: Mask
+    """Labelled rows that it was made of."""
+    frame: Mask
+    """All rows of that time that are not held, with and without label."""
+    split_at: int
+    """Rows before it are those that the judged model was fitted on, in microseconds."""
+    judged: Training | None
+    """The model that the gates saw; None when there was nothing to judge."""
+    training: Training
+    """The model that serves."""
+    results: tuple[GateResult, ...]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of its trainings."""
+        made = {each.key: each.cpu_seconds for each in (self.judged, self.training) if each is not None}
+        return sum(made.values())
+
+    @cached_property
+    def scores(self) -> RowScores:
+        """Scores of all rows of the history."""
+        return RowScores(self.cache.history, self.training)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """The windows of its training span; None when it is not monitored."""
+        if not self.recipe.monitored or self.judged is None:
+            return None
+        history, policy = self.cache.history, self.recipe.policy
+        early = self.frame & (history.at < self.split_at)
+        late = self.frame & (history.at >= self.split_at)
+        train = self.known & (history.at < self.split_at)
+        scores = np.full(len(history), np.nan)
+        scores[early] = self.cache.cross_scores(train, early, policy.training.params, policy.training.seed)
+        scores[late] = NativeScorer(self.judged.estimator, history.task).score(history.X[late])
+        y = np.where(self.known, history.y, np.nan)
+        return build_reference(
+            history.X[self.frame],
+            scores[self.frame],
+            y[self.frame],
+            history.at[self.frame],
+            history.names,
+            window=policy.decide.window,
+            task=history.task,
+            threshold=policy.impact.threshold,
+            costs=policy.impact.cost_for(history.task),
+        )
+
+
+def make_candidate(
+    cache: TrainingCache,
+    recipe: Recipe,
+    *,
+    as_of: int,
+    held: Sequence[tuple[int, int]] = (),
+    champion: Candidate | None = None,
+) -> Candidate:
+    """Return the model that is trained with what is known at a time, in microseconds.
+
+    held: stretches of event time whose rows are left out. champion: what the gates compare it with. Raises StageError
+    or DataError where the rows do not do, TrainerFailed, GateRefused.
+    """
+    history, policy = cache.history, recipe.policy
+    start = as_of - policy.training.history if policy.training.history else None
+    known = history.known(as_of, start=start, held=held)
+    if (labelled := int(known.sum())) < policy.training.min_examples:
+        raise StageError(
+            f"{labelled:,} labelled rows are known by {from_micros(as_of):%Y-%m-%d %H:%M}; training.min_examples asks "
+            f"for {policy.training.min_examples:,}"
+        )
+    split_at = split_time(history.at[known], history.y[known], cache.model, policy.training.holdout)
+    params, seed = policy.training.params, policy.training.seed
+    early = known & (history.at < split_at)
+    refit = policy.training.refit == "after_gates"
+    needed = recipe.judged or recipe.monitored or not refit
+    judged = cache.fit(early, params, seed) if needed else None
+    results = _judge(history, recipe, known & ~early, judged, champion) if judged and recipe.judged else ()
+    training = cache.fit(known, params, seed) if refit or judged is None else judged
+    return Candidate(
+        cache=cache,
+        recipe=recipe,
+        known=known,
+        frame=_frame(history, as_of, start, held),
+        split_at=split_at,
+        judged=judged,
+        training=training,
+        results=results,
+    )
+
+
+def _frame(history: History, as_of: int, start: int | None, held: Sequence[tuple[int, int]]) -> Mask:
+    found: Mask = history.at < as_of
+    if start is not None:
+        found &= history.at >= start
+    for begin, end in held:
+        found &= (history.at < begin) | (history.at >= end)
+    return found
+
+
+def _judge(
+    history: History, recipe: Recipe, holdout: Mask, judged: Training, champion: Candidate | None
+) -> tuple[GateResult, ...]:
+    data = history.rows(holdout)
+    results = evaluate(
+        GateInputs(
+            X=data.X,
+            y=data.y,
+            timestamps=data.timestamps,
+            feature_names=history.names,
+            candidate=NativeScorer(judged.estimator, history.task),
+            folder=NO_FOLDER,
+            threshold=recipe.policy.impact.threshold,
+            seed=recipe.policy.training.seed,
+            groups={name: values[holdout] for name, values in history.groups.items()},
+            champion=NativeScorer(champion.training.estimator, history.task) if champion else None,
+        ),
+        recipe.gates,
+    )
+    failing = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "fail"]
+    if failing:
+        raise GateRefused("; ".join(failing))
+    return results

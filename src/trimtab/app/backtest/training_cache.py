@@ -1,0 +1,178 @@
+"""Trainings of a backtest: each is made once, kept on disk, and shared between policies, processes and runs.
+
+The key of a training is a hash of its rows, parameters, seed, code and of the versions of the libraries that train. The
+processor time that was measured when it was made is kept with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import sklearn
+from threadpoolctl import threadpool_limits
+
+from trimtab.app.backtest.labelled_history import Floats, History, Mask
+from trimtab.definitions.models import Dataset, Model, Task
+from trimtab.training.scores import cross_fit, native_scores
+from trimtab.training.trainer import fit
+
+T = TypeVar("T")
+
+CHUNK_ROWS = 4096
+"""Rows that are scored together, so that few calls of the estimator are made."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A fitted estimator. cpu_seconds: measured when it was fitted."""
+
+    key: str
+    estimator: Any
+    cpu_seconds: float
+
+
+class NativeScorer:
+    """The estimator itself as a Scorer, on float32 inputs as in serving."""
+
+    in_process = True
+
+    def __init__(self, estimator: Any, task: Task) -> None:
+        self._estimator = estimator
+        self._task = task
+
+    @property
+    def task(self) -> Task:
+        """The task of the model."""
+        return self._task
+
+    def score(self, X: npt.NDArray[Any]) -> Floats:
+        """Return one score a row, float64 (rows,)."""
+        return native_scores(self._estimator, X, self._task)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class TrainingCache:
+    """The trainings of one model on one history.
+
+    Args:
+        model: the model with its trainer.
+        history: the rows.
+        code: what the trainer depends on in addition to rows, parameters and seed, such as the text of its files.
+        folder: where trainings are kept; None keeps them in memory alone.
+    """
+
+    def __init__(self, model: Model, history: History, *, code: str, folder: Path | None) -> None:
+        self.model = model
+        self.history = history
+        self._code = code
+        self._folder = folder
+        self._made: dict[str, Training] = {}
+        self._crossed: dict[str, Floats] = {}
+
+    def fit(self, rows: Mask, params: Mapping[str, Any], seed: int) -> Training:
+        """Return the training on some rows of the history. Raises TrainerFailed, StageError."""
+        data = self.history.rows(rows)
+        key = self._key("fit", [data], params, seed)
+        if key not in self._made:
+            self._made[key] = self._once(key, lambda: self._fit(key, data, params, seed))
+        return self._made[key]
+
+    def cross_scores(self, train: Mask, early: Mask, params: Mapping[str, Any], seed: int) -> Floats:
+        """Return scores of the `early` rows by estimators that have not seen their stretch of time.
+
+        train: the labelled ones among them, on which they are fitted. Raises StageError.
+        """
+        data, rows = self.history.rows(train), self.history.rows(early)
+        key = self._key("cross", [data, rows], params, seed)
+        if key not in self._crossed:
+            self._crossed[key] = self._once(key, lambda: self._cross(data, rows, params, seed))
+        return self._crossed[key]
+
+    def _fit(self, key: str, data: Dataset, params: Mapping[str, Any], seed: int) -> Training:
+        begun = time.process_time()
+        with threadpool_limits(limits=1):  # so that the result does not depend on the machine
+            estimator = fit(self.model, data, dict(params), seed)
+        return Training(key, estimator, time.process_time() - begun)
+
+    def _cross(self, data: Dataset, rows: Dataset, params: Mapping[str, Any], seed: int) -> Floats:
+        with threadpool_limits(limits=1):
+            return cross_fit(self.model, data, dict(params), seed, rows=rows)
+
+    def _key(self, what: str, parts: list[Dataset], params: Mapping[str, Any], seed: int) -> str:
+        about = [what, self.model.task, dict(params), seed, self._code, np.__version__, sklearn.__version__]
+        found = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=16)
+        for data in parts:
+            found.update(repr(data.feature_names).encode())
+            for values in (data.X, data.y, data.timestamps):
+                found.update(np.ascontiguousarray(values).tobytes())
+        return found.hexdigest()
+
+    def _once(self, key: str, make: Callable[[], T]) -> T:
+        """Return what a file holds, or make it; two processes do not make the same."""
+        if self._folder is None:
+            return make()
+        path = self._folder / key[:2] / f"{key}.pickle"
+        if (known := _read(path)) is not None:
+            return known  # type: ignore[no-any-return]  # own file, by a key of its content
+        with _locked(path):
+            if (known := _read(path)) is not None:
+                return known  # type: ignore[no-any-return]
+            made = make()
+            part = path.with_suffix(".part")
+            part.write_bytes(pickle.dumps(made, protocol=pickle.HIGHEST_PROTOCOL))
+            part.replace(path)
+            return made
+
+
+class RowScores:
+    """Scores of all rows of a history by one estimator, computed in chunks on demand."""
+
+    def __init__(self, history: History, training: Training) -> None:
+        self._history = history
+        self._scorer = NativeScorer(training.estimator, history.task)
+        self._scores = np.full(len(history), np.nan)
+        self._done = np.zeros(-(-len(history) // CHUNK_ROWS), np.bool_)
+
+    def of(self, first: int, last: int) -> Floats:
+        """Return the scores of the rows [first, last), float64."""
+        for chunk in range(first // CHUNK_ROWS, -(-last // CHUNK_ROWS)):
+            if not self._done[chunk]:
+                part = slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
+                with threadpool_limits(limits=1):
+                    self._scores[part] = self._scorer.score(self._history.X[part])
+                self._done[chunk] = True
+        return self._scores[first:last]
+
+
+def _read(path: Path) -> Any:
+    """Return the content of a file that this module wrote, or None. A damaged file is made again."""
+    try:
+        return pickle.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except Exception:  # a file that was cut off, or of another version of a library
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
