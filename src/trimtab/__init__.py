@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab.errors import nearest
 
 if TYPE_CHECKING:
+    from trimtab.definitions.kpis import Kpi
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.sources import FileSource
@@ -25,6 +26,7 @@ _HOMES = {
     "Entity": ("trimtab.definitions.views", "Entity"),
     "FeatureView": ("trimtab.definitions.views", "FeatureView"),
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
+    "Kpi": ("trimtab.definitions.kpis", "Kpi"),
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
@@ -43,6 +45,7 @@ __all__ = [
     "Entity",
     "FeatureView",
     "FileSource",
+    "Kpi",
     "Model",
     "Outcomes",
     "TrimtabError",

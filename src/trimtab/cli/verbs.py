@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),
     "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),
+    "kpi": ("kpi", "Add points to business KPIs, and show their windows."),
     "log": ("log", "Show rows of the prediction log, or compact it now."),
     "lineage": ("look", "Trace a prediction back to code, data and features."),
 }

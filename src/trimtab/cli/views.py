@@ -108,6 +108,10 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             f"{money['serving']:.4f} for serving"
             + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
         )
+    for kpi in found["kpis"]:
+        newest = kpi["newest"]
+        said = f"{newest['start'][:16].replace('T', ' ')}  {newest['reason']}" if newest else "no window is closed yet"
+        console.print(f"KPI {kpi['stream']} of {kpi['model']}: {escape(said)}", soft_wrap=True)
     if (steering := found["steering"]) is not None:
         taken = {"taken in": steering["labels"], "unmatched": steering["unmatched_labels"]}
         console.print(f"labels: {counted(taken)}")

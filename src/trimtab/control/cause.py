@@ -32,6 +32,8 @@ class Cause:
     """How long each of these windows is, in windows of the policy; left out, one each."""
     over: float = 1.0
     """How many windows the stretch holds."""
+    kpis: tuple[Signal, ...] = ()
+    """The newest signal of each KPI stream within the stretch, by name."""
 
     def signal(self, kind: SignalKind, subject: str = "all") -> Signal | None:
         """Return the signal of a kind, or None when it was not measured."""
@@ -90,7 +92,8 @@ def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) ->
     over: how far back losses are averaged, this window included. size: of a window. Both in microseconds.
     """
     found = metadata.find(Signal, oldest_first=True, model=window.model, version=window.version, start=window.start)
-    losses = _losses(metadata, window, over, size)
+    stretch = _stretch(metadata, window, over, size)
+    losses = [s for s in stretch if s.subject == "all"]
     lengths = tuple((s.end - s.start) / timedelta(microseconds=size) for s in losses)
     return Cause(
         window=window,
@@ -98,11 +101,12 @@ def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) ->
         losses=tuple(s.value for s in losses),
         lengths=lengths,
         over=-(-over // size),
+        kpis=tuple(sorted({s.subject: s for s in stretch if s.subject != "all"}.values(), key=lambda s: s.subject)),
     )
 
 
-def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> list[Signal]:
-    """Return the signals of money lost a day beyond the reference, by window of the stretch, oldest first."""
+def _stretch(metadata: Metadata, window: WindowReport, over: int, size: int) -> list[Signal]:
+    """Return the signals of money lost and of KPIs, by window of the stretch, oldest first."""
     starts = [window.end - timedelta(microseconds=size) * back for back in range(1, -(-over // size) + 1)]
     found = [
         signal
@@ -115,8 +119,7 @@ def _losses(metadata: Metadata, window: WindowReport, over: int, size: int) -> l
             start=tuple(starts[first : first + STARTS_A_QUERY]),
         )
     ]
-    kept = [s for s in found if s.subject == "all" and s.end <= window.end]
-    return sorted(kept, key=lambda s: s.start)
+    return sorted((s for s in found if s.end <= window.end), key=lambda s: s.start)
 
 
 def _combined(values: list[float]) -> float:

@@ -109,6 +109,7 @@ def drift(cause: Cause) -> list[str]:
     else:
         said = "mistakes are more than the model expects" if concept.p_seq < DRIFT_P else "mistakes are as usual"
         found.append(f"{said} (p_seq {concept.p_seq:.2g}, {cause.window.labelled:,} labels)")
+    found += [f"KPI on {s.start:%Y-%m-%d}: {s.reason}" for s in cause.kpis]
     return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from trimtab.definitions.kpis import Kpi
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
@@ -25,6 +26,7 @@ class Definitions:
     transforms: Mapping[str, OnDemand]
     models: Mapping[str, Model]
     path: str = "definitions.py"
+    kpis: Mapping[str, Kpi] = field(default_factory=dict)
 
     def key_columns(self, source: FileSource) -> set[str]:
         """Return the columns of a source that identify its rows, entities or predictions."""
@@ -63,6 +65,7 @@ class Definitions:
             "FeatureView": self.views,
             "view": self.views,
             "on_demand": self.transforms,
+            "Kpi": self.kpis,
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
         }
         item = kinds.get(found["kind"], self.models).get(found["name"])
@@ -80,7 +83,9 @@ class Definitions:
             raise DefinitionError(f"{place}: {error}") from error
 
 
-DEFINED = re.compile(r"(?P<kind>FileSource|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'")
+DEFINED = re.compile(
+    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'"
+)
 """The beginning of messages about a definition."""
 
 
@@ -95,10 +100,11 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         "views": {},
         "transforms": {},
         "models": {},
+        "kpis": {},
     }
 
     def add(item: Any) -> None:
-        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms"}
+        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms", Kpi: "kpis"}
         kind = "models" if isinstance(item, Model) else kinds.get(type(item))
         if kind is None:
             return
@@ -114,6 +120,9 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         if isinstance(item, FeatureView):
             add(item.entity)
             add(item.source)
+        elif isinstance(item, Kpi):
+            add(item.source)
+            add(item.model)
         elif isinstance(item, Model):
             add(item.examples)
             if item.outcomes is not None:

@@ -50,3 +50,5 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with rows whose request columns differ from what the bundle expects."""
     tell_inputs: bool = False
     """Whether to count the different inputs of a run of equal scores, which the limit constant_output needs."""
+    kpis: tuple[str, ...] = ()
+    """Names of the KPI streams whose points clients may push."""

@@ -9,8 +9,11 @@ import msgspec
 import pytest
 
 from trimtab.control.cause import STARTS_A_QUERY, Cause, gather
+from trimtab.control.decision import decide
+from trimtab.control.history import ControlHistory
 from trimtab.control.impact import judge
 from trimtab.policy.decide import Impact
+from trimtab.policy.model import Policy
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, judged_signals, signal, window_report
@@ -87,3 +90,18 @@ def test_the_kinds_that_count_keep_one_promise_together() -> None:
     assert Cause(window=window, signals=tuple(both[1:2])).p_seq == 0.015
     assert Cause(window=window, signals=()).p_seq == 1.0
     assert Cause(window=window, signals=tuple(both)).harm_p_seq == 0.015
+
+
+def test_the_newest_window_of_each_kpi_is_told_and_counts_as_no_money(book: Metadata) -> None:
+    for day in range(6):
+        window = window_report(day)
+        book.put(signal(window, "kpi", subject="revenue", value=-1e9, p_seq=0.001))
+        book.put(*[signal(window, "kpi", subject="visits", value=7.0)] * (day < 2))
+    found = of(book, 4)
+    assert [(s.subject, s.start.day) for s in found.kpis] == [("revenue", 5), ("visits", 2)]
+    assert found.losses == (1.0, 2.0, 3.0, 4.0, 5.0)
+    reasons = decide(found, Policy.model_validate({"project": "p"}), ControlHistory()).reasons
+    assert [reason for reason in reasons if reason.startswith("KPI")] == [
+        "KPI on 2026-03-05: made for a test",
+        "KPI on 2026-03-02: made for a test",
+    ]

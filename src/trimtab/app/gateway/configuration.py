@@ -49,7 +49,7 @@ def gateway_config(
         worker_command=WORKER,
         setup=setup,
         open_control=lambda: ProjectControl(workspace),
-        options=worker_options(policy, folder),
+        options=msgspec.structs.replace(worker_options(policy, folder), kpis=pushed_kpis(workspace)),
         run_folder=workspace.run_folder,
         workers=workers or serving.workers,
         host=host or serving.host,
@@ -93,6 +93,11 @@ def worker_options(policy: Policy, folder: Path) -> WorkerOptions:
         allowed_origins=tuple(serving.allowed_origins),
         tell_inputs=policy.rollout.rollback_when.constant_output is not None,
     )
+
+
+def pushed_kpis(workspace: Workspace) -> tuple[str, ...]:
+    """Return the names of the KPI streams whose points clients push."""
+    return tuple(name for name, kpi in workspace.project.definitions.kpis.items() if kpi.is_pushed)
 
 
 def url_of(gateway: Announcement) -> str:

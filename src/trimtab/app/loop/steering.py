@@ -16,6 +16,7 @@ import msgspec
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
+from trimtab.app.loop.kpi_points import KpiIntake, open_kpi_monitor
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction
@@ -81,6 +82,8 @@ def decide_once(workspace: Workspace) -> list[Decision]:
     FeatureRefresher(workspace).step()
     OutcomeImporter(workspace).step()
     open_monitor(workspace).step()
+    KpiIntake(workspace).step()
+    open_kpi_monitor(workspace).step()
     with closing(Workflows(workspace.workflows_url)) as workflows:
         return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
 
@@ -110,6 +113,8 @@ class Steering:
         self._compaction = ScheduledCompaction(workspace)
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace)
+        self._pushed = KpiIntake(workspace)
+        self._kpis = open_kpi_monitor(workspace)
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
@@ -175,6 +180,8 @@ class Steering:
         reports = self._monitor.step()
         if self._monitor.watermark > BEGINNING:
             self._retraining.now = from_micros(self._monitor.watermark)
+        self._pushed.step()
+        self._kpis.step()
         decisions: list[Decision] = []
         try:
             for controller in self._controllers.values():

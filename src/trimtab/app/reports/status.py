@@ -13,6 +13,7 @@ from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.kpi_streams import kpi_streams
 from trimtab.control.controller import ESCALATE
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
@@ -53,6 +54,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "steering": msgspec.to_builtins(progress) if progress else None,
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
         **_workflows(workspace),
+        "kpis": kpi_streams(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),
     }

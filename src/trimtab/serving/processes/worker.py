@@ -30,6 +30,7 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, 
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.endpoints import Access, Grants, Route
+from trimtab.serving.kpi_inbox import KpiInbox, inbox
 from trimtab.serving.orders import (
     COUNTS,
     Admit,
@@ -108,6 +109,7 @@ def run_worker(open_resources: Open) -> None:
             tell_inputs=first.options.tell_inputs,
         )
         gateway = Gateway(resources.predictions, resources.clock, first.options, metrics)
+        gateway.kpis = KpiInbox(inbox(Path(first.run_folder)), first.worker, first.options.kpis)
         _become_writer(gateway, first.options.drain_s + WRITER_S)
         metrics.resume()  # the predecessor may have saved its last counts only now
         traces = open_traces(resources.clock, worker=first.worker)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import Route
-from trimtab.serving.protocols import feedback, health, kserve
+from trimtab.serving.protocols import feedback, health, kserve, pushed_kpis
 from trimtab.serving.protocols.mlflow import scoring
 from trimtab.serving.protocols.platforms import sagemaker, vertex
 from trimtab.serving.protocols.platforms.containers import ContainerContract
@@ -21,6 +21,7 @@ def standard_routes(gateway: Gateway) -> list[Route]:
         "health": health.routes,
         "mlflow": scoring.routes,
         "feedback": feedback.routes,
+        "kpis": pushed_kpis.routes,
     }
     return [route.of(name) for name, routes in protocols.items() for route in routes(gateway)]
 

@@ -1,0 +1,127 @@
+"""Business KPIs of a project: the monitor of its streams, and the points that were pushed to the gateway."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.clock import from_micros
+from trimtab.definitions.kpis import Kpi
+from trimtab.errors import Conflict, DefinitionError, UsageError, nearest
+from trimtab.features.corrections import current
+from trimtab.monitoring.kpi_windows import KpiMonitor
+from trimtab.records.monitoring import KpiPoint
+from trimtab.serving.kpi_inbox import Pushed, inbox
+from trimtab.stores.metadata.contract import Metadata
+
+log = logging.getLogger(__name__)
+
+BY_GATEWAY = "gateway"
+
+
+def open_kpi_monitor(workspace: Workspace) -> KpiMonitor:
+    """Return the monitor of the streams that the definitions declare."""
+    definitions, policy = workspace.project.definitions, workspace.project.policy
+
+    def rows(kpi: Kpi, version: int) -> pl.LazyFrame:
+        assert kpi.source is not None
+        return current(workspace.tables.scan(kpi.source.name, version=version), kpi.source, as_of=None)
+
+    return KpiMonitor(
+        workspace.metadata, definitions.kpis, list(definitions.models), policy.decide, rows, workspace.clock
+    )
+
+
+def declared(workspace: Workspace, name: str) -> Kpi:
+    """Return the declared stream. Raises DefinitionError."""
+    kpis = workspace.project.definitions.kpis
+    if name not in kpis:
+        where = workspace.project.definitions.path
+        hint = nearest(name, kpis) if kpis else " Add one with: tt.Kpi(...)"
+        raise DefinitionError(f"{where} declares no KPI '{name}'.{hint}")
+    return kpis[name]
+
+
+def add_point(
+    workspace: Workspace, name: str, value: float, *, time: datetime, entity: str | None, model: str | None, by: str
+) -> KpiPoint:
+    """Write one point of a pushed stream; the same point again changes nothing.
+
+    Raises DefinitionError for a stream that is not declared or is read from a table, Conflict when the stream has
+    another value for the same time, entity and model.
+    """
+    kpi = declared(workspace, name)
+    if kpi.source is not None:
+        raise DefinitionError(f"KPI '{name}' is read from the table '{kpi.source.name}'; add rows to it instead")
+    if model is not None:
+        workspace.model(model)
+        if kpi.model is not None and kpi.model.name != model:
+            raise UsageError(f"KPI '{name}' belongs to the model '{kpi.model.name}', not to '{model}'")
+    made = _point(name, value, time, entity, model, by, workspace.now())
+    workspace.metadata.put(made)
+    return made
+
+
+class KpiIntake:
+    """Takes the points that the gateway's workers were sent into the metadata store."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._metadata = workspace.metadata
+        self._folder = inbox(workspace.run_folder)
+
+    def step(self) -> int:
+        """Take in what waits, oldest first; return the points that are new."""
+        if not self._folder.is_dir():
+            return 0
+        return sum(self._take(path) for path in sorted(self._folder.glob("*.json")))
+
+    def _take(self, path: Path) -> int:
+        try:
+            pushed = msgspec.json.decode(path.read_bytes(), type=list[Pushed])
+        except (OSError, msgspec.DecodeError) as error:
+            log.error("%s cannot be read and is set aside: %s", path, error)
+            path.replace(path.with_suffix(".unreadable"))
+            return 0
+        taken = sum(_put(self._metadata, each) for each in pushed)
+        path.unlink()
+        return taken
+
+
+def _put(metadata: Metadata, pushed: Pushed) -> bool:
+    """Write a point; the first value for a time, entity and model stays."""
+    made = _point(
+        pushed.stream,
+        pushed.value,
+        from_micros(pushed.time),
+        pushed.entity,
+        pushed.model,
+        BY_GATEWAY,
+        from_micros(pushed.received_at),
+    )
+    try:
+        metadata.put(made)
+    except Conflict as error:
+        log.warning("%s: %s", made.id, error)
+        return False
+    return True
+
+
+def _point(
+    stream: str, value: float, time: datetime, entity: str | None, model: str | None, by: str, now: datetime
+) -> KpiPoint:
+    at = time.isoformat().replace("+00:00", "Z")
+    return KpiPoint(
+        id=f"kpi/{stream}/{at}/{entity or ''}/{model or ''}",
+        created_at=now,
+        stream=stream,
+        time=time,
+        value=value,
+        entity=entity,
+        model=model,
+        by=by,
+    )

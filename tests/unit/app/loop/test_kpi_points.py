@@ -1,0 +1,158 @@
+"""KPIs of a project: pushed points reach the records once, the verb, status, and the reasons of a decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from integration.gateway_project import GatewayProject
+from trimtab.app.gateway.configuration import gateway_config
+from trimtab.app.loop.kpi_points import KpiIntake, add_point, open_kpi_monitor
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.cli import kpi, look
+from trimtab.clock import parse_time, to_micros
+from trimtab.errors import Conflict, DefinitionError, UsageError
+from trimtab.records.monitoring import KpiPoint
+from trimtab.serving.kpi_inbox import KpiInbox, Pushed, inbox
+
+DECLARED = """
+revenue = tt.Kpi("revenue", unit="USD")
+winds = tt.Kpi("winds", source=flights, value="wind", aggregation="mean")
+"""
+Trimtab = Callable[..., Result]
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    """A project with a pushed stream and one that is read from a table."""
+    folder = GatewayProject(tmp_path / "project").workspace.project.folder
+    definitions = folder / "definitions.py"
+    definitions.write_text(definitions.read_text() + DECLARED)
+    opened = open_workspace(folder)
+    yield opened
+    opened.metadata.close()
+
+
+@pytest.fixture
+def trimtab(ws: Workspace) -> Trimtab:
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(
+            kpi.app, ["kpi", *arguments, "--project", str(ws.project.folder)], catch_exceptions=False
+        )
+
+    return call
+
+
+def pushed(value: float, *, time: str = "2026-03-01", received: str = "2026-03-02", stream: str = "revenue") -> Pushed:
+    return Pushed(
+        stream=stream, value=value, time=to_micros(parse_time(time)), received_at=to_micros(parse_time(received))
+    )
+
+
+def points(ws: Workspace) -> list[float]:
+    return [point.value for point in ws.metadata.find(KpiPoint, oldest_first=True)]
+
+
+def test_waiting_points_become_records_in_the_order_they_came(ws: Workspace) -> None:
+    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files.keep([pushed(1), pushed(2, time="2026-03-02")])
+    files.keep([pushed(3, time="2026-03-03", received="2026-03-03")])
+    assert KpiIntake(ws).step() == 3
+    assert points(ws) == [1, 2, 3]
+    assert (list(inbox(ws.run_folder).iterdir()), KpiIntake(ws).step()) == ([], 0)
+
+
+def test_a_death_between_records_and_file_writes_nothing_twice(ws: Workspace) -> None:
+    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files.keep([pushed(1), pushed(2, time="2026-03-02")])
+    (file,) = inbox(ws.run_folder).iterdir()
+    content = file.read_bytes()
+    KpiIntake(ws).step()
+    file.write_bytes(content)  # as if the process had died before it removed the file
+    KpiIntake(ws).step()
+    assert points(ws) == [1, 2]
+
+
+def test_another_value_for_the_same_point_does_not_replace_the_first(
+    ws: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files.keep([pushed(1), pushed(7), pushed(2, time="2026-03-02")])
+    assert KpiIntake(ws).step() == 2
+    assert points(ws) == [1, 2]
+    assert "kpi/revenue/2026-03-01" in caplog.text
+
+
+def test_a_damaged_file_is_set_aside(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    inbox(ws.run_folder).mkdir()
+    (inbox(ws.run_folder) / "1.json").write_bytes(b'[{"stream": "rev')
+    assert KpiIntake(ws).step() == 0
+    assert [path.name for path in inbox(ws.run_folder).iterdir()] == ["1.unreadable"]
+    assert "is set aside" in caplog.text
+
+
+def test_a_point_is_added_once(ws: Workspace) -> None:
+    time = parse_time("2026-03-01")
+    for _ in range(2):
+        add_point(ws, "revenue", 5.0, time=time, entity=None, model=None, by="ann")
+    with pytest.raises(Conflict):
+        add_point(ws, "revenue", 6.0, time=time, entity=None, model=None, by="ann")
+    assert points(ws) == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "error", "said"),
+    [
+        ("revenu", None, DefinitionError, "Did you mean 'revenue'?"),
+        ("winds", None, DefinitionError, "read from the table 'flights'"),
+        ("revenue", "dely", DefinitionError, "Did you mean 'delay'?"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(
+    ws: Workspace, name: str, model: str | None, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said.replace("?", r"\?")):
+        add_point(ws, name, 5.0, time=ws.now(), entity=None, model=model, by="ann")
+
+
+def test_the_gateway_takes_points_of_pushed_streams_alone(ws: Workspace) -> None:
+    assert gateway_config(ws).options.kpis == ("revenue",)
+
+
+def test_the_verb_adds_lists_and_shows(ws: Workspace, trimtab: Trimtab) -> None:
+    assert "added    revenue 12.5 at 2026-03-01" in trimtab("add", "revenue", "12.5", "--at", "2026-03-01").stdout
+    listed = json.loads(trimtab("list", "--json").stdout)
+    assert [(each["stream"], each["from"], each["windows"]) for each in listed] == [
+        ("revenue", "pushed", 0),
+        ("winds", "table flights", 0),
+    ]
+    assert "none yet" in trimtab("list").stdout
+    assert "no window is closed yet" in trimtab("show", "revenue").stdout
+    shown = CliRunner().invoke(look.app, ["status", "--project", str(ws.project.folder)], catch_exceptions=False)
+    assert "KPI revenue of delay: no window is closed yet" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "revenue", "much"), "VALUE is 'much'; expected a number"),
+        (("add", "revenue", "nan"), "expected a number"),
+        (("add", "revenue"), "VALUE is None"),
+        (("add",), "which stream"),
+        (("ad",), "Did you mean 'add'"),
+        (("add", "revenue", "1", "--at", "soon"), "--at: 'soon' is no date or time"),
+    ],
+)
+def test_the_verb_says_what_is_wrong(trimtab: Trimtab, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        trimtab(*arguments)
+
+
+def test_a_monitor_without_traffic_writes_nothing(ws: Workspace) -> None:
+    add_point(ws, "revenue", 5.0, time=parse_time("2026-03-01"), entity=None, model=None, by="ann")
+    add_point(ws, "revenue", 5.0, time=parse_time("2026-03-03"), entity=None, model=None, by="ann")
+    assert open_kpi_monitor(ws).step() == []
