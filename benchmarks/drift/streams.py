@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.profile import ColumnProfile, profile
 from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
 
@@ -93,7 +94,8 @@ def schemes_of(reference: Sequence[Window]) -> dict[str, Bins]:
 
 def profiled(window: Window, schemes: dict[str, Bins]) -> dict[str, ColumnProfile]:
     """Return the profile of one window."""
-    return {name: profile(window[name], bins) for name, bins in schemes.items()}
+    found = {name: profile(window[name], bins) for name, bins in schemes.items()}
+    return found | {ENTRY: Correlations(schemes).profile(window)}
 
 
 def _read() -> pl.DataFrame:

@@ -12,7 +12,7 @@ from trimtab.bundle.spec import Limits
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.prediction_rows import VersionRows
-from trimtab.monitoring.reference import SCORE, Reference, profile_rows
+from trimtab.monitoring.reference import SCORE, Reference
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
 from trimtab.records.monitoring import CHECKS, Signal
@@ -39,7 +39,7 @@ def judge_closed(
     whole = is_whole(rows)
     if reference is not None:
         matrix = rows.matrix(len(reference.names))
-        profile = profile_rows(matrix, reference.schemes)
+        profile = reference.profile(matrix)
         records.append(window.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
             records.append(_unexpected(window, matrix[:, :-1], reference.names, reference.limits))

@@ -18,6 +18,7 @@ from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import SignalKind
 from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.sequential import DriftDetector
+from trimtab.stats.smallest import SMALLEST, Smallest
 from trimtab.stats.step import DriftStep
 from trimtab.stats.upward_test import UpwardDetector, UpwardStep
 from trimtab.stores.metadata.contract import Metadata, newest_until
@@ -46,10 +47,11 @@ MISSING_SD = 0.001
 class VersionDetectors:
     """The detectors of one version. None where the reference gives nothing to compare with."""
 
-    def __init__(self, reference: Reference, *, version: int, horizon: int) -> None:
+    def __init__(self, reference: Reference, *, version: int, horizon: int, smallest: Smallest = SMALLEST) -> None:
         self.reference = reference
         self._seed = version
         self._horizon = horizon
+        self._smallest = smallest
         features = [name for name in reference.schemes if name != SCORE]
         self._inputs = self._drift(features)
         self._score = self._drift([SCORE])
@@ -131,7 +133,7 @@ class VersionDetectors:
 
     def made_with(self, code: str) -> str:
         """Return a digest of all that the detectors depend on except the records. code: version of the program."""
-        about = f"{code} {FORMAT} {self._seed} {self._horizon} ".encode()
+        about = f"{code} {FORMAT} {self._seed} {self._horizon} {self._smallest} ".encode()
         return hashlib.sha256(about + self.reference.to_json()).hexdigest()
 
     def state(self) -> dict[str, Any]:
@@ -153,7 +155,13 @@ class VersionDetectors:
     def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
         schemes = {name: self.reference.schemes[name] for name in columns}
         try:
-            return DriftDetector.fit(self.reference.profiles, schemes=schemes, horizon=self._horizon, seed=self._seed)
+            return DriftDetector.fit(
+                self.reference.profiles,
+                schemes=schemes,
+                horizon=self._horizon,
+                seed=self._seed,
+                smallest=self._smallest,
+            )
         except DataError:  # too few windows, or no columns
             return None
 

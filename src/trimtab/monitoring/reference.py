@@ -22,6 +22,7 @@ from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
+from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
 from trimtab.stats.schemes import Bins, CategoryBins, NumericBins, bins_from_dict
@@ -72,6 +73,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     confidence: list[float | None]
     expectation: Expectation
     columns: dict[str, _Column]
+    correlations: list[list[int]] = []
+    """Sums of products of pairs of features, one entry a window. References of earlier releases have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,15 @@ class Reference:
     def windows(self) -> int:
         """How many windows there are."""
         return len(self.starts)
+
+    @cached_property
+    def correlations(self) -> Correlations:
+        """The pairs of features whose correlations are watched."""
+        return Correlations({name: self.schemes[name] for name in self.names})
+
+    def profile(self, matrix: npt.NDArray[np.float32]) -> dict[str, ColumnProfile]:
+        """Return the profiles of a window: features and score side by side, in the order of the schemes."""
+        return _profile_rows(matrix, self.schemes, self.correlations)
 
     @cached_property
     def median_rows(self) -> float:
@@ -151,6 +163,7 @@ class Reference:
             confidence=list(self.confidence),
             expectation=self.expectation,
             columns={name: _packed(bins, [w[name] for w in self.profiles]) for name, bins in self.schemes.items()},
+            correlations=[list(w[ENTRY].counts) for w in self.profiles if ENTRY in w],
         )
         return msgspec.json.encode(file)
 
@@ -163,16 +176,22 @@ class Reference:
             raise DataError(f"reference/windows.json is not a reference: {error}") from None
         schemes = {name: bins_from_dict(column.scheme) for name, column in file.columns.items()}
         columns = {name: _unpacked(schemes[name], column, file.rows) for name, column in file.columns.items()}
+        names = tuple(name for name in schemes if name != SCORE)
+        profiles = [{name: columns[name][i] for name in columns} for i in range(len(file.starts))]
+        if len(file.correlations) == len(profiles):
+            scheme = Correlations({name: schemes[name] for name in names}).fingerprint
+            for window, sums, rows in zip(profiles, file.correlations, file.rows, strict=True):
+                window[ENTRY] = ColumnProfile("correlations", scheme, tuple(sums), rows)
         return cls(
             task=file.task,
             threshold=file.threshold,
             window=file.window,
             costs=file.costs,
-            names=tuple(name for name in schemes if name != SCORE),
+            names=names,
             schemes=schemes,
             starts=tuple(file.starts),
             rows=tuple(file.rows),
-            profiles=tuple({name: columns[name][i] for name in columns} for i in range(len(file.starts))),
+            profiles=tuple(profiles),
             labelled=tuple(file.labelled),
             confidence=tuple(file.confidence),
             expectation=file.expectation,
@@ -226,6 +245,7 @@ def build_reference(
     expectation = Expectation.fit(label[known], score[known], task=task)
     windows = _windows(times, window)
     schemes = _schemes(matrix, columns, windows, categories)
+    correlations = Correlations({name: schemes[name] for name in names})
     return Reference(
         task=task,
         threshold=threshold,
@@ -235,7 +255,7 @@ def build_reference(
         schemes=schemes,
         starts=tuple(int(times[rows].min() // window * window) for rows in windows),
         rows=tuple(len(rows) for rows in windows),
-        profiles=tuple(profile_rows(matrix[rows], schemes) for rows in windows),
+        profiles=tuple(_profile_rows(matrix[rows], schemes, correlations) for rows in windows),
         labelled=tuple(
             _labelled(label[rows][known[rows]], score[rows][known[rows]], expectation, task, threshold)
             for rows in windows
@@ -245,15 +265,19 @@ def build_reference(
     )
 
 
-def profile_rows(matrix: npt.NDArray[np.float32], schemes: Mapping[str, Bins]) -> dict[str, ColumnProfile]:
-    """Return the profiles of a window: features and score side by side, in the order of the schemes."""
-    return dict(zip(schemes, profile_matrix(matrix, list(schemes.values())), strict=True))
-
-
 def missing_share(profile: Mapping[str, ColumnProfile], names: Sequence[str]) -> float:
     """Return the share of missing values over all features of a window."""
     cells = sum(profile[name].n for name in names)
     return sum(profile[name].missing for name in names) / cells if cells else 0.0
+
+
+def _profile_rows(
+    matrix: npt.NDArray[np.float32], schemes: Mapping[str, Bins], correlations: Correlations
+) -> dict[str, ColumnProfile]:
+    profiles = dict(zip(schemes, profile_matrix(matrix, list(schemes.values())), strict=True))
+    place = {name: column for column, name in enumerate(schemes)}
+    watched = matrix[:, [place[name] for name in correlations.names]]
+    return profiles | {ENTRY: correlations.profile_matrix(watched)}
 
 
 def _schemes(

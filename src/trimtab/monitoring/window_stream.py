@@ -34,6 +34,7 @@ from trimtab.monitoring.written_windows import read_written
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
+from trimtab.stats.smallest import Smallest
 from trimtab.stores.metadata.contract import Metadata
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,12 @@ class WindowStream:
             reference, window = self._reference(version), self._policy.decide.window
             detectors = None
             if reference is not None and reference.window == window:
-                detectors = VersionDetectors(reference, version=version, horizon=self._policy.decide.horizon)
+                detectors = VersionDetectors(
+                    reference,
+                    version=version,
+                    horizon=self._policy.decide.horizon,
+                    smallest=Smallest(**self._policy.decide.smallest_drift.model_dump()),
+                )
                 self._states.restore(detectors, self._metadata, self.model, version)
             elif reference is not None:
                 log.warning(

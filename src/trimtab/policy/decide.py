@@ -81,6 +81,18 @@ class Reviews(Section):
         return self
 
 
+class SmallestDrift(Section):
+    """Changes of inputs and scores that are smaller count for nothing, however significant many rows make them."""
+
+    sd: float = Field(default=0.075, ge=0)
+    """Distance that the values of a numeric column moved (Wasserstein), in standard deviations of the reference. When a
+    fifth of the rows crosses one threshold, it counts however short their way."""
+    share: Share = 0.01
+    """Share of the rows that became missing, or moved into or out of one category."""
+    correlation: float = Field(default=0.05, ge=0, le=2)
+    """Change of the correlation of two numeric columns."""
+
+
 class Decide(Section):
     """When the loop looks, what it then does, and its brakes."""
 
@@ -111,6 +123,8 @@ class Decide(Section):
     require_harm: bool = True
     """A retraining starts by itself only when the sequential p-value is below 0.01 and harm is measured, on labels or
     in money, not when inputs shift alone. With false the matrix and the other brakes decide."""
+    smallest_drift: SmallestDrift = SmallestDrift()
+    """The smallest change that may raise an alarm."""
     horizon: int = Field(default=100, gt=0)
     """Windows for which a sequential p-value keeps its promise."""
     lateness: Duration = units.MICROS["h"]

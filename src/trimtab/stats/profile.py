@@ -39,11 +39,11 @@ BLOCK_ROWS = 8_192
 class ColumnProfile:
     """Counts and moments of one column in one window. Moments are over the finite values of an ordered column."""
 
-    kind: Literal["ordered", "category"]
+    kind: Literal["ordered", "category", "correlations"]
     scheme: str
     """Fingerprint of the scheme that was counted into."""
     counts: tuple[int, ...]
-    """35 slots: missing, gross-below or unseen, 32 bins, gross-above or rare."""
+    """35 slots: missing, gross-below or unseen, 32 bins, gross-above or rare. Of correlations: their sums."""
     n: int
     """Rows, missing ones included."""
     total: float = 0.0

@@ -1,8 +1,9 @@
 """The drift detector: profiles of windows in, p-values out that hold at every look.
 
 Each window is scored against the pool of all others (score.py), gets a window p (tail.py), and its p-values become
-bets whose stakes add up over windows (evidence.py): 0.4 on the window score, 0.2 on single columns, 0.4 on small
-lasting shifts of a column's location or spread. A window joins the pool after it was held back.
+bets whose stakes add up over windows (evidence.py): 0.36 on the window score, 0.18 on single columns, 0.36 on small
+lasting shifts of a column's location or spread, 0.1 on correlations of columns. A window joins the pool after it was
+held back.
 
 What the number of rows alone does to a window is taken out (size.py), so that traffic may rise and fall.
 
@@ -15,12 +16,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trimtab.errors import DataError
 from trimtab.stats.autocorrelation import tempering
+from trimtab.stats.correlation_test import CorrelationTest
+from trimtab.stats.correlations import ENTRY
 from trimtab.stats.effects import cut_spans, shares_moved, stability_index, wasserstein
 from trimtab.stats.evidence import KAPPAS, Mixture, calibrate, p_floor, power_bets, smoothed_ranks
 from trimtab.stats.holdback import POOL_LIMIT, Holdback, holdback_length
@@ -28,7 +32,8 @@ from trimtab.stats.profile import ColumnProfile, WindowProfile, merge_windows
 from trimtab.stats.schemes import ABOVE, BELOW, MISSING, Bins, Floats, NumericBins, bins_from_dict
 from trimtab.stats.score import Scores, score
 from trimtab.stats.size import SizeEffect
-from trimtab.stats.step import ColumnDrift, DriftStep
+from trimtab.stats.smallest import SMALLEST, Bools, Smallest
+from trimtab.stats.step import ColumnDrift, CorrelationDrift, DriftStep
 from trimtab.stats.tail import COLUMN_FLOOR, NAMED_BELOW, holm, tail_p
 from trimtab.stats.window_pool import Encoded, WindowPool, pack, unpack
 
@@ -36,7 +41,21 @@ ENOUGH_WINDOWS = 30
 FEWEST_WINDOWS = 3
 SMALLEST_SHARE_OF_ROWS = 0.5
 HORIZON = 100
-WEIGHTS = (0.4, 0.2, 0.4)
+WEIGHTS = (0.36, 0.18, 0.36, 0.1)
+COLUMNS_SHARE = 0.8
+"""Part of a window's error that belongs to columns; the rest to correlations, where they are judged (Bonferroni)."""
+CORRELATION_NAMED_BELOW = 0.01
+TOP_COLUMNS = 3
+
+
+class _Effects(NamedTuple):
+    """How much the columns of a window changed, [d]; Wasserstein distances of the ordered ones, [o]."""
+
+    moved: Floats
+    psi: Floats
+    distances: Floats
+    enough: Bools
+    """Whether by as much as counts."""
 
 
 class DriftDetector:
@@ -59,13 +78,17 @@ class DriftDetector:
         effect: SizeEffect,
         evidence: Mixture,
         holdback: Holdback[Encoded],
+        correlations: CorrelationTest | None = None,
         *,
+        smallest: Smallest = SMALLEST,
         horizon: int,
         seed: int,
         reference_windows: int,
         min_rows: float,
     ) -> None:
         self.horizon = horizon
+        self.smallest = smallest
+        """Smaller changes count for nothing."""
         self.reference_windows = reference_windows
         self.min_rows = min_rows
         """A window of fewer rows is held and judged together with the next one."""
@@ -73,6 +96,7 @@ class DriftDetector:
         self._effect = effect
         self._evidence = evidence
         self._holdback = holdback
+        self._correlations = correlations
         self._seed = seed
         self._steps = 0
         self._held: dict[str, ColumnProfile] | None = None
@@ -80,7 +104,13 @@ class DriftDetector:
 
     @classmethod
     def fit(
-        cls, reference: Sequence[WindowProfile], *, schemes: Mapping[str, Bins], horizon: int = HORIZON, seed: int = 0
+        cls,
+        reference: Sequence[WindowProfile],
+        *,
+        schemes: Mapping[str, Bins],
+        horizon: int = HORIZON,
+        seed: int = 0,
+        smallest: Smallest = SMALLEST,
     ) -> DriftDetector:
         """Return a detector for windows like those of the reference.
 
@@ -89,6 +119,7 @@ class DriftDetector:
             schemes: the scheme of each column; other columns of a window are ignored.
             horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
             seed: of the numbers that break ties between ranks; equal seeds give equal results.
+            smallest: what a column or a pair of columns must at least have changed by to count.
 
         Returns:
             The detector, which has judged no window yet.
@@ -110,12 +141,17 @@ class DriftDetector:
             )
         effect = SizeEffect.fit(table.cells(), seed=seed)
         tempers = _tempers(score(table.cells(), effect))
+        rows, sums = table.sums()
+        judged = table.size == len(rows) and table.correlations.size > 0
+        correlations = CorrelationTest.fit(table.correlations, rows, sums) if judged else None
         wait = holdback_length(float(np.median(np.concatenate([tau.ravel() for tau in tempers]))))
         return cls(
             table,
             effect,
-            Mixture(WEIGHTS, tempers),
+            Mixture(WEIGHTS, [*tempers, _temper(correlations.scores(rows, sums)) if correlations else np.zeros(0)]),
             Holdback(wait),
+            correlations,
+            smallest=smallest,
             horizon=horizon,
             seed=seed,
             reference_windows=table.size,
@@ -129,10 +165,10 @@ class DriftDetector:
 
     def step(self, window: WindowProfile) -> DriftStep:
         """Judge the next window; raises DataError (and changes nothing) when it does not fit the schemes."""
-        current = {name: window[name] for name in self._pool.names if name in window}
+        current = {name: window[name] for name in (*self._pool.names, ENTRY) if name in window}
         encoded = self._pool.encode(current)
         if self._held:
-            current = merge_windows(self._held, current)
+            current = _merge(self._held, current)
             encoded = self._pool.encode(current)
         self._held = current if encoded.rows < max(self.min_rows, 1) else None
         return self._hold(encoded) if self._held else self._judge(encoded)
@@ -144,8 +180,13 @@ class DriftDetector:
             "table": self._pool.state(),
             "effect": self._effect.state(),
             "evidence": self._evidence.state(),
+            "correlations": self._correlations.state() if self._correlations else None,
+            "smallest": asdict(self.smallest),
             "quarantine": self._holdback.length,
-            "waiting": [[window.rows, pack(window.counts)] for window in self._holdback.waiting],
+            "waiting": [
+                [rows, pack(counts), None if sums is None else pack(sums)]
+                for rows, counts, sums in self._holdback.waiting
+            ],
             "held": {name: column.to_dict() for name, column in self._held.items()} if self._held else None,
             "steps": self._steps,
             "seed": self._seed,
@@ -160,12 +201,18 @@ class DriftDetector:
         table = WindowPool({name: bins_from_dict(bins) for name, bins in state["schemes"]})
         table.restore(state["table"])
         shape = (len(table.names), -1)
-        waiting = [Encoded(rows, unpack(counts).reshape(shape)) for rows, counts in state["waiting"]]
+        waiting = [
+            Encoded(rows, unpack(counts).reshape(shape), None if sums is None else unpack(sums))
+            for rows, counts, sums in state["waiting"]
+        ]
+        found = state["correlations"]
         detector = cls(
             table,
             SizeEffect.from_state(state["effect"]),
             Mixture.from_state(state["evidence"]),
             Holdback(state["quarantine"], waiting),
+            None if found is None else CorrelationTest.from_state(table.correlations, found),
+            smallest=Smallest(**state["smallest"]),
             horizon=state["horizon"],
             seed=state["seed"],
             reference_windows=state["reference_windows"],
@@ -179,28 +226,67 @@ class DriftDetector:
     def _judge(self, window: Encoded) -> DriftStep:
         scores = score(self._pool.cells_with(window), self._effect)
         m = self._pool.size
-        p = float(tail_p(scores.largest[:m], scores.largest[m]))
+        effects = self._effects(window)
+        counts = np.concatenate([effects.enough, np.ones_like(effects.enough)])  # gross rows always count
+        largest = float(np.where(counts, scores.z[m], 0.0).max())
+        p = float(tail_p(scores.largest[:m], largest))
         p_columns = tail_p(scores.distance[:m], scores.distance[m], floor=COLUMN_FLOOR)
         uniform = np.random.default_rng((self._seed, self._steps)).random(scores.signed[m].shape)
         upper = smoothed_ranks(scores.signed[:m], scores.signed[m], uniform)
         floor = p_floor(m)
+        signed = np.tile(effects.enough[: self._pool.ordered], 2)[:, None]
+        correlation = self._correlation(window)
+        by_pair = np.ones(0) if self._correlations is None else np.ones(1)
+        if correlation is not None:
+            by_pair = calibrate(np.maximum([correlation.p], p_floor(m)))
         self._evidence.bet(
             [
                 calibrate(np.maximum([p], floor)),
-                calibrate(np.maximum(p_columns, floor)),
-                power_bets(2 * np.minimum(upper, 1 - upper)),
+                _unless(counts, calibrate(np.maximum(p_columns, floor))),
+                _unless(signed, power_bets(2 * np.minimum(upper, 1 - upper))),
+                by_pair,
             ]
         )
         self._steps += 1
-        step = self._result(window, float(scores.largest[m]), p, scores.z[m], p_columns)
+        if correlation is not None:
+            p = min(1.0, p / COLUMNS_SHARE, correlation.p / (1 - COLUMNS_SHARE))
+        step = self._result(window, effects, largest, p, scores.z[m], p_columns, correlation)
         if m < POOL_LIMIT:
             for joining in self._holdback.admit(window, step.p_seq):
                 self._pool.append(joining)
         return step
 
-    def _result(self, window: Encoded, largest: float, p: float, z: Floats, p_columns: Floats) -> DriftStep:
-        columns = self._columns(window, z, p_columns)
-        top = tuple(c.name for c in sorted(columns, key=lambda column: -column.z)[:3])
+    def _correlation(self, window: Encoded) -> CorrelationDrift | None:
+        if self._correlations is None or window.sums is None:
+            return None
+        rows, sums = self._pool.sums()
+        return self._correlations.judge(
+            np.append(rows, window.rows), np.concatenate([sums, window.sums[None]]), self.smallest.correlation
+        )
+
+    def _effects(self, window: Encoded) -> _Effects:
+        _, pool = self._pool.totals()
+        ordered = self._pool.ordered
+        moved = shares_moved(window.counts, pool, ordered)
+        distances = wasserstein(window.counts[:ordered], pool[:ordered], self._spans)
+        enough = self.smallest.columns(moved, distances, window.counts, pool)
+        return _Effects(moved, stability_index(window.counts, pool), distances, enough)
+
+    def _result(
+        self,
+        window: Encoded,
+        effects: _Effects,
+        largest: float,
+        p: float,
+        z: Floats,
+        p_columns: Floats,
+        correlation: CorrelationDrift | None,
+    ) -> DriftStep:
+        columns = self._columns(window, effects, z, p_columns)
+        enough = dict(zip(self._pool.names, effects.enough, strict=True))
+        top = [c.name for c in sorted(columns, key=lambda column: -column.z)[:TOP_COLUMNS]]
+        if correlation is not None and correlation.p < min(column.p for column in columns) and correlation.z > 0:
+            top = [*correlation.columns, *(name for name in top if name not in correlation.columns)][:TOP_COLUMNS]
         p_seq = self._evidence.p_value(self.horizon)
         return DriftStep(
             tested=True,
@@ -208,22 +294,21 @@ class DriftDetector:
             p=p,
             p_seq=p_seq,
             columns=columns,
-            top=top,
-            named=tuple(column.name for column in columns if column.holm < NAMED_BELOW),
+            top=tuple(top),
+            named=tuple(c.name for c in columns if c.holm < NAMED_BELOW and (enough[c.name] or c.gross > 0)),
             n=window.rows,
             m=self._pool.size,
             enough_reference=self.enough_reference,
-            reason=self._reason(largest, p, p_seq, top),
+            reason=self._reason(largest, p, p_seq, top, correlation),
+            correlation=correlation,
         )
 
-    def _columns(self, window: Encoded, z: Floats, p_columns: Floats) -> tuple[ColumnDrift, ...]:
+    def _columns(self, window: Encoded, effects: _Effects, z: Floats, p_columns: Floats) -> tuple[ColumnDrift, ...]:
         table, d, ordered = self._pool, len(self._pool.names), self._pool.ordered
-        _, pool = table.totals()
         p = np.minimum(2 * np.minimum(p_columns[:d], p_columns[d:]), 1.0)  # two scores a column
         largest = np.maximum(z[:d], z[d:])
         adjusted = holm(p)
-        moved, psi = shares_moved(window.counts, pool, ordered), stability_index(window.counts, pool)
-        distances = wasserstein(window.counts[:ordered], pool[:ordered], self._spans).tolist()
+        moved, psi, distances = effects.moved, effects.psi, effects.distances.tolist()
         gross = window.counts[:, BELOW] + window.counts[:, ABOVE]
         return tuple(
             ColumnDrift(
@@ -241,11 +326,19 @@ class DriftDetector:
             for i, name in enumerate(table.names)
         )
 
-    def _reason(self, largest: float, p: float, p_seq: float, top: tuple[str, ...]) -> str:
+    def _reason(
+        self, largest: float, p: float, p_seq: float, top: Sequence[str], correlation: CorrelationDrift | None
+    ) -> str:
         text = (
             f"score {largest:.1f} against {self._pool.size} windows: p {p:.2g}, sequential p {p_seq:.2g}, "
             f"carried by {', '.join(top)}"
         )
+        if correlation is not None and correlation.p < CORRELATION_NAMED_BELOW:
+            first, second = correlation.columns
+            text += (
+                f"; the correlation of {first} and {second} is {correlation.correlation:.2f} "
+                f"where {correlation.usual:.2f} is usual (p {correlation.p:.2g})"
+            )
         if self.enough_reference:
             return text
         return f"{text}; only {self.reference_windows} reference windows, {ENOUGH_WINDOWS} are needed to act"
@@ -281,7 +374,25 @@ def _merge_small(windows: Sequence[Encoded], min_rows: float) -> list[Encoded]:
 
 
 def _add(a: Encoded, b: Encoded) -> Encoded:
-    return Encoded(a.rows + b.rows, a.counts + b.counts)
+    sums = None if a.sums is None or b.sums is None else a.sums + b.sums
+    return Encoded(a.rows + b.rows, a.counts + b.counts, sums)
+
+
+def _merge(a: WindowProfile, b: WindowProfile) -> dict[str, ColumnProfile]:
+    """Merge two windows; correlations go when one of them was profiled without, or for other columns."""
+    if ENTRY not in a or ENTRY not in b or a[ENTRY].scheme != b[ENTRY].scheme:
+        a, b = ({name: window[name] for name in window if name != ENTRY} for window in (a, b))
+    return merge_windows(a, b)
+
+
+def _unless(enough: Bools, bets: Floats) -> Floats:
+    """Return the bets; those on what changed too little win nothing."""
+    held: Floats = np.where(enough, bets, np.minimum(bets, 1.0))
+    return held
+
+
+def _temper(values: Floats) -> Floats:
+    return np.array([tempering(values)])
 
 
 def _tempers(scores: Scores) -> list[Floats]:

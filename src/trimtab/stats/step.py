@@ -30,6 +30,21 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorrelationDrift:
+    """How the pair of ordered columns whose correlation changed most surely goes together in one window."""
+
+    columns: tuple[str, str]
+    correlation: float
+    """Of their levels (correlations.py), between -1 and 1."""
+    usual: float
+    """The same over the windows that it was compared with."""
+    z: float
+    """Standard deviations between the two."""
+    p: float
+    """Window p over all pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriftStep:
     """One window against the pool. `p` may open a review; only `p_seq` holds under repeated looks."""
 
@@ -52,6 +67,8 @@ class DriftStep:
     enough_reference: bool
     """False below 30 reference windows: show it, do not act on it automatically."""
     reason: str
+    correlation: CorrelationDrift | None = None
+    """None without two ordered columns, or when windows were profiled without the sums of correlations."""
 
     def column(self, name: str) -> ColumnDrift:
         """Return one column; raises KeyError when it is not watched."""

@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trimtab.errors import DataError, nearest
+from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.profile import WindowProfile
 from trimtab.stats.schemes import ABOVE, BELOW, OTHER, SLOTS, Bins, Floats, Ints, NumericBins
 
 
 class Encoded(NamedTuple):
-    """One window: its rows and its counts, int64 [columns, 35], ordered columns first."""
+    """One window: its rows, its counts, int64 [columns, 35], ordered columns first, and its sums of correlations."""
 
     rows: int
     counts: Ints
+    sums: Ints | None = None
+    """None when the window was profiled without them, or for other columns."""
 
 
 class Cells(NamedTuple):
@@ -45,6 +48,8 @@ class WindowPool:
         self._rows = np.zeros(0)
         self._ordered = np.zeros((0, len(ordered), SLOTS))
         self._category = np.zeros((0, len(category), SLOTS))
+        self.correlations = Correlations(self.schemes)
+        self._sums: list[Ints | None] = []
 
     def encode(self, window: WindowProfile, *, reference: bool = False) -> Encoded:
         """Return the window as counts; raises DataError when a column is absent or of another scheme.
@@ -68,11 +73,14 @@ class WindowPool:
         category = counts[self.ordered :]
         category[:, BELOW if reference else OTHER] += category[:, ABOVE]
         category[:, ABOVE] = 0
-        return Encoded(rows.pop(), counts)
+        pairs = window.get(ENTRY)
+        known = pairs is not None and pairs.scheme == self.correlations.fingerprint
+        return Encoded(rows.pop(), counts, np.array(pairs.counts, np.int64) if pairs is not None and known else None)
 
     def append(self, window: Encoded) -> None:
         """Let a window join the pool."""
         self._place(window)
+        self._sums.append(window.sums)
         self.size += 1
 
     def cells(self) -> Cells:
@@ -89,17 +97,27 @@ class WindowPool:
         rows, ordered, category = (part.sum(axis=0) for part in self.cells())
         return int(rows), np.concatenate([np.diff(ordered, prepend=0), category]).astype(np.int64)
 
+    def sums(self) -> tuple[Floats, Ints]:
+        """Return rows [w] and sums of correlations [w, sums] of the windows that have them."""
+        having = [place for place, sums in enumerate(self._sums) if sums is not None]
+        sums = [found for found in self._sums if found is not None]
+        return self._rows[having], np.array(sums, np.int64).reshape(len(sums), self.correlations.width)
+
     def state(self) -> dict[str, Any]:
         """Return what JSON can hold; `restore` reads it back into a table of the same schemes."""
         cells = self.cells()
         counts = np.concatenate([np.diff(cells.ordered, prepend=0), cells.category], axis=1)
-        return {"rows": cells.rows.astype(np.int64).tolist(), "counts": pack(counts.astype(np.int64))}
+        return {
+            "rows": cells.rows.astype(np.int64).tolist(),
+            "counts": pack(counts.astype(np.int64)),
+            "sums": [None if sums is None else pack(sums) for sums in self._sums],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Append the windows of a state."""
         counts = unpack(state["counts"]).reshape(-1, len(self.names), SLOTS)
-        for rows, window in zip(state["rows"], counts, strict=True):
-            self.append(Encoded(rows, window))
+        for rows, window, sums in zip(state["rows"], counts, state["sums"], strict=True):
+            self.append(Encoded(rows, window, None if sums is None else unpack(sums)))
 
     def _first(self, size: int) -> Cells:
         return Cells(self._rows[:size], self._ordered[:size], self._category[:size])

@@ -11,7 +11,8 @@ from trimtab.definitions.models import Task
 from trimtab.errors import DataError
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.mistakes import Costs, mean_mistakes, money
-from trimtab.monitoring.reference import Reference, build_reference, profile_rows
+from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.stats.correlations import ENTRY
 from trimtab.stats.schemes import CategoryBins, NumericBins
 from trimtab.testing.streams import DAY, FIRST_DAY, NAMES, World, truth
 
@@ -46,7 +47,7 @@ def test_each_day_is_a_window_with_profiles_of_all_features_and_of_the_score() -
     assert reference.windows == 10
     assert reference.starts == tuple((FIRST_DAY + n) * DAY for n in range(10))
     assert reference.rows == (200,) * 10
-    assert set(reference.profiles[0]) == {*NAMES, "score"}
+    assert set(reference.profiles[0]) == {*NAMES, "score", ENTRY}
     assert reference.profiles[3]["wind"].n == 200
     assert reference.min_rows == 100
 
@@ -81,7 +82,7 @@ def test_a_code_that_a_window_does_not_expect_is_unseen() -> None:
     found = build(X=with_codes(), categories=["hour"])
     matrix = np.column_stack([with_codes()[:200], np.full(200, 0.5)]).astype(np.float32)
     matrix[:20, 3], matrix[20:30, 3] = 99, np.nan
-    profile = profile_rows(matrix, found.schemes)["hour"]
+    profile = found.profile(matrix)["hour"]
     assert (profile.gross, profile.missing) == (20, 10)
 
 

@@ -11,6 +11,8 @@ import pytest
 from scipy.stats import binom
 
 from trimtab.errors import DataError
+from trimtab.stats.correlation_test import CorrelationTest
+from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.evidence import calibrate, power_bets, smoothed_ranks
 from trimtab.stats.holdback import WINDOWS as HELD_BACK
 from trimtab.stats.profile import ColumnProfile, profile, profile_matrix
@@ -18,6 +20,7 @@ from trimtab.stats.schemes import BELOW, OTHER, Bins, CategoryBins, NumericBins
 from trimtab.stats.score import score
 from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.size import SizeEffect
+from trimtab.stats.smallest import SMALLEST, Smallest
 from trimtab.stats.step import DriftStep
 from trimtab.stats.tail import tail_p
 from trimtab.stats.window_pool import WindowPool
@@ -45,17 +48,18 @@ def schemes_for(random: np.random.Generator) -> dict[str, Bins]:
 
 def profiled(x: np.ndarray, schemes: dict[str, Bins]) -> Window:
     """The profile of one window."""
-    return dict(zip(NAMES, profile_matrix(x, [schemes[name] for name in NAMES]), strict=True))
+    columns = dict(zip(NAMES, profile_matrix(x, [schemes[name] for name in NAMES]), strict=True))
+    return columns | {ENTRY: Correlations(schemes).profile(dict(zip(NAMES, x.T, strict=True)))}
 
 
 class Stream:
     """A fitted detector, and windows like those of its reference."""
 
-    def __init__(self, seed: int, *, windows: int = 40) -> None:
+    def __init__(self, seed: int, *, windows: int = 40, smallest: Smallest = SMALLEST) -> None:
         self.random = np.random.default_rng(seed)
         self.schemes = schemes_for(self.random)
         self.reference = [profiled(matrix(self.random), self.schemes) for _ in range(windows)]
-        self.detector = DriftDetector.fit(self.reference, schemes=self.schemes)
+        self.detector = DriftDetector.fit(self.reference, schemes=self.schemes, smallest=smallest)
 
     def window(self, *, rows: int = 300) -> Window:
         """A window in which nothing changed."""
@@ -141,24 +145,111 @@ def test_one_odd_window_is_not_enough_for_the_sequential_p() -> None:
 
 
 def test_the_first_step_equals_the_formula() -> None:
-    stream = Stream(112)
+    # given a detector for which no change is too small
+    stream = Stream(112, smallest=Smallest(sd=0, share=0, correlation=0))
     window, state = stream.window(), stream.detector.state()
     step = stream.detector.step(window)
     table = WindowPool(stream.schemes)
     table.restore(state["table"])
-    found = score(table.cells_with(table.encode(window)), SizeEffect.from_state(state["effect"]))
+    encoded = table.encode(window)
+    found = score(table.cells_with(encoded), SizeEffect.from_state(state["effect"]))
     others, last = found.distance[:-1], found.distance[-1]
     p = [tail_p(found.largest[:-1], found.largest[-1]), tail_p(others, last, floor=0.1)]
     rank = smoothed_ranks(found.signed[:-1], found.signed[-1], np.random.default_rng((0, 0)).random(6))
-    bets = [*(calibrate(np.maximum(value, 1 / 410)) for value in p), power_bets(2 * np.minimum(rank, 1 - rank))]
+    rows, sums = table.sums()
+    test = CorrelationTest.from_state(table.correlations, state["correlations"])
+    assert encoded.sums is not None
+    pairs = test.scores(np.append(rows, encoded.rows), np.vstack([sums, encoded.sums]))
+    by_pair = tail_p(pairs[:-1], pairs[-1])
+    bets = [
+        *(calibrate(np.maximum(value, 1 / 410)) for value in p),
+        power_bets(2 * np.minimum(rank, 1 - rank)),
+        calibrate(np.maximum([by_pair], 1 / 410)),
+    ]
     tempers = [np.array(tau) for tau in state["evidence"]["tempers"]]
     means = [float((e ** (1 / tau)).mean()) for e, tau in zip(bets, tempers, strict=True)]
-    assert [step.score, step.p] == [float(found.largest[-1]), float(p[0])]
+    assert [step.score, step.p] == [float(found.largest[-1]), min(1.0, float(p[0]) / 0.8, float(by_pair) / 0.2)]
+    assert step.correlation is not None
+    assert step.correlation.p == by_pair
     stakes = stream.detector.state()["evidence"]["stakes"]
     assert [float(np.mean(np.sum(stake, axis=0))) for stake in stakes] == pytest.approx(means)
-    total = 0.4 * means[0] + 0.2 * means[1] + 0.4 * means[2]
-    assert stream.detector.state()["evidence"]["weights"] == [0.4, 0.2, 0.4]
+    total = 0.36 * means[0] + 0.18 * means[1] + 0.36 * means[2] + 0.1 * means[3]
+    assert stream.detector.state()["evidence"]["weights"] == [0.36, 0.18, 0.36, 0.1]
     assert step.p_seq == min(1.0, 100 / total)
+
+
+def related(random: np.random.Generator, r: float, rows: int = 500) -> np.ndarray:
+    """Rows as `matrix` gives them, except that x and y have correlation r: no column alone shows it."""
+    x = matrix(random, rows)
+    x[:, 0] = random.normal(size=rows)
+    x[:, 1] = r * x[:, 0] + np.sqrt(1 - r * r) * random.normal(size=rows)
+    return x
+
+
+def test_a_change_of_correlation_alone_is_seen_and_named() -> None:
+    random = np.random.default_rng(5)
+    schemes = schemes_for(random)
+    reference = [profiled(related(random, 0.6), schemes) for _ in range(40)]
+    detector = DriftDetector.fit(reference, schemes=schemes)
+    quiet = [detector.step(profiled(related(random, 0.6), schemes)) for _ in range(15)]
+    assert min(step.p_seq for step in quiet) > 0.05
+    steps = [detector.step(profiled(related(random, 0.0), schemes)) for _ in range(8)]
+    assert steps[-1].p_seq < 0.05
+    assert all(step.p < 0.01 and set(step.top[:2]) == {"x", "y"} for step in steps)
+    assert steps[0].correlation is not None
+    assert steps[0].correlation.columns == ("x", "y")
+    assert steps[0].correlation.correlation == pytest.approx(0, abs=0.15)
+    assert "the correlation of x and y is" in steps[0].reason
+
+
+def test_windows_without_sums_of_correlations_are_judged_by_their_columns() -> None:
+    stream = Stream(113)
+    bare = [{name: window[name] for name in NAMES} for window in stream.reference]
+    older = DriftDetector.fit(bare, schemes=stream.schemes)
+    window = stream.window()
+    assert older.step(window).correlation is None
+    assert stream.detector.step({name: window[name] for name in NAMES}).correlation is None
+    assert stream.detector.step(window).correlation is not None
+    # a small window without them, merged with one that has them, has none
+    stream.detector.step({name: stream.window(rows=100)[name] for name in NAMES})
+    assert stream.detector.step(stream.window(rows=250)).correlation is None
+
+
+def test_a_lasting_change_below_the_smallest_one_raises_no_alarm() -> None:
+    # given windows of so many rows that a shift of .03 sd is sure
+    random = np.random.default_rng(7)
+    schemes = schemes_for(random)
+
+    def window(shift: float) -> Window:
+        x = random.normal(size=(20_000, 4))
+        x[:, 3] = random.choice(4, 20_000, p=CHANCES)
+        x[:, 1] += shift
+        return profiled(x, schemes)
+
+    reference = [window(0) for _ in range(40)]
+    strict = DriftDetector.fit(reference, schemes=schemes, smallest=Smallest(sd=0, share=0, correlation=0))
+    usual = DriftDetector.fit(reference, schemes=schemes)
+    shifted = [window(0.03) for _ in range(15)]
+    assert min(strict.step(found).p_seq for found in shifted) < 0.05
+    steps = [usual.step(found) for found in shifted]
+    assert min(step.p_seq for step in steps) == 1
+    assert not any(step.named for step in steps)
+    # a shift that counts is seen as ever
+    assert [usual.step(window(0.2)).p < 0.01 for _ in range(4)] == [True] * 4
+
+
+def test_evidence_of_a_change_that_is_over_is_gone_30_windows_later() -> None:
+    stream = Stream(114)
+    stream.steps([stream.window() for _ in range(7)])
+    changed = []
+    for _ in range(30):
+        x = matrix(stream.random)
+        x[:, 1] += 1
+        changed.append(profiled(x, stream.schemes))
+    assert stream.steps(changed)[-1].p_seq < 0.001
+    after = [step.p_seq for step in stream.steps([stream.window() for _ in range(60)])]
+    assert after[0] < 0.05
+    assert min(after[30:]) > 0.05
 
 
 def test_a_category_of_one_reference_window_is_unseen_for_that_window_alone() -> None:
