@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 
 def autocorrelation_time(values: npt.ArrayLike) -> float:
-    """Return tau0 = 1 + 2 (sum of the initial positive autocorrelations), at least 1; [m] in order of time.
+    """Return tau0 = 1 + 2 (sum of the initial large autocorrelations), at least 1; [m] in order of time.
 
-    Autocorrelations are added until the first that is not positive, after the initial positive sequence of Geyer 1992.
-    His adds them in pairs; over some 60 windows single ones are steadier when windows are independent, and as honest
-    when they are not (measured in benchmarks/drift). A constant has 1.
+    Autocorrelations are added until the first that is within 1/sqrt(m), the standard error of one of independent
+    values; after the initial positive sequence of Geyer 1992, which adds them in pairs until the first negative pair.
+    Over some 60 windows this is steadier when windows are independent, and as honest when they are not (measured in
+    benchmarks/drift). A constant has 1.
     """
     x = np.asarray(values, np.float64)
     x = x - x.mean()
@@ -21,7 +22,7 @@ def autocorrelation_time(values: npt.ArrayLike) -> float:
     if x.size < 3 or variance <= 1e-20:
         return 1.0
     rho = np.correlate(x, x, "full")[x.size - 1 :] / variance
-    initial = rho[: int(np.argmax(rho <= 0))]  # they sum to -1/2 beyond lag 0, so one of them is not positive
+    initial = rho[: int(np.argmax(rho <= x.size**-0.5))]  # they sum to -1/2 beyond lag 0, so one of them is small
     return 2 * float(initial.sum()) - 1
 
 
