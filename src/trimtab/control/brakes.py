@@ -95,7 +95,19 @@ def broken_pipe(q: BrakeInput) -> SofterAction | None:
 
 
 def pipe_to_check(cause: Cause, policy: Policy) -> str | None:
-    """Return a reason if more rows hold unexpected values than a batch of training rows may; else None."""
+    """Return a reason if the values look broken rather than changed; else None.
+
+    Broken are a column that an absolute rule fired on, more missing values than usual (at AUTOMATION_P), and more rows
+    with unexpected values than a batch of training rows may hold.
+    """
+    if cause.broken:
+        more = len(cause.broken) - 1
+        others = f"; {more} more {'column looks' if more == 1 else 'columns look'} broken" if more else ""
+        return f"check the pipe first: {cause.broken[0].reason}{others}"
+    missing = cause.signal("quality")
+    if missing is not None and missing.p_seq is not None and missing.p_seq < AUTOMATION_P:
+        usual = f" where {missing.effect['expected']:.1%} are usual" if "expected" in missing.effect else ""
+        return f"check the pipe first: {missing.value:.1%} of the feature values are missing{usual}"
     found = cause.unexpected
     if found is None or found.value <= policy.checks.max_failing_rows:
         return None

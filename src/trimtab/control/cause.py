@@ -7,12 +7,12 @@ import operator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from trimtab.records.monitoring import CHECKS, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
-COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept")
-"""Kinds whose p-values choose the band: drift of the inputs, drift of the score, and unexpected mistakes.
+COUNTED: tuple[SignalKind, ...] = ("data", "prediction", "concept", "quality")
+"""Kinds whose p-values choose the band: drift of the inputs, drift of the score, unexpected mistakes, missing values.
 
 The score weighs the inputs as the model does, so it can show a drift that is spread too thin over them."""
 
@@ -75,6 +75,11 @@ class Cause:
     def unexpected(self) -> Signal | None:
         """How many rows hold values that the checks of the request columns do not expect; None when not measured."""
         return self.signal("quality", CHECKS)
+
+    @property
+    def broken(self) -> tuple[Signal, ...]:
+        """Columns that an absolute rule fired on, such as one that is missing in all rows."""
+        return tuple(s for s in self.signals if s.kind == "quality" and s.subject.startswith(ABSOLUTE))
 
     @property
     def reference_windows(self) -> int:

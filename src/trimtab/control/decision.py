@@ -52,6 +52,8 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
         reasons.append(f"a person should look: this window alone is unusual (p {cause.p:.2g} is below {REVIEW_P:g})")
+    if wanted == "monitor" and cause.broken:
+        wanted = "review"
     if wanted == "review" and (pipe := pipe_to_check(cause, policy)) is not None:
         reasons.append(pipe)
     wanted = braked(cause, impact, policy, history, wanted, reasons, proposal=cell != "monitor")

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
+from trimtab.monitoring.absolute import AbsoluteRules
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.prediction_rows import VersionRows
 from trimtab.monitoring.reference import SCORE, Reference
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
-from trimtab.records.monitoring import CHECKS, Signal
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, Signal
 from trimtab.records.record import Record
 from trimtab.stats.profile import WindowProfile
 
@@ -45,6 +46,7 @@ def judge_closed(
             records.append(_unexpected(window, matrix[:, :-1], reference.names, reference.limits))
         if detectors is not None and whole and len(matrix):
             records += _drift(window, profile, detectors)
+            records += _absolute(window, profile, detectors.absolute)
     records += _operations(window, rows, metrics, detectors if whole else None)
     return records
 
@@ -114,6 +116,23 @@ def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDete
             )
         )
     return found
+
+
+def _absolute(window: VersionWindow, profile: WindowProfile, rules: AbsoluteRules) -> list[Signal]:
+    """Return a signal for each column that no window before was like."""
+    return [
+        window.signal(
+            "quality",
+            subject=f"{ABSOLUTE}{finding.column}",
+            statistic=finding.statistic,
+            value=finding.value,
+            effect={"limit": finding.limit},
+            rows=profile[finding.column].n,
+            carriers=(finding.column,),
+            reason=finding.reason,
+        )
+        for finding in rules.step(profile, window.span.start)
+    ]
 
 
 def _operations(

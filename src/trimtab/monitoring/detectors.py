@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from trimtab.clock import to_micros
 from trimtab.errors import DataError
+from trimtab.monitoring.absolute import AbsoluteRules
 from trimtab.monitoring.reference import SCORE, Reference, missing_share
 from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import SignalKind
@@ -33,7 +34,7 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "excess": UpwardDetector,
     "latency": UpwardDetector,
 }
-FORMAT = 2
+FORMAT = 3
 """Format of the state; raise it when the state changes within a release."""
 
 LATENCY_WINDOWS = 30
@@ -60,6 +61,7 @@ class VersionDetectors:
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
         self._latency: UpwardDetector | None = None
         self._first_latencies: list[tuple[float, int]] = []
+        self.absolute = AbsoluteRules(reference)
 
     def inputs(self, profile: WindowProfile) -> DriftStep | None:
         """Judge the inputs of the next window."""
@@ -123,6 +125,8 @@ class VersionDetectors:
                 self.inputs(columns)
             if record.start in prediction:
                 self.score(columns)
+            if record.start in data | prediction:
+                self.absolute.step(columns, to_micros(record.start))
         for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
         for signal in stored("latency"):
@@ -140,13 +144,14 @@ class VersionDetectors:
         """Return the state of the detectors; `load` restores it in new ones of the same reference."""
         detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
         states = {name: None if found is None else found.state() for name, found in detectors.items()}
-        return {**states, "first_latencies": self._first_latencies}
+        return {**states, "first_latencies": self._first_latencies, "absolute": self.absolute.state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state` returned."""
         for name, kind in DETECTORS.items():
             setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
         self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
+        self.absolute.load(state["absolute"])
 
     def share_missing(self, profile: WindowProfile) -> float:
         """Return the share of missing feature values of a window."""

@@ -83,6 +83,11 @@ class Profile(Record, frozen=True, kw_only=True):
 CHECKS = "checks"
 """Subject of the quality signal about rows with a value that the request checks do not expect."""
 
+ABSOLUTE = "absolute:"
+"""Begins the subject of the quality signals of the absolute rules; the name of the column follows.
+
+Such a signal is written only when a rule fires. Its value is beyond `effect["limit"]`."""
+
 
 class Signal(Record, frozen=True, kw_only=True):
     """One statistic of one window; id is `model/vVERSION/start/kind/subject`."""
@@ -95,7 +100,7 @@ class Signal(Record, frozen=True, kw_only=True):
     version: int
     kind: SignalKind
     subject: str
-    """Column, segment, or 'all'."""
+    """Column, segment, or 'all'; in a quality signal also CHECKS, or ABSOLUTE and a column."""
     start: datetime
     end: datetime
     statistic: str

@@ -47,6 +47,29 @@ def cause(
     return Cause(window=window, signals=tuple(signals))
 
 
+def with_broken(found: Cause, *columns: str) -> Cause:
+    """Return a cause in which absolute rules fired on columns."""
+    more = [signal(found.window, "quality", value=1.0, subject=f"absolute:{name}") for name in columns]
+    return Cause(window=found.window, signals=(*found.signals, *more))
+
+
+def test_a_broken_column_asks_a_person_to_check_the_pipe_and_never_retrains(policy: Policy) -> None:
+    quiet = decide(with_broken(cause(0.4), "wind"), policy, ControlHistory())
+    assert (quiet.cell, quiet.action) == ("monitor", "review")
+    assert quiet.reasons[-1] == "check the pipe first: made for a test"
+    two = decide(with_broken(cause(0.001, money=6000.0), "wind", "hour"), policy, ControlHistory())
+    assert (two.cell, two.action) == ("retrain", "review")
+    assert "a person decides: check the pipe first: made for a test; 1 more column looks broken" in two.reasons
+
+
+def test_missing_values_beyond_the_usual_count_as_a_cause_and_point_to_the_pipe(policy: Policy) -> None:
+    found = cause(0.4, money=6000.0)
+    missing = signal(found.window, "quality", value=0.25, p_seq=0.0001)
+    draft = decide(Cause(window=found.window, signals=(*found.signals, missing)), policy, ControlHistory())
+    assert (draft.band, draft.cell, draft.action) == ("severe", "retrain", "review")
+    assert "check the pipe first: 25.0% of the feature values are missing" in " ".join(draft.reasons)
+
+
 @pytest.mark.parametrize("band", ["minor", "moderate", "severe"])
 @pytest.mark.parametrize("impact", ["low", "medium", "high"])
 def test_every_cell_of_the_matrix_is_what_the_policy_says(policy: Policy, band: str, impact: str) -> None:
