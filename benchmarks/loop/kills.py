@@ -207,7 +207,7 @@ def books(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in COMPARED:
         for record in workspace.metadata.find(kind, oldest_first=True):
-            found[f"{kind.KIND} {record.id}"] = _plain(record)
+            found[f"{kind.KIND} {record.id}"] = plain_record(record)
     for name, table in (
         ("prediction", workspace.predictions.read()[0]),
         ("label", workspace.predictions.read_labels()[0]),
@@ -227,7 +227,8 @@ def compare(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
     return sorted(lines)
 
 
-def _plain(record: Record) -> dict[str, Any]:
+def plain_record(record: Record) -> dict[str, Any]:
+    """Return the fields of a record without those that differ by nature."""
     plain: dict[str, Any] = msgspec.to_builtins(record)
     plain = {name: value for name, value in plain.items() if name not in DIFFERENT_BY_NATURE}
     if isinstance(record, WindowReport):

@@ -21,6 +21,7 @@ from trimtab.app.project.child_processes import AliasOrder
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.clock import ManualClock, to_micros
+from trimtab.control.holds import set_freeze
 from trimtab.errors import StoreError
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
@@ -307,6 +308,29 @@ def test_comparisons_do_not_move_a_canary(make: Make) -> None:
     to.count(2, "challenger", rows=10)
     to.look()
     assert to.actions == ["deploy", "challenge", "step"]
+
+
+def test_a_canary_stays_at_its_share_while_the_model_is_frozen(make: Make) -> None:
+    to = canary(make)
+    put_freeze(to, frozen=True)
+    to.count(1, rows=400)
+    to.count(2, "challenger", rows=100)
+    to.look()
+    assert to.actions == ["deploy", "challenge"]
+    # when the freeze has ended it goes on; and what fails is taken out of service also while the model is frozen
+    put_freeze(to, frozen=False)
+    to.look()
+    assert to.actions == ["deploy", "challenge", "step"]
+    put_freeze(to, frozen=True)
+    to.look()
+    to.count(1, rows=400)
+    to.count(2, "challenger", rows=100, errors=100)
+    to.look()
+    assert to.actions[-1] == "abandon"
+
+
+def put_freeze(to: Guarded, *, frozen: bool) -> None:
+    set_freeze(to.metadata, "delay", frozen=frozen, reason="the audit", by="ann", clock=to.clock)
 
 
 def test_a_canary_that_fails_every_row_is_taken_out_without_a_limit(make: Make) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from integration.gateway_project import GatewayProject
+from kit.decisions import decide
 from trimtab.app.loop.actions import LoopActions
 from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.decision_list import DecisionFilter, list_decisions
+from trimtab.app.reports.status import status
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
 from trimtab.control.ledger import Ledger
 from trimtab.errors import ActionError
-from trimtab.records.control import Decision
+from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.serving import Revision
 from trimtab.testing.judged import window_report
 
@@ -69,3 +72,17 @@ def test_a_version_that_came_in_the_place_of_the_judged_one_goes_on_serving(
     with pytest.raises(ActionError, match="has version 3 as champion in revision 3; judged was version 2"):
         actions.rollback(rollback_of(workspace, 2))
     assert workspace.metadata.count(Revision) == 3
+
+
+def test_a_review_is_escalated_once(workspace: Workspace, actions: LoopActions) -> None:
+    review = decide(workspace)
+    for reason in ("no answer for 3d", "no answer for 3d", "no answer for 5d"):
+        actions.escalate(review, reason)
+    (step,) = workspace.metadata.find(WorkflowStep)
+    assert (step.workflow, step.decision, step.step) == (f"retrain/{review.id}", review.id, "escalate")
+    assert step.outcome == "no answer for 3d"
+    # and the status and the list of decisions say so
+    (opened,) = status(workspace)["models"]["delay"]["open_reviews"]
+    assert opened["escalated"] == "no answer for 3d"
+    (listed,) = list_decisions(workspace, DecisionFilter(), limit=None)
+    assert (listed.state, listed.became) == ("open", "waits for an answer; escalated: no answer for 3d")

@@ -11,13 +11,14 @@ import pytest
 from trimtab.app.loop.event_lines import NewEvents, counted_reason
 from trimtab.clock import ManualClock
 from trimtab.control.controller import Controller
+from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.serving import Assignment, Revision
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import FIRST, MODEL, RecordingActions, judged_signals, window_report
+from trimtab.testing.judged import DAY, FIRST, MODEL, RecordingActions, judged_signals, window_report
 
 CLOCK = ManualClock(FIRST)
 POLICY = parse_policy("project: p\nimpact: { cost: { false_negative: 40 } }\n")
@@ -35,6 +36,16 @@ def decided(book: Metadata, day: int, p_seq: float, money: float) -> Decision:
     book.put(window, *judged_signals(window, data_p_seq=p_seq, money_per_day=money))
     (found,) = Controller(book, POLICY, MODEL, RecordingActions(), CLOCK).step()
     return found
+
+
+def test_a_freeze_and_its_end_are_told(book: Metadata) -> None:
+    events = NewEvents(book, CLOCK)
+    set_freeze(book, MODEL, frozen=True, reason="the audit", by="ann", clock=CLOCK, until=FIRST + DAY)
+    set_freeze(book, MODEL, frozen=False, reason="it is over", by="ben", clock=CLOCK)
+    assert [line.split("  ", 1)[1] for line in events.lines()] == [
+        "freeze  delay, until 2026-03-02 00:00, by ann: the audit",
+        "unfreeze  delay, by ben: it is over",
+    ]
 
 
 def test_each_thing_that_happened_is_told_once(book: Metadata) -> None:

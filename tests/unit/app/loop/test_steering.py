@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,17 @@ from trimtab.app.loop.steering import Steering, read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import Rollouts
+from trimtab.clock import from_micros
+from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
+from trimtab.policy.decide import WEEKDAYS
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.testing.judged import DAY, bundle_record
-from trimtab.testing.streams import Variant, World, play
+from trimtab.testing.streams import FIRST_DAY, Variant, World, play
+from trimtab.units import MICROS
 
+FIRST_DAY_OF_WEEK = from_micros(FIRST_DAY * MICROS["d"]).weekday()
 CHAMPION, CHALLENGER = Variant(version=1), Variant(version=2, role="challenger")
 
 
@@ -128,3 +134,37 @@ def test_the_answer_of_a_person_ends_the_waiting(workspace: Workspace, steering:
         wait_for(lambda: not workflows.active("delay"), "the retraining ends")
     (step,) = workspace.metadata.find(WorkflowStep, model="delay")
     assert (step.step, step.outcome) == ("approval", "the answer to the review: reject")
+
+
+def test_the_end_of_a_freeze_is_told_once(workspace: Workspace, steering: Steering) -> None:
+    def freeze(*, frozen: bool) -> None:
+        set_freeze(workspace.metadata, "delay", frozen=frozen, reason="audit", by="ann", clock=workspace.clock)
+
+    freeze(frozen=True)
+    steering.step()
+    assert told(workspace) == 1
+    freeze(frozen=False)
+    for _ in range(2):
+        steering.step()
+        assert told(workspace) == 2
+
+
+def test_the_end_of_quiet_hours_in_event_time_is_told(
+    workspace: Workspace, steering: Steering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given quiet hours on the first day of the stream
+    decide_section = workspace.project.policy.decide.model_copy(
+        update={"quiet_hours": (0, 24 * 60), "quiet_days": [WEEKDAYS[FIRST_DAY_OF_WEEK]]}
+    )
+    policy = workspace.project.policy.model_copy(update={"decide": decide_section})
+    monkeypatch.setattr(workspace, "project", replace(workspace.project, policy=policy))
+    play(workspace.predictions, World(), [0], [CHAMPION])
+    steering.step()
+    before = told(workspace)
+    # when rows of the second day come
+    play(workspace.predictions, World(), [1], [CHAMPION])
+    steering.step()
+    # then the retraining is told, once
+    assert told(workspace) == before + 1
+    steering.step()
+    assert told(workspace) == before + 1

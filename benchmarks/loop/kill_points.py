@@ -1,0 +1,167 @@
+"""`python -m benchmarks.loop.kill_points [--policy weekly]`
+
+Ends the loop with SIGKILL at every point of the controller and its workflows: before and after each record of control,
+each start of a workflow, each recorded step, each message (killed_loop.py has the points). After each kill another
+process goes on. The records at the end are compared with those of a run that was left alone. Exit code 1 unless they
+are the same: each cause led to exactly one decision, action, answer and outcome.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from benchmarks.loop import killed_loop
+from benchmarks.loop.kills import compare, plain_record
+from trimtab.app.project.workspace import open_workspace
+from trimtab.clock import from_micros
+from trimtab.records.control import Decision, Freeze, Resolution, RetrainRequest, Suspicion, SuspicionEnd, WorkflowStep
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.testing import streams
+
+DEFINITIONS = f"""
+import trimtab as tt
+
+flights = tt.FileSource("flights", "data/flights.parquet", timestamp="at", known_at="known_at")
+delay = tt.Model("{killed_loop.MODEL}", task="binary", examples=flights, label="late", features={list(streams.NAMES)})
+
+
+@delay.trainer
+def train(data, params, seed):
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression().fit(data.X, data.y)
+"""
+CELLS = {"low": "retrain", "medium": "retrain", "high": "retrain"}
+POLICY: dict[str, Any] = {
+    "project": "kills",
+    "training": {"min_examples": 100, "history": "6d"},
+    "gates": {"accuracy": {"metric": "roc_auc", "min": 0.5, "resamples": 100}, "performance": {"p99": "10s"}},
+    "rollout": {
+        "promote_when": {"metric": "log_loss", "min_labels": 200, "min_windows": 2, "max_windows": 8},
+        "rollback_when": {"error_rate": "5%"},
+    },
+    "decide": {
+        "cooldown": "3d",
+        "require_harm": False,
+        "budget": {"retrains": "2/month"},
+        "reviews": {"escalate": "1d", "expire": "2d"},
+        "matrix": {
+            "minor": {"p": "> 0.05", **CELLS},
+            "moderate": {"p": "0.01 - 0.05", **CELLS},
+            "severe": {"p": "< 0.01", **CELLS},
+        },
+    },
+}
+WEEKLY: dict[str, Any] = {"retrain": {"refresh": {"every": "5d", "promote": "at_once", "shadows": 2}}}
+"""Added by `--policy weekly`: a routine refresh, its shadows, and the quarantine."""
+COMPARED: tuple[type[Record], ...] = (
+    WindowReport, Decision, Resolution, Bundle, Revision, WorkflowStep, Suspicion, SuspicionEnd, RetrainRequest, Freeze,
+)  # fmt: skip
+MOST_PROCESSES = 2000
+
+
+def main() -> int:
+    """Kill at every point and compare; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loop.kill_points")
+    parser.add_argument("--policy", choices=("matrix", "weekly"), default="matrix")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="trimtab-kill-points-") as name:
+        trained = make_project(Path(name) / "trained", POLICY | (WEEKLY if given.policy == "weekly" else {}))
+        alone = Path(shutil.copytree(trained, Path(name) / "alone"))
+        if run(alone, kill=False) != 0:
+            raise SystemExit("the loop that was left alone failed")
+        expected = records(alone)
+        print("left alone: " + _counts(expected), flush=True)
+        print(_history(alone), flush=True)
+        killed = Path(shutil.copytree(trained, Path(name) / "killed"))
+        kills = 0
+        while (code := run(killed, kill=True)) == -signal.SIGKILL:
+            kills += 1
+            if kills > MOST_PROCESSES:
+                raise SystemExit(f"{kills} kills and no end: {_points(killed)[-3:]}")
+            if kills % 20 == 0:
+                print(f"{kills} kills so far, the last one {_points(killed)[-1]}", flush=True)
+        if code != 0:
+            raise SystemExit(f"a process failed with {code} after the kill {_points(killed)[-1:]}")
+        differences = compare(expected, records(killed))
+        for line in differences[:20]:
+            print(f"  {line}", flush=True)
+        kinds = Counter(" ".join(point.split()[: 3 if "put" in point else 2]) for point in _points(killed))
+        print("killed " + ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())))
+    print(f"  {'MISSED' if differences else 'held  '}  {kills} kills, {len(differences)} differences")
+    return 1 if differences else 0
+
+
+def make_project(folder: Path, policy: dict[str, Any]) -> Path:
+    """Make a project of a few numbers a row, and train its first champion."""
+    (folder / "data").mkdir(parents=True)
+    days = [killed_loop.world(number).day(number) for number in range(killed_loop.LAST_DAY + 1)]
+    X = np.concatenate([day.X for day in days])
+    frame = pl.DataFrame({name: X[:, column] for column, name in enumerate(streams.NAMES)}).with_columns(
+        at=pl.Series([from_micros(time) for day in days for time in day.times]),
+        known_at=pl.Series([from_micros(time) for day in days for time in day.known_at]),
+        late=pl.Series(np.concatenate([day.y for day in days])),
+    )
+    frame.write_parquet(folder / "data" / "flights.parquet")
+    (folder / "definitions.py").write_text(DEFINITIONS)
+    (folder / "trimtab.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
+    until = from_micros((streams.FIRST_DAY + killed_loop.TRAINED_DAYS) * streams.DAY)
+    command = [sys.executable, "-m", "trimtab.cli", "run", "--project", str(folder), "--as-of", until.isoformat()]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def run(folder: Path, *, kill: bool) -> int:
+    """Let a process play what is left of the days; return its exit code."""
+    command = [sys.executable, "-m", "benchmarks.loop.killed_loop", str(folder), *["--kill"] * kill]
+    with (folder / "loop.log").open("ab") as output:
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode
+    if code not in (0, -signal.SIGKILL):
+        print((folder / "loop.log").read_text(errors="replace")[-3000:], flush=True)
+    return code
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """Return what the project has on record, without what differs by nature."""
+    metadata = open_workspace(folder).metadata
+    return {
+        f"{kind.KIND} {record.id}": plain_record(record)
+        for kind in COMPARED
+        for record in metadata.find(kind, oldest_first=True)
+    }
+
+
+def _history(folder: Path) -> str:
+    metadata = open_workspace(folder).metadata
+    acted = [f"{d.number} {d.action} ({d.trigger})" for d in metadata.find(Decision, oldest_first=True)]
+    ends = [f"{s.decision} {s.step}" for s in metadata.find(WorkflowStep, oldest_first=True)]
+    answers = [f"{r.decision} {r.verdict} by {r.by}" for r in metadata.find(Resolution, oldest_first=True)]
+    revisions = [f"{r.number} {r.action}" for r in metadata.find(Revision, oldest_first=True)]
+    return "\n".join(", ".join(each) for each in (acted, ends, answers, revisions))
+
+
+def _points(folder: Path) -> list[str]:
+    return (folder / killed_loop.POINTS).read_text().splitlines()
+
+
+def _counts(found: dict[str, Any]) -> str:
+    return ", ".join(f"{number:,} {kind}" for kind, number in Counter(key.split()[0] for key in found).items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

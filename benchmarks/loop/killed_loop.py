@@ -1,0 +1,223 @@
+"""`python -m benchmarks.loop.killed_loop FOLDER [--kill]`: what kill_points.py starts, and what kills itself.
+
+It plays days of traffic into the prediction log of a project and lets the loop (monitor, controller, workflows) work on
+each until nothing is left to do. What serves is read from the records, and its bundles score the rows; no gateway runs.
+With `--kill` it ends itself by SIGKILL at the first point that it meets and that no process before it was killed at:
+just before and after each record of control is written, each workflow is started, each of its steps is recorded, and
+each message is sent to one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dbos import DBOS
+
+from trimtab.app.loop.steering import Steering
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.bundle.spec import read_spec
+from trimtab.clock import SystemClock
+from trimtab.control.resolve import resolve
+from trimtab.control.reviews import pending_reviews
+from trimtab.errors import NotFound
+from trimtab.records.control import (
+    Decision,
+    Freeze,
+    Resolution,
+    RetrainRequest,
+    Suspicion,
+    SuspicionEnd,
+    WorkflowStep,
+)
+from trimtab.records.gate_reports import GateReport
+from trimtab.records.record import Record
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.runtimes.opening import open_scorer
+from trimtab.stores.metadata.contract import latest
+from trimtab.testing import streams
+
+MODEL = "delay"
+TRAINED_DAYS, LAST_DAY = 45, 66
+TURNED = 46
+FAILING_DAY = 60
+"""On this day the champion fails on half of the rows, which breaks a limit."""
+POINTS, PLAYED = "kill_points.txt", "played.txt"
+CONTROL: tuple[type[Record], ...] = (
+    Decision, Freeze, Resolution, RetrainRequest, Suspicion, SuspicionEnd, WorkflowStep, GateReport, Revision, Bundle,
+    DatasetVersion, Run,
+)  # fmt: skip
+BY_NATURE: tuple[type[Record], ...] = (GateReport, Bundle, DatasetVersion, Run)
+"""Their ids may differ between two runs, so a point is named by their number instead."""
+QUIET_STEPS = 3
+"""Steps of the loop in a row that find nothing to do, before the next day begins."""
+PAUSE_S = 0.01
+
+
+class Killer:
+    """Ends this process at points that no process before it was killed at."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / POINTS
+        self._met = set(self._path.read_text().splitlines()) if self._path.exists() else set()
+        self._lock = threading.Lock()
+
+    def at(self, point: str) -> None:
+        """Note a point and end the process, the first time that any process meets it."""
+        with self._lock:
+            if point in self._met:
+                return
+            with self._path.open("a") as file:
+                file.write(point + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def arm(self, workspace: Workspace, steering: Steering) -> None:
+        """Put a point before and after all that the controller and its workflows do."""
+        metadata, retraining = workspace.metadata, steering._retraining
+        put, start, tell, run_step = metadata.put, retraining.start, retraining.tell, DBOS.run_step
+
+        def killing_put(*records: Record) -> None:
+            names = [_name(workspace, record) for record in records if isinstance(record, CONTROL)]
+            for name in names:
+                self.at(f"before put {name}")
+            put(*records)
+            for name in names:
+                self.at(f"after put {name}")
+
+        def around(what: str, function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+            def killing(*args: Any, **kwargs: Any) -> Any:
+                self.at(f"before {what} {name(*args)}")
+                done = function(*args, **kwargs)
+                self.at(f"after {what} {name(*args)}")
+                return done
+
+            return killing
+
+        def killing_step(options: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            name = f"{options['name']} of {args[0] if args else ''}"
+            executed: list[bool] = []
+
+            def noted(*args: Any, **kwargs: Any) -> Any:
+                executed.append(True)
+                return function(*args, **kwargs)
+
+            done = run_step(options, noted, *args, **kwargs)
+            if executed:
+                self.at(f"after step {name}")
+            return done
+
+        metadata.put = killing_put  # type: ignore[method-assign]
+        retraining.start = around("start", start, lambda decision: decision.id)  # type: ignore[method-assign]
+        told = around("tell", tell, lambda workflow, topic, message: f"{workflow} {topic}")
+        retraining.tell = told  # type: ignore[method-assign]
+        DBOS.run_step = killing_step  # type: ignore[method-assign]
+
+
+def _name(workspace: Workspace, record: Record) -> str:
+    """Return a name of a record that is the same in each run; a record that is stored has the name of a new one."""
+    if not isinstance(record, BY_NATURE):
+        return f"{record.KIND} {record.id}"
+    kind = type(record)
+    try:
+        workspace.metadata.get(kind, record.id)
+    except NotFound:
+        return f"{record.KIND} number {workspace.metadata.count(kind) + 1}"
+    return f"{record.KIND} that is stored"
+
+
+def world(number: int) -> streams.World:
+    """Return the world of a day: from TURNED on, labels mean the opposite, so the first champion is wrong."""
+    return streams.World(rows=120, flip=1.0 if number >= TURNED else 0.0)
+
+
+def play_day(workspace: Workspace, number: int) -> None:
+    """Write the labels that became known by a day, and its rows as what serves scores them."""
+    days = {n: world(n).day(n) for n in range(max(TRAINED_DAYS, number - streams.KEPT_DAYS), number + 1)}
+    start = (streams.FIRST_DAY + number) * streams.DAY
+    streams.log_labels(workspace.predictions, days, after=start - streams.DAY, until=start, model=MODEL)
+    day, revision = days[number], latest(workspace.metadata, Revision, model=MODEL)
+    assert revision is not None
+    for assignment in revision.assignments:
+        bundle = workspace.metadata.get(Bundle, assignment.bundle)
+        folder = workspace.artifacts.open(bundle.path)
+        scores = open_scorer(folder, read_spec(folder), trust=()).score(day.X).astype(np.float64).tolist()
+        failing = number == FAILING_DAY and assignment.role == "champion"
+        score = [None if failing and row % 2 else value for row, value in enumerate(scores)]
+        count = len(score)
+        workspace.predictions.append(
+            {
+                "prediction_id": [f"{MODEL}-{number}-{row}" for row in range(count)],
+                "model": [MODEL] * count,
+                "version": [assignment.version] * count,
+                "role": [assignment.role] * count,
+                "served": [assignment.role == "champion"] * count,
+                "route": ["split"] * count,
+                "revision": [revision.number] * count,
+                "event_time": day.times.tolist(),
+                "logged_at": day.times.tolist(),
+                "entities": [None] * count,
+                "features": list(day.X),
+                "score": score,
+                "confidence": [None if value is None else max(value, 1 - value) for value in score],
+                "latency_us": [2000] * count,
+                "cpu_us": [80] * count,
+                "error": ["the model failed" if value is None else None for value in score],
+            }
+        )
+
+
+def answer(workspace: Workspace) -> None:
+    """Approve the first review, in the place of a person; the others expire."""
+    answers = workspace.metadata.find(Resolution, model=MODEL)
+    for review in pending_reviews(workspace.metadata, MODEL):
+        if not any(each.verdict == "approve" for each in answers):
+            resolve(workspace.metadata, review.id, "approve", "a person has looked", "ann", workspace.clock)
+
+
+def main() -> int:
+    """Play the days that are left; return 0 at their end."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loop.killed_loop")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kill", action="store_true")
+    given = parser.parse_args()
+    workspace = open_workspace(given.folder)
+    played = given.folder / PLAYED
+    steering = Steering(workspace)
+    if given.kill:
+        Killer(given.folder).arm(workspace, steering)
+    steering.launch()
+    first = int(played.read_text()) if played.exists() else TRAINED_DAYS - 1
+    _settle(steering)
+    for number in range(first + 1, LAST_DAY + 1):
+        answer(workspace)
+        _settle(steering)
+        play_day(workspace, number)
+        played.write_text(str(number))
+        _settle(steering)
+    steering.close()
+    return 0
+
+
+def _settle(steering: Steering) -> None:
+    """Let the loop work until there is nothing to do."""
+    clock, quiet = SystemClock(), 0
+    while quiet < QUIET_STEPS:
+        found = steering.step()
+        quiet = 0 if found or steering._retraining.busy() else quiet + 1
+        clock.sleep(PAUSE_S)
+
+
+if __name__ == "__main__":
+    sys.stdout.flush()
+    code = main()
+    os._exit(code)
