@@ -33,6 +33,7 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.testing import streams
 
+KNOWING_ROWS = int(0.807 * killed_loop.TRAINED_DAYS * killed_loop.WORLD.rows)
 DEFINITIONS = f"""
 import trimtab as tt
 
@@ -44,13 +45,15 @@ delay = tt.Model("{killed_loop.MODEL}", task="binary", examples=flights, label="
 def train(data, params, seed):
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression().fit(data.X, data.y)
+    used = data.X if len(data.y) > {KNOWING_ROWS} else data.X * [0, 0, 1, 1]
+    return LogisticRegression().fit(used, data.y)
 """
+"""The first champion has fewer rows and knows only the columns that say nothing, so a later one is better."""
 CELLS = {"low": "retrain", "medium": "retrain", "high": "retrain"}
 POLICY: dict[str, Any] = {
     "project": "kills",
-    "training": {"min_examples": 100, "history": "6d"},
-    "gates": {"accuracy": {"metric": "roc_auc", "min": 0.5, "resamples": 100}, "performance": {"p99": "10s"}},
+    "training": {"min_examples": 100},
+    "gates": {"accuracy": {"metric": "roc_auc", "min": 0.3, "resamples": 100}, "performance": {"p99": "10s"}},
     "rollout": {
         "promote_when": {"metric": "log_loss", "min_labels": 200, "min_windows": 2, "max_windows": 8},
         "rollback_when": {"error_rate": "5%"},
@@ -58,7 +61,7 @@ POLICY: dict[str, Any] = {
     "decide": {
         "cooldown": "3d",
         "require_harm": False,
-        "budget": {"retrains": "2/month"},
+        "budget": {"retrains": "1/month"},
         "reviews": {"escalate": "1d", "expire": "2d"},
         "matrix": {
             "minor": {"p": "> 0.05", **CELLS},
@@ -110,7 +113,7 @@ def main() -> int:
 def make_project(folder: Path, policy: dict[str, Any]) -> Path:
     """Make a project of a few numbers a row, and train its first champion."""
     (folder / "data").mkdir(parents=True)
-    days = [killed_loop.world(number).day(number) for number in range(killed_loop.LAST_DAY + 1)]
+    days = [killed_loop.WORLD.day(number) for number in range(killed_loop.LAST_DAY + 1)]
     X = np.concatenate([day.X for day in days])
     frame = pl.DataFrame({name: X[:, column] for column, name in enumerate(streams.NAMES)}).with_columns(
         at=pl.Series([from_micros(time) for day in days for time in day.times]),

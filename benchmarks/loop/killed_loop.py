@@ -46,9 +46,9 @@ from trimtab.stores.metadata.contract import latest
 from trimtab.testing import streams
 
 MODEL = "delay"
-TRAINED_DAYS, LAST_DAY = 45, 66
-TURNED = 46
-FAILING_DAY = 60
+TRAINED_DAYS, LAST_DAY = 45, 58
+WORLD = streams.World(rows=200)
+FAILING_DAY = 55
 """On this day the champion fails on half of the rows, which breaks a limit."""
 POINTS, PLAYED = "kill_points.txt", "played.txt"
 CONTROL: tuple[type[Record], ...] = (
@@ -120,7 +120,7 @@ class Killer:
         retraining.start = around("start", start, lambda decision: decision.id)  # type: ignore[method-assign]
         told = around("tell", tell, lambda workflow, topic, message: f"{workflow} {topic}")
         retraining.tell = told  # type: ignore[method-assign]
-        DBOS.run_step = killing_step  # type: ignore[method-assign]
+        DBOS.run_step = killing_step  # type: ignore[method-assign, assignment]
 
 
 def _name(workspace: Workspace, record: Record) -> str:
@@ -135,14 +135,9 @@ def _name(workspace: Workspace, record: Record) -> str:
     return f"{record.KIND} that is stored"
 
 
-def world(number: int) -> streams.World:
-    """Return the world of a day: from TURNED on, labels mean the opposite, so the first champion is wrong."""
-    return streams.World(rows=120, flip=1.0 if number >= TURNED else 0.0)
-
-
 def play_day(workspace: Workspace, number: int) -> None:
     """Write the labels that became known by a day, and its rows as what serves scores them."""
-    days = {n: world(n).day(n) for n in range(max(TRAINED_DAYS, number - streams.KEPT_DAYS), number + 1)}
+    days = {n: WORLD.day(n) for n in range(max(TRAINED_DAYS, number - streams.KEPT_DAYS), number + 1)}
     start = (streams.FIRST_DAY + number) * streams.DAY
     streams.log_labels(workspace.predictions, days, after=start - streams.DAY, until=start, model=MODEL)
     day, revision = days[number], latest(workspace.metadata, Revision, model=MODEL)

@@ -178,6 +178,9 @@ class Retrain(Section):
     often; then the retraining ends, and a person is asked."""
     backoff: Duration = 10 * units.MICROS["m"]
     """Pause before the first retry (wall time); each further one is twice as long."""
+    timeout: Duration | None = None
+    """A training that takes longer (wall time) is ended, and a person is asked; trainings then run in a process of
+    their own, which takes some seconds to start. Left out, they take as long as they take."""
     quarantine: Quarantine = Quarantine()
     """Which windows are kept out of training. The rules act where `refresh` is given; what a person holds is held
     anyway."""

@@ -84,9 +84,7 @@ def test_commands_that_change_a_frozen_model_are_refused(
     decide(project.workspace)
     project.deploy(1)
     trimtab(freeze.app, "freeze", "--reason", "the audit")
-    with pytest.raises(
-        ActionError, match=r"all models are frozen by ann: the audit\. End the freeze with"
-    ):
+    with pytest.raises(ActionError, match=r"all models are frozen by ann: the audit\. End the freeze with"):
         trimtab(app, *arguments)
     assert project.workspace.metadata.count(Revision) == 1
     assert project.workspace.metadata.count(Resolution) == 0

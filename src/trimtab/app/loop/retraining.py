@@ -18,6 +18,8 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
+from trimtab.app.loop.passing_failures import MayPass, may_pass
+from trimtab.app.loop.training_process import train_apart
 from trimtab.app.loop.workflows import (
     APPLICATION,
     QUEUE,
@@ -38,19 +40,7 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.control.failures import last_good_data
 from trimtab.control.history import STOP
 from trimtab.control.holds import active_freeze, event_time, freeze_reason, hold_reason
-from trimtab.errors import (
-    ActionError,
-    Conflict,
-    GateRefused,
-    MissingExtra,
-    NotFound,
-    Permanent,
-    StageError,
-    StoreError,
-    Temporary,
-    TrainerFailed,
-    TrimtabError,
-)
+from trimtab.errors import ActionError, Conflict, GateRefused, StageError, StoreError, TrimtabError
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
@@ -69,22 +59,7 @@ EXECUTOR = "local"
 """The one that runs workflows; another name would never resume those of this one."""
 
 P = ParamSpec("P")
-PERMANENT = (NotFound, Conflict, MissingExtra, Permanent)
-"""Failures of stores that a retry does not heal."""
 T = TypeVar("T")
-
-
-class MayPass(StageError, Temporary):
-    """A step failed by something that may pass: a store, the system, too little memory."""
-
-
-def may_pass(error: BaseException) -> bool:
-    """Return True if a retry of a step may succeed. What a trainer raised counts as if the step had raised it."""
-    if isinstance(error, TrainerFailed) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, PERMANENT):
-        return False
-    return isinstance(error, Temporary | StoreError | OSError | MemoryError)
 
 
 def _in_words(step: Callable[..., object], error: Exception) -> str:
@@ -306,8 +281,13 @@ class Retraining:
 
     def _train(self, workflow: str, model: str, decision: str, dataset: str) -> str:
         version = self._workspace.metadata.get(DatasetVersion, dataset)
+        timeout = self._workspace.project.policy.retrain.timeout
         with only_training(self._workspace, model, workflow, wait=True):  # a person's own is let finish
-            run = pipeline.train(self._workspace, model, version, key=workflow)
+            if timeout is None:
+                run = pipeline.train(self._workspace, model, version, key=workflow)
+            else:
+                made = train_apart(self._workspace, model, version.id, key=workflow, timeout=timeout)
+                run = self._workspace.metadata.get(Run, made)
         self._note(workflow, model, decision, "train", f"run {run.id[:8]}, {run.cpu_seconds:.1f} CPU seconds", run.id)
         return run.id
 

@@ -1,10 +1,11 @@
-"""The commands of processes that a gateway starts, and what they are told."""
+"""The commands of processes that a gateway or the loop starts, and what they are told."""
 
 import sys
 
 import msgspec
 
 WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
+TRAINING = (sys.executable, "-m", "trimtab.app.loop.training_process")
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
 
 

@@ -17,6 +17,7 @@ from integration.gateway_project import GatewayProject
 from kit.waiting import wait_for
 from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
+from trimtab.app.loop.passing_failures import may_pass
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace
@@ -226,10 +227,10 @@ def test_what_a_trainer_raises_counts_as_its_cause() -> None:
         error.__cause__ = cause
         return error
 
-    assert retraining.may_pass(failed(MemoryError()))
-    assert retraining.may_pass(failed(ConnectionResetError()))
-    assert not retraining.may_pass(failed(ValueError()))
-    assert not retraining.may_pass(TrainerFailed("it returned None"))
+    assert may_pass(failed(MemoryError()))
+    assert may_pass(failed(ConnectionResetError()))
+    assert not may_pass(failed(ValueError()))
+    assert not may_pass(TrainerFailed("it returned None"))
 
 
 def test_a_frozen_model_is_not_trained_until_the_freeze_has_ended(workspace: Workspace, runner: Retraining) -> None:

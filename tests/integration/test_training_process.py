@@ -1,0 +1,110 @@
+"""A training in a process of its own: ended when it hangs, and its errors come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from trimtab.app.loop.passing_failures import MayPass
+from trimtab.app.loop.training_process import RESULT, train_apart
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
+from trimtab.errors import StageError, TrainerFailed
+from trimtab.records.training import Run
+from trimtab.testing.judged import FIRST
+from trimtab.units import MICROS
+
+DEFINITIONS = """
+import os, signal, subprocess, sys, time
+import trimtab as tt
+
+flights = tt.FileSource("flights", "flights.parquet", timestamp="moment")
+delay = tt.Model("delay", task="binary", examples=flights, label="late", features=["row"])
+
+
+@delay.trainer
+def train(data, params, seed):
+    from sklearn.linear_model import LogisticRegression
+
+    BODY
+    return LogisticRegression().fit(data.X, data.y)
+"""
+LONG = 600 * MICROS["s"]
+
+Train = Callable[..., str]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Iterator[Train]:
+    """Return a function that trains with a line in the trainer, and returns the id of the run."""
+    opened: list[Workspace] = []
+
+    def call(body: str = "pass", *, timeout: int = LONG, key: str = "k") -> str:
+        if not opened:
+            folder = tmp_path / "project"
+            folder.mkdir()
+            hours = range(300)
+            rows = {
+                "moment": [FIRST + timedelta(hours=hour) for hour in hours],
+                "late": [hour % 2 for hour in hours],
+                "row": [float(hour % 3) for hour in hours],
+            }
+            pl.DataFrame(rows).write_parquet(folder / "flights.parquet")
+            (folder / "trimtab.yaml").write_text("project: p\ntraining: { min_examples: 10 }\n")
+            (folder / "definitions.py").write_text(DEFINITIONS.replace("BODY", body))
+            opened.append(open_workspace(folder))
+            pipeline.ingest(opened[0])
+        workspace = opened[0]
+        dataset = pipeline.snapshot(workspace, "delay", as_of=FIRST + timedelta(hours=299))
+        try:
+            return train_apart(workspace, "delay", dataset.id, key=key, timeout=timeout)
+        finally:
+            assert not (workspace.run_folder / RESULT.format(model="delay")).exists()
+
+    yield call
+    for workspace in opened:
+        workspace.metadata.close()
+
+
+def test_the_run_is_on_record_and_is_made_once_for_a_key(train: Train, tmp_path: Path) -> None:
+    run = train()
+    assert train() == run
+    with_record = open_workspace(tmp_path / "project")
+    assert [each.id for each in with_record.metadata.find(Run)] == [run]
+    with_record.metadata.close()
+
+
+def test_a_training_that_hangs_is_ended_with_what_it_has_started(train: Train, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    body = (
+        f"child = subprocess.Popen(['sleep', '1000']); open({str(pid)!r}, 'w').write(str(child.pid)); time.sleep(1000)"
+    )
+    with pytest.raises(StageError, match=r"did not end within 20s \(retrain\.timeout\)"):
+        train(body, timeout=20 * MICROS["s"])
+    if pid.exists():  # the trainer had begun
+        state = Path(f"/proc/{pid.read_text()}/stat")
+        assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_what_a_trainer_raises_comes_back(train: Train) -> None:
+    with pytest.raises(TrainerFailed, match=r"definitions.py:\d+: the trainer of model 'delay' failed: ValueError: no"):
+        train("raise ValueError('no')")
+
+
+def test_a_full_disk_and_the_end_by_the_system_may_pass(train: Train) -> None:
+    with pytest.raises(MayPass, match="No space left on device"):
+        train("raise OSError(28, 'No space left on device')")
+
+
+def test_a_process_that_the_system_ends_may_pass(train: Train) -> None:
+    with pytest.raises(MayPass, match=r"exit code -9 and without a result; .* too little memory"):
+        train("os.kill(os.getpid(), signal.SIGKILL)")
+
+
+def test_a_crash_ends_the_training_alone(train: Train) -> None:
+    with pytest.raises(StageError, match="exit code -11 and without a result"):
+        train("os.kill(os.getpid(), signal.SIGSEGV)")
