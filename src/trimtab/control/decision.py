@@ -8,15 +8,12 @@ from typing import cast
 
 from trimtab.control.brakes import BRAKES, Brake, BrakeInput, Wanted, pipe_to_check
 from trimtab.control.cause import Cause
+from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import JudgedImpact, judge
 from trimtab.policy.model import Policy
 from trimtab.records.control import Trigger
-from trimtab.records.monitoring import Signal
 from trimtab.records.record import Action, Level
-
-DRIFT_P = 0.05
-"""Below this p-value the reasons name a difference."""
 
 REVIEW_P = 0.01
 """A window whose own p-value is below this opens a review only: one window in a hundred does by chance."""
@@ -47,7 +44,7 @@ def decide(cause: Cause, policy: Policy, history: ControlHistory) -> Draft:
     impact = judge(cause, policy.impact)
     band, row = policy.decide.matrix.band(cause.p_seq)
     cell = cast(Wanted, getattr(row, impact.level))
-    reasons = [*drift(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
+    reasons = [*drift_reasons(cause), impact.reason, f"the matrix says {cell} ({band} p-value, {impact.level} impact)"]
     wanted = cell
     if wanted == "monitor" and cause.p < REVIEW_P:
         wanted = "review"
@@ -92,31 +89,3 @@ def braked(
             wanted = softened.action
             reasons.append(softened.reason)
     return wanted
-
-
-def drift(cause: Cause) -> list[str]:
-    """Return one sentence for each kind of signal."""
-    found = []
-    data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")
-    if data is None or data.p_seq is None:
-        found.append(
-            f"inputs of version {cause.window.version} were not compared: it has no reference for such a window"
-        )
-    else:
-        found.append(_inputs(data, data.p_seq))
-    if score is not None and score.p_seq is not None and score.p_seq < DRIFT_P:
-        found.append(f"the model's answers are spread differently than in the reference (p_seq {score.p_seq:.2g})")
-    if concept is None or concept.p_seq is None:
-        found.append(f"labels are too few to judge mistakes ({cause.window.coverage:.0%} of the rows have one)")
-    else:
-        said = "mistakes are more than the model expects" if concept.p_seq < DRIFT_P else "mistakes are as usual"
-        found.append(f"{said} (p_seq {concept.p_seq:.2g}, {cause.window.labelled:,} labels)")
-    found += [f"KPI on {s.start:%Y-%m-%d}: {s.reason}" for s in cause.kpis]
-    return found
-
-
-def _inputs(data: Signal, p_seq: float) -> str:
-    if p_seq >= DRIFT_P:
-        return f"inputs look like the {data.reference_windows} reference windows (p_seq {p_seq:.2g})"
-    carriers = f", most in {', '.join(data.carriers)}" if data.carriers else ""
-    return f"inputs differ from the {data.reference_windows} reference windows (p_seq {p_seq:.2g}{carriers})"

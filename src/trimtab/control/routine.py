@@ -28,7 +28,8 @@ from trimtab.control.brakes import (
     replaced,
 )
 from trimtab.control.cause import Cause
-from trimtab.control.decision import Draft, braked, drift
+from trimtab.control.decision import Draft, braked
+from trimtab.control.drift_reasons import drift_reasons
 from trimtab.control.history import ControlHistory
 from trimtab.control.impact import judge
 from trimtab.control.quarantine_steps import Quarantined
@@ -80,7 +81,7 @@ def decide_with_refresh(cause: Cause, policy: Policy, history: ControlHistory, s
     impact = judge(cause, policy.impact)
     band, _ = policy.decide.matrix.band(cause.p_seq)
     chosen = _choose(cause, policy, situation)
-    reasons = [*drift(cause), impact.reason, *situation.quarantined.reasons, *chosen.why]
+    reasons = [*drift_reasons(cause), impact.reason, *situation.quarantined.reasons, *chosen.why]
     action = chosen.action
     if action != "rollback":
         action = _braked(cause, policy, history, chosen, reasons)

@@ -99,10 +99,10 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
 def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDetectors) -> list[Signal]:
     found: list[Signal] = []
     if step := detectors.inputs(profile):
-        found.append(window.drift("data", step, detectors.input_windows))
-        found += [window.column(step.column(name), step, detectors.input_windows) for name in step.top[:TOP_COLUMNS]]
+        found.append(window.drift("data", step, detectors.input_windows, detectors.usual_inputs))
+        found += window.columns(step, detectors.input_windows, detectors.usual_inputs)
     if step := detectors.score(profile):
-        found.append(window.drift("prediction", step, detectors.reference.windows))
+        found.append(window.drift("prediction", step, detectors.reference.windows, detectors.usual_score))
     share, rows = detectors.share_missing(profile), profile[SCORE].n
     if missing := detectors.missing(share, rows):
         found.append(

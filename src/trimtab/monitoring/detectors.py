@@ -22,6 +22,7 @@ from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.smallest import SMALLEST, Smallest
 from trimtab.stats.step import DriftStep
 from trimtab.stats.upward_test import UpwardDetector, UpwardStep
+from trimtab.stats.usual_effects import UsualEffects
 from trimtab.stores.metadata.contract import Metadata, newest_until
 
 Kind = SignalKind | Literal["profile"]
@@ -62,6 +63,10 @@ class VersionDetectors:
         self._latency: UpwardDetector | None = None
         self._first_latencies: list[tuple[float, int]] = []
         self.absolute = AbsoluteRules(reference)
+        self.usual_inputs, self.usual_score = (
+            UsualEffects.fit(reference.profiles, {name: reference.schemes[name] for name in names})
+            for names in (features, [SCORE])
+        )
 
     def inputs(self, profile: WindowProfile) -> DriftStep | None:
         """Judge the inputs of the next window."""

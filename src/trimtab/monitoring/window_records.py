@@ -16,6 +16,7 @@ from trimtab.records.record import SignalKind
 from trimtab.stats.profile import WindowProfile
 from trimtab.stats.step import ColumnDrift, DriftStep
 from trimtab.stats.upward_test import UpwardStep
+from trimtab.stats.usual_effects import UsualEffects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +112,10 @@ class VersionWindow:
             reason=reason,
         )
 
-    def drift(self, kind: SignalKind, step: DriftStep, reference_windows: int) -> Signal:
+    def drift(self, kind: SignalKind, step: DriftStep, reference_windows: int, usual: UsualEffects) -> Signal:
         """Return the overall signal of a drift detector."""
+        furthest = usual.furthest(step.columns)
+        own = usual.sizes(furthest.name) if furthest is not None and len(step.columns) == 1 else {}
         return self.signal(
             kind,
             statistic="largest leave-one-out z-score",
@@ -124,6 +127,8 @@ class VersionWindow:
                 "psi": step.psi,
                 "wasserstein_sd": step.wasserstein_sd,
                 "pool_windows": step.m,
+                "times_usual": usual.of_window(step.columns) if step.columns else None,
+                **own,
             },
             rows=step.n,
             reference_windows=reference_windows,
@@ -131,8 +136,18 @@ class VersionWindow:
             reason=step.reason,
         )
 
-    def column(self, column: ColumnDrift, step: DriftStep, reference_windows: int) -> Signal:
+    def columns(self, step: DriftStep, reference_windows: int, usual: UsualEffects) -> list[Signal]:
+        """Return the signals of the columns that carry the score, and of the one furthest from what is usual for it."""
+        furthest = usual.furthest(step.columns)
+        names = dict.fromkeys([*step.top, *([furthest.name] if furthest is not None else [])])
+        return [self._column(step.column(name), step, reference_windows, usual) for name in names]
+
+    def _column(self, column: ColumnDrift, step: DriftStep, reference_windows: int, usual: UsualEffects) -> Signal:
         """Return the signal of one column; columns have no sequential p-value of their own."""
+        sizes = usual.sizes(column.name)
+        moved = f"{column.share_moved:.1%} of the rows moved"
+        if (median := sizes.get("max_share_moved_usual")) is not None:
+            moved += f" where {median:.1%} are usual"
         named = "named" if column.name in step.named else "not named"
         return self.signal(
             "data",
@@ -146,13 +161,12 @@ class VersionWindow:
                 "wasserstein_sd": column.wasserstein_sd,
                 "gross": column.gross,
                 "missing": column.missing,
+                **({"times_usual": usual.times(column)} if sizes else {}),
+                **sizes,
             },
             rows=step.n,
             reference_windows=reference_windows,
-            reason=(
-                f"{column.share_moved:.1%} of the rows moved; p {column.p:.2g}, "
-                f"{column.holm:.2g} corrected for all columns (Holm): {named}"
-            ),
+            reason=(f"{moved}; p {column.p:.2g}, {column.holm:.2g} corrected for all columns (Holm): {named}"),
         )
 
     def upward(
