@@ -53,7 +53,7 @@ class ControlHistory:
     spent: float = 0.0
     """Money that trainings of the trailing 30 days cost."""
     next_cost: float = 0.0
-    """Cost of the newest training, as the estimate for the next one."""
+    """Cost of the newest training and of its fit on all rows, as the estimate for the next one."""
     open_review: str | None = None
     """Oldest decision that proposes a retraining and waits for a person."""
     noted_review: str | None = None
@@ -144,7 +144,7 @@ def gather_history(events: ControlEvents, *, time: datetime, running: int, froze
         failure=_failure(events, refused, asked),
         retrains=sum(d.end > time - MONTH for d in retrained),
         spent=sum(run.cost for run in runs if events.as_of(run) > time - MONTH),
-        next_cost=runs[0].cost if runs else 0.0,
+        next_cost=sum(run.cost for run in takewhile(lambda run: run.dataset == runs[0].dataset, runs)),
         open_review=proposals[0].id if proposals else None,
         noted_review=notes[-1].id if notes else None,
         noted_at=notes[-1].end if notes else None,

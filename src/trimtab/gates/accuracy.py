@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trimtab.gates.inputs import Array, GateInputs
+from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Accuracy
 from trimtab.records.gate_reports import GateResult
@@ -23,11 +23,21 @@ UNKNOWN = "its interval is not defined: the rows are too few, or all that define
 
 
 def judge_accuracy(inputs: GateInputs, policy: Accuracy) -> tuple[GateResult, ...]:
-    """Judge the metric against its limits and, with a champion, against the champion's on the same rows."""
+    """Judge the metric against its limits and, with a champion, against the champion's on the same rows.
+
+    The champion is compared on the rows that it was not trained on; where these have too few days it is not.
+    """
     results = [_alone(inputs, policy)]
-    if inputs.champion_scores is not None and policy.not_worse_than_champion_by is not None:
+    if inputs.champion_scores is not None and policy.not_worse_than_champion_by is not None and _comparable(inputs):
         results.append(_against_champion(inputs, inputs.champion_scores, policy, policy.not_worse_than_champion_by))
     return tuple(results)
+
+
+def _comparable(inputs: GateInputs) -> bool:
+    """Return True if the champion was trained on none of the rows, or enough days of rows are left."""
+    if inputs.unseen.all():
+        return True
+    return len(np.unique(inputs.timestamps[inputs.unseen].astype("datetime64[D]"))) >= MIN_DAYS
 
 
 def statistic(metric: str, threshold: float) -> Statistic:
@@ -80,16 +90,18 @@ def _against_champion(inputs: GateInputs, champion: Array, policy: Accuracy, mar
     """Judge the gain over the champion; more than zero is better, whichever way the metric goes."""
     name = policy.metric_for(inputs.task)
     better = METRICS[name].higher_is_better
-    first, second = (inputs.scores, champion) if better else (champion, inputs.scores)
+    rows = inputs.unseen
+    own, other = inputs.scores[rows], champion[rows]
+    first, second = (own, other) if better else (other, own)
     interval = difference_interval(
         statistic(name, inputs.threshold),
-        inputs.y,
+        inputs.y[rows],
         first,
         second,
         confidence=policy.confidence,
         resamples=policy.resamples,
         seed=inputs.seed,
-        clusters=inputs.clusters,
+        clusters=inputs.clusters[rows],
     )
     short = -margin - interval.low
     if np.isnan(interval.low):

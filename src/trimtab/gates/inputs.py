@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class GateInputs:
     champion_X: Array | None = None
     champion_id: str | None = None
     """Id of the champion's bundle, for the texts."""
+    champion_seen_until: datetime | None = None
+    """The champion was trained on rows before this time; None: on none of the rows."""
     trust: tuple[str, ...] = ()
     """Policy `serving.trust`, for the process that measures the candidate."""
 
@@ -59,6 +62,15 @@ class GateInputs:
         if self.champion is None:
             return None
         return self.champion.score(self.X if self.champion_X is None else self.champion_X)
+
+    @cached_property
+    def unseen(self) -> Array:
+        """Which rows the champion was not trained on, bool (rows,)."""
+        if self.champion_seen_until is None:
+            return np.ones(len(self.y), bool)
+        until = np.datetime64(self.champion_seen_until.astimezone(UTC).replace(tzinfo=None), "us")
+        found: Array = self.timestamps >= until
+        return found
 
     @cached_property
     def clusters(self) -> Array:

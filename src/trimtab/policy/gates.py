@@ -77,7 +77,8 @@ class Accuracy(GateSection):
     max: float | None = None
     """Highest value that passes, for metrics where less is better."""
     not_worse_than_champion_by: float | None = Field(default=None, ge=0)
-    """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared."""
+    """Largest loss against the champion on the same rows, in the metric's unit; left out, they are not compared. Rows
+    that the champion was fitted on do not count, and with fewer than 10 days of others it is not compared."""
     confidence: Confidence = 0.95
     """Confidence of the interval."""
     resamples: int = Field(default=2000, ge=100)

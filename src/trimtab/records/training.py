@@ -64,6 +64,10 @@ class Run(Record, frozen=True, kw_only=True):
     """SHA-256 of the ONNX graph. The same dataset, code and seed give the same hash."""
     staging: str
     """Folder in the artifact store with the packaged model, before gates and registration."""
+    rounds: int | None = None
+    """Rounds after which the estimator stopped early; None when it did not, or that is not known."""
+    refit_of: str | None = None
+    """Of a fit on all rows after the gates: the run that the gates judged; its metrics are that run's."""
 
 
 class Bundle(Record, frozen=True, kw_only=True):
@@ -76,6 +80,7 @@ class Bundle(Record, frozen=True, kw_only=True):
     version: int
     """Version in the MLflow registry."""
     run: str
+    """The run that the gates judged."""
     dataset: str
     gate_report: str
     digest: str
@@ -85,3 +90,5 @@ class Bundle(Record, frozen=True, kw_only=True):
     features: tuple[str, ...]
     views: tuple[str, ...]
     threshold: float
+    refit: str | None = None
+    """The run that serves, when it was fitted again on all rows after the gates; None: the judged one serves."""

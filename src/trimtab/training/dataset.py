@@ -67,6 +67,7 @@ def freeze(
     clock: Clock,
     keep: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    without: Sequence[tuple[datetime, datetime]] = (),
 ) -> DatasetVersion:
     """Publish the frame as `datasets/MODEL/HASH` and return its record. The same content returns the first record.
 
@@ -81,6 +82,7 @@ def freeze(
         artifacts, clock: the store and the clock.
         keep: columns to keep in addition to the features.
         warnings: sentences about the frame, for the record.
+        without: stretches of event time whose rows are left out of the frame, for the record.
 
     Raises:
         DataError: the frame lacks a column, has a wrong type or label, or one part of the split is too small.
@@ -108,6 +110,7 @@ def freeze(
         features=features,
         path="",
         warnings=tuple(warnings),
+        without=tuple(without),
     )
     digest = _hash(rows, About(version=version, task=model.task, keep=keep))
     name = f"datasets/{model.name}/{digest}"
@@ -240,9 +243,10 @@ def _expect_both(name: str, side: str, y: np.ndarray[Any, Any], task: Task, spli
 
 
 def _hash(rows: pl.DataFrame, about: About) -> str:
-    """Return the hash of rows, split, tables, views and code; the times of the request are not part of it."""
+    """Return the hash of rows, split, tables, views, code and what was left out; the times of the request are not part
+    of it."""
     version = about.version
-    header = {
+    header: dict[str, Any] = {
         "format": 1,
         "model": version.model,
         "task": about.task,
@@ -253,6 +257,8 @@ def _hash(rows: pl.DataFrame, about: About) -> str:
         "features": list(version.features),
         "keep": list(about.keep),
     }
+    if version.without:  # older hashes hold
+        header["without"] = [[to_micros(start), to_micros(end)] for start, end in version.without]
     extra = [name for name in about.keep if name not in version.features]
     return content_hash(rows, (TIMESTAMP, LABEL, *version.features, *extra), header)
 

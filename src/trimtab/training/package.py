@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trimtab.bundle.calibration import calibrate
+from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.manifest import write_manifest
 from trimtab.bundle.spec import BACKGROUND, ColumnCheck, Spec, write_spec
 from trimtab.definitions.models import Dataset, Model
@@ -47,6 +47,8 @@ class Contents:
     extra: Mapping[str, bytes]
     request_types: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, ColumnCheck] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    """Of prediction intervals; None makes it from the scores, which must not be of rows that the model was fitted on."""
 
 
 def package(folder: Path, contents: Contents) -> None:
@@ -102,8 +104,12 @@ def _spec(contents: Contents) -> Spec:
         request_types=dict(contents.request_types),
         limits=contents.form.limits,
         checks=dict(contents.checks),
-        calibration=calibrate(contents.holdout.y, contents.scores) if model.task == "regression" else None,
+        calibration=contents.calibration or _calibration(contents),
     )
+
+
+def _calibration(contents: Contents) -> Calibration | None:
+    return calibrate(contents.holdout.y, contents.scores) if contents.model.task == "regression" else None
 
 
 def _write_reference(folder: Path, contents: Contents) -> None:

@@ -114,7 +114,7 @@ class Registry:
         if bundle is None or uri is None:
             return int(self._client.create_model_version(self.name(model), UNKNOWN).version)
         tags = {DIGEST: bundle.digest, DATASET: bundle.dataset, "trimtab.restored": "true"}
-        made = self._client.create_model_version(self.name(model), uri, run_id=bundle.run, tags=tags)
+        made = self._client.create_model_version(self.name(model), uri, run_id=bundle.refit or bundle.run, tags=tags)
         return int(made.version)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:

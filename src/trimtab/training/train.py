@@ -29,6 +29,7 @@ from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity, pick
+from trimtab.training.rounds import rounds_of
 from trimtab.training.scores import cross_fit
 from trimtab.training.tracking import Tracking
 from trimtab.training.trainer import fit
@@ -68,6 +69,7 @@ class _Fitted:
     form: Form
     holdout_scores: np.ndarray[Any, Any]
     extra: Mapping[str, bytes]
+    rounds: int | None
 
 
 def train(
@@ -142,6 +144,7 @@ def train(
             cost=used.cost(bench.prices),
             model_hash=hashlib.sha256(fitted.form.content).hexdigest(),
             staging=staging,
+            rounds=fitted.rounds,
         )
         tracking.finish(
             record,
@@ -165,6 +168,7 @@ def _fit(
         form=form,
         holdout_scores=scorer.score(frozen.holdout.X),
         extra=extra,
+        rounds=rounds_of(estimator),
     )
 
 

@@ -24,11 +24,12 @@ from trimtab.app.loop.steering import read_progress
 from trimtab.app.project import process_files
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
+from trimtab.app.stages.gate_inputs import trained_until
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError, StoreError
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 from trimtab.units import MICROS
 
@@ -146,9 +147,9 @@ class Replay:
         found = []
         for assignment in revision.assignments if revision and len(new) else ():
             bundle = metadata.get(Bundle, assignment.bundle)
-            dataset = metadata.get(DatasetVersion, metadata.get(Run, bundle.run).dataset)
-            if to_micros(dataset.split_at) > int(new[0]):
-                found.append((bundle.version, dataset.split_at))
+            until = trained_until(metadata, bundle)
+            if to_micros(until) > int(new[0]):
+                found.append((bundle.version, until))
         return found
 
     def _send_all(self, client: Client, *, tell: Callable[[Tally], None], stopping: Callable[[], bool]) -> None:

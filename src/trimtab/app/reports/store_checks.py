@@ -212,7 +212,7 @@ def _repair(workspace: Workspace, found: StoreFault, *, dry_run: bool) -> Repair
 def _pack_again(workspace: Workspace, bundle: Bundle, *, dry_run: bool) -> str | None:
     """Make a bundle's folder again with the digest that it was registered with; return why not, or None."""
     try:
-        run = workspace.metadata.get(Run, bundle.run)
+        run = workspace.metadata.get(Run, bundle.refit or bundle.run)
         folder = _from_manifest(workspace, bundle, workspace.artifacts.open(run.staging))
         if folder is None:
             folder, digest = pipeline.pack(workspace, run, workspace.metadata.get(GateReport, bundle.gate_report))

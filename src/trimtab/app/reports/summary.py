@@ -170,7 +170,7 @@ def _versions(workspace: Workspace, model: str) -> list[Version]:
     revisions = metadata.find(Revision, model=model, oldest_first=True)
     steps = metadata.find(WorkflowStep, model=model, oldest_first=True)
     found = []
-    for run in metadata.find(Run, model=model, oldest_first=True):
+    for run in (run for run in metadata.find(Run, model=model, oldest_first=True) if run.refit_of is None):
         bundle = next(iter(metadata.find(Bundle, model=model, run=run.id)), None)
         reports = metadata.find(GateReport, model=model, run=run.id, limit=1)
         fate = _fate(bundle, revisions, steps) if bundle else "refused by a gate"

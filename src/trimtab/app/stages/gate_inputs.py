@@ -23,6 +23,7 @@ from trimtab.metric_catalog import compared_metrics
 from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
+from trimtab.stores.metadata.contract import Metadata
 from trimtab.training.dataset import Frozen, load
 
 
@@ -44,6 +45,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         champion=scorer,
         champion_X=rows,
         champion_id=champion.id if champion else None,
+        champion_seen_until=trained_until(workspace.metadata, champion) if champion else None,
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,
@@ -58,6 +60,12 @@ def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
     return None if champion is None or champion.run == run.id else champion
 
 
+def trained_until(metadata: Metadata, bundle: Bundle) -> datetime:
+    """Return the event time from which on a bundle's model was trained on no row."""
+    dataset = metadata.get(DatasetVersion, bundle.dataset)
+    return dataset.split_at if bundle.refit is None else dataset.as_of
+
+
 def held_out_evidence(workspace: Workspace, run: Run, inputs: GateInputs) -> tuple[HeldOutWindow, ...]:
     """Return the comparison with the champion in the windows of the holdout that neither model was trained on."""
     champion = compared_with(workspace, run)
@@ -68,14 +76,9 @@ def held_out_evidence(workspace: Workspace, run: Run, inputs: GateInputs) -> tup
         inputs,
         metrics=compared_metrics(inputs.task, policy.rollout.promote_when.metric),
         window=policy.decide.window,
-        start=to_micros(max(dataset.split_at, _trained_until(workspace, champion))),
+        start=to_micros(max(dataset.split_at, trained_until(workspace.metadata, champion))),
         end=to_micros(dataset.as_of) - policy.decide.labels_mature_after,
     )
-
-
-def _trained_until(workspace: Workspace, bundle: Bundle) -> datetime:
-    """Return the event time from which on a bundle's model was trained on no row."""
-    return workspace.metadata.get(DatasetVersion, bundle.dataset).split_at
 
 
 def _champion(

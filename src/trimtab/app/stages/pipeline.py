@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
+from trimtab.control.suspicion import Stretch, held, joined
 from trimtab.data.ingest import Ingested
 from trimtab.data.ingest import ingest as ingest_files
 from trimtab.data.ingest import validate as validate_table
@@ -47,13 +49,16 @@ from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
-from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.contract import latest, newest_where
 from trimtab.training.category_features import category_features
 from trimtab.training.check_learning import learn_checks
 from trimtab.training.dataset import freeze, load
 from trimtab.training.package import finish
+from trimtab.training.refit import refit as refit_model
 from trimtab.training.train import Scored
 from trimtab.training.train import train as train_model
+
+log = logging.getLogger(__name__)
 
 REFERENCE = "reference/windows.json"
 
@@ -159,8 +164,14 @@ def source_tables(model: Model) -> tuple[str, ...]:
 
 
 @_placed
-def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVersion:
-    """Freeze the training set of what was known at `as_of`, and bring the online values up to date."""
+def snapshot(
+    workspace: Workspace, model: str, *, as_of: datetime, judged_until: datetime | None = None
+) -> DatasetVersion:
+    """Freeze the training set of what was known at `as_of`, and bring the online values up to date.
+
+    Rows of stretches that are held by a suspicion are left out. judged_until: rows from then on are left out, too,
+    since their windows are not judged yet; None leaves out none.
+    """
     definition = workspace.model(model)
     policy = workspace.project.policy
     tables = {name: _table_version(workspace, name) for name in source_tables(definition)}
@@ -169,7 +180,10 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
     keep = tuple(column for gate in policy.gates.sections().values() for _, column in gate.columns())
     scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
+    without = _left_out(workspace, model, as_of=as_of, judged_until=judged_until)
     frame = training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
+    for begin, end in without:
+        frame = frame.filter(~pl.col("timestamp").is_between(begin, end, closed="left"))
     if frame.is_empty():
         raise StageError(_no_examples(workspace, definition, as_of=as_of, start=start))
     version = freeze(
@@ -184,6 +198,7 @@ def snapshot(workspace: Workspace, model: str, *, as_of: datetime) -> DatasetVer
         clock=workspace.clock,
         keep=keep,
         warnings=diagnose(definition, scan, frame),
+        without=without,
     )
     workspace.metadata.put(version)
     return version
@@ -293,19 +308,42 @@ def refuse(report: GateReport) -> None:
     refuse_failing(report)
 
 
+def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
+    """Return the run that serves after the gates, and what was done: fitted again on all rows, or the judged run.
+
+    The judged run serves where the policy does not refit, and where the fit on all rows failed or differs too much.
+    """
+    if workspace.project.policy.training.refit == "never":
+        return run, "the judged model serves (training.refit)"
+    definition = workspace.model(run.model)
+    frozen = load(workspace.metadata.get(DatasetVersion, run.dataset), workspace.artifacts)
+    key = f"{run.key}/refit"
+    trust = workspace.project.policy.serving.trust
+    try:
+        again = refit_model(definition, frozen, run, bench=open_workbench(workspace), key=key, trust=trust)
+    except StageError as error:
+        log.warning("run %s: the judged model serves: %s", run.id, error)
+        return run, f"the judged model serves: {error}"
+    workspace.metadata.put(again)
+    rows = len(frozen.train.y) + len(frozen.holdout.y)
+    return again, f"run {again.id[:8]} fitted on all {rows:,} labelled rows, {again.cpu_seconds:.1f} CPU seconds"
+
+
+@_placed
 def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
-    """Make the bundle of a run that passed its gates, and register it. Raises GateRefused."""
+    """Make the bundle of a run that passed its gates, and register it: the model fitted again on all rows, or the
+    judged one (`refit`). Raises GateRefused."""
     refuse(report)
     known = latest(workspace.metadata, Bundle, run=run.id)
     if known is not None:
         return known
-    folder, digest = pack(workspace, run, report)
+    serves, _ = refit(workspace, run)
+    folder, digest = pack(workspace, serves, report)
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
     restore_registry(workspace, run.model)
-    version = open_registry(workspace).register(
-        run.model, run, published.as_uri(), digest, run.key, tags={"trimtab.gates": report.verdict}
-    )
+    tags = {"trimtab.gates": report.verdict, "trimtab.judged_model_hash": run.model_hash}
+    version = open_registry(workspace).register(run.model, serves, published.as_uri(), digest, serves.key, tags=tags)
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     bundle = Bundle(
         id=f"{run.model}/{version}",
@@ -320,13 +358,15 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
         features=dataset.features,
         views=dataset.views,
         threshold=read_spec(published).threshold,
+        refit=serves.id if serves.id != run.id else None,
     )
     workspace.metadata.put(bundle)
     return bundle
 
 
 def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]:
-    """Put the files of a run and its gate report into a staging folder; return it with the bundle's digest."""
+    """Put the files of the run that serves and the gate report into a staging folder; return it with the bundle's
+    digest."""
     folder = workspace.artifacts.staging()
     shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
     digest = finish(folder, msgspec.json.format(msgspec.json.encode(report)))
@@ -349,12 +389,21 @@ def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by:
 
 
 def newest(workspace: Workspace, kind: type[R], model: str) -> R:
-    """Return a model's newest run or dataset. Raises StageError naming the stage that makes one."""
-    found = latest(workspace.metadata, kind, model=model)
+    """Return a model's newest run of the gates' kind, or dataset. Raises StageError naming the stage that makes one."""
+    found = newest_where(workspace.metadata, kind, lambda r: not isinstance(r, Run) or r.refit_of is None, model=model)
     if found is None:
         stage = "features" if kind is DatasetVersion else "train"
         raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")
     return found
+
+
+def _left_out(
+    workspace: Workspace, model: str, *, as_of: datetime, judged_until: datetime | None
+) -> tuple[Stretch, ...]:
+    """Return the stretches of event time whose rows no model may be trained on."""
+    found = held(workspace.metadata, model, as_of=judged_until or as_of)
+    not_judged = ((judged_until, as_of),) if judged_until is not None and judged_until < as_of else ()
+    return joined((*found, *not_judged))
 
 
 def _table_version(workspace: Workspace, table: str) -> TableVersion:

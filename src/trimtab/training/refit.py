@@ -1,0 +1,207 @@
+"""Fits a model that passed its gates again, on all labelled rows: the newest part, on which the gates measured, too.
+
+Same trainer, parameters and seed. The fit is compared with its twin, the model that the gates judged, since no gate
+measures it: no rows are left that it was not trained on. Scores of monitoring's reference stay those of the twin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.bundle.limits import checked
+from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.spec import read_spec
+from trimtab.definitions.models import Dataset, Model, Task
+from trimtab.errors import StageError
+from trimtab.metric_catalog import BY_TASK
+from trimtab.records.training import Run
+from trimtab.runtimes.opening import open_scorer
+from trimtab.stats.metrics import metric_value
+from trimtab.training.dataset import Frozen
+from trimtab.training.environment import capture
+from trimtab.training.forms import choose
+from trimtab.training.package import Contents, package
+from trimtab.training.parity import pick
+from trimtab.training.rounds import with_rounds
+from trimtab.training.train import Workbench
+from trimtab.training.trainer import fit
+from trimtab.training.usage import Meter
+
+MOST_MOVED = 0.2
+"""Largest distance between the distributions of both models' scores (Kolmogorov's) on the holdout rows."""
+WORSE = 0.02
+"""By so much, relative, the mean loss on the fitted rows may be larger than the twin's."""
+REFERENCE = "reference"
+OWN_REFERENCE = ("rows.parquet", "background.npy")
+"""Files of the reference that are of the rows and the model in the bundle; the others are the twin's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """The refit compared with its twin. moved: distance of the scores' distributions, 0 to 1. loss, twin_loss: means."""
+
+    finite: bool
+    moved: float
+    metric: str
+    loss: float
+    twin_loss: float
+
+    @property
+    def refused(self) -> str | None:
+        """Why the twin is registered instead, or None."""
+        if not self.finite:
+            return "it gives scores that are not finite"
+        if self.moved > MOST_MOVED:
+            return (
+                f"its scores of the holdout rows are spread {self.moved:.0%} differently than the judged model's; "
+                f"{MOST_MOVED:.0%} may be"
+            )
+        if self.loss > self.twin_loss + WORSE * abs(self.twin_loss):
+            return (
+                f"its {self.metric} on the rows that it was fitted on, {self.loss:.4g}, is worse than the judged "
+                f"model's, {self.twin_loss:.4g}"
+            )
+        return None
+
+
+def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str, trust: Collection[str] = ()) -> Run:
+    """Fit on all labelled rows, publish the packaged model as `runs/MODEL/RUN`, and return the record.
+
+    Args:
+        model: the model.
+        frozen: the dataset of the judged run.
+        twin: the judged run.
+        bench: stores and settings of the project.
+        key: identifies the fit; a finished run with the same key is returned instead of fitting again.
+        trust: policy `serving.trust`.
+
+    Raises:
+        StageError: the trainer fails, the fit cannot serve, or it differs too much from its twin; says why.
+    """
+    tracking = bench.tracking
+    if (done := tracking.finished(model.name, key)) is not None:
+        return done
+    folder = bench.artifacts.open(twin.staging)
+    spec, environment = read_spec(folder), capture(bench.project)
+    tags = {
+        "trimtab.model": model.name,
+        "trimtab.dataset": frozen.version.id,
+        "trimtab.refit_of": twin.id,
+        "trimtab.judged_model_hash": twin.model_hash,
+        "trimtab.code_hash": environment.code_hash,
+        "trimtab.environment_hash": environment.hash,
+        "mlflow.source.git.commit": environment.code_version,
+        "mlflow.source.name": bench.project.name,
+    }
+    run = tracking.begin(model.name, key, name=f"{model.name}-{frozen.version.id[:8]}-refit", tags=tags)
+    everything = joined(frozen)
+    with tracking.ending(run):
+        with Meter() as meter:
+            estimator = fit(model, everything, with_rounds(twin.params, twin.rounds), twin.seed)
+            form = choose(estimator, pick(everything.X), task=model.task, features=frozen.version.features, trust=trust)
+        judged = checked(open_scorer(folder, spec, trust=tuple(trust)), spec)
+        found = compare(form.scorer, judged, everything, frozen.holdout, model.task)
+        if found.refused is not None:
+            raise StageError(f"the fit on all rows is not used: {found.refused}")
+        contents = Contents(
+            model=model,
+            run=run,
+            version=frozen.version,
+            form=form,
+            holdout=frozen.holdout,
+            scores=form.scorer.score(frozen.holdout.X),
+            threshold=spec.threshold,
+            project=bench.project,
+            environment=environment,
+            extra=_reference(folder),
+            request_types=spec.request_types,
+            checks=spec.checks,
+            calibration=spec.calibration,
+        )
+        staging = bench.artifacts.staging()
+        package(staging, contents)
+        used = meter.usage
+        record = Run(
+            id=run,
+            created_at=bench.clock.now(),
+            key=key,
+            model=model.name,
+            dataset=frozen.version.id,
+            experiment=tracking.experiment_name(model.name),
+            seed=twin.seed,
+            params=twin.params,
+            metrics=twin.metrics,
+            code_version=environment.code_version,
+            environment_hash=environment.hash,
+            cpu_seconds=used.cpu_seconds,
+            wall_seconds=used.wall_seconds,
+            peak_memory_mb=used.peak_memory_mb,
+            cost=used.cost(bench.prices),
+            model_hash=hashlib.sha256(form.content).hexdigest(),
+            staging=bench.artifacts.publish(staging, f"runs/{model.name}/{run}"),
+            rounds=twin.rounds,
+            refit_of=twin.id,
+        )
+        tracking.finish(
+            record,
+            frozen.version,
+            metrics={
+                **{f"judged_{name}": value for name, value in twin.metrics.items()},
+                "fitted_rows": len(everything.y),
+                "moved": found.moved,
+                f"fitted_{found.metric}": found.loss,
+                f"judged_{found.metric}_on_fitted_rows": found.twin_loss,
+                "cost": record.cost,
+            },
+            requirements=environment.listing,
+            tags={"trimtab.runtime": form.runtime, "trimtab.runtime_reason": form.reason},
+        )
+    return record
+
+
+def joined(frozen: Frozen) -> Dataset:
+    """Return all labelled rows of a dataset, in order of time."""
+    first, last = frozen.train, frozen.holdout
+    return Dataset(
+        X=np.concatenate([first.X, last.X]),
+        y=np.concatenate([first.y, last.y]),
+        feature_names=first.feature_names,
+        timestamps=np.concatenate([first.timestamps, last.timestamps]),
+    )
+
+
+def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, task: Task) -> Compared:
+    """Compare the fit on all rows with the judged model. rows: those that the fit saw. holdout: the twin's."""
+    own, other = refitted.score(rows.X), twin.score(rows.X)
+    metric = BY_TASK[task].promotion
+    finite = bool(np.isfinite(own).all())
+    known = np.isfinite(own) & np.isfinite(other)
+    loss, twin_loss = (
+        float(metric_value(metric, rows.y[known], s[known])) if known.any() else float("nan") for s in (own, other)
+    )
+    return Compared(
+        finite=finite,
+        moved=_distance(own[-len(holdout.y) :], other[-len(holdout.y) :]) if finite else 1.0,
+        metric=metric,
+        loss=loss,
+        twin_loss=twin_loss,
+    )
+
+
+def _distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    """Return Kolmogorov's distance of two samples: the largest difference of their distribution functions."""
+    both = np.sort(np.concatenate([a, b]))
+    first, second = (np.searchsorted(np.sort(x), both, side="right") / len(x) for x in (a, b))
+    return float(np.abs(first - second).max())
+
+
+def _reference(folder: Path) -> dict[str, bytes]:
+    """Return the files of monitoring's reference in a packaged model."""
+    found = sorted((folder / REFERENCE).glob("*"))
+    return {f"{REFERENCE}/{path.name}": path.read_bytes() for path in found if path.name not in OWN_REFERENCE}
