@@ -105,8 +105,12 @@ def promotes_at_once(policy: Policy, metadata: Metadata, model: str) -> bool:
 
     Not after a rollback to a shadow that led: the next model must lead first.
     """
-    refresh = policy.retrain.refresh
-    return refresh is not None and refresh.promote == "at_once" and not on_probation(metadata, model)
+    return serves_at_once(policy) and not on_probation(metadata, model)
+
+
+def serves_at_once(policy: Policy) -> bool:
+    """Return True if the policy lets retrained models serve without a comparison."""
+    return policy.retrain.refresh is not None and policy.retrain.refresh.promote == "at_once"
 
 
 def kept_shadows(policy: Policy) -> int:

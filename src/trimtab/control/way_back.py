@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 
@@ -114,6 +115,35 @@ def on_probation(metadata: Metadata, model: str) -> bool:
         return False
     found = metadata.find(Decision, model=model, action="rollback")
     return any(d.id == made.cause and d.trigger == "lead" for d in found)
+
+
+def judge_probation(
+    metadata: Metadata,
+    model: str,
+    version: int,
+    champion: int,
+    *,
+    metric: str | None = None,
+    suspected: Sequence[Stretch] = (),
+) -> tuple[Literal["promote", "expired", "continue"], str]:
+    """Return the verdict on a retrained model after a way back, and why: it must lead over MIN_WINDOWS.
+
+    After MAX_WINDOWS without a lead it is abandoned. suspected: stretches whose windows do not judge.
+    """
+    found = metadata.find(WindowReport, model=model, version=version, stage="matured")
+    gains = [
+        gain
+        for w in found
+        if w.role != "champion"
+        and w.metrics.get("paired_version") == champion
+        and not overlaps(w, suspected)
+        and (gain := paired_gain(w, metric)) is not None
+    ]
+    mean = float(np.mean(gains)) if gains else 0.0
+    text = f"on probation: gain {mean:+.4g} in the mean of {len(gains)} labelled windows, {MIN_WINDOWS} are needed"
+    if len(gains) >= MIN_WINDOWS and mean > 0:
+        return "promote", text
+    return ("expired", text) if len(gains) >= MAX_WINDOWS else ("continue", text)
 
 
 def _lead(

@@ -37,8 +37,8 @@ class Revision(Record, frozen=True, kw_only=True):
     by: str
 
     def bundle_in(self, role: Role) -> str | None:
-        """Return the id of the bundle in `role`, or None."""
-        return next((a.bundle for a in self.assignments if a.role == role), None)
+        """Return the id of the bundle in `role`, or None. Former champions that stay as shadows do not count."""
+        return next((a.bundle for a in self.assignments if a.role == role and not a.kept), None)
 
 
 class Token(Record, frozen=True, kw_only=True):

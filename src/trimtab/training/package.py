@@ -48,7 +48,7 @@ class Contents:
     request_types: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, ColumnCheck] = field(default_factory=dict)
     calibration: Calibration | None = None
-    """Of prediction intervals; None makes it from the scores, which must not be of rows that the model was fitted on."""
+    """Of prediction intervals; None makes it from the scores, which must then be of rows that the model did not see."""
 
 
 def package(folder: Path, contents: Contents) -> None:

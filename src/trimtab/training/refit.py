@@ -44,7 +44,10 @@ OWN_REFERENCE = ("rows.parquet", "background.npy")
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """The refit compared with its twin. moved: distance of the scores' distributions, 0 to 1. loss, twin_loss: means."""
+    """The fit on all rows compared with its twin.
+
+    moved: distance of the distributions of their scores of the holdout, 0 to 1. loss, twin_loss: on the fitted rows.
+    """
 
     finite: bool
     moved: float

@@ -43,10 +43,18 @@ class LoopActions:
         self._retraining.start(decision, as_of=decision.end, approved=False)
 
     def rollback(self, decision: Decision) -> None:
-        """Restore what served before the version that was judged. Raises ActionError when another serves by now."""
+        """Restore what served before the version that was judged, or the shadow that leads it.
+
+        Raises ActionError when another serves by now.
+        """
         rollouts = open_rollouts(self._workspace, decision.model)
-        reason = "; ".join(decision.reasons)
-        revision = rollouts.rollback(cause=decision.id, reason=reason, by="trimtab", judged=decision.version)
+        reason, judged = "; ".join(decision.reasons), decision.version
+        if decision.to_version is None:
+            revision = rollouts.rollback(cause=decision.id, reason=reason, by="trimtab", judged=judged)
+        else:
+            revision = rollouts.way_back(
+                decision.to_version, cause=decision.id, reason=reason, by="trimtab", judged=judged
+            )
         set_aliases(self._workspace, revision)
 
     def escalate(self, decision: Decision, reason: str) -> None:

@@ -33,17 +33,21 @@ from trimtab.app.loop.workflows import (
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.mlflow_access import set_aliases
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.rollout.candidate import judge_candidate, promotion, removal
+from trimtab.app.rollout.candidate import ENDED_OTHERWISE, judge_candidate, judge_on_probation, promotion, removal
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages import pipeline
 from trimtab.clock import from_micros, to_micros
 from trimtab.control.failures import last_good_data
 from trimtab.control.history import STOP
 from trimtab.control.holds import active_freeze, event_time, freeze_reason, hold_reason
+from trimtab.control.refresh import promotes_at_once, serves_at_once
+from trimtab.control.suspicion import held
+from trimtab.control.way_back import on_probation
 from trimtab.errors import ActionError, Conflict, GateRefused, StageError, StoreError, TrimtabError
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
+from trimtab.records.record import Role
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest
 
@@ -160,7 +164,8 @@ class Retraining:
             dataset = self._do(self._snapshot, workflow, model, decision, as_of)
             run = self._do(self._train, workflow, model, decision, dataset)
             report = self._do(self._gates, workflow, model, decision, run)
-            bundle = self._do(self._register, workflow, model, decision, run, report)
+            serves = self._do(self._refit, workflow, model, decision, run)
+            bundle = self._do(self._register, workflow, model, decision, run, report, serves)
             self._wait_for_hold(workflow, model, decision, True)
             self._do(self._challenge, workflow, model, decision, bundle)
         except TrimtabError as error:
@@ -269,10 +274,13 @@ class Retraining:
         return found
 
     def _snapshot(self, workflow: str, model: str, decision: str, as_of: int) -> str:
-        closed = latest(self._workspace.metadata, WindowReport, model=model)
+        closed = latest(self._workspace.metadata, WindowReport, model=model, stage="closed")
         known_by = max(from_micros(as_of), closed.end) if closed else from_micros(as_of)
-        dataset = pipeline.snapshot(self._workspace, model, as_of=known_by)
+        refreshed = self._workspace.project.policy.retrain.refresh is not None
+        until = from_micros(as_of) if refreshed else None  # where the quarantine's rules act, what is not judged waits
+        dataset = pipeline.snapshot(self._workspace, model, as_of=known_by, judged_until=until)
         line = f"{dataset.labelled:,} labelled rows known by {dataset.as_of:%Y-%m-%d %H:%M}"
+        line += "".join(f"; without {a:%Y-%m-%d %H:%M} to {b:%Y-%m-%d %H:%M}" for a, b in dataset.without)
         line += "".join(f"; warning: {warning}" for warning in dataset.warnings)
         tables = pipeline.source_tables(self._workspace.model(model))
         line += "".join(f"; {text}" for text in last_good_data(self._workspace.metadata, tables))
@@ -298,19 +306,35 @@ class Retraining:
         pipeline.refuse(report)
         return report.id
 
-    def _register(self, workflow: str, model: str, decision: str, run: str, report: str) -> str:
+    def _refit(self, workflow: str, model: str, decision: str, run: str) -> str:
+        """Fit on all rows what passed the gates; return the run that serves."""
+        with only_training(self._workspace, model, workflow, wait=True):
+            serves, outcome = pipeline.refit(self._workspace, self._workspace.metadata.get(Run, run))
+        self._note(workflow, model, decision, "refit", outcome, serves.id)
+        return serves.id
+
+    def _register(self, workflow: str, model: str, decision: str, run: str, report: str, serves: str) -> str:
         metadata = self._workspace.metadata
-        bundle = pipeline.register(self._workspace, metadata.get(Run, run), metadata.get(GateReport, report))
+        bundle = pipeline.register(
+            self._workspace, metadata.get(Run, run), metadata.get(GateReport, report), serves=metadata.get(Run, serves)
+        )
         self._note(workflow, model, decision, "register", f"version {bundle.version}", bundle.id)
         return bundle.id
 
     def _challenge(self, workflow: str, model: str, decision: str, bundle: str) -> None:
+        metadata, policy = self._workspace.metadata, self._workspace.project.policy
+        role: Role | None = None
+        if promotes_at_once(policy, metadata, model):
+            role = "champion"
+        elif serves_at_once(policy) and on_probation(metadata, model):
+            role = "shadow"
         revision = pipeline.deploy(
             self._workspace,
-            self._workspace.metadata.get(Bundle, bundle),
+            metadata.get(Bundle, bundle),
             cause=f"{workflow}/challenge",
             reason=f"retrained by decision {decision}",
             by="trimtab",
+            role=role,
         )
         outcome = f"revision {revision.number}: {revision.action}"
         self._note(workflow, model, decision, "challenge", outcome, revision.id)
@@ -320,7 +344,15 @@ class Retraining:
         if not self.measured:
             policy = unmeasured(policy)
         task, window = self._workspace.model(model).task, policy.decide.window
-        verdict = judge_candidate(self._workspace.metadata, policy.rollout, model, bundle, task=task, window=window)
+        metadata = self._workspace.metadata
+        suspected = held(metadata, model, as_of=self.now or event_time(metadata, model, self._workspace.clock))
+        verdict = judge_candidate(
+            metadata, policy.rollout, model, bundle, task=task, window=window, suspected=suspected
+        )
+        if serves_at_once(policy) and verdict.name not in ENDED_OTHERWISE and on_probation(metadata, model):
+            verdict = judge_on_probation(
+                metadata, model, bundle, metric=policy.rollout.promote_when.metric, suspected=suspected
+            )
         if verdict.name == "promote" and self._hold(workflow, model, decision, True) is not None:
             return "continue"
         if verdict.reason and verdict.name != "continue":

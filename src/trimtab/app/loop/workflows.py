@@ -27,7 +27,7 @@ APPLICATION = "trimtab"
 WORKFLOW = "retrain"
 QUEUE = "retraining"
 """Where other processes leave workflows for `trimtab up`."""
-STEPS_VERSION = "0.1.2"
+STEPS_VERSION = "0.2.0"
 """Of the order of the steps in retraining.py, not of Trimtab: DBOS resumes a workflow only under the version that it
 was started with, so a workflow that waits survives an upgrade. Change it when the steps change."""
 UNFINISHED = ["PENDING", "ENQUEUED"]

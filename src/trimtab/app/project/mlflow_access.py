@@ -55,7 +55,7 @@ def set_aliases(workspace: Workspace, revision: Revision) -> None:
     restore_registry(workspace, revision.model)
     registry = open_registry(workspace)
     for alias in ALIASES:
-        version = next((a.version for a in revision.assignments if a.role == alias), None)
+        version = next((a.version for a in revision.assignments if a.role == alias and not a.kept), None)
         if version is None:
             registry.remove_alias(revision.model, alias)
         else:

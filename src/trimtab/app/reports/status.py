@@ -102,7 +102,7 @@ def _since(workspace: Workspace, model: str, assignment: Assignment) -> str:
     """Return since when a bundle has been in its role, without a break."""
     since = ""
     for revision in workspace.metadata.find(Revision, model=model):
-        if revision.bundle_in(assignment.role) != assignment.bundle:
+        if all((a.role, a.bundle) != (assignment.role, assignment.bundle) for a in revision.assignments):
             break
         since = revision.created_at.isoformat()
     return since

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from trimtab.app.rollout.rollouts import CANDIDATES
 from trimtab.clock import to_micros
+from trimtab.control.way_back import judge_probation
 from trimtab.errors import NotFound
 from trimtab.metric_catalog import Task
 from trimtab.monitoring.verdict import Stretch, is_suspected, judge_challenger
@@ -17,6 +18,8 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import Metadata, latest
 
+ENDED_OTHERWISE = ("promoted", "replaced")
+"""Verdicts on a candidate whose comparison another change has ended."""
 AUTOMATED = ("trimtab", "guard")
 """Names in the records of changes that were made on evidence, not by a person."""
 
@@ -66,6 +69,17 @@ def judge_candidate(
         suspected=suspected,
     )
     return Verdict(name=str(found.verdict), reason=found.reason)
+
+
+def judge_on_probation(
+    metadata: Metadata, model: str, bundle: str, *, metric: str | None, suspected: Sequence[Stretch] = ()
+) -> Verdict:
+    """Return the verdict on a candidate after a way back: it must lead over some labelled windows before it serves."""
+    revision = latest(metadata, Revision, model=model)
+    champion = metadata.get(Bundle, str(revision.bundle_in("champion") if revision else None))
+    version = metadata.get(Bundle, bundle).version
+    name, reason = judge_probation(metadata, model, version, champion.version, metric=metric, suspected=suspected)
+    return Verdict(name=name, reason=reason)
 
 
 def held_out_evidence(

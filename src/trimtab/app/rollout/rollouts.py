@@ -12,6 +12,7 @@ from typing import Literal
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
+from trimtab.control.refresh import kept_shadows
 from trimtab.errors import ActionError, DataError, NotFound
 from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Role
@@ -35,8 +36,12 @@ class Rollouts:
         model: str,
         clock: Clock,
         inspect: Callable[[str], None] = lambda bundle: None,
+        *,
+        keep: int = 0,
     ) -> None:
-        """inspect: raises for a bundle, given by id, whose files are not what was registered."""
+        """inspect: raises for a bundle, given by id, whose files are not what was registered. keep: so many former
+        champions stay as shadows."""
+        self._keep = keep
         self._inspect = inspect
         self._metadata = metadata
         self._policy = policy
@@ -121,13 +126,16 @@ class Rollouts:
         return self._write(now, "promote", (_champion(candidate.bundle, candidate.version),), cause, reason, by)
 
     def abandon(self, *, cause: str, reason: str, by: str, judged: int | None = None) -> Revision:
-        """Take the challenger, or the shadow, out of service.
+        """Take the challenger, or the shadow, out of service; a kept shadow only when its version is named.
 
         judged: its version, of one that was judged. Raises ActionError without one, or when it is another.
         """
         if done := self._done(cause):
             return done
         now = self._serving()
+        if judged is not None and any(a.kept and a.version == judged for a in now.assignments):
+            rest = tuple(a for a in now.assignments if not (a.kept and a.version == judged))
+            return self._write(now, "abandon", rest, cause, reason, by, keep=0)
         _candidate(now, judged)
         champion = _only(now, "champion")
         return self._write(now, "abandon", (_champion(champion.bundle, champion.version),), cause, reason, by)
@@ -137,6 +145,25 @@ class Rollouts:
         self._serving()
         found = restorable(self._metadata.find(Revision, model=self._model))
         return None if found is None else _only(found, "champion")
+
+    def way_back(self, version: int, *, cause: str, reason: str, by: str, judged: int) -> Revision:
+        """Make a kept shadow champion again; the present champion stays as a shadow, as it broke no limit.
+
+        judged: version of the champion that the shadow leads. Raises ActionError when another one serves, or the
+        version is no kept shadow.
+        """
+        if done := self._done(cause):
+            return done
+        now = self._serving()
+        champion = _only(now, "champion")
+        if champion.version != judged:
+            raise _replaced(now, champion, judged)
+        target = next((a for a in now.assignments if a.kept and a.version == version), None)
+        if target is None:
+            kept = [a.version for a in now.assignments if a.kept]
+            raise ActionError(f"model '{self._model}' keeps no version {version} as a shadow; it keeps {kept}")
+        restored = (_champion(target.bundle, target.version),)
+        return self._write(now, "rollback", restored, cause, reason, by, former=True)
 
     def rollback(
         self, *, cause: str, reason: str, by: str, to: int | None = None, judged: int | None = None
@@ -164,7 +191,8 @@ class Rollouts:
         if target is None:
             raise ActionError(self._nothing_to_restore(earlier, champion))
         restored = _only(target, "champion")
-        return self._write(now, "rollback", (_champion(restored.bundle, restored.version),), cause, reason, by)
+        back = (_champion(restored.bundle, restored.version),)
+        return self._write(now, "rollback", back, cause, reason, by, former=False)
 
     def _nothing_to_restore(self, earlier: Sequence[Revision], champion: Assignment) -> str:
         other = next((r for r in earlier if r.bundle_in("champion") not in (None, champion.bundle)), None)
@@ -202,10 +230,19 @@ class Rollouts:
         cause: str,
         reason: str,
         by: str,
+        *,
+        former: bool = True,
+        keep: int | None = None,
     ) -> Revision:
-        """Write the revision that follows `now`. Raises Conflict when another process took its number."""
+        """Write the revision that follows `now`, with the kept shadows. Raises Conflict when another process took its
+        number.
+
+        former: a champion that is replaced becomes a kept shadow. keep: how many there are; None as the policy says.
+        """
         if done := self._done(cause):
             return done
+        if now is not None:
+            assignments = (*assignments, *_kept(now, assignments, self._keep if keep is None else keep, former))
         serving = {each.bundle for each in now.assignments} if now else set()
         for bundle in dict.fromkeys(each.bundle for each in assignments if each.bundle not in serving):
             self._inspect(bundle)
@@ -236,7 +273,18 @@ def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
         except (DataError, NotFound, OSError) as error:
             raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
 
-    return Rollouts(workspace.metadata, workspace.project.policy.rollout, model, workspace.clock, inspect)
+    policy = workspace.project.policy
+    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=kept_shadows(policy))
+
+
+def _kept(now: Revision, assignments: Sequence[Assignment], keep: int, former: bool) -> tuple[Assignment, ...]:
+    """Return the kept shadows beside new assignments: a champion that was replaced first, then the kept ones."""
+    serving = {each.bundle for each in assignments}
+    before = [a for a in now.assignments if a.role == "champion" and former] + [a for a in now.assignments if a.kept]
+    stay = [a for a in before if a.bundle not in serving]
+    return tuple(
+        Assignment(role="shadow", bundle=a.bundle, version=a.version, weight=0.0, kept=True) for a in stay[:keep]
+    )
 
 
 def _champion(bundle: str, version: int, weight: float = 100.0) -> Assignment:
@@ -258,7 +306,7 @@ def _percent(share: float) -> float:
 
 def _candidate(revision: Revision, judged: int | None) -> Assignment:
     """Return what may become champion; of one that was judged: that version."""
-    found = [each for each in revision.assignments if each.role in CANDIDATES]
+    found = [each for each in revision.assignments if each.role in CANDIDATES and not each.kept]
     if not found:
         raise ActionError(f"model '{revision.model}' has no challenger and no shadow in revision {revision.number}")
     for each in found:

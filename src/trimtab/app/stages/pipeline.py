@@ -47,6 +47,7 @@ from trimtab.gates.table import evaluate as judge
 from trimtab.monitoring.reference import build_reference
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
+from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest, newest_where
@@ -330,14 +331,16 @@ def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
 
 
 @_placed
-def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
-    """Make the bundle of a run that passed its gates, and register it: the model fitted again on all rows, or the
-    judged one (`refit`). Raises GateRefused."""
+def register(workspace: Workspace, run: Run, report: GateReport, *, serves: Run | None = None) -> Bundle:
+    """Make the bundle of a run that passed its gates, and register it. Raises GateRefused.
+
+    serves: the run that `refit` gave; None fits again on all rows now, where the policy says so.
+    """
     refuse(report)
     known = latest(workspace.metadata, Bundle, run=run.id)
     if known is not None:
         return known
-    serves, _ = refit(workspace, run)
+    serves = refit(workspace, run)[0] if serves is None else serves
     folder, digest = pack(workspace, serves, report)
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
@@ -376,21 +379,23 @@ def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]
     return folder, digest
 
 
-def deploy(workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str) -> Revision:
-    """Bring a bundle into service as the policy's strategy says, its online features up to date.
+def deploy(
+    workspace: Workspace, bundle: Bundle, *, cause: str, reason: str, by: str, role: Role | None = None
+) -> Revision:
+    """Bring a bundle into service, its online features up to date. role: None as the policy's strategy says.
 
     Raises StageError when they cannot be.
     """
     bring_bundle_up_to_date(workspace, bundle)
     rollouts = open_rollouts(workspace, bundle.model)
-    revision = rollouts.deploy(bundle, cause=cause, reason=reason, by=by)
+    revision = rollouts.deploy(bundle, cause=cause, reason=reason, by=by, role=role)
     set_aliases(workspace, rollouts.current() or revision)  # a cause that was asked for before gives an old revision
     return revision
 
 
 def newest(workspace: Workspace, kind: type[R], model: str) -> R:
     """Return a model's newest run of the gates' kind, or dataset. Raises StageError naming the stage that makes one."""
-    found = newest_where(workspace.metadata, kind, lambda r: not isinstance(r, Run) or r.refit_of is None, model=model)
+    found = newest_where(workspace.metadata, kind, lambda r: getattr(r, "refit_of", None) is None, model=model)
     if found is None:
         stage = "features" if kind is DatasetVersion else "train"
         raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")
