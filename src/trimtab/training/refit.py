@@ -7,6 +7,7 @@ measures it: no rows are left that it was not trained on. Scores of monitoring's
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,9 @@ from trimtab.training.train import Workbench
 from trimtab.training.trainer import fit
 from trimtab.training.usage import Meter
 
-MOST_MOVED = 0.2
-"""Largest distance between the distributions of both models' scores (Kolmogorov's) on the holdout rows."""
+MOST_MOVED = 0.5
+"""Largest distance between the distributions of both models' scores of the holdout rows (Wasserstein's), in standard
+deviations of the scores."""
 WORSE = 0.02
 """By so much, relative, the mean loss on the fitted rows may be larger than the twin's."""
 REFERENCE = "reference"
@@ -46,7 +48,8 @@ OWN_REFERENCE = ("rows.parquet", "background.npy")
 class Compared:
     """The fit on all rows compared with its twin.
 
-    moved: distance of the distributions of their scores of the holdout, 0 to 1. loss, twin_loss: on the fitted rows.
+    moved: distance of the distributions of their scores of the holdout, in standard deviations. loss, twin_loss: on the
+    fitted rows.
     """
 
     finite: bool
@@ -62,8 +65,8 @@ class Compared:
             return "it gives scores that are not finite"
         if self.moved > MOST_MOVED:
             return (
-                f"its scores of the holdout rows are spread {self.moved:.0%} differently than the judged model's; "
-                f"{MOST_MOVED:.0%} may be"
+                f"its scores of the holdout rows are {self.moved:.2f} standard deviations away from the judged "
+                f"model's; {MOST_MOVED:g} may be"
             )
         if self.loss > self.twin_loss + WORSE * abs(self.twin_loss):
             return (
@@ -190,7 +193,7 @@ def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, tas
     )
     return Compared(
         finite=finite,
-        moved=_distance(own[-len(holdout.y) :], other[-len(holdout.y) :]) if finite else 1.0,
+        moved=_distance(own[-len(holdout.y) :], other[-len(holdout.y) :]) if finite else math.inf,
         metric=metric,
         loss=loss,
         twin_loss=twin_loss,
@@ -198,10 +201,9 @@ def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, tas
 
 
 def _distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    """Return Kolmogorov's distance of two samples: the largest difference of their distribution functions."""
-    both = np.sort(np.concatenate([a, b]))
-    first, second = (np.searchsorted(np.sort(x), both, side="right") / len(x) for x in (a, b))
-    return float(np.abs(first - second).max())
+    """Return Wasserstein's distance of two samples of one size, in standard deviations of both together."""
+    spread = float(np.std(np.concatenate([a, b])))
+    return float(np.abs(np.sort(a) - np.sort(b)).mean() / spread) if spread > 0 else 0.0
 
 
 def _reference(folder: Path) -> dict[str, bytes]:

@@ -236,3 +236,68 @@ def test_shares_and_roles_that_cannot_be_say_why(metadata: Metadata) -> None:
     for share in (0.0, 1.0):
         with pytest.raises(ActionError, match="between 0% and 100%"):
             to.step(share=share, **(as_ | {"cause": f"{share}"}))
+
+
+def keeping(metadata: Metadata, keep: int = 2) -> Rollouts:
+    return Rollouts(metadata, Rollout(), "delay", CLOCK, keep=keep)
+
+
+def at_once(to: Rollouts, version: int) -> Revision:
+    return to.deploy(bundle_record(version), cause=f"deploy {version}", reason="test", by="test", role="champion")
+
+
+def kept(revision: Revision) -> list[int]:
+    return [a.version for a in revision.assignments if a.kept]
+
+
+def test_the_last_champions_stay_as_shadows_without_traffic(metadata: Metadata) -> None:
+    to = keeping(metadata)
+    assert [kept(at_once(to, version)) for version in (1, 2, 3, 4)] == [[], [1], [2, 1], [3, 2]]
+    now = to.current()
+    assert now is not None
+    assert now.bundle_in("shadow") is None
+    assert {a.weight for a in now.assignments if a.kept} == {0.0}
+
+
+def test_kept_shadows_stay_while_a_challenger_comes_and_goes(metadata: Metadata) -> None:
+    to = keeping(metadata)
+    at_once(to, 1)
+    at_once(to, 2)
+    challenged = deploy(to, 3)
+    assert (challenged.bundle_in("challenger"), kept(challenged)) == ("delay/3", [1])
+    gone = to.abandon(cause="worse", reason="worse", by="test", judged=3)
+    assert (kept(gone), gone.bundle_in("challenger")) == ([1], None)
+    deploy(to, 4)
+    assert kept(to.promote(cause="better", reason="better", by="test", judged=4)) == [2, 1]
+
+
+def test_a_kept_shadow_is_no_candidate(metadata: Metadata) -> None:
+    to = keeping(metadata)
+    at_once(to, 1)
+    at_once(to, 2)
+    with pytest.raises(ActionError, match="no challenger and no shadow"):
+        to.promote(cause="x", reason="x", by="test")
+    with pytest.raises(ActionError, match="no challenger and no shadow"):
+        to.abandon(cause="y", reason="y", by="test")
+    assert kept(to.abandon(cause="z", reason="it fails", by="guard", judged=1)) == []
+
+
+def test_a_kept_shadow_that_leads_comes_back_and_the_champion_stays_as_a_shadow(metadata: Metadata) -> None:
+    to = keeping(metadata)
+    for version in (1, 2, 3):
+        at_once(to, version)
+    back = to.way_back(1, cause="lead", reason="it leads", by="trimtab", judged=3)
+    assert (back.action, back.bundle_in("champion"), kept(back)) == ("rollback", "delay/1", [3, 2])
+    assert to.way_back(1, cause="lead", reason="it leads", by="trimtab", judged=3) == back
+    with pytest.raises(ActionError, match="judged was version 3"):
+        to.way_back(2, cause="other", reason="x", by="trimtab", judged=3)
+    with pytest.raises(ActionError, match="keeps no version 9"):
+        to.way_back(9, cause="another", reason="x", by="trimtab", judged=1)
+
+
+def test_a_champion_that_broke_a_limit_does_not_stay_as_a_shadow(metadata: Metadata) -> None:
+    to = keeping(metadata)
+    for version in (1, 2, 3):
+        at_once(to, version)
+    back = to.rollback(cause="guard", reason="it fails", by="guard", judged=3)
+    assert (back.bundle_in("champion"), kept(back)) == ("delay/2", [1])
