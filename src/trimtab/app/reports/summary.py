@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.paired_rows import latest_labels
 from trimtab.bundle.spec import read_spec
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
@@ -24,7 +25,6 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.stats.metrics import metric_value
-from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
 
 BLOCK_ROWS = 100_000
@@ -98,7 +98,7 @@ class Summary:
 def summarise(workspace: Workspace, model: str) -> Summary:
     """Gather the summary of one model."""
     metadata = workspace.metadata
-    labels = _labels(workspace, model)
+    labels = latest_labels(workspace, model)
     log = _read_log(workspace, model, labels)
     decisions = metadata.find(Decision, model=model, oldest_first=True)
     windows = metadata.find(WindowReport, model=model, stage="closed")
@@ -130,7 +130,7 @@ class _Log(NamedTuple):
 
 def other_predictions(workspace: Workspace, model: str) -> OtherPredictions:
     """Return which predictions of a model in the log no replay sent."""
-    return _read_log(workspace, model, _labels(workspace, model).clear()).others
+    return _read_log(workspace, model, latest_labels(workspace, model).clear()).others
 
 
 def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
@@ -155,14 +155,6 @@ def _read_log(workspace: Workspace, model: str, labels: pl.DataFrame) -> _Log:
         found.append(known)
         block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
     return _Log(served, compared, errors, pl.concat(found), OtherPredictions(others, times[-1] if times else None))
-
-
-def _labels(workspace: Workspace, model: str) -> pl.DataFrame:
-    table, _ = workspace.predictions.read_labels()
-    frame = pl.from_arrow(table.filter(label_rule.belong(table["model"], model)))
-    assert isinstance(frame, pl.DataFrame)
-    order = label_rule.ordered(frame["known_at"].dt.epoch("us").to_numpy())
-    return frame[order].unique("prediction_id", keep="last").select("prediction_id", "label")
 
 
 def _versions(workspace: Workspace, model: str) -> list[Version]:

@@ -1,0 +1,108 @@
+"""Reads the predictions that two versions both scored, with their labels, from the prediction log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.clock import to_micros
+from trimtab.records.training import Bundle
+from trimtab.stores.predictions import label_rule
+from trimtab.stores.predictions.contract import START
+
+Floats = npt.NDArray[np.float64]
+Span = tuple[datetime, datetime]
+"""Start and end of a window."""
+
+BLOCK_ROWS = 100_000
+SEGMENT = "segment "
+"""Before the name of a column that makes segments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedRows:
+    """Rows that both versions scored and that have a label, in order of event time; all [rows] but the last two."""
+
+    window: npt.NDArray[np.int64]
+    """Number of the span of each row."""
+    y: Floats
+    score: Floats
+    against: Floats
+    traffic: Floats
+    """Requests of the model that were answered in each span, [spans]."""
+    columns: Mapping[str, pl.Series]
+    """Values of the columns that make segments, as text, by name."""
+
+
+def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spans: Sequence[Span]) -> PairedRows:
+    """Return the common rows of two versions within some spans. spans: in order of time, without overlap."""
+    starts, ends = (np.array([to_micros(span[side]) for span in spans]) for side in (0, 1))
+    segments = _segment_columns(workspace)
+    bundles = workspace.metadata.find(Bundle, model=model)
+    features = {bundle.version: bundle.features for bundle in bundles if bundle.version in versions}
+    named = [SEGMENT + name for name in segments]
+    traffic, parts = np.zeros(len(spans)), list[pl.DataFrame]()
+    block, cursor = workspace.predictions.read(START, limit=BLOCK_ROWS)
+    while block.num_rows or not parts:
+        frame = _with_segments(block, segments, features).filter(pl.col("model") == model)
+        at = frame["event_time"].dt.epoch("us").to_numpy()
+        place = np.searchsorted(starts, at, side="right") - 1
+        inside = (place >= 0) & (at < ends[np.maximum(place, 0)])
+        frame = frame.with_columns(window=pl.Series(place, dtype=pl.Int64)).filter(pl.Series(inside, dtype=pl.Boolean))
+        traffic += np.bincount(frame.filter("served")["window"].to_numpy(), minlength=len(spans))
+        frame = frame.filter(pl.col("version").is_in(versions) & pl.col("score").is_finite())
+        parts.append(frame.select("prediction_id", "version", "event_time", "window", "score", *named))
+        block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
+    rows = pl.concat(parts)
+    own, other = (rows.filter(version=version).unique("prediction_id", keep="last") for version in versions)
+    labels = latest_labels(workspace, model).filter(pl.col("label").is_finite())
+    both = own.join(other.select("prediction_id", against="score"), on="prediction_id").join(labels, on="prediction_id")
+    both = both.sort("event_time", "prediction_id")
+    return PairedRows(
+        window=both["window"].to_numpy().astype(np.int64),
+        y=both["label"].to_numpy(),
+        score=both["score"].to_numpy(),
+        against=both["against"].to_numpy(),
+        traffic=traffic,
+        columns={name: both[SEGMENT + name] for name in segments},
+    )
+
+
+def _segment_columns(workspace: Workspace) -> tuple[str, ...]:
+    """Return the columns by which the policy's gates compare groups."""
+    gates = workspace.project.policy.gates.sections().values()
+    return tuple(dict.fromkeys(column for gate in gates for _, column in gate.columns()))
+
+
+def _with_segments(block: pa.Table, columns: Sequence[str], features: Mapping[int, tuple[str, ...]]) -> pl.DataFrame:
+    """Return rows of the log with the columns that make segments, from the entities or the features of a request."""
+    keys = [pc.map_lookup(block["entities"], pa.scalar(column), "first") for column in columns]
+    frame = pl.from_arrow(block)
+    assert isinstance(frame, pl.DataFrame)
+    for column, key in zip(columns, keys, strict=True):
+        value = pl.lit(pl.Series(SEGMENT + column, key.to_pylist(), dtype=pl.String))
+        for version, names in features.items():
+            if column in names:
+                number = pl.col("features").list.get(names.index(column), null_on_oob=True).cast(pl.Float64)
+                whole = number.cast(pl.Int64, strict=False)
+                text = pl.when(number == whole).then(whole.cast(pl.String)).otherwise(number.cast(pl.String))
+                value = pl.coalesce(value, pl.when(pl.col("version") == version).then(text))
+        frame = frame.with_columns(value.alias(SEGMENT + column))
+    return frame
+
+
+def latest_labels(workspace: Workspace, model: str) -> pl.DataFrame:
+    """Return prediction_id and label: of several labels of a prediction the one that counts."""
+    table, _ = workspace.predictions.read_labels()
+    frame = pl.from_arrow(table.filter(label_rule.belong(table["model"], model)))
+    assert isinstance(frame, pl.DataFrame)
+    order = label_rule.ordered(frame["known_at"].dt.epoch("us").to_numpy())
+    return frame[order].unique("prediction_id", keep="last").select("prediction_id", "label")

@@ -1,0 +1,240 @@
+"""Two versions of a model on the predictions that both scored: money, rates, segments, and what the rule says.
+
+Everything is measured on matured windows, from the prediction log and the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.reports.paired_rows import PairedRows, Span, paired_rows
+from trimtab.app.reports.version_measures import CONFIDENCE, Day, Difference, Segment, VersionMeasures
+from trimtab.app.rollout.candidate import held_out_evidence
+from trimtab.errors import StageError
+from trimtab.metric_catalog import Task
+from trimtab.monitoring.verdict import judge_challenger
+from trimtab.records.monitoring import WindowReport
+from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
+from trimtab.stores.metadata.contract import latest
+from trimtab.units import MICROS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What the rule of the policy says."""
+
+    verdict: str
+    challenger: int
+    champion: int
+    windows: int
+    held_out: int
+    labels: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionComparison:
+    """A version compared with another one, on the same labelled rows."""
+
+    project: str
+    model: str
+    task: Task
+    version: int
+    against: int
+    roles: Mapping[str, str]
+    """Version -> its role now."""
+    start: datetime
+    end: datetime
+    windows: int
+    labels: int
+    """Rows that both versions scored and that have a label."""
+    predictions_per_day: float
+    """Traffic of the model in these windows."""
+    currency: str
+    confidence: float
+    sentence: str
+    """The result in one sentence."""
+    metric: str
+    """The one that the rule compares."""
+    money: Difference | None
+    """Saved a day, if the version answered all requests of the model; None without costs in the policy."""
+    measures: tuple[Difference, ...]
+    segments: tuple[Segment, ...]
+    days: tuple[Day, ...]
+    rule: Rule | None
+
+
+def compare_versions(workspace: Workspace, model: str, versions: tuple[int, int] | None = None) -> VersionComparison:
+    """Compare two versions of a model: (compared, against); left out, those that are or were last compared.
+
+    Raises StageError when there is nothing to compare, and says why.
+    """
+    version, against = versions or _last_compared(workspace, model)
+    bundles = [_bundle(workspace, model, number) for number in (version, against)]
+    spans = _spans(workspace, model, version, against)
+    if not spans:
+        raise StageError(_never_paired(workspace, model, version, against))
+    rows = paired_rows(workspace, model, (version, against), spans)
+    if not len(rows.y):
+        raise StageError(
+            f"versions {version} and {against} of model '{model}' were compared in {len(spans)} windows, but none of "
+            "the rows is in the prediction log any more (serving.log.retention)"
+        )
+    return _comparison(workspace, bundles[0], bundles[1], spans, rows)
+
+
+def _last_compared(workspace: Workspace, model: str) -> tuple[int, int]:
+    revisions = workspace.metadata.find(Revision, model=model, oldest_first=True)
+    if not revisions:
+        raise StageError(f"no version of model '{model}' serves yet, so none can be compared; run: trimtab deploy")
+    pairs = []
+    for revision in reversed(revisions):
+        champion = next(a.version for a in revision.assignments if a.role == "champion")
+        others = [a for a in revision.assignments if a.role != "champion"]
+        pairs += [(champion, a.version) if a.kept else (a.version, champion) for a in others]
+    for pair in dict.fromkeys(pairs):
+        if _spans(workspace, model, *pair):
+            return pair
+    if pairs:
+        raise StageError(_never_paired(workspace, model, *pairs[0]))
+    raise StageError(
+        f"no version of model '{model}' has served next to version {champion}, so there is nothing to compare it with; "
+        "a second version comes by: trimtab retrain"
+    )
+
+
+def _bundle(workspace: Workspace, model: str, version: int) -> Bundle:
+    found = {bundle.version: bundle for bundle in workspace.metadata.find(Bundle, model=model)}
+    if version not in found:
+        known = ", ".join(map(str, sorted(found))) or "none"
+        raise StageError(f"model '{model}' has no version {version}; versions: {known}")
+    return found[version]
+
+
+def _never_paired(workspace: Workspace, model: str, version: int, against: int) -> str:
+    delay = workspace.project.policy.decide.labels_mature_after / MICROS["d"]
+    return (
+        f"versions {version} and {against} of model '{model}' have no window yet in which both scored the same "
+        f"predictions and the labels are complete. Both must serve at a time, one as champion and one as challenger or "
+        f"shadow; a window is complete {delay:g} days after its end (decide.labels_mature_after), when the loop runs"
+    )
+
+
+def _spans(workspace: Workspace, model: str, version: int, against: int) -> list[Span]:
+    """Return the matured windows in which one of two versions was compared with the other, in order of time."""
+    found: dict[Span, None] = {}
+    for own, other in ((version, against), (against, version)):
+        for w in workspace.metadata.find(WindowReport, model=model, version=own, stage="matured"):
+            if w.metrics.get("paired_version") == other and w.metrics.get("paired_rows"):
+                found[w.start, w.end] = None
+    return sorted(found)
+
+
+def _comparison(
+    workspace: Workspace, bundle: Bundle, against: Bundle, spans: list[Span], rows: PairedRows
+) -> VersionComparison:
+    policy, task = workspace.project.policy, workspace.model(bundle.model).task
+    with_rows = np.unique(rows.window)
+    spans = [spans[place] for place in with_rows]
+    measured = VersionMeasures(
+        rows,
+        task=task,
+        metric=policy.rollout.promote_when.metric_for(task),
+        costs=policy.impact.cost_for(task),
+        thresholds=(bundle.threshold, against.threshold),
+        days=[(end - start).total_seconds() / 86_400 for start, end in spans],
+    )
+    metric, money = measured.metric_gain(measured.metric), measured.money()
+    return VersionComparison(
+        project=policy.project,
+        model=bundle.model,
+        task=task,
+        version=bundle.version,
+        against=against.version,
+        roles=_roles(workspace, bundle, against),
+        start=spans[0][0],
+        end=spans[-1][1],
+        windows=len(spans),
+        labels=len(rows.y),
+        predictions_per_day=measured.predictions_per_day,
+        currency=policy.impact.currency,
+        confidence=CONFIDENCE,
+        sentence=_sentence(
+            bundle.version, against.version, money or metric, policy.impact.currency, len(rows.y), spans
+        ),
+        metric=measured.metric,
+        money=money,
+        measures=(metric, *measured.other_metrics(), *measured.rates()),
+        segments=tuple(measured.segments()),
+        days=tuple(measured.days(spans)),
+        rule=_rule(workspace, bundle, against, measured.metric),
+    )
+
+
+def _roles(workspace: Workspace, *bundles: Bundle) -> dict[str, str]:
+    revision = latest(workspace.metadata, Revision, model=bundles[0].model)
+    now = {a.version: a.role for a in revision.assignments} if revision else {}
+    return {str(b.version): now.get(b.version, "not in service") for b in bundles}
+
+
+def _rule(workspace: Workspace, bundle: Bundle, against: Bundle, metric: str) -> Rule | None:
+    """Return the verdict by the policy, on the version that was compared with the champion of that time."""
+    policy = workspace.project.policy
+    for challenger, champion in ((bundle, against), (against, bundle)):
+        before = held_out_evidence(workspace.metadata, challenger, champion, window=policy.decide.window)
+        found = judge_challenger(
+            workspace.metadata,
+            model=bundle.model,
+            champion=champion.version,
+            challenger=challenger.version,
+            policy=policy.rollout.promote_when,
+            metric=metric,
+            limits=policy.rollout.rollback_when,
+            held_out=[w.gains[metric] for w in before if metric in w.gains],
+        )
+        if found.windows:
+            return Rule(
+                verdict=found.verdict,
+                challenger=challenger.version,
+                champion=champion.version,
+                windows=found.windows,
+                held_out=found.held_out,
+                labels=found.labels,
+                reason=found.reason,
+            )
+    return None
+
+
+def _sentence(one: int, other: int, found: Difference, currency: str, labels: int, spans: list[Span]) -> str:
+    """Return the result in one sentence that a reader without statistics understands."""
+    basis = (
+        f"measured on {labels:,} predictions that both made between {spans[0][0]:%Y-%m-%d} and {spans[-1][1]:%Y-%m-%d}"
+    )
+    if found.gain is None or found.low is None or found.high is None:
+        return f"It is too early to say which of the versions {one} and {other} is better, {basis}."
+    money = found.unit == "money"
+
+    def text(value: float) -> str:
+        return f"{value:,.0f}" if money else f"{value:.3g}"
+
+    if found.low > 0 or found.high < 0:
+        sign = 1 if found.low > 0 else -1
+        low, high = sorted((sign * found.low, sign * found.high))
+        amount, interval = text(abs(found.gain)), f"({CONFIDENCE:.0%}: {text(low)} to {text(high)})"
+        if money:
+            what = f"saved {amount} {currency} a day" if sign > 0 else f"cost {amount} {currency} a day more"
+            return f"Version {one} would have {what} {interval} compared with version {other}, {basis}."
+        what = "better" if sign > 0 else "worse"
+        return f"Version {one} is {what} than version {other} by {amount} in {found.name} {interval}, {basis}."
+    gain, interval = text(found.gain), f"({CONFIDENCE:.0%}: {text(found.low)} to {text(found.high)})"
+    what = f"version {one} would have saved {gain} {currency} a day" if money else f"its gain in {found.name} is {gain}"
+    return (
+        f"It is not decided whether version {one} is better than version {other}: {what} {interval}, which may be "
+        f"luck, {basis}."
+    )

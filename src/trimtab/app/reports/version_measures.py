@@ -1,0 +1,244 @@
+"""Measures two versions of a model on their common rows, window by window.
+
+Intervals hold however often one looks (stats/paired_sequence.py), because people look at a page whenever they like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.app.reports.paired_rows import PairedRows, Span
+from trimtab.metric_catalog import BY_TASK, METRICS, Mistake, Task
+from trimtab.monitoring.mistakes import mistakes
+from trimtab.stats.metrics import metric_value
+from trimtab.stats.paired_sequence import paired_bounds
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+CONFIDENCE = 0.95
+FEWEST_WINDOWS = 3
+"""With fewer windows no interval is given."""
+MOST_SEGMENTS = 12
+"""Values of a column that are shown, those with the most rows."""
+MOST_VALUES = 100
+"""A column with more values makes no segments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measure of both versions; the difference is that of the compared one, in the measure's unit."""
+
+    name: str
+    unit: str
+    """money, share, or empty: that of the metric."""
+    value: float | None
+    against: float | None
+    """On all rows together."""
+    gain: float | None
+    """Mean over windows of how much better the compared version is, less than 0 when worse; of a rate without a better
+    direction, how much larger."""
+    low: float | None
+    high: float | None
+    """Interval of the gain at 95 %, at all looks together; None with too few windows."""
+    directed: bool = True
+    """Whether the gain says which version is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One value of a column: the rows that have it."""
+
+    column: str
+    value: str
+    rows: int
+    metric: Difference
+    money: Difference | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """One window: how much better the compared version was."""
+
+    start: datetime
+    rows: int
+    metric: float | None
+    money: float | None
+    """A day of the window's traffic."""
+
+
+class VersionMeasures:
+    """The measures of one comparison.
+
+    metric: by which the rule compares. costs: money a mistake, by kind. thresholds: of both versions. days: length of
+    each window that has rows, in days.
+    """
+
+    def __init__(
+        self,
+        rows: PairedRows,
+        *,
+        task: Task,
+        metric: str,
+        costs: Mapping[Mistake, float],
+        thresholds: tuple[float, float],
+        days: Sequence[float],
+    ) -> None:
+        self.metric = metric
+        self._rows, self._task, self._costs, self._thresholds = rows, task, costs, thresholds
+        with_rows, place = np.unique(rows.window, return_inverse=True)
+        self._place: npt.NDArray[np.int64] = place.astype(np.int64)
+        self._traffic: Floats = rows.traffic[with_rows] / np.asarray(days)
+        self._all: Mask = np.ones(len(rows.y), dtype=bool)
+
+    @property
+    def predictions_per_day(self) -> float:
+        """Requests of the model a day, mean over windows."""
+        return float(self._traffic.mean())
+
+    def metric_gain(self, name: str, rows: Mask | None = None) -> Difference:
+        """Return a metric of both versions, and its gain as the mean over windows, on some rows or on all."""
+        rows = self._all if rows is None else rows
+        gains = [self._gain(name, rows & (self._place == window)) for window in np.unique(self._place[rows])]
+        own, other = (self._value(name, rows, version) for version in (0, 1))
+        return _difference(name, "", own, other, np.array(gains))
+
+    def other_metrics(self) -> Iterator[Difference]:
+        """Yield the gains in the other metrics of the task."""
+        yield from (self.metric_gain(name) for name in BY_TASK[self._task].summary if name != self.metric)
+
+    def rates(self) -> Iterator[Difference]:
+        """Yield the rates of mistakes and of positive decisions, or the errors of a regression by direction."""
+        unit = "share" if self._task == "binary" else ""
+        for name, (own, other) in self._measured_rows.items():
+            directed = name not in ("decided positive", "mean prediction")
+            gains = self._by_window(other - own if directed else own - other)
+            yield _difference(name, unit, float(own.mean()), float(other.mean()), gains, directed=directed)
+
+    def money(self, rows: Mask | None = None) -> Difference | None:
+        """Return the money that mistakes cost a day, at the traffic of all requests; None without costs.
+
+        The rows that both versions scored stand for all requests of their window; those of a segment for its share.
+        """
+        if not self._costs:
+            return None
+        own, other = (self._daily(values, self._all if rows is None else rows) for values in self._row_costs)
+        return _difference("money lost a day", "money", float(own.mean()), float(other.mean()), other - own)
+
+    def segments(self) -> Iterator[Segment]:
+        """Yield the values of each column that makes segments, those with the most rows first."""
+        for column, values in self._rows.columns.items():
+            counts = values.drop_nulls().value_counts(sort=True)
+            for value, count in counts.head(MOST_SEGMENTS).iter_rows() if counts.height <= MOST_VALUES else ():
+                rows = (values == value).fill_null(value=False).to_numpy()
+                yield Segment(
+                    column=column,
+                    value=str(value),
+                    rows=count,
+                    metric=self.metric_gain(self.metric, rows),
+                    money=self.money(rows),
+                )
+
+    def days(self, spans: Sequence[Span]) -> Iterator[Day]:
+        """Yield what each window shows. spans: of the windows that have rows."""
+        saved = None
+        if self._costs:
+            own, other = (self._daily(values, self._all) for values in self._row_costs)
+            saved = other - own
+        for window, (start, _) in enumerate(spans):
+            here = self._place == window
+            yield Day(
+                start=start,
+                rows=int(here.sum()),
+                metric=_finite(self._gain(self.metric, here)),
+                money=None if saved is None else float(saved[window]),
+            )
+
+    @property
+    def _scores(self) -> tuple[Floats, Floats]:
+        return self._rows.score, self._rows.against
+
+    def _gain(self, name: str, rows: Mask) -> float:
+        return METRICS[name].gain(self._value(name, rows, 0), self._value(name, rows, 1))
+
+    def _value(self, name: str, rows: Mask, version: int) -> float:
+        score = self._scores[version][rows]
+        return metric_value(name, self._rows.y[rows], score, threshold=self._thresholds[version])
+
+    @cached_property
+    def _measured_rows(self) -> dict[str, tuple[Floats, Floats]]:
+        """By name of a rate: its value in each row, of both versions."""
+        own, other = self._made
+        one, two = self._scores
+        if self._task == "regression":
+            return {
+                "too high": (own["over_prediction"], other["over_prediction"]),
+                "too low": (own["under_prediction"], other["under_prediction"]),
+                "mean prediction": (one, two),
+            }
+        wrong = [made["false_negative"] + made["false_positive"] for made in (own, other)]
+        said = [(s >= t).astype(np.float64) for s, t in zip(self._scores, self._thresholds, strict=True)]
+        return {
+            "wrong decisions": (wrong[0], wrong[1]),
+            "missed positives": (own["false_negative"], other["false_negative"]),
+            "false alarms": (own["false_positive"], other["false_positive"]),
+            "decided positive": (said[0], said[1]),
+        }
+
+    @cached_property
+    def _made(self) -> tuple[dict[Mistake, Floats], dict[Mistake, Floats]]:
+        own, other = (
+            mistakes(self._rows.y, score, task=self._task, threshold=threshold)
+            for score, threshold in zip(self._scores, self._thresholds, strict=True)
+        )
+        return own, other
+
+    @cached_property
+    def _row_costs(self) -> tuple[Floats, Floats]:
+        own, other = (
+            np.sum([values * self._costs.get(kind, 0.0) for kind, values in made.items()], axis=0)
+            for made in self._made
+        )
+        return own, other
+
+    def _daily(self, values: Floats, rows: Mask) -> Floats:
+        """Return values of rows, summed up to a day of each window's traffic, [windows]."""
+        counts = np.bincount(self._place)
+        found: Floats = np.bincount(self._place[rows], values[rows], minlength=len(counts)) / counts * self._traffic
+        return found
+
+    def _by_window(self, values: Floats) -> Floats:
+        found: Floats = np.bincount(self._place, values) / np.bincount(self._place)
+        return found
+
+
+def _difference(
+    name: str, unit: str, value: float, against: float, gains: Floats, *, directed: bool = True
+) -> Difference:
+    """gains: one a window, in order of time; those that are not finite are left out."""
+    gains = gains[np.isfinite(gains)]
+    low: float | None = None
+    high: float | None = None
+    if len(gains) >= FEWEST_WINDOWS:
+        ends = paired_bounds(gains, held_out=0, max_windows=len(gains), confidence=0.5 + CONFIDENCE / 2)
+        low, high = _finite(float(ends[0])), _finite(float(ends[1]))
+    return Difference(
+        name=name,
+        unit=unit,
+        value=_finite(value),
+        against=_finite(against),
+        gain=_finite(float(gains.mean())) if len(gains) else None,
+        low=low,
+        high=high,
+        directed=directed,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
