@@ -1,11 +1,13 @@
-"""Verbs that look: status, lineage, doctor, schema; and repair, which repairs what doctor finds."""
+"""Verbs that look: status, lineage, compare, doctor, schema; and repair, which repairs what doctor finds."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 
@@ -15,12 +17,17 @@ from trimtab.app.reports.lineage import lineage as trace
 from trimtab.app.reports.status import status as read_status
 from trimtab.app.reports.store_checks import RepairResult
 from trimtab.app.reports.store_checks import repair as mend
+from trimtab.app.reports.version_comparison import compare_versions
+from trimtab.app.reports.version_page import version_page
 from trimtab.cli.context import Context, Verbs, print_json
 from trimtab.cli.terminal import console, say
-from trimtab.cli.views import show_lineage, show_status
+from trimtab.cli.views import show_comparison, show_lineage, show_status
+from trimtab.errors import UsageError
 from trimtab.policy.key_reference import json_schema
 
 app = Verbs()
+
+STDOUT = "-"
 
 
 @app.verb()
@@ -44,6 +51,42 @@ def lineage(
     The way leads over bundle, run, dataset, feature views and tables.
     """
     context.show(trace(context.workspace, prediction_id), partial(show_lineage, console))
+
+
+@app.verb(json=False)
+def compare(
+    context: Context,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Model; needed when there are several.")] = None,
+    versions: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="A B", help="Compare A with B; the versions that were compared last by default."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page that stands alone.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the result as JSON; - prints it.")] = None,
+) -> None:
+    """Compare two versions in money, rates and segments.
+
+    On the predictions that both scored, in windows whose labels are complete, with intervals and what the rule says.
+    """
+    if versions is not None and versions[0] == versions[1]:
+        raise UsageError(f"--versions {versions[0]} {versions[1]}: expected two different versions")
+    found = compare_versions(context.workspace, context.workspace.model(model).name, versions)
+    if html is not None:
+        _write("--html", html, version_page(found))
+    if json == STDOUT:
+        print_json(found)
+        return
+    if json is not None:
+        _write("--json", Path(json), msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+    show_comparison(console, found)
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from error
+    say(f"written: {path}")
 
 
 @app.verb()

@@ -38,7 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "workflows": ("workflows", "List retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "backtest": ("backtest", "Compare policies on the past: what each would have cost."),
-    "compare": ("compare", "Compare two versions in money, rates and segments."),
+    "compare": ("look", "Compare two versions in money, rates and segments."),
     "status": ("look", "Show what serves and how well, what waits for an answer, and what it costs."),
     "ledger": ("ledger", "Verify the chain of all decisions, or accept breaks of it."),
     "labels": ("labels", "Take the outcomes in a file as labels."),

@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.tree import Tree
 
 from trimtab.app.reports.summary import Summary
+from trimtab.app.reports.version_comparison import VersionComparison
+from trimtab.app.reports.version_measures import Difference
+from trimtab.app.reports.version_page import VERDICTS, interval, number, tone
 from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
@@ -22,6 +25,7 @@ from trimtab.units import plural
 
 TIPPING_REASONS = 2
 SHOWN_NOTES = 3
+TONE_STYLE = {"good": "green", "bad": "red", "": ""}
 ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
 
 
@@ -253,3 +257,39 @@ def _label(label: dict[str, Any] | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def show_comparison(console: Console, found: VersionComparison) -> None:
+    """Print two versions compared: the sentence, what the rule says, measures and segments."""
+    console.print(f"[bold]{escape(found.sentence)}[/]", soft_wrap=True)
+    if found.rule is not None:
+        said = f"the rule of the policy: {VERDICTS[found.rule.verdict]}. {found.rule.reason}"
+        console.print(escape(said), soft_wrap=True)
+    columns = (
+        f">version {found.version}",
+        f">version {found.against}",
+        ">difference",
+        f">interval {found.confidence:.0%}",
+    )
+    made = table(f"{found.labels:,} predictions of both in {found.windows} windows", "measure", *columns)
+    for row in (*([found.money] if found.money else []), *found.measures):
+        made.add_row(*_compared(row, f"{found.currency} lost a day" if row.unit == "money" else row.name))
+    console.print(made)
+    if found.segments:
+        what = f"{found.currency} lost a day" if found.money else found.metric
+        made = table(f"Segments: {what}", "segment", ">rows", *columns)
+        for segment in found.segments:
+            name, *rest = _compared(segment.money or segment.metric, f"{segment.column} {segment.value}")
+            made.add_row(name, f"{segment.rows:,}", *rest)
+        console.print(made)
+
+
+def _compared(row: Difference, name: str) -> list[str]:
+    style, gain = TONE_STYLE[tone(row)], number(row.gain, row.unit, signed=True)
+    return [
+        escape(name),
+        number(row.value, row.unit),
+        number(row.against, row.unit),
+        f"[{style}]{gain}[/]" if style else gain,
+        interval(row),
+    ]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports import summary
 from trimtab.app.reports.lineage import UnknownPrediction
+from trimtab.app.reports.paired_rows import latest_labels
 from trimtab.app.reports.status import status
 from trimtab.cli.log import app
 from trimtab.clock import SystemClock, to_micros
@@ -86,7 +87,7 @@ def test_a_summary_counts_the_rows_of_its_model_and_compares_those_with_labels(
     log.close()
     ws = open_workspace(project)
     found = summary.summarise(ws, "delay")
-    rows = summary._read_log(ws, "delay", summary._labels(ws, "delay")).labelled
+    rows = summary._read_log(ws, "delay", latest_labels(ws, "delay")).labelled
     assert (found.predictions, found.scored_for_comparison, found.errors, found.labels) == (13, 1, 1, 1)
     assert rows.select("prediction_id", "error", "label").rows() == [("id-3", None, 1.0), ("id-3", "failed", 1.0)]
 

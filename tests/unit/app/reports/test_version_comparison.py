@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -20,7 +21,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.version_comparison import VersionComparison, compare_versions
 from trimtab.app.reports.version_page import version_page
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.cli import compare
+from trimtab.cli import look
 from trimtab.clock import to_micros
 from trimtab.errors import DefinitionError, StageError, UsageError
 from trimtab.records.gate_reports import HeldOutWindow
@@ -30,6 +31,7 @@ from trimtab.stats.paired_sequence import paired_bounds
 from trimtab.testing.judged import DAY, FIRST, MODEL, bundle_record, dataset_record, gate_report, window_report
 from trimtab.testing.predictions import label_rows, prediction_rows
 
+Floats = npt.NDArray[np.float64]
 COSTS = {"false_negative": 40.0, "false_positive": 20.0}
 ROWS, DAYS = 60, 24
 
@@ -109,9 +111,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.workspace.predictions.close()
 
 
-def cost(y: np.ndarray, score: np.ndarray) -> np.ndarray:
+def cost(y: Floats, score: Floats) -> Floats:
     yes = score >= 0.5
-    return 40.0 * ((y == 1) & ~yes) + 20.0 * ((y == 0) & yes)
+    found: Floats = 40.0 * ((y == 1) & ~yes) + 20.0 * ((y == 0) & yes)
+    return found
 
 
 def test_money_is_what_mistakes_cost_a_day_at_the_traffic_of_all_requests(world: World) -> None:
@@ -299,7 +302,7 @@ def test_the_verb_writes_page_and_json(world: World, tmp_path: Path) -> None:
     page, data = tmp_path / "page.html", tmp_path / "found.json"
 
     def run(*options: str) -> Result:
-        return CliRunner().invoke(compare.app, ["compare", "--project", str(world.project.folder), *options])
+        return CliRunner().invoke(look.app, ["compare", "--project", str(world.project.folder), *options])
 
     written = run("--html", str(page), "--json", str(data))
     assert written.exit_code == 0
