@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab.errors import nearest
 
 if TYPE_CHECKING:
+    from trimtab.app.drift.drift_monitor import DriftMonitor
     from trimtab.definitions.kpis import Kpi
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Dataset": ("trimtab.definitions.models", "Dataset"),
+    "DriftMonitor": ("trimtab.app.drift.drift_monitor", "DriftMonitor"),
     "Entity": ("trimtab.definitions.views", "Entity"),
     "FeatureView": ("trimtab.definitions.views", "FeatureView"),
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
@@ -42,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "Dataset",
+    "DriftMonitor",
     "Entity",
     "FeatureView",
     "FileSource",

@@ -36,12 +36,12 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     elif path.is_file():
         return (path,)
     else:
-        raise DataError(f"source '{source.name}': there is no '{path}'.{_nearest_existing(path)}")
+        raise DataError(f"source '{source.name}': there is no '{path}'.{nearest_existing(path)}")
     files = tuple(sorted(file for file in found if _is_data(file)))
     if not files:
         raise DataError(
             f"source '{source.name}': '{path}' has no file that ends in {' or '.join(SUFFIXES)}."
-            f"{_nearest_existing(path) if not path.is_dir() else ''}"
+            f"{nearest_existing(path) if not path.is_dir() else ''}"
         )
     return files
 
@@ -79,7 +79,7 @@ def _is_data(path: Path) -> bool:
     return path.suffix in SUFFIXES and not path.name.startswith((".", "_")) and path.is_file()
 
 
-def _nearest_existing(path: Path) -> str:
+def nearest_existing(path: Path) -> str:
     """Return a hint: the sibling with the nearest name, or the last folder above that exists."""
     above = next(parent for parent in path.parents if parent.is_dir())
     missing = path.relative_to(above).parts[0]

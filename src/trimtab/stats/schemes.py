@@ -147,6 +147,11 @@ class CategoryBins:
             counts, seen_in = _code_counts(values, owners)
         else:
             counts, seen_in = _name_counts(values, owners)
+        return cls.from_counts(counts, seen_in)
+
+    @classmethod
+    def from_counts(cls, counts: Counted, seen_in: Counted) -> Self:
+        """Return the bins for a column that was counted: rows of each category, and in how many windows it is."""
         ranked = sorted(counts, key=lambda name: (-counts[name], name))
         top, rest = tuple(ranked[:TOP_CATEGORIES]), ranked[TOP_CATEGORIES:]
         if len(ranked) > MAX_KNOWN:

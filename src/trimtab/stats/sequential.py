@@ -173,6 +173,19 @@ class DriftDetector:
         self._held = current if encoded.rows < max(self.min_rows, 1) else None
         return self._hold(encoded) if self._held else self._judge(encoded)
 
+    def column_p_seq(self) -> dict[str, float]:
+        """Return p_seq of each column alone, from its own detectors; not adjusted for the number of columns."""
+        _, distance, signed = self._evidence.stakes
+        d, o = len(self._pool.names), self._pool.ordered
+        if distance.size < 2 * d:  # no window was judged yet
+            return dict.fromkeys(self._pool.names, 1.0)
+        own = (distance[:d] + distance[d:]) / 2
+        if o:
+            each = signed.reshape(2, o, KAPPAS.size)
+            own[:o] = (own[:o] + each.mean(axis=(0, 2))) / 2
+        p = np.minimum(1.0, self.horizon / np.maximum(own, np.finfo(np.float64).tiny))
+        return dict(zip(self._pool.names, p.tolist(), strict=True))
+
     def state(self) -> dict[str, Any]:
         """Return the whole state, for JSON; a detector made from it continues bit for bit."""
         return {

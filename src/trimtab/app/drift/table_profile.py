@@ -1,0 +1,228 @@
+"""Reads a table batch by batch: first what the schemes of its columns need, then the profile of each window.
+
+Memory: one batch, a sample of rows, and the counts. A table may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+from polars.exceptions import PolarsError
+
+from trimtab.app.drift.row_windows import UNUSED, Ints, RowWindows
+from trimtab.app.drift.watched_columns import WatchedColumn
+from trimtab.data.times import to_utc_micros
+from trimtab.errors import DataError
+from trimtab.stats.profile import SORT_ROWS, ColumnProfile, merge_windows, profile, profile_categories
+from trimtab.stats.schemes import MAX_KNOWN, Bins, CategoryBins, NumericBins
+
+BATCH_ROWS = 50_000
+SAMPLE_ROWS = 100_000
+"""Rows from which the bins of ordered columns are made; every row of a smaller reference."""
+MOST_COUNTED = 200_000
+"""Categories of one column that are counted at a time; beyond, the rarer half is forgotten (lossy counting, Manku &
+Motwani 2002). The 31 most frequent are right unless they are rarer than one row in 100,000."""
+TIME = "__time__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with the columns that are compared and its time column."""
+
+    name: str
+    """As errors and reports name it."""
+    frame: pl.LazyFrame
+    columns: Sequence[WatchedColumn]
+    timestamp: str | None = None
+    """Column with the time of each row; rows without one belong to no window."""
+
+    def batches(self, windows: RowWindows) -> Iterator[tuple[pl.DataFrame, Ints]]:
+        """Yield the compared columns of some rows, in the order of the table, with the window of each row."""
+        values = [column.value.alias(str(place)) for place, column in enumerate(self.columns)]
+        times = [pl.col(self.timestamp).alias(TIME)] if self.timestamp else []
+        first = 0
+        for batch in self._collected(self.frame.select(*values, *times)):
+            found = self._times(batch[TIME], first) if times else None
+            yield batch, windows.of(first, found, batch.height) if found is None else _timed(windows, first, found)
+            first += batch.height
+
+    def times(self) -> Iterator[Ints]:
+        """Yield the times of rows in microseconds since the epoch, UNUSED where there is none, batch by batch."""
+        assert self.timestamp is not None
+        first = 0
+        for batch in self._collected(self.frame.select(pl.col(self.timestamp).alias(TIME))):
+            yield self._times(batch[TIME], first)
+            first += batch.height
+
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return int(next(self._collected(self.frame.select(pl.len()))).item())
+
+    def _times(self, column: pl.Series, first: int) -> Ints:
+        times = pa.chunked_array([column.to_arrow()])
+        place = f"{self.name}: column '{self.timestamp}'"
+        found = pl.Series(to_utc_micros(times, place=place, first=first + 1).cast(pa.int64()))
+        return found.fill_null(UNUSED).to_numpy()
+
+    def _collected(self, frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        try:
+            yield from frame.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+        except PolarsError as error:
+            raise DataError(f"{self.name}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+@dataclass
+class _Tally:
+    """Rows of each category of a column, and in how many windows it is: one, or more than one."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    only_window: dict[str, int] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)
+
+    def add(self, window: int, found: Mapping[str, int]) -> None:
+        self.rows.update(found)
+        if len(self.rows) > MOST_COUNTED:
+            self.rows = Counter(dict(self.rows.most_common(MOST_COUNTED // 2)))
+        if len(self.rows) > MAX_KNOWN:  # an open vocabulary: windows do not matter
+            self.only_window.clear()
+            self.several.clear()
+            return
+        for name in found:
+            if self.only_window.setdefault(name, window) != window:
+                self.several.add(name)
+
+    def bins(self) -> CategoryBins:
+        return CategoryBins.from_counts(self.rows, {name: 2 if name in self.several else 1 for name in self.rows})
+
+
+def column_schemes(table: Table, windows: RowWindows, *, rows: int, seed: int) -> dict[str, Bins]:
+    """Return the schemes of all columns, made from a reference of so many rows."""
+    random = np.random.default_rng(seed)
+    share = SAMPLE_ROWS / max(rows, 1)
+    samples: dict[str, list[npt.NDArray[Any]]] = {c.name: [] for c in table.columns if c.kind == "ordered"}
+    tallies = {c.name: _Tally() for c in table.columns if c.kind == "category"}
+    for batch, numbers in table.batches(windows):
+        keep = None if share >= 1 else pl.Series(random.random(batch.height) < share)
+        for place, column in enumerate(table.columns):
+            values = batch[str(place)]
+            if column.kind == "ordered":
+                samples[column.name].append((values if keep is None else values.filter(keep)).to_numpy())
+        for window, lows_and_highs in _stretches(numbers):
+            for place, column in enumerate(table.columns):
+                if column.kind == "category":
+                    tallies[column.name].add(window, _counted(batch[str(place)], lows_and_highs))
+    numeric = {name: NumericBins.from_reference(np.concatenate(parts)) for name, parts in samples.items() if parts}
+    return {
+        c.name: tallies[c.name].bins() if c.kind == "category" else numeric.get(c.name, NumericBins.from_reference([]))
+        for c in table.columns
+    }
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The profiles of a table."""
+
+    windows: dict[int, dict[str, ColumnProfile]]
+    """By window, oldest first."""
+    total: dict[str, ColumnProfile]
+    """All rows, those of no window among them."""
+    rows: int
+    outside: int
+    """Rows of no window: without a time, or between two blocks."""
+    unseen: dict[str, Counter[str]]
+    """Values that the reference does not have, by category column."""
+
+
+def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> Profiles:
+    """Return the profile of each window of a table and of the whole."""
+    found: dict[int, dict[str, ColumnProfile]] = {}
+    unseen: dict[str, Counter[str]] = {c.name: Counter() for c in table.columns if c.kind == "category"}
+    known = {name: bins.slots for name, bins in schemes.items() if isinstance(bins, CategoryBins) and not bins.open}
+    rows = 0
+    for batch, numbers in table.batches(windows):
+        rows += batch.height
+        arrays = {c.name: batch[str(p)].to_numpy() for p, c in enumerate(table.columns) if c.kind == "ordered"}
+        for window, places in _stretches(numbers):
+            part: dict[str, ColumnProfile] = {}
+            for place, column in enumerate(table.columns):
+                bins = schemes[column.name]
+                if isinstance(bins, NumericBins):
+                    part[column.name] = _ordered(arrays[column.name], places, bins)
+                    continue
+                counts = _counted(batch[str(place)], places, nulls=True)
+                part[column.name] = profile_categories(counts, bins)
+                if column.name in known:
+                    new = {name: n for name, n in counts.items() if name is not None and name not in known[column.name]}
+                    _remember(unseen[column.name], new)
+            found[window] = merge_windows(found[window], part) if window in found else part
+    empty = {name: _nothing(bins) for name, bins in schemes.items()}
+    outside = found.pop(UNUSED, empty)
+    total = outside
+    for each in found.values():
+        total = merge_windows(total, each)
+    return Profiles(
+        windows=dict(sorted(found.items())),
+        total=total,
+        rows=rows,
+        outside=next(iter(outside.values())).n if outside else 0,
+        unseen={name: counter for name, counter in unseen.items() if counter},
+    )
+
+
+def _timed(windows: RowWindows, first: int, times: Ints) -> Ints:
+    return np.where(times == UNUSED, UNUSED, windows.of(first, times, len(times)))
+
+
+def _stretches(numbers: Ints) -> Iterator[tuple[int, slice | Ints]]:
+    """Yield each window with its rows in the batch: a slice where they lie together."""
+    if not numbers.size:
+        return
+    edges = np.flatnonzero(np.diff(numbers)) + 1
+    starts, ends = np.concatenate([[0], edges]), np.concatenate([edges, [numbers.size]])
+    owners = numbers[starts]
+    if np.unique(owners).size == owners.size:
+        for owner, start, end in zip(owners.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            yield owner, slice(start, end)
+        return
+    order = np.argsort(numbers, kind="stable")
+    sorted_numbers = numbers[order]
+    cuts = np.flatnonzero(np.diff(sorted_numbers)) + 1
+    for places in np.split(order, cuts):
+        yield int(numbers[places[0]]), places
+
+
+def _ordered(values: npt.NDArray[Any], places: slice | Ints, bins: NumericBins) -> ColumnProfile:
+    part = values[places]
+    found = profile(part[:SORT_ROWS], bins)
+    for start in range(SORT_ROWS, part.size, SORT_ROWS):  # the fastest size to count at a time
+        more = merge_windows({"": found}, {"": profile(part[start : start + SORT_ROWS], bins)})
+        found = more[""]
+    return found
+
+
+def _counted(values: pl.Series, places: slice | Ints, *, nulls: bool = False) -> dict[str, int]:
+    """Return how many rows each value has."""
+    part = values[places] if isinstance(places, slice) else values.gather(places)
+    table = part.value_counts(name="n")
+    found = dict(zip(table[table.columns[0]].to_list(), table["n"].to_list(), strict=True))
+    if not nulls:
+        found.pop(None, None)
+    return found
+
+
+def _remember(counter: Counter[str], new: Mapping[str, int]) -> None:
+    if len(counter) < MAX_KNOWN:
+        counter.update(new)
+    else:
+        counter.update({name: rows for name, rows in new.items() if name in counter})
+
+
+def _nothing(bins: Bins) -> ColumnProfile:
+    return profile([], bins) if isinstance(bins, NumericBins) else profile_categories({}, bins)
