@@ -34,6 +34,7 @@ SEPARATORS = {";": ";", "\t": "\\t", "|": "|", ",": ","}
 _LEADING_ZERO = r"^\s*[+-]?0\d"
 _WHOLE = r"^\s*[+-]?\d+\s*$"
 _HEAD = 4096
+_SAVE_AS = "; save it as UTF-8"
 
 
 def read_csv(
@@ -112,20 +113,23 @@ def hint_of_separator(path: Path, separator: str, encoding: str = "utf-8", *, of
     )
 
 
-def hint_of_encoding(path: Path, encoding: str) -> str:
-    """Return a hint where a file is not in its encoding and which other it may have, "" if it is in its encoding."""
+def hint_of_encoding(path: Path, encoding: str, *, of_source: bool = True) -> str:
+    """Return a hint where a file is not in its encoding and which other it may have, "" if it is in its encoding.
+
+    of_source: the hint names the option of FileSource; else it asks for the encoding that is expected.
+    """
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith(("utf-16", "utf16", "utf_16")):
-        return " It begins like UTF-16: FileSource(..., encoding='utf-16')"
+        return " It begins like UTF-16" + (": FileSource(..., encoding='utf-16')" if of_source else _SAVE_AS)
     content = path.read_bytes()
     try:
         content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        return (
-            f" Line {line} is not {encoding}: {content[error.start : error.start + 1]!r}. Name its encoding, such as "
-            "FileSource(..., encoding='windows-1252')"
+        wrong = f" Line {line} is not {encoding}: {content[error.start : error.start + 1]!r}"
+        return wrong + (
+            ". Name its encoding, such as FileSource(..., encoding='windows-1252')" if of_source else _SAVE_AS
         )
     return ""
 

@@ -143,7 +143,7 @@ def _csv_frame(file: Path, texts: Collection[str], notes: list[str]) -> pl.LazyF
         overrides |= _leading_zeros(file, separator, frame.collect_schema(), notes)
         return _scan_csv(file, separator, comma=comma, overrides=overrides)
     except (PolarsError, UnicodeError) as error:
-        hint = hint_of_encoding(file, "utf-8") if not file.name.endswith(".gz") else ""
+        hint = hint_of_encoding(file, "utf-8", of_source=False) if not file.name.endswith(".gz") else ""
         raise DataError(f"{file}: not a CSV file: {_first_line(error)}.{hint}") from None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -25,14 +26,15 @@ from trimtab.app.drift.watched_columns import SchemaChange, leaves, schema_chang
 from trimtab.clock import from_micros
 from trimtab.data.table_scan import TableScan, scan_table
 from trimtab.errors import DataError, UsageError
-from trimtab.stats.profile import ColumnProfile
+from trimtab.stats.profile import ColumnProfile, merge_windows
 from trimtab.stats.schemes import ABOVE, BELOW, FIRST_BIN, MISSING, OTHER, Bins, CategoryBins, NumericBins
-from trimtab.stats.sequential import ENOUGH_WINDOWS, DriftDetector
+from trimtab.stats.sequential import ENOUGH_WINDOWS, SMALLEST_SHARE_OF_ROWS, DriftDetector
 from trimtab.stats.step import DriftStep
 from trimtab.stats.tail import holm
 from trimtab.units import micros, plural, short
 
 LEVEL = 0.05
+FEW_ROWS = 30
 MOST_CURRENT = 60
 """Windows of a current table without times."""
 NAMED = 5
@@ -99,6 +101,7 @@ def compare_tables(reference: TableScan, current: TableScan, options: CompareOpt
     found = fitted.profile(table, _current_windows(fitted, rows))
     if not found.windows:
         raise DataError(f"{current.path}: no row has a time in column '{options.timestamp}'")
+    found = _as_one_if_thin(fitted, found)
     judged = _judge(fitted, found, options.seed)
     without = {options.timestamp} if options.timestamp else set()
     changes = schema_changes(fitted.leaves, now, without=without)
@@ -110,6 +113,14 @@ def compare_tables(reference: TableScan, current: TableScan, options: CompareOpt
         return result
     before = fitted.table(reference.path, reference.frame, fitted.leaves, None)
     return replace(result, tests=classic_tests(options.tests, before, replace(table, timestamp=None), options.seed))
+
+
+def _as_one_if_thin(fitted: FittedReference, found: Profiles) -> Profiles:
+    """Return windows that together have less than half the rows of a reference window as one window."""
+    if found.windowed_rows >= SMALLEST_SHARE_OF_ROWS * np.median(fitted.found.window_rows):
+        return found
+    first = next(iter(found.windows))
+    return replace(found, windows={first: reduce(merge_windows, found.windows.values())})
 
 
 @dataclass(frozen=True)
@@ -130,8 +141,8 @@ class _Judged:
 
 def _judge(fitted: FittedReference, found: Profiles, seed: int) -> _Judged:
     detector = fitted.detector(horizon=len(found.windows), seed=seed)
-    thin = found.rows - found.outside < detector.min_rows
-    if thin:
+    thin = found.windowed_rows < detector.min_rows
+    if thin:  # judged all the same: there is nothing to wait for
         detector.min_rows = 0
     steps: list[tuple[int, DriftStep]] = []
     sequential: dict[str, float] = {}
@@ -281,9 +292,9 @@ def _reason(judged: _Judged, columns: Sequence[ColumnResult], breaking: Sequence
 def _basis(fitted: FittedReference, found: Profiles, judged: _Judged) -> str:
     m, now = fitted.windows, len(found.windows)
     if fitted.cut.length is not None:
-        what = f"windows of {short(fitted.cut.length)} in column '{fitted.cut.timestamp}'"
+        what = f"Windows of {short(fitted.cut.length)} in column '{fitted.cut.timestamp}'"
     else:
-        what = f"blocks of {plural(fitted.cut.rows or 1, 'consecutive row')}, since no timestamp was named"
+        what = f"Blocks of {plural(fitted.cut.rows or 1, 'consecutive row')}, since no timestamp was named"
     how = (
         "the p-value of the one current window against the reference windows"
         if judged.single
@@ -308,16 +319,27 @@ def _notes(
             f"only {judged.detector.reference_windows} reference windows: p-values are rough below {ENOUGH_WINDOWS}; "
             "take a longer reference or shorter windows before you act on them"
         )
-    if judged.thin:
-        notes.append(
-            f"{current.path}: {plural(found.rows, 'row')}, less than half a reference window: only large changes show"
-        )
+    if judged.thin or found.rows < FEW_ROWS:
+        notes.append(f"{current.path}: {plural(found.rows, 'row')}: only large changes show in so few")
+    before, now = fitted.found.infinite, found.infinite
+    notes += [
+        f"'{name}' is infinite in {plural(now.get(name, 0), 'row')} of the current table and in "
+        f"{plural(before.get(name, 0), 'row')} of the reference"
+        for name in sorted(before.keys() ^ now.keys())
+    ]
+    if fitted.cut.timestamp and _naive(fitted, reference) + _naive(fitted, current):
+        notes.append(f"times without a zone in '{fitted.cut.timestamp}' are read as UTC")
     last = judged.steps[-1][1]
     if not last.tested:
         notes.append(f"the last window was not judged: {last.n} rows, {judged.detector.min_rows:g} are needed")
     if fitted.cut.length is not None and found.outside:
         notes.append(f"{current.path}: {plural(found.outside, 'row')} without a time left out")
     return tuple(notes)
+
+
+def _naive(fitted: FittedReference, scan: TableScan) -> bool:
+    dtype = scan.frame.collect_schema()[fitted.cut.timestamp or ""]
+    return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
 
 
 def _side(scan: TableScan, fitted: FittedReference, found: Profiles) -> Side:

@@ -138,6 +138,18 @@ class Profiles:
     """Rows of no window: without a time, or between two blocks."""
     unseen: dict[str, Counter[str]]
     """Values that the reference does not have, by category column."""
+    infinite: dict[str, int]
+    """Rows whose value is infinite, by column; columns without such rows are left out."""
+
+    @property
+    def window_rows(self) -> list[int]:
+        """Rows of each window."""
+        return [next(iter(window.values())).n for window in self.windows.values()]
+
+    @property
+    def windowed_rows(self) -> int:
+        """Rows of all windows."""
+        return sum(self.window_rows)
 
 
 def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> Profiles:
@@ -145,10 +157,12 @@ def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> 
     found: dict[int, dict[str, ColumnProfile]] = {}
     unseen: dict[str, Counter[str]] = {c.name: Counter() for c in table.columns if c.kind == "category"}
     known = {name: bins.slots for name, bins in schemes.items() if isinstance(bins, CategoryBins) and not bins.open}
+    infinite: Counter[str] = Counter()
     rows = 0
     for batch, numbers in table.batches(windows):
         rows += batch.height
         arrays = {c.name: batch[str(p)].to_numpy() for p, c in enumerate(table.columns) if c.kind == "ordered"}
+        infinite.update({name: int(np.isinf(values).sum()) for name, values in arrays.items()})
         for window, places in _stretches(numbers):
             part: dict[str, ColumnProfile] = {}
             for place, column in enumerate(table.columns):
@@ -173,6 +187,7 @@ def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> 
         rows=rows,
         outside=next(iter(outside.values())).n if outside else 0,
         unseen={name: counter for name, counter in unseen.items() if counter},
+        infinite={name: count for name, count in infinite.items() if count},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from trimtab.app.drift.drift_results import ColumnResult, Histogram, WindowResult
 
@@ -28,7 +29,7 @@ def _densities(histogram: Histogram, name: str) -> str:
     """Draw an area for the reference and a line for the current table over the range of the reference."""
     edges = histogram.edges
     low, high = (edges[0], edges[-1]) if edges else (0.0, 0.0)
-    widths = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    widths = [b - a for a, b in pairwise(edges)]
     if not high > low or not any(widths):
         return _few_values(histogram, low)
     least = (high - low) / 200  # a bin of one value is drawn as narrow as can be seen
@@ -108,12 +109,7 @@ def windows_chart(windows: Sequence[WindowResult], level: float) -> str:
     y = at(0, level)[1]
     grid.append(f'<line class="level" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     line = " L".join("{:.1f},{:.1f}".format(*at(place, window.p_seq)) for place, window in enumerate(judged))
-    dots = "".join(
-        '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.5"><title>{}: p {:.2g}, sequential p {:.2g}</title></circle>'.format(
-            *at(place, window.p), escape(window.start), window.p, window.p_seq
-        )
-        for place, window in enumerate(judged)
-    )
+    dots = "".join(_dot(at(place, window.p), window) for place, window in enumerate(judged))
     ends = (
         f'<text x="{LEFT}" y="{TALL - 6}">{escape(judged[0].start)}</text>'
         f'<text x="{WIDE - RIGHT}" y="{TALL - 6}" text-anchor="end">{escape(judged[-1].start)}</text>'
@@ -122,6 +118,11 @@ def windows_chart(windows: Sequence[WindowResult], level: float) -> str:
         ends = f'<text x="{LEFT}" y="{TALL - 6}">{escape(judged[0].start)}</text>'
     body = f'{"".join(grid)}{dots}<path class="sequential" d="M{line}"/>{ends}'
     return _svg(WIDE, TALL, "p-values by window", body)
+
+
+def _dot(at: tuple[float, float], window: WindowResult) -> str:
+    text = f"{escape(window.start)}: p {window.p:.2g}, sequential p {window.p_seq:.2g}"
+    return f'<circle class="dot" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="2.5"><title>{text}</title></circle>'
 
 
 def _svg(width: int, height: int, title: str, body: str) -> str:

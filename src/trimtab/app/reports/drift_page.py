@@ -35,7 +35,9 @@ td.text, th.text { text-align: left; } tr.drifted td:first-child { color: var(--
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 14px; }
 .card { border: 1px solid var(--line); border-radius: 6px; padding: 12px 14px; min-width: 0; }
 .card.drifted { border-color: var(--now); } .card h3 { font-size: 15px; margin: 0 0 2px; overflow-wrap: anywhere; }
-.card p { font-size: 13px; } svg { max-width: 100%; height: auto; display: block; margin-top: 6px; }
+.card p { font-size: 13px; }
+.card .span { display: flex; justify-content: space-between; }
+svg { max-width: 100%; height: auto; display: block; margin-top: 6px; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } svg .before { fill: var(--before); }
 svg rect.now { fill: var(--now); } svg path.now { fill: none; stroke: var(--now); stroke-width: 1.6; }
 svg .grid { stroke: var(--line); } svg .level { stroke: var(--now); stroke-dasharray: 5 4; }
@@ -70,7 +72,7 @@ def _head(found: Comparison) -> str:
     rows = [_side("Reference", found.reference), _side("Current", found.current)]
     return (
         f'<h1>Drift report</h1><div class="verdict{" drift" if found.drift else ""}"><b>{verdict}</b>'
-        f"<p>{escape(found.reason)}.</p></div>"
+        f"<p>{escape(_sentence(found.reason))}.</p></div>"
         '<div class="scroll"><table><tr><th>Table</th><th class="text">Path</th><th>Rows</th><th>Windows</th>'
         f'<th class="text">Time (UTC)</th></tr>{"".join(rows)}</table></div>'
         f'<p class="soft">{escape(found.basis)}</p>'
@@ -168,7 +170,7 @@ def _card(column: ColumnResult) -> str:
     span = ""
     if edges and edges[-1] > edges[0]:
         low, high = (_value(edges[place], column.type) for place in (0, -1))
-        span = f'<p class="soft" style="display:flex;justify-content:space-between"><span>{low}</span><span>{high}</span></p>'
+        span = f'<p class="soft span"><span>{low}</span><span>{high}</span></p>'
     return (
         f'<div class="card{" drifted" if column.drifted else ""}"><h3>{escape(column.name)}</h3>'
         f'<p class="soft">{escape("; ".join(facts))}</p>{column_chart(column)}{span}{new}</div>'
@@ -200,6 +202,10 @@ def _remarks(found: Comparison) -> str:
 
 def _list(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _number(value: float | None) -> str:
