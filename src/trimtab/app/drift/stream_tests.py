@@ -20,12 +20,8 @@ from trimtab.stats.row_tests import RowTest
 
 EXTRA = "drift"
 RULE = "a change is detected within the current rows"
-CLASSES = {
-    "adwin": ("river.drift", "ADWIN"),
-    "page-hinkley": ("river.drift", "PageHinkley"),
-    "ddm": ("river.drift.binary", "DDM"),
-}
-"""By name of the test: where river has its class."""
+CLASSES = {"adwin": "ADWIN", "page-hinkley": "PageHinkley", "ddm": "DDM"}
+"""By name of the test: the class of river."""
 ERRORS_ONLY = ("ddm",)
 """Tests of a stream of errors, 0 or 1."""
 
@@ -35,14 +31,13 @@ def stream_test(name: str) -> Callable[[npt.NDArray[np.float64], npt.NDArray[np.
 
     Its statistic is the share of current rows up to the first change, 1 when there is none. Raises MissingExtra.
     """
-    module, attribute = CLASSES[name]
     try:
-        made = getattr(import_module(module), attribute)
+        module = import_module("river.drift.binary") if name in ERRORS_ONLY else import_module("river.drift")
     except ImportError:
         raise MissingExtra("river", EXTRA) from None
 
     def run(reference: npt.NDArray[np.float64], current: npt.NDArray[np.float64]) -> RowTest:
-        detector: Any = made()
+        detector: Any = getattr(module, CLASSES[name])()
         for value in reference.tolist():
             detector.update(value)
         for place, value in enumerate(current.tolist()):

@@ -120,7 +120,7 @@ def test_days_that_differ_are_no_drift_by_windows_and_drift_by_rows(compare: Com
 
 
 def test_the_level_is_the_limit(compare: Compare) -> None:
-    current = table(seed=1).with_columns(pl.col("amount") + 2)
+    current = table(seed=1).with_columns(pl.col("amount") + 3)
     p = compare(table(), current).p
     assert 1e-6 < p < 0.9
     assert compare(table(), current, level=p * 1.01).drift
