@@ -5,7 +5,7 @@ The lines are the first lines of the functions' docstrings: python scripts/comma
 
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("start", "Make a project from a template."),
-    "demo": ("demo", "Make an example project, run the loop on it, and show what it did."),
+    "demo": ("replay", "Make an example project, run the loop on it, and show what it did."),
     "drift": ("drift", "Compare a table with a reference: has something changed, and where?"),
     "doctor": ("look", "Check project, environment and services, and say what to do."),
     "repair": ("look", "Move aside what is damaged and can be made again."),

@@ -17,7 +17,7 @@ from trimtab.app.loop.workflows import Workflows
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.replay import Tally
 from trimtab.app.replay.session import ReplayOptions
-from trimtab.cli import demo, look, replay, workflows
+from trimtab.cli import look, replay, workflows
 from trimtab.clock import parse_time
 from trimtab.definitions.models import Model
 from trimtab.errors import UsageError
@@ -141,5 +141,5 @@ def test_a_replay_passes_its_options_on_and_ends_with_a_code(
 
 def test_a_demo_of_no_template_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no demo 'bike'\. Did you mean 'bikes'"):
-        CliRunner().invoke(demo.app, ["demo", "bike", "--into", str(tmp_path / "x")], catch_exceptions=False)
+        CliRunner().invoke(replay.app, ["demo", "bike", "--into", str(tmp_path / "x")], catch_exceptions=False)
     assert not (tmp_path / "x").exists()
