@@ -16,7 +16,7 @@ from rich.tree import Tree
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_comparison import VersionComparison
 from trimtab.app.reports.version_measures import Difference
-from trimtab.app.reports.version_page import VERDICTS, interval, number, tone
+from trimtab.app.reports.version_page import advice, interval, number, tone
 from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Decision
 from trimtab.records.monitoring import WindowReport
@@ -263,7 +263,7 @@ def show_comparison(console: Console, found: VersionComparison) -> None:
     """Print two versions compared: the sentence, what the rule says, measures and segments."""
     console.print(f"[bold]{escape(found.sentence)}[/]", soft_wrap=True)
     if found.rule is not None:
-        said = f"the rule of the policy: {VERDICTS[found.rule.verdict]}. {found.rule.reason}"
+        said = f"the rule of the policy: {advice(found.rule)}. {found.rule.reason}"
         console.print(escape(said), soft_wrap=True)
     columns = (
         f">version {found.version}",

@@ -92,13 +92,14 @@ def judge_former_champion(
     former: int,
     policy: PromoteWhen,
     metric: str,
-    since: datetime,
+    since: datetime | None = None,
     suspected: Sequence[Stretch] = (),
 ) -> ChallengerVerdict:
     """Compare the champion before, which stays as a shadow, with the champion since a promotion: "promote" = it leads.
 
     The same score as that of a challenger, with nothing tolerated and no evidence from before the promotion. It is
-    valid for the first `max_windows` windows since then, and "expired" behind them. since: time of the promotion.
+    valid for the first `max_windows` windows since then, and "expired" behind them. since: only windows from this start
+    on (event time); left out, all in which the former champion was compared with this one.
     """
     strict = policy.model_copy(update={"tolerate": 0.0})
     return judge_challenger(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.paired_rows import PairedRows, Span, paired_rows
 from trimtab.app.reports.version_measures import CONFIDENCE, Day, Difference, Segment, VersionMeasures
 from trimtab.app.rollout.candidate import held_out_evidence
+from trimtab.control.holds import event_time
+from trimtab.control.suspicion import held
 from trimtab.errors import StageError
 from trimtab.metric_catalog import Task
-from trimtab.monitoring.verdict import judge_challenger
+from trimtab.monitoring.verdict import judge_challenger, judge_former_champion
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
@@ -32,6 +35,8 @@ class Rule:
     verdict: str
     challenger: int
     champion: int
+    watch: bool
+    """Whether the challenger is the former champion, which is watched after the promotion of the champion."""
     windows: int
     held_out: int
     labels: int
@@ -184,25 +189,37 @@ def _roles(workspace: Workspace, *bundles: Bundle) -> dict[str, str]:
 
 
 def _rule(workspace: Workspace, bundle: Bundle, against: Bundle, metric: str) -> Rule | None:
-    """Return the verdict by the policy, on the version that was compared with the champion of that time."""
-    policy = workspace.project.policy
-    for challenger, champion in ((bundle, against), (against, bundle)):
-        before = held_out_evidence(workspace.metadata, challenger, champion, window=policy.decide.window)
-        found = judge_challenger(
-            workspace.metadata,
-            model=bundle.model,
-            champion=champion.version,
-            challenger=challenger.version,
-            policy=policy.rollout.promote_when,
-            metric=metric,
-            limits=policy.rollout.rollback_when,
-            held_out=[w.gains[metric] for w in before if metric in w.gains],
-        )
+    """Return the verdict by the policy, on the version that was compared with the champion of that time.
+
+    While the former champion is kept as a shadow of the other version, it is the one that is judged.
+    """
+    metadata, policy, model = workspace.metadata, workspace.project.policy, bundle.model
+    suspected = held(metadata, model, as_of=event_time(metadata, model, workspace.clock))
+    revision = latest(metadata, Revision, model=model)
+    kept = {a.bundle for a in revision.assignments if a.kept} if revision else set()
+    pairs = sorted(((bundle, against), (against, bundle)), key=lambda pair: pair[0].id not in kept)
+    for challenger, champion in pairs:
+        watch = challenger.id in kept
+        asked: dict[str, Any] = {"model": model, "champion": champion.version, "suspected": suspected}
+        asked |= {"policy": policy.rollout.promote_when, "metric": metric}
+        if watch:
+            found = judge_former_champion(metadata, former=challenger.version, **asked)
+        else:
+            window = policy.decide.window
+            before = held_out_evidence(metadata, challenger, champion, window=window, suspected=suspected)
+            found = judge_challenger(
+                metadata,
+                challenger=challenger.version,
+                limits=policy.rollout.rollback_when,
+                held_out=[w.gains[metric] for w in before if metric in w.gains],
+                **asked,
+            )
         if found.windows:
             return Rule(
                 verdict=found.verdict,
                 challenger=challenger.version,
                 champion=champion.version,
+                watch=watch,
                 windows=found.windows,
                 held_out=found.held_out,
                 labels=found.labels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -11,10 +12,10 @@ from trimtab.app.reports.version_measures import Day, Difference, Segment
 
 WIDE, TALL = 900, 220
 LEFT, RIGHT, TOP, BOTTOM = 76, 12, 12, 26
-BAR_WIDE, BAR_TALL = 260, 22
+BAR_WIDE, BAR_TALL = 150, 22
 """Of the drawing of an interval."""
 LINES = 4
-"""Horizontal lines of a chart."""
+"""Horizontal lines of a chart, or a few more."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #5c6670; --line: #d9dee3; --paper: #fff; --panel: #f6f8fa;
@@ -28,15 +29,16 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 8p
 .verdict { border-left: 5px solid var(--open); background: var(--panel); padding: 12px 16px; margin: 16px 0; }
 .verdict.good { border-color: var(--good); } .verdict.bad { border-color: var(--bad); }
 .verdict p:first-child { font-size: 19px; margin: 0; } .soft { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; margin: 16px 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; margin: 16px 0; }
 .card { border: 1px solid var(--line); border-radius: 6px; padding: 10px 14px; min-width: 0; }
 .card b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; } .card span { font-size: 13px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: 5px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; }
 th:first-child, td:first-child { text-align: left; }
-td.good { color: var(--good); } td.bad { color: var(--bad); } td.chart { padding: 0 10px; }
-svg { max-width: 100%; height: auto; display: block; } td svg { width: 260px; max-width: none; }
+td.good { color: var(--good); } td.bad { color: var(--bad); } td.chart { padding: 0 8px; }
+svg { max-width: 100%; height: auto; display: block; } td svg { width: 150px; max-width: none; }
+.wide svg { min-width: 560px; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } svg .grid { stroke: var(--line); }
 svg .zero { stroke: var(--soft); } svg .good { fill: var(--good); } svg .bad { fill: var(--bad); }
 svg .sum { fill: none; stroke: var(--mark); stroke-width: 2; } svg .span { stroke: var(--mark); stroke-width: 2; }
@@ -50,6 +52,17 @@ VERDICTS = {
     "continue": "go on comparing",
     "expired": "stop the comparison: its time is up without proof",
 }
+WATCHED = {
+    "promote": "roll back: the former champion is better",
+    "futile": "keep the champion: the former one is no better",
+    "continue": "keep the champion, and go on watching the former one",
+    "expired": "keep the champion: the time of the watch is over",
+}
+
+
+def advice(rule: Rule) -> str:
+    """Return what the rule says is to be done."""
+    return (WATCHED if rule.watch else VERDICTS)[rule.verdict]
 
 
 def version_page(found: VersionComparison) -> str:
@@ -87,7 +100,7 @@ def number(value: float | None, unit: str, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     if unit == "money":
         return f"{value:{sign},.0f}"
-    return f"{value * 100:{sign}.2f} %" if unit == "share" else f"{value:{sign}.4g}"
+    return f"{value * 100:{sign}.2f} %" if unit == "share" else f"{value:{sign}.3g}"
 
 
 def interval(found: Difference) -> str:
@@ -99,7 +112,7 @@ def interval(found: Difference) -> str:
 
 def _head(found: VersionComparison, title: str) -> str:
     roles = ", ".join(f"version {version}: {role}" for version, role in found.roles.items())
-    rule = f"<p>The rule of the policy says: {VERDICTS[found.rule.verdict]}.</p>" if found.rule else ""
+    rule = f"<p>The rule of the policy says: {advice(found.rule)}.</p>" if found.rule else ""
     return (
         f'<h1>{escape(title)}</h1><p class="soft">Project {escape(found.project)}. Now in service: {escape(roles)}.</p>'
         f'<div class="verdict {tone(found.money or found.measures[0])}"><p>{escape(found.sentence)}</p>{rule}</div>'
@@ -138,7 +151,8 @@ def _days(found: VersionComparison) -> str:
         f'<i style="background:var(--bad)"></i>version {found.against} was better'
         '<i style="background:var(--mark)"></i>mean so far</p>'
     )
-    return f"<h2>Window by window: {escape(what)}</h2>{key}{_bars(values, 'money' if money else '')}"
+    chart = _bars(values, "money" if money else "")
+    return f'<h2>Window by window: {escape(what)}</h2>{key}<div class="scroll wide">{chart}</div>'
 
 
 def _bars(values: Sequence[tuple[Day, float | None]], unit: str) -> str:
@@ -155,8 +169,9 @@ def _bars(values: Sequence[tuple[Day, float | None]], unit: str) -> str:
         return TOP + tall * (top - value) / span
 
     parts = []
-    for line in range(LINES + 1):
-        level = bottom + span * line / LINES
+    tick = _round(span / LINES)
+    for line in range(math.ceil(bottom / tick), math.floor(top / tick) + 1):
+        level = line * tick
         y = height(level)
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -182,6 +197,12 @@ def _bars(values: Sequence[tuple[Day, float | None]], unit: str) -> str:
     )
     head = f'<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="Difference in each window">'
     return f"{head}{''.join(parts)}{ends}</svg>"
+
+
+def _round(value: float) -> float:
+    """Return 1, 2 or 5 times a power of ten, not less than half of a value."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.75)
 
 
 def _measures(found: VersionComparison) -> str:
@@ -266,7 +287,7 @@ def _rule(rule: Rule | None, found: VersionComparison) -> str:
     before = f" and {rule.held_out} windows of the holdout, from before it got traffic" if rule.held_out else ""
     return (
         f"<h2>What the rule says</h2><p>Version {rule.challenger}, compared with version {rule.champion} as champion: "
-        f"<b>{VERDICTS[rule.verdict]}</b>. {escape(rule.reason[:1].upper() + rule.reason[1:])}.</p>"
+        f"<b>{advice(rule)}</b>. {escape(rule.reason[:1].upper() + rule.reason[1:])}.</p>"
         f'<p class="soft">A version is promoted when its mean gain in {escape(found.metric)} is so many standard '
         "errors above zero (minus the loss that the policy tolerates) that a look after every window cannot produce it "
         "by luck. Standard errors are widened for windows that resemble the one before, for rare large losses and for "

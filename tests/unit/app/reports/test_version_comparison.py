@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from integration.gateway_project import GatewayProject
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.version_comparison import VersionComparison, compare_versions
-from trimtab.app.reports.version_page import version_page
+from trimtab.app.reports.version_page import advice, version_page
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.cli import look
 from trimtab.clock import to_micros
@@ -222,6 +222,29 @@ def test_windows_of_the_holdout_are_evidence_of_the_rule(world: World) -> None:
     found = world.compare().rule
     assert found is not None
     assert (found.verdict, found.windows, found.held_out) == ("promote", 5, 40)
+
+
+def test_a_former_champion_that_is_kept_as_a_shadow_is_watched(world: World) -> None:
+    world.serve(1, 2)
+    world.play()
+    found = world.compare().rule
+    assert found is not None
+    assert (found.watch, advice(found)) == (False, "promote it")
+    revision = world.rollouts.current()
+    assert revision is not None
+    kept = tuple(
+        msgspec.structs.replace(a, role="champion" if a.version == 1 else "shadow") for a in revision.assignments
+    )
+    kept = tuple(msgspec.structs.replace(a, kept=a.role == "shadow") for a in kept)
+    number = revision.number + 1
+    world.workspace.metadata.put(
+        msgspec.structs.replace(revision, id=f"{MODEL}#{number}", number=number, assignments=kept, cause="kept")
+    )
+    found = world.compare().rule
+    assert found is not None
+    assert (found.watch, found.challenger, found.champion) == (True, 2, 1)
+    assert advice(found) == "roll back: the former champion is better"
+    assert "roll back: the former champion is better" in version_page(world.compare())
 
 
 def test_without_costs_it_is_the_metric_that_is_told(tmp_path: Path) -> None:
