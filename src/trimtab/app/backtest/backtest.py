@@ -17,6 +17,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError
+from trimtab.features.training_frames import request_types
 from trimtab.policy.model import Policy
 from trimtab.units import plural, short
 
@@ -55,7 +56,8 @@ def backtest(workspace: Workspace, model: Model, asked: Asked, *, tell: Told) ->
     path = folder / HISTORIES / f"{history.digest}.npz"
     if not path.is_file():
         history.save(path)
-    source = ProjectSource(folder=workspace.project.folder, model=model.name, history=path)
+    kinds = tuple(sorted(request_types(model, workspace.scan()).items()))
+    source = ProjectSource(folder=workspace.project.folder, model=model.name, history=path, kinds=kinds)
     jobs = [Job(source=source, plan=plan, start=start, folder=folder) for plan in wanted]
     runs = run_all(jobs, processes=asked.processes, tell=tell)
     return make_table(runs, model=model.name, currency=policy.impact.currency, prices=policy.prices, remarks=remarks)

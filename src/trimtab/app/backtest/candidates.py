@@ -17,12 +17,15 @@ from trimtab.app.backtest.labelled_history import History, Mask
 from trimtab.app.backtest.training_cache import NativeScorer, RowScores, Training, TrainingCache
 from trimtab.clock import from_micros
 from trimtab.errors import GateRefused, StageError
+from trimtab.gates.held_out import held_out_windows
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.table import evaluate
+from trimtab.metric_catalog import compared_metrics
 from trimtab.monitoring.reference import Reference, build_reference
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
-from trimtab.records.gate_reports import GateResult
+from trimtab.records.gate_reports import GateResult, HeldOutWindow
+from trimtab.training.category_features import category_features
 from trimtab.training.dataset import split_time
 
 NO_FOLDER = Path()
@@ -62,6 +65,12 @@ class Candidate:
     training: Training
     """The model that serves."""
     results: tuple[GateResult, ...]
+    held_out: tuple[HeldOutWindow, ...]
+    """How much better it was than the champion, in windows that neither was trained on."""
+    without: tuple[tuple[int, int], ...]
+    """Stretches of event time whose rows were left out, in microseconds."""
+    trained_until: int
+    """The model that serves was trained on no row from here on."""
 
     @property
     def cpu_seconds(self) -> float:
@@ -97,6 +106,7 @@ class Candidate:
             task=history.task,
             threshold=policy.impact.threshold,
             costs=policy.impact.cost_for(history.task),
+            categories=category_features(self.cache.model, history.X[self.frame], self.cache.kinds),
         )
 
 
@@ -105,17 +115,18 @@ def make_candidate(
     recipe: Recipe,
     *,
     as_of: int,
-    held: Sequence[tuple[int, int]] = (),
+    without: Sequence[tuple[int, int]] = (),
     champion: Candidate | None = None,
 ) -> Candidate:
     """Return the model that is trained with what is known at a time, in microseconds.
 
-    held: stretches of event time whose rows are left out. champion: what the gates compare it with. Raises StageError
-    or DataError where the rows do not do, TrainerFailed, GateRefused.
+    without: stretches of event time whose rows are left out. champion: what it is compared with before it serves, by
+    the gates and in the windows of the holdout that neither was trained on. Raises StageError or DataError where the
+    rows do not do, TrainerFailed, GateRefused.
     """
     history, policy = cache.history, recipe.policy
     start = as_of - policy.training.history if policy.training.history else None
-    known = history.known(as_of, start=start, held=held)
+    known = history.known(as_of, start=start, held=without)
     if (labelled := int(known.sum())) < policy.training.min_examples:
         raise StageError(
             f"{labelled:,} labelled rows are known by {from_micros(as_of):%Y-%m-%d %H:%M}; training.min_examples asks "
@@ -127,17 +138,23 @@ def make_candidate(
     refit = policy.training.refit == "after_gates"
     needed = recipe.judged or recipe.monitored or not refit
     judged = cache.fit(early, params, seed) if needed else None
-    results = _judge(history, recipe, known & ~early, judged, champion) if judged and recipe.judged else ()
+    inputs = None
+    if judged is not None and (recipe.judged or champion is not None):
+        inputs = _inputs(history, recipe, known & ~early, judged, champion)
+    results = _judge(inputs, recipe) if inputs is not None and recipe.judged else ()
     training = cache.fit(known, params, seed) if refit or judged is None else judged
     return Candidate(
         cache=cache,
         recipe=recipe,
         known=known,
-        frame=_frame(history, as_of, start, held),
+        frame=_frame(history, as_of, start, without),
         split_at=split_at,
         judged=judged,
         training=training,
         results=results,
+        held_out=() if inputs is None or champion is None else _held_out(inputs, recipe, champion, split_at, as_of),
+        without=tuple(without),
+        trained_until=as_of if refit else split_at,
     )
 
 
@@ -150,26 +167,40 @@ def _frame(history: History, as_of: int, start: int | None, held: Sequence[tuple
     return found
 
 
-def _judge(
+def _inputs(
     history: History, recipe: Recipe, holdout: Mask, judged: Training, champion: Candidate | None
-) -> tuple[GateResult, ...]:
+) -> GateInputs:
     data = history.rows(holdout)
-    results = evaluate(
-        GateInputs(
-            X=data.X,
-            y=data.y,
-            timestamps=data.timestamps,
-            feature_names=history.names,
-            candidate=NativeScorer(judged.estimator, history.task),
-            folder=NO_FOLDER,
-            threshold=recipe.policy.impact.threshold,
-            seed=recipe.policy.training.seed,
-            groups={name: values[holdout] for name, values in history.groups.items()},
-            champion=NativeScorer(champion.training.estimator, history.task) if champion else None,
-        ),
-        recipe.gates,
+    return GateInputs(
+        X=data.X,
+        y=data.y,
+        timestamps=data.timestamps,
+        feature_names=history.names,
+        candidate=NativeScorer(judged.estimator, history.task),
+        folder=NO_FOLDER,
+        threshold=recipe.policy.impact.threshold,
+        seed=recipe.policy.training.seed,
+        groups={name: values[holdout] for name, values in history.groups.items()},
+        champion=NativeScorer(champion.training.estimator, history.task) if champion else None,
     )
+
+
+def _judge(inputs: GateInputs, recipe: Recipe) -> tuple[GateResult, ...]:
+    results = evaluate(inputs, recipe.gates)
     failing = [f"{result.gate}: {result.reason}" for result in results if result.verdict == "fail"]
     if failing:
         raise GateRefused("; ".join(failing))
     return results
+
+
+def _held_out(
+    inputs: GateInputs, recipe: Recipe, champion: Candidate, split_at: int, as_of: int
+) -> tuple[HeldOutWindow, ...]:
+    decide, metric = recipe.policy.decide, recipe.policy.rollout.promote_when.metric
+    return held_out_windows(
+        inputs,
+        metrics=compared_metrics(inputs.task, metric),
+        window=decide.window,
+        start=max(split_at, champion.trained_until),
+        end=as_of - decide.labels_mature_after,
+    )

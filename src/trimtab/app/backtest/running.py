@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -29,11 +29,13 @@ NOT_JUDGED = {"serving", "environments"}
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What plans are tried on. code: all that the trainer depends on in addition to rows, parameters and seed."""
+    """What plans are tried on. code: all that the trainer depends on in addition to rows, parameters and seed. kinds:
+    of the request columns."""
 
     model: Model
     history: History
     code: str
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -53,12 +55,13 @@ class ProjectSource:
     folder: Path
     model: str
     history: Path
+    kinds: tuple[tuple[str, str], ...] = ()
 
     def open(self) -> Subject:
         """Return the model as definitions.py has it, and the history."""
         code = "".join(path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("*.py")))
         model = load_definitions(self.folder).model(self.model)
-        return Subject(model=model, history=History.read(self.history), code=code)
+        return Subject(model=model, history=History.read(self.history), code=code, kinds=dict(self.kinds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +122,10 @@ def run(job: Job) -> PolicyRun:
 @lru_cache(maxsize=2)
 def _opened(source: Source, folder: Path) -> tuple[Subject, TrainingCache]:
     subject = source.open()
-    cache = TrainingCache(subject.model, subject.history, code=subject.code, folder=folder / TRAININGS)
-    return subject, cache
+    trainings = TrainingCache(
+        subject.model, subject.history, code=subject.code, folder=folder / TRAININGS, kinds=subject.kinds
+    )
+    return subject, trainings
 
 
 def _key(job: Job, subject: Subject) -> str:

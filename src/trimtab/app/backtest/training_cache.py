@@ -72,11 +72,21 @@ class TrainingCache:
         history: the rows.
         code: what the trainer depends on in addition to rows, parameters and seed, such as the text of its files.
         folder: where trainings are kept; None keeps them in memory alone.
+        kinds: kind of each request column, by which features are counted as categories.
     """
 
-    def __init__(self, model: Model, history: History, *, code: str, folder: Path | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        history: History,
+        *,
+        code: str,
+        folder: Path | None,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         self.model = model
         self.history = history
+        self.kinds = kinds or {}
         self._code = code
         self._folder = folder
         self._made: dict[str, Training] = {}

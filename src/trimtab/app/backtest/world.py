@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from msgspec import structs
 
 from trimtab.app.backtest.candidates import Candidate, Recipe, make_candidate
-from trimtab.app.backtest.labelled_history import Floats, History
+from trimtab.app.backtest.labelled_history import NEVER, Floats, History
 from trimtab.app.backtest.memory_metadata import MemoryMetadata
 from trimtab.app.backtest.memory_predictions import MemoryPredictions
 from trimtab.app.backtest.policy_run import (
     Change,
+    Held,
     PolicyRun,
     Retrained,
     row_losses,
@@ -31,20 +33,25 @@ from trimtab.app.backtest.traffic import Traffic
 from trimtab.app.backtest.training_cache import TrainingCache
 from trimtab.app.backtest.triggers import Trigger
 from trimtab.app.gateway.turns import judging_policy
+from trimtab.app.loop.monitors import reference_facts
 from trimtab.app.rollout.candidate import judge_candidate
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import ManualClock, from_micros, to_micros
 from trimtab.control.controller import Controller
+from trimtab.control.history import STOP
+from trimtab.control.refresh import kept_shadows, promotes_at_once
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
-from trimtab.errors import TrimtabError
+from trimtab.control.suspicion import held
+from trimtab.control.window_facts import WindowFacts
+from trimtab.errors import GateRefused, TrimtabError
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
-from trimtab.records.control import Decision, WorkflowStep
+from trimtab.records.control import Decision, Suspicion, WorkflowStep
 from trimtab.records.gate_reports import GateReport
-from trimtab.records.serving import Revision
+from trimtab.records.serving import Assignment, Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 
 Step = Callable[[int, int], None]
@@ -52,7 +59,6 @@ Step = Callable[[int, int], None]
 
 GAIN_WINDOWS = 28
 """Windows after a retraining on which its version is compared with the one before."""
-STOP = "stop"
 NO_GATES = Gates(accuracy=None, leakage=None, performance=None)
 """For the first model, without which there is nothing to compare."""
 BY = "trimtab"
@@ -84,7 +90,8 @@ class World:
         self._recipe = Recipe(policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None)
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
-        self._rollouts = Rollouts(self._metadata, self._policy.rollout, self._model, self._clock)
+        self._rollouts = _Rollouts(self._metadata, self._policy.rollout, self._model, self._clock)
+        self._rollouts.keep = kept_shadows(self._policy) if plan.trigger is None else 0
         self._traffic = Traffic(history, self._model, start=start)
         self._versions: dict[int, Candidate] = {}
         self._retrained: list[Retrained] = []
@@ -113,7 +120,9 @@ class World:
 
     def _with_controller(self) -> Step:
         monitor = Monitor(self._metadata, self._log, self._policy, self._reference, self._clock)
-        controller = Controller(self._metadata, self._policy, self._model, self, self._clock)
+        controller = Controller(
+            self._metadata, self._policy, self._model, self, self._clock, before=self._windows_before
+        )
 
         def step(window: int, end: int) -> None:
             self._log.extend_labels(self._traffic.labels(to_micros(self._clock.now())))
@@ -184,19 +193,29 @@ class World:
             trigger=decision.trigger,
             reason=decision.reasons[-1] if decision.reasons else "",
             asked_at=to_micros(decision.end),
-            decision=decision.id,
+            decision=decision,
         )
 
     def review(self, decision: Decision) -> None:
         """Leave a review open; `_approve` answers it where the plan says so."""
 
     def rollback(self, decision: Decision) -> None:
-        """Restore what served before the version that was judged."""
-        self._rollouts.rollback(cause=decision.id, reason="; ".join(decision.reasons), by=BY, judged=decision.version)
+        """Restore the version that the decision names, else what served before the version that was judged."""
+        to = None
+        if decision.to_version is not None:
+            to = next(
+                revision.number for revision in self._rollouts.history() if _champion(revision) == decision.to_version
+            )
+        self._rollouts.rollback(
+            cause=decision.id, reason="; ".join(decision.reasons), by=BY, judged=decision.version, to=to
+        )
 
-    def running(self, model: str) -> bool:
-        """Return True if a challenger is being compared."""
-        return self._challenging is not None
+    def escalate(self, decision: Decision, reason: str) -> None:
+        """Do nothing: no person is there to be told."""
+
+    def running(self, model: str) -> int:
+        """Return how many challengers are being compared."""
+        return int(self._challenging is not None)
 
     def _approve(self) -> None:
         for decision in pending_reviews(self._metadata, self._model) if self._plan.approve else ():
@@ -208,7 +227,15 @@ class World:
         if self._challenging is None:
             return
         cause, bundle = self._challenging
-        verdict = judge_candidate(self._metadata, self._policy.rollout, self._model, bundle, task=self._history.task)
+        verdict = judge_candidate(
+            self._metadata,
+            self._policy.rollout,
+            self._model,
+            bundle,
+            task=self._history.task,
+            window=self._size,
+            suspected=held(self._metadata, self._model, as_of=self._clock.now()),
+        )
         if verdict.name == "continue":
             return
         judged = self._metadata.get(Bundle, bundle).version
@@ -226,35 +253,25 @@ class World:
         bundle = self._register(candidate, cause="first")
         self._rollouts.deploy(bundle, cause="first", reason="the first model", by=APPROVED_BY)
 
-    def _train(self, *, cause: str, trigger: str, reason: str, asked_at: int, decision: str | None = None) -> None:
+    def _train(self, *, cause: str, trigger: str, reason: str, asked_at: int, decision: Decision | None = None) -> None:
         now = to_micros(self._clock.now()) - self._policy.decide.lateness
         at_once = self._at_once
+        made = Retrained(asked_at=asked_at, began_at=now, trigger=trigger, reason=reason, version=None)
         try:
             candidate = make_candidate(
                 self._cache,
                 self._recipe,
                 as_of=now,
+                without=() if decision is None else self._without(to_micros(decision.end), now),
                 champion=None if at_once else self._versions[self._champions[-1]],
             )
         except TrimtabError as error:
-            self._note_stop(cause, decision, str(error))
-            self._retrained.append(
-                Retrained(
-                    asked_at=asked_at, began_at=now, trigger=trigger, reason=reason, version=None, refused=str(error)
-                )
-            )
+            if decision is not None:
+                self._note_stop(decision, error)
+            self._retrained.append(structs.replace(made, refused=str(error)))
             return
         bundle = self._register(candidate, cause=cause)
-        self._retrained.append(
-            Retrained(
-                asked_at=asked_at,
-                began_at=now,
-                trigger=trigger,
-                reason=reason,
-                version=bundle.version,
-                cpu_seconds=candidate.cpu_seconds,
-            )
-        )
+        self._retrained.append(structs.replace(made, version=bundle.version, cpu_seconds=candidate.cpu_seconds))
         revision = self._rollouts.deploy(
             bundle, cause=f"{cause}/challenge", reason=reason, by=BY, role="champion" if at_once else None
         )
@@ -263,13 +280,19 @@ class World:
         else:
             self._challenging = (cause, bundle.id)
 
+    def _without(self, judged_until: int, now: int) -> tuple[tuple[int, int], ...]:
+        """Return the stretches whose rows are left out: suspected ones, and those that are not judged yet."""
+        if self._policy.retrain.refresh is None or not self._policy.retrain.quarantine.enabled:
+            return ()
+        found = held(self._metadata, self._model, as_of=from_micros(now))
+        return (*((to_micros(start), to_micros(end)) for start, end in found), (judged_until, NEVER))
+
     @property
     def _at_once(self) -> bool:
         """Return True if a version that passes its gates serves without a comparison."""
         if self._plan.trigger is not None:
             return True
-        refresh = self._policy.retrain.refresh
-        return refresh is not None and refresh.promote == "at_once"
+        return promotes_at_once(self._policy, self._metadata, self._model)
 
     def _register(self, candidate: Candidate, *, cause: str) -> Bundle:
         """Write the records of a training, and keep its model by version."""
@@ -295,6 +318,7 @@ class World:
             code_hash="",
             features=history.names,
             path="",
+            without=tuple((from_micros(a), from_micros(min(b, to_micros(now)))) for a, b in candidate.without),
         )
         run = Run(
             id=f"run-{key}",
@@ -320,9 +344,10 @@ class World:
             created_at=now,
             model=self._model,
             run=run.id,
-            champion=None,
+            champion=self._compared_with(candidate),
             verdict="warn" if any(each.verdict == "warn" for each in candidate.results) else "pass",
             results=candidate.results,
+            held_out=candidate.held_out,
         )
         bundle = Bundle(
             id=f"{self._model}/{version}",
@@ -341,20 +366,32 @@ class World:
         self._metadata.put(dataset, run, report, bundle)
         return bundle
 
+    def _compared_with(self, candidate: Candidate) -> str | None:
+        """Return the id of the champion's bundle, for a candidate that is compared with it."""
+        if not self._champions or not candidate.held_out:
+            return None
+        return f"{self._model}/{self._champions[-1]}"
+
     def _reference(self, model: str, version: int) -> Reference | None:
         return self._versions[version].reference
 
-    def _note_stop(self, cause: str, decision: str | None, outcome: str) -> None:
+    def _windows_before(self) -> tuple[WindowFacts, ...]:
+        """Return the windows before service, for the quarantine."""
+        reference = self._versions[1].reference
+        return () if reference is None else reference_facts(reference)
+
+    def _note_stop(self, decision: Decision, error: TrimtabError) -> None:
+        """Record that a retraining ended without a bundle. refers_to: a gate report when a gate refused it."""
         self._metadata.put(
             WorkflowStep(
-                id=f"{cause}/{STOP}",
+                id=f"{decision.id}/{STOP}",
                 created_at=self._clock.now(),
-                workflow=cause,
+                workflow=decision.id,
                 model=self._model,
-                decision=decision,
+                decision=decision.id,
                 step=STOP,
-                outcome=outcome,
-                refers_to=None,
+                outcome=str(error),
+                refers_to=f"{decision.id}/gates" if isinstance(error, GateRefused) else None,
             )
         )
 
@@ -387,6 +424,7 @@ class World:
             windows=len(self._champions),
             retrained=[self._with_gain(each) for each in self._retrained],
             changes=[_change(r) for r in self._metadata.find(Revision, model=self._model, oldest_first=True)],
+            held=[_held(each) for each in self._metadata.find(Suspicion, model=self._model, oldest_first=True)],
             decisions=dict(sorted(decisions.items())),
         )
 
@@ -421,6 +459,41 @@ def _gates(policy: Policy) -> Gates:
     return policy.gates.model_copy(update={"performance": None})
 
 
+def _champion(revision: Revision) -> int:
+    return next(each.version for each in revision.assignments if each.role == "champion")
+
+
 def _change(revision: Revision) -> Change:
-    champion = next(each.version for each in revision.assignments if each.role == "champion")
-    return Change(at=to_micros(revision.created_at), action=revision.action, champion=champion, reason=revision.reason)
+    return Change(
+        at=to_micros(revision.created_at),
+        action=revision.action,
+        champion=_champion(revision),
+        reason=revision.reason,
+    )
+
+
+def _held(suspicion: Suspicion) -> Held:
+    return Held(start=to_micros(suspicion.start), end=to_micros(suspicion.end), reason=suspicion.reason)
+
+
+class _Rollouts(Rollouts):
+    """Rollouts that keep former champions as shadows, as `retrain.refresh.shadows` says."""
+
+    keep = 0
+
+    def _write(
+        self,
+        now: Revision | None,
+        action: Any,
+        assignments: tuple[Assignment, ...],
+        cause: str,
+        reason: str,
+        by: str,
+    ) -> Revision:
+        serving = {each.bundle for each in assignments}
+        former: dict[str, Assignment] = {}
+        for revision in self.history() if self.keep else ():
+            each = next(a for a in revision.assignments if a.role == "champion")
+            if each.bundle not in serving and len(former) < self.keep:
+                former[each.bundle] = structs.replace(each, role="shadow", weight=0.0, kept=True)
+        return super()._write(now, action, (*assignments, *former.values()), cause, reason, by)
