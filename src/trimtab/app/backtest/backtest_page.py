@@ -107,16 +107,18 @@ def _lines(found: PolicyTable) -> str:
 def _frontier(found: PolicyTable) -> str:
     x = _Axis([float(row.retrainings) for row in found.rows] + [0.0], LEFT, WIDTH - RIGHT)
     y = _Axis([v for row in found.rows for v in (row.saved.low, row.saved.high)] + [0.0], HEIGHT - BOTTOM, TOP)
-    parts = list(_frame(x, y, [(v, f"{v:g}") for v in x.ticks() if v >= 0]))
+    parts = list(_frame(x, y, [(v, _short(v)) for v in x.ticks() if v >= -1e-9]))
     on = sorted((row for row in found.rows if row.on_frontier), key=lambda row: row.retrainings)
     steps = " ".join(f"{x(row.retrainings):.1f},{y(row.saved.value):.1f}" for row in on)
     parts.append(f'<polyline points="{steps}" fill="none" stroke="#8c959f" stroke-dasharray="3 3"/>')
+    labels = _apart([y(row.saved.value) - 6 for row in found.rows])
     for place, row in enumerate(found.rows):
         color, at = COLORS[place % len(COLORS)], x(row.retrainings)
         low, high, value = y(row.saved.low), y(row.saved.high), y(row.saved.value)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{color}"/>')
         parts.append(f'<circle cx="{at:.1f}" cy="{value:.1f}" r="4.5" fill="{color}"/>')
-        parts.append(f'<text x="{at + 8:.1f}" y="{value - 6:.1f}" style="fill:{color}">{escape(row.name)}</text>')
+        label = f'x="{at + 8:.1f}" y="{labels[place]:.1f}"'
+        parts.append(f'<text {label} style="fill:{color}">{escape(row.name)}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">retrainings</text>')
     return _svg(parts, "Saved by each policy and its retrainings")
 
@@ -183,4 +185,5 @@ def _row(row: PolicyRow) -> Sequence[str]:
 
 
 def _short(value: float) -> str:
+    value = value + 0.0 if abs(value) > 1e-9 else 0.0  # no minus before a zero
     return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.4g}"

@@ -6,10 +6,11 @@ So the performance gate, which measures a packed bundle in a process of its own,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from trimtab.policy.model import Policy
 from trimtab.records.gate_reports import GateResult, HeldOutWindow
 from trimtab.training.category_features import category_features
 from trimtab.training.dataset import split_time
+from trimtab.training.refit import compare
+from trimtab.training.rounds import rounds_of, with_rounds
 
 NO_FOLDER = Path()
 """No gate that runs here reads the packed candidate."""
@@ -117,12 +120,13 @@ def make_candidate(
     as_of: int,
     without: Sequence[tuple[int, int]] = (),
     champion: Candidate | None = None,
+    compared: bool = False,
 ) -> Candidate:
     """Return the model that is trained with what is known at a time, in microseconds.
 
-    without: stretches of event time whose rows are left out. champion: what it is compared with before it serves, by
-    the gates and in the windows of the holdout that neither was trained on. Raises StageError or DataError where the
-    rows do not do, TrainerFailed, GateRefused.
+    without: stretches of event time whose rows are left out. champion: what the gates compare it with, on rows that it
+    was not trained on. compared: it will be compared with the champion before it serves, so windows of the holdout are
+    kept as evidence. Raises StageError or DataError where the rows do not do, TrainerFailed, GateRefused.
     """
     history, policy = cache.history, recipe.policy
     start = as_of - policy.training.history if policy.training.history else None
@@ -139,10 +143,10 @@ def make_candidate(
     needed = recipe.judged or recipe.monitored or not refit
     judged = cache.fit(early, params, seed) if needed else None
     inputs = None
-    if judged is not None and (recipe.judged or champion is not None):
+    if judged is not None and (recipe.judged or compared):
         inputs = _inputs(history, recipe, known & ~early, judged, champion)
     results = _judge(inputs, recipe) if inputs is not None and recipe.judged else ()
-    training = cache.fit(known, params, seed) if refit or judged is None else judged
+    training = _refitted(cache, known, early, params, seed, judged) if refit or judged is None else judged
     return Candidate(
         cache=cache,
         recipe=recipe,
@@ -152,10 +156,25 @@ def make_candidate(
         judged=judged,
         training=training,
         results=results,
-        held_out=() if inputs is None or champion is None else _held_out(inputs, recipe, champion, split_at, as_of),
+        held_out=()
+        if inputs is None or champion is None or not compared
+        else _held_out(inputs, recipe, champion, split_at, as_of),
         without=tuple(without),
-        trained_until=as_of if refit else split_at,
+        trained_until=split_at if training is judged else as_of,
     )
+
+
+def _refitted(
+    cache: TrainingCache, known: Mask, early: Mask, params: Mapping[str, Any], seed: int, judged: Training | None
+) -> Training:
+    """Return the fit on all known rows; the judged model where the fit differs too much from it."""
+    if judged is None:
+        return cache.fit(known, params, seed)
+    found = cache.fit(known, with_rounds(params, rounds_of(judged.estimator)), seed)
+    history, task = cache.history, cache.history.task
+    rows, holdout = history.rows(known), history.rows(known & ~early)
+    compared = compare(NativeScorer(found.estimator, task), NativeScorer(judged.estimator, task), rows, holdout, task)
+    return found if compared.refused is None else judged
 
 
 def _frame(history: History, as_of: int, start: int | None, held: Sequence[tuple[int, int]]) -> Mask:
@@ -182,6 +201,7 @@ def _inputs(
         seed=recipe.policy.training.seed,
         groups={name: values[holdout] for name, values in history.groups.items()},
         champion=NativeScorer(champion.training.estimator, history.task) if champion else None,
+        champion_seen_until=from_micros(champion.trained_until) if champion else None,
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from msgspec import structs
@@ -34,15 +33,16 @@ from trimtab.app.backtest.training_cache import TrainingCache
 from trimtab.app.backtest.triggers import Trigger
 from trimtab.app.gateway.turns import judging_policy
 from trimtab.app.loop.monitors import reference_facts
-from trimtab.app.rollout.candidate import judge_candidate
+from trimtab.app.rollout.candidate import ENDED_OTHERWISE, judge_candidate, judge_on_probation
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import ManualClock, from_micros, to_micros
 from trimtab.control.controller import Controller
 from trimtab.control.history import STOP
-from trimtab.control.refresh import kept_shadows, promotes_at_once
+from trimtab.control.refresh import kept_shadows, promotes_at_once, serves_at_once
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
 from trimtab.control.suspicion import held
+from trimtab.control.way_back import on_probation
 from trimtab.control.window_facts import WindowFacts
 from trimtab.errors import GateRefused, TrimtabError
 from trimtab.monitoring.monitor import Monitor
@@ -51,7 +51,8 @@ from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision, Suspicion, WorkflowStep
 from trimtab.records.gate_reports import GateReport
-from trimtab.records.serving import Assignment, Revision
+from trimtab.records.record import Role
+from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 
 Step = Callable[[int, int], None]
@@ -90,8 +91,8 @@ class World:
         self._recipe = Recipe(policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None)
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
-        self._rollouts = _Rollouts(self._metadata, self._policy.rollout, self._model, self._clock)
-        self._rollouts.keep = kept_shadows(self._policy) if plan.trigger is None else 0
+        keep = kept_shadows(self._policy) if plan.trigger is None else 0
+        self._rollouts = Rollouts(self._metadata, self._policy.rollout, self._model, self._clock, keep=keep)
         self._traffic = Traffic(history, self._model, start=start)
         self._versions: dict[int, Candidate] = {}
         self._retrained: list[Retrained] = []
@@ -200,15 +201,12 @@ class World:
         """Leave a review open; `_approve` answers it where the plan says so."""
 
     def rollback(self, decision: Decision) -> None:
-        """Restore the version that the decision names, else what served before the version that was judged."""
-        to = None
-        if decision.to_version is not None:
-            to = next(
-                revision.number for revision in self._rollouts.history() if _champion(revision) == decision.to_version
-            )
-        self._rollouts.rollback(
-            cause=decision.id, reason="; ".join(decision.reasons), by=BY, judged=decision.version, to=to
-        )
+        """Restore what served before the version that was judged, or the shadow that leads it."""
+        reason, judged = "; ".join(decision.reasons), decision.version
+        if decision.to_version is None:
+            self._rollouts.rollback(cause=decision.id, reason=reason, by=BY, judged=judged)
+        else:
+            self._rollouts.way_back(decision.to_version, cause=decision.id, reason=reason, by=BY, judged=judged)
 
     def escalate(self, decision: Decision, reason: str) -> None:
         """Do nothing: no person is there to be told."""
@@ -227,22 +225,27 @@ class World:
         if self._challenging is None:
             return
         cause, bundle = self._challenging
+        rollout, suspected = self._policy.rollout, held(self._metadata, self._model, as_of=self._clock.now())
         verdict = judge_candidate(
             self._metadata,
-            self._policy.rollout,
+            rollout,
             self._model,
             bundle,
             task=self._history.task,
             window=self._size,
-            suspected=held(self._metadata, self._model, as_of=self._clock.now()),
+            suspected=suspected,
         )
+        on_trial = serves_at_once(self._policy) and on_probation(self._metadata, self._model)
+        if on_trial and verdict.name not in ENDED_OTHERWISE:
+            metric = rollout.promote_when.metric
+            verdict = judge_on_probation(self._metadata, self._model, bundle, metric=metric, suspected=suspected)
         if verdict.name == "continue":
             return
         judged = self._metadata.get(Bundle, bundle).version
         if verdict.name == "promote":
             self._rollouts.promote(cause=f"{cause}/promote", reason=verdict.reason, by=BY, judged=judged)
             self._note_service(judged)
-        elif verdict.name not in ("promoted", "replaced"):
+        elif verdict.name not in ENDED_OTHERWISE:
             self._rollouts.abandon(cause=f"{cause}/abandon", reason=verdict.reason, by=BY, judged=judged)
         self._challenging = None
 
@@ -255,15 +258,16 @@ class World:
 
     def _train(self, *, cause: str, trigger: str, reason: str, asked_at: int, decision: Decision | None = None) -> None:
         now = to_micros(self._clock.now()) - self._policy.decide.lateness
-        at_once = self._at_once
         made = Retrained(asked_at=asked_at, began_at=now, trigger=trigger, reason=reason, version=None)
+        role = self._role()
         try:
             candidate = make_candidate(
                 self._cache,
                 self._recipe,
                 as_of=now,
                 without=() if decision is None else self._without(to_micros(decision.end), now),
-                champion=None if at_once else self._versions[self._champions[-1]],
+                champion=None if decision is None else self._versions[self._champions[-1]],
+                compared=role != "champion",
             )
         except TrimtabError as error:
             if decision is not None:
@@ -272,9 +276,7 @@ class World:
             return
         bundle = self._register(candidate, cause=cause)
         self._retrained.append(structs.replace(made, version=bundle.version, cpu_seconds=candidate.cpu_seconds))
-        revision = self._rollouts.deploy(
-            bundle, cause=f"{cause}/challenge", reason=reason, by=BY, role="champion" if at_once else None
-        )
+        revision = self._rollouts.deploy(bundle, cause=f"{cause}/challenge", reason=reason, by=BY, role=role)
         if revision.bundle_in("champion") == bundle.id:
             self._note_service(bundle.version)
         else:
@@ -287,12 +289,12 @@ class World:
         found = held(self._metadata, self._model, as_of=from_micros(now))
         return (*((to_micros(start), to_micros(end)) for start, end in found), (judged_until, NEVER))
 
-    @property
-    def _at_once(self) -> bool:
-        """Return True if a version that passes its gates serves without a comparison."""
-        if self._plan.trigger is not None:
-            return True
-        return promotes_at_once(self._policy, self._metadata, self._model)
+    def _role(self) -> Role | None:
+        """Return what a version that passed its gates becomes; None: as the policy's strategy says."""
+        if self._plan.trigger is not None or promotes_at_once(self._policy, self._metadata, self._model):
+            return "champion"
+        on_trial = serves_at_once(self._policy) and on_probation(self._metadata, self._model)
+        return "shadow" if on_trial else None
 
     def _register(self, candidate: Candidate, *, cause: str) -> Bundle:
         """Write the records of a training, and keep its model by version."""
@@ -474,26 +476,3 @@ def _change(revision: Revision) -> Change:
 
 def _held(suspicion: Suspicion) -> Held:
     return Held(start=to_micros(suspicion.start), end=to_micros(suspicion.end), reason=suspicion.reason)
-
-
-class _Rollouts(Rollouts):
-    """Rollouts that keep former champions as shadows, as `retrain.refresh.shadows` says."""
-
-    keep = 0
-
-    def _write(
-        self,
-        now: Revision | None,
-        action: Any,
-        assignments: tuple[Assignment, ...],
-        cause: str,
-        reason: str,
-        by: str,
-    ) -> Revision:
-        serving = {each.bundle for each in assignments}
-        former: dict[str, Assignment] = {}
-        for revision in self.history() if self.keep else ():
-            each = next(a for a in revision.assignments if a.role == "champion")
-            if each.bundle not in serving and len(former) < self.keep:
-                former[each.bundle] = structs.replace(each, role="shadow", weight=0.0, kept=True)
-        return super()._write(now, action, (*assignments, *former.values()), cause, reason, by)

@@ -141,3 +141,39 @@ def test_too_few_examples_are_an_error_for_the_first_model() -> None:
     policy = small_policy(training={"min_examples": 5_000})
     with pytest.raises(StageError, match=r"min_examples asks for 5,000"):
         run(Plan(name="never", policy=policy, trigger=Never()))
+
+
+def test_a_refresh_is_routine_serves_at_once_and_keeps_former_champions_as_shadows() -> None:
+    plan = Plan(name="policy", policy=small_policy(retrain={"refresh": {"every": "7d", "shadows": 2}}))
+    found, world = run(plan, SmallSource(turn=1_000))
+    assert [each.trigger for each in found.retrained] == ["routine"] * len(found.retrained)
+    assert [(each.asked_at - START) // DAY for each in found.retrained] == [7, 14, 21, 28, 35, 42]
+    assert found.promotions == len(found.retrained)
+    last = world._rollouts.history()[0]
+    assert [(a.role, a.version, a.kept) for a in last.assignments] == [
+        ("champion", 7, False),
+        ("shadow", 6, True),
+        ("shadow", 5, True),
+    ]
+
+
+def test_windows_with_wrong_labels_train_no_model_while_they_are_held() -> None:
+    policy = small_policy(retrain={"refresh": {"every": "7d"}})
+    subject = SmallSource(days=130, turn=1_000).open()
+    history = subject.history
+    first, last = (FIRST_DAY + 95) * DAY, (FIRST_DAY + 101) * DAY
+    wrong = (history.at >= first) & (history.at < last)
+    poisoned = replace(history, y=np.where(wrong, 30.0 * history.y, history.y), truth=history.y)
+    start = (FIRST_DAY + 50) * DAY
+
+    def lost(plan: Plan) -> tuple[PolicyRun, World]:
+        cache = TrainingCache(subject.model, poisoned, code="", folder=None)
+        world = World(plan, poisoned, cache, start=start)
+        return world.run(), world
+
+    found, world = lost(Plan(name="policy", policy=policy))
+    weekly, _ = lost(Plan(name="every:7d", policy=policy, trigger=Every(7 * DAY)))
+    assert {0, 1, 2, 3, 4, 5} <= {(each.start - first) // DAY for each in found.held}
+    candidates: dict[int, Candidate] = world._versions
+    assert not any((candidate.known & wrong).any() for candidate in candidates.values())
+    assert found.loss < weekly.loss
