@@ -38,7 +38,8 @@ def drift_reasons(cause: Cause) -> list[str]:
 
 
 def _inputs(cause: Cause, data: Signal, p_seq: float) -> str:
-    windows, size = f"the {data.reference_windows} reference windows", _size(cause)
+    which = f" ({data.compared_with})" if data.compared_with else ""
+    windows, size = f"the {data.reference_windows} reference windows{which}", _size(cause)
     if p_seq < DRIFT_P:
         carriers = f", most in {', '.join(data.carriers)}" if data.carriers else ""
         if _is_over(data):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
-from trimtab.monitoring.absolute import AbsoluteRules
+from trimtab.monitoring.absolute import Finding
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.prediction_rows import VersionRows
@@ -46,7 +46,7 @@ def judge_closed(
             records.append(_unexpected(window, matrix[:, :-1], reference.names, reference.limits))
         if detectors is not None and whole and len(matrix):
             records += _drift(window, profile, detectors)
-            records += _absolute(window, profile, detectors.absolute)
+            records += _absolute(window, profile, detectors.finish(profile, window.span.start))
     records += _operations(window, rows, metrics, detectors if whole else None)
     return records
 
@@ -98,11 +98,12 @@ def operations(rows: VersionRows, prices: Prices) -> dict[str, float]:
 
 def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDetectors) -> list[Signal]:
     found: list[Signal] = []
+    about = detectors.compared_with.said
     if step := detectors.inputs(profile):
-        found.append(window.drift("data", step, detectors.input_windows, detectors.usual_inputs))
+        found.append(window.drift("data", step, detectors.input_windows, detectors.usual_inputs, about))
         found += window.columns(step, detectors.input_windows, detectors.usual_inputs)
     if step := detectors.score(profile):
-        found.append(window.drift("prediction", step, detectors.reference.windows, detectors.usual_score))
+        found.append(window.drift("prediction", step, detectors.score_windows, detectors.usual_score, about))
     share, rows = detectors.share_missing(profile), profile[SCORE].n
     if missing := detectors.missing(share, rows):
         found.append(
@@ -118,7 +119,7 @@ def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDete
     return found
 
 
-def _absolute(window: VersionWindow, profile: WindowProfile, rules: AbsoluteRules) -> list[Signal]:
+def _absolute(window: VersionWindow, profile: WindowProfile, findings: Sequence[Finding]) -> list[Signal]:
     """Return a signal for each column that no window before was like."""
     return [
         window.signal(
@@ -131,7 +132,7 @@ def _absolute(window: VersionWindow, profile: WindowProfile, rules: AbsoluteRule
             carriers=(finding.column,),
             reason=finding.reason,
         )
-        for finding in rules.step(profile, window.span.start)
+        for finding in findings
     ]
 
 

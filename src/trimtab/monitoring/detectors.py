@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from trimtab.clock import to_micros
 from trimtab.errors import DataError
-from trimtab.monitoring.absolute import AbsoluteRules
+from trimtab.monitoring.absolute import AbsoluteRules, Finding
 from trimtab.monitoring.reference import SCORE, Reference, missing_share
+from trimtab.monitoring.reference_windows import Mode, ReferenceWindows
 from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import SignalKind
 from trimtab.stats.profile import ColumnProfile, WindowProfile
@@ -35,7 +36,7 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "excess": UpwardDetector,
     "latency": UpwardDetector,
 }
-FORMAT = 3
+FORMAT = 4
 """Format of the state; raise it when the state changes within a release."""
 
 LATENCY_WINDOWS = 30
@@ -49,8 +50,17 @@ MISSING_SD = 0.001
 class VersionDetectors:
     """The detectors of one version. None where the reference gives nothing to compare with."""
 
-    def __init__(self, reference: Reference, *, version: int, horizon: int, smallest: Smallest = SMALLEST) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        version: int,
+        horizon: int,
+        smallest: Smallest = SMALLEST,
+        mode: Mode = "training",
+    ) -> None:
         self.reference = reference
+        self.compared_with = ReferenceWindows(reference, mode)
         self._seed = version
         self._horizon = horizon
         self._smallest = smallest
@@ -63,10 +73,7 @@ class VersionDetectors:
         self._latency: UpwardDetector | None = None
         self._first_latencies: list[tuple[float, int]] = []
         self.absolute = AbsoluteRules(reference)
-        self.usual_inputs, self.usual_score = (
-            UsualEffects.fit(reference.profiles, {name: reference.schemes[name] for name in names})
-            for names in (features, [SCORE])
-        )
+        self.usual_inputs, self.usual_score = self._usual()
 
     def inputs(self, profile: WindowProfile) -> DriftStep | None:
         """Judge the inputs of the next window."""
@@ -95,10 +102,29 @@ class VersionDetectors:
             self._latency = self._upward(values, counts, smallest_sd=LATENCY_SD)
         return None
 
+    def finish(self, profile: WindowProfile, start: int) -> list[Finding]:
+        """Return what the absolute rules find in the window that was judged, and keep it for later comparisons.
+
+        start: of the window, in microseconds. Windows that a rule fires on are not kept.
+        """
+        found = self.absolute.step(profile, start)
+        if not found and self.compared_with.take(profile, start):
+            windows = self.compared_with.chosen
+            self._inputs, self._score = (
+                detector and detector.with_reference(windows) for detector in (self._inputs, self._score)
+            )
+            self.usual_inputs, self.usual_score = self._usual()
+        return found
+
     @property
     def input_windows(self) -> int:
         """Reference windows of the inputs."""
         return self._inputs.reference_windows if self._inputs else 0
+
+    @property
+    def score_windows(self) -> int:
+        """Reference windows of the score."""
+        return self._score.reference_windows if self._score else 0
 
     @property
     def label_windows(self) -> int:
@@ -131,7 +157,7 @@ class VersionDetectors:
             if record.start in prediction:
                 self.score(columns)
             if record.start in data | prediction:
-                self.absolute.step(columns, to_micros(record.start))
+                self.finish(columns, to_micros(record.start))
         for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
         for signal in stored("latency"):
@@ -142,14 +168,15 @@ class VersionDetectors:
 
     def made_with(self, code: str) -> str:
         """Return a digest of all that the detectors depend on except the records. code: version of the program."""
-        about = f"{code} {FORMAT} {self._seed} {self._horizon} {self._smallest} ".encode()
+        about = f"{code} {FORMAT} {self._seed} {self._horizon} {self._smallest} {self.compared_with.mode} ".encode()
         return hashlib.sha256(about + self.reference.to_json()).hexdigest()
 
     def state(self) -> dict[str, Any]:
         """Return the state of the detectors; `load` restores it in new ones of the same reference."""
         detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
         states = {name: None if found is None else found.state() for name, found in detectors.items()}
-        return {**states, "first_latencies": self._first_latencies, "absolute": self.absolute.state()}
+        about = {"absolute": self.absolute.state(), "compared_with": self.compared_with.state()}
+        return {**states, **about, "first_latencies": self._first_latencies}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state` returned."""
@@ -157,16 +184,24 @@ class VersionDetectors:
             setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
         self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
         self.absolute.load(state["absolute"])
+        self.compared_with.load(state["compared_with"])
+        self.usual_inputs, self.usual_score = self._usual()
 
     def share_missing(self, profile: WindowProfile) -> float:
         """Return the share of missing feature values of a window."""
         return missing_share(profile, self.reference.names)
 
+    def _usual(self) -> tuple[UsualEffects, UsualEffects]:
+        """Return the effects of the inputs, and of the score, of ordinary windows."""
+        schemes, windows = self.reference.schemes, self.compared_with.chosen
+        inputs = UsualEffects.fit(windows, {name: bins for name, bins in schemes.items() if name != SCORE})
+        return inputs, UsualEffects.fit(windows, {SCORE: schemes[SCORE]})
+
     def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
         schemes = {name: self.reference.schemes[name] for name in columns}
         try:
             return DriftDetector.fit(
-                self.reference.profiles,
+                self.compared_with.chosen,
                 schemes=schemes,
                 horizon=self._horizon,
                 seed=self._seed,

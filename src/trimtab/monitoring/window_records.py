@@ -90,6 +90,7 @@ class VersionWindow:
         effect: Mapping[str, float | None] | None = None,
         reference_windows: int = 0,
         carriers: tuple[str, ...] = (),
+        compared_with: str = "",
     ) -> Signal:
         """Return a signal; effects that are None are left out."""
         return Signal(
@@ -110,10 +111,13 @@ class VersionWindow:
             reference_windows=reference_windows,
             carriers=carriers,
             reason=reason,
+            compared_with=compared_with,
         )
 
-    def drift(self, kind: SignalKind, step: DriftStep, reference_windows: int, usual: UsualEffects) -> Signal:
-        """Return the overall signal of a drift detector."""
+    def drift(
+        self, kind: SignalKind, step: DriftStep, reference_windows: int, usual: UsualEffects, about: str
+    ) -> Signal:
+        """Return the overall signal of a drift detector. about: which windows it was compared with, in words."""
         furthest = usual.furthest(step.columns)
         own = usual.sizes(furthest.name) if furthest is not None and len(step.columns) == 1 else {}
         return self.signal(
@@ -134,6 +138,7 @@ class VersionWindow:
             reference_windows=reference_windows,
             carriers=step.top,
             reason=step.reason,
+            compared_with=about,
         )
 
     def columns(self, step: DriftStep, reference_windows: int, usual: UsualEffects) -> list[Signal]:

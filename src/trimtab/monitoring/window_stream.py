@@ -247,6 +247,7 @@ class WindowStream:
                     version=version,
                     horizon=self._policy.decide.horizon,
                     smallest=Smallest(**self._policy.decide.smallest_drift.model_dump()),
+                    mode=self._policy.decide.reference,
                 )
                 self._states.restore(detectors, self._metadata, self.model, version)
             elif reference is not None:

@@ -123,6 +123,10 @@ class Decide(Section):
     require_harm: bool = True
     """A retraining starts by itself only when the sequential p-value is below 0.01 and harm is measured, on labels or
     in money, not when inputs shift alone. With false the matrix and the other brakes decide."""
+    reference: Literal["training", "rolling", "same-season"] = "training"
+    """Which windows the inputs and scores of a window are compared with. training: those of the training span; rolling:
+    the last 60, so a lasting change becomes the usual; same-season: those of the same weeks a year before, as far as
+    the training span and the log of the version hold 30 of them, else those of the training span."""
     smallest_drift: SmallestDrift = SmallestDrift()
     """The smallest change that may raise an alarm."""
     horizon: int = Field(default=100, gt=0)

@@ -118,6 +118,8 @@ class Signal(Record, frozen=True, kw_only=True):
     carriers: tuple[str, ...]
     """The columns that contribute most, strongest first."""
     reason: str
+    compared_with: str = ""
+    """Which windows the reference windows are, in words; empty: those of the training span."""
 
 
 class KpiPoint(Record, frozen=True, kw_only=True):

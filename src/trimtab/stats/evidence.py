@@ -93,6 +93,14 @@ class Mixture:
         self.windows += 1
         return self.total
 
+    def continue_from(self, other: Mixture) -> None:
+        """Take over the stakes of another mixture; those of a group that has other detectors here begin anew."""
+        self.windows = other.windows
+        self.stakes = [
+            stakes.copy() if stakes.shape[1:] == mine.shape else np.zeros((BLOCKS, *mine.shape), np.float64)
+            for mine, stakes in zip(self.tempers, other.stakes, strict=True)
+        ]
+
     @property
     def total(self) -> float:
         """R of the mixture; groups without detectors leave their weight to the others."""

@@ -186,6 +186,18 @@ class DriftDetector:
         p = np.minimum(1.0, self.horizon / np.maximum(own, np.finfo(np.float64).tiny))
         return dict(zip(self._pool.names, p.tolist(), strict=True))
 
+    def with_reference(self, reference: Sequence[WindowProfile]) -> DriftDetector:
+        """Return a detector that compares with these windows from now on, and keeps the evidence and what is held.
+
+        Raises DataError as `fit` does.
+        """
+        found = DriftDetector.fit(
+            reference, schemes=self._pool.schemes, horizon=self.horizon, seed=self._seed, smallest=self.smallest
+        )
+        found._evidence.continue_from(self._evidence)
+        found._steps, found._held = self._steps, self._held
+        return found
+
     def state(self) -> dict[str, Any]:
         """Return the whole state, for JSON; a detector made from it continues bit for bit."""
         return {
