@@ -175,7 +175,7 @@ class DriftDetector:
 
     def column_p_seq(self) -> dict[str, float]:
         """Return p_seq of each column alone, from its own detectors; not adjusted for the number of columns."""
-        _, distance, signed = (stakes.sum(axis=0) for stakes in self._evidence.stakes)
+        distance, signed = (stakes.sum(axis=0) for stakes in self._evidence.stakes[1:3])
         d, o = len(self._pool.names), self._pool.ordered
         if distance.size < 2 * d:  # no window was judged yet
             return dict.fromkeys(self._pool.names, 1.0)
