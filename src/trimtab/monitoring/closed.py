@@ -11,7 +11,9 @@ from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
 from trimtab.monitoring.absolute import Finding
 from trimtab.monitoring.detectors import VersionDetectors
+from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
+from trimtab.monitoring.mistakes import Costs
 from trimtab.monitoring.prediction_rows import VersionRows
 from trimtab.monitoring.reference import SCORE, Reference
 from trimtab.monitoring.window_records import VersionWindow
@@ -33,9 +35,12 @@ def judge_closed(
     reference: Reference | None,
     detectors: VersionDetectors | None,
     prices: Prices,
+    costs: Costs | None = None,
 ) -> list[Record]:
-    """Return the records of a version's closed window: report, profiles and signals."""
+    """Return the records of a version's closed window: report, profiles and signals. costs: of the model's task."""
     metrics = operations(rows, prices)
+    if reference is not None:
+        metrics |= estimated_metrics(rows.scored.score, reference, costs or {})
     records: list[Record] = [window.report("closed", rows.scored, metrics)]
     whole = is_whole(rows)
     if reference is not None:

@@ -45,7 +45,12 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     def excess(self, y: Floats, score: Floats) -> Floats:
         """Return loss minus expected loss of each row, shape (rows,)."""
         loss: Floats = (y - score) ** 2
+        return loss - self.expected(score)
+
+    def expected(self, score: Floats) -> Floats:
+        """Return the loss that the model expects of each row, shape (rows,)."""
         if self.task == "binary":
-            return loss - score * (1 - score)
-        expected: Floats = np.array(self.losses)[np.searchsorted(np.array(self.edges), score, side="right")]
-        return loss - expected
+            variance: Floats = score * (1 - score)
+            return variance
+        found: Floats = np.array(self.losses)[np.searchsorted(np.array(self.edges), score, side="right")]
+        return found

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detectors import VersionDetectors
+from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.window_records import VersionWindow
@@ -53,6 +54,7 @@ def judge_matured(
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         if costs := policy.cost_for(reference.task):
             metrics["money_lost"] = mistakes.money(made, costs) * len(y)
+        metrics |= estimate_errors(metrics, coverage=len(y) / scored.rows)
         signals = _signals(window, y, score, reference, detectors)
         signals += _money(window, made, scored.rows / days, len(y), reference, policy)
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]

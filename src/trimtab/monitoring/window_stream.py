@@ -170,7 +170,9 @@ class WindowStream:
 
     def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
         reference, detectors = self._reference(version), self._detectors_of(version)
-        return judge_closed(self._version_window(span, version), rows, reference, detectors, self._policy.prices)
+        costs = self._policy.impact.cost_for(reference.task) if reference is not None else None
+        window = self._version_window(span, version)
+        return judge_closed(window, rows, reference, detectors, self._policy.prices, costs)
 
     def _matured_at(self, window: ClosedWindow) -> int:
         due = window.span.end + self._policy.decide.labels_mature_after

@@ -16,10 +16,10 @@ import msgspec
 from trimtab.app.gateway.turns import judging_policy, read_turn
 from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
-from trimtab.app.loop.kpi_points import KpiIntake, open_kpi_monitor
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.loop.scheduled_compaction import ScheduledCompaction
+from trimtab.app.loop.watch import Watch
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project import process_files
 from trimtab.app.project.ledger_checks import note_policy
@@ -82,8 +82,7 @@ def decide_once(workspace: Workspace) -> list[Decision]:
     FeatureRefresher(workspace).step()
     OutcomeImporter(workspace).step()
     open_monitor(workspace).step()
-    KpiIntake(workspace).step()
-    open_kpi_monitor(workspace).step()
+    Watch(workspace).step()
     with closing(Workflows(workspace.workflows_url)) as workflows:
         return [d for controller in _controllers(workspace, workflows).values() for d in controller.step()]
 
@@ -113,8 +112,7 @@ class Steering:
         self._compaction = ScheduledCompaction(workspace)
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace)
-        self._pushed = KpiIntake(workspace)
-        self._kpis = open_kpi_monitor(workspace)
+        self._watch = Watch(workspace)
         self.poll_seconds = POLL_SECONDS
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
@@ -180,8 +178,7 @@ class Steering:
         reports = self._monitor.step()
         if self._monitor.watermark > BEGINNING:
             self._retraining.now = from_micros(self._monitor.watermark)
-        self._pushed.step()
-        self._kpis.step()
+        self._watch.step()
         decisions: list[Decision] = []
         try:
             for controller in self._controllers.values():

@@ -1,0 +1,65 @@
+"""What the loop watches in addition to the prediction log: KPIs, volume, confidence, tables, machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from trimtab.app.loop.kpi_points import KpiIntake, open_kpi_monitor
+from trimtab.app.loop.monitors import references
+from trimtab.app.project.workspace import Workspace
+from trimtab.definitions.models import Model
+from trimtab.definitions.sources import FileSource
+from trimtab.definitions.views import FeatureView
+from trimtab.monitoring.window_series import WindowSeries
+from trimtab.records.data import TableVersion
+from trimtab.records.monitoring import Signal
+
+
+class Watch:
+    """Steps each monitor once. Its records depend on the stores alone, but for those of machines."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._pushed = KpiIntake(workspace)
+        self._kpis = open_kpi_monitor(workspace)
+        self._series = [open_series(workspace, model) for model in workspace.project.definitions.models.values()]
+
+    def step(self) -> list[Signal]:
+        """Write what follows from new records, before decisions are made on them."""
+        self._pushed.step()
+        found = [signal for series in self._series for signal in series.step()]
+        return found + self._kpis.step()
+
+
+def open_series(workspace: Workspace, model: Model) -> WindowSeries:
+    """Return the series of a model's windows and tables."""
+    sources = sources_of(model)
+    return WindowSeries(
+        model.name,
+        list(sources),
+        workspace.metadata,
+        references(workspace),
+        newest_time(workspace, sources),
+        workspace.project.policy.decide,
+        workspace.clock,
+    )
+
+
+def sources_of(model: Model) -> dict[str, FileSource]:
+    """Return the sources that a model learns from or is labelled by, by name."""
+    views = [feature.source for feature in model.features if isinstance(feature, FeatureView)]
+    outcomes = [] if model.outcomes is None else [model.outcomes.source]
+    return {source.name: source for source in (model.examples, *views, *outcomes)}
+
+
+def newest_time(workspace: Workspace, sources: dict[str, FileSource]) -> Callable[[TableVersion], int | None]:
+    """Return a function that gives the largest event time of a table version, in microseconds."""
+
+    def newest(version: TableVersion) -> int | None:
+        column = sources[version.table].timestamp
+        rows = workspace.tables.scan(version.table, version=version.version)
+        found = rows.select(pl.col(column).max().cast(pl.Datetime("us")).to_physical()).collect().item()
+        return None if found is None else int(found)
+
+    return newest
