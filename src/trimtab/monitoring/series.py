@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from trimtab.stats.autocorrelation import tempering
 from trimtab.stats.sequential import ENOUGH_WINDOWS
 from trimtab.stats.upward_test import UpwardDetector, UpwardStep
 from trimtab.units import MICROS
@@ -30,6 +31,10 @@ MOST_REFERENCE = 1_000
 """Windows of less than 40 minutes have a reference of less than four weeks."""
 FEWEST_OF_A_PHASE = 3
 """Windows of each hour (day) of the week without which no weekly pattern is looked for."""
+HOLDBACK = 10
+HELD_BELOW_TAU = 3.0
+"""Windows wait before they join the reference, so that an outage does not become usual within days. Where windows are
+autocorrelated more than that, they join at once, because alarms would else be more than promised."""
 SEASONAL = 0.8
 """A weekly pattern is used when the distances from it have at most this share of the variance of the values."""
 
@@ -103,7 +108,12 @@ class Series:
         self._season, plain = self._weekly(starts, np.asarray(values, np.float64))
         self._detectors = [
             UpwardDetector.fit(
-                (sign * plain).tolist(), rows, horizon=self._horizon, seed=self._seed, smallest_sd=self._smallest_sd
+                (sign * plain).tolist(),
+                rows,
+                horizon=self._horizon,
+                seed=self._seed,
+                smallest_sd=self._smallest_sd,
+                holdback=HOLDBACK if tempering(plain.tolist()) <= HELD_BELOW_TAU else None,
             )
             for sign in self._signs
         ]

@@ -104,6 +104,7 @@ class UpwardDetector:
         horizon: int = HORIZON,
         seed: int = 0,
         smallest_sd: float = 0.0,
+        holdback: int | None = None,
     ) -> Self:
         """Return a detector for a value that behaves as it did over the reference windows.
 
@@ -113,6 +114,7 @@ class UpwardDetector:
             horizon: T in windows: P(p_seq is ever below a within T windows) <= a.
             seed: of the numbers that break ties between ranks.
             smallest_sd: spread between windows, in the unit of the values, below which differences are noise.
+            holdback: windows to wait before one joins the pool; None: as many as suit the autocorrelation.
 
         Returns:
             The detector, which has judged no window yet.
@@ -136,7 +138,7 @@ class UpwardDetector:
         return cls(
             pool,
             Mixture(WEIGHTS, [np.array([tau]), np.array([tau])]),
-            Holdback(holdback_length(tau)),
+            Holdback(holdback_length(tau) if holdback is None else holdback),
             horizon=horizon,
             seed=seed,
             reference_windows=len(pool),

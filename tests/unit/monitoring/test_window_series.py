@@ -103,7 +103,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 
 
 def usual(seed: int, windows: int) -> list[float]:
-    return np.random.default_rng(seed).normal(1000, 40, windows).tolist()
+    return [float(each) for each in np.random.default_rng(seed).normal(1000, 40, windows)]
 
 
 def test_the_rows_of_all_versions_that_answered_are_the_volume(records: Records) -> None:
