@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
+from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_comparison import VersionComparison
 from trimtab.app.reports.version_measures import Difference
@@ -26,6 +27,7 @@ from trimtab.units import plural
 TIPPING_REASONS = 2
 SHOWN_NOTES = 3
 TONE_STYLE = {"good": "green", "bad": "red", "": ""}
+SHOWN_SHARES = ("0.5", "0.9")
 ACTION_STYLE = {"monitor": "dim", "review": "yellow", "retrain": "magenta", "rollback": "red"}
 
 
@@ -105,6 +107,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         for d in model["decisions"][:3]:
             line = f"decided {d['start'][:10]}: {d['action']} ({d['band']}, {d['impact']} impact)"
             console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
+        _show_labels(console, model)
         money = model["money"]
         per_1000 = money["serving_per_1000"]
         console.print(
@@ -123,6 +126,29 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         console.print(f"ledger: {plural(head['number'], 'entry', 'entries')}, head {head['hash']}", soft_wrap=True)
     counts = ", ".join(f"{kind} {entry['count']:,}" for kind, entry in found["records"].items())
     console.print(f"records: {counts}", soft_wrap=True)
+
+
+def _show_labels(console: Console, model: Mapping[str, Any]) -> None:
+    """Print how long labels take, and the estimate of the newest window before its labels."""
+    delay, estimate = model["label_delay"], model["estimates"]
+    if delay is not None and delay.get("labelled"):
+        until = {share: duration_text(s) if s is not None else "not known yet" for share, s in _until(delay)}
+        said = ", ".join(f"{float(share):.0%} after {time}" for share, time in until.items())
+        console.print(f"labels: {said} ({delay['labelled']:,} of {delay['rows']:,} predictions)", soft_wrap=True)
+    if delay is not None and delay["hint"]:
+        console.print(f"[yellow]hint[/]   {escape(delay['hint'])}", soft_wrap=True)
+    if estimate is not None:
+        figures = []
+        for name, value in estimate["metrics"].items():
+            past = estimate["past"].get(name)
+            wrong = f" (off by {past['mean_absolute_error']:.4g} in {past['windows']:g} windows)" if past else ""
+            figures.append(f"{name} {value:.4g}{wrong}")
+        start = f"{estimate['start'][:16].replace('T', ' ')}, version {estimate['version']}"
+        console.print(f"before labels, an estimate, no clearance: {start}: {', '.join(figures)}", soft_wrap=True)
+
+
+def _until(delay: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    return [(share, seconds) for share, seconds in delay["seconds_until"].items() if share in SHOWN_SHARES]
 
 
 def _show_notes(console: Console, notes: Sequence[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.kpi_streams import kpi_streams
+from trimtab.app.reports.label_waits import estimates, label_waits
 from trimtab.control.controller import ESCALATE
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
@@ -89,6 +90,8 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
         "to_look_at": [_plain(d) for d in open_notes(metadata, model)],
         "workflow_steps": [_plain(s) for s in steps],
         "money": _money(workspace, model),
+        "label_delay": label_waits(workspace, model),
+        "estimates": estimates(workspace, model),
     }
 
 
