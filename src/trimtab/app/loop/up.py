@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
@@ -31,6 +32,9 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """Beyond what the policy gives requests under way."""
 POLL_SECONDS = 0.05
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+"""Of the loop when a store fails; each pause is twice as long as the one before."""
 MAX_RESTARTS = 5
 INTERRUPTED = 130
 STARTED = "gateway.started"
@@ -165,22 +169,64 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
     steering = None
     try:
-        steering = Steering(workspace)
-        steering.launch()
+        steering = _open(workspace)
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
         events = NewEvents(workspace.metadata, workspace.clock)
+        pause = FIRST_PAUSE_SECONDS
         while not stop():
             gateway.watch()
-            busy = steering.step()
+            try:
+                if steering is None:
+                    steering = _open(workspace)
+                    say("steering: monitor and controller are on again")
+                busy = steering.step()
+                lines = list(events.lines(now=busy))
+            except (StoreError, OSError) as error:  # a store may come back; what is in memory may be half done
+                log.error("the loop pauses for %g s, serving goes on: %s", pause, error)
+                if steering is not None:
+                    _close(steering)
+                steering = None
+                _wait(workspace, gateway, stop, pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            pause = FIRST_PAUSE_SECONDS
+            for line in lines:
+                say(line)
             if not busy:
                 workspace.clock.sleep(steering.poll_seconds)
-            for line in events.lines(now=busy):
-                say(line)
     finally:
         if steering is not None:
             steering.close()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
-        say(ledger_line(workspace))
+        with suppress(StoreError):
+            say(ledger_line(workspace))
         say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")
+
+
+def _open(workspace: Workspace) -> Steering:
+    """Open the loop as a new process does: it begins from the records and the log. Raises StoreError."""
+    steering = Steering(workspace)
+    try:
+        steering.launch()
+    except BaseException:
+        _close(steering)
+        raise
+    return steering
+
+
+def _close(steering: Steering) -> None:
+    try:
+        steering.close()
+    except Exception as error:  # a border: what has failed may fail again while it ends
+        log.warning("the loop did not end in order: %s", error)
+
+
+def _wait(workspace: Workspace, gateway: GatewayProcess, stop: Stop, seconds: float) -> None:
+    """Wait, and watch the gateway meanwhile."""
+    waited = 0.0
+    while waited < seconds and not stop():
+        gateway.watch()
+        workspace.clock.sleep(POLL_SECONDS)
+        waited += POLL_SECONDS

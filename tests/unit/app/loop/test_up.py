@@ -13,6 +13,7 @@ import pytest
 
 from integration.gateway_project import GatewayProject
 from trimtab.app.loop import up as up_module
+from trimtab.app.loop.steering import Steering
 from trimtab.app.loop.up import MAX_RESTARTS, STARTED, GatewayProcess, Stop, up
 from trimtab.app.project.locks import LOOP, Locked, holder, only_loop
 from trimtab.app.project.process_files import is_running
@@ -101,6 +102,42 @@ def test_up_tells_what_happens_and_leaves_the_gateway_of_another(workspace: Work
     assert all(held)
     assert holder(workspace, LOOP) is None
     assert workspace.metadata.count(PolicyVersion) == 1
+
+
+@pytest.mark.parametrize("error", [StoreError("the store is away"), OSError(28, "No space left on device")])
+def test_a_store_that_is_away_pauses_the_loop_and_ends_nothing(
+    workspace: Workspace,
+    running: Announcement,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    # given a loop whose second step fails, and whose next opening fails as well
+    steps, opened, pauses, said = list[int](), list[int](), list[float](), list[str]()
+    step, launch = Steering.step, Steering.launch
+
+    def failing_step(steering: Steering) -> bool:
+        steps.append(id(steering))
+        if len(steps) == 2:
+            raise error
+        return step(steering)
+
+    def failing_launch(steering: Steering) -> None:
+        opened.append(id(steering))
+        if len(opened) == 2:
+            raise error
+        launch(steering)
+
+    monkeypatch.setattr(Steering, "step", failing_step)
+    monkeypatch.setattr(Steering, "launch", failing_launch)
+    monkeypatch.setattr(up_module, "_wait", lambda workspace, gateway, stop, seconds: pauses.append(seconds))
+    up(workspace, environment="local", port=None, say=said.append, stop=StopAfter(6))
+    # then it pauses, longer the second time, and goes on with a loop that begins from the records
+    assert (pauses, len(opened), len(steps)) == ([1.0, 2.0], 3, 5)
+    assert "serving goes on" in caplog.text
+    assert "steering: monitor and controller are on again" in said
+    assert said[-1].startswith("stopped; the gateway at")
+    assert is_running(running.pid)
 
 
 def test_a_second_up_is_refused_before_it_does_anything(workspace: Workspace) -> None:
