@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ CONTROL: tuple[type[Record], ...] = (
 )  # fmt: skip
 BY_NATURE: tuple[type[Record], ...] = (GateReport, Bundle, DatasetVersion, Run)
 """Their ids may differ between two runs, so a point is named by their number instead."""
+LIBRARIES = ("mlflow", "sklearn.linear_model", "skl2onnx", "onnxruntime", "deltalake")
 QUIET_STEPS = 3
 """Steps of the loop in a row that find nothing to do, before the next day begins."""
 PAUSE_S = 0.01
@@ -180,16 +182,37 @@ def answer(workspace: Workspace) -> None:
 
 
 def main() -> int:
-    """Play the days that are left; return 0 at their end."""
+    """Play the days that are left, in one process after the other; return 0 at their end.
+
+    This process has imported what a loop needs and does nothing else; each process that plays is a fork of it.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop.killed_loop")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kill", action="store_true")
     given = parser.parse_args()
-    workspace = open_workspace(given.folder)
-    played = given.folder / PLAYED
+    for library in LIBRARIES:
+        import_module(library)
+    kills = 0
+    while True:
+        if (pid := os.fork()) == 0:
+            play(given.folder, kill=given.kill)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code != -signal.SIGKILL:
+            return code
+        kills += 1
+        if kills % 20 == 0:
+            print(f"{kills} kills so far", flush=True)
+
+
+def play(folder: Path, *, kill: bool) -> None:
+    """Play the days that are left, and end by the first point that no process before was killed at."""
+    workspace = open_workspace(folder)
+    played = folder / PLAYED
     steering = Steering(workspace)
-    if given.kill:
-        Killer(given.folder).arm(workspace, steering)
+    if kill:
+        Killer(folder).arm(workspace, steering)
     steering.launch()
     first = int(played.read_text()) if played.exists() else TRAINED_DAYS - 1
     _settle(steering)
@@ -200,7 +223,6 @@ def main() -> int:
         played.write_text(str(number))
         _settle(steering)
     steering.close()
-    return 0
 
 
 def _settle(steering: Steering) -> None:
@@ -213,6 +235,4 @@ def _settle(steering: Steering) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.flush()
-    code = main()
-    os._exit(code)
+    sys.exit(main())

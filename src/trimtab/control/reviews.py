@@ -9,9 +9,10 @@ from trimtab.stores.metadata.contract import Metadata
 def proposes_retraining(decision: Decision) -> bool:
     """Return True if a review proposes a retraining, which it does when the matrix asks for one.
 
-    A review of a window that is only unusual by itself only asks a person to look.
+    A review of a window that is only unusual by itself, or of a limit that was broken where nothing could be restored,
+    only asks a person to look.
     """
-    return decision.action == "review" and decision.cell != "monitor"
+    return decision.action == "review" and decision.cell in ("review", "retrain") and decision.trigger != "limit"
 
 
 def pending_reviews(metadata: Metadata, model: str) -> tuple[Decision, ...]:

@@ -62,6 +62,7 @@ def decide_rollback(cause: Cause, policy: Policy, history: ControlHistory) -> Dr
         cell=row.low,
         action=action,
         reasons=(*broken, why, "labels are not here yet, so business impact was not judged"),
+        trigger="limit",
     )
 
 

@@ -24,6 +24,8 @@ OTHER_UNIT = "before 1973"
 REPEATED = "repeated"
 CORRECTED = "corrected"
 DECIMAL_COMMAS = "have decimal commas"
+NUMBER = "\0number"
+"""Column of the numbers of rows; no column of a file has this name."""
 SAMPLE = 1000
 """Values of a text column that are searched for decimal commas."""
 
@@ -110,7 +112,7 @@ def _corrections(
     if not keys or rows is None or not set(keys) <= set(types := rows.collect_schema()):
         return 0
     aside = pl.concat([known, failing.cast(pl.UInt32)])
-    new = frame.with_row_index("row").filter(~pl.col("row").is_in(aside.implode())).select(keys).drop_nulls()
+    new = frame.with_row_index(NUMBER).filter(~pl.col(NUMBER).is_in(aside.implode())).select(keys).drop_nulls()
     new = new.cast(pl.Schema({key: types[key] for key in keys}), strict=False)
     return new.lazy().join(rows.select(keys), on=keys, how="semi").collect().height
 
@@ -126,8 +128,8 @@ def _in_table(frame: pl.DataFrame, rows: pl.LazyFrame, timestamp: str) -> pl.Ser
         types[name] = pl.Series(pa.array([], both)).dtype
     near = rows.filter(pl.col(timestamp).is_between(frame[timestamp].min(), frame[timestamp].max())).select(names)
     near = near.cast(pl.Schema(types), strict=False)
-    numbered = frame.cast(pl.Schema(types)).with_row_index("row").lazy()
-    return numbered.join(near, on=names, how="semi", nulls_equal=True, maintain_order="left").collect()["row"]
+    numbered = frame.cast(pl.Schema(types)).with_row_index(NUMBER).lazy()
+    return numbered.join(near, on=names, how="semi", nulls_equal=True, maintain_order="left").collect()[NUMBER]
 
 
 def _odd_times(times: pl.Series, now: datetime) -> list[CheckFailure]:

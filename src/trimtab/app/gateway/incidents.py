@@ -63,6 +63,7 @@ def record_decision(incident: Incident, rollouts: Rollouts, metadata: Metadata, 
         cell="rollback",
         action=action,
         reasons=(signal.reason, why, "seen by the gateway's guard; business impact was not judged"),
+        trigger="limit",
     )
     decision = ledger.append(draft, clock=clock)
     if decision is None:
