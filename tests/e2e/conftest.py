@@ -36,6 +36,7 @@ def make_small_flights(folder: Path) -> None:
             "robustness": {"missing": "5%", "noise": "0.1sd", "max_drop": 0.2},
         },
         serving={"port": 0},
+        retrain={"refresh": None},  # the matrix decides
     )
 
 

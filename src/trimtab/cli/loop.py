@@ -18,7 +18,7 @@ from trimtab.app.project.process_files import exit_now
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
-from trimtab.cli.context import Context, Force, Verbs, option_time, refuse_frozen
+from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, option_time, refuse_frozen
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import show_decisions, show_windows
@@ -81,6 +81,7 @@ def retrain(
         str | None, typer.Option(metavar="TIME", help="Use nothing that became known later; now by default.")
     ] = None,
     force: Force = False,
+    reason: Reason = ASKED,
 ) -> None:
     """Retrain now, gates included, and deploy."""
     ws, model = context.workspace, context.definition
@@ -94,7 +95,7 @@ def retrain(
     pipeline.refuse(report)
     bundle = pipeline.register(ws, run, report)
     cause = f"command/retrain/{bundle.id}"
-    revision = pipeline.deploy(ws, bundle, cause=cause, reason="retrained on the command line", by=settings.login())
+    revision = pipeline.deploy(ws, bundle, cause=cause, reason=f"retrained: {reason}", by=settings.login())
     deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"
     past = is_past(ws, bundle, revision)
     context.show(revision, lambda revision: say(not_again(ws, bundle, revision) if past else deployed))

@@ -168,7 +168,7 @@ def demo(
     start, end = parse_time(shown.trained_on_until), parse_time(until or shown.end)
     run_all(context.workspace, context.definition.name, as_of=start, measured=False)
     heading("3 of 3  what came after as live traffic, with the loop on")
-    show_replay(context, ReplayOptions(environment=ENVIRONMENT, start=start, end=end, approve=True))
+    show_replay(context, ReplayOptions(environment=ENVIRONMENT, start=start, end=end))
     console.print(
         f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} {shown.prediction}", soft_wrap=True
     )

@@ -93,11 +93,18 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
     for name, model in found["models"].items():
         made = table(f"Model {name}", "role", "bundle", ">traffic", "since")
         for a in model["serving"]:
-            made.add_row(a["role"], a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
+            role = f"{a['role']}, champion before" if a["kept"] else a["role"]
+            made.add_row(role, a["bundle"], f"{a['weight']:g} %", a["since"][:19].replace("T", " "))
         console.print(made if model["serving"] else f"model {name}: nothing is deployed yet; run: trimtab run")
         _show_windows(console, model["windows"])
         if model["frozen"]:
             console.print(f"[red]frozen[/] {escape(model['frozen'])}", soft_wrap=True)
+        for s in model["suspected"]:
+            stretch = f"{s['start'][:16].replace('T', ' ')} to {s['end'][:16].replace('T', ' ')}"
+            console.print(f"[yellow]suspected[/] rows from {stretch}: {escape(s['reason'])}", soft_wrap=True)
+            console.print(
+                f"       they train and judge no model; trimtab suspects let-in {s['start'][:16]} --reason '...'"
+            )
         for d in model["open_reviews"]:
             console.print(f"[yellow]review[/] {d['id']}: {escape('; '.join(d['reasons']))}", soft_wrap=True)
             if d["escalated"]:
@@ -105,7 +112,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(f"       trimtab approve {d['id']} --reason '...'   or   trimtab reject ...")
         _show_notes(console, model["to_look_at"])
         for d in model["decisions"][:3]:
-            line = f"decided {d['start'][:10]}: {d['action']} ({d['band']}, {d['impact']} impact)"
+            what = f"{d['action']} by {d['trigger']} ({d['band']}, {d['impact']} impact)"
+            line = f"decided {d['start'][:10]}: {what}"
             console.print(f"{line} {escape('; '.join(d['reasons']))}", soft_wrap=True)
         _show_labels(console, model)
         money = model["money"]
@@ -207,6 +215,9 @@ def show_lineage(console: Console, found: dict[str, Any]) -> None:
         bundle.add("gates: " + ", ".join(f"{g['gate']} {g['verdict']}" for g in made["gates"]["results"]))
         run = bundle.add(f"run {made['run']['id']}  seed {made['run']['seed']}  params {made['run']['params']}")
         run.add(f"code {made['code']['git']}  environment {made['code']['environment'][:12]}")
+        run.add(f"judged model  sha256 {made['run']['model_hash'][:16]}")
+        if (again := made["refit"]) is not None:
+            bundle.add(f"serves: fitted again on all rows by run {again['id']}  sha256 {again['model_hash'][:16]}")
         dataset = run.add(f"dataset {made['dataset']['id'][:16]}  {plural(made['dataset']['rows'], 'row')}")
         for view in made["views"]:
             dataset.add(f"feature view {view['id']}: {', '.join(view['features'])}")

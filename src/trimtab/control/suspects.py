@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
+
 from trimtab.clock import Clock
 from trimtab.control.suspicion import Known, overlaps, read
 from trimtab.errors import UsageError
@@ -12,6 +14,56 @@ from trimtab.records.monitoring import WindowReport
 from trimtab.stores.metadata.contract import Metadata, newest_where
 
 DAY = "%Y-%m-%d %H:%M"
+
+HELD = "held"
+STATES = {
+    "let_in": "let in by a person",
+    "new_world": "used again: a new world",
+    "rule_dropped": "used again: rule dropped",
+}
+
+
+class SuspectedStretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Windows in a row that are or were suspected for one cause. state: held, or how the suspicion ended."""
+
+    start: datetime
+    end: datetime
+    windows: int
+    rule: str
+    subject: str
+    state: str
+    reason: str
+
+
+def suspected_stretches(metadata: Metadata, model: str) -> list[SuspectedStretch]:
+    """Return what is and was suspected of a model, newest first."""
+    known = read(metadata, model)
+    found: list[SuspectedStretch] = []
+    for suspicion in sorted(known.suspicions, key=lambda s: s.start):
+        end = known.end_of(suspicion)
+        state = HELD if end is None else STATES[end.outcome]
+        last = found[-1] if found else None
+        same = last is not None and (last.end, last.rule, last.subject, last.state) == (
+            suspicion.start,
+            suspicion.rule,
+            suspicion.subject,
+            state,
+        )
+        if last is not None and same:
+            found[-1] = msgspec.structs.replace(last, end=suspicion.end, windows=last.windows + 1)
+        else:
+            found.append(
+                SuspectedStretch(
+                    start=suspicion.start,
+                    end=suspicion.end,
+                    windows=1,
+                    rule=suspicion.rule,
+                    subject=suspicion.subject,
+                    state=state,
+                    reason=suspicion.reason,
+                )
+            )
+    return found[::-1]
 
 
 def let_in(

@@ -85,6 +85,7 @@ def _made_by(workspace: Workspace, row: dict[str, Any], bundle: Bundle) -> dict[
         "bundle": _plain(bundle),
         "gates": _plain(metadata.get(GateReport, bundle.gate_report)),
         "run": _plain(run),
+        "refit": _plain(metadata.get(Run, bundle.refit)) if bundle.refit is not None else None,
         "code": {"git": run.code_version, "transforms": dataset.code_hash, "environment": run.environment_hash},
         "dataset": _plain(dataset),
         "views": [_plain(view) for view in views],

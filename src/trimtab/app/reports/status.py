@@ -18,6 +18,7 @@ from trimtab.app.reports.label_waits import estimates, label_waits
 from trimtab.control.controller import ESCALATE
 from trimtab.control.holds import active_freeze, event_time, freeze_reason
 from trimtab.control.reviews import open_notes, pending_reviews
+from trimtab.control.suspects import HELD, suspected_stretches
 from trimtab.errors import NotFound, StoreError
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.kinds import RECORDS
@@ -86,6 +87,7 @@ def _model(workspace: Workspace, model: str) -> dict[str, Any]:
         "windows": [_plain(w) for w in metadata.find(WindowReport, model=model, limit=LAST_WINDOWS)],
         "signals": [_plain(s) for s in metadata.find(Signal, model=model, limit=LAST_WINDOWS)],
         "decisions": [_plain(d) for d in decisions],
+        "suspected": [_plain(s) for s in suspected_stretches(metadata, model) if s.state == HELD],
         "open_reviews": [{**_plain(d), "escalated": _escalated(metadata, d)} for d in pending_reviews(metadata, model)],
         "to_look_at": [_plain(d) for d in open_notes(metadata, model)],
         "workflow_steps": [_plain(s) for s in steps],
