@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from trimtab.app.backtest.backtest import Asked, backtest
 from trimtab.app.loop.event_lines import counted_reason
 from trimtab.app.loop.up import Stop
 from trimtab.app.project import templates
@@ -23,13 +25,14 @@ from trimtab.app.replay.session import ReplayOptions, run_replay
 from trimtab.app.reports.summary import summarise
 from trimtab.cli.context import Context, Verbs, option_time
 from trimtab.cli.stages import run_all
-from trimtab.cli.terminal import console, heading
+from trimtab.cli.terminal import console, heading, say
 from trimtab.cli.views import ACTION_STYLE, quality, show_summary, table
 from trimtab.clock import parse_time
 from trimtab.errors import UsageError, nearest
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
+from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
 from trimtab.units import plural
 
@@ -38,6 +41,8 @@ app = Verbs()
 SHOWN_DECISIONS = 3
 SHOWN_STEPS = 6
 ENVIRONMENT = "local"
+CALENDARS = {"never": "never retrain", "every:28d": "every 28 days", "every:7d": "every 7 days"}
+"""Policies that the demo's loop is compared with, by their names in a backtest."""
 """Of a demo."""
 
 
@@ -99,6 +104,24 @@ def show_replay(context: Context, options: ReplayOptions) -> None:
         raise typer.Exit(130)
 
 
+def _show_other_policies(context: Context, *, start: datetime, end: datetime) -> None:
+    """Print what the mistakes of the loop cost, and those of never retraining and of two calendars, on a backtest."""
+    workspace, model = context.workspace, context.definition
+    asked = Asked(names=list(CALENDARS), start=start, end=end)
+    found = backtest(workspace, model, asked, tell=lambda name, done, of: say(f"{CALENDARS[name]}: {done} of {of}"))
+    own = summarise(workspace, model.name).comparison
+    made = table("", "policy", ">trainings", f">{found.currency or ''} lost", ">saved", ">95 % interval")
+    for row in found.rows:
+        lost, saved = row.money or row.loss, row.saved
+        interval = f"{saved.low:,.0f} to {saved.high:,.0f}" if row.name != found.against else ""
+        made.add_row(CALENDARS[row.name], str(row.retrainings), f"{lost.value:,.0f}", f"{saved.value:,.0f}", interval)
+    if own is not None and own.loop_money_lost is not None and found.rows[0].money is not None:
+        trained = workspace.metadata.count(Bundle, model=model.name) - 1
+        saved_by_loop = found.rows[0].money.value - own.loop_money_lost
+        made.add_row("the loop, as it ran", str(trained), f"{own.loop_money_lost:,.0f}", f"{saved_by_loop:,.0f}", "")
+    console.print(made)
+
+
 @contextmanager
 def live_view(workspace: Workspace, model: str, play: Replay) -> Iterator[Callable[[Tally], None]]:
     """Show what serves, what the loop did last, and a bar that the given function moves."""
@@ -155,20 +178,23 @@ def demo(
 ) -> None:
     """Make an example project, run the loop on it, and show what it did.
 
-    Trains on the first months of the data, then replays the months after them as live traffic.
+    Trains on the first months of the data, replays the months after them as live traffic with nobody who answers, and
+    compares what the mistakes of the loop cost with never retraining, and with retraining by the calendar.
     """
     if template not in templates.DEMOS:
         raise UsageError(f"no demo '{template}'.{nearest(template, templates.DEMOS)}")
     shown = templates.DEMOS[template]
-    heading("1 of 3  The project and its data")
+    heading("1 of 4  The project and its data")
     templates.init(template, into)
     context = Context(project=into, env=ENVIRONMENT)
     console.print(f"{context.workspace.project.folder}: trimtab.yaml, definitions.py, checks.py, data/", soft_wrap=True)
-    heading("2 of 3  ingest, validate, features, train, evaluate, register, deploy")
+    heading("2 of 4  ingest, validate, features, train, evaluate, register, deploy")
     start, end = parse_time(shown.trained_on_until), parse_time(until or shown.end)
     run_all(context.workspace, context.definition.name, as_of=start, measured=False)
-    heading("3 of 3  what came after as live traffic, with the loop on")
+    heading("3 of 4  what came after as live traffic, with the loop on and nobody who answers")
     show_replay(context, ReplayOptions(environment=ENVIRONMENT, start=start, end=end))
+    heading("4 of 4  the same rows under other policies")
+    _show_other_policies(context, start=start, end=end)
     console.print(
         f"\nLook closer:  trimtab status -p {into}   trimtab lineage -p {into} {shown.prediction}", soft_wrap=True
     )

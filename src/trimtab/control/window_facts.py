@@ -18,6 +18,7 @@ from trimtab.metric_catalog import headline
 from trimtab.records.control import Suspicion
 from trimtab.records.monitoring import Profile, WindowReport
 from trimtab.records.training import Bundle, DatasetVersion
+from trimtab.stats.correlations import ENTRY as CORRELATIONS
 from trimtab.stats.profile import ColumnProfile
 from trimtab.stores.metadata.contract import Metadata, newest_until
 
@@ -53,7 +54,7 @@ Before = Callable[[], Sequence[WindowFacts]]
 
 def column_facts(columns: Mapping[str, ColumnProfile]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the means and the missing shares of the input columns of a window."""
-    inputs = {name: column for name, column in columns.items() if name != SCORE and column.n}
+    inputs = {name: column for name, column in columns.items() if name not in (SCORE, CORRELATIONS) and column.n}
     means = {name: column.mean for name, column in inputs.items() if column.kind == "ordered"}
     return means, {name: column.missing / column.n for name, column in inputs.items()}
 

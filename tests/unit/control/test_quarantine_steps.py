@@ -14,12 +14,13 @@ from trimtab.control.cause import Cause
 from trimtab.control.quarantine_steps import Quarantined, QuarantineSteps
 from trimtab.control.suspects import hold, let_in
 from trimtab.control.suspicion import held
-from trimtab.control.window_facts import WindowFacts, WindowHistory, merged
+from trimtab.control.window_facts import WindowFacts, WindowHistory, column_facts, merged
 from trimtab.errors import UsageError
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Suspicion, SuspicionEnd
 from trimtab.records.monitoring import Profile, WindowReport
+from trimtab.stats.correlations import ENTRY as CORRELATIONS
 from trimtab.stats.profile import profile
 from trimtab.stats.schemes import NumericBins
 from trimtab.stores.metadata.contract import Metadata
@@ -98,8 +99,10 @@ def test_a_leap_is_written_once_told_once_and_its_windows_stay_held(book: Metada
     assert "let in" in found[2].reasons[0]
 
 
-def test_a_score_that_leaps_with_a_new_version_is_no_input(book: Metadata) -> None:
-    assert not any(q.found for q in run(book, [1, 2, 1.5]))
+def test_the_score_and_the_correlations_of_a_window_are_no_inputs() -> None:
+    column = profile([1.0, float("nan")], BINS)
+    means, missing = column_facts({"wind": column, "score": column, CORRELATIONS: column})
+    assert (means, missing) == ({"wind": 1.0}, {"wind": 0.5})
 
 
 def test_a_restart_at_every_window_writes_the_same(book: Metadata, tmp_path: Path) -> None:
