@@ -61,37 +61,44 @@ def main() -> None:
         print(text, flush=True)
         lines.append(text)
 
-    clean = {}
-    for name in names:
-        clean[name] = _measure(StreamSource(name, DATA), quick=asked.quick, jobs=asked.jobs)
-        for line in _shown(name, clean[name]):
+    sources = [StreamSource(name, DATA) for name in names]
+    sources += [StreamSource(name, DATA, harm) for name in HARMED if name in names for harm in harms]
+    tables = _measure(sources, quick=asked.quick, jobs=asked.jobs)
+    for source, table in tables.items():
+        for line in _shown(_title(source), table):
             put(line)
-    for name in [each for each in HARMED if each in names]:
-        for harm in harms:
-            table = _measure(StreamSource(name, DATA, harm), quick=True, jobs=asked.jobs)
-            for line in _shown(f"{name}, {harm}", table):
-                put(line)
+    clean = {source.name: table for source, table in tables.items() if source.harm is None}
     for line in _summary(clean):
         put(line)
     if asked.markdown:
         asked.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _measure(source: StreamSource, *, quick: bool, jobs: int) -> PolicyTable:
-    stream, rows = STREAMS[source.name], source.history()
-    harm = HARMS[source.harm] if source.harm else None
-    base = policy(stream, rows, delay=harm.delay if harm and harm.delay else DELAY)
-    plans = few_plans(base) if quick else all_plans(base)
-    start = start_of(stream, rows)
-    work = [Job(source=source, plan=plan, start=start, folder=FOLDER) for plan in plans]
+def _measure(sources: Sequence[StreamSource], *, quick: bool, jobs: int) -> dict[StreamSource, PolicyTable]:
+    """Return the table of each source. All policies of all sources share the processes, the slowest first."""
+    work: dict[StreamSource, list[Job]] = {}
+    for source in sources:
+        stream, rows = STREAMS[source.name], source.history()
+        harm = HARMS[source.harm] if source.harm else None
+        base = policy(stream, rows, delay=harm.delay if harm and harm.delay else DELAY)
+        plans = few_plans(base) if quick or harm else all_plans(base)
+        start = start_of(stream, rows)
+        work[source] = [Job(source=source, plan=plan, start=start, folder=FOLDER) for plan in plans]
+    flat = [job for own in work.values() for job in reversed(own)]
     begun = time.monotonic()
 
     def tell(plan: str, done: int, of: int) -> None:
-        title = source.name + (f", {source.harm}" if source.harm else "")
-        print(f"  {title}: {plan} ({done} of {of}, {time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"  {done} of {of}: {plan} ({time.monotonic() - begun:.0f} s)", flush=True)
 
-    runs: list[PolicyRun] = run_all(work, processes=jobs, tell=tell)
-    return make_table(runs, model=source.name, currency="USD", prices=Prices())
+    runs: dict[int, PolicyRun] = dict(zip(map(id, flat), run_all(flat, processes=jobs, tell=tell), strict=True))
+    return {
+        source: make_table([runs[id(job)] for job in own], model=source.name, currency="USD", prices=Prices())
+        for source, own in work.items()
+    }
+
+
+def _title(source: StreamSource) -> str:
+    return source.name + (f", {source.harm}" if source.harm else "")
 
 
 def _shown(title: str, table: PolicyTable) -> Iterator[str]:

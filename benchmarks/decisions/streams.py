@@ -26,7 +26,7 @@ EPOCH_DAY = 10_957
 """2000-01-01, in days since 1970: where the event time of every stream begins."""
 DELAY = 2
 """Windows after which a label is known, beyond the end of its own."""
-MOST_ROWS = 60_000
+MOST_ROWS = 40_000
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -211,7 +211,7 @@ def _bikes_binary(folder: Path, delay: int) -> Rows:
 def _movies(folder: Path, delay: int) -> Rows:
     ratings = read(folder, "movielens").sort_values(["timestamp", "rownames"]).reset_index(drop=True)
     ratings = _thinned(ratings)
-    window = np.arange(len(ratings)) // 200
+    window = np.arange(len(ratings)) // 160
     y = ratings["rating"].to_numpy(np.float64)
     lag = delay + 1
     seen = np.ones(len(y))
@@ -253,7 +253,7 @@ def _hotels(folder: Path, delay: int) -> Rows:
 def _births(folder: Path, delay: int) -> Rows:
     births = read(folder, "births").sort_values(["date", "state"]).reset_index(drop=True)
     births = births[births["births"] > 0].reset_index(drop=True)
-    births = _thinned(births, 40_000)
+    births = _thinned(births)
     days = _days(births["date"])
     window = (days - days.min()) // 21
     y = births["births"].to_numpy(np.float64)
