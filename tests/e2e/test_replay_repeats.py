@@ -58,7 +58,7 @@ gates:
   accuracy: { metric: roc_auc, min: 0.5, resamples: 100 }
   performance: { p99: 1us, memory: 10GB }
 rollout:
-  promote_when: { metric: log_loss, min_labels: 100, min_windows: 3, max_windows: 8 }
+  promote_when: { metric: log_loss, min_labels: 100, min_windows: 3, max_windows: 8, tolerate: 10 }
   rollback_when: { p99: 1us }
 impact: { cost: { false_negative: 40, false_positive: 20 }, medium: 50/day, high: 100/day, over: 2d }
 decide: { window: 1d, cooldown: 6d, labels_mature_after: 1d, budget: { retrains: 9/month, cost: 0.000001/month } }
