@@ -82,6 +82,11 @@ class Cause:
         return tuple(s for s in self.signals if s.kind == "quality" and s.subject.startswith(ABSOLUTE))
 
     @property
+    def segments(self) -> tuple[Signal, ...]:
+        """The segment whose mistakes are most surely more than expected; empty when none is looked at."""
+        return tuple(s for s in self.signals if s.kind == "concept" and s.subject != "all")
+
+    @property
     def reference_windows(self) -> int:
         """How many reference windows the inputs were compared with; 0 without a reference."""
         data = self.signal("data")

@@ -33,6 +33,7 @@ def drift_reasons(cause: Cause) -> list[str]:
         found.append(f"labels are too few to judge mistakes ({cause.window.coverage:.0%} of the rows have one)")
     else:
         found.append(_mistakes(cause, concept, concept.p_seq))
+    found += [_segment(s, s.p_seq) for s in cause.segments if s.p_seq is not None and s.p_seq < DRIFT_P]
     found += [f"KPI on {s.start:%Y-%m-%d}: {s.reason}" for s in cause.kpis]
     return found
 
@@ -69,6 +70,14 @@ def _size(cause: Cause) -> str:
     if "wasserstein_sd" in effect and "wasserstein_sd_usual" in effect:
         said.append(f"by {effect['wasserstein_sd']:.2g} sd where {effect['wasserstein_sd_usual']:.2g} is")
     return f"; furthest is {furthest.subject}: {', '.join(said)}"
+
+
+def _segment(segment: Signal, p_seq: float) -> str:
+    beyond = segment.value - segment.effect.get("expected", 0.0)
+    return (
+        f"mistakes of segment {segment.subject} are more than the model expects (p_seq {p_seq:.2g} over "
+        f"{segment.effect.get('segments', 1):.0f} segments; loss {beyond:+.3g} beyond usual on {segment.rows:,} labels)"
+    )
 
 
 def _is_over(signal: Signal) -> bool:

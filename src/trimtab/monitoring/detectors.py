@@ -16,6 +16,7 @@ from trimtab.errors import DataError
 from trimtab.monitoring.absolute import AbsoluteRules, Finding
 from trimtab.monitoring.reference import SCORE, Reference, missing_share
 from trimtab.monitoring.reference_windows import Mode, ReferenceWindows
+from trimtab.monitoring.segments import SegmentDetectors, of_effect
 from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import SignalKind
 from trimtab.stats.profile import ColumnProfile, WindowProfile
@@ -36,7 +37,7 @@ DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "excess": UpwardDetector,
     "latency": UpwardDetector,
 }
-FORMAT = 4
+FORMAT = 5
 """Format of the state; raise it when the state changes within a release."""
 
 LATENCY_WINDOWS = 30
@@ -58,6 +59,7 @@ class VersionDetectors:
         horizon: int,
         smallest: Smallest = SMALLEST,
         mode: Mode = "training",
+        segments: Sequence[str] | None = None,
     ) -> None:
         self.reference = reference
         self.compared_with = ReferenceWindows(reference, mode)
@@ -70,6 +72,8 @@ class VersionDetectors:
         self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if features else None
         labelled = [w for w in reference.labelled if w is not None]
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
+        self.segments = SegmentDetectors(reference.segments, columns=segments, horizon=horizon, seed=version)
+        self._searched = segments
         self._latency: UpwardDetector | None = None
         self._first_latencies: list[tuple[float, int]] = []
         self.absolute = AbsoluteRules(reference)
@@ -164,18 +168,24 @@ class VersionDetectors:
             self.latency(signal.value, signal.rows)
         for signal in stored("concept"):
             self.excess(signal.value, signal.rows)
+            self.segments.step(of_effect(signal.effect))
         return len(profiles)
 
     def made_with(self, code: str) -> str:
         """Return a digest of all that the detectors depend on except the records. code: version of the program."""
-        about = f"{code} {FORMAT} {self._seed} {self._horizon} {self._smallest} {self.compared_with.mode} ".encode()
+        policy = f"{self._horizon} {self._smallest} {self.compared_with.mode} {self._searched}"
+        about = f"{code} {FORMAT} {self._seed} {policy} ".encode()
         return hashlib.sha256(about + self.reference.to_json()).hexdigest()
 
     def state(self) -> dict[str, Any]:
         """Return the state of the detectors; `load` restores it in new ones of the same reference."""
         detectors = {name: getattr(self, f"_{name}") for name in DETECTORS}
         states = {name: None if found is None else found.state() for name, found in detectors.items()}
-        about = {"absolute": self.absolute.state(), "compared_with": self.compared_with.state()}
+        about = {
+            "absolute": self.absolute.state(),
+            "compared_with": self.compared_with.state(),
+            "segments": self.segments.state(),
+        }
         return {**states, **about, "first_latencies": self._first_latencies}
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -185,6 +195,7 @@ class VersionDetectors:
         self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
         self.absolute.load(state["absolute"])
         self.compared_with.load(state["compared_with"])
+        self.segments.load(state["segments"])
         self.usual_inputs, self.usual_score = self._usual()
 
     def share_missing(self, profile: WindowProfile) -> float:

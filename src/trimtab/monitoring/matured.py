@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.segments import SegmentStep, segment_excess
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import Signal, WindowReport
@@ -55,7 +57,8 @@ def judge_matured(
         if costs := policy.cost_for(reference.task):
             metrics["money_lost"] = mistakes.money(made, costs) * len(y)
         metrics |= estimate_errors(metrics, coverage=len(y) / scored.rows)
-        signals = _signals(window, y, score, reference, detectors)
+        categories = {name: values[known] for name, values in scored.categories.items()}
+        signals = _signals(window, y, score, categories, reference, detectors)
         signals += _money(window, made, scored.rows / days, len(y), reference, policy)
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]
 
@@ -117,11 +120,17 @@ def gain_name(metric: str) -> str:
 
 
 def _signals(
-    window: VersionWindow, y: Floats, score: Floats, reference: Reference, detectors: VersionDetectors | None
+    window: VersionWindow,
+    y: Floats,
+    score: Floats,
+    categories: Mapping[str, npt.NDArray[np.float32]],
+    reference: Reference,
+    detectors: VersionDetectors | None,
 ) -> list[Signal]:
     if detectors is None:
         return []
-    value = float(reference.expectation.excess(y, score).mean())
+    excess = reference.expectation.excess(y, score)
+    value = float(excess.mean())
     step = detectors.excess(value, len(y))
     if step is None:
         return []
@@ -129,7 +138,28 @@ def _signals(
     found = window.upward(
         "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=detectors.label_windows
     )
-    return [found]
+    segments = segment_excess(categories, excess, reference.schemes) if len(detectors.segments) else {}
+    found = msgspec.structs.replace(found, effect={**found.effect, **detectors.segments.effect(segments)})
+    worst = detectors.segments.step(segments)
+    return [found] if worst is None else [found, _segment(window, worst, statistic)]
+
+
+def _segment(window: VersionWindow, worst: SegmentStep, statistic: str) -> Signal:
+    """Return the signal of the segment whose mistakes are most surely more than expected."""
+    step = worst.step
+    return window.signal(
+        "concept",
+        subject=worst.name,
+        statistic=f"{statistic}, of a segment",
+        value=step.value,
+        p=worst.p if step.tested else None,
+        p_seq=worst.p_seq,
+        effect={"expected": step.expected, "rise_sd": step.rise_sd, "segments": float(worst.searched)},
+        rows=step.n,
+        reference_windows=step.m,
+        carriers=(worst.name,),
+        reason=f"{step.reason}; p-values are corrected for {worst.searched} segments",
+    )
 
 
 def _money(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -48,6 +49,8 @@ class Scored:
     served: int
     requests: int
     """Different predictions of the window over all versions; this version may have scored fewer."""
+    categories: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Values of category features, which mistakes are told apart by; NaN in a row without features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,21 @@ class VersionRows:
         flat = self.lists.filter(fitting).flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
         scores = self.scored.score[fitting.to_numpy(zero_copy_only=False)].astype(np.float32)
         return np.column_stack([flat.reshape(-1, columns), scores])
+
+
+def categories_of(
+    rows: VersionRows, names: Sequence[str], categories: Collection[str]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the values of category features, float32 (rows,) each; NaN in a row with another number of features."""
+    fitting = pc.fill_null(pc.equal(pc.list_value_length(rows.lists), len(names)), False)
+    chosen = fitting.to_numpy(zero_copy_only=False)
+    matrix = rows.matrix(len(names)) if len(names) else np.zeros((0, 0), np.float32)
+    found = {}
+    for place, name in enumerate(names):
+        if name in categories:
+            found[name] = np.full(rows.scored.rows, np.nan, np.float32)
+            found[name][chosen] = matrix[:, place]
+    return found
 
 
 def judged(table: pa.Table) -> pa.Table:

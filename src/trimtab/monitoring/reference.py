@@ -22,6 +22,7 @@ from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
+from trimtab.monitoring.segments import segment_excess
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
@@ -75,6 +76,8 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, _Column]
     correlations: list[list[int]] = []
     """Sums of products of pairs of features, one entry a window. References of earlier releases have none."""
+    segments: list[dict[str, tuple[float, int]]] = []
+    """Excess and labelled rows by segment, one entry a window. References of earlier releases have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,8 @@ class Reference:
     confidence: tuple[float | None, ...]
     """Mean confidence a window (binary only)."""
     expectation: Expectation
+    segments: tuple[Mapping[str, tuple[float, int]], ...] = ()
+    """Excess and labelled rows of each window by segment (segments.py)."""
     limits: Limits | None = None
     """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
 
@@ -164,6 +169,7 @@ class Reference:
             expectation=self.expectation,
             columns={name: _packed(bins, [w[name] for w in self.profiles]) for name, bins in self.schemes.items()},
             correlations=[list(w[ENTRY].counts) for w in self.profiles if ENTRY in w],
+            segments=[dict(window) for window in self.segments],
         )
         return msgspec.json.encode(file)
 
@@ -195,6 +201,7 @@ class Reference:
             labelled=tuple(file.labelled),
             confidence=tuple(file.confidence),
             expectation=file.expectation,
+            segments=tuple(file.segments),
         )
 
 
@@ -262,6 +269,16 @@ def build_reference(
         ),
         confidence=tuple(_confidence(score[rows], task) for rows in windows),
         expectation=expectation,
+        segments=tuple(
+            segment_excess(
+                {name: features[rows[known[rows]], place] for place, name in enumerate(names) if name in categories},
+                expectation.excess(label[rows][known[rows]], score[rows][known[rows]]),
+                schemes,
+            )
+            for rows in windows
+        )
+        if categories
+        else (),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,21 @@ from trimtab.monitoring.event_windows import Span, Windowing
 from trimtab.monitoring.label_join import NEVER, LabelPool, Labels, WindowLabels
 from trimtab.monitoring.matured import judge_matured, paired_gains
 from trimtab.monitoring.open_windows import OpenWindows
-from trimtab.monitoring.prediction_rows import Scored, VersionRows, requests_of, version_rows, versions_of
+from trimtab.monitoring.prediction_rows import (
+    Scored,
+    VersionRows,
+    categories_of,
+    requests_of,
+    version_rows,
+    versions_of,
+)
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.monitoring.written_windows import read_written
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
+from trimtab.stats.schemes import CategoryBins
 from trimtab.stats.smallest import Smallest
 from trimtab.stores.metadata.contract import Metadata
 
@@ -154,7 +162,7 @@ class WindowStream:
         reports = stored or {r.version: r for r in records if isinstance(r, WindowReport)}
         window = ClosedWindow(
             span=span,
-            versions={version: own.scored for version, own in rows.items()},
+            versions={version: self._with_categories(own) for version, own in rows.items()},
             whole={version: is_whole(own) for version, own in rows.items()},
             reports=dict(reports),
             labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
@@ -162,6 +170,13 @@ class WindowStream:
         pool.give_to(window.labels)
         self._waiting.append(window)
         return records
+
+    def _with_categories(self, rows: VersionRows) -> Scored:
+        reference = self._reference(rows.scored.version)
+        if reference is None or not reference.segments:
+            return rows.scored
+        categories = [name for name in reference.names if isinstance(reference.schemes[name], CategoryBins)]
+        return replace(rows.scored, categories=categories_of(rows, reference.names, categories))
 
     def _prepare(self, versions: Iterable[int]) -> None:
         """Load the detectors before anything changes: where a store fails, the next step tries again."""
@@ -250,6 +265,7 @@ class WindowStream:
                     horizon=self._policy.decide.horizon,
                     smallest=Smallest(**self._policy.decide.smallest_drift.model_dump()),
                     mode=self._policy.decide.reference,
+                    segments=self._policy.decide.segments,
                 )
                 self._states.restore(detectors, self._metadata, self.model, version)
             elif reference is not None:

@@ -127,6 +127,9 @@ class Decide(Section):
     """Which windows the inputs and scores of a window are compared with. training: those of the training span; rolling:
     the last 60, so a lasting change becomes the usual; same-season: those of the same weeks a year before, as far as
     the training span and the log of the version hold 30 of them, else those of the training span."""
+    segments: list[str] | None = None
+    """Category features whose values are searched for the segment with the most unexpected mistakes, at most 30 values;
+    null: all category features of the model; []: none."""
     smallest_drift: SmallestDrift = SmallestDrift()
     """The smallest change that may raise an alarm."""
     horizon: int = Field(default=100, gt=0)
