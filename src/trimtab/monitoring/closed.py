@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
-from trimtab.monitoring.absolute import Finding
+from trimtab.monitoring.detection.absolute import Finding
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from trimtab.clock import to_micros
 from trimtab.errors import DataError
-from trimtab.monitoring.absolute import AbsoluteRules, Finding
+from trimtab.monitoring.detection.absolute import AbsoluteRules, Finding
+from trimtab.monitoring.detection.reference_windows import Mode, ReferenceWindows
+from trimtab.monitoring.detection.segments import SegmentDetectors, of_effect
 from trimtab.monitoring.reference import SCORE, Reference, missing_share
-from trimtab.monitoring.reference_windows import Mode, ReferenceWindows
-from trimtab.monitoring.segments import SegmentDetectors, of_effect
 from trimtab.records.monitoring import Profile, Signal
 from trimtab.records.record import SignalKind
 from trimtab.stats.profile import ColumnProfile, WindowProfile
@@ -24,7 +24,7 @@ from trimtab.stats.sequential import DriftDetector
 from trimtab.stats.smallest import SMALLEST, Smallest
 from trimtab.stats.step import DriftStep
 from trimtab.stats.upward_test import UpwardDetector, UpwardStep
-from trimtab.stats.usual_effects import UsualEffects
+from trimtab.stats.usual_sizes import UsualEffects
 from trimtab.stores.metadata.contract import Metadata, newest_until
 
 Kind = SignalKind | Literal["profile"]

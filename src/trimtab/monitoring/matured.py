@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics
 from trimtab.monitoring import mistakes
+from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
-from trimtab.monitoring.segments import SegmentStep, segment_excess
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import Signal, WindowReport

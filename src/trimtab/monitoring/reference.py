@@ -20,9 +20,9 @@ from trimtab.bundle.spec import Limits
 from trimtab.errors import DataError, nearest
 from trimtab.metric_catalog import Mistake, Task
 from trimtab.monitoring import mistakes as impact
+from trimtab.monitoring.detection.segments import segment_excess
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
-from trimtab.monitoring.segments import segment_excess
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix

@@ -16,7 +16,7 @@ from trimtab.records.record import SignalKind
 from trimtab.stats.profile import WindowProfile
 from trimtab.stats.step import ColumnDrift, DriftStep
 from trimtab.stats.upward_test import UpwardStep
-from trimtab.stats.usual_effects import UsualEffects
+from trimtab.stats.usual_sizes import UsualEffects
 
 
 @dataclass(frozen=True, kw_only=True)

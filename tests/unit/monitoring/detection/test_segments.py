@@ -10,8 +10,8 @@ import numpy as np
 
 from trimtab.control.cause import Cause
 from trimtab.control.drift_reasons import drift_reasons
+from trimtab.monitoring.detection.segments import MOST, SegmentDetectors, of_effect, segment_excess
 from trimtab.monitoring.reference import Reference, build_reference
-from trimtab.monitoring.segments import MOST, SegmentDetectors, of_effect, segment_excess
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.stats.schemes import CategoryBins

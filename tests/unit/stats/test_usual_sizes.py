@@ -8,7 +8,7 @@ import pytest
 from trimtab.stats.profile import ColumnProfile, profile
 from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
 from trimtab.stats.sequential import DriftDetector
-from trimtab.stats.usual_effects import UsualEffects
+from trimtab.stats.usual_sizes import UsualEffects
 
 DAYS, ROWS = 40, 200
 

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from trimtab.monitoring.detection.reference_windows import HELD_BACK, RENEWED_EVERY, ROLLING, Mode, ReferenceWindows
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.reference import Reference, build_reference
-from trimtab.monitoring.reference_windows import HELD_BACK, RENEWED_EVERY, ROLLING, Mode, ReferenceWindows
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import Signal
 from trimtab.stats.profile import ColumnProfile

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.monitoring.absolute import LASTS, RECENT, AbsoluteRules, Finding
+from trimtab.monitoring.detection.absolute import LASTS, RECENT, AbsoluteRules, Finding
 from trimtab.monitoring.reference import Reference, build_reference
 from trimtab.testing.streams import DAY, World, play
 from unit.monitoring.monitor_bench import DAYS, Bench, content

@@ -1,0 +1,1 @@
+"""Parts of the detectors of a version: absolute rules, the choice of the reference windows, segments."""
