@@ -123,6 +123,9 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             f"{money['serving']:.4f} for serving"
             + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
         )
+    for process in found["processes"]:
+        since = process["start"][:16].replace("T", " ")
+        console.print(f"{process['subject']}: {since}  {escape(process['reason'])}", soft_wrap=True)
     for kpi in found["kpis"]:
         newest = kpi["newest"]
         said = f"{newest['start'][:16].replace('T', ' ')}  {newest['reason']}" if newest else "no window is closed yet"

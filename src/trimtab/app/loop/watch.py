@@ -7,6 +7,7 @@ from collections.abc import Callable
 import polars as pl
 
 from trimtab.app.loop.kpi_points import KpiIntake, open_kpi_monitor
+from trimtab.app.loop.machine_use import MachineUse
 from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.models import Model
@@ -23,13 +24,14 @@ class Watch:
     def __init__(self, workspace: Workspace) -> None:
         self._pushed = KpiIntake(workspace)
         self._kpis = open_kpi_monitor(workspace)
+        self._machine = MachineUse(workspace)
         self._series = [open_series(workspace, model) for model in workspace.project.definitions.models.values()]
 
     def step(self) -> list[Signal]:
         """Write what follows from new records, before decisions are made on them."""
         self._pushed.step()
         found = [signal for series in self._series for signal in series.step()]
-        return found + self._kpis.step()
+        return [*found, *self._kpis.step(), *self._machine.step()]
 
 
 def open_series(workspace: Workspace, model: Model) -> WindowSeries:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.monitoring.estimates import ESTIMATED, past_errors
-from trimtab.monitoring.label_delay import LabelDelay
 from trimtab.records.monitoring import WindowReport
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
@@ -25,6 +26,49 @@ SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 ENOUGH = 0.9
 """Share of the labels that should be there when a window matures."""
 PAST_WINDOWS = 30
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabelDelay:
+    """The Kaplan-Meier curve: after `seconds[i]` the share `share[i]` of predictions has a label; both rise.
+
+    Predictions without a label yet count as waiting for at least as long as they have been looked at (right censored).
+    To leave them out would make labels look quicker than they are.
+
+    Source: Kaplan & Meier, Nonparametric estimation from incomplete observations, JASA 53, 1958.
+    """
+
+    seconds: Floats
+    share: Floats
+
+    @classmethod
+    def fit(cls, waited: Floats, arrived: npt.NDArray[np.bool_]) -> LabelDelay:
+        """Return the curve of some predictions.
+
+        waited: seconds until the label, or until now where there is none, shape (rows,). arrived: True where the label
+        is there. A label that was known before its prediction has waited 0.
+
+        >>> delay = LabelDelay.fit(np.array([1.0, 2.0, 2.0, 3.0]), np.array([True, True, False, True]))
+        >>> delay.seconds.tolist(), delay.share.tolist()
+        ([1.0, 2.0, 3.0], [0.25, 0.5, 1.0])
+        """
+        waited = np.maximum(waited, 0.0)
+        times, came = np.unique(waited[arrived], return_counts=True)
+        at_risk = len(waited) - np.searchsorted(np.sort(waited), times, side="left")
+        share: Floats = (1 - np.cumprod(1 - came / at_risk)).astype(np.float64)
+        return cls(times, share)
+
+    def within(self, seconds: float) -> float:
+        """Return the share of predictions that have their label after so long."""
+        place = int(np.searchsorted(self.seconds, seconds, side="right"))
+        return float(self.share[place - 1]) if place else 0.0
+
+    def until(self, share: float) -> float | None:
+        """Return after how many seconds a share of the labels is there; None when it is not known yet."""
+        place = int(np.searchsorted(self.share, share - 1e-12, side="left"))
+        return float(self.seconds[place]) if place < len(self.share) else None
 
 
 def label_waits(workspace: Workspace, model: str) -> dict[str, Any] | None:

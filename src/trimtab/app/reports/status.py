@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.loop.machine_use import NO_MODEL
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project.process_files import write_atomically
@@ -30,6 +31,7 @@ from trimtab.stores.predictions.contract import PREDICTION_FIELDS
 
 LAST_WINDOWS = 5
 LAST_DECISIONS = 5
+MOST_PROCESSES = 64
 LAST_ENTRIES = 500
 """Of the ledger, which are verified; `trimtab ledger verify` and doctor verify all."""
 SERVED = "served-{model}.json"
@@ -57,6 +59,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
+        "processes": _processes(workspace),
         "models": {name: _model(workspace, name) for name in workspace.project.definitions.models},
         "records": _records(workspace),
     }
@@ -69,6 +72,12 @@ def _workflows(workspace: Workspace) -> dict[str, Any]:
             return {"dead_workflows": msgspec.to_builtins(workflows.dead()), "workflows_trouble": None}
         except StoreError as error:
             return {"dead_workflows": [], "workflows_trouble": str(error)}
+
+
+def _processes(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return what each process and the disk used in the newest window of infrastructure."""
+    found = workspace.metadata.find(Signal, model=NO_MODEL, kind="infrastructure", limit=MOST_PROCESSES)
+    return [_plain(signal) for signal in found if signal.start == found[0].start]
 
 
 def _model(workspace: Workspace, model: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.monitoring.label_delay import LabelDelay
+from trimtab.app.reports.label_waits import LabelDelay
 
 
 def test_the_curve_of_the_original_paper() -> None:
