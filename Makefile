@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions docs clean
+.PHONY: help demo test test-unit test-clients test-pythons lint bench bench-serving bench-decisions bench-drift docs clean
 
 help:  ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ bench-serving: $(STAMP)  ## The gateway beside its peers, each installed into .b
 bench-decisions: $(STAMP)  ## Policies on eleven real streams, in money; data into .bench/; BENCH="--quick" takes ten minutes
 	@PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/bench_data.sh
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.decisions $(BENCH)
+
+bench-drift: $(STAMP)  ## False alarms, power and cost of drift detection; data into .bench/; BENCH="--full" takes hours
+	@PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/bench_data.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh evidently || true
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.drift $(BENCH)
 
 docs: $(STAMP)  ## Check that the documents hold: commands, links, README examples
 	@$(BIN)/python -m pytest -q tests/unit/docs

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make one environment a peer under .bench/, from benchmarks/serving/peers/PEER/requirements.txt; all peers, or those named.
+# Make one environment a peer under .bench/, from benchmarks/*/peers/PEER/requirements.txt; all of serving, or those named.
 # A peer that cannot be installed is reported, and its reason kept in .bench/PEER.failed for the table; the others go on.
 # Uses uv when it is on the PATH or in .venv, else installs uv into .bench/uv.
 set -u
@@ -18,6 +18,7 @@ fi
 missing=0
 for peer in "$@"; do
   list="$lists/$peer/requirements.txt"
+  [ -f "$list" ] || list="$here/benchmarks/drift/peers/$peer/requirements.txt"
   if [ ! -f "$list" ]; then
     echo "no peer '$peer'; there are: $(cd "$lists" && ls -d */ | tr -d '/' | tr '\n' ' ')" >&2
     exit 2

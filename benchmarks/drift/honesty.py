@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.drift.peer import RowTests
-from benchmarks.drift.streams import KINDS, REFERENCE, Flights, Kind, profiled, schemes_of, windows
+from benchmarks.drift.streams import KINDS, REFERENCE, SEED, Days, Flights, Kind, detector_of, profiled, windows
 from benchmarks.drift.table import Line, at_most, share
-from trimtab.stats.sequential import DriftDetector
 
 # Row tests cost about 50 ms a window: they judge every tenth window of the first streams.
 PEER_STREAMS, PEER_EVERY = 5, 10
@@ -26,25 +25,32 @@ class NullStream:
     peer_p: list[float]
 
 
-def measure(flights: Flights, streams: int) -> Iterator[Line]:
+def measure(flights: Flights, stops: Days, bikes: Days, streams: int) -> Iterator[Line]:
     """Yield the share of false alarms on each kind of stream."""
     for kind in KINDS:
-        yield from _lines(kind, [run(flights, kind, seed) for seed in range(streams)])
-    told = [run(flights, "day", seed, traffic=QUIETER) for seed in range(max(2, streams // 4))]
-    yield from _lines(f"day, {share(QUIETER)} of usual traffic", told)
+        yield from _lines(f"flights {kind}", [run(flights, kind, seed) for seed in _seeds(streams)])
+    few = max(2, streams // 4)
+    told = [run(flights, "day", seed, traffic=QUIETER) for seed in _seeds(few)]
+    yield from _lines(f"flights day, {share(QUIETER)} of usual traffic", told)
+    for kind in KINDS[1:]:
+        yield from _lines(f"stops {kind}", [run(stops, kind, seed) for seed in _seeds(streams)])
+        yield from _lines(f"bikes {kind}", [run(bikes, kind, seed) for seed in _seeds(streams)])
 
 
-def run(flights: Flights, kind: Kind, seed: int, *, traffic: float = 1.0) -> NullStream:
+def _seeds(streams: int) -> range:
+    return range(SEED, SEED + streams)
+
+
+def run(table: Days, kind: Kind, seed: int, *, traffic: float = 1.0) -> NullStream:
     """Return the alarms of both on one stream; monitored windows keep a random share `traffic` of their rows."""
     random = np.random.default_rng((0, seed))
-    index = windows(flights, kind, seed)
-    reference = [flights.rows(rows) for rows in index[:REFERENCE]]
+    index = windows(table, kind, seed)
+    reference = [table.rows(rows) for rows in index[:REFERENCE]]
     kept = [random.permutation(rows)[: round(traffic * rows.size)] for rows in index[REFERENCE:]]
-    monitored = [flights.rows(rows) for rows in kept]
-    schemes = schemes_of(reference)
-    detector = DriftDetector.fit([profiled(window, schemes) for window in reference], schemes=schemes)
+    monitored = [table.rows(rows) for rows in kept]
+    detector, schemes = detector_of(reference)
     steps = [detector.step(profiled(window, schemes)) for window in monitored]
-    peer = RowTests(reference) if seed < PEER_STREAMS else None
+    peer = RowTests(reference) if seed < SEED + PEER_STREAMS else None
     return NullStream(
         p=[step.p for step in steps if step.tested],
         smallest_p_seq=min(step.p_seq for step in steps),

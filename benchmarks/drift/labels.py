@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.stats import ttest_1samp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from benchmarks.drift.streams import KINDS, REFERENCE, Flights, windows
+from benchmarks.drift.streams import KINDS, REFERENCE, SEED, Flights, windows
 from benchmarks.drift.table import Line, at_least, at_most, share
 from trimtab.stats.paired_sequence import compare, window_means
 from trimtab.stats.upward_test import UpwardDetector
@@ -54,7 +54,7 @@ def measure_harm(flights: Flights, scored: Scored, streams: int) -> Iterator[Lin
     harmed = _excess(np.where(flip, 1 - scored.y, scored.y), scored.champion)
     for kind in KINDS:
         smallest, delays = [], []
-        for seed in range(streams):
+        for seed in range(SEED, SEED + streams):
             stream = windows(flights, kind, seed)
             rows = [len(index) for index in stream]
             usual = [float(quiet[index].mean()) for index in stream]
@@ -86,9 +86,9 @@ def measure_promotion(flights: Flights, scored: Scored, streams: int) -> Iterato
     days = window_means(rows, flights.day)
     sd = float(days.std(ddof=1))
     by_day = np.split(rows, np.searchsorted(flights.day, np.arange(1, 365)))
-    equal = [_promoted(days - days.mean(), seed) for seed in range(streams)]
-    better = [_promoted(days - days.mean() + WINDOW_SD * sd, seed) for seed in range(streams)]
-    peer = [_row_test([day - rows.mean() for day in by_day], seed) for seed in range(min(streams, 50))]
+    equal = [_promoted(days - days.mean(), seed) for seed in range(SEED, SEED + streams)]
+    better = [_promoted(days - days.mean() + WINDOW_SD * sd, seed) for seed in range(SEED, SEED + streams)]
+    peer = [_row_test([day - rows.mean() for day in by_day], seed) for seed in range(SEED, SEED + min(streams, 50))]
     yield at_most("no difference, 100 looks: promoted", equal, 0.05, peer=share(float(np.mean(peer))))
     yield at_least(f"better by {WINDOW_SD} window sd, 100 looks: promoted", better, 0.9)
 

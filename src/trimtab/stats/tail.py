@@ -2,7 +2,9 @@
 
 The rank alone cannot go below 1/(m+1). Above the k largest of m reference scores an exponential tail is assumed,
 whose mean excess is estimated from those k; the estimate's own doubt gives a Pareto form (exact for an exponential).
-The rank part is a theorem for exchangeable windows; the tail part is a heuristic, held by measurement.
+Up to the largest reference score p is never below that of the rank: days that stand out, such as holidays, are more
+frequent than an exponential tail allows. So for exchangeable windows P(p <= a) <= max(a, 1/(m+1)) is a theorem; how far p
+falls beyond the largest score is a heuristic, held by measurement.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def tail_p(reference: npt.ArrayLike, value: npt.ArrayLike, *, floor: float = GLO
     excess = np.maximum((ranked[:k] - threshold).sum(axis=0), floor * k)
     by_rank = (1 + (ranked >= s).sum(axis=0)) / (m + 1)
     beyond = (k + 1) / (m + 1) * (1 + np.maximum(s - threshold, 0) / excess) ** -k
-    p: Floats = np.where(s > threshold, beyond, by_rank)
+    p: Floats = np.where(s > ranked[0], beyond, np.where(s > threshold, np.maximum(beyond, by_rank), by_rank))
     return p
 
 

@@ -20,10 +20,13 @@ def test_p_falls_as_the_score_rises(reference: list[float], value: float, more: 
 
 
 @given(SCORES, st.floats(-60, 60))
-def test_within_the_reference_p_is_the_rank(reference: list[float], value: float) -> None:
-    threshold = sorted(reference, reverse=True)[tail_size(len(reference))]
-    if value <= threshold:
-        assert tail_p(reference, value) == (1 + sum(s >= value for s in reference)) / (len(reference) + 1)
+def test_within_the_reference_p_is_the_rank_or_more(reference: list[float], value: float) -> None:
+    ranked = sorted(reference, reverse=True)
+    rank = (1 + sum(s >= value for s in reference)) / (len(reference) + 1)
+    if value <= ranked[tail_size(len(reference))]:
+        assert tail_p(reference, value) == rank
+    elif value <= ranked[0]:
+        assert tail_p(reference, value) >= rank
 
 
 def test_beyond_the_threshold_p_is_the_pareto_of_the_mean_excess() -> None:
@@ -57,6 +60,16 @@ def test_p_is_honest_for_exchangeable_scores(tail: str, alpha: float) -> None:
     hits = int((tail_p(scores[:60], scores[60]) <= alpha).sum())
     # then p <= alpha is not more frequent than alpha (99.9 % bound of the binomial)
     assert hits <= binom.ppf(0.999, trials, alpha)
+
+
+def test_p_is_honest_when_some_days_stand_out() -> None:
+    # given scores of which one in fifty is far above the others, as those of holidays are
+    random = np.random.default_rng(8)
+    trials, m = 4_000, 60
+    scores = random.normal(size=(m + 1, trials)) + 8 * (random.random((m + 1, trials)) < 0.02)
+    hits = int((tail_p(scores[:m], scores[m]) <= 0.01).sum())
+    # then p <= .01 is no more frequent than a score above all others
+    assert hits <= binom.ppf(0.999, trials, 1 / (m + 1))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
