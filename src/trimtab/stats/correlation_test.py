@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from trimtab.stats.correlations import Correlations, fisher
-from trimtab.stats.schemes import Floats, Ints
+from trimtab.stats.correlations import Correlations
+from trimtab.stats.schemes import Floats
 from trimtab.stats.score import leave_one_out_z
 from trimtab.stats.size import SD_PER_MAD
 from trimtab.stats.step import CorrelationDrift
@@ -34,33 +34,31 @@ class CorrelationTest:
     """Variance between windows of endless rows."""
 
     @classmethod
-    def fit(cls, pairs: Correlations, rows: Floats, sums: Ints) -> Self:
-        """Return the test for windows like those of the reference; rows [m], sums [m, sums]."""
-        y = fisher(pairs.of(sums, rows))
+    def fit(cls, pairs: Correlations, rows: Floats, y: Floats) -> Self:
+        """Return the test for windows like those of the reference; rows [m], Fisher's transforms y [m, pairs]."""
         centre = np.median(y, axis=0)
         spread = (SD_PER_MAD * np.median(np.abs(y - centre), axis=0)) ** 2
         return cls(pairs, centre, np.maximum(spread - np.median(1 / np.maximum(rows, 1)), 0))
 
-    def z(self, r: Floats, rows: Floats) -> Floats:
-        """Return the leave-one-out z-scores of windows, [w, pairs]; correlations [w, pairs], rows [w]."""
+    def z(self, rows: Floats, y: Floats) -> Floats:
+        """Return the sizes of the leave-one-out z-scores of windows, [w, pairs]."""
         variance = 1 / np.maximum(rows, 1)[:, None] + self.between
-        return leave_one_out_z((fisher(r) - self.centre) / np.sqrt(variance), sd_floor=SD_FLOOR)
+        return np.abs(leave_one_out_z((y - self.centre) / np.sqrt(variance), sd_floor=SD_FLOOR))
 
-    def scores(self, rows: Floats, sums: Ints) -> Floats:
+    def scores(self, rows: Floats, y: Floats) -> Floats:
         """Return the score of each window against all others, [w]."""
-        largest: Floats = np.abs(self.z(self.pairs.of(sums, rows), rows)).max(axis=1)
+        largest: Floats = self.z(rows, y).max(axis=1)
         return largest
 
-    def judge(self, rows: Floats, sums: Ints, smallest: float) -> CorrelationDrift:
+    def judge(self, rows: Floats, y: Floats, smallest: float) -> CorrelationDrift:
         """Judge the last of the windows against all others; a pair that changed by less than `smallest` is left out."""
-        r = self.pairs.of(sums, rows)
-        z = np.abs(self.z(r, rows))
-        usual = r[:-1].mean(axis=0)
-        counted = np.where(np.abs(r[-1] - usual) >= smallest, z[-1], 0.0)
+        z = self.z(rows, y)
+        r, usual = np.tanh(y[-1]), np.tanh(y[:-1].mean(axis=0))
+        counted = np.where(np.abs(r - usual) >= smallest, z[-1], 0.0)
         pair = int(counted.argmax())
         return CorrelationDrift(
             columns=self.pairs.name(pair),
-            correlation=float(r[-1, pair]),
+            correlation=float(r[pair]),
             usual=float(usual[pair]),
             z=float(counted[pair]),
             p=float(tail_p(z[:-1].max(axis=1), counted[pair])),

@@ -11,7 +11,7 @@ The sums are one more entry of a window's profile, under the name ENTRY.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -62,11 +62,6 @@ class Correlations:
         """How many pairs there are."""
         return len(self.first)
 
-    @property
-    def width(self) -> int:
-        """How many sums there are: of levels and of their squares by column, of products by pair."""
-        return 2 * len(self.names) + self.size
-
     @cached_property
     def fingerprint(self) -> str:
         """Short hash: sums merge and compare only for equal columns and schemes."""
@@ -101,6 +96,13 @@ class Correlations:
         r: Floats = np.where(spread > 1e-9, together / np.maximum(spread, 1e-9), 0.0)
         return np.clip(r, -1.0, 1.0)
 
+    def transforms(self, sums: Ints | None, rows: int) -> Floats:
+        """Return Fisher's transforms of one window's correlations, [pairs]; NaN for a window without sums."""
+        if sums is None:
+            return np.full(self.size, np.nan)
+        found: Floats = fisher(self.of(sums[None], np.array([rows])))[0]
+        return found
+
     def name(self, pair: int) -> tuple[str, str]:
         """Return the names of the two columns of a pair."""
         return self.names[self.first[pair]], self.names[self.second[pair]]
@@ -122,6 +124,6 @@ def fisher(r: Floats) -> Floats:
 
 def _middle(bins: NumericBins) -> tuple[float, float]:
     """Return the middle of the reference, and the width of its middle half; from its bins."""
-    edges: Sequence[float] = bins.edges or (bins.floor,)
-    low, middle, high = (float(q) for q in np.quantile(edges, (0.25, 0.5, 0.75)))
+    edges = bins.edges or (bins.floor,)
+    low, middle, high = (edges[len(edges) * quarter // 4] for quarter in (1, 2, 3))
     return middle, high - low or bins.sd

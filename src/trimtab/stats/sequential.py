@@ -141,14 +141,14 @@ class DriftDetector:
             )
         effect = SizeEffect.fit(table.cells(), seed=seed)
         tempers = _tempers(score(table.cells(), effect))
-        rows, sums = table.sums()
+        rows, y = table.transforms()
         judged = table.size == len(rows) and table.correlations.size > 0
-        correlations = CorrelationTest.fit(table.correlations, rows, sums) if judged else None
+        correlations = CorrelationTest.fit(table.correlations, rows, y) if judged else None
         wait = holdback_length(float(np.median(np.concatenate([tau.ravel() for tau in tempers]))))
         return cls(
             table,
             effect,
-            Mixture(WEIGHTS, [*tempers, _temper(correlations.scores(rows, sums)) if correlations else np.zeros(0)]),
+            Mixture(WEIGHTS, [*tempers, _temper(correlations.scores(rows, y)) if correlations else np.zeros(0)]),
             Holdback(wait),
             correlations,
             smallest=smallest,
@@ -284,9 +284,10 @@ class DriftDetector:
     def _correlation(self, window: Encoded) -> CorrelationDrift | None:
         if self._correlations is None or window.sums is None:
             return None
-        rows, sums = self._pool.sums()
+        rows, y = self._pool.transforms()
+        current = self._pool.correlations.transforms(window.sums, window.rows)
         return self._correlations.judge(
-            np.append(rows, window.rows), np.concatenate([sums, window.sums[None]]), self.smallest.correlation
+            np.append(rows, window.rows), np.vstack([y, current]), self.smallest.correlation
         )
 
     def _effects(self, window: Encoded) -> _Effects:

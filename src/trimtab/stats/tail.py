@@ -3,8 +3,8 @@
 The rank alone cannot go below 1/(m+1). Above the k largest of m reference scores an exponential tail is assumed,
 whose mean excess is estimated from those k; the estimate's own doubt gives a Pareto form (exact for an exponential).
 Up to the largest reference score p is never below that of the rank: days that stand out, such as holidays, are more
-frequent than an exponential tail allows. So for exchangeable windows P(p <= a) <= max(a, 1/(m+1)) is a theorem; how far p
-falls beyond the largest score is a heuristic, held by measurement.
+frequent than an exponential tail allows. So for exchangeable windows P(p <= a) <= max(a, 1/(m+1)) is a theorem; how
+far p falls beyond the largest score is a heuristic, held by measurement.
 """
 
 from __future__ import annotations

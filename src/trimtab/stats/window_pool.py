@@ -50,6 +50,8 @@ class WindowPool:
         self._category = np.zeros((0, len(category), SLOTS))
         self.correlations = Correlations(self.schemes)
         self._sums: list[Ints | None] = []
+        self._transforms = np.zeros((0, self.correlations.size))
+        self._total = np.zeros((len(schemes), SLOTS), np.int64)
 
     def encode(self, window: WindowProfile, *, reference: bool = False) -> Encoded:
         """Return the window as counts; raises DataError when a column is absent or of another scheme.
@@ -81,6 +83,7 @@ class WindowPool:
         """Let a window join the pool."""
         self._place(window)
         self._sums.append(window.sums)
+        self._total += window.counts
         self.size += 1
 
     def cells(self) -> Cells:
@@ -94,14 +97,12 @@ class WindowPool:
 
     def totals(self) -> tuple[int, Ints]:
         """Return rows and counts [columns, 35] of the whole pool."""
-        rows, ordered, category = (part.sum(axis=0) for part in self.cells())
-        return int(rows), np.concatenate([np.diff(ordered, prepend=0), category]).astype(np.int64)
+        return int(self._rows[: self.size].sum()), self._total.copy()
 
-    def sums(self) -> tuple[Floats, Ints]:
-        """Return rows [w] and sums of correlations [w, sums] of the windows that have them."""
-        having = [place for place, sums in enumerate(self._sums) if sums is not None]
-        sums = [found for found in self._sums if found is not None]
-        return self._rows[having], np.array(sums, np.int64).reshape(len(sums), self.correlations.width)
+    def transforms(self) -> tuple[Floats, Floats]:
+        """Return rows [w] and Fisher's transforms of correlations [w, pairs] of the windows that have them."""
+        having = np.isfinite(self._transforms[: self.size]).all(axis=1)
+        return self._rows[: self.size][having], self._transforms[: self.size][having]
 
     def state(self) -> dict[str, Any]:
         """Return what JSON can hold; `restore` reads it back into a table of the same schemes."""
@@ -128,7 +129,9 @@ class WindowPool:
             self._rows = np.concatenate([self._rows, np.zeros(grow)])
             self._ordered = np.concatenate([self._ordered, np.zeros((grow, *self._ordered.shape[1:]))])
             self._category = np.concatenate([self._category, np.zeros((grow, *self._category.shape[1:]))])
+            self._transforms = np.concatenate([self._transforms, np.zeros((grow, self.correlations.size))])
         self._rows[self.size] = window.rows
+        self._transforms[self.size] = self.correlations.transforms(window.sums, window.rows)
         self._ordered[self.size] = window.counts[: self.ordered].cumsum(axis=1)
         self._category[self.size] = window.counts[self.ordered :]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trimtab.errors import DataError
 from trimtab.stats.correlations import BLOCK_ROWS, LEVELS, MOST_PAIRS, Correlations, fisher
 from trimtab.stats.profile import merge
-from trimtab.stats.schemes import CategoryBins, NumericBins
+from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
 
 
 def pairs_of(x: np.ndarray) -> Correlations:
@@ -53,7 +53,7 @@ def test_correlations_are_those_of_the_levels() -> None:
     x = REFERENCE[:, [0, 1, 2, 0]] + np.array([0, 0, 0, 1]) * random.normal(size=(4_000, 4))
     found = PAIRS.profile_matrix(x)
     r = PAIRS.of(np.array([found.counts]), np.array([found.n]))[0]
-    expected = np.corrcoef(PAIRS._levels(x).T)
+    expected = np.atleast_2d(np.corrcoef(PAIRS._levels(x).T))
     assert r == pytest.approx(expected[PAIRS.first, PAIRS.second], abs=1e-6)
     named = {PAIRS.name(pair): value for pair, value in enumerate(r)}
     assert named["c0", "c3"] > 0.6
@@ -79,7 +79,7 @@ def test_a_column_by_name_or_as_a_matrix() -> None:
 
 
 def test_categories_and_constants_are_in_no_pair() -> None:
-    schemes = {
+    schemes: dict[str, Bins] = {
         "a": NumericBins.from_reference([1.0, 2.0, 3.0]),
         "kind": CategoryBins.from_reference(["x", "y"]),
         "constant": NumericBins.from_reference([5.0, 5.0]),

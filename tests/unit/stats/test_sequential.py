@@ -156,10 +156,11 @@ def test_the_first_step_equals_the_formula() -> None:
     others, last = found.distance[:-1], found.distance[-1]
     p = [tail_p(found.largest[:-1], found.largest[-1]), tail_p(others, last, floor=0.1)]
     rank = smoothed_ranks(found.signed[:-1], found.signed[-1], np.random.default_rng((0, 0)).random(6))
-    rows, sums = table.sums()
+    rows, y = table.transforms()
     test = CorrelationTest.from_state(table.correlations, state["correlations"])
     assert encoded.sums is not None
-    pairs = test.scores(np.append(rows, encoded.rows), np.vstack([sums, encoded.sums]))
+    last_y = table.correlations.transforms(encoded.sums, encoded.rows)
+    pairs = test.scores(np.append(rows, encoded.rows), np.vstack([y, last_y]))
     by_pair = tail_p(pairs[:-1], pairs[-1])
     bets = [
         *(calibrate(np.maximum(value, 1 / 410)) for value in p),
