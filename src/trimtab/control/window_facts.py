@@ -136,12 +136,20 @@ class WindowHistory:
         }
 
     def _judged(self, reports: Sequence[WindowReport], suspicions: Sequence[Suspicion]) -> WindowReport | None:
-        """Return the report of the newest version that was trained without suspects, else of the newest version."""
-        known = [r for r in reports if r.labelled >= MIN_ROWS and loss_of(r.metrics) is not None]
+        """Return the report with the smallest loss of the versions that were trained without suspects, else of all.
+
+        Wrong labels make every version worse. A loss that only the newest one has tells of that model, which a shadow
+        then replaces, and not of the rows.
+        """
+        known = [
+            (loss, -r.version, r)
+            for r in reports
+            if r.labelled >= MIN_ROWS and (loss := loss_of(r.metrics)) is not None
+        ]
         earlier = [s for s in suspicions if s.known_at < reports[0].end]
-        clean = [r for r in known if not self._trained_on(r.version, earlier)]
+        clean = [each for each in known if not self._trained_on(each[2].version, earlier)]
         counted = clean or known
-        return counted[-1] if counted else None
+        return min(counted, key=lambda each: each[:2])[2] if counted else None
 
     def _trained_on(self, version: int, suspicions: Iterable[Suspicion]) -> bool:
         """Return True if the training set of a version has rows of a suspected stretch."""

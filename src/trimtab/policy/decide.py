@@ -163,7 +163,8 @@ class Quarantine(Section):
     missing_jump: Share = 0.2
     """Or when the missing share of a column exceeds the largest one before by so much."""
     loss_leap: float = Field(default=1.5, gt=1)
-    """Or when the loss of the newest model, over 1 or 3 windows, leaps by this multiple of the largest leap before."""
+    """Or when the loss of every model that scores, over 1 or 3 windows, leaps by more than this multiple of the largest
+    leap before. Models that were trained on suspected rows do not count."""
     min_windows: int = Field(default=42, gt=0)
     """Nothing is suspected by its loss before so many windows are known."""
     lasts: int = Field(default=21, gt=0)

@@ -149,7 +149,7 @@ def test_without_a_refresh_or_with_the_quarantine_off_nothing_is_suspected(book:
     assert book.count(Suspicion) == 0
 
 
-def test_a_loss_that_leaps_is_suspected_by_the_newest_version_trained_without_suspects(book: Metadata) -> None:
+def test_a_loss_that_leaps_is_suspected_by_the_best_version_trained_without_suspects(book: Metadata) -> None:
     made = steps(book)
     judge(book, mature(book, 0), made)
     assert [s.rule for s in judge(book, mature(book, 1, loss=5.0), made).found] == ["loss"]
@@ -158,11 +158,18 @@ def test_a_loss_that_leaps_is_suspected_by_the_newest_version_trained_without_su
     book.put(poisoned, msgspec.structs.replace(bundle_record(3), dataset="poisoned"))
     window = mature(book, 2, loss=0.51)
     book.put(
-        window_report(2, version=2, role="shadow", metrics={"log_loss": 0.52}),
-        window_report(2, version=3, role="shadow", metrics={"log_loss": 0.9}),
+        window_report(2, version=2, role="shadow", metrics={"log_loss": 0.49}),
+        window_report(2, version=3, role="shadow", metrics={"log_loss": 0.1}),
     )
     facts = WindowHistory(book, MODEL, lambda: BEFORE).until(window.end, book.find(Suspicion))
-    assert facts[-1].loss == 0.52
+    assert facts[-1].loss == 0.49
+
+
+def test_a_bad_model_beside_good_shadows_makes_no_window_suspected(book: Metadata) -> None:
+    made = steps(book)
+    window = mature(book, 0, loss=5.0)
+    book.put(bundle_record(2), window_report(0, version=2, role="shadow", metrics={"log_loss": 0.5}))
+    assert not judge(book, window, made).found
 
 
 def test_a_window_of_few_rows_is_judged_with_the_next_one(book: Metadata) -> None:
