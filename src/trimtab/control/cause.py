@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
@@ -27,7 +28,12 @@ class Cause:
     window: WindowReport
     signals: tuple[Signal, ...]
     losses: tuple[float, ...] = ()
-    """Money lost a day beyond the reference, by window, over the policy's stretch up to this window."""
+    """Money lost a day beyond what is expected, by window, over the policy's stretch up to this window."""
+    totals: tuple[float, ...] = ()
+    """Money lost a day in all, in the same windows."""
+    rivals: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    """Money a day that another version would have saved on the same rows, by version: one value for each window of the
+    stretch in which it was compared with this champion."""
     lengths: tuple[float, ...] = ()
     """How long each of these windows is, in windows of the policy; left out, one each."""
     over: float = 1.0
@@ -60,7 +66,7 @@ class Cause:
 
     @property
     def impact_per_day(self) -> float | None:
-        """Money lost a day by mistakes beyond what the reference lost, averaged over the stretch; None when not known.
+        """Money lost a day by mistakes beyond what is expected, averaged over the stretch; None when not known.
 
         Windows that the stretch lacks, such as those before a version began to serve, count as usual: so one window
         decides no more than its part of the stretch.
@@ -109,10 +115,26 @@ def gather(metadata: Metadata, window: WindowReport, *, over: int, size: int) ->
         window=window,
         signals=tuple(found),
         losses=tuple(s.value for s in losses),
+        totals=tuple(s.effect["per_day"] for s in losses if "per_day" in s.effect),
+        rivals=_rivals(metadata, window, over, size),
         lengths=lengths,
         over=-(-over // size),
         kpis=tuple(sorted({s.subject: s for s in stretch if s.subject != "all"}.values(), key=lambda s: s.subject)),
     )
+
+
+def _rivals(metadata: Metadata, window: WindowReport, over: int, size: int) -> dict[int, tuple[float, ...]]:
+    """Return what other versions would have saved a day, by version, in windows of the stretch."""
+    starts = [window.end - timedelta(microseconds=size) * back for back in range(1, -(-over // size) + 1)]
+    found: dict[int, list[float]] = {}
+    for first in range(0, len(starts), STARTS_A_QUERY):
+        some = tuple(starts[first : first + STARTS_A_QUERY])
+        for report in metadata.find(WindowReport, model=window.model, stage="matured", start=some, oldest_first=True):
+            gain = report.metrics.get(MONEY_GAIN)
+            if gain is not None and report.metrics.get("paired_version") == window.version and report.end <= window.end:
+                days = (report.end - report.start) / timedelta(microseconds=size)
+                found.setdefault(report.version, []).append(gain * report.rows / days)
+    return {version: tuple(values) for version, values in sorted(found.items())}
 
 
 def _stretch(metadata: Metadata, window: WindowReport, over: int, size: int) -> list[Signal]:

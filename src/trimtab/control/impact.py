@@ -1,13 +1,30 @@
-"""Business impact: how much money a day mistakes cost beyond the reference, as a level."""
+"""Business impact: how much money a day was lost that need not have been, as a level.
+
+What a stormy day costs is no one's fault. So money counts that a better model would have saved: another version that
+scored the same rows, or, where none did, the model itself by what it expected to lose on such rows. The lower end of a
+95 % interval over the windows of `impact.over` decides, so that some bad days decide nothing.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trimtab.control.cause import Cause
+from trimtab.lazy_library import LazyLibrary
 from trimtab.policy.decide import Impact
 from trimtab.records.record import Level
 
+if TYPE_CHECKING:
+    from scipy import special
+else:  # the guard of a gateway, which judges no money, starts without it
+    special = LazyLibrary("scipy.special")
+
+MIN_WINDOWS = 3
+"""With fewer windows there is no interval: a stretch of `impact.over` that is shorter decides by its mean."""
 HARM_P = 0.05
 """Below this the sequential p-value of the labels counts as measured harm."""
 
@@ -34,36 +51,92 @@ def judge(cause: Cause, policy: Impact) -> JudgedImpact:
             level="medium" if harmed else "low",
             reason=f"the policy names no costs for its task; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
         )
-    per_day = cause.impact_per_day
-    if per_day is None:
+    avoidable = _avoidable(cause)
+    if avoidable is None:
         return JudgedImpact(
             per_day=0.0,
             level="low",
             reason=(
-                "what mistakes cost beyond the reference is not known: labels are missing, or the model's reference "
+                "what mistakes cost beyond what is expected is not known: labels are missing, or the model's reference "
                 "does not count such mistakes (train it again); that counts as low impact"
             ),
         )
-    level = level_of(per_day, policy)
+    level = level_of(avoidable.low, policy)
     limit = {"low": f"medium begins at {policy.medium:,.0f}", "medium": f"from {policy.medium:,.0f}"}
-    direction = "more" if per_day >= 0 else "less"
+    currency = policy.currency
+    total = f"; {math.fsum(cause.totals) / len(cause.totals):,.0f} in all" if cause.totals else ""
     return JudgedImpact(
-        per_day=per_day,
+        per_day=avoidable.per_day,
         level=level,
         reason=(
-            f"mistakes cost {abs(per_day):,.0f} {policy.currency} a day {direction} than in the reference "
-            f"({_stretch(cause)}): "
+            f"{avoidable.said(currency)} ({avoidable.sure}{avoidable.stretch}{total}): "
             f"{level} impact ({limit.get(level, f'from {policy.high:,.0f}')})"
         ),
     )
 
 
-def _stretch(cause: Cause) -> str:
-    """Return which windows the loss is a mean of, in words."""
-    judged, over = max(len(cause.losses), 1), round(cause.over)
-    if sum(cause.lengths) >= cause.over or not cause.lengths:
+@dataclass(frozen=True, kw_only=True)
+class Avoidable:
+    """Money a day that was lost and need not have been. low: lower end of its 95 % interval; per_day itself where a
+    stretch of fewer than MIN_WINDOWS decides. rival: the version that would have lost less; None where none was
+    compared, and the money is what was lost beyond what is expected for such inputs."""
+
+    per_day: float
+    low: float
+    rival: int | None
+    windows: int
+    stretch: str
+
+    def said(self, currency: str) -> str:
+        """Return the money in words."""
+        if self.rival is not None:
+            more = "less" if self.per_day >= 0 else "more"
+            return f"version {self.rival} would have lost {abs(self.per_day):,.0f} {currency} a day {more}"
+        direction = "more" if self.per_day >= 0 else "less"
+        return f"mistakes cost {abs(self.per_day):,.0f} {currency} a day {direction} than is expected for such inputs"
+
+    @property
+    def sure(self) -> str:
+        """The interval in words."""
+        if self.low == self.per_day:
+            return ""
+        return f"surely {self.low:,.0f} or more at 95%, " if math.isfinite(self.low) else "too few windows to be sure, "
+
+
+def _avoidable(cause: Cause) -> Avoidable | None:
+    """Return the avoidable money: against the best other version that was compared, else against the expectation."""
+    compared = {version: gains for version, gains in cause.rivals.items() if len(gains) >= MIN_WINDOWS}
+    if compared and cause.over >= MIN_WINDOWS:
+        rival = max(compared, key=lambda version: (math.fsum(compared[version]) / len(compared[version]), version))
+        gains = compared[rival]
+        mean = math.fsum(gains) / max(cause.over, len(gains))
+        share = len(gains) / max(cause.over, len(gains))
+        stretch = _stretch(len(gains), cause.over)
+        low = _lower(gains, mean, share)
+        return Avoidable(per_day=mean, low=low, rival=rival, windows=len(gains), stretch=stretch)
+    per_day = cause.impact_per_day
+    if per_day is None:
+        return None
+    judged, whole = max(len(cause.losses), 1), sum(cause.lengths) or float(len(cause.losses) or 1)
+    over = max(cause.over, whole)
+    low = per_day if over < MIN_WINDOWS or not cause.losses else _lower(cause.losses, per_day, whole / over)
+    return Avoidable(per_day=per_day, low=low, rival=None, windows=judged, stretch=_stretch(judged, over, whole))
+
+
+def _lower(values: Sequence[float], mean: float, share: float) -> float:
+    """Return the lower end of the 95 % interval of a mean, by Student's t. share: of the stretch that the values fill;
+    the rest of it counts as 0."""
+    if len(values) < MIN_WINDOWS:
+        return -math.inf
+    sd = statistics.stdev(values)
+    return mean - share * float(special.stdtrit(len(values) - 1, 0.975)) * sd / math.sqrt(len(values))
+
+
+def _stretch(judged: int, over: float, whole: float | None = None) -> str:
+    """Return which windows the money is a mean of, in words. whole: the judged ones, in windows of the policy."""
+    if (judged if whole is None else whole) >= over:
         return f"mean of {judged} windows"
-    return f"mean of {over} windows; {judged} of them judged, the others count as usual"
+    return f"mean of {over:.0f} windows; {judged} of them judged, the others count as usual"
 
 
 def level_of(per_day: float, policy: Impact) -> Level:

@@ -18,7 +18,7 @@ from typing import Literal
 from trimtab.control.window_facts import WindowFacts
 from trimtab.policy.decide import Quarantine
 from trimtab.records.control import Suspicion, SuspicionEnd
-from trimtab.records.monitoring import CHECKS, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, Signal, WindowReport
 from trimtab.stores.metadata.contract import Metadata
 
 GOOD_WINDOWS = 7
@@ -27,8 +27,6 @@ MIN_LEAPS = 14
 """A column is not judged by fewer leaps."""
 LONG_LEAP = 3
 """The loss is judged over one window, and over so many."""
-MEASURED = ("all", CHECKS)
-"""Subjects of quality signals that are measurements; those with another subject say that an absolute rule is broken."""
 SLACK = 1e-9
 """Relative; a leap as large as the limit is none."""
 
@@ -164,11 +162,12 @@ class SuspicionRules:
 
 
 def _absolute(window: WindowFacts, signals: Iterable[Signal]) -> Iterable[Finding]:
-    broken = [s for s in signals if s.kind == "quality" and s.subject not in MEASURED]
+    """Yield what the monitor's absolute rules found, of the first column."""
+    broken = [s for s in signals if s.kind == "quality" and s.subject.startswith(ABSOLUTE)]
     for signal in sorted(broken, key=lambda s: s.subject)[:1]:
         yield Finding(
             rule="absolute",
-            subject=signal.carriers[0] if signal.carriers else signal.subject,
+            subject=signal.subject.removeprefix(ABSOLUTE),
             value=signal.value,
             limit=0.0,
             windows=(window,),

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.metric_catalog import Task
+from trimtab.metric_catalog import Mistake, Task
+from trimtab.monitoring.mistakes import mistakes
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +29,8 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     edges: tuple[float, ...] = ()
     losses: tuple[float, ...] = (0.0,)
+    errors: dict[Mistake, tuple[float, ...]] = {}
+    """Mean errors of a regression by kind, one a bin; references of earlier releases do not have them."""
 
     @classmethod
     def fit(cls, y: Floats, score: Floats, *, task: Task) -> Self:
@@ -40,7 +43,11 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         rows = np.bincount(place, minlength=len(edges) + 1)
         sums = np.bincount(place, weights=loss, minlength=len(edges) + 1)
         means = np.where(rows > 0, sums / np.maximum(rows, 1), loss.mean())
-        return cls(task=task, edges=tuple(edges.tolist()), losses=tuple(means.tolist()))
+        errors: dict[Mistake, tuple[float, ...]] = {}
+        for kind, made in mistakes(y, score, task=task, threshold=0.0).items():
+            of_bin = np.bincount(place, weights=made, minlength=len(edges) + 1)
+            errors[kind] = tuple(np.where(rows > 0, of_bin / np.maximum(rows, 1), made.mean()).tolist())
+        return cls(task=task, edges=tuple(edges.tolist()), losses=tuple(means.tolist()), errors=errors)
 
     def excess(self, y: Floats, score: Floats) -> Floats:
         """Return loss minus expected loss of each row, shape (rows,)."""
@@ -54,3 +61,18 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
             return variance
         found: Floats = np.array(self.losses)[np.searchsorted(np.array(self.edges), score, side="right")]
         return found
+
+    def mistakes(self, score: Floats, *, threshold: float) -> dict[Mistake, float]:
+        """Return the mean of each kind of mistake that the model expects of rows; empty where that is not known.
+
+        A calibrated binary model expects a false negative with probability p where it says no, and a false positive
+        with probability 1 - p where it says yes; a regression the mean error of reference rows of a like prediction.
+        """
+        if self.task == "binary":
+            yes = score >= threshold
+            return {
+                "false_negative": float(np.where(yes, 0.0, score).mean()),
+                "false_positive": float(np.where(yes, 1 - score, 0.0).mean()),
+            }
+        place = np.searchsorted(np.array(self.edges), score, side="right")
+        return {kind: float(np.array(made)[place].mean()) for kind, made in self.errors.items()}

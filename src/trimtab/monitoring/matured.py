@@ -18,13 +18,11 @@ from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import Signal, WindowReport
+from trimtab.records.monitoring import MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.metrics import metric_value
 
 Floats = npt.NDArray[np.float64]
-
-MONEY_GAIN = "paired_money_gain"
 
 
 def judge_matured(
@@ -59,7 +57,7 @@ def judge_matured(
         metrics |= estimate_errors(metrics, coverage=len(y) / scored.rows)
         categories = {name: values[known] for name, values in scored.categories.items()}
         signals = _signals(window, y, score, categories, reference, detectors)
-        signals += _money(window, made, scored.rows / days, len(y), reference, policy)
+        signals += _money(window, made, score, scored.rows / days, reference, policy)
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]
 
 
@@ -165,29 +163,43 @@ def _segment(window: VersionWindow, worst: SegmentStep, statistic: str) -> Signa
 def _money(
     window: VersionWindow,
     made: mistakes.Made,
+    score: Floats,
     rows_a_day: float,
-    labels: int,
     reference: Reference,
     policy: Impact,
 ) -> list[Signal]:
-    """Return money lost a day beyond the reference: mistakes a prediction, at this window's traffic."""
+    """Return money lost a day beyond what is expected for these inputs, at this window's traffic.
+
+    Expected is what the model expects of the scores that it gave, and what it lost beyond that in the reference. Hard
+    rows, such as those of a stormy day, cost more by expectation. References of earlier releases do not know it: what
+    was lost in them is expected then.
+    """
     costs = policy.cost_for(reference.task)
-    expected = reference.money(costs)
-    if expected is None or not costs:
+    if not costs or (expected := _expected(score, reference, costs)) is None:
         return []
+    labels = len(score)
     lost = mistakes.money(made, costs)
     beyond = (lost - expected) * rows_a_day
     return [
         window.signal(
             "kpi",
-            statistic=f"{policy.currency} a day lost by mistakes, beyond the reference",
+            statistic=f"{policy.currency} a day lost by mistakes, beyond what is expected",
             value=beyond,
             effect={"per_prediction": lost, "expected_per_prediction": expected, "per_day": lost * rows_a_day},
             rows=labels,
             reference_windows=sum(w is not None for w in reference.labelled),
             reason=(
-                f"{lost:.3g} {policy.currency} a prediction where {expected:.3g} is usual, "
+                f"{lost:.3g} {policy.currency} a prediction where {expected:.3g} is expected for these inputs, "
                 f"at {rows_a_day:,.0f} predictions a day"
             ),
         )
     ]
+
+
+def _expected(score: Floats, reference: Reference, costs: mistakes.Costs) -> float | None:
+    """Return the money a prediction that is expected to be lost on rows with such scores."""
+    usual = reference.money_beyond(costs)
+    if usual is None:
+        return reference.money(costs)
+    own = reference.expectation.mistakes(score, threshold=reference.threshold)
+    return mistakes.money(own, costs) + usual

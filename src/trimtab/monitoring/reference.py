@@ -47,6 +47,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     log_loss: float | None
     squared_error: float | None = None
     """Mean, of a regression; references of earlier releases do not have it."""
+    expected: dict[Mistake, float] = {}
+    """Mistakes a prediction that the model expected of itself; references of earlier releases do not have it."""
 
 
 class _Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +152,15 @@ class Reference:
         known = [w for w in self.labelled if w is not None and all(kind in w.mistakes for kind in costs)]
         rows = sum(w.rows for w in known)
         return sum(w.rows * impact.money(w.mistakes, costs) for w in known) / rows if rows else None
+
+    def money_beyond(self, costs: impact.Costs) -> float | None:
+        """Return the mean money lost a prediction beyond what the model expected of itself; None when not known."""
+        known = [w for w in self.labelled if w is not None and all(k in w.mistakes and k in w.expected for k in costs)]
+        rows = sum(w.rows for w in known)
+        if not rows:
+            return None
+        beyond = (w.rows * (impact.money(w.mistakes, costs) - impact.money(w.expected, costs)) for w in known)
+        return sum(beyond) / rows
 
     def missing(self) -> tuple[float, ...]:
         """Return the share of missing feature values of each window."""
@@ -340,6 +351,7 @@ def _labelled(y: Floats, score: Floats, expectation: Expectation, task: Task, th
         mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold),
         log_loss=metric_value("log_loss", y, score) if task == "binary" else None,
         squared_error=float(((y - score) ** 2).mean()) if task == "regression" else None,
+        expected=expectation.mistakes(score, threshold=threshold),
     )
 
 

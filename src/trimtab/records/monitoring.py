@@ -65,6 +65,10 @@ class WindowReport(Record, frozen=True, kw_only=True):
     """
 
 
+MONEY_GAIN = "paired_money_gain"
+"""Metric of a window: money a prediction that a version's mistakes cost less than the champion's, on the same rows."""
+
+
 class Profile(Record, frozen=True, kw_only=True):
     """Mergeable histogram counts of one window of one version, per column."""
 

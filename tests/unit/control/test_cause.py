@@ -63,7 +63,7 @@ def test_one_day_does_not_decide_for_a_week(book: Metadata) -> None:
     assert other.impact_per_day == pytest.approx(1e6 / 7)
     assert "mean of 7 windows; 1 of them judged, the others count as usual" in judge(other, COSTS).reason
     assert of(book, 1).impact_per_day == pytest.approx((1.0 + 2.0) / 7)
-    assert "(mean of 7 windows)" in judge(of(book, 15), COSTS).reason
+    assert "mean of 7 windows)" in judge(of(book, 15), COSTS).reason
 
 
 def test_a_window_merged_from_several_counts_once(book: Metadata) -> None:

@@ -161,7 +161,7 @@ def test_a_dropped_rule_finds_nothing_more() -> None:
 
 def test_a_broken_absolute_rule_of_the_monitor_is_a_suspicion() -> None:
     window = window_report(60)
-    signals = [signal(window, "quality", subject="absolute", carriers=("wind",)), signal(window, "quality")]
+    signals = [signal(window, "quality", subject="absolute:wind"), signal(window, "quality", subject="checks")]
     found = SuspicionRules().find([facts(60, 1.0)], Known(), signals, POLICY)
     assert [(f.rule, f.subject) for f in found] == [("absolute", "wind")]
 

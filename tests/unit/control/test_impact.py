@@ -1,0 +1,82 @@
+"""Impact: avoidable money, and what the lower end of its interval decides."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from trimtab.control.cause import Cause, gather
+from trimtab.control.impact import judge
+from trimtab.policy.decide import Impact
+from trimtab.records.monitoring import MONEY_GAIN
+from trimtab.stores.metadata.sql import SqlMetadata
+from trimtab.testing.judged import window_report
+from trimtab.units import MICROS
+
+POLICY = Impact(cost={"false_negative": 40}, medium=500, high=5000)
+
+
+def cause(losses: list[float], *, over: float = 7.0, rivals: dict[int, tuple[float, ...]] | None = None) -> Cause:
+    return Cause(
+        window=window_report(), signals=(), losses=tuple(losses), over=over, rivals=rivals or {}, totals=(9000.0,) * 7
+    )
+
+
+def lower(values: list[float]) -> float:
+    """The lower end by hand: Student's t of 6 degrees of freedom is 2.4469 at 97.5 %."""
+    mean = sum(values) / 7
+    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / 6)
+    return mean - 2.446912 * sd / math.sqrt(7)
+
+
+@pytest.mark.parametrize(("shift", "level"), [(-0.01, "low"), (0.01, "medium")])
+def test_the_lower_end_of_the_interval_decides(shift: float, level: str) -> None:
+    base = [0.0, 300.0, 100.0, 50.0, 200.0, 0.0, 400.0]
+    values = [v + 500.0 + shift - lower(base) for v in base]
+    found = judge(cause(values), POLICY)
+    assert found.level == level
+    assert found.per_day > 500
+    assert found.per_day == pytest.approx(sum(values) / 7)
+
+
+def test_some_bad_days_decide_nothing_and_the_whole_loss_is_shown_apart() -> None:
+    found = judge(cause([0.0, 0.0, 0.0, 0.0, 0.0, 8000.0, 9000.0]), POLICY)
+    assert found.level == "low"
+    assert found.per_day == pytest.approx(17000 / 7)
+    assert "9,000 in all" in found.reason
+
+
+def test_few_windows_are_not_sure_and_a_stretch_of_fewer_than_three_decides_by_its_mean() -> None:
+    young = judge(cause([9000.0, 9000.0]), POLICY)
+    assert (young.level, "too few windows" in young.reason) == ("low", True)
+    assert judge(cause([9000.0], over=1.0), POLICY).level == "high"
+
+
+def test_the_best_version_that_was_compared_comes_before_the_expectation() -> None:
+    stormy = [90_000.0 + n for n in range(7)]
+    found = judge(cause(stormy, rivals={1: (560.0, 570.0) * 3, 2: (1.0,) * 7, 3: (9e9, 9e9)}), POLICY)
+    assert found.level == "low", "6 of 7 windows, the last one counts as 0: 484 in the mean"
+    assert "version 1 would have lost 484 USD a day less" in found.reason
+    sure = judge(cause(stormy, rivals={1: (560.0, 570.0) * 3 + (565.0,)}), POLICY)
+    assert sure.level == "medium"
+
+
+def test_a_champion_that_loses_less_than_its_shadows_has_no_impact() -> None:
+    found = judge(cause([9000.0] * 7, rivals={1: (-50.0, -60.0, -70.0) * 2 + (-60.0,)}), POLICY)
+    assert (found.level, found.per_day < 0) == ("low", True)
+    assert "a day more" in found.reason
+
+
+def test_savings_of_other_versions_are_gathered_a_day_at_the_windows_traffic(tmp_path: Path) -> None:
+    store = SqlMetadata(tmp_path / "metadata.db")
+    for day in range(5):
+        store.put(window_report(day))
+        store.put(
+            window_report(day, version=2, role="shadow", metrics={MONEY_GAIN: 0.5, "paired_version": 1.0}),
+            window_report(day, version=3, role="shadow", metrics={MONEY_GAIN: 9.0, "paired_version": 4.0}),
+        )
+    found = gather(store, window_report(3), over=3 * MICROS["d"], size=MICROS["d"])
+    assert found.rivals == {2: (500.0, 500.0, 500.0)}
+    store.close()
