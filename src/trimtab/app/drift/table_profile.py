@@ -20,7 +20,7 @@ from trimtab.app.drift.row_windows import UNUSED, Ints, RowWindows
 from trimtab.app.drift.watched_columns import WatchedColumn
 from trimtab.data.times import to_utc_micros
 from trimtab.errors import DataError
-from trimtab.stats.profile import SORT_ROWS, ColumnProfile, merge_windows, profile, profile_categories
+from trimtab.stats.profile import SORT_ROWS, ColumnProfile, merge, merge_windows, profile, profile_categories
 from trimtab.stats.schemes import MAX_KNOWN, Bins, CategoryBins, NumericBins
 
 BATCH_ROWS = 50_000
@@ -109,15 +109,16 @@ def column_schemes(table: Table, windows: RowWindows, *, rows: int, seed: int) -
     samples: dict[str, list[npt.NDArray[Any]]] = {c.name: [] for c in table.columns if c.kind == "ordered"}
     tallies = {c.name: _Tally() for c in table.columns if c.kind == "category"}
     for batch, numbers in table.batches(windows):
-        keep = None if share >= 1 else pl.Series(random.random(batch.height) < share)
+        keep = slice(None) if share >= 1 else random.random(batch.height) < share
+        stretches = list(_stretches(numbers))
         for place, column in enumerate(table.columns):
             values = batch[str(place)]
             if column.kind == "ordered":
-                samples[column.name].append((values if keep is None else values.filter(keep)).to_numpy())
-        for window, lows_and_highs in _stretches(numbers):
-            for place, column in enumerate(table.columns):
-                if column.kind == "category":
-                    tallies[column.name].add(window, _counted(batch[str(place)], lows_and_highs))
+                samples[column.name].append(values.to_numpy()[keep])
+                continue
+            coded = _Coded.of(values)
+            for window, places in stretches:
+                tallies[column.name].add(window, coded.counts(places))
     numeric = {name: NumericBins.from_reference(np.concatenate(parts)) for name, parts in samples.items() if parts}
     return {
         c.name: tallies[c.name].bins() if c.kind == "category" else numeric.get(c.name, NumericBins.from_reference([]))
@@ -163,18 +164,17 @@ def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> 
         rows += batch.height
         arrays = {c.name: batch[str(p)].to_numpy() for p, c in enumerate(table.columns) if c.kind == "ordered"}
         infinite.update({name: int(np.isinf(values).sum()) for name, values in arrays.items()})
+        coded = {c.name: _Coded.of(batch[str(p)]) for p, c in enumerate(table.columns) if c.kind == "category"}
         for window, places in _stretches(numbers):
             part: dict[str, ColumnProfile] = {}
-            for place, column in enumerate(table.columns):
-                bins = schemes[column.name]
+            for name, bins in schemes.items():
                 if isinstance(bins, NumericBins):
-                    part[column.name] = _ordered(arrays[column.name], places, bins)
+                    part[name] = _ordered(arrays[name], places, bins)
                     continue
-                counts = _counted(batch[str(place)], places, nulls=True)
-                part[column.name] = profile_categories(counts, bins)
-                if column.name in known:
-                    new = {name: n for name, n in counts.items() if name is not None and name not in known[column.name]}
-                    _remember(unseen[column.name], new)
+                counts = coded[name].counts(places)
+                part[name] = profile_categories({**counts, None: coded[name].missing(places)}, bins)
+                if name in known:
+                    _remember(unseen[name], {value: n for value, n in counts.items() if value not in known[name]})
             found[window] = merge_windows(found[window], part) if window in found else part
     empty = {name: _nothing(bins) for name, bins in schemes.items()}
     outside = found.pop(UNUSED, empty)
@@ -217,19 +217,32 @@ def _ordered(values: npt.NDArray[Any], places: slice | Ints, bins: NumericBins) 
     part = values[places]
     found = profile(part[:SORT_ROWS], bins)
     for start in range(SORT_ROWS, part.size, SORT_ROWS):  # the fastest size to count at a time
-        more = merge_windows({"": found}, {"": profile(part[start : start + SORT_ROWS], bins)})
-        found = more[""]
+        found = merge(found, profile(part[start : start + SORT_ROWS], bins))
     return found
 
 
-def _counted(values: pl.Series, places: slice | Ints, *, nulls: bool = False) -> dict[str, int]:
-    """Return how many rows each value has."""
-    part = values[places] if isinstance(places, slice) else values.gather(places)
-    table = part.value_counts(name="n")
-    found = dict(zip(table[table.columns[0]].to_list(), table["n"].to_list(), strict=True))
-    if not nulls:
-        found.pop(None, None)
-    return found
+@dataclass(frozen=True)
+class _Coded:
+    """The categories of a batch: each row's place in `names`, the last place for rows without a value."""
+
+    names: list[str]
+    codes: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: pl.Series) -> _Coded:
+        texts = values.to_arrow(compat_level=pl.CompatLevel.oldest())
+        found = texts.cast(pa.large_string()).dictionary_encode()
+        names = found.dictionary.to_pylist()
+        return cls(names, found.indices.fill_null(len(names)).to_numpy(zero_copy_only=False))
+
+    def counts(self, places: slice | Ints) -> dict[str, int]:
+        """Return how many of some rows each category has."""
+        rows = np.bincount(self.codes[places], minlength=len(self.names) + 1)
+        return {self.names[place]: int(rows[place]) for place in np.flatnonzero(rows[:-1])}
+
+    def missing(self, places: slice | Ints) -> int:
+        """Return how many of some rows have no value."""
+        return int(np.count_nonzero(self.codes[places] == len(self.names)))
 
 
 def _remember(counter: Counter[str], new: Mapping[str, int]) -> None:
