@@ -77,8 +77,9 @@ def _show(title: str, tables: Iterator[Tables]) -> None:
     columns: dict[str, list[bool]] = defaultdict(list)
     for reference, current in tables:
         for name, found in _compared(reference, current):
-            any_alarm[name].append(found.drift)
-            columns[name] += [column.drifted for column in found.columns]
+            if name:
+                any_alarm[name].append(found.drift)
+                columns[name] += [column.drifted for column in found.columns]
             for test in dict.fromkeys(each.test for each in found.tests):
                 alarms = [each.alarm for each in found.tests if each.test == test]
                 any_alarm[test].append(any(alarms))
@@ -89,7 +90,7 @@ def _show(title: str, tables: Iterator[Tables]) -> None:
 
 
 def _compared(reference: pl.DataFrame, current: pl.DataFrame) -> Iterator[tuple[str, Comparison]]:
-    tables = [TableScan(name, frame.lazy(), True, 1) for name, frame in (("before", reference), ("now", current))]
+    tables = (TableScan("reference", reference.lazy(), True, 1), TableScan("current", current.lazy(), True, 1))
     numbers = [name for name in reference.columns if name != "at"]
     usual = [name for name in NAMES if name not in CLASSES]
     timed = CompareOptions(timestamp="at", window="1d", columns=numbers, tests=usual)
@@ -101,7 +102,7 @@ def _compared(reference: pl.DataFrame, current: pl.DataFrame) -> Iterator[tuple[
     except MissingExtra as missing:
         print(f"  {missing}")
         return
-    yield "(three columns)", found
+    yield "", found  # the same verdict of fewer columns
 
 
 if __name__ == "__main__":

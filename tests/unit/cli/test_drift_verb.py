@@ -75,7 +75,7 @@ def test_json_holds_the_whole_result(tables: tuple[str, str, str], tmp_path: Pat
     assert call(before, moved, "--json", str(target), "--tests", "ks,chi2").exit_code == 1
     found = json.loads(target.read_text())
     assert found == json.loads(call(before, moved, "--json", "-", "--tests", "ks,chi2").stdout)
-    assert (found["drift"], found["columns"][0]["name"], found["method"]) == (True, "x", "sequential")
+    assert (found["drift"], found["columns"][0]["name"], found["method"]) == (True, "x", "permutation")
     assert [each["test"] for each in found["tests"]] == ["ks", "chi2"]
 
 

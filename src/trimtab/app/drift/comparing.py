@@ -2,8 +2,8 @@
 
 With a timestamp, both tables are cut into windows of time. Without one they are cut into blocks of consecutive rows, so
 that rows that lie together may resemble one another without an alarm. Each current window is judged against the
-differences between the reference windows; the verdict is the sequential p-value over all current windows, or the
-p-value of the window where there is only one.
+differences between the reference windows. The verdict is the p-value of the window where there is only one; with a
+timestamp the sequential p-value over all current windows, without one that of a permutation test of the blocks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
+from trimtab.app.drift.block_test import block_test
 from trimtab.app.drift.classic_tests import check_names, classic_tests
-from trimtab.app.drift.drift_results import ColumnResult, Comparison, Histogram, Side, WindowResult
+from trimtab.app.drift.drift_results import ColumnResult, Comparison, Histogram, Method, Side, WindowResult
 from trimtab.app.drift.fitted_reference import FittedReference, fit_reference, require_timestamp
 from trimtab.app.drift.row_windows import RowBlocks, RowWindows, TimeWindows
 from trimtab.app.drift.table_profile import Profiles
@@ -131,9 +132,8 @@ class _Judged:
     """By window."""
     p: float
     column_p: dict[str, float]
-    """Not adjusted."""
-    single: bool
-    """The verdict is the p-value of one window."""
+    """Adjusted for the number of columns."""
+    method: Method
     thin: bool
     """The current table has fewer rows than half a reference window."""
     detector: DriftDetector
@@ -152,9 +152,20 @@ def _judge(fitted: FittedReference, found: Profiles, seed: int) -> _Judged:
         now = detector.column_p_seq()
         sequential = {name: min(p, sequential.get(name, 1.0)) for name, p in now.items()}
     tested = [step for _, step in steps if step.tested]
+    method: Method
     if len(tested) == 1:
-        return _Judged(steps, tested[0].p, {c.name: c.p for c in tested[0].columns}, True, thin, detector)
-    return _Judged(steps, min(step.p_seq for step in tested), sequential, False, thin, detector)
+        p, columns, method = tested[0].p, _adjusted({c.name: c.p for c in tested[0].columns}), "one window"
+    elif fitted.cut.length is None:
+        blocks = list(fitted.found.windows.values()), list(found.windows.values())
+        test = block_test(*blocks, fitted.schemes, seed=seed)
+        p, columns, method = test.p, test.columns, "permutation"
+    else:
+        p, columns, method = min(step.p_seq for step in tested), _adjusted(sequential), "sequential"
+    return _Judged(steps, p, columns, method, thin, detector)
+
+
+def _adjusted(p: dict[str, float]) -> dict[str, float]:
+    return dict(zip(p, holm(list(p.values())).tolist(), strict=True))
 
 
 def _result(
@@ -174,7 +185,7 @@ def _result(
         reason=_reason(judged, columns, breaking, options.level),
         p=judged.p,
         level=options.level,
-        method="one window" if judged.single else "sequential",
+        method=judged.method,
         basis=_basis(fitted, found, judged),
         seed=options.seed,
         reference=_side(reference, fitted, fitted.found),
@@ -224,8 +235,7 @@ def _current_windows(fitted: FittedReference, rows: int) -> RowWindows:
 
 
 def _columns(fitted: FittedReference, found: Profiles, judged: _Judged, level: float) -> tuple[ColumnResult, ...]:
-    names = list(judged.column_p)
-    adjusted = dict(zip(names, holm([judged.column_p[name] for name in names]).tolist(), strict=True))
+    adjusted = judged.column_p
     effects = fitted.effects.of(found.total)
     results = []
     for column in fitted.columns:
@@ -295,12 +305,13 @@ def _basis(fitted: FittedReference, found: Profiles, judged: _Judged) -> str:
         what = f"Windows of {short(fitted.cut.length)} in column '{fitted.cut.timestamp}'"
     else:
         what = f"Blocks of {plural(fitted.cut.rows or 1, 'consecutive row')}, since no timestamp was named"
-    how = (
-        "the p-value of the one current window against the reference windows"
-        if judged.single
-        else f"a sequential p-value over {now} current windows: the chance that it falls below a level while nothing "
-        "changes is at most that level"
-    )
+    how = {
+        "one window": "the p-value of the one current window against the reference windows",
+        "permutation": "the p-value of a permutation test of all blocks: how rarely a choice of as many blocks of both "
+        "tables differs as much from the others",
+        "sequential": f"a sequential p-value over {now} current windows: the chance that it falls below a level while "
+        "nothing changes is at most that level",
+    }[judged.method]
     assumed = (
         "It assumes that days not seen yet differ as those of the reference do, season included"
         if fitted.cut.length is not None

@@ -9,6 +9,8 @@ from typing import Literal
 from trimtab.app.drift.usual_effects import Effect
 from trimtab.app.drift.watched_columns import SchemaChange
 
+Method = Literal["sequential", "one window", "permutation"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
@@ -48,7 +50,7 @@ class ColumnResult:
     drifted: bool
     """p is below the level: this column carries a change."""
     p: float
-    """Adjusted for the number of columns (Holm)."""
+    """Adjusted for the number of columns."""
     effect: Effect
     usual: Effect
     """What 95 % of the reference windows do not exceed."""
@@ -107,7 +109,7 @@ class Comparison:
     """P(such a p by chance) <= p when nothing changed."""
     level: float
     """Drift is told when p is below it."""
-    method: Literal["sequential", "one window"]
+    method: Method
     basis: str
     """What the p-value rests on, in words."""
     seed: int

@@ -119,7 +119,7 @@ def _windows(found: Comparison) -> str:
 
 
 def _table(found: Comparison) -> str:
-    heads = ("p (Holm)", "share moved", "usual", "PSI", "usual", "Wasserstein sd", "usual", "missing", "was")
+    heads = ("p", "share moved", "usual", "PSI", "usual", "Wasserstein sd", "usual", "missing", "was")
     lines = []
     for column in found.columns:
         cells = [

@@ -10,9 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from trimtab.app.drift.block_test import block_test
 from trimtab.app.drift.comparing import CompareOptions, compare_paths
 from trimtab.app.drift.drift_results import Comparison
 from trimtab.errors import DataError, UsageError
+from trimtab.stats.profile import ColumnProfile, profile
+from trimtab.stats.schemes import NumericBins
 
 ROWS = 3_000
 DAY = 86_400_000_000
@@ -121,10 +124,39 @@ def test_days_that_differ_are_no_drift_by_windows_and_drift_by_rows(compare: Com
 
 def test_the_level_is_the_limit(compare: Compare) -> None:
     current = table(seed=1).with_columns(pl.col("amount") + 3)
-    p = compare(table(), current).p
-    assert 1e-6 < p < 0.9
-    assert compare(table(), current, level=p * 1.01).drift
-    assert not compare(table(), current, level=p * 0.99).drift
+    for options in ({}, {"timestamp": "at"}):
+        p = compare(table(), current, **options).p
+        assert 1e-9 < p < 0.9
+        assert compare(table(), current, level=p * 1.01, **options).drift
+        assert not compare(table(), current, level=p * 0.99, **options).drift
+
+
+def test_two_samples_show_a_small_shift_and_no_smaller_one_than_counts(compare: Compare) -> None:
+    """A quarter of a standard deviation in 3,000 rows; five hundredths in 100,000."""
+    found = compare(table(), table(seed=1).with_columns(pl.col("amount") + 2.5))
+    assert found.method == "permutation"
+    assert [column.name for column in found.drifted] == ["amount"]
+    many = [table(100_000, seed=seed).select("amount") for seed in (0, 1)]
+    assert not compare(many[0], many[1].with_columns(pl.col("amount") + 0.5)).drift
+
+
+def test_blocks_that_resemble_their_neighbours_are_kept_together() -> None:
+    def blocks(seed: int, rho: float) -> list[dict[str, ColumnProfile]]:
+        random = np.random.default_rng(seed)
+        level = random.normal(size=120)
+        for place in range(1, 120):
+            level[place] = rho * level[place - 1] + (1 - rho**2) ** 0.5 * level[place]
+        return [{"x": profile(random.normal(mean, 1, 50), bins)} for mean in level]
+
+    bins = NumericBins.from_reference(np.random.default_rng(9).normal(0, 1.4, 5_000))
+    apart, alike = (
+        [block_test((b := blocks(seed, rho))[:60], b[60:], {"x": bins}, seed=0) for seed in range(40)]
+        for rho in (0.0, 0.7)
+    )
+    assert np.mean([found.kept_together for found in apart]) < 1.5
+    assert np.mean([found.kept_together for found in alike]) > 2.5
+    assert np.mean([found.p < 0.05 for found in apart]) <= 0.15
+    assert np.mean([found.p < 0.05 for found in alike]) <= 0.25
 
 
 def test_the_same_tables_give_the_same_result(compare: Compare) -> None:
