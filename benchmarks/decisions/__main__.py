@@ -75,7 +75,8 @@ def main() -> None:
 
 
 def _measure(sources: Sequence[StreamSource], *, quick: bool, jobs: int) -> dict[StreamSource, PolicyTable]:
-    """Return the table of each source. All policies of all sources share the processes, the slowest first."""
+    """Return the table of each source. All policies of all sources share the processes: what the last line needs first,
+    then the other policies, then the harms."""
     work: dict[StreamSource, list[Job]] = {}
     for source in sources:
         stream, rows = STREAMS[source.name], source.history()
@@ -84,7 +85,7 @@ def _measure(sources: Sequence[StreamSource], *, quick: bool, jobs: int) -> dict
         plans = few_plans(base) if quick or harm else all_plans(base)
         start = start_of(stream, rows)
         work[source] = [Job(source=source, plan=plan, start=start, folder=FOLDER) for plan in plans]
-    flat = [job for own in work.values() for job in reversed(own)]
+    flat = sorted((job for own in work.values() for job in reversed(own)), key=_turn)
     begun = time.monotonic()
 
     def tell(plan: str, done: int, of: int) -> None:
@@ -95,6 +96,13 @@ def _measure(sources: Sequence[StreamSource], *, quick: bool, jobs: int) -> dict
         source: make_table([runs[id(job)] for job in own], model=source.name, currency="USD", prices=Prices())
         for source, own in work.items()
     }
+
+
+def _turn(job: Job) -> int:
+    source = job.source
+    if isinstance(source, StreamSource) and source.harm is not None:
+        return 2
+    return 0 if job.plan.name in (NEVER, DEFAULT, *CALENDARS) else 1
 
 
 def _title(source: StreamSource) -> str:
