@@ -32,6 +32,9 @@ class LabelledRows:
     """Labelled rows since then, those of suspected windows left out."""
     known: int = 0
     """Labelled rows of the newest training set."""
+    by_clock: bool = False
+    """No window asked for the newest model. Labels of the windows before `since` were then not complete, so the window
+    that is judged at that time ends earlier, by `decide.labels_mature_after`."""
 
     @property
     def share(self) -> float:
@@ -65,7 +68,8 @@ def labelled_rows(
     for window in newest_until(metadata, WindowReport, lambda w: w.end <= since, **where):
         if window.end <= until and not overlaps(window, suspected):
             by_start[window.start] = max(by_start.get(window.start, 0), window.labelled)
-    return LabelledRows(since=since, new=sum(by_start.values()), known=dataset.labelled)
+    new = sum(by_start.values())
+    return LabelledRows(since=since, new=new, known=dataset.labelled, by_clock=history.last_retrain is None)
 
 
 def due(cause: Cause, policy: Policy, rows: LabelledRows) -> Due | None:
@@ -84,6 +88,7 @@ def due(cause: Cause, policy: Policy, rows: LabelledRows) -> Due | None:
     if refresh is None:
         return None
     passed = to_micros(cause.window.end) - to_micros(rows.since)
+    passed += policy.decide.labels_mature_after if rows.by_clock else 0
     if passed < refresh.every or rows.share < refresh.min_new_rows or not rows.new:
         return None
     return Due(

@@ -41,6 +41,12 @@ def test_a_refresh_is_due_when_the_time_since_the_last_one_has_passed(day: int, 
         assert found.reason.startswith("routine: ")
 
 
+@pytest.mark.parametrize(("day", "is_due"), [(3, False), (4, True)])
+def test_the_first_refresh_counts_the_time_that_labels_take_to_be_complete(day: int, is_due: bool) -> None:
+    rows = LabelledRows(since=FIRST, new=100, known=1000, by_clock=True)
+    assert (due(cause(day), POLICY, rows) is not None) is is_due  # labels are complete after 2 days
+
+
 @pytest.mark.parametrize(("new", "is_due"), [(0, False), (9, False), (10, True)])
 def test_a_refresh_needs_one_percent_more_rows(new: int, is_due: bool) -> None:
     found = due(cause(6), POLICY, LabelledRows(since=FIRST, new=new, known=1000))
@@ -65,11 +71,11 @@ def test_rows_are_counted_from_the_training_set_on_then_from_the_last_retraining
         book.put(window_report(day, labelled=100), window_report(day, version=2, role="shadow", labelled=90))
     until = FIRST + 5 * DAY  # the window of day 5 ends later
     first = labelled_rows(book, MODEL, ControlHistory(), until=until)
-    assert (first.since, first.new, first.known) == (FIRST, 500, 900)
+    assert (first.since, first.new, first.known, first.by_clock) == (FIRST, 500, 900, True)
     suspected = [(FIRST + DAY, FIRST + 3 * DAY)]
     assert labelled_rows(book, MODEL, ControlHistory(), until=until, suspected=suspected).new == 300
     later = labelled_rows(book, MODEL, ControlHistory(last_retrain=FIRST + 2 * DAY), until=until)
-    assert (later.since, later.new) == (FIRST + 2 * DAY, 300)
+    assert (later.since, later.new, later.by_clock) == (FIRST + 2 * DAY, 300, False)
 
 
 @pytest.mark.parametrize(("windows", "expected"), [(14, False), (15, True)])

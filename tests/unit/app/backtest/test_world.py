@@ -147,13 +147,14 @@ def test_a_refresh_is_routine_serves_at_once_and_keeps_former_champions_as_shado
     plan = Plan(name="policy", policy=small_policy(retrain={"refresh": {"every": "7d", "shadows": 2}}))
     found, world = run(plan, SmallSource(turn=1_000))
     assert [each.trigger for each in found.retrained] == ["routine"] * len(found.retrained)
-    assert [(each.asked_at - START) // DAY for each in found.retrained] == [7, 14, 21, 28, 35, 42]
+    assert [(each.began_at - START) // DAY for each in found.retrained] == [7, 14, 21, 28, 35, 42, 49]
+    assert [each.began_at - each.asked_at for each in found.retrained] == [2 * DAY] * 7  # labels take so long
     assert found.promotions == len(found.retrained)
     last = world._rollouts.history()[0]
     assert [(a.role, a.version, a.kept) for a in last.assignments] == [
-        ("champion", 7, False),
+        ("champion", 8, False),
+        ("shadow", 7, True),
         ("shadow", 6, True),
-        ("shadow", 5, True),
     ]
 
 
