@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.loop.passing_failures import MayPass
-from trimtab.app.loop.training_process import RESULT, train_apart
+from trimtab.app.loop.training_process import RESULT, refit_apart, train_apart
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import StageError, TrainerFailed
@@ -108,3 +108,23 @@ def test_a_process_that_the_system_ends_may_pass(train: Train) -> None:
 def test_a_crash_ends_the_training_alone(train: Train) -> None:
     with pytest.raises(StageError, match="exit code -11 and without a result"):
         train("os.kill(os.getpid(), signal.SIGSEGV)")
+
+
+def test_a_fit_on_all_rows_that_hangs_leaves_the_judged_model(train: Train, tmp_path: Path) -> None:
+    run = train("time.sleep(1000 if len(data.y) > 260 else 0)")
+    workspace = open_workspace(tmp_path / "project")
+    judged = workspace.metadata.get(Run, run)
+    serves, outcome = refit_apart(workspace, judged, timeout=20 * MICROS["s"])
+    assert serves == run
+    assert "the judged model serves: the training of model 'delay' did not end within 20s" in outcome
+    workspace.metadata.close()
+
+
+def test_a_fit_on_all_rows_is_another_run(train: Train, tmp_path: Path) -> None:
+    run = train()
+    workspace = open_workspace(tmp_path / "project")
+    serves, outcome = refit_apart(workspace, workspace.metadata.get(Run, run), timeout=LONG)
+    assert serves != run
+    assert "fitted on all 299 labelled rows" in outcome
+    assert workspace.metadata.get(Run, serves).dataset == workspace.metadata.get(Run, run).dataset
+    workspace.metadata.close()

@@ -19,7 +19,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
 from trimtab.app.loop.passing_failures import MayPass, may_pass
-from trimtab.app.loop.training_process import train_apart
+from trimtab.app.loop.training_process import refit_apart, train_apart
 from trimtab.app.loop.workflows import (
     APPLICATION,
     QUEUE,
@@ -308,10 +308,15 @@ class Retraining:
 
     def _refit(self, workflow: str, model: str, decision: str, run: str) -> str:
         """Fit on all rows what passed the gates; return the run that serves."""
+        timeout, judged = self._workspace.project.policy.retrain.timeout, self._workspace.metadata.get(Run, run)
         with only_training(self._workspace, model, workflow, wait=True):
-            serves, outcome = pipeline.refit(self._workspace, self._workspace.metadata.get(Run, run))
-        self._note(workflow, model, decision, "refit", outcome, serves.id)
-        return serves.id
+            if timeout is None:
+                made, outcome = pipeline.refit(self._workspace, judged)
+                serves = made.id
+            else:
+                serves, outcome = refit_apart(self._workspace, judged, timeout=timeout)
+        self._note(workflow, model, decision, "refit", outcome, serves)
+        return serves
 
     def _register(self, workflow: str, model: str, decision: str, run: str, report: str, serves: str) -> str:
         metadata = self._workspace.metadata

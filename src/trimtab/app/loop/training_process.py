@@ -6,6 +6,7 @@ started it: it holds the other end of the standard input.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -24,10 +25,12 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import GateRefused, StageError, TrainerFailed, TrimtabError
 from trimtab.policy.model import Environment
-from trimtab.records.training import DatasetVersion
+from trimtab.records.training import DatasetVersion, Run
 
 RESULT = "training-{model}.json"
 """In the run folder: what the process has to say at its end. One training of a model runs at a time."""
+log = logging.getLogger(__name__)
+
 KINDS = {kind.__name__: kind for kind in (MayPass, TrainerFailed, GateRefused, StageError)}
 
 
@@ -40,6 +43,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     dataset: str
     key: str
+    refit: str | None
+    """Id of a run that passed its gates, to be fitted again on all rows; None trains."""
     result: str
 
 
@@ -47,6 +52,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the run, or the error that ended the training."""
 
     run: str | None = None
+    outcome: str = ""
+    """Of a refit: what was done."""
     kind: str = ""
     """Name of an error in KINDS."""
     text: str = ""
@@ -66,6 +73,27 @@ def train_apart(workspace: Workspace, model: str, dataset: str, *, key: str, tim
         StageError: the training did not end in time, or crashed.
         TrimtabError: what the training raised; MayPass when a retry may succeed.
     """
+    return str(_apart(workspace, model, timeout, dataset=dataset, key=key).run)
+
+
+def refit_apart(workspace: Workspace, run: Run, *, timeout: int) -> tuple[str, str]:
+    """Fit on all rows in a process of its own; return the id of the run that serves, and what was done.
+
+    Where the fit does not end in time, or crashes, the judged run serves. Raises MayPass when a retry may succeed.
+    """
+    try:
+        result = _apart(workspace, run.model, timeout, dataset=run.dataset, key=run.key, refit=run.id)
+    except MayPass:
+        raise
+    except StageError as error:
+        log.warning("run %s: the judged model serves: %s", run.id, error)
+        return run.id, f"the judged model serves: {error}"
+    return str(result.run), result.outcome
+
+
+def _apart(
+    workspace: Workspace, model: str, timeout: int, *, dataset: str, key: str, refit: str | None = None
+) -> Result:
     path = workspace.run_folder / RESULT.format(model=model)
     path.unlink(missing_ok=True)
     order = Order(
@@ -74,6 +102,7 @@ def train_apart(workspace: Workspace, model: str, dataset: str, *, key: str, tim
         model=model,
         dataset=dataset,
         key=key,
+        refit=refit,
         result=str(path),
     )
     process = subprocess.Popen(TRAINING, stdin=subprocess.PIPE, start_new_session=True)
@@ -88,7 +117,7 @@ def train_apart(workspace: Workspace, model: str, dataset: str, *, key: str, tim
         ) from None
     finally:
         _end(process)
-    return _run_of(path, code, model)
+    return _result_of(path, code, model)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -100,8 +129,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.stdin.close()
 
 
-def _run_of(path: Path, code: int, model: str) -> str:
-    """Return the run of an ended process. Raises what it has written, or an error about its exit code."""
+def _result_of(path: Path, code: int, model: str) -> Result:
+    """Return the result of an ended process. Raises what it has written, or an error about its exit code."""
     try:
         result = msgspec.json.decode(path.read_bytes(), type=Result)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -112,12 +141,15 @@ def _run_of(path: Path, code: int, model: str) -> str:
     path.unlink()
     if result.run is None:
         raise KINDS[result.kind](result.text)
-    return result.run
+    return result
 
 
 def _train(order: Order) -> Result:
     try:
         workspace = Workspace(open_project(Path(order.project)), Environment.model_validate_json(order.environment))
+        if order.refit is not None:
+            serves, outcome = pipeline.refit(workspace, workspace.metadata.get(Run, order.refit))
+            return Result(run=serves.id, outcome=outcome)
         dataset = workspace.metadata.get(DatasetVersion, order.dataset)
         return Result(run=pipeline.train(workspace, order.model, dataset, key=order.key).id)
     except Exception as error:  # a border: the process that waits raises it again
