@@ -112,7 +112,7 @@ def interval(found: Difference) -> str:
 
 def _head(found: VersionComparison, title: str) -> str:
     roles = ", ".join(f"version {version}: {role}" for version, role in found.roles.items())
-    rule = f"<p>The rule of the policy says: {advice(found.rule)}.</p>" if found.rule else ""
+    rule = f"<p>The rule of the policy, by {escape(found.metric)}: {advice(found.rule)}.</p>" if found.rule else ""
     return (
         f'<h1>{escape(title)}</h1><p class="soft">Project {escape(found.project)}. Now in service: {escape(roles)}.</p>'
         f'<div class="verdict {tone(found.money or found.measures[0])}"><p>{escape(found.sentence)}</p>{rule}</div>'
@@ -210,7 +210,7 @@ def _measures(found: VersionComparison) -> str:
     body = "".join(_row(row, _name(row, found.currency)) for row in rows)
     return (
         f"<h2>Both versions on the same predictions</h2>{_table(found, 'Measure', '', body)}"
-        f'<p class="soft">A positive difference is better, but for rows marked with *, which only differ. The interval '
+        f'<p class="soft">The difference is the mean over windows; more than 0 is better, but rows marked with * only differ. The interval '
         f"({found.confidence:.0%}) holds however often the page is looked at.</p>"
     )
 
