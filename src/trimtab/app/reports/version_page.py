@@ -210,8 +210,8 @@ def _measures(found: VersionComparison) -> str:
     body = "".join(_row(row, _name(row, found.currency)) for row in rows)
     return (
         f"<h2>Both versions on the same predictions</h2>{_table(found, 'Measure', '', body)}"
-        f'<p class="soft">The difference is the mean over windows; more than 0 is better, but rows marked with * only differ. The interval '
-        f"({found.confidence:.0%}) holds however often the page is looked at.</p>"
+        '<p class="soft">The difference is the mean over windows; more than 0 is better, but rows marked with * only '
+        f"differ. The interval ({found.confidence:.0%}) holds however often the page is looked at.</p>"
     )
 
 
