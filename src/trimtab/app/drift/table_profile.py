@@ -24,7 +24,7 @@ from trimtab.stats.profile import SORT_ROWS, ColumnProfile, merge, merge_windows
 from trimtab.stats.schemes import MAX_KNOWN, Bins, CategoryBins, NumericBins
 
 BATCH_ROWS = 50_000
-SAMPLE_ROWS = 100_000
+SAMPLE_ROWS = 50_000
 """Rows from which the bins of ordered columns are made; every row of a smaller reference."""
 MOST_COUNTED = 200_000
 """Categories of one column that are counted at a time; beyond, the rarer half is forgotten (lossy counting, Manku &
