@@ -178,7 +178,7 @@ def demo(
 ) -> None:
     """Make an example project, run the loop on it, and show what it did.
 
-    Trains on the first months of the data, replays the months after them as live traffic with nobody who answers, and
+    Trains on the first months of the data, replays the months after them as live traffic with reviews left open, and
     compares what the mistakes of the loop cost with never retraining, and with retraining by the calendar.
     """
     if template not in templates.DEMOS:
@@ -191,7 +191,7 @@ def demo(
     heading("2 of 4  ingest, validate, features, train, evaluate, register, deploy")
     start, end = parse_time(shown.trained_on_until), parse_time(until or shown.end)
     run_all(context.workspace, context.definition.name, as_of=start, measured=False)
-    heading("3 of 4  what came after as live traffic, with the loop on and nobody who answers")
+    heading("3 of 4  what came after as live traffic, with the loop on and reviews left open")
     show_replay(context, ReplayOptions(environment=ENVIRONMENT, start=start, end=end))
     heading("4 of 4  the same rows under other policies")
     _show_other_policies(context, start=start, end=end)

@@ -36,7 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "decisions": ("decisions", "List decisions with their reasons and outcomes."),
     "freeze": ("freeze", "Let nothing be retrained or promoted for a while."),
     "unfreeze": ("freeze", "End a freeze."),
-    "suspects": ("suspects", "List suspected rows, let them in, or hold others."),
+    "suspects": ("freeze", "List suspected rows, let them in, or hold others."),
     "workflows": ("workflows", "List retrainings that have not ended, or ended without a result."),
     "replay": ("replay", "Play a table as live traffic in event time."),
     "backtest": ("backtest", "Compare policies on the past: what each would have cost."),
