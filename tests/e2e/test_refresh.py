@@ -98,7 +98,7 @@ def test_refreshes_serve_at_once_and_a_shadow_that_leads_comes_back(folder: Path
     # when a refresh is due, then its model is fitted on all rows, serves at once, and the one before stays as a shadow
     workspace = replay(folder, 6, 9)
     (refresh,) = decided(workspace, "retrain")
-    assert (refresh.trigger, refresh.end) == ("routine", day(8))
+    assert (refresh.trigger, refresh.end) == ("routine", day(7.75))  # judged two days after the training
     assert roles(latest(workspace.metadata, Revision)) == {"champion": [2], "kept": [1]}
     steps = {s.step: s.outcome for s in workspace.metadata.find(WorkflowStep, model="m")}
     assert "fitted on all" in steps["refit"]
