@@ -62,7 +62,17 @@ POLICY: dict[str, dict[str, Any]] = {
 COMPARED: tuple[type[Record], ...] = (WindowReport, Decision, Resolution, Bundle, Revision, WorkflowStep)
 MEASURED = {"p50_ms", "p99_ms", "p99_low_ms", "cost"}
 """Metrics of the machine, not of the data."""
-DIFFERENT_BY_NATURE = {"created_at", "digest", "path", "run", "gate_report", "refers_to", "hash", "previous_hash"}
+DIFFERENT_BY_NATURE = {
+    "created_at",
+    "digest",
+    "path",
+    "run",
+    "refit",
+    "gate_report",
+    "refers_to",
+    "hash",
+    "previous_hash",
+}
 KINDS = ("up", "replay", "both")
 PATIENCE_S = 300.0
 POLL_S = 0.02
@@ -233,7 +243,7 @@ def plain_record(record: Record) -> dict[str, Any]:
     plain = {name: value for name, value in plain.items() if name not in DIFFERENT_BY_NATURE}
     if isinstance(record, WindowReport):
         plain["metrics"] = {name: value for name, value in record.metrics.items() if name not in MEASURED}
-    if isinstance(record, WorkflowStep) and record.step == "train":
+    if isinstance(record, WorkflowStep) and record.step in ("train", "refit"):
         del plain["outcome"]  # names the run and its CPU seconds
     return plain
 
