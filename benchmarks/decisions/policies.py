@@ -67,13 +67,19 @@ class StreamSource:
 def fit_classifier(data: Dataset, params: dict[str, Any], seed: int) -> Any:
     """Boosted trees."""
     model = HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **params)
-    return model.fit(data.X, data.y)
+    return model.fit(usable(data), data.y)
 
 
 def fit_regressor(data: Dataset, params: dict[str, Any], seed: int) -> Any:
     """Boosted trees."""
     model = HistGradientBoostingRegressor(random_state=seed, early_stopping=False, **params)
-    return model.fit(data.X, data.y)
+    return model.fit(usable(data), data.y)
+
+
+def usable(data: Dataset) -> np.ndarray[Any, Any]:
+    """Return the rows, zeros in columns without any value, which the trees cannot be fitted on."""
+    empty = np.isnan(data.X).all(axis=0)
+    return np.where(empty, np.float32(0), data.X) if empty.any() else data.X
 
 
 def start_of(stream: Stream, rows: History) -> int:
