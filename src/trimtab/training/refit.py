@@ -49,7 +49,7 @@ class Compared:
     """The fit on all rows compared with its twin.
 
     moved: distance of the distributions of their scores of the holdout, in standard deviations. loss, twin_loss: on the
-    fitted rows.
+    fitted rows. closer: whether it is closer to the labels of the holdout, which it was fitted on, than the twin.
     """
 
     finite: bool
@@ -57,13 +57,14 @@ class Compared:
     metric: str
     loss: float
     twin_loss: float
+    closer: bool = False
 
     @property
     def refused(self) -> str | None:
         """Why the twin is registered instead, or None."""
         if not self.finite:
             return "it gives scores that are not finite"
-        if self.moved > MOST_MOVED:
+        if self.moved > MOST_MOVED and not self.closer:  # where the newest rows are another world, it must move
             return (
                 f"its scores of the holdout rows are {self.moved:.2f} standard deviations away from the judged "
                 f"model's; {MOST_MOVED:g} may be"
@@ -191,12 +192,18 @@ def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, tas
     loss, twin_loss = (
         float(metric_value(metric, rows.y[known], s[known])) if known.any() else float("nan") for s in (own, other)
     )
+    late = np.isfinite(own[-len(holdout.y) :]) & np.isfinite(other[-len(holdout.y) :])
+    near = [
+        float(metric_value(metric, holdout.y[late], s[-len(holdout.y) :][late])) if late.any() else float("nan")
+        for s in (own, other)
+    ]
     return Compared(
         finite=finite,
         moved=_distance(own[-len(holdout.y) :], other[-len(holdout.y) :]) if finite else math.inf,
         metric=metric,
         loss=loss,
         twin_loss=twin_loss,
+        closer=near[0] < near[1],
     )
 
 

@@ -92,6 +92,7 @@ def test_a_trainer_that_goes_wrong_on_all_rows_leaves_the_twin(model: Model, fro
         ({"finite": False}, "not finite"),
         ({"moved": 0.5}, None),
         ({"moved": 0.5001}, "0.50 standard deviations away"),
+        ({"moved": 0.5001, "closer": True}, None),
         ({"loss": 1.02}, None),
         ({"loss": 1.0201}, "worse than the judged"),
     ],
