@@ -15,7 +15,20 @@ from trimtab.records.kinds import RECORDS
 from trimtab.records.serving import Revision
 from trimtab.records.training import Run
 
-SELDOM = {"resolution", "workflow_step", "token", "token_revocation", "log_gap", "label_intake", "ledger_acceptance"}
+SELDOM = {
+    "resolution",
+    "workflow_step",
+    "token",
+    "token_revocation",
+    "log_gap",
+    "label_intake",
+    "ledger_acceptance",
+    "kpi_point",
+    "suspicion",
+    "suspicion_end",
+    "retrain_request",
+    "freeze",
+}
 DEMO_RECORDS = set(RECORDS) - SELDOM
 """Kinds that a stretch without a retraining writes too."""
 

@@ -1,9 +1,10 @@
 """The way back: a former champion that stayed as a shadow serves again when it clearly leads the models after it.
 
 Evidence are the windows in which the shadow and the champion of that window scored the same labelled rows. Both were
-trained before these windows; suspected windows do not count. The lead is judged in standard errors that count the
-correlation of a window with the one before it: an AR(1) series of n values with correlation r has a mean whose variance
-is (1 + r)/(1 - r) times that of independent ones (Bartlett 1946, doi:10.2307/2983611).
+trained before these windows; suspected windows do not count, nor those that an earlier way back was decided on, and
+some must be of the present champion. The lead is judged in standard errors that count the correlation of a window with
+the one before it: an AR(1) series of n values with correlation r has a mean whose variance is (1 + r)/(1 - r) times
+that of independent ones (Bartlett 1946, doi:10.2307/2983611).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from trimtab.stores.metadata.contract import Metadata, latest
 LEAD = 3.0
 """Standard errors by which a shadow must lead to serve again."""
 MIN_WINDOWS = 10
+MIN_CHAMPION_WINDOWS = 3
+"""A champion with fewer labelled windows is not judged: the models before it say little about it."""
 MAX_WINDOWS = 28
 """The newest windows that count."""
 MOST_CORRELATED = 0.9
@@ -43,6 +46,8 @@ class Lead:
     """The gain in standard errors; 0 before MIN_WINDOWS."""
     over_champion: float | None
     """Mean gain over the present champion alone; None when no window of it has labels."""
+    champion_windows: int = 0
+    """Labelled windows of the present champion among them."""
 
     @property
     def leads(self) -> bool:
@@ -52,7 +57,8 @@ class Lead:
     @property
     def clearly(self) -> bool:
         """Whether it leads so far that it serves again."""
-        return self.leads and self.windows >= MIN_WINDOWS and self.errors >= LEAD
+        enough = self.windows >= MIN_WINDOWS and self.champion_windows >= MIN_CHAMPION_WINDOWS
+        return self.leads and enough and self.errors >= LEAD
 
     @property
     def text(self) -> str:
@@ -98,8 +104,16 @@ def leads(
         return ()
     champion = next(a.version for a in revision.assignments if a.role == "champion")
     kept = [a.version for a in revision.assignments if a.kept]
-    found = [_lead(metadata, model, version, champion, until, metric, suspected) for version in kept]
+    before = latest_way_back(metadata, model)
+    since = before.end if before is not None else None
+    found = [_lead(metadata, model, version, champion, (since, until), metric, suspected) for version in kept]
     return tuple(sorted(found, key=lambda lead: (-lead.errors, -lead.gain, -lead.version)))
+
+
+def latest_way_back(metadata: Metadata, model: str) -> Decision | None:
+    """Return the newest decision by which a shadow served again, or None."""
+    found = metadata.find(Decision, model=model, action="rollback")
+    return next((d for d in found if d.trigger == "lead"), None)
 
 
 def on_probation(metadata: Metadata, model: str) -> bool:
@@ -151,12 +165,16 @@ def _lead(
     model: str,
     version: int,
     champion: int,
-    until: datetime,
+    between: tuple[datetime | None, datetime],
     metric: str | None,
     suspected: Sequence[Stretch],
 ) -> Lead:
     found = metadata.find(WindowReport, model=model, version=version, stage="matured")
-    ended = sorted((w for w in found if w.role == "shadow" and w.end <= until), key=lambda w: w.start)
+    since, until = between
+    ended = sorted(
+        (w for w in found if w.role == "shadow" and w.end <= until and (since is None or w.start >= since)),
+        key=lambda w: w.start,
+    )
     measured = [(w, gain) for w in ended if (gain := paired_gain(w, metric)) is not None and not overlaps(w, suspected)]
     counted = measured[-MAX_WINDOWS:]
     gains = [gain for _, gain in counted]
@@ -167,6 +185,7 @@ def _lead(
         gain=float(np.mean(gains)) if gains else 0.0,
         errors=standard_errors(gains) if len(gains) >= MIN_WINDOWS else 0.0,
         over_champion=float(np.mean(own)) if own else None,
+        champion_windows=len(own),
     )
 
 

@@ -17,7 +17,7 @@ from trimtab.testing.judged import FIRST, MODEL, judged_signals, window_report
 POLICY = parse_policy("project: p\nimpact: { cost: { false_negative: 40 } }\nretrain: { refresh: { every: 7d } }\n")
 RARE = parse_policy("project: p\nimpact: { cost: { false_negative: 40 } }\nretrain: { refresh: { every: 28d } }\n")
 DUE = Due(trigger="routine", reason="routine: it is time")
-CLEAR = Lead(version=1, windows=12, gain=0.01, errors=3.2, over_champion=0.01)
+CLEAR = Lead(version=1, windows=12, gain=0.01, errors=3.2, over_champion=0.01, champion_windows=5)
 AHEAD = Lead(version=1, windows=12, gain=0.01, errors=1.0, over_champion=0.01)
 BEHIND = Lead(version=1, windows=12, gain=-0.01, errors=-1.0, over_champion=-0.01)
 WINDOW = window_report(5, version=2)

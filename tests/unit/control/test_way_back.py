@@ -72,6 +72,34 @@ def test_a_shadow_serves_again_from_3_standard_errors_on(book: Metadata, errors:
     assert lead.errors == pytest.approx(errors)
 
 
+@pytest.mark.parametrize(("windows", "clearly"), [(2, False), (3, True)])
+def test_a_champion_needs_3_labelled_windows_to_be_judged(book: Metadata, windows: int, clearly: bool) -> None:
+    compared(book, [1.0, 1.1] * 5, champion=7)
+    compared(book, [1.0] * windows, first=10)
+    (lead,) = leads(book, MODEL, until=UNTIL)
+    assert (lead.champion_windows, lead.clearly) == (windows, clearly)
+
+
+@pytest.mark.parametrize(("first", "counted"), [(19, 9), (20, 10)])
+def test_evidence_of_an_earlier_way_back_does_not_count_again(book: Metadata, first: int, counted: int) -> None:
+    window = window_report(19)
+    draft = Draft(
+        cause=Cause(window=window, signals=()),
+        band="minor",
+        impact_per_day=0.0,
+        impact="low",
+        cell="rollback",
+        action="rollback",
+        reasons=("it leads",),
+        trigger="lead",
+        to_version=2,
+    )
+    assert Ledger(book, MODEL).append(draft, clock=ManualClock(FIRST)) is not None
+    compared(book, [1.0, 1.1] * 5, first=first)
+    (lead,) = leads(book, MODEL, until=UNTIL)
+    assert (lead.windows, lead.clearly) == (counted, counted == 10)
+
+
 @pytest.mark.parametrize(("windows", "clearly"), [(9, False), (10, True)])
 def test_a_shadow_needs_10_labelled_windows(book: Metadata, windows: int, clearly: bool) -> None:
     compared(book, [1.0, 1.1] * 5 if windows == 10 else [1.0] * 9)
@@ -93,7 +121,7 @@ def test_suspected_and_later_windows_are_no_evidence(book: Metadata) -> None:
 
 def test_a_shadow_that_only_led_the_champion_before_does_not_come_back(book: Metadata) -> None:
     compared(book, [1.0, 1.2] * 6, champion=3)
-    assert leads(book, MODEL, until=UNTIL)[0].clearly  # no window of the present champion has labels yet
+    assert leads(book, MODEL, until=UNTIL)[0].leads  # no window of the present champion has labels yet
     compared(book, [-0.1], first=20)
     assert not leads(book, MODEL, until=UNTIL)[0].leads
 

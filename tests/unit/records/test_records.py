@@ -34,6 +34,8 @@ def value_of(kind: look.Type, name: str) -> Any:
             return kind.values[0]
         case look.UnionType():
             return value_of(next(each for each in kind.types if not isinstance(each, look.NoneType)), name)
+        case look.TupleType():
+            return tuple(value_of(each, name) for each in kind.item_types)
         case look.VarTupleType():
             return (value_of(kind.item_type, name),)
         case look.DictType():
