@@ -23,14 +23,15 @@ def drift_reasons(cause: Cause) -> list[str]:
     data, score, concept = cause.signal("data"), cause.signal("prediction"), cause.signal("concept")
     if data is None or data.p_seq is None:
         found.append(
-            f"inputs of version {cause.window.version} were not compared: it has no reference for such a window"
+            f"inputs of version {cause.window.version} were not compared: it served a part of the window only, "
+            "or has no reference for windows of this length"
         )
     else:
         found.append(_inputs(cause, data, data.p_seq))
     if score is not None and score.p_seq is not None and score.p_seq < DRIFT_P:
         found.append(_answers(score, score.p_seq))
     if concept is None or concept.p_seq is None:
-        found.append(f"labels are too few to judge mistakes ({cause.window.coverage:.0%} of the rows have one)")
+        found.append(_unjudged(cause))
     else:
         found.append(_mistakes(cause, concept, concept.p_seq))
     found += [_segment(s, s.p_seq) for s in cause.segments if s.p_seq is not None and s.p_seq < DRIFT_P]
@@ -106,3 +107,14 @@ def _mistakes(cause: Cause, concept: Signal, p_seq: float) -> str:
     if ordinary and concept.effect.get("rise_sd", 1.0) < 1:
         return f"mistakes were more than the model expects {figures}; in this window they are not (p {concept.p:.2g})"
     return f"mistakes are more than the model expects {figures}"
+
+
+def _unjudged(cause: Cause) -> str:
+    """Say why mistakes were not judged."""
+    window = cause.window
+    if window.labelled == 0:
+        return f"labels are too few to judge mistakes ({window.coverage:.0%} of the rows have one)"
+    return (
+        f"mistakes of version {window.version} were not judged: it served a part of the window only, or has no "
+        "reference with labels"
+    )
