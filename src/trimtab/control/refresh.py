@@ -118,11 +118,6 @@ def serves_at_once(policy: Policy) -> bool:
     return policy.retrain.refresh is not None and policy.retrain.refresh.promote == "at_once"
 
 
-def kept_shadows(policy: Policy) -> int:
-    """Return how many former champions stay as shadows."""
-    return policy.retrain.refresh.shadows if policy.retrain.refresh is not None else 0
-
-
 def _days(micros: int) -> str:
     days = micros / units.MICROS["d"]
     return f"{days:.3g} day{'' if days == 1 else 's'}"

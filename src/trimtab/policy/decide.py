@@ -177,7 +177,7 @@ class Retrain(Section):
     """Retraining as maintenance, in addition to what the matrix decides."""
 
     refresh: Refresh | None = None
-    """Left out, models are retrained only when the matrix, new data, a person or the API says so."""
+    """Left out, models are retrained only when the matrix, new data or a person says so."""
     on_new_data: int | None = Field(default=None, gt=0)
     """A retraining starts when so many labelled rows have come since the last one; left out, their number starts
     none."""
@@ -192,3 +192,8 @@ class Retrain(Section):
     quarantine: Quarantine = Quarantine()
     """Which windows are kept out of training. The rules act where `refresh` is given; what a person holds is held
     anyway."""
+
+    @property
+    def kept_shadows(self) -> int:
+        """How many former champions stay as shadows."""
+        return self.refresh.shadows if self.refresh is not None else 0

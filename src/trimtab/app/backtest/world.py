@@ -38,7 +38,7 @@ from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.clock import ManualClock, from_micros, to_micros
 from trimtab.control.controller import Controller
 from trimtab.control.history import STOP
-from trimtab.control.refresh import kept_shadows, promotes_at_once, serves_at_once
+from trimtab.control.refresh import promotes_at_once, serves_at_once
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
 from trimtab.control.suspicion import held
@@ -91,7 +91,7 @@ class World:
         self._recipe = Recipe(policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None)
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
-        keep = kept_shadows(self._policy) if plan.trigger is None else 0
+        keep = self._policy.retrain.kept_shadows if plan.trigger is None else 0
         self._rollouts = Rollouts(self._metadata, self._policy.rollout, self._model, self._clock, keep=keep)
         self._traffic = Traffic(history, self._model, start=start)
         self._versions: dict[int, Candidate] = {}

@@ -12,7 +12,6 @@ from typing import Literal
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.manifest import verify
 from trimtab.clock import Clock
-from trimtab.control.refresh import kept_shadows
 from trimtab.errors import ActionError, DataError, NotFound
 from trimtab.policy.rollout import Rollout
 from trimtab.records.record import Role
@@ -274,7 +273,8 @@ def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
             raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
 
     policy = workspace.project.policy
-    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=kept_shadows(policy))
+    keep = policy.retrain.kept_shadows
+    return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=keep)
 
 
 def _kept(now: Revision, assignments: Sequence[Assignment], keep: int, former: bool) -> tuple[Assignment, ...]:
