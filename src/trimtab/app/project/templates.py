@@ -31,7 +31,7 @@ USUAL_STEPS = ("trimtab run", "trimtab up")
 FIRST_STEPS = {"blank": ("put your file into data/, and change the names in definitions.py", "trimtab doctor")}
 """By template: what a new project needs first, where it is not to run it."""
 DEMOS = {
-    "flights": Demo("2013-03-01T05:00Z", "2013-07-01T04:00Z", "flights-100000"),  # midnights in New York
+    "flights": Demo("2013-03-01T05:00Z", "2013-05-01T04:00Z", "flights-100000"),  # midnights in New York
     "bikes": Demo("2011-04-01T04:00Z", "2011-10-01T04:00Z", "rides-4000"),  # midnights in Washington
 }
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".trimtab", "data")
