@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -143,3 +144,18 @@ def test_rounds_take_the_place_of_the_parameter_that_names_them() -> None:
     assert with_rounds({"max_iter": 300, "seed": 1}, 40) == {"max_iter": 40, "seed": 1}
     assert with_rounds({"depth": 3}, 40) == {"depth": 3}
     assert with_rounds({"max_iter": 300}, None) == {"max_iter": 300}
+
+
+def test_the_refit_takes_as_many_rounds_as_the_judged_model(model: Model, frozen: Frozen, bench: Workbench) -> None:
+    seen: list[dict[str, Any]] = []
+    fit = model.fit
+    assert fit is not None
+
+    def noting(data: Dataset, params: dict[str, Any], seed: int) -> Any:
+        seen.append(dict(params))
+        return fit(data, params, seed)
+
+    twin = train(model, frozen, bench=bench, params=PARAMS, seed=7, key="k")
+    model.fit = noting
+    again = refit(model, frozen, structs.replace(twin, rounds=9), bench=bench, key="k/refit")
+    assert (seen, again.rounds) == ([{"max_iter": 9}], 9)
