@@ -25,12 +25,16 @@ def shares_moved(window: Ints, pool: Ints, ordered: int) -> Floats:
 def stability_index(window: Ints, pool: Ints) -> Floats:
     """Return the population stability index per column, [d]: sum of (q - p) ln(q / p) over the 35 slots.
 
-    The window's shares are drawn a little towards the pool's, so that a slot empty in both adds nothing.
+    The shares of both are drawn a little towards those of both together, so that a slot that one of them lacks has a
+    finite part. A slot empty in both adds nothing, and equal shares give 0.
     """
     prior = PSI_PRIOR * SLOTS
-    p = (pool + PSI_PRIOR) / (pool.sum(axis=1, keepdims=True) + prior)
-    q = (window + prior * p) / (window.sum(axis=1, keepdims=True) + prior)
-    index: Floats = ((q - p) * np.log(q / p)).sum(axis=1)
+    rows, pool_rows = window.sum(axis=1, keepdims=True), pool.sum(axis=1, keepdims=True)
+    together = (window + pool) / np.maximum(rows + pool_rows, 1)
+    p, q = (pool + prior * together) / (pool_rows + prior), (window + prior * together) / (rows + prior)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(together > 0, (q - p) * np.log(q / p), 0.0)
+    index: Floats = parts.sum(axis=1)
     return index
 
 

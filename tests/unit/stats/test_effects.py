@@ -58,3 +58,18 @@ def test_stability_index_is_zero_for_the_same_and_the_formula_for_another() -> N
     window = counts(["a"] * 700_000 + ["b"] * 300_000, names)
     expected = 0.2 * np.log(0.7 / 0.5) - 0.2 * np.log(0.3 / 0.5)
     assert stability_index(window, pool)[0] == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("times", [1, 7])
+def test_stability_index_of_equal_shares_is_zero_however_few_slots_they_fill(times: int) -> None:
+    few = np.zeros((1, 35), np.int64)
+    few[0, [3, 5, 9]] = 8706, 8706, 8703
+    assert stability_index(few, times * few)[0] == pytest.approx(0, abs=1e-15)
+    assert stability_index(np.zeros((1, 35), np.int64), few)[0] == 0, "a window without rows says nothing"
+
+
+def test_stability_index_of_a_new_category_is_finite_and_the_same_both_ways() -> None:
+    before, after = np.zeros((2, 1, 35), np.int64)
+    before[0, 0] = after[0, 1] = 1_000
+    assert stability_index(before, after)[0] == pytest.approx(stability_index(after, before)[0])
+    assert 5 < stability_index(before, after)[0] < 20

@@ -368,11 +368,13 @@ def _side(scan: TableScan, fitted: FittedReference, found: Profiles) -> Side:
 
 def _window(fitted: FittedReference, found: Profiles, window: int, step: DriftStep) -> WindowResult:
     length = fitted.cut.length
-    first = (
-        RowBlocks(found.rows, min(fitted.cut.rows or 1, found.rows), len(found.windows)).starts if not length else None
-    )
+    if length:
+        start = _iso(window * length)
+    else:
+        blocks = RowBlocks(found.rows, min(fitted.cut.rows or 1, found.rows), len(found.windows))
+        start = f"row {int(blocks.starts[window]) + 1}"
     return WindowResult(
-        start=_iso(window * length) if length else f"row {int(first[window]) + 1}",  # type: ignore[index]
+        start=start,
         rows=step.n,
         tested=step.tested,
         p=step.p,
