@@ -181,6 +181,25 @@ class PredictionsConformance:
         assert len(newest[1]) <= 4  # whole appends
         assert count == Count(20, 2)
 
+    def test_classes_are_kept_beside_numbers(self, tmp_path: Path) -> None:
+        log = self.open(tmp_path)
+        log.append(prediction_rows(["a"]))
+        log.append(prediction_rows(["b", "c"], probabilities=[[0.1, 0.7, 0.2], None]))
+        log.append_labels(label_rows(["a"]))
+        log.append_labels(label_rows(["b", "c"], label=[None, 0.0], class_name=["late", None]))
+        log.sync()
+        shares = log.read()[0]["probabilities"].to_pylist()
+        labels = log.read_labels()[0]
+        found = log.find_labels("b")
+        log.compact(grace_s=-1e9, keep_s=3e9)
+        again = log.read_labels()[0]
+        log.close()
+        assert shares == [None, [0.1, 0.7, 0.2], None]
+        assert labels["label"].to_pylist() == [1.0, None, 0.0]
+        assert labels["class_name"].to_pylist() == [None, "late", None]
+        assert [(row["label"], row["class_name"]) for row in found] == [(None, "late")]
+        assert again.equals(labels)
+
     def test_compaction_changes_nothing_for_readers(self, tmp_path: Path) -> None:
         log = self.open(tmp_path)
         for name in "abcde":

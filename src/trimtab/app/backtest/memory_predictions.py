@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from trimtab.errors import StoreError
 from trimtab.stores.faults import Fault
-from trimtab.stores.predictions.arrow_rows import empty_table, schema_of
+from trimtab.stores.predictions.arrow_rows import empty_table, schema_of, with_columns
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions
 
 PART = "memory"
@@ -103,7 +103,8 @@ class MemoryPredictions:
 
 def _table(columns: Mapping[str, Sequence[Any]], kind: str) -> pa.Table:
     schema = schema_of(kind)
-    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+    given = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
+    return with_columns(pa.table(given), schema)
 
 
 _: type[Predictions] = MemoryPredictions

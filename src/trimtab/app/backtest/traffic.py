@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trimtab.app.backtest.labelled_history import Floats, History, Ints
 from trimtab.records.serving import Assignment, Revision
-from trimtab.stores.predictions.arrow_rows import schema_of
+from trimtab.stores.predictions.arrow_rows import schema_of, with_columns
 
 PERCENT = 100.0
 SEED = 0
@@ -66,7 +66,7 @@ class Traffic:
             "known_at": known,
             "received_at": known,
         }
-        return pa.table(columns, schema=schema_of("labels"))
+        return with_columns(pa.table(columns), schema_of("labels"))
 
     def _of_version(
         self, revision: int, assignment: Assignment, rows: slice, score: Floats, served: npt.NDArray[np.bool_]
@@ -92,4 +92,4 @@ class Traffic:
             "cpu_us": pa.array(np.zeros(n, np.int32)),
             "error": pa.nulls(n, pa.string()),
         }
-        return pa.table(columns, schema=schema)
+        return with_columns(pa.table(columns), schema)

@@ -247,7 +247,7 @@ def _write(workspace: Workspace, labels: Predictions, model: Model, known: Label
     for block in known.new(first, last, limit=CHUNK_ROWS):
         ids, values, times = zip(*block, strict=True)
         columns = (ids, [model.name] * len(ids), values, times, [now] * len(ids))
-        labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=True)))
+        labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=False)))
     labels.sync()
 
 

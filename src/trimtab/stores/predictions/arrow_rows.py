@@ -35,6 +35,7 @@ def schema_of(kind: str) -> pa.Schema:
         "float64": pa.float64(),
         "pairs": pa.map_(pa.string(), pa.string()),
         "vector": pa.list_(pa.float32()),
+        "doubles": pa.list_(pa.float64()),
     }
     return pa.schema(
         [
@@ -60,7 +61,7 @@ def with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 def table_of(packed: Sequence[bytes | memoryview], kind: str) -> pa.Table:
     """Return the rows of some packed rows, in their order."""
     starts = range(0, len(packed), AT_ONCE)
-    tables = [_table_of(list(map(unpack, packed[start : start + AT_ONCE])), kind) for start in starts]
+    tables = [_table_of([unpack(each, kind) for each in packed[start : start + AT_ONCE]], kind) for start in starts]
     return pa.concat_tables([empty_table(kind), *tables]).combine_chunks()
 
 
@@ -77,8 +78,8 @@ def _array(parts: Sequence[Any], kind: str, type_: pa.DataType) -> pa.Array:
     if kind == "pairs":
         counts, texts = (list(chain.from_iterable(part[n] for part in parts)) for n in (0, 1))
         return pa.MapArray.from_arrays(_offsets(counts), *(pa.array(texts[n::2], pa.string()) for n in (0, 1)))
-    if kind == "vector":
-        return _vectors(parts)
+    if kind in ("vector", "doubles"):
+        return _vectors(parts, type_.value_type)
     if kind == "bool":
         return pa.array(np.frombuffer(b"".join(parts), np.bool_))
     if any(isinstance(part, list) for part in parts):  # numbers with a null among them
@@ -88,19 +89,20 @@ def _array(parts: Sequence[Any], kind: str, type_: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(type_, 8 * len(data) // type_.bit_width, [None, pa.py_buffer(data)])
 
 
-def _vectors(parts: Sequence[Any]) -> pa.ListArray:
+def _vectors(parts: Sequence[Any], type_: pa.DataType) -> pa.ListArray:
+    size = type_.bit_width // 8
     lengths: list[int | None] = []
     data: list[bytes] = []
     for part in parts:
         if is_matrix(part):
             width, numbers = part
-            lengths += [width] * (len(numbers) // (4 * width))
+            lengths += [width] * (len(numbers) // (size * width))
             data.append(numbers)
         else:
-            lengths += [None if row is None else len(row) // 4 for row in part]
+            lengths += [None if row is None else len(row) // size for row in part]
             data += filter(None, part)
     joined = b"".join(data)
-    numbers = pa.Array.from_buffers(pa.float32(), len(joined) // 4, [None, pa.py_buffer(joined)])
+    numbers = pa.Array.from_buffers(type_, len(joined) // size, [None, pa.py_buffer(joined)])
     return pa.ListArray.from_arrays(_offsets(lengths), numbers)
 
 

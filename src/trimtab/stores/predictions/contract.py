@@ -42,24 +42,31 @@ COLUMNS: dict[str, dict[str, str]] = {
         "latency_us": "int32",
         "cpu_us": "int32",
         "error": "text?",
+        "probabilities": "doubles?",
     },
     "labels": {
         "prediction_id": "text",
         "model": "text?",
-        "label": "float64",
+        "label": "float64?",
         "known_at": "time",
         "received_at": "time",
+        "class_name": "text?",
     },
 }
 """The columns of each kind of rows, with their types; "?": may be null.
 
 Predictions: one row a prediction and version. served: this row's answer went to the client; other rows were scored for
 comparison. route: what chose the version: the split of the policy, a pin of the client, or a fallback. features: as
-used, in the order of the bundle's feature list.
+used, in the order of the bundle's feature list. probabilities: of each class of a multiclass model, in the order of its
+version's classes; score is then that of the predicted class.
 
-Labels: one row a label. model is null in rows that were written before labels had this column. label_rule says to which
-prediction a label belongs, and which of several counts.
+Labels: one row a label. model is null in rows that were written before labels had this column. class_name: the label of
+a multiclass model, whose `label` is null. label_rule says to which prediction a label belongs, and which of several
+counts.
 """
+ADDED = {"predictions": ("probabilities",), "labels": ("class_name",)}
+"""The last columns of each kind, which earlier releases did not write. An append may leave them out: they are null then,
+as in rows that were written before."""
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
 LABEL_FIELDS = tuple(COLUMNS["labels"])
@@ -120,13 +127,15 @@ class Predictions(Protocol):
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows, given as one sequence for each of PREDICTION_FIELDS (times as int microseconds since 1970).
+        Those in ADDED may be left out.
 
         Raises DataError naming the column that does not fit, or StoreError; then no row is appended.
         """
         ...
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as one sequence for each of LABEL_FIELDS (times as int microseconds since 1970).
+        """Append rows, given as one sequence for each of LABEL_FIELDS (times as int microseconds since 1970). Those in
+        ADDED may be left out.
 
         A label whose model is None belongs to the predictions of its id in every model.
         """

@@ -8,6 +8,9 @@ Packed rows are an array with one value a column, in the order of the contract. 
     float64     little-endian numbers of 8 bytes, as one binary value; where one is null, an array of numbers and nil
     pairs       the number of pairs of each row, or nil; and all keys and values in turn
     vector      [width, binary] where the rows are one float32 matrix; else an array of binary and nil
+    doubles     as vector, with float64 numbers
+
+The last columns, those of ADDED, may be missing or nil; they are null then in every row.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 
 from trimtab.clock import from_micros
 from trimtab.errors import DataError, nearest
-from trimtab.stores.predictions.contract import COLUMNS
+from trimtab.stores.predictions.contract import ADDED, COLUMNS
 
 MISFITS = (TypeError, ValueError, OverflowError, AttributeError, LookupError)
 """What packing raises for values that do not fit their column."""
@@ -39,17 +42,27 @@ def _plain(value: object) -> object:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
-unpack: Callable[[bytes | bytearray | memoryview], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
-"""Return the columns of packed rows, as the head of this file describes them."""
+_decode: Callable[[bytes | bytearray | memoryview], list[Any]] = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+def unpack(packed: bytes | bytearray | memoryview, kind: str) -> list[Any]:
+    """Return all columns of packed rows, as the head of this file describes them; missing ones as arrays of None."""
+    columns = _decode(packed)
+    columns += [None] * (len(COLUMNS[kind]) - len(columns))
+    for place in range(-len(ADDED[kind]), 0):
+        if columns[place] is None:
+            columns[place] = [None] * len(columns[0])
+    return columns
 
 
 class RowPacker:
     """Packs rows of one kind, given as columns, after checking them."""
 
     def __init__(self, kind: str) -> None:
-        self._columns = [(name, _PACK[type_]) for name, type_ in COLUMNS[kind].items()]
         self._types = COLUMNS[kind]
-        self._names = list(self._types)
+        self._all = [(name, _PACK[type_]) for name, type_ in COLUMNS[kind].items()]
+        self._needed = self._all[: len(self._all) - len(ADDED[kind])]
+        self._names = [name for name, _ in self._needed]
 
     def pack_into(self, buffer: bytearray, start: int, columns: Mapping[str, Sequence[Any]]) -> int:
         """Write packed rows into a buffer from `start` to its new end; return the number of rows.
@@ -58,7 +71,10 @@ class RowPacker:
         """
         rows = self._check(columns)
         try:
-            packed = [pack(columns[name]) for name, pack in self._columns]
+            if len(columns) == len(self._needed):
+                packed = [pack(columns[name]) for name, pack in self._needed]
+            else:
+                packed = [pack(columns[name]) if name in columns else None for name, pack in self._all]
             _encoder.encode_into(packed, buffer, start)
         except MISFITS as error:
             raise self._misfit(columns, error) from None
@@ -66,7 +82,9 @@ class RowPacker:
 
     def _misfit(self, columns: Mapping[str, Sequence[Any]], error: Exception) -> DataError:
         """Return the error that names the first column that cannot be packed by itself."""
-        for name, pack in self._columns:
+        for name, pack in self._all:
+            if name not in columns:
+                continue
             try:
                 _encoder.encode(pack(columns[name]))
             except MISFITS as reason:
@@ -86,15 +104,18 @@ class RowPacker:
             name, size = next((n, size) for n, size in zip(self._names, sizes, strict=True) if size != rows)
             raise DataError(f"column '{name}' has {size} rows; the columns before it have {rows}")
         if len(columns) > len(sizes):
-            unknown = next(name for name in columns if name not in self._types)
-            raise DataError(f"column '{unknown}' is not part of the log.{nearest(unknown, self._types)}")
+            for name, values in columns.items():
+                if name not in self._types:
+                    raise DataError(f"column '{name}' is not part of the log.{nearest(name, self._types)}")
+                if len(values) != rows:
+                    raise DataError(f"column '{name}' has {len(values)} rows; the others have {rows}")
         return rows
 
 
 def rows_of(packed: bytes | bytearray | memoryview, kind: str) -> list[dict[str, Any]]:
     """Return packed rows as pyarrow's to_pylist does: times as aware datetimes, entities as pairs."""
     types = COLUMNS[kind]
-    columns = [_UNPACK[type_](values) for type_, values in zip(types.values(), unpack(packed), strict=True)]
+    columns = [_UNPACK[type_](values) for type_, values in zip(types.values(), unpack(packed, kind), strict=True)]
     return [dict(zip(types, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -139,11 +160,11 @@ def _pack_pairs(values: Sequence[Any]) -> tuple[list[int | None], list[str | Non
     return counts, texts
 
 
-def _pack_vectors(values: Any) -> Sequence[Any]:
-    """Each value is a float32 array (width,), or None; or all of them are one array (rows, width)."""
-    if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.shape[1]:
+def _pack_vectors(values: Any, dtype: type[np.floating[Any]] = np.float32) -> Sequence[Any]:
+    """Each value is an array (width,), or None; or all of them are one array (rows, width)."""
+    if isinstance(values, np.ndarray) and values.dtype == dtype and values.shape[1]:
         return values.shape[1], values.tobytes()
-    return [None if row is None else np.asarray(row, dtype=np.float32).tobytes() for row in values]
+    return [None if row is None else np.asarray(row, dtype=dtype).tobytes() for row in values]
 
 
 def _unpack_numbers(code: str) -> Callable[[Any], list[Any]]:
@@ -161,11 +182,11 @@ def is_matrix(values: list[Any]) -> bool:
     return bool(values) and isinstance(values[0], int)
 
 
-def _unpack_vectors(values: list[Any]) -> list[list[float] | None]:
+def _unpack_vectors(values: list[Any], code: str = "f") -> list[list[float] | None]:
     if is_matrix(values):
-        size = 4 * values[0]
+        size = array(code).itemsize * values[0]
         values = [values[1][start : start + size] for start in range(0, len(values[1]), size)]
-    return [None if row is None else array("f", row).tolist() for row in values]
+    return [None if row is None else array(code, row).tolist() for row in values]
 
 
 _PACK: dict[str, Callable[[Sequence[Any]], Any]] = {
@@ -178,6 +199,7 @@ _PACK: dict[str, Callable[[Sequence[Any]], Any]] = {
     "float64?": _pack_floats_or_none,
     "pairs?": _pack_pairs,
     "vector?": _pack_vectors,
+    "doubles?": lambda values: _pack_vectors(values, np.float64),
 }
 _UNPACK: dict[str, Callable[[Any], list[Any]]] = {
     "text": list,
@@ -189,4 +211,5 @@ _UNPACK: dict[str, Callable[[Any], list[Any]]] = {
     "float64?": _unpack_numbers("d"),
     "pairs?": _unpack_pairs,
     "vector?": _unpack_vectors,
+    "doubles?": lambda values: _unpack_vectors(values, "d"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import DataError
 from trimtab.stores.predictions.arrow_rows import schema_of, table_of
-from trimtab.stores.predictions.contract import LABEL_FIELDS, PREDICTION_FIELDS
+from trimtab.stores.predictions.contract import ADDED, LABEL_FIELDS, PREDICTION_FIELDS
 from trimtab.stores.predictions.packed_rows import RowPacker, rows_of
 from trimtab.testing.predictions import label_rows, prediction_rows
 
@@ -37,6 +38,7 @@ row = st.fixed_dictionaries(
         "latency_us": int32,
         "cpu_us": int32,
         "error": st.none() | text,
+        "probabilities": st.none() | st.lists(st.floats(0, 1), max_size=4),
     }
 )
 
@@ -82,9 +84,9 @@ def test_nan_is_kept_apart_from_null() -> None:
 
 
 def test_labels_are_packed_too() -> None:
-    columns = label_rows(["a", "b"], label=[0.0, 2.5], model=["delay", None])
+    columns = label_rows(["a", "b"], label=[0.0, None], model=["delay", None], class_name=[None, "late"])
     assert table_of([packed(columns, "labels")], "labels").equals(arrow(columns, "labels"))
-    assert [row["label"] for row in rows_of(packed(columns, "labels"), "labels")] == [0.0, 2.5]
+    assert [row["label"] for row in rows_of(packed(columns, "labels"), "labels")] == [0.0, None]
 
 
 def test_numpy_columns_are_packed_like_lists() -> None:
@@ -133,3 +135,18 @@ def test_a_missing_column_is_named() -> None:
 def test_a_column_that_does_not_fit_is_named_with_its_type(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         packed(prediction_rows(["a"], **columns))
+
+
+def test_rows_of_earlier_releases_are_null_in_the_columns_that_were_added() -> None:
+    before = packed(prediction_rows(["a", "b"]))
+    after = packed(prediction_rows(["c"], probabilities=[[0.25, 0.75]]))
+    assert table_of([before, after], "predictions")["probabilities"].to_pylist() == [None, None, [0.25, 0.75]]
+    assert [row["probabilities"] for row in rows_of(before, "predictions")] == [None, None]
+    assert len(msgspec.msgpack.decode(before)) == len(PREDICTION_FIELDS) - len(ADDED["predictions"])
+
+
+def test_one_float64_matrix_stands_for_a_column_of_probabilities() -> None:
+    shares = np.array([[0.1, 0.2, 0.7], [1 / 3, 1 / 3, 1 / 3]])
+    body = packed(prediction_rows(["a", "b"], probabilities=shares))  # type: ignore[arg-type]  # as above
+    assert table_of([body], "predictions")["probabilities"].to_pylist() == shares.tolist()
+    assert [row["probabilities"] for row in rows_of(body, "predictions")] == shares.tolist()

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.predictions.arrow_rows import empty_table, schema_of, with_columns
+from trimtab.stores.predictions.contract import ADDED
 from trimtab.stores.predictions.embedded.frames import Frame
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ def _read(messages: Iterable[memoryview], kind: str) -> pa.Table:
 
 def _written(kind: str, metadata_length: int) -> pa.Schema:
     """Return the schema of a message, by the length of its metadata."""
-    if kind == "labels" and metadata_length == LENGTH_WITHOUT_MODEL:
-        return schema_of(kind).remove(schema_of(kind).get_field_index("model"))
-    return schema_of(kind)
+    missing = {*ADDED[kind], *(("model",) if kind == "labels" and metadata_length == LENGTH_WITHOUT_MODEL else ())}
+    return pa.schema([field for field in schema_of(kind) if field.name not in missing])
 
 
 def _metadata_length(message: memoryview) -> int:

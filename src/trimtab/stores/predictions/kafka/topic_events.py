@@ -57,16 +57,18 @@ class Prediction(msgspec.Struct, frozen=True):
     latency_us: int
     cpu_us: int
     error: str | None
+    probabilities: list[float] | None = None
 
 
 class Label(msgspec.Struct, frozen=True):
     """The JSON value of a label."""
 
     prediction_id: str
-    label: float
+    label: float | None
     known_at: datetime
     received_at: datetime
     model: str | None = None
+    class_name: str | None = None
 
 
 class Events:

@@ -41,7 +41,7 @@ def append_frames(log: SegmentLog) -> None:
     log.close()
 
 
-def labels_in(log: SegmentLog) -> list[tuple[str, str | None, float]]:
+def labels_in(log: SegmentLog) -> list[tuple[str, str | None, float | None]]:
     table = log.read_labels()[0]
     assert table.schema.equals(schema_of("labels"))
     return [(row["prediction_id"], row["model"], row["label"]) for row in table.to_pylist()]
@@ -149,23 +149,32 @@ def test_a_damaged_schema_costs_no_row(log: SegmentLog) -> None:
     assert labels_in(log) == LABELS
 
 
-def test_a_table_without_the_models_of_labels_takes_new_segments_in(tmp_path: Path) -> None:
+def test_a_table_of_an_earlier_release_takes_new_segments_in(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
     shutil.copy(FILES / "labels-9-000001.arrows", tmp_path)
     log = SegmentLog(tmp_path, "9", segment_rows=1, clock=clock)
     rows, cursor = log.read_labels()
     ends = np.array([log.read_labels(limit=1)[1].places[0][2], cursor.places[0][2]])
-    Archive(tmp_path, "labels").append("9", 1, rows.drop_columns("model"), ends)
+    earlier = pa.schema([field for field in schema_of("labels") if field.name not in ("model", "class_name")])
+    earlier = earlier.set(1, earlier.field("label").with_nullable(False))
+    Archive(tmp_path, "labels").append("9", 1, rows.select(earlier.names).cast(earlier), ends)
     assert "model" not in pa.schema(DeltaTable(tmp_path / "delta" / "labels").schema().to_arrow()).names
     for name in "abcdefghij":
         log.append_labels(label_rows([name], received_at=[to_micros(NOW)]))
+    log.append_labels(label_rows(["k"], received_at=[to_micros(NOW)], label=[None], class_name=["late"]))
     log.close()
     log.compact(grace_s=-1e12, keep_s=3e9)
     clock.sleep(2 * 86_400)
-    expected = [("x", None, 1.0), ("y", None, 1.0), *[(name, "delay", 1.0) for name in "abcdefghij"]]
+    expected = [
+        ("x", None, 1.0),
+        ("y", None, 1.0),
+        *[(name, "delay", 1.0) for name in "abcdefghij"],
+        ("k", "delay", None),
+    ]
     assert labels_in(log) == expected
     log.compact(grace_s=-1e12, keep_s=3e9)
     assert labels_in(SegmentLog(tmp_path)) == expected
+    assert [row["class_name"] for row in log.find_labels("k")] == ["late"]
 
 
 def test_a_label_in_kafka_without_a_model_is_read() -> None:
