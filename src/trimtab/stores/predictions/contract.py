@@ -65,8 +65,8 @@ a multiclass model, whose `label` is null. label_rule says to which prediction a
 counts.
 """
 ADDED = {"predictions": ("probabilities",), "labels": ("class_name",)}
-"""The last columns of each kind, which earlier releases did not write. An append may leave them out: they are null then,
-as in rows that were written before."""
+"""The last columns of each kind, which earlier releases did not write. An append may leave them out; they are null then,
+and in rows that were written before."""
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
 LABEL_FIELDS = tuple(COLUMNS["labels"])
@@ -127,17 +127,16 @@ class Predictions(Protocol):
 
     def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows, given as one sequence for each of PREDICTION_FIELDS (times as int microseconds since 1970).
-        Those in ADDED may be left out.
 
-        Raises DataError naming the column that does not fit, or StoreError; then no row is appended.
+        Those in ADDED may be left out. Raises DataError naming the column that does not fit, or StoreError; then no row
+        is appended.
         """
         ...
 
     def append_labels(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as one sequence for each of LABEL_FIELDS (times as int microseconds since 1970). Those in
-        ADDED may be left out.
+        """Append rows, given as one sequence for each of LABEL_FIELDS (times as int microseconds since 1970).
 
-        A label whose model is None belongs to the predictions of its id in every model.
+        Those in ADDED may be left out. A label whose model is None belongs to the predictions of its id in every model.
         """
         ...
 
