@@ -65,8 +65,8 @@ a multiclass model, whose `label` is null. label_rule says to which prediction a
 counts.
 """
 ADDED = {"predictions": ("probabilities",), "labels": ("class_name",)}
-"""The last columns of each kind, which earlier releases did not write. An append may leave them out; they are null then,
-and in rows that were written before."""
+"""The last columns of each kind, which earlier releases did not write. An append may leave them out. They are null
+then, and in older rows."""
 
 PREDICTION_FIELDS = tuple(COLUMNS["predictions"])
 LABEL_FIELDS = tuple(COLUMNS["labels"])
