@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from trimtab import metric_catalog
@@ -40,6 +40,12 @@ class Dataset:
         y: labels, float64, shape (rows,).
         feature_names: names of the columns of X.
         timestamps: datetime64[us] in UTC, shape (rows,).
+        known_at: when each label became known, datetime64[us] in UTC, shape (rows,); None of a training set that was
+            frozen without it.
+        validation: labelled rows of later time for early stopping, where the policy has `training.validation`. None in
+            the fits that take the rounds of an earlier one: of folds, and of all rows after the gates.
+        rounds: rounds that such a fit has to take, since the judged fit stopped early after so many; else None.
+        previous: the champion's fitted estimator, where the policy has `training.warm_start: champion`; else None.
 
     >>> import numpy as np, trimtab as tt
     >>> X = np.array([[3.0], [np.nan]], dtype=np.float32)
@@ -53,6 +59,22 @@ class Dataset:
     y: np.ndarray[Any, Any]
     feature_names: tuple[str, ...]
     timestamps: np.ndarray[Any, Any]
+    known_at: np.ndarray[Any, Any] | None = None
+    validation: Dataset | None = None
+    rounds: int | None = None
+    previous: Any = None
+
+    def take(self, rows: Any) -> Dataset:
+        """Return some rows, without validation rows, rounds and earlier estimator.
+
+        Args:
+            rows: booleans, shape (rows,), or indices.
+
+        Returns:
+            A dataset of these rows alone.
+        """
+        of_rows = {name: value[rows] for name, value in vars(self).items() if hasattr(value, "shape")}
+        return replace(self, **of_rows, validation=None, rounds=None, previous=None)
 
 
 Trainer = Callable[[Dataset, dict[str, Any], int], Any]

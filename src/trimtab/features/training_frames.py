@@ -18,7 +18,7 @@ from trimtab.features.table_columns import NEVER, floats, kind_of, micros, requi
 from trimtab.features.transforms import check_rows_apart, run
 from trimtab.features.value_types import Array, Kind
 
-TIMESTAMP, LABEL = "timestamp", "label"
+TIMESTAMP, LABEL, KNOWN_AT = "timestamp", "label", "label_known_at"
 TRIED_ROWS = 1000
 """Number of examples, evenly spread, on which the fallback rule is tried."""
 
@@ -40,8 +40,9 @@ def training_frame(
 
     Returns:
         One row for each example, in order of (timestamp, order in the table): `timestamp` (microseconds, UTC),
-        `label` (float64; null if the outcome is not known at `as_of`), the model's features (float32; null for NaN;
-        views as of the row's timestamp), and the columns of `keep` that are no features.
+        `label` (float64; null if the outcome is not known at `as_of`), `label_known_at` (when it became known; null
+        without a label), the model's features (float32; null for NaN; views as of the row's timestamp), and the columns
+        of `keep` that are no features.
 
     Raises:
         DefinitionError: a column is missing or has a wrong type, or a transform or the fallback rule fails.
@@ -53,7 +54,7 @@ def training_frame(
     _try_rule(model, examples)
     columns = [
         pl.Series(TIMESTAMP, at).cast(pl.Datetime("us", "UTC")),
-        _label(model, examples, as_of=to_micros(as_of)),
+        *_label(model, examples, as_of=to_micros(as_of)),
         *(pl.Series(name, as_float32(features[name]), nan_to_null=True) for name in model.feature_names),
     ]
     taken = {column.name for column in columns}
@@ -92,7 +93,7 @@ def _examples(
 ) -> pl.DataFrame:
     source, user = model.examples, f"Model '{model.name}'"
     for name in (*model.feature_names, *keep):
-        if name in (TIMESTAMP, LABEL) and name not in (source.timestamp, model.label):
+        if name in (TIMESTAMP, LABEL, KNOWN_AT) and name not in (source.timestamp, model.label, source.known_column):
             raise DefinitionError(f"{user}: column '{name}' has a name that the training frame needs; rename it")
     needed = dict.fromkeys([source.timestamp, source.known_column, model.label, *model.request_columns, *keep])
     require(rows.collect_schema(), needed, source=source.name, needed_by=user)
@@ -105,12 +106,15 @@ def _examples(
     return frame[order]
 
 
-def _label(model: Model, examples: pl.DataFrame, *, as_of: int) -> pl.Series:
+def _label(model: Model, examples: pl.DataFrame, *, as_of: int) -> tuple[pl.Series, pl.Series]:
+    """Return the labels that are known at `as_of`, and when they became known."""
     where = f"Model '{model.name}', source '{model.examples.name}'"
     values = floats(examples[model.label], where=where).copy()
     known = micros(examples[model.examples.known_column], where=where)
     values[(known == NEVER) | (known > as_of)] = np.nan
-    return pl.Series(LABEL, values, nan_to_null=True)
+    labels = pl.Series(LABEL, values, nan_to_null=True)
+    times = pl.Series(KNOWN_AT, known).cast(pl.Datetime("us", "UTC"))
+    return labels, pl.DataFrame([times]).select(pl.when(labels.is_not_null()).then(KNOWN_AT)).to_series()
 
 
 def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:

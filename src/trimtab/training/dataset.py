@@ -1,7 +1,7 @@
 """Freezes a point-in-time frame as an immutable, content-addressed training set, and loads it again.
 
-The frame has the columns `timestamp` (microseconds, UTC), `label` (null if unknown), the model's features, and columns
-to keep, such as sensitive groups.
+The frame has the columns `timestamp` (microseconds, UTC), `label` (null if unknown), the model's features, columns
+to keep, such as sensitive groups, and `label_known_at` (microseconds, UTC; frames of earlier versions lack it).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ DATA = "data.parquet"
 ABOUT = "dataset.json"
 TIMESTAMP = "timestamp"
 LABEL = "label"
+KNOWN_AT = "label_known_at"
 MICROSECONDS_UTC = pl.Datetime("us", "UTC")
 
 
@@ -89,7 +90,7 @@ def freeze(
         StageError: there are too few labelled rows.
     """
     features = model.feature_names
-    keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL)))
+    keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL, KNOWN_AT)))
     rows = _canonical(frame, model, keep, _span(start, as_of))
     split_at = _split(rows, model, holdout_share, min_examples, _span(start, as_of))
     labelled = rows.filter(pl.col(LABEL).is_not_null())
@@ -160,7 +161,8 @@ def examples(rows: pl.DataFrame, features: Sequence[str]) -> Dataset:
         X[:, j] = rows[name].to_numpy()
     y = rows[LABEL].fill_null(float("nan")).to_numpy().astype(np.float64)
     timestamps = rows[TIMESTAMP].to_physical().to_numpy().astype("datetime64[us]")
-    return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps)
+    known_at = rows[KNOWN_AT].to_physical().to_numpy().astype("datetime64[us]") if KNOWN_AT in rows.columns else None
+    return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps, known_at=known_at)
 
 
 def _span(start: datetime | None, as_of: datetime) -> str:
@@ -191,6 +193,7 @@ def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str
         pl.col(LABEL).cast(pl.Float64).fill_nan(None),
         *(pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in model.feature_names),
         *(pl.col(name).cast(pl.String) if name in texts else pl.col(name) for name in extra),
+        *(pl.col(name).cast(MICROSECONDS_UTC) for name in (KNOWN_AT,) if name in frame.columns),
     )
     return rows.sort(rows.columns, nulls_last=True)
 
@@ -260,6 +263,8 @@ def _hash(rows: pl.DataFrame, about: About) -> str:
     if version.without:  # older hashes hold
         header["without"] = [[to_micros(start), to_micros(end)] for start, end in version.without]
     extra = [name for name in about.keep if name not in version.features]
+    if KNOWN_AT in rows.columns:
+        extra.append(KNOWN_AT)
     return content_hash(rows, (TIMESTAMP, LABEL, *version.features, *extra), header)
 
 

@@ -180,6 +180,9 @@ def joined(frozen: Frozen) -> Dataset:
         y=np.concatenate([first.y, last.y]),
         feature_names=first.feature_names,
         timestamps=np.concatenate([first.timestamps, last.timestamps]),
+        known_at=None
+        if first.known_at is None or last.known_at is None
+        else np.concatenate([first.known_at, last.known_at]),
     )
 
 

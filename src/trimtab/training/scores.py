@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,8 @@ def cross_fit(
 
     Args:
         model: the model, whose trainer is called once for each stretch.
-        data: labelled examples in order of time, cut into `folds` stretches of about equal size.
+        data: labelled examples in order of time, cut into `folds` stretches of about equal size; its `rounds` are those
+            of each fit.
         params: for the trainer.
         seed: for the trainer.
         folds: the number of stretches.
@@ -125,10 +127,7 @@ def cross_fit(
         rest = own != fold
         if not rest.any():
             raise StageError(f"model '{model.name}': all examples lie in one stretch of time; take more history")
-        others = Dataset(
-            X=data.X[rest], y=data.y[rest], feature_names=data.feature_names, timestamps=data.timestamps[rest]
-        )
-        estimator = fit(model, others, params, seed)
+        estimator = fit(model, replace(data.take(rest), rounds=data.rounds), params, seed)
         wanted = theirs == fold
         scores[wanted] = native_scores(estimator, rows.X[wanted], model.task)
     return scores

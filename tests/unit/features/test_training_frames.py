@@ -46,6 +46,9 @@ def scan(name: str) -> pl.LazyFrame:
     return TABLE.lazy()
 
 
+MICROS = pl.Datetime("us", "UTC")
+
+
 def model(*features: Any, label: str = "late") -> Model:
     return Model("delay", "binary", FLIGHTS, label, list(features))
 
@@ -53,13 +56,15 @@ def model(*features: Any, label: str = "late") -> Model:
 def test_examples_in_order_with_outcomes_that_were_known_at_as_of() -> None:
     frame = training_frame(model(RECORD, "distance"), scan, as_of=DAY + timedelta(hours=4.5), keep=["gate", "distance"])
 
-    assert frame.columns == ["timestamp", "label", "record__count_1d", "record__late_mean_1d", "distance", "gate"]
-    assert frame.dtypes == [pl.Datetime("us", "UTC"), pl.Float64, *[pl.Float32] * 3, pl.String]
+    views = ["record__count_1d", "record__late_mean_1d"]
+    assert frame.columns == ["timestamp", "label", "label_known_at", *views, "distance", "gate"]
+    assert frame.dtypes == [MICROS, pl.Float64, MICROS, *[pl.Float32] * 3, pl.String]
     # rows of one moment keep the order of the table; the row without a moment and those from as_of on are left out
     assert frame["gate"].to_list() == ["A2", None, "A3", "A1"]
     assert frame["timestamp"].to_list() == hours(1, 1, 2, 3)
     # A1 landed after as_of, A3 never did, BB's outcome is null
     assert frame["label"].to_list() == [0.0, None, None, None]
+    assert frame["label_known_at"].is_not_null().to_list() == [True, False, False, False]
     # no flight of AA had landed before 4 o'clock
     assert frame["record__count_1d"].to_list() == [0.0, 0.0, 0.0, 0.0]
     assert frame["distance"].to_list() == [float(np.float32(2**53 + 1)), 100.0, None, 300.0]
@@ -67,7 +72,7 @@ def test_examples_in_order_with_outcomes_that_were_known_at_as_of() -> None:
 
 def test_start_leaves_out_earlier_examples_but_not_their_rows_in_views() -> None:
     frame = training_frame(model(RECORD), scan, as_of=DAY + timedelta(days=1), start=DAY + timedelta(hours=9))
-    assert frame.rows() == [(hours(9)[0], 1.0, 2.0, 0.5)]
+    assert frame.drop("label_known_at").rows() == [(hours(9)[0], 1.0, 2.0, 0.5)]
 
 
 def test_times_without_zone_are_utc() -> None:
@@ -81,7 +86,7 @@ def test_times_without_zone_are_utc() -> None:
 def test_nothing_to_learn_from_is_an_empty_frame() -> None:
     frame = training_frame(model(RECORD, log), scan, as_of=DAY)
     assert frame.height == 0
-    assert frame.columns == ["timestamp", "label", "record__count_1d", "record__late_mean_1d", "log"]
+    assert frame.columns == ["timestamp", "label", "label_known_at", "record__count_1d", "record__late_mean_1d", "log"]
 
 
 @tt.on_demand(inputs=["distance"])

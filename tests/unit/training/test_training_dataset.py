@@ -66,6 +66,19 @@ def test_a_frozen_dataset_comes_back_split_by_time(
     assert version.label_mean == pytest.approx(labelled["label"].mean())
 
 
+def test_when_a_label_became_known_is_kept_and_part_of_the_id(
+    flights: pl.DataFrame, freezing: Freeze, artifacts: FolderArtifacts
+) -> None:
+    late = pl.when(pl.col("label").is_not_null()).then(pl.col("timestamp") + timedelta(hours=9))
+    version = freezing(flights.with_columns(late.alias("label_known_at")))
+    train = load(version, artifacts).train
+    assert train.known_at is not None
+    assert (train.known_at - train.timestamps == np.timedelta64(9, "h")).all()
+    before = freezing(flights)
+    assert before.id != version.id
+    assert load(before, artifacts).train.known_at is None
+
+
 def test_a_row_at_the_split_is_in_the_holdout(
     flights: pl.DataFrame, freezing: Freeze, artifacts: FolderArtifacts
 ) -> None:
