@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS, Task, fitting
+from trimtab.metric_catalog import FAIRNESS, METRICS, TASKS, Task, fitting, of_models
 from trimtab.policy.key_reference import Key, SectionKeys, reference
 from trimtab.policy.matrix import DEFAULT_MATRIX
 
 
-def by_task(tasks: Mapping[str, Task] | None) -> str:
+def by_task(tasks: Mapping[str, tuple[Task, ...]] | None) -> str:
     """Return the names of metrics, by task."""
     names = {task: ", ".join(f"`{name}`" for name in fitting(task, tasks)) for task in TASKS}
-    return "; ".join(f"for a {task} model one of {those}" for task, those in names.items())
+    return "; ".join(f"for {of_models([task])} one of {those}" for task, those in names.items())
 
 
 def notes() -> str:

@@ -1,22 +1,26 @@
 """The facts of every metric and task: direction, range, scale, unit, defaults.
 
-This file holds no arithmetic: `stats/metrics.py` computes the metrics by the same names. A new task is one entry of
-`Task`, its metrics in METRICS and FAIRNESS, and one row in BY_TASK.
+This file holds no arithmetic: `stats/metrics.py` computes the metrics by the same names, and `tasks.py` says what the
+labels and scores of a task are. A new task is one entry of `Task`, its metrics in METRICS and FAIRNESS, one row in
+BY_TASK, and one row in `tasks.RULES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
-Task = Literal["binary", "regression"]
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-Mistake = Literal["false_negative", "false_positive", "absolute_error", "over_prediction", "under_prediction"]
-"""Kinds of mistakes, as `impact.cost` in the policy names them. Those of a regression are counted in units of error:
-over_prediction is max(score - label, 0), under_prediction is max(label - score, 0)."""
+Mistake = Literal[
+    "false_negative", "false_positive", "misclassification", "absolute_error", "over_prediction", "under_prediction"
+]
+"""Kinds of mistakes, as `impact.cost` in the policy names them. misclassification is any wrong class of a multiclass
+model. Those of a regression are counted in units of error: over_prediction is max(score - label, 0), under_prediction
+is max(label - score, 0)."""
 
 Scale = Literal["plain", "share", "positive", "error", "up_to_one"]
 """The scale on which a metric is closer to normal; its interval is computed there. share: log-odds of 0 to 1.
@@ -34,7 +38,7 @@ LOWEST = 0.0
 class MetricFacts:
     """One metric."""
 
-    task: Task
+    tasks: tuple[Task, ...]
     higher_is_better: bool
     scale: Scale = "share"
     in_label_units: bool = False
@@ -62,41 +66,56 @@ class MetricFacts:
         return value - other if self.higher_is_better else other - value
 
 
+_FLAGS: tuple[Task, ...] = ("binary", "anomaly")
+_CLASSES: tuple[Task, ...] = ("binary", "multiclass")
+
 METRICS: Mapping[str, MetricFacts] = MappingProxyType(
     {
-        "roc_auc": MetricFacts("binary", True),
-        "average_precision": MetricFacts("binary", True),
-        "accuracy": MetricFacts("binary", True),
-        "precision": MetricFacts("binary", True),
-        "recall": MetricFacts("binary", True),
-        "f1": MetricFacts("binary", True),
-        "log_loss": MetricFacts("binary", False, "positive"),
-        "brier": MetricFacts("binary", False),
-        "rmse": MetricFacts("regression", False, "error", in_label_units=True),
-        "mae": MetricFacts("regression", False, "error", in_label_units=True),
-        "mape": MetricFacts(
-            "regression", False, "error", note="a share; one wrong prediction of a label of 0 makes it huge"
+        "roc_auc": MetricFacts(_FLAGS, True),
+        "average_precision": MetricFacts(_FLAGS, True),
+        "accuracy": MetricFacts(("binary", "multiclass", "anomaly"), True),
+        "precision": MetricFacts(_FLAGS, True),
+        "recall": MetricFacts(_FLAGS, True),
+        "f1": MetricFacts(_FLAGS, True),
+        "log_loss": MetricFacts(_CLASSES, False, "positive"),
+        "brier": MetricFacts(
+            _CLASSES, False, note="of several classes half the sum over them, so that it is at most 1"
         ),
-        "r2": MetricFacts("regression", True, "up_to_one"),
+        "balanced_accuracy": MetricFacts(("binary", "multiclass", "anomaly"), True),
+        "f1_macro": MetricFacts(("multiclass",), True),
+        "f1_weighted": MetricFacts(("multiclass",), True),
+        "precision_macro": MetricFacts(("multiclass",), True),
+        "precision_weighted": MetricFacts(("multiclass",), True),
+        "recall_macro": MetricFacts(("multiclass",), True),
+        "roc_auc_ovr": MetricFacts(("multiclass",), True, note="not defined where a class has no row"),
+        "roc_auc_ovr_weighted": MetricFacts(("multiclass",), True, note="not defined where a class has no row"),
+        "rmse": MetricFacts(("regression",), False, "error", in_label_units=True),
+        "mae": MetricFacts(("regression",), False, "error", in_label_units=True),
+        "mape": MetricFacts(
+            ("regression",), False, "error", note="a share; one wrong prediction of a label of 0 makes it huge"
+        ),
+        "r2": MetricFacts(("regression",), True, "up_to_one"),
     }
 )
 
-FAIRNESS: Mapping[str, Task] = MappingProxyType(
+FAIRNESS: Mapping[str, tuple[Task, ...]] = MappingProxyType(
     {
-        "demographic_parity_difference": "binary",
-        "demographic_parity_ratio": "binary",
-        "equalized_odds_difference": "binary",
-        "equalized_odds_ratio": "binary",
-        "equal_opportunity_difference": "binary",
-        "equal_opportunity_ratio": "binary",
-        "mean_error_difference": "regression",
-        "mae_difference": "regression",
-        "mae_ratio": "regression",
-        "rmse_difference": "regression",
-        "rmse_ratio": "regression",
+        "demographic_parity_difference": _FLAGS,
+        "demographic_parity_ratio": _FLAGS,
+        "equalized_odds_difference": _FLAGS,
+        "equalized_odds_ratio": _FLAGS,
+        "equal_opportunity_difference": _FLAGS,
+        "equal_opportunity_ratio": _FLAGS,
+        "accuracy_score_difference": ("binary", "multiclass", "anomaly"),
+        "accuracy_score_ratio": ("binary", "multiclass", "anomaly"),
+        "mean_error_difference": ("regression",),
+        "mae_difference": ("regression",),
+        "mae_ratio": ("regression",),
+        "rmse_difference": ("regression",),
+        "rmse_ratio": ("regression",),
     }
 )
-"""Metrics of the bias gate -> their task."""
+"""Metrics of the bias gate -> their tasks."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +150,16 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
             leakage="roc_auc",
             costs=("false_negative", "false_positive"),
         ),
+        "multiclass": TaskMetrics(
+            accuracy_gate="balanced_accuracy",
+            promotion="log_loss",
+            summary=("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "brier"),
+            paired=("log_loss", "brier"),
+            training=("accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr", "log_loss", "brier"),
+            fairness="accuracy_score_difference",
+            leakage="roc_auc_ovr",
+            costs=("misclassification",),
+        ),
         "regression": TaskMetrics(
             accuracy_gate="rmse",
             promotion="rmse",
@@ -141,20 +170,40 @@ BY_TASK: Mapping[Task, TaskMetrics] = MappingProxyType(
             leakage="r2",
             costs=("absolute_error", "over_prediction", "under_prediction"),
         ),
+        "anomaly": TaskMetrics(
+            accuracy_gate="roc_auc",
+            promotion="roc_auc",
+            summary=("roc_auc", "average_precision", "precision", "recall", "f1"),
+            paired=("roc_auc", "average_precision"),
+            training=("roc_auc", "average_precision", "precision", "recall", "f1"),
+            fairness="demographic_parity_difference",
+            leakage="roc_auc",
+            costs=("false_negative", "false_positive"),
+        ),
     }
 )
 
 
-def fitting(task: Task, tasks: Mapping[str, Task] | None = None) -> list[str]:
-    """Return the names of the metrics of a task. tasks: name -> task; left out, of METRICS."""
-    known = tasks if tasks is not None else {name: facts.task for name, facts in METRICS.items()}
-    return [name for name, of in known.items() if of == task]
+def fitting(task: Task, tasks: Mapping[str, tuple[Task, ...]] | None = None) -> list[str]:
+    """Return the names of the metrics of a task. tasks: name -> tasks; left out, of METRICS."""
+    known = tasks if tasks is not None else {name: facts.tasks for name, facts in METRICS.items()}
+    return [name for name, of in known.items() if task in of]
+
+
+def of_models(tasks: Iterable[Task]) -> str:
+    """Return models of tasks in words: "a binary or multiclass model"."""
+    named = list(tasks)
+    return f"{'an' if named[0][0] in 'aeiou' else 'a'} {' or '.join(named)} model"
+
+
+def with_metric(names: tuple[str, ...], metric: str | None, task: Task) -> tuple[str, ...]:
+    """Return the names, and `metric` if it is for the task."""
+    return tuple(dict.fromkeys((*names, metric) if metric and task in METRICS[metric].tasks else names))
 
 
 def compared_metrics(task: Task, metric: str | None) -> tuple[str, ...]:
     """Return the metrics by which two versions are compared in a window: the task's, and `metric` if it is for it."""
-    names = BY_TASK[task].paired
-    return tuple(dict.fromkeys((*names, metric) if metric and METRICS[metric].task == task else names))
+    return with_metric(BY_TASK[task].paired, metric, task)
 
 
 def headline(metrics: Mapping[str, float]) -> tuple[str, float] | None:

@@ -33,10 +33,12 @@ class Scorer(Protocol):
         ...
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row: float64 (rows,) for float32 (rows, features) with NaN for missing values.
+        """Return the scores of rows, float64, for float32 (rows, features) with NaN for missing values.
 
-        A score is the probability of the positive class of a binary model, or the predicted value of a regression.
-        Raises the runtime's exceptions; DataError when the model returns anything but one number a row.
+        The scores of a binary model are probabilities of the positive class, (rows,); of a multiclass model the
+        probabilities of its classes in the order of `Spec.classes`, (rows, classes); of a regression the predicted
+        values, (rows,); of an anomaly model numbers that are greater for rows that are more anomalous, (rows,).
+        Raises the runtime's exceptions; DataError when the model returns anything else.
         """
         ...
 

@@ -103,7 +103,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     entity_keys: tuple[str, ...]
     timestamp: str
     """Request column with the event time; a request without it has the current time."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of the scores: of a multiclass model, and of a binary one whose labels have
+    names (the second is the positive class)."""
     threshold: float
+    """Score from which a binary model decides for class 1, and from which a row counts as an anomaly."""
     run: str
     dataset: str
     views: tuple[str, ...]

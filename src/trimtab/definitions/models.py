@@ -37,9 +37,11 @@ class Dataset:
 
     Args:
         X: float32, shape (rows, features); missing values are NaN.
-        y: labels, float64, shape (rows,).
+        y: labels, float64, shape (rows,): 0 or 1 of a binary model; the index of the class of a multiclass model; a
+            number of a regression; of an anomaly model 1 for an anomaly, and NaN where that is not known.
         feature_names: names of the columns of X.
         timestamps: datetime64[us] in UTC, shape (rows,).
+        classes: names of the classes, in the order of their indices; empty where labels have no names.
         known_at: when each label became known, datetime64[us] in UTC, shape (rows,); None of a training set that was
             frozen without it.
         validation: labelled rows of later time for early stopping, where the policy has `training.validation`. None in
@@ -59,6 +61,7 @@ class Dataset:
     y: np.ndarray[Any, Any]
     feature_names: tuple[str, ...]
     timestamps: np.ndarray[Any, Any]
+    classes: tuple[str, ...] = ()
     known_at: np.ndarray[Any, Any] | None = None
     validation: Dataset | None = None
     rounds: int | None = None
@@ -116,7 +119,7 @@ class Model(Placed):
 
     Args:
         name: letters, digits and single underscores.
-        task: "binary" or "regression".
+        task: "binary", "multiclass", "regression" or "anomaly".
         examples: source of the labelled rows. The known_at of a row is the time at which its outcome became known.
         label: column of the outcome in `examples`; rows with null are not labelled.
         features: feature views, on-demand transforms, and names of request columns. A request column must be known at
@@ -126,6 +129,10 @@ class Model(Placed):
         categories: features whose numbers are codes, such as 3 for an airline: monitoring counts them code by code.
             None: booleans, request columns of whole numbers with few values, and whole numbers that an on-demand
             transform makes of texts and booleans alone.
+
+        classes: the labels that a multiclass model tells apart, texts or whole numbers, in their order; None: the
+            distinct labels of the training set, sorted. A binary model whose labels are texts has two: the second is
+            the positive class.
 
     Raises:
         DefinitionError: an argument is wrong, or a feature would contain the outcome.
@@ -149,6 +156,7 @@ class Model(Placed):
     fit: Trainer | None = None
     outcomes: Outcomes | None = None
     categories: Sequence[str] | None = None
+    classes: Sequence[str | int] | None = None
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
 
@@ -160,6 +168,7 @@ class Model(Placed):
             )
         check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
         check_text(f"Model '{self.name}': label", self.label, "late")
+        self._check_classes()
         if self.outcomes is not None:
             check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
         names = list(self.feature_names)
@@ -174,6 +183,23 @@ class Model(Placed):
                     f"Model '{self.name}': category '{name}' is none of its features.{nearest(name, names)}"
                 )
         self._refuse_leaks()
+
+    def _check_classes(self) -> None:
+        if self.classes is None:
+            return
+        where, kinds = f"Model '{self.name}': classes", {type(each) for each in self.classes}
+        if isinstance(self.classes, str) or kinds not in ({str}, {int}):
+            raise DefinitionError(f"{where} is {self.classes!r}; expected a list of texts or of whole numbers")
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(each for each in self.classes if list(self.classes).count(each) > 1)
+            raise DefinitionError(f"{where} names {twice!r} twice")
+        fewest, most = {"multiclass": (2, None), "binary": (2, 2)}.get(self.task, (0, 0))
+        if most == 0:
+            raise DefinitionError(f"{where}: a model whose task is {self.task} has no classes; leave them out")
+        if len(self.classes) < fewest or (most is not None and len(self.classes) > most):
+            wanted = "two" if most else "two or more"
+            model = metric_catalog.of_models([self.task])
+            raise DefinitionError(f"{where} has {len(self.classes)} of them; {model} has {wanted}")
 
     def _refuse_leaks(self) -> None:
         """Refuse inputs that contain the model's own outcome."""

@@ -18,6 +18,7 @@ from trimtab.gates.inputs import Array, GateInputs
 from trimtab.policy.gates import Bias
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
+from trimtab.tasks import RULES
 
 CONFIDENCE = 0.95
 SHOWN = 5
@@ -53,7 +54,7 @@ class _Compared:
 
 
 def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateResult:
-    if (lost := int((~np.isfinite(inputs.scores)).sum())) > 0:
+    if (lost := int((~np.isfinite(inputs.main_scores)).sum())) > 0:
         words = f"the model gives no number for {lost} of {len(inputs.y)} rows, so {column} cannot be judged"
         return _result(policy, metric, column, "fail", words, {"column": column})
     names, code = np.unique(_names(inputs.groups[column]), return_inverse=True)
@@ -105,8 +106,9 @@ def _judge(inputs: GateInputs, policy: Bias, metric: str, column: str) -> GateRe
 
 def _tables(inputs: GateInputs, code: Array, groups: int) -> dict[str, GroupSums]:
     day = np.unique(inputs.clusters, return_inverse=True)[1].ravel()
+    decision = RULES[inputs.task].decide(inputs.scores, inputs.threshold)
     return {
-        measure: GroupSums.of(measured_rows(measure, inputs.y, inputs.scores, inputs.threshold), day, code, groups)
+        measure: GroupSums.of(measured_rows(measure, inputs.y, decision), day, code, groups)
         for measure in all_measures(inputs.task)
     }
 
@@ -129,9 +131,10 @@ def _fairlearn(inputs: GateInputs, measure: str, kept: Array, code: Array, *, ra
     """Return Fairlearn's difference or ratio of a measure between the groups of the rows that are kept."""
     # brings pandas and scikit-learn, which take seconds to import
     from fairlearn import metrics
-    from sklearn.metrics import mean_absolute_error, root_mean_squared_error
+    from sklearn.metrics import accuracy_score, mean_absolute_error, root_mean_squared_error
 
     functions: dict[str, Callable[[Array, Array], float]] = {
+        "accuracy": accuracy_score,
         "selection_rate": metrics.selection_rate,
         "tpr": metrics.true_positive_rate,
         "fpr": metrics.false_positive_rate,
@@ -139,9 +142,10 @@ def _fairlearn(inputs: GateInputs, measure: str, kept: Array, code: Array, *, ra
         "mae": mean_absolute_error,
         "rmse": root_mean_squared_error,
     }
-    truth, said = inputs.y[kept], inputs.scores[kept]
-    if inputs.task == "binary":
-        truth, said = truth.astype(np.int64), (said >= inputs.threshold).astype(np.int64)
+    rules = RULES[inputs.task]
+    truth, said = inputs.y[kept], rules.decide(inputs.scores[kept], inputs.threshold)
+    if rules.decides:
+        truth, said = truth.astype(np.int64), said.astype(np.int64)
     frame = metrics.MetricFrame(metrics=functions[measure], y_true=truth, y_pred=said, sensitive_features=code[kept])
     if not ratio:
         return float(frame.difference())
@@ -189,7 +193,7 @@ def _groups(
     rows = []
     for group in np.argsort(-sizes, kind="stable"):
         own: dict[str, Any] = {"group": str(names[group]), "size": int(sizes[group])}
-        if inputs.task == "binary":
+        if "tpr" in tables:
             own["positives"] = int(tables["tpr"].counts[group])
         for measure, table in tables.items():
             value = float(table.values[group])

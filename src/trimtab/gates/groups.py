@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 
 from trimtab.gates.inputs import Array
-from trimtab.metric_catalog import Task
+from trimtab.metric_catalog import FAIRNESS, Task, fitting
 from trimtab.stats.intervals import small_sample_factor, t_quantile
 
 MEASURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -23,6 +23,7 @@ MEASURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "demographic_parity": ("selection_rate",),
         "equalized_odds": ("tpr", "fpr"),
         "equal_opportunity": ("tpr",),
+        "accuracy_score": ("accuracy",),
         "mean_error": ("mean_error",),
         "mae": ("mae",),
         "rmse": ("rmse",),
@@ -48,10 +49,11 @@ class MeasuredRows:
     root: bool = False
 
 
-def measured_rows(measure: str, y: Array, scores: Array, threshold: float) -> MeasuredRows:
-    """Return the rows of a measure. y, scores: float64 (rows,)."""
-    everywhere, yes, error = np.ones(len(y), dtype=bool), (scores >= threshold).astype(np.float64), scores - y
+def measured_rows(measure: str, y: Array, decision: Array) -> MeasuredRows:
+    """Return the rows of a measure. y, decision: float64 (rows,); the decision of a regression is its score."""
+    everywhere, yes, error = np.ones(len(y), dtype=bool), decision, decision - y
     return {
+        "accuracy": MeasuredRows((decision == y).astype(np.float64), everywhere, is_share=True),
         "selection_rate": MeasuredRows(yes, everywhere, is_share=True),
         "tpr": MeasuredRows(yes, y > 0, is_share=True),
         "fpr": MeasuredRows(yes, y <= 0, is_share=True),
@@ -63,7 +65,7 @@ def measured_rows(measure: str, y: Array, scores: Array, threshold: float) -> Me
 
 def all_measures(task: Task) -> tuple[str, ...]:
     """Return every measure of a task, for the record."""
-    return ("selection_rate", "tpr", "fpr") if task == "binary" else ("mean_error", "mae", "rmse")
+    return tuple(dict.fromkeys(each for name in fitting(task, FAIRNESS) for each in measures_of(name)))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from trimtab.bundle.scorer import Scorer
 from trimtab.definitions.models import Task
+from trimtab.tasks import RULES
 
 Array = np.ndarray[Any, Any]
 
@@ -55,6 +56,11 @@ class GateInputs:
     def scores(self) -> Array:
         """The candidate's scores, float64 (rows,)."""
         return self.candidate.score(self.X)
+
+    @cached_property
+    def main_scores(self) -> Array:
+        """One number a row, float64 (rows,): the probability of the predicted class of a multiclass candidate."""
+        return RULES[self.task].main_score(self.scores)
 
     @cached_property
     def champion_scores(self) -> Array | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics
+from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics, with_metric
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
 from trimtab.monitoring.detectors import VersionDetectors
@@ -66,7 +66,7 @@ def quality(y: Floats, score: Floats, *, task: Task, threshold: float, metric: s
 
     metric: computed in addition to the summary of the task, when it is for the task.
     """
-    names = _with(BY_TASK[task].summary, metric, task)
+    names = with_metric(BY_TASK[task].summary, metric, task)
     return {name: metric_value(name, y, score, threshold=threshold) for name in names}
 
 
@@ -105,11 +105,6 @@ def paired_gains(
         )
         gains[MONEY_GAIN] = champions - mine
     return gains
-
-
-def _with(names: tuple[str, ...], metric: str | None, task: Task) -> tuple[str, ...]:
-    """Return the names and the metric, once each; a metric of another task is left out."""
-    return tuple(dict.fromkeys((*names, metric) if metric and METRICS[metric].task == task else names))
 
 
 def gain_name(metric: str) -> str:

@@ -1,7 +1,8 @@
 """Mistakes and their price.
 
-A binary model says yes from its threshold on; a missed yes is a false negative, a wrong yes a false positive.
-A regression's mistake is its error: as a whole, and by its direction.
+A binary model says yes from its threshold on; a missed yes is a false negative, a wrong yes a false positive. The same
+holds for anomalies. A multiclass model names a wrong class. A regression's mistake is its error: as a whole, and by its
+direction.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.metric_catalog import Mistake, Task
+from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,21 +26,9 @@ Made = Mapping[Mistake, float]
 def mistakes(y: npt.ArrayLike, score: npt.ArrayLike, *, task: Task, threshold: float) -> dict[Mistake, Floats]:
     """Return each kind of mistake that has a price, a row, shape (rows,): 0 or 1, or the size of the error.
 
-    y: labels; score: probability of yes, or the predicted value. Neither has NaN.
+    y: labels; score: as `trimtab.tasks` says. Neither has NaN.
     """
-    truth, said = np.asarray(y, np.float64), np.asarray(score, np.float64)
-    if task == "regression":
-        error = said - truth
-        return {
-            "absolute_error": np.abs(error),
-            "over_prediction": np.maximum(error, 0.0),
-            "under_prediction": np.maximum(-error, 0.0),
-        }
-    yes = said >= threshold
-    return {
-        "false_negative": ((truth > 0.5) & ~yes).astype(np.float64),
-        "false_positive": ((truth <= 0.5) & yes).astype(np.float64),
-    }
+    return RULES[task].mistakes(np.asarray(y, np.float64), np.asarray(score, np.float64), threshold)
 
 
 def mean_mistakes(y: Floats, score: Floats, *, task: Task, threshold: float) -> dict[Mistake, float]:

@@ -22,8 +22,9 @@ class Impact(Section):
     currency: str = "USD"
     """Name of the currency; nothing is converted."""
     cost: dict[Mistake, Cost] = {}
-    """Money for each mistake. Of a binary model: false_negative, false_positive. Of a regression, for each unit of
-    error: absolute_error, over_prediction (too high), under_prediction (too low); they add up."""
+    """Money for each mistake. Of a binary or anomaly model: false_negative, false_positive. Of a multiclass model:
+    misclassification. Of a regression, for each unit of error: absolute_error, over_prediction (too high),
+    under_prediction (too low); they add up."""
     medium: PerDay = 500.0
     """From here on the impact is medium."""
     high: PerDay = 5000.0

@@ -57,7 +57,9 @@ class GateSection(Section):
         return self
 
 
-def _misfit(key: str, name: str | None, task: Task, tasks: Mapping[str, Task] | None = None) -> Iterator[Misfit]:
+def _misfit(
+    key: str, name: str | None, task: Task, tasks: Mapping[str, tuple[Task, ...]] | None = None
+) -> Iterator[Misfit]:
     """Yield a metric that is for another task. tasks: as `fitting` takes them."""
     expected = fitting(task, tasks)
     if name is not None and name not in expected:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from trimtab.metric_catalog import BY_TASK, METRICS
+from trimtab.metric_catalog import BY_TASK, METRICS, Task, of_models
 from trimtab.policy.model import Checks, Policy, TableCheck
 from trimtab.policy.tree import below
 from trimtab.policy.values import Written
@@ -88,7 +88,11 @@ def _filled(text: str) -> str:
     def words(match: re.Match[str]) -> str:
         if match[1] == "in_label_units":
             return " and ".join(name for name, facts in METRICS.items() if facts.in_label_units)
-        return " and ".join(f"{getattr(of, match[1])} for a {task} model" for task, of in BY_TASK.items())
+        tasks: dict[str, list[Task]] = {}
+        for task, of in BY_TASK.items():
+            tasks.setdefault(getattr(of, match[1]), []).append(task)
+        *most, last = (f"{value} for {of_models(named)}" for value, named in tasks.items())
+        return f"{', '.join(most)} and {last}"
 
     return re.sub(r"\{(\w+)\}", words, " ".join(text.split()))
 

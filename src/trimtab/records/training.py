@@ -24,6 +24,9 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     labelled: int
     holdout_rows: int
     label_mean: float
+    """Mean of the labels; of a multiclass set of their indices; 0 without labels."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes; the label of a row is the index of one. Empty where labels are numbers."""
     tables: dict[str, str]
     """Table name -> id of its TableVersion."""
     views: tuple[str, ...]

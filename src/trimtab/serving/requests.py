@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from trimtab.errors import TrimtabError
+from trimtab.metric_catalog import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ class InferenceResponse(msgspec.Struct):
     revision: int
     request_id: str
     prediction_ids: list[str]
-    task: Literal["binary", "regression"]
+    task: Task
     scores: list[float]
     labels: list[int]
     """The decision by each version's own threshold; empty for a regression."""

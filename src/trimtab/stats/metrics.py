@@ -1,8 +1,9 @@
 """Metrics of labels and scores, computed. Their facts (direction, task, defaults) are in `metric_catalog.METRICS`.
 
-Functions take y and scores as 1-D arrays and a threshold. A window in which a metric is not defined (one class only,
-no row) gives NaN, never an exception. They equal scikit-learn's where those are defined, and are quick, because an
-interval evaluates one for each day.
+Functions take y as a 1-D array, scores, and a threshold. Scores are 1-D, or (rows, classes) of a multiclass model,
+whose labels are indices of classes. A window in which a metric is not defined (one class only, no row) gives NaN,
+never an exception. They equal scikit-learn's where those are defined, and are quick, because an interval evaluates one
+for each day.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.errors import DataError, UsageError, nearest
+from trimtab.metric_catalog import METRICS
 from trimtab.stats.schemes import Floats
+from trimtab.tasks import RULES, class_brier, class_log_loss
 
 THRESHOLD = 0.5
 
@@ -28,8 +31,8 @@ class Formula(NamedTuple):
 
     function: MetricFunction
     """Labels, scores and threshold -> the metric."""
-    no_skill: Callable[[Floats], float]
-    """Labels -> what a model without skill reaches on them; see `no_skill`."""
+    no_skill: Callable[[Floats], float] | None = None
+    """Labels -> what a model without skill reaches on them; None for a metric of several classes alone."""
 
 
 def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float = THRESHOLD) -> float:
@@ -37,8 +40,9 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
 
     Args:
         name: a key of FORMULAS, such as roc_auc or rmse.
-        y: labels 0 or 1 (binary) or values (regression), [rows].
-        scores: probabilities of 1 (binary) or predictions (regression), [rows].
+        y: labels 0 or 1 (binary, anomaly), values (regression) or indices of classes (multiclass), [rows].
+        scores: probabilities of 1 (binary), anomaly scores or predictions (regression), [rows]; probabilities of each
+            class (multiclass), [rows, classes].
         threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1.
 
     Returns:
@@ -46,35 +50,51 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
 
     Raises:
         UsageError: for an unknown name.
-        DataError: for arrays of different lengths, and for NaN in them.
+        DataError: for arrays of different lengths or too many dimensions, and for NaN in them.
 
     >>> metric_value("brier", [0, 1, 1], [0.1, 0.8, 0.7])
     0.04666...
+    >>> metric_value("f1_macro", [0, 1, 2], [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.5, 0.2, 0.3]])
+    0.5555...
     >>> metric_value("rmse", [10.0, 20.0], [13.0, 16.0])
     3.535...
     """
     if name not in FORMULAS:
         raise UsageError(f"unknown metric '{name}'.{nearest(name, FORMULAS)}")
-    label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64).ravel()
-    if label.size != score.size:
-        raise DataError(f"{label.size} labels but {score.size} scores: expected one score a label")
+    label, score = np.asarray(y, np.float64).ravel(), np.asarray(scores, np.float64)
+    if not label.size and not score.size:
+        return math.nan
+    by_class = METRICS[name].tasks == ("multiclass",) or (score.ndim == 2 and "multiclass" in METRICS[name].tasks)
+    score = score if by_class else score.ravel()
+    if len(label) != len(score):
+        raise DataError(f"{label.size} labels but {len(score)} scores: expected one score a label")
+    if by_class and score.ndim != 2:
+        raise DataError(f"{name} needs the probability of each class, [rows, classes]; got {score.ndim} dimension")
     if np.isnan(label).any() or np.isnan(score).any():
         raise DataError(f"{name} needs every label and score: leave rows without a label out")
     return FORMULAS[name].function(label, score, threshold)
 
 
-def no_skill(name: str, y: npt.ArrayLike) -> float:
+def no_skill(name: str, y: npt.ArrayLike, *, classes: int = 0) -> float:
     """Return what the best constant score reaches on labels [rows], or a coin (roc_auc, precision).
 
     log_loss, brier, rmse: the constant is the mean of y. mae: its median. mape: the median of labels that weigh
-    1 / |label| each. accuracy, f1: the better answer. r2: 0.
+    1 / |label| each. accuracy, balanced_accuracy, f1: the better answer. r2: 0. classes: of a multiclass model, whose
+    constant are the shares of its classes; 0 for other models.
     NaN for recall, which a model that always says yes brings to 1, and without rows.
 
     >>> no_skill("mae", [1.0, 2.0, 9.0])
     2.666...
+    >>> no_skill("accuracy", [0, 1, 1, 2], classes=3)
+    0.5
     """
-    label = np.asarray(y, np.float64)
-    return FORMULAS[name].no_skill(label) if label.size else math.nan
+    label, formula = np.asarray(y, np.float64), FORMULAS[name]
+    if not label.size:
+        return math.nan
+    if classes:
+        shares = np.array([(label == place).mean() for place in range(classes)])
+        return formula.function(label, np.tile(shares, (label.size, 1)), THRESHOLD)
+    return formula.no_skill(label) if formula.no_skill is not None else math.nan
 
 
 def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -98,19 +118,107 @@ def average_precision(y: Array, score: Array, threshold: float = THRESHOLD) -> f
 
 def log_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Mean negative log likelihood, in nats."""
-    eps = np.finfo(np.float64).eps  # clipped, so that one certain mistake does not cost infinity
-    p = np.clip(score, eps, 1 - eps)
-    return _mean(-np.where(y > 0, np.log(p), np.log1p(-p)))
+    return _mean(class_log_loss(y, score) if score.ndim == 2 else RULES["binary"].loss(y, score, threshold))
 
 
 def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
-    """Mean squared difference of probability and label."""
-    return _mean(_squared(y, score))
+    """Mean squared difference of probability and label; of several classes half the sum over them."""
+    return _mean(class_brier(y, score) if score.ndim == 2 else _squared(y, score))
 
 
 def accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
-    """Share of rows on the right side of the threshold."""
-    return _mean((score >= threshold) == (y > 0))
+    """Share of rows on the right side of the threshold, or of the right class."""
+    return _mean(score.argmax(axis=1) == y if score.ndim == 2 else (score >= threshold) == (y > 0))
+
+
+def balanced_accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean share of right decisions, over the classes that have rows."""
+    if score.ndim == 2:
+        of = _ByClass.of(y, score)
+        return _mean((of.right / np.maximum(of.true, 1))[of.true > 0])
+    found = [_mean((score >= threshold)[rows] == side) for side in (False, True) if (rows := (y > 0) == side).any()]
+    return _mean(np.array(found))
+
+
+def f1_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of F1 over the classes that have rows or predictions."""
+    of = _ByClass.of(y, score)
+    return _mean(of.f1[of.seen])
+
+
+def f1_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of F1 over classes, weighted by their rows."""
+    of = _ByClass.of(y, score)
+    return _share((of.f1 * of.true).sum(), of.true.sum())
+
+
+def precision_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of the precision over the classes that have rows or predictions; 0 for a class that is never predicted."""
+    of = _ByClass.of(y, score)
+    return _mean(of.precision[of.seen])
+
+
+def precision_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of the precision over classes, weighted by their rows; 0 for a class that is never predicted."""
+    of = _ByClass.of(y, score)
+    return _share((of.precision * of.true).sum(), of.true.sum())
+
+
+def recall_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of the recall over the classes that have rows or predictions; 0 for a class without rows."""
+    of = _ByClass.of(y, score)
+    return _mean((of.right / np.maximum(of.true, 1))[of.seen])
+
+
+def roc_auc_ovr(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of the area under the ROC curve of each class against the rest; NaN where a class has no row."""
+    return _mean(_areas(y, score))
+
+
+def roc_auc_ovr_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean of the area under the ROC curve of each class against the rest, weighted by the rows of the class."""
+    true = _ByClass.of(y, score).true
+    return _share((_areas(y, score) * true[:-1]).sum(), true[:-1].sum())
+
+
+class _ByClass(NamedTuple):
+    """Rows of each class: that are of it, that are predicted to be, and both; float64 [classes + 1].
+
+    The last place holds rows of a class that the scores do not have.
+    """
+
+    true: Floats
+    predicted: Floats
+    right: Floats
+
+    @classmethod
+    def of(cls, y: Array, score: Array) -> _ByClass:
+        classes = score.shape[1]
+        true = np.where((y >= 0) & (y < classes), y, classes).astype(np.int64)
+        said = score.argmax(axis=1)
+        counts = (np.bincount(rows, minlength=classes + 1) for rows in (true, said, true[true == said]))
+        return cls(*(count.astype(np.float64) for count in counts))
+
+    @property
+    def seen(self) -> Array:
+        """Classes that have rows or predictions."""
+        found: Array = (self.true > 0) | (self.predicted > 0)
+        return found
+
+    @property
+    def f1(self) -> Floats:
+        found: Floats = 2 * self.right / np.maximum(self.true + self.predicted, 1)
+        return found
+
+    @property
+    def precision(self) -> Floats:
+        found: Floats = self.right / np.maximum(self.predicted, 1)
+        return found
+
+
+def _areas(y: Array, score: Array) -> Floats:
+    """Return the area under the ROC curve of each class against the rest, [classes]; NaN for a class without rows."""
+    return np.array([roc_auc(y == place, score[:, place]) for place in range(score.shape[1])])
 
 
 def precision(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -205,6 +313,14 @@ FORMULAS: Mapping[str, Formula] = {
     "f1": Formula(f1, lambda y: _share(2 * y.sum(), y.size + y.sum()) if y.any() else math.nan),
     "log_loss": _constant(log_loss, np.mean),
     "brier": _constant(brier, np.mean),
+    "balanced_accuracy": Formula(balanced_accuracy, lambda y: 1 / np.unique(y > 0).size),
+    "f1_macro": Formula(f1_macro),
+    "f1_weighted": Formula(f1_weighted),
+    "precision_macro": Formula(precision_macro),
+    "precision_weighted": Formula(precision_weighted),
+    "recall_macro": Formula(recall_macro),
+    "roc_auc_ovr": Formula(roc_auc_ovr),
+    "roc_auc_ovr_weighted": Formula(roc_auc_ovr_weighted),
     "rmse": _constant(rmse, np.mean),
     "mae": _constant(mae, np.median),
     "mape": _constant(mape, _mape_constant),

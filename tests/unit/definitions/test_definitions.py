@@ -277,7 +277,7 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(lambda: on_demand(inputs=["a"])(lambda a: a), "on_demand name '<lambda>' is not valid"),
         wrong(lambda: model("my model"), "Model name 'my model' is not valid"),
         wrong(lambda: model(task="Binary"), "unknown task 'Binary'. Did you mean 'binary'?"),
-        wrong(lambda: model(task="ranking"), "unknown task 'ranking'. Valid: binary, regression."),
+        wrong(lambda: model(task="ranking"), "unknown task 'ranking'. Valid: anomaly, binary, multiclass, regression."),
         wrong(lambda: model(examples="flights"), "examples is 'flights'; expected one made with FileSource(...)"),
         wrong(lambda: model(label=""), "label is ''; expected text"),
         wrong(lambda: model(features=[]), "Model 'delay' has no features"),

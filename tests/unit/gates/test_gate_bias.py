@@ -246,7 +246,7 @@ def test_counting_gives_what_fairlearn_gives(rows: list[tuple[int, int, int]], m
     expected = getattr(fairlearn, metric)(truth, said, sensitive_features=group)
     ratio, day = metric.endswith("_ratio"), np.arange(len(truth)) % 10
     found = [
-        GroupSums.of(measured_rows(each, truth * 1.0, said * 1.0, 0.5), day, group, 3)
+        GroupSums.of(measured_rows(each, truth * 1.0, said * 1.0), day, group, 3)
         .gap([0, 1, 2], ratio=ratio, confidence=0.95)
         .value
         for each in measures_of(metric)

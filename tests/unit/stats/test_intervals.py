@@ -48,7 +48,7 @@ def regression_days(random: Random, days: int) -> tuple[Array, Array, Array]:
 def test_ten_days_cover_as_often_as_they_say(name: str) -> None:
     # given what is true, from very many days, of the figure and of the gain over a champion
     metric, facts = FORMULAS[name].function, METRICS[name]
-    draw = binary_days if facts.task == "binary" else regression_days
+    draw = binary_days if "binary" in facts.tasks else regression_days
     y, (own, other), _ = draw(np.random.default_rng(99), 4_000)
     truth = metric(y, own, 0.5)
     gain = truth - metric(y, other, 0.5)

@@ -13,6 +13,7 @@ from sklearn import metrics as sk
 from trimtab.errors import DataError, UsageError
 from trimtab.metric_catalog import METRICS
 from trimtab.stats.metrics import FORMULAS, metric_value, no_skill
+from trimtab.tasks import SMALLEST, UNKNOWN_CLASS
 
 Reference = Callable[[Any, Any, float], float]
 REFERENCE: dict[str, Reference] = {
@@ -21,6 +22,7 @@ REFERENCE: dict[str, Reference] = {
     "log_loss": lambda y, s, t: sk.log_loss(y, s, labels=[0, 1]),
     "brier": lambda y, s, t: sk.brier_score_loss(y, s),
     "accuracy": lambda y, s, t: sk.accuracy_score(y, s >= t),
+    "balanced_accuracy": lambda y, s, t: sk.balanced_accuracy_score(y, s >= t),
     "precision": lambda y, s, t: sk.precision_score(y, s >= t),
     "recall": lambda y, s, t: sk.recall_score(y, s >= t),
     "f1": lambda y, s, t: sk.f1_score(y, s >= t),
@@ -29,12 +31,68 @@ REFERENCE: dict[str, Reference] = {
     "mape": lambda y, s, t: sk.mean_absolute_percentage_error(y, s),
     "r2": lambda y, s, t: sk.r2_score(y, s),
 }
-BINARY = [name for name, metric in METRICS.items() if metric.task == "binary"]
+BINARY = [name for name, metric in METRICS.items() if "binary" in metric.tasks]
+OF_CLASSES = [name for name, metric in METRICS.items() if "multiclass" in metric.tasks]
+SINGLE = sorted(name for name, metric in METRICS.items() if metric.tasks != ("multiclass",))
+CLASS_REFERENCE: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": lambda y, s: sk.accuracy_score(y, s.argmax(axis=1)),
+    "balanced_accuracy": lambda y, s: sk.balanced_accuracy_score(y, s.argmax(axis=1)),
+    "log_loss": lambda y, s: sk.log_loss(y, s, labels=range(s.shape[1])),
+    "brier": lambda y, s: sk.brier_score_loss(y, s, labels=range(s.shape[1]), scale_by_half=True),
+    "f1_macro": lambda y, s: sk.f1_score(y, s.argmax(axis=1), average="macro"),
+    "f1_weighted": lambda y, s: sk.f1_score(y, s.argmax(axis=1), average="weighted"),
+    "precision_macro": lambda y, s: sk.precision_score(y, s.argmax(axis=1), average="macro", zero_division=0),
+    "precision_weighted": lambda y, s: sk.precision_score(y, s.argmax(axis=1), average="weighted", zero_division=0),
+    "recall_macro": lambda y, s: sk.recall_score(y, s.argmax(axis=1), average="macro", zero_division=0),
+    "roc_auc_ovr": lambda y, s: sk.roc_auc_score(y, s, multi_class="ovr", labels=range(s.shape[1])),
+    "roc_auc_ovr_weighted": lambda y, s: sk.roc_auc_score(
+        y, s, multi_class="ovr", average="weighted", labels=range(s.shape[1])
+    ),
+}
+
+
+def classes_of(random: np.random.Generator, rows: int = 400, classes: int = 4) -> tuple[Any, Any]:
+    """Return labels and probabilities of classes, the last of which is rare and never predicted."""
+    score = random.dirichlet(np.array([3.0] * (classes - 1) + [0.3]), rows)
+    y = np.array([random.choice(classes, p=p) for p in 0.9 * score + 0.1 / classes], dtype=np.float64)
+    return y, score
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_equal_to_scikit_learn_for_several_classes(name: str, seed: int) -> None:
+    y, score = classes_of(np.random.default_rng(seed))
+    assert metric_value(name, y, score) == pytest.approx(CLASS_REFERENCE[name](y, score), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_no_skill_of_several_classes_is_no_better_than_their_shares(name: str) -> None:
+    y, score = classes_of(np.random.default_rng(0))
+    shares = np.bincount(y.astype(int), minlength=4) / len(y)
+    found, gain = no_skill(name, y, classes=4), METRICS[name].gain
+    assert gain(metric_value(name, y, score), found) > 0
+    for constant in (*np.eye(4), np.full(4, 0.25), shares):
+        assert gain(metric_value(name, y, np.tile(constant, (len(y), 1))), found) < 1e-9
+
+
+def test_a_class_that_the_model_does_not_know_is_a_mistake() -> None:
+    y, score = np.array([0.0, UNKNOWN_CLASS, 1.0]), np.array([[1.0, 0.0], [0.5, 0.5], [0.2, 0.8]])
+    assert metric_value("accuracy", y, score) == pytest.approx(2 / 3)
+    assert metric_value("brier", y, score) == pytest.approx((0 + 0.75 + 0.04) / 3)
+    assert metric_value("log_loss", y, score) == pytest.approx((-math.log(0.8) - math.log(SMALLEST)) / 3)
+    assert metric_value("recall_macro", y, score) == pytest.approx(2 / 3)
+
+
+def test_two_classes_have_the_brier_loss_and_log_loss_of_a_binary_model() -> None:
+    random = np.random.default_rng(1)
+    y, p = (random.random(50) < 0.5) * 1.0, random.random(50)
+    for name in ("brier", "log_loss", "accuracy", "balanced_accuracy"):
+        assert metric_value(name, y, np.column_stack([1 - p, p])) == pytest.approx(metric_value(name, y, p))
 
 
 @pytest.mark.parametrize("digits", [1, 9])
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", SINGLE)
 def test_equal_to_scikit_learn(name: str, seed: int, digits: int) -> None:
     random = np.random.default_rng(seed)
     score = np.round(random.random(300), digits)  # one digit: many ties
@@ -45,7 +103,8 @@ def test_equal_to_scikit_learn(name: str, seed: int, digits: int) -> None:
 
 def test_the_table_holds_what_the_policy_names() -> None:
     assert list(FORMULAS) == list(METRICS)
-    assert REFERENCE.keys() == METRICS.keys()
+    assert REFERENCE.keys() | CLASS_REFERENCE.keys() == METRICS.keys()
+    assert CLASS_REFERENCE.keys() == set(OF_CLASSES)
     assert all(FORMULAS[name].function.__name__ == name for name in METRICS)
 
 
@@ -90,11 +149,13 @@ def test_what_cannot_be_measured_is_refused() -> None:
         metric_value("roc_acu", [1], [0.5])
     with pytest.raises(DataError, match="2 labels but 1 scores"):
         metric_value("brier", [1, 0], [0.5])
+    with pytest.raises(DataError, match="the probability of each class"):
+        metric_value("f1_macro", [1, 0], [0.5, 0.5])
     with pytest.raises(DataError, match="leave rows without a label out"):
         metric_value("brier", [1, float("nan")], [0.5, 0.5])
 
 
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", SINGLE)
 def test_no_skill_is_what_the_best_constant_reaches(name: str) -> None:
     random = np.random.default_rng(0)
     y = (random.random(500) < 0.2) * 1.0 if name in BINARY else random.normal(size=500)

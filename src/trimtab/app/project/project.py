@@ -11,7 +11,7 @@ from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
 from trimtab.definitions.collection import Definitions
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
-from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting
+from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting, of_models
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import line_of, read_policy
 
@@ -94,7 +94,7 @@ def _check_model(where: Path, policy: Policy, model: Model) -> None:
     for column in policy.rollout.sticky or ():
         _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
     metric = policy.rollout.promote_when.metric
-    if metric is not None and METRICS[metric].task != model.task:
+    if metric is not None and model.task not in METRICS[metric].tasks:
         raise _does_not_fit(where, "rollout.promote_when.metric", metric, model, fitting(model.task))
     for name, section in policy.gates.sections().items():
         for key, value, expected in section.misfits(model.task):
@@ -113,7 +113,6 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
     present = sorted(set(tasks))
     if not present:
         return
-    shown = " and ".join(present)
     for name, section in policy.gates.sections().items():
         for key, why in section.unusable(present):
             place = f"gates.{name}.{key}"
@@ -122,8 +121,8 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
     for kind in policy.impact.cost:
         if kind not in possible:
             raise PolicyError(
-                f"{where}:{line_of(where, f'impact.cost.{kind}')}: impact.cost.{kind}: a {shown} model makes no such "
-                f"mistake; expected {', '.join(possible)}"
+                f"{where}:{line_of(where, f'impact.cost.{kind}')}: impact.cost.{kind}: {of_models(present)} makes no "
+                f"such mistake; expected {', '.join(possible)}"
             )
 
 

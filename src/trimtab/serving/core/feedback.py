@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from trimtab import timestamps
+from trimtab.metric_catalog import Task
 from trimtab.serving.requests import MAX_ID, Refused, control, shown
 from trimtab.stores.predictions import label_rule
+from trimtab.tasks import RULES
 
 LARGEST = sys.float_info.max
 MOST_NAMED = 20
@@ -36,16 +38,17 @@ class Label(msgspec.Struct, gc=False):
     model: str | None = None
     """Of the prediction, where the label names it."""
 
-    def check(self, task: Literal["binary", "regression"]) -> None:
+    def check(self, task: Task) -> None:
         """Raise BadLabels when the label is none of the task's."""
         wrong = self.wrong(task)
         if wrong is not None:
             raise BadLabels([wrong])
 
-    def wrong(self, task: Literal["binary", "regression"]) -> Wrong | None:
+    def wrong(self, task: Task) -> Wrong | None:
         """Return what is wrong with the label when it is none of the task's."""
-        if task == "binary" and self.label not in (0.0, 1.0):
-            return expected(self.index, "label", self.label, "0 or 1")
+        rules = RULES[task]
+        if rules.has_threshold and self.label not in (0.0, 1.0):
+            return expected(self.index, "label", self.label, rules.expected)
         return None
 
 

@@ -1,0 +1,202 @@
+"""What the labels and scores of each task are, and how decisions, losses, confidences and mistakes follow from them.
+
+task        label                        scores                                    decision
+binary      0 or 1                       probability of 1, (rows,)                 1 from the threshold on
+multiclass  index of the class           probabilities, (rows, classes)            the most probable class
+regression  a number                     the predicted value, (rows,)              the score itself
+anomaly     0 or 1; 1 is an anomaly      how anomalous, more is more so, (rows,)   1 from the threshold on
+
+Labels and decisions are float64 (rows,). The names of classes are in `Spec.classes`, in the order of the columns. A
+label that is none of the known classes has the index UNKNOWN_CLASS: each prediction of such a row is a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trimtab.metric_catalog import Mistake, Task
+
+Floats = npt.NDArray[np.float64]
+
+UNKNOWN_CLASS = -1.0
+"""Label of a row whose true class the model does not know."""
+SMALLEST = float(np.finfo(np.float64).eps)
+"""Probabilities are kept this far from 0 and 1 in a log loss, so that one certain mistake does not cost infinity."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for one task. Arrays have no NaN; y and decisions are (rows,), scores as in the table above."""
+
+    label: Literal["zero_one", "class", "number"]
+    output: Literal["probability", "probabilities", "value", "anomaly_score"]
+    decide: Callable[[Floats, float], Floats]
+    """Scores and threshold -> the decision of each row, in the values of a label."""
+    loss: Callable[[Floats, Floats, float], Floats]
+    """Labels, scores and threshold -> what is wrong with each row: log loss; squared error of a regression; of an
+    anomaly score, which is no probability, 1 for a wrong decision."""
+    squared: Callable[[Floats, Floats, float], Floats]
+    """Labels, scores and threshold -> the squared loss of each row: Brier's; squared error; as `loss` for an anomaly
+    score."""
+    mistakes: Callable[[Floats, Floats, float], dict[Mistake, Floats]]
+    """Labels, scores and threshold -> each kind of mistake that can have a price: 0 or 1, or the size of the error."""
+    confidence: Callable[[Floats], Floats] | None = None
+    """Scores -> the probability of the decision at a threshold of 0.5; None where scores are no probabilities."""
+    needs_labels: bool = True
+    """Whether training needs labels."""
+
+    @property
+    def by_class(self) -> bool:
+        """Whether it has named classes, and one score for each."""
+        return self.output == "probabilities"
+
+    @property
+    def decides(self) -> bool:
+        """Whether its answer has a decision in addition to the score."""
+        return self.output != "value"
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether a threshold turns its score into a decision."""
+        return self.label == "zero_one"
+
+    @property
+    def expected(self) -> str:
+        """What a label is, in words for messages."""
+        return {"zero_one": "0 or 1", "class": "one of the classes", "number": "a number"}[self.label]
+
+    def main_score(self, scores: Floats) -> Floats:
+        """Return one number a row, (rows,): of several classes the probability of the predicted one."""
+        return scores.max(axis=1) if self.by_class else scores
+
+    def wrong_labels(self, y: Floats, classes: int = 0) -> Floats:
+        """Return the distinct labels that do not fit the task. classes: how many the model has, if it has classes."""
+        if self.label == "number":
+            return np.zeros(0)
+        known = np.arange(float(classes)) if self.by_class else np.array([0.0, 1.0])
+        found: Floats = np.setdiff1d(y[~np.isnan(y)], known)
+        return found
+
+
+def true_probability(y: Floats, scores: Floats) -> Floats:
+    """Return the probability of each row's true class, (rows,); 0 where the class is not known.
+
+    y: index of the class (rows,). scores: (rows, classes).
+    """
+    known = (y >= 0) & (y < scores.shape[1])
+    place = np.where(known, y, 0).astype(np.int64)
+    return np.where(known, scores[np.arange(len(y)), place], 0.0)
+
+
+def class_log_loss(y: Floats, scores: Floats) -> Floats:
+    """Return -log of the probability of the true class, in nats, (rows,)."""
+    return -np.log(np.clip(true_probability(y, scores), SMALLEST, 1.0))
+
+
+def class_brier(y: Floats, scores: Floats) -> Floats:
+    """Return half the squared distance between probabilities and the true class, (rows,): from 0 to 1.
+
+    With two classes this is the squared error of the probability of one, as of a binary model.
+    Source: G. W. Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 78 (1950).
+    """
+    true = true_probability(y, scores)
+    found: Floats = ((scores**2).sum(axis=1) - 2 * true + 1) / 2
+    return found
+
+
+def _flag_log_loss(y: Floats, scores: Floats, threshold: float) -> Floats:
+    p = np.clip(scores, SMALLEST, 1 - SMALLEST)
+    return -np.where(y > 0, np.log(p), np.log1p(-p))
+
+
+def _flag(scores: Floats, threshold: float) -> Floats:
+    decided: Floats = (scores >= threshold).astype(np.float64)
+    return decided
+
+
+def _wrong_flag(y: Floats, scores: Floats, threshold: float) -> Floats:
+    wrong: Floats = (_flag(scores, threshold) != y).astype(np.float64)
+    return wrong
+
+
+def _flag_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+    yes = scores >= threshold
+    return {
+        "false_negative": ((y > 0.5) & ~yes).astype(np.float64),
+        "false_positive": ((y <= 0.5) & yes).astype(np.float64),
+    }
+
+
+def _best_class(scores: Floats, threshold: float) -> Floats:
+    best: Floats = scores.argmax(axis=1).astype(np.float64)
+    return best
+
+
+def _class_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+    return {"misclassification": (_best_class(scores, threshold) != y).astype(np.float64)}
+
+
+def _squared_error(y: Floats, scores: Floats, threshold: float) -> Floats:
+    found: Floats = (scores - y) ** 2
+    return found
+
+
+def _errors(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+    error = scores - y
+    return {
+        "absolute_error": np.abs(error),
+        "over_prediction": np.maximum(error, 0.0),
+        "under_prediction": np.maximum(-error, 0.0),
+    }
+
+
+def _value(scores: Floats, threshold: float) -> Floats:
+    return scores
+
+
+RULES: Mapping[Task, Rules] = MappingProxyType(
+    {
+        "binary": Rules(
+            label="zero_one",
+            output="probability",
+            decide=_flag,
+            loss=_flag_log_loss,
+            squared=_squared_error,
+            mistakes=_flag_mistakes,
+            confidence=lambda scores: np.maximum(scores, 1.0 - scores),
+        ),
+        "multiclass": Rules(
+            label="class",
+            output="probabilities",
+            decide=_best_class,
+            loss=lambda y, scores, threshold: class_log_loss(y, scores),
+            squared=lambda y, scores, threshold: class_brier(y, scores),
+            mistakes=_class_mistakes,
+            confidence=lambda scores: scores.max(axis=1),
+        ),
+        "regression": Rules(
+            label="number",
+            output="value",
+            decide=_value,
+            loss=_squared_error,
+            squared=_squared_error,
+            mistakes=_errors,
+        ),
+        "anomaly": Rules(
+            label="zero_one",
+            output="anomaly_score",
+            decide=_flag,
+            loss=_wrong_flag,
+            squared=_wrong_flag,
+            mistakes=_flag_mistakes,
+            needs_labels=False,
+        ),
+    }
+)
+"""The rules of each task."""
