@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +127,8 @@ def reference(seed: int) -> Reference:
     """Return the reference of the first days of a stream."""
     every = [Stream(seed).day(n) for n in range(REFERENCE)]
     X, y, times = (np.concatenate(part) for part in zip(*((d.X, d.y, d.times) for d in every), strict=True))
-    known = "categories" in inspect.signature(build_reference).parameters  # so that earlier states can be measured
+    known: dict[str, Any] = {"categories": ("carrier",)}
+    takes = "categories" in inspect.signature(build_reference).parameters  # so that earlier states can be measured
     return build_reference(
         X,
         truth(X),
@@ -136,8 +138,8 @@ def reference(seed: int) -> Reference:
         window=POLICY.decide.window,
         task="binary",
         threshold=POLICY.impact.threshold,
-        costs=POLICY.impact.cost,
-        **({"categories": ("carrier",)} if known else {}),
+        costs=POLICY.impact.cost_for("binary"),
+        **(known if takes else {}),
     )
 
 

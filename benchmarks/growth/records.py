@@ -108,7 +108,7 @@ def _reference(policy: Policy) -> Reference:
         window=policy.decide.window,
         task="binary",
         threshold=policy.impact.threshold,
-        costs=policy.impact.cost,
+        costs=policy.impact.cost_for("binary"),
     )
 
 

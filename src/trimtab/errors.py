@@ -10,7 +10,8 @@
     |   |-- Conflict                    another process wrote first
     |   `-- MissingExtra (ImportError)  an optional package is not installed
     |-- StageError                      a stage cannot run (what it needs is not there yet)
-    |   `-- TrainerFailed               the user's trainer raised: exit code 1
+    |   |-- TrainerFailed               the user's trainer raised: exit code 1
+    |   `-- ImpactFailed                the project's impact function raised, or returned no money of each row
     |-- CheckFailed                     data checks failed: exit code 1
     |-- GateRefused                     a gate failed: exit code 1
     `-- ActionError                     a change of the bundles in service was refused
@@ -100,6 +101,10 @@ class TrainerFailed(StageError):
     """The trainer of a project raised, or returned no estimator. The message names its file and line."""
 
     exit_code = 1
+
+
+class ImpactFailed(StageError):
+    """A project's impact function raised, or did not return a finite number for each row."""
 
 
 class CheckFailed(TrimtabError):

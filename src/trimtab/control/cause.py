@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, MONEY_GAIN, Signal, WindowReport
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, IMPACT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import SignalKind
 from trimtab.stores.metadata.contract import Metadata
 
@@ -76,6 +76,17 @@ class Cause:
             return math.fsum(map(operator.mul, self.losses, lengths)) / max(self.over, math.fsum(lengths))
         kpi = self.signal("kpi")
         return None if kpi is None else kpi.value
+
+    @property
+    def has_money(self) -> bool:
+        """Return True if what mistakes cost was measured in any window of the stretch."""
+        return bool(self.losses or self.rivals) or self.signal("kpi") is not None
+
+    @property
+    def no_money(self) -> str:
+        """Why the project's impact function gave no money for this window; empty when it did, or there is none."""
+        failed = self.signal("error", IMPACT)
+        return "" if failed is None else failed.reason
 
     @property
     def unexpected(self) -> Signal | None:

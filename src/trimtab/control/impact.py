@@ -41,15 +41,17 @@ class JudgedImpact:
 def judge(cause: Cause, policy: Impact) -> JudgedImpact:
     """Return the impact of a window.
 
-    A policy without costs has no money to compare: measured harm on labels then counts as medium.
+    Without costs in the policy and without an impact function of the project, or where that function failed, there is
+    no money to compare: measured harm on labels then counts as medium.
     """
-    if not policy.cost:
+    if cause.no_money or not (policy.cost or cause.has_money):
+        why = cause.no_money or "the policy names no costs for its task"
         harmed = cause.harm_p_seq < HARM_P
         said = "counts as medium impact" if harmed else "is not seen: low impact"
         return JudgedImpact(
             per_day=0.0,
             level="medium" if harmed else "low",
-            reason=f"the policy names no costs for its task; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
+            reason=f"{why}; harm on labels (p_seq {cause.harm_p_seq:.2g}) {said}",
         )
     avoidable = _avoidable(cause)
     if avoidable is None:

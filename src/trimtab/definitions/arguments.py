@@ -35,6 +35,14 @@ def check_function(where: str, function: Callable[..., Any], inputs: Sequence[st
     wanted = len(inspect.signature(function).parameters)
     if wanted != len(inputs):
         raise DefinitionError(f"{where} takes {wanted} arguments but names {len(inputs)} inputs: {list(inputs)}")
+    check_plain(where, function)
+
+
+def check_plain(where: str, function: Callable[..., Any], takes: Sequence[str] = ()) -> None:
+    """Check that a function is neither async nor a generator. takes: its arguments, where they are fixed."""
+    wanted = list(inspect.signature(function).parameters)
+    if takes and len(wanted) != len(takes):
+        raise DefinitionError(f"{where} takes {wanted}; expected {len(takes)} arguments: ({', '.join(takes)})")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise DefinitionError(f"{where} is async or a generator; expected a plain function that returns arrays")
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.kpis import Kpi
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
@@ -41,6 +42,11 @@ class Definitions:
                 keys.add(model.outcomes.prediction_id)
         return keys
 
+    @property
+    def impact_functions(self) -> dict[str, ImpactFunction]:
+        """The project's own impact functions, by model."""
+        return {name: model.money for name, model in self.models.items() if model.money is not None}
+
     def model(self, name: str | None = None) -> Model:
         """Return the model called `name`, or the only one. Raises DefinitionError."""
         if name is None:
@@ -67,6 +73,7 @@ class Definitions:
             "on_demand": self.transforms,
             "Kpi": self.kpis,
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
+            "impact": {model.money.name: model.money for model in self.models.values() if model.money is not None},
         }
         item = kinds.get(found["kind"], self.models).get(found["name"])
         return "" if item is None else str(item.place)
@@ -84,7 +91,7 @@ class Definitions:
 
 
 DEFINED = re.compile(
-    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|fallback|[Mm]odel|source|view) '(?P<name>\w+)'"
+    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|fallback|impact|[Mm]odel|source|view) '(?P<name>\w+)'"
 )
 """The beginning of messages about a definition."""
 

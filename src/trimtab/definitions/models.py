@@ -19,6 +19,7 @@ from trimtab.definitions.arguments import (
     check_trainer,
     source_of,
 )
+from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.definitions.on_demand import FallbackRule, OnDemand
 from trimtab.definitions.sources import FileSource
 from trimtab.definitions.views import FeatureView
@@ -159,6 +160,8 @@ class Model(Placed):
     classes: Sequence[str | int] | None = None
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
+    money: ImpactFunction | None = field(default=None, init=False)
+    """What the rows of the model cost, in place of `impact.cost`; set by `impact`."""
 
     def __post_init__(self) -> None:
         check_name("Model", self.name)
@@ -329,3 +332,44 @@ class Model(Placed):
             return function
 
         return declare
+
+    def impact(self, function: Callable[..., Any] | None = None, *, inputs: Sequence[str] = ()) -> Callable[..., Any]:
+        """Set the function that says what each row cost, in place of `impact.cost`; used as a decorator.
+
+        The function takes labels and scores, and one array for each input: float64, shape (rows,). It returns the money
+        lost on each row, shape (rows,), in the currency of the policy; money won is negative. Each row's money depends
+        on that row alone. Scores are what the model gives for its task: of a multiclass model one probability a class,
+        shape (rows, classes), and its labels are indices of classes.
+
+        Args:
+            function: the function itself, where the decorator has no arguments.
+            inputs: features of the model, as it saw them.
+
+        Returns:
+            The function itself, or the decorator, which returns it.
+
+        Raises:
+            DefinitionError: an input is no feature, the function takes other arguments, or it is the second one.
+
+        >>> import numpy as np, trimtab as tt
+        >>> payments = tt.FileSource("payments", "payments.parquet", timestamp="paid_at")
+        >>> fraud = tt.Model("fraud", task="binary", examples=payments, label="fraud", features=["amount"])
+        >>> @fraud.impact(inputs=["amount"])
+        ... def lost(y_true, y_score, amount):
+        ...     stopped = y_score >= 0.5
+        ...     return np.where(y_true == 1, np.where(stopped, 0.0, amount), np.where(stopped, 5.0, 0.0))
+        >>> fraud.money.inputs
+        ('amount',)
+        """
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            made = impact_function(self.name, function, inputs, features=self.feature_names)
+            if self.money is not None and self.money.name != made.name:
+                where = f"{made.called} of model '{self.name}'"
+                raise DefinitionError(
+                    f"{where}: the model has the impact function '{self.money.name}' already; remove one"
+                )
+            self.money = made
+            return function
+
+        return declare if function is None else declare(function)

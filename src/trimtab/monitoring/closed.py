@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
+from trimtab.errors import ImpactFailed
 from trimtab.monitoring.detection.absolute import Finding
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimated_metrics
@@ -16,6 +17,7 @@ from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.mistakes import Costs
 from trimtab.monitoring.prediction_rows import VersionRows
 from trimtab.monitoring.reference import SCORE, Reference
+from trimtab.monitoring.row_money import RowMoney
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
 from trimtab.records.monitoring import ABSOLUTE, CHECKS, Signal
@@ -36,11 +38,18 @@ def judge_closed(
     detectors: VersionDetectors | None,
     prices: Prices,
     costs: Costs | None = None,
+    own: RowMoney | None = None,
 ) -> list[Record]:
-    """Return the records of a version's closed window: report, profiles and signals. costs: of the model's task."""
+    """Return the records of a version's closed window: report, profiles and signals.
+
+    costs: of the model. own: the project's impact function on these rows; where it fails, no money is estimated.
+    """
     metrics = operations(rows, prices)
     if reference is not None:
-        metrics |= estimated_metrics(rows.scored.score, reference, costs or {})
+        try:
+            metrics |= estimated_metrics(rows.scored.score, reference, costs or {}, own)
+        except ImpactFailed:  # the matured window says so
+            metrics |= estimated_metrics(rows.scored.score, reference, {})
     records: list[Record] = [window.report("closed", rows.scored, metrics)]
     whole = is_whole(rows)
     if reference is not None:

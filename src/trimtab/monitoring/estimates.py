@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.metric_catalog import Mistake
 from trimtab.monitoring.mistakes import Costs, money
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.row_money import RowMoney
 from trimtab.records.monitoring import WindowReport
 
 Floats = npt.NDArray[np.float64]
@@ -32,19 +32,23 @@ SMALLEST = 1e-15
 """Probabilities are kept this far from 0 and 1, as in the log-loss itself."""
 
 
-def estimated_metrics(score: Floats, reference: Reference, costs: Costs) -> dict[str, float]:
+def estimated_metrics(
+    score: Floats, reference: Reference, costs: Costs, own: RowMoney | None = None
+) -> dict[str, float]:
     """Return what is expected of a window before its labels: estimated_log_loss, _brier, _accuracy, _rmse, _money_lost.
 
     score: of each row, shape (rows,); NaN is left out. Money is that of all rows; a regression's is not estimated.
+    Raises ImpactFailed.
     """
-    known = score[np.isfinite(score)]
+    finite = np.isfinite(score)
+    known = score[finite]
     if not len(known):
         return {}
     if reference.task == "regression":
         return {f"{ESTIMATED}rmse": math.sqrt(max(0.0, float(reference.expectation.expected(known).mean())))}
     p = np.clip(known, SMALLEST, 1 - SMALLEST)
     yes = p >= reference.threshold
-    made: dict[Mistake, float] = {
+    made: dict[str, float] = {
         "false_negative": float(np.where(yes, 0.0, p).mean()),
         "false_positive": float(np.where(yes, 1 - p, 0.0).mean()),
     }
@@ -53,6 +57,8 @@ def estimated_metrics(score: Floats, reference: Reference, costs: Costs) -> dict
         "brier": float((p * (1 - p)).mean()),
         "accuracy": 1.0 - sum(made.values()),
     }
+    if own is not None:
+        made[own.function.kind] = float(own.rows(finite).expected(p).mean())
     if costs:
         found[MONEY] = money(made, costs) * len(score)
     return {f"{ESTIMATED}{name}": value for name, value in found.items()}

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.metric_catalog import Mistake, Task
+from trimtab.metric_catalog import Task
 from trimtab.monitoring.mistakes import mistakes
+from trimtab.monitoring.row_money import RowMoney
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,12 +30,12 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     edges: tuple[float, ...] = ()
     losses: tuple[float, ...] = (0.0,)
-    errors: dict[Mistake, tuple[float, ...]] = {}
+    errors: dict[str, tuple[float, ...]] = {}
     """Mean errors of a regression by kind, one a bin; references of earlier releases do not have them."""
 
     @classmethod
-    def fit(cls, y: Floats, score: Floats, *, task: Task) -> Self:
-        """Fit it to labels and out-of-sample scores, shape (rows,), without NaN."""
+    def fit(cls, y: Floats, score: Floats, *, task: Task, own: RowMoney | None = None) -> Self:
+        """Fit it to labels and out-of-sample scores, shape (rows,), without NaN. Raises ImpactFailed."""
         if task == "binary" or not len(y):
             return cls(task=task)
         bins = max(1, min(BINS, len(y) // MIN_ROWS_A_BIN))
@@ -43,8 +44,8 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         rows = np.bincount(place, minlength=len(edges) + 1)
         sums = np.bincount(place, weights=loss, minlength=len(edges) + 1)
         means = np.where(rows > 0, sums / np.maximum(rows, 1), loss.mean())
-        errors: dict[Mistake, tuple[float, ...]] = {}
-        for kind, made in mistakes(y, score, task=task, threshold=0.0).items():
+        errors: dict[str, tuple[float, ...]] = {}
+        for kind, made in mistakes(y, score, task=task, threshold=0.0, own=own).items():
             of_bin = np.bincount(place, weights=made, minlength=len(edges) + 1)
             errors[kind] = tuple(np.where(rows > 0, of_bin / np.maximum(rows, 1), made.mean()).tolist())
         return cls(task=task, edges=tuple(edges.tolist()), losses=tuple(means.tolist()), errors=errors)
@@ -62,15 +63,18 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
         found: Floats = np.array(self.losses)[np.searchsorted(np.array(self.edges), score, side="right")]
         return found
 
-    def mistakes(self, score: Floats, *, threshold: float) -> dict[Mistake, float]:
+    def mistakes(self, score: Floats, *, threshold: float, own: RowMoney | None = None) -> dict[str, float]:
         """Return the mean of each kind of mistake that the model expects of rows; empty where that is not known.
 
         A calibrated binary model expects a false negative with probability p where it says no, and a false positive
         with probability 1 - p where it says yes; a regression the mean error of reference rows of a like prediction.
+        The money of the project's function is expected likewise. Raises ImpactFailed.
         """
         if self.task == "binary":
             yes = score >= threshold
+            money = {} if own is None else {own.function.kind: float(own.expected(score).mean())}
             return {
+                **money,
                 "false_negative": float(np.where(yes, 0.0, score).mean()),
                 "false_positive": float(np.where(yes, 1 - score, 0.0).mean()),
             }

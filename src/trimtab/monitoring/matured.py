@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics, with_metric
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
@@ -16,11 +19,14 @@ from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimate_errors
 from trimtab.monitoring.prediction_rows import Scored
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import MONEY_GAIN, Signal, WindowReport
+from trimtab.records.monitoring import IMPACT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.metrics import metric_value
+
+log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,11 +43,13 @@ def judge_matured(
     days: float,
     paired: Mapping[str, float],
     metric: str | None = None,
+    own: RowMoney | None = None,
 ) -> list[Record]:
     """Return the records of a version's matured window.
 
     label: of each row of `scored`, NaN where it has none. days: of traffic in the window. paired: the result of
-    `paired_gains` for a challenger. metric: computed in addition to the summary of the task.
+    `paired_gains` for a challenger. metric: computed in addition to the summary of the task. own: the project's impact
+    function on the rows of `scored`; where it fails, a signal says so in place of the money.
     """
     labelled = int(np.isfinite(label).sum())
     metrics = {**closed.metrics, **paired}
@@ -52,12 +60,22 @@ def judge_matured(
         metrics |= quality(y, score, task=reference.task, threshold=reference.threshold, metric=metric)
         made = mistakes.mean_mistakes(y, score, task=reference.task, threshold=reference.threshold)
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
-        if costs := policy.cost_for(reference.task):
-            metrics["money_lost"] = mistakes.money(made, costs) * len(y)
+        costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
+        try:
+            if own is not None:
+                own = own.rows(known)
+                made[own.function.kind] = float(own.lost(y, score).mean())
+            money = _money(window, made, score, scored.rows / days, reference, policy.currency, costs, own)
+        except ImpactFailed as error:
+            log.error("%s: money lost is not known: %s", window.id, error)
+            money = [_failed(window, error, len(y))]
+        else:
+            if costs:
+                metrics["money_lost"] = mistakes.money(made, costs) * len(y)
         metrics |= estimate_errors(metrics, coverage=len(y) / scored.rows)
         categories = {name: values[known] for name, values in scored.categories.items()}
         signals = _signals(window, y, score, categories, reference, detectors)
-        signals += _money(window, made, score, scored.rows / days, reference, policy)
+        signals += money
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]
 
 
@@ -79,13 +97,15 @@ def paired_gains(
     threshold: float,
     metric: str,
     costs: mistakes.Costs | None = None,
+    own: RowMoney | None = None,
 ) -> dict[str, float]:
     """Return how much better the challenger was, on the rows that both scored and that have a label.
 
     label: of each row of the challenger. `paired_METRIC_gain` is positive when the challenger is better, in the
     metric's unit; for a mean of losses it is the mean of the paired differences. `paired_rows` are the rows, and
     `paired_version` the champion's version. With costs, `paired_money_gain` is the money a prediction that the
-    challenger's mistakes cost less.
+    challenger's mistakes cost less. own: the project's impact function on the challenger's rows; there is no such gain
+    where it fails.
     """
     found = pc.index_in(challenger.ids, value_set=champion.ids)
     place = found.fill_null(0).to_numpy().astype(np.int64)
@@ -94,16 +114,18 @@ def paired_gains(
     gains = {"paired_rows": float(known.sum()), "paired_version": float(champion.version)}
     if not known.any():
         return gains
-    y, own, other = label[known], challenger.score[known], theirs[known]
+    y, ours, other = label[known], challenger.score[known], theirs[known]
     for name in compared_metrics(task, metric):
-        values = (metric_value(name, y, score, threshold=threshold) for score in (own, other))
+        values = (metric_value(name, y, score, threshold=threshold) for score in (ours, other))
         gains[gain_name(name)] = METRICS[name].gain(*values)
     if costs:
-        mine, champions = (
-            mistakes.money(mistakes.mean_mistakes(y, score, task=task, threshold=threshold), costs)
-            for score in (own, other)
-        )
-        gains[MONEY_GAIN] = champions - mine
+        money = own and own.rows(known)
+        with suppress(ImpactFailed):  # the window's own signal says so
+            mine, champions = (
+                mistakes.money(mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=money), costs)
+                for score in (ours, other)
+            )
+            gains[MONEY_GAIN] = champions - mine
     return gains
 
 
@@ -161,16 +183,17 @@ def _money(
     score: Floats,
     rows_a_day: float,
     reference: Reference,
-    policy: Impact,
+    currency: str,
+    costs: mistakes.Costs,
+    own: RowMoney | None,
 ) -> list[Signal]:
     """Return money lost a day beyond what is expected for these inputs, at this window's traffic.
 
     Expected is what the model expects of the scores that it gave, and what it lost beyond that in the reference. Hard
     rows, such as those of a stormy day, cost more by expectation. References of earlier releases do not know it: what
-    was lost in them is expected then.
+    was lost in them is expected then. Raises ImpactFailed.
     """
-    costs = policy.cost_for(reference.task)
-    if not costs or (expected := _expected(score, reference, costs)) is None:
+    if not costs or (expected := _expected(score, reference, costs, own)) is None:
         return []
     labels = len(score)
     lost = mistakes.money(made, costs)
@@ -178,23 +201,35 @@ def _money(
     return [
         window.signal(
             "kpi",
-            statistic=f"{policy.currency} a day lost by mistakes, beyond what is expected",
+            statistic=f"{currency} a day lost by mistakes, beyond what is expected",
             value=beyond,
             effect={"per_prediction": lost, "expected_per_prediction": expected, "per_day": lost * rows_a_day},
             rows=labels,
             reference_windows=sum(w is not None for w in reference.labelled),
             reason=(
-                f"{lost:.3g} {policy.currency} a prediction where {expected:.3g} is expected for these inputs, "
+                f"{lost:.3g} {currency} a prediction where {expected:.3g} is expected for these inputs, "
                 f"at {rows_a_day:,.0f} predictions a day"
             ),
         )
     ]
 
 
-def _expected(score: Floats, reference: Reference, costs: mistakes.Costs) -> float | None:
+def _failed(window: VersionWindow, error: ImpactFailed, rows: int) -> Signal:
+    """Return the signal that the project's impact function failed."""
+    return window.signal(
+        "error",
+        subject=IMPACT,
+        statistic="1: the impact function failed",
+        value=1.0,
+        rows=rows,
+        reason=f"what mistakes cost is not known: {error}",
+    )
+
+
+def _expected(score: Floats, reference: Reference, costs: mistakes.Costs, own: RowMoney | None) -> float | None:
     """Return the money a prediction that is expected to be lost on rows with such scores."""
     usual = reference.money_beyond(costs)
     if usual is None:
         return reference.money(costs)
-    own = reference.expectation.mistakes(score, threshold=reference.threshold)
-    return mistakes.money(own, costs) + usual
+    expected = reference.expectation.mistakes(score, threshold=reference.threshold, own=own)
+    return mistakes.money(expected, costs) + usual

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, to_micros
+from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.monitoring.checkpoint import Checkpoint, CheckpointFile, Lagging, fits
 from trimtab.monitoring.detector_states import DetectorStates
 from trimtab.monitoring.event_windows import BEGINNING
@@ -45,6 +47,7 @@ class Monitor:
 
     references: gives the Reference of a model's version (the bundle's reference/windows.json), or None.
     checkpoint: file with the place from which the next process reads; None reads from the beginning.
+    impact_functions: the project's own, by model.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Monitor:
         clock: Clock,
         *,
         checkpoint: Path | None = None,
+        impact_functions: Mapping[str, ImpactFunction] | None = None,
     ) -> None:
+        self._impact_functions = impact_functions or {}
         self._metadata = metadata
         self._predictions = predictions
         self._policy = policy
@@ -247,6 +252,12 @@ class Monitor:
     def _stream(self, model: str) -> WindowStream:
         if model not in self._streams:
             self._streams[model] = WindowStream(
-                model, self._policy, self._metadata, self._references, self._clock, self._states
+                model,
+                self._policy,
+                self._metadata,
+                self._references,
+                self._clock,
+                self._states,
+                self._impact_functions.get(model),
             )
         return self._streams[model]

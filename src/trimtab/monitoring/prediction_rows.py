@@ -51,6 +51,8 @@ class Scored:
     """Different predictions of the window over all versions; this version may have scored fewer."""
     categories: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Values of category features, which mistakes are told apart by; NaN in a row without features."""
+    inputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Values of the features that the project's impact function takes; NaN in a row without features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +85,16 @@ class VersionRows:
         return np.column_stack([flat.reshape(-1, columns), scores])
 
 
-def categories_of(
-    rows: VersionRows, names: Sequence[str], categories: Collection[str]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the values of category features, float32 (rows,) each; NaN in a row with another number of features."""
+def columns_of(rows: VersionRows, names: Sequence[str], chosen: Collection[str]) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the values of some features, float32 (rows,) each; NaN in a row with another number of features."""
     fitting = pc.fill_null(pc.equal(pc.list_value_length(rows.lists), len(names)), False)
-    chosen = fitting.to_numpy(zero_copy_only=False)
+    fits = fitting.to_numpy(zero_copy_only=False)
     matrix = rows.matrix(len(names)) if len(names) else np.zeros((0, 0), np.float32)
     found = {}
     for place, name in enumerate(names):
-        if name in categories:
+        if name in chosen:
             found[name] = np.full(rows.scored.rows, np.nan, np.float32)
-            found[name][chosen] = matrix[:, place]
+            found[name][fits] = matrix[:, place]
     return found
 
 

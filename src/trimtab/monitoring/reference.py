@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.bundle.spec import Limits
+from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError, nearest
-from trimtab.metric_catalog import Mistake, Task
+from trimtab.metric_catalog import Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.detection.segments import segment_excess
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
+from trimtab.monitoring.row_money import RowMoney
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
@@ -42,12 +44,12 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     excess: float
     """Mean loss beyond what the model expected of itself."""
-    mistakes: dict[Mistake, float]
+    mistakes: dict[str, float]
     """Mean a prediction, by kind."""
     log_loss: float | None
     squared_error: float | None = None
     """Mean, of a regression; references of earlier releases do not have it."""
-    expected: dict[Mistake, float] = {}
+    expected: dict[str, float] = {}
     """Mistakes a prediction that the model expected of itself; references of earlier releases do not have it."""
 
 
@@ -69,7 +71,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     threshold: float
     window: int
-    costs: dict[Mistake, float]
+    costs: dict[str, float]
     starts: list[int]
     rows: list[int]
     labelled: list[Labelled | None]
@@ -228,6 +230,7 @@ def build_reference(
     threshold: float,
     costs: impact.Costs,
     categories: Collection[str] = (),
+    impact_function: ImpactFunction | None = None,
 ) -> Reference:
     """Return the reference of a training span.
 
@@ -240,8 +243,9 @@ def build_reference(
         window: length of a window in microseconds.
         costs: money a mistake, by kind.
         categories: features whose numbers are codes; they are counted code by code, and none is more than another.
+        impact_function: the project's, in place of costs.
 
-    Raises DataError when there are no rows or shapes do not fit.
+    Raises DataError when there are no rows or shapes do not fit, ImpactFailed.
     """
     features = np.ascontiguousarray(X, np.float32)
     score, label = np.asarray(scores, np.float64), np.asarray(y, np.float64)
@@ -260,7 +264,8 @@ def build_reference(
     if unknown := [name for name in categories if name not in names]:
         raise DataError(f"category '{unknown[0]}' is no feature.{nearest(unknown[0], names)}")
     known = np.isfinite(label) & np.isfinite(score)
-    expectation = Expectation.fit(label[known], score[known], task=task)
+    own = RowMoney.of(impact_function, {name: features[:, place] for place, name in enumerate(names)})
+    expectation = Expectation.fit(label[known], score[known], task=task, own=own and own.rows(known))
     windows = _windows(times, window)
     schemes = _schemes(matrix, columns, windows, categories)
     correlations = Correlations({name: schemes[name] for name in names})
@@ -275,8 +280,8 @@ def build_reference(
         rows=tuple(len(rows) for rows in windows),
         profiles=tuple(_profile_rows(matrix[rows], schemes, correlations) for rows in windows),
         labelled=tuple(
-            _labelled(label[rows][known[rows]], score[rows][known[rows]], expectation, task, threshold)
-            for rows in windows
+            _labelled(label[rows], score[rows], expectation, task, threshold, own and own.rows(rows))
+            for rows in (rows[known[rows]] for rows in windows)
         ),
         confidence=tuple(_confidence(score[rows], task) for rows in windows),
         expectation=expectation,
@@ -342,16 +347,18 @@ def _windows(times: npt.NDArray[np.int64], window: int) -> list[npt.NDArray[np.i
     return merged
 
 
-def _labelled(y: Floats, score: Floats, expectation: Expectation, task: Task, threshold: float) -> Labelled | None:
+def _labelled(
+    y: Floats, score: Floats, expectation: Expectation, task: Task, threshold: float, own: RowMoney | None
+) -> Labelled | None:
     if not len(y):
         return None
     return Labelled(
         rows=len(y),
         excess=float(expectation.excess(y, score).mean()),
-        mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold),
+        mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold, own=own),
         log_loss=metric_value("log_loss", y, score) if task == "binary" else None,
         squared_error=float(((y - score) ** 2).mean()) if task == "regression" else None,
-        expected=expectation.mistakes(score, threshold=threshold),
+        expected=expectation.mistakes(score, threshold=threshold, own=own),
     )
 
 

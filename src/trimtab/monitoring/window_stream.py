@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.clock import Clock, from_micros
+from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError
 from trimtab.monitoring.closed import is_whole, judge_closed
 from trimtab.monitoring.detector_states import DetectorStates
@@ -30,12 +31,13 @@ from trimtab.monitoring.open_windows import OpenWindows
 from trimtab.monitoring.prediction_rows import (
     Scored,
     VersionRows,
-    categories_of,
+    columns_of,
     requests_of,
     version_rows,
     versions_of,
 )
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.monitoring.written_windows import read_written
 from trimtab.policy.model import Policy
@@ -73,7 +75,9 @@ class WindowStream:
         references: References,
         clock: Clock,
         states: DetectorStates | None = None,
+        impact_function: ImpactFunction | None = None,
     ) -> None:
+        self._money = impact_function
         self._states = states or DetectorStates(None)
         self._judged: list[int] = []
         """Versions of windows that were judged since the detectors were kept last."""
@@ -154,7 +158,9 @@ class WindowStream:
             log.warning("%s: rows of the window from %s are gone from the log", self.model, from_micros(span.start))
         if not limits:
             return []
-        rows = {v: version_rows(table, v, requests=requests, limit=limit) for v, limit in limits.items()}
+        rows = {
+            v: self._with_columns(version_rows(table, v, requests=requests, limit=limit)) for v, limit in limits.items()
+        }
         records: list[Record] = []
         if stored is None:
             for version, own in rows.items():
@@ -162,7 +168,7 @@ class WindowStream:
         reports = stored or {r.version: r for r in records if isinstance(r, WindowReport)}
         window = ClosedWindow(
             span=span,
-            versions={version: self._with_categories(own) for version, own in rows.items()},
+            versions={version: own.scored for version, own in rows.items()},
             whole={version: is_whole(own) for version, own in rows.items()},
             reports=dict(reports),
             labels=WindowLabels(self.model, pc.unique(pa.concat_arrays([own.scored.ids for own in rows.values()]))),
@@ -171,12 +177,20 @@ class WindowStream:
         self._waiting.append(window)
         return records
 
-    def _with_categories(self, rows: VersionRows) -> Scored:
+    def _with_columns(self, rows: VersionRows) -> VersionRows:
         reference = self._reference(rows.scored.version)
-        if reference is None or not reference.segments:
-            return rows.scored
-        categories = [name for name in reference.names if isinstance(reference.schemes[name], CategoryBins)]
-        return replace(rows.scored, categories=categories_of(rows, reference.names, categories))
+        if reference is None or not (reference.segments or self._money):
+            return rows
+        names = reference.names
+        categories = [n for n in names if isinstance(reference.schemes[n], CategoryBins)] if reference.segments else []
+        inputs = self._money.inputs if self._money is not None else ()
+        found = columns_of(rows, names, {*categories, *inputs})
+        scored = replace(
+            rows.scored,
+            categories={name: found[name] for name in categories},
+            inputs={name: values for name, values in found.items() if name in inputs},
+        )
+        return replace(rows, scored=scored)
 
     def _prepare(self, versions: Iterable[int]) -> None:
         """Load the detectors before anything changes: where a store fails, the next step tries again."""
@@ -185,9 +199,10 @@ class WindowStream:
 
     def _judge_closed(self, span: Span, version: int, rows: VersionRows) -> list[Record]:
         reference, detectors = self._reference(version), self._detectors_of(version)
-        costs = self._policy.impact.cost_for(reference.task) if reference is not None else None
+        costs = prices(self._policy.impact, reference.task, self._money) if reference is not None else None
         window = self._version_window(span, version)
-        return judge_closed(window, rows, reference, detectors, self._policy.prices, costs)
+        own = RowMoney.of(self._money, rows.scored.inputs)
+        return judge_closed(window, rows, reference, detectors, self._policy.prices, costs, own)
 
     def _matured_at(self, window: ClosedWindow) -> int:
         due = window.span.end + self._policy.decide.labels_mature_after
@@ -218,6 +233,7 @@ class WindowStream:
                 days=window.span.days(self._policy.decide.window),
                 paired=self._paired(window, scored, labels[version], reference),
                 metric=self._policy.rollout.promote_when.metric,
+                own=RowMoney.of(self._money, scored.inputs),
             )
         return records
 
@@ -234,7 +250,8 @@ class WindowStream:
             task=reference.task,
             threshold=reference.threshold,
             metric=self._policy.rollout.promote_when.metric_for(reference.task),
-            costs=self._policy.impact.cost_for(reference.task),
+            costs=prices(self._policy.impact, reference.task, self._money),
+            own=RowMoney.of(self._money, scored.inputs),
         )
 
     def _version_window(self, span: Span, version: int) -> VersionWindow:

@@ -24,7 +24,8 @@ class Impact(Section):
     cost: dict[Mistake, Cost] = {}
     """Money for each mistake. Of a binary or anomaly model: false_negative, false_positive. Of a multiclass model:
     misclassification. Of a regression, for each unit of error: absolute_error, over_prediction (too high),
-    under_prediction (too low); they add up."""
+    under_prediction (too low); they add up. A function that a model declares with `@model.impact`
+    takes their place."""
     medium: PerDay = 500.0
     """From here on the impact is medium."""
     high: PerDay = 5000.0
@@ -47,7 +48,7 @@ class Impact(Section):
             return 0.5
         return positive / (positive + negative)
 
-    def cost_for(self, task: Task) -> dict[Mistake, float]:
+    def cost_for(self, task: Task) -> dict[str, float]:
         """Return the prices of the mistakes that a model of a task can make."""
         return {kind: price for kind, price in self.cost.items() if kind in BY_TASK[task].costs}
 

@@ -87,6 +87,9 @@ class Profile(Record, frozen=True, kw_only=True):
 CHECKS = "checks"
 """Subject of the quality signal about rows with a value that the request checks do not expect."""
 
+IMPACT = "impact"
+"""Subject of the error signal of a window in which the project's impact function failed."""
+
 ABSOLUTE = "absolute:"
 """Begins the subject of the quality signals of the absolute rules; the name of the column follows.
 

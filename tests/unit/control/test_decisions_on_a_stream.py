@@ -50,7 +50,7 @@ def reference() -> Reference:
         window=POLICY.decide.window,
         task="binary",
         threshold=POLICY.impact.threshold,
-        costs=POLICY.impact.cost,
+        costs=POLICY.impact.cost_for("binary"),
     )
 
 

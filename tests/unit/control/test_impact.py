@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from trimtab.clock import EPOCH
 from trimtab.control.cause import Cause, gather
 from trimtab.control.impact import judge
+from trimtab.monitoring.event_windows import Span
+from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.decide import Impact
-from trimtab.records.monitoring import MONEY_GAIN
+from trimtab.records.monitoring import IMPACT, MONEY_GAIN
 from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import window_report
 from trimtab.units import MICROS
@@ -46,6 +50,22 @@ def test_some_bad_days_decide_nothing_and_the_whole_loss_is_shown_apart() -> Non
     assert found.level == "low"
     assert found.per_day == pytest.approx(17000 / 7)
     assert "9,000 in all" in found.reason
+
+
+def test_harm_decides_where_the_impact_function_failed() -> None:
+    window = VersionWindow(model="delay", version=1, span=Span(0, 1, 1), now=EPOCH)
+    failed = window.signal("error", subject=IMPACT, statistic="failed", value=1.0, rows=9, reason="no rate today")
+    harmed = window.signal("concept", statistic="excess", value=1.0, p_seq=0.01, rows=9, reason="worse")
+    for signals, level in (((failed, harmed), "medium"), ((failed,), "low")):
+        found = judge(replace(cause([9000.0] * 7), signals=signals), POLICY)
+        assert (found.level, found.per_day) == (level, 0.0)
+        assert found.reason.startswith("no rate today; harm on labels")
+
+
+def test_without_costs_the_money_of_an_impact_function_decides() -> None:
+    found = judge(cause([9000.0 + n for n in range(7)]), Impact())
+    assert found.level == "high"
+    assert found.per_day == pytest.approx(9003)
 
 
 def test_few_windows_are_not_sure_and_a_stretch_of_fewer_than_three_decides_by_its_mean() -> None:

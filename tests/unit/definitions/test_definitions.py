@@ -54,6 +54,24 @@ def two_rules() -> None:
     made.fallback(inputs=["distance", "scheduled_at"])(half)
 
 
+async def waiting_two(y_true: Any, y_score: Any) -> Any:
+    return y_true
+
+
+def third(y_true: Any, y_score: Any) -> Any:
+    return y_true - y_score
+
+
+def by_distance(y_true: Any, y_score: Any, distance: Any) -> Any:
+    return distance
+
+
+def two_impacts() -> None:
+    made = model()
+    made.impact(half)
+    made.impact(third)
+
+
 # --- names
 
 
@@ -165,6 +183,18 @@ def test_a_fallback_rule_is_no_transform() -> None:
     found = collect({"delay": made, "usual": usual})
     assert found.transforms == {}
     assert found.model().rule is made.rule
+
+
+def test_another_text_of_the_impact_function_is_another_kind_of_money() -> None:
+    one, two, priced = model(), model(), model()
+    assert one.impact(half) is half
+    two.impact(third)
+    priced.impact(inputs=["distance"])(by_distance)
+    kinds = {made.money.kind for made in (one, two, priced) if made.money is not None}
+    assert len(kinds) == 3
+    assert priced.money is not None
+    assert priced.money.inputs == ("distance",)
+    assert collect({"delay": one}).impact_functions == {"delay": one.money}
 
 
 # --- hashes
@@ -340,6 +370,14 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
             "'punctuality__count_1d' is a computed feature",
             "takes request columns. Valid: carrier, distance, scheduled_at.",
         ),
+        wrong(
+            lambda: model().impact(inputs=["distanse"])(half),
+            "impact 'half' of model 'delay': input 'distanse' is none of the model's features.",
+            "Did you mean 'distance'?",
+        ),
+        wrong(lambda: model().impact(double), "takes ['distance']; expected 2 arguments: (y_true, y_score)"),
+        wrong(lambda: model().impact(waiting_two), "impact 'waiting_two' of model 'delay' is async or a generator"),
+        wrong(two_impacts, "impact 'third' of model 'delay': the model has the impact function 'half' already; remove"),
         wrong(two_rules, "fallback 'half' of model 'delay': the model has the fallback 'double' already; remove one"),
         wrong(lambda: collect({}).model(), "defines no model; add one with: tt.Model(...)"),
         wrong(lambda: collect({"m": model()}).model("dealy"), "has no model 'dealy'. Did you mean 'delay'?"),

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from trimtab.clock import EPOCH, ManualClock
+from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference, build_reference
 from trimtab.policy.model import Policy
@@ -36,7 +37,7 @@ VARIANTS = (Variant(version=1), Variant(version=2, role="challenger", worse=True
 
 
 @cache
-def reference() -> Reference:
+def reference(function: ImpactFunction | None = None) -> Reference:
     """Return the reference of the quiet world's first days."""
     every = [QUIET.day(n) for n in range(DAYS)]
     X = np.concatenate([day.X for day in every])
@@ -49,7 +50,8 @@ def reference() -> Reference:
         window=POLICY.decide.window,
         task="binary",
         threshold=POLICY.impact.threshold,
-        costs=POLICY.impact.cost,
+        costs=POLICY.impact.cost_for("binary"),
+        impact_function=function,
     )
 
 
@@ -62,12 +64,25 @@ class Bench:
         self.checkpoint = folder / "monitor.json"
 
     def monitor(
-        self, *, book: Metadata | None = None, policy: Policy = POLICY, known: Reference | bool | None = True
+        self,
+        *,
+        book: Metadata | None = None,
+        policy: Policy = POLICY,
+        known: Reference | bool | None = True,
+        function: ImpactFunction | None = None,
     ) -> Monitor:
         """Return a new monitor, as a new process would make it."""
-        found = reference() if known is True else known or None
+        found = reference(function) if known is True else known or None
         book, clock = book or self.book, ManualClock(EPOCH)
-        return Monitor(book, self.log, policy, lambda model, version: found, clock, checkpoint=self.checkpoint)
+        return Monitor(
+            book,
+            self.log,
+            policy,
+            lambda model, version: found,
+            clock,
+            checkpoint=self.checkpoint,
+            impact_functions={} if function is None else {"delay": function},
+        )
 
     def reports(self, stage: str = "matured", **where: Any) -> list[WindowReport]:
         """Return reports, oldest first."""

@@ -18,6 +18,7 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError
 from trimtab.features.training_frames import request_types
+from trimtab.monitoring.row_money import prices
 from trimtab.policy.model import Policy
 from trimtab.units import plural, short
 
@@ -87,7 +88,7 @@ def _history(workspace: Workspace, model: Model, asked: Asked, policy: Policy) -
         remarks.append("the performance gate, which measures a packed bundle, is not part of a backtest")
     if policy.rollout.strategy == "canary":
         remarks.append("a canary's steps need live traffic; a version that passes its gates serves at once")
-    if not policy.impact.cost_for(model.task):
+    if not prices(policy.impact, model.task, model.money):
         remarks.append("the policy names no costs (impact.cost), so there is no money; what is saved is loss a row")
     return found, remarks
 

@@ -23,6 +23,7 @@ from trimtab.gates.inputs import GateInputs
 from trimtab.gates.table import evaluate
 from trimtab.metric_catalog import compared_metrics
 from trimtab.monitoring.reference import Reference, build_reference
+from trimtab.monitoring.row_money import prices
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
 from trimtab.records.gate_reports import GateResult, HeldOutWindow
@@ -108,7 +109,8 @@ class Candidate:
             window=policy.decide.window,
             task=history.task,
             threshold=policy.impact.threshold,
-            costs=policy.impact.cost_for(history.task),
+            costs=prices(policy.impact, history.task, self.cache.model.money),
+            impact_function=self.cache.model.money,
             categories=category_features(self.cache.model, history.X[self.frame], self.cache.kinds),
         )
 

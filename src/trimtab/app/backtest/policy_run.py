@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.metric_catalog import Task
-from trimtab.monitoring import mistakes
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,13 +116,6 @@ def row_losses(y: Floats, score: Floats, task: Task) -> Floats:
     eps = np.finfo(np.float64).eps
     p = np.clip(score, eps, 1 - eps)
     found: Floats = -np.where(y > 0, np.log(p), np.log1p(-p))
-    return found
-
-
-def row_money(y: Floats, score: Floats, task: Task, threshold: float, costs: mistakes.Costs) -> Floats:
-    """Return what the mistake of each row costs."""
-    made = mistakes.mistakes(y, score, task=task, threshold=threshold)
-    found: Floats = np.sum([each * costs.get(kind, 0.0) for kind, each in made.items()], axis=0)
     return found
 
 

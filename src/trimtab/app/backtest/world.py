@@ -25,7 +25,6 @@ from trimtab.app.backtest.policy_run import (
     PolicyRun,
     Retrained,
     row_losses,
-    row_money,
     window_sums,
 )
 from trimtab.app.backtest.traffic import Traffic
@@ -45,8 +44,10 @@ from trimtab.control.suspicion import held
 from trimtab.control.way_back import on_probation
 from trimtab.control.window_facts import WindowFacts
 from trimtab.errors import GateRefused, TrimtabError
+from trimtab.monitoring.mistakes import mistakes, row_costs
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
 from trimtab.records.control import Decision, Suspicion, WorkflowStep
@@ -120,7 +121,15 @@ class World:
     # --- what a step does
 
     def _with_controller(self) -> Step:
-        monitor = Monitor(self._metadata, self._log, self._policy, self._reference, self._clock)
+        money = self._cache.model.money
+        monitor = Monitor(
+            self._metadata,
+            self._log,
+            self._policy,
+            self._reference,
+            self._clock,
+            impact_functions={} if money is None else {self._model: money},
+        )
         controller = Controller(
             self._metadata, self._policy, self._model, self, self._clock, before=self._windows_before
         )
@@ -411,9 +420,13 @@ class World:
         known = history.labelled & np.isfinite(self._served)
         y, score = history.outcomes[known], self._served[known]
         values = [np.ones(len(y)), row_losses(y, score, history.task)]
-        costs = policy.impact.cost_for(history.task)
+        function = self._cache.model.money
+        costs = prices(policy.impact, history.task, function)
         if costs:
-            values.append(row_money(y, score, history.task, policy.impact.threshold, costs))
+            columns = {name: history.X[known, place] for place, name in enumerate(history.names)}
+            own = RowMoney.of(function, columns)
+            made = mistakes(y, score, task=history.task, threshold=policy.impact.threshold, own=own)
+            values.append(row_costs(made, costs))
         numbers, sums = window_sums(history.at[known] // self._size, values)
         decisions = Counter(d.action for d in self._metadata.find(Decision, model=self._model))
         return PolicyRun(

@@ -30,6 +30,7 @@ def open_monitor(workspace: Workspace) -> Monitor:
         references(workspace),
         workspace.clock,
         checkpoint=workspace.run_folder / CHECKPOINT,
+        impact_functions=workspace.project.definitions.impact_functions,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -25,6 +26,8 @@ Span = tuple[datetime, datetime]
 BLOCK_ROWS = 100_000
 SEGMENT = "segment "
 """Before the name of a column that makes segments."""
+INPUT = "input "
+"""Before the name of an input of the project's impact function."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class PairedRows:
     """Requests of the model that were answered in each span, [spans]."""
     columns: Mapping[str, pl.Series]
     """Values of the columns that make segments, as text, by name."""
+    inputs: Mapping[str, Floats] = field(default_factory=dict)
+    """Values of the features that the project's impact function takes, by name."""
 
 
 def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spans: Sequence[Span]) -> PairedRows:
@@ -48,11 +53,14 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
     segments = _segment_columns(workspace)
     bundles = workspace.metadata.find(Bundle, model=model)
     features = {bundle.version: bundle.features for bundle in bundles if bundle.version in versions}
-    named = [SEGMENT + name for name in segments]
+    function = workspace.model(model).money
+    inputs = function.inputs if function is not None else ()
+    named = [*(SEGMENT + name for name in segments), *(INPUT + name for name in inputs)]
     traffic, parts = np.zeros(len(spans)), list[pl.DataFrame]()
     block, cursor = workspace.predictions.read(START, limit=BLOCK_ROWS)
     while block.num_rows or not parts:
         frame = _with_segments(block, segments, features).filter(pl.col("model") == model)
+        frame = frame.with_columns(_number(name, features).alias(INPUT + name) for name in inputs)
         at = frame["event_time"].dt.epoch("us").to_numpy()
         place = np.searchsorted(starts, at, side="right") - 1
         inside = (place >= 0) & (at < ends[np.maximum(place, 0)])
@@ -73,6 +81,7 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
         against=both["against"].to_numpy(),
         traffic=traffic,
         columns={name: both[SEGMENT + name] for name in segments},
+        inputs={name: both[INPUT + name].to_numpy() for name in inputs},
     )
 
 
@@ -91,12 +100,26 @@ def _with_segments(block: pa.Table, columns: Sequence[str], features: Mapping[in
         value = pl.lit(pl.Series(SEGMENT + column, key.to_pylist(), dtype=pl.String))
         for version, names in features.items():
             if column in names:
-                number = pl.col("features").list.get(names.index(column), null_on_oob=True).cast(pl.Float64)
+                number = _feature(names.index(column))
                 whole = number.cast(pl.Int64, strict=False)
                 text = pl.when(number == whole).then(whole.cast(pl.String)).otherwise(number.cast(pl.String))
                 value = pl.coalesce(value, pl.when(pl.col("version") == version).then(text))
         frame = frame.with_columns(value.alias(SEGMENT + column))
     return frame
+
+
+def _feature(place: int) -> pl.Expr:
+    return pl.col("features").list.get(place, null_on_oob=True).cast(pl.Float64)
+
+
+def _number(name: str, features: Mapping[int, tuple[str, ...]]) -> pl.Expr:
+    """Return the values of a feature; NaN in a row of a version without it."""
+    values = [
+        pl.when(pl.col("version") == version).then(_feature(names.index(name)))
+        for version, names in features.items()
+        if name in names
+    ]
+    return pl.coalesce(*values, pl.lit(math.nan))
 
 
 def latest_labels(workspace: Workspace, model: str) -> pl.DataFrame:

@@ -5,6 +5,7 @@ The metrics are those of the model's task. Requests that no replay sent are coun
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +17,10 @@ import polars as pl
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.paired_rows import latest_labels
 from trimtab.bundle.spec import read_spec
+from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
+from trimtab.monitoring.row_money import RowMoney, prices
 from trimtab.records.control import Decision, WorkflowStep
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
@@ -26,6 +29,8 @@ from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.predictions.contract import START
+
+log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 100_000
 REPLAYED = r"^{}-\d+$"
@@ -224,11 +229,18 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     if not len(y):
         return None
     policy, task, threshold = workspace.project.policy, workspace.model(model).task, frozen.threshold
-    metric, costs = policy.rollout.promote_when.metric_for(task), policy.impact.cost_for(task)
+    function = workspace.model(model).money
+    metric, costs = policy.rollout.promote_when.metric_for(task), prices(policy.impact, task, function)
+    columns = {name: X[known, place] for place, name in enumerate(frozen.features)}
+    own = RowMoney.of(function, columns)
     names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))
 
     def lost(score: np.ndarray[Any, Any]) -> float | None:
-        made = mistakes.mean_mistakes(y, score, task=task, threshold=threshold)
+        try:
+            made = mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=own)
+        except ImpactFailed as error:
+            log.error("money lost is not known: %s", error)
+            return None
         return mistakes.money(made, costs) * len(y) if costs else None
 
     return FrozenComparison(

@@ -20,6 +20,7 @@ from trimtab.control.holds import event_time
 from trimtab.control.suspicion import held
 from trimtab.errors import StageError
 from trimtab.metric_catalog import Task
+from trimtab.monitoring.row_money import prices
 from trimtab.monitoring.verdict import judge_challenger, judge_former_champion
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
@@ -144,14 +145,16 @@ def _spans(workspace: Workspace, model: str, version: int, against: int) -> list
 def _comparison(
     workspace: Workspace, bundle: Bundle, against: Bundle, spans: list[Span], rows: PairedRows
 ) -> VersionComparison:
-    policy, task = workspace.project.policy, workspace.model(bundle.model).task
+    policy, model = workspace.project.policy, workspace.model(bundle.model)
+    task, function = model.task, model.money
     with_rows = np.unique(rows.window)
     spans = [spans[place] for place in with_rows]
     measured = VersionMeasures(
         rows,
         task=task,
         metric=policy.rollout.promote_when.metric_for(task),
-        costs=policy.impact.cost_for(task),
+        costs=prices(policy.impact, task, function),
+        impact_function=function,
         thresholds=(bundle.threshold, against.threshold),
         days=[(end - start).total_seconds() / 86_400 for start, end in spans],
     )

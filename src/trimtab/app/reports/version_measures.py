@@ -5,7 +5,7 @@ Intervals hold however often one looks (stats/paired_sequence.py), because peopl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.app.reports.paired_rows import PairedRows, Span
-from trimtab.metric_catalog import BY_TASK, METRICS, Mistake, Task
-from trimtab.monitoring.mistakes import mistakes
+from trimtab.definitions.impact_function import ImpactFunction
+from trimtab.metric_catalog import BY_TASK, METRICS, Task
+from trimtab.monitoring.mistakes import Costs, mistakes, row_costs
+from trimtab.monitoring.row_money import RowMoney
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.paired_sequence import paired_bounds
 
@@ -76,8 +78,8 @@ class Day:
 class VersionMeasures:
     """The measures of one comparison.
 
-    metric: by which the rule compares. costs: money a mistake, by kind. thresholds: of both versions. days: length of
-    each window that has rows, in days.
+    metric: by which the rule compares. costs: money a mistake, by kind. impact_function: the project's, in their
+    place. thresholds: of both versions. days: length of each window that has rows, in days.
     """
 
     def __init__(
@@ -86,10 +88,12 @@ class VersionMeasures:
         *,
         task: Task,
         metric: str,
-        costs: Mapping[Mistake, float],
+        costs: Costs,
         thresholds: tuple[float, float],
         days: Sequence[float],
+        impact_function: ImpactFunction | None = None,
     ) -> None:
+        self._own = RowMoney.of(impact_function, rows.inputs)
         self.metric = metric
         self._rows, self._task, self._costs, self._thresholds = rows, task, costs, thresholds
         with_rows, place = np.unique(rows.window, return_inverse=True)
@@ -192,19 +196,16 @@ class VersionMeasures:
         }
 
     @cached_property
-    def _made(self) -> tuple[dict[Mistake, Floats], dict[Mistake, Floats]]:
+    def _made(self) -> tuple[dict[str, Floats], dict[str, Floats]]:
         own, other = (
-            mistakes(self._rows.y, score, task=self._task, threshold=threshold)
+            mistakes(self._rows.y, score, task=self._task, threshold=threshold, own=self._own)
             for score, threshold in zip(self._scores, self._thresholds, strict=True)
         )
         return own, other
 
     @cached_property
     def _row_costs(self) -> tuple[Floats, Floats]:
-        own, other = (
-            np.sum([values * self._costs.get(kind, 0.0) for kind, values in made.items()], axis=0)
-            for made in self._made
-        )
+        own, other = (row_costs(made, self._costs) for made in self._made)
         return own, other
 
     def _daily(self, values: Floats, rows: Mask) -> Floats:

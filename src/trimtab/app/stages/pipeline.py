@@ -45,6 +45,7 @@ from trimtab.gates.report import report_key
 from trimtab.gates.table import OF_THE_MACHINE
 from trimtab.gates.table import evaluate as judge
 from trimtab.monitoring.reference import build_reference
+from trimtab.monitoring.row_money import prices
 from trimtab.records.data import CheckReport, TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Role
@@ -491,7 +492,8 @@ def _reference(workspace: Workspace, model: Model, scored: Scored, kinds: Mappin
         window=policy.decide.window,
         task=model.task,
         threshold=policy.impact.threshold,
-        costs=policy.impact.cost_for(model.task),
+        costs=prices(policy.impact, model.task, model.money),
         categories=category_features(model, scored.rows.X, kinds),
+        impact_function=model.money,
     )
     return reference.to_json()

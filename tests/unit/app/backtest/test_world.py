@@ -178,3 +178,21 @@ def test_windows_with_wrong_labels_train_no_model_while_they_are_held() -> None:
     candidates: dict[int, Candidate] = world._versions
     assert not any((candidate.known & wrong).any() for candidate in candidates.values())
     assert found.loss < weekly.loss
+
+
+def test_an_impact_function_that_says_what_the_prices_say_makes_the_same_decisions_and_money() -> None:
+    priced, _ = run(Plan(name="policy", policy=small_policy()))
+
+    def lost(y_true: np.ndarray, y_score: np.ndarray, a: np.ndarray) -> np.ndarray:
+        assert np.isfinite(a).all()
+        return np.asarray(10.0 * np.abs(y_score - y_true))
+
+    subject = SmallSource().open()
+    subject.model.impact(inputs=["a"])(lost)
+    no_costs = small_policy(impact={"medium": 5.0, "high": 20.0})
+    cache = TrainingCache(subject.model, subject.history, code=subject.code, folder=None)
+    own = World(Plan(name="policy", policy=no_costs), subject.history, cache, start=START).run()
+    assert own.money == pytest.approx(priced.money)
+    assert own.decisions == priced.decisions
+    assert own.changes == priced.changes
+    assert [each.asked_at for each in own.retrained] == [each.asked_at for each in priced.retrained] != []

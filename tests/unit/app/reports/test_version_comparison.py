@@ -133,6 +133,22 @@ def test_money_is_what_mistakes_cost_a_day_at_the_traffic_of_all_requests(world:
     saved = f"Version 2 would have saved {(other - own).mean():,.0f} USD a day (95%: {low:,.0f} to {high:,.0f})"
     assert found.sentence.startswith(f"{saved} compared with version 1, measured on 1,440 predictions")
     assert [day.money for day in found.days] == pytest.approx((other - own).tolist())
+
+
+def test_money_is_what_the_impact_function_says_where_the_model_has_one(world: World) -> None:
+    def lost(y_true: Floats, y_score: Floats, row: Floats) -> Floats:
+        return 100.0 * y_true * (y_score < 0.5) + row
+
+    world.workspace.model(MODEL).impact(inputs=[world.workspace.model(MODEL).feature_names[0]])(lost)
+    world.serve(1, 2)
+    world.play()
+    found = world.compare()
+    own, other = (100.0 * ((world.y == 1) & (s < 0.5)).mean() * 100 for s in (world.scores[1], world.scores[0]))
+    assert found.money is not None
+    assert found.money.value == pytest.approx(own)
+    assert found.money.against == pytest.approx(other)
+    assert found.money.gain is not None
+    assert found.money.gain > 0
     assert sum(day.rows for day in found.days) == found.labels
 
 

@@ -48,7 +48,7 @@ def reference(*, categories: tuple[str, ...] = ("hour",)) -> Reference:
         window=POLICY.decide.window,
         task="binary",
         threshold=POLICY.impact.threshold,
-        costs=POLICY.impact.cost,
+        costs=POLICY.impact.cost_for("binary"),
         categories=categories,
     )
 
