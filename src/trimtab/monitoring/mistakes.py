@@ -33,7 +33,7 @@ def mistakes(
     more kind. Raises ImpactFailed.
     """
     truth, said = np.asarray(y, np.float64), np.asarray(score, np.float64)
-    made: dict[str, Floats] = {**RULES[task].mistakes(truth, said, threshold)}
+    made: dict[str, Floats] = dict(RULES[task].mistakes(truth, said, threshold).items())
     if own is not None:
         made[own.function.kind] = own.lost(truth, said)
     return made
