@@ -16,6 +16,8 @@ from trimtab.features.value_types import Array, Kind
 
 LIMITS: dict[Task, tuple[float, float, str]] = {
     "binary": (0.0, 1.0, "a probability from 0 to 1"),
+    "multiclass": (0.0, np.finfo(np.float32).max, "the index of a class"),
+    "anomaly": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
     "regression": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
 }
 """Lowest and highest score of each task, and how error texts call a score."""
@@ -75,5 +77,7 @@ def check_scores(rule: FallbackRule, task: Task, scores: Array) -> None:
     """Raise DefinitionError if a score lies outside the range of the task, or is NaN."""
     low, high, expected = LIMITS[task]
     wrong = ~((scores >= low) & (scores <= high))
+    if task == "multiclass":
+        wrong |= scores != np.floor(scores)
     if wrong.any():
         raise DefinitionError(f"{rule.called} gave {scores[wrong][0]:g}; expected {expected}")

@@ -100,8 +100,9 @@ class Fallback(Section):
 
     previous_champion: bool = True
     """The champion before answers first, while it is warm."""
-    value: float | None = None
-    """This score is the answer where no rule is declared, or the rule cannot answer; left out, the request fails."""
+    value: float | str | None = None
+    """This score is the answer where no rule is declared, or the rule cannot answer; of a multiclass model the name of
+    a class. Left out, the request fails."""
     slower_than: Duration | None = None
     """A prediction that takes longer is answered by the fallback; left out, only errors are. Holds for models that
     score in threads or processes; a quick one scores on the event loop, where a late answer is simply late."""

@@ -12,6 +12,7 @@ from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 INPUTS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 PROBABILITIES = "probabilities"
@@ -37,6 +38,7 @@ class OnnxScorer:
         except Exception as error:  # a backend wrapper: the errors of ONNX Runtime have no common base
             raise DataError(f"{self._where}: ONNX Runtime cannot load it: {error}") from error
         self.task = task
+        self._by_class = RULES[task].by_class
         self._input, self._double = self._only_input()
         self._output, self._column = self._only_output()
 
@@ -50,7 +52,8 @@ class OnnxScorer:
     def _only_output(self) -> tuple[str, int | None]:
         """Return the name of the output with the scores, and its column; None for an output of one column."""
         outputs = {output.name: output for output in self._session.get_outputs()}
-        if self.task == "regression":
+        rules = RULES[self.task]
+        if rules.confidence is None:
             name, chosen = next(iter(outputs.items()))
             if chosen.type not in INPUTS:
                 raise DataError(
@@ -61,22 +64,26 @@ class OnnxScorer:
             return name, None
         if PROBABILITIES not in outputs:
             raise DataError(
-                f"{self._where}: the graph of a binary model needs an output '{PROBABILITIES}'; it has {list(outputs)}"
+                f"{self._where}: the graph of a {self.task} model needs an output '{PROBABILITIES}'; it has {list(outputs)}"
             )
         shape, kind = outputs[PROBABILITIES].shape, outputs[PROBABILITIES].type
         if kind not in INPUTS:
             raise DataError(f"{self._where}: '{PROBABILITIES}' is {kind}, not a tensor; convert with zipmap=False")
+        if rules.by_class:
+            return PROBABILITIES, None
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] > 2:
             raise DataError(f"{self._where}: '{PROBABILITIES}' has {shape[1]} classes; expected two")
         return PROBABILITIES, 1
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return one score a row, or a row for each class."""
         if self._double:
             X = X.astype(np.float64)
         out = self._session.run([self._output], {self._input: X})[0]
         if self._column is not None:
             out = out[:, self._column]
+        if self._by_class:
+            return np.asarray(out, dtype=np.float64).reshape(len(X), -1)
         return np.asarray(out, dtype=np.float64).reshape(len(X))
 
     def close(self) -> None:

@@ -87,12 +87,18 @@ class InferenceResponse(msgspec.Struct):
     prediction_ids: list[str]
     task: Task
     scores: list[float]
-    labels: list[int]
-    """The decision by each version's own threshold; empty for a regression."""
+    """Of a multiclass model: the probability of each row's predicted class."""
+    labels: list[int] | list[str]
+    """The decision: by each version's own threshold, or the name of the class; empty for a regression."""
     versions: list[int] | None = None
     """The version of each row, when they differ."""
     confidences: list[float] | None = None
-    """Probability of the decision; None for a regression."""
+    """Probability of the decision; None where scores are no probabilities."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the columns of `probabilities`; also of a binary model whose labels have
+    names."""
+    probabilities: list[list[float]] | None = None
+    """Of each class, one list a row; None unless the model is multiclass."""
     lower: list[float] | None = None
     upper: list[float] | None = None
     """Bounds of the conformal interval of each row; None when the request set no coverage."""

@@ -22,7 +22,8 @@ class Fallbacks(msgspec.Struct, frozen=True, kw_only=True):
     """The fallbacks for a model that fails or is too slow."""
 
     previous_champion: bool = True
-    value: float | None = None
+    value: float | str | None = None
+    """A score, or the name of a class of a multiclass model."""
     slower_than_s: float | None = None
 
 

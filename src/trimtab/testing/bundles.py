@@ -20,12 +20,17 @@ from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.metadata.contract import Metadata
 
 
-def lookup_graph(scores: Sequence[float], features: int = 1, *, task: Task = "binary") -> bytes:
+def lookup_graph(
+    scores: Sequence[float] | Sequence[Sequence[float]], features: int = 1, *, task: Task = "binary"
+) -> bytes:
     """Return the graph of a model that gives scores[n] for a row whose first feature is n.
 
-    It fails when the first feature is beyond the scores.
+    scores: of a multiclass model one probability a class. It fails when the first feature is beyond the scores.
     """
-    rows = [[1 - score, score] if task == "binary" else [score] for score in scores]
+    rows = [
+        list(score) if isinstance(score, Sequence) else [1 - score, score] if task == "binary" else [score]
+        for score in scores
+    ]
     table = np.array(rows, dtype=np.float32)
     nodes = [
         helper.make_node("Slice", ["X", "zero", "one", "one"], ["first"]),  # of columns 0 to 1, axis 1

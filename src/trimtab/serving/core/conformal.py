@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from trimtab.serving.core.in_flight import InFlightRequest
 from trimtab.serving.core.routing import Variant
 from trimtab.serving.requests import Refused
+from trimtab.tasks import RULES
 
 
 def check(variants: Iterable[Variant], coverage: float) -> None:
@@ -36,7 +37,8 @@ def intervals(request: InFlightRequest, coverage: float) -> tuple[list[float], l
 def _half_width(variant: Variant, coverage: float) -> float:
     spec = variant.bundle.spec
     if spec.task != "regression":
-        raise Refused(400, f"model '{spec.model}' is a classifier: its answers carry a confidence, not an interval")
+        carries = "a confidence" if RULES[spec.task].confidence is not None else "a score and a label"
+        raise Refused(400, f"model '{spec.model}' is no regression: its answers carry {carries}, not an interval")
     if spec.calibration is None or variant.bundle.version == 0:
         raise Refused(400, f"model '{spec.model}' version {variant.bundle.version} carries no calibration")
     half = spec.calibration.half_width(coverage)

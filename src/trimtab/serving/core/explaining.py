@@ -101,6 +101,8 @@ class Explanations:
             raise Refused(400, f"model '{bundle.spec.model}' version {bundle.version}: {error}") from error
 
     def _explainer(self, bundle: LoadedBundle) -> Explainer:
+        if bundle.by_class:
+            raise DataError("the probabilities of several classes are not explained")
         explainer = self._explainers.get(bundle)
         if explainer is None:
             explainer = open_explainer(bundle.folder, bundle.spec, bundle.scorer, trust=self._trust)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
+
 from trimtab.errors import DataError
 from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.core.loaded_bundle import LoadedBundle
@@ -80,6 +82,8 @@ class Fallback:
             reason += "" if note in reason else note
             last = self._last_variant(request.table)
             then = RowGroup(request, last, failed.indices, instead_of=failed, scores=scores)
+            if last.bundle.by_class:
+                _give_classes(then, scores)
         failed.replaced()
         outcome.fall_back(reason)
         return then
@@ -95,6 +99,7 @@ class Fallback:
     def _without_model(self, failed: RowGroup) -> tuple[list[float] | None, str]:
         """Return the scores by the rule, else the fixed ones, else None; and a note on what the rule came to.
 
+        Those of a multiclass model are indices of classes.
         Why a rule did not answer is added to the error of the failed group, and so to the prediction log.
         """
         bundle = failed.request.table.champion.bundle
@@ -102,7 +107,7 @@ class Fallback:
         note = ""
         if rule is not None:
             try:
-                return _by_rule(rule, failed), f"; fallback '{rule.name}' answered"
+                return _by_rule(rule, failed, bundle), f"; fallback '{rule.name}' answered"
             except DataError as error:
                 self._metrics.rule_failed(bundle.spec.model, "request", failed.rows)
                 note = f"; fallback '{rule.name}' cannot answer: {error}"
@@ -111,9 +116,13 @@ class Fallback:
                 self._tell(bundle, error)
                 note = f"; {next(iter(str(error).splitlines()), type(error).__name__)}"
             failed.explain(note)
-        if self._policy.value is None:
+        value = self._policy.value
+        if value is None:
             return None, note
-        return [self._policy.value] * failed.rows, f"{note}; the fixed score answered"
+        if bundle.by_class != isinstance(value, str) or (bundle.by_class and value not in bundle.spec.classes):
+            return None, f"{note}; the fixed answer {value!r} does not fit the model"
+        score = float(bundle.spec.classes.index(value)) if isinstance(value, str) else value
+        return [score] * failed.rows, f"{note}; the fixed score answered"
 
     def _tell(self, bundle: LoadedBundle, error: BaseException) -> None:
         if bundle not in self._told:
@@ -134,6 +143,7 @@ class Fallback:
                     vectorizer=table.champion.bundle.vectorizer,
                     recipe=(),
                     folder=Path(),
+                    by_class=table.champion.bundle.by_class,
                 ),
             )
         return self._last[table]
@@ -144,9 +154,18 @@ def _fits(variant: Variant, table: ModelTable, failed: RowGroup) -> bool:
     return failed.request.features is None or variant.bundle.spec.features == table.spec.features
 
 
-def _by_rule(rule: Rule, failed: RowGroup) -> list[float]:
+def _by_rule(rule: Rule, failed: RowGroup, bundle: LoadedBundle) -> list[float]:
     columns, at = failed.request.columns, failed.request.at
-    if failed.indices is None:
-        return rule.scores(columns, at)
-    taken = {name: [values[row] for row in failed.indices] for name, values in columns.items()}
-    return rule.scores(taken, [at[row] for row in failed.indices])
+    if failed.indices is not None:
+        columns = {name: [values[row] for row in failed.indices] for name, values in columns.items()}
+        at = [at[row] for row in failed.indices]
+    scores = rule.scores(columns, at)
+    if bundle.by_class and (beyond := max(scores)) >= len(bundle.spec.classes):
+        raise RuntimeError(f"fallback '{rule.name}' gave class {beyond:g}; the model has {len(bundle.spec.classes)}")
+    return scores
+
+
+def _give_classes(group: RowGroup, indices: Sequence[float]) -> None:
+    """Answer each row with one class, whose probability is 1."""
+    group.scored([1.0] * len(indices))
+    group.give_probabilities(np.eye(len(group.variant.bundle.spec.classes))[np.array(indices, dtype=np.int64)])

@@ -29,26 +29,42 @@ REMEMBERED = 10_000
 
 
 class Label(msgspec.Struct, gc=False):
-    """The outcome of one prediction. known_at: microseconds since the epoch, None for now."""
+    """The outcome of one prediction. known_at: microseconds since the epoch, None for now.
+
+    label: a number, or the name of a class, as the client sent it until `wrong` has made it the model's.
+    """
 
     index: int
     id: str
-    label: float
+    label: float | str
     known_at: int | None
     model: str | None = None
     """Of the prediction, where the label names it."""
 
-    def check(self, task: Task) -> None:
+    def check(self, task: Task, classes: Sequence[str] = ()) -> None:
         """Raise BadLabels when the label is none of the task's."""
-        wrong = self.wrong(task)
+        wrong = self.wrong(task, classes)
         if wrong is not None:
             raise BadLabels([wrong])
 
-    def wrong(self, task: Task) -> Wrong | None:
-        """Return what is wrong with the label when it is none of the task's."""
-        rules = RULES[task]
-        if rules.has_threshold and self.label not in (0.0, 1.0):
-            return expected(self.index, "label", self.label, rules.expected)
+    def wrong(self, task: Task, classes: Sequence[str] = ()) -> Wrong | None:
+        """Make the label the model's; return what is wrong with it when it is none of the task's.
+
+        classes: names that a version in service knows. The label of a multiclass model becomes the name of a class, and
+        may be another one: a class that is new to all versions. That of a named class of a binary model becomes 0 or 1.
+        """
+        rules, label = RULES[task], self.label
+        if rules.by_class:
+            name = label if isinstance(label, str) else f"{label:.0f}" if label.is_integer() else ""
+            if isinstance(label, str) or name in classes or (name and all(map(str.isdecimal, classes))):
+                self.label = name
+                return None
+            return expected(self.index, "label", label, f"the name of a class, such as {', '.join(classes[:3])}")
+        if isinstance(label, str) and label in classes:
+            self.label = float(classes.index(label))
+        elif isinstance(label, str) or (rules.has_threshold and label not in (0.0, 1.0)):
+            named = f", or one of {', '.join(classes)}" if classes else ""
+            return expected(self.index, "label", label, rules.expected + named)
         return None
 
 
@@ -79,6 +95,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted: int
     repeated: int = 0
     contradicting: int = 0
+    unknown_classes: dict[str, int] = {}
+    """Labels by their class, of classes that no version in service knows: those of new classes, or misspelt ones."""
 
 
 class Recent:
@@ -86,14 +104,16 @@ class Recent:
 
     def __init__(self, size: int = REMEMBERED) -> None:
         self._size = size
-        self._labels: dict[str, tuple[float, int]] = {}
+        self._labels: dict[str, tuple[float | str, int]] = {}
 
-    def judge(self, labels: Iterable[Label], now: int) -> tuple[list[Label], Outcome, dict[str, tuple[float, int]]]:
+    def judge(
+        self, labels: Iterable[Label], now: int
+    ) -> tuple[list[Label], Outcome, dict[str, tuple[float | str, int]]]:
         """Return the labels that are to be logged, what became of all, and what to `keep` once they are.
 
         A repetition is not logged again when it says nothing new: no known_at, or the one that is known.
         """
-        seen: dict[str, tuple[float, int]] = {}
+        seen: dict[str, tuple[float | str, int]] = {}
         fresh: list[Label] = []
         count = repeated = contradicting = 0
         for label in labels:
@@ -112,7 +132,7 @@ class Recent:
                 seen[label.id] = (label.label, known_at)
         return fresh, Outcome(count, repeated, contradicting), seen
 
-    def keep(self, seen: dict[str, tuple[float, int]]) -> None:
+    def keep(self, seen: dict[str, tuple[float | str, int]]) -> None:
         """Remember labels that have been logged, and forget the oldest ids beyond the size."""
         for name, label in seen.items():
             self._labels.pop(name, None)
@@ -128,8 +148,13 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
         return expected(index, "id", name, "the id of a prediction")
     if (found := control(name)) is not None:
         return expected(index, "id", name, f"no control characters, such as {found}")
-    if not isinstance(label, int | float) or not -LARGEST <= label <= LARGEST:
-        return expected(index, "label", label, "a number")
+    if isinstance(label, str):
+        if not 1 <= len(label) <= MAX_ID or control(label) is not None:
+            return expected(index, "label", label, f"a number, or the name of a class, of 1 to {MAX_ID} characters")
+    elif not isinstance(label, int | float) or not -LARGEST <= label <= LARGEST:
+        return expected(index, "label", label, "a number, or the name of a class")
+    else:
+        label = float(label)
     if model is not None and not isinstance(model, str):
         return expected(index, "model", model, "the name of a model")
     told = item.get("known_at")
@@ -137,7 +162,7 @@ def read_label(index: int, item: dict[str, Any]) -> Label | Wrong:
     if told is not None and known_at is None:
         what = "ISO 8601 text or microseconds since 1970 as an integer"
         return expected(index, "known_at", told, what + timestamps.hint(told))
-    return Label(index, name, float(label), known_at, model)
+    return Label(index, name, label, known_at, model)
 
 
 def expected(index: int, field: str, value: object, what: str) -> Wrong:

@@ -33,6 +33,7 @@ from trimtab.serving.requests import Explanation, InferenceRequest, InferenceRes
 from trimtab.serving.telemetry.traces import current
 from trimtab.serving.worker_options import WorkerOptions
 from trimtab.stores.predictions.contract import PREDICTION_FIELDS, Predictions
+from trimtab.tasks import RULES
 
 IDS_AT_ONCE = 256
 
@@ -146,15 +147,19 @@ class Gateway:
         """Log the labels of earlier predictions; return how many when they are safe. Raises Refused."""
         table = self.table.model(model)
         now = to_micros(self.clock.now())
+        classes = table.classes
         for label in labels:
-            label.check(table.spec.task)
+            label.check(table.spec.task, classes)
+        by_class = RULES[table.spec.task].by_class
         columns: dict[str, Sequence[Any]] = {
             "prediction_id": [label.id for label in labels],
             "model": [model] * len(labels),
-            "label": [label.label for label in labels],
+            "label": [None if by_class else label.label for label in labels],
             "known_at": [now if label.known_at is None else label.known_at for label in labels],
             "received_at": [now] * len(labels),
         }
+        if by_class:
+            columns["class_name"] = [label.label for label in labels]
         try:
             await self.journal.labels(columns)
         except UsageError as error:
@@ -317,7 +322,7 @@ def _response(in_flight: InFlightRequest, request_id: str) -> InferenceResponse:
     first = variants[0]
     mixed = len(variants) > 1 and any(variant is not first for variant in variants)
     spec = first.bundle.spec
-    return InferenceResponse(
+    response = InferenceResponse(
         model=table.model,
         version=(table.champion if mixed else first).bundle.version,
         role="mixed" if mixed else first.role,
@@ -326,11 +331,14 @@ def _response(in_flight: InFlightRequest, request_id: str) -> InferenceResponse:
         prediction_ids=in_flight.ids,
         task=spec.task,
         scores=outcome.scores,
-        labels=_decisions(in_flight) if spec.task == "binary" else [],
+        labels=_decisions(in_flight) if RULES[spec.task].has_threshold else [],
         versions=[variant.bundle.version for variant in variants] if mixed else None,
         confidences=[max(score, 1.0 - score) for score in outcome.scores] if spec.task == "binary" else None,
         fallback=outcome.fallback,
     )
+    if spec.classes:
+        _name_classes(response, in_flight)
+    return response
 
 
 def _decisions(in_flight: InFlightRequest) -> list[int]:
@@ -338,3 +346,22 @@ def _decisions(in_flight: InFlightRequest) -> list[int]:
         int(score >= variant.bundle.spec.threshold)
         for score, variant in zip(in_flight.outcome.scores, in_flight.answered_by, strict=True)
     ]
+
+
+def _name_classes(response: InferenceResponse, in_flight: InFlightRequest) -> None:
+    """Give a response the classes of the versions that answered, and the name of each row's class as its label.
+
+    Versions may know different classes. A row then has the probability 0 of a class that its version does not know.
+    """
+    of_rows = [variant.bundle.spec.classes for variant in in_flight.answered_by]
+    response.classes = classes = tuple(dict.fromkeys(name for own in dict.fromkeys(of_rows) for name in own))
+    rows = in_flight.outcome.probabilities
+    if rows is None:  # of a binary model
+        response.labels = [own[int(label)] for own, label in zip(of_rows, response.labels, strict=True)]
+        return
+    response.labels = [own[row.index(max(row))] for own, row in zip(of_rows, rows, strict=True)]
+    response.confidences = response.scores
+    if any(own != classes for own in dict.fromkeys(of_rows)):
+        known = [dict(zip(own, row, strict=True)) for own, row in zip(of_rows, rows, strict=True)]
+        rows = [[values.get(name, 0.0) for name in classes] for values in known]
+    response.probabilities = rows

@@ -26,6 +26,8 @@ class RequestOutcome(msgspec.Struct, eq=False):
     variants: list[Variant] | None = None
     """Of each row: the variant that answered it; None when they are those that the rows were routed to."""
     scores: list[float] = []
+    probabilities: list[list[float]] | None = None
+    """Of each row: those of the classes of the variant that answered it; None unless the model is multiclass."""
     failure: tuple[int, str] | None = None
     """HTTP status and text, when the request is not answered."""
     fallback: str | None = None
@@ -96,6 +98,8 @@ class RequestOutcome(msgspec.Struct, eq=False):
             self.fail(group.status, group.error)
         if group.scores is not None:
             self._place(group, group.scores)
+            if group.probabilities is not None:
+                self._place_probabilities(group, group.probabilities.tolist())
         self.scored_groups.append(group)
         self.pending -= 1
         return not self.pending
@@ -106,6 +110,8 @@ class RequestOutcome(msgspec.Struct, eq=False):
         for chunk in chunks:
             found = chunk.outcome
             self.scores += found.scores
+            if found.probabilities is not None:
+                self.probabilities = (self.probabilities or []) + found.probabilities
             self.fallback = self.fallback or found.fallback
         self.join_failures(chunks)
 
@@ -158,6 +164,15 @@ class RequestOutcome(msgspec.Struct, eq=False):
             self.variants = list(request.answered_by)
             for row in group.indices:
                 self.variants[row] = group.variant
+
+
+    def _place_probabilities(self, group: RowGroup, rows: list[list[float]]) -> None:
+        if group.indices is None:
+            self.probabilities = rows
+            return
+        self.probabilities = self.probabilities or [[]] * group.request.rows
+        for row, values in zip(group.indices, rows, strict=True):
+            self.probabilities[row] = values
 
 
 class InFlightRequest(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -238,6 +253,8 @@ class RowGroup(msgspec.Struct, eq=False):
     """Whether its scores are the client's answer."""
     vectors: Vectors | None = None
     scores: list[float] | None = None
+    probabilities: Vectors | None = None
+    """float64 (rows, classes), of a multiclass model."""
     error: str | None = None
     """Why its rows have no score, or must not be used."""
     status: int = 200
@@ -281,13 +298,17 @@ class RowGroup(msgspec.Struct, eq=False):
         """Take the scores of its rows."""
         self.scores = scores
 
+    def give_probabilities(self, probabilities: Vectors) -> None:
+        """Take the probabilities of the classes."""
+        self.probabilities = probabilities
+
     def fail(self, status: int, error: str) -> None:
         """Note why the rows cannot be answered."""
         self.status, self.error = status, error
 
     def refuse(self, error: str) -> None:
         """Note that the model does not take a value of these rows: the client's fault, and no score."""
-        self.status, self.error, self.not_taken, self.scores = 400, error, True, None
+        self.status, self.error, self.not_taken, self.scores, self.probabilities = 400, error, True, None, None
 
     def explain(self, note: str) -> None:
         """Add to the error what the fallbacks came to."""

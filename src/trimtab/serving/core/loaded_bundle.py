@@ -20,6 +20,7 @@ from trimtab.errors import DataError, TrimtabError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.shadow_process import open_shadow
 from trimtab.serving.orders import BundleOrder
+from trimtab.tasks import RULES
 
 BATCH_ROWS = 32
 WARM_UP_ROWS = (1, 2, *[BATCH_ROWS] * 3, *[1] * 8)
@@ -73,6 +74,8 @@ class LoadedBundle:
     """Refuses values that the model does not take; None when it takes all."""
     expects: RequestChecks = NOTHING
     """What request columns are expected to hold."""
+    by_class: bool = False
+    """Whether it gives the probability of each class."""
     inline: bool = True
     """Whether it is quick enough to score answers on the event loop."""
     quick: bool = True
@@ -97,7 +100,8 @@ def load_bundle(
         if spec.model != order.model:
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
         scorer = open_scorer(folder, spec, trust=trust, low_priority=aside)
-        pace = warm_up(scorer, len(spec.features))
+        by_class = RULES[spec.task].by_class
+        pace = warm_up(scorer, len(spec.features), classes=len(spec.classes) if by_class else None)
         limits = spec.limits
         if limits is None:
             limits = ask_scorer(scorer, spec.features)
@@ -123,6 +127,7 @@ def load_bundle(
         folder=folder,
         check=InputCheck(spec.features, limits) if limits else None,
         expects=RequestChecks(spec.checks),
+        by_class=by_class,
         inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
         quick=quick,
         aside=aside,
@@ -138,10 +143,11 @@ class Pace(NamedTuple):
     """For BATCH_ROWS."""
 
 
-def warm_up(scorer: Scorer, features: int) -> Pace:
+def warm_up(scorer: Scorer, features: int, *, classes: int | None = None) -> Pace:
     """Score some rows of zeros; return how long that took.
 
-    Raises DataError when the model does not take rows of `features` columns.
+    classes: of a multiclass model. Raises DataError when the model does not take rows of `features` columns, or does
+    not give one score a row and class.
     """
     best: dict[int, int] = {}
     for rows in WARM_UP_ROWS:
@@ -152,6 +158,7 @@ def warm_up(scorer: Scorer, features: int) -> Pace:
             raise DataError(f"the model does not score rows of {features} features: {error}") from error
         took = time.perf_counter_ns() - start
         best[rows] = min(took, best.get(rows, took))
-        if scores.shape != (rows,):
-            raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one a row")
+        if scores.shape != ((rows,) if classes is None else (rows, classes)):
+            each = "a row" if classes is None else f"a row for each of {classes} classes"
+            raise DataError(f"the model gave {scores.shape} scores for {rows} rows; expected one {each}")
     return Pace(best[1], best[BATCH_ROWS])

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.serving.core.in_flight import RowGroup
+from trimtab.serving.core.in_flight import RowGroup, Vectors
 
 MAX_INT32 = 2**31 - 1
 
 
 def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> dict[str, Sequence[Any]]:
-    """Return one column for each of PREDICTION_FIELDS, with the rows of all groups.
+    """Return one column for each of PREDICTION_FIELDS that some row needs, with the rows of all groups.
 
     logged_at: microseconds since the epoch. cpu_us: each row's share of the processor time.
     """
@@ -31,6 +31,7 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
     errors: list[str | None] = []
     served: list[bool] = []
     routes: list[str] = []
+    by_class = False
     for group in groups:
         request, variant, rows, indices = group.request, group.variant, group.rows, group.indices
         if indices is None:
@@ -51,9 +52,13 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
         errors += [group.error] * rows
         own = _finite(group)
         scores += own
-        confidences += _confidences(own) if variant.bundle.spec.task == "binary" else [None] * rows
+        if variant.bundle.by_class:
+            confidences += own
+            by_class = True
+        else:
+            confidences += _confidences(own) if variant.bundle.spec.task == "binary" else [None] * rows
     rows = len(ids)
-    return {
+    columns: dict[str, Sequence[Any]] = {
         "prediction_id": ids,
         "model": models,
         "version": versions,
@@ -64,13 +69,16 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
         "event_time": event_times,
         "logged_at": [logged_at] * rows,
         "entities": entities,
-        "features": _features(groups),
+        "features": _joined([group.vectors for group in groups], groups),
         "score": scores,
         "confidence": confidences,
         "latency_us": latencies,
         "cpu_us": [min(cpu_us, MAX_INT32)] * rows,
         "error": errors,
     }
+    if by_class:
+        columns["probabilities"] = _joined([group.probabilities for group in groups], groups)
+    return columns
 
 
 def _finite(group: RowGroup) -> Sequence[float | None]:
@@ -86,9 +94,11 @@ def _confidences(scores: Sequence[float | None]) -> list[float | None]:
     return [None if score is None else score if score > 0.5 else 1.0 - score for score in scores]
 
 
-def _features(groups: Sequence[RowGroup]) -> Any:
-    """Return one matrix where that is possible, which the log writes fastest, else one array a row."""
-    found = [group.vectors for group in groups]
+def _joined(found: Sequence[Vectors | None], groups: Sequence[RowGroup]) -> Any:
+    """Return one matrix where that is possible, which the log writes fastest, else one array a row.
+
+    found: the matrix of each group, (rows, width).
+    """
     if len(found) == 1 and found[0] is not None:
         return found[0]
     width = None if found[0] is None else found[0].shape[1]

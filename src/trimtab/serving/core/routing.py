@@ -102,6 +102,11 @@ class ModelTable:
         self._by_version |= {variant.bundle.version: variant for variant in reversed(self.variants)}
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes that a loaded version knows; the champion's first, in their order."""
+        return tuple(dict.fromkeys(name for bundle in self.bundles for name in bundle.spec.classes))
+
+    @property
     def versions(self) -> list[int]:
         """Versions that can be asked for by number."""
         return sorted(self._by_version)

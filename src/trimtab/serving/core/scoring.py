@@ -106,14 +106,19 @@ def _is_of_its_values(bundle: LoadedBundle, group: RowGroup, error: Exception) -
 
 
 def _score(bundle: LoadedBundle, groups: Sequence[RowGroup], X: Vectors) -> None:
-    scores: list[float] = bundle.scorer.score(X).tolist()
+    found, probabilities = bundle.scorer.score(X), None
+    if bundle.by_class:
+        found, probabilities = found.max(axis=1), found
+    scores: list[float] = found.tolist()
     finite = math.isfinite(sum(scores))  # a sum that overflows only costs the closer look
     start = 0
     for group in groups:
         end = start + group.rows
         own = scores[start:end]
-        start = end
         group.scored(own)
+        if probabilities is not None:
+            group.give_probabilities(probabilities[start:end])
+        start = end
         if not finite and not all(map(math.isfinite, own)):
             _fail_non_finite(bundle, group, own)
 

@@ -11,9 +11,10 @@ import numpy as np
 from trimtab.serving.core.routing import Variant
 from trimtab.stats.distinct_counts import KEPT, smallest
 from trimtab.stats.gateway_counts import LATENCY_BORDERS_US, PROBABILITY_BORDERS, VariantCounts, VariantKey
+from trimtab.tasks import RULES
 
 FIRST_SCORES = 1000
-"""Scores of a regression, in whatever role, that set the borders of its histogram."""
+"""Scores that are no probabilities, in whatever role, that set the borders of its histogram."""
 REGRESSION_BINS = 20
 DISTINGUISHED_ROWS = 1024
 """One fold counts the different inputs of at most so many rows of a run, the newest, so that its cost is bounded."""
@@ -61,7 +62,7 @@ class Tallies:
         if found is None:
             counts = self._variants.setdefault(key, VariantCounts())
             counts.latency = counts.latency or [0] * (len(LATENCY_BORDERS_US) + 1)
-            if spec.task == "binary" and not counts.borders:
+            if RULES[spec.task].confidence is not None and not counts.borders:
                 counts.borders, counts.scores = PROBABILITY_BORDERS, [0] * (len(PROBABILITY_BORDERS) + 1)
             found = self._tallies[key] = Tally(spec.model, counts)
         return found

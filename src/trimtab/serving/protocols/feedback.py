@@ -9,7 +9,7 @@ Sending them again has no effect. core/feedback.py says what a label must hold a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Annotated, Any
 
 import msgspec
@@ -34,10 +34,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class LabelBody(msgspec.Struct):
-    """One label. known_at: ISO 8601 text or microseconds since 1970; None: now."""
+    """One label: a number, or the name of a class. known_at: ISO 8601 text or microseconds since 1970; None: now."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID + 20)]
-    label: float
+    label: float | str
     known_at: str | int | None = None
     model: str | None = None
 
@@ -77,6 +77,7 @@ def routes(gateway: Gateway) -> list[Route]:
             return Answer(400, _encode(Invalid(str(bad), list(bad.wrong[:MOST_NAMED]))), JSON)
         now = to_micros(gateway.clock.now())
         accepted = repeated = contradicting = 0
+        unknown = Counter[str]()
         for name, labels in by_model.items():
             fresh, outcome, seen = recent[name].judge(labels, now)
             if fresh:
@@ -85,7 +86,9 @@ def routes(gateway: Gateway) -> list[Route]:
             accepted += outcome.accepted
             repeated += outcome.repeated
             contradicting += outcome.contradicting
-        return Answer(200, _encode(Outcome(accepted, repeated, contradicting)))
+            known = gateway.table.model(name).classes
+            unknown.update(each.label for each in labels if isinstance(each.label, str) and each.label not in known)
+        return Answer(200, _encode(Outcome(accepted, repeated, contradicting, dict(unknown.most_common(MOST_NAMED)))))
 
     many = LabelsBody([LabelBody("flight-4712", 0, "2013-06-01T19:10:00Z"), LabelBody("flight-4713/0", 1)])
     described = Description(
@@ -98,7 +101,7 @@ def routes(gateway: Gateway) -> list[Route]:
         errors={413: f"More than {MOST_LABELS} labels, or too large a body."},
         detail=f"All labels of a request are taken or none; the answer to wrong ones names up to {MOST_NAMED} of them "
         "under `invalid`. Repeated labels have no second effect; of contradictory ones the latest known_at counts; "
-        "labels of unknown ids are taken.",
+        "labels of unknown ids are taken. So are classes that no version in service knows: `unknown_classes` counts them.",
     )
     return [
         Route("POST", "/v2/models/{model}/feedback", "feedback", of_model, encode_error, "Take labels.", described),
@@ -163,6 +166,7 @@ def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[st
     tables = gateway.table.models
     found: dict[str, list[Label]] = {}
     wrong: list[Wrong] = []
+    classes = {name: table.classes for name, table in tables.items()}
     for label in labels:
         name = label.model or model
         if name is None or name not in tables or model not in (None, name):
@@ -171,7 +175,7 @@ def _sorted(gateway: Gateway, labels: list[Label], model: str | None) -> dict[st
             reason = f"labels[{label.index}].model is {shown(label.model)}; expected the name of a model.{hint}"
             wrong.append(Wrong(label.index, "model", reason))
             continue
-        bad = label.wrong(tables[name].spec.task)
+        bad = label.wrong(tables[name].spec.task, classes[name])
         if bad is not None:
             wrong.append(bad)
         found.setdefault(name, []).append(label)

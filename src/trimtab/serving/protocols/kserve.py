@@ -1,6 +1,6 @@
 """KServe's first protocol (TensorFlow Serving's REST): :predict, :explain and the list of models.
 
-Predictions are probabilities (binary) or values (regression), one a row.
+Predictions are one value a row, as row_answers.py says.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import msgspec
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import Answer, Call, Content, Description, Route, encode_error, request_id_header
 from trimtab.serving.protocols import tabular
+from trimtab.serving.protocols.row_answers import row_answers
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
 KEYS = ("instances", "inputs")
@@ -22,7 +23,7 @@ ROWS = {
     "properties": {key: {"type": ["array", "object"]} for key in KEYS},
     "minProperties": 1,
 }
-SCORES = {"predictions": {"type": "array", "items": {"type": "number"}}}
+SCORES = {"predictions": {"type": "array", "items": {"type": ["number", "object"]}}}
 PREDICTIONS = {"type": "object", "required": ["predictions"], "properties": SCORES}
 EXPLANATIONS = {
     "type": "object",
@@ -45,6 +46,11 @@ EXPLANATIONS = {
         },
     },
 }
+
+DETAIL = (
+    "Predictions are probabilities or values; of a multiclass model objects with label, classes and scores, of an "
+    "anomaly model objects with anomaly_score and label."
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -79,7 +85,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
     path = "/v1/models/{model}"
     rows = (Content(ROWS, EXAMPLE),)
-    scored = Description(rows, (Content(PREDICTIONS),), detail="Predictions are probabilities, or values.")
+    scored = Description(rows, (Content(PREDICTIONS),), detail=DETAIL)
     explained = Description(rows, (Content(EXPLANATIONS),))
     of_live = Description(gives=(Content({"type": "object", "required": ["status"]}, {"status": "alive"}),))
     listed = Description(gives=(Content({"type": "object", "required": ["models"]}, {"models": ["delay"]}),))
@@ -105,7 +111,7 @@ def decode(body: bytes) -> InferenceRequest:
 
 def encode(response: InferenceResponse) -> bytes:
     """Write predictions, and explanations when they were asked for."""
-    found: dict[str, Any] = {"predictions": response.scores}
+    found: dict[str, Any] = {"predictions": row_answers(response)}
     if response.explanation is not None:
         found |= explained(response)
     return _encode(found)

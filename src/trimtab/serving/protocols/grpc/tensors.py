@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 from msgspec import UnsetType
 
 from trimtab.serving.protocols.grpc.messages import MESSAGES
@@ -88,7 +89,8 @@ def encode(response: InferenceResponse, wanted: Wanted | None, *, raw: bool) -> 
         if raw:
             message.raw_output_contents.append(binary.pack(data, output.datatype))
         else:
-            getattr(tensor.contents, CONTENTS[output.datatype]).extend(data)
+            texts = output.datatype == "BYTES"
+            getattr(tensor.contents, CONTENTS[output.datatype]).extend([str(v).encode() for v in data] if texts else data)
         if not isinstance(output.parameters, UnsetType):
             for name, value in output.parameters.items():
                 _set(tensor.parameters, name, value)
@@ -104,13 +106,16 @@ def parameters(found: Message) -> dict[str, Any] | None:
 
 
 def _set(found: Message, name: str, value: object) -> None:
-    """Put a parameter; a list becomes text, divided by commas."""
+    """Put a parameter; a list becomes text, divided by commas, or JSON where an item has a comma."""
     if isinstance(value, int):
         found[name].int64_param = value
     elif isinstance(value, float):
         found[name].double_param = value
+    elif isinstance(value, str):
+        found[name].string_param = value
     else:
-        found[name].string_param = value if isinstance(value, str) else ",".join(map(str, value))  # type: ignore[call-overload]  # outputs have lists of texts
+        items = list(map(str, value))  # type: ignore[call-overload]  # outputs have lists of texts
+        found[name].string_param = msgspec.json.encode(items).decode() if any("," in item for item in items) else ",".join(items)
 
 
 def _mend(given: dict[str, Any]) -> None:

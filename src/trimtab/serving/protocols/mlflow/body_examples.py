@@ -62,6 +62,9 @@ ANSWER_SCHEMA: dict[str, Any] = {
                         "properties": {
                             "probability": {"type": "number"},
                             "prediction": {"type": "number"},
+                            "anomaly_score": {"type": "number"},
+                            "label": {"type": ["string", "integer"]},
+                            "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
                             "lower": {"type": "number"},
                             "upper": {"type": "number"},
                             "base": {"type": "number"},

@@ -3,7 +3,7 @@
 JSON holds exactly one of dataframe_split, dataframe_records, instances, inputs, and may also hold `params`; CSV is read
 as pandas reads it; Parquet needs pyarrow. A list of lists under instances or inputs holds all features in the order
 of the bundle's feature list. Predictions are probabilities (binary) or values (regression), one a row; records of
-several fields, as of a data frame, when params ask for more.
+several fields, as of a data frame, for other tasks and when params ask for more.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from trimtab.serving.endpoints import Answer, Call, Content, Description, Route,
 from trimtab.serving.protocols import tabular
 from trimtab.serving.protocols.json_text import read
 from trimtab.serving.protocols.mlflow import body_examples, csv_body, parquet_body
+from trimtab.serving.protocols.row_answers import records
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 from trimtab.serving.worker_options import MAX_BODY
 
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 KINDS = (JSON, CSV, PARQUET)
+PLAIN = ("binary", "regression")
+"""Tasks whose predictions are numbers."""
 CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -102,7 +105,7 @@ def decode(
 
 def encode(response: InferenceResponse) -> bytes:
     """Encode predictions."""
-    if response.lower is None and response.explanation is None:
+    if response.task in PLAIN and response.lower is None and response.explanation is None:
         return _encode({"predictions": response.scores})
     return _encode({"predictions": _records(response)})
 
@@ -176,13 +179,12 @@ def _split(value: Any) -> InferenceRequest:
 
 def _records(response: InferenceResponse) -> list[dict[str, Any]]:
     """Return one record a row, as MLflow writes a model's data frame."""
-    name = "probability" if response.task == "binary" else "prediction"
-    records: list[dict[str, Any]] = [{name: score} for score in response.scores]
+    found = records(response)
     if response.lower is not None and response.upper is not None:
-        for record, lower, upper in zip(records, response.lower, response.upper, strict=True):
+        for record, lower, upper in zip(found, response.lower, response.upper, strict=True):
             record |= {"lower": lower, "upper": upper}
     explanation = response.explanation
     if explanation is not None:
-        for record, row in zip(records, explanation.contributions, strict=True):
+        for record, row in zip(found, explanation.contributions, strict=True):
             record |= {"base": explanation.base, "contributions": dict(zip(explanation.features, row, strict=True))}
-    return records
+    return found

@@ -122,16 +122,21 @@ def decode(
 
 
 def encode(response: InferenceResponse, form: Form) -> bytes:
-    """Write predictions: score, and predicted_label of a binary model, in the forms that have names."""
+    """Write predictions: score, and predicted_label unless it is a regression, in the forms that have names.
+
+    The score of a multiclass model is the list of the probabilities of its classes, as of SageMaker's own algorithms.
+    """
     if form == "mlflow":
         return scoring.encode(response)
+    scores: Sequence[Any] = response.scores if response.probabilities is None else response.probabilities
     if form == "csv":
-        return "".join(f"{score!r}\n" for score in response.scores).encode()
+        of_rows = scores if response.probabilities is not None else [[score] for score in scores]
+        return "".join(",".join(map(repr, row)) + "\n" for row in of_rows).encode()
     if form == "npy":
         written = io.BytesIO()
-        np.lib.format.write_array(written, np.array(response.scores, dtype=np.float64), allow_pickle=False)
+        np.lib.format.write_array(written, np.array(scores, dtype=np.float64), allow_pickle=False)
         return written.getvalue()
-    rows: list[dict[str, float]] = [{"score": score} for score in response.scores]
+    rows: list[dict[str, Any]] = [{"score": score} for score in scores]
     for row, label in zip(rows, response.labels, strict=False):
         row["predicted_label"] = label
     return b"".join(_encode(row) + b"\n" for row in rows) if form == "jsonlines" else _encode({"predictions": rows})

@@ -14,6 +14,7 @@ from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import Answer, Call, Content, Description, Route, request_id_header
 from trimtab.serving.protocols import kserve, tabular
 from trimtab.serving.protocols.platforms.containers import VERTEX_HEALTH, VERTEX_PREDICT
+from trimtab.serving.protocols.row_answers import row_answers
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused, shown
 
 """Paths outside of the platform, as on a workstation."""
@@ -81,7 +82,7 @@ def decode(body: bytes) -> tuple[InferenceRequest, bool]:
 
 def encode(response: InferenceResponse, *, metadata: bool = False) -> bytes:
     """Encode predictions, one an instance, and the requested metadata."""
-    found: dict[str, Any] = {"predictions": response.scores, **kserve.explained(response)}
+    found: dict[str, Any] = {"predictions": row_answers(response), **kserve.explained(response)}
     if response.lower is not None and response.upper is not None:
         found |= {"lower": response.lower, "upper": response.upper}
     if metadata:

@@ -88,6 +88,9 @@ def texts(raw: memoryview, count: int, name: str) -> list[str]:
     return found
 
 
-def pack(values: Sequence[float], datatype: str) -> bytes:
-    """Return numbers as bytes."""
+def pack(values: Sequence[float] | Sequence[str], datatype: str) -> bytes:
+    """Return numbers, or texts of datatype BYTES, as bytes."""
+    if datatype == "BYTES":
+        elements = [str(value).encode() for value in values]
+        return b"".join(len(element).to_bytes(4, "little") + element for element in elements)
     return np.asarray(values, dtype=DTYPES[datatype]).tobytes()

@@ -9,9 +9,10 @@ import msgspec
 
 from trimtab.bundle.spec import Spec
 from trimtab.serving.core.routing import ModelTable
-from trimtab.serving.protocols.v2.response import BINARY, DATATYPES, INTERVAL, REGRESSION
+from trimtab.serving.protocols.v2.response import INTERVAL, OUTPUTS, datatype
 from trimtab.serving.protocols.v2.tensors import FEATURES
 from trimtab.serving.requests import Refused
+from trimtab.tasks import RULES
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
 """Supported extensions of the protocol; the first three have Triton's names."""
@@ -78,7 +79,8 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
             "request_columns": spec.request_columns,
             "features": spec.features,
             "timestamp": spec.timestamp,
-            "threshold": spec.threshold,
+            **({"classes": spec.classes} if spec.classes else {}),
+            **({} if RULES[spec.task].by_class else {"threshold": spec.threshold}),
             "revision": table.revision,
             "roles": {str(other.bundle.version): other.role for other in table.variants},
         },
@@ -107,8 +109,10 @@ def _column(spec: Spec, name: str, *, optional: bool) -> TensorMetadata:
 
 
 def _outputs(spec: Spec) -> list[TensorMetadata]:
-    names = BINARY if spec.task == "binary" else REGRESSION
-    found = [TensorMetadata(name, DATATYPES.get(name, "FP64"), [-1]) for name in names]
+    found = [TensorMetadata(name, datatype(name, spec.classes), [-1]) for name in OUTPUTS[spec.task]]
+    for tensor in found:
+        if tensor.name == "probabilities":
+            tensor.shape, tensor.parameters = [-1, len(spec.classes)], {"classes": spec.classes}
     if spec.calibration is not None:
         found += [TensorMetadata(name, "FP64", [-1], {"asked_by": "parameters.coverage"}) for name in INTERVAL]
     return found

@@ -1,12 +1,14 @@
 """Writes inference responses of the Open Inference Protocol: JSON and binary tensors.
 
-A binary model gives `probability`, `label` and `confidence`, a regression `prediction`; intervals come as `lower`
-and `upper`, explanations as `contributions` of shape [rows, features], whose parameters name the features.
+A binary model gives `probability`, `label` and `confidence`, a multiclass model `label`, `probabilities` of shape
+[rows, classes] and `confidence`, a regression `prediction`, an anomaly model `anomaly_score` and `label`. A label is BYTES
+where classes have names. Intervals come as `lower` and `upper`, explanations as `contributions` of shape
+[rows, features]. Parameters of an output name its classes or features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -14,17 +16,20 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from trimtab.errors import nearest
+from trimtab.metric_catalog import Task
 from trimtab.serving.core.routing import ModelTable
 from trimtab.serving.protocols.v2 import binary as binary
 from trimtab.serving.protocols.v2.request import Wanted
 from trimtab.serving.requests import InferenceRequest, InferenceResponse, Refused
 
-BINARY = ("probability", "label", "confidence")
-REGRESSION = ("prediction",)
+OUTPUTS: Mapping[Task, tuple[str, ...]] = {
+    "binary": ("probability", "label", "confidence"),
+    "multiclass": ("label", "probabilities", "confidence"),
+    "regression": ("prediction",),
+    "anomaly": ("anomaly_score", "label"),
+}
 INTERVAL = ("lower", "upper")
 CONTRIBUTIONS = "contributions"
-DATATYPES = {"label": "INT64"}
-"""Of outputs that are not FP64."""
 
 
 class OutputTensor(msgspec.Struct, gc=False):
@@ -33,7 +38,7 @@ class OutputTensor(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
-    data: Sequence[float] | UnsetType = UNSET
+    data: Sequence[float] | Sequence[str] | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
 
 
@@ -78,7 +83,7 @@ def check_outputs(names: Sequence[str] | None, table: ModelTable, request: Infer
 
     names: None for all there are. request: what else was asked for; without it, anything may have been.
     """
-    there = list(BINARY if table.spec.task == "binary" else REGRESSION)
+    there = list(OUTPUTS[table.spec.task])
     if request is None or request.coverage is not None:
         there += INTERVAL
     if request is None or request.explain:
@@ -115,17 +120,31 @@ def selected(response: InferenceResponse, wanted: Wanted | None) -> list[OutputT
     return [by_name[name] for name in wanted.names if name in by_name]
 
 
+def datatype(output: str, classes: Sequence[str]) -> str:
+    """Return the datatype of an output. classes: names of the model's classes, if they have names."""
+    return "FP64" if output != "label" else "BYTES" if classes else "INT64"
+
+
+def _values(response: InferenceResponse, output: str) -> Sequence[float] | Sequence[str] | None:
+    if output == "label":
+        return response.labels
+    if output == "confidence":
+        return response.confidences
+    if output == "probabilities":
+        return list(chain.from_iterable(response.probabilities or ()))
+    return response.scores
+
+
 def _outputs(response: InferenceResponse) -> list[OutputTensor]:
     shape = [len(response.scores)]
-    if response.task == "binary":
-        outputs = [
-            OutputTensor("probability", shape, "FP64", response.scores),
-            OutputTensor("label", shape, "INT64", response.labels),
-        ]
-        if response.confidences is not None:
-            outputs.append(OutputTensor("confidence", shape, "FP64", response.confidences))
-    else:
-        outputs = [OutputTensor("prediction", shape, "FP64", response.scores)]
+    outputs = [
+        OutputTensor(name, shape, datatype(name, response.classes), values)
+        for name in OUTPUTS[response.task]
+        if (values := _values(response, name)) is not None
+    ]
+    if response.probabilities is not None:
+        outputs[1].shape = [*shape, len(response.classes)]
+        outputs[1].parameters = {"classes": response.classes}
     if response.lower is not None and response.upper is not None:
         outputs.append(OutputTensor("lower", shape, "FP64", response.lower))
         outputs.append(OutputTensor("upper", shape, "FP64", response.upper))
