@@ -16,7 +16,7 @@ from trimtab.features.value_types import Array, Kind
 
 LIMITS: dict[Task, tuple[float, float, str]] = {
     "binary": (0.0, 1.0, "a probability from 0 to 1"),
-    "multiclass": (0.0, np.finfo(np.float32).max, "the index of a class"),
+    "multiclass": (0.0, 1e9, "the index of a class"),
     "anomaly": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
     "regression": (-np.finfo(np.float64).max, np.finfo(np.float64).max, "a number"),
 }

@@ -64,7 +64,8 @@ class OnnxScorer:
             return name, None
         if PROBABILITIES not in outputs:
             raise DataError(
-                f"{self._where}: the graph of a {self.task} model needs an output '{PROBABILITIES}'; it has {list(outputs)}"
+                f"{self._where}: the graph of a {self.task} model needs an output '{PROBABILITIES}'; it has "
+                f"{list(outputs)}"
             )
         shape, kind = outputs[PROBABILITIES].shape, outputs[PROBABILITIES].type
         if kind not in INPUTS:

@@ -88,7 +88,7 @@ class InferenceResponse(msgspec.Struct):
     task: Task
     scores: list[float]
     """Of a multiclass model: the probability of each row's predicted class."""
-    labels: list[int] | list[str]
+    labels: Sequence[int | str]
     """The decision: by each version's own threshold, or the name of the class; empty for a regression."""
     versions: list[int] | None = None
     """The version of each row, when they differ."""

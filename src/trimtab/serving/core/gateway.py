@@ -351,17 +351,20 @@ def _decisions(in_flight: InFlightRequest) -> list[int]:
 def _name_classes(response: InferenceResponse, in_flight: InFlightRequest) -> None:
     """Give a response the classes of the versions that answered, and the name of each row's class as its label.
 
-    Versions may know different classes. A row then has the probability 0 of a class that its version does not know.
+    Versions may know different classes: those of the champion come first, and a row has the probability 0 of a class
+    that its version does not know.
     """
     of_rows = [variant.bundle.spec.classes for variant in in_flight.answered_by]
-    response.classes = classes = tuple(dict.fromkeys(name for own in dict.fromkeys(of_rows) for name in own))
+    first = in_flight.table.spec.classes
+    of_versions = sorted(dict.fromkeys(of_rows), key=lambda own: own != first)
+    response.classes = classes = tuple(dict.fromkeys(name for own in of_versions for name in own))
     rows = in_flight.outcome.probabilities
     if rows is None:  # of a binary model
-        response.labels = [own[int(label)] for own, label in zip(of_rows, response.labels, strict=True)]
+        response.labels = [own[label] for own, label in zip(of_rows, _decisions(in_flight), strict=True)]
         return
     response.labels = [own[row.index(max(row))] for own, row in zip(of_rows, rows, strict=True)]
     response.confidences = response.scores
-    if any(own != classes for own in dict.fromkeys(of_rows)):
+    if len(of_versions) > 1:
         known = [dict(zip(own, row, strict=True)) for own, row in zip(of_rows, rows, strict=True)]
         rows = [[values.get(name, 0.0) for name in classes] for values in known]
     response.probabilities = rows

@@ -165,7 +165,6 @@ class RequestOutcome(msgspec.Struct, eq=False):
             for row in group.indices:
                 self.variants[row] = group.variant
 
-
     def _place_probabilities(self, group: RowGroup, rows: list[list[float]]) -> None:
         if group.indices is None:
             self.probabilities = rows

@@ -101,7 +101,8 @@ def routes(gateway: Gateway) -> list[Route]:
         errors={413: f"More than {MOST_LABELS} labels, or too large a body."},
         detail=f"All labels of a request are taken or none; the answer to wrong ones names up to {MOST_NAMED} of them "
         "under `invalid`. Repeated labels have no second effect; of contradictory ones the latest known_at counts; "
-        "labels of unknown ids are taken. So are classes that no version in service knows: `unknown_classes` counts them.",
+        "labels of unknown ids are taken. So are classes that no version in service knows; `unknown_classes` counts "
+        "them.",
     )
     return [
         Route("POST", "/v2/models/{model}/feedback", "feedback", of_model, encode_error, "Take labels.", described),

@@ -515,7 +515,7 @@ def test_labels_are_logged_when_they_are_acknowledged(served: Served, pack: Pack
     [
         ({"id": "b", "label": 2}, "labels[1].label is 2.0; expected 0 or 1"),
         ({"id": "b"}, "labels[1].label is null; expected a number"),
-        ({"id": "b", "label": "1"}, "labels[1].label is '1'; expected a number"),
+        ({"id": "b", "label": "1"}, "labels[1].label is '1'; expected 0 or 1"),
         ({"id": "b", "label": 10**400}, "labels[1].label"),
         ({"label": 1}, "labels[1].id is null"),
         ({"id": "", "label": 1}, "labels[1].id is ''"),

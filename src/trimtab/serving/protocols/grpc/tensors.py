@@ -89,8 +89,8 @@ def encode(response: InferenceResponse, wanted: Wanted | None, *, raw: bool) -> 
         if raw:
             message.raw_output_contents.append(binary.pack(data, output.datatype))
         else:
-            texts = output.datatype == "BYTES"
-            getattr(tensor.contents, CONTENTS[output.datatype]).extend([str(v).encode() for v in data] if texts else data)
+            values = [str(value).encode() for value in data] if output.datatype == "BYTES" else data
+            getattr(tensor.contents, CONTENTS[output.datatype]).extend(values)
         if not isinstance(output.parameters, UnsetType):
             for name, value in output.parameters.items():
                 _set(tensor.parameters, name, value)
@@ -115,7 +115,8 @@ def _set(found: Message, name: str, value: object) -> None:
         found[name].string_param = value
     else:
         items = list(map(str, value))  # type: ignore[call-overload]  # outputs have lists of texts
-        found[name].string_param = msgspec.json.encode(items).decode() if any("," in item for item in items) else ",".join(items)
+        joins = not any("," in item for item in items)
+        found[name].string_param = ",".join(items) if joins else msgspec.json.encode(items).decode()
 
 
 def _mend(given: dict[str, Any]) -> None:

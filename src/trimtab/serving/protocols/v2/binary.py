@@ -88,7 +88,7 @@ def texts(raw: memoryview, count: int, name: str) -> list[str]:
     return found
 
 
-def pack(values: Sequence[float] | Sequence[str], datatype: str) -> bytes:
+def pack(values: Sequence[float | str], datatype: str) -> bytes:
     """Return numbers, or texts of datatype BYTES, as bytes."""
     if datatype == "BYTES":
         elements = [str(value).encode() for value in values]

@@ -1,8 +1,8 @@
 """Writes inference responses of the Open Inference Protocol: JSON and binary tensors.
 
 A binary model gives `probability`, `label` and `confidence`, a multiclass model `label`, `probabilities` of shape
-[rows, classes] and `confidence`, a regression `prediction`, an anomaly model `anomaly_score` and `label`. A label is BYTES
-where classes have names. Intervals come as `lower` and `upper`, explanations as `contributions` of shape
+[rows, classes] and `confidence`, a regression `prediction`, an anomaly model `anomaly_score` and `label`. A label is
+BYTES where classes have names. Intervals come as `lower` and `upper`, explanations as `contributions` of shape
 [rows, features]. Parameters of an output name its classes or features.
 """
 
@@ -38,7 +38,7 @@ class OutputTensor(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
-    data: Sequence[float] | Sequence[str] | UnsetType = UNSET
+    data: Sequence[float | str] | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
 
 
@@ -125,7 +125,7 @@ def datatype(output: str, classes: Sequence[str]) -> str:
     return "FP64" if output != "label" else "BYTES" if classes else "INT64"
 
 
-def _values(response: InferenceResponse, output: str) -> Sequence[float] | Sequence[str] | None:
+def _values(response: InferenceResponse, output: str) -> Sequence[float | str] | None:
     if output == "label":
         return response.labels
     if output == "confidence":
