@@ -10,6 +10,7 @@ import msgspec
 
 from trimtab import metric_catalog
 from trimtab.bundle.calibration import Calibration
+from trimtab.bundle.typed_matrix import Schema
 from trimtab.errors import DataError
 
 SPEC = "bundle.json"
@@ -127,6 +128,21 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     when it is opened, which may accept values that the estimator refuses."""
     checks: Mapping[str, ColumnCheck] = {}
     """Expected values of request columns; a column without an entry is not checked."""
+    feature_types: Mapping[str, str] = {}
+    """Type of each feature that is no plain number: text, category, boolean, integer, decimal, date or timestamp."""
+    feature_categories: Mapping[str, tuple[str, ...]] = {}
+    """Known categories of each category feature, in the order of their codes."""
+    input: Literal["matrix", "frame"] = "matrix"
+    """What the model takes: float32 numbers, or a frame with the types."""
+    unseen: Literal["other", "missing", "refuse"] = "other"
+    """What becomes of a category that is not known."""
+
+    @property
+    def schema(self) -> Schema | None:
+        """The types of the features; None when all are plain numbers."""
+        if not self.feature_types:
+            return None
+        return Schema(self.features, self.feature_types, self.feature_categories, self.input, self.unseen)
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

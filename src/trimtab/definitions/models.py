@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from trimtab import metric_catalog
 from trimtab.definitions.arguments import (
@@ -18,6 +18,13 @@ from trimtab.definitions.arguments import (
     check_text,
     check_trainer,
     source_of,
+)
+from trimtab.definitions.feature_types import (
+    FeatureType,
+    Input,
+    Unseen,
+    check_choice,
+    check_types,
 )
 from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.definitions.on_demand import FallbackRule, OnDemand
@@ -37,7 +44,9 @@ class Dataset:
     """The training data that a trainer gets. Rows are labelled examples in the order of their timestamps.
 
     Args:
-        X: float32, shape (rows, features); missing values are NaN.
+        X: float32, shape (rows, features); missing values are NaN, and categories are codes, their place in the order
+            of their names. For a model with input="frame" a pandas DataFrame with the features as columns: float32,
+            Int64, boolean, Categorical, datetime64[us] in UTC, and objects for texts and decimals.
         y: labels, float64, shape (rows,): 0 or 1 of a binary model; the index of the class of a multiclass model; a
             number of a regression; of an anomaly model 1 for an anomaly, and NaN where that is not known.
         feature_names: names of the columns of X.
@@ -158,6 +167,9 @@ class Model(Placed):
     outcomes: Outcomes | None = None
     categories: Sequence[str] | None = None
     classes: Sequence[str | int] | None = None
+    input: Input = "matrix"
+    types: Mapping[str, FeatureType] | None = None
+    unseen: Unseen = "other"
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
     money: ImpactFunction | None = field(default=None, init=False)
@@ -185,6 +197,15 @@ class Model(Placed):
                 raise DefinitionError(
                     f"Model '{self.name}': category '{name}' is none of its features.{nearest(name, names)}"
                 )
+        check_types(f"Model '{self.name}'", self.types, names)
+        check_choice(f"Model '{self.name}': input", self.input, get_args(Input))
+        check_choice(f"Model '{self.name}': unseen", self.unseen, get_args(Unseen))
+        texts = [name for name, kind in (self.types or {}).items() if kind == "text"]
+        if texts and self.input == "matrix":
+            raise DefinitionError(
+                f"Model '{self.name}': a matrix cannot hold the text '{texts[0]}'; use Model(..., input='frame'), or "
+                f"types={{'{texts[0]}': 'category'}}"
+            )
         self._refuse_leaks()
 
     def _check_classes(self) -> None:

@@ -16,13 +16,10 @@ import numpy as np
 from trimtab import timestamps
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.value_types import Array, Kind, encode_part
+from trimtab.features.value_types import EXACT, Array, Kind, encode_part
 
 NOT_A_TIME = np.iinfo(np.int64).min
 """The int64 that NumPy reads as NaT."""
-
-EXACT = 2**53
-"""Whole numbers up to this one are exact in float64."""
 
 _PLAIN_NUMBERS = frozenset((float, int, type(None)))
 _TRUTHS_TOO = _PLAIN_NUMBERS | {bool}

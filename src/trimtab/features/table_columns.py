@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trimtab.definitions.feature_types import FeatureType
 from trimtab.errors import DefinitionError, nearest
-from trimtab.features.value_types import Array, Kind
+from trimtab.features.value_types import EXACT, Array, Kind
 from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
@@ -80,6 +81,55 @@ def kind_of(dtype: pl.DataType, *, where: str) -> Kind:
     if isinstance(dtype, pl.Datetime | pl.Date):
         return "time"
     raise DefinitionError(f"{where} is {dtype}; expected numbers, booleans, text or timestamps")
+
+
+def value_kind(dtype: pl.DataType) -> str:
+    """Return the kind of a column's values, a key of ALLOWED: as `kind_of`, but decimals and dates are their own."""
+    if isinstance(dtype, pl.Decimal):
+        return "decimal"
+    return "date" if dtype == pl.Date else kind_of(dtype, where="the column")
+
+
+def typed_column(column: pl.Series, kind: FeatureType, *, where: str) -> pl.Series:
+    """Return a column as the training frame holds a feature of a type: categories as Categorical, text as String.
+
+    Raises DefinitionError for values that the type cannot hold.
+    """
+    if kind == "number":
+        return pl.Series(column.name, as_float32(floats(column, where=where)), nan_to_null=True)
+    if kind in ("integer", "boolean") and column.dtype.is_float():
+        _check_whole(column, kind, where=where)
+    if kind == "integer":
+        if column.dtype == pl.UInt64 and (column.max() or 0) > np.iinfo(np.int64).max:
+            raise DefinitionError(
+                f"{where}: column '{column.name}' holds {column.max()}, which does not fit into int64"
+            )
+        return column.cast(pl.Int64)
+    if kind == "timestamp":
+        moments = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column.dt.cast_time_unit("us")
+        return moments.to_physical().cast(pl.Datetime("us", "UTC"))
+    wanted: Any = {"category": pl.String, "text": pl.String, "boolean": pl.Boolean, "date": pl.Date}.get(kind)
+    plain = column if wanted is None else column.cast(wanted)
+    return plain.cast(pl.Categorical) if kind == "category" else plain
+
+
+def _check_whole(column: pl.Series, kind: FeatureType, *, where: str) -> None:
+    """Check that floats are whole numbers that float64 holds exactly, or 0 and 1. Raises DefinitionError."""
+    values = column.drop_nulls()
+    bad = values.filter(
+        values.is_in([0.0, 1.0]).not_() if kind == "boolean" else ~(values.abs() <= EXACT) | (values != values.round())
+    )
+    if len(bad):
+        expected = "0 and 1" if kind == "boolean" else "whole numbers up to 2^53, which are exact as floats"
+        raise DefinitionError(
+            f"{where}: feature '{column.name}', declared as {kind}, holds {bad[0]}; expected {expected}"
+        )
+
+
+def as_float32(values: Array) -> Array:
+    """Return values as a model's float32 inputs, converted to float64 first, as for requests."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float64, copy=False).astype(np.float32)
 
 
 def transform_input(column: pl.Series, *, where: str) -> Array:

@@ -9,18 +9,31 @@ import numpy as np
 import polars as pl
 
 from trimtab.clock import to_micros
+from trimtab.definitions.feature_types import feature_type
 from trimtab.definitions.models import Model
-from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError
 from trimtab.features.point_in_time import view_values
 from trimtab.features.rules import try_rule
-from trimtab.features.table_columns import NEVER, floats, kind_of, micros, require, transform_input
-from trimtab.features.transforms import check_rows_apart, run
+from trimtab.features.table_columns import (
+    NEVER,
+    TEXT_HINT,
+    floats,
+    kind_of,
+    micros,
+    require,
+    require_numbers,
+    transform_input,
+    typed_column,
+    value_kind,
+)
+from trimtab.features.transforms import as_series, check_rows_apart, run
 from trimtab.features.value_types import Array, Kind
 
 TIMESTAMP, LABEL, KNOWN_AT = "timestamp", "label", "label_known_at"
 TRIED_ROWS = 1000
 """Number of examples, evenly spread, on which the fallback rule is tried."""
+
+LIKE_A_NUMBER = r"^\s*[-+]?\d[\d.,' ]*([eE][-+]?\d+)?\s*%?$"
 
 Scan = Callable[[str], pl.LazyFrame]
 """Returns the rows of a source by its name, in the same order each time they are collected."""
@@ -41,8 +54,9 @@ def training_frame(
     Returns:
         One row for each example, in order of (timestamp, order in the table): `timestamp` (microseconds, UTC),
         `label` (float64; null if the outcome is not known at `as_of`), `label_known_at` (when it became known; null
-        without a label), the model's features (float32; null for NaN; views as of the row's timestamp), and the columns
-        of `keep` that are no features.
+        without a label), the model's features (views as of the row's timestamp), and the columns of `keep` that are no
+        features. Features are float32 with null for NaN; those of another type are String, Categorical, Boolean, Int64,
+        Decimal, Date or Datetime.
 
     Raises:
         DefinitionError: a column is missing or has a wrong type, or a transform or the fallback rule fails.
@@ -55,7 +69,7 @@ def training_frame(
     columns = [
         pl.Series(TIMESTAMP, at).cast(pl.Datetime("us", "UTC")),
         *_label(model, examples, as_of=to_micros(as_of)),
-        *(pl.Series(name, as_float32(features[name]), nan_to_null=True) for name in model.feature_names),
+        *(features[name] for name in model.feature_names),
     ]
     taken = {column.name for column in columns}
     return pl.DataFrame([*columns, *(examples[name] for name in dict.fromkeys(keep) if name not in taken)])
@@ -80,12 +94,6 @@ def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
         column: kind_of(schema[column], where=f"Model '{model.name}': column '{column}'")
         for column in model.request_columns
     }
-
-
-def as_float32(values: Array) -> Array:
-    """Return values as a model's float32 inputs, converted to float64 first, as for requests."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values.astype(np.float64, copy=False).astype(np.float32)
 
 
 def _examples(
@@ -117,27 +125,53 @@ def _label(model: Model, examples: pl.DataFrame, *, as_of: int) -> tuple[pl.Seri
     return labels, pl.DataFrame([times]).select(pl.when(labels.is_not_null()).then(KNOWN_AT)).to_series()
 
 
-def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:
+def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, pl.Series]:
     where = f"Model '{model.name}', source '{model.examples.name}'"
-    found: dict[str, Array] = {}
+    found: dict[str, pl.Series] = {}
     for view in model.views:
-        found.update(_of_view(view, scan, examples, at))
+        found.update({column.name: column for column in view_values(view, scan(view.source.name), examples, at)})
+    made = {name: values for name, values in found.items() if name not in model.request_columns}
     for item in model.features:
         if isinstance(item, str):
-            found[item] = floats(examples[item], where=where)
-    made = {name: values for name, values in found.items() if name not in model.request_columns}
+            found[item] = examples[item]
     for transform in model.transforms:
         inputs = [
-            made[name].copy()
-            if name in made
-            else transform_input(examples[name], where=f"on_demand '{transform.name}'")
+            transform_input(made[name] if name in made else examples[name], where=f"on_demand '{transform.name}'")
             for name in transform.inputs
         ]
         with np.errstate(all="ignore"):
             outputs = run(transform, inputs, examples.height)
             check_rows_apart(transform, inputs, outputs)
-        found.update(zip(transform.feature_names, outputs, strict=True))
-    return found
+        found.update(
+            (name, as_series(name, values)) for name, values in zip(transform.feature_names, outputs, strict=True)
+        )
+    plain = [item for item in model.features if isinstance(item, str)]
+    return {name: _typed(model, found[name], where=where, computed=name not in plain) for name in model.feature_names}
+
+
+def _typed(model: Model, column: pl.Series, *, where: str, computed: bool) -> pl.Series:
+    """Return a feature in its type. computed: by a view or a transform, whose numbers are floats."""
+    if isinstance(column.dtype, pl.Time | pl.Duration | pl.List | pl.Struct | pl.Array | pl.Object | pl.Binary):
+        require_numbers(column.name, column.dtype, where=where)
+    declared = (model.types or {}).get(column.name)
+    if declared is None and column.dtype == pl.String:
+        _refuse_numbers(column, where=where)
+    values = value_kind(column.dtype)
+    if computed and values in ("number", "integer", "boolean"):
+        values = "computed"
+    kind = feature_type(column.name, values, declared, model.input, where=f"Model '{model.name}'")
+    return typed_column(column, kind, where=where)
+
+
+def _refuse_numbers(column: pl.Series, *, where: str) -> None:
+    """Raise DefinitionError if most texts of a column read like numbers, as in a file with decimal commas."""
+    texts = column.drop_nulls().unique()
+    numbers = texts.filter(texts.str.contains(LIKE_A_NUMBER))
+    if len(numbers) * 2 > len(texts):
+        raise DefinitionError(
+            f"{where}: feature '{column.name}' is {column.dtype}, and most of its texts read like numbers, such as "
+            f"'{numbers.min()}'{TEXT_HINT}. If they are names: Model(..., types={{'{column.name}': 'category'}})"
+        )
 
 
 def _try_rule(model: Model, examples: pl.DataFrame) -> None:
@@ -147,8 +181,3 @@ def _try_rule(model: Model, examples: pl.DataFrame) -> None:
         return
     some = examples[np.unique(np.linspace(0, examples.height - 1, TRIED_ROWS).astype(np.int64))]
     try_rule(model, rule, [transform_input(some[name], where=rule.called) for name in rule.inputs])
-
-
-def _of_view(view: FeatureView, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, Array]:
-    values = view_values(view, scan(view.source.name), examples.select(view.entity.keys), at)
-    return {column.name: column.to_numpy() for column in values}

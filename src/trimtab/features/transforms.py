@@ -9,14 +9,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trimtab import places
-from trimtab.definitions.on_demand import OnDemand
+from trimtab.definitions.on_demand import FallbackRule, OnDemand
 from trimtab.errors import DefinitionError, nearest
 from trimtab.features.value_types import Array
+from trimtab.lazy_library import LazyLibrary
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 KNOW_NAT = ("polars", "pandas", "pyarrow")
 """Libraries that read the int64 of NaT as a missing value."""
@@ -56,7 +62,8 @@ def run(transform: OnDemand, inputs: Sequence[Array], rows: int) -> list[Array]:
         rows: the number of rows.
 
     Returns:
-        Numeric arrays of shape (rows,) in the order of `transform.outputs`.
+        Arrays of shape (rows,) in the order of `transform.outputs`: numbers, booleans, datetime64, or objects of str
+        and None; a rule gives numbers alone.
 
     Raises:
         DefinitionError: the transform fails or returns something else; names transform and output.
@@ -97,12 +104,32 @@ def check_rows_apart(transform: OnDemand, inputs: Sequence[Array], outputs: Sequ
     for row in np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).astype(int)):
         alone = run(transform, [array[row : row + 1] for array in inputs], 1)
         for name, found, expected in zip(transform.outputs, alone, outputs, strict=True):
-            pair = np.array([found[0], expected[row]], dtype=np.float64).astype(np.float32)
-            if not np.array_equal(pair[:1], pair[1:], equal_nan=True):
+            if not _same(found[:1], expected[row : row + 1]):
                 raise DefinitionError(
                     f"{transform.called}, output '{name}': row {row} gives {expected[row]} among {rows} rows "
                     f"but {found[0]} alone, as in a request of one row; it may not depend on other rows"
                 )
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Return True if two arrays of one value are equal as features are."""
+    if "O" in (one.dtype.kind, other.dtype.kind):
+        return one.dtype == other.dtype and bool(one[0] == other[0])
+    if "M" in (one.dtype.kind, other.dtype.kind):
+        return one.dtype.kind == other.dtype.kind and bool((one == other)[0] or (np.isnat(one) & np.isnat(other))[0])
+    return np.array_equal(
+        one.astype(np.float64).astype(np.float32), other.astype(np.float64).astype(np.float32), equal_nan=True
+    )
+
+
+def as_series(name: str, values: Array) -> pl.Series:
+    """Return an output of a transform as a column: Float64, Int64, Boolean, String or Datetime in UTC; NaN is null."""
+    if values.dtype.kind == "M":
+        moments = values.astype("datetime64[us]")
+        return pl.Series(name, moments).cast(pl.Datetime("us", "UTC"))
+    if values.dtype.kind == "O":
+        return pl.Series(name, values.tolist(), dtype=pl.String)
+    return pl.Series(name, values, nan_to_null=True)
 
 
 def _check_names(transform: OnDemand, result: Mapping[str, object]) -> None:
@@ -128,6 +155,28 @@ def _checked(transform: OnDemand, output: str, value: object, rows: int) -> Arra
         raise DefinitionError(
             f"{transform.called}, output '{output}' has shape {array.shape}; expected ({rows},), one value a row"
         )
-    if array.dtype.kind not in "fiub":
-        raise DefinitionError(f"{transform.called}, output '{output}' is {array.dtype}; expected numbers or booleans")
-    return array
+    if array.dtype.kind in "fiub":
+        return array
+    if not isinstance(transform, FallbackRule):
+        if array.dtype.kind == "M":
+            return array.astype("datetime64[us]")
+        if array.dtype.kind in "UOT":
+            return _texts(transform, output, array)
+        raise DefinitionError(
+            f"{transform.called}, output '{output}' is {array.dtype}; expected numbers, booleans, texts or timestamps"
+        )
+    raise DefinitionError(f"{transform.called}, output '{output}' is {array.dtype}; expected numbers or booleans")
+
+
+def _texts(transform: OnDemand, output: str, array: Array) -> Array:
+    """Return texts as objects, None for a missing one."""
+    found = np.empty(len(array), dtype=object)
+    for row, value in enumerate(array.tolist()):
+        if isinstance(value, str):
+            found[row] = str(value)
+        elif value is not None and value == value:  # NaN is missing
+            raise DefinitionError(
+                f"{transform.called}, output '{output}', row {row}: {value!r} is no text; expected text or None in an "
+                "array of objects"
+            )
+    return found

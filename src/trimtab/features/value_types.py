@@ -27,6 +27,9 @@ microseconds since the epoch, or a datetime; an entity's key column is text, int
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+EXACT = 2**53
+"""Whole numbers up to this one are exact in float64."""
+
 KeyValue = str | int | bool | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +41,14 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     """Likely mistakes, in words: features without values, outcomes known at the time of the request."""
     without: tuple[tuple[datetime, datetime], ...] = ()
     """Stretches of event time, from and to, whose rows were left out: they are suspected, or not judged yet."""
+    feature_types: Mapping[str, str] = {}
+    """Type of each feature that is no plain number."""
+    feature_categories: Mapping[str, tuple[str, ...]] = {}
+    """Known categories in the order of their codes: those of the training part."""
+    input: str = "matrix"
+    """What the trainer gets: matrix or frame."""
+    unseen: str = "other"
+    """What becomes of a category that is not known: other, missing or refuse."""
 
 
 class Run(Record, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 The frame has the columns `timestamp` (microseconds, UTC), `label` (null if unknown), the model's features, columns
 to keep, such as sensitive groups, and `label_known_at` (microseconds, UTC; frames of earlier versions lack it).
+Features that are no plain numbers are frozen with their exact values. Categories are unseen if the training part does not
+have them, or not among its most frequent ones.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from trimtab.bundle.typed_matrix import OBJECTS, OTHER, WHOLE, Schema, TypedMatrix, decimal_of, objects
 from trimtab.clock import Clock, from_micros, to_micros
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError
@@ -30,6 +33,18 @@ TIMESTAMP = "timestamp"
 LABEL = "label"
 KNOWN_AT = "label_known_at"
 MICROSECONDS_UTC = pl.Datetime("us", "UTC")
+CATEGORIES = (pl.Categorical, pl.Enum)
+TYPES: dict[Any, str] = {
+    pl.String: "text",
+    pl.Boolean: "boolean",
+    pl.Int64: "integer",
+    pl.Decimal: "decimal",
+    pl.Date: "date",
+    pl.Datetime: "timestamp",
+}
+"""Type of a frozen column -> type of the feature; a category is frozen as text."""
+MOST_CATEGORIES = 10_000
+"""Known categories of one feature; further ones count as unseen."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +109,8 @@ def freeze(
     rows = _canonical(frame, model, keep, _span(start, as_of))
     split_at = _split(rows, model, holdout_share, min_examples, _span(start, as_of))
     labelled = rows.filter(pl.col(LABEL).is_not_null())
+    types = {name: kind for name in features if (kind := TYPES.get(rows.schema[name].base_type())) is not None}
+    types |= {name: "category" for name in features if frame.schema[name] in CATEGORIES}
     version = DatasetVersion(
         id="",
         created_at=clock.now(),
@@ -112,6 +129,10 @@ def freeze(
         path="",
         warnings=tuple(warnings),
         without=tuple(without),
+        feature_types=types,
+        feature_categories=_categories(labelled.filter(pl.col(TIMESTAMP).to_physical() < split_at), types),
+        input=model.input,
+        unseen=model.unseen,
     )
     digest = _hash(rows, About(version=version, task=model.task, keep=keep))
     name = f"datasets/{model.name}/{digest}"
@@ -145,24 +166,59 @@ def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
     labelled = rows.filter(pl.col(LABEL).is_not_null())
     is_holdout = labelled[TIMESTAMP] >= version.split_at
     holdout = labelled.filter(is_holdout)
+    schema = schema_of(version)
     return Frozen(
         version=version,
         frame=rows,
-        train=examples(labelled.filter(~is_holdout), version.features),
-        holdout=examples(holdout, version.features),
+        train=examples(labelled.filter(~is_holdout), version.features, schema),
+        holdout=examples(holdout, version.features, schema),
         holdout_groups={name: holdout[name].to_numpy() for name in about.keep},
     )
 
 
-def examples(rows: pl.DataFrame, features: Sequence[str]) -> Dataset:
-    """Return rows of a frozen frame as arrays; an unknown label is NaN."""
-    X = np.empty((len(rows), len(features)), dtype=np.float32)
-    for j, name in enumerate(features):
-        X[:, j] = rows[name].to_numpy()
+def examples(rows: pl.DataFrame, features: Sequence[str], schema: Schema | None = None) -> Dataset:
+    """Return rows of a frozen frame as arrays; an unknown label is NaN. X is a TypedMatrix when there is a schema."""
     y = rows[LABEL].fill_null(float("nan")).to_numpy().astype(np.float64)
     timestamps = rows[TIMESTAMP].to_physical().to_numpy().astype("datetime64[us]")
+    X: np.ndarray[Any, Any]
+    if schema is not None:
+        X = TypedMatrix.of(schema, {name: exact_column(rows[name], schema.types.get(name)) for name in features})
+    else:
+        X = np.empty((len(rows), len(features)), dtype=np.float32)
+        for j, name in enumerate(features):
+            X[:, j] = rows[name].to_numpy()
     known_at = rows[KNOWN_AT].to_physical().to_numpy().astype("datetime64[us]") if KNOWN_AT in rows.columns else None
     return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps, known_at=known_at)
+
+
+def schema_of(version: DatasetVersion) -> Schema | None:
+    """Return the types of a dataset's features; None when all are plain numbers."""
+    if not version.feature_types:
+        return None
+    return Schema(version.features, version.feature_types, version.feature_categories, version.input, version.unseen)
+
+
+def exact_column(column: pl.Series, kind: str | None) -> Any:
+    """Return a column of a frozen frame as `TypedMatrix.of` takes it."""
+    if kind in WHOLE:
+        return column.to_physical().fill_null(0).cast(pl.Int64).to_numpy(), column.is_null().to_numpy()
+    if kind == "decimal":
+        return objects([None if text is None else decimal_of(text) for text in column.cast(pl.String).to_list()])
+    if kind in OBJECTS:
+        return objects(column.to_list())
+    return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+
+
+def _categories(rows: pl.DataFrame, types: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the known categories of the training rows, sorted; of more than MOST_CATEGORIES the most frequent."""
+    found = {}
+    for name in (name for name, kind in types.items() if kind == "category"):
+        counts = rows[name].drop_nulls().value_counts().sort(["count", name], descending=[True, False])
+        known = tuple(sorted(counts[name].head(MOST_CATEGORIES).to_list()))
+        if OTHER in known:
+            raise DataError(f"feature '{name}' has the category '{OTHER}', which stands for unseen ones; rename it")
+        found[name] = known
+    return found
 
 
 def _span(start: datetime | None, as_of: datetime) -> str:
@@ -183,19 +239,40 @@ def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str
         raise DataError(f"'{TIMESTAMP}' is {frame.schema[TIMESTAMP]}; expected microseconds in UTC")
     if nulls := frame[TIMESTAMP].null_count():
         raise DataError(f"dataset of model '{model.name}': {nulls} rows have no timestamp")
+    exact = {name: dtype for name in model.feature_names if (dtype := _exact_type(frame, model, name)) is not None}
     for name in (LABEL, *model.feature_names):
-        if not (frame.schema[name].is_numeric() or frame.schema[name] in (pl.Boolean, pl.Null)):
+        if not (frame.schema[name].is_numeric() or frame.schema[name] in (pl.Boolean, pl.Null) or name in exact):
             raise DataError(f"column '{name}' is {frame.schema[name]}; expected numbers")
     extra = [name for name in keep if name not in model.feature_names]
     texts = [name for name in extra if frame.schema[name] in (pl.Categorical, pl.Enum)]
     rows = frame.select(
         pl.col(TIMESTAMP),
         pl.col(LABEL).cast(pl.Float64).fill_nan(None),
-        *(pl.col(name).cast(pl.Float32).fill_null(float("nan")) for name in model.feature_names),
+        *(
+            pl.col(name).cast(exact[name]) if name in exact else pl.col(name).cast(pl.Float32).fill_null(float("nan"))
+            for name in model.feature_names
+        ),
         *(pl.col(name).cast(pl.String) if name in texts else pl.col(name) for name in extra),
         *(pl.col(name).cast(MICROSECONDS_UTC) for name in (KNOWN_AT,) if name in frame.columns),
     )
     return rows.sort(rows.columns, nulls_last=True)
+
+
+def _exact_type(frame: pl.DataFrame, model: Model, name: str) -> Any:
+    """Return the type in which a feature is frozen, None for a plain number."""
+    dtype = frame.schema[name]
+    declared = (model.types or {}).get(name)
+    if dtype in CATEGORIES or (dtype == pl.String and declared == "text"):
+        return pl.String
+    if dtype == pl.Date:
+        return pl.Date
+    if isinstance(dtype, pl.Datetime):
+        return MICROSECONDS_UTC
+    if declared == "number" or (declared is None and model.input == "matrix"):
+        return None
+    if dtype == pl.Boolean or isinstance(dtype, pl.Decimal):
+        return dtype
+    return pl.Int64 if dtype.is_integer() else None
 
 
 def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, span: str) -> int:
@@ -260,6 +337,9 @@ def _hash(rows: pl.DataFrame, about: About) -> str:
         "features": list(version.features),
         "keep": list(about.keep),
     }
+    if version.feature_types:  # older hashes hold
+        header["types"] = version.feature_types
+        header["input"], header["unseen"] = version.input, version.unseen
     if version.without:  # older hashes hold
         header["without"] = [[to_micros(start), to_micros(end)] for start, end in version.without]
     extra = [name for name in about.keep if name not in version.features]

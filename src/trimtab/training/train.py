@@ -24,7 +24,7 @@ from trimtab.policy.model import Prices
 from trimtab.records.training import Run
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.artifacts.contract import Artifacts
-from trimtab.training.dataset import TIMESTAMP, Frozen, examples
+from trimtab.training.dataset import TIMESTAMP, Frozen, examples, schema_of
 from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
@@ -175,9 +175,10 @@ def _fit(
 def _score_all(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, scorer: Scorer) -> Scored:
     version = frozen.version
     early = frozen.frame.filter(pl.col(TIMESTAMP) < version.split_at)
-    rows = examples(frozen.frame, version.features)
+    schema = schema_of(version)
+    rows = examples(frozen.frame, version.features, schema)
     split = len(early)
-    before = cross_fit(model, frozen.train, params, seed, rows=examples(early, version.features))
+    before = cross_fit(model, frozen.train, params, seed, rows=examples(early, version.features, schema))
     after = scorer.score(rows.X[split:]) if split < len(rows.y) else np.empty(0)
     return Scored(rows=rows, scores=np.concatenate([before, after]), split=split)
 

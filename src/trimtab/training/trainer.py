@@ -8,12 +8,14 @@ import random
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trimtab import places
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import StageError, TrainerFailed, TrimtabError
 from trimtab.training.torch_modules import is_module
@@ -29,7 +31,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
         raise StageError(f"model '{model.name}' has no trainer; decorate one with @{model.name}.trainer")
     with seeded(seed):
         try:
-            estimator = model.fit(data, copy.deepcopy(params), seed)
+            estimator = model.fit(replace(data, X=model_input(data.X)), copy.deepcopy(params), seed)
         except TrimtabError:
             raise
         except (Exception, SystemExit) as error:  # user code may raise anything

@@ -98,7 +98,6 @@ def log(distance: Any) -> Any:
     ("wrong", "message"),
     [
         (model("distence"), r"column 'distence', which source 'flights' does not have. Did you mean 'distance'\?"),
-        (model("gate"), "column 'gate' is String; expected numbers or booleans"),
         (model("distance", label="gate"), "column 'gate' is String; expected numbers or booleans"),
         (
             model(FeatureView("v", tt.Entity("carrier"), FLIGHTS, mean("gate", "1d"))),
@@ -144,7 +143,8 @@ def transform(function: Callable[..., Any], *outputs: str) -> OnDemand:
         (transform(lambda x: x[:1]), r"on_demand 't', output 't' has shape \(1,\); expected \(5,\)"),
         (transform(lambda x: 1.0), r"output 't' has shape \(\)"),
         (transform(lambda x: [[1], [1, 2]]), "on_demand 't', output 't' is not an array: setting an array element"),
-        (transform(lambda x: x.astype(str)), "output 't' is <U.*; expected numbers or booleans"),
+        (transform(lambda x: x.astype(str)), "feature 't' is String, and most of its texts read like numbers"),
+        (transform(lambda x: x.astype("m8[s]")), "output 't' is timedelta64.*; expected numbers, booleans, texts or"),
         (transform(lambda x: x, "a", "b"), "returned ndarray; expected a mapping with the outputs"),
         (transform(lambda x: {"aaa": x}, "aab"), r"did not return output 'aab'. Did you mean 'aaa'\?"),
         (transform(lambda x: {"a": x, "b": x}, "a"), "returned 'b', which is none of its outputs. Valid: a."),
