@@ -133,7 +133,7 @@ class TypedMatrix(np.ndarray[Any, Any]):
         if kind in WHOLE:
             times = values.astype("datetime64[D]").astype("datetime64[us]") if kind == "date" else values.view("M8[us]")
             return np.where(missing, np.datetime64("NaT", "us"), times)
-        nothing = None if kind == "text" else float("nan")  # sklearn reads an object column of NaN as numbers
+        nothing: Any = None if kind == "text" else float("nan")  # sklearn reads an object column of NaN as numbers
         return pd.Series(np.where(missing, nothing, values), dtype=object)
 
     def numbers(self) -> Array:

@@ -86,7 +86,8 @@ class Dataset:
         Returns:
             A dataset of these rows alone.
         """
-        of_rows = {name: value[rows] for name, value in vars(self).items() if hasattr(value, "shape")}
+        given: dict[str, Any] = {name: value for name, value in vars(self).items() if hasattr(value, "shape")}
+        of_rows = {name: getattr(value, "iloc", value)[rows] for name, value in given.items()}  # X may be a DataFrame
         return replace(self, **of_rows, validation=None, rounds=None, previous=None)
 
 

@@ -100,10 +100,9 @@ def typed_column(column: pl.Series, kind: FeatureType, *, where: str) -> pl.Seri
     if kind in ("integer", "boolean") and column.dtype.is_float():
         _check_whole(column, kind, where=where)
     if kind == "integer":
-        if column.dtype == pl.UInt64 and (column.max() or 0) > np.iinfo(np.int64).max:
-            raise DefinitionError(
-                f"{where}: column '{column.name}' holds {column.max()}, which does not fit into int64"
-            )
+        largest: Any = column.max()
+        if column.dtype == pl.UInt64 and largest is not None and largest > np.iinfo(np.int64).max:
+            raise DefinitionError(f"{where}: column '{column.name}' holds {largest}, which does not fit into int64")
         return column.cast(pl.Int64)
     if kind == "timestamp":
         moments = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column.dt.cast_time_unit("us")

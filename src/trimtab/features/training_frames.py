@@ -170,7 +170,7 @@ def _refuse_numbers(column: pl.Series, *, where: str) -> None:
     if len(numbers) * 2 > len(texts):
         raise DefinitionError(
             f"{where}: feature '{column.name}' is {column.dtype}, and most of its texts read like numbers, such as "
-            f"'{numbers.min()}'{TEXT_HINT}. If they are names: Model(..., types={{'{column.name}': 'category'}})"
+            f"'{numbers.sort()[0]}'{TEXT_HINT}. If they are names: Model(..., types={{'{column.name}': 'category'}})"
         )
 
 

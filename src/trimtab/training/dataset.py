@@ -2,8 +2,8 @@
 
 The frame has the columns `timestamp` (microseconds, UTC), `label` (null if unknown), the model's features, columns
 to keep, such as sensitive groups, and `label_known_at` (microseconds, UTC; frames of earlier versions lack it).
-Features that are no plain numbers are frozen with their exact values. Categories are unseen if the training part does not
-have them, or not among its most frequent ones.
+Features that are no plain numbers are frozen with their exact values. Categories are unseen if the training part does
+not have them, or not among its most frequent ones.
 """
 
 from __future__ import annotations

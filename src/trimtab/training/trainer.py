@@ -31,7 +31,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
         raise StageError(f"model '{model.name}' has no trainer; decorate one with @{model.name}.trainer")
     with seeded(seed):
         try:
-            estimator = model.fit(replace(data, X=model_input(data.X)), copy.deepcopy(params), seed)
+            estimator = model.fit(as_given(data), copy.deepcopy(params), seed)
         except TrimtabError:
             raise
         except (Exception, SystemExit) as error:  # user code may raise anything
@@ -47,6 +47,12 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             "expected a fitted estimator or a PyTorch module (is 'return' missing?)"
         )
     return estimator
+
+
+def as_given(data: Dataset) -> Dataset:
+    """Return rows with X as the trainer takes it: a frame where the model asks for one, else a plain matrix."""
+    later = None if data.validation is None else as_given(data.validation)
+    return replace(data, X=model_input(data.X), validation=later)
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def test_the_trainer_gets_a_frame_or_a_matrix_of_codes(tmp_path: Path) -> None:
         def predict(self, X: Any) -> Any:
             return np.zeros(len(X))
 
-    got: list[Dataset] = []
+    got: list[Any] = []
 
     def trainer(data: Dataset, params: dict[str, Any], seed: int) -> Any:
         got.append(data)
