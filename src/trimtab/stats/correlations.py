@@ -96,10 +96,8 @@ class Correlations:
         r: Floats = np.where(spread > 1e-9, together / np.maximum(spread, 1e-9), 0.0)
         return np.clip(r, -1.0, 1.0)
 
-    def transforms(self, sums: Ints | None, rows: int) -> Floats:
-        """Return Fisher's transforms of one window's correlations, [pairs]; NaN for a window without sums."""
-        if sums is None:
-            return np.full(self.size, np.nan)
+    def transforms(self, sums: Ints, rows: int) -> Floats:
+        """Return Fisher's transforms of one window's correlations, [pairs]."""
         found: Floats = fisher(self.of(sums[None], np.array([rows])))[0]
         return found
 

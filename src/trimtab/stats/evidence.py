@@ -79,8 +79,8 @@ class Mixture:
         self.windows = windows
         """Windows that were bet on."""
 
-    def bet(self, e_values: Sequence[Floats]) -> float:
-        """Add one window's e-values, by group: R <- (R + 1) e^(1/tau). Return the mixture's R."""
+    def bet(self, e_values: Sequence[Floats]) -> None:
+        """Add one window's e-values, by group: R <- (R + 1) e^(1/tau)."""
         factors = [e ** (1 / tau) for e, tau in zip(e_values, self.tempers, strict=True)]
         if not self.windows:
             self.stakes = [np.zeros((BLOCKS, *factor.shape)) for factor in factors]
@@ -91,7 +91,6 @@ class Mixture:
             stakes[block] += 1
             np.minimum(stakes * factor, R_MAX / BLOCKS, out=stakes)
         self.windows += 1
-        return self.total
 
     def continue_from(self, other: Mixture) -> None:
         """Take over the stakes of another mixture; those of a group that has other detectors here begin anew."""

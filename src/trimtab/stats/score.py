@@ -43,22 +43,22 @@ def score(cells: Cells, effect: SizeEffect) -> Scores:
     """Return the scores of all windows; needs at least three of them, each with a row or more."""
     distance = np.concatenate([distance_scores(cells, effect), gross_scores(cells)], axis=1)
     z = leave_one_out_z(distance)
-    signed = effect.standardized(pit_means(cells.ordered), valid_rows(cells.ordered))
+    signed = effect.standardized(pit_means(cells.ordered, cells.total_shares()[0]), valid_rows(cells))
     return Scores(distance, z, z.max(axis=1), signed)
 
 
 def distance_scores(cells: Cells, effect: SizeEffect) -> Floats:
     """Return s of every window and column, [w, d]."""
-    prior = (DISTANCE_PRIOR / np.sqrt(cells.rows))[:, None]
-    s: Floats = np.log((distances(cells) + prior) / (effect.distance(cells.rows) + prior))
+    prior = DISTANCE_PRIOR / np.sqrt(cells.rows)
+    s: Floats = np.log((distances(cells).T + prior) / (effect.distance(cells.rows).T + prior)).T
     return s
 
 
 def gross_scores(cells: Cells) -> Floats:
     """Return the gross score of every window and column, [w, d]; what is usual is the share of all windows."""
-    gross = gross_counts(cells)
-    usual = gross.sum(axis=0) / cells.rows.sum()
-    s: Floats = np.log((gross + GROSS_PRIOR) / (usual * cells.rows[:, None] + GROSS_PRIOR))
+    gross = gross_counts(cells).T
+    usual = gross.sum(axis=1, keepdims=True) / cells.rows.sum()
+    s: Floats = np.log((gross + GROSS_PRIOR) / (usual * cells.rows + GROSS_PRIOR)).T
     return s
 
 
@@ -67,8 +67,14 @@ def leave_one_out_z(values: Floats, *, sd_floor: float = SD_FLOOR) -> Floats:
     others = len(values) - 1
     centred = values - values.mean(axis=0)
     squares = centred * centred
-    mean = (centred.sum(axis=0) - centred) / others
-    variance = (squares.sum(axis=0) - squares) / others - mean * mean
-    sd = np.sqrt(np.maximum(variance, 0) * others / max(others - 1, 1))
-    z: Floats = (centred - mean) / np.maximum(sd, sd_floor)
+    mean = centred.sum(axis=0) - centred
+    mean /= others
+    variance = np.subtract(squares.sum(axis=0), squares, out=squares)
+    variance /= others
+    variance -= mean * mean
+    np.maximum(variance, 0, out=variance)
+    variance *= others / max(others - 1, 1)
+    sd = np.sqrt(variance, out=variance)
+    z: Floats = np.subtract(centred, mean, out=centred)
+    z /= np.maximum(sd, sd_floor, out=sd)
     return z

@@ -14,6 +14,7 @@ autocorrelated windows, holdback and freeze.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -282,13 +283,10 @@ class DriftDetector:
         return step
 
     def _correlation(self, window: Encoded) -> CorrelationDrift | None:
+        """Judge the window that the pool was last scored with."""
         if self._correlations is None or window.sums is None:
             return None
-        rows, y = self._pool.transforms()
-        current = self._pool.correlations.transforms(window.sums, window.rows)
-        return self._correlations.judge(
-            np.append(rows, window.rows), np.vstack([y, current]), self.smallest.correlation
-        )
+        return self._correlations.judge(*self._pool.transforms_with(), self.smallest.correlation)
 
     def _effects(self, window: Encoded) -> _Effects:
         _, pool = self._pool.totals()
@@ -309,7 +307,7 @@ class DriftDetector:
         correlation: CorrelationDrift | None,
     ) -> DriftStep:
         columns = self._columns(window, effects, z, p_columns)
-        enough = dict(zip(self._pool.names, effects.enough, strict=True))
+        enough = dict(zip(self._pool.names, effects.enough.tolist(), strict=True))
         top = [c.name for c in sorted(columns, key=lambda column: -column.z)[:TOP_COLUMNS]]
         if correlation is not None and correlation.p < min(column.p for column in columns) and correlation.z > 0:
             top = [*correlation.columns, *(name for name in top if name not in correlation.columns)][:TOP_COLUMNS]
@@ -334,22 +332,26 @@ class DriftDetector:
         p = np.minimum(2 * np.minimum(p_columns[:d], p_columns[d:]), 1.0)  # two scores a column
         largest = np.maximum(z[:d], z[d:])
         adjusted = holm(p)
-        moved, psi, distances = effects.moved, effects.psi, effects.distances.tolist()
-        gross = window.counts[:, BELOW] + window.counts[:, ABOVE]
+        gross = (window.counts[:, BELOW] + window.counts[:, ABOVE]) / window.rows
+        missing = window.counts[:, MISSING] / window.rows
+        distances = [sd if math.isfinite(sd) else None for sd in effects.distances.tolist()] + [None] * (d - ordered)
+        each = (p, adjusted, largest, effects.moved, effects.psi, gross, missing)
         return tuple(
             ColumnDrift(
                 name=name,
                 kind="ordered" if i < ordered else "category",
-                p=float(p[i]),
-                holm=float(adjusted[i]),
-                z=float(largest[i]),
-                share_moved=float(moved[i]),
-                psi=float(psi[i]),
-                wasserstein_sd=distances[i] if i < ordered and np.isfinite(distances[i]) else None,
-                gross=float(gross[i] / window.rows),
-                missing=float(window.counts[i, MISSING] / window.rows),
+                p=own,
+                holm=holm_p,
+                z=own_z,
+                share_moved=moved,
+                psi=psi,
+                wasserstein_sd=distance,
+                gross=gross_share,
+                missing=missing_share,
             )
-            for i, name in enumerate(table.names)
+            for i, (name, distance, own, holm_p, own_z, moved, psi, gross_share, missing_share) in enumerate(
+                zip(table.names, distances, *(values.tolist() for values in each), strict=True)
+            )
         )
 
     def _reason(

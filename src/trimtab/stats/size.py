@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from trimtab.stats.distance import category_distances, distances, ordered_distances, pit_means, pit_weights, valid_rows
-from trimtab.stats.schemes import Floats
+from trimtab.stats.schemes import MISSING, Floats
 from trimtab.stats.window_pool import Cells
 
 DRAWS = 200
@@ -46,16 +46,17 @@ class SizeEffect:
         n = cells.rows[:, None]
         sampling = _chance(cells, np.random.default_rng(seed))
         between = np.maximum(np.median(distances(cells) ** 2 - sampling / n, axis=0), 0)
-        signed, weights = pit_means(cells.ordered), pit_weights(cells.ordered.sum(axis=0))
+        total, _ = cells.total_shares()
+        signed = pit_means(cells.ordered, total)
         centre = np.median(signed, axis=0)
-        signed_sampling = _variance(cells.ordered.sum(axis=0), weights)
+        signed_sampling = _variance(total)
         spread = (SD_PER_MAD * np.median(np.abs(signed - centre), axis=0)) ** 2
-        expected = np.median(signed_sampling / np.maximum(valid_rows(cells.ordered), 1), axis=0)
+        expected = np.median(signed_sampling / np.maximum(valid_rows(cells), 1), axis=0)
         return cls(sampling, between, centre, signed_sampling, np.maximum(spread - expected, 0))
 
     def distance(self, n: Floats) -> Floats:
         """Return the typical distance of windows with so many rows, [w, d]."""
-        typical: Floats = np.sqrt(self.sampling / n[:, None] + self.between)
+        typical: Floats = np.sqrt(self.sampling[:, None] / n + self.between[:, None]).T
         return typical
 
     def standardized(self, signed: Floats, valid: Floats) -> Floats:
@@ -77,29 +78,30 @@ class SizeEffect:
 def _chance(cells: Cells, random: np.random.Generator) -> Floats:
     """Return the median of D^2 n over windows drawn from the pooled shares, [d]."""
     rows = max(1, int(np.median(cells.rows)))
-    total = cells.rows.sum()
+    ordered, category = cells.total_shares()
 
     def draw(shares: Floats) -> Floats:
-        drawn = np.stack([random.multinomial(rows, p, size=DRAWS) for p in shares], axis=1)
-        return drawn.astype(np.float64)
+        drawn = np.stack([random.multinomial(rows, p, size=DRAWS) for p in shares.T], axis=1)
+        return drawn.T.astype(np.float64) / rows
 
     found = []
-    if cells.ordered.shape[1]:
-        shares = np.diff(cells.ordered.sum(axis=0), prepend=0) / total
-        drawn = draw(shares).cumsum(axis=2)
-        found.append(ordered_distances(drawn / rows - shares.cumsum(axis=1)))
-    if cells.category.shape[1]:
-        shares = cells.category.sum(axis=0) / total
-        found.append(category_distances(draw(shares) / rows - shares, shares, np.full(DRAWS, float(rows))))
+    if ordered.shape[1]:
+        drawn = draw(np.diff(ordered, axis=0, prepend=0))
+        found.append(ordered_distances(drawn.cumsum(axis=0) - ordered[..., None]))
+    if category.shape[1]:
+        p = category[..., None]
+        found.append(category_distances(draw(category) - p, p, np.full(DRAWS, float(rows))))
     chance: Floats = np.median(np.concatenate(found, axis=1) ** 2, axis=0) * rows
     return chance
 
 
-def _variance(total: Floats, weights: Floats) -> Floats:
-    """Return the variance of a row's PIT, then of its |PIT - 1/2|, by column, [2o]; total is cumulated, [o, 35]."""
-    counts = np.diff(total, prepend=0)
-    counts[:, 0] = 0
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    mean = (shares * weights).sum(axis=2, keepdims=True)
-    variance: Floats = (shares * (weights - mean) ** 2).sum(axis=2).ravel()
+def _variance(total: Floats) -> Floats:
+    """Return the variance of a row's PIT, then of its |PIT - 1/2|, by column, [2o]; total is cumulated, [35, o]."""
+    weights = pit_weights(total)
+    shares = np.diff(total, axis=0, prepend=0)
+    shares[MISSING] = 0
+    having = shares.sum(axis=0)
+    shares /= np.where(having > 0, having, 1)
+    mean = (shares * weights).sum(axis=1, keepdims=True)
+    variance: Floats = (shares * (weights - mean) ** 2).sum(axis=1).ravel()
     return variance

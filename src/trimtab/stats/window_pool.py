@@ -25,15 +25,25 @@ class Encoded(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Several windows: rows [w], cumulated counts of ordered columns [w, o, 35], counts of categories [w, c, 35]."""
+    """Shares of w windows."""
 
     rows: Floats
+    """[w]"""
     ordered: Floats
+    """Cumulated shares of ordered columns, [35, o, w]."""
     category: Floats
+    """Shares of categories, [35, c, w]."""
+    total: Ints
+    """Counts of all of them together, [o + c, 35]."""
+
+    def total_shares(self) -> tuple[Floats, Floats]:
+        """Return the shares of all windows together: cumulated ones [35, o], and those of categories [35, c]."""
+        o, rows = self.ordered.shape[1], self.rows.sum()
+        return self.total[:o].cumsum(axis=1).T / rows, self.total[o:].T / rows
 
 
 class WindowPool:
-    """Windows of one set of schemes. Counts are whole numbers held as floats: sums are exact up to 2**53."""
+    """Windows of one set of schemes."""
 
     def __init__(self, schemes: Mapping[str, Bins]) -> None:
         if not schemes:
@@ -44,14 +54,19 @@ class WindowPool:
         """Ordered columns first: the order of all results per column."""
         self.schemes = {name: schemes[name] for name in self.names}
         self.ordered = len(ordered)
-        self.size = 0
+        self._windows: list[Encoded] = []
         self._rows = np.zeros(0)
-        self._ordered = np.zeros((0, len(ordered), SLOTS))
-        self._category = np.zeros((0, len(category), SLOTS))
+        self._ordered = np.zeros((SLOTS, len(ordered), 0))
+        self._category = np.zeros((SLOTS, len(category), 0))
         self.correlations = Correlations(self.schemes)
-        self._sums: list[Ints | None] = []
         self._transforms = np.zeros((0, self.correlations.size))
+        self._with_sums = np.zeros(0, np.bool_)
         self._total = np.zeros((len(schemes), SLOTS), np.int64)
+
+    @property
+    def size(self) -> int:
+        """How many windows there are."""
+        return len(self._windows)
 
     def encode(self, window: WindowProfile, *, reference: bool = False) -> Encoded:
         """Return the window as counts; raises DataError when a column is absent or of another scheme.
@@ -82,18 +97,17 @@ class WindowPool:
     def append(self, window: Encoded) -> None:
         """Let a window join the pool."""
         self._place(window)
-        self._sums.append(window.sums)
+        self._windows.append(window)
         self._total += window.counts
-        self.size += 1
 
     def cells(self) -> Cells:
         """Return the pool."""
-        return self._first(self.size)
+        return self._first(self.size, self._total)
 
     def cells_with(self, window: Encoded) -> Cells:
         """Return the pool and, as its last row, a window that does not join it. Valid until the next call."""
         self._place(window)
-        return self._first(self.size + 1)
+        return self._first(self.size + 1, self._total + window.counts)
 
     def totals(self) -> tuple[int, Ints]:
         """Return rows and counts [columns, 35] of the whole pool."""
@@ -101,17 +115,18 @@ class WindowPool:
 
     def transforms(self) -> tuple[Floats, Floats]:
         """Return rows [w] and Fisher's transforms of correlations [w, pairs] of the windows that have them."""
-        having = np.isfinite(self._transforms[: self.size]).all(axis=1)
-        return self._rows[: self.size][having], self._transforms[: self.size][having]
+        return self._having(self.size)
+
+    def transforms_with(self) -> tuple[Floats, Floats]:
+        """Return the same with, as the last row, the window of the last `cells_with`. Valid until the next call."""
+        return self._having(self.size + 1)
 
     def state(self) -> dict[str, Any]:
         """Return what JSON can hold; `restore` reads it back into a table of the same schemes."""
-        cells = self.cells()
-        counts = np.concatenate([np.diff(cells.ordered, prepend=0), cells.category], axis=1)
         return {
-            "rows": cells.rows.astype(np.int64).tolist(),
-            "counts": pack(counts.astype(np.int64)),
-            "sums": [None if sums is None else pack(sums) for sums in self._sums],
+            "rows": [window.rows for window in self._windows],
+            "counts": pack(np.array([window.counts for window in self._windows], np.int64)),
+            "sums": [None if window.sums is None else pack(window.sums) for window in self._windows],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -120,20 +135,31 @@ class WindowPool:
         for rows, window, sums in zip(state["rows"], counts, state["sums"], strict=True):
             self.append(Encoded(rows, window, None if sums is None else unpack(sums)))
 
-    def _first(self, size: int) -> Cells:
-        return Cells(self._rows[:size], self._ordered[:size], self._category[:size])
+    def _first(self, size: int, total: Ints) -> Cells:
+        return Cells(self._rows[:size], self._ordered[..., :size], self._category[..., :size], total)
+
+    def _having(self, size: int) -> tuple[Floats, Floats]:
+        having = self._with_sums[:size]
+        rows, transforms = self._rows[:size], self._transforms[:size]
+        return (rows, transforms) if having.all() else (rows[having], transforms[having])
 
     def _place(self, window: Encoded) -> None:
         if self.size == len(self._rows):
             grow = max(64, self.size)
             self._rows = np.concatenate([self._rows, np.zeros(grow)])
-            self._ordered = np.concatenate([self._ordered, np.zeros((grow, *self._ordered.shape[1:]))])
-            self._category = np.concatenate([self._category, np.zeros((grow, *self._category.shape[1:]))])
+            self._ordered, self._category = (
+                np.concatenate([shares, np.zeros((*shares.shape[:2], grow))], axis=2)
+                for shares in (self._ordered, self._category)
+            )
             self._transforms = np.concatenate([self._transforms, np.zeros((grow, self.correlations.size))])
+            self._with_sums = np.concatenate([self._with_sums, np.zeros(grow, np.bool_)])
         self._rows[self.size] = window.rows
-        self._transforms[self.size] = self.correlations.transforms(window.sums, window.rows)
-        self._ordered[self.size] = window.counts[: self.ordered].cumsum(axis=1)
-        self._category[self.size] = window.counts[self.ordered :]
+        self._with_sums[self.size] = window.sums is not None
+        if window.sums is not None:
+            self._transforms[self.size] = self.correlations.transforms(window.sums, window.rows)
+        rows = max(window.rows, 1)
+        self._ordered[..., self.size] = window.counts[: self.ordered].cumsum(axis=1).T / rows
+        self._category[..., self.size] = window.counts[self.ordered :].T / rows
 
 
 def pack(counts: Ints) -> str:

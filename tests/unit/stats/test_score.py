@@ -44,7 +44,8 @@ def filled(order: list[int] | None = None) -> WindowPool:
 def counts_of(table: WindowPool) -> np.ndarray:
     """Counts [windows, columns, slots], taken apart again."""
     cells = table.cells()
-    return np.concatenate([np.diff(cells.ordered, prepend=0), cells.category], axis=1)
+    shares = np.concatenate([np.diff(cells.ordered, axis=0, prepend=0), cells.category], axis=1)
+    return np.rint(shares * cells.rows).T
 
 
 def test_scores_equal_the_formulas() -> None:
@@ -93,13 +94,25 @@ def test_mean_pit_equals_the_mid_ranks_of_bins() -> None:
     middle = shares.cumsum(axis=1) - shares / 2
     rows = counts.sum(axis=2)
     mean, spread = ((counts * weights).sum(axis=2) / rows for weights in (middle, np.abs(middle - 0.5)))
-    assert pit_means(table.cells().ordered) == pytest.approx(np.concatenate([mean, spread], axis=1))
+    assert pit_means(table.cells().ordered, table.cells().total_shares()[0]) == pytest.approx(
+        np.concatenate([mean, spread], axis=1)
+    )
 
 
 def test_a_window_without_values_is_neutral() -> None:
-    ordered = np.zeros((3, 1, 35))
-    ordered[:2] = np.arange(35)
-    assert pit_means(ordered)[2] == pytest.approx([0.5, 0.25])
+    ordered = np.zeros((35, 1, 3))
+    ordered[..., :2] = np.arange(35)[:, None, None] / 34
+    assert pit_means(ordered, ordered.sum(axis=2))[2] == pytest.approx([0.5, 0.25])
+
+
+def test_windows_of_equal_counts_tie_exactly_wherever_they_stand() -> None:
+    # a rank test breaks ties at random, so rounding must not break them by the place of a window
+    random = np.random.default_rng(3)
+    counts = random.integers(0, 50, (35, 6, 1)).repeat(151, axis=2)
+    counts[:, :, 60:80] = random.integers(0, 50, (35, 6, 20))
+    shares = counts.cumsum(axis=0) / counts.sum(axis=0)
+    same = np.delete(pit_means(shares, counts.cumsum(axis=0).sum(axis=2)), np.s_[60:80], axis=0)
+    assert (same == same[0]).all()
 
 
 def test_scores_do_not_depend_on_the_order_of_windows() -> None:

@@ -80,8 +80,8 @@ def _statistics(blocks: Floats, chosen: np.ndarray, ordered: int) -> Floats:
     q, p = now / rows, before / before.sum(axis=2, keepdims=True)
     moved = q - p
     distance = [
-        ordered_distances(moved[:, :ordered].cumsum(axis=2)),
-        category_distances(moved[:, ordered:], p[:, ordered:], rows[:, 0, 0]),
+        ordered_distances(moved[:, :ordered].cumsum(axis=2).T),
+        category_distances(moved[:, ordered:].T, p[:, ordered:].T, rows[:, 0, 0]),
     ]
     gross = moved[:, :, BELOW].copy()
     gross[:, :ordered] += moved[:, :ordered, ABOVE]
@@ -98,7 +98,10 @@ def _enough(before: Ints, now: Ints, pool: WindowPool) -> np.ndarray:
 
 def _together(blocks: Ints, ordered: int) -> int:
     """Return how many neighbouring blocks resemble one another."""
-    values = [pit_means(blocks[:, :ordered].cumsum(axis=2).astype(np.float64))[:, :ordered]] if ordered else []
+    values = []
+    if ordered:
+        shares = (blocks[:, :ordered].cumsum(axis=2) / blocks[:, :ordered].sum(axis=2, keepdims=True)).T
+        values.append(pit_means(shares, blocks[:, :ordered].sum(axis=0).cumsum(axis=1).T)[:, :ordered])
     values.append(blocks[:, ordered:].max(axis=2).astype(np.float64))
     times = [autocorrelation_time(column) for part in values for column in part.T]
     return max(1, round(float(np.quantile(times, KEPT_TOGETHER))))
