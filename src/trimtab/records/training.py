@@ -80,6 +80,15 @@ class Run(Record, frozen=True, kw_only=True):
     """Rounds after which the estimator stopped early; None when it did not, or that is not known."""
     refit_of: str | None = None
     """Of a fit on all rows after the gates: the run that the gates judged; its metrics are that run's."""
+    python: str = ""
+    """Version of Python, such as 3.11.7."""
+    platform: str = ""
+    """Such as Linux-x86_64."""
+    pins: tuple[str, ...] = ()
+    """name==version of what the training had loaded and of what that needs, sorted."""
+    changes: str = ""
+    """SHA-256 of the patch of uncommitted changes, code/changes.patch of the packaged model; "" if there were none,
+    `too large` if it is not kept."""
 
 
 class Bundle(Record, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ REFERENCE_ROWS = 1000
 BACKGROUND_ROWS = 100
 """Background rows of explanations; the cost of an explanation is proportional to it."""
 SCORE = "score"
+CHANGES = "changes.patch"
+"""In the folder `code`: the uncommitted changes of the project, as git applies them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ def package(folder: Path, contents: Contents) -> None:
     (folder / "code").mkdir()
     for path in code_files(contents.project):
         (folder / "code" / path.name).write_bytes(path.read_bytes())
+    if environment.changes:
+        (folder / "code" / CHANGES).write_bytes(environment.patch)
     for name, content in contents.extra.items():
         _write_extra(folder, name, content)
 

