@@ -27,7 +27,7 @@ def pages() -> dict[Path, str]:
     commands = {verb: command(verb) for verb in VERBS}
     summaries = {verb: str(each.help).split("\n\n")[0].replace("\n", " ") for verb, each in commands.items()}
     for verb, summary in summaries.items():
-        found[TABLE] = re.sub(rf'(    "{verb}": \("\w+"), ".*"\)', rf'\1, "{summary}")', found[TABLE])
+        found[TABLE] = re.sub(rf'(    "{verb}": \("[\w.]+"), ".*"\)', rf'\1, "{summary}")', found[TABLE])
         usage = rf"(### `{verb}`\n\n    )trimtab .*"
         found[PAGE] = re.sub(usage, lambda line, verb=verb: line[1] + written(commands[verb]), found[PAGE])
     found[README] = ROWS.sub("".join(f"| `{verb}` | {text} |\n" for verb, text in summaries.items()), found[README])

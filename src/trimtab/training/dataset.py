@@ -146,6 +146,16 @@ def freeze(
     return _read_about(artifacts.open(name)).version
 
 
+def id_of(frame: pl.DataFrame, model: Model, version: DatasetVersion, keep: Sequence[str]) -> tuple[str, pl.DataFrame]:
+    """Return the content hash of a frame that was made again for `version`, and its rows in the order of freezing.
+
+    The frame is the same as the frozen one when the hash is the id of `version`. keep: the kept columns. Raises
+    DataError for a frame without the columns or with wrong types.
+    """
+    rows = _canonical(frame, model, keep, _span(version.start, version.as_of))
+    return _hash(rows, About(version=version, task=model.task, keep=tuple(keep))), rows
+
+
 def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
     """Read a frozen dataset.
 

@@ -102,10 +102,10 @@ def code_files(project: Path) -> list[Path]:
 
 def code_version(project: Path) -> str:
     """Return the git revision of a folder, with '+dirty' if files differ; 'unversioned' if git does not track it."""
-    revision = _git(project, "rev-parse", "--verify", "HEAD")
-    if not revision or not _git(project, "ls-files", "--", "."):
+    revision = git_output(project, "rev-parse", "--verify", "HEAD")
+    if not revision or not git_output(project, "ls-files", "--", "."):
         return UNVERSIONED
-    changes = _git(project, "status", "--porcelain", "--", ".")
+    changes = git_output(project, "status", "--porcelain", "--", ".")
     return revision if changes == "" else f"{revision}{DIRTY}"
 
 
@@ -114,13 +114,13 @@ def uncommitted_changes(project: Path) -> str | None:
 
     "" without changes and without git; None if the patch is larger than PATCH_BYTES.
     """
-    patch = _git(project, "diff", "--binary", "--no-color", "--no-ext-diff", *CODE, raw=True)
+    patch = git_output(project, "diff", "--binary", "--no-color", "--no-ext-diff", *CODE, raw=True)
     if patch is None or code_version(project) == UNVERSIONED:
         return ""
-    new = _git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", ".") or ""
+    new = git_output(project, "ls-files", "-z", "--others", "--exclude-standard", "--", ".") or ""
     for name in sorted(name for name in new.split("\0") if name.endswith(PATCHED)):
         added = ("diff", "--no-index", "--binary", "--no-color", "--no-ext-diff", "--", "/dev/null", name)
-        patch += _git(project, *added, fine=(0, 1), raw=True) or ""
+        patch += git_output(project, *added, fine=(0, 1), raw=True) or ""
         if len(patch) > PATCH_BYTES:
             return None
     return patch if len(patch) <= PATCH_BYTES else None
@@ -178,7 +178,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _git(project: Path, *arguments: str, fine: tuple[int, ...] = (0,), raw: bool = False) -> str | None:
+def git_output(folder: Path, *arguments: str, fine: tuple[int, ...] = (0,), raw: bool = False) -> str | None:
     """Return the output of git, or None if git is missing, fails or takes longer than GIT_TIMEOUT_S.
 
     fine: exit codes of success. raw: with the white space around it.
@@ -186,7 +186,7 @@ def _git(project: Path, *arguments: str, fine: tuple[int, ...] = (0,), raw: bool
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=project,
+            cwd=folder,
             capture_output=True,
             timeout=GIT_TIMEOUT_S,
             stdin=subprocess.DEVNULL,

@@ -6,6 +6,8 @@ import msgspec
 
 WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
 TRAINING = (sys.executable, "-m", "trimtab.app.loop.training_process")
+REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
+"""The arguments of the Python that the run is made again with."""
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")
 
 

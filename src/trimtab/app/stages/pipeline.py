@@ -209,6 +209,7 @@ def snapshot(
 @_placed
 def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str | None = None) -> Run:
     """Train on a dataset. Without a key, the same dataset, code, parameters and seed give the same run."""
+    note_policy(workspace)
     definition = workspace.model(model)
     policy = workspace.project.policy
     kinds = _request_types(workspace, definition, dataset)

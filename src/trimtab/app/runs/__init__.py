@@ -1,0 +1,1 @@
+"""Runs that are done: listed, compared, made again."""

@@ -1,0 +1,59 @@
+"""Finds the run that a person names: by its id or the start of it, a bundle, a role."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from trimtab.app.project.workspace import Workspace
+from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.errors import NotFound, UsageError, nearest
+from trimtab.records.record import Role
+from trimtab.records.training import Bundle, Run
+
+ROLES: tuple[Role, ...] = get_args(Role)
+SHOWN = 4
+
+
+def find_run(workspace: Workspace, name: str, model: str | None = None) -> Run:
+    """Return a run.
+
+    Args:
+        workspace: an open project.
+        name: id of a run or the start of one, id of a bundle such as `delay/3`, or a role such as `champion`.
+        model: the model of a role; None: the project's only one.
+
+    Raises:
+        NotFound: there is no such run.
+        UsageError: several runs begin so.
+    """
+    role = next((role for role in ROLES if role == name), None)
+    if role is not None:
+        return _in_role(workspace, role, model)
+    if "/" in name:
+        bundle = next((found for found in workspace.metadata.find(Bundle) if found.id == name), None)
+        if bundle is None:
+            ids = [found.id for found in workspace.metadata.find(Bundle)]
+            raise NotFound(f"no bundle '{name}'.{nearest(name, ids) or ' None is registered'}")
+        return served(workspace, bundle)
+    runs = workspace.metadata.find(Run) if model is None else workspace.metadata.find(Run, model=model)
+    found = [run for run in runs if run.id.startswith(name)] if name else []
+    if len(found) > 1:
+        shown = ", ".join(run.id[: len(name) + 4] for run in found[:SHOWN])
+        raise UsageError(f"{len(found)} runs begin with '{name}': {shown}{', ...' if len(found) > SHOWN else ''}")
+    if not found:
+        raise NotFound(f"no run '{name}'; all of them: trimtab runs")
+    return found[0]
+
+
+def served(workspace: Workspace, bundle: Bundle) -> Run:
+    """Return the run whose model serves in a bundle."""
+    return workspace.metadata.get(Run, bundle.refit or bundle.run)
+
+
+def _in_role(workspace: Workspace, role: Role, model: str | None) -> Run:
+    name = workspace.model(model).name
+    revision = open_rollouts(workspace, name).current()
+    bundle = revision.bundle_in(role) if revision else None
+    if bundle is None:
+        raise NotFound(f"model '{name}' has no {role} in service")
+    return served(workspace, workspace.metadata.get(Bundle, bundle))
