@@ -6,7 +6,6 @@ import re
 from datetime import datetime
 from typing import Literal
 
-from trimtab.clock import Clock
 from trimtab.control.brakes import (
     BRAKES,
     already_open,
@@ -41,7 +40,7 @@ def request_retraining(
     source: Literal["api", "command", "data"],
     reason: str,
     by: str,
-    clock: Clock,
+    at: datetime,
 ) -> RetrainRequest:
     """Write a request, which the next step of the controller answers. One with a known key is the first one's.
 
@@ -56,7 +55,7 @@ def request_retraining(
         return known
     request = RetrainRequest(
         id=f"{model}/request/{key}",
-        created_at=clock.now(),
+        created_at=at,
         model=model,
         key=key,
         source=source,

@@ -50,6 +50,8 @@ class Call(msgspec.Struct, gc=False):
     """The headers that are in NOTED; None when they were not collected."""
     checked: str | None = None
     """The model that the token was checked for; None when the path names it."""
+    client: str | None = None
+    """Name of the token; None where none is asked for."""
 
     def header(self, name: bytes) -> str | None:
         """Return the value of a header, None without it; `name` in lower case."""
@@ -166,14 +168,16 @@ class Access:
         self.grants = grants
         self._clock = clock
 
-    def check(self, headers: Headers, permission: Permission, model: str | None) -> None:
-        """Raise Refused unless the token allows the request: 401 without a valid token, 403 without the right.
+    def check(self, headers: Headers, permission: Permission, model: str | None) -> str | None:
+        """Return the name of the token; None where none is asked for.
+
+        Raises Refused unless it allows the request: 401 without a valid token, 403 without the right.
 
         headers: names in lower case. model: the model of the request; None for requests about all models, which need a
         token for all models.
         """
         if permission == "open":
-            return
+            return None
         for name, value in headers:
             if name == b"authorization":
                 if value[:7].lower() != b"bearer ":
@@ -198,3 +202,4 @@ class Access:
         if grant.models and model not in grant.models:
             what = f"model '{model:.100}'" if model else "what concerns all models"
             raise Refused(403, f"the token '{grant.name}' does not open {what}, only: {', '.join(grant.models)}")
+        return grant.name

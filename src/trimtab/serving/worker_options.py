@@ -53,3 +53,5 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to count the different inputs of a run of equal scores, which the limit constant_output needs."""
     kpis: tuple[str, ...] = ()
     """Names of the KPI streams whose points clients may push."""
+    models: tuple[str, ...] = ()
+    """Names of the models that clients may ask the loop to retrain."""

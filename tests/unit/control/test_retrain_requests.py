@@ -39,7 +39,7 @@ def book(tmp_path: Path) -> Iterator[Metadata]:
 
 
 def ask(book: Metadata, key: str = "a", reason: str = "new prices") -> RetrainRequest:
-    return request_retraining(book, MODEL, key=key, source="api", reason=reason, by="ann", clock=CLOCK)
+    return request_retraining(book, MODEL, key=key, source="api", reason=reason, by="ann", at=FIRST)
 
 
 def controller(book: Metadata, actions: RecordingActions) -> Controller:

@@ -49,7 +49,11 @@ def gateway_config(
         worker_command=WORKER,
         setup=setup,
         open_control=lambda: ProjectControl(workspace),
-        options=msgspec.structs.replace(worker_options(policy, folder), kpis=pushed_kpis(workspace)),
+        options=msgspec.structs.replace(
+            worker_options(policy, folder),
+            kpis=pushed_kpis(workspace),
+            models=tuple(workspace.project.definitions.models),
+        ),
         run_folder=workspace.run_folder,
         workers=workers or serving.workers,
         host=host or serving.host,

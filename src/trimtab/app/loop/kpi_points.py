@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from trimtab.app.project.workspace import Workspace
@@ -16,7 +14,7 @@ from trimtab.errors import Conflict, DefinitionError, UsageError, nearest
 from trimtab.features.corrections import current
 from trimtab.monitoring.kpi_windows import KpiMonitor
 from trimtab.records.monitoring import KpiPoint
-from trimtab.serving.kpi_inbox import Pushed, inbox
+from trimtab.serving.inbox import Pushed
 from trimtab.stores.metadata.contract import Metadata
 
 log = logging.getLogger(__name__)
@@ -67,32 +65,7 @@ def add_point(
     return made
 
 
-class KpiIntake:
-    """Takes the points that the gateway's workers were sent into the metadata store."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._metadata = workspace.metadata
-        self._folder = inbox(workspace.run_folder)
-
-    def step(self) -> int:
-        """Take in what waits, oldest first; return the points that are new."""
-        if not self._folder.is_dir():
-            return 0
-        return sum(self._take(path) for path in sorted(self._folder.glob("*.json")))
-
-    def _take(self, path: Path) -> int:
-        try:
-            pushed = msgspec.json.decode(path.read_bytes(), type=list[Pushed])
-        except (OSError, msgspec.DecodeError) as error:
-            log.error("%s cannot be read and is set aside: %s", path, error)
-            path.replace(path.with_suffix(".unreadable"))
-            return 0
-        taken = sum(_put(self._metadata, each) for each in pushed)
-        path.unlink()
-        return taken
-
-
-def _put(metadata: Metadata, pushed: Pushed) -> bool:
+def take_point(metadata: Metadata, pushed: Pushed) -> bool:
     """Write a point; the first value for a time, entity and model stays."""
     made = _point(
         pushed.stream,

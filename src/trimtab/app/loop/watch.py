@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import polars as pl
 
-from trimtab.app.loop.kpi_points import KpiIntake, open_kpi_monitor
+from trimtab.app.loop.intake import kpi_intake, request_intake
+from trimtab.app.loop.kpi_points import open_kpi_monitor
 from trimtab.app.loop.machine_use import MachineUse
 from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
@@ -22,7 +23,7 @@ class Watch:
     """Steps each monitor once. Its records depend on the stores alone, but for those of machines."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._pushed = KpiIntake(workspace)
+        self._pushed, self._asked = kpi_intake(workspace), request_intake(workspace)
         self._kpis = open_kpi_monitor(workspace)
         self._machine = MachineUse(workspace)
         self._series = [open_series(workspace, model) for model in workspace.project.definitions.models.values()]
@@ -30,6 +31,7 @@ class Watch:
     def step(self) -> list[Signal]:
         """Write what follows from new records, before decisions are made on them."""
         self._pushed.step()
+        self._asked.step()
         found = [signal for series in self._series for signal in series.step()]
         return [*found, *self._kpis.step(), *self._machine.step()]
 

@@ -28,7 +28,7 @@ from trimtab.serving.core.repository import Repository
 from trimtab.serving.core.routing import ModelTable, RoutingTable, Variant, key_text
 from trimtab.serving.core.scoring import vectorize
 from trimtab.serving.core.worker_metrics import Metrics
-from trimtab.serving.kpi_inbox import KpiInbox
+from trimtab.serving.inbox import Inbox
 from trimtab.serving.requests import Explanation, InferenceRequest, InferenceResponse, Refused, check_id, shown
 from trimtab.serving.telemetry.traces import current
 from trimtab.serving.worker_options import WorkerOptions
@@ -62,8 +62,10 @@ class Gateway:
         self._expecting = Expectations(self.options.checks, self.metrics)
         self._explanations = Explanations(predictions, self.options.trust)
         self.journal = self._scheduler.journal
-        self.kpis: KpiInbox | None = None
+        self.kpis: Inbox | None = None
         """Takes points of KPIs; None where no loop reads them."""
+        self.retrainings: Inbox | None = None
+        """Takes requests to retrain; None where no loop reads them."""
         self.draining = False
         """Whether it takes requests, but wants others to get them: it ends soon."""
         self.on_swap: list[Callable[[], object]] = []

@@ -30,7 +30,7 @@ from trimtab.serving.core.loaded_bundle import LoadedBundle, VectorizerFactory, 
 from trimtab.serving.core.routing import RoutingTable
 from trimtab.serving.core.worker_metrics import Metrics
 from trimtab.serving.endpoints import Access, Grants, Route
-from trimtab.serving.kpi_inbox import KpiInbox, inbox
+from trimtab.serving.inbox import KPIS, RETRAININGS, Inbox, inbox
 from trimtab.serving.orders import (
     COUNTS,
     Admit,
@@ -109,7 +109,9 @@ def run_worker(open_resources: Open) -> None:
             tell_inputs=first.options.tell_inputs,
         )
         gateway = Gateway(resources.predictions, resources.clock, first.options, metrics)
-        gateway.kpis = KpiInbox(inbox(Path(first.run_folder)), first.worker, first.options.kpis)
+        run_folder, options = Path(first.run_folder), first.options
+        gateway.kpis = Inbox(inbox(run_folder, KPIS), first.worker, options.kpis)
+        gateway.retrainings = Inbox(inbox(run_folder, RETRAININGS), first.worker, options.models)
         _become_writer(gateway, first.options.drain_s + WRITER_S)
         metrics.resume()  # the predecessor may have saved its last counts only now
         traces = open_traces(resources.clock, worker=first.worker)

@@ -17,7 +17,7 @@ from trimtab.clock import to_micros
 from trimtab.errors import nearest
 from trimtab.serving.core.gateway import Gateway
 from trimtab.serving.endpoints import JSON, Answer, Call, Content, Description, Route, encode_error
-from trimtab.serving.kpi_inbox import KpiInbox, Pushed
+from trimtab.serving.inbox import Inbox, Pushed
 from trimtab.serving.protocols.json_text import read
 from trimtab.serving.requests import Refused, control, shown
 from trimtab.units import MICROS
@@ -57,7 +57,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
     async def take(call: Call) -> Answer:
         found = gateway.kpis
-        if found is None or not found.streams:
+        if found is None or not found.names:
             raise Refused(404, "no KPI stream takes points; declare one with tt.Kpi(...), and start the gateway anew")
         now = to_micros(gateway.clock.now())
         points = await gateway.decoding.read(decode, call.body, found, tuple(gateway.table.models), call.model, now)
@@ -82,7 +82,7 @@ def routes(gateway: Gateway) -> list[Route]:
     return [Route("POST", "/v2/kpis", "feedback", take, encode_error, "Take points of KPIs.", described)]
 
 
-def decode(body: bytes, inbox: KpiInbox, models: tuple[str, ...], model: str | None, now: int) -> list[Pushed]:
+def decode(body: bytes, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int) -> list[Pushed]:
     """Read points. model: the one that the request is about, for points that name none. Raises Refused."""
     found = read(msgspec.json.decode, body, "KPI points")
     items = found.get("points", [found]) if isinstance(found, dict) else None
@@ -95,7 +95,7 @@ def decode(body: bytes, inbox: KpiInbox, models: tuple[str, ...], model: str | N
     return [_point(index, item, inbox, models, model, now) for index, item in enumerate(items)]
 
 
-def _point(index: int, item: Any, inbox: KpiInbox, models: tuple[str, ...], model: str | None, now: int) -> Pushed:
+def _point(index: int, item: Any, inbox: Inbox, models: tuple[str, ...], model: str | None, now: int) -> Pushed:
     if not isinstance(item, dict):
         raise _wrong(index, "", item, "an object with stream and value")
     unknown = [name for name in item if name not in PointBody.__struct_fields__]
@@ -103,8 +103,8 @@ def _point(index: int, item: Any, inbox: KpiInbox, models: tuple[str, ...], mode
         hint = nearest(str(unknown[0])[:60], PointBody.__struct_fields__)
         raise Refused(400, f"points[{index}] has an unknown field {shown(unknown[0])}.{hint}")
     stream, value, entity = item.get("stream"), item.get("value"), item.get("entity")
-    if stream not in inbox.streams:
-        raise _wrong(index, "stream", stream, f"a declared stream.{nearest(str(stream)[:60], inbox.streams)}")
+    if stream not in inbox.names:
+        raise _wrong(index, "stream", stream, f"a declared stream.{nearest(str(stream)[:60], inbox.names)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise _wrong(index, "value", value, "a number")
     if entity is not None and (not isinstance(entity, str) or not 1 <= len(entity) <= LONGEST_ENTITY):

@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 class Access(Protocol):
     """Checks the rights of a request."""
 
-    def check(self, headers: Headers, permission: Permission, model: str | None) -> None:
+    def check(self, headers: Headers, permission: Permission, model: str | None) -> str | None:
         """Raise Refused: 401 without a valid token, 403 if it lacks the permission for the model.
 
         model: None for a request about all models, which needs a token for all models.
@@ -121,7 +121,7 @@ class Application:
                 found = self._known.get(scope["path"]) if scope["method"] == "POST" else None
                 route, params = found or self._router.find(scope)
                 shape = route.encode_error
-                about = None
+                about = client = None
                 browsers = self._browsers
                 if browsers is not None and (origin is not None or host not in browsers.known):
                     browsers.check(host, origin)
@@ -129,7 +129,7 @@ class Application:
                     check_no_form(headers)
                 if self._access is not None and route.permission != "open":
                     about = self._model(route, params, headers, noted)
-                    self._access.check(headers, route.permission, about)
+                    client = self._access.check(headers, route.permission, about)
                 if self._deadlines is not None:
                     task = self._deadlines.enter(received_ns)
                 body = b""
@@ -141,7 +141,7 @@ class Application:
                     if ENCODING_HEADER in noted:
                         body = await self._inflate(body, noted[ENCODING_HEADER])
                 query = scope.get("query_string", b"")
-                answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about))
+                answer = await route.handle(Call(params, headers, query, body, received_ns, noted, about, client))
             except Refused as refused:
                 answer = self._refuse(refused, shape)
             except _Gone:

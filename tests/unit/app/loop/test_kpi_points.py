@@ -11,13 +11,14 @@ from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
 from trimtab.app.gateway.configuration import gateway_config
-from trimtab.app.loop.kpi_points import KpiIntake, add_point, open_kpi_monitor
+from trimtab.app.loop.intake import kpi_intake
+from trimtab.app.loop.kpi_points import add_point, open_kpi_monitor
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.cli import kpi, look
 from trimtab.clock import parse_time, to_micros
 from trimtab.errors import Conflict, DefinitionError, UsageError
 from trimtab.records.monitoring import KpiPoint
-from trimtab.serving.kpi_inbox import KpiInbox, Pushed, inbox
+from trimtab.serving.inbox import KPIS, Inbox, Pushed, inbox
 
 DECLARED = """
 revenue = tt.Kpi("revenue", unit="USD")
@@ -58,40 +59,40 @@ def points(ws: Workspace) -> list[float]:
 
 
 def test_waiting_points_become_records_in_the_order_they_came(ws: Workspace) -> None:
-    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files = Inbox(inbox(ws.run_folder, KPIS), "worker-0", ("revenue",))
     files.keep([pushed(1), pushed(2, time="2026-03-02")])
     files.keep([pushed(3, time="2026-03-03", received="2026-03-03")])
-    assert KpiIntake(ws).step() == 3
+    assert kpi_intake(ws).step() == 3
     assert points(ws) == [1, 2, 3]
-    assert (list(inbox(ws.run_folder).iterdir()), KpiIntake(ws).step()) == ([], 0)
+    assert (list(inbox(ws.run_folder, KPIS).iterdir()), kpi_intake(ws).step()) == ([], 0)
 
 
 def test_a_death_between_records_and_file_writes_nothing_twice(ws: Workspace) -> None:
-    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files = Inbox(inbox(ws.run_folder, KPIS), "worker-0", ("revenue",))
     files.keep([pushed(1), pushed(2, time="2026-03-02")])
-    (file,) = inbox(ws.run_folder).iterdir()
+    (file,) = inbox(ws.run_folder, KPIS).iterdir()
     content = file.read_bytes()
-    KpiIntake(ws).step()
+    kpi_intake(ws).step()
     file.write_bytes(content)  # as if the process had died before it removed the file
-    KpiIntake(ws).step()
+    kpi_intake(ws).step()
     assert points(ws) == [1, 2]
 
 
 def test_another_value_for_the_same_point_does_not_replace_the_first(
     ws: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = KpiInbox(inbox(ws.run_folder), "worker-0", ("revenue",))
+    files = Inbox(inbox(ws.run_folder, KPIS), "worker-0", ("revenue",))
     files.keep([pushed(1), pushed(7), pushed(2, time="2026-03-02")])
-    assert KpiIntake(ws).step() == 2
+    assert kpi_intake(ws).step() == 2
     assert points(ws) == [1, 2]
     assert "kpi/revenue/2026-03-01" in caplog.text
 
 
 def test_a_damaged_file_is_set_aside(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    inbox(ws.run_folder).mkdir()
-    (inbox(ws.run_folder) / "1.json").write_bytes(b'[{"stream": "rev')
-    assert KpiIntake(ws).step() == 0
-    assert [path.name for path in inbox(ws.run_folder).iterdir()] == ["1.unreadable"]
+    inbox(ws.run_folder, KPIS).mkdir()
+    (inbox(ws.run_folder, KPIS) / "1.json").write_bytes(b'[{"stream": "rev')
+    assert kpi_intake(ws).step() == 0
+    assert [path.name for path in inbox(ws.run_folder, KPIS).iterdir()] == ["1.unreadable"]
     assert "is set aside" in caplog.text
 
 

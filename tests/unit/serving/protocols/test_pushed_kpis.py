@@ -11,7 +11,7 @@ import pytest
 
 from trimtab.serving.core.loaded_bundle import LoadedBundle
 from trimtab.serving.core.routing import ModelTable
-from trimtab.serving.kpi_inbox import KpiInbox, Pushed, inbox
+from trimtab.serving.inbox import KPIS, Inbox, Pushed, inbox
 from trimtab.serving.protocols.pushed_kpis import MOST_POINTS
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def open_gateway(
 ) -> Served:
     """A gateway with the model "delay" that takes points of revenue and complaints."""
     gateway = served.serve(table_of(("champion", pack(), 100)))
-    gateway.gateway.kpis = KpiInbox(inbox(tmp_path), "worker-0", ("revenue", "complaints"))
+    gateway.gateway.kpis = Inbox(inbox(tmp_path, KPIS), "worker-0", ("revenue", "complaints"))
     return gateway
 
 
 def waiting(folder: Path) -> list[Pushed]:
-    files = sorted(inbox(folder).glob("*.json"))
+    files = sorted(inbox(folder, KPIS).glob("*.json"))
     return [point for file in files for point in msgspec.json.decode(file.read_bytes(), type=list[Pushed])]
 
 
@@ -44,7 +44,7 @@ def test_points_are_on_disk_when_the_answer_comes(open_gateway: Served, tmp_path
     first, second, third = waiting(tmp_path)
     assert (second, third.value) == (Pushed(stream="revenue", value=12.0, time=NOON, received_at=NOON), 12.0)
     assert (first.time, first.entity, first.model) == (1_769_904_000_000_000, "shop-4", "delay")
-    assert [path.name for path in inbox(tmp_path).iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in inbox(tmp_path, KPIS).iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_wrong_point_refuses_all_and_says_why(open_gateway: Served, tmp_path: 
     reply = open_gateway.browser.post(PATH, body)
     assert reply.status == 400
     assert said in reply.json()["error"].replace('"', "'")
-    assert not inbox(tmp_path).exists()
+    assert not inbox(tmp_path, KPIS).exists()
 
 
 def test_too_many_points_are_refused(open_gateway: Served) -> None:
@@ -91,7 +91,7 @@ def test_a_gateway_without_streams_says_how_to_declare_one(open_gateway: Served)
 
 
 def test_points_that_cannot_be_written_are_not_acknowledged(open_gateway: Served, tmp_path: Path) -> None:
-    inbox(tmp_path).write_text("a file where the folder should be")
+    inbox(tmp_path, KPIS).write_text("a file where the folder should be")
     assert open_gateway.browser.post(PATH, {"stream": "revenue", "value": 1}).status == 503
 
 
