@@ -35,6 +35,7 @@ def test_a_request_becomes_a_record_once_and_one_decision(project: GatewayProjec
     (file,) = inbox(workspace.run_folder, RETRAININGS).iterdir()
     content = file.read_bytes()
     Watch(workspace).step()
+    assert len(workspace.metadata.find(RetrainRequest, model=MODEL)) == 1
     file.write_bytes(content)  # as if the process had died before it removed the file
     files.keep([asked(reason="another", at=AT + 1)])  # the client tries again
     assert request_intake(workspace).step() == 1
