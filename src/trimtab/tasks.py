@@ -24,6 +24,8 @@ from trimtab.metric_catalog import Mistake, Task
 
 Floats = npt.NDArray[np.float64]
 
+ANOMALY_SCORE = "anomaly_score"
+"""Output of an ONNX graph with the scores of an anomaly model."""
 UNKNOWN_CLASS = -1.0
 """Label of a row whose true class the model does not know."""
 SMALLEST = float(np.finfo(np.float64).eps)
@@ -70,6 +72,17 @@ class Rules:
     def expected(self) -> str:
         """What a label is, in words for messages."""
         return {"zero_one": "0 or 1", "class": "one of the classes", "number": "a number"}[self.label]
+
+    @property
+    def graph_output(self) -> str | None:
+        """The name of the output of an ONNX graph that holds the scores; None: the first output."""
+        named = {"probability": "probabilities", "probabilities": "probabilities", "anomaly_score": ANOMALY_SCORE}
+        return named.get(self.output)
+
+    @property
+    def no_scores(self) -> Floats:
+        """The scores of no rows."""
+        return np.empty((0, 2)) if self.by_class else np.empty(0)
 
     def main_score(self, scores: Floats) -> Floats:
         """Return one number a row, (rows,): of several classes the probability of the predicted one."""

@@ -98,12 +98,13 @@ class CheckedScorer:
         self._scorer, self._check = scorer, check
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row, NaN for refused rows."""
+        """Return the scores of rows, NaN for refused rows."""
         refused = self._check.refused_rows(X)
         if not refused.any():
             return self._scorer.score(X)
-        found = np.full(len(X), np.nan)
-        found[~refused] = self._scorer.score(np.ascontiguousarray(X[~refused]))
+        scores = self._scorer.score(np.ascontiguousarray(X[~refused]))
+        found = np.full((len(X), *scores.shape[1:]), np.nan)
+        found[~refused] = scores
         return found
 
     def close(self) -> None:
@@ -131,7 +132,7 @@ def ask_scorer(scorer: Scorer, features: Sequence[str]) -> Limits:
     for value in (np.nan, np.inf, -np.inf):
         rows = np.zeros((len(features), len(features)), dtype=np.float32)
         np.fill_diagonal(rows, value)
-        numbers = np.isfinite(answers(scorer.score, rows))
+        numbers = answered(answers(scorer.score, rows))
         refused[value] = tuple(name for name, number in zip(features, numbers, strict=True) if not number)
     return Limits(
         no_null=refused[np.nan],
@@ -142,7 +143,10 @@ def ask_scorer(scorer: Scorer, features: Sequence[str]) -> Limits:
 
 
 def answers(score: Score, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return one score a row, float64 (rows,); NaN where it is not finite or `score` raises for the row."""
+    """Return the scores of rows, float64; NaN where a number is not finite or `score` raises for the row.
+
+    When `score` raises for all rows, their shape is (rows,), also of a multiclass model.
+    """
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -151,5 +155,21 @@ def answers(score: Score, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             if len(X) == 1:
                 return np.array([np.nan])
             half = len(X) // 2
-            return np.concatenate([answers(score, X[:half]), answers(score, X[half:])])
+            return _joined(answers(score, X[:half]), answers(score, X[half:]))
     return np.where(np.isfinite(found), found, np.nan)
+
+
+def answered(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return True for each row whose numbers are all finite, bool (rows,)."""
+    found: np.ndarray[Any, Any] = np.isfinite(scores)
+    return np.asarray(found.all(axis=1)) if found.ndim == 2 else found
+
+
+def _joined(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return both parts as one; one in which all rows were refused gets the width of the other."""
+    width = max(first.ndim, second.ndim)
+    parts = [
+        part if part.ndim == width else np.full((len(part), other.shape[1]), np.nan)
+        for part, other in ((first, second), (second, first))
+    ]
+    return np.concatenate(parts)

@@ -11,6 +11,7 @@ import yaml
 
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
+from trimtab.metric_catalog import TASKS
 
 MLMODEL = "MLmodel"
 NUMBERS = ("double", "float", "integer", "long", "boolean")
@@ -72,7 +73,7 @@ def _columns(path: Path, signature: Any, part: str) -> tuple[Column, ...]:
 def told_task(model: MlModel) -> Task | None:
     """Return the task that the metadata names (`save_model(..., metadata={"task": "binary"})`), or None."""
     told = model.metadata.get("task")
-    return "binary" if told == "binary" else "regression" if told == "regression" else None
+    return next((task for task in TASKS if task == told), None)
 
 
 def feature_names(folder: Path, model: MlModel) -> tuple[str, ...]:

@@ -18,9 +18,12 @@ from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 PROBABILITY = ("binary", "cross_entropy", "xentropy")
 """Objectives whose prediction is the probability of the positive class."""
+CLASS_PROBABILITIES = ("multiclass", "softmax")
+"""Objectives whose predictions are the probabilities of the classes."""
 IDENTITY = ("regression", "regression_l2", "regression_l1", "l2", "l1", "huber", "fair", "quantile", "mape")
 """Objectives whose prediction is the sum of the leaves."""
 
@@ -39,18 +42,20 @@ class LightgbmScorer:
         self.objective = _objective(self.booster)
         self._path = path
         self._categories = lightgbm_tables(self.booster)
-        if self.booster.num_model_per_iteration() != 1:
+        rules = RULES[task]
+        if self.booster.num_model_per_iteration() != 1 and not rules.by_class:
             raise DataError(f"{path}: it gives {self.booster.num_model_per_iteration()} numbers a row; expected one")
-        if task == "binary" and self.objective.split(" ")[0] not in PROBABILITY:
+        expected = CLASS_PROBABILITIES if rules.by_class else PROBABILITY if rules.confidence is not None else ()
+        if expected and self.objective.split(" ")[0] not in expected:
             raise DataError(
-                f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
-                f"expected {' or '.join(PROBABILITY[:2])}"
+                f"{path}: the objective of a {task} model is '{self.objective}', whose prediction is no probability; "
+                f"expected {' or '.join(expected[:2])}"
             )
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return the scores of rows."""
         if not len(X):
-            return np.empty(0)
+            return RULES[self.task].no_scores
         if self._categories is not None:
             X = self._categories.codes(X)
         return one_a_row(self.booster.predict(X, num_threads=1), len(X), task=self.task, what=str(self._path))
@@ -87,6 +92,8 @@ def open_model(path: Path, task: Task, options: Options) -> Scorer:
 def open_trees(path: Path, task: Task, options: Options) -> LightgbmScorer | None:
     """Open the text file for explanations; None when the output is not a plain sum of leaves. Raises DataError."""
     scorer = LightgbmScorer(path, task)
+    if RULES[task].by_class:
+        return None
     expected = PROBABILITY if task == "binary" else IDENTITY
     words = scorer.objective.split(" ")
     return scorer if words[0] in expected and "sqrt" not in words else None

@@ -84,7 +84,10 @@ class ModelProcess:
             return self._greeted(time.monotonic() + START_TIMEOUT_S)
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row. Raises ProcessFailed when the process failed, DataError when the model did."""
+        """Return the scores of rows, (rows,) or (rows, classes).
+
+        Raises ProcessFailed when the process failed, DataError when the model did.
+        """
         if not len(X):
             return np.empty(0)
         frame = pipe_frames.pack_rows(X)
@@ -94,9 +97,9 @@ class ModelProcess:
         if kind == pipe_frames.ERROR:
             raise DataError(f"{self.folder.name}: {content.decode(errors='replace')}")
         scores = np.frombuffer(content, dtype="<f8").astype(np.float64)
-        if kind != pipe_frames.SCORES or scores.shape != (len(X),):
+        if kind != pipe_frames.SCORES or not scores.size or scores.size % len(X):
             raise DataError(f"{self.folder.name}: the model gave {scores.size} numbers for {len(X)} rows")
-        return scores
+        return scores if scores.size == len(X) else scores.reshape(len(X), -1)
 
     def close(self) -> None:
         """End the process; a score under way fails."""

@@ -11,6 +11,7 @@ import onnxruntime
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
+from trimtab.metric_catalog import of_models
 from trimtab.runtimes.opening import Opener
 from trimtab.tasks import RULES
 
@@ -21,8 +22,9 @@ PROBABILITIES = "probabilities"
 class OnnxScorer:
     """A session of ONNX Runtime. Raises DataError for a graph that cannot be loaded or does not return scores.
 
-    graph: its bytes, or its file. Its one input is a table of numbers; a binary graph has an output
-    "probabilities" (rows, 2), or only one output, the probability of the positive class.
+    graph: its bytes, or its file. Its one input is a table of numbers; a binary or multiclass graph has an output
+    "probabilities" (rows, classes). Of an anomaly graph the output "anomaly_score" is read, if it has one; else, as of
+    a regression, the first output.
     """
 
     in_process = True
@@ -54,7 +56,8 @@ class OnnxScorer:
         outputs = {output.name: output for output in self._session.get_outputs()}
         rules = RULES[self.task]
         if rules.confidence is None:
-            name, chosen = next(iter(outputs.items()))
+            name = next((name for name in outputs if name == rules.graph_output), next(iter(outputs)))
+            chosen = outputs[name]
             if chosen.type not in INPUTS:
                 raise DataError(
                     f"{self._where}: '{name}' is {chosen.type}, as of a classifier; expected float or double"
@@ -64,7 +67,7 @@ class OnnxScorer:
             return name, None
         if PROBABILITIES not in outputs:
             raise DataError(
-                f"{self._where}: the graph of a {self.task} model needs an output '{PROBABILITIES}'; it has "
+                f"{self._where}: the graph of {of_models([self.task])} needs an output '{PROBABILITIES}'; it has "
                 f"{list(outputs)}"
             )
         shape, kind = outputs[PROBABILITIES].shape, outputs[PROBABILITIES].type
@@ -77,15 +80,14 @@ class OnnxScorer:
         return PROBABILITIES, 1
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row, or a row for each class."""
+        """Return the scores of rows."""
         if self._double:
             X = X.astype(np.float64)
         out = self._session.run([self._output], {self._input: X})[0]
         if self._column is not None:
             out = out[:, self._column]
-        if self._by_class:
-            return np.asarray(out, dtype=np.float64).reshape(len(X), -1)
-        return np.asarray(out, dtype=np.float64).reshape(len(X))
+        scores = np.asarray(out, dtype=np.float64)
+        return scores if self._by_class else scores.reshape(len(X))
 
     def close(self) -> None:
         """No-op: the model holds memory only."""

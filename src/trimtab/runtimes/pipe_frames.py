@@ -1,7 +1,8 @@
 """Framed messages over pipes between a scorer and the process that runs its model.
 
 A frame is its length (4 bytes, little-endian), its kind (1 byte) and its content. Rows are two uint32 (rows,
-features) and float32 values, row by row. Scores are float64. Errors and the hello are text. The description of the
+features) and float32 values, row by row. Scores are float64, row by
+row. Errors and the hello are text. The description of the
 model to open is JSON. The two sides take turns, so a pipe never holds more than one frame.
 """
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from trimtab.bundle.scorer import TIMEOUT_S, Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
+from trimtab.metric_catalog import TASKS
 from trimtab.runtimes.model_process import ModelProcess
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +36,7 @@ class PyfuncScorer:
             PROGRAM, folder, arguments=arguments, timeout_s=timeout_s, low_priority=low_priority
         )
         text = self.process.greeting()
-        self.told: Task | None = "binary" if text == "binary" else "regression" if text == "regression" else None
+        self.told: Task | None = next((known for known in TASKS if known == text), None)
         """The task that the model names; None when it names none."""
         if task is not None and self.told not in (None, task):
             self.close()
@@ -47,8 +49,11 @@ class PyfuncScorer:
         return self.process.pid
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row. Raises ProcessFailed when the process failed, DataError when the model did."""
-        return self.process.score(X)
+        """Return the scores of rows. Raises ProcessFailed when the process failed, DataError when the model did."""
+        found = self.process.score(X)
+        if found.ndim == 2 and not RULES[self.task].by_class:
+            raise DataError(f"{self.process.folder.name}: the model gave {found.size} numbers for {len(X)} rows")
+        return found
 
     def close(self) -> None:
         """End the process; a score under way fails."""

@@ -14,10 +14,11 @@ import numpy as np
 
 from trimtab.bundle.categories import category_tables
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
-from trimtab.bundle.outputs import expect_probabilities, one_a_row
+from trimtab.bundle.outputs import check_estimator, estimator_scores, one_a_row
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.answering import Predict, answer_rows
+from trimtab.tasks import RULES
 
 DTYPES = {"double": "f8", "float": "f4", "integer": "i4", "long": "i8", "boolean": "bool"}
 """NumPy's names of MLflow's column types."""
@@ -46,11 +47,11 @@ def load(folder: Path) -> tuple[Predict, Task | None]:
     categories = None if estimator is None else category_tables(estimator)
     if categories is not None:
         table = categories.codes
-    if estimator is not None and hasattr(estimator, "predict_proba"):
-        column = expect_probabilities(estimator)
-        return lambda X: _probabilities(estimator, table(X), column), "binary"
     if estimator is not None:
-        task = task or "regression"
+        task = task or _task_of(estimator)
+        if RULES[task].decides:
+            check_estimator(estimator, task)
+            return lambda X: estimator_scores(estimator, table(X), task), task
     what = "the model"
     if categories is not None:
         return lambda X: one_a_row(estimator.predict(table(X)), len(X), task=task or "regression", what=what), task
@@ -65,10 +66,14 @@ def _estimator(model: Any) -> Any:
     return inner if hasattr(inner, "get_params") else None
 
 
-def _probabilities(estimator: Any, rows: Any, column: int | None) -> np.ndarray[Any, Any]:
-    if column is None:
-        return np.zeros(len(rows))
-    return np.asarray(estimator.predict_proba(rows)[:, column], dtype=np.float64)
+def _task_of(estimator: Any) -> Task:
+    """Return the task of an estimator: binary or multiclass with probabilities, anomaly of an outlier detector."""
+    if hasattr(estimator, "predict_proba"):
+        return "multiclass" if len(estimator.classes_) > 2 else "binary"
+    # installed with the estimator
+    from sklearn.base import is_outlier_detector
+
+    return "anomaly" if is_outlier_detector(estimator) else "regression"
 
 
 def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:

@@ -17,12 +17,13 @@ from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
 from trimtab.bundle.categories import category_tables
-from trimtab.bundle.outputs import estimator_scores, expect_probabilities
+from trimtab.bundle.outputs import check_estimator, estimator_scores
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
 from trimtab.runtimes.tree_checks import CHECKED, check_trees
+from trimtab.tasks import RULES
 
 KNOWN_SAFE = frozenset(
     (
@@ -63,21 +64,16 @@ class SkopsScorer:
     in_process = True
 
     def __init__(self, estimator: Any, task: Task) -> None:
-        if task == "binary":
-            expect_probabilities(estimator)
-        elif hasattr(estimator, "predict_proba"):
-            raise DataError(
-                f"{type(estimator).__name__} is a classifier; its predictions are no values of a regression"
-            )
+        check_estimator(estimator, task)
         self._categories = category_tables(estimator)
         self.estimator = _one_job(estimator)
         self.task = task
         self._threads = ThreadpoolController()
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return the scores of rows."""
         if not len(X):
-            return np.empty(0)
+            return RULES[self.task].no_scores
         if self._categories is not None:
             X = self._categories.codes(X)
         with self._threads.limit(limits=1):

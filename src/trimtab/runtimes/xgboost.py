@@ -19,9 +19,12 @@ from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 PROBABILITY = ("binary:logistic", "reg:logistic")
 """Objectives whose prediction is the probability of the positive class."""
+CLASS_PROBABILITIES = ("multi:softprob",)
+"""Objectives whose predictions are the probabilities of the classes."""
 IDENTITY = ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:quantileerror")
 """Objectives whose prediction is the sum of the leaves."""
 
@@ -46,12 +49,14 @@ class XgboostScorer:
         self._path = path
         shape = config["learner"]["learner_model_param"]
         numbers = max(int(shape.get("num_class", 0)), int(shape.get("num_target", 1)))
-        if numbers > 1:
+        rules = RULES[task]
+        if numbers > 1 and not rules.by_class:
             raise DataError(f"{path}: it gives {numbers} numbers a row; expected one")
-        if task == "binary" and self.objective not in PROBABILITY:
+        expected = CLASS_PROBABILITIES if rules.by_class else PROBABILITY if rules.confidence is not None else ()
+        if expected and self.objective not in expected:
             raise DataError(
-                f"{path}: the objective of a binary model is '{self.objective}', whose prediction is no probability; "
-                f"expected {PROBABILITY[0]}"
+                f"{path}: the objective of a {task} model is '{self.objective}', whose prediction is no probability; "
+                f"expected {expected[0]}"
             )
         self._categories = xgboost_tables(self.booster)
         best = self.booster.attr("best_iteration")
@@ -59,9 +64,9 @@ class XgboostScorer:
         """Range of rounds that are used: up to the best one after early stopping; (0, 0) for all."""
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return the scores of rows."""
         if not len(X):
-            return np.empty(0)
+            return RULES[self.task].no_scores
         if self._categories is not None:
             X = self._categories.codes(X)
         out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
@@ -94,6 +99,8 @@ def open_model(path: Path, task: Task, options: Options) -> Scorer:
 
 def open_trees(path: Path, task: Task, options: Options) -> XgboostScorer | None:
     """Open the file for explanations; None when the output is not a plain sum of leaves. Raises DataError."""
+    if RULES[task].by_class:
+        return None
     scorer = XgboostScorer(path, task)
     return scorer if scorer.objective in (PROBABILITY if task == "binary" else IDENTITY) else None
 

@@ -1,7 +1,7 @@
 """Converts a fitted estimator to an ONNX graph; the same estimator gives the same bytes.
 
-The graph has one input "X", float32 (rows, features), and for a binary model an output "probabilities",
-float32 (rows, 2).
+The graph has one input "X", float32 (rows, features). A binary or multiclass model has an output "probabilities",
+float32 (rows, classes), and an anomaly model an output "anomaly_score", float32 (rows, 1).
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+
 from trimtab.definitions.models import Task
 from trimtab.errors import MissingExtra, StageError, TrimtabError
+from trimtab.metric_catalog import of_models
+from trimtab.tasks import ANOMALY_SCORE, RULES
 from trimtab.training.canonical import canonical_bytes
 from trimtab.training.graph_trees import correct_trees
 from trimtab.training.torch_modules import export_module, is_module
@@ -20,6 +24,8 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 """Operator sets of the graph, fixed so that a newer converter writes the same graph."""
 ONNXMLTOOLS_OPSET = 15
 """The newest operator set that onnxmltools supports for trees."""
+DECISION = "scores"
+"""Output of the graph of an outlier detector: its decision_function."""
 SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost, PyTorch modules"
 
 
@@ -49,6 +55,8 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StageError(f"{type(estimator).__name__} cannot be converted to ONNX: {reason}") from error
     correct_trees(graph, estimator)
+    if task == "anomaly":
+        _add_anomaly_score(graph, estimator)
     return _serialize(graph, task)
 
 
@@ -61,7 +69,7 @@ def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
         estimator,
         name="trimtab",
         initial_types=[("X", FloatTensorType([None, features]))],
-        options={"zipmap": False} if task == "binary" else None,
+        options={"zipmap": False} if RULES[task].confidence is not None else None,
         target_opset=OPSETS,
     )
 
@@ -76,7 +84,7 @@ def _convert_lightgbm(estimator: Any, task: Task, features: int) -> Any:
         name="trimtab",
         initial_types=[("X", FloatTensorType([None, features]))],
         target_opset=ONNXMLTOOLS_OPSET,
-        **({"zipmap": False} if task == "binary" else {}),
+        **({"zipmap": False} if RULES[task].confidence is not None else {}),
     )
 
 
@@ -93,6 +101,28 @@ def _convert_xgboost(estimator: Any, task: Task, features: int) -> Any:
     )
 
 
+def _add_anomaly_score(graph: Any, estimator: Any) -> None:
+    """Add -score_samples to the graph of an outlier detector, which has its decision_function as the output "scores".
+
+    decision_function is score_samples - offset_. Raises StageError for a graph without that output.
+    """
+    # imported here, because it takes seconds to import
+    from onnx import TensorProto, helper
+
+    detector = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    outputs = {output.name: output for output in graph.graph.output}
+    if DECISION not in outputs or not hasattr(detector, "offset_"):
+        raise StageError(
+            f"the ONNX graph of {type(detector).__name__} has the outputs {list(outputs)}, no '{DECISION}'"
+        )
+    offset = helper.make_tensor("offset", TensorProto.FLOAT, [1], [float(np.asarray(detector.offset_).ravel()[0])])
+    graph.graph.initializer.append(offset)
+    graph.graph.node.append(helper.make_node("Add", [DECISION, "offset"], ["score_samples"], "score_samples"))
+    graph.graph.node.append(helper.make_node("Neg", ["score_samples"], [ANOMALY_SCORE], ANOMALY_SCORE))
+    del graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info(ANOMALY_SCORE, TensorProto.FLOAT, [None, 1]))
+
+
 def _expect_onnxmltools() -> None:
     if find_spec("onnxmltools") is None:
         raise MissingExtra("onnxmltools", "boosting")
@@ -100,6 +130,7 @@ def _expect_onnxmltools() -> None:
 
 def _serialize(graph: Any, task: Task) -> bytes:
     outputs = [output.name for output in graph.graph.output]
-    if task == "binary" and "probabilities" not in outputs:
-        raise StageError(f"the ONNX graph has the outputs {outputs}; a binary model must have 'probabilities'")
+    wanted = RULES[task].graph_output
+    if wanted is not None and wanted not in outputs:
+        raise StageError(f"the ONNX graph has the outputs {outputs}; {of_models([task])} must have '{wanted}'")
     return canonical_bytes(graph)

@@ -12,12 +12,13 @@ from trimtab.bundle.limits import answers
 from trimtab.bundle.scorer import Scorer
 from trimtab.definitions.models import Task
 from trimtab.errors import StageError
+from trimtab.tasks import RULES
 from trimtab.training.probes import Probes
 from trimtab.training.scores import native_scores
 
 ROWS = 2000
 TOLERANCE = 1e-5
-"""Largest difference of a probability, or of a regression's value in standard deviations, that counts as equal."""
+"""Largest difference of a probability, or of another score in standard deviations, that counts as equal."""
 NATIVE_TOLERANCE = 1e-3
 """The same for a native file on probes: it is the estimator itself, whose float32 sums depend on the other rows."""
 MAX_SHARE_OVER = 0.001
@@ -60,10 +61,12 @@ def check_parity(
 def compare(estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task) -> Parity:
     """Compare on all rows of X; NaN on one side only is an infinite difference."""
     expected, found = native_scores(estimator, X, task), scorer.score(X)
-    scale = (float(np.nanstd(expected)) or 1.0) if task == "regression" and len(X) else 1.0
+    if expected.shape != found.shape:
+        raise StageError(f"it gives scores of shape {found.shape}; those of the estimator have {expected.shape}")
+    scale = (float(np.nanstd(expected)) or 1.0) if RULES[task].confidence is None and len(X) else 1.0
     difference = np.abs(found - expected) / scale
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-    difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
+    difference = _of_rows(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)))
     return Parity(
         rows=len(X),
         max_difference=float(difference.max(initial=0.0)),
@@ -76,11 +79,21 @@ def differing(
 ) -> np.ndarray[Any, Any]:
     """Return which probes get another score, bool (rows,). None of them may, because each represents many rows.
 
-    scale: standard deviation of a regression's scores; larger values are compared relative to their size.
+    scale: standard deviation of scores that are no probabilities; larger ones are compared relative to their size.
     """
-    found = answers(scorer.score, probes.rows) if len(probes.rows) else np.empty(0)
-    allowed = tolerance * (np.maximum(scale, np.abs(probes.expected)) if task == "regression" else 1.0)
-    return np.isnan(found) | (np.abs(found - probes.expected) > allowed)
+    if not len(probes.rows):
+        return np.zeros(0, dtype=bool)
+    found = answers(scorer.score, probes.rows)
+    if found.shape != probes.expected.shape:
+        return np.ones(len(found), dtype=bool)
+    allowed = tolerance * (np.maximum(scale, np.abs(probes.expected)) if RULES[task].confidence is None else 1.0)
+    return _of_rows(np.isnan(found) | (np.abs(found - probes.expected) > allowed))
+
+
+def _of_rows(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the greatest number of each row."""
+    greatest: np.ndarray[Any, Any] = values.max(axis=1) if values.ndim == 2 else values
+    return greatest
 
 
 def describe_difference(probes: Probes, scorer: Scorer, wrong: np.ndarray[Any, Any], features: Sequence[str]) -> str:
@@ -91,8 +104,12 @@ def describe_difference(probes: Probes, scorer: Scorer, wrong: np.ndarray[Any, A
         column = int(probes.columns[row])
         where = "" if column < 0 else f" in '{features[column]}'"
         found = answers(scorer.score, probes.rows[row : row + 1])[0]
-        examples.append(f"{kind}{where}: {probes.expected[row]:.4g} became {found:.4g}")
+        examples.append(f"{kind}{where}: {_shown(probes.expected[row])} became {_shown(found)}")
     return "; ".join(examples)
+
+
+def _shown(score: Any) -> str:
+    return f"{score:.4g}" if np.ndim(score) == 0 else f"[{', '.join(f'{each:.4g}' for each in score)}]"
 
 
 def pick(X: np.ndarray[Any, Any], rows: int = ROWS) -> np.ndarray[Any, Any]:

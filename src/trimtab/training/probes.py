@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from trimtab.bundle.limits import FLOAT32_MAX, answers
+from trimtab.bundle.limits import FLOAT32_MAX, answered, answers
 from trimtab.bundle.spec import Limits
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +40,7 @@ MOST_CODE = 2**24
 class Probes:
     """Probes with the scores of the estimator.
 
-    rows: float32 (rows, features), all accepted by the estimator. expected: its scores, float64 (rows,). kinds: the
+    rows: float32 (rows, features), all accepted by the estimator. expected: its scores, float64. kinds: the
     kind of change, one text for each row. columns: the changed column, int64 (rows,), -1 for all. limits: values that
     the estimator refuses.
     """
@@ -234,8 +234,9 @@ class _Prober:
 
     def _score_rows(self, kind: str, rows: Array, columns: Array) -> Array:
         found = answers(self._score, rows) if len(rows) else np.empty(0)
-        taken = np.isfinite(found)
-        self._taken.append((rows[taken], found[taken], kind, columns[taken]))
+        taken = answered(found)
+        if taken.any():
+            self._taken.append((rows[taken], found[taken], kind, columns[taken]))
         return taken
 
     def _take_categories(self, place: int, codes: Array) -> None:

@@ -11,6 +11,7 @@ from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.outputs import estimator_scores
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
+from trimtab.tasks import RULES
 from trimtab.training.torch_modules import is_module, module_scores
 from trimtab.training.trainer import fit
 
@@ -21,21 +22,22 @@ class EstimatorFailed(StageError):
     """The estimator that a trainer returned failed to score rows."""
 
 
-def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score for each row of X, float32 (rows, features), by the estimator itself.
+def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: int = 0) -> np.ndarray[Any, Any]:
+    """Return the scores of rows X, float32 (rows, features), by the estimator itself: float64, as `trimtab.tasks` says.
 
-    For a binary task the probability of class 1; an estimator that was fitted on one class gives 0 or 1. Raises
-    StageError if the estimator does not fit the task, EstimatorFailed if it raises an error.
+    A binary estimator that was fitted on one class gives 0 or 1. classes: how many classes a multiclass model has; one
+    that the estimator was not fitted on gets 0. Raises StageError if the estimator does not fit the task,
+    EstimatorFailed if it raises an error.
     """
     try:
-        return _scores(estimator, X, task)
+        return _scores(estimator, X, task, classes)
     except TrimtabError:
         raise
     except Exception as error:  # user code may raise anything
         raise EstimatorFailed(_failure(estimator, X, error)) from error
 
 
-def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
+def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: int) -> np.ndarray[Any, Any]:
     if is_module(estimator):
         return module_scores(estimator, X, task)
     try:
@@ -44,11 +46,11 @@ def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[A
         raise StageError(f"{type(estimator).__name__} cannot be served: {error}") from None
     rows = X if tables is None else category_frame(estimator, X, tables)
     if task == "binary" and hasattr(estimator, "classes_"):
-        classes = [float(label) for label in estimator.classes_]
-        if not set(classes) <= {0.0, 1.0}:
-            raise StageError(f"{type(estimator).__name__} was fitted on classes {classes}; expected 0 and 1")
+        known = [float(label) for label in estimator.classes_]
+        if not set(known) <= {0.0, 1.0}:
+            raise StageError(f"{type(estimator).__name__} was fitted on classes {known}; expected 0 and 1")
     try:
-        return estimator_scores(estimator, rows, task)
+        return estimator_scores(estimator, rows, task, classes)
     except DataError as error:
         raise StageError(str(error)) from None
 
@@ -112,7 +114,7 @@ def cross_fit(
         rows: the rows to score, such as the same span with unlabelled rows; None scores `data` itself.
 
     Returns:
-        float64, shape (rows,).
+        float64, shape (rows,), or (rows, classes) of a multiclass model.
 
     Raises:
         StageError: there are too few examples, or all lie in one stretch.
@@ -122,12 +124,13 @@ def cross_fit(
         raise StageError(f"model '{model.name}': {len(data.y)} examples are too few for {folds} stretches of time")
     edges = data.timestamps[[len(data.y) * fold // folds for fold in range(1, folds)]]
     own, theirs = (np.searchsorted(edges, d.timestamps, side="right") for d in (data, rows))
-    scores = np.full(len(rows.timestamps), np.nan)
+    classes = len(data.classes) if RULES[model.task].by_class else 0
+    scores = np.full((len(rows.timestamps), classes) if classes else len(rows.timestamps), np.nan)
     for fold in np.unique(theirs):
         rest = own != fold
         if not rest.any():
             raise StageError(f"model '{model.name}': all examples lie in one stretch of time; take more history")
         estimator = fit(model, replace(data.take(rest), rounds=data.rounds), params, seed)
         wanted = theirs == fold
-        scores[wanted] = native_scores(estimator, rows.X[wanted], model.task)
+        scores[wanted] = native_scores(estimator, rows.X[wanted], model.task, classes)
     return scores

@@ -1,7 +1,8 @@
 """PyTorch modules as models: their scores, and their conversion to ONNX.
 
 A module takes float32 (rows, features) and returns one number for each row, shape (rows,) or (rows, 1): the value of a
-regression, or the probability of class 1 of a binary model (so it ends with a sigmoid).
+regression, the probability of class 1 of a binary model (so it ends with a sigmoid), or how anomalous the row is. Of a
+multiclass model it returns the probability of each class, shape (rows, classes), so it ends with a softmax.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.outputs import one_a_row
 from trimtab.definitions.models import Task
-from trimtab.errors import StageError
+from trimtab.errors import DataError, StageError
+from trimtab.tasks import RULES
 
 OPSET = 18
 
@@ -25,9 +28,9 @@ def is_module(estimator: Any) -> bool:
 
 
 def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
-    """Return one float64 score for each row of X, float32 (rows, features).
+    """Return the scores of rows X, float32 (rows, features), float64.
 
-    Raises StageError for a wrong shape, and for probabilities outside of 0 to 1.
+    Raises StageError for a wrong shape, and for numbers that are no probabilities where the task needs them.
     """
     # imported here, because only projects that use PyTorch have it
     import torch
@@ -36,6 +39,11 @@ def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarra
     with torch.no_grad():
         out = module(torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))).cpu().numpy()
     kind = type(module).__name__
+    if RULES[task].by_class:
+        try:
+            return one_a_row(out, len(X), task=task, what=kind)
+        except DataError as error:
+            raise StageError(f"{error} (is a softmax missing at its end?)") from None
     if out.shape not in ((len(X),), (len(X), 1)):
         raise StageError(f"{kind} gave shape {out.shape} for {len(X)} rows; expected one number a row")
     scores = np.asarray(out, dtype=np.float64).reshape(len(X))
@@ -61,10 +69,13 @@ def export_module(module: Any, task: Task, features: int) -> Any:
             self.module = module
 
         def forward(self, X: Any) -> Any:
-            out = self.module(X).reshape(-1, 1)
+            out = self.module(X)
+            if RULES[task].by_class:
+                return out
+            out = out.reshape(-1, 1)
             return torch.cat([1 - out, out], dim=1) if task == "binary" else out
 
-    output = "probabilities" if task == "binary" else "variable"
+    output = RULES[task].graph_output or "variable"
     target = io.BytesIO()
     try:
         torch.onnx.export(
