@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Self
 
 PACKAGE = Path(__file__).resolve().parent
+PROJECT_MODULE = "trimtab_project_"
+"""How the names of modules begin that are a project's definitions.py."""
 
 
 class Placed:

@@ -13,6 +13,8 @@ from trimtab.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
+PROJECT = "project"
+"""The word that policy `serving.trust` must hold before a pickle of the project's own training is run."""
 PYFUNC = "pyfunc"
 """The word that policy `serving.trust` must hold before an MLflow model with pickles is run."""
 

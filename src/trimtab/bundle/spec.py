@@ -18,6 +18,9 @@ GRAPH = "model.onnx"
 LIGHTGBM_FILE = "model.lgb"
 XGBOOST_FILE = "model.ubj"
 SKOPS_FILE = "model.skops"
+CATBOOST_FILE = "model.cbm"
+TORCH_FILE = "model.pt"
+PICKLE_FILE = "model.pkl"
 BACKGROUND = "reference/background.npy"
 """Some real rows, float32 (rows, features), which explanations compare with."""
 
@@ -25,8 +28,9 @@ SMALLEST = 5e-324
 """The smallest float64 above 0."""
 
 Task = metric_catalog.Task
-Runtime = Literal["onnx", "lightgbm", "xgboost", "skops", "pyfunc"]
-"""The library that loads the model. skops loads scikit-learn estimators; pyfunc is MLflow in a process of its own."""
+Runtime = Literal["onnx", "lightgbm", "xgboost", "catboost", "skops", "torchscript", "pyfunc", "project"]
+"""The library that loads the model. skops loads scikit-learn estimators; pyfunc is MLflow in a process of its own;
+project is a pickle of the project's own training, in a process of its own."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,7 +93,10 @@ def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
         "onnx": _onnx,
         "lightgbm": _lightgbm,
         "xgboost": _xgboost,
+        "catboost": _catboost,
         "skops": _skops,
+        "torchscript": _torchscript,
+        "project": _project,
     }
     return openers[runtime](path, binary, types)
 
@@ -129,6 +132,40 @@ def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
     return lambda X: np.asarray(
         booster.inplace_predict(X, iteration_range=rounds, validate_features=False), dtype=np.float64
     )
+
+
+def _catboost(path: Path, binary: bool, types: list[str]) -> Score:
+    import catboost
+
+    model = catboost.CatBoost()
+    model.load_model(str(path), format="cbm")
+    objective = str(model.get_all_params()["loss_function"]).partition(":")[0]
+    if binary:
+        return lambda X: np.asarray(model.predict(X, prediction_type="Probability")[:, 1], dtype=np.float64)
+    kind = "Exponent" if objective in ("Poisson", "Tweedie") else "RawFormulaVal"
+    return lambda X: np.asarray(model.predict(X, prediction_type=kind), dtype=np.float64)
+
+
+def _torchscript(path: Path, binary: bool, types: list[str]) -> Score:
+    import torch
+
+    module = torch.jit.load(str(path), map_location="cpu").eval()
+
+    def score(X: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(module(torch.from_numpy(X)).numpy(), dtype=np.float64).reshape(len(X))
+
+    return score
+
+
+def _project(path: Path, binary: bool, types: list[str]) -> Score:
+    import pickle
+
+    model: Any = pickle.loads(path.read_bytes())
+    if binary and hasattr(model, "predict_proba"):
+        place = [float(label) for label in model.classes_].index(1.0)
+        return lambda X: np.asarray(model.predict_proba(X)[:, place], dtype=np.float64)
+    return lambda X: np.asarray(model.predict(X), dtype=np.float64).reshape(len(X))
 
 
 def _skops(path: Path, binary: bool, types: list[str]) -> Score:

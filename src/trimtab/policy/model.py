@@ -165,8 +165,9 @@ class Serving(Section):
     log: Log = Log()
     """The prediction log."""
     trust: list[str] = []
-    """What may be loaded beyond ONNX, LightGBM and XGBoost files: `pyfunc` for MLflow models that hold pickles, and
-    names of Python types that skops files may hold."""
+    """What may be loaded beyond graphs and files of the models' own libraries: `project` for pickles that a run of this
+    project made, `pyfunc` for MLflow models that hold pickles of anyone, and names of Python types that skops files may
+    hold. Pickles run in a process of their own."""
     signed_by: str | None = None
     """PEM file with the public key that bundles must be signed with; left out, signatures are not asked for."""
 

@@ -78,6 +78,8 @@ class Run(Record, frozen=True, kw_only=True):
     """Folder in the artifact store with the packaged model, before gates and registration."""
     rounds: int | None = None
     """Rounds after which the estimator stopped early; None when it did not, or that is not known."""
+    code_hash: str = ""
+    """SHA-256 over the project's Python files; empty in older records."""
     refit_of: str | None = None
     """Of a fit on all rows after the gates: the run that the gates judged; its metrics are that run's."""
     python: str = ""

@@ -1,8 +1,8 @@
 """Explains scores: the contribution of each feature.
 
-LightGBM and XGBoost compute exact Shapley values over the paths of their trees (TreeSHAP: Lundberg et al., "From local
-explanations to global understanding with explainable AI for trees", Nature Machine Intelligence 2 (2020), 56-67), in
-log-odds for binary models. For all other models the values are estimated from many scores (shapley.py).
+LightGBM, XGBoost and CatBoost compute exact Shapley values over the paths of their trees (TreeSHAP: Lundberg et al.,
+"From local explanations to global understanding with explainable AI for trees", Nature Machine Intelligence 2 (2020),
+56-67), in log-odds for binary models. For all other models the values are estimated from many scores (shapley.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 
 from trimtab.bundle.scorer import Options, Scorer, inside
-from trimtab.bundle.spec import BACKGROUND, LIGHTGBM_FILE, XGBOOST_FILE, Runtime, Spec, Task
+from trimtab.bundle.spec import BACKGROUND, CATBOOST_FILE, LIGHTGBM_FILE, XGBOOST_FILE, Runtime, Spec, Task
 from trimtab.errors import DataError
 from trimtab.runtimes.shapley import check_rows, sampled
 
@@ -25,6 +25,7 @@ Unit = Literal["log_odds", "probability", "value"]
 TREES: dict[Runtime, tuple[str, str]] = {
     "lightgbm": (LIGHTGBM_FILE, "trimtab.runtimes.lightgbm"),
     "xgboost": (XGBOOST_FILE, "trimtab.runtimes.xgboost"),
+    "catboost": (CATBOOST_FILE, "trimtab.runtimes.catboost"),
 }
 """Library of trees -> its native file in a bundle, and the module with `open_trees`."""
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
-from trimtab.bundle.scorer import PYFUNC, TIMEOUT_S, Options, Scorer, inside
+from trimtab.bundle.scorer import PROJECT, PYFUNC, TIMEOUT_S, Options, Scorer, inside
 from trimtab.bundle.spec import Runtime, Spec, Task
 from trimtab.errors import DataError, MissingExtra
 
@@ -16,8 +16,11 @@ RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "onnx": ("trimtab.runtimes.onnx", "onnxruntime"),
     "lightgbm": ("trimtab.runtimes.lightgbm", "lightgbm"),
     "xgboost": ("trimtab.runtimes.xgboost", "xgboost"),
+    "catboost": ("trimtab.runtimes.catboost", "catboost"),
     "skops": ("trimtab.runtimes.skops", "skops"),
+    "torchscript": ("trimtab.runtimes.torchscript", "torch"),
     "pyfunc": ("trimtab.runtimes.pyfunc", "mlflow"),
+    "project": ("trimtab.runtimes.project", "cloudpickle"),
 }
 """Runtime -> its module with `open_model`, and the package that it needs."""
 
@@ -28,14 +31,20 @@ Opener = Callable[[Path, Task, Options], Scorer]
 def open_scorer(
     folder: Path, spec: Spec, *, trust: Collection[str] = (), timeout_s: float = TIMEOUT_S, low_priority: bool = False
 ) -> Scorer:
-    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` holds "pyfunc".
+    """Open the model of a folder whose digests were checked. Nothing is unpickled unless `trust` holds "pyfunc", or
+    "project" for a pickle of the project's own training, whose origin the caller has checked (bundle/origin.py).
 
-    trust: policy `serving.trust`: "pyfunc", and names of types that a skops file may hold beyond those that are
-    known to be safe. timeout_s: longest wait for scores of a model that runs in a process of its own. low_priority:
+    trust: policy `serving.trust`: "pyfunc", "project", and names of types that a skops file may hold beyond those that
+    are known to be safe. timeout_s: longest wait for scores of a model that runs in a process of its own. low_priority:
     such a process runs only when the processor is otherwise idle. Raises DataError, which names the file and what to
     add to `trust`; MissingExtra when the runtime's package is not installed.
     """
     options = Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority)
+    if spec.runtime == PROJECT and PROJECT not in trust:
+        raise DataError(
+            f"{folder}: the model is a pickle that the project's training made ({spec.runtime_reason}); to run it, in "
+            "a process of its own, add to trimtab.yaml: serving: { trust: [project] }"
+        )
     if spec.runtime != PYFUNC:
         return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
     if PYFUNC not in trust:
@@ -51,5 +60,5 @@ def open_model(path: Path, *, runtime: Runtime, task: Task, options: Options) ->
     """Open a model's file. Raises the same errors as `open_scorer`, which opens bundles."""
     module, package = RUNTIMES[runtime]
     if find_spec(package) is None:
-        raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost") else "all")
+        raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost", "catboost") else "all")
     return cast(Opener, import_module(module).open_model)(path, task, options)

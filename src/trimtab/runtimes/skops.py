@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -25,9 +26,28 @@ from trimtab.runtimes.opening import Opener
 from trimtab.runtimes.tree_checks import CHECKED, check_trees
 from trimtab.tasks import RULES
 
+KERNELS = (
+    "CompoundKernel",
+    "ConstantKernel",
+    "DotProduct",
+    "ExpSineSquared",
+    "Exponentiation",
+    "Matern",
+    "PairwiseKernel",
+    "Product",
+    "RBF",
+    "RationalQuadratic",
+    "Sum",
+    "WhiteKernel",
+)
+"""Kernels of Gaussian processes."""
 KNOWN_SAFE = frozenset(
     (
         *CHECKED,
+        *(f"sklearn.gaussian_process.kernels.{kernel}" for kernel in KERNELS),
+        *(f"sklearn.metrics._dist_metrics.{metric}Distance64" for metric in ("Chebyshev", "Euclidean", "Manhattan")),
+        "catboost.core.CatBoostClassifier",
+        "catboost.core.CatBoostRegressor",
         "collections.OrderedDict",
         "functools.partial",
         "lightgbm.basic.Booster",
@@ -47,14 +67,23 @@ KNOWN_SAFE = frozenset(
         "sklearn._loss.loss.PinballLoss",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.impute._iterative._ImputerTriplet",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.utils._bunch.Bunch",
         "sklearn.utils.validation.check_array",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
     )
 )
-"""Types that fitted estimators of scikit-learn and LightGBM hold beyond those that skops knows; they hold numbers. A
+"""Types that fitted estimators of scikit-learn, LightGBM, XGBoost and CatBoost hold beyond those that skops knows; they
+hold numbers, or the bytes of a model that its own library reads. A
 partial, which HistGradientBoosting with categories holds, calls only functions that are listed here or trusted."""
 
 
@@ -95,6 +124,12 @@ def unknown_types(path: Path, trust: Collection[str] = ()) -> list[str]:
 def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
     """Read the estimator of a skops file. Raises DataError listing the types that `trust` lacks."""
     unknown = unknown_types(path, trust)
+    here = [name.rpartition(".")[2] for name in unknown if find_spec(name.partition(".")[0]) is None]
+    if here:
+        raise DataError(
+            f"{path}: it names {', '.join(here)} of the project, which no other process can import, and does not hold "
+            "their code"
+        )
     if unknown:
         raise DataError(
             f"{path}: it holds types that are not known to be safe; when you trust its source, add to trimtab.yaml: "

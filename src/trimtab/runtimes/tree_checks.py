@@ -1,25 +1,19 @@
-"""Checks that all indices in the trees of a loaded estimator are within bounds.
+"""Checks that all indices in the trees and splines of a loaded estimator are within bounds.
 
-scikit-learn follows the indices in its trees without checking their bounds, so a crafted file could make it read memory
-outside of the tree, or loop for ever. skops therefore trusts no trees; Trimtab trusts them after this check.
+scikit-learn and SciPy follow these indices without checking their bounds, so a crafted file could make them read memory
+outside of a tree, or loop for ever. skops therefore trusts no trees; Trimtab trusts them after this check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.tree._tree import Tree
 
 from trimtab.errors import DataError
-
-CHECKED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", "sklearn.tree._tree.Tree")
-"""Types that are safe to make and, once checked, to use."""
-
 
 NEW_INPUTS = ("steps", "transformers", "transformer_list", "final_estimator_")
 """Attributes of estimators that pass other columns to their parts than they get."""
@@ -29,9 +23,13 @@ ANY = 2**31 - 1
 def check_trees(estimator: Any, *, where: str) -> None:
     """Check every tree of an estimator. Raises DataError for an index out of bounds."""
     for tree, features in _trees(estimator):
-        sound = _sound(tree, features) if isinstance(tree, Tree) else _sound_predictor(tree, features)
+        what, is_sound = CHECKS[_full_name(tree)]
+        try:
+            sound = is_sound(tree, features)
+        except (AttributeError, TypeError, ValueError):  # not even the parts that such a tree has
+            sound = False
         if not sound:
-            raise DataError(f"{where}: a decision tree has an index out of bounds; the file is damaged or was crafted")
+            raise DataError(f"{where}: a {what} has an index out of bounds; the file is damaged or was crafted")
 
 
 def _trees(estimator: Any) -> Iterator[tuple[Any, int]]:
@@ -45,7 +43,7 @@ def _trees(estimator: Any) -> Iterator[tuple[Any, int]]:
         if id(one) in seen and seen[id(one)][1] <= features:
             continue
         seen[id(one)] = (one, features)
-        if isinstance(one, Tree | TreePredictor):
+        if _full_name(one) in CHECKS:
             yield one, features
         else:
             waiting += _parts(one, features)
@@ -71,14 +69,18 @@ def _parts(one: Any, features: int) -> list[tuple[Any, int]]:
     return [(part, features) for part in (*own.values(), bound)]
 
 
-def _sound(tree: Tree, features: int) -> bool:
+def _full_name(one: Any) -> str:
+    return f"{type(one).__module__}.{type(one).__qualname__}"
+
+
+def _sound(tree: Any, features: int) -> bool:
     left, right = np.asarray(tree.children_left), np.asarray(tree.children_right)
     return _leads_down(left, right, left == -1) and _within(
         np.asarray(tree.feature)[left != -1], min(features, tree.n_features)
     )
 
 
-def _sound_predictor(tree: TreePredictor, features: int) -> bool:
+def _sound_predictor(tree: Any, features: int) -> bool:
     nodes = tree.nodes
     inner = nodes["is_leaf"] == 0
     categorical = inner & (nodes["is_categorical"] != 0)
@@ -91,6 +93,33 @@ def _sound_predictor(tree: TreePredictor, features: int) -> bool:
     )
 
 
+def _sound_neighbours(tree: Any, features: int) -> bool:
+    """Check a KDTree or BallTree, whose node i has the children 2 i + 1 and 2 i + 2."""
+    data, order, nodes, bounds, *_, weights = tree.__getstate__()
+    after = 2 * np.flatnonzero(nodes["is_leaf"] == 0) + 2
+    return (
+        data.ndim == 2
+        and len(nodes) > 0
+        and order.shape == (len(data),)
+        and bounds.shape[1:] == (len(nodes), data.shape[1])
+        and (weights is None or len(weights) == len(data))
+        and _within(order, len(data))
+        and _within(after, len(nodes))
+        and bool(((nodes["idx_start"] >= 0) & (nodes["idx_end"] <= len(data))).all())
+    )
+
+
+def _sound_spline(spline: Any, features: int) -> bool:
+    knots, coefficients, degree = spline.t, spline.c, spline.k
+    return (
+        isinstance(degree, int)
+        and 0 <= degree < len(coefficients)
+        and knots.ndim == 1
+        and len(knots) >= len(coefficients) + degree + 1
+        and bool((np.diff(knots) >= 0).all())
+    )
+
+
 def _leads_down(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], leaf: np.ndarray[Any, Any]) -> bool:
     """Return True if the children of each inner node exist and come after it, which rules out circles."""
     own = np.arange(len(left))
@@ -99,3 +128,14 @@ def _leads_down(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], leaf: n
 
 def _within(indices: np.ndarray[Any, Any], count: int) -> bool:
     return bool(((indices >= 0) & (indices < count)).all())
+
+
+CHECKS: dict[str, tuple[str, Callable[[Any, int], bool]]] = {
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": ("decision tree", _sound_predictor),
+    "sklearn.neighbors._ball_tree.BallTree": ("tree of neighbours", _sound_neighbours),
+    "sklearn.neighbors._kd_tree.KDTree": ("tree of neighbours", _sound_neighbours),
+    "sklearn.tree._tree.Tree": ("decision tree", _sound),
+    "scipy.interpolate._bsplines.BSpline": ("spline", _sound_spline),
+}
+"""Types that are safe to make and, once checked, to use: what they are, and the check of one."""
+CHECKED = tuple(CHECKS)

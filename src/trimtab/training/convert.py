@@ -6,8 +6,12 @@ float32 (rows, classes), and an anomaly model an output "anomaly_score", float32
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,7 +21,8 @@ from trimtab.errors import MissingExtra, StageError, TrimtabError
 from trimtab.metric_catalog import of_models
 from trimtab.tasks import ANOMALY_SCORE, RULES
 from trimtab.training.canonical import canonical_bytes
-from trimtab.training.graph_trees import correct_trees
+from trimtab.training.graph_trees import correct_trees, inner_objects
+from trimtab.training.linear_graphs import linear_graph
 from trimtab.training.torch_modules import export_module, is_module
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -26,7 +31,7 @@ ONNXMLTOOLS_OPSET = 15
 """The newest operator set that onnxmltools supports for trees."""
 DECISION = "scores"
 """Output of the graph of an outlier detector: its decision_function."""
-SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost, PyTorch modules"
+SUPPORTED = "scikit-learn estimators and pipelines, LightGBM, XGBoost, CatBoost, linear statsmodels, PyTorch modules"
 
 
 def convert(estimator: Any, *, task: Task, features: int) -> bytes:
@@ -39,6 +44,8 @@ def convert(estimator: Any, *, task: Task, features: int) -> bytes:
         "sklearn": _convert_sklearn,
         "lightgbm": _convert_lightgbm,
         "xgboost": _convert_xgboost,
+        "catboost": _convert_catboost,
+        "statsmodels": linear_graph,
     }
     if is_module(estimator):
         return _serialize(export_module(estimator, task, features), task)
@@ -65,6 +72,9 @@ def _convert_sklearn(estimator: Any, task: Task, features: int) -> Any:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
+    for register in (each for library, each in _INSIDE.items() if _holds(estimator, library)):
+        _expect_onnxmltools()
+        register()
     return convert_sklearn(
         estimator,
         name="trimtab",
@@ -121,6 +131,77 @@ def _add_anomaly_score(graph: Any, estimator: Any) -> None:
     graph.graph.node.append(helper.make_node("Neg", ["score_samples"], [ANOMALY_SCORE], ANOMALY_SCORE))
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info(ANOMALY_SCORE, TensorProto.FLOAT, [None, 1]))
+
+
+def _convert_catboost(estimator: Any, task: Task, features: int) -> Any:
+    # imported here, because only projects that use CatBoost have it
+    import catboost
+    import onnx
+
+    with TemporaryDirectory(prefix="trimtab-") as folder:
+        own, graph = Path(folder) / "model.cbm", Path(folder) / "model.onnx"
+        estimator.save_model(str(own), format="cbm")
+        copy = catboost.CatBoost()
+        copy.load_model(str(own), format="cbm")
+        about = copy.get_metadata()
+        if task == "binary":  # the exporter takes classes as whole numbers only
+            classes = json.loads(about["class_params"])
+            about["class_params"] = json.dumps({**classes, "class_label_type": "Integer", "class_to_label": [0, 1]})
+        copy.save_model(str(graph), format="onnx")
+        model = onnx.load(str(graph))
+    nodes, outputs = model.graph.node, model.graph.output
+    nodes[0].input[0] = model.graph.input[0].name = "X"
+    if task == "binary":
+        del nodes[1:]  # ZipMap
+        nodes[0].output[1] = "probabilities"
+    del outputs[:]
+    kind, width = onnx.TensorProto.FLOAT, 2 if task == "binary" else 1
+    outputs.append(onnx.helper.make_tensor_value_info(nodes[0].output[-1], kind, [None, width]))
+    return model
+
+
+def _holds(estimator: Any, library: str) -> bool:
+    return any(type(inner).__module__.partition(".")[0] == library for inner in inner_objects(estimator))
+
+
+@cache
+def _register_lightgbm() -> None:
+    """Let skl2onnx convert estimators of LightGBM inside of pipelines."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    _register(LGBMClassifier, LGBMRegressor, convert_lightgbm)
+
+
+@cache
+def _register_xgboost() -> None:
+    """Let skl2onnx convert estimators of XGBoost inside of pipelines."""
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from xgboost import XGBClassifier, XGBRegressor
+
+    _register(XGBClassifier, XGBRegressor, convert_xgboost)
+
+
+def _register(classifier: Any, regressor: Any, converter: Any) -> None:
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+
+    update_registered_converter(
+        classifier,
+        f"Trimtab{classifier.__name__}",
+        shape_calculator.calculate_linear_classifier_output_shapes,
+        converter,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        regressor,
+        f"Trimtab{regressor.__name__}",
+        shape_calculator.calculate_linear_regressor_output_shapes,
+        converter,
+    )
+
+
+_INSIDE: dict[str, Callable[[], None]] = {"lightgbm": _register_lightgbm, "xgboost": _register_xgboost}
 
 
 def _expect_onnxmltools() -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from trimtab.bundle.origin import code_hash
+
 UNVERSIONED = "unversioned"
 DIRTY = "+dirty"
 GIT_TIMEOUT_S = 20
@@ -87,17 +89,12 @@ def capture(project: Path) -> Environment:
     """Describe this process and the project folder."""
     return Environment(
         code_version=code_version(project),
-        code_hash=code_hash(code_files(project)),
+        code_hash=code_hash(project),
         python=platform.python_version(),
         platform=f"{platform.system()}-{platform.machine()}",
         packages=installed_packages(),
         changes=uncommitted_changes(project),
     )
-
-
-def code_files(project: Path) -> list[Path]:
-    """Return the project's top-level Python files, sorted by name."""
-    return sorted(path for path in project.glob("*.py") if path.is_file())
 
 
 def code_version(project: Path) -> str:
@@ -124,14 +121,6 @@ def uncommitted_changes(project: Path) -> str | None:
         if len(patch) > PATCH_BYTES:
             return None
     return patch if len(patch) <= PATCH_BYTES else None
-
-
-def code_hash(files: Iterable[Path]) -> str:
-    """Return the SHA-256 over names and contents of files, in the order given."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def installed_packages() -> tuple[str, ...]:

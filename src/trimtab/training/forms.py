@@ -1,13 +1,15 @@
-"""Chooses the form in which a fitted estimator serves: its ONNX graph, else the file of its own library.
+"""Chooses the form in which a fitted estimator serves: its ONNX graph, else the file of its own library, else a pickle.
 
-Either form must give the scores of the estimator: on real rows, and on rows with values that training rows lack. Values
-that the estimator refuses become limits, so that the gateway refuses them, too.
+A pickle serves only where the policy trusts the project's own training. Every form must give the scores of the
+estimator: on real rows, and on rows with values that training rows lack. Values that the estimator refuses become
+limits, so that the gateway refuses them, too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,15 +19,16 @@ import numpy as np
 
 from trimtab.bundle.categories import REMEDY, category_tables
 from trimtab.bundle.limits import Categorical
-from trimtab.bundle.scorer import Options, Scorer
-from trimtab.bundle.spec import GRAPH, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, Limits, Runtime
+from trimtab.bundle.scorer import PROJECT, Options, Scorer
+from trimtab.bundle.spec import GRAPH, Limits, Runtime
 from trimtab.definitions.models import Task
 from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.runtimes.onnx import OnnxScorer
 from trimtab.runtimes.opening import open_model
-from trimtab.training.canonical import canonical_skops
+from trimtab.runtimes.python_objects import NamedColumns, fitted_names, is_booster
 from trimtab.training.convert import convert
 from trimtab.training.graph_trees import inner_objects, thresholds_of
+from trimtab.training.native_files import Native, native_file, pickled
 from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import make_probes
 from trimtab.training.scores import native_scores
@@ -65,28 +68,27 @@ def choose(
         X: real rows, float32 (rows, features); the forms are compared on them and on rows derived from them.
         task: the task of the model.
         features: names of the columns.
-        trust: policy `serving.trust`: further types that a skops file may contain.
+        trust: policy `serving.trust`: further types that a skops file may contain, and "project" for pickles.
 
     Raises:
-        StageError: neither form reproduces the estimator; names both reasons.
+        StageError: no form reproduces the estimator; names all reasons, and what to add to the policy.
     """
+    estimator = getattr(estimator, "best_estimator_", estimator)  # of a search for parameters
     _check_columns(estimator, features)
     own = _Own(estimator, X, task, tuple(features), trust)
-    native = native_file(estimator)
+    native = native_file(estimator, len(features))
     own_file = {native.name: native.content} if native else {}
     try:
         if native is not None and category_tables(estimator) is not None:
             raise StageError("its categories are those of pandas, which only its own file stores by their values")
         graph = convert(estimator, task=task, features=len(features))
         scorer = OnnxScorer(graph, task)
-        parity = check_parity(estimator, scorer, X, task)
+        parity = check_parity(estimator, scorer, X, task, exact=native is not None)
         limits = own.limits(scorer, "the ONNX graph", thresholds_of(graph), last=native is None)
     except Exception as error:  # converters and ONNX Runtime raise errors without a common base class
         reason = str(error) if isinstance(error, TrimtabError) else f"the ONNX graph fails: {_first_line(error)}"
-        if native is None:
-            raise StageError(reason) from error
-        form = _native_form(native, own, reason)
-        logger.warning("%s serves from %s by %s: %s", type(estimator).__name__, native.name, native.runtime, reason)
+        form = _other_form(native, own, reason)
+        logger.warning("%s serves from %s by %s: %s", _kind(estimator), form.model_file, form.runtime, form.reason)
         return form
     return Form(
         runtime="onnx",
@@ -101,21 +103,20 @@ def choose(
 
 def _check_columns(estimator: Any, features: Sequence[str]) -> None:
     """Raise StageError for an estimator with another order of features, or with an inner model on category codes."""
-    named = getattr(estimator, "feature_names_in_", None)
-    fitted = [] if named is None else [str(name) for name in named]
+    fitted = fitted_names(estimator)
     if fitted != list(features) and sorted(fitted) == sorted(features):
         raise StageError(
             f"{type(estimator).__name__} was fitted on the columns in the order {', '.join(fitted)}; the model's "
             f"features come as {', '.join(features)}. Fit it on data.feature_names in their order"
         )
     for inner in inner_objects(estimator):
-        if inner is not estimator and not isinstance(inner, type) and _is_booster(inner):
+        if inner is not estimator and not isinstance(inner, type) and is_booster(inner):
             _check_inner(estimator, inner)
 
 
-def _is_booster(inner: Any) -> bool:
-    kind = type(inner)
-    return kind.__name__ == "Booster" and kind.__module__ in ("lightgbm.basic", "xgboost.core")
+def _kind(estimator: Any) -> str:
+    """Return the name of the class of an estimator, or of the model inside of NamedColumns."""
+    return type(estimator.model if isinstance(estimator, NamedColumns) else estimator).__name__
 
 
 def _check_inner(estimator: Any, booster: Any) -> None:
@@ -172,17 +173,36 @@ class _Own:
         return limits
 
 
-def _native_form(native: Native, own: _Own, reason: str) -> Form:
-    with TemporaryDirectory(prefix="trimtab-") as folder:
-        path = Path(folder) / native.name
-        path.write_bytes(native.content)
+def _other_form(native: Native | None, own: _Own, reason: str) -> Form:
+    """Return the native file as form, else the pickle, else raise StageError with all reasons."""
+    reasons = [reason.rstrip(".")]
+    if native is not None:
         try:
-            scorer = open_model(path, runtime=native.runtime, task=own.task, options=Options(trust=own.trust))
-            parity = check_parity(own.estimator, scorer, own.X, own.task, what=native.name)
-            limits = own.limits(scorer, native.name, last=True, tolerance=NATIVE_TOLERANCE)
-        except (DataError, StageError) as error:
-            text = str(error).replace(str(path), native.name)
-            raise StageError(f"{reason.rstrip('.')}. Nor can its own library serve it: {text}") from error
+            return _form_of(native, own, reason)
+        except TrimtabError as error:
+            reasons.append(f"Nor can its own library serve it: {error}".rstrip("."))
+    if PROJECT in own.trust:
+        try:
+            return _form_of(pickled(own.estimator), own, ". ".join(reasons))
+        except TrimtabError as error:
+            raise StageError(f"{'. '.join(reasons)}. Nor can a pickle of it be served: {error}") from error
+    raise StageError(
+        f"{'. '.join(reasons)}. To serve it as a pickle of this project's own training, in a process of its own, add "
+        "to trimtab.yaml: serving: { trust: [project] }"
+    )
+
+
+def _form_of(native: Native, own: _Own, reason: str) -> Form:
+    folder = TemporaryDirectory(prefix="trimtab-")
+    path = Path(folder.name) / native.name
+    path.write_bytes(native.content)
+    try:
+        scorer = open_model(path, runtime=native.runtime, task=own.task, options=Options(trust=own.trust))
+        weakref.finalize(scorer, folder.cleanup)  # a model in a process of its own may be loaded again
+        parity = check_parity(own.estimator, scorer, own.X, own.task, what=native.name)
+        limits = own.limits(scorer, native.name, last=True, tolerance=NATIVE_TOLERANCE)
+    except (DataError, StageError) as error:
+        raise StageError(str(error).replace(str(path), native.name)) from error
     return Form(
         runtime=native.runtime,
         model_file=native.name,
@@ -197,50 +217,3 @@ def _native_form(native: Native, own: _Own, reason: str) -> Form:
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-@dataclass(frozen=True, kw_only=True)
-class Native:
-    """A file of an estimator's own library, and the runtime that opens it."""
-
-    runtime: Runtime
-    name: str
-    content: bytes
-
-
-def native_file(estimator: Any) -> Native | None:
-    """Return a fitted estimator as the file of its own library, without pickles.
-
-    None if the library has no such format, or cannot write this estimator. A bundle holds the file in addition to the
-    graph: TreeSHAP needs the trees of LightGBM and XGBoost, and auditors can open a skops file.
-    """
-    library = type(estimator).__module__.partition(".")[0]
-    writers: dict[str, tuple[Runtime, str, Callable[[Any], bytes]]] = {
-        "sklearn": ("skops", SKOPS_FILE, _skops),
-        "lightgbm": ("lightgbm", LIGHTGBM_FILE, _lightgbm),
-        "xgboost": ("xgboost", XGBOOST_FILE, _xgboost),
-    }
-    if library not in writers:
-        return None
-    runtime, name, write = writers[library]
-    try:
-        return Native(runtime=runtime, name=name, content=write(estimator))
-    except Exception:  # libraries raise errors without a common base class
-        return None
-
-
-def _skops(estimator: Any) -> bytes:
-    # imported here, because it imports scikit-learn, which takes seconds
-    from skops.io import dumps
-
-    return canonical_skops(dumps(estimator))
-
-
-def _lightgbm(estimator: Any) -> bytes:
-    booster = estimator.booster_ if hasattr(estimator, "booster_") else estimator
-    return str(booster.model_to_string()).encode()
-
-
-def _xgboost(estimator: Any) -> bytes:
-    booster = estimator.get_booster() if hasattr(estimator, "get_booster") else estimator
-    return bytes(booster.save_raw(raw_format="ubj"))

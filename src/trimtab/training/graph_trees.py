@@ -188,6 +188,9 @@ def _sklearn_trees(estimator: Any) -> Iterator[Tree]:
             yield _sklearn_tree(one)
         elif isinstance(one, TreePredictor):
             yield _boosted_tree(one.nodes)
+        elif type(one).__module__ == "lightgbm.basic" and type(one).__name__ == "Booster":
+            text = one.model_to_string(num_iteration=one.best_iteration)
+            yield from (tree for tree in _lightgbm_trees(text) if tree is not None)
 
 
 def inner_objects(estimator: Any) -> Iterator[Any]:

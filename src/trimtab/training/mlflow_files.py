@@ -6,6 +6,8 @@ model's own library is described as well, for functions such as `mlflow.onnx.loa
 
 from __future__ import annotations
 
+import pickletools
+import re
 import shutil
 import sys
 from importlib.metadata import version as installed
@@ -40,7 +42,6 @@ def write_description(folder: Path, spec: Spec) -> None:
     )
     (folder / LOADER_FOLDER).mkdir()
     shutil.copyfile(trimtab_pyfunc.__file__, folder / LOADER_FOLDER / f"{LOADER}.py")
-    name, flavour = _flavour(folder, spec)
     description.add_flavor(
         "python_function",
         loader_module=LOADER,
@@ -49,7 +50,8 @@ def write_description(folder: Path, spec: Spec) -> None:
         python_version=python,
         env={"virtualenv": ENVIRONMENT},
     )
-    description.add_flavor(name, code=None, **flavour)
+    for name, flavour in _flavours(folder, spec).items():
+        description.add_flavor(name, code=None, **flavour)
     description.save(str(folder / "MLmodel"))
     environment = {"python": python, "build_dependencies": [], "dependencies": ["-r requirements.txt"]}
     (folder / ENVIRONMENT).write_text(yaml.safe_dump(environment, sort_keys=False), encoding="utf-8")
@@ -60,6 +62,10 @@ def needed_modules(folder: Path, spec: Spec) -> list[str]:
     needed = ["mlflow", "numpy", "pandas"]
     if spec.runtime == "onnx":
         return [*needed, "onnx", "onnxruntime"]
+    if spec.runtime == "torchscript":
+        return [*needed, "torch"]
+    if spec.runtime == "project":
+        return [*needed, "cloudpickle", *_pickled_modules((folder / spec.model_file).read_bytes())]
     if spec.runtime != "skops":
         return [*needed, spec.runtime]
     # imported here, because it imports scikit-learn, which takes seconds
@@ -67,6 +73,13 @@ def needed_modules(folder: Path, spec: Spec) -> list[str]:
 
     own = {name.partition(".")[0] for name in get_untrusted_types(file=folder / spec.model_file)}
     return [*needed, "skops", "sklearn", "scipy", *sorted(own)]
+
+
+def _pickled_modules(content: bytes) -> list[str]:
+    """Return the top-level modules that a pickle may name, sorted. Nothing is unpickled."""
+    names = (argument for _, argument, _ in pickletools.genops(content) if isinstance(argument, str))
+    roots = {re.split(r"[. ]", name)[0] for name in names}
+    return sorted(root for root in roots if root in sys.modules)
 
 
 def _about(folder: Path, spec: Spec) -> dict[str, Any]:
@@ -113,8 +126,15 @@ def _signature(spec: Spec) -> Any:
     )
 
 
+def _flavours(folder: Path, spec: Spec) -> dict[str, dict[str, Any]]:
+    """Return the flavour of the model's own library: its settings by its name; empty when MLflow has none."""
+    if spec.runtime in ("project", "torchscript"):
+        return {}
+    name, flavour = _flavour(folder, spec)
+    return {name: flavour}
+
+
 def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
-    """Return the flavour of the model's own library: its name and its settings."""
     file, about = spec.model_file, dict[str, Any]()
     data = {"data": file}
     if spec.runtime == "lightgbm":
@@ -124,6 +144,9 @@ def _flavour(folder: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
 
         about = {"xgb_version": xgboost.__version__, "model_class": "xgboost.core.Booster", "model_format": "ubj"}
         return "xgboost", {**data, **about}
+    if spec.runtime == "catboost":
+        about = {"catboost_version": installed("catboost"), "model_type": "CatBoost", "save_format": "cbm"}
+        return "catboost", {**data, **about}
     if spec.runtime == "skops":
         # imported here, because it imports scikit-learn, which takes seconds
         from skops.io import get_untrusted_types

@@ -12,11 +12,12 @@ import polars as pl
 
 from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.manifest import write_manifest
+from trimtab.bundle.origin import CODE, code_files
 from trimtab.bundle.spec import BACKGROUND, ColumnCheck, Spec, write_spec
 from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records.training import DatasetVersion
-from trimtab.training.environment import Environment, code_files
+from trimtab.training.environment import Environment
 from trimtab.training.forms import Form
 from trimtab.training.mlflow_files import needed_modules, write_description
 
@@ -64,11 +65,11 @@ def package(folder: Path, contents: Contents) -> None:
     environment = contents.environment
     (folder / "requirements.txt").write_text(environment.requirements(needed_modules(folder, spec)), encoding="utf-8")
     (folder / "environment.txt").write_text(environment.listing, encoding="utf-8")
-    (folder / "code").mkdir()
+    (folder / CODE).mkdir()
     for path in code_files(contents.project):
-        (folder / "code" / path.name).write_bytes(path.read_bytes())
+        (folder / CODE / path.name).write_bytes(path.read_bytes())
     if environment.changes:
-        (folder / "code" / CHANGES).write_bytes(environment.patch)
+        (folder / CODE / CHANGES).write_bytes(environment.patch)
     for name, content in contents.extra.items():
         _write_extra(folder, name, content)
 

@@ -42,18 +42,26 @@ class Parity:
 
 
 def check_parity(
-    estimator: Any, scorer: Scorer, X: np.ndarray[Any, Any], task: Task, *, what: str = "the ONNX graph"
+    estimator: Any,
+    scorer: Scorer,
+    X: np.ndarray[Any, Any],
+    task: Task,
+    *,
+    what: str = "the ONNX graph",
+    exact: bool = False,
 ) -> Parity:
     """Compare on up to ROWS rows of X, float32 (rows, features), half of them with missing values if there are any.
 
-    what: name of the scorer, for the message. Raises StageError when more than MAX_SHARE_OVER of the rows differ.
+    what: name of the scorer, for the message. exact: no row may differ, since another form can serve. Raises StageError
+    when more than MAX_SHARE_OVER of the rows differ.
     """
     parity = compare(estimator, scorer, pick(X), task)
-    if not parity.ok:
+    if not parity.ok or (exact and parity.share_over):
+        allowed = "none" if exact else f"at most {MAX_SHARE_OVER:.1%}"
         raise StageError(
             f"{what} of {type(estimator).__name__} does not reproduce it: {parity.share_over:.2%} of "
             f"{parity.rows} real rows differ by more than {TOLERANCE:g} (largest difference "
-            f"{parity.max_difference:.3g}); at most {MAX_SHARE_OVER:.1%} may differ"
+            f"{parity.max_difference:.3g}); {allowed} may differ"
         )
     return parity
 

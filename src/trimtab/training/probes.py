@@ -200,7 +200,8 @@ class _Prober:
         values = np.array([value for _, value in wanted], dtype=np.float32)
         for number, real in enumerate(self._real):
             toward = np.float32([np.nan, np.inf, -np.inf][number % 3])
-            tried = values if np.isnan(toward) else np.nextafter(values, toward)
+            with np.errstate(over="ignore"):
+                tried = values if np.isnan(toward) else np.nextafter(values, toward)
             self._try("next to a threshold", real, columns, tried)
 
     def probes(self) -> Probes:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.limits import checked
+from trimtab.bundle.origin import check_origin
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import read_spec
 from trimtab.definitions.models import Dataset, Model, Task
@@ -112,6 +113,7 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
         with Meter() as meter:
             estimator = fit(model, everything, with_rounds(twin.params, twin.rounds), twin.seed)
             form = choose(estimator, pick(everything.X), task=model.task, features=frozen.version.features, trust=trust)
+        check_origin(folder, spec, twin)
         judged = checked(open_scorer(folder, spec, trust=tuple(trust)), spec)
         found = compare(form.scorer, judged, everything, frozen.holdout, model.task)
         if found.refused is not None:
@@ -157,6 +159,7 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
             model_hash=hashlib.sha256(form.content).hexdigest(),
             staging=bench.artifacts.publish(staging, f"runs/{model.name}/{run}"),
             rounds=twin.rounds,
+            code_hash=environment.code_hash,
             refit_of=twin.id,
         )
         tracking.finish(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.categories import CategoryTables, category_tables
-from trimtab.bundle.outputs import estimator_scores
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
+from trimtab.runtimes.python_objects import fitted_names, object_scores
 from trimtab.tasks import RULES
 from trimtab.training.torch_modules import is_module, module_scores
 from trimtab.training.trainer import fit
@@ -50,7 +50,7 @@ def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: int) -
         if not set(known) <= {0.0, 1.0}:
             raise StageError(f"{type(estimator).__name__} was fitted on classes {known}; expected 0 and 1")
     try:
-        return estimator_scores(estimator, rows, task, classes)
+        return object_scores(estimator, rows, task, classes)
     except DataError as error:
         raise StageError(str(error)) from None
 
@@ -81,7 +81,7 @@ def category_frame(estimator: Any, X: np.ndarray[Any, Any], tables: CategoryTabl
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    for place, name in enumerate(estimator.feature_names_in_):
+    for place, name in enumerate(fitted_names(estimator)):
         values = X[:, place].astype(np.float64)
         table = tables.values.get(place)
         if table is None:

@@ -55,6 +55,21 @@ def module_scores(module: Any, X: np.ndarray[Any, Any], task: Task) -> np.ndarra
     return scores
 
 
+def torchscript(module: Any, features: int) -> bytes:
+    """Return a module as TorchScript: compiled, which keeps its branches, else traced on rows of zeros."""
+    # imported here, as above
+    import torch
+
+    module.eval()
+    target = io.BytesIO()
+    try:
+        script = torch.jit.script(module)
+    except Exception:  # user code may hold anything that TorchScript has no word for
+        script = torch.jit.trace(module, (torch.zeros(2, features),))
+    torch.jit.save(script, target)
+    return target.getvalue()
+
+
 def export_module(module: Any, task: Task, features: int) -> Any:
     """Return the onnx.ModelProto of a module. Raises StageError when PyTorch cannot export it."""
     # imported here, as above

@@ -149,6 +149,7 @@ def train(
             model_hash=hashlib.sha256(fitted.form.content).hexdigest(),
             staging=staging,
             rounds=fitted.rounds,
+            code_hash=environment.code_hash,
         )
         tracking.finish(
             record,

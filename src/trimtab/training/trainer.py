@@ -18,6 +18,7 @@ from trimtab import places
 from trimtab.bundle.typed_matrix import model_input
 from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import StageError, TrainerFailed, TrimtabError
+from trimtab.runtimes.python_objects import by_name
 from trimtab.training.torch_modules import is_module
 
 
@@ -46,7 +47,7 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
             f"{where}: the trainer of model '{model.name}' returned {type(estimator).__name__}; "
             "expected a fitted estimator or a PyTorch module (is 'return' missing?)"
         )
-    return estimator
+    return by_name(estimator, data.feature_names)
 
 
 def as_given(data: Dataset) -> Dataset:

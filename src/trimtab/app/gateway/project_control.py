@@ -9,9 +9,11 @@ from pathlib import Path
 from trimtab.app.gateway.guard import Guard
 from trimtab.app.gateway.tokens import grants
 from trimtab.app.gateway.turns import read_turn
+from trimtab.app.project.own_models import expect_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.in_service import stale_views
 from trimtab.bundle.signature import check_signature
+from trimtab.bundle.spec import read_spec
 from trimtab.clock import from_micros
 from trimtab.errors import TrimtabError
 from trimtab.records.serving import LogGap
@@ -35,7 +37,7 @@ class ProjectControl:
             workspace.clock,
             sticky=policy.rollout.sticky,
             keep_warm=timedelta(microseconds=policy.rollout.keep_warm),
-            inspect=self._check_signature,
+            inspect=self._inspect,
         )
         self._guard = Guard(workspace)
         self._grants: tuple[Grant, ...] | None = None
@@ -75,9 +77,11 @@ class ProjectControl:
         if turn is None or turn.measured or self._workspace.project.policy.rollout.strategy == "canary":
             self._guard.step(self._revisions.history)
 
-    def _check_signature(self, folder: Path) -> None:
+    def _inspect(self, folder: Path) -> None:
+        """Raise DataError for a bundle with a wrong signature, or with a pickle that no run of the project made."""
         if self._key:
             check_signature(folder, self._key)
+        expect_own(self._workspace.metadata, folder, read_spec(folder))
 
     def gap(self, worker: str, gap: Gap) -> None:
         """Record that answers could not be logged."""

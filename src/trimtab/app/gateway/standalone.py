@@ -19,6 +19,7 @@ from trimtab.serving.worker_options import Tls, WorkerOptions
 
 NO_LOG = "none:"
 PYFUNC: Runtime = "pyfunc"
+PROJECT: Runtime = "project"
 """As in bundle.scorer, which loads numpy."""
 ONNX_NEEDS = (
     "An ONNX graph is served as the MLflow model that holds it, with its columns: "
@@ -117,6 +118,11 @@ def _model(folder: Path, asked: StandaloneOptions) -> tuple[str, int, tuple[Vari
         check_signature(folder, asked.signed_by)
     digest = verify(folder) if (folder / MANIFEST).is_file() else ""
     spec = describe(folder, trust=asked.trust, task=asked.task)
+    if spec.runtime == PROJECT:
+        raise UsageError(
+            f"{folder}: the model is a pickle that a project trusts because its own records say that its training made "
+            "it; serve it from that project: trimtab serve"
+        )
     if spec.runtime == PYFUNC and PYFUNC not in asked.trust:
         raise UsageError(
             f"{folder}: the model is loaded by unpickling ({spec.runtime_reason}), which runs any code that it holds; "

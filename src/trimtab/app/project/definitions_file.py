@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import re
@@ -35,7 +36,7 @@ def load_definitions(folder: Path) -> Definitions:
     path = folder / DEFINITIONS
     if not path.is_file():
         raise DefinitionError(f"{path}: no such file. A project needs one; make an example with: trimtab init flights")
-    name = f"trimtab_project_{abs(hash(str(path)))}"
+    name = f"{places.PROJECT_MODULE}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise DefinitionError(f"{path}: cannot be imported")

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.paired_rows import latest_labels
-from trimtab.bundle.spec import read_spec
 from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
@@ -26,7 +26,6 @@ from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
-from trimtab.runtimes.opening import open_scorer
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.predictions.contract import START
 
@@ -221,7 +220,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     if rows.is_empty():
         return None
     folder = workspace.artifacts.open(frozen.path)
-    scorer = open_scorer(folder, read_spec(folder), trust=workspace.project.policy.serving.trust)
+    scorer, _ = open_own(workspace, folder)
     X = np.array(rows["features"].to_list(), dtype=np.float32)
     scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
     known = np.isfinite(scores) & np.isfinite(rows["score"].to_numpy())

@@ -12,11 +12,12 @@ from pathlib import Path
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.project import POLICY
 from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.origin import code_files
 from trimtab.errors import StageError
 from trimtab.records.control import PolicyVersion
 from trimtab.records.training import Run
 from trimtab.stores.metadata.contract import newest_where
-from trimtab.training.environment import DIRTY, UNVERSIONED, code_files, git_output
+from trimtab.training.environment import DIRTY, UNVERSIONED, git_output
 from trimtab.training.package import CHANGES
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from trimtab.app.project.definitions_file import load_definitions
+from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.limits import checked
 from trimtab.bundle.scorer import Scorer
-from trimtab.bundle.spec import read_spec
 from trimtab.clock import to_micros
 from trimtab.features.training_frames import training_frame
 from trimtab.gates.held_out import held_out_windows
@@ -22,7 +22,6 @@ from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import compared_metrics
 from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.training import Bundle, DatasetVersion, Run
-from trimtab.runtimes.opening import open_scorer
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.training.dataset import Frozen, load
 
@@ -32,7 +31,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     frozen = load(dataset, workspace.artifacts)
     folder = workspace.artifacts.open(run.staging)
-    spec, trust = read_spec(folder), tuple(workspace.project.policy.serving.trust)
+    candidate, spec = open_own(workspace, folder)
     champion = compared_with(workspace, run)
     scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
     return GateInputs(
@@ -41,7 +40,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         timestamps=frozen.holdout.timestamps,
         groups=frozen.holdout_groups,
         feature_names=dataset.features,
-        candidate=checked(open_scorer(folder, spec, trust=trust), spec),
+        candidate=checked(candidate, spec),
         champion=scorer,
         champion_X=rows,
         champion_id=champion.id if champion else None,
@@ -49,7 +48,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,
-        trust=trust,
+        trust=tuple(workspace.project.policy.serving.trust),
     )
 
 
@@ -86,8 +85,7 @@ def _champion(
 ) -> tuple[Scorer, np.ndarray[Any, Any]]:
     """Return the champion's scorer and the holdout rows as its own features."""
     folder = workspace.artifacts.open(champion.path)
-    spec = read_spec(folder)
-    scorer = open_scorer(folder, spec, trust=workspace.project.policy.serving.trust)
+    scorer, spec = open_own(workspace, folder)
     if (spec.features, spec.views, spec.code_hash) == (dataset.features, dataset.views, dataset.code_hash):
         return scorer, frozen.holdout.X
     return scorer, _other_features(workspace, folder / "code", dataset)

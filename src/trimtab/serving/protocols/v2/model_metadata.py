@@ -22,8 +22,11 @@ PLATFORMS = {
     "onnx": "onnxruntime_onnx",
     "lightgbm": "lightgbm_lightgbm",
     "xgboost": "xgboost_xgboost",
+    "catboost": "catboost_catboost",
     "skops": "sklearn_skops",
+    "torchscript": "pytorch_torchscript",
     "pyfunc": "mlflow_pyfunc",
+    "project": "trimtab_project",
 }
 
 
