@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 from skops.io import dump
 
@@ -166,11 +167,9 @@ def test_a_skops_file_with_foreign_types_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_trusted_types_are_opened(tmp_path: Path) -> None:
-    from sklearn.neighbors import KNeighborsClassifier
-
-    dump(KNeighborsClassifier().fit(X, Y), tmp_path / "model.skops")
-    needed = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
-    with pytest.raises(DataError, match=r"EuclideanDistance64, sklearn\.neighbors\._kd_tree\.KDTree"):
+    dump(KNeighborsClassifier(p=3, algorithm="kd_tree").fit(X, Y), tmp_path / "model.skops")
+    needed = ["sklearn.metrics._dist_metrics.MinkowskiDistance64"]
+    with pytest.raises(DataError, match=r"trust: \[sklearn\.metrics\._dist_metrics\.MinkowskiDistance64\]"):
         opened(tmp_path, "skops", "model.skops")
     assert opened(tmp_path, "skops", "model.skops", trust=needed).score(X[:2]).shape == (2,)
 
@@ -203,6 +202,30 @@ def test_a_tree_cannot_hide(hide: Callable[[Any], Any]) -> None:
     tree.__setstate__(state)
     with pytest.raises(DataError, match="here: a decision tree has an index out of bounds"):
         check_trees(hide(tree), where="here")
+
+
+@pytest.mark.parametrize("part", ["order", "leaf", "end"])
+def test_neighbours_that_lead_outside_of_their_tree_are_refused(part: str, tmp_path: Path) -> None:
+    # given a tree of neighbours whose indices were changed
+    model = KNeighborsClassifier(algorithm="kd_tree", leaf_size=10).fit(X, Y)
+    data, order, nodes, *rest = model._tree.__getstate__()
+    if part == "order":
+        order[0] = 10**6
+    else:
+        nodes["is_leaf" if part == "leaf" else "idx_end"][-1] = 0 if part == "leaf" else 10**6
+    model._tree.__setstate__((data, order, nodes, *rest))
+    dump(model, tmp_path / "model.skops")
+    with pytest.raises(DataError, match="a tree of neighbours has an index out of bounds"):
+        opened(tmp_path, "skops", "model.skops")
+
+
+def test_a_spline_with_too_few_knots_is_refused(tmp_path: Path) -> None:
+    steps = make_pipeline(SplineTransformer(), LogisticRegression()).fit(X, Y)
+    spline = steps[0].bsplines_[0]
+    spline._t = spline.t[:4]
+    dump(steps, tmp_path / "model.skops")
+    with pytest.raises(DataError, match="a spline has an index out of bounds"):
+        opened(tmp_path, "skops", "model.skops")
 
 
 def test_a_tree_that_claims_more_columns_than_its_forest_is_refused(tmp_path: Path) -> None:
