@@ -20,7 +20,7 @@ RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "skops": ("trimtab.runtimes.skops", "skops"),
     "torchscript": ("trimtab.runtimes.torchscript", "torch"),
     "pyfunc": ("trimtab.runtimes.pyfunc", "mlflow"),
-    "project": ("trimtab.runtimes.project", "cloudpickle"),
+    "project": ("trimtab.runtimes.own_pickle", "cloudpickle"),
 }
 """Runtime -> its module with `open_model`, and the package that it needs."""
 
@@ -60,5 +60,6 @@ def open_model(path: Path, *, runtime: Runtime, task: Task, options: Options) ->
     """Open a model's file. Raises the same errors as `open_scorer`, which opens bundles."""
     module, package = RUNTIMES[runtime]
     if find_spec(package) is None:
-        raise MissingExtra(package, "boosting" if runtime in ("lightgbm", "xgboost", "catboost") else "all")
+        extra = {"lightgbm": "boosting", "xgboost": "boosting", "catboost": "catboost"}.get(runtime, "all")
+        raise MissingExtra(package, extra)
     return cast(Opener, import_module(module).open_model)(path, task, options)

@@ -110,18 +110,15 @@ def _expect_probabilities(scores: np.ndarray[Any, Any], kind: str) -> None:
         )
 
 
-def _boosted(booster: Any, X: np.ndarray[Any, Any]) -> Any:
+def _boosted(booster: Any, X: Any) -> Any:
     if type(booster).__module__ == "lightgbm.basic":
         return booster.predict(X)
     # imported here, because only projects that use it have it
     import xgboost
 
     best = booster.attr("best_iteration")
-    rows = X
-    if isinstance(X, np.ndarray):
-        rows = xgboost.DMatrix(X, feature_types=booster.feature_types, enable_categorical=True)
-    else:
-        rows = xgboost.DMatrix(X, enable_categorical=True)
+    types = booster.feature_types if isinstance(X, np.ndarray) else None  # a DataFrame brings its own
+    rows = xgboost.DMatrix(X, feature_types=types, enable_categorical=True)
     rounds = (0, 0) if best is None else (0, int(best) + 1)
     return booster.predict(rows, iteration_range=rounds, validate_features=False)
 

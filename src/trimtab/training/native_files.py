@@ -30,8 +30,9 @@ class Native:
 def native_file(estimator: Any, features: int = 0) -> Native | None:
     """Return a fitted estimator as the file of its own library, without pickles.
 
-    features: number of inputs, which only a PyTorch module needs. None if the library has no such format, or cannot write this estimator. A bundle holds the file in addition to the
-    graph: TreeSHAP needs the trees of LightGBM, XGBoost and CatBoost, and auditors can open a skops file.
+    features: number of inputs, which only a PyTorch module needs. None if the library has no such format, or cannot
+    write this estimator. A bundle holds the file in addition to the graph: TreeSHAP needs the trees of LightGBM,
+    XGBoost and CatBoost, and auditors can open a skops file.
     """
     library = "torch" if is_module(estimator) else type(estimator).__module__.partition(".")[0]
     writers: dict[str, tuple[Runtime, str, Callable[[Any], bytes]]] = {

@@ -273,7 +273,7 @@ def test_a_pickle_is_only_run_when_its_run_made_it(frozen: Frozen, bench: Workbe
     # but no other file, no other code, and no run of elsewhere
     with pytest.raises(DataError, match="no run of this project has the id"):
         check_origin(folder, spec, None)
-    with pytest.raises(DataError, match="model.pkl is not the file that run"):
+    with pytest.raises(DataError, match=r"model\.pkl is not the file that run"):
         check_origin(folder, spec, msgspec.structs.replace(run, model_hash="0" * 64))
     with pytest.raises(DataError, match="the files in code/ are not those"):
         check_origin(folder, spec, msgspec.structs.replace(run, code_hash="0" * 64))

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from skops.io import dumps, get_untrusted_types, loads
 
 from trimtab.training.canonical import canonical_skops
-from trimtab.training.forms import native_file
+from trimtab.training.native_files import native_file
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 3))
@@ -28,7 +28,7 @@ Y = (X[:, 0] > 0).astype(float)
 PROGRAM = """
 import hashlib
 from unit.training.test_training_canonical import estimators
-from trimtab.training.forms import native_file
+from trimtab.training.native_files import native_file
 for estimator in estimators().values():
     print(hashlib.sha256(native_file(estimator).content).hexdigest())
 """

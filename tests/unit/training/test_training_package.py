@@ -27,7 +27,8 @@ from trimtab.runtimes.opening import open_scorer
 from trimtab.testing.bundles import lookup_graph
 from trimtab.training.dataset import Frozen
 from trimtab.training.environment import capture
-from trimtab.training.forms import Form, native_file
+from trimtab.training.forms import Form
+from trimtab.training.native_files import native_file
 from trimtab.training.package import Contents, finish, package
 from trimtab.training.parity import Parity
 

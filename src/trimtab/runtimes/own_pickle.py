@@ -13,7 +13,7 @@ from trimtab.runtimes.opening import Opener
 if TYPE_CHECKING:
     import numpy as np
 
-PROGRAM = "trimtab.runtimes.project_worker"
+PROGRAM = "trimtab.runtimes.own_pickle_worker"
 
 
 class ProjectScorer:

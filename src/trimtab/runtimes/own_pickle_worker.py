@@ -1,4 +1,4 @@
-"""The program of a process that runs one pickled object: `python -m trimtab.runtimes.project_worker FILE TASK`."""
+"""The program of a process that runs one pickled object: `python -m trimtab.runtimes.own_pickle_worker FILE TASK`."""
 
 from __future__ import annotations
 
