@@ -26,9 +26,9 @@ from trimtab.control.resolve import expire, supersede
 from trimtab.control.retrain_requests import about, decide_request, open_requests
 from trimtab.control.reviews import pending_reviews, proposes_retraining
 from trimtab.control.rollback import broken_limits, decide_rollback
-from trimtab.control.routine import Situation, decide_due, decide_with_refresh
-from trimtab.control.suspicion import held
-from trimtab.control.way_back import leads
+from trimtab.control.routine import Situation, decide_due, decide_with_refresh, watch_promotion
+from trimtab.control.suspicion import Stretch, held
+from trimtab.control.way_back import Lead, leads
 from trimtab.control.window_facts import Before
 from trimtab.errors import Conflict, Temporary, TrimtabError
 from trimtab.policy.model import Policy
@@ -168,6 +168,13 @@ class Controller:
         return replace(draft, reasons=(*draft.reasons, *last_good_data(self._metadata, self._tables)))
 
     def _judge_matured(self, window: WindowReport, history: ControlHistory) -> Draft:
+        if self.policy.retrain.refresh is not None or self.policy.rollout.watch is None:
+            return self._judge_rows(window, history)
+        suspected = held(self._metadata, self._model, as_of=window.end)
+        ahead = self._leads(window, suspected)
+        return watch_promotion(self._judge_rows(window, history), self.policy, history, ahead)
+
+    def _judge_rows(self, window: WindowReport, history: ControlHistory) -> Draft:
         cause, policy = self._cause(window), self.policy
         if policy.retrain.refresh is None and policy.retrain.on_new_data is None:
             return decide(cause, policy, history)
@@ -177,14 +184,12 @@ class Controller:
         found = due(cause, policy, rows)
         if policy.retrain.refresh is None:
             return decide(cause, policy, history) if found is None else decide_due(cause, policy, history, found)
-        ahead = leads(
-            self._metadata,
-            self._model,
-            until=window.end,
-            metric=policy.rollout.promote_when.metric,
-            suspected=suspected,
-        )
+        ahead = self._leads(window, suspected)
         return decide_with_refresh(cause, policy, history, Situation(quarantined=quarantined, leads=ahead, due=found))
+
+    def _leads(self, window: WindowReport, suspected: Sequence[Stretch]) -> tuple[Lead, ...]:
+        metric = self.policy.rollout.promote_when.metric
+        return leads(self._metadata, self._model, until=window.end, metric=metric, suspected=suspected)
 
     def _cause(self, window: WindowReport) -> Cause:
         policy = self.policy

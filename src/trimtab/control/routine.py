@@ -107,6 +107,37 @@ def decide_due(cause: Cause, policy: Policy, history: ControlHistory, found: Due
     return decide_with_refresh(cause, policy, history, Situation(due=found))
 
 
+def watch_promotion(draft: Draft, policy: Policy, history: ControlHistory, leads: Sequence[Lead]) -> Draft:
+    """Return the decision on a window without a refresh, after a look at the former champion that is kept as a shadow.
+
+    When it leads clearly, it serves again in place of what was decided (`rollout.watch: rollback`), or a person is
+    asked to look where nothing else is done.
+    """
+    clear = Situation(leads=leads).clear
+    if clear is None:
+        return draft
+    reasons = [*draft.reasons, f"the promotion after it looks like a mistake: {clear.text}"]
+    if policy.rollout.watch == "rollback":
+        back: Action = "rollback" if history.frozen is None else "monitor"
+        return dataclasses.replace(
+            draft,
+            cell="rollback",
+            action=back,
+            reasons=(*reasons, history.frozen or "it serves again (rollout.watch)"),
+            trigger="lead",
+            to_version=clear.version,
+            judged=history.champion,
+        )
+    if draft.action != "monitor":
+        return dataclasses.replace(draft, reasons=tuple(reasons))
+    impact, brakes = judge(draft.cause, policy.impact), [brake for brake in BRAKES if brake not in NOT_FOR_DRIFT]
+    action = braked(draft.cause, impact, policy, history, "review", reasons, proposal=False, brakes=brakes)
+    if action != "review":
+        return dataclasses.replace(draft, reasons=tuple(reasons))
+    reasons.append("a person decides whether to roll back (rollout.watch)")
+    return dataclasses.replace(draft, cell="monitor", action=action, reasons=tuple(reasons), trigger="lead")
+
+
 def _choose(cause: Cause, policy: Policy, situation: Situation) -> _Chosen:
     """Return the cell of the table; one action for one cause."""
     quarantined, refresh = situation.quarantined, policy.retrain.refresh

@@ -194,8 +194,3 @@ class Retrain(Section):
     quarantine: Quarantine = Quarantine()
     """Which windows are kept out of training. The rules act where `refresh` is given; what a person holds is held
     anyway."""
-
-    @property
-    def kept_shadows(self) -> int:
-        """How many former champions stay as shadows."""
-        return self.refresh.shadows if self.refresh is not None else 0

@@ -215,6 +215,13 @@ class Policy(Section):
     environments: dict[str, Environment] = {"local": Environment()}
     """Where things live, by name of the environment; `local` is always there."""
 
+    @property
+    def kept_shadows(self) -> int:
+        """How many former champions stay as shadows."""
+        if self.retrain.refresh is not None:
+            return self.retrain.refresh.shadows
+        return 0 if self.rollout.watch is None else 1
+
     def for_task(self, task: Task) -> Policy:
         """Return the policy with the costs of one task alone."""
         return self.model_copy(update={"impact": self.impact.for_task(task)})

@@ -128,6 +128,9 @@ class Rollout(Section):
     """What promotes a challenger."""
     rollback_when: RollbackWhen = RollbackWhen()
     """What rolls back at once."""
+    watch: Literal["review", "rollback"] | None = None
+    """The champion before stays as a shadow after a promotion, and both are compared: when it leads clearly, a person
+    is asked to look, or it serves again; left out, none stays. With `retrain.refresh` former champions always do."""
 
     @field_validator("split")
     @classmethod

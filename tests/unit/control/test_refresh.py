@@ -88,4 +88,4 @@ def test_refreshes_are_rare_beyond_14_windows(windows: int, expected: bool) -> N
 def test_models_serve_at_once_where_the_policy_says_so(book: Metadata) -> None:
     compared = parse_policy("project: p\nretrain: { refresh: { promote: compared, shadows: 2 } }\n")
     assert [promotes_at_once(p, book, MODEL) for p in (POLICY, compared, OFF)] == [True, False, False]
-    assert [p.retrain.kept_shadows for p in (POLICY, compared, OFF)] == [3, 2, 0]
+    assert [p.kept_shadows for p in (POLICY, compared, OFF)] == [3, 2, 0]

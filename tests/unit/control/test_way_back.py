@@ -11,13 +11,18 @@ import pytest
 
 from trimtab.clock import ManualClock
 from trimtab.control.cause import Cause
+from trimtab.control.controller import Controller
 from trimtab.control.decision import Draft
+from trimtab.control.holds import set_freeze
 from trimtab.control.ledger import Ledger
+from trimtab.control.reviews import proposes_retraining
 from trimtab.control.way_back import leads, on_probation, standard_errors
+from trimtab.policy.reader import parse_policy
+from trimtab.records.control import Decision
 from trimtab.records.serving import Assignment, Revision
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.testing.judged import DAY, FIRST, MODEL, champion_revision, window_report
+from trimtab.testing.judged import DAY, FIRST, MODEL, RecordingActions, champion_revision, judged_signals, window_report
 
 UNTIL = FIRST + 100 * DAY
 
@@ -160,3 +165,61 @@ def test_probation_lasts_from_a_way_back_to_the_next_promotion(book: Metadata) -
 def test_a_rollback_for_another_reason_is_no_probation(book: Metadata) -> None:
     book.put(champion_revision(3, 1, action="rollback", cause="command/rollback/2"))
     assert not on_probation(book, MODEL)
+
+
+# --- without a refresh: rollout.watch
+
+
+def watching(book: Metadata, watch: str, *, gains: Sequence[float] = around(4.0), now: int = 9) -> Sequence[Decision]:
+    """Return the decisions on the windows of a champion whose former one, a shadow, had such gains over it."""
+    compared(book, gains)
+    for day in range(now + 1):
+        window = window_report(day, version=2)
+        book.put(window, *judged_signals(window))
+    policy = parse_policy(f"project: p\nrollout: {{ watch: {watch} }}\n")
+    clock, actions = ManualClock(UNTIL), RecordingActions()
+    found = Controller(book, policy, MODEL, actions, clock).step()
+    assert Controller(book, policy, MODEL, RecordingActions(), clock).step() == ()
+    assert [verb for verb, _ in actions.asked] == ["rollback" for d in found if d.action == "rollback"]
+    return found
+
+
+def test_a_former_champion_that_leads_serves_again_where_the_policy_says_so(book: Metadata) -> None:
+    found = watching(book, "rollback")
+    assert [d.action for d in found] == [*["monitor"] * 9, "rollback"]
+    last = found[-1]
+    assert (last.trigger, last.to_version, last.version) == ("lead", 1, 2)
+    assert any("looks like a mistake: version 1, a shadow, was better" in reason for reason in last.reasons)
+
+
+def test_a_person_is_asked_once_within_the_cooldown_where_the_policy_says_review(book: Metadata) -> None:
+    found = watching(book, "review", gains=[0.5] * 13, now=12)
+    assert [d.action for d in found] == [*["monitor"] * 9, "review", *["monitor"] * 3]
+    asked = found[9]
+    assert (asked.trigger, asked.to_version) == ("lead", None)
+    assert not proposes_retraining(asked)
+    assert asked.reasons[-1].startswith("a person decides whether to roll back")
+    assert any("already open" in reason for reason in found[10].reasons)
+
+
+@pytest.mark.parametrize("watch", ["review", "rollback"])
+def test_a_former_champion_that_does_not_lead_clearly_changes_nothing(book: Metadata, watch: str) -> None:
+    assert {d.action for d in watching(book, watch, gains=around(2.5))} == {"monitor"}
+
+
+def test_nothing_is_watched_by_default(book: Metadata) -> None:
+    assert {(d.action, d.trigger) for d in watching(book, "null")} == {("monitor", "matrix")}
+
+
+def test_a_frozen_model_is_not_rolled_back(book: Metadata) -> None:
+    set_freeze(book, MODEL, frozen=True, reason="a sale", by="ann", clock=ManualClock(FIRST))
+    found = watching(book, "rollback")
+    assert {d.action for d in found} == {"monitor"}
+    assert "a sale" in found[-1].reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("", 0), ("rollout: { watch: review }", 1), ("retrain: { refresh: {} }", 3)]
+)
+def test_the_former_champion_stays_as_a_shadow_while_it_is_watched(text: str, kept: int) -> None:
+    assert parse_policy(f"project: p\n{text}\n").kept_shadows == kept

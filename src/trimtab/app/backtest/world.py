@@ -92,7 +92,7 @@ class World:
         self._recipe = Recipe(policy=self._policy, gates=_gates(plan.policy), monitored=plan.trigger is None)
         self._metadata, self._log = MemoryMetadata(), MemoryPredictions()
         self._clock = ManualClock(from_micros(start))
-        keep = self._policy.retrain.kept_shadows if plan.trigger is None else 0
+        keep = self._policy.kept_shadows if plan.trigger is None else 0
         self._rollouts = Rollouts(self._metadata, self._policy.rollout, self._model, self._clock, keep=keep)
         self._traffic = Traffic(history, self._model, start=start)
         self._versions: dict[int, Candidate] = {}

@@ -273,7 +273,7 @@ def open_rollouts(workspace: Workspace, model: str) -> Rollouts:
             raise ActionError(f"bundle {bundle} is damaged, so nothing is changed: {error}. {REMEDY}") from None
 
     policy = workspace.project.policy
-    keep = policy.retrain.kept_shadows
+    keep = policy.kept_shadows
     return Rollouts(workspace.metadata, policy.rollout, model, workspace.clock, inspect, keep=keep)
 
 
