@@ -22,6 +22,14 @@ Mistake = Literal[
 model. Those of a regression are counted in units of error: over_prediction is max(score - label, 0), under_prediction
 is max(label - score, 0)."""
 
+PAIR = " -> "
+
+
+def class_pair(true: str, predicted: str) -> str:
+    """Return the kind of mistake of rows of one class that another one is predicted for."""
+    return f"{true}{PAIR}{predicted}"
+
+
 Scale = Literal["plain", "share", "positive", "error", "up_to_one"]
 """The scale on which a metric is closer to normal; its interval is computed there. share: log-odds of 0 to 1.
 positive: logarithm. error: reciprocal, for skewed values above 0. up_to_one: logarithm of the distance from 1.

@@ -14,16 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from trimtab.errors import NotFound
-from trimtab.metric_catalog import headline
+from trimtab.metric_catalog import METRICS, headline
 from trimtab.records.control import Suspicion
-from trimtab.records.monitoring import Profile, WindowReport
+from trimtab.records.monitoring import Profile, WindowReport, is_output
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stats.correlations import ENTRY as CORRELATIONS
 from trimtab.stats.profile import ColumnProfile
 from trimtab.stores.metadata.contract import Metadata, newest_until
-
-SCORE = "score"
-"""Name of the model's output among the profiled columns; it differs between versions, so it is left out."""
 
 MIN_ROWS = 5
 """A window of fewer rows is merged into the next one; a loss of fewer labels is not known."""
@@ -36,7 +33,8 @@ STARTS_A_QUERY = 300
 class WindowFacts:
     """One window, or several small ones that were merged. means and missing: by column; a mean may be NaN.
 
-    loss: log-loss of a binary model, mean squared error of a regression; None when it is not known.
+    loss: log-loss of a classifier, mean squared error of a regression, share of wrong decisions of an anomaly model;
+    None when it is not known.
     """
 
     start: datetime
@@ -53,8 +51,8 @@ Before = Callable[[], Sequence[WindowFacts]]
 
 
 def column_facts(columns: Mapping[str, ColumnProfile]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the means and the missing shares of the input columns of a window."""
-    inputs = {name: column for name, column in columns.items() if name not in (SCORE, CORRELATIONS) and column.n}
+    """Return the means and the missing shares of the input columns of a window; outputs differ between versions."""
+    inputs = {name: c for name, c in columns.items() if name != CORRELATIONS and not is_output(name) and c.n}
     means = {name: column.mean for name, column in inputs.items() if column.kind == "ordered"}
     return means, {name: column.missing / column.n for name, column in inputs.items()}
 
@@ -65,6 +63,8 @@ def loss_of(metrics: Mapping[str, float]) -> float | None:
     if found is None:
         return None
     name, value = found
+    if METRICS[name].higher_is_better:  # of an anomaly model, whose scores have no loss
+        return sum(metrics.get(f"{kind}_mean", 0.0) for kind in ("false_negative", "false_positive"))
     return value**2 if name == "rmse" else value
 
 

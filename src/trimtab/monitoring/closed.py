@@ -16,11 +16,11 @@ from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
 from trimtab.monitoring.mistakes import Costs
 from trimtab.monitoring.prediction_rows import VersionRows
-from trimtab.monitoring.reference import SCORE, Reference
+from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.monitoring.window_records import VersionWindow
 from trimtab.policy.model import Prices
-from trimtab.records.monitoring import ABSOLUTE, CHECKS, Signal
+from trimtab.records.monitoring import ABSOLUTE, CHECKS, SCORE, Signal
 from trimtab.records.record import Record
 from trimtab.stats.profile import WindowProfile
 
@@ -47,9 +47,9 @@ def judge_closed(
     metrics = operations(rows, prices)
     if reference is not None:
         try:
-            metrics |= estimated_metrics(rows.scored.score, reference, costs or {}, own)
+            metrics |= estimated_metrics(rows.scored.scores, reference, costs or {}, own)
         except ImpactFailed:  # the matured window says so
-            metrics |= estimated_metrics(rows.scored.score, reference, {})
+            metrics |= estimated_metrics(rows.scored.scores, reference, {})
     records: list[Record] = [window.report("closed", rows.scored, metrics)]
     whole = is_whole(rows)
     if reference is not None:
@@ -57,7 +57,7 @@ def judge_closed(
         profile = reference.profile(matrix)
         records.append(window.profile(profile, len(matrix)))
         if reference.limits is not None and len(matrix):
-            records.append(_unexpected(window, matrix[:, :-1], reference.names, reference.limits))
+            records.append(_unexpected(window, matrix[:, : len(reference.names)], reference.names, reference.limits))
         if detectors is not None and whole and len(matrix):
             records += _drift(window, profile, detectors)
             records += _absolute(window, profile, detectors.finish(profile, window.span.start))
@@ -118,6 +118,8 @@ def _drift(window: VersionWindow, profile: WindowProfile, detectors: VersionDete
         found += window.columns(step, detectors.input_windows, detectors.usual_inputs)
     if step := detectors.score(profile):
         found.append(window.drift("prediction", step, detectors.score_windows, detectors.usual_score, about))
+        if detectors.reference.classes:
+            found += window.columns(step, detectors.score_windows, detectors.usual_score, kind="prediction")
     share, rows = detectors.share_missing(profile), profile[SCORE].n
     if missing := detectors.missing(share, rows):
         found.append(

@@ -16,8 +16,8 @@ from trimtab.errors import DataError
 from trimtab.monitoring.detection.absolute import AbsoluteRules, Finding
 from trimtab.monitoring.detection.reference_windows import Mode, ReferenceWindows
 from trimtab.monitoring.detection.segments import SegmentDetectors, of_effect
-from trimtab.monitoring.reference import SCORE, Reference, missing_share
-from trimtab.records.monitoring import Profile, Signal
+from trimtab.monitoring.reference import Reference, missing_share
+from trimtab.records.monitoring import Profile, Signal, is_output
 from trimtab.records.record import SignalKind
 from trimtab.stats.profile import ColumnProfile, WindowProfile
 from trimtab.stats.sequential import DriftDetector
@@ -66,9 +66,10 @@ class VersionDetectors:
         self._seed = version
         self._horizon = horizon
         self._smallest = smallest
-        features = [name for name in reference.schemes if name != SCORE]
+        features = list(reference.names)
+        self._outputs = [name for name in reference.schemes if is_output(name)]
         self._inputs = self._drift(features)
-        self._score = self._drift([SCORE])
+        self._score = self._drift(self._outputs)
         self._missing = self._upward(reference.missing(), reference.rows, smallest_sd=MISSING_SD) if features else None
         labelled = [w for w in reference.labelled if w is not None]
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
@@ -205,8 +206,8 @@ class VersionDetectors:
     def _usual(self) -> tuple[UsualEffects, UsualEffects]:
         """Return the effects of the inputs, and of the score, of ordinary windows."""
         schemes, windows = self.reference.schemes, self.compared_with.chosen
-        inputs = UsualEffects.fit(windows, {name: bins for name, bins in schemes.items() if name != SCORE})
-        return inputs, UsualEffects.fit(windows, {SCORE: schemes[SCORE]})
+        inputs = UsualEffects.fit(windows, {name: schemes[name] for name in self.reference.names})
+        return inputs, UsualEffects.fit(windows, {name: schemes[name] for name in self._outputs})
 
     def _drift(self, columns: Sequence[str]) -> DriftDetector | None:
         schemes = {name: self.reference.schemes[name] for name in columns}

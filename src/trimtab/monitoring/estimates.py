@@ -2,6 +2,7 @@
 
 binary      a calibrated probability p of 1 is wrong with probability p below the threshold, 1 - p from it on; its
             log-loss is the entropy of p in the mean, its Brier loss p (1 - p)
+multiclass  likewise, for the probabilities of all classes
 regression  the mean squared error in the reference among rows of a like prediction (expectation.py)
 
 An estimate is right as long as the scores are calibrated, and so it cannot see that inputs and outcomes are related in
@@ -19,17 +20,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trimtab.metric_catalog import BY_TASK, PAIR
 from trimtab.monitoring.mistakes import Costs, money
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.records.monitoring import WindowReport
+from trimtab.tasks import RULES, SMALLEST
 
 Floats = npt.NDArray[np.float64]
 
 ESTIMATED, ERROR = "estimated_", "_error"
 MONEY = "money_lost"
-SMALLEST = 1e-15
-"""Probabilities are kept this far from 0 and 1, as in the log-loss itself."""
 
 
 def estimated_metrics(
@@ -37,28 +38,26 @@ def estimated_metrics(
 ) -> dict[str, float]:
     """Return what is expected of a window before its labels: estimated_log_loss, _brier, _accuracy, _rmse, _money_lost.
 
-    score: of each row, shape (rows,); NaN is left out. Money is that of all rows; a regression's is not estimated.
-    Raises ImpactFailed.
+    score: of each row, as `trimtab.tasks` says; NaN is left out. Money is that of all rows; a regression's is not
+    estimated. Of anomaly scores nothing is. Raises ImpactFailed.
     """
-    finite = np.isfinite(score)
+    rules = RULES[reference.task]
+    finite = np.isfinite(rules.main_score(score))
     known = score[finite]
-    if not len(known):
+    if not len(known) or rules.output == "anomaly_score":
         return {}
-    if reference.task == "regression":
+    if rules.confidence is None:
         return {f"{ESTIMATED}rmse": math.sqrt(max(0.0, float(reference.expectation.expected(known).mean())))}
-    p = np.clip(known, SMALLEST, 1 - SMALLEST)
-    yes = p >= reference.threshold
-    made: dict[str, float] = {
-        "false_negative": float(np.where(yes, 0.0, p).mean()),
-        "false_positive": float(np.where(yes, 1 - p, 0.0).mean()),
-    }
+    paired = reference.classes if any(PAIR in kind for kind in costs) else ()
+    made = reference.expectation.mistakes(
+        known, threshold=reference.threshold, own=own and own.rows(finite), classes=paired
+    )
+    p = np.clip(known if rules.by_class else np.column_stack([1 - known, known]), SMALLEST, 1.0)
     found = {
-        "log_loss": float(-(p * np.log(p) + (1 - p) * np.log1p(-p)).mean()),
-        "brier": float((p * (1 - p)).mean()),
-        "accuracy": 1.0 - sum(made.values()),
+        "log_loss": float(-(p * np.log(p)).sum(axis=1).mean()),
+        "brier": float((1 - (p**2).sum(axis=1)).mean() / 2),
+        "accuracy": 1.0 - sum(made[kind] for kind in BY_TASK[reference.task].costs),
     }
-    if own is not None:
-        made[own.function.kind] = float(own.rows(finite).expected(p).mean())
     if costs:
         found[MONEY] = money(made, costs) * len(score)
     return {f"{ESTIMATED}{name}": value for name, value in found.items()}

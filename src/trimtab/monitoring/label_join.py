@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from trimtab.monitoring.event_windows import BEGINNING
 from trimtab.monitoring.prediction_rows import numbers
 from trimtab.stores.predictions import label_rule
+from trimtab.tasks import UNKNOWN_CLASS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,15 +34,18 @@ class Labels:
     ids: pa.StringArray
     models: pa.StringArray
     label: Floats
+    """NaN where the label is a class."""
     known_at: Ints
     places: Ints
     """How many labels of the log came before each."""
+    classes: pa.StringArray
+    """Name of the class; null where the label is a number."""
 
     def take(self, mask: npt.NDArray[np.bool_]) -> Labels:
         """Return the labels where mask is true."""
         chosen = pa.array(mask)
-        ids, models = self.ids.filter(chosen), self.models.filter(chosen)
-        return Labels(ids, models, self.label[mask], self.known_at[mask], self.places[mask])
+        ids, models, classes = (texts.filter(chosen) for texts in (self.ids, self.models, self.classes))
+        return Labels(ids, models, self.label[mask], self.known_at[mask], self.places[mask], classes)
 
     def __len__(self) -> int:
         return len(self.known_at)
@@ -54,8 +58,8 @@ def from_table(table: pa.Table, *, first: int = 0) -> Labels:
     """
     known = table["known_at"].cast(pa.int64()).to_numpy()
     places = np.arange(first, first + table.num_rows, dtype=np.int64)
-    ids, models = _texts(table, "prediction_id"), _texts(table, "model")
-    return Labels(ids, models, numbers(table["label"].to_numpy()), known, places)
+    ids, models, classes = (_texts(table, name) for name in ("prediction_id", "model", "class_name"))
+    return Labels(ids, models, numbers(table["label"].to_numpy()), known, places, classes)
 
 
 def _texts(table: pa.Table, name: str) -> pa.StringArray:
@@ -133,6 +137,34 @@ class LabelPool:
         return sum(len(labels) for labels in self._parts)
 
 
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels of some predictions: numbers, NaN where there is none; or names of classes, null where there is none.
+
+    names: None when no label is a class.
+    """
+
+    values: Floats
+    names: pa.StringArray | None
+
+    def of(self, places: Ints, classes: Sequence[str]) -> tuple[Floats, dict[str, int]]:
+        """Return the labels at some places, as a model with these classes has them: indices of its classes.
+
+        A class that it does not have is UNKNOWN_CLASS. The second result counts those rows by class.
+        """
+        if not classes:
+            return self.values[places], {}
+        if self.names is None:
+            return np.full(len(places), np.nan), {}
+        names = self.names.take(pa.array(places))
+        index = pc.index_in(names, value_set=pa.array(classes, pa.string()))
+        labelled = names.is_valid().to_numpy(zero_copy_only=False)
+        unknown = names.filter(pc.and_(names.is_valid(), pc.is_null(index)))
+        found = pc.fill_null(index, int(UNKNOWN_CLASS)).to_numpy(zero_copy_only=False).astype(np.float64)
+        counts = {each["values"]: each["counts"] for each in pc.value_counts(unknown).to_pylist()}
+        return np.where(labelled, found, np.nan), counts
+
+
 @dataclass
 class WindowLabels:
     """The labels of one closed window's predictions, all of one model.
@@ -172,18 +204,25 @@ class WindowLabels:
         """The time when every prediction had a label; NEVER while one has none."""
         return int(self._first_known.max()) if len(self._first_known) else NEVER
 
-    def known_by(self, time: int) -> tuple[Floats, int]:
-        """Return the label of each of `ids` as of a time (NaN where there is none), and how many labels do not count.
+    def known_by(self, time: int) -> tuple[KnownLabels, int]:
+        """Return the label of each of `ids` as of a time, and how many labels do not count.
 
-        Those are labels that another one replaced, and labels that are not finite numbers.
+        Those are labels that another one replaced, and labels that are neither finite numbers nor classes.
         """
-        values = np.full(len(self.ids), np.nan)
+        values, last = np.full(len(self.ids), np.nan), np.full(len(self.ids), -1)
         if not self._places:
-            return values, 0
+            return KnownLabels(values, None), 0
         places = np.concatenate(self._places)
         label = np.concatenate([part.label for part in self._labels])
         known = np.concatenate([part.known_at for part in self._labels])
-        counted = known <= time
-        order = label_rule.ordered(known[counted])
-        values[places[counted][order]] = label[counted][order]  # the last one of a place stays
-        return values, int(counted.sum()) - int(np.isfinite(values).sum())
+        counted = np.flatnonzero(known <= time)
+        order = counted[label_rule.ordered(known[counted])]
+        last[places[order]] = order  # the last one of a place stays
+        found = last >= 0
+        values[found] = label[last[found]]
+        classes = pa.concat_arrays([part.classes for part in self._labels])
+        if classes.null_count == len(classes):
+            return KnownLabels(values, None), len(counted) - int(np.isfinite(values).sum())
+        names = classes.take(pa.array(last, mask=~found))
+        labelled = int(np.isfinite(values).sum()) + len(names) - names.null_count
+        return KnownLabels(values, names), len(counted) - labelled

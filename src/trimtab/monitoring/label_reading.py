@@ -33,6 +33,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     place: int
     waits: bool
     """It waits in the pool: its prediction is not known."""
+    class_name: str | None = None
 
 
 class LabelPosition(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class LabelPosition(msgspec.Struct, frozen=True):
             np.array([np.nan if each.label is None else each.label for each in self.kept], np.float64),
             np.array([each.known_at for each in self.kept], np.int64),
             np.array([each.place for each in self.kept], np.int64),
+            pa.array([each.class_name for each in self.kept], pa.string()),
         )
 
     def is_there(self, predictions: Predictions) -> bool:
@@ -150,8 +152,8 @@ def _kept(parts: Iterable[Labels], row: int, *, waits: bool) -> Iterator[Kept]:
     """Yield the labels before a row."""
     for part in parts:
         older = part.take(part.places < row)
-        columns = (older.ids.to_pylist(), older.models.to_pylist(), older.label.tolist())
-        for id_, model, label, known, place in zip(
+        columns = (older.ids.to_pylist(), older.models.to_pylist(), older.label.tolist(), older.classes.to_pylist())
+        for id_, model, label, name, known, place in zip(
             *columns, older.known_at.tolist(), older.places.tolist(), strict=True
         ):
-            yield Kept(id_, model, None if np.isnan(label) else label, known, place, waits)
+            yield Kept(id_, model, None if np.isnan(label) else label, known, place, waits, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from trimtab.errors import ImpactFailed
-from trimtab.metric_catalog import BY_TASK, METRICS, Task, compared_metrics, with_metric
+from trimtab.metric_catalog import BY_TASK, METRICS, PAIR, Task, compared_metrics, with_metric
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.detection.segments import SegmentStep, segment_excess
 from trimtab.monitoring.detectors import VersionDetectors
@@ -30,6 +30,17 @@ log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
+EXCESS: Mapping[Task, str] = {
+    "binary": "mean of Brier - p (1 - p)",
+    "multiclass": "mean of log loss - entropy",
+    "regression": "mean of squared error - its expectation",
+    "anomaly": "share of wrong decisions - its expectation",
+}
+"""What the concept signal of a task measures."""
+UNKNOWN_CLASSES = "unknown classes"
+"""Subject of the signal of labels of classes that a version does not know."""
+MOST_NAMED = 5
+
 
 def judge_matured(
     window: VersionWindow,
@@ -44,21 +55,25 @@ def judge_matured(
     paired: Mapping[str, float],
     metric: str | None = None,
     own: RowMoney | None = None,
+    unknown: Mapping[str, int] | None = None,
 ) -> list[Record]:
     """Return the records of a version's matured window.
 
     label: of each row of `scored`, NaN where it has none. days: of traffic in the window. paired: the result of
     `paired_gains` for a challenger. metric: computed in addition to the summary of the task. own: the project's impact
-    function on the rows of `scored`; where it fails, a signal says so in place of the money.
+    function on the rows of `scored`; where it fails, a signal says so in place of the money. unknown: labels by class,
+    of classes that the version does not know.
     """
     labelled = int(np.isfinite(label).sum())
     metrics = {**closed.metrics, **paired}
     signals: list[Signal] = []
     known = np.isfinite(label) & np.isfinite(scored.score)
     if reference is not None and known.any():
-        y, score = label[known], scored.score[known]
+        y, score = label[known], scored.scores[known]
         metrics |= quality(y, score, task=reference.task, threshold=reference.threshold, metric=metric)
-        made = mistakes.mean_mistakes(y, score, task=reference.task, threshold=reference.threshold)
+        made = mistakes.mean_mistakes(
+            y, score, task=reference.task, threshold=reference.threshold, classes=reference.classes
+        )
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
         try:
@@ -76,6 +91,9 @@ def judge_matured(
         categories = {name: values[known] for name, values in scored.categories.items()}
         signals = _signals(window, y, score, categories, reference, detectors)
         signals += money
+        if unknown:
+            metrics["unknown_class"] = sum(unknown.values()) / labelled
+            signals.append(_unknown(window, unknown, labelled))
     return [window.report("matured", scored, metrics, labelled=labelled), *signals]
 
 
@@ -93,37 +111,46 @@ def paired_gains(
     challenger: Scored,
     label: Floats,
     *,
+    champion_label: Floats | None = None,
     task: Task,
     threshold: float,
     metric: str,
     costs: mistakes.Costs | None = None,
     own: RowMoney | None = None,
+    classes: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> dict[str, float]:
     """Return how much better the challenger was, on the rows that both scored and that have a label.
 
-    label: of each row of the challenger. `paired_METRIC_gain` is positive when the challenger is better, in the
-    metric's unit; for a mean of losses it is the mean of the paired differences. `paired_rows` are the rows, and
-    `paired_version` the champion's version. With costs, `paired_money_gain` is the money a prediction that the
-    challenger's mistakes cost less. own: the project's impact function on the challenger's rows; there is no such gain
-    where it fails.
+    label: of each row of the challenger. champion_label: of each row of the champion, where it differs: both may know
+    other classes, which `classes` names, the challenger's first. `paired_METRIC_gain` is positive when
+    the challenger is better, in the metric's unit; for a mean of losses it is the mean of the paired differences.
+    `paired_rows` are the rows, and `paired_version` the champion's version. With costs, `paired_money_gain` is the
+    money a prediction that the challenger's mistakes cost less. own: the project's impact function on the challenger's
+    rows; there is no such gain where it fails.
     """
     found = pc.index_in(challenger.ids, value_set=champion.ids)
     place = found.fill_null(0).to_numpy().astype(np.int64)
-    theirs = np.where(found.is_valid().to_numpy(zero_copy_only=False), champion.score[place], np.nan)
-    known = np.isfinite(label) & np.isfinite(challenger.score) & np.isfinite(theirs)
+    scored = found.is_valid().to_numpy(zero_copy_only=False) & np.isfinite(champion.score[place])
+    known = np.isfinite(label) & np.isfinite(challenger.score) & scored
     gains = {"paired_rows": float(known.sum()), "paired_version": float(champion.version)}
     if not known.any():
         return gains
-    y, ours, other = label[known], challenger.score[known], theirs[known]
+    ours = label[known], challenger.scores[known]
+    theirs = (
+        label[known] if champion_label is None else champion_label[place[known]],
+        champion.scores[place[known]],
+    )
     for name in compared_metrics(task, metric):
-        values = (metric_value(name, y, score, threshold=threshold) for score in (ours, other))
+        values = (metric_value(name, y, score, threshold=threshold) for y, score in (ours, theirs))
         gains[gain_name(name)] = METRICS[name].gain(*values)
     if costs:
         money = own and own.rows(known)
         with suppress(ImpactFailed):  # the window's own signal says so
             mine, champions = (
-                mistakes.money(mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=money), costs)
-                for score in (ours, other)
+                mistakes.money(
+                    mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=money, classes=names), costs
+                )
+                for (y, score), names in zip((ours, theirs), classes, strict=True)
             )
             gains[MONEY_GAIN] = champions - mine
     return gains
@@ -149,7 +176,7 @@ def _signals(
     step = detectors.excess(value, len(y))
     if step is None:
         return []
-    statistic = "mean of Brier - p (1 - p)" if reference.task == "binary" else "mean of squared error - its expectation"
+    statistic = EXCESS[reference.task]
     found = window.upward(
         "concept", step, statistic=statistic, value=value, rows=len(y), reference_windows=detectors.label_windows
     )
@@ -214,6 +241,23 @@ def _money(
     ]
 
 
+def _unknown(window: VersionWindow, unknown: Mapping[str, int], labelled: int) -> Signal:
+    """Return which classes the labels of a window have that the version does not know."""
+    rows = sum(unknown.values())
+    named = sorted(unknown, key=lambda name: (-unknown[name], name))
+    shown = ", ".join(f"{name} ({unknown[name]:,})" for name in named[:MOST_NAMED])
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return window.signal(
+        "quality",
+        subject=UNKNOWN_CLASSES,
+        statistic="share of labels of a class that the version does not know",
+        value=rows / labelled,
+        rows=labelled,
+        carriers=tuple(named[:MOST_NAMED]),
+        reason=f"{rows:,} of {labelled:,} labels are of a class that the version does not know: {shown}{more}",
+    )
+
+
 def _failed(window: VersionWindow, error: ImpactFailed, rows: int) -> Signal:
     """Return the signal that the project's impact function failed."""
     return window.signal(
@@ -231,5 +275,6 @@ def _expected(score: Floats, reference: Reference, costs: mistakes.Costs, own: R
     usual = reference.money_beyond(costs)
     if usual is None:
         return reference.money(costs)
-    expected = reference.expectation.mistakes(score, threshold=reference.threshold, own=own)
+    paired = reference.classes if any(PAIR in kind for kind in costs) else ()
+    expected = reference.expectation.mistakes(score, threshold=reference.threshold, own=own, classes=paired)
     return mistakes.money(expected, costs) + usual

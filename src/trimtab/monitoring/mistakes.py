@@ -1,18 +1,19 @@
 """Mistakes and their price.
 
 A binary model says yes from its threshold on; a missed yes is a false negative, a wrong yes a false positive. The same
-holds for anomalies. A multiclass model names a wrong class. A regression's mistake is its error: as a whole, and by its
-direction.
+holds for anomalies. A multiclass model names a wrong class; each pair of the true and another predicted class is a kind
+of its own. A regression's mistake is its error: as a whole, and by its direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from trimtab.metric_catalog import Task
+from trimtab.errors import DataError, nearest
+from trimtab.metric_catalog import PAIR, Task, class_pair
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.tasks import RULES
 
@@ -22,6 +23,8 @@ Costs = Mapping[str, float]
 """Money a mistake, by kind; of a regression, per unit of error. A kind is a Mistake or that of an ImpactFunction."""
 Made = Mapping[str, float]
 """Mistakes a prediction, by kind."""
+MOST_PAIRED = 30
+"""Pairs of classes are counted of models with so many classes at most."""
 
 
 def mistakes(
@@ -40,11 +43,62 @@ def mistakes(
 
 
 def mean_mistakes(
-    y: Floats, score: Floats, *, task: Task, threshold: float, own: RowMoney | None = None
+    y: Floats,
+    score: Floats,
+    *,
+    task: Task,
+    threshold: float,
+    own: RowMoney | None = None,
+    classes: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Return the mean of each kind of mistake over rows (at least one). Raises ImpactFailed."""
+    """Return the mean of each kind of mistake over rows (at least one). Raises ImpactFailed.
+
+    classes: of a multiclass model, whose pairs are counted, too; pairs without a row are left out.
+    """
     made = mistakes(y, score, task=task, threshold=threshold, own=own)
-    return {kind: float(each.mean()) for kind, each in made.items()}
+    pairs = paired_classes(y, RULES[task].decide(score, threshold), classes) if RULES[task].by_class else {}
+    return {kind: float(each.mean()) for kind, each in made.items()} | pairs
+
+
+def paired_classes(y: Floats, predicted: Floats, classes: Sequence[str]) -> dict[str, float]:
+    """Return the share of rows of each pair of a true class and another, predicted one; none with many classes.
+
+    y, predicted: indices of classes, (rows,). A true class that the model does not know is in no pair.
+    """
+    if len(classes) > MOST_PAIRED:
+        return {}
+    wrong = (y != predicted) & (y >= 0)
+    places, counts = np.unique(y[wrong] * len(classes) + predicted[wrong], return_counts=True)
+    of_pairs = zip(places.astype(np.int64).tolist(), counts.tolist(), strict=True)
+    return {class_pair(classes[at // len(classes)], classes[at % len(classes)]): n / len(y) for at, n in of_pairs}
+
+
+def expected_pairs(score: Floats, classes: Sequence[str]) -> dict[str, float]:
+    """Return the share of rows of each pair that a calibrated model expects. score: (rows, classes)."""
+    predicted = score.argmax(axis=1)
+    found = {}
+    for place, name in enumerate(classes) if len(classes) <= MOST_PAIRED else ():
+        for true, share in enumerate((score[predicted == place].sum(axis=0) / len(score)).tolist()):
+            if true != place and share:
+                found[class_pair(classes[true], name)] = share
+    return found
+
+
+def check_pairs(costs: Costs, classes: Sequence[str]) -> None:
+    """Raise DataError if `impact.cost.matrix` names a class that a model does not have, or the model has too many."""
+    for kind in costs:
+        if PAIR in kind and kind not in (class_pair(true, other) for true in classes for other in classes):
+            name = next((part for part in kind.split(PAIR) if part not in classes), kind)
+            raise DataError(f"impact.cost.matrix names the class '{name}', which is none.{nearest(name, classes)}")
+        if PAIR in kind and len(classes) > MOST_PAIRED:
+            raise DataError(f"impact.cost.matrix is for up to {MOST_PAIRED} classes; the model has {len(classes)}")
+
+
+def is_counted(kind: str, made: Made) -> bool:
+    """Return True if mistakes tell how often a kind was made; pairs of classes that were not made are left out."""
+    return kind in made or (
+        PAIR in kind and (made.get("misclassification", 1.0) == 0.0 or any(PAIR in each for each in made))
+    )
 
 
 def row_costs(made: Mapping[str, Floats], costs: Costs) -> Floats:

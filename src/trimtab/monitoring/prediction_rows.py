@@ -32,6 +32,7 @@ KEPT = (
     "latency_us",
     "cpu_us",
     "error",
+    "probabilities",
 )
 """Fields of the log that windows are made of; the others are dropped as soon as they are read."""
 
@@ -44,15 +45,22 @@ class Scored:
     role: Role
     ids: pa.StringArray
     score: Floats
-    """NaN where the model gave no number."""
+    """NaN where the model gave no number; of a multiclass model the probability of the predicted class."""
     rows: int
     served: int
     requests: int
     """Different predictions of the window over all versions; this version may have scored fewer."""
+    probabilities: Floats | None = None
+    """Of each class, (rows, classes), of a multiclass model; NaN where it gave none."""
     categories: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Values of category features, which mistakes are told apart by; NaN in a row without features."""
     inputs: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Values of the features that the project's impact function takes; NaN in a row without features."""
+
+    @property
+    def scores(self) -> Floats:
+        """What the model gave: (rows,), or (rows, classes) of a multiclass model."""
+        return self.score if self.probabilities is None else self.probabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +83,16 @@ class VersionRows:
     def matrix(self, columns: int) -> npt.NDArray[np.float32]:
         """Return features and score side by side, float32 (rows, columns + 1), of the rows that have features.
 
-        Rows with another number of features are left out: they fit no reference.
+        Those of a multiclass model have the probabilities of its classes behind the score. Rows with another number of
+        features are left out: they fit no reference.
         """
+        outputs = [self.scored.score, *([] if self.scored.probabilities is None else self.scored.probabilities.T)]
         if not columns:
-            return self.scored.score.astype(np.float32).reshape(-1, 1)
+            return np.column_stack(outputs).astype(np.float32)
         fitting = pc.fill_null(pc.equal(pc.list_value_length(self.lists), columns), False)
         flat = self.lists.filter(fitting).flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-        scores = self.scored.score[fitting.to_numpy(zero_copy_only=False)].astype(np.float32)
-        return np.column_stack([flat.reshape(-1, columns), scores])
+        chosen = fitting.to_numpy(zero_copy_only=False)
+        return np.column_stack([flat.reshape(-1, columns), *(each[chosen].astype(np.float32) for each in outputs)])
 
 
 def columns_of(rows: VersionRows, names: Sequence[str], chosen: Collection[str]) -> dict[str, npt.NDArray[np.float32]]:
@@ -118,8 +128,12 @@ def versions_of(table: pa.Table) -> dict[int, int]:
     return dict(zip(numbers.tolist(), rows.tolist(), strict=True))
 
 
-def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | None = None) -> VersionRows:
+def version_rows(
+    table: pa.Table, version: int, *, requests: int, limit: int | None = None, classes: int = 0
+) -> VersionRows:
     """Return the rows of one version; at most the first `limit` in the order of the log.
+
+    classes: how many a multiclass model tells apart, else 0.
 
     They are sorted by event time and id: rows that came together stand in the log as the workers were scheduled, and
     sums of floats differ by their order in the last bits.
@@ -138,6 +152,7 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
         rows=own.num_rows,
         served=int(served.sum()),
         requests=requests,
+        probabilities=probabilities_of(_column(own, "probabilities"), classes) if classes else None,
     )
     return VersionRows(
         scored=scored,
@@ -149,6 +164,15 @@ def version_rows(table: pa.Table, version: int, *, requests: int, limit: int | N
         failed_requests=_requests(own.filter(pc.is_valid(own["error"]))).num_rows,
         lists=_column(own, "features"),
     )
+
+
+def probabilities_of(lists: pa.ListArray, classes: int) -> Floats:
+    """Return the probabilities of classes, float64 (rows, classes); NaN in a row with another number of them."""
+    found = np.full((len(lists), classes), np.nan)
+    fitting = pc.fill_null(pc.equal(pc.list_value_length(lists), classes), False)
+    flat = lists.filter(fitting).flatten().to_numpy(zero_copy_only=False)
+    found[fitting.to_numpy(zero_copy_only=False)] = flat.reshape(-1, classes)
+    return found
 
 
 def requests_of(table: pa.Table) -> int:

@@ -19,21 +19,21 @@ import numpy.typing as npt
 from trimtab.bundle.spec import Limits
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError, nearest
-from trimtab.metric_catalog import Task
+from trimtab.metric_catalog import PAIR, Task
 from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.detection.segments import segment_excess
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
 from trimtab.monitoring.row_money import RowMoney
+from trimtab.records.monitoring import SCORE, class_column, is_output
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.profile import ColumnProfile, profile_matrix
 from trimtab.stats.schemes import Bins, CategoryBins, NumericBins, bins_from_dict
+from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 
-SCORE = "score"
-"""Name of the model's output among the profiled columns."""
 SMALLEST_SHARE = 0.5
 """A window with a smaller share of the median window's rows is merged into the next one."""
 
@@ -48,7 +48,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     """Mean a prediction, by kind."""
     log_loss: float | None
     squared_error: float | None = None
-    """Mean, of a regression; references of earlier releases do not have it."""
+    """Mean, of a regression, or the share of wrong decisions on anomalies; references of earlier releases do not have
+    it."""
     expected: dict[str, float] = {}
     """Mistakes a prediction that the model expected of itself; references of earlier releases do not have it."""
 
@@ -82,6 +83,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     """Sums of products of pairs of features, one entry a window. References of earlier releases have none."""
     segments: list[dict[str, tuple[float, int]]] = []
     """Excess and labelled rows by segment, one entry a window. References of earlier releases have none."""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +105,12 @@ class Reference:
     profiles: tuple[Mapping[str, ColumnProfile], ...]
     labelled: tuple[Labelled | None, ...]
     confidence: tuple[float | None, ...]
-    """Mean confidence a window (binary only)."""
+    """Mean confidence a window, of models whose scores are probabilities."""
     expectation: Expectation
     segments: tuple[Mapping[str, tuple[float, int]], ...] = ()
     """Excess and labelled rows of each window by segment (segments.py)."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of a multiclass model, in the order of its scores."""
     limits: Limits | None = None
     """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
 
@@ -151,13 +155,17 @@ class Reference:
 
         References of earlier releases do not count the errors of a regression by direction.
         """
-        known = [w for w in self.labelled if w is not None and all(kind in w.mistakes for kind in costs)]
+        known = [w for w in self.labelled if w is not None and all(impact.is_counted(k, w.mistakes) for k in costs)]
         rows = sum(w.rows for w in known)
         return sum(w.rows * impact.money(w.mistakes, costs) for w in known) / rows if rows else None
 
     def money_beyond(self, costs: impact.Costs) -> float | None:
         """Return the mean money lost a prediction beyond what the model expected of itself; None when not known."""
-        known = [w for w in self.labelled if w is not None and all(k in w.mistakes and k in w.expected for k in costs)]
+        known = [
+            w
+            for w in self.labelled
+            if w is not None and all(impact.is_counted(k, of) for k in costs for of in (w.mistakes, w.expected))
+        ]
         rows = sum(w.rows for w in known)
         if not rows:
             return None
@@ -183,6 +191,7 @@ class Reference:
             columns={name: _packed(bins, [w[name] for w in self.profiles]) for name, bins in self.schemes.items()},
             correlations=[list(w[ENTRY].counts) for w in self.profiles if ENTRY in w],
             segments=[dict(window) for window in self.segments],
+            classes=self.classes,
         )
         return msgspec.json.encode(file)
 
@@ -195,7 +204,7 @@ class Reference:
             raise DataError(f"reference/windows.json is not a reference: {error}") from None
         schemes = {name: bins_from_dict(column.scheme) for name, column in file.columns.items()}
         columns = {name: _unpacked(schemes[name], column, file.rows) for name, column in file.columns.items()}
-        names = tuple(name for name in schemes if name != SCORE)
+        names = tuple(name for name in schemes if not is_output(name))
         profiles = [{name: columns[name][i] for name in columns} for i in range(len(file.starts))]
         if len(file.correlations) == len(profiles):
             scheme = Correlations({name: schemes[name] for name in names}).fingerprint
@@ -215,6 +224,7 @@ class Reference:
             confidence=tuple(file.confidence),
             expectation=file.expectation,
             segments=tuple(file.segments),
+            classes=file.classes,
         )
 
 
@@ -231,12 +241,13 @@ def build_reference(
     costs: impact.Costs,
     categories: Collection[str] = (),
     impact_function: ImpactFunction | None = None,
+    classes: Sequence[str] = (),
 ) -> Reference:
     """Return the reference of a training span.
 
     Args:
         X: features as the model sees them, float (rows, features); missing is NaN.
-        scores: out-of-sample scores of the same rows (cross-fitted), float (rows,).
+        scores: out-of-sample scores of the same rows (cross-fitted), float (rows,), or (rows, classes).
         y: labels, float (rows,); NaN where there is none.
         timestamps: event times, datetime64 or int microseconds since the epoch, (rows,).
         names: names of the features.
@@ -244,8 +255,10 @@ def build_reference(
         costs: money a mistake, by kind.
         categories: features whose numbers are codes; they are counted code by code, and none is more than another.
         impact_function: the project's, in place of costs.
+        classes: names of the classes of a multiclass model, in the order of its scores.
 
-    Raises DataError when there are no rows or shapes do not fit, ImpactFailed.
+    Raises DataError when there are no rows, shapes do not fit, or costs are of classes that the model does not have;
+    ImpactFailed.
     """
     features = np.ascontiguousarray(X, np.float32)
     score, label = np.asarray(scores, np.float64), np.asarray(y, np.float64)
@@ -255,17 +268,25 @@ def build_reference(
             f"a reference needs rows, and as many of each: features {features.shape}, scores {score.shape}, "
             f"labels {label.shape}, timestamps {times.shape}"
         )
-    if features.ndim != 2 or features.shape[1] != len(names) or SCORE in names:
+    if features.ndim != 2 or features.shape[1] != len(names) or any(map(is_output, names)):
         raise DataError(
             f"features of shape {features.shape} do not fit the names {list(names)} (none may be '{SCORE}')"
         )
-    matrix = np.column_stack([features, score.astype(np.float32)])
-    columns = (*names, SCORE)
+    rules = RULES[task]
+    if rules.by_class and score.shape != (len(features), len(classes)):
+        raise DataError(f"scores have shape {score.shape}; expected one a row for each of {len(classes)} classes")
+    impact.check_pairs(costs, classes)
+    outputs = [rules.main_score(score), *(score.T if rules.by_class else ())]
+    matrix = np.column_stack([features, *(each.astype(np.float32) for each in outputs)])
+    columns = (*names, SCORE, *(map(class_column, classes) if rules.by_class else ()))
     if unknown := [name for name in categories if name not in names]:
         raise DataError(f"category '{unknown[0]}' is no feature.{nearest(unknown[0], names)}")
-    known = np.isfinite(label) & np.isfinite(score)
+    known = np.isfinite(label) & np.isfinite(outputs[0])
     own = RowMoney.of(impact_function, {name: features[:, place] for place, name in enumerate(names)})
-    expectation = Expectation.fit(label[known], score[known], task=task, own=own and own.rows(known))
+    expectation = Expectation.fit(
+        label[known], score[known], task=task, threshold=threshold, own=own and own.rows(known)
+    )
+    named = classes if rules.by_class else ()
     windows = _windows(times, window)
     schemes = _schemes(matrix, columns, windows, categories)
     correlations = Correlations({name: schemes[name] for name in names})
@@ -280,7 +301,7 @@ def build_reference(
         rows=tuple(len(rows) for rows in windows),
         profiles=tuple(_profile_rows(matrix[rows], schemes, correlations) for rows in windows),
         labelled=tuple(
-            _labelled(label[rows], score[rows], expectation, task, threshold, own and own.rows(rows))
+            _labelled(label[rows], score[rows], expectation, threshold, own and own.rows(rows), named, costs)
             for rows in (rows[known[rows]] for rows in windows)
         ),
         confidence=tuple(_confidence(score[rows], task) for rows in windows),
@@ -295,6 +316,7 @@ def build_reference(
         )
         if categories
         else (),
+        classes=tuple(named),
     )
 
 
@@ -348,23 +370,32 @@ def _windows(times: npt.NDArray[np.int64], window: int) -> list[npt.NDArray[np.i
 
 
 def _labelled(
-    y: Floats, score: Floats, expectation: Expectation, task: Task, threshold: float, own: RowMoney | None
+    y: Floats,
+    score: Floats,
+    expectation: Expectation,
+    threshold: float,
+    own: RowMoney | None,
+    classes: Sequence[str],
+    costs: impact.Costs,
 ) -> Labelled | None:
     if not len(y):
         return None
+    task, priced = expectation.task, classes if any(PAIR in kind for kind in costs) else ()
+    probable = RULES[task].confidence is not None
     return Labelled(
         rows=len(y),
         excess=float(expectation.excess(y, score).mean()),
-        mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold, own=own),
-        log_loss=metric_value("log_loss", y, score) if task == "binary" else None,
-        squared_error=float(((y - score) ** 2).mean()) if task == "regression" else None,
-        expected=expectation.mistakes(score, threshold=threshold, own=own),
+        mistakes=impact.mean_mistakes(y, score, task=task, threshold=threshold, own=own, classes=classes),
+        log_loss=metric_value("log_loss", y, score) if probable else None,
+        squared_error=None if probable else float(RULES[task].squared(y, score, threshold).mean()),
+        expected=expectation.mistakes(score, threshold=threshold, own=own, classes=priced),
     )
 
 
 def _confidence(score: Floats, task: Task) -> float | None:
-    known = score[np.isfinite(score)]
-    return float(np.maximum(known, 1 - known).mean()) if task == "binary" and len(known) else None
+    rules = RULES[task]
+    known = score[np.isfinite(rules.main_score(score))]
+    return float(rules.confidence(known).mean()) if rules.confidence is not None and len(known) else None
 
 
 def _micros(timestamps: npt.ArrayLike) -> npt.NDArray[np.int64]:

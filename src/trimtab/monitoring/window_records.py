@@ -141,13 +141,17 @@ class VersionWindow:
             compared_with=about,
         )
 
-    def columns(self, step: DriftStep, reference_windows: int, usual: UsualEffects) -> list[Signal]:
+    def columns(
+        self, step: DriftStep, reference_windows: int, usual: UsualEffects, *, kind: SignalKind = "data"
+    ) -> list[Signal]:
         """Return the signals of the columns that carry the score, and of the one furthest from what is usual for it."""
         furthest = usual.furthest(step.columns)
         names = dict.fromkeys([*step.top, *([furthest.name] if furthest is not None else [])])
-        return [self._column(step.column(name), step, reference_windows, usual) for name in names]
+        return [self._column(kind, step.column(name), step, reference_windows, usual) for name in names]
 
-    def _column(self, column: ColumnDrift, step: DriftStep, reference_windows: int, usual: UsualEffects) -> Signal:
+    def _column(
+        self, kind: SignalKind, column: ColumnDrift, step: DriftStep, reference_windows: int, usual: UsualEffects
+    ) -> Signal:
         """Return the signal of one column; columns have no sequential p-value of their own."""
         sizes = usual.sizes(column.name)
         moved = f"{column.share_moved:.1%} of the rows moved"
@@ -155,7 +159,7 @@ class VersionWindow:
             moved += f" where {median:.1%} are usual"
         named = "named" if column.name in step.named else "not named"
         return self.signal(
-            "data",
+            kind,
             subject=column.name,
             statistic="leave-one-out z-score",
             value=column.z,

@@ -158,9 +158,12 @@ class WindowStream:
             log.warning("%s: rows of the window from %s are gone from the log", self.model, from_micros(span.start))
         if not limits:
             return []
-        rows = {
-            v: self._with_columns(version_rows(table, v, requests=requests, limit=limit)) for v, limit in limits.items()
-        }
+        rows = {}
+        for version, limit in limits.items():
+            reference = self._reference(version)
+            classes = 0 if reference is None else len(reference.classes)
+            own = version_rows(table, version, requests=requests, limit=limit, classes=classes)
+            rows[version] = self._with_columns(own)
         records: list[Record] = []
         if stored is None:
             for version, own in rows.items():
@@ -211,14 +214,20 @@ class WindowStream:
 
     def _mature(self, window: ClosedWindow, matured_at: int) -> list[Record]:
         self.matured_until = window.span.end
-        values, not_counted = window.labels.known_by(matured_at)
+        known, not_counted = window.labels.known_by(matured_at)
         if not_counted:
             log.info(
-                "%s: %d labels do not count: each is not a finite number, or was replaced by a label known later",
+                "%s: %d labels do not count: each is neither a finite number nor a class, or was replaced by a label "
+                "known later",
                 self.model,
                 not_counted,
             )
-        labels = {v: _labels_of(scored, window.labels.ids, values) for v, scored in window.versions.items()}
+        labels: dict[int, npt.NDArray[np.float64]] = {}
+        unknown: dict[int, dict[str, int]] = {}
+        for version, scored in window.versions.items():
+            reference = self._reference(version)
+            classes = () if reference is None else reference.classes
+            labels[version], unknown[version] = known.of(_places_in(window.labels.ids, scored), classes)
         records: list[Record] = []
         for version, scored in window.versions.items():
             reference = self._reference(version)
@@ -231,22 +240,30 @@ class WindowStream:
                 detectors=self._detectors_of(version) if window.whole[version] else None,
                 policy=self._policy.impact,
                 days=window.span.days(self._policy.decide.window),
-                paired=self._paired(window, scored, labels[version], reference),
+                paired=self._paired(window, scored, labels, reference),
                 metric=self._policy.rollout.promote_when.metric,
                 own=RowMoney.of(self._money, scored.inputs),
+                unknown=unknown[version],
             )
         return records
 
     def _paired(
-        self, window: ClosedWindow, scored: Scored, label: npt.NDArray[np.float64], reference: Reference | None
+        self,
+        window: ClosedWindow,
+        scored: Scored,
+        labels: Mapping[int, npt.NDArray[np.float64]],
+        reference: Reference | None,
     ) -> Mapping[str, float]:
         champion = next((s for s in window.versions.values() if s.role == "champion"), None)
         if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
             return {}
+        theirs = self._reference(champion.version)
         return paired_gains(
             champion,
             scored,
-            label,
+            labels[scored.version],
+            champion_label=labels[champion.version],
+            classes=(reference.classes, () if theirs is None else theirs.classes),
             task=reference.task,
             threshold=reference.threshold,
             metric=self._policy.rollout.promote_when.metric_for(reference.task),
@@ -298,8 +315,7 @@ class WindowStream:
         return self._detectors[version]
 
 
-def _labels_of(scored: Scored, ids: pa.StringArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the label of each row of a version."""
-    place = pc.index_in(scored.ids, value_set=ids).to_numpy(zero_copy_only=False).astype(np.int64)
-    found: npt.NDArray[np.float64] = values[place]
-    return found
+def _places_in(ids: pa.StringArray, scored: Scored) -> npt.NDArray[np.int64]:
+    """Return the place of each row of a version among some ids."""
+    found: npt.NDArray[np.int64] = pc.index_in(scored.ids, value_set=ids).to_numpy(zero_copy_only=False)
+    return found.astype(np.int64)

@@ -7,10 +7,10 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from trimtab import units
-from trimtab.metric_catalog import BY_TASK, Mistake, Task
+from trimtab.metric_catalog import BY_TASK, Mistake, Task, class_pair
 from trimtab.policy.matrix import DEFAULT_MATRIX, Matrix
 from trimtab.policy.section import Section
-from trimtab.policy.values import Cost, Duration, Hours, PerDay, PerMonth, Share, Timezone
+from trimtab.policy.values import Cost, CostMatrix, Duration, Hours, PerDay, PerMonth, Share, Timezone
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
@@ -21,11 +21,12 @@ class Impact(Section):
 
     currency: str = "USD"
     """Name of the currency; nothing is converted."""
-    cost: dict[Mistake, Cost] = {}
+    cost: dict[Literal[Mistake, "matrix"], Cost | CostMatrix] = {}
     """Money for each mistake. Of a binary or anomaly model: false_negative, false_positive. Of a multiclass model:
-    misclassification. Of a regression, for each unit of error: absolute_error, over_prediction (too high),
-    under_prediction (too low); they add up. A function that a model declares with `@model.impact`
-    takes their place."""
+    misclassification, and matrix, which gives the money of pairs of the true and the predicted class, such as
+    {late: {on_time: 5}}; a pair that it does not name costs misclassification, or nothing. Of a regression, for each
+    unit of error: absolute_error, over_prediction (too high), under_prediction (too low); they add up. A function that
+    a model declares with `@model.impact` takes their place."""
     medium: PerDay = 500.0
     """From here on the impact is medium."""
     high: PerDay = 5000.0
@@ -38,23 +39,49 @@ class Impact(Section):
     def _ordered(self) -> Impact:
         if self.medium >= self.high:
             raise ValueError(f"medium ({self.medium:g}/day) must be less than high ({self.high:g}/day)")
+        for kind, price in self.cost.items():
+            if (kind == "matrix") != isinstance(price, dict):
+                expected = "{true class: {predicted class: money}}" if kind == "matrix" else "money"
+                raise ValueError(f"cost.{kind} is {price!r}; expected {expected}")
+        for true, of in self.matrix.items():
+            if true in of:
+                raise ValueError(f"cost.matrix.{true}.{true} is no mistake: the right class costs nothing")
         return self
 
     @property
     def threshold(self) -> float:
         """Probability above which saying yes costs less than saying no; 0.5 without costs."""
-        negative, positive = self.cost.get("false_negative"), self.cost.get("false_positive")
+        negative, positive = self._price("false_negative"), self._price("false_positive")
         if not negative or not positive:
             return 0.5
         return positive / (positive + negative)
 
     def cost_for(self, task: Task) -> dict[str, float]:
-        """Return the prices of the mistakes that a model of a task can make."""
-        return {kind: price for kind, price in self.cost.items() if kind in BY_TASK[task].costs}
+        """Return the prices of the mistakes that a model of a task can make.
+
+        Those of pairs of classes are what a pair costs beyond any other misclassification.
+        """
+        found: dict[str, float] = {kind: self._price(kind) for kind in BY_TASK[task].costs if kind in self.cost}
+        if "misclassification" in BY_TASK[task].costs:
+            usual = self._price("misclassification")
+            pairs = [(true, other, price) for true, of in self.matrix.items() for other, price in of.items()]
+            found |= {class_pair(true, other): price - usual for true, other, price in pairs}
+        return found
+
+    @property
+    def matrix(self) -> CostMatrix:
+        """Money by true class, and by predicted class in it; empty without a matrix."""
+        found = self.cost.get("matrix", {})
+        return found if isinstance(found, dict) else {}
+
+    def _price(self, kind: Mistake) -> float:
+        found = self.cost.get(kind, 0.0)
+        return found if isinstance(found, float) else 0.0
 
     def for_task(self, task: Task) -> Impact:
         """Return the same section with the costs of one task alone."""
-        return self.model_copy(update={"cost": self.cost_for(task)})
+        own = {*BY_TASK[task].costs, *(("matrix",) if "misclassification" in BY_TASK[task].costs else ())}
+        return self.model_copy(update={"cost": {kind: price for kind, price in self.cost.items() if kind in own}})
 
 
 class Budget(Section):

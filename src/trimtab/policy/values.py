@@ -150,6 +150,10 @@ Percent = Annotated[
 """90 or 90%: both are 90."""
 Cost = Annotated[float, Field(ge=0)]
 """Money, 0 or more."""
+ClassName = Annotated[str, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
+"""Name of a class; YAML reads one of digits as a number."""
+CostMatrix = dict[ClassName, dict[ClassName, Cost]]
+"""Money by true class, and by predicted class in it."""
 Confidence = Annotated[
     float,
     _with_or_without_unit(units.share),

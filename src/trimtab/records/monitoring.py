@@ -69,6 +69,20 @@ MONEY_GAIN = "paired_money_gain"
 """Metric of a window: money a prediction that a version's mistakes cost less than the champion's, on the same rows."""
 
 
+SCORE = "score"
+"""Name of a model's output among the profiled columns; of a multiclass model the probability of the predicted class."""
+
+
+def class_column(name: str) -> str:
+    """Return the name of the profiled column with the probabilities of a class."""
+    return f"{SCORE}:{name}"
+
+
+def is_output(column: str) -> bool:
+    """Return True if a profiled column holds what a model gave."""
+    return column == SCORE or column.startswith(f"{SCORE}:")
+
+
 class Profile(Record, frozen=True, kw_only=True):
     """Mergeable histogram counts of one window of one version, per column."""
 

@@ -117,7 +117,8 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
         for key, why in section.unusable(present):
             place = f"gates.{name}.{key}"
             raise PolicyError(f"{where}:{line_of(where, place)}: {place}: {why}")
-    possible = [kind for task in present for kind in BY_TASK[task].costs]
+    possible: list[str] = [kind for task in present for kind in BY_TASK[task].costs]
+    possible += ["matrix"] if "misclassification" in possible else []
     for kind in policy.impact.cost:
         if kind not in possible:
             raise PolicyError(

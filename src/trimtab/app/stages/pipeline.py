@@ -496,5 +496,6 @@ def _reference(workspace: Workspace, model: Model, scored: Scored, kinds: Mappin
         costs=prices(policy.impact, model.task, model.money),
         categories=category_features(model, scored.rows.X, kinds),
         impact_function=model.money,
+        classes=scored.rows.classes,
     )
     return reference.to_json()
