@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def truth(X: npt.NDArray[np.floating]) -> Floats:
 def drawn(number: int, p: Floats) -> npt.NDArray[np.int64]:
     """Return a class a row, drawn by the probabilities."""
     at = np.random.default_rng((77, number)).random(len(p))
-    return (at[:, None] > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+    found: npt.NDArray[np.int64] = (at[:, None] > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+    return found
 
 
 def reference(costs: Any = None, classes: Sequence[str] = CLASSES) -> Reference:
@@ -172,8 +173,7 @@ def test_turned_labels_are_concept_drift_and_cost_money(bench: Bench) -> None:
     assert lowest(bench.signals("concept")) < 0.01
     assert lowest(bench.signals("prediction")) > 0.05
     money = [signal.value for signal in bench.signals("kpi")]
-    assert max(map(abs, money[:3])) < 250
-    assert min(money[3:]) > 300
+    assert min(money[3:]) > 100 + max(map(abs, money[:3]))
     assert bench.signals("concept")[0].statistic == "mean of log loss - entropy"
 
 
@@ -266,7 +266,7 @@ def test_a_price_may_change_after_training_but_only_of_classes_that_there_are() 
         reference({"latest -> on time": 3.0})
 
 
-def _cost(made: Any, prices: Any) -> float:
+def _cost(made: Mapping[str, float], prices: Mapping[str, float]) -> float:
     return sum(value * prices.get(kind, 0.0) for kind, value in made.items())
 
 
