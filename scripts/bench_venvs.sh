@@ -28,7 +28,7 @@ for peer in "$@"; do
   echo "installing $peer"
   if { [ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"; } >"$bench/$peer.log" 2>&1 &&
     cp "$list" "$venv/installing.txt" &&
-    "$uv" pip sync --quiet --compile-bytecode --python "$venv/bin/python" "$venv/installing.txt" >>"$bench/$peer.log" 2>&1; then
+    "$uv" pip install --exact --quiet --compile-bytecode --python "$venv/bin/python" --requirement "$venv/installing.txt" >>"$bench/$peer.log" 2>&1; then
     mv "$venv/installing.txt" "$venv/installed.txt"
     rm -f "$bench/$peer.log" "$bench/$peer.failed"
   else

@@ -1,6 +1,7 @@
 """Profiles and tests a table of a million rows and 50 columns in a process of its own, and Evidently with its defaults.
 
-`python -m benchmarks.drift.large ROWS` measures Trimtab; peer_runs.py starts Evidently in its own environment.
+`python -m benchmarks.drift.large ROWS` measures the profile and test of a table in memory, `... REFERENCE CURRENT` what
+`trimtab drift` does with two files; peer_runs.py starts Evidently in its own environment.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from benchmarks.drift.peer_runs import EVIDENTLY, evidently
 from benchmarks.drift.table import Line
+from trimtab.app.drift.comparing import CompareOptions, compare_paths
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.profile import ColumnProfile, profile_matrix
 from trimtab.stats.schemes import Bins, CategoryBins, NumericBins
@@ -37,10 +42,12 @@ def table(rows: int, seed: int) -> npt.NDArray[np.float32]:
 
 def measure(rows: int) -> Iterator[Line]:
     """Yield seconds and memory of both; Evidently only where .bench/evidently has it."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.drift.large", str(rows)], capture_output=True, text=True, check=True
-    )
-    found = json.loads(ran.stdout)
+    found = _run(str(rows))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{seed}.parquet" for seed in (0, 1)]
+        for seed, path in enumerate(files):
+            _write(table(rows, seed), path)
+        verb = _run(*map(str, files))
     theirs = evidently(rows)
     size = f"{rows:,} rows x {NUMBERS + CATEGORIES}"
     yield Line(
@@ -57,6 +64,11 @@ def measure(rows: int) -> Iterator[Line]:
         f"<= {BAR_MB:g} MB",
         "held" if found["mb"] <= BAR_MB else "NOT held",
     )
+    yield Line(
+        f"trimtab drift of two Parquet files of {size}, CPU seconds and memory",
+        f"{verb['seconds']:.2f} s, {verb['mb']:.0f} MB",
+        "-" if theirs is None else f"{theirs['seconds'] / verb['seconds']:.0f} x as long",
+    )
     if theirs is None:
         yield Line(f"Evidently is not there ({EVIDENTLY})", "")
         return
@@ -70,8 +82,18 @@ def measure(rows: int) -> Iterator[Line]:
     )
 
 
-def main(rows: int) -> None:
+def main(*arguments: str) -> None:
     """Print seconds of CPU time and megabytes beyond the data, as JSON."""
+    if len(arguments) == 2:
+        before, start = _peak_mb(), time.process_time()
+        compare_paths(*arguments, CompareOptions())
+    else:
+        before, start = _profile_and_test(int(arguments[0]))
+    print(json.dumps({"seconds": time.process_time() - start, "mb": max(0.0, _peak_mb() - before)}))
+
+
+def _profile_and_test(rows: int) -> tuple[float, float]:
+    """Return peak memory and CPU time from before it."""
     reference = table(WINDOWS * REFERENCE_ROWS, 0)
     schemes: dict[str, Bins] = {
         f"c{place}": NumericBins.from_reference(column)
@@ -89,7 +111,20 @@ def main(rows: int) -> None:
     data = table(rows, 1)
     before, start = _peak_mb(), time.process_time()
     detector.step(profiled(data))
-    print(json.dumps({"seconds": time.process_time() - start, "mb": max(0.0, _peak_mb() - before)}))
+    return before, start
+
+
+def _run(*arguments: str) -> dict[str, float]:
+    program = [sys.executable, "-m", "benchmarks.drift.large", *arguments]
+    found: dict[str, float] = json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def _write(made: npt.NDArray[np.float32], path: Path) -> None:
+    names = np.array([f"v{number}" for number in range(20)])
+    columns = {f"c{place}": made[:, place] for place in range(NUMBERS)}
+    columns |= {f"k{place}": names[made[:, NUMBERS + place].astype(np.int64)] for place in range(CATEGORIES)}
+    pl.DataFrame(columns).write_parquet(path)
 
 
 def _peak_mb() -> float:
@@ -97,4 +132,4 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*sys.argv[1:])
