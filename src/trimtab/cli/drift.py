@@ -37,6 +37,9 @@ def drift(
     tests: Annotated[
         str | None, typer.Option(metavar="A,B", help="Also run usual tests: ks, chi2, psi, js, wasserstein, adwin, ...")
     ] = None,
+    segments: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Also compare the rows of each value of these columns.")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of what is random.")] = 0,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the result as JSON; - prints it.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page that stands alone.")] = None,
@@ -52,6 +55,7 @@ def drift(
         categories=_names("--categories", categories) or (),
         level=level,
         tests=_names("--tests", tests) or (),
+        segments=_names("--segments", segments) or (),
         seed=seed,
     )
     try:
@@ -103,6 +107,12 @@ def _show(found: Comparison) -> None:
             "", f"windows with p below 0.01 of their own: {len(unusual)} of {len(found.windows)} (1 % of ordinary ones)"
         )
         say(*(f"  {w.start}: p {w.p:.2g}, most in {', '.join(w.top)}" for w in unusual[:3]))
+    if found.segments:
+        say("", f"segments, p adjusted for all {len(found.segments)} of them:")
+        for segment in found.segments[:SHOWN]:
+            rows = f"{segment.rows:,} rows against {segment.rows_reference:,}"
+            carried = f", carried by {', '.join(segment.columns)}" if segment.columns else ""
+            say(f"  {segment.name}: p {segment.p:.2g}, {segment.share_moved:.1%} moved, {rows}{carried}")
     if found.tests:
         say("", "usual tests, for comparison; they treat rows as independent and take no part in the verdict:")
         for test in dict.fromkeys(test.test for test in found.tests):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
 from trimtab.stats.effects import cut_spans, shares_moved, stability_index, wasserstein
 from trimtab.stats.profile import WindowProfile
-from trimtab.stats.schemes import Bins, Floats, NumericBins
+from trimtab.stats.schemes import Bins, Floats, Ints, NumericBins
 from trimtab.stats.step import ColumnDrift
 from trimtab.stats.window_pool import WindowPool
 
@@ -24,12 +24,21 @@ SMALLEST = (0.02, 0.02, 0.05)
 """Share moved, index and distance: smaller ones are alike, however small those of the reference windows are."""
 
 
-class Effect(NamedTuple):
-    """Sizes of one column's change; the Wasserstein distance is None for categories and constants."""
+@dataclass(frozen=True)
+class Effect:
+    """Sizes of one column's change."""
 
     share_moved: float
+    """Largest share of rows that moved across one threshold, or into or out of one category."""
     psi: float
+    """Population stability index over 35 bins."""
     wasserstein_sd: float | None
+    """In standard deviations of the reference; None for a category and for a constant column."""
+
+    @property
+    def sizes(self) -> tuple[float, float, float | None]:
+        """The three, in the order of their fields."""
+        return self.share_moved, self.psi, self.wasserstein_sd
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,9 @@ class UsualEffects:
 
     median: Mapping[str, Effect]
     high: Mapping[str, Effect]
-    """95 % of the reference windows have smaller ones."""
+    """95 % of the reference windows do not exceed them."""
     most: float = 1.0
-    """95 % of the reference windows have a smaller ratio `times` in all columns."""
+    """95 % of the reference windows do not exceed this ratio `times` in any column."""
 
     @classmethod
     def fit(cls, reference: Sequence[WindowProfile], schemes: Mapping[str, Bins]) -> Self:
@@ -48,26 +57,16 @@ class UsualEffects:
         if len(reference) < 3 or not schemes:
             return cls({}, {})
         pool = WindowPool(schemes)
-        ordered = [bins for bins in pool.schemes.values() if isinstance(bins, NumericBins)]
-        spans, windows = cut_spans(ordered), np.stack([pool.encode(w, reference=True).counts for w in reference])
-        total, o = windows.sum(axis=0), len(ordered)
-        found = np.full((len(windows), 3, len(pool.names)), np.nan)
-        for place, window in enumerate(windows):
-            others = total - window
-            found[place, 0] = shares_moved(window, others, o)
-            found[place, 1] = stability_index(window, others)
-            found[place, 2, :o] = wasserstein(window[:o], others[:o], spans)
+        windows = np.stack([pool.encode(window, reference=True).counts for window in reference])
+        spans, total = _spans(pool), windows.sum(axis=0)
+        found = np.stack([_effects(window, total - window, pool.ordered, spans) for window in windows])
         distance = np.isfinite(found[0, 2])
         found[~np.isfinite(found)] = 0.0
         median, high = (np.quantile(found, share, axis=0, method="inverted_cdf") for share in (0.5, HIGH))
         ratios = (found / np.maximum(high, np.array(SMALLEST)[:, None])).max(axis=(1, 2))
-
-        def by_column(sizes: Floats) -> dict[str, Effect]:
-            each = zip(pool.names, sizes.T.tolist(), distance.tolist(), strict=True)
-            return {name: Effect(moved, psi, sd if known else None) for name, (moved, psi, sd), known in each}
-
+        median[2, ~distance] = high[2, ~distance] = np.nan
         most = float(np.quantile(ratios, HIGH, method="inverted_cdf"))
-        return cls(by_column(median), by_column(high), max(1.0, most))
+        return cls(_by_name(pool, median), _by_name(pool, high), max(1.0, most))
 
     def times(self, column: ColumnDrift) -> float:
         """Return how many times as large the largest effect is as in 95 % of the reference windows; 0 if not known."""
@@ -78,7 +77,7 @@ class UsualEffects:
         return max(
             (
                 size / max(usual, least)
-                for size, usual, least in zip(own, high, SMALLEST, strict=True)
+                for size, usual, least in zip(own, high.sizes, SMALLEST, strict=True)
                 if size and usual is not None
             ),
             default=0.0,
@@ -97,5 +96,29 @@ class UsualEffects:
         if name not in self.median:
             return {}
         keys = ("max_share_moved", "psi", "wasserstein_sd")
-        usual = zip(keys, self.median[name], self.high[name], strict=True)
+        usual = zip(keys, self.median[name].sizes, self.high[name].sizes, strict=True)
         return {f"{key}_{which}": size for key, m, h in usual for which, size in (("usual", m), ("high", h))}
+
+
+def effects(window: WindowProfile, reference: WindowProfile, schemes: Mapping[str, Bins]) -> dict[str, Effect]:
+    """Return the effects of a window against the rows of a reference, by column."""
+    pool = WindowPool(schemes)
+    counts, before = pool.encode(window).counts, pool.encode(reference).counts
+    return _by_name(pool, _effects(counts, before, pool.ordered, _spans(pool)))
+
+
+def _spans(pool: WindowPool) -> Floats:
+    return cut_spans([bins for bins in pool.schemes.values() if isinstance(bins, NumericBins)])
+
+
+def _effects(window: Ints, others: Ints, ordered: int, spans: Floats) -> Floats:
+    """Return [3, d]: share moved, index, and distance, which is NaN for categories and constants."""
+    found = np.full((3, len(window)), np.nan)
+    found[0], found[1] = shares_moved(window, others, ordered), stability_index(window, others)
+    found[2, :ordered] = wasserstein(window[:ordered], others[:ordered], spans)
+    return found
+
+
+def _by_name(pool: WindowPool, sizes: Floats) -> dict[str, Effect]:
+    each = zip(pool.names, sizes.T.tolist(), np.isfinite(sizes[2]).tolist(), strict=True)
+    return {name: Effect(moved, psi, sd if known else None) for name, (moved, psi, sd), known in each}

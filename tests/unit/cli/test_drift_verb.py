@@ -43,6 +43,15 @@ def test_exit_code_and_first_line_are_the_verdict(tables: tuple[str, str, str]) 
     assert "carried by 'x'" in changed.stdout.splitlines()[0]
 
 
+def test_segments_are_printed_and_stand_on_the_page(tables: tuple[str, str, str], tmp_path: Path) -> None:
+    before, _, moved = tables
+    page = tmp_path / "page.html"
+    found = call(before, moved, "--segments", "plan", "--html", str(page))
+    assert found.exit_code == 1
+    assert re.search(r"plan=b&c: p [\d.e-]+, [\d.]+% moved, \d+ rows against \d+, carried by x", found.stdout)
+    assert "plan=b&amp;c" in page.read_text().split("<h2>Segments</h2>")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

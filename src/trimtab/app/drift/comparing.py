@@ -22,6 +22,7 @@ from trimtab.app.drift.classic_tests import check_names, classic_tests
 from trimtab.app.drift.drift_results import ColumnResult, Comparison, Histogram, Method, Side, WindowResult
 from trimtab.app.drift.fitted_reference import FittedReference, fit_reference, require_timestamp
 from trimtab.app.drift.row_windows import RowBlocks, RowWindows, TimeWindows
+from trimtab.app.drift.segment_search import compare_segments
 from trimtab.app.drift.table_profile import Profiles
 from trimtab.app.drift.watched_columns import SchemaChange, leaves, schema_changes, shown_type
 from trimtab.clock import from_micros
@@ -32,6 +33,7 @@ from trimtab.stats.schemes import ABOVE, BELOW, FIRST_BIN, MISSING, OTHER, Bins,
 from trimtab.stats.sequential import ENOUGH_WINDOWS, SMALLEST_SHARE_OF_ROWS, DriftDetector
 from trimtab.stats.step import DriftStep
 from trimtab.stats.tail import holm
+from trimtab.stats.usual_sizes import effects
 from trimtab.units import micros, plural, short
 
 LEVEL = 0.05
@@ -39,7 +41,7 @@ FEW_ROWS = 30
 MOST_CURRENT = 60
 """Windows of a current table without times."""
 NAMED = 5
-"""New categories that a report names."""
+"""New categories, and changed segments, that a report names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class CompareOptions:
     level: float = LEVEL
     tests: Sequence[str] = ()
     """Names of usual tests to run for comparison."""
+    segments: Sequence[str] = ()
+    """Columns whose values are compared as segments."""
     seed: int = 0
 
 
@@ -77,7 +81,33 @@ def _compare_paths(reference: str, current: str, options: CompareOptions) -> Com
 
 
 def compare_tables(reference: TableScan, current: TableScan, options: CompareOptions) -> Comparison:
-    """Compare two opened tables."""
+    """Compare two opened tables, and their segments where some are declared."""
+    whole = _compare_tables(reference, current, options)
+    if not options.segments:
+        return whole
+    each = replace(options, segments=(), tests=())
+    segments, notes = compare_segments(
+        reference, current, options.segments, compare=lambda before, now: _compare_tables(before, now, each)
+    )
+    worst = segments[0].p if segments else 1.0
+    breaking = [change.text for change in whole.schema if change.breaking]
+    p = min(1.0, 2 * min(whole.p, worst))  # the table and the search share the level (Bonferroni)
+    reason = _reason(2 * whole.p, whole.columns, breaking, options.level)
+    changed = [f"{s.name} (p {min(1.0, 2 * s.p):.2g})" for s in segments if 2 * s.p < options.level]
+    if changed:
+        reason += f"; the values changed in the {'segments' if len(changed) > 1 else 'segment'} "
+        reason += ", ".join(changed[:NAMED])
+    return replace(
+        whole,
+        p=p,
+        drift=p < options.level or bool(breaking),
+        reason=reason,
+        segments=segments,
+        notes=(*whole.notes, *notes),
+    )
+
+
+def _compare_tables(reference: TableScan, current: TableScan, options: CompareOptions) -> Comparison:
     check_names(options.tests)
     if not 0 < options.level < 1:
         raise UsageError(f"--level is {options.level}, expected more than 0 and less than 1, such as {LEVEL}")
@@ -182,7 +212,7 @@ def _result(
     drift = judged.p < options.level or bool(breaking)
     return Comparison(
         drift=drift,
-        reason=_reason(judged, columns, breaking, options.level),
+        reason=_reason(judged.p, columns, [change.text for change in breaking], options.level),
         p=judged.p,
         level=options.level,
         method=judged.method,
@@ -236,7 +266,7 @@ def _current_windows(fitted: FittedReference, rows: int) -> RowWindows:
 
 def _columns(fitted: FittedReference, found: Profiles, judged: _Judged, level: float) -> tuple[ColumnResult, ...]:
     adjusted = judged.column_p
-    effects = fitted.effects.of(found.total)
+    sizes = effects(found.total, fitted.found.total, fitted.schemes)
     results = []
     for column in fitted.columns:
         name, bins = column.name, fitted.schemes[column.name]
@@ -249,8 +279,8 @@ def _columns(fitted: FittedReference, found: Profiles, judged: _Judged, level: f
                 type=shown_type(column.dtype),
                 drifted=adjusted[name] < level,
                 p=adjusted[name],
-                effect=effects[name],
-                usual=fitted.effects.usual[name],
+                effect=sizes[name],
+                usual=fitted.usual.high[name],
                 missing=now.missing / max(now.n, 1),
                 missing_reference=before.missing / max(before.n, 1),
                 out_of_range=now.gross / max(now.n, 1),
@@ -287,16 +317,16 @@ def _histogram(bins: Bins, reference: ColumnProfile, current: ColumnProfile) -> 
     )
 
 
-def _reason(judged: _Judged, columns: Sequence[ColumnResult], breaking: Sequence[SchemaChange], level: float) -> str:
+def _reason(p: float, columns: Sequence[ColumnResult], breaking: Sequence[str], level: float) -> str:
     named = [f"'{column.name}'" for column in columns if column.drifted][:3]
     more = sum(column.drifted for column in columns) - len(named)
     carried = f"; carried by {', '.join(named)}{f' and {more} more' if more > 0 else ''}" if named else ""
-    parts = [change.text for change in breaking[:3]]
-    if judged.p < level:
-        parts.append(f"the values changed: p {judged.p:.2g} is below {level:g}{carried}")
+    parts = list(breaking[:3])
+    if p < level:
+        parts.append(f"the values changed: p {p:.2g} is below {level:g}{carried}")
     if parts:
         return "; ".join(parts)
-    return f"no change beyond what the reference shows itself: p {judged.p:.2g} is not below {level:g}"
+    return f"no change beyond what the reference shows itself: p {min(p, 1.0):.2g} is not below {level:g}"
 
 
 def _basis(fitted: FittedReference, found: Profiles, judged: _Judged) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trimtab.app.drift.usual_effects import Effect
 from trimtab.app.drift.watched_columns import SchemaChange
+from trimtab.stats.usual_sizes import Effect
 
 Method = Literal["sequential", "one window", "permutation"]
 
@@ -99,6 +99,22 @@ class RowTestResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentResult:
+    """The rows of one segment of the current table, compared with those of the same segment of the reference."""
+
+    name: str
+    """Column and value, such as region=north."""
+    rows: int
+    rows_reference: int
+    p: float
+    """Adjusted for the number of segments that were looked at."""
+    share_moved: float
+    """Of the column that moved furthest: largest share of rows across one threshold, or into or out of one category."""
+    columns: tuple[str, ...]
+    """Up to three columns that carry a change."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The current table compared with the reference."""
 
@@ -106,7 +122,7 @@ class Comparison:
     reason: str
     """The verdict in one sentence."""
     p: float
-    """P(such a p by chance) <= p when nothing changed."""
+    """P(such a p by chance) <= p when nothing changed. With segments: of all rows and of the search together."""
     level: float
     """Drift is told when p is below it."""
     method: Method
@@ -126,6 +142,8 @@ class Comparison:
     """Columns that were not compared, with the reason."""
     notes: tuple[str, ...]
     tests: tuple[RowTestResult, ...] = ()
+    segments: tuple[SegmentResult, ...] = ()
+    """The most surely changed first; empty without declared segments."""
 
     @property
     def drifted(self) -> Sequence[ColumnResult]:

@@ -12,12 +12,12 @@ import polars as pl
 
 from trimtab.app.drift.row_windows import UNUSED, GivenBlocks, OneWindow, RowBlocks, RowWindows, TimeWindows
 from trimtab.app.drift.table_profile import Profiles, Table, column_schemes, profiles
-from trimtab.app.drift.usual_effects import UsualEffects
 from trimtab.app.drift.watched_columns import Leaf, WatchedColumn, leaves, read_as, watched
 from trimtab.errors import DataError, UsageError, nearest
 from trimtab.stats.profile import ColumnProfile
 from trimtab.stats.schemes import Bins
 from trimtab.stats.sequential import ENOUGH_WINDOWS, FEWEST_WINDOWS, DriftDetector
+from trimtab.stats.usual_sizes import UsualEffects
 from trimtab.units import MICROS, plural, short
 
 BLOCKS = 60
@@ -50,7 +50,7 @@ class FittedReference:
     cut: Cut
     schemes: dict[str, Bins]
     found: Profiles
-    effects: UsualEffects
+    usual: UsualEffects
     leaves: dict[str, Leaf]
 
     @property
@@ -126,7 +126,6 @@ def fit_reference(
         found = _without(found, clocks)
     if len(found.windows) < FEWEST_WINDOWS:
         raise DataError(_too_few(name, cut, len(found.windows)))
-    effects = UsualEffects.fit(list(found.windows.values()), found.total, schemes)
     return FittedReference(
         name=name,
         columns=tuple(chosen),
@@ -134,7 +133,7 @@ def fit_reference(
         cut=cut,
         schemes=schemes,
         found=found,
-        effects=effects,
+        usual=UsualEffects.fit(list(found.windows.values()), schemes),
         leaves=schema,
     )
 

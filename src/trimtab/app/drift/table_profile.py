@@ -20,7 +20,7 @@ from trimtab.app.drift.row_windows import UNUSED, Ints, RowWindows
 from trimtab.app.drift.watched_columns import WatchedColumn
 from trimtab.data.times import to_utc_micros
 from trimtab.errors import DataError
-from trimtab.stats.profile import SORT_ROWS, ColumnProfile, merge, merge_windows, profile, profile_categories
+from trimtab.stats.profile import ColumnProfile, merge_windows, profile, profile_categories
 from trimtab.stats.schemes import MAX_KNOWN, Bins, CategoryBins, NumericBins
 
 BATCH_ROWS = 50_000
@@ -118,7 +118,7 @@ def column_schemes(table: Table, windows: RowWindows, *, rows: int, seed: int) -
                 continue
             coded = _Coded.of(values)
             for window, places in stretches:
-                tallies[column.name].add(window, coded.counts(places))
+                tallies[column.name].add(window, coded.counts(places)[0])
     numeric = {name: NumericBins.from_reference(np.concatenate(parts)) for name, parts in samples.items() if parts}
     return {
         c.name: tallies[c.name].bins() if c.kind == "category" else numeric.get(c.name, NumericBins.from_reference([]))
@@ -169,10 +169,10 @@ def profiles(table: Table, windows: RowWindows, schemes: Mapping[str, Bins]) -> 
             part: dict[str, ColumnProfile] = {}
             for name, bins in schemes.items():
                 if isinstance(bins, NumericBins):
-                    part[name] = _ordered(arrays[name], places, bins)
+                    part[name] = profile(arrays[name][places], bins)
                     continue
-                counts = coded[name].counts(places)
-                part[name] = profile_categories({**counts, None: coded[name].missing(places)}, bins)
+                counts, missing = coded[name].counts(places)
+                part[name] = profile_categories({**counts, None: missing}, bins)
                 if name in known:
                     _remember(unseen[name], {value: n for value, n in counts.items() if value not in known[name]})
             found[window] = merge_windows(found[window], part) if window in found else part
@@ -213,36 +213,26 @@ def _stretches(numbers: Ints) -> Iterator[tuple[int, slice | Ints]]:
         yield int(numbers[places[0]]), places
 
 
-def _ordered(values: npt.NDArray[Any], places: slice | Ints, bins: NumericBins) -> ColumnProfile:
-    part = values[places]
-    found = profile(part[:SORT_ROWS], bins)
-    for start in range(SORT_ROWS, part.size, SORT_ROWS):  # the fastest size to count at a time
-        found = merge(found, profile(part[start : start + SORT_ROWS], bins))
-    return found
-
-
 @dataclass(frozen=True)
 class _Coded:
-    """The categories of a batch: each row's place in `names`, the last place for rows without a value."""
+    """The categories of a batch: each row's place in `names`."""
 
-    names: list[str]
-    codes: npt.NDArray[np.int64]
+    names: list[str | None]
+    """None for rows without a value."""
+    codes: Ints
 
     @classmethod
     def of(cls, values: pl.Series) -> _Coded:
         texts = values.to_arrow(compat_level=pl.CompatLevel.oldest())
-        found = texts.cast(pa.large_string()).dictionary_encode()
-        names = found.dictionary.to_pylist()
-        return cls(names, found.indices.fill_null(len(names)).to_numpy(zero_copy_only=False))
+        found = texts.dictionary_encode(null_encoding="encode")
+        codes = np.from_dlpack(found.indices).astype(np.int64)  # to_numpy would import pandas
+        return cls(found.dictionary.to_pylist(), codes)
 
-    def counts(self, places: slice | Ints) -> dict[str, int]:
-        """Return how many of some rows each category has."""
-        rows = np.bincount(self.codes[places], minlength=len(self.names) + 1)
-        return {self.names[place]: int(rows[place]) for place in np.flatnonzero(rows[:-1])}
-
-    def missing(self, places: slice | Ints) -> int:
-        """Return how many of some rows have no value."""
-        return int(np.count_nonzero(self.codes[places] == len(self.names)))
+    def counts(self, places: slice | Ints) -> tuple[dict[str, int], int]:
+        """Return how many of some rows each category has, and how many have no value."""
+        rows = np.bincount(self.codes[places], minlength=len(self.names)).tolist()
+        found = {name: n for name, n in zip(self.names, rows, strict=True) if n and name is not None}
+        return found, sum(n for name, n in zip(self.names, rows, strict=True) if name is None)
 
 
 def _remember(counter: Counter[str], new: Mapping[str, int]) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from html import escape
 
 from trimtab import __version__
-from trimtab.app.drift.drift_results import ColumnResult, Comparison, RowTestResult, Side
+from trimtab.app.drift.drift_results import ColumnResult, Comparison, RowTestResult, SegmentResult, Side
 from trimtab.app.reports.drift_charts import column_chart, windows_chart
 from trimtab.clock import EPOCH
 from trimtab.units import plural
@@ -55,6 +55,7 @@ def drift_page(comparison: Comparison) -> str:
         _windows(comparison),
         _table(comparison),
         _cards(comparison),
+        _segments(comparison.segments),
         _tests(comparison.tests),
         _remarks(comparison),
     ]
@@ -174,6 +175,23 @@ def _card(column: ColumnResult) -> str:
     return (
         f'<div class="card{" drifted" if column.drifted else ""}"><h3>{escape(column.name)}</h3>'
         f'<p class="soft">{escape("; ".join(facts))}</p>{column_chart(column)}{span}{new}</div>'
+    )
+
+
+def _segments(segments: Sequence[SegmentResult]) -> str:
+    if not segments:
+        return ""
+    lines = "".join(
+        f"<tr><td>{escape(segment.name)}</td><td>{segment.rows:,}</td><td>{segment.rows_reference:,}</td>"
+        f"<td>{segment.p:.2g}</td><td>{segment.share_moved:.1%}</td>"
+        f'<td class="text">{escape(", ".join(segment.columns))}</td></tr>'
+        for segment in segments
+    )
+    return (
+        '<h2>Segments</h2><p class="soft">The rows of each segment against those of the same segment of the reference; '
+        "p is adjusted for the number of segments.</p>"
+        '<div class="scroll"><table><tr><th>Segment</th><th>Rows</th><th>Reference</th><th>p</th><th>Moved</th>'
+        f'<th class="text">Columns</th></tr>{lines}</table></div>'
     )
 
 
