@@ -6,11 +6,12 @@ values are in a table in addition to the trees. Given the values as numbers, it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.errors import DataError
 
 REMEDY = (
@@ -57,6 +58,30 @@ class CategoryTables:
             at = np.minimum(np.searchsorted(values, column), len(values) - 1)
             coded[:, place] = np.where(values[at] == column, codes[at], np.float32(np.nan))
         return coded
+
+
+class RowCodes:
+    """Turns rows into those that a booster takes: codes for the values of its own tables.
+
+    Typed rows have codes already, those of the frame that the booster was trained on. tables: None when the booster
+    has none, or none that rows of numbers can use; `rows` then raises DataError for untyped rows.
+    """
+
+    def __init__(self, find: Callable[[Any], CategoryTables | None], booster: Any) -> None:
+        self.tables: CategoryTables | None = None
+        self._error: DataError | None = None
+        try:
+            self.tables = find(booster)
+        except DataError as error:
+            self._error = error
+
+    def rows(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return float (rows, features)."""
+        if isinstance(X, TypedMatrix) and X.schema.form == "frame":
+            return X.numbers()
+        if self._error is not None:
+            raise self._error
+        return np.asarray(X) if self.tables is None else self.tables.codes(np.asarray(X))
 
 
 def category_tables(model: Any) -> CategoryTables | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Limits, Spec
+from trimtab.bundle.typed_matrix import contiguous
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 HUGE = 1e18
@@ -102,7 +103,7 @@ class CheckedScorer:
         refused = self._check.refused_rows(X)
         if not refused.any():
             return self._scorer.score(X)
-        scores = self._scorer.score(np.ascontiguousarray(X[~refused]))
+        scores = self._scorer.score(contiguous(X[~refused]))
         found = np.full((len(X), *scores.shape[1:]), np.nan)
         found[~refused] = scores
         return found

@@ -144,9 +144,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def schema(self) -> Schema | None:
         """The types of the features; None when all are plain numbers."""
-        if not self.feature_types:
-            return None
-        return Schema(self.features, self.feature_types, self.feature_categories, self.input, self.unseen)
+        return Schema.known(self.features, self.feature_types, self.feature_categories, self.input, self.unseen)
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

@@ -9,6 +9,7 @@ refuses the values that the gateway refuses.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import yaml
 
 Array = np.ndarray[Any, Any]
 Score = Callable[[Array], Array]
+TYPED = "trimtab_typed"
+"""The module of typed rows, which a bundle with typed features has in the same folder."""
 
 
 class BundleModel:
@@ -32,6 +35,10 @@ class BundleModel:
         self._about: dict[str, Any] = described["metadata"]["trimtab"]
         self._features: list[str] = self._about["features"]
         self._binary: bool = self._about["task"] == "binary"
+        self._typed, typed = None, self._about.get("typed")
+        if typed:
+            self._typed = import_module(TYPED)
+            self._schema = self._typed.Schema(tuple(self._features), **typed)
         types = described["flavors"].get("sklearn", {}).get("skops_trusted_types", [])
         self._score = _opened(folder / self._about["file"], self._about["runtime"], self._binary, types)
 
@@ -48,15 +55,18 @@ class BundleModel:
         missing = [name for name in self._features if name not in model_input.columns]
         if missing:
             raise ValueError(f"columns are missing: {', '.join(missing)}; expected {', '.join(self._features)}")
-        with np.errstate(over="ignore"):
-            X = np.ascontiguousarray(
-                model_input[self._features].to_numpy(dtype=np.float64, na_value=np.nan), np.float32
-            )
+        X = self._rows(model_input)
         self._check(X)
         scores = self._score(self._coded(X)) if len(X) else np.empty(0)
         if self._binary and output == "label":
             return np.asarray(scores >= self._about["threshold"], dtype=np.int64)
         return scores
+
+    def _rows(self, frame: pd.DataFrame) -> Array:
+        if self._typed is not None:
+            return self._typed.from_frame(self._schema, frame)  # type: ignore[no-any-return]  # the bundle's own module
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(frame[self._features].to_numpy(dtype=np.float64, na_value=np.nan), np.float32)
 
     def _check(self, X: Array) -> None:
         limits = self._about["limits"]
@@ -88,6 +98,16 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Bundl
     return BundleModel(Path(path), **(model_config or {}))
 
 
+def _is_frame(X: Any) -> bool:
+    """Return True for typed rows of a model that takes a frame."""
+    return getattr(getattr(X, "schema", None), "form", "") == "frame"
+
+
+def _numbers(X: Any) -> Array:
+    """Return rows as a booster takes them."""
+    return np.asarray(X.numbers() if _is_frame(X) else X)
+
+
 def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
     openers: dict[str, Callable[..., Score]] = {
         "onnx": _onnx,
@@ -108,8 +128,9 @@ def _onnx(path: Path, binary: bool, types: list[str]) -> Score:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     output = "probabilities" if binary else session.get_outputs()[0].name
 
-    def score(X: Array) -> Array:
-        found = np.asarray(session.run([output], {session.get_inputs()[0].name: X})[0], dtype=np.float64)
+    def score(X: Any) -> Array:
+        columns = X.columns() if _is_frame(X) else {session.get_inputs()[0].name: np.asarray(X)}
+        found = np.asarray(session.run([output], columns)[0], dtype=np.float64)
         return found[:, 1] if binary else found.reshape(len(X))
 
     return score
@@ -119,7 +140,7 @@ def _lightgbm(path: Path, binary: bool, types: list[str]) -> Score:
     import lightgbm
 
     booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
-    return lambda X: np.asarray(booster.predict(X), dtype=np.float64)
+    return lambda X: np.asarray(booster.predict(_numbers(X)), dtype=np.float64)
 
 
 def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
@@ -130,7 +151,7 @@ def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
     best = booster.attr("best_iteration")
     rounds = (0, 0) if best is None else (0, int(best) + 1)
     return lambda X: np.asarray(
-        booster.inplace_predict(X, iteration_range=rounds, validate_features=False), dtype=np.float64
+        booster.inplace_predict(_numbers(X), iteration_range=rounds, validate_features=False), dtype=np.float64
     )
 
 
@@ -141,9 +162,9 @@ def _catboost(path: Path, binary: bool, types: list[str]) -> Score:
     model.load_model(str(path), format="cbm")
     objective = str(model.get_all_params()["loss_function"]).partition(":")[0]
     if binary:
-        return lambda X: np.asarray(model.predict(X, prediction_type="Probability")[:, 1], dtype=np.float64)
+        return lambda X: np.asarray(model.predict(_given(X), prediction_type="Probability")[:, 1], dtype=np.float64)
     kind = "Exponent" if objective in ("Poisson", "Tweedie") else "RawFormulaVal"
-    return lambda X: np.asarray(model.predict(X, prediction_type=kind), dtype=np.float64)
+    return lambda X: np.asarray(model.predict(_given(X), prediction_type=kind), dtype=np.float64)
 
 
 def _torchscript(path: Path, binary: bool, types: list[str]) -> Score:
@@ -153,7 +174,7 @@ def _torchscript(path: Path, binary: bool, types: list[str]) -> Score:
 
     def score(X: Array) -> Array:
         with torch.no_grad():
-            return np.asarray(module(torch.from_numpy(X)).numpy(), dtype=np.float64).reshape(len(X))
+            return np.asarray(module(torch.from_numpy(np.asarray(X))).numpy(), dtype=np.float64).reshape(len(X))
 
     return score
 
@@ -164,8 +185,13 @@ def _project(path: Path, binary: bool, types: list[str]) -> Score:
     model: Any = pickle.loads(path.read_bytes())
     if binary and hasattr(model, "predict_proba"):
         place = [float(label) for label in model.classes_].index(1.0)
-        return lambda X: np.asarray(model.predict_proba(X)[:, place], dtype=np.float64)
-    return lambda X: np.asarray(model.predict(X), dtype=np.float64).reshape(len(X))
+        return lambda X: np.asarray(model.predict_proba(_given(X))[:, place], dtype=np.float64)
+    return lambda X: np.asarray(model.predict(_given(X)), dtype=np.float64).reshape(len(X))
+
+
+def _given(X: Any) -> Any:
+    """Return rows as an estimator takes them."""
+    return X.frame() if _is_frame(X) else np.asarray(X)
 
 
 def _skops(path: Path, binary: bool, types: list[str]) -> Score:
@@ -173,8 +199,8 @@ def _skops(path: Path, binary: bool, types: list[str]) -> Score:
 
     estimator: Any = load(path, trusted=types)
     if not binary:
-        return lambda X: np.asarray(estimator.predict(X), dtype=np.float64).reshape(len(X))
+        return lambda X: np.asarray(estimator.predict(_given(X)), dtype=np.float64).reshape(len(X))
     classes = [float(label) for label in estimator.classes_]
     if 1.0 not in classes:
         return lambda X: np.zeros(len(X))
-    return lambda X: np.asarray(estimator.predict_proba(X)[:, classes.index(1.0)], dtype=np.float64)
+    return lambda X: np.asarray(estimator.predict_proba(_given(X))[:, classes.index(1.0)], dtype=np.float64)

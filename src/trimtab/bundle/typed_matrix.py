@@ -10,10 +10,11 @@ Imports neither Trimtab nor pandas at the top: each bundle with typed features h
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,32 @@ class Schema:
     form: str = "matrix"
     unseen: str = "other"
 
+    @classmethod
+    def known(
+        cls,
+        features: Sequence[str],
+        types: Mapping[str, str],
+        categories: Mapping[str, Sequence[str]],
+        form: str,
+        unseen: str,
+    ) -> Schema | None:
+        """Return the schema of a record, the same object for the same content; None when all features are numbers."""
+        if not types:
+            return None
+        frozen = tuple((name, tuple(known)) for name, known in sorted(categories.items()))
+        return _schema(tuple(features), tuple(sorted(types.items())), frozen, form, unseen)
+
+    @cached_property
+    def text(self) -> str:
+        """The schema as text, which `read` reads."""
+        known = {name: list(own) for name, own in self.categories.items()}
+        return json.dumps([list(self.features), dict(self.types), known, self.form, self.unseen])
+
+    @classmethod
+    def read(cls, text: str) -> Schema:
+        """Return the schema of a text, the same object for the same text."""
+        return _read(text)
+
     @cached_property
     def places(self) -> dict[int, str]:
         """Type of each typed feature by its place."""
@@ -55,6 +82,12 @@ class Schema:
         return {name: {text: float(code) for code, text in enumerate(own)} for name, own in self.categories.items()}
 
     @cached_property
+    def names(self) -> dict[str, Array]:
+        """Name of each code, by feature; the last one, of a missing value, is empty."""
+        own = [OTHER] if self.unseen == "other" else []
+        return {name: objects([*known, *own, ""]) for name, known in self.categories.items()}
+
+    @cached_property
     def dtypes(self) -> dict[str, Any]:
         """The pandas dtype of each category."""
         # pandas is loaded for models that take a frame alone
@@ -62,6 +95,20 @@ class Schema:
 
         own = [OTHER] if self.unseen == "other" else []
         return {name: pd.CategoricalDtype([*known, *own]) for name, known in self.categories.items()}
+
+
+@lru_cache(maxsize=64)
+def _schema(features: Any, types: Any, categories: Any, form: str, unseen: str) -> Schema:
+    return Schema(features, dict(types), dict(categories), form, unseen)
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> Schema:
+    features, types, categories, form, unseen = json.loads(text)
+    found = Schema.known(features, types, categories, form, unseen)
+    if found is None:
+        raise ValueError("the schema has no typed feature")
+    return found
 
 
 class TypedMatrix(np.ndarray[Any, Any]):
@@ -108,6 +155,21 @@ class TypedMatrix(np.ndarray[Any, Any]):
         """Return a copy."""
         return self.made(self.schema, np.asarray(self).copy(), dict(self.exact))
 
+    def recoded(self, schema: Schema) -> TypedMatrix:
+        """Return the rows with the codes of another schema's categories.
+
+        Raises ValueError for a schema of other features or types.
+        """
+        if (self.schema.features, dict(self.schema.types)) != (schema.features, dict(schema.types)):
+            raise ValueError(f"the rows have the features {self.schema.features}; expected {schema.features}")
+        matrix = np.asarray(self).copy()
+        for place, kind in schema.places.items():
+            name = schema.features[place]
+            if kind == "category" and self.schema.categories[name] != schema.categories[name]:
+                missing = np.isnan(matrix[:, place]) & (self.schema.unseen != "missing")
+                matrix[:, place] = np.where(missing, np.nan, _coded(schema, name, kind, self.exact[place]))
+        return self.made(schema, matrix, self.exact)
+
     def frame(self) -> Any:
         """Return a pandas DataFrame with the features as columns, in their types."""
         # pandas is loaded for models that take a frame alone
@@ -123,7 +185,8 @@ class TypedMatrix(np.ndarray[Any, Any]):
     def _series(self, pd: Any, place: int, name: str, kind: str, missing: Array, numbers: Array) -> Any:
         if kind == "category":
             dtype = self.schema.dtypes[name]
-            codes = np.where(missing | (numbers >= len(dtype.categories)), -1, numbers).astype(np.int32)
+            known = (numbers >= 0) & (numbers < len(dtype.categories))  # False for missing values
+            codes = np.where(known, numbers, -1).astype(np.int32)
             return pd.Categorical.from_codes(codes, dtype=dtype)
         if kind == "boolean":
             return pd.arrays.BooleanArray(np.where(missing, 0, numbers) != 0, missing)
@@ -143,6 +206,28 @@ class TypedMatrix(np.ndarray[Any, Any]):
             if kind in WHOLE:
                 column = found[:, place]
                 found[:, place] = np.where(np.isnan(column), column, self.exact[place])
+        return found
+
+    def columns(self) -> dict[str, Array]:
+        """Return each feature as a column (rows, 1) for ONNX: float32, text, int64 or bool.
+
+        A missing text is empty, a missing whole number 0 and a missing boolean False.
+        """
+        found: dict[str, Array] = {}
+        for place, name in enumerate(self.schema.features):
+            kind, numbers = self.schema.places.get(place), np.asarray(self)[:, place]
+            missing = np.isnan(numbers)
+            if kind == "integer":
+                numbers = np.where(missing, 0, self.exact[place])
+            elif kind == "boolean":
+                numbers = np.where(missing, 0, numbers) != 0
+            elif kind == "text":
+                numbers = np.where(missing, "", self.exact[place])
+            elif kind == "category":
+                names = self.schema.names[name]
+                known = (numbers >= 0) & (numbers < len(names))
+                numbers = names[np.where(known, numbers, len(names) - 1).astype(np.int64)]
+            found[name] = numbers[:, None]
         return found
 
     def plain_rows(self) -> list[list[Any]]:
@@ -197,6 +282,74 @@ def joined(parts: Sequence[TypedMatrix]) -> TypedMatrix:
     return TypedMatrix.made(first.schema, np.concatenate([np.asarray(part) for part in parts]), exact)
 
 
+def from_frame(schema: Schema, frame: Any) -> TypedMatrix:
+    """Return the rows of a pandas DataFrame that has the features as columns, in any dtypes that hold their values.
+
+    Raises ValueError naming the column and the row of a value that its type cannot hold.
+    """
+    # pandas is loaded for models that take a frame alone
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for name in schema.features:
+        kind, series = schema.types.get(name), frame[name]
+        missing = series.isna().to_numpy()
+        if kind in ("date", "timestamp"):
+            series = pd.to_datetime(series, utc=True).dt.tz_localize(None).astype("datetime64[us]")
+        values = [None if gone else value for value, gone in zip(series.tolist(), missing.tolist(), strict=True)]
+        read = _READERS.get(kind or "", float)
+        for row, value in enumerate(values):
+            try:
+                values[row] = None if value is None else read(value)
+            except (TypeError, ValueError, ArithmeticError):
+                raise ValueError(f"column '{name}', row {row}: {value!r} is not of type {kind or 'number'}") from None
+        if kind in WHOLE:
+            columns[name] = whole(values)
+        elif kind in OBJECTS:
+            columns[name] = objects(values)
+        else:
+            columns[name] = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return TypedMatrix.of(schema, columns)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # whole numbers beside missing values are floats in pandas
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise TypeError
+    return str(value)
+
+
+def _whole(value: Any) -> int:
+    found = int(value)
+    if found != value or isinstance(value, str) or not -(2**63) <= found < 2**63:
+        raise ValueError
+    return found
+
+
+def _truth(value: Any) -> float:
+    if value not in (0, 1):
+        raise ValueError
+    return float(value)
+
+
+def _day(value: Any) -> int:
+    if value != value.normalize():
+        raise ValueError
+    return int(value.as_unit("us").value // 86_400_000_000)
+
+
+_READERS: dict[str, Any] = {
+    "text": _text,
+    "category": _text,
+    "integer": _whole,
+    "boolean": _truth,
+    "decimal": lambda value: decimal_of(str(value)),
+    "date": _day,
+    "timestamp": lambda value: int(value.as_unit("us").value),
+}
+
+
 def from_plain(schema: Schema, matrix: Array, rows: Sequence[Sequence[Any]]) -> TypedMatrix:
     """Return the rows whose exact values `plain_rows` gave, with their matrix, float32 (rows, features)."""
     columns: dict[str, Any] = {name: matrix[:, place] for place, name in enumerate(schema.features)}
@@ -233,6 +386,11 @@ def model_input(X: Array) -> Any:
     if isinstance(X, TypedMatrix) and X.schema.form == "frame":
         return X.frame()
     return np.asarray(X)
+
+
+def typed_places(X: Array) -> Mapping[int, str]:
+    """Return the type of each typed feature of rows by its place."""
+    return X.schema.places if isinstance(X, TypedMatrix) else {}
 
 
 def contiguous(X: Array) -> Array:

@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import psutil
 
-from trimtab.bundle.spec import read_spec
+from trimtab.bundle.spec import Spec, read_spec
+from trimtab.bundle.typed_matrix import contiguous, zero_rows
+from trimtab.bundle.typed_packing import TYPED, unpack_rows
 from trimtab.runtimes.opening import open_scorer
 
 WARM_UP = 200
@@ -42,10 +45,10 @@ def measure(folder: Path, *, trust: Sequence[str] = ()) -> Measurement:
     spec = read_spec(folder)
     began = time.perf_counter_ns()
     scorer = open_scorer(folder, spec, trust=trust)
-    scorer.score(np.zeros((1, len(spec.features)), dtype=np.float32))
+    scorer.score(zero_rows(spec.schema, 1, len(spec.features)))
     load_seconds = (time.perf_counter_ns() - began) / 1e9
     loaded = process.memory_info().rss
-    rows = _read_rows(folder, spec.features)
+    rows = _read_rows(folder, spec)
     before = process.memory_info().rss
     for i in range(WARM_UP):
         scorer.score(rows[i % len(rows)])
@@ -68,14 +71,18 @@ def measure(folder: Path, *, trust: Sequence[str] = ()) -> Measurement:
     )
 
 
-def _read_rows(folder: Path, features: tuple[str, ...]) -> list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+def _read_rows(folder: Path, spec: Spec) -> list[np.ndarray[Any, Any]]:
     """Return the reference rows as arrays of shape (1, features)."""
     # imported after the memory was measured, which is the bundle's and not Parquet's
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(folder / "reference" / "rows.parquet", columns=list(features))
-    X = np.column_stack([table[name].to_numpy() for name in features]).astype(np.float32)
-    return [np.ascontiguousarray(row[None, :]) for row in X]
+    schema = spec.schema
+    names = [*spec.features, *([] if schema is None else [TYPED])]
+    table = pyarrow.parquet.read_table(folder / "reference" / "rows.parquet", columns=names)
+    X = np.column_stack([table[name].to_numpy() for name in spec.features]).astype(np.float32)
+    if schema is not None:
+        X = unpack_rows(schema, X, table[TYPED].to_pylist())
+    return [contiguous(X[place : place + 1]) for place in range(len(X))]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import typed_places
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Robustness
@@ -76,22 +77,29 @@ def disturbances(
         yield f"noise of {policy.noise:g} sd", _noisy(X, policy.noise, seed)
     if policy.shifted_units is not None:
         for j, name in enumerate(features):
+            if j in typed_places(X):
+                continue  # a category or a date has no unit
             yield f"{name} times {policy.shifted_units:g}", _shifted(X, j, policy.shifted_units)
 
 
 def _blanked(X: Array, share: float, seed: int) -> Iterator[Array]:
     for repeat in range(REPEATS):
         chance = np.random.default_rng((seed, repeat, 0)).random(X.shape)
-        yield np.where(chance < share, np.float32(np.nan), X)
+        blanked = X.copy()
+        blanked[chance < share] = np.nan
+        yield blanked
 
 
 def _noisy(X: Array, size: float, seed: int) -> Iterator[Array]:
     spread = np.zeros(X.shape[1])
-    known = ~np.isnan(X).all(axis=0)  # a column without any value has no spread
+    known = np.array(~np.isnan(X).all(axis=0))  # a column without any value has no spread
+    known[list(typed_places(X))] = False  # a category or a date has no noise
     spread[known] = np.nanstd(X[:, known].astype(np.float64), axis=0)
     for repeat in range(REPEATS):
         noise = np.random.default_rng((seed, repeat, 1)).standard_normal(X.shape)
-        yield (X + size * spread * noise).astype(np.float32)
+        noisy = X.copy()
+        noisy[:] = X + size * spread * noise
+        yield noisy
 
 
 def _shifted(X: Array, column: int, factor: float) -> Iterator[Array]:

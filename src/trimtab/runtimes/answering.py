@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import Schema, from_plain
 from trimtab.errors import DataError
 from trimtab.runtimes import pipe_frames
 
@@ -43,9 +44,10 @@ def answer_rows(load: Load) -> None:
         except pipe_frames.Gone:
             return
         try:
-            answer = pipe_frames.pack(
-                pipe_frames.SCORES, predict(pipe_frames.unpack_rows(content)).astype("<f8").tobytes()
-            )
+            X, typed = pipe_frames.unpack_rows(content)
+            if typed is not None:
+                X = from_plain(Schema.read(typed[0]), X, typed[1])
+            answer = pipe_frames.pack(pipe_frames.SCORES, predict(X).astype("<f8").tobytes())
         except Exception as error:  # a border: the model is third-party code
             answer = pipe_frames.pack(pipe_frames.ERROR, _text(error))
         pipe_frames.write(answers_fd, answer)

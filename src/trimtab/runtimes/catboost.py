@@ -11,6 +11,7 @@ import numpy as np
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
 
@@ -48,12 +49,14 @@ class CatboostScorer:
         if not len(X):
             return np.empty(0)
         kind = "Probability" if self.task == "binary" else "Exponent" if self.objective in LOG else "RawFormulaVal"
-        found = self.model.predict(X, prediction_type=kind, thread_count=1)
+        found = self.model.predict(model_input(X), prediction_type=kind, thread_count=1)
         return one_a_row(found, len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
-        found = self.model.get_feature_importance(catboost.Pool(X, thread_count=1), type="ShapValues", thread_count=1)
+        found = self.model.get_feature_importance(
+            catboost.Pool(model_input(X), thread_count=1), type="ShapValues", thread_count=1
+        )
         return np.asarray(found, dtype=np.float64)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from trimtab.bundle.categories import lightgbm_tables
+from trimtab.bundle.categories import RowCodes, lightgbm_tables
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
@@ -41,7 +41,7 @@ class LightgbmScorer:
         self.task = task
         self.objective = _objective(self.booster)
         self._path = path
-        self._categories = lightgbm_tables(self.booster)
+        self._codes = RowCodes(lightgbm_tables, self.booster)
         rules = RULES[task]
         if self.booster.num_model_per_iteration() != 1 and not rules.by_class:
             raise DataError(f"{path}: it gives {self.booster.num_model_per_iteration()} numbers a row; expected one")
@@ -56,15 +56,14 @@ class LightgbmScorer:
         """Return the scores of rows."""
         if not len(X):
             return RULES[self.task].no_scores
-        if self._categories is not None:
-            X = self._categories.codes(X)
+        X = self._codes.rows(X)
         return one_a_row(self.booster.predict(X, num_threads=1), len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
-        if self._categories is not None:
-            X = self._categories.codes(X)
-        found = np.asarray(self.booster.predict(X, pred_contrib=True, num_threads=1), dtype=np.float64)
+        found = np.asarray(
+            self.booster.predict(self._codes.rows(X), pred_contrib=True, num_threads=1), dtype=np.float64
+        )
         return found * self._steepness
 
     @property

@@ -10,21 +10,23 @@ import onnxruntime
 
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
+from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.errors import DataError
 from trimtab.metric_catalog import of_models
 from trimtab.runtimes.opening import Opener
 from trimtab.tasks import RULES
 
 INPUTS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+COLUMNS = ("tensor(float)", "tensor(string)", "tensor(int64)", "tensor(bool)")
 PROBABILITIES = "probabilities"
 
 
 class OnnxScorer:
     """A session of ONNX Runtime. Raises DataError for a graph that cannot be loaded or does not return scores.
 
-    graph: its bytes, or its file. Its one input is a table of numbers; a binary or multiclass graph has an output
-    "probabilities" (rows, classes). Of an anomaly graph the output "anomaly_score" is read, if it has one; else, as of
-    a regression, the first output.
+    graph: its bytes, or its file. Its one input is a table of numbers, or it has an input for each column of a frame. A
+    binary or multiclass graph has an output "probabilities" (rows, classes). Of an anomaly graph the output
+    "anomaly_score" is read, if it has one; else, as of a regression, the first output.
     """
 
     in_process = True
@@ -41,8 +43,15 @@ class OnnxScorer:
             raise DataError(f"{self._where}: ONNX Runtime cannot load it: {error}") from error
         self.task = task
         self._by_class = RULES[task].by_class
-        self._input, self._double = self._only_input()
+        self._by_feature = self._takes_columns()
+        self._input, self._double = ("", False) if self._by_feature else self._only_input()
         self._output, self._column = self._only_output()
+
+    def _takes_columns(self) -> bool:
+        """Return True for a graph with one column a feature, as that of a model of frames."""
+        inputs = self._session.get_inputs()
+        columns = all(len(one.shape) == 2 and one.shape[1] == 1 and one.type in COLUMNS for one in inputs)
+        return columns and (len(inputs) > 1 or inputs[0].type not in INPUTS)
 
     def _only_input(self) -> tuple[str, bool]:
         inputs = self._session.get_inputs()
@@ -81,9 +90,13 @@ class OnnxScorer:
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the scores of rows."""
-        if self._double:
-            X = X.astype(np.float64)
-        out = self._session.run([self._output], {self._input: X})[0]
+        if isinstance(X, TypedMatrix) and X.schema.form == "frame":
+            columns = X.columns()
+        elif self._by_feature:
+            raise DataError(f"{self._where}: the graph takes one column a feature; expected rows with typed features")
+        else:
+            columns = {self._input: X.astype(np.float64) if self._double else np.asarray(X)}
+        out = self._session.run([self._output], columns)[0]
         if self._column is not None:
             out = out[:, self._column]
         scores = np.asarray(out, dtype=np.float64)

@@ -11,6 +11,7 @@ from typing import cast
 from trimtab.bundle.scorer import PROJECT, PYFUNC, TIMEOUT_S, Options, Scorer, inside
 from trimtab.bundle.spec import Runtime, Spec, Task
 from trimtab.errors import DataError, MissingExtra
+from trimtab.runtimes.typed_scorer import TypedScorer
 
 RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "onnx": ("trimtab.runtimes.onnx", "onnxruntime"),
@@ -39,15 +40,20 @@ def open_scorer(
     such a process runs only when the processor is otherwise idle. Raises DataError, which names the file and what to
     add to `trust`; MissingExtra when the runtime's package is not installed.
     """
-    options = Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority)
-    if spec.runtime == PROJECT and PROJECT not in trust:
+    scorer = _open(folder, spec, Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority))
+    schema = spec.schema
+    return scorer if schema is None else TypedScorer(scorer, schema)
+
+
+def _open(folder: Path, spec: Spec, options: Options) -> Scorer:
+    if spec.runtime == PROJECT and PROJECT not in options.trust:
         raise DataError(
             f"{folder}: the model is a pickle that the project's training made ({spec.runtime_reason}); to run it, in "
             "a process of its own, add to trimtab.yaml: serving: { trust: [project] }"
         )
     if spec.runtime != PYFUNC:
         return open_model(inside(folder, spec.model_file), runtime=spec.runtime, task=spec.task, options=options)
-    if PYFUNC not in trust:
+    if PYFUNC not in options.trust:
         raise DataError(
             f"{folder}: the model is loaded by unpickling ({spec.runtime_reason or 'an MLflow python_function'}), "
             "which runs whatever code it holds; when you trust its source, add to trimtab.yaml: "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from trimtab.bundle.spec import Task
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.runtimes.answering import Predict, answer_rows
 from trimtab.runtimes.python_objects import object_scores
 
@@ -15,7 +16,7 @@ from trimtab.runtimes.python_objects import object_scores
 def load(path: Path, task: Task) -> tuple[Predict, str]:
     """Load the object; return the function that scores rows, and the hello, which is the task."""
     model = pickle.loads(path.read_bytes())
-    return lambda X: object_scores(model, X, task), task
+    return lambda X: object_scores(model, model_input(X), task), task
 
 
 if __name__ == "__main__":

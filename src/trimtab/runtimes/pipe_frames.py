@@ -1,9 +1,9 @@
 """Framed messages over pipes between a scorer and the process that runs its model.
 
 A frame is its length (4 bytes, little-endian), its kind (1 byte) and its content. Rows are two uint32 (rows,
-features) and float32 values, row by row. Scores are float64, row by
-row. Errors and the hello are text. The description of the
-model to open is JSON. The two sides take turns, so a pipe never holds more than one frame.
+features) and float32 values, row by row; behind them are the exact values of typed features as MessagePack. Scores are
+float64, row by row. Errors and the hello are text. The description of the model to open is JSON. The two sides take
+turns, so a pipe never holds more than one frame.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import select
 import struct
 import time
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from trimtab.lazy_library import LazyLibrary
 
@@ -44,12 +46,20 @@ def pack(kind: bytes, content: bytes) -> bytes:
 
 def pack_rows(X: np.ndarray[Any, Any]) -> bytes:
     """Return rows, float32 (rows, features), as a frame."""
-    return pack(ROWS, _SHAPE.pack(*X.shape) + np.ascontiguousarray(X, dtype="<f4").tobytes())
+    plain = _SHAPE.pack(*X.shape) + np.ascontiguousarray(X, dtype="<f4").tobytes()
+    exact = getattr(X, "plain_rows", None)  # of typed rows
+    return pack(ROWS, plain if exact is None else plain + msgspec.msgpack.encode((X.schema.text, exact())))  # type: ignore[attr-defined]  # as above
 
 
-def unpack_rows(content: bytearray) -> np.ndarray[Any, Any]:
-    """Return the rows of a frame, float32 (rows, features), without copying its content."""
-    return np.frombuffer(content, dtype="<f4", offset=_SHAPE.size).reshape(_SHAPE.unpack_from(content))
+def unpack_rows(content: bytearray) -> tuple[np.ndarray[Any, Any], tuple[str, list[list[Any]]] | None]:
+    """Return the rows of a frame, float32 (rows, features), without copying its content.
+
+    The second value is None for rows without typed features, else the text of their schema and their exact values.
+    """
+    shape = _SHAPE.unpack_from(content)
+    end = _SHAPE.size + 4 * shape[0] * shape[1]
+    rows = np.frombuffer(content, dtype="<f4", count=shape[0] * shape[1], offset=_SHAPE.size).reshape(shape)
+    return rows, msgspec.msgpack.decode(memoryview(content)[end:]) if end < len(content) else None
 
 
 def write(fd: int, frame: bytes, *, deadline: float | None = None) -> None:

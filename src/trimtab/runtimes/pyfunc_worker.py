@@ -16,6 +16,7 @@ from trimtab.bundle.categories import category_tables
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
 from trimtab.bundle.outputs import check_estimator, estimator_scores, one_a_row
 from trimtab.bundle.spec import Task
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
 from trimtab.runtimes.answering import Predict, answer_rows
 from trimtab.tasks import RULES
@@ -41,7 +42,7 @@ def load(folder: Path) -> tuple[Predict, Task | None]:
     import mlflow.pyfunc
 
     model = mlflow.pyfunc.load_model(str(folder))
-    table = _table(described)
+    table = model_input if _is_typed(described) else _table(described)
     task = told_task(described)
     estimator = _estimator(model)
     categories = None if estimator is None else category_tables(estimator)
@@ -56,6 +57,12 @@ def load(folder: Path) -> tuple[Predict, Task | None]:
     if categories is not None:
         return lambda X: one_a_row(estimator.predict(table(X)), len(X), task=task or "regression", what=what), task
     return lambda X: one_a_row(model.predict(table(X)), len(X), task=task or "regression", what=what), task
+
+
+def _is_typed(described: MlModel) -> bool:
+    """Return True for a bundle of Trimtab with typed features."""
+    own = described.metadata.get("trimtab")
+    return isinstance(own, dict) and "typed" in own
 
 
 def _estimator(model: Any) -> Any:

@@ -37,7 +37,9 @@ class NamedColumns:
         # imported here, because only few models need it
         import pandas as pd
 
-        frame = pd.DataFrame(X.astype(np.float64), columns=self.feature_names_in_)
+        frame: Any = X
+        if isinstance(X, np.ndarray):
+            frame = pd.DataFrame(X.astype(np.float64), columns=self.feature_names_in_)
         if not _is_python_model(self.model):
             return self.model.predict(frame)
         takes_context = "context" in inspect.signature(self.model.predict).parameters

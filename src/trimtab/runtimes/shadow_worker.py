@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from trimtab.bundle.manifest import verify
 from trimtab.bundle.spec import Spec
+from trimtab.bundle.typed_matrix import zero_rows
 from trimtab.runtimes import pipe_frames
 from trimtab.runtimes.answering import Predict, answer_rows
 from trimtab.runtimes.memory_trim import give_back
@@ -35,7 +35,7 @@ def open_bundle(rows_fd: int) -> tuple[Predict, str]:
     if opening.digest:
         verify(folder, opening.digest)
     scorer = open_scorer(folder, spec, trust=opening.trust)
-    scorer.score(np.zeros((1, len(spec.features)), dtype=np.float32))
+    scorer.score(zero_rows(spec.schema, 1, len(spec.features)))
     give_back()
     return scorer.score, spec.task
 

@@ -17,10 +17,11 @@ import numpy as np
 from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
-from trimtab.bundle.categories import category_tables
+from trimtab.bundle.categories import RowCodes, category_tables
 from trimtab.bundle.outputs import check_estimator, estimator_scores
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
 from trimtab.runtimes.tree_checks import CHECKED, check_trees
@@ -94,7 +95,7 @@ class SkopsScorer:
 
     def __init__(self, estimator: Any, task: Task) -> None:
         check_estimator(estimator, task)
-        self._categories = category_tables(estimator)
+        self._codes = RowCodes(category_tables, estimator)
         self.estimator = _one_job(estimator)
         self.task = task
         self._threads = ThreadpoolController()
@@ -103,10 +104,11 @@ class SkopsScorer:
         """Return the scores of rows."""
         if not len(X):
             return RULES[self.task].no_scores
-        if self._categories is not None:
-            X = self._categories.codes(X)
+        rows = model_input(X)
+        if type(rows) is np.ndarray:
+            rows = self._codes.rows(rows)
         with self._threads.limit(limits=1):
-            return estimator_scores(self.estimator, X, self.task)
+            return estimator_scores(self.estimator, rows, self.task)
 
     def close(self) -> None:
         """No-op: the model holds memory only."""

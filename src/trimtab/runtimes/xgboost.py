@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import xgboost
 
-from trimtab.bundle.categories import xgboost_tables
+from trimtab.bundle.categories import RowCodes, xgboost_tables
 from trimtab.bundle.outputs import one_a_row
 from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
@@ -58,7 +58,7 @@ class XgboostScorer:
                 f"{path}: the objective of a {task} model is '{self.objective}', whose prediction is no probability; "
                 f"expected {expected[0]}"
             )
-        self._categories = xgboost_tables(self.booster)
+        self._codes = RowCodes(xgboost_tables, self.booster)
         best = self.booster.attr("best_iteration")
         self.iterations = (0, int(best) + 1) if best is not None and not self.linear else (0, 0)
         """Range of rounds that are used: up to the best one after early stopping; (0, 0) for all."""
@@ -67,15 +67,14 @@ class XgboostScorer:
         """Return the scores of rows."""
         if not len(X):
             return RULES[self.task].no_scores
-        if self._categories is not None:
-            X = self._categories.codes(X)
+        X = self._codes.rows(X)
         out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
         return one_a_row(out, len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return TreeSHAP values and the base, float64 (rows, features + 1), in log-odds for a binary model."""
         rows = xgboost.DMatrix(
-            X if self._categories is None else self._categories.codes(X),
+            self._codes.rows(X),
             nthread=1,
             feature_types=self.booster.feature_types,
             enable_categorical=True,
@@ -85,7 +84,7 @@ class XgboostScorer:
 
     def categories(self) -> dict[int, tuple[float, ...]]:
         """Return the accepted values of columns of pandas categories, by the place of the column."""
-        tables = {} if self._categories is None else self._categories.values
+        tables = {} if self._codes.tables is None else self._codes.tables.values
         return {place: tuple(values.tolist()) for place, values in tables.items()}
 
     def close(self) -> None:

@@ -203,9 +203,8 @@ def examples(rows: pl.DataFrame, features: Sequence[str], schema: Schema | None 
 
 def schema_of(version: DatasetVersion) -> Schema | None:
     """Return the types of a dataset's features; None when all are plain numbers."""
-    if not version.feature_types:
-        return None
-    return Schema(version.features, version.feature_types, version.feature_categories, version.input, version.unseen)
+    given = version.feature_types, version.feature_categories, version.input, version.unseen
+    return Schema.known(version.features, *given)
 
 
 def exact_column(column: pl.Series, kind: str | None) -> Any:

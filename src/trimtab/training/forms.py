@@ -21,6 +21,7 @@ from trimtab.bundle.categories import REMEDY, category_tables
 from trimtab.bundle.limits import Categorical
 from trimtab.bundle.scorer import PROJECT, Options, Scorer
 from trimtab.bundle.spec import GRAPH, Limits, Runtime
+from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.definitions.models import Task
 from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.runtimes.onnx import OnnxScorer
@@ -32,6 +33,8 @@ from trimtab.training.native_files import Native, native_file, pickled
 from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import make_probes
 from trimtab.training.scores import native_scores
+from trimtab.training.typed_graphs import convert_typed
+from trimtab.training.typed_probes import typed_probes
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +77,24 @@ def choose(
         StageError: no form reproduces the estimator; names all reasons, and what to add to the policy.
     """
     estimator = getattr(estimator, "best_estimator_", estimator)  # of a search for parameters
+    schema = X.schema if isinstance(X, TypedMatrix) and X.schema.form == "frame" else None
+    X = X if schema is not None else np.asarray(X)
     _check_columns(estimator, features)
     own = _Own(estimator, X, task, tuple(features), trust)
     native = native_file(estimator, len(features))
     own_file = {native.name: native.content} if native else {}
     try:
-        if native is not None and category_tables(estimator) is not None:
+        if schema is None and native is not None and category_tables(estimator) is not None:
             raise StageError("its categories are those of pandas, which only its own file stores by their values")
-        graph = convert(estimator, task=task, features=len(features))
+        if schema is None:
+            graph = convert(estimator, task=task, features=len(features))
+        else:
+            graph = convert_typed(estimator, schema, task=task)
         scorer = OnnxScorer(graph, task)
         parity = check_parity(estimator, scorer, X, task, exact=native is not None)
-        limits = own.limits(scorer, "the ONNX graph", thresholds_of(graph), last=native is None)
+        limits = own.limits(
+            scorer, "the ONNX graph", thresholds_of(graph) if schema is None else (), last=native is None
+        )
     except Exception as error:  # converters and ONNX Runtime raise errors without a common base class
         reason = str(error) if isinstance(error, TrimtabError) else f"the ONNX graph fails: {_first_line(error)}"
         form = _other_form(native, own, reason)
@@ -157,10 +167,11 @@ class _Own:
         what: name of the form, for the message. thresholds: column and value of the splits of trees. last: there is no
         other form, so the limits may also exclude values that the estimator accepts.
         """
-        known = scorer.categories() if isinstance(scorer, Categorical) else {}
-        probes = make_probes(
-            lambda rows: native_scores(self.estimator, rows, self.task), self.X, self.features, thresholds, known
-        )
+        if isinstance(self.X, TypedMatrix):
+            probes = typed_probes(self._scores, self.X, self.features)
+        else:
+            known = scorer.categories() if isinstance(scorer, Categorical) else {}
+            probes = make_probes(self._scores, self.X, self.features, thresholds, known)
         wrong = differing(probes, scorer, task=self.task, scale=self.scale, tolerance=tolerance)
         if not wrong.any():
             return probes.limits
@@ -171,6 +182,9 @@ class _Own:
                 f"({describe_difference(probes, scorer, wrong, self.features)})"
             )
         return limits
+
+    def _scores(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return native_scores(self.estimator, rows, self.task)
 
 
 def _other_form(native: Native | None, own: _Own, reason: str) -> Form:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from trimtab.bundle import trimtab_pyfunc
+from trimtab.bundle import trimtab_pyfunc, typed_matrix
 from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.spec import Limits, Spec
 from trimtab.training.mlflow_client import load_mlflow
@@ -25,6 +25,16 @@ from trimtab.training.mlflow_client import load_mlflow
 ENVIRONMENT = "python_env.yaml"
 LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"
 """The module that MLflow imports, and its folder in the bundle."""
+COLUMNS = {
+    "text": "string",
+    "category": "string",
+    "boolean": "boolean",
+    "integer": "long",
+    "decimal": "string",
+    "date": "datetime",
+    "timestamp": "datetime",
+}
+"""Type of a feature -> MLflow's type of its column; a decimal is text, since MLflow has no exact type for it."""
 
 
 def write_description(folder: Path, spec: Spec) -> None:
@@ -42,6 +52,8 @@ def write_description(folder: Path, spec: Spec) -> None:
     )
     (folder / LOADER_FOLDER).mkdir()
     shutil.copyfile(trimtab_pyfunc.__file__, folder / LOADER_FOLDER / f"{LOADER}.py")
+    if spec.feature_types:
+        shutil.copyfile(typed_matrix.__file__, folder / LOADER_FOLDER / f"{trimtab_pyfunc.TYPED}.py")
     description.add_flavor(
         "python_function",
         loader_module=LOADER,
@@ -85,8 +97,9 @@ def _pickled_modules(content: bytes) -> list[str]:
 def _about(folder: Path, spec: Spec) -> dict[str, Any]:
     """Return the settings of the loader as plain values."""
     limits = msgspec.to_builtins(spec.limits or Limits())
-    tables = _tables(folder, spec)
+    tables = None if spec.input == "frame" else _tables(folder, spec)
     return {
+        **({"typed": typed_settings(spec)} if spec.feature_types else {}),
         "model": spec.model,
         "task": spec.task,
         "features": list(spec.features),
@@ -95,6 +108,16 @@ def _about(folder: Path, spec: Spec) -> dict[str, Any]:
         "file": spec.model_file,
         "limits": {name: list(part) if isinstance(part, tuple) else part for name, part in limits.items()},
         "categories": {} if tables is None else {spec.features[n]: v.tolist() for n, v in tables.values.items()},
+    }
+
+
+def typed_settings(spec: Spec) -> dict[str, Any]:
+    """Return the arguments of a schema but the features, as plain values."""
+    return {
+        "types": dict(spec.feature_types),
+        "categories": {name: list(known) for name, known in spec.feature_categories.items()},
+        "form": spec.input,
+        "unseen": spec.unseen,
     }
 
 
@@ -120,7 +143,9 @@ def _signature(spec: Spec) -> Any:
     binary = spec.task == "binary"
     params: Any = ParamSchema([ParamSpec("output", "string", None)]) if binary else None
     return ModelSignature(
-        inputs=Schema([ColSpec("double", name) for name in spec.features]),
+        inputs=Schema(
+            [ColSpec(COLUMNS.get(spec.feature_types.get(name, ""), "double"), name) for name in spec.features]
+        ),
         outputs=Schema([ColSpec("double", "probability" if binary else "prediction")]),
         params=params,
     )

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from trimtab.bundle.calibration import Calibration, calibrate
 from trimtab.bundle.manifest import write_manifest
 from trimtab.bundle.origin import CODE, code_files
-from trimtab.bundle.spec import BACKGROUND, ColumnCheck, Spec, write_spec
+from trimtab.bundle.spec import BACKGROUND, ColumnCheck, Limits, Spec, write_spec
+from trimtab.bundle.typed_matrix import TypedMatrix
+from trimtab.bundle.typed_packing import TYPED, pack_rows
 from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records.training import DatasetVersion
@@ -107,10 +110,23 @@ def _spec(contents: Contents) -> Spec:
         model_file=contents.form.model_file,
         runtime_reason=contents.form.reason,
         request_types=dict(contents.request_types),
-        limits=contents.form.limits,
+        limits=_limits(contents),
         checks=dict(contents.checks),
         calibration=contents.calibration or _calibration(contents),
+        feature_types=dict(version.feature_types),
+        feature_categories=dict(version.feature_categories),
+        input=model.input,
+        unseen=model.unseen,
     )
+
+
+def _limits(contents: Contents) -> Limits:
+    """Return the limits of the form; categories that are not known are among them where the model refuses them."""
+    limits, version = contents.form.limits, contents.version
+    if version.unseen != "refuse":
+        return limits
+    known = {name: tuple(map(float, range(len(names)))) for name, names in version.feature_categories.items()}
+    return msgspec.structs.replace(limits, categories={**limits.categories, **known})
 
 
 def _calibration(contents: Contents) -> Calibration | None:
@@ -121,12 +137,15 @@ def _write_reference(folder: Path, contents: Contents) -> None:
     if SCORE in contents.version.features:
         raise StageError(f"model '{contents.model.name}' has a feature called '{SCORE}'; rename it")
     chosen = _spread(len(contents.scores), REFERENCE_ROWS)
-    columns = {name: contents.holdout.X[chosen, j] for j, name in enumerate(contents.version.features)}
+    rows = contents.holdout.X[chosen]
+    columns: dict[str, Any] = {name: rows[:, j] for j, name in enumerate(contents.version.features)}
+    if isinstance(rows, TypedMatrix):
+        columns[TYPED] = pack_rows(rows)
     target = folder / "reference" / "rows.parquet"
     target.parent.mkdir(exist_ok=True)
     pl.DataFrame({**columns, SCORE: contents.scores[chosen]}).write_parquet(target)
     background = contents.holdout.X[_spread(len(contents.scores), BACKGROUND_ROWS)]
-    np.save(folder / BACKGROUND, background.astype(np.float32), allow_pickle=False)
+    np.save(folder / BACKGROUND, np.asarray(background, dtype=np.float32), allow_pickle=False)
 
 
 def _spread(count: int, wanted: int) -> np.ndarray[Any, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from trimtab.bundle.limits import answers
 from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.typed_matrix import contiguous
 from trimtab.definitions.models import Task
 from trimtab.errors import StageError
 from trimtab.tasks import RULES
@@ -126,7 +127,7 @@ def pick(X: np.ndarray[Any, Any], rows: int = ROWS) -> np.ndarray[Any, Any]:
     holey, whole = np.flatnonzero(gaps), np.flatnonzero(~gaps)
     wanted = min(len(holey), max(rows // 2, rows - len(whole)))
     chosen = np.concatenate([_spread(holey, wanted), _spread(whole, rows - wanted)])
-    return np.ascontiguousarray(X[np.sort(chosen)])
+    return contiguous(X[np.sort(chosen)])
 
 
 def _spread(indices: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

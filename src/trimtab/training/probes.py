@@ -97,7 +97,7 @@ def make_probes(
     the estimator accepts. thresholds: column and value of the splits of trees. categories: the categories of columns
     for which they are known; for other columns they are searched for.
     """
-    prober = _Prober(score, X, features)
+    prober = _Prober(score, np.asarray(X), features)
     with threadpool_limits(limits=1):  # for a few rows, threads cost more than they save
         prober.nulls()
         prober.categories(categories or {})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.categories import CategoryTables, category_tables
+from trimtab.bundle.typed_matrix import model_input
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
 from trimtab.runtimes.python_objects import fitted_names, object_scores
@@ -39,12 +40,14 @@ def native_scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: 
 
 def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: int) -> np.ndarray[Any, Any]:
     if is_module(estimator):
-        return module_scores(estimator, X, task)
-    try:
-        tables = category_tables(estimator)
-    except DataError as error:
-        raise StageError(f"{type(estimator).__name__} cannot be served: {error}") from None
-    rows = X if tables is None else category_frame(estimator, X, tables)
+        return module_scores(estimator, np.asarray(X), task)
+    rows = model_input(X)
+    if type(rows) is np.ndarray:
+        try:
+            tables = category_tables(estimator)
+        except DataError as error:
+            raise StageError(f"{type(estimator).__name__} cannot be served: {error}") from None
+        rows = rows if tables is None else category_frame(estimator, rows, tables)
     if task == "binary" and hasattr(estimator, "classes_"):
         known = [float(label) for label in estimator.classes_]
         if not set(known) <= {0.0, 1.0}:

@@ -15,6 +15,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.limits import checked
 from trimtab.bundle.scorer import Scorer
+from trimtab.bundle.typed_matrix import Schema
 from trimtab.clock import to_micros
 from trimtab.features.training_frames import training_frame
 from trimtab.gates.held_out import held_out_windows
@@ -23,7 +24,7 @@ from trimtab.metric_catalog import compared_metrics
 from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import Metadata
-from trimtab.training.dataset import Frozen, load
+from trimtab.training.dataset import Frozen, examples, load
 
 
 def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
@@ -86,12 +87,16 @@ def _champion(
     """Return the champion's scorer and the holdout rows as its own features."""
     folder = workspace.artifacts.open(champion.path)
     scorer, spec = open_own(workspace, folder)
-    if (spec.features, spec.views, spec.code_hash) == (dataset.features, dataset.views, dataset.code_hash):
+    own, types = (spec.features, spec.views, spec.code_hash), (dict(spec.feature_types), spec.input)
+    same = own == (dataset.features, dataset.views, dataset.code_hash)
+    if same and types == (dict(dataset.feature_types), dataset.input):
         return scorer, frozen.holdout.X
-    return scorer, _other_features(workspace, folder / "code", dataset)
+    return scorer, _other_features(workspace, folder / "code", dataset, spec.schema)
 
 
-def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -> np.ndarray[Any, Any]:
+def _other_features(
+    workspace: Workspace, code: Path, dataset: DatasetVersion, schema: Schema | None
+) -> np.ndarray[Any, Any]:
     """Return the holdout's rows as another version of the project computes them.
 
     Rows with the same timestamp and label may come in another order than the candidate's. No metric depends on
@@ -103,4 +108,4 @@ def _other_features(workspace: Workspace, code: Path, dataset: DatasetVersion) -
     frame = training_frame(model, scan, as_of=dataset.as_of, start=dataset.start)
     rows = frame.filter(pl.col("label").is_not_null() & (pl.col("timestamp") >= dataset.split_at))
     rows = rows.sort("timestamp", "label", maintain_order=True)
-    return rows.select(pl.col(model.feature_names).cast(pl.Float32).fill_null(float("nan"))).to_numpy()
+    return examples(rows, model.feature_names, schema).X

@@ -16,6 +16,7 @@ from trimtab.bundle.manifest import verify
 from trimtab.bundle.request_checks import RequestChecks
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, read_spec
+from trimtab.bundle.typed_matrix import zero_rows
 from trimtab.errors import DataError, TrimtabError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.shadow_process import open_shadow
@@ -101,7 +102,7 @@ def load_bundle(
             raise DataError(f"{folder}: made for model '{spec.model}', registered for '{order.model}'")
         scorer = open_scorer(folder, spec, trust=trust, low_priority=aside)
         by_class = RULES[spec.task].by_class
-        pace = warm_up(scorer, len(spec.features), classes=len(spec.classes) if by_class else None)
+        pace = warm_up(scorer, spec, classes=len(spec.classes) if by_class else None)
         limits = spec.limits
         if limits is None:
             limits = ask_scorer(scorer, spec.features)
@@ -123,7 +124,7 @@ def load_bundle(
         spec=spec,
         scorer=scorer,
         vectorizer=vectorizer,
-        recipe=(spec.features, spec.views, spec.code_hash),
+        recipe=(spec.features, spec.views, spec.code_hash, id(spec.schema)),
         folder=folder,
         check=InputCheck(spec.features, limits) if limits else None,
         expects=RequestChecks(spec.checks),
@@ -143,17 +144,18 @@ class Pace(NamedTuple):
     """For BATCH_ROWS."""
 
 
-def warm_up(scorer: Scorer, features: int, *, classes: int | None = None) -> Pace:
+def warm_up(scorer: Scorer, spec: Spec, *, classes: int | None = None) -> Pace:
     """Score some rows of zeros; return how long that took.
 
-    classes: of a multiclass model. Raises DataError when the model does not take rows of `features` columns, or does
+    classes: of a multiclass model. Raises DataError when the model does not take rows of the spec's features, or does
     not give one score a row and class.
     """
     best: dict[int, int] = {}
+    features = len(spec.features)
     for rows in WARM_UP_ROWS:
         start = time.perf_counter_ns()
         try:
-            scores = scorer.score(np.zeros((rows, features), dtype=np.float32))
+            scores = scorer.score(zero_rows(spec.schema, rows, features))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise DataError(f"the model does not score rows of {features} features: {error}") from error
         took = time.perf_counter_ns() - start
