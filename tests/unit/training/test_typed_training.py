@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,8 +89,9 @@ def letters(data: Dataset, params: dict[str, Any], seed: int) -> Any:
     columns = make_column_transformer(
         (TfidfVectorizer(analyzer="char"), "tailnum"), (OneHotEncoder(handle_unknown="ignore"), ["carrier"])
     )
-    kept = data.X["tailnum"].notna()
-    return make_pipeline(columns, LogisticRegression()).fit(data.X[kept], data.y[kept])
+    frame: Any = data.X
+    kept = frame["tailnum"].notna()
+    return make_pipeline(columns, LogisticRegression()).fit(frame[kept], data.y[kept])
 
 
 def freeze_flights(
@@ -235,6 +235,6 @@ def test_disturbances_of_the_gates_keep_the_types(flights: pl.DataFrame, tmp_pat
             assert isinstance(version, TypedMatrix)
             changed = ~((np.asarray(version) == np.asarray(rows)) | np.isnan(version))
             assert not changed[:, :2].any()
-            replace(frozen.holdout, X=version).X.frame()
+            version.frame()
     assert names[-1] == "distance times 10"
     assert len(names) == 3
