@@ -33,8 +33,8 @@ from trimtab.training.native_files import Native, native_file, pickled
 from trimtab.training.parity import NATIVE_TOLERANCE, TOLERANCE, Parity, check_parity, describe_difference, differing
 from trimtab.training.probes import make_probes
 from trimtab.training.scores import native_scores
-from trimtab.training.typed_graphs import convert_typed
-from trimtab.training.typed_probes import typed_probes
+from trimtab.training.typed.frame_graphs import convert_typed
+from trimtab.training.typed.frame_probes import typed_probes
 
 logger = logging.getLogger(__name__)
 
