@@ -26,6 +26,7 @@ from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions.models import Task
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, nearest
+from trimtab.tasks import RULES
 
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20
@@ -51,7 +52,8 @@ class OutcomeColumns:
 class CheckedOutcomes:
     """Rows that have an outcome, in their order.
 
-    rows: columns id (text), label (float64) and known_at (int64, microseconds since the epoch; null for now).
+    rows: columns id (text), label (float64; text of a multiclass model) and known_at (int64, microseconds since the
+    epoch; null for now).
     """
 
     rows: pl.DataFrame
@@ -94,13 +96,16 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
         raise DataError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[CheckedOutcomes]:
+def read_outcomes(
+    path: Path, columns: OutcomeColumns, task: Task, classes: Sequence[str] = ()
+) -> Iterator[CheckedOutcomes]:
     """Read the outcomes of a Parquet or CSV file in blocks.
 
     Args:
         path: the file.
         columns: its columns.
-        task: of the model; for "binary" labels are 0 or 1.
+        task: of the model, which says what a label is.
+        classes: the declared names of its classes, if it declares them.
 
     Yields:
         The rows of each block that have an outcome.
@@ -117,18 +122,26 @@ def read_outcomes(path: Path, columns: OutcomeColumns, task: Task) -> Iterator[C
     times = () if columns.known_at is None else (columns.known_at,)
     with unchanged(path):
         blocks = blocks_of(path, columns.names, times=times)
-        yield from check_outcomes(blocks, columns, task=task, place=str(path), truths=path.suffix == ".csv")
+        truths = path.suffix == ".csv"
+        yield from check_outcomes(blocks, columns, task=task, classes=classes, place=str(path), truths=truths)
 
 
 def check_outcomes(
-    blocks: Iterable[pl.DataFrame], columns: OutcomeColumns, *, task: Task, place: str, truths: bool = False
+    blocks: Iterable[pl.DataFrame],
+    columns: OutcomeColumns,
+    *,
+    task: Task,
+    place: str,
+    truths: bool = False,
+    classes: Sequence[str] = (),
 ) -> Iterator[CheckedOutcomes]:
     """Check the outcomes of a file or a table version, block by block.
 
     Args:
         blocks: frames with the columns of `columns`.
         columns: names of the columns.
-        task: of the model; for "binary" labels are 0 or 1.
+        task: of the model, which says what a label is.
+        classes: the declared names of its classes, if it declares them. Else any text is the name of a class.
         place: file or table, for the message.
         truths: accept labels written as true and false, if all are.
 
@@ -138,7 +151,7 @@ def check_outcomes(
     Raises:
         DataError: after the last block, if any block has a wrong value.
     """
-    check = _Check(columns, task, place, truths=truths)
+    check = _Check(columns, task, place, truths=truths, classes=classes)
     for block in blocks:
         yield check.block(block)
     check.end()
@@ -147,8 +160,11 @@ def check_outcomes(
 class _Check:
     """Checks one block after another; collects the first wrong values and the number of all."""
 
-    def __init__(self, columns: OutcomeColumns, task: Task, place: str, *, truths: bool) -> None:
+    def __init__(
+        self, columns: OutcomeColumns, task: Task, place: str, *, truths: bool, classes: Sequence[str] = ()
+    ) -> None:
         self._with_truths = truths
+        self._classes = classes
         self._columns = columns
         self._task = task
         self._place = place
@@ -162,28 +178,47 @@ class _Check:
         """Return the rows of a block that have an outcome. Raises DataError for a column of a wrong type."""
         columns, place = self._columns, self._place
         given, label = frame[columns.prediction_id], frame[columns.label]
-        ids, values = _ids(given, place), _numbers(label, place)
-        truths = _truths(label) if self._with_truths else _truths(values)
-        self._mixed |= bool((values.is_not_null() & values.is_not_nan()).any())
-        values = values.zip_with(truths.is_null(), truths)
+        ids = _ids(given, place)
+        values = self._names(label) if self._classes or RULES[self._task].by_class else self._labels(label)
         moments = pl.Series([None] * frame.height, dtype=pl.Int64)
         if columns.known_at is not None:
             moments = frame[columns.known_at].cast(pl.Datetime("us", "UTC")).dt.epoch("us")
         known_at = moments.rename(columns.known_at or "")
-        outcome = "0 or 1" if self._task == "binary" else "a number"
-        no_label = _is_no_label(label, values, self._task)
-        self._mixed |= bool(no_label.any())
         self._wrong.add(self._rows, given, ids.is_null() | (ids == ""), "the id of a prediction")
-        self._wrong.add(self._rows, label, no_label, outcome)
         self._wrong.add(self._rows, known_at, _is_no_moment(moments), "microseconds of the years 1 to 9999")
-        self._truths.add(self._rows, label, truths.is_not_null(), outcome)
         self._rows += frame.height
-        rows = pl.DataFrame({"id": ids, "label": values.fill_nan(None), "known_at": moments})
+        rows = pl.DataFrame({"id": ids, "label": values, "known_at": moments})
         there = pl.col("label").is_not_null()
         if columns.known_at is not None:
             there &= pl.col("known_at").is_not_null()
         rows = rows.filter(there)
         return CheckedOutcomes(rows=rows, waiting=frame.height - rows.height)
+
+    def _labels(self, label: pl.Series) -> pl.Series:
+        """Return labels that are numbers, null where there is none yet; note those that are not the task's."""
+        values = _numbers(label, self._place)
+        truths = _truths(label) if self._with_truths else _truths(values)
+        self._mixed |= bool((values.is_not_null() & values.is_not_nan()).any())
+        values = values.zip_with(truths.is_null(), truths)
+        no_label = _is_no_label(label, values, self._task)
+        self._mixed |= bool(no_label.any())
+        expected = RULES[self._task].expected
+        self._wrong.add(self._rows, label, no_label, expected)
+        self._truths.add(self._rows, label, truths.is_not_null(), expected)
+        return values.fill_nan(None)
+
+    def _names(self, label: pl.Series) -> pl.Series:
+        """Return names of classes, null where there is none yet, or the number of a named class of a binary model."""
+        names = class_names(label, self._place)
+        if self._classes:
+            numbered = names.cast(pl.Float64, strict=False) if self._task == "binary" else pl.Series([None])
+            is_class = names.is_in(list(self._classes))
+            wrong = names.is_not_null() & ~(is_class | (numbered.is_in([0.0, 1.0]).fill_null(False)))
+            self._wrong.add(self._rows, label, wrong.fill_null(False), f"one of {', '.join(self._classes)}")
+            if self._task == "binary":
+                named = names.replace_strict(list(self._classes), [0.0, 1.0], default=None, return_dtype=pl.Float64)
+                return named.zip_with(is_class.fill_null(False), numbered)
+        return names
 
     def end(self) -> None:
         """Raise DataError if any value was wrong."""
@@ -289,6 +324,21 @@ def _numbers(series: pl.Series, place: str) -> pl.Series:
     return series.cast(pl.Float64, strict=False)
 
 
+def class_names(series: pl.Series, place: str) -> pl.Series:
+    """Return the names of classes: texts, or whole numbers as text; null where there is none. Raises DataError.
+
+    place: file or table, for the message.
+    """
+    type_ = series.dtype
+    if type_.is_float() and bool((series.is_nan() | (series == series.round(0))).fill_null(True).all()):
+        series = series.fill_nan(None).cast(pl.Int64)  # pandas writes integers as floats if some are missing
+        type_ = series.dtype
+    if not (type_ in (pl.String, pl.Categorical, pl.Enum) or type_.is_integer()):
+        raise DataError(f"{place}: {series.name} is {type_}; expected the names of classes, or whole numbers")
+    names = series.cast(pl.String).str.strip_chars()
+    return names.set(names.is_in(list(NULL_TEXTS)).fill_null(False) | (names == ""), None)
+
+
 def _truths(series: pl.Series) -> pl.Series:
     """Return texts such as "true" as 1.0 or 0.0, null for all other values."""
     if series.dtype != pl.String:
@@ -298,7 +348,7 @@ def _truths(series: pl.Series) -> pl.Series:
 
 def _is_no_label(series: pl.Series, values: pl.Series, task: Task) -> pl.Series:
     wrong = values.is_infinite()
-    if task == "binary":
+    if RULES[task].has_threshold:
         wrong |= ~values.is_in([0.0, 1.0]) & values.is_not_nan()
     wrong = wrong.fill_null(False)
     if series.dtype == pl.String:

@@ -107,6 +107,16 @@ def row_costs(made: Mapping[str, Floats], costs: Costs) -> Floats:
     return found
 
 
+def pair_costs(y: Floats, predicted: npt.NDArray[np.int64], classes: Sequence[str], costs: Costs) -> Floats:
+    """Return the money that `costs` adds on each row for its pair of true and predicted class, shape (rows,)."""
+    table = np.zeros((len(classes) + 1, len(classes)))
+    for true, name in enumerate(classes):
+        for other, said in enumerate(classes):
+            table[true, other] = costs.get(class_pair(name, said), 0.0)
+    found: Floats = table[y.astype(np.int64), predicted]  # the last row is that of a class that is not known
+    return found
+
+
 def money(made: Made, costs: Costs) -> float:
     """Return what mistakes cost; a kind without a price costs nothing."""
     return sum(value * costs.get(kind, 0.0) for kind, value in made.items())

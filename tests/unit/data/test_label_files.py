@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +146,32 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, message:
 def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'late'\. Did you mean 'lates'"):
         read_outcomes(csv(tmp_path, "id,lates,landed_at\n"), COLUMNS, "binary")
+
+
+def test_classes_are_read_as_text_however_they_are_written(tmp_path: Path) -> None:
+    path = csv(tmp_path, "id,late,landed_at\na, very late ,1970-01-01T00:00:01Z\nb,,\nc,3,1970-01-01T00:00:01Z\n")
+    (found,) = blocks_of_outcomes(path, COLUMNS, "multiclass")
+    assert found.rows.rows() == [("a", "very late", SECOND), ("c", "3", SECOND)]
+    assert found.waiting == 1
+    path = parquet(tmp_path, id=["a", "b", "c"], late=[2.0, float("nan"), 10.0], landed_at=[1, 1, 1])
+    columns = OutcomeColumns(prediction_id="id", label="late", known_at=None)
+    (found,) = blocks_of_outcomes(path, columns, "multiclass")
+    assert found.rows["label"].to_list() == ["2", "10"]
+
+
+def test_a_class_that_the_model_does_not_declare_is_refused(tmp_path: Path) -> None:
+    path = csv(tmp_path, "id,late,landed_at\na,late,1970-01-01T00:00:01Z\nb,latte,1970-01-01T00:00:01Z\n")
+    with pytest.raises(DataError, match=r"row 2: late is 'latte'; expected one of on time, late"):
+        list(blocks_of_outcomes(path, COLUMNS, "multiclass", ("on time", "late")))
+    moment = [datetime(2020, 1, 1, tzinfo=UTC)]
+    with pytest.raises(DataError, match="late is Float64; expected the names of classes, or whole numbers"):
+        list(blocks_of_outcomes(parquet(tmp_path, id=["a"], late=[0.5], landed_at=moment), COLUMNS, "multiclass"))
+
+
+def test_named_classes_of_a_binary_model_become_0_and_1(tmp_path: Path) -> None:
+    path = csv(tmp_path, "id,late,landed_at\na,yes,1970-01-01T00:00:01Z\nb,no,1970-01-01T00:00:01Z\nc,1,1970-01-01\n")
+    (found,) = blocks_of_outcomes(path, COLUMNS, "binary", ("no", "yes"))
+    assert found.rows["label"].to_list() == [1.0, 0.0, 1.0]
+    path = csv(tmp_path, "id,late,landed_at\na,maybe,1970-01-01T00:00:01Z\n")
+    with pytest.raises(DataError, match=r"late is 'maybe'; expected one of no, yes"):
+        list(blocks_of_outcomes(path, COLUMNS, "binary", ("no", "yes")))

@@ -30,6 +30,7 @@ from trimtab.stores.catalog import open_predictions
 from trimtab.stores.metadata.contract import latest
 from trimtab.stores.predictions.contract import LABEL_FIELDS, Predictions
 from trimtab.stores.predictions.embedded.writer_lock import WriterLock
+from trimtab.tasks import RULES
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ def import_file(
     Raises DataError naming file, row, column and what was expected; StoreError when the log does not take them.
     """
     waiting = 0
-    with closing(LabelDedup(model.name, timed=columns.known_at is not None)) as known:
-        for block in read_outcomes(path, columns, model.task):
+    with closing(_dedup(model, columns)) as known:
+        for block in read_outcomes(path, columns, model.task, declared_classes(model)):
             known.add(block.rows)
             waiting += block.waiting
         known.learn_predictions(workspace.predictions)  # before the log is claimed: others wait for it
@@ -135,6 +136,15 @@ def columns_of(model: Model, outcomes: Outcomes) -> OutcomeColumns:
     )
 
 
+def declared_classes(model: Model) -> tuple[str, ...]:
+    """Return the names of the classes that a model declares; empty where they are those of its training rows."""
+    return tuple(map(str, model.classes or ()))
+
+
+def _dedup(model: Model, columns: OutcomeColumns) -> LabelDedup:
+    return LabelDedup(model.name, timed=columns.known_at is not None, named=RULES[model.task].by_class)
+
+
 class OutcomeImporter:
     """Imports outcomes as soon as a table has new ones. Failures are logged and tried again; the loop goes on."""
 
@@ -180,7 +190,7 @@ def _import_table(workspace: Workspace, labels: Predictions, model: Model, outco
         return []
     _expect_columns(workspace, model, versions[-1], columns)
     done = []
-    with closing(LabelDedup(model.name, timed=columns.known_at is not None)) as known:
+    with closing(_dedup(model, columns)) as known:
         rows = workspace.tables.scan(table, version=versions[-1].version).select(columns.names)
         parts = [_part(rows, model, columns, version, known) for version in versions]
         _judge(workspace, labels, known)
@@ -217,7 +227,8 @@ def _part(rows: pl.LazyFrame, model: Model, columns: OutcomeColumns, version: Ta
     blocks = in_blocks(rows.slice(version.rows - version.added_rows, version.added_rows))
     first, waiting, place = known.rows, 0, f"{version.source} ({version.id})"
     try:
-        for block in check_outcomes(blocks, columns, task=model.task, place=place):
+        checked = check_outcomes(blocks, columns, task=model.task, classes=declared_classes(model), place=place)
+        for block in checked:
             known.add(block.rows)
             waiting += block.waiting
     except DataError as error:
@@ -246,8 +257,15 @@ def _write(workspace: Workspace, labels: Predictions, model: Model, known: Label
     now = to_micros(workspace.now())
     for block in known.new(first, last, limit=CHUNK_ROWS):
         ids, values, times = zip(*block, strict=True)
-        columns = (ids, [model.name] * len(ids), values, times, [now] * len(ids))
-        labels.append_labels(dict(zip(LABEL_FIELDS, columns, strict=False)))
+        count, by_class = len(ids), RULES[model.task].by_class
+        columns = {
+            "prediction_id": ids,
+            "model": [model.name] * count,
+            "label": [None] * count if by_class else values,
+            "known_at": times,
+            "received_at": [now] * count,
+        }
+        labels.append_labels(columns | ({"class_name": values} if by_class else {}))
     labels.sync()
 
 

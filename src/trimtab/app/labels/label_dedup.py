@@ -38,8 +38,8 @@ PREDICTED, KNOWN = -(2**62), -(2**61)
 """Where the places of predictions begin, and of labels in the log; outcomes begin at 0. So an id's rows sort so."""
 NEW, REPEATED, CONTRADICTING = np.uint8(1), np.uint8(2), np.uint8(4)
 
-Label = tuple[str, float, int]
-"""Id, label and known_at."""
+Label = tuple[str, float | str, int]
+"""Id, label and known_at; the label is a number, or the name of a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +55,16 @@ class LabelDedup:
     """Some outcomes of a model's predictions, and what the log knows of them. Close it.
 
     timed: each outcome says when it became known. Else they are known now: of several for one id the last counts, and
-    it is new when it differs from the one that is known. Every method raises StoreError when the disk for
-    temporary files is full.
+    it is new when it differs from the one that is known. named: labels are names of classes. Every method raises
+    StoreError when the disk for temporary files is full.
     """
 
-    def __init__(self, model: str, *, timed: bool) -> None:
+    def __init__(self, model: str, *, timed: bool, named: bool = False) -> None:
         self.rows = 0
         self.unmatched = 0
         """Outcomes whose id no prediction has, of those that were learnt; known when they are judged."""
         self._model = model
+        self._column = "class_name" if named else "label"
         self._timed = timed
         self._ids = BloomFilter()
         self._places = {PREDICTED: PREDICTED, KNOWN: KNOWN}
@@ -98,8 +99,8 @@ class LabelDedup:
         block, cursor = log.read_labels(START, limit=BLOCK_ROWS)
         while block.num_rows and self.rows:
             mine = block.filter(label_rule.belong(block["model"], self._model))
-            own = _frame(mine.select(["prediction_id", "label", "known_at"]))
-            self._learn(KNOWN, own["prediction_id"], own["label"], own["known_at"].dt.epoch("us"))
+            own = _frame(mine.select(["prediction_id", self._column, "known_at"]))
+            self._learn(KNOWN, own["prediction_id"], own[self._column], own["known_at"].dt.epoch("us"))
             block, cursor = log.read_labels(cursor, limit=BLOCK_ROWS)
 
     def judge(self, *, now: int) -> None:
@@ -187,8 +188,8 @@ class DistinctLabels:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._few: set[tuple[float, int]] = set()
-        self._latest: tuple[float, int] | None = None
+        self._few: set[tuple[float | str, int]] = set()
+        self._latest: tuple[float | str, int] | None = None
 
     def clear(self) -> None:
         """Forget all pairs, for the next id."""
@@ -197,7 +198,7 @@ class DistinctLabels:
         self._few.clear()
         self._latest = None
 
-    def learn(self, label: float, known_at: int) -> None:
+    def learn(self, label: float | str, known_at: int) -> None:
         """Keep a label that is in the log, or will be."""
         if self._is_new(label, known_at):
             if len(self._few) < self.MOST:
@@ -207,7 +208,7 @@ class DistinctLabels:
         if self._latest is None or label_rule.replaces(known_at, self._latest[1]):
             self._latest = label, known_at
 
-    def judge(self, label: float, known_at: int, *, again: bool) -> np.uint8:
+    def judge(self, label: float | str, known_at: int, *, again: bool) -> np.uint8:
         """Return whether a label is new, repeated or contradicting, and keep a new one.
 
         again: the label has no known_at of its own.
@@ -221,7 +222,7 @@ class DistinctLabels:
             return NEW
         return NEW | (REPEATED if same else CONTRADICTING)
 
-    def _is_new(self, label: float, known_at: int) -> bool:
+    def _is_new(self, label: float | str, known_at: int) -> bool:
         if (label, known_at) in self._few:
             return False
         if len(self._few) < self.MOST:
@@ -241,8 +242,8 @@ def _temporary() -> sqlite3.Connection:
     db = sqlite3.connect("")
     for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}", "temp_store = FILE"):
         db.execute(f"PRAGMA {pragma}")
-    db.execute("CREATE TABLE outcomes (place INTEGER PRIMARY KEY, id TEXT, label REAL, known_at INTEGER)")
-    db.execute("CREATE TABLE overflow (label REAL, known_at INTEGER, PRIMARY KEY (label, known_at)) WITHOUT ROWID")
+    db.execute("CREATE TABLE outcomes (place INTEGER PRIMARY KEY, id TEXT, label, known_at INTEGER)")
+    db.execute("CREATE TABLE overflow (label, known_at INTEGER, PRIMARY KEY (label, known_at)) WITHOUT ROWID")
     return db
 
 

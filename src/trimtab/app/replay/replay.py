@@ -26,11 +26,13 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
 from trimtab.app.stages.gate_inputs import trained_until
 from trimtab.clock import from_micros, to_micros
+from trimtab.data.label_files import class_names
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError, StoreError
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
+from trimtab.tasks import RULES
 from trimtab.units import MICROS
 
 TICK = MICROS["h"]
@@ -193,11 +195,11 @@ class Replay:
         frame, schedule = self.rows, self._schedule
         bodies = self._bodies(frame)
         ids = frame["_id"].to_list()
-        label = frame[self._model.label].cast(pl.Float64).to_numpy()
+        label = self._labels(frame[self._model.label])
         known = frame["_known"].fill_null(NEVER).to_numpy()
         at = frame["_at"].to_numpy()
         order = np.argsort(known, kind="stable")
-        order = order[(known[order] < NEVER) & ~np.isnan(label[order])]
+        order = order[(known[order] < NEVER) & label.is_not_null().to_numpy()[order]]
         known_in_order = known[order]
         row = place = 0
 
@@ -205,7 +207,7 @@ class Replay:
             nonlocal place
             first, place = place, max(place, int(np.searchsorted(known_in_order, time, side="right")))
             return [
-                {"id": ids[n], "label": float(label[n]), "known_at": from_micros(int(known[n])).isoformat()}
+                {"id": ids[n], "label": label[int(n)], "known_at": from_micros(int(known[n])).isoformat()}
                 for n in order[first:place]
                 if ids[n] not in done_labels
             ]
@@ -226,6 +228,12 @@ class Replay:
             upcoming = [int(at[row])] if row < len(at) else []
             upcoming += [int(known_in_order[place])] if place < len(order) else []
             tick = max(end, schedule.floor(min(upcoming, default=self._end)))
+
+    def _labels(self, column: pl.Series) -> pl.Series:
+        """Return the labels that clients send, null where there is none: numbers, or names of classes."""
+        if self._model.classes or RULES[self._model.task].by_class:
+            return class_names(column, f"source '{self._model.examples.name}'")
+        return column.cast(pl.Float64).fill_nan(None)
 
     def _bodies(self, frame: pl.DataFrame) -> list[bytes]:
         """Return one Open Inference Protocol request a row."""

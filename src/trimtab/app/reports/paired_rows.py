@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.spec import read_spec
 from trimtab.clock import to_micros
+from trimtab.definitions.models import Model
 from trimtab.records.training import Bundle
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
+from trimtab.tasks import RULES, UNKNOWN_CLASS
 
 Floats = npt.NDArray[np.float64]
 Span = tuple[datetime, datetime]
@@ -26,6 +29,10 @@ Span = tuple[datetime, datetime]
 BLOCK_ROWS = 100_000
 SEGMENT = "segment "
 """Before the name of a column that makes segments."""
+LABEL = ("prediction_id", "label", "class_name")
+OUTPUTS = ("score", "probabilities")
+AGAINST = "against "
+"""Before the name of a column of the other version."""
 INPUT = "input "
 """Before the name of an input of the project's impact function."""
 
@@ -38,6 +45,7 @@ class PairedRows:
     """Number of the span of each row."""
     y: Floats
     score: Floats
+    """Of a multiclass model (rows, classes), as is `against`."""
     against: Floats
     traffic: Floats
     """Requests of the model that were answered in each span, [spans]."""
@@ -45,6 +53,8 @@ class PairedRows:
     """Values of the columns that make segments, as text, by name."""
     inputs: Mapping[str, Floats] = field(default_factory=dict)
     """Values of the features that the project's impact function takes, by name."""
+    classes: tuple[str, ...] = ()
+    """Of a multiclass model: those that one of the versions knows, which y is the index of."""
 
 
 def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spans: Sequence[Span]) -> PairedRows:
@@ -67,22 +77,75 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
         frame = frame.with_columns(window=pl.Series(place, dtype=pl.Int64)).filter(pl.Series(inside, dtype=pl.Boolean))
         traffic += np.bincount(frame.filter("served")["window"].to_numpy(), minlength=len(spans))
         frame = frame.filter(pl.col("version").is_in(versions) & pl.col("score").is_finite())
-        parts.append(frame.select("prediction_id", "version", "event_time", "window", "score", *named))
+        parts.append(frame.select("prediction_id", "version", "event_time", "window", *OUTPUTS, *named))
         block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
     rows = pl.concat(parts)
     own, other = (rows.filter(version=version).unique("prediction_id", keep="last") for version in versions)
-    labels = latest_labels(workspace, model).filter(pl.col("label").is_finite())
-    both = own.join(other.select("prediction_id", against="score"), on="prediction_id").join(labels, on="prediction_id")
-    both = both.sort("event_time", "prediction_id")
+    known = VersionClasses.read(workspace, workspace.model(model), [b for b in bundles if b.version in versions])
+    labels = known.labels(latest_labels(workspace, model))
+    other = other.select("prediction_id", *(pl.col(name).alias(AGAINST + name) for name in ("version", *OUTPUTS)))
+    both = own.join(other, on="prediction_id").join(labels, on="prediction_id").sort("event_time", "prediction_id")
     return PairedRows(
         window=both["window"].to_numpy().astype(np.int64),
         y=both["label"].to_numpy(),
-        score=both["score"].to_numpy(),
-        against=both["against"].to_numpy(),
+        score=known.scores(both),
+        against=known.scores(both, AGAINST),
+        classes=known.names,
         traffic=traffic,
         columns={name: both[SEGMENT + name] for name in segments},
         inputs={name: both[INPUT + name].to_numpy() for name in inputs},
     )
+
+
+@dataclass(frozen=True)
+class VersionClasses:
+    """The classes of some versions of a multiclass model; of other models there are none.
+
+    names: of all versions together. of_versions: by version, in the order of its probabilities.
+    """
+
+    names: tuple[str, ...] = ()
+    of_versions: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, workspace: Workspace, model: Model, bundles: Iterable[Bundle]) -> VersionClasses:
+        """Read the classes of some bundles."""
+        if not RULES[model.task].by_class:
+            return cls()
+        found = {each.version: read_spec(workspace.artifacts.open(each.path)).classes for each in bundles}
+        return cls(tuple(dict.fromkeys(name for own in found.values() for name in own)), found)
+
+    def labels(self, latest: pl.DataFrame) -> pl.DataFrame:
+        """Return the labels that are known, as numbers: of a multiclass model the index of the class in `names`."""
+        if not self.names:
+            return latest.filter(pl.col("label").is_finite()).select("prediction_id", "label")
+        index = pl.col("class_name").replace_strict(
+            self.names, np.arange(float(len(self.names))), default=UNKNOWN_CLASS, return_dtype=pl.Float64
+        )
+        return latest.filter(pl.col("class_name").is_not_null()).select("prediction_id", label=index)
+
+    def spread(self, scores: Floats, version: int) -> Floats:
+        """Return scores of one version, (rows,), or (rows, classes) in the order of `names`."""
+        if not self.names:
+            return scores
+        found = np.zeros((len(scores), len(self.names)))
+        found[:, [self.names.index(name) for name in self.of_versions[version]]] = scores
+        return found
+
+    def scores(self, rows: pl.DataFrame, prefix: str = "") -> Floats:
+        """Return scores of rows of the log, (rows,), or (rows, classes) in the order of `names`.
+
+        prefix: of the columns version, score and probabilities.
+        """
+        if not self.names:
+            return rows[f"{prefix}score"].to_numpy()
+        version, found = rows[f"{prefix}version"].to_numpy(), np.zeros((rows.height, len(self.names)))
+        for number in self.of_versions:
+            mine = version == number
+            if mine.any():
+                given = np.array(rows[f"{prefix}probabilities"].filter(pl.Series(mine)).to_list(), np.float64)
+                found[mine] = self.spread(given, number)
+        return found
 
 
 def _segment_columns(workspace: Workspace) -> tuple[str, ...]:
@@ -123,9 +186,9 @@ def _number(name: str, features: Mapping[int, tuple[str, ...]]) -> pl.Expr:
 
 
 def latest_labels(workspace: Workspace, model: str) -> pl.DataFrame:
-    """Return prediction_id and label: of several labels of a prediction the one that counts."""
+    """Return prediction_id, label and class_name: of several labels of a prediction the one that counts."""
     table, _ = workspace.predictions.read_labels()
     frame = pl.from_arrow(table.filter(label_rule.belong(table["model"], model)))
     assert isinstance(frame, pl.DataFrame)
     order = label_rule.ordered(frame["known_at"].dt.epoch("us").to_numpy())
-    return frame[order].unique("prediction_id", keep="last").select("prediction_id", "label")
+    return frame[order].unique("prediction_id", keep="last").select(LABEL)

@@ -16,7 +16,7 @@ import polars as pl
 
 from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.reports.paired_rows import latest_labels
+from trimtab.app.reports.paired_rows import LABEL, VersionClasses, latest_labels
 from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
@@ -28,6 +28,7 @@ from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.predictions.contract import START
+from trimtab.tasks import RULES
 
 log = logging.getLogger(__name__)
 
@@ -211,20 +212,24 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     if first is None or rows.is_empty():
         return None
     frozen = workspace.metadata.get(Bundle, str(first.bundle_in("champion")))
-    same = [
-        b.version
+    same = {
+        b.version: b
         for b in workspace.metadata.find(Bundle, model=model)
         if b.features == frozen.features and b.views == frozen.views
-    ]
-    rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(same))
+    }
+    rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(list(same)))
+    known_classes = VersionClasses.read(workspace, workspace.model(model), same.values())
+    labels = known_classes.labels(rows.select(LABEL))
+    rows = rows.drop(LABEL[1:]).join(labels, on="prediction_id", maintain_order="left")
     if rows.is_empty():
         return None
     folder = workspace.artifacts.open(frozen.path)
     scorer, _ = open_own(workspace, folder)
     X = np.array(rows["features"].to_list(), dtype=np.float32)
     scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
-    known = np.isfinite(scores) & np.isfinite(rows["score"].to_numpy())
-    y, answered, scores = rows["label"].to_numpy()[known], rows["score"].to_numpy()[known], scores[known]
+    scores = known_classes.spread(scores, frozen.version)
+    known = np.isfinite(RULES[workspace.model(model).task].main_score(scores)) & np.isfinite(rows["score"].to_numpy())
+    y, answered, scores = rows["label"].to_numpy()[known], known_classes.scores(rows)[known], scores[known]
     if not len(y):
         return None
     policy, task, threshold = workspace.project.policy, workspace.model(model).task, frozen.threshold
@@ -236,7 +241,9 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
 
     def lost(score: np.ndarray[Any, Any]) -> float | None:
         try:
-            made = mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=own)
+            made = mistakes.mean_mistakes(
+                y, score, task=task, threshold=threshold, own=own, classes=known_classes.names
+            )
         except ImpactFailed as error:
             log.error("money lost is not known: %s", error)
             return None

@@ -16,10 +16,11 @@ import numpy.typing as npt
 from trimtab.app.reports.paired_rows import PairedRows, Span
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.metric_catalog import BY_TASK, METRICS, Task
-from trimtab.monitoring.mistakes import Costs, mistakes, row_costs
+from trimtab.monitoring.mistakes import Costs, mistakes, pair_costs, row_costs
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.paired_sequence import paired_bounds
+from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -119,9 +120,9 @@ class VersionMeasures:
 
     def rates(self) -> Iterator[Difference]:
         """Yield the rates of mistakes and of positive decisions, or the errors of a regression by direction."""
-        unit = "share" if self._task == "binary" else ""
+        unit = "share" if RULES[self._task].decides else ""
         for name, (own, other) in self._measured_rows.items():
-            directed = name not in ("decided positive", "mean prediction")
+            directed = not name.startswith(("decided ", "mean "))
             gains = self._by_window(other - own if directed else own - other)
             yield _difference(name, unit, float(own.mean()), float(other.mean()), gains, directed=directed)
 
@@ -180,14 +181,21 @@ class VersionMeasures:
         """By name of a rate: its value in each row, of both versions."""
         own, other = self._made
         one, two = self._scores
-        if self._task == "regression":
+        said = [RULES[self._task].decide(s, t) for s, t in zip(self._scores, self._thresholds, strict=True)]
+        if RULES[self._task].by_class:
+            wrong = [made["misclassification"] for made in (own, other)]
+            decided = {
+                f"decided {name}": ((said[0] == place) * 1.0, (said[1] == place) * 1.0)
+                for place, name in enumerate(self._rows.classes)
+            }
+            return {"wrong decisions": (wrong[0], wrong[1]), **decided}
+        if not RULES[self._task].decides:
             return {
                 "too high": (own["over_prediction"], other["over_prediction"]),
                 "too low": (own["under_prediction"], other["under_prediction"]),
                 "mean prediction": (one, two),
             }
         wrong = [made["false_negative"] + made["false_positive"] for made in (own, other)]
-        said = [(s >= t).astype(np.float64) for s, t in zip(self._scores, self._thresholds, strict=True)]
         return {
             "wrong decisions": (wrong[0], wrong[1]),
             "missed positives": (own["false_negative"], other["false_negative"]),
@@ -206,6 +214,10 @@ class VersionMeasures:
     @cached_property
     def _row_costs(self) -> tuple[Floats, Floats]:
         own, other = (row_costs(made, self._costs) for made in self._made)
+        if self._rows.classes:
+            said = (score.argmax(axis=1) for score in self._scores)
+            pairs = [pair_costs(self._rows.y, each, self._rows.classes, self._costs) for each in said]
+            return own + pairs[0], other + pairs[1]
         return own, other
 
     def _daily(self, values: Floats, rows: Mask) -> Floats:

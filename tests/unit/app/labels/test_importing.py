@@ -377,3 +377,19 @@ def test_labels_of_tables_are_seen_beside_those_of_workers(ws: Workspace) -> Non
     worker.append_labels(columns)
     worker.close()
     assert len(logged(ws)) == 3
+
+
+def test_classes_become_labels_by_name_once(tmp_path: Path) -> None:
+    (tmp_path / "trimtab.yaml").write_text("project: outcomes\n")
+    (tmp_path / "definitions.py").write_text(DEFINITIONS.replace('"binary"', '"multiclass"'))
+    (tmp_path / "landed").mkdir()
+    ws = open_workspace(tmp_path)
+    landed(ws, "1.csv", "a,late,2013-01-02\nb,on time,2013-01-03\nc,3,2013-01-03\n")
+    first, again = import_tables(ws), import_tables(ws)
+    landed(ws, "2.csv", "a,on time,2013-01-05\nb,on time,2013-01-03\n")
+    assert counts(first) == [("delay/landed@0", 3, 3, 0, 0, 0)]
+    assert again == []
+    assert counts(import_tables(ws)) == [("delay/landed@1", 2, 1, 1, 1, 0)]
+    table = ws.predictions.read_labels()[0]
+    assert table["class_name"].to_pylist() == ["late", "on time", "3", "on time"]
+    assert table["label"].to_pylist() == [None] * 4
