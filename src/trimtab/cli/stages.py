@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
+from statistics import mean
 from typing import Annotated
 
 import typer
@@ -25,7 +28,7 @@ from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.records.training import Baseline, Bundle, DatasetVersion, FoldScore, Run
 from trimtab.units import plural
 
 app = Verbs()
@@ -270,6 +273,48 @@ def show_run(r: Run, currency: str) -> None:
     console.print(
         f"train     run {r.id[:8]}: {metrics}; {r.cpu_seconds:.1f} CPU s, {r.cost:.5f} {currency}", soft_wrap=True
     )
+    for line in (*_found(r), *_compared(r.baselines)):
+        console.print(f"          {escape(line)}", soft_wrap=True)
+
+
+def _found(r: Run) -> Iterator[str]:
+    """Yield what search, validation and folds gave."""
+    if (s := r.search) is not None:
+        best = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in s.params.items()
+        )
+        lost = f", {s.pruned} pruned, {s.failed} failed" if s.pruned or s.failed else ""
+        ended = f"; ended by {s.ended}" if s.ended else ""
+        yield f"search: {plural(s.trials, 'trial')}{lost}; {s.metric} {s.value:.4f} with {best}{ended}"
+    if r.validation_rows:
+        stopped = f"; stopped after {plural(r.rounds, 'round')}" if r.rounds else ""
+        yield f"validation: {r.validation_rows:,} rows, {r.left_out:,} before them left out{stopped}"
+    if r.folds:
+        means = (
+            f"{name} {mean(values):.4f} ({min(values):.4f} to {max(values):.4f})" for name, values in _over(r.folds)
+        )
+        yield f"{plural(len(r.folds), 'fold')} over time: {', '.join(means)}"
+
+
+def _over(folds: Sequence[FoldScore]) -> Iterator[tuple[str, list[float]]]:
+    for name in folds[0].metrics:
+        values = [fold.metrics[name] for fold in folds if name in fold.metrics]
+        if len(values) == len(folds):
+            yield name, values
+
+
+def _compared(baselines: Sequence[Baseline]) -> Iterator[str]:
+    """Yield the gain over each baseline, on the same rows."""
+    for name, of in groupby(baselines, lambda each: each.name):
+        gains = []
+        for each in of:
+            interval = (
+                ""
+                if each.low is None or each.high is None
+                else f" ({each.low:.4f} to {each.high:.4f} at {each.confidence:.0%})"
+            )
+            gains.append(f"{each.metric} {each.value:.4f}, gain {each.gain:+.4f}{interval}")
+        yield f"baseline {name}: {'; '.join(gains)}"
 
 
 def show_gates(report: GateReport) -> None:
@@ -279,6 +324,8 @@ def show_gates(report: GateReport) -> None:
         style = VERDICT_STYLE[result.verdict]
         made.add_row(result.gate, f"[{style}]{result.verdict}[/]", escape(result.reason))
     console.print(made)
+    for line in _compared(report.baselines):
+        console.print(f"          {escape(line)}", soft_wrap=True)
 
 
 def show_bundle(bundle: Bundle) -> None:

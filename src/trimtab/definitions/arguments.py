@@ -48,13 +48,34 @@ def check_plain(where: str, function: Callable[..., Any], takes: Sequence[str] =
 
 
 def check_trainer(where: str, function: Callable[..., Any], *, before: Callable[..., Any] | None) -> None:
-    """Check that a trainer takes data, params and seed, and is the only one. before: the earlier trainer, or None."""
+    """Check that a trainer takes data, params and seed first, and is the only one. before: the earlier one, or None."""
     if before is not None:
         two = f"{of_function(before)} and {of_function(function)}"
         raise DefinitionError(f"{where} has two trainers, {two}; remove one")
-    wanted = list(inspect.signature(function).parameters)
-    if len(wanted) != 3:
-        raise DefinitionError(f"{where}: its trainer takes {wanted}; expected three arguments: (data, params, seed)")
+    parameters = list(inspect.signature(function).parameters.values())
+    first = [each for each in parameters[:3] if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    if len(first) != 3 or any(each.kind not in by_name for each in parameters[3:]):
+        raise DefinitionError(
+            f"{where}: its trainer takes {[each.name for each in parameters]}; expected three arguments: "
+            "(data, params, seed), and parameters of the policy after a *: (data, params, seed, *, max_depth=6)"
+        )
+
+
+def trainer_parameters(function: Callable[..., Any]) -> dict[str, bool] | None:
+    """Return the parameters that a trainer declares by name, and whether each must be given.
+
+    None for a trainer that takes any: it declares none, or has **kwargs.
+    """
+    named = list(inspect.signature(function).parameters.values())[3:]
+    if not named or takes_any(function):
+        return None
+    return {each.name: each.default is each.empty for each in named}
+
+
+def takes_any(function: Callable[..., Any]) -> bool:
+    """Return True if a trainer takes parameters of any name, by **kwargs."""
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(function).parameters.values())
 
 
 def check_brought(where: str, inputs: Sequence[str], columns: Sequence[str], *, made: Sequence[str]) -> None:

@@ -55,8 +55,9 @@ class Dataset:
         known_at: when each label became known, datetime64[us] in UTC, shape (rows,); None of a training set that was
             frozen without it.
         validation: labelled rows of later time for early stopping, where the policy has `training.validation`. None in
-            the fits that take the rounds of an earlier one: of folds, and of all rows after the gates.
-        rounds: rounds that such a fit has to take, since the judged fit stopped early after so many; else None.
+            the fits that take the rounds of the judged one: for the reference of monitoring, and of all rows after the
+            gates.
+        rounds: rounds that such a fit has to take, since the judged one stopped early after so many; else None.
         previous: the champion's fitted estimator, where the policy has `training.warm_start: champion`; else None.
 
     >>> import numpy as np, trimtab as tt
@@ -91,7 +92,8 @@ class Dataset:
         return replace(self, **of_rows, validation=None, rounds=None, previous=None)
 
 
-Trainer = Callable[[Dataset, dict[str, Any], int], Any]
+Trainer = Callable[..., Any]
+"""A function (data, params, seed), with parameters of the policy after a *, that returns a fitted estimator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +316,8 @@ class Model(Placed):
 
         Args:
             function: takes a Dataset, the params of the policy and a seed; returns a fitted estimator with
-                scikit-learn's interface.
+                scikit-learn's interface. Parameters that it declares after a * are filled from the params by name, and
+                then no others may stand in the policy.
 
         Returns:
             The function itself.

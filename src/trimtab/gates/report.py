@@ -11,6 +11,7 @@ from trimtab.errors import GateRefused
 from trimtab.policy.gates import Gates
 from trimtab.records.gate_reports import GateReport, GateResult, HeldOutWindow
 from trimtab.records.record import Verdict
+from trimtab.records.training import Baseline
 
 
 def report_key(
@@ -38,11 +39,13 @@ def report(
     key: str,
     again: int = 0,
     held_out: Sequence[HeldOutWindow] = (),
+    baselines: Sequence[Baseline] = (),
 ) -> GateReport:
     """Return the report of one run's gates; it fails when any gate fails, and warns when any warns.
 
     champion: id of the bundle that the candidate was compared with. key: as `report_key` gives it. again: how often the
     run was judged by the same key before. held_out: the comparison with the champion in windows of the holdout.
+    baselines: those of the run.
     """
     return GateReport(
         id=f"{run}/gates/{key}" + (f"/{again + 1}" if again else ""),
@@ -54,6 +57,7 @@ def report(
         verdict=_worst(results),
         results=tuple(results),
         held_out=tuple(held_out),
+        baselines=tuple(baselines),
     )
 
 

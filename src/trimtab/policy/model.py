@@ -15,6 +15,7 @@ from trimtab.metric_catalog import Task
 from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.gates import Gates
 from trimtab.policy.rollout import Rollout
+from trimtab.policy.search import Search
 from trimtab.policy.section import Section
 from trimtab.policy.values import (
     Bytes,
@@ -75,12 +76,34 @@ class Training(Section):
     seed: int = 0
     """Handed to the trainer: the same seed, data and code make the same model."""
     params: dict[str, Any] = {}
-    """Handed to the trainer as they are."""
+    """Handed to the trainer: as they are, and by name to the keyword parameters that it declares."""
+    validation: Share | None = Field(default=None, gt=0, lt=1)
+    """Latest share of the training part's time that the trainer gets as `data.validation`, for early stopping; rows
+    whose label was not known when it begins are in neither part. Left out, none."""
+    folds: int = Field(default=0, ge=0, le=20)
+    """Cross-validation over time: the training part is cut into one more stretches than this, and each but the first is
+    scored by a fit on what was known before it. 0: none."""
+    warm_start: Literal["never", "champion"] = "never"
+    """champion: the trainer gets the champion's estimator as `data.previous`, unless it has seen rows that the new
+    model is judged on."""
+    calibrate: Literal["sigmoid", "isotonic"] | None = None
+    """Maps the probabilities of a classifier to frequencies, by its scores of the validation rows; left out, not."""
+    search: Search | None = None
+    """Search of parameters; left out, none."""
     min_examples: int = Field(default=500, gt=0)
     """With fewer labelled examples nothing is trained."""
     refit: Literal["after_gates", "never"] = "after_gates"
     """after_gates: a model that passed is fitted again on all known rows, the holdout's too, and that one is
     registered; never: the model that was judged is."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Training:
+        if self.calibrate is not None and self.validation is None:
+            raise ValueError("calibrate needs rows that the fit did not see: add a validation, such as 15%")
+        twice = sorted(set(self.params) & set(self.search.space)) if self.search else []
+        if twice:
+            raise ValueError(f"'{twice[0]}' stands in params and in search.space; remove one")
+        return self
 
 
 class Prices(Section):

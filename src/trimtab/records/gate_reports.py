@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from trimtab.records.record import Record, Verdict
+from trimtab.records.training import Baseline
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,5 +52,7 @@ class GateReport(Record, frozen=True, kw_only=True):
     """
     verdict: Verdict
     results: tuple[GateResult, ...]
+    baselines: tuple[Baseline, ...] = ()
+    """The run compared with what needs no model, and with the champion at its training; no verdict rests on them."""
     held_out: tuple[HeldOutWindow, ...] = ()
     """Windows of the holdout in order of time, as evidence for the comparison with `champion`."""

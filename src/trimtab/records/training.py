@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from trimtab.records.record import Record
 
 
@@ -51,6 +53,62 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     """What becomes of a category that is not known: other, missing or refuse."""
 
 
+class FoldScore(msgspec.Struct, frozen=True, kw_only=True):
+    """The metrics of one fold of a cross-validation over time."""
+
+    start: datetime
+    """Rows from this time on are scored; the fit knew what was known then."""
+    end: datetime
+    """Time of the last row that is scored."""
+    train_rows: int
+    rows: int
+    left_out: int
+    """Rows before `start` whose label was not known then: they are neither fitted on nor scored."""
+    metrics: dict[str, float]
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of a baseline on the holdout, and by how much the model is better on the same rows."""
+
+    name: str
+    """prior (frequencies of the classes), mean, median, constant, or the id of the bundle that served."""
+    metric: str
+    value: float
+    gain: float
+    """In the metric's unit; more than 0 when the model is better, whichever way the metric goes."""
+    low: float | None
+    high: float | None
+    """The interval of the gain; None where it is not defined."""
+    confidence: float
+    rows: int
+    """Rows of the holdout that neither was fitted on."""
+    unit: str
+    """Unit of the interval: days, or hours where there are few days."""
+    clusters: int
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search of parameters found."""
+
+    key: str
+    """Hash of data, code, environment and space; the name of the study."""
+    metric: str
+    value: float
+    """Mean over the folds of the best trial."""
+    params: dict[str, Any]
+    best: int
+    """Number of the best trial, from 0."""
+    trials: int
+    pruned: int
+    failed: int
+    folds: int
+    cpu_seconds: float
+    wall_seconds: float
+    cost: float
+    ended: str = ""
+    """Why it ended before all trials; empty when it did not."""
+
+
 class Run(Record, frozen=True, kw_only=True):
     """One training; id is the MLflow run id."""
 
@@ -80,6 +138,19 @@ class Run(Record, frozen=True, kw_only=True):
     """Rounds after which the estimator stopped early; None when it did not, or that is not known."""
     code_hash: str = ""
     """SHA-256 over the project's Python files; empty in older records."""
+    validation: float | None = None
+    """Share of the training part's time that early stopping and calibration used; None: none."""
+    validation_rows: int = 0
+    left_out: int = 0
+    """Rows just before the validation rows whose label was not known when these begin."""
+    calibrate: str | None = None
+    """Method of the calibration; None: none."""
+    previous: str | None = None
+    """The run whose estimator the trainer got to start from; None: none."""
+    folds: tuple[FoldScore, ...] = ()
+    """The cross-validation over time, in order of time."""
+    baselines: tuple[Baseline, ...] = ()
+    search: SearchResult | None = None
     refit_of: str | None = None
     """Of a fit on all rows after the gates: the run that the gates judged; its metrics are that run's."""
     python: str = ""

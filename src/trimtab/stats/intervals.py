@@ -29,6 +29,8 @@ from trimtab.metric_catalog import Scale
 from trimtab.stats.schemes import Floats, Ints
 
 RESAMPLES = 2000
+MIN_DAYS = 10
+"""With fewer days in the rows, hours are the clusters, and an interval is rough."""
 MIN_BOOTSTRAPPED = 5
 """With fewer clusters resampling shows nothing that the t-quantile does not."""
 MAX_STRETCH = 1.5
@@ -150,6 +152,24 @@ def difference_interval(
     return cluster_interval(
         difference, len(label), confidence=confidence, resamples=resamples, seed=seed, clusters=clusters
     )
+
+
+def time_clusters(timestamps: npt.NDArray[np.datetime64]) -> tuple[npt.NDArray[np.datetime64], str]:
+    """Return the cluster of each row, and the unit of the clusters.
+
+    Args:
+        timestamps: in UTC, [rows].
+
+    Returns:
+        The UTC day of each row, or its hour where there are fewer than MIN_DAYS days; "days" or "hours".
+
+    >>> time_clusters(np.array(["2026-03-01T09:30", "2026-03-01T10:00"], "datetime64[us]"))[1]
+    'hours'
+    """
+    days = timestamps.astype("datetime64[D]")
+    if len(np.unique(days)) >= MIN_DAYS:
+        return days, "days"
+    return timestamps.astype("datetime64[h]"), "hours"
 
 
 def t_quantile(confidence: float, degrees: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from trimtab.training.environment import capture
 from trimtab.training.forms import choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import pick
-from trimtab.training.rounds import with_rounds
+from trimtab.training.rounds import NAMES, more_rounds, with_rounds
+from trimtab.training.selection.calibrators import like, method_of
+from trimtab.training.selection.validated_fit import Addition, fit_validated
 from trimtab.training.train import Workbench
 from trimtab.training.trainer import fit
 from trimtab.training.usage import Meter
@@ -78,7 +80,16 @@ class Compared:
         return None
 
 
-def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str, trust: Collection[str] = ()) -> Run:
+def refit(
+    model: Model,
+    frozen: Frozen,
+    twin: Run,
+    *,
+    bench: Workbench,
+    key: str,
+    trust: Collection[str] = (),
+    previous: Any = None,
+) -> Run:
     """Fit on all labelled rows, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
     Args:
@@ -88,6 +99,7 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
         bench: stores and settings of the project.
         key: identifies the fit; a finished run with the same key is returned instead of fitting again.
         trust: policy `serving.trust`.
+        previous: the estimator that the judged fit could start from; None: there was none.
 
     Raises:
         StageError: the trainer fails, the fit cannot serve, or it differs too much from its twin; says why.
@@ -111,7 +123,7 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
     everything = joined(frozen)
     with tracking.ending(run):
         with Meter() as meter:
-            estimator = fit(model, everything, with_rounds(twin.params, twin.rounds), twin.seed)
+            estimator = _fit(model, everything, frozen.train, twin, previous)
             form = choose(estimator, pick(everything.X), task=model.task, features=frozen.version.features, trust=trust)
         check_origin(folder, spec, twin)
         judged = checked(open_scorer(folder, spec, trust=tuple(trust)), spec)
@@ -160,6 +172,9 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
             staging=bench.artifacts.publish(staging, f"runs/{model.name}/{run}"),
             rounds=twin.rounds,
             code_hash=environment.code_hash,
+            validation=twin.validation,
+            calibrate=twin.calibrate,
+            previous=twin.previous,
             refit_of=twin.id,
         )
         tracking.finish(
@@ -177,6 +192,26 @@ def refit(model: Model, frozen: Frozen, twin: Run, *, bench: Workbench, key: str
             tags={"trimtab.runtime": form.runtime, "trimtab.runtime_reason": form.reason},
         )
     return record
+
+
+def _fit(model: Model, everything: Dataset, train: Dataset, twin: Run, previous: Any) -> Any:
+    """Fit on all rows, with the rounds and the calibration of the judged fit. Raises StageError, TrainerFailed.
+
+    Calibration needs rows that a fit did not see, and here none are left: the judged fit is made again for its curves.
+    """
+    rounds = twin.rounds if twin.validation is not None else None
+    data = replace(everything, rounds=rounds, previous=previous)
+    estimator = fit(model, data, with_rounds(twin.params, twin.rounds), twin.seed)
+    if rounds is not None and (more := more_rounds(estimator, rounds, previous)) is not None:
+        raise StageError(
+            f"the fit on all rows took {more} rounds, and the judged one stopped early after {rounds}: let the trainer "
+            f"take data.rounds where it is given, or one of training.params that is called {', '.join(NAMES[:3])}, ..."
+        )
+    if twin.calibrate is None:
+        return estimator
+    addition = Addition(validation=twin.validation, calibrate=method_of(twin.calibrate))
+    judged = fit_validated(model, train, twin.params, twin.seed, addition, previous=previous)
+    return like(judged.estimator, estimator)
 
 
 def joined(frozen: Frozen) -> Dataset:

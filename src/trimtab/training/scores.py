@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,7 @@ def cross_fit(
     *,
     folds: int = FOLDS,
     rows: Dataset | None = None,
+    adapt: Callable[[Any], Any] | None = None,
 ) -> np.ndarray[Any, Any]:
     """Score each row by an estimator that was fitted without the rows of the same stretch of time.
 
@@ -115,6 +117,7 @@ def cross_fit(
         seed: for the trainer.
         folds: the number of stretches.
         rows: the rows to score, such as the same span with unlabelled rows; None scores `data` itself.
+        adapt: changes each fitted estimator before it scores, such as its calibration; None changes nothing.
 
     Returns:
         float64, shape (rows,), or (rows, classes) of a multiclass model.
@@ -135,5 +138,6 @@ def cross_fit(
             raise StageError(f"model '{model.name}': all examples lie in one stretch of time; take more history")
         estimator = fit(model, replace(data.take(rest), rounds=data.rounds), params, seed)
         wanted = theirs == fold
-        scores[wanted] = native_scores(estimator, rows.X[wanted], model.task, classes)
+        adapted = adapt(estimator) if adapt else estimator
+        scores[wanted] = native_scores(adapted, rows.X[wanted], model.task, classes)
     return scores

@@ -7,7 +7,7 @@ tags before the run becomes FINISHED, so every finished run has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 KEY = "trimtab.key"
+GROUP = "trimtab.search"
+"""Tag of nested runs: the study that they are trials of."""
+PARENT = "mlflow.parentRunId"
 RECORD = "trimtab.run."
 TAG_CHARACTERS = 4000
 """Longest piece of a record in one tag; MLflow accepts 8000 characters, older servers 5000."""
@@ -121,6 +124,47 @@ class Tracking:
         self.client.log_inputs(record.id, datasets=[_dataset_input(dataset)])
         self.client.log_text(record.id, requirements, "requirements.txt")
         self._end(record.id, "FINISHED")
+
+    def children(self, model: str, group: str) -> dict[str, MlflowRun]:
+        """Return the finished nested runs of a group, such as the trials of a search, by their key."""
+        wanted = f"tags.`{GROUP}` = '{group}' and attributes.status = 'FINISHED'"
+        runs = self.client.search_runs([self.experiment(model)], wanted)
+        return {run.data.tags[KEY]: run for run in runs if PARENT in run.data.tags}
+
+    def adopt(self, run: MlflowRun, parent: str) -> bool:
+        """Nest a finished run under another parent, and return True, unless its own has finished."""
+        own = run.data.tags.get(PARENT)
+        if own != parent and own is not None and self.client.get_run(own).info.status == "FINISHED":
+            return False
+        self.client.set_tag(run.info.run_id, PARENT, parent)
+        return True
+
+    def write_child(
+        self,
+        parent: str,
+        model: str,
+        key: str,
+        *,
+        group: str,
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, Sequence[float]],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Write a run that has ended, nested under another one. metrics: values of each, one a step."""
+        entities = load_mlflow().entities
+        run = self.begin(model, key, name=name, tags={**tags, PARENT: parent, GROUP: group})
+        at = self._milliseconds()
+        self.client.log_batch(
+            run,
+            metrics=[
+                entities.Metric(metric, float(value), at, step)
+                for metric, values in metrics.items()
+                for step, value in enumerate(values)
+            ],
+            params=[entities.Param(f"param.{each}", str(value)[:PARAM_CHARACTERS]) for each, value in params.items()],
+        )
+        self._end(run, "FINISHED")
 
     def _runs(self, model: str, key: str, status: str) -> list[MlflowRun]:
         if "'" in key:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity, pick
-from trimtab.training.rounds import rounds_of
+from trimtab.training.rounds import with_rounds
 from trimtab.training.scores import cross_fit
-from trimtab.training.tracking import Tracking
-from trimtab.training.trainer import fit
+from trimtab.training.selection.baselines import compared_with_baselines, metrics_of
+from trimtab.training.selection.calibrators import like
+from trimtab.training.selection.plan import Plan, cross_validate, fold_metrics, search_parameters
+from trimtab.training.selection.validated_fit import Fit, fit_validated
+from trimtab.training.tracking import GROUP, Tracking
 from trimtab.training.usage import Meter
 
 
@@ -69,7 +72,7 @@ class _Fitted:
     form: Form
     holdout_scores: np.ndarray[Any, Any]
     extra: Mapping[str, bytes]
-    rounds: int | None
+    fit: Fit
 
 
 def train(
@@ -85,6 +88,7 @@ def train(
     request_types: Mapping[str, str] | None = None,
     checks: Mapping[str, ColumnCheck] | None = None,
     trust: Collection[str] = (),
+    plan: Plan | None = None,
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
@@ -100,12 +104,13 @@ def train(
         request_types: kind of value of each request column.
         checks: checks of the values of request columns.
         trust: policy `serving.trust`.
+        plan: what the policy adds to one fit; None adds nothing.
 
     Raises:
         StageError: the trainer fails, or neither ONNX Runtime nor the estimator's own library can serve the estimator;
             the MLflow run is then FAILED.
     """
-    tracking = bench.tracking
+    tracking, plan = bench.tracking, plan or Plan()
     if (done := tracking.finished(model.name, key)) is not None:
         return done
     environment = capture(bench.project)
@@ -123,7 +128,21 @@ def train(
     run = tracking.begin(model.name, key, name=f"{model.name}-{version.id[:8]}", tags=tags)
     with tracking.ending(run):
         with Meter() as meter:
-            fitted = _fit(model, frozen, dict(params), seed, reference, trust)
+            found, earlier = search_parameters(
+                model,
+                frozen,
+                plan,
+                params,
+                seed,
+                threshold=threshold,
+                environment=environment,
+                tracking=tracking,
+                run=run,
+                prices=bench.prices,
+            )
+            params = {**params, **(found.params if found else {})}
+            folds = cross_validate(model, frozen.train, plan, params, seed, threshold=threshold)
+            fitted = _fit(model, frozen, params, seed, reference, trust, plan)
         staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {}, checks or {})
         used = meter.usage
         record = Run(
@@ -142,48 +161,88 @@ def train(
             platform=environment.platform,
             pins=environment.pins(),
             changes=environment.changes_hash,
-            cpu_seconds=used.cpu_seconds,
-            wall_seconds=used.wall_seconds,
+            cpu_seconds=used.cpu_seconds + earlier.cpu_seconds,
+            wall_seconds=used.wall_seconds + earlier.wall_seconds,
             peak_memory_mb=used.peak_memory_mb,
-            cost=used.cost(bench.prices),
+            cost=used.cost(bench.prices) + earlier.cost,
             model_hash=hashlib.sha256(fitted.form.content).hexdigest(),
             staging=staging,
-            rounds=fitted.rounds,
             code_hash=environment.code_hash,
+            rounds=fitted.fit.rounds,
+            validation=plan.addition.validation,
+            validation_rows=fitted.fit.validation_rows,
+            left_out=fitted.fit.left_out,
+            calibrate=plan.addition.calibrate if fitted.fit.calibrated else None,
+            previous=plan.previous.run if plan.previous else None,
+            folds=folds,
+            baselines=compared_with_baselines(
+                model,
+                frozen.train,
+                frozen.holdout,
+                fitted.holdout_scores,
+                threshold=threshold,
+                seed=seed,
+                rivals=plan.rivals,
+            ),
+            search=found,
         )
         tracking.finish(
             record,
             version,
             metrics=_all_metrics(record, frozen, fitted.form.parity),
             requirements=environment.listing,
-            tags={"trimtab.runtime": fitted.form.runtime, "trimtab.runtime_reason": fitted.form.reason},
+            tags={
+                "trimtab.runtime": fitted.form.runtime,
+                "trimtab.runtime_reason": fitted.form.reason,
+                "trimtab.warm_start": plan.previous.run if plan.previous else plan.cold,
+                GROUP: found.key if found else "",
+                "trimtab.search_ended": found.ended if found else "",
+            },
         )
     return record
 
 
 def _fit(
-    model: Model, frozen: Frozen, params: dict[str, Any], seed: int, reference: Reference | None, trust: Collection[str]
+    model: Model,
+    frozen: Frozen,
+    params: Mapping[str, Any],
+    seed: int,
+    reference: Reference | None,
+    trust: Collection[str],
+    plan: Plan,
 ) -> _Fitted:
-    estimator = fit(model, frozen.train, params, seed)
+    previous = plan.previous.estimator if plan.previous else None
+    fitted = fit_validated(model, frozen.train, params, seed, plan.addition, previous=previous)
+    estimator = fitted.estimator
     rows = pick(np.concatenate([frozen.train.X, frozen.holdout.X]))
     form = choose(estimator, rows, task=model.task, features=frozen.version.features, trust=trust)
     scorer = form.scorer
-    extra = reference(_score_all(model, frozen, params, seed, scorer)) if reference else {}
+    extra = reference(_score_all(model, frozen, params, seed, scorer, fitted)) if reference else {}
     return _Fitted(
         form=form,
         holdout_scores=scorer.score(frozen.holdout.X),
         extra=extra,
-        rounds=rounds_of(estimator),
+        fit=fitted,
     )
 
 
-def _score_all(model: Model, frozen: Frozen, params: dict[str, Any], seed: int, scorer: Scorer) -> Scored:
+def _score_all(
+    model: Model, frozen: Frozen, params: Mapping[str, Any], seed: int, scorer: Scorer, fitted: Fit
+) -> Scored:
     version = frozen.version
     early = frozen.frame.filter(pl.col(TIMESTAMP) < version.split_at)
     schema = schema_of(version)
     rows = examples(frozen.frame, version.features, schema)
     split = len(early)
-    before = cross_fit(model, frozen.train, params, seed, rows=examples(early, version.features, schema))
+    rounds = fitted.rounds if fitted.validation_rows else None  # without validation rows a fit stops by itself again
+    before = cross_fit(
+        model,
+        replace(frozen.train, rounds=rounds),
+        with_rounds(params, rounds),
+        seed,
+        rows=examples(early, version.features, schema),
+        adapt=(lambda plain: like(fitted.estimator, plain)) if fitted.calibrated else None,
+    )
     after = scorer.score(rows.X[split:]) if split < len(rows.y) else np.empty(0)
     return Scored(rows=rows, scores=np.concatenate([before, after]), split=split)
 
@@ -228,6 +287,9 @@ def _all_metrics(record: Run, frozen: Frozen, parity: Parity) -> dict[str, float
     """Return the metrics for MLflow: of the holdout, sizes, parity, resources, money."""
     return {
         **record.metrics,
+        **fold_metrics(record.folds),
+        **metrics_of(record.baselines),
+        **({f"search.{record.search.metric}": record.search.value} if record.search else {}),
         "train_rows": len(frozen.train.y),
         "holdout_rows": len(frozen.holdout.y),
         "label_mean": frozen.version.label_mean,

@@ -16,7 +16,10 @@ from trimtab.policy.rollout import PromoteWhen, Rollout
 from trimtab.policy.tree import valid_keys
 from trimtab.units import MICROS
 
-NEEDED: dict[str, dict[str, Any]] = {"gates.bias": {"sensitive": ["carrier"], "max": 0.2}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "gates.bias": {"sensitive": ["carrier"], "max": 0.2},
+    "training.search": {"space": {"max_depth": [2, 3]}},
+}
 """Keys without which a section does not parse."""
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from trimtab.app.project.definitions_file import load_definitions
 from trimtab.definitions.models import Dataset, Model
-from trimtab.errors import StageError
+from trimtab.errors import StageError, TrainerFailed
 from trimtab.training.trainer import fit, seeded
 
 
@@ -77,3 +79,44 @@ def test_a_trainer_cannot_change_the_params_of_the_record(model: Model, data: Da
 def test_large_seeds_are_fine() -> None:
     with seeded(2**40):
         assert 0 <= random.random() < 1
+
+
+def test_parameters_that_a_trainer_declares_come_by_name(model: Model, data: Dataset) -> None:
+    seen: list[Any] = []
+
+    def train(data: Dataset, params: dict[str, Any], seed: int, *, depth: int = 3, rate: float) -> Any:
+        seen.append((params, depth, rate))
+        return Drawn()
+
+    model.fit = train
+    fit(model, data, {"rate": 0.1, "other": 1}, 0)
+    assert seen == [({"rate": 0.1, "other": 1}, 3, 0.1)]
+    with pytest.raises(StageError, match=r"test_trainer.py:\d+: the trainer of model 'delay' needs a parameter 'rate'"):
+        fit(model, data, {"depth": 4}, 0)
+
+    def takes_all(data: Dataset, params: dict[str, Any], seed: int, **more: Any) -> Any:
+        seen.append(more)
+        return Drawn()
+
+    model.fit = takes_all
+    fit(model, data, {"rate": 0.1}, 0)
+    assert seen[-1] == {"rate": 0.1}
+
+
+def test_a_parameter_that_the_library_refuses_has_a_line_and_the_nearest_name(tmp_path: Path, data: Dataset) -> None:
+    (tmp_path / "trimtab.yaml").write_text("project: p\ntraining:\n  params:\n    max_itr: 5\n")
+    (tmp_path / "definitions.py").write_text(
+        "import trimtab as tt\n"
+        "source = tt.FileSource('s', 's.csv', timestamp='at')\n"
+        "m = tt.Model('m', task='binary', examples=source, label='y', features=['x'])\n"
+        "@m.trainer\n"
+        "def train(data, params, seed):\n"
+        "    from sklearn.linear_model import LogisticRegression\n"
+        "    return LogisticRegression(**params).fit(data.X, data.y)\n"
+    )
+    made = load_definitions(tmp_path).model("m")
+    wanted = (
+        r"trimtab\.yaml:4: training\.params\.max_itr: LogisticRegression takes no 'max_itr'\. Did you mean 'max_iter'\?"
+    )
+    with pytest.raises(TrainerFailed, match=wanted):
+        fit(made, data, {"max_itr": 5}, 0)

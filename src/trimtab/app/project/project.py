@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.app.project.definitions_file import DEFINITIONS, load_definitions
+from trimtab.definitions.arguments import trainer_parameters
 from trimtab.definitions.collection import Definitions
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
 from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting, of_models
+from trimtab.places import of_function
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import line_of, read_policy
+from trimtab.tasks import RULES
 
 POLICY = "trimtab.yaml"
 
@@ -66,6 +69,7 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
     for model in definitions.models.values():
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])
+    _check_parameters(where, policy, list(definitions.models.values()))
 
 
 def _expect_schema(where: Path, table: str, schema: str) -> None:
@@ -90,12 +94,31 @@ def _expect_schema(where: Path, table: str, schema: str) -> None:
         raise PolicyError(f"{prefix}: {path} has no schema '{name}'.{nearest(name, names)}")
 
 
+def _check_parameters(where: Path, policy: Policy, models: Sequence[Model]) -> None:
+    """Refuse parameters that no trainer of the project takes, where all of them declare theirs by name."""
+    declared = [trainer_parameters(model.fit) for model in models if model.fit is not None]
+    if not declared or any(names is None for names in declared):
+        return
+    known = sorted({name for names in declared for name in names or ()})
+    training = policy.training
+    asked = {name: f"training.params.{name}" for name in training.params}
+    asked |= {name: f"training.search.space.{name}" for name in (training.search.space if training.search else ())}
+    for name, key in asked.items():
+        if name not in known:
+            trainers = ", ".join(of_function(model.fit) for model in models if model.fit is not None)
+            place = f"{where}:{line_of(where, key)}: {key}"
+            raise PolicyError(f"{place}: the trainer ({trainers}) takes no '{name}'.{nearest(name, known)}")
+
+
 def _check_model(where: Path, policy: Policy, model: Model) -> None:
     for column in policy.rollout.sticky or ():
         _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
     metric = policy.rollout.promote_when.metric
     if metric is not None and model.task not in METRICS[metric].tasks:
         raise _does_not_fit(where, "rollout.promote_when.metric", metric, model, fitting(model.task))
+    searched = policy.training.search.metric if policy.training.search else None
+    if searched is not None and model.task not in METRICS[searched].tasks:
+        raise _does_not_fit(where, "training.search.metric", searched, model, fitting(model.task))
     for name, section in policy.gates.sections().items():
         for key, value, expected in section.misfits(model.task):
             raise _does_not_fit(where, f"gates.{name}.{key}", value, model, expected)
@@ -117,6 +140,11 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
         for key, why in section.unusable(present):
             place = f"gates.{name}.{key}"
             raise PolicyError(f"{where}:{line_of(where, place)}: {place}: {why}")
+    if policy.training.calibrate is not None and all(RULES[task].confidence is None for task in present):
+        raise PolicyError(
+            f"{where}:{line_of(where, 'training.calibrate')}: training.calibrate: "
+            f"{of_models(present)} gives no probabilities; leave it out"
+        )
     possible: list[str] = [kind for task in present for kind in BY_TASK[task].costs]
     possible += ["matrix"] if "misclassification" in possible else []
     for kind in policy.impact.cost:

@@ -34,7 +34,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     folder = workspace.artifacts.open(run.staging)
     candidate, spec = open_own(workspace, folder)
     champion = compared_with(workspace, run)
-    scorer, rows = _champion(workspace, champion, dataset, frozen) if champion else (None, None)
+    scorer, rows = champion_scorer(workspace, champion, dataset, frozen) if champion else (None, None)
     return GateInputs(
         X=frozen.holdout.X,
         y=frozen.holdout.y,
@@ -55,9 +55,14 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
 
 def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
     """Return the champion that a run is compared with; None when nothing else serves."""
-    revision = open_rollouts(workspace, run.model).current()
-    champion = workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
+    champion = champion_of(workspace, run.model)
     return None if champion is None or champion.run == run.id else champion
+
+
+def champion_of(workspace: Workspace, model: str) -> Bundle | None:
+    """Return the bundle that serves as champion; None before the first."""
+    revision = open_rollouts(workspace, model).current()
+    return workspace.metadata.get(Bundle, str(revision.bundle_in("champion"))) if revision else None
 
 
 def trained_until(metadata: Metadata, bundle: Bundle) -> datetime:
@@ -81,7 +86,7 @@ def held_out_evidence(workspace: Workspace, run: Run, inputs: GateInputs) -> tup
     )
 
 
-def _champion(
+def champion_scorer(
     workspace: Workspace, champion: Bundle, dataset: DatasetVersion, frozen: Frozen
 ) -> tuple[Scorer, np.ndarray[Any, Any]]:
     """Return the champion's scorer and the holdout rows as its own features."""

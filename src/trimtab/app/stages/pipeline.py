@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,6 +21,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
+from trimtab.app.stages.training_plan import previous_estimator, training_key, training_plan
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
 from trimtab.control.suspicion import Stretch, held, joined
@@ -213,18 +212,21 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
     definition = workspace.model(model)
     policy = workspace.project.policy
     kinds = _request_types(workspace, definition, dataset)
+    frozen = load(dataset, workspace.artifacts)
+    plan = training_plan(workspace, definition, frozen)
     run = train_model(
         definition,
-        load(dataset, workspace.artifacts),
+        frozen,
         bench=open_workbench(workspace),
         params=policy.training.params,
         seed=policy.training.seed,
-        key=key or _train_key(workspace, dataset),
+        key=key or training_key(workspace, dataset, plan),
         threshold=policy.impact.threshold,
         reference=lambda scored: {REFERENCE: _reference(workspace, definition, scored, kinds)},
         request_types=kinds,
         checks=_request_checks(workspace, definition, dataset),
         trust=policy.serving.trust,
+        plan=plan,
     )
     workspace.metadata.put(run)
     return run
@@ -254,6 +256,7 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
         key=key,
         again=len(known),
         held_out=held_out_evidence(workspace, run, inputs),
+        baselines=run.baselines,
     )
     workspace.metadata.put(report)
     return report
@@ -323,7 +326,10 @@ def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
     key = f"{run.key}/refit"
     trust = workspace.project.policy.serving.trust
     try:
-        again = refit_model(definition, frozen, run, bench=open_workbench(workspace), key=key, trust=trust)
+        previous = previous_estimator(workspace, run)
+        again = refit_model(
+            definition, frozen, run, bench=open_workbench(workspace), key=key, trust=trust, previous=previous
+        )
     except StageError as error:
         log.warning("run %s: the judged model serves: %s", run.id, error)
         return run, f"the judged model serves: {error}"
@@ -448,13 +454,6 @@ def _no_examples(workspace: Workspace, model: Model, *, as_of: datetime, start: 
         f"model '{model.name}' has no examples that were known by {as_of:%Y-%m-%d %H:%M}: {has}, and the first of them "
         f"was known at {known:%Y-%m-%d %H:%M}. Name a later --as-of"
     )
-
-
-def _train_key(workspace: Workspace, dataset: DatasetVersion) -> str:
-    policy, threshold = workspace.project.policy.training, workspace.project.policy.impact.threshold
-    code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
-    asked = json.dumps([dataset.id, policy.seed, policy.params, threshold, code], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
 
 def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, Kind]:

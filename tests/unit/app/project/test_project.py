@@ -71,6 +71,10 @@ def test_a_mistake_in_the_definitions_has_a_line(tmp_path: Path, old: str, new: 
             "project: p\ngates:\n  calibration: { max: 5%, coverage: 90% }\n",
             r"trimtab\.yaml:3: gates\.calibration\.coverage: only a regression model has such a value",
         ),
+        (
+            "project: p\ntraining:\n  search: { metric: rmse, space: { depth: [1, 2] } }\n",
+            r"trimtab\.yaml:3: training\.search\.metric: 'rmse' does not fit model 'model'",
+        ),
     ],
 )
 def test_the_policy_is_checked_against_the_definitions(tmp_path: Path, policy: str, message: str) -> None:
@@ -81,3 +85,25 @@ def test_the_policy_is_checked_against_the_definitions(tmp_path: Path, policy: s
 def test_a_folder_that_is_no_project_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="trimtab init flights"):
         open_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (
+            "params: { dept: 3 }",
+            r"trimtab\.yaml:3: training\.params\.dept: the trainer \(definitions\.py:\d+\) takes no",
+        ),
+        ("search: { space: { ratte: [1, 2] } }", r"yaml:3: training\.search\.space\.ratte: .* Did you mean 'rate'\?"),
+    ],
+)
+def test_a_parameter_that_no_trainer_declares_is_refused(tmp_path: Path, training: str, message: str) -> None:
+    trainer = "@model.trainer\ndef train(data, params, seed, *, depth=3, rate=0.1):\n    return None\n"
+    policy = f"project: p\ntraining:\n  {training}\n"
+    folder = write(tmp_path, policy=policy)
+    with (folder / "definitions.py").open("a") as file:
+        file.write(trainer)
+    with pytest.raises(PolicyError, match=message):
+        open_project(folder)
+    (folder / "definitions.py").write_text((folder / "definitions.py").read_text().replace("rate=0.1", "**more"))
+    assert open_project(folder).policy.project == "p"

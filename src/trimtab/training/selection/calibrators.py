@@ -1,0 +1,66 @@
+"""Maps the probabilities of a fitted classifier to frequencies, by rows that it was not fitted on.
+
+scikit-learn's CalibratedClassifierCV around the estimator: `sigmoid` is a logistic curve, `isotonic` a monotone step
+function, of several classes one for each class and then normalised. Sources: Platt, Probabilistic outputs for support
+vector machines (1999); Zadrozny & Elkan, Transforming classifier scores into accurate multiclass probability estimates
+(2002).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, cast
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+
+from trimtab.definitions.models import Dataset
+from trimtab.errors import StageError
+
+Method = Literal["sigmoid", "isotonic"]
+LEAST_OF_A_CLASS = 5
+
+
+def calibrated(estimator: Any, rows: Dataset, method: Method) -> Any:
+    """Return a fitted classifier with calibrated probabilities.
+
+    Args:
+        estimator: a fitted classifier with predict_proba.
+        rows: labelled rows that it was not fitted on.
+        method: shape of the curve.
+
+    Raises:
+        StageError: the estimator gives no probabilities, or the rows have too few of a class.
+    """
+    kind = type(estimator).__name__
+    if not (hasattr(estimator, "predict_proba") and hasattr(estimator, "classes_")):
+        raise StageError(
+            f"training.calibrate: {kind} is no scikit-learn classifier with predict_proba and classes_; return such a "
+            "classifier, or leave calibrate out"
+        )
+    for label in estimator.classes_:
+        if (found := int((rows.y == float(label)).sum())) < LEAST_OF_A_CLASS:
+            raise StageError(
+                f"training.calibrate: the validation rows have {found} of class {label:g}; expected "
+                f"{LEAST_OF_A_CLASS} or more of each. Take a larger training.validation"
+            )
+    known = np.isin(rows.y, np.asarray(estimator.classes_, np.float64))
+    return like(
+        CalibratedClassifierCV(FrozenEstimator(estimator), method=method).fit(rows.X[known], rows.y[known]), estimator
+    )
+
+
+def like(fitted: Any, estimator: Any) -> Any:
+    """Return an estimator with the curves of a calibrated one, which was fitted on other rows of the same model."""
+    made = copy.copy(fitted)
+    made.estimator = estimator
+    made.calibrated_classifiers_ = [copy.copy(each) for each in fitted.calibrated_classifiers_]
+    for each in made.calibrated_classifiers_:
+        each.estimator = estimator  # not the frozen one, which no converter to ONNX knows
+    return made
+
+
+def method_of(name: str) -> Method:
+    """Return the name of a record as a method."""
+    return cast(Method, name)

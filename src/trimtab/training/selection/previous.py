@@ -1,0 +1,54 @@
+"""Opens the estimator of a packaged model again, so that a fit can start from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimtab.bundle.spec import LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
+from trimtab.errors import DataError
+from trimtab.lazy_library import LazyLibrary
+from trimtab.runtimes.skops import load_estimator
+
+lightgbm, xgboost = LazyLibrary("lightgbm"), LazyLibrary("xgboost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previous:
+    """An estimator to start from. run: the run that fitted it."""
+
+    run: str
+    estimator: Any
+
+
+def open_previous(
+    folder: Path, run: str, *, features: Sequence[str], trust: Collection[str] = ()
+) -> tuple[Previous | None, str]:
+    """Return the estimator of a packaged model, and why there is none.
+
+    Args:
+        folder: of the packaged model.
+        run: that fitted it.
+        features: names of the columns of the new fit, which must be those of the old one.
+        trust: policy `serving.trust`.
+
+    Returns:
+        A Booster of LightGBM or XGBoost, or an estimator of scikit-learn; None with the reason otherwise.
+    """
+    spec = read_spec(folder)
+    if tuple(spec.features) != tuple(features):
+        return None, f"the features have changed since run {run[:8]}"
+    openers: dict[str, Callable[[Path], Any]] = {
+        LIGHTGBM_FILE: lambda path: lightgbm.Booster(model_file=str(path)),
+        XGBOOST_FILE: lambda path: xgboost.Booster(model_file=str(path)),
+        SKOPS_FILE: lambda path: load_estimator(path, trust),
+    }
+    for name, opened in openers.items():
+        if (folder / name).is_file():
+            try:
+                return Previous(run=run, estimator=opened(folder / name)), ""
+            except DataError as error:
+                return None, str(error)
+    return None, f"run {run[:8]} has no file of its own library that a fit can start from"
