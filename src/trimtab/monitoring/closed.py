@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Limits
 from trimtab.errors import ImpactFailed
 from trimtab.monitoring.detection.absolute import Finding
+from trimtab.monitoring.detection.own_windows import Operation
 from trimtab.monitoring.detectors import VersionDetectors
 from trimtab.monitoring.estimates import estimated_metrics
 from trimtab.monitoring.failure_bounds import error_rate_at_least, p99_at_least
@@ -155,45 +156,31 @@ def _absolute(window: VersionWindow, profile: WindowProfile, findings: Sequence[
 def _operations(
     window: VersionWindow, rows: VersionRows, metrics: dict[str, float], detectors: VersionDetectors | None
 ) -> list[Signal]:
-    scored = rows.scored
-    p99 = metrics["p99_ms"]
-    step = detectors.latency(p99, scored.rows) if detectors is not None else None
-    found = (
-        [
-            window.signal(
-                "latency",
-                statistic="99th percentile, ms",
-                value=p99,
-                p=step.p if step and step.tested else None,
-                p_seq=step.p_seq if step else None,
-                effect={"rise_sd": step.rise_sd} if step else {},
-                rows=scored.rows,
-                reference_windows=step.m if step else 0,
-                reason=f"half within {metrics['p50_ms']:.2f} ms, 99% within {p99:.2f} ms",
-            )
-        ]
-        if detectors is not None
-        else []
-    )
-    found.append(
-        window.signal(
-            "error",
-            statistic="share of failed predictions",
-            value=metrics["error_rate"],
-            effect={"at_least": metrics["error_rate_low"]},
-            rows=scored.rows,
-            reason=f"{rows.errors:,} of {scored.rows:,} predictions failed",
+    n, p99 = rows.scored.rows, metrics["p99_ms"]
+
+    def signal(
+        kind: Operation, statistic: str, value: float, reason: str, effect: Mapping[str, float] | None = None
+    ) -> Signal:
+        step = detectors.operation(kind, value, n) if detectors is not None else None
+        return window.signal(
+            kind,
+            statistic=statistic,
+            value=value,
+            p=step.p if step and step.tested else None,
+            p_seq=step.p_seq if step else None,
+            effect={**(effect or {}), **({"rise_sd": step.rise_sd} if step else {})},
+            rows=n,
+            reference_windows=step.m if step else 0,
+            reason=reason,
         )
-    )
-    found.append(
-        window.signal(
-            "cost",
-            statistic="money per 1,000 predictions",
-            value=1000 * metrics["cost"] / scored.rows,
-            rows=scored.rows,
-            reason=f"{metrics['cost']:.6f} for {scored.rows:,} predictions, from processor time",
-        )
-    )
+
+    said = f"half within {metrics['p50_ms']:.2f} ms, 99% within {p99:.2f} ms"
+    found = [signal("latency", "99th percentile, ms", p99, said)] if detectors is not None else []
+    failed = f"{rows.errors:,} of {n:,} predictions failed"
+    low = {"at_least": metrics["error_rate_low"]}
+    found.append(signal("error", "share of failed predictions", metrics["error_rate"], failed, low))
+    cost = f"{metrics['cost']:.6f} for {n:,} predictions, from processor time"
+    found.append(signal("cost", "money per 1,000 predictions", 1000 * metrics["cost"] / n, cost))
     return found
 
 

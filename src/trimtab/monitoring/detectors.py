@@ -7,13 +7,13 @@ bit for bit; detector_states.py keeps the state of some windows ago, so that onl
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from trimtab.clock import to_micros
 from trimtab.errors import DataError
 from trimtab.monitoring.detection.absolute import AbsoluteRules, Finding
+from trimtab.monitoring.detection.own_windows import OPERATIONS, Operation, OwnWindows
 from trimtab.monitoring.detection.reference_windows import Mode, ReferenceWindows
 from trimtab.monitoring.detection.segments import SegmentDetectors, of_effect
 from trimtab.monitoring.reference import Reference, missing_share
@@ -28,22 +28,17 @@ from trimtab.stats.usual_sizes import UsualEffects
 from trimtab.stores.metadata.contract import Metadata, newest_until
 
 Kind = SignalKind | Literal["profile"]
-KINDS: tuple[Kind, ...] = ("profile", "data", "prediction", "quality", "latency", "concept")
+KINDS: tuple[Kind, ...] = ("profile", "data", "prediction", "quality", *OPERATIONS, "concept")
 """Records that detectors are stepped through."""
 DETECTORS: dict[str, type[DriftDetector] | type[UpwardDetector]] = {
     "inputs": DriftDetector,
     "score": DriftDetector,
     "missing": UpwardDetector,
     "excess": UpwardDetector,
-    "latency": UpwardDetector,
 }
-FORMAT = 5
+FORMAT = 6
 """Format of the state; raise it when the state changes within a release."""
 
-LATENCY_WINDOWS = 30
-"""A version's first windows, which its later latency is compared with."""
-LATENCY_SD = 0.05
-"""Smallest spread of log p99 between windows that counts: 5 % more or less is noise."""
 MISSING_SD = 0.001
 """Smallest spread of the missing share between windows that counts."""
 
@@ -75,8 +70,7 @@ class VersionDetectors:
         self._excess = self._upward(reference.excess, [w.rows for w in labelled])
         self.segments = SegmentDetectors(reference.segments, columns=segments, horizon=horizon, seed=version)
         self._searched = segments
-        self._latency: UpwardDetector | None = None
-        self._first_latencies: list[tuple[float, int]] = []
+        self._operations = {name: OwnWindows(name, horizon=horizon, seed=version) for name in OPERATIONS}
         self.absolute = AbsoluteRules(reference)
         self.usual_inputs, self.usual_score = self._usual()
 
@@ -96,16 +90,12 @@ class VersionDetectors:
         """Judge the mean loss beyond the expected one of the next matured window."""
         return self._excess.step(value, labels) if self._excess else None
 
-    def latency(self, p99_ms: float, rows: int) -> UpwardStep | None:
-        """Judge the slowest percent of the next window against the version's own first 30; None for those."""
-        value = math.log(max(p99_ms, 1e-3))
-        if self._latency is not None:
-            return self._latency.step(value, rows)
-        self._first_latencies.append((value, rows))
-        if len(self._first_latencies) == LATENCY_WINDOWS:
-            values, counts = zip(*self._first_latencies, strict=True)
-            self._latency = self._upward(values, counts, smallest_sd=LATENCY_SD)
-        return None
+    def operation(self, name: Operation, value: float, rows: int) -> UpwardStep | None:
+        """Judge how the next window ran against the version's own first 30; None for those.
+
+        value: 99th percentile in ms, share of failed predictions, or money per 1,000 predictions.
+        """
+        return self._operations[name].step(value, rows)
 
     def finish(self, profile: WindowProfile, start: int) -> list[Finding]:
         """Return what the absolute rules find in the window that was judged, and keep it for later comparisons.
@@ -165,8 +155,12 @@ class VersionDetectors:
                 self.finish(columns, to_micros(record.start))
         for signal in stored("quality"):
             self.missing(signal.value, signal.rows)
-        for signal in stored("latency"):
-            self.latency(signal.value, signal.rows)
+        latencies = stored("latency")
+        whole = {signal.start for signal in latencies}  # of other windows no latency is written, and nothing is judged
+        for name in OPERATIONS:
+            for signal in latencies if name == "latency" else stored(name):
+                if signal.start in whole:
+                    self.operation(name, signal.value, signal.rows)
         for signal in stored("concept"):
             self.excess(signal.value, signal.rows)
             self.segments.step(of_effect(signal.effect))
@@ -187,13 +181,14 @@ class VersionDetectors:
             "compared_with": self.compared_with.state(),
             "segments": self.segments.state(),
         }
-        return {**states, **about, "first_latencies": self._first_latencies}
+        return {**states, **about, "operations": {name: found.state() for name, found in self._operations.items()}}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state` returned."""
         for name, kind in DETECTORS.items():
             setattr(self, f"_{name}", None if state[name] is None else kind.from_state(state[name]))
-        self._first_latencies = [(value, rows) for value, rows in state["first_latencies"]]
+        for name, found in self._operations.items():
+            found.load(state["operations"][name])
         self.absolute.load(state["absolute"])
         self.compared_with.load(state["compared_with"])
         self.segments.load(state["segments"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from trimtab.policy.reader import parse_policy
 from trimtab.records.monitoring import CHECKS, Profile
 from trimtab.testing.predictions import prediction_rows
 from trimtab.testing.streams import DAY, FIRST_DAY, Variant, log_rows, play
-from unit.monitoring.monitor_bench import POLICY, QUIET, Bench, reference
+from unit.monitoring.monitor_bench import POLICY, QUIET, Bench, lowest, reference
 
 
 def test_a_version_that_saw_a_part_of_the_window_is_reported_but_not_compared(bench: Bench) -> None:
@@ -56,6 +59,49 @@ def test_a_slow_version_stands_out_from_its_own_first_windows(bench: Bench) -> N
     assert latency[33].p is not None
     assert latency[33].p < 0.05
     assert latency[33].effect["rise_sd"] > 5
+
+
+def test_failures_and_cost_that_rise_stand_out_and_what_stays_does_not(bench: Bench) -> None:
+    play(bench.log, QUIET, range(33), [Variant(version=1, failing=0.02)])
+    play(bench.log, QUIET, range(33, 40), [Variant(version=1, failing=0.2)])
+    bench.monitor().step()
+    errors, costs = bench.signals("error"), bench.signals("cost")
+    assert all(s.p is None for s in (*errors[:30], *costs[:30]))
+    assert all(s.p is not None and s.p > 0.01 for s in errors[30:33])
+    assert errors[33].p is not None
+    assert errors[33].p < 0.05
+    assert errors[33].effect["rise_sd"] > 5
+    assert errors[33].reference_windows == 30
+    assert lowest(errors) < 0.01
+    assert lowest(costs) > 0.05, "each row took as much processor time as before"
+
+
+def test_a_version_that_scored_parts_of_some_days_is_compared_as_by_one_process(tmp_path: Path) -> None:
+    once, often = Bench(tmp_path / "once"), Bench(tmp_path / "often")
+
+    def played(bench: Bench, step: Callable[[int], object]) -> None:
+        for day in range(40):
+            play(bench.log, QUIET, [day])
+            rows = np.arange(250, 300) if day % 7 == 3 else np.arange(300)  # of some days a few rows only
+            challenger = Variant(version=2, role="challenger", failing=0.02 if day < 36 else 0.3)
+            log_rows(bench.log, QUIET.day(day), day, rows, challenger, served=False, model="delay")
+            step(day)
+
+    def restart(day: int) -> None:
+        if day == 36:
+            shutil.rmtree(tmp_path / "often" / "detectors")
+        if day in (24, 30, 36, 38, 39):
+            often.monitor().step()
+
+    played(once, lambda day: None)
+    once.monitor().step()
+    played(often, restart)
+    found = [(s.p, s.p_seq) for s in once.signals("error", version=2)]
+    assert (len(found), sum(p is not None for p, _ in found)) == (39, 3)
+    assert min(p for p, _ in found if p is not None) < 0.05
+    assert [(s.p, s.p_seq) for s in often.signals("error", version=2)] == found
+    for each in (once, often):
+        each.close()
 
 
 def test_without_a_reference_operations_are_told_and_nothing_is_compared(bench: Bench) -> None:
