@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trimtab import settings
+from trimtab.app.jobs import training_places
 from trimtab.app.loop.monitors import open_monitor
 from trimtab.app.loop.steering import decide_once
 from trimtab.app.loop.up import up as run_up
@@ -90,10 +91,10 @@ def retrain(
     known_by = option_time("--as-of", as_of) or ws.now()
     with only_training(ws, model.name, "trimtab retrain"):
         dataset = pipeline.snapshot(ws, model.name, as_of=known_by)
-        run = pipeline.train(ws, model.name, dataset)
+        run = training_places.train(ws, model.name, dataset)
     report = pipeline.evaluate(ws, run)
     pipeline.refuse(report)
-    bundle = pipeline.register(ws, run, report)
+    bundle = pipeline.register(ws, run, report, fit_again=training_places.refit)
     cause = f"command/retrain/{bundle.id}"
     revision = pipeline.deploy(ws, bundle, cause=cause, reason=f"retrained: {reason}", by=settings.login())
     deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"

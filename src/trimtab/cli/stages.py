@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from trimtab import settings
+from trimtab.app.jobs import training_places
 from trimtab.app.labels.importing import import_tables
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
@@ -141,7 +142,7 @@ def train(
     require_trainer(ws.project, model)
     version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, model.name)
     with only_training(ws, model.name, "trimtab train"):
-        trained = pipeline.train(ws, model.name, version)
+        trained = training_places.train(ws, model.name, version)
     context.show(trained, lambda trained: show_run(trained, ws.project.policy.impact.currency))
 
 
@@ -170,7 +171,8 @@ def register(context: Context) -> None:
     """
     ws = context.workspace
     found = pipeline.newest(ws, Run, context.definition.name)
-    context.show(pipeline.register(ws, found, pipeline.evaluated(ws, found)), show_bundle)
+    bundle = pipeline.register(ws, found, pipeline.evaluated(ws, found), fit_again=training_places.refit)
+    context.show(bundle, show_bundle)
 
 
 @app.verb(model=True, json=False)
@@ -199,13 +201,13 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     with only_training(ws, model, "trimtab run"):
         dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
         show_dataset(dataset)
-        trained = pipeline.train(ws, model, dataset)
+        trained = training_places.train(ws, model, dataset)
     show_run(trained, ws.project.policy.impact.currency)
     report = pipeline.registered_report(ws, trained, measured=measured)
     if report is None:
         report = pipeline.evaluate(ws, trained, measured=measured)
         show_gates(report)
-    bundle = pipeline.register(ws, trained, report)
+    bundle = pipeline.register(ws, trained, report, fit_again=training_places.refit)
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
     revision = pipeline.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())

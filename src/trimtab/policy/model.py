@@ -92,6 +92,11 @@ class Training(Section):
     """Search of parameters; left out, none."""
     min_examples: int = Field(default=500, gt=0)
     """With fewer labelled examples nothing is trained."""
+    on: Literal["process", "subprocess"] = "process"
+    """Where the trainer runs. process: in the one that asks; subprocess: in one of its own, with limits."""
+    memory: Bytes | None = None
+    """Most memory that the trainer may allocate, except in `process`; a training that needs more fails alone. Left out,
+    a `subprocess` may take what the machine has free."""
     refit: Literal["after_gates", "never"] = "after_gates"
     """after_gates: a model that passed is fitted again on all known rows, the holdout's too, and that one is
     registered; never: the model that was judged is."""

@@ -15,6 +15,16 @@ from trimtab.policy.tree import KeyPath
 from trimtab.policy.values import FROM_FILE
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes keys such as `on` and `no` as texts, as YAML 1.2 does; YAML 1.1 takes them as true and false."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+
+
 def read_policy(path: Path) -> Policy:
     """Read and check the policy file. Raises PolicyError."""
     try:
@@ -33,7 +43,7 @@ def parse_policy(text: str, name: str = "trimtab.yaml") -> Policy:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines = _index(node, name)
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         raise PolicyError(f"{name}:{_line(error)}: not valid YAML: {_why(error)}") from None
     except yaml.reader.ReaderError as error:

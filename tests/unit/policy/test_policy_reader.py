@@ -193,3 +193,9 @@ def test_the_line_of_a_key_or_of_its_nearest_parent(tmp_path: Path, key: str, li
 def test_what_is_nowhere_is_on_the_first_line(tmp_path: Path) -> None:
     (tmp_path / "trimtab.yaml").write_text("")
     assert line_of(tmp_path / "trimtab.yaml", "gates.bias") == 1
+
+
+def test_a_key_that_yaml_takes_for_a_truth_value_is_text() -> None:
+    assert parse_policy("project: p\ntraining: { on: subprocess, memory: 2GB }\n").training.on == "subprocess"
+    with pytest.raises(PolicyError, match=r"trimtab.yaml:2: training\.no"):
+        parse_policy("project: p\ntraining: { no: 1 }\n")

@@ -18,8 +18,8 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from trimtab import units
 from trimtab.app.gateway.turns import unmeasured
-from trimtab.app.loop.passing_failures import MayPass, may_pass
-from trimtab.app.loop.training_process import refit_apart, train_apart
+from trimtab.app.jobs import training_places
+from trimtab.app.jobs.passing_failures import MayPass, may_pass
 from trimtab.app.loop.workflows import (
     APPLICATION,
     QUEUE,
@@ -291,11 +291,7 @@ class Retraining:
         version = self._workspace.metadata.get(DatasetVersion, dataset)
         timeout = self._workspace.project.policy.retrain.timeout
         with only_training(self._workspace, model, workflow, wait=True):  # a person's own is let finish
-            if timeout is None:
-                run = pipeline.train(self._workspace, model, version, key=workflow)
-            else:
-                made = train_apart(self._workspace, model, version.id, key=workflow, timeout=timeout)
-                run = self._workspace.metadata.get(Run, made)
+            run = training_places.train(self._workspace, model, version, key=workflow, timeout=timeout)
         self._note(workflow, model, decision, "train", f"run {run.id[:8]}, {run.cpu_seconds:.1f} CPU seconds", run.id)
         return run.id
 
@@ -310,13 +306,9 @@ class Retraining:
         """Fit on all rows what passed the gates; return the run that serves."""
         timeout, judged = self._workspace.project.policy.retrain.timeout, self._workspace.metadata.get(Run, run)
         with only_training(self._workspace, model, workflow, wait=True):
-            if timeout is None:
-                made, outcome = pipeline.refit(self._workspace, judged)
-                serves = made.id
-            else:
-                serves, outcome = refit_apart(self._workspace, judged, timeout=timeout)
-        self._note(workflow, model, decision, "refit", outcome, serves)
-        return serves
+            serves, outcome = training_places.refit(self._workspace, judged, timeout=timeout)
+        self._note(workflow, model, decision, "refit", outcome, serves.id)
+        return serves.id
 
     def _register(self, workflow: str, model: str, decision: str, run: str, report: str, serves: str) -> str:
         metadata = self._workspace.metadata

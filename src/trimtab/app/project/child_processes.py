@@ -5,7 +5,7 @@ import sys
 import msgspec
 
 WORKER = (sys.executable, "-m", "trimtab.app.gateway.worker_program")
-TRAINING = (sys.executable, "-m", "trimtab.app.loop.training_process")
+TRAINING = (sys.executable, "-m", "trimtab.app.jobs.training_process")
 REPRODUCING = ("-m", "trimtab.app.runs.reproducing")
 """The arguments of the Python that the run is made again with."""
 ALIASES = (sys.executable, "-m", "trimtab.app.rollout.aliases")

@@ -11,19 +11,20 @@ FIRST_TO_GO = "1000"
 """The oom_score_adj with which the kernel kills a process before all others when memory runs out (proc(5))."""
 
 
-def limit_memory() -> None:
+def limit_memory(most: int | None = None) -> None:
     """Limit this process and its children to the memory that is free now; beyond it, allocations fail.
 
-    When memory runs out all the same, the kernel kills them first. No-op where the system does not report
-    free memory or allows no limit.
+    most: bytes that it may take beyond what it has now, if that is less. When memory runs out all the same, the kernel
+    kills them first. No-op where the system does not report free memory or allows no limit.
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     free, own = free_bytes(), _own_bytes()
-    if free is None or own is None:
+    allowed = [size for size in (free, most) if size is not None]
+    if not allowed or own is None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = own + free
+    limit = own + min(allowed)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     with suppress(OSError, ValueError):

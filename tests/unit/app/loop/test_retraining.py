@@ -15,9 +15,9 @@ import pytest
 
 from integration.gateway_project import GatewayProject
 from kit.waiting import wait_for
+from trimtab.app.jobs.passing_failures import may_pass
 from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
-from trimtab.app.loop.passing_failures import may_pass
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace

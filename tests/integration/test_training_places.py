@@ -1,4 +1,4 @@
-"""A training in a process of its own: ended when it hangs, and its errors come back as they were."""
+"""A training where the policy says: ended when it hangs or takes too much, and its errors come back as they were."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from trimtab.app.loop.passing_failures import MayPass
-from trimtab.app.loop.training_process import RESULT, refit_apart, train_apart
+from trimtab.app.jobs import training_places
+from trimtab.app.jobs.job_order import RESULT
+from trimtab.app.jobs.passing_failures import MayPass
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import StageError, TrainerFailed
@@ -43,7 +44,7 @@ def train(tmp_path: Path) -> Iterator[Train]:
     """Return a function that trains with a line in the trainer, and returns the id of the run."""
     opened: list[Workspace] = []
 
-    def call(body: str = "pass", *, timeout: int = LONG, key: str = "k") -> str:
+    def call(body: str = "pass", *, timeout: int | None = LONG, key: str = "k", where: str = "") -> str:
         if not opened:
             folder = tmp_path / "project"
             folder.mkdir()
@@ -54,14 +55,14 @@ def train(tmp_path: Path) -> Iterator[Train]:
                 "row": [float(hour % 3) for hour in hours],
             }
             pl.DataFrame(rows).write_parquet(folder / "flights.parquet")
-            (folder / "trimtab.yaml").write_text("project: p\ntraining: { min_examples: 10 }\n")
+            (folder / "trimtab.yaml").write_text(f"project: p\ntraining: {{ min_examples: 10{where} }}\n")
             (folder / "definitions.py").write_text(DEFINITIONS.replace("BODY", body))
             opened.append(open_workspace(folder))
             pipeline.ingest(opened[0])
         workspace = opened[0]
         dataset = pipeline.snapshot(workspace, "delay", as_of=FIRST + timedelta(hours=299))
         try:
-            return train_apart(workspace, "delay", dataset.id, key=key, timeout=timeout)
+            return training_places.train(workspace, "delay", dataset, key=key, timeout=timeout).id
         finally:
             assert not (workspace.run_folder / RESULT.format(model="delay")).exists()
 
@@ -110,12 +111,22 @@ def test_a_crash_ends_the_training_alone(train: Train) -> None:
         train("os.kill(os.getpid(), signal.SIGSEGV)")
 
 
+def test_a_training_that_takes_too_much_memory_fails_alone(train: Train) -> None:
+    with pytest.raises(StageError, match=r"MemoryError.*may allocate 1,000 MB \(training\.memory.*raise it"):
+        train("[bytearray(50_000_000) for _ in range(100)]", timeout=None, where=", on: subprocess, memory: 1GB")
+
+
+def test_a_library_that_aborts_without_memory_is_told_apart_from_a_crash(train: Train) -> None:
+    with pytest.raises(StageError, match=r"exit code -6 and without a result. The training .*training\.memory"):
+        train("os.abort()", timeout=None, where=", on: subprocess")
+
+
 def test_a_fit_on_all_rows_that_hangs_leaves_the_judged_model(train: Train, tmp_path: Path) -> None:
     run = train("time.sleep(1000 if len(data.y) > 260 else 0)")
     workspace = open_workspace(tmp_path / "project")
     judged = workspace.metadata.get(Run, run)
-    serves, outcome = refit_apart(workspace, judged, timeout=20 * MICROS["s"])
-    assert serves == run
+    serves, outcome = training_places.refit(workspace, judged, timeout=20 * MICROS["s"])
+    assert serves.id == run
     assert "the judged model serves: the training of model 'delay' did not end within 20s" in outcome
     workspace.metadata.close()
 
@@ -123,8 +134,8 @@ def test_a_fit_on_all_rows_that_hangs_leaves_the_judged_model(train: Train, tmp_
 def test_a_fit_on_all_rows_is_another_run(train: Train, tmp_path: Path) -> None:
     run = train()
     workspace = open_workspace(tmp_path / "project")
-    serves, outcome = refit_apart(workspace, workspace.metadata.get(Run, run), timeout=LONG)
-    assert serves != run
+    serves, outcome = training_places.refit(workspace, workspace.metadata.get(Run, run), timeout=LONG)
+    assert serves.id != run
     assert "fitted on all 299 labelled rows" in outcome
-    assert workspace.metadata.get(Run, serves).dataset == workspace.metadata.get(Run, run).dataset
+    assert workspace.metadata.get(Run, serves.id).dataset == workspace.metadata.get(Run, run).dataset
     workspace.metadata.close()

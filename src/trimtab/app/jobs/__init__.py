@@ -1,0 +1,1 @@
+"""Trainings in the place that the policy names: this process, one of its own, a container, a cluster."""
