@@ -12,6 +12,7 @@ import pytest
 from trimtab.clock import ManualClock
 from trimtab.control.controller import Controller
 from trimtab.control.failures import last_good_data
+from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
 from trimtab.policy.reader import parse_policy
 from trimtab.records.control import Decision, WorkflowStep
@@ -166,3 +167,20 @@ def test_a_decision_to_retrain_says_that_it_uses_older_data(book: Metadata, loop
     calm, retraining = loop.step()
     assert not any("last good version" in reason for reason in calm.reasons)
     assert "last good version of table 'flights', 3, is used: 1 batch refused" in retraining.reasons[-1]
+
+
+def test_no_person_is_asked_about_a_failure_while_the_model_is_frozen(book: Metadata, loop: Controller) -> None:
+    mature(book, 0, money=6000.0)
+    (retraining,) = loop.step()
+    stop(book, retraining)
+    set_freeze(book, MODEL, frozen=True, reason="a sale", by="ann", clock=CLOCK)
+    mature(book, 1)
+    assert [d.action for d in loop.step()] == ["monitor"]
+    set_freeze(book, MODEL, frozen=False, reason="it is over", by="ann", clock=CLOCK)
+    mature(book, 2)
+    assert [(d.action, d.trigger) for d in loop.step()] == [("review", "failure")]
+
+
+def test_a_batch_that_was_refused_no_later_than_the_last_good_version_is_not_said(book: Metadata) -> None:
+    book.put(version(3, FIRST), checked("2.parquet", FIRST))
+    assert last_good_data(book, ["flights"]) == ()

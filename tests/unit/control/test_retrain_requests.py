@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -89,3 +90,13 @@ def test_a_key_that_is_none_is_refused(book: Metadata, key: str) -> None:
         ask(book, key)
     with pytest.raises(UsageError, match="reason"):
         ask(book, reason=" ")
+
+
+@pytest.mark.parametrize(("source", "action"), [("api", "review"), ("command", "retrain")])
+def test_the_budget_holds_for_programs_and_a_person_may_exceed_it(
+    book: Metadata, source: Literal["api", "command"], action: str
+) -> None:
+    used_up = parse_policy("project: p\ndecide: { budget: { retrains: 0.5/month } }\n")
+    request_retraining(book, MODEL, key="a", source=source, reason="new prices", by="ann", at=FIRST)
+    found = Controller(book, used_up, MODEL, RecordingActions(), CLOCK).step()
+    assert [d.action for d in found if d.trigger == "request"] == [action]

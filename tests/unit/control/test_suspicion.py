@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.control.suspicion import Finding, Known, SuspicionRules, joined
+from trimtab.control.suspicion import Finding, Known, SuspicionRules, held, joined
 from trimtab.control.window_facts import WindowFacts
 from trimtab.policy.decide import Quarantine
 from trimtab.records.control import Suspicion, SuspicionEnd
+from trimtab.stores.metadata.sql import SqlMetadata
 from trimtab.testing.judged import DAY, FIRST, signal, window_report
 
 POLICY = Quarantine()
@@ -185,3 +188,12 @@ def test_joined_stretches_hold_the_same_days_and_do_not_touch(pairs: list[tuple[
     days = {FIRST + d * DAY for a, b in pairs for d in range(a, a + b)}
     assert {day for day in (FIRST + n * DAY for n in range(70)) if any(s <= day < e for s, e in found)} == days
     assert all(a[1] < b[0] for a, b in pairwise(found))
+
+
+def test_rows_are_held_at_the_times_between_a_suspicion_s_beginning_and_its_end(tmp_path: Path) -> None:
+    book = SqlMetadata(tmp_path / "metadata.db")
+    found = suspicion(3)
+    book.put(found, msgspec.structs.replace(end(found, "let_in"), known_at=FIRST + 9 * DAY))
+    times = (found.known_at - DAY, found.known_at, FIRST + 8 * DAY, FIRST + 9 * DAY)
+    assert [len(held(book, "m", as_of=time)) for time in times] == [0, 1, 1, 0]
+    book.close()
