@@ -42,8 +42,8 @@ def test_a_change_in_one_segment_is_found_and_named() -> None:
 def test_p_is_adjusted_for_all_segments_that_were_looked_at() -> None:
     now, before = scan(1, shifted="r3"), scan(0)
     found = compared(now, "region").segments[0]
-    alone = [TableScan(t.path, t.frame.filter(pl.col("region") == "r3"), True, 1) for t in (before, now)]
-    single = compare_tables(*alone, CompareOptions(columns=["x"]))
+    old, new = (TableScan(t.path, t.frame.filter(pl.col("region") == "r3"), True, 1) for t in (before, now))
+    single = compare_tables(old, new, CompareOptions(columns=["x"]))
     assert found.p == pytest.approx(8 * single.p)
     assert (found.rows, found.rows_reference) == (single.current.rows, single.reference.rows)
 
