@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,14 @@ training: { seed: 3, params: { max_iter: 8, max_depth: 3 }, min_examples: 50 }
 gates: { accuracy: { min: 0.5, resamples: 100 }, performance: null }
 decide: { window: 1d }
 """
+
+
+class TwoRuns(NamedTuple):
+    """The project, opened anew, and two runs of it."""
+
+    workspace: Workspace
+    first: Run
+    second: Run
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ tags before the run becomes FINISHED, so every finished run has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trimtab.clock import Clock, to_micros
-from trimtab.errors import StoreError
+from trimtab.errors import StoreError, UsageError
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.training.mlflow_client import load_mlflow, open_client
 
@@ -28,8 +28,11 @@ GROUP = "trimtab.search"
 """Tag of nested runs: the study that they are trials of."""
 PARENT = "mlflow.parentRunId"
 RECORD = "trimtab.run."
+PLOTS = "plots"
+"""Folder of a run's artifacts."""
 TAG_CHARACTERS = 4000
 """Longest piece of a record in one tag; MLflow accepts 8000 characters, older servers 5000."""
+PAGE = 1000
 PARAM_CHARACTERS = 500
 """Longest value of a parameter that every MLflow backend stores; the record has the full value."""
 
@@ -76,6 +79,39 @@ class Tracking:
         runs = self._runs(model, key, "FINISHED")
         return _read_record(runs[0]) if runs else None
 
+    def matching(self, models: Iterable[str], wanted: str) -> set[str]:
+        """Return the ids of the runs of some models that match a filter in MLflow's syntax. Raises UsageError."""
+        names = [self.experiment_name(model) for model in models]
+        known = [self.client.get_experiment_by_name(name) for name in names]
+        ids = [str(experiment.experiment_id) for experiment in known if experiment is not None]
+        found, token, more = set[str](), None, bool(ids)
+        while more:
+            try:
+                page = self.client.search_runs(ids, wanted, max_results=PAGE, page_token=token)
+            except load_mlflow().exceptions.MlflowException as error:
+                raise UsageError(str(error.message)) from None
+            found |= {str(run.info.run_id) for run in page}
+            token = page.token
+            more = bool(token)
+        return found
+
+    def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run; nothing happens when the run is not there any more."""
+        for name, text in tags.items():
+            try:
+                self.client.set_tag(run, name, text)
+            except load_mlflow().exceptions.MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
+    def plots(self, run: str) -> tuple[str, ...]:
+        """Return the addresses of a run's plots; none when the run is not there any more."""
+        try:
+            root = self.client.get_run(run).info.artifact_uri
+            return tuple(f"{root}/{file.path}" for file in self.client.list_artifacts(run, PLOTS))
+        except load_mlflow().exceptions.MlflowException:
+            return ()
+
     def begin(self, model: str, key: str, *, name: str, tags: Mapping[str, str]) -> str:
         """Start a run and return its id. Runs with the key that are still RUNNING are marked KILLED."""
         for left in self._runs(model, key, "RUNNING"):
@@ -110,7 +146,7 @@ class Tracking:
         """Write record, metrics, parameters and tags of a run in one batch, and mark it FINISHED."""
         entities = load_mlflow().entities
         at = self._milliseconds()
-        params = {"seed": record.seed, **{f"param.{name}": value for name, value in record.params.items()}}
+        params = {**_named(record.params), "seed": record.seed}
         pieces = _pieces(msgspec.json.encode(record).decode())
         self.client.log_batch(
             record.id,
@@ -162,7 +198,7 @@ class Tracking:
                 for metric, values in metrics.items()
                 for step, value in enumerate(values)
             ],
-            params=[entities.Param(f"param.{each}", str(value)[:PARAM_CHARACTERS]) for each, value in params.items()],
+            params=[entities.Param(each, str(value)[:PARAM_CHARACTERS]) for each, value in _named(params).items()],
         )
         self._end(run, "FINISHED")
 
@@ -177,6 +213,11 @@ class Tracking:
 
     def _milliseconds(self) -> int:
         return to_micros(self._clock.now()) // 1000
+
+
+def _named(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters by their name in MLflow, where `seed` is that of the run."""
+    return {f"param.{name}" if name == "seed" else name: value for name, value in params.items()}
 
 
 def _pieces(text: str) -> list[str]:

@@ -60,7 +60,7 @@ def test_mlflow_shows_what_a_person_looks_for(tracking: Tracking, version: Datas
     run = tracking.begin("delay", "k", name="delay-1", tags={"trimtab.model": "delay"})
     tracking.finish(record(run, version, max_iter=20), version, metrics={"roc_auc": 0.75}, requirements="numpy==2\n")
     shown = tracking.client.get_run(run)
-    assert shown.data.params == {"seed": "7", "param.max_iter": "20"}
+    assert shown.data.params == {"seed": "7", "max_iter": "20"}
     assert shown.data.metrics == {"roc_auc": 0.75}
     assert shown.data.tags["trimtab.key"] == "k"
     assert shown.inputs is not None

@@ -50,6 +50,11 @@ def served(workspace: Workspace, bundle: Bundle) -> Run:
     return workspace.metadata.get(Run, bundle.refit or bundle.run)
 
 
+def judged_run(workspace: Workspace, run: Run) -> Run:
+    """Return the run that the gates judged: of a fit on all rows the one before it, else the run itself."""
+    return run if run.refit_of is None else workspace.metadata.get(Run, run.refit_of)
+
+
 def _in_role(workspace: Workspace, role: Role, model: str | None) -> Run:
     name = workspace.model(model).name
     revision = open_rollouts(workspace, name).current()

@@ -194,8 +194,9 @@ def _without_run(content: bytes) -> bytes:
 
 
 def _table(content: bytes) -> bytes:
-    frame = pl.read_parquet(content)
-    return str(frame.columns).encode() + b"".join(frame[name].to_numpy().tobytes() for name in frame.columns)
+    written = io.BytesIO()
+    pl.read_parquet(content).write_ipc(written, compression="uncompressed")
+    return written.getvalue()
 
 
 def _table_parts(old: bytes, new: bytes) -> Iterator[str]:

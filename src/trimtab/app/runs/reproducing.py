@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from trimtab.app.project.mlflow_access import open_workbench
+from trimtab.app.project.own_models import open_own
 from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import Project, open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
+from trimtab.app.stages.training_plan import previous_estimator
+from trimtab.bundle.limits import checked
 from trimtab.errors import TrimtabError
 from trimtab.features.training_frames import training_frame
 from trimtab.policy.model import Environment
@@ -67,6 +71,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None = None
     folder: str = ""
     """The packaged model."""
+    scores: str = ""
+    """File with its scores of the holdout, as NumPy writes them."""
     again: str = ""
     """A second model of the same environment; "" when the first one is that of the run."""
     dataset: Remade | None = None
@@ -135,9 +141,13 @@ def reproduce(order: Order) -> Result:
     frozen = load(dataset, there.artifacts)
     first = _train(scratch, run, frozen, "first")
     again = None if first.model_hash == run.model_hash else _train(scratch, run, frozen, "again")
+    made = scratch.artifacts.open(first.staging)
+    scores = scratch.root / "scores.npy"
+    np.save(scores, holdout_scores(scratch, made, frozen), allow_pickle=False)
     return Result(
         run=first,
-        folder=str(scratch.artifacts.open(first.staging)),
+        folder=str(made),
+        scores=str(scores),
         again=str(scratch.artifacts.open(again.staging)) if again else "",
         dataset=_remake(scratch, frozen),
         python=".".join(str(part) for part in sys.version_info[:3]),
@@ -145,9 +155,18 @@ def reproduce(order: Order) -> Result:
     )
 
 
+def holdout_scores(workspace: Workspace, folder: Path, frozen: Frozen) -> np.ndarray[Any, Any]:
+    """Return a packaged model's scores of the holdout, as the gateway gives them: NaN where it would refuse a row."""
+    scorer, spec = open_own(workspace, folder)
+    try:
+        return np.asarray(checked(scorer, spec).score(frozen.holdout.X), dtype=np.float64)
+    finally:
+        scorer.close()
+
+
 def _with_params(project: Project, run: Run) -> Project:
     """Return the project with the parameters and the seed of a run, which a search may have chosen."""
-    training = project.policy.training.model_copy(update={"params": run.params, "seed": run.seed})
+    training = project.policy.training.model_copy(update={"params": run.params, "seed": run.seed, "search": None, "folds": 0})
     return replace(project, policy=project.policy.model_copy(update={"training": training}))
 
 
@@ -163,8 +182,15 @@ def _train(scratch: Scratch, run: Run, frozen: Frozen, attempt: str) -> Run:
     if run.refit_of is None:
         return pipeline.train(scratch, run.model, frozen.version, key=key)
     twin = scratch.origin.metadata.get(Run, run.refit_of)
-    trust = scratch.project.policy.serving.trust
-    return refit(scratch.model(run.model), frozen, twin, bench=open_workbench(scratch), key=key, trust=trust)
+    return refit(
+        scratch.model(run.model),
+        frozen,
+        twin,
+        bench=open_workbench(scratch),
+        key=key,
+        trust=scratch.project.policy.serving.trust,
+        previous=previous_estimator(scratch, twin),
+    )
 
 
 def _remake(scratch: Scratch, frozen: Frozen) -> Remade:

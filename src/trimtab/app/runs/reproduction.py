@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -18,12 +18,9 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.checkout import Checkout, checkout
 from trimtab.app.runs.model_files import FileResult, compare_models
 from trimtab.app.runs.pinned_environment import changed_pins, differing_pins, make_environment
-from trimtab.app.runs.reproducing import Order, Remade, Result
-from trimtab.bundle.limits import checked
-from trimtab.bundle.spec import read_spec
+from trimtab.app.runs.reproducing import Order, Remade, Result, holdout_scores
 from trimtab.errors import StageError
 from trimtab.records.training import DatasetVersion, Run
-from trimtab.runtimes.opening import open_scorer
 from trimtab.training.dataset import load
 from trimtab.units import plural
 
@@ -108,7 +105,7 @@ def reproduce(
             Part(name="parameters", verdict="same", text=f"seed {run.seed}, {_params(run)}"),
             _files(files),
             _metrics(run, result.run),
-            _predictions(workspace, run, kept, made),
+            _predictions(workspace, run, kept, result.scores),
         ]
         if result.again:
             parts.append(_determinism(made, Path(result.again)))
@@ -202,28 +199,22 @@ def _figure(value: float | None) -> str:
     return "missing" if value is None else f"{value:.8g}"
 
 
-def _predictions(workspace: Workspace, run: Run, kept: Path, made: Path) -> Part:
-    """Score the holdout with both models here, and compare."""
+def _predictions(workspace: Workspace, run: Run, kept: Path, made: str) -> Part:
+    """Compare the scores of the holdout: of the recorded model here, of the new one in its environment."""
     dataset = workspace.metadata.get(DatasetVersion, run.dataset)
-    X = load(dataset, workspace.artifacts).holdout.X
-    old, new = (_scores(workspace, folder, X) for folder in (kept, made))
+    old = holdout_scores(workspace, kept, load(dataset, workspace.artifacts))
+    new = np.load(made, allow_pickle=False)
+    if old.shape != new.shape:
+        text = f"scores of the shape {new.shape} instead of {old.shape}"
+        return Part(name="predictions", verdict="different", text=text)
     differ = (old != new) & ~(np.isnan(old) & np.isnan(new))
-    rows = differ.reshape(len(X), -1).any(axis=1)
+    rows = differ.reshape(len(old), -1).any(axis=1)
     if not rows.any():
-        return Part(name="predictions", verdict="same", text=f"{len(X):,} rows of the holdout")
+        return Part(name="predictions", verdict="same", text=f"{len(old):,} rows of the holdout")
     with np.errstate(invalid="ignore"):
         gap = np.abs(old - new)[differ]
-    text = f"{np.count_nonzero(rows):,} of {len(X):,} rows of the holdout differ, by up to {np.nanmax(gap):.3g}"
+    text = f"{np.count_nonzero(rows):,} of {len(old):,} rows of the holdout differ, by up to {np.nanmax(gap):.3g}"
     return Part(name="predictions", verdict="different", text=text)
-
-
-def _scores(workspace: Workspace, folder: Path, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    spec = read_spec(folder)
-    scorer = checked(open_scorer(folder, spec, trust=tuple(workspace.project.policy.serving.trust)), spec)
-    try:
-        return np.asarray(scorer.score(X), dtype=np.float64)
-    finally:
-        scorer.close()
 
 
 def _determinism(first: Path, second: Path) -> Part:

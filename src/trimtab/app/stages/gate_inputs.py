@@ -34,7 +34,8 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     folder = workspace.artifacts.open(run.staging)
     candidate, spec = open_own(workspace, folder)
     champion = compared_with(workspace, run)
-    scorer, rows = champion_scorer(workspace, champion, dataset, frozen) if champion else (None, None)
+    served = workspace.artifacts.open(champion.path) if champion else None
+    scorer, rows = scorer_of(workspace, served, dataset, frozen) if served else (None, None)
     return GateInputs(
         X=frozen.holdout.X,
         y=frozen.holdout.y,
@@ -86,11 +87,10 @@ def held_out_evidence(workspace: Workspace, run: Run, inputs: GateInputs) -> tup
     )
 
 
-def champion_scorer(
-    workspace: Workspace, champion: Bundle, dataset: DatasetVersion, frozen: Frozen
+def scorer_of(
+    workspace: Workspace, folder: Path, dataset: DatasetVersion, frozen: Frozen
 ) -> tuple[Scorer, np.ndarray[Any, Any]]:
-    """Return the champion's scorer and the holdout rows as its own features."""
-    folder = workspace.artifacts.open(champion.path)
+    """Return the scorer of a packaged model and the holdout rows as its own features."""
     scorer, spec = open_own(workspace, folder)
     own, types = (spec.features, spec.views, spec.code_hash), (dict(spec.feature_types), spec.input)
     same = own == (dataset.features, dataset.views, dataset.code_hash)

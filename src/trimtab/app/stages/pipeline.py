@@ -13,14 +13,21 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import polars as pl
 
-from trimtab import __version__, settings, units
+from trimtab import __version__, settings
 from trimtab.app.project.ledger_checks import note_policy
-from trimtab.app.project.mlflow_access import open_registry, open_workbench, restore_registry, set_aliases
+from trimtab.app.project.mlflow_access import (
+    open_registry,
+    open_tracking,
+    open_workbench,
+    restore_registry,
+    set_aliases,
+)
 from trimtab.app.project.project import check_columns, late_sources
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
+from trimtab.app.stages.no_examples import no_examples
 from trimtab.app.stages.training_plan import previous_estimator, training_key, training_plan
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
@@ -62,6 +69,8 @@ from trimtab.training.train import train as train_model
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference/windows.json"
+VERDICT = "trimtab.verdict"
+"""Tag of a run in MLflow: what the gates said."""
 
 R = TypeVar("R", Run, DatasetVersion)
 P = ParamSpec("P")
@@ -186,7 +195,7 @@ def snapshot(
     for begin, end in without:
         frame = frame.filter(~pl.col("timestamp").is_between(begin, end, closed="left"))
     if frame.is_empty():
-        raise StageError(_no_examples(workspace, definition, as_of=as_of, start=start))
+        raise StageError(no_examples(workspace, definition, as_of=as_of, start=start))
     version = freeze(
         frame,
         model=definition,
@@ -259,6 +268,7 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
         baselines=run.baselines,
     )
     workspace.metadata.put(report)
+    open_tracking(workspace).set_tags(run.id, {VERDICT: report.verdict})
     return report
 
 
@@ -431,36 +441,6 @@ def _table_version(workspace: Workspace, table: str) -> TableVersion:
     if found is None:
         raise StageError(f"table '{table}' is empty; run: trimtab ingest")
     return found
-
-
-def _no_examples(workspace: Workspace, model: Model, *, as_of: datetime, start: datetime | None) -> str:
-    """Say which stretch of time has no examples, and which rows the table has."""
-    source, history = model.examples, workspace.project.policy.training.history
-    micros = pl.Datetime("us", "UTC")
-    found = (
-        workspace.tables.scan(source.name)
-        .select(
-            at=pl.col(source.timestamp).cast(micros), known=pl.col(source.known_at or source.timestamp).cast(micros)
-        )
-        .drop_nulls()
-        .select(pl.col("at").min().alias("first"), pl.col("at").max().alias("last"), pl.col("known").min())
-        .collect()
-        .row(0)
-    )
-    if found[0] is None:
-        return f"model '{model.name}' has no examples: table '{source.name}' is empty; add files, then: trimtab ingest"
-    first, last, known = found
-    has = f"table '{source.name}' has rows from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}"
-    if start is not None and history is not None and known <= as_of:
-        days = history / units.MICROS["d"]
-        return (
-            f"model '{model.name}' has no examples in the {days:g} days before {as_of:%Y-%m-%d %H:%M} (policy: "
-            f"training.history): {has}. Take a longer training.history, ingest newer rows, or name an earlier --as-of"
-        )
-    return (
-        f"model '{model.name}' has no examples that were known by {as_of:%Y-%m-%d %H:%M}: {has}, and the first of them "
-        f"was known at {known:%Y-%m-%d %H:%M}. Name a later --as-of"
-    )
 
 
 def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, Kind]:

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.stages.gate_inputs import champion_of, champion_scorer, trained_until
+from trimtab.app.stages.gate_inputs import champion_of, scorer_of, trained_until
 from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import TrimtabError
@@ -101,7 +101,7 @@ def _rivals(workspace: Workspace, champion: Bundle | None, frozen: Frozen) -> tu
     if champion is None:
         return ()
     try:
-        scorer, rows = champion_scorer(workspace, champion, frozen.version, frozen)
+        scorer, rows = scorer_of(workspace, workspace.artifacts.open(champion.path), frozen.version, frozen)
         try:
             scores = scorer.score(rows)
         finally:
