@@ -19,6 +19,7 @@ from trimtab.app.runs.found_run import judged_run
 from trimtab.app.runs.pinned_environment import versions_of
 from trimtab.app.stages.gate_inputs import scorer_of
 from trimtab.bundle.limits import checked
+from trimtab.bundle.origin import code_files
 from trimtab.bundle.spec import read_spec
 from trimtab.clock import from_micros
 from trimtab.errors import TrimtabError, UsageError
@@ -28,7 +29,7 @@ from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.training.dataset import Frozen, load
-from trimtab.training.environment import DIRTY, UNVERSIONED, code_files, git_output
+from trimtab.training.environment import DIRTY, UNVERSIONED, git_output
 
 RESAMPLES = 500
 DATA = ("start", "as_of", "split_at", "rows", "labelled", "holdout_rows", "label_mean", "without")
