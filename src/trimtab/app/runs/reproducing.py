@@ -166,7 +166,9 @@ def holdout_scores(workspace: Workspace, folder: Path, frozen: Frozen) -> np.nda
 
 def _with_params(project: Project, run: Run) -> Project:
     """Return the project with the parameters and the seed of a run, which a search may have chosen."""
-    training = project.policy.training.model_copy(update={"params": run.params, "seed": run.seed, "search": None, "folds": 0})
+    training = project.policy.training.model_copy(
+        update={"params": run.params, "seed": run.seed, "search": None, "folds": 0}
+    )
     return replace(project, policy=project.policy.model_copy(update={"training": training}))
 
 
