@@ -38,6 +38,8 @@ plain: the value itself."""
 
 HIGHEST = 1.0
 """The best value of a metric that is better when higher; a `min` above it can never be met."""
+CONTAMINATION = 0.05
+"""Share of the training rows of an anomaly model that its threshold flags, unless the policy says otherwise."""
 LOWEST = 0.0
 """The best value of a metric that is better when lower; a `max` below it can never be met."""
 

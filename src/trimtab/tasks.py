@@ -39,7 +39,8 @@ class Rules:
     label: Literal["zero_one", "class", "number"]
     output: Literal["probability", "probabilities", "value", "anomaly_score"]
     decide: Callable[[Floats, float], Floats]
-    """Scores and threshold -> the decision of each row, in the values of a label."""
+    """Scores and threshold -> the decision of each row, in the values of a label; NaN of a row without scores of
+    classes."""
     loss: Callable[[Floats, Floats, float], Floats]
     """Labels, scores and threshold -> what is wrong with each row: log loss; squared error of a regression; of an
     anomaly score, which is no probability, 1 for a wrong decision."""
@@ -147,7 +148,7 @@ def _flag_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake,
 
 
 def _best_class(scores: Floats, threshold: float) -> Floats:
-    best: Floats = scores.argmax(axis=1).astype(np.float64)
+    best: Floats = np.where(np.isnan(scores).any(axis=1), np.nan, scores.argmax(axis=1))
     return best
 
 

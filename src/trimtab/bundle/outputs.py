@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.tasks import RULES
@@ -53,6 +54,38 @@ def _of_classes(array: np.ndarray[Any, Any], rows: int, what: str) -> np.ndarray
             "model must give probabilities"
         )
     return array
+
+
+class OrderedScorer:
+    """A multiclass scorer whose probabilities come in the order of other classes.
+
+    A class that the scorer does not know has probability 0; one that is not asked for is left out.
+    """
+
+    def __init__(self, scorer: Scorer, given: Sequence[str], wanted: Sequence[str]) -> None:
+        self.task, self.in_process = scorer.task, scorer.in_process
+        self._scorer = scorer
+        self._places = [(place, given.index(name)) for place, name in enumerate(wanted) if name in given]
+        self._width = len(wanted)
+
+    def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the probabilities of rows, float64 (rows, classes wanted)."""
+        scores = self._scorer.score(X)
+        found = np.zeros((len(scores), self._width))
+        for place, own in self._places:
+            found[:, place] = scores[:, own]
+        return found
+
+    def close(self) -> None:
+        """Close the model."""
+        self._scorer.close()
+
+
+def in_order(scorer: Scorer, given: Sequence[str], wanted: Sequence[str]) -> Scorer:
+    """Return a scorer whose classes come in the order of `wanted`; itself where they do, or it has no classes."""
+    if not RULES[scorer.task].by_class or tuple(given) == tuple(wanted):
+        return scorer
+    return OrderedScorer(scorer, given, wanted)
 
 
 def positive_column(classes: Sequence[Any], *, what: str) -> int | None:

@@ -54,7 +54,7 @@ def _columns(
         known_at = usual[0] if usual else None
     chosen = OutcomeColumns(
         prediction_id=prediction_id or (declared.prediction_id if declared else PREDICTION_ID),
-        label=label or (declared.label if declared else model.label),
+        label=label or (declared.label if declared else model.column_of_outcome()),
         known_at=known_at,
     )
     options = {"--prediction-id": chosen.prediction_id, "--label": chosen.label, "--known-at": chosen.known_at}

@@ -271,7 +271,7 @@ def show_dataset(d: DatasetVersion) -> None:
 
 def show_run(r: Run, currency: str) -> None:
     """Print a run."""
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in r.metrics.items())
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in r.metrics.items()) or "no labels to measure by"
     console.print(
         f"train     run {r.id[:8]}: {metrics}; {r.cpu_seconds:.1f} CPU s, {r.cost:.5f} {currency}", soft_wrap=True
     )

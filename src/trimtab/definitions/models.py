@@ -52,6 +52,9 @@ class Dataset:
         feature_names: names of the columns of X.
         timestamps: datetime64[us] in UTC, shape (rows,).
         classes: names of the classes, in the order of their indices; empty where labels have no names.
+        weight: weights of the rows, float64, shape (rows,), where the model has `weight`; else None.
+        group: groups of the rows, shape (rows,), where the model has `group`; else None.
+        extra: the columns of the model's `extra` by name, each of shape (rows,).
         known_at: when each label became known, datetime64[us] in UTC, shape (rows,); None of a training set that was
             frozen without it.
         validation: labelled rows of later time for early stopping, where the policy has `training.validation`. None in
@@ -73,6 +76,9 @@ class Dataset:
     feature_names: tuple[str, ...]
     timestamps: np.ndarray[Any, Any]
     classes: tuple[str, ...] = ()
+    weight: np.ndarray[Any, Any] | None = None
+    group: np.ndarray[Any, Any] | None = None
+    extra: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     known_at: np.ndarray[Any, Any] | None = None
     validation: Dataset | None = None
     rounds: int | None = None
@@ -89,7 +95,28 @@ class Dataset:
         """
         given: dict[str, Any] = {name: value for name, value in vars(self).items() if hasattr(value, "shape")}
         of_rows = {name: getattr(value, "iloc", value)[rows] for name, value in given.items()}  # X may be a DataFrame
-        return replace(self, **of_rows, validation=None, rounds=None, previous=None)
+        extra = {name: values[rows] for name, values in self.extra.items()}
+        return replace(self, **of_rows, extra=extra, validation=None, rounds=None, previous=None)
+
+    def followed_by(self, later: Dataset) -> Dataset:
+        """Return these rows and later ones, without validation rows, rounds and earlier estimator.
+
+        Args:
+            later: a dataset of the same model.
+
+        Returns:
+            A dataset of the rows of both.
+        """
+        # imported here: importing a project must not load NumPy
+        import numpy as np
+
+        def both(first: Any, last: Any) -> Any:
+            return None if first is None or last is None else np.concatenate([first, last])
+
+        names = ("X", "y", "timestamps", "known_at", "weight", "group")
+        of_rows = {name: both(getattr(self, name), getattr(later, name)) for name in names}
+        extra = {name: both(values, later.extra[name]) for name, values in self.extra.items()}
+        return replace(self, **of_rows, extra=extra, validation=None, rounds=None, previous=None)
 
 
 Trainer = Callable[..., Any]
@@ -134,7 +161,7 @@ class Model(Placed):
         name: letters, digits and single underscores.
         task: "binary", "multiclass", "regression" or "anomaly".
         examples: source of the labelled rows. The known_at of a row is the time at which its outcome became known.
-        label: column of the outcome in `examples`; rows with null are not labelled.
+        label: column of the outcome in `examples`; rows with null are not labelled. An anomaly model can do without.
         features: feature views, on-demand transforms, and names of request columns. A request column must be known at
             the time of the request.
         fit: the trainer; usually set with the decorator `trainer`.
@@ -142,10 +169,13 @@ class Model(Placed):
         categories: features whose numbers are codes, such as 3 for an airline: monitoring counts them code by code.
             None: booleans, request columns of whole numbers with few values, and whole numbers that an on-demand
             transform makes of texts and booleans alone.
-
         classes: the labels that a multiclass model tells apart, texts or whole numbers, in their order; None: the
             distinct labels of the training set, sorted. A binary model whose labels are texts has two: the second is
             the positive class.
+        weight: column of `examples` with the weight of each row, which the trainer gets as `data.weight`.
+        group: column of `examples` with the group of each row, which the trainer gets as `data.group`.
+        extra: columns of `examples` that the trainer gets in `data.extra` and that are no features, so no request needs
+            them.
 
     Raises:
         DefinitionError: an argument is wrong, or a feature would contain the outcome.
@@ -164,8 +194,8 @@ class Model(Placed):
     name: str
     task: Task
     examples: FileSource
-    label: str
-    features: Sequence[FeatureView | OnDemand | str]
+    label: str | None = None
+    features: Sequence[FeatureView | OnDemand | str] = ()
     fit: Trainer | None = None
     outcomes: Outcomes | None = None
     categories: Sequence[str] | None = None
@@ -173,6 +203,9 @@ class Model(Placed):
     input: Input = "matrix"
     types: Mapping[str, FeatureType] | None = None
     unseen: Unseen = "other"
+    weight: str | None = None
+    group: str | None = None
+    extra: Sequence[str] = ()
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
     money: ImpactFunction | None = field(default=None, init=False)
@@ -185,8 +218,15 @@ class Model(Placed):
                 f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), metric_catalog.TASKS)}"
             )
         check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
-        check_text(f"Model '{self.name}': label", self.label, "late")
+        if self.label is not None:
+            check_text(f"Model '{self.name}': label", self.label, "late")
+        elif self.task != "anomaly":
+            raise DefinitionError(
+                f"Model '{self.name}' has no label; {metric_catalog.of_models([self.task])} needs one: label='...' is "
+                "the column of the outcome"
+            )
         self._check_classes()
+        self._check_carried()
         if self.outcomes is not None:
             check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
         names = list(self.feature_names)
@@ -228,9 +268,44 @@ class Model(Placed):
             model = metric_catalog.of_models([self.task])
             raise DefinitionError(f"{where} has {len(self.classes)} of them; {model} has {wanted}")
 
+    def _check_carried(self) -> None:
+        for argument in ("weight", "group"):
+            if (column := getattr(self, argument)) is not None:
+                check_text(f"Model '{self.name}': {argument}", column, argument)
+        for name in check_columns(f"Model '{self.name}': extra", self.extra):
+            if list(self.extra).count(name) > 1:
+                raise DefinitionError(f"Model '{self.name}': extra names '{name}' twice")
+
+    def column_of_outcome(self) -> str:
+        """Return the label.
+
+        Returns:
+            The name of its column.
+
+        Raises:
+            DefinitionError: the model has none.
+        """
+        if self.label is None:
+            raise DefinitionError(
+                f"Model '{self.name}' has no label, so the column of the outcome must be named: label='...' of the "
+                "model or of its Outcomes, or --label"
+            )
+        return self.label
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether labels are names of classes, which a training set keeps as their indices."""
+        return self.task == "multiclass" or self.classes is not None
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns of the examples that the trainer gets in addition to the features: weight, group, extra."""
+        named = (self.weight, self.group, *self.extra)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
     def _refuse_leaks(self) -> None:
         """Refuse inputs that contain the model's own outcome."""
-        if self.label in self.request_columns:
+        if self.label is not None and self.label in self.request_columns:
             raise DefinitionError(f"Model '{self.name}' uses its label '{self.label}' as an input")
         known_at = self.examples.known_at
         if known_at != self.examples.timestamp and known_at in self.request_columns:

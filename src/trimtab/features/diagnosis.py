@@ -40,18 +40,20 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
     rows = labelled if labelled.height else frame
     if rows.is_empty():
         return ()
+    if model.label is None:
+        return tuple(_without_values(model, scan, rows))
     for view in model.views:
-        _refuse_own_rows(model, view, scan)
-    return (*_known_at_once(model, scan), *_without_values(model, scan, rows))
+        _refuse_own_rows(model, model.label, view, scan)
+    return (*_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
 
 
-def _refuse_own_rows(model: Model, view: FeatureView, scan: Scan) -> None:
+def _refuse_own_rows(model: Model, label: str, view: FeatureView, scan: Scan) -> None:
     source, asked = view.source, model.examples.timestamp
     table = scan(source.name)
-    if not source.reads_same_files(model.examples) or not {asked, model.label} <= set(table.collect_schema()):
+    if not source.reads_same_files(model.examples) or not {asked, label} <= set(table.collect_schema()):
         return
     effective = pl.max_horizontal(source.timestamp, source.known_column)
-    known = table.filter(pl.col(source.known_column).is_not_null() & pl.col(model.label).is_not_null())
+    known = table.filter(pl.col(source.known_column).is_not_null() & pl.col(label).is_not_null())
     own, total = known.select((effective <= pl.col(asked)).sum().alias("own"), pl.len()).collect().row(0)
     if total and own / total > OWN_ROWS:
         raise DataError(
@@ -62,12 +64,12 @@ def _refuse_own_rows(model: Model, view: FeatureView, scan: Scan) -> None:
         )
 
 
-def _known_at_once(model: Model, scan: Scan) -> Iterator[str]:
+def _known_at_once(model: Model, label: str, scan: Scan) -> Iterator[str]:
     source = model.examples
     if source.known_at is None or source.known_at == source.timestamp:
         return
     known, asked = pl.col(source.known_at), pl.col(source.timestamp)
-    table = scan(source.name).filter(pl.col(model.label).is_not_null() & known.is_not_null() & asked.is_not_null())
+    table = scan(source.name).filter(pl.col(label).is_not_null() & known.is_not_null() & asked.is_not_null())
     equal, total = table.select((known <= asked).sum().alias("equal"), pl.len()).collect().row(0)
     if equal:
         yield (

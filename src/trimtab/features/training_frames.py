@@ -17,6 +17,7 @@ from trimtab.features.rules import try_rule
 from trimtab.features.table_columns import (
     NEVER,
     TEXT_HINT,
+    class_names,
     floats,
     kind_of,
     micros,
@@ -53,14 +54,16 @@ def training_frame(
 
     Returns:
         One row for each example, in order of (timestamp, order in the table): `timestamp` (microseconds, UTC),
-        `label` (float64; null if the outcome is not known at `as_of`), `label_known_at` (when it became known; null
-        without a label), the model's features (views as of the row's timestamp), and the columns of `keep` that are no
-        features. Features are float32 with null for NaN; those of another type are String, Categorical, Boolean, Int64,
-        Decimal, Date or Datetime.
+        `label` (float64, or the name of the class as text; null if the outcome is not known at `as_of`),
+        `label_known_at` (when it became known; null
+        without a label), the model's features (views as of the row's timestamp), and the columns of `keep`, and of the
+        model's `weight`, `group` and `extra`, that are no features. Features are float32 with null for NaN; those of
+        another type are String, Categorical, Boolean, Int64, Decimal, Date or Datetime.
 
     Raises:
         DefinitionError: a column is missing or has a wrong type, or a transform or the fallback rule fails.
     """
+    keep = tuple(dict.fromkeys((*keep, *model.carried)))
     examples = _examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
     where = f"Model '{model.name}', source '{model.examples.name}'"
     at = micros(examples[model.examples.timestamp], where=where)
@@ -103,7 +106,8 @@ def _examples(
     for name in (*model.feature_names, *keep):
         if name in (TIMESTAMP, LABEL, KNOWN_AT) and name not in (source.timestamp, model.label, source.known_column):
             raise DefinitionError(f"{user}: column '{name}' has a name that the training frame needs; rename it")
-    needed = dict.fromkeys([source.timestamp, source.known_column, model.label, *model.request_columns, *keep])
+    labels = [] if model.label is None else [model.label]
+    needed = dict.fromkeys([source.timestamp, source.known_column, *labels, *model.request_columns, *keep])
     require(rows.collect_schema(), needed, source=source.name, needed_by=user)
     frame = rows.select(*needed).collect()
     moments = micros(frame[source.timestamp], where=f"{user}, source '{source.name}'")
@@ -117,12 +121,34 @@ def _examples(
 def _label(model: Model, examples: pl.DataFrame, *, as_of: int) -> tuple[pl.Series, pl.Series]:
     """Return the labels that are known at `as_of`, and when they became known."""
     where = f"Model '{model.name}', source '{model.examples.name}'"
-    values = floats(examples[model.label], where=where).copy()
     known = micros(examples[model.examples.known_column], where=where)
-    values[(known == NEVER) | (known > as_of)] = np.nan
-    labels = pl.Series(LABEL, values, nan_to_null=True)
+    if model.label is None:
+        labels = pl.Series(LABEL, [None] * len(examples), pl.Float64)
+    elif model.names_classes:
+        labels = class_names(examples[model.label], where=where).rename(LABEL)
+    else:
+        if model.task == "binary" and examples[model.label].dtype == pl.String:
+            _ask_for_classes(examples[model.label], where=where)
+        labels = pl.Series(LABEL, floats(examples[model.label], where=where), nan_to_null=True)
+    unknown = pl.Series((known == NEVER) | (known > as_of))
+    labels = pl.DataFrame([labels]).select(pl.when(~unknown).then(LABEL)).to_series()
     times = pl.Series(KNOWN_AT, known).cast(pl.Datetime("us", "UTC"))
     return labels, pl.DataFrame([times]).select(pl.when(labels.is_not_null()).then(KNOWN_AT)).to_series()
+
+
+def _ask_for_classes(column: pl.Series, *, where: str) -> None:
+    """Raise DefinitionError for texts as the labels of a binary model that declares no classes."""
+    names = column.drop_nulls().unique().sort().to_list()
+    shown = ", ".join(repr(name) for name in names[:5])
+    if len(names) == 2:
+        raise DefinitionError(
+            f"{where}: the labels of column '{column.name}' are the texts {shown}; declare them, the positive one "
+            f"last: Model(..., classes=[{shown}])"
+        )
+    raise DefinitionError(
+        f"{where}: column '{column.name}' has {len(names)} texts as labels ({shown}); a binary model has two classes. "
+        "For more of them: task='multiclass'"
+    )
 
 
 def _features(model: Model, scan: Scan, examples: pl.DataFrame, at: Array) -> dict[str, pl.Series]:

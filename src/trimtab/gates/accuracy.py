@@ -69,12 +69,14 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
 def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, str]:
     """Warn unless the interval of the gain over a model without skill, on the same rows, is above 0."""
     limit = f"no limit is set (gates.accuracy.{METRICS[name].limit})"
-    reference = no_skill(name, inputs.y)
+    reference = no_skill(name, inputs.y, classes=len(inputs.classes))
     if np.isnan(reference):
         return "warn", f"{limit}, and there is no {name} of a model without skill to compare it with"
     metric, facts = statistic(name, inputs.threshold), METRICS[name]
     gain = cluster_interval(
-        lambda rows: facts.gain(metric(inputs.y[rows], inputs.scores[rows]), no_skill(name, inputs.y[rows])),
+        lambda rows: facts.gain(
+            metric(inputs.y[rows], inputs.scores[rows]), no_skill(name, inputs.y[rows], classes=len(inputs.classes))
+        ),
         len(inputs.y),
         confidence=policy.confidence,
         resamples=policy.resamples,

@@ -28,6 +28,7 @@ from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.stats.schemes import Ints
+from trimtab.tasks import RULES
 
 Statistic = Callable[[Ints], float]
 CONFIDENCE = 0.95
@@ -35,12 +36,18 @@ CONFIDENCE = 0.95
 
 def judge_calibration(inputs: GateInputs, policy: Calibration) -> tuple[GateResult, ...]:
     """Judge the calibration of a model; a row without a score fails by itself."""
-    if lost := int((~np.isfinite(inputs.scores)).sum()):
+    rules = RULES[inputs.task]
+    if rules.output == "anomaly_score":
+        words = "not judged: anomaly scores are no probabilities, and have no prediction intervals"
+        return (_result(policy, "calibration_error", "warn", 0.0, words, {}),)
+    if lost := int((~np.isfinite(inputs.main_scores)).sum()):
         words = f"the model gives no number for {lost} of {len(inputs.y)} rows, so its calibration cannot be judged"
         return (
             _result(policy, "share without a number", "fail", lost / len(inputs.y), words, {"rows": len(inputs.y)}),
         )
-    if inputs.task == "binary":
+    if rules.by_class:
+        return (_classes(inputs, policy),)
+    if rules.confidence is not None:
         return (_probabilities(inputs, policy),)
     return (_intervals(inputs, policy),)
 
@@ -92,6 +99,27 @@ def _probabilities(inputs: GateInputs, policy: Calibration) -> GateResult:
     interval = replace(interval, low=max(interval.low, 0.0))
     remark = f"; with so many rows, chance alone makes about {chance:.4f}"
     return _judged(inputs, policy, "calibration_error", interval, remark, {"bins": bins, "by_chance": chance})
+
+
+def _classes(inputs: GateInputs, policy: Calibration) -> GateResult:
+    """Judge the class with the largest error, each class against the rest.
+
+    Source: Kull et al., Beyond temperature scaling, NeurIPS 2019 (classwise calibration).
+    """
+    bins = policy.bins_or_default
+    errors = [
+        calibration_error((inputs.y == place).astype(np.float64), inputs.scores[:, place], bins)
+        for place in range(len(inputs.classes))
+    ]
+    everywhere = np.arange(len(inputs.y))
+    of_class = {name: error(everywhere) for name, error in zip(inputs.classes, errors, strict=True)}
+    worst = max(of_class, key=lambda name: of_class[name])
+    chance = error_by_chance(inputs.scores[:, inputs.classes.index(worst)], bins)
+    interval = _interval(inputs, lambda rows: max(error(rows) for error in errors))
+    interval = replace(interval, low=max(interval.low, 0.0))
+    remark = f"; the worst class is '{worst}', for which chance alone makes about {chance:.4f} with so many rows"
+    details = {"bins": bins, "by_chance": chance, "worst": worst, "classes": of_class}
+    return _judged(inputs, policy, "calibration_error", interval, remark, details)
 
 
 def _intervals(inputs: GateInputs, policy: Calibration) -> GateResult:

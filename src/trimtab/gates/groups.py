@@ -53,7 +53,7 @@ def measured_rows(measure: str, y: Array, decision: Array) -> MeasuredRows:
     """Return the rows of a measure. y, decision: float64 (rows,); the decision of a regression is its score."""
     everywhere, yes, error = np.ones(len(y), dtype=bool), decision, decision - y
     return {
-        "accuracy": MeasuredRows((decision == y).astype(np.float64), everywhere, is_share=True),
+        "accuracy": MeasuredRows((decision == y).astype(np.float64), ~np.isnan(y), is_share=True),
         "selection_rate": MeasuredRows(yes, everywhere, is_share=True),
         "tpr": MeasuredRows(yes, y > 0, is_share=True),
         "fpr": MeasuredRows(yes, y <= 0, is_share=True),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trimtab.bundle.limits import answered
 from trimtab.clock import from_micros
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import METRICS
@@ -30,7 +31,7 @@ def held_out_windows(
     was trained on rows from `start` on, and the labels of rows before `end` were complete. Times are
     microseconds since 1970.
     """
-    if inputs.champion_scores is None:
+    if inputs.champion_scores is None or not inputs.labelled:
         return ()
     numbers = inputs.timestamps.astype("datetime64[us]").astype(np.int64) // window
     found, sizes = np.unique(numbers, return_counts=True)
@@ -42,7 +43,7 @@ def held_out_windows(
             continue
         rows = numbers == number
         y, own, other = inputs.y[rows], inputs.scores[rows], inputs.champion_scores[rows]
-        known = np.isfinite(own) & np.isfinite(other)
+        known = answered(own) & answered(other)
         gains = {}
         for name in metrics if known.any() else ():
             values = (metric_value(name, y[known], s[known], threshold=inputs.threshold) for s in (own, other))

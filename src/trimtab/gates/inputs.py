@@ -24,9 +24,9 @@ MIN_DAYS = 10
 class GateInputs:
     """Labelled holdout rows and the models that score them.
 
-    X: float32 (rows, features), missing values NaN. y: float64 (rows,). timestamps: datetime64[us] (rows,).
-    groups: one value a row, by sensitive column. champion_X: the same rows in the champion's features,
-    when they differ. folder: the packaged candidate, with reference/rows.parquet.
+    X: float32 (rows, features), missing values NaN. y: float64 (rows,); NaN among them: they count as without labels.
+    timestamps: datetime64[us] (rows,). groups: one value a row, by sensitive column. champion_X: the same rows in the
+    champion's features, when they differ. folder: the packaged candidate, with reference/rows.parquet.
     """
 
     X: Array
@@ -40,6 +40,8 @@ class GateInputs:
     groups: Mapping[str, Array] = field(default_factory=dict)
     champion: Scorer | None = None
     champion_X: Array | None = None
+    classes: tuple[str, ...] = ()
+    """Names of the classes of a multiclass candidate."""
     champion_id: str | None = None
     """Id of the champion's bundle, for the texts."""
     champion_seen_until: datetime | None = None
@@ -68,6 +70,11 @@ class GateInputs:
         if self.champion is None:
             return None
         return self.champion.score(self.X if self.champion_X is None else self.champion_X)
+
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether the rows have labels to judge by: of an anomaly model, of both classes."""
+        return not np.isnan(self.y).any() and (RULES[self.task].needs_labels or len(np.unique(self.y)) > 1)
 
     @cached_property
     def unseen(self) -> Array:

@@ -13,11 +13,12 @@ from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from trimtab.gates.inputs import Array, GateInputs
-from trimtab.metric_catalog import BY_TASK
+from trimtab.metric_catalog import BY_TASK, Task
 from trimtab.policy.gates import Leakage
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.metrics import metric_value
+from trimtab.tasks import RULES
 
 MAX_ROWS = 20_000
 """Rows beyond this are thinned out evenly: what explains all labels explains those."""
@@ -34,12 +35,11 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
     """Judge each feature alone, then the model's score; rows are in order of time."""
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
     metric = BY_TASK[inputs.task].leakage
-    alone = metric if inputs.task == "binary" else f"{metric} or squared correlation"
-    if reason := _too_few(inputs.y[rows], inputs.task):
+    alone = metric if RULES[inputs.task].decides else f"{metric} or squared correlation"
+    rows, y = _judged_classes(rows, inputs.y[rows], inputs.task)
+    if reason := _too_few(y, inputs.task):
         return (_result(f"{alone} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
-    found = {
-        name: explained(inputs.X[rows, j], inputs.y[rows], inputs.task) for j, name in enumerate(inputs.feature_names)
-    }
+    found = {name: explained(inputs.X[rows, j], y, inputs.task) for j, name in enumerate(inputs.feature_names)}
     best = dict(sorted(found.items(), key=lambda item: -item[1])[:SHOWN])
     suspects = [n for n, value in found.items() if value > policy.single_feature and n not in policy.acknowledged]
     known = [n for n, value in found.items() if value > policy.single_feature and n in policy.acknowledged]
@@ -48,8 +48,19 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
     return (single, _score(inputs, metric, known, policy))
 
 
-def explained(x: Array, y: Array, task: str) -> float:
-    """Return how well one feature predicts the label: ROC-AUC (binary) or R2 (regression) on rows not fitted on.
+def _judged_classes(rows: Array, y: Array, task: Task) -> tuple[Array, Array]:
+    """Return the rows of classes that have MIN_CLASS_ROWS of a multiclass model, and their labels, numbered from 0."""
+    if not RULES[task].by_class:
+        return rows, y
+    _, place, counts = np.unique(y, return_inverse=True, return_counts=True)
+    large = counts >= MIN_CLASS_ROWS
+    kept = large[place.ravel()]
+    number = np.cumsum(large) - 1
+    return rows[kept], number[place.ravel()][kept].astype(np.float64)
+
+
+def explained(x: Array, y: Array, task: Task) -> float:
+    """Return how well one feature predicts the label on rows not fitted on: ROC-AUC, or R2 of a regression.
 
     x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the
     greatest of R2 and the squared correlations of values and of ranks: a tree of few rows cannot follow a curve.
@@ -57,23 +68,23 @@ def explained(x: Array, y: Array, task: str) -> float:
     limit = np.finfo(np.float32).max
     values = np.clip(x.astype(np.float32), -limit, limit).reshape(-1, 1)  # infinities order as they should
     if len(np.unique(values[~np.isnan(values)])) + bool(np.isnan(values).any()) < 2:
-        return 0.5 if task == "binary" else 0.0
+        return 0.5 if RULES[task].decides else 0.0
     odd = np.arange(len(y)) * BLOCKS // len(y) % 2 == 1
-    predicted = np.empty(len(y))
+    classes = int(y.max()) + 1 if RULES[task].by_class else 0
+    predicted = np.empty((len(y), classes)) if classes else np.empty(len(y))
     for fitted in (odd, ~odd):
-        predicted[~fitted] = _tree(values[fitted], y[fitted], values[~fitted], task)
-    if task == "binary":
-        return metric_value("roc_auc", y, predicted)
+        predicted[~fitted] = _tree(values[fitted], y[fitted], values[~fitted], task, classes)
+    if RULES[task].decides:
+        return metric_value(BY_TASK[task].leakage, y, predicted)
     return max(metric_value("r2", y, predicted), _related(values[:, 0], y), 0.0)
 
 
-def _tree(X: Array, y: Array, asked: Array, task: str) -> Array:
-    if task == "binary":
-        if y.min() == y.max():
-            return np.full(len(asked), y[0])
-        classifier = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=2, random_state=0)
-        probabilities: Array = classifier.fit(X, y).predict_proba(asked)[:, 1]
-        return probabilities
+def _tree(X: Array, y: Array, asked: Array, task: Task, classes: int) -> Array:
+    if RULES[task].decides:
+        classifier = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=2, random_state=0).fit(X, y)
+        probabilities = np.zeros((len(asked), classes or 2))
+        probabilities[:, classifier.classes_.astype(np.int64)] = classifier.predict_proba(asked)
+        return probabilities if classes else probabilities[:, 1]
     predicted: Array = DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0).fit(X, y).predict(asked)
     return predicted
 
@@ -88,10 +99,10 @@ def _related(x: Array, y: Array) -> float:
     return float(max(np.nan_to_num(found) ** 2))
 
 
-def _too_few(y: Array, task: str) -> str:
+def _too_few(y: Array, task: Task) -> str:
     if len(y) < MIN_ROWS:
         return f"not judged: {len(y)} labelled rows in the holdout are too few, {MIN_ROWS} are needed"
-    if task == "binary" and (least := int(min(y.sum(), len(y) - y.sum()))) < MIN_CLASS_ROWS:
+    if RULES[task].has_threshold and (least := int(min(y.sum(), len(y) - y.sum()))) < MIN_CLASS_ROWS:
         return f"not judged: {least} rows of one class in the holdout are too few, {MIN_CLASS_ROWS} are needed"
     if y.min() == y.max():
         return f"not judged: all labels of the holdout are {y[0]:g}"
@@ -117,7 +128,7 @@ def _single(
 
 def _score(inputs: GateInputs, metric: str, known: list[str], policy: Leakage) -> GateResult:
     """Judge the model's own score; an acknowledged feature that explains the label explains the score, too."""
-    finite = np.isfinite(inputs.scores)
+    finite = np.isfinite(inputs.main_scores)
     value = metric_value(metric, inputs.y[finite], inputs.scores[finite])
     text = f"{metric} {value:.4f} on the holdout is below {policy.max_score:g}, from where a score is too good"
     verdict: Verdict = "pass"

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.limits import answered
 from trimtab.bundle.typed_matrix import typed_places
 from trimtab.gates.inputs import Array, GateInputs
-from trimtab.metric_catalog import METRICS
+from trimtab.metric_catalog import METRICS, Task
 from trimtab.policy.gates import Robustness
 from trimtab.records.gate_reports import GateResult
 from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.stats.metrics import FORMULAS, metric_value
+from trimtab.tasks import RULES
 
 REPEATS = 5
+CHANGED = "share of changed decisions"
+"""What is judged where the rows have no labels."""
 CONFIDENCE = 0.95
 RESAMPLES = 200
 MAX_ROWS = 20_000
@@ -31,17 +35,21 @@ def judge_robustness(inputs: GateInputs, policy: Robustness) -> tuple[GateResult
 
     The drop may be more than its mean on another stretch of time: the interval, over whole days, says how much.
     """
-    metric = policy.metric_for(inputs.task)
+    metric = policy.metric_for(inputs.task) if inputs.labelled else CHANGED
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, min(len(inputs.y), MAX_ROWS)).astype(np.int64))
     X, y, scores = inputs.X[rows], inputs.y[rows], inputs.scores[rows]
-    clean = metric_value(metric, y, scores, threshold=inputs.threshold)
-    drop = _drop(metric, inputs.threshold)
+    clean = metric_value(metric, y, scores, threshold=inputs.threshold) if inputs.labelled else 0.0
+    changed = _changed(inputs.task, inputs.threshold)
+    drop = _drop(metric, inputs.threshold) if inputs.labelled else changed
     drops: dict[str, float] = {}
+    decisions: dict[str, float] = {}
     worst: list[Array] = []
     for name, versions in disturbances(X, inputs.feature_names, policy, inputs.seed):
         disturbed = [inputs.candidate.score(version) for version in versions]
-        if (lost := int((~np.isfinite(disturbed)).any(axis=0).sum())) > 0:
+        if (lost := int(np.any([~answered(one) for one in disturbed], axis=0).sum())) > 0:
             return (_no_number(name, lost, len(rows)),)
+        if RULES[inputs.task].decides:
+            decisions[name] = changed(y, scores, *disturbed)
         drops[name] = drop(y, scores, *disturbed)
         if drops[name] >= max(drops.values()):
             worst = disturbed
@@ -53,7 +61,7 @@ def judge_robustness(inputs: GateInputs, policy: Robustness) -> tuple[GateResult
         seed=inputs.seed,
         clusters=inputs.clusters[rows],
     )
-    return (_result(metric, clean, drops, interval, len(rows), policy),)
+    return (_result(metric, clean, drops, interval, len(rows), policy, decisions),)
 
 
 def _drop(metric: str, threshold: float) -> Callable[..., float]:
@@ -65,6 +73,17 @@ def _drop(metric: str, threshold: float) -> Callable[..., float]:
         return facts.gain(function(y, clean, threshold), float(np.mean(found)))
 
     return drop
+
+
+def _changed(task: Task, threshold: float) -> Callable[..., float]:
+    """Return the mean share of rows that get another decision, as a function of y and all scores."""
+    decide = RULES[task].decide
+
+    def changed(y: Array, clean: Array, *disturbed: Array) -> float:
+        usual = decide(clean, threshold)
+        return float(np.mean([(decide(scores, threshold) != usual).mean() for scores in disturbed] or [0.0]))
+
+    return changed
 
 
 def disturbances(
@@ -109,15 +128,23 @@ def _shifted(X: Array, column: int, factor: float) -> Iterator[Array]:
 
 
 def _result(
-    metric: str, clean: float, drops: dict[str, float], interval: Interval, rows: int, policy: Robustness
+    metric: str,
+    clean: float,
+    drops: dict[str, float],
+    interval: Interval,
+    rows: int,
+    policy: Robustness,
+    decisions: dict[str, float],
 ) -> GateResult:
     name, drop = max(drops.items(), key=lambda item: item[1], default=("nothing", 0.0))
     limit = policy.limit_for(metric, clean)
     over = not drop <= limit  # a change that is not defined fails
     details: dict[str, Any] = {"clean": clean, "drops": drops, "rows": rows, "repeats": REPEATS}
+    if decisions:
+        details["changed_decisions"] = decisions
     return GateResult(
         gate=Robustness.GATE,
-        metric=f"{metric} {METRICS[metric].worsening}",
+        metric=metric if metric == CHANGED else f"{metric} {METRICS[metric].worsening}",
         verdict="fail" if over else "pass",
         value=drop if np.isfinite(drop) else 0.0,
         low=interval.low if np.isfinite(interval.low) else None,
@@ -129,6 +156,9 @@ def _result(
 
 
 def _reason(metric: str, clean: float, name: str, drop: float, limit: float, disturbances: int) -> str:
+    if metric == CHANGED:
+        by = f"{abs(drop - limit):.4f} {'more' if drop > limit else 'less'} than the {limit:.4g} allowed"
+        return f"{drop:.2%} of the rows get another decision under {name} (the worst of {disturbances}), {by}"
     if not np.isfinite(drop):
         return f"{metric} is not defined on the holdout or under {name}, so its change cannot be judged"
     moved = f"{METRICS[metric].worsening}s by {drop:.4f}" if drop >= 0 else f"improves by {-drop:.4f}"

@@ -30,6 +30,8 @@ class Gate(Generic[S]):
     section: type[S]
     judge: Callable[[GateInputs, S], tuple[GateResult, ...]]
     """Returns one result or several."""
+    needs_labels: bool = True
+    """Whether it judges by labels; without them it warns that it does not judge."""
     of_the_machine: tuple[str, ...] = ()
     """Metrics that differ from machine to machine; where models of the past are made again, they refuse no run."""
 
@@ -37,10 +39,10 @@ class Gate(Generic[S]):
 GATES: tuple[Gate[Any], ...] = (
     Gate(Accuracy, judge_accuracy),
     Gate(Leakage, judge_leakage),
-    Gate(Bias, judge_bias),
-    Gate(Robustness, judge_robustness),
+    Gate(Bias, judge_bias, needs_labels=False),
+    Gate(Robustness, judge_robustness, needs_labels=False),
     Gate(Calibration, judge_calibration),
-    Gate(Performance, judge_performance, of_the_machine=("p99_ms", "memory_mb")),
+    Gate(Performance, judge_performance, needs_labels=False, of_the_machine=("p99_ms", "memory_mb")),
 )
 OF_THE_MACHINE = frozenset((gate.section.GATE, metric) for gate in GATES for metric in gate.of_the_machine)
 """(gate, metric) of each result that differs from machine to machine."""
@@ -60,4 +62,24 @@ def evaluate(inputs: GateInputs, policy: Gates) -> tuple[GateResult, ...]:
                 f"expected {', '.join(expected)}"
             )
     asked_for = [(gate, sections[gate.section.GATE]) for gate in GATES if gate.section.GATE in sections]
-    return tuple(result for gate, section in asked_for for result in gate.judge(inputs, section))
+    return tuple(
+        result
+        for gate, section in asked_for
+        for result in (gate.judge(inputs, section) if inputs.labelled or not gate.needs_labels else _unlabelled(gate))
+    )
+
+
+def _unlabelled(gate: Gate[Any]) -> tuple[GateResult, ...]:
+    words = "not judged: the holdout has no rows that are labelled as anomalies, or none that are labelled as usual"
+    result = GateResult(
+        gate=gate.section.GATE,
+        metric="labels",
+        verdict="warn",
+        value=0.0,
+        low=None,
+        high=None,
+        threshold=None,
+        reason=words,
+        details={},
+    )
+    return (result,)

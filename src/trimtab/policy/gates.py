@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from trimtab.metric_catalog import BY_TASK, FAIRNESS, HIGHEST, LOWEST, METRICS, Task, fitting
+from trimtab.metric_catalog import BY_TASK, FAIRNESS, HIGHEST, LOWEST, METRICS, Task, fitting, of_models
 from trimtab.policy.section import Section
 from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, Metric, Noise, Share
 
@@ -197,7 +197,8 @@ class Leakage(GateSection):
 
 
 class Robustness(GateSection):
-    """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed."""
+    """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed. Without labels, as an
+    anomaly model may be, it is the share of rows that get another decision."""
 
     GATE = "robustness"
 
@@ -242,13 +243,15 @@ class Robustness(GateSection):
             return self.max_drop
         if self.max_relative_drop is not None:
             return self.max_relative_drop * abs(clean)
-        return DEFAULT_RELATIVE_DROP * abs(clean) if METRICS[metric].in_label_units else DEFAULT_DROP
+        facts = METRICS.get(metric)  # None for the share of changed decisions
+        return DEFAULT_RELATIVE_DROP * abs(clean) if facts is not None and facts.in_label_units else DEFAULT_DROP
 
 
 class Calibration(GateSection):
     """Calibration gate: do probabilities, or prediction intervals, keep their promise? The upper end of the 95%
     interval decides. A binary model is judged by its expected calibration error: the mean distance between score and
-    share of 1, over bins of like score. A regression is judged by how much fewer labels than promised lie in its
+    share of 1, over bins of like score; a multiclass model by that
+    of its worst class. A regression is judged by how much fewer labels than promised lie in its
     prediction intervals: the widths are made from the earlier half of the holdout and judged on the later half."""
 
     GATE = "calibration"
@@ -257,7 +260,7 @@ class Calibration(GateSection):
     """Highest calibration error, or shortfall of the coverage, that passes. With few rows, chance alone makes some
     calibration error; the result names how much."""
     bins: int | None = Field(default=None, ge=2)
-    """Bins of a binary model's scores, with as many rows each; left out, 10."""
+    """Bins of scores, with as many rows each; left out, 10."""
     coverage: Confidence | None = None
     """Share of labels that the intervals of a regression promise to hold; left out, 90%."""
 
@@ -274,9 +277,13 @@ class Calibration(GateSection):
     def unusable(self, tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
         """Yield a key of a task that no model has."""
         present = set(tasks)
-        for key, given, task in (("bins", self.bins, "binary"), ("coverage", self.coverage, "regression")):
-            if given is not None and task not in present:
-                yield key, f"only a {task} model has such a value, and the project has none; leave it out"
+        of_key: tuple[tuple[str, object, tuple[Task, ...]], ...] = (
+            ("bins", self.bins, ("binary", "multiclass")),
+            ("coverage", self.coverage, ("regression",)),
+        )
+        for key, given, tasks in of_key:
+            if given is not None and not present & set(tasks):
+                yield key, f"only {of_models(tasks)} has such a value, and the project has none; leave it out"
 
 
 class Performance(GateSection):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab import units
-from trimtab.metric_catalog import Task
+from trimtab.metric_catalog import CONTAMINATION, Task
 from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.gates import Gates
 from trimtab.policy.rollout import Rollout
@@ -90,8 +90,10 @@ class Training(Section):
     """Maps the probabilities of a classifier to frequencies, by its scores of the validation rows; left out, not."""
     search: Search | None = None
     """Search of parameters; left out, none."""
+    contamination: Share = Field(default=CONTAMINATION, gt=0, lt=1)
+    """Of an anomaly model: share of the training rows that count as anomalies, which sets the model's threshold."""
     min_examples: int = Field(default=500, gt=0)
-    """With fewer labelled examples nothing is trained."""
+    """With fewer labelled examples (of an anomaly model: rows) nothing is trained."""
     on: Literal["process", "subprocess"] = "process"
     """Where the trainer runs. process: in the one that asks; subprocess: in one of its own, with limits."""
     memory: Bytes | None = None

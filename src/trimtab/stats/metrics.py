@@ -128,7 +128,9 @@ def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
 
 def accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     """Share of rows on the right side of the threshold, or of the right class."""
-    return _mean(score.argmax(axis=1) == y if score.ndim == 2 else (score >= threshold) == (y > 0))
+    return _mean(
+        RULES["multiclass"].decide(score, threshold) == y if score.ndim == 2 else (score >= threshold) == (y > 0)
+    )
 
 
 def balanced_accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
@@ -195,8 +197,10 @@ class _ByClass(NamedTuple):
     def of(cls, y: Array, score: Array) -> _ByClass:
         classes = score.shape[1]
         true = np.where((y >= 0) & (y < classes), y, classes).astype(np.int64)
-        said = score.argmax(axis=1)
-        counts = (np.bincount(rows, minlength=classes + 1) for rows in (true, said, true[true == said]))
+        said = np.nan_to_num(RULES["multiclass"].decide(score, THRESHOLD), nan=-1).astype(np.int64)
+        said = np.where(said < 0, classes, said)  # a row without scores is predicted to be of no class
+        known = true < classes
+        counts = (np.bincount(rows, minlength=classes + 1) for rows in (true, said, true[(true == said) & known]))
         return cls(*(count.astype(np.float64) for count in counts))
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError
 from trimtab.records.training import DatasetVersion
 from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.tasks import RULES
+from trimtab.training.columns.class_labels import check_part, check_weights, classes_of, indices, missing_in_holdout
 
 DATA = "data.parquet"
 ABOUT = "dataset.json"
@@ -53,14 +55,17 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     version: DatasetVersion
     task: Task
     keep: tuple[str, ...]
+    weight: str | None = None
+    group: str | None = None
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
     """A frozen dataset in memory. Rows are in order of time.
 
-    train, holdout: labelled rows only. frame: all rows, with null for an unknown label. holdout_groups: one value for
-    each row of the holdout, by name of the kept column.
+    train, holdout: labelled rows only; of a task that needs no labels all rows. frame: all rows, with null for an
+    unknown label. holdout_groups: one value for each row of the holdout, by name of the kept column.
     """
 
     version: DatasetVersion
@@ -105,10 +110,13 @@ def freeze(
         StageError: there are too few labelled rows.
     """
     features = model.feature_names
-    keep = tuple(dict.fromkeys(name for name in keep if name not in (TIMESTAMP, LABEL, KNOWN_AT)))
-    rows = _canonical(frame, model, keep, _span(start, as_of))
-    split_at = _split(rows, model, holdout_share, min_examples, _span(start, as_of))
+    keep = tuple(dict.fromkeys(name for name in (*keep, *model.carried) if name not in (TIMESTAMP, LABEL, KNOWN_AT)))
+    classes = classes_of(frame[LABEL], model) if LABEL in frame.columns else ()
+    rows = _canonical(frame, model, keep, _span(start, as_of), classes)
+    check_weights(rows, model)
+    split_at, missed = _split(rows, model, holdout_share, min_examples, _span(start, as_of), classes)
     labelled = rows.filter(pl.col(LABEL).is_not_null())
+    usable = labelled if RULES[model.task].needs_labels else rows
     types = {name: kind for name in features if (kind := TYPES.get(rows.schema[name].base_type())) is not None}
     types |= {name: "category" for name in features if frame.schema[name] in CATEGORIES}
     version = DatasetVersion(
@@ -120,28 +128,30 @@ def freeze(
         split_at=from_micros(split_at),
         rows=len(rows),
         labelled=len(labelled),
-        holdout_rows=int((labelled[TIMESTAMP].to_physical() >= split_at).sum()),
-        label_mean=float(labelled[LABEL].to_numpy().mean()),
+        holdout_rows=int((usable[TIMESTAMP].to_physical() >= split_at).sum()),
+        label_mean=float(labelled[LABEL].to_numpy().mean()) if len(labelled) else 0.0,
+        classes=classes,
         tables=dict(tables),
         views=tuple(view.version_id for view in model.views),
         code_hash=model.code_hash,
         features=features,
         path="",
-        warnings=tuple(warnings),
+        warnings=(*warnings, *missed),
         without=tuple(without),
         feature_types=types,
-        feature_categories=_categories(labelled.filter(pl.col(TIMESTAMP).to_physical() < split_at), types),
+        feature_categories=_categories(usable.filter(pl.col(TIMESTAMP).to_physical() < split_at), types),
         input=model.input,
         unseen=model.unseen,
     )
-    digest = _hash(rows, About(version=version, task=model.task, keep=keep))
+    about = _about(version, model, keep)
+    digest = _hash(rows, about)
     name = f"datasets/{model.name}/{digest}"
     version = msgspec.structs.replace(version, id=digest, path=name)
     if not artifacts.exists(name):
         folder = artifacts.staging()
         rows.write_parquet(folder / DATA, compression="zstd")
-        about = msgspec.json.encode(About(version=version, task=model.task, keep=keep))
-        (folder / ABOUT).write_bytes(msgspec.json.format(about, indent=2) + b"\n")
+        written = msgspec.json.encode(msgspec.structs.replace(about, version=version))
+        (folder / ABOUT).write_bytes(msgspec.json.format(written, indent=2) + b"\n")
         artifacts.publish(folder, name)
     return _read_about(artifacts.open(name)).version
 
@@ -152,8 +162,13 @@ def id_of(frame: pl.DataFrame, model: Model, version: DatasetVersion, keep: Sequ
     The frame is the same as the frozen one when the hash is the id of `version`. keep: the kept columns. Raises
     DataError for a frame without the columns or with wrong types.
     """
-    rows = _canonical(frame, model, keep, _span(version.start, version.as_of))
-    return _hash(rows, About(version=version, task=model.task, keep=tuple(keep))), rows
+    rows = _canonical(frame, model, keep, _span(version.start, version.as_of), version.classes)
+    return _hash(rows, _about(version, model, tuple(keep))), rows
+
+
+def _about(version: DatasetVersion, model: Model, keep: tuple[str, ...]) -> About:
+    extra = tuple(model.extra)
+    return About(version=version, task=model.task, keep=keep, weight=model.weight, group=model.group, extra=extra)
 
 
 def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
@@ -173,21 +188,26 @@ def load(version: DatasetVersion, artifacts: Artifacts) -> Frozen:
     found = _hash(rows, about)
     if found != version.id:
         raise DataError(f"{folder / DATA}: content hash {found[:12]}... is not the recorded {version.id[:12]}...")
-    labelled = rows.filter(pl.col(LABEL).is_not_null())
-    is_holdout = labelled[TIMESTAMP] >= version.split_at
-    holdout = labelled.filter(is_holdout)
+    usable = rows.filter(pl.col(LABEL).is_not_null()) if RULES[about.task].needs_labels else rows
+    is_holdout = usable[TIMESTAMP] >= version.split_at
+    holdout = usable.filter(is_holdout)
     schema = schema_of(version)
     return Frozen(
         version=version,
         frame=rows,
-        train=examples(labelled.filter(~is_holdout), version.features, schema),
-        holdout=examples(holdout, version.features, schema),
+        train=examples(usable.filter(~is_holdout), version.features, schema, about),
+        holdout=examples(holdout, version.features, schema, about),
         holdout_groups={name: holdout[name].to_numpy() for name in about.keep},
     )
 
 
-def examples(rows: pl.DataFrame, features: Sequence[str], schema: Schema | None = None) -> Dataset:
-    """Return rows of a frozen frame as arrays; an unknown label is NaN. X is a TypedMatrix when there is a schema."""
+def examples(
+    rows: pl.DataFrame, features: Sequence[str], schema: Schema | None = None, about: About | None = None
+) -> Dataset:
+    """Return rows of a frozen frame as arrays; an unknown label is NaN. X is a TypedMatrix when there is a schema.
+
+    about: of the frozen dataset; without it the rows have neither classes nor columns for the trainer.
+    """
     y = rows[LABEL].fill_null(float("nan")).to_numpy().astype(np.float64)
     timestamps = rows[TIMESTAMP].to_physical().to_numpy().astype("datetime64[us]")
     X: np.ndarray[Any, Any]
@@ -198,7 +218,16 @@ def examples(rows: pl.DataFrame, features: Sequence[str], schema: Schema | None 
         for j, name in enumerate(features):
             X[:, j] = rows[name].to_numpy()
     known_at = rows[KNOWN_AT].to_physical().to_numpy().astype("datetime64[us]") if KNOWN_AT in rows.columns else None
-    return Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps, known_at=known_at)
+    data = Dataset(X=X, y=y, feature_names=tuple(features), timestamps=timestamps, known_at=known_at)
+    if about is None:
+        return data
+    return replace(
+        data,
+        classes=about.version.classes,
+        weight=None if about.weight is None else rows[about.weight].to_numpy().astype(np.float64),
+        group=None if about.group is None else rows[about.group].to_numpy(),
+        extra={name: rows[name].to_numpy() for name in about.extra},
+    )
 
 
 def schema_of(version: DatasetVersion) -> Schema | None:
@@ -236,8 +265,13 @@ def _span(start: datetime | None, as_of: datetime) -> str:
     return known if start is None else f"from {start:%Y-%m-%d %H:%M} on (training.history) and {known}"
 
 
-def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str) -> pl.DataFrame:
-    """Check columns and types, and sort the rows by all values, so that their order in `frame` has no influence."""
+def _canonical(
+    frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str, classes: Sequence[str]
+) -> pl.DataFrame:
+    """Check columns and types, and sort the rows by all values, so that their order in `frame` has no influence.
+
+    Names of classes become their indices; null where `classes` does not have the name.
+    """
     wanted = (TIMESTAMP, LABEL, *model.feature_names, *keep)
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
@@ -249,6 +283,8 @@ def _canonical(frame: pl.DataFrame, model: Model, keep: Sequence[str], span: str
     if nulls := frame[TIMESTAMP].null_count():
         raise DataError(f"dataset of model '{model.name}': {nulls} rows have no timestamp")
     exact = {name: dtype for name in model.feature_names if (dtype := _exact_type(frame, model, name)) is not None}
+    if classes:
+        frame = frame.with_columns(indices(frame[LABEL], classes))
     for name in (LABEL, *model.feature_names):
         if not (frame.schema[name].is_numeric() or frame.schema[name] in (pl.Boolean, pl.Null) or name in exact):
             raise DataError(f"column '{name}' is {frame.schema[name]}; expected numbers")
@@ -284,51 +320,56 @@ def _exact_type(frame: pl.DataFrame, model: Model, name: str) -> Any:
     return pl.Int64 if dtype.is_integer() else None
 
 
-def _split(rows: pl.DataFrame, model: Model, share: float, min_examples: int, span: str) -> int:
-    """Return the time (microseconds) from which labelled rows are the holdout."""
+def _split(
+    rows: pl.DataFrame, model: Model, share: float, min_examples: int, span: str, classes: Sequence[str]
+) -> tuple[int, tuple[str, ...]]:
+    """Return the time (microseconds) from which rows are the holdout, and warnings about it."""
     labelled = rows.filter(pl.col(LABEL).is_not_null())
-    name = f"model '{model.name}'"
-    if len(labelled) < min_examples:
+    name, of = f"model '{model.name}'", RULES[model.task]
+    usable = labelled if of.needs_labels else rows
+    if len(usable) < min_examples:
+        labels = f"{len(labelled)} labelled examples among {len(rows)} rows" if of.needs_labels else f"{len(rows)} rows"
         raise StageError(
-            f"{name} has {len(labelled)} labelled examples among {len(rows)} rows {span}; training.min_examples asks "
-            f"for {min_examples}. Ingest more labels, take a longer training.history, or lower min_examples"
+            f"{name} has {labels} {span}; training.min_examples asks for {min_examples}. Ingest more "
+            f"{'labels' if of.needs_labels else 'rows'}, take a longer training.history, or lower min_examples"
         )
-    return split_time(labelled[TIMESTAMP].to_physical().to_numpy(), labelled[LABEL].to_numpy(), model, share)
+    times, y = usable[TIMESTAMP].to_physical().to_numpy(), usable[LABEL].fill_null(float("nan")).to_numpy()
+    split_at = split_time(times, y, model, share, classes)
+    return split_at, missing_in_holdout(y[times >= split_at], classes) if of.by_class else ()
 
 
-def split_time(times: np.ndarray[Any, Any], y: np.ndarray[Any, Any], model: Model, share: float) -> int:
-    """Return the time from which labelled rows are the holdout: the last share of their time span.
+def split_time(
+    times: np.ndarray[Any, Any], y: np.ndarray[Any, Any], model: Model, share: float, classes: Sequence[str] = ()
+) -> int:
+    """Return the time from which rows are the holdout: the last share of their time span.
 
     Args:
         times: int64 microseconds since 1970, shape (rows,).
-        y: labels, shape (rows,).
+        y: labels, shape (rows,); NaN for an unknown one, where the task allows it.
         model: the model.
         share: of the time span, between 0 and 1.
+        classes: names of the classes of a multiclass model.
 
     Raises:
-        DataError: a label does not fit the task, or one part of the split is too small or of one class.
+        DataError: a label does not fit the task, or one part of the split is too small or lacks a class.
     """
-    name = f"model '{model.name}'"
+    name, of = f"model '{model.name}'", RULES[model.task]
     if not 0 < share < 1:
         raise DataError(f"{name}: a holdout share of {share:g} leaves one part empty; expected between 0 and 1")
     first, last = int(times.min()), int(times.max())
     split_at = last - round((last - first) * share)
     late = times >= split_at
-    if model.task == "binary":
-        others = np.setdiff1d(y, [0.0, 1.0])
-        if others.size:
-            raise DataError(f"{name} is binary but has labels {others[:5].tolist()}; expected 0 and 1")
+    others = of.wrong_labels(y, len(classes))
+    if others.size:
+        raise DataError(f"{name} is {model.task} but has labels {others[:5].tolist()}; expected {of.expected}")
     for side, mask in (("training part", ~late), ("holdout", late)):
-        _expect_both(name, side, y[mask], model.task, from_micros(split_at))
+        where = f"{name}: the {side} (cut at {from_micros(split_at):%Y-%m-%d %H:%M})"
+        if mask.sum() < 2:
+            rows = "labelled rows" if of.needs_labels else "rows"
+            raise DataError(f"{where} has {mask.sum()} {rows}; take more history or another training.holdout")
+        if of.needs_labels:
+            check_part(where, y[mask], model.task, classes, all_of_them=side == "training part")
     return split_at
-
-
-def _expect_both(name: str, side: str, y: np.ndarray[Any, Any], task: Task, split_at: datetime) -> None:
-    where = f"{name}: the {side} (cut at {split_at:%Y-%m-%d %H:%M})"
-    if y.size < 2:
-        raise DataError(f"{where} has {y.size} labelled rows; take more history or another training.holdout")
-    if task == "binary" and y.min() == y.max():
-        raise DataError(f"{where} has {y.size} labelled rows, all of class {y[0]:g}; expected both classes")
 
 
 def _hash(rows: pl.DataFrame, about: About) -> str:
@@ -349,6 +390,10 @@ def _hash(rows: pl.DataFrame, about: About) -> str:
     if version.feature_types:  # older hashes hold
         header["types"] = version.feature_types
         header["input"], header["unseen"] = version.input, version.unseen
+    if version.classes:  # older hashes hold
+        header["classes"] = list(version.classes)
+    if about.weight or about.group or about.extra:  # older hashes hold
+        header["carried"] = [about.weight, about.group, list(about.extra)]
     if version.without:  # older hashes hold
         header["without"] = [[to_micros(start), to_micros(end)] for start, end in version.without]
     extra = [name for name in about.keep if name not in version.features]

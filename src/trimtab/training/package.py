@@ -20,6 +20,7 @@ from trimtab.bundle.typed_packing import TYPED, pack_rows
 from trimtab.definitions.models import Dataset, Model
 from trimtab.errors import DataError, StageError
 from trimtab.records.training import DatasetVersion
+from trimtab.tasks import RULES
 from trimtab.training.environment import Environment
 from trimtab.training.forms import Form
 from trimtab.training.mlflow_files import needed_modules, write_description
@@ -36,9 +37,9 @@ CHANGES = "changes.patch"
 class Contents:
     """The content from which the files of a bundle are written.
 
-    scores: of the holdout, by the form that serves, float64 (rows,). threshold: probability from which a binary model
-    decides for class 1. request_types: kind of each request column. checks: of request columns. extra: further files,
-    content by relative path.
+    scores: of the holdout, by the form that serves, as `trimtab.tasks` says. threshold: score from which a binary model
+    decides for class 1, and a row counts as an anomaly. request_types: kind of each request column. checks: of request
+    columns. extra: further files, content by relative path.
     """
 
     model: Model
@@ -96,11 +97,12 @@ def _spec(contents: Contents) -> Spec:
     return Spec(
         model=model.name,
         task=model.task,
-        label=model.label,
+        label=model.label or "",
         features=version.features,
         request_columns=model.request_columns,
         entity_keys=model.entity_keys,
         timestamp=model.examples.timestamp,
+        classes=version.classes,
         threshold=contents.threshold,
         run=contents.run,
         dataset=version.id,
@@ -130,7 +132,7 @@ def _limits(contents: Contents) -> Limits:
 
 
 def _calibration(contents: Contents) -> Calibration | None:
-    return calibrate(contents.holdout.y, contents.scores) if contents.model.task == "regression" else None
+    return calibrate(contents.holdout.y, contents.scores) if RULES[contents.model.task].output == "value" else None
 
 
 def _write_reference(folder: Path, contents: Contents) -> None:
@@ -143,7 +145,9 @@ def _write_reference(folder: Path, contents: Contents) -> None:
         columns[TYPED] = pack_rows(rows)
     target = folder / "reference" / "rows.parquet"
     target.parent.mkdir(exist_ok=True)
-    pl.DataFrame({**columns, SCORE: contents.scores[chosen]}).write_parquet(target)
+    pl.DataFrame({**columns, SCORE: RULES[contents.model.task].main_score(contents.scores[chosen])}).write_parquet(
+        target
+    )
     background = contents.holdout.X[_spread(len(contents.scores), BACKGROUND_ROWS)]
     np.save(folder / BACKGROUND, np.asarray(background, dtype=np.float32), allow_pickle=False)
 

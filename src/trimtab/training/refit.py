@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle.limits import checked
+from trimtab.bundle.limits import answered, checked
 from trimtab.bundle.origin import check_origin
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import read_spec
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import StageError
-from trimtab.metric_catalog import BY_TASK
+from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.records.training import Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.stats.metrics import metric_value
+from trimtab.tasks import RULES
 from trimtab.training.dataset import Frozen
 from trimtab.training.environment import capture
 from trimtab.training.forms import choose
@@ -33,7 +34,7 @@ from trimtab.training.parity import pick
 from trimtab.training.rounds import NAMES, more_rounds, with_rounds
 from trimtab.training.selection.calibrators import like, method_of
 from trimtab.training.selection.validated_fit import Addition, fit_validated
-from trimtab.training.train import Workbench
+from trimtab.training.train import Workbench, check_classes, flagging
 from trimtab.training.trainer import fit
 from trimtab.training.usage import Meter
 
@@ -72,7 +73,9 @@ class Compared:
                 f"its scores of the holdout rows are {self.moved:.2f} standard deviations away from the judged "
                 f"model's; {MOST_MOVED:g} may be"
             )
-        if self.loss > self.twin_loss + WORSE * abs(self.twin_loss):
+        tolerated = WORSE * abs(self.twin_loss)
+        more_is_better = METRICS[self.metric].higher_is_better
+        if self.loss < self.twin_loss - tolerated if more_is_better else self.loss > self.twin_loss + tolerated:
             return (
                 f"its {self.metric} on the rows that it was fitted on, {self.loss:.4g}, is worse than the judged "
                 f"model's, {self.twin_loss:.4g}"
@@ -127,6 +130,11 @@ def refit(
             form = choose(estimator, pick(everything.X), task=model.task, features=frozen.version.features, trust=trust)
         check_origin(folder, spec, twin)
         judged = checked(open_scorer(folder, spec, trust=tuple(trust)), spec)
+        check_classes(estimator, form.scorer.score(everything.X[:1]), spec.classes, model.task)
+        threshold = spec.threshold
+        if not RULES[model.task].needs_labels:
+            flagged = float((judged.score(frozen.train.X) >= threshold).mean())
+            threshold = flagging(form.scorer.score(everything.X), flagged)
         found = compare(form.scorer, judged, everything, frozen.holdout, model.task)
         if found.refused is not None:
             raise StageError(f"the fit on all rows is not used: {found.refused}")
@@ -137,7 +145,7 @@ def refit(
             form=form,
             holdout=frozen.holdout,
             scores=form.scorer.score(frozen.holdout.X),
-            threshold=spec.threshold,
+            threshold=threshold,
             project=bench.project,
             environment=environment,
             extra=_reference(folder),
@@ -216,16 +224,7 @@ def _fit(model: Model, everything: Dataset, train: Dataset, twin: Run, previous:
 
 def joined(frozen: Frozen) -> Dataset:
     """Return all labelled rows of a dataset, in order of time."""
-    first, last = frozen.train, frozen.holdout
-    return Dataset(
-        X=np.concatenate([first.X, last.X]),
-        y=np.concatenate([first.y, last.y]),
-        feature_names=first.feature_names,
-        timestamps=np.concatenate([first.timestamps, last.timestamps]),
-        known_at=None
-        if first.known_at is None or last.known_at is None
-        else np.concatenate([first.known_at, last.known_at]),
-    )
+    return frozen.train.followed_by(frozen.holdout)
 
 
 def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, task: Task) -> Compared:
@@ -233,11 +232,11 @@ def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, tas
     own, other = refitted.score(rows.X), twin.score(rows.X)
     metric = BY_TASK[task].promotion
     finite = bool(np.isfinite(own).all())
-    known = np.isfinite(own) & np.isfinite(other)
+    known = answered(own) & answered(other) & ~np.isnan(rows.y)
     loss, twin_loss = (
         float(metric_value(metric, rows.y[known], s[known])) if known.any() else float("nan") for s in (own, other)
     )
-    late = np.isfinite(own[-len(holdout.y) :]) & np.isfinite(other[-len(holdout.y) :])
+    late = known[-len(holdout.y) :]
     near = [
         float(metric_value(metric, holdout.y[late], s[-len(holdout.y) :][late])) if late.any() else float("nan")
         for s in (own, other)
@@ -248,12 +247,17 @@ def compare(refitted: Scorer, twin: Scorer, rows: Dataset, holdout: Dataset, tas
         metric=metric,
         loss=loss,
         twin_loss=twin_loss,
-        closer=near[0] < near[1],
+        closer=METRICS[metric].gain(*near) > 0,
     )
 
 
 def _distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    """Return Wasserstein's distance of two samples of one size, in standard deviations of both together."""
+    """Return Wasserstein's distance of two samples of one size, in standard deviations of both together.
+
+    Of scores of several classes that of the class that differs most.
+    """
+    if a.ndim == 2:
+        return max(_distance(one, other) for one, other in zip(a.T, b.T, strict=True))
     spread = float(np.std(np.concatenate([a, b])))
     return float(np.abs(np.sort(a) - np.sort(b)).mean() / spread) if spread > 0 else 0.0
 

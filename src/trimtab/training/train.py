@@ -7,7 +7,7 @@ training and is resumed continues with the same run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.clock import Clock
 from trimtab.definitions.models import Dataset, Model, Task
-from trimtab.metric_catalog import BY_TASK
+from trimtab.errors import StageError
+from trimtab.metric_catalog import BY_TASK, CONTAMINATION
 from trimtab.policy.model import Prices
 from trimtab.records.training import Run
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.artifacts.contract import Artifacts
+from trimtab.tasks import RULES
 from trimtab.training.dataset import TIMESTAMP, Frozen, examples, schema_of
 from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose
@@ -43,13 +45,15 @@ from trimtab.training.usage import Meter
 class Scored:
     """All rows of a dataset with scores that do not depend on the row's own label; the reference of monitoring.
 
-    rows: in order of time; an unlabelled row has label NaN. scores: float64 (rows,); before the holdout cross-fitted by
-    stretches of time, in the holdout by the packaged model. split: index of the first row of the holdout.
+    rows: in order of time; an unlabelled row has label NaN. scores: float64, as `trimtab.tasks` says; before the
+    holdout cross-fitted by stretches of time, in the holdout by the packaged model. split: index of the first row of
+    the holdout. threshold: of the packaged model.
     """
 
     rows: Dataset
     scores: np.ndarray[Any, Any]
     split: int
+    threshold: float
 
 
 Reference = Callable[[Scored], Mapping[str, bytes]]
@@ -72,6 +76,7 @@ class _Fitted:
     form: Form
     holdout_scores: np.ndarray[Any, Any]
     extra: Mapping[str, bytes]
+    threshold: float
     fit: Fit
 
 
@@ -89,6 +94,7 @@ def train(
     checks: Mapping[str, ColumnCheck] | None = None,
     trust: Collection[str] = (),
     plan: Plan | None = None,
+    contamination: float = CONTAMINATION,
 ) -> Run:
     """Train on a frozen dataset, publish the packaged model as `runs/MODEL/RUN`, and return the record.
 
@@ -105,6 +111,7 @@ def train(
         checks: checks of the values of request columns.
         trust: policy `serving.trust`.
         plan: what the policy adds to one fit; None adds nothing.
+        contamination: policy `training.contamination`.
 
     Raises:
         StageError: the trainer fails, or neither ONNX Runtime nor the estimator's own library can serve the estimator;
@@ -142,7 +149,8 @@ def train(
             )
             params = {**params, **(found.params if found else {})}
             folds = cross_validate(model, frozen.train, plan, params, seed, threshold=threshold)
-            fitted = _fit(model, frozen, params, seed, reference, trust, plan)
+            fitted = _fit(model, frozen, params, seed, reference, trust, plan, threshold, contamination)
+        threshold = fitted.threshold
         staging = _package(model, frozen, fitted, run, environment, bench, threshold, request_types or {}, checks or {})
         used = meter.usage
         record = Run(
@@ -210,6 +218,8 @@ def _fit(
     reference: Reference | None,
     trust: Collection[str],
     plan: Plan,
+    threshold: float,
+    contamination: float,
 ) -> _Fitted:
     previous = plan.previous.estimator if plan.previous else None
     fitted = fit_validated(model, frozen.train, params, seed, plan.addition, previous=previous)
@@ -217,22 +227,46 @@ def _fit(
     rows = pick(np.concatenate([frozen.train.X, frozen.holdout.X]))
     form = choose(estimator, rows, task=model.task, features=frozen.version.features, trust=trust)
     scorer = form.scorer
-    extra = reference(_score_all(model, frozen, params, seed, scorer, fitted)) if reference else {}
+    check_classes(estimator, scorer.score(rows[:1]), frozen.version.classes, model.task)
+    if not RULES[model.task].needs_labels:
+        threshold = flagging(scorer.score(frozen.train.X), contamination)
+    extra = reference(_score_all(model, frozen, params, seed, scorer, fitted, threshold)) if reference else {}
     return _Fitted(
         form=form,
         holdout_scores=scorer.score(frozen.holdout.X),
         extra=extra,
+        threshold=threshold,
         fit=fitted,
     )
 
 
+def check_classes(estimator: Any, scores: np.ndarray[Any, Any], classes: Sequence[str], task: Task) -> None:
+    """Raise StageError for an estimator with other classes than the training set."""
+    if RULES[task].by_class and scores.shape[1] != len(classes):
+        raise StageError(
+            f"{type(estimator).__name__} gives {scores.shape[1]} probabilities a row; the training set has "
+            f"{len(classes)} classes ({', '.join(classes[:5])}). Fit it on data.y"
+        )
+
+
+def flagging(scores: np.ndarray[Any, Any], share: float) -> float:
+    """Return the score from which on a share of rows counts as anomalies. scores: float64 (rows,)."""
+    return float(np.quantile(scores[np.isfinite(scores)], 1 - share, method="higher"))
+
+
 def _score_all(
-    model: Model, frozen: Frozen, params: Mapping[str, Any], seed: int, scorer: Scorer, fitted: Fit
+    model: Model,
+    frozen: Frozen,
+    params: Mapping[str, Any],
+    seed: int,
+    scorer: Scorer,
+    fitted: Fit,
+    threshold: float,
 ) -> Scored:
     version = frozen.version
     early = frozen.frame.filter(pl.col(TIMESTAMP) < version.split_at)
     schema = schema_of(version)
-    rows = examples(frozen.frame, version.features, schema)
+    rows = replace(examples(frozen.frame, version.features, schema), classes=version.classes)
     split = len(early)
     rounds = fitted.rounds if fitted.validation_rows else None  # without validation rows a fit stops by itself again
     before = cross_fit(
@@ -243,8 +277,8 @@ def _score_all(
         rows=examples(early, version.features, schema),
         adapt=(lambda plain: like(fitted.estimator, plain)) if fitted.calibrated else None,
     )
-    after = scorer.score(rows.X[split:]) if split < len(rows.y) else np.empty(0)
-    return Scored(rows=rows, scores=np.concatenate([before, after]), split=split)
+    after = scorer.score(rows.X[split:]) if split < len(rows.y) else before[:0]
+    return Scored(rows=rows, scores=np.concatenate([before, after]), split=split, threshold=threshold)
 
 
 def _package(
@@ -278,7 +312,9 @@ def _package(
 
 
 def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
-    """Return the metrics that are finite; r2 of a constant label is not."""
+    """Return the metrics that are finite; r2 of a constant label is not. Rows without a label are left out."""
+    known = ~np.isnan(y)
+    y, scores = y[known], scores[known]
     found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in BY_TASK[task].training}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 

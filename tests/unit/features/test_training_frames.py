@@ -98,7 +98,7 @@ def log(distance: Any) -> Any:
     ("wrong", "message"),
     [
         (model("distence"), r"column 'distence', which source 'flights' does not have. Did you mean 'distance'\?"),
-        (model("distance", label="gate"), "column 'gate' is String; expected numbers or booleans"),
+        (model("distance", label="gate"), "column 'gate' has 4 texts as labels .*For more of them: task='multiclass'"),
         (
             model(FeatureView("v", tt.Entity("carrier"), FLIGHTS, mean("gate", "1d"))),
             "FeatureView 'v': column 'gate' is String; expected numbers",

@@ -174,7 +174,7 @@ def test_one_class_only_is_named(flights: pl.DataFrame, freezing: Freeze) -> Non
 
 
 def test_a_binary_label_is_zero_or_one(flights: pl.DataFrame, freezing: Freeze) -> None:
-    with pytest.raises(DataError, match=r"labels \[2.0\]; expected 0 and 1"):
+    with pytest.raises(DataError, match=r"labels \[2.0\]; expected 0 or 1"):
         freezing(flights.with_columns(pl.col("label") + 1))
 
 

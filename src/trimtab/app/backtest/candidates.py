@@ -27,7 +27,7 @@ from trimtab.monitoring.row_money import prices
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
 from trimtab.records.gate_reports import GateResult, HeldOutWindow
-from trimtab.training.category_features import category_features
+from trimtab.training.columns.category_features import category_features
 from trimtab.training.dataset import split_time
 from trimtab.training.refit import compare
 from trimtab.training.rounds import rounds_of, with_rounds

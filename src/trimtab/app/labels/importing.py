@@ -131,7 +131,7 @@ def columns_of(model: Model, outcomes: Outcomes) -> OutcomeColumns:
     """Return the columns that a model's outcomes name."""
     return OutcomeColumns(
         prediction_id=outcomes.prediction_id,
-        label=outcomes.label or model.label,
+        label=outcomes.label or model.column_of_outcome(),
         known_at=outcomes.source.known_column,
     )
 

@@ -166,7 +166,9 @@ def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[
         for key, column in section.columns():
             _expect_name(where, f"gates.{name}.{key}", column, known, f"column of source '{model.examples.name}'")
     defined = folder / (model.place or DEFINITIONS)
-    for column in (model.examples.timestamp, model.examples.known_column, model.label, *model.request_columns):
+    labels = [] if model.label is None else [model.label]
+    named = (model.examples.timestamp, model.examples.known_column, *labels, *model.request_columns, *model.carried)
+    for column in dict.fromkeys(named):
         if column not in known:
             raise DefinitionError(
                 f"{defined}: model '{model.name}': source '{model.examples.name}' has no column "

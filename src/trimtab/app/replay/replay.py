@@ -169,7 +169,8 @@ class Replay:
 
     def _load(self) -> pl.DataFrame:
         source, model = self._model.examples, self._model
-        columns = dict.fromkeys((source.timestamp, source.known_column, model.label, *model.request_columns))
+        labels = [] if model.label is None else [model.label]
+        columns = dict.fromkeys((source.timestamp, source.known_column, *labels, *model.request_columns))
         frame = self._workspace.scan()(source.name).select(*columns).collect()
         frame = frame.sort(source.timestamp, maintain_order=True).with_row_index("_n")
         times = pl.col(source.timestamp).dt.epoch("us")
@@ -195,7 +196,8 @@ class Replay:
         frame, schedule = self.rows, self._schedule
         bodies = self._bodies(frame)
         ids = frame["_id"].to_list()
-        label = self._labels(frame[self._model.label])
+        column = self._model.label
+        label = pl.Series([None] * len(frame), dtype=pl.Float64) if column is None else self._labels(frame[column])
         known = frame["_known"].fill_null(NEVER).to_numpy()
         at = frame["_at"].to_numpy()
         order = np.argsort(known, kind="stable")

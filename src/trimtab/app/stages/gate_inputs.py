@@ -14,16 +14,19 @@ from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.bundle.limits import checked
+from trimtab.bundle.outputs import in_order
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.typed_matrix import Schema
 from trimtab.clock import to_micros
 from trimtab.features.training_frames import training_frame
 from trimtab.gates.held_out import held_out_windows
 from trimtab.gates.inputs import GateInputs
-from trimtab.metric_catalog import compared_metrics
+from trimtab.metric_catalog import Task, compared_metrics
 from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import Metadata
+from trimtab.tasks import RULES
+from trimtab.training.columns.class_labels import indices
 from trimtab.training.dataset import Frozen, examples, load
 
 
@@ -36,15 +39,18 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
     champion = compared_with(workspace, run)
     served = workspace.artifacts.open(champion.path) if champion else None
     scorer, rows = scorer_of(workspace, served, dataset, frozen) if served else (None, None)
+    kept = judged_rows(frozen.holdout.y, spec.task)
+    holdout = frozen.holdout.take(kept)
     return GateInputs(
-        X=frozen.holdout.X,
-        y=frozen.holdout.y,
-        timestamps=frozen.holdout.timestamps,
-        groups=frozen.holdout_groups,
+        X=holdout.X,
+        y=holdout.y,
+        timestamps=holdout.timestamps,
+        groups={name: values[kept] for name, values in frozen.holdout_groups.items()},
+        classes=spec.classes if RULES[spec.task].by_class else (),
         feature_names=dataset.features,
         candidate=checked(candidate, spec),
         champion=scorer,
-        champion_X=rows,
+        champion_X=None if rows is None else rows[kept],
         champion_id=champion.id if champion else None,
         champion_seen_until=trained_until(workspace.metadata, champion) if champion else None,
         threshold=spec.threshold,
@@ -52,6 +58,16 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         seed=run.seed,
         trust=tuple(workspace.project.policy.serving.trust),
     )
+
+
+def judged_rows(y: np.ndarray[Any, Any], task: Task) -> np.ndarray[Any, Any]:
+    """Return which rows the gates judge, bool (rows,). y: labels, NaN for an unknown one.
+
+    Where labels are no must: the labelled rows if there are some of both classes, else all rows, as if without labels.
+    """
+    known = ~np.isnan(y)
+    both = len(np.unique(y[known])) > 1
+    return known if RULES[task].needs_labels or both else np.ones(len(y), dtype=bool)
 
 
 def compared_with(workspace: Workspace, run: Run) -> Bundle | None:
@@ -92,6 +108,7 @@ def scorer_of(
 ) -> tuple[Scorer, np.ndarray[Any, Any]]:
     """Return the scorer of a packaged model and the holdout rows as its own features."""
     scorer, spec = open_own(workspace, folder)
+    scorer = in_order(scorer, spec.classes, dataset.classes)
     own, types = (spec.features, spec.views, spec.code_hash), (dict(spec.feature_types), spec.input)
     same = own == (dataset.features, dataset.views, dataset.code_hash)
     if same and types == (dict(dataset.feature_types), dataset.input):
@@ -111,6 +128,10 @@ def _other_features(
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
     scan = workspace.scan(versions, as_of=dataset.as_of)
     frame = training_frame(model, scan, as_of=dataset.as_of, start=dataset.start)
-    rows = frame.filter(pl.col("label").is_not_null() & (pl.col("timestamp") >= dataset.split_at))
-    rows = rows.sort("timestamp", "label", maintain_order=True)
+    rows = frame.filter(pl.col("timestamp") >= dataset.split_at)
+    if dataset.classes:
+        rows = rows.with_columns(indices(rows["label"], dataset.classes))
+    if RULES[model.task].needs_labels:
+        rows = rows.filter(pl.col("label").is_not_null())
+    rows = rows.sort("timestamp", "label", maintain_order=True, nulls_last=True)
     return examples(rows, model.feature_names, schema).X

@@ -58,8 +58,8 @@ from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.stores.metadata.contract import latest, newest_where
-from trimtab.training.category_features import category_features
-from trimtab.training.check_learning import learn_checks
+from trimtab.training.columns.category_features import category_features
+from trimtab.training.columns.check_learning import learn_checks
 from trimtab.training.dataset import freeze, load
 from trimtab.training.package import finish
 from trimtab.training.refit import refit as refit_model
@@ -236,6 +236,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         checks=_request_checks(workspace, definition, dataset),
         trust=policy.serving.trust,
         plan=plan,
+        contamination=policy.training.contamination,
     )
     workspace.metadata.put(run)
     return run
@@ -478,7 +479,7 @@ def _reference(workspace: Workspace, model: Model, scored: Scored, kinds: Mappin
         model.feature_names,
         window=policy.decide.window,
         task=model.task,
-        threshold=policy.impact.threshold,
+        threshold=scored.threshold,
         costs=prices(policy.impact, model.task, model.money),
         categories=category_features(model, scored.rows.X, kinds),
         impact_function=model.money,

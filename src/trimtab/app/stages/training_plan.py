@@ -59,7 +59,9 @@ def training_key(workspace: Workspace, dataset: DatasetVersion, plan: Plan) -> s
     code = [path.read_text(encoding="utf-8") for path in sorted(workspace.project.folder.glob("*.py"))]
     asked = [dataset.id, policy.seed, policy.params, threshold, code]
     added = policy.model_dump(
-        mode="json", include={"validation", "folds", "warm_start", "calibrate", "search"}, exclude_defaults=True
+        mode="json",
+        include={"contamination", "validation", "folds", "warm_start", "calibrate", "search"},
+        exclude_defaults=True,
     )
     if added:  # the keys of policies without them are as before
         asked += [added, plan.previous.run if plan.previous else None]

@@ -9,7 +9,7 @@ import numpy as np
 
 import trimtab as tt
 from trimtab.definitions.on_demand import OnDemand
-from trimtab.training.category_features import category_features
+from trimtab.training.columns.category_features import category_features
 
 FLIGHTS = tt.FileSource("flights", "flights.parquet", timestamp="at", known_at="landed_at")
 KINDS = {

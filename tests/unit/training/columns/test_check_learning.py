@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from trimtab.bundle.spec import ColumnCheck
-from trimtab.training.check_learning import learn_checks
+from trimtab.training.columns.check_learning import learn_checks
 
 ROWS = pl.DataFrame(
     {
