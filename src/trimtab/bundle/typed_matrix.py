@@ -250,6 +250,11 @@ class TypedMatrix(np.ndarray[Any, Any]):
                 columns.append(self.exact[place].tolist())
         return [list(row) for row in zip(*columns, strict=True)]
 
+    def value(self, row: int, place: int) -> Any:
+        """Return one exact value, as `plain_rows` has it; of a plain number the number."""
+        places = list(self.schema.places)
+        return self[row : row + 1].plain_rows()[0][places.index(place)] if place in places else self[row, place].item()
+
     def __getitem__(self, key: Any) -> Any:
         plain = np.asarray(self)[key]
         by_rows = isinstance(key, slice) or (isinstance(key, list | np.ndarray) and np.ndim(key) == 1)
@@ -265,7 +270,7 @@ class TypedMatrix(np.ndarray[Any, Any]):
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function is np.concatenate and len(args) == 1 and not options:
             parts = list(args[0])
-            if all(isinstance(part, TypedMatrix) for part in parts):
+            if all(isinstance(part, TypedMatrix) and part.schema is parts[0].schema for part in parts):
                 return joined(parts)
         return function(*_plain(args), **{name: _plain(value) for name, value in options.items()})
 

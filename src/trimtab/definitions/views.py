@@ -160,7 +160,7 @@ def last(*columns: str, window: str | None = None) -> list[Aggregation]:
     """Return features with the latest value of columns, by timestamp among the rows that were known; it may be null.
 
     Args:
-        columns: numeric columns of the view's source.
+        columns: columns of the view's source: numbers, booleans, text, dates or timestamps.
         window: a duration, such as "3h"; without it the latest row has no age limit but the view's ttl.
 
     Raises:

@@ -14,7 +14,7 @@ rows of a table were replaced, all timelines are written anew (`full`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -206,11 +206,13 @@ def _entries(known: _Known, rows: ViewRows, *, since: int | None, skip_repeats: 
     points = _changes(view, rows.entities, rows.times, rows.known, since=since)
     standing = known.standing(rows)
     ordered = EntityRows.of(standing.entities, len(known.keys), standing.times, standing.known, standing.chosen)
-    table = table_of(list(aggregate(view, ordered, standing, points.entities, points.moments).values()))
-    kept = ~_repeats(points, table) | points.settled if skip_repeats else np.full(len(table), True)
+    columns = list(aggregate(view, ordered, standing, points.entities, points.moments).values())
+    table, exact = table_of(columns), {n: column for n, column in enumerate(columns) if column.dtype == object}
+    kept = ~_repeats(points, table, exact) | points.settled if skip_repeats else np.full(len(table), True)
     keys = known.keys
     owners = [keys[entity] for entity in points.entities[kept].tolist()]
-    yield from zip(owners, points.moments[kept].tolist(), pack(table[kept]), strict=True)
+    exact_kept = {place: column[kept] for place, column in exact.items()}
+    yield from zip(owners, points.moments[kept].tolist(), pack(table[kept], exact_kept), strict=True)
 
 
 @dataclass(frozen=True)
@@ -250,9 +252,11 @@ def _changes(view: FeatureView, entities: Array, times: Array, known: Array, *, 
     return _Changes(*(points[name].to_numpy() for name in ("entity", "moment", "settled")))
 
 
-def _repeats(points: _Changes, table: Array) -> Array:
-    """Return for each entry whether it equals the previous one of the same entity."""
+def _repeats(points: _Changes, table: Array, exact: Mapping[int, Array]) -> Array:
+    """Return for each entry whether it equals the previous one of the same entity. exact: columns of objects."""
     repeats = np.zeros(len(table), dtype=bool)
     raw = table.view(np.int64)
     repeats[1:] = (points.entities[1:] == points.entities[:-1]) & (raw[1:] == raw[:-1]).all(axis=1)
+    for column in exact.values():
+        repeats[1:] &= (column[1:] == column[:-1]).astype(bool)
     return repeats

@@ -7,7 +7,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,9 @@ class OnlinePlan:
     rule: the model's fallback rule, None if it has none.
     """
 
-    def __init__(self, model: Model, online: Online, types: Mapping[str, Kind] | None = None) -> None:
+    def __init__(
+        self, model: Model, online: Online, types: Mapping[str, Kind] | None = None, *, typed: Collection[str] = ()
+    ) -> None:
         """Prepare everything that does not depend on a request.
 
         Args:
@@ -39,6 +41,7 @@ class OnlinePlan:
             online: the store with the timelines of its views.
             types: kind of each request column, from `request_types`. For a column that is missing here the type of
                 each value decides, except for the examples' timestamp, which is a time.
+            typed: request columns that are features of a type, which `vectors` leaves out (typed_plan.py).
 
         Raises:
             DefinitionError: `types` has an unknown kind, or one that an entity key cannot have.
@@ -55,7 +58,7 @@ class OnlinePlan:
         names = [name for view in model.views for name in view.feature_names]
         self._view_width = len(names)
         self._view_places = _as_slice([places[name] for name in names])
-        plain = [name for name in model.features if isinstance(name, str)]
+        plain = [name for name in model.features if isinstance(name, str) and name not in typed]
         self._plain = [(name, places[name], number(name, kinds.get(name))) for name in plain]
         self._transforms = [
             _Step(
@@ -81,30 +84,45 @@ class OnlinePlan:
         Raises:
             DataError: a column is missing or has a wrong value.
         """
-        rows = len(at)
-        for name in self._columns:
-            if name not in columns:
-                raise DataError(f"the request has no column '{name}'.{nearest(name, columns)}")
-            if len(columns[name]) != rows:
-                raise DataError(f"column '{name}' has {len(columns[name])} values; expected {rows}, one a row")
-        out = np.empty((rows, self._width), dtype=np.float32)
+        self._check(columns, len(at))
+        out = np.empty((len(at), self._width), dtype=np.float32)
         with np.errstate(all="ignore"):
             table = self._view_table(columns, at)
             out[:, self._view_places] = table
             for name, place, convert in self._plain:
                 out[:, place] = convert(columns[name])
-            if self._transforms:
-                given = {name: convert(columns[name]) for name, convert in self._inputs}
-                for step in self._transforms:
-                    arrays = [given[name] if view is None else table[:, view].copy() for view, name in step.inputs]
-                    for place, output in zip(step.places, run(step.transform, arrays, rows), strict=True):
-                        out[:, place] = output
+            for places, outputs in self._transformed(columns, lambda place: table[:, place].copy(), len(at)):
+                for place, output in zip(places, outputs, strict=True):
+                    out[:, place] = output
         return out
+
+    def _check(self, columns: Mapping[str, Sequence[Any]], rows: int) -> None:
+        for name in self._columns:
+            if name not in columns:
+                raise DataError(f"the request has no column '{name}'.{nearest(name, columns)}")
+            if len(columns[name]) != rows:
+                raise DataError(f"column '{name}' has {len(columns[name])} values; expected {rows}, one a row")
+
+    def _transformed(
+        self, columns: Mapping[str, Sequence[Any]], of_view: Callable[[int], Array], rows: int
+    ) -> Iterator[tuple[list[int], list[Array]]]:
+        """Yield for each transform the places of its features and its outputs. of_view: a view feature by its place."""
+        if not self._transforms:
+            return
+        given = {name: convert(columns[name]) for name, convert in self._inputs}
+        for step in self._transforms:
+            arrays = [given[name] if view is None else of_view(view) for view, name in step.inputs]
+            yield step.places, run(step.transform, arrays, rows)
 
     def _view_table(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Array:
         """Return the features of all views in their order: float64, shape (rows, view features)."""
         if not self._keys:
             return np.empty((len(at), 0))
+        packed = self._packed(columns, at)
+        return np.frombuffer(b"".join(packed), dtype=PACKED).reshape(len(at), self._view_width)
+
+    def _packed(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[bytes]:
+        """Return the packed values of all views of the first row, then of the second, and so on."""
         wanted = [
             [(prefix, make(columns, row)) for prefix, make in zip(self._prefixes, self._keys, strict=True)]
             for row in range(len(at))
@@ -113,10 +131,9 @@ class OnlinePlan:
             found = self._read([pair for pairs in wanted for pair in pairs], at[0])
         else:
             found = [value for pairs, moment in zip(wanted, at, strict=True) for value in self._read(pairs, moment)]
-        packed = [
+        return [
             value if value is not None else other for value, other in zip(found, self._nothing * len(at), strict=True)
         ]
-        return np.frombuffer(b"".join(packed), dtype=PACKED).reshape(len(at), self._view_width)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """Encodes the values of a view in the online store: its features as little-endian float64, NaN for null.
 
+The latest values of texts, dates and timestamps come behind them as MessagePack: a map from the place of the feature to
+text, days since 1970 or microseconds since 1970, without those that are null.
+
 A timeline also has entries for the times at which rows leave their windows, so stored values need no expiry.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from trimtab.definitions.views import FeatureView
@@ -19,22 +24,36 @@ PACKED = np.dtype("<f8")
 KNOWN_ROWS = b"\x00"
 """Prefix of the entity key under which the number of an entity's known rows is stored. No entity key begins with it."""
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[int, Any]).decode
 _COUNT = struct.Struct("<q")
 _ROW_BITS = 36
 """Lower bits of a stored count hold the number of rows, the bits above the number of replaced rows among them."""
 
 
 def table_of(columns: Sequence[Array]) -> Array:
-    """Return columns as a float64 table, shape (rows, features), with one bit pattern for all NaN."""
-    table = np.ascontiguousarray(np.column_stack(columns), dtype=PACKED)
+    """Return columns as a float64 table, shape (rows, features), with one bit pattern for all NaN; NaN for objects."""
+    numbers = [np.full(len(column), np.nan) if column.dtype == object else column for column in columns]
+    table = np.ascontiguousarray(np.column_stack(numbers), dtype=PACKED)
     table[np.isnan(table)] = np.nan
     return table
 
 
-def pack(table: Array) -> list[bytes]:
-    """Return the packed value of each row of a table."""
+def pack(table: Array, exact: Mapping[int, Array] | None = None) -> list[bytes]:
+    """Return the packed value of each row of a table. exact: columns of objects by their place; None is null."""
     content, size = table.tobytes(), table.itemsize * table.shape[1]
-    return [content[at : at + size] for at in range(0, len(content), size)]
+    packed = [content[at : at + size] for at in range(0, len(content), size)]
+    if not exact:
+        return packed
+    rows = zip(*(column.tolist() for column in exact.values()), strict=True)
+    known = ({place: value for place, value in zip(exact, row, strict=True) if value is not None} for row in rows)
+    return [value + (_encode(own) if own else b"") for value, own in zip(packed, known, strict=True)]
+
+
+def unpack_exact(value: bytes, features: int) -> dict[int, Any]:
+    """Return the values behind the numbers of a packed value, by the place of the feature."""
+    tail = value[PACKED.itemsize * features :]
+    return _decode(tail) if tail else {}
 
 
 def nothing(view: FeatureView) -> bytes:

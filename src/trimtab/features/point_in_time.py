@@ -8,6 +8,7 @@ Moments are first rounded down to a multiple of the view's `every`. A row withou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,11 @@ from trimtab.features.aggregates import aggregate
 from trimtab.features.table_columns import NEVER, micros
 from trimtab.features.timelines import EntityRows
 from trimtab.features.value_types import Array
-from trimtab.features.view_rows import Rows, distinct_keys, numbers_of, read_rows
+from trimtab.features.view_rows import Rows, distinct_keys, exact_types, numbers_of, read_rows
 from trimtab.features.view_windows import floor_to
+
+_PHYSICAL: dict[Any, Any] = {pl.Date: pl.Int32, pl.Datetime("us", "UTC"): pl.Int64}
+"""Type of a column of times -> that of its numbers."""
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
@@ -32,7 +36,8 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
         at: int64 microseconds since the epoch, shape (n,); NEVER gives nulls.
 
     Returns:
-        A frame of n rows in the given order: float64 columns named as `view.feature_names`. An entity that is null or
+        A frame of n rows in the given order: columns named as `view.feature_names`, float64 but for the latest texts,
+        dates and timestamps. An entity that is null or
         unknown has count 0 and null in the other features.
 
     Raises:
@@ -48,10 +53,15 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     rows_of = EntityRows.of(found.entities, numbered.height, found.times, found.known, found.chosen)
     values = aggregate(view, rows_of, found, entities, moments)
     columns = []
+    types = exact_types(view, rows.lazy().collect_schema())
     for name in list(values):
         column = values.pop(name)  # so that there are never two copies of all columns in memory
-        column[timeless] = np.nan
-        columns.append(pl.Series(f"{view.name}__{name}", column, nan_to_null=True))
+        full, exact = f"{view.name}__{name}", column.dtype == object
+        column[timeless] = None if exact else np.nan
+        if exact:
+            columns.append(pl.Series(full, column.tolist(), dtype=_PHYSICAL.get(types[full])).cast(types[full]))
+        else:
+            columns.append(pl.Series(full, column, nan_to_null=True))
     return pl.DataFrame(columns)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
     def text(value: Any) -> bytes:
         if value.__class__ is str or value is None:
             return encode_part(value)
-        raise _wrong(column, value, "text")
+        raise wrong(column, value, "text")
 
     def integer(value: Any) -> bytes:
         if value.__class__ is int or value is None:
@@ -44,12 +45,12 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
             return encode_part(int(value))
         if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) <= EXACT:
             return encode_part(int(value))
-        raise _wrong(column, value, "a whole number, which a float is up to 2^53")
+        raise wrong(column, value, "a whole number, which a float is up to 2^53")
 
     def boolean(value: Any) -> bytes:
         if value.__class__ is bool or value is None:
             return encode_part(value)
-        raise _wrong(column, value, "true or false")
+        raise wrong(column, value, "true or false")
 
     def own(value: Any) -> bytes:
         if isinstance(value, str | bool | None):
@@ -94,7 +95,7 @@ def text(column: str) -> Callable[[Sequence[Any]], Array]:
     def convert(values: Sequence[Any]) -> Array:
         for row, value in enumerate(values):
             if value is not None and not isinstance(value, str):
-                raise _wrong(column, value, "text", row)
+                raise wrong(column, value, "text", row)
         array = np.empty(len(values), dtype=object)
         array[:] = values
         return array
@@ -119,7 +120,17 @@ def for_transform(column: str, kind: Kind | None) -> Callable[[Sequence[Any]], A
     """Return the converter of a column that is an input of a transform. kind: None lets the values decide."""
     if kind is None:
         return by_value(column)
-    return {"text": text, "time": moment}.get(kind, lambda name: number(name, kind))(column)
+    if kind == "decimal":
+        return lambda values: number(column)([_plain_number(value) for value in values])
+    return {"text": text, "time": moment, "date": moment}.get(kind, lambda name: number(name, kind))(column)
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a decimal, which may come as text, as a float."""
+    try:
+        return float(value) if isinstance(value, str | Decimal) else value
+    except ValueError:
+        return value
 
 
 def _number(column: str, value: Any, row: int, *, truths: bool) -> float:
@@ -127,11 +138,11 @@ def _number(column: str, value: Any, row: int, *, truths: bool) -> float:
         return math.nan
     is_truth = isinstance(value, bool | np.bool_)
     if not isinstance(value, float | int | np.floating | np.integer | np.bool_) or (is_truth and not truths):
-        raise _wrong(column, value, "a number", row)
+        raise wrong(column, value, "a number", row)
     try:
         return float(value)
     except OverflowError:
-        raise _wrong(column, value, "a number that fits into float64", row) from None
+        raise wrong(column, value, "a number that fits into float64", row) from None
 
 
 def _micros(column: str, value: Any, row: int) -> int:
@@ -151,7 +162,8 @@ def _micros(column: str, value: Any, row: int) -> int:
     )
 
 
-def _wrong(column: str, value: Any, expected: str, row: int | None = None) -> DataError:
+def wrong(column: str, value: Any, expected: str, row: int | None = None) -> DataError:
+    """Return the error of a value that a column cannot hold."""
     where = "" if row is None else f"row {row}: "
     return DataError(f"{where}column '{column}' is {_shown(value)}; expected {expected}")
 

@@ -109,6 +109,15 @@ def value_kind(dtype: pl.DataType) -> str:
     return "date" if dtype == pl.Date else kind_of(dtype, where="the column")
 
 
+def exact_values(column: pl.Series, *, where: str) -> Array:
+    """Return texts, dates or timestamps as objects: str, days since 1970, or microseconds since 1970; None for null."""
+    if column.dtype == pl.Date:
+        return np.array(column.to_physical().to_list(), dtype=object)
+    if isinstance(column.dtype, pl.Datetime):
+        return np.array(column.dt.cast_time_unit("us").to_physical().to_list(), dtype=object)
+    return np.array(column.cast(pl.String).to_list(), dtype=object)
+
+
 def typed_column(column: pl.Series, kind: FeatureType, *, where: str) -> pl.Series:
     """Return a column as the training frame holds a feature of a type: categories as Categorical, text as String.
 

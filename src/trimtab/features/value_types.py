@@ -21,9 +21,10 @@ from trimtab.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
-Kind = Literal["number", "text", "integer", "boolean", "time"]
+Kind = Literal["number", "text", "integer", "boolean", "time", "decimal", "date"]
 """What a request brings for a column. A number may also be an integer or a boolean; a time is ISO 8601 text,
-microseconds since the epoch, or a datetime; an entity's key column is text, integer or boolean."""
+microseconds since the epoch, or a datetime; a date is one at midnight; a decimal may also be its text. An entity's key
+column is text, integer or boolean."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

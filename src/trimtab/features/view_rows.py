@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from trimtab.definitions.feature_types import ALWAYS
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.aggregates import Picks
 from trimtab.features.table_columns import (
     NEVER,
     check_same_types,
+    exact_values,
     floats,
+    kind_of,
     micros,
     plain_keys,
     require,
     require_numbers,
+    value_kind,
 )
 from trimtab.features.value_types import Array
 from trimtab.features.view_windows import longest_window
@@ -59,13 +63,17 @@ class Column:
         return floats(self.series, where=self.where)
 
     def pick(self, picks: Picks) -> Array:
-        """Return the picked value of each query, NaN for none. Reads chunk by chunk, without copying them together."""
-        values = np.full(len(picks.order), np.nan)
+        """Return the picked value of each query, NaN for none. Reads chunk by chunk, without copying them together.
+
+        Texts, dates and timestamps are objects: str, days or microseconds, and None.
+        """
+        read = floats if self.series.dtype.is_numeric() or self.series.dtype in (pl.Boolean, pl.Null) else exact_values
+        values: Array = np.full(len(picks.order), np.nan if read is floats else None)
         first = 0
         for chunk in self.series.get_chunks():
             begin, end = np.searchsorted(picks.rows, [first, first + len(chunk)])
             if begin < end:
-                values[picks.order[begin:end]] = floats(chunk, where=self.where)[picks.rows[begin:end] - first]
+                values[picks.order[begin:end]] = read(chunk, where=self.where)[picks.rows[begin:end] - first]
             first += len(chunk)
         return values
 
@@ -120,11 +128,27 @@ class ViewRows:
 def check_columns(view: FeatureView, schema: pl.Schema) -> None:
     """Check that the source has what the view needs. Raises DefinitionError naming column and nearest column."""
     where = f"FeatureView '{view.name}'"
-    numbers = list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
-    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *numbers]
+    columns = list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
+    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *columns]
     require(schema, needed, source=view.source.name, needed_by=where)
-    for column in numbers:
-        require_numbers(column, schema[column], where=where)
+    for aggregation in view.aggregations:
+        if aggregation.column is None:
+            continue
+        if aggregation.kind == "last":
+            kind_of(schema[aggregation.column], where=f"{where}: column '{aggregation.column}'")
+        else:
+            require_numbers(aggregation.column, schema[aggregation.column], where=where)
+
+
+def exact_types(view: FeatureView, schema: pl.Schema) -> dict[str, Any]:
+    """Return the type of each feature of a view that is the latest text, date or timestamp, by its full name."""
+    found: dict[str, Any] = {}
+    for name, aggregation in zip(view.feature_names, view.aggregations, strict=True):
+        if aggregation.kind == "last" and aggregation.column is not None:
+            kind = value_kind(schema[aggregation.column])
+            if kind in ALWAYS:
+                found[name] = {"text": pl.String, "date": pl.Date, "time": pl.Datetime("us", "UTC")}[kind]
+    return found
 
 
 def distinct_keys(view: FeatureView, keys: pl.DataFrame) -> pl.DataFrame:

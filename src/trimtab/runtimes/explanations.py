@@ -64,7 +64,8 @@ class Explainer:
         self._features = len(spec.features)
         self._scorer = scorer
         self._trees = trees
-        self._background = background
+        self._background = None if spec.input == "frame" else background
+        self._takes_frame = spec.input == "frame"
 
     @property
     def method(self) -> str:
@@ -91,6 +92,8 @@ class Explainer:
         return Contributions(values=values, base=base, method="permutation", unit=unit)
 
     def _compared_with(self) -> np.ndarray[Any, Any]:
+        if self._takes_frame:
+            raise DataError("scores of a model that takes a frame are explained for LightGBM and XGBoost alone")
         if self._background is None:
             raise DataError(f"there are no rows to compare with ({BACKGROUND}), so the scores cannot be explained")
         return self._background

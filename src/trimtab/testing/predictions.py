@@ -184,17 +184,20 @@ class PredictionsConformance:
     def test_classes_are_kept_beside_numbers(self, tmp_path: Path) -> None:
         log = self.open(tmp_path)
         log.append(prediction_rows(["a"]))
-        log.append(prediction_rows(["b", "c"], probabilities=[[0.1, 0.7, 0.2], None]))
+        log.append(prediction_rows(["b", "c"], probabilities=[[0.1, 0.7, 0.2], None], typed=[None, b"\x91\x01"]))
         log.append_labels(label_rows(["a"]))
         log.append_labels(label_rows(["b", "c"], label=[None, 0.0], class_name=["late", None]))
         log.sync()
         shares = log.read()[0]["probabilities"].to_pylist()
+        typed = log.read()[0]["typed"].to_pylist()
         labels = log.read_labels()[0]
         found = log.find_labels("b")
         log.compact(grace_s=-1e9, keep_s=3e9)
         again = log.read_labels()[0]
+        kept = log.read()[0]["typed"].to_pylist()
         log.close()
         assert shares == [None, [0.1, 0.7, 0.2], None]
+        assert typed == kept == [None, None, b"\x91\x01"]
         assert labels["label"].to_pylist() == [1.0, None, 0.0]
         assert labels["class_name"].to_pylist() == [None, "late", None]
         assert [(row["label"], row["class_name"]) for row in found] == [(None, "late")]

@@ -16,6 +16,7 @@ from trimtab.app.project.definitions_file import load_definitions
 from trimtab.bundle.spec import Spec
 from trimtab.errors import DataError
 from trimtab.features.online_plan import OnlinePlan
+from trimtab.features.typed_plan import TypedColumns, TypedPlan
 from trimtab.features.value_types import Kind
 from trimtab.serving.core.loaded_bundle import Vectorizer
 from trimtab.serving.core.vectorizer import NumericColumns
@@ -44,9 +45,10 @@ def open_resources(first: Configure) -> WorkerResources:
 
 def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
     if not (folder / "code").is_dir():
-        return NumericColumns(folder, spec)
+        return _columns(folder, spec)
     types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
-    return OnlinePlan(load_definitions(folder / "code").model(spec.model), online, types)
+    model, schema = load_definitions(folder / "code").model(spec.model), spec.schema
+    return OnlinePlan(model, online, types) if schema is None else TypedPlan(model, online, types, schema)
 
 
 class FeaturesOnly:
@@ -66,7 +68,14 @@ class FeaturesOnly:
 
 def alone(folder: Path, spec: Spec) -> Vectorizer:
     """Return the vectorizer of a folder that is served without its project."""
-    return NumericColumns(folder, spec) if set(spec.features) <= set(spec.request_columns) else FeaturesOnly(spec)
+    if not set(spec.features) <= set(spec.request_columns):
+        return FeaturesOnly(spec)
+    return _columns(folder, spec)
+
+
+def _columns(folder: Path, spec: Spec) -> Vectorizer:
+    schema = spec.schema
+    return NumericColumns(folder, spec) if schema is None else TypedColumns(schema, spec.request_columns)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ import numpy as np
 
 from trimtab.bundle.limits import FLOAT32_MAX, InputCheck, Problem, unusual
 from trimtab.bundle.spec import Spec
+from trimtab.bundle.typed_matrix import TypedMatrix
+from trimtab.errors import nearest
 from trimtab.serving.core.in_flight import RowGroup
 from trimtab.serving.requests import Absent, Refused, shown
 
@@ -78,8 +80,10 @@ def not_taken(group: RowGroup, check: InputCheck, problem: Problem) -> str:
     if kind == "null":
         return f"{where} has no value, and {model} takes no missing value there{more}"
     if kind == "category":
-        known = listed([f"{number:g}" for number in check.limits.categories[name]])
-        return f"{where}: {value} is none of the values that {model} knows: {known}{more}"
+        names = group.variant.bundle.spec.feature_categories.get(name)
+        known = listed(names or [f"{number:g}" for number in check.limits.categories[name]])
+        hint = "" if names is None else nearest(value.strip("'"), names)
+        return f"{where}: {value} is none of the values that {model} knows: {known}{more}.{hint}".rstrip(".")
     limit = (check.limits.highest if kind == "high" else check.limits.lowest)[name]
     takes = "takes finite numbers only, up to" if abs(limit) == FLOAT32_MAX else "takes no more than"
     if kind == "low" and abs(limit) != FLOAT32_MAX:
@@ -104,6 +108,8 @@ def _place(group: RowGroup, index: int, feature: int) -> tuple[str, str]:
     what = "feature"
     if request.features is None and name in request.columns:
         what, value = "column", request.columns[name][row]
+    elif isinstance(group.vectors, TypedMatrix):
+        value = group.vectors.value(index, feature)
     text = INFINITE.get(value) if isinstance(value, int | float) else None
     text = text or shown(value, most=40)
     return f"{what} '{name}', row {request.first_row + row}", text

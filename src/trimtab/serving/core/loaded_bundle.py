@@ -75,6 +75,8 @@ class LoadedBundle:
     """Refuses values that the model does not take; None when it takes all."""
     expects: RequestChecks = NOTHING
     """What request columns are expected to hold."""
+    typed: bool = False
+    """Whether some features are no plain numbers: its rows are logged with their exact values."""
     by_class: bool = False
     """Whether it gives the probability of each class."""
     inline: bool = True
@@ -128,6 +130,7 @@ def load_bundle(
         folder=folder,
         check=InputCheck(spec.features, limits) if limits else None,
         expects=RequestChecks(spec.checks),
+        typed=bool(spec.feature_types),
         by_class=by_class,
         inline=scorer.in_process and pace.row_ns <= INLINE_NS and not aside,
         quick=quick,

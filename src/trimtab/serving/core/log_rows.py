@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import TypedMatrix
+from trimtab.bundle.typed_packing import pack_rows
 from trimtab.serving.core.in_flight import RowGroup, Vectors
 
 MAX_INT32 = 2**31 - 1
@@ -31,7 +33,7 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
     errors: list[str | None] = []
     served: list[bool] = []
     routes: list[str] = []
-    by_class = False
+    by_class = typed = False
     for group in groups:
         request, variant, rows, indices = group.request, group.variant, group.rows, group.indices
         if indices is None:
@@ -52,6 +54,7 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
         errors += [group.error] * rows
         own = _finite(group)
         scores += own
+        typed = typed or variant.bundle.typed
         if variant.bundle.by_class:
             confidences += own
             by_class = True
@@ -78,7 +81,17 @@ def log_columns(groups: Sequence[RowGroup], *, logged_at: int, cpu_us: int) -> d
     }
     if by_class:
         columns["probabilities"] = _joined([group.probabilities for group in groups], groups)
+    if typed:
+        columns["typed"] = _typed(groups)
     return columns
+
+
+def _typed(groups: Sequence[RowGroup]) -> list[bytes | None]:
+    """Return the packed exact values of each row, None without typed features."""
+    rows: list[bytes | None] = []
+    for group in groups:
+        rows += pack_rows(group.vectors) if isinstance(group.vectors, TypedMatrix) else [None] * group.rows
+    return rows
 
 
 def _finite(group: RowGroup) -> Sequence[float | None]:

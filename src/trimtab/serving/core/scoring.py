@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.limits import InputCheck, unusual
+from trimtab.bundle.typed_matrix import contiguous, zero_rows
 from trimtab.errors import DataError, StoreError, Temporary
 from trimtab.serving.core.column_errors import listed, missing, no_number, not_taken
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, Vectors
@@ -99,7 +100,7 @@ def _is_of_its_values(bundle: LoadedBundle, group: RowGroup, error: Exception) -
     if group.vectors is None or isinstance(error, Temporary) or not unusual(group.vectors).any():
         return False
     try:
-        bundle.scorer.score(np.zeros((1, group.vectors.shape[1]), dtype=np.float32))
+        bundle.scorer.score(zero_rows(bundle.spec.schema, 1, group.vectors.shape[1]))
     except Exception:  # a border: it is the model's fault then
         return False
     return True
@@ -182,7 +183,7 @@ def _together(bundle: LoadedBundle, waiting: Sequence[tuple[RowGroup, Columns]])
 
 def _vectors(bundle: LoadedBundle, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> Vectors:
     try:
-        vectors = np.ascontiguousarray(bundle.vectorizer.vectors(columns, at), dtype=np.float32)
+        vectors = contiguous(bundle.vectorizer.vectors(columns, at))
     except SystemExit as error:  # strangers' code; it would end the gateway
         raise RuntimeError(f"they called sys.exit({error.code!r})") from error
     expected = (len(at), len(bundle.spec.features))
@@ -195,6 +196,10 @@ def _take_features(bundle: LoadedBundle, group: RowGroup) -> None:
     request, features = group.request, group.request.features
     assert features is not None
     routed = request.variants[0].bundle
+    if bundle.spec.feature_types:
+        typed = listed([f"{name} ({kind})" for name, kind in bundle.spec.feature_types.items()])
+        group.fail(400, f"model '{bundle.spec.model}' has features that are no numbers: {typed}; send request columns")
+        return
     expected = bundle.spec.features
     if bundle is not routed and expected != routed.spec.features:
         group.fail(400, f"the request brought the features of version {routed.version}, which differ")

@@ -26,7 +26,7 @@ from trimtab.serving.processes.memory_limit import limit_memory
 
 LATE_S = 5
 """How long after its time limit the process ends itself by SIGALRM: its supervisor may be gone."""
-SOME: dict[str, Any] = {"number": 1.0, "integer": 1, "boolean": True, "text": "a", "time": 0}
+SOME: dict[str, Any] = {"number": 1.0, "integer": 1, "boolean": True, "text": "a", "time": 0, "decimal": "1", "date": 0}
 """A value of each type that a request may bring."""
 
 

@@ -36,6 +36,7 @@ def schema_of(kind: str) -> pa.Schema:
         "pairs": pa.map_(pa.string(), pa.string()),
         "vector": pa.list_(pa.float32()),
         "doubles": pa.list_(pa.float64()),
+        "bytes": pa.binary(),
     }
     return pa.schema(
         [
@@ -73,7 +74,7 @@ def _table_of(unpacked: Sequence[list[Any]], kind: str) -> pa.Table:
 
 def _array(parts: Sequence[Any], kind: str, type_: pa.DataType) -> pa.Array:
     """Return one column of some packed rows as one array."""
-    if kind == "text":
+    if kind in ("text", "bytes"):
         return pa.array(list(chain.from_iterable(parts)), type_)
     if kind == "pairs":
         counts, texts = (list(chain.from_iterable(part[n] for part in parts)) for n in (0, 1))

@@ -43,6 +43,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "cpu_us": "int32",
         "error": "text?",
         "probabilities": "doubles?",
+        "typed": "bytes?",
     },
     "labels": {
         "prediction_id": "text",
@@ -58,13 +59,14 @@ COLUMNS: dict[str, dict[str, str]] = {
 Predictions: one row a prediction and version. served: this row's answer went to the client; other rows were scored for
 comparison. route: what chose the version: the split of the policy, a pin of the client, or a fallback. features: as
 used, in the order of the bundle's feature list. probabilities: of each class of a multiclass model, in the order of its
-version's classes; score is then that of the predicted class.
+version's classes; score is then that of the predicted class. typed: the exact values of features that are no plain
+numbers, a MessagePack array in the order of the bundle's typed features (bundle/typed_packing.py).
 
 Labels: one row a label. model is null in rows that were written before labels had this column. class_name: the label of
 a multiclass model, whose `label` is null. label_rule says to which prediction a label belongs, and which of several
 counts.
 """
-ADDED = {"predictions": ("probabilities",), "labels": ("class_name",)}
+ADDED = {"predictions": ("probabilities", "typed"), "labels": ("class_name",)}
 """The last columns of each kind, which earlier releases did not write. An append may leave them out. They are null
 then, and in older rows."""
 

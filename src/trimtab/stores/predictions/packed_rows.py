@@ -9,6 +9,7 @@ Packed rows are an array with one value a column, in the order of the contract. 
     pairs       the number of pairs of each row, or nil; and all keys and values in turn
     vector      [width, binary] where the rows are one float32 matrix; else an array of binary and nil
     doubles     as vector, with float64 numbers
+    bytes       an array of binary and nil
 
 The last columns, those of ADDED, may be missing or nil; they are null then in every row.
 """
@@ -167,6 +168,11 @@ def _pack_vectors(values: Any, dtype: type[np.floating[Any]] = np.float32) -> Se
     return [None if row is None else np.asarray(row, dtype=dtype).tobytes() for row in values]
 
 
+def _pack_bytes_or_none(values: Sequence[Any]) -> list[bytes | None]:
+    b"".join([value for value in values if value is not None])  # raises TypeError for what is no bytes
+    return list(values)
+
+
 def _unpack_numbers(code: str) -> Callable[[Any], list[Any]]:
     return lambda values: values if isinstance(values, list) else array(code, values).tolist()
 
@@ -200,6 +206,7 @@ _PACK: dict[str, Callable[[Sequence[Any]], Any]] = {
     "pairs?": _pack_pairs,
     "vector?": _pack_vectors,
     "doubles?": lambda values: _pack_vectors(values, np.float64),
+    "bytes?": _pack_bytes_or_none,
 }
 _UNPACK: dict[str, Callable[[Any], list[Any]]] = {
     "text": list,
@@ -212,4 +219,5 @@ _UNPACK: dict[str, Callable[[Any], list[Any]]] = {
     "pairs?": _unpack_pairs,
     "vector?": _unpack_vectors,
     "doubles?": lambda values: _unpack_vectors(values, "d"),
+    "bytes?": list,
 }

@@ -49,7 +49,7 @@ def learn_checks(
 
 def _learn(column: pl.Series, kind: str) -> ColumnCheck | None:
     null = column.null_count() > 0
-    if kind in ("number", "integer") and column.dtype.is_numeric():
+    if kind in ("number", "integer", "decimal") and column.dtype.is_numeric():
         values = column.cast(pl.Float64).drop_nulls()
         finite = values.filter(values.is_finite())
         null = null or values.is_nan().any()

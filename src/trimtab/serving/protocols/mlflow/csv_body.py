@@ -47,7 +47,7 @@ _DIGITS = 4000
 
 
 def decode(body: bytes, kinds: Mapping[str, str], most_rows: int | None = None) -> InferenceRequest:
-    """Read CSV with a header. kinds: of columns; those of kind "text" stay as they are written.
+    """Read CSV with a header. kinds: of columns; those of kind "text", "decimal" and "date" stay as they are written.
 
     most_rows: more are not read. Raises Refused (413 for too many rows or columns).
     """
@@ -174,7 +174,7 @@ def _by_pyarrow(body: bytes, kinds: Mapping[str, str], most_rows: int | None) ->
 def _convert(column: Any, kind: str | None) -> Sequence[Any]:
     """Return the values of a pyarrow column of texts, as `_read` does."""
     pa, pc = import_module("pyarrow"), import_module("pyarrow.compute")
-    if kind != "text" and len(column):
+    if kind not in ("text", "decimal", "date") and len(column):
         missing = pc.is_in(column, value_set=pa.array(sorted(MISSING)))
         whole = pc.match_substring_regex(column, _PLAIN_INTEGER)
         some = pc.any(missing).as_py()
@@ -201,6 +201,8 @@ def _read(column: Sequence[str], kind: str | None) -> Sequence[Any]:
         return _guessed(column)
     if kind == "text":
         return [_text(text) for text in column]
+    if kind in ("decimal", "date"):  # read where the features are made, exactly
+        return [None if text in MISSING else text for text in column]
     return [_value(text, kind) for text in column]
 
 

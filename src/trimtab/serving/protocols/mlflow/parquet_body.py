@@ -5,6 +5,7 @@ pyarrow is imported with the first such file: a worker that gets neither Parquet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
@@ -23,8 +24,8 @@ INDEX = "__index_level_"
 PLAIN = (str, int, float, bool, type(None))
 
 
-def decode(body: bytes, most_bytes: int = MAX_BODY) -> InferenceRequest:
-    """Read a Parquet file. most_bytes: of its values, unpacked.
+def decode(body: bytes, most_bytes: int = MAX_BODY, kinds: Mapping[str, str] | None = None) -> InferenceRequest:
+    """Read a Parquet file. most_bytes: of its values, unpacked. kinds: of columns; a decimal stays exact, as its text.
 
     The sizes that its footer declares are checked before anything is unpacked. Texts that repeat are held once.
     Raises Refused: 413 when it is too large, 501 when pyarrow is not installed.
@@ -46,7 +47,10 @@ def decode(body: bytes, most_bytes: int = MAX_BODY) -> InferenceRequest:
         columns: dict[str, list[Any]] = {}
         for name in names:
             if not name.startswith(INDEX):
-                columns[name], left = _values(table[name], name, left, most_bytes)
+                given = table[name]
+                if (kinds or {}).get(name) == "decimal" and pa.types.is_decimal(given.type):
+                    given = given.cast(pa.string())
+                columns[name], left = _values(given, name, left, most_bytes)
     except Refused:
         raise
     except Exception as error:  # damaged files make pyarrow raise errors of many kinds

@@ -87,8 +87,8 @@ def decode(
 ) -> InferenceRequest:
     """Read a scoring request. Raises Refused (415 for a content type that is not served, 413 beyond the limits).
 
-    kinds: of the request columns, for CSV; a column of kind "text" is one even where all of its texts are numbers.
-    limits: of what CSV and Parquet unpack to.
+    kinds: of the request columns, for CSV and Parquet; a column of kind "text" is one even where all of its texts are
+    numbers. limits: of what CSV and Parquet unpack to.
     """
     kind, _, rest = content_type.partition(";")
     kind = kind.strip().lower()
@@ -99,7 +99,7 @@ def decode(
     if kind == CSV:
         return csv_body.decode(body, kinds or {}, limits.rows)
     if kind == PARQUET:
-        return parquet_body.decode(body, limits.unpacked)
+        return parquet_body.decode(body, limits.unpacked, kinds)
     raise Refused(415, f"content type '{kind:.60}' is not served; expected {', '.join(KINDS)}")
 
 

@@ -16,7 +16,12 @@ from trimtab.tasks import RULES
 
 EXTENSIONS = ("binary_tensor_data", "parameters", "model_repository", "feedback", "explanation", "interval")
 """Supported extensions of the protocol; the first three have Triton's names."""
-OF_KINDS = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "text": "BYTES", "time": "BYTES"}
+OF_KINDS = {
+    "number": "FP64",
+    "integer": "INT64",
+    "boolean": "BOOL",
+    **dict.fromkeys(("text", "time", "decimal", "date"), "BYTES"),
+}
 """Kind of a request column -> the datatype that holds all of its values."""
 PLATFORMS = {
     "onnx": "onnxruntime_onnx",
@@ -81,6 +86,7 @@ def describe(table: ModelTable, version: str | None) -> ModelMetadata:
             "task": spec.task,
             "request_columns": spec.request_columns,
             "features": spec.features,
+            **({"feature_types": spec.feature_types} if spec.feature_types else {}),
             "timestamp": spec.timestamp,
             **({"classes": spec.classes} if spec.classes else {}),
             **({} if RULES[spec.task].by_class else {"threshold": spec.threshold}),
@@ -95,6 +101,8 @@ def _inputs(spec: Spec) -> list[TensorMetadata]:
     optional = [name for name in (*spec.entity_keys, spec.timestamp) if name not in needed]
     found = [_column(spec, name, optional=False) for name in needed]
     found += [_column(spec, name, optional=True) for name in dict.fromkeys(optional)]
+    if spec.feature_types:
+        return found
     features = TensorMetadata(
         FEATURES, "FP32", [-1, len(spec.features)], {"optional": True, "instead_of": "the request columns"}
     )
@@ -106,7 +114,7 @@ def _column(spec: Spec, name: str, *, optional: bool) -> TensorMetadata:
     if kind is None:  # packaged without kinds: a column that is a feature as well is a number
         kind = "time" if name == spec.timestamp else "number" if name in spec.features else "text"
     parameters: dict[str, Any] = {"optional": True} if optional else {}
-    if kind == "time":
+    if kind in ("time", "date"):
         parameters["content_type"] = "datetime"
     return TensorMetadata(name, OF_KINDS.get(kind, "BYTES"), [-1], parameters or None)
 

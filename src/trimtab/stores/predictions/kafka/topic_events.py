@@ -58,6 +58,7 @@ class Prediction(msgspec.Struct, frozen=True):
     cpu_us: int
     error: str | None
     probabilities: list[float] | None = None
+    typed: bytes | None = None
 
 
 class Label(msgspec.Struct, frozen=True):
