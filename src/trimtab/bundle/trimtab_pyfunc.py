@@ -9,7 +9,6 @@ refuses the values that the gateway refuses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ import yaml
 
 Array = np.ndarray[Any, Any]
 Score = Callable[[Array], Array]
-TYPED = "trimtab_typed"
-"""The module of typed rows, which a bundle with typed features has in the same folder."""
 
 
 class BundleModel:
@@ -37,7 +34,10 @@ class BundleModel:
         self._binary: bool = self._about["task"] == "binary"
         self._typed, typed = None, self._about.get("typed")
         if typed:
-            self._typed = import_module(TYPED)
+            # a copy of typed_matrix.py, which bundles with typed features alone have
+            import trimtab_typed  # type: ignore[import-not-found]  # it lies beside this file in the bundle
+
+            self._typed = trimtab_typed
             self._schema = self._typed.Schema(tuple(self._features), **typed)
         types = described["flavors"].get("sklearn", {}).get("skops_trusted_types", [])
         self._score = _opened(folder / self._about["file"], self._about["runtime"], self._binary, types)

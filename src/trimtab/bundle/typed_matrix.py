@@ -2,8 +2,8 @@
 
 In the matrix a category is its code, its place among the known categories; an unseen one has the code after the last,
 or is missing, as the schema says. A text is its number of characters, a boolean 0 or 1, a date days and a timestamp
-seconds since 1970. A missing value is NaN, whatever the type. So monitoring and gates see numbers, and a model that was
-trained on a frame gets the exact values.
+seconds since 1970. A missing value is NaN, whatever the type; in a frame a missing text is empty, which is what text
+vectorizers take. So monitoring and gates see numbers, and a model that was trained on a frame gets the exact values.
 
 Imports neither Trimtab nor pandas at the top: each bundle with typed features holds a copy for MLflow.
 """
@@ -196,7 +196,7 @@ class TypedMatrix(np.ndarray[Any, Any]):
         if kind in WHOLE:
             times = values.astype("datetime64[D]").astype("datetime64[us]") if kind == "date" else values.view("M8[us]")
             return np.where(missing, np.datetime64("NaT", "us"), times)
-        nothing: Any = None if kind == "text" else float("nan")  # sklearn reads an object column of NaN as numbers
+        nothing: Any = "" if kind == "text" else float("nan")  # scikit-learn reads Decimals with NaN as numbers
         return pd.Series(np.where(missing, nothing, values), dtype=object)
 
     def numbers(self) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -78,12 +78,13 @@ def training_frame(
     return pl.DataFrame([*columns, *(examples[name] for name in dict.fromkeys(keep) if name not in taken)])
 
 
-def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
+def request_types(model: Model, scan: Scan, typed: Mapping[str, str] | None = None) -> dict[str, Kind]:
     """Return the kind of value that a request brings for each of the model's request columns.
 
     Args:
         model: the model.
         scan: returns the rows of a source by its name.
+        typed: type of each feature that is no plain number; a date and a decimal are then kinds of their own.
 
     Returns:
         By column the kind that follows from the type of the examples' column, for `OnlinePlan`.
@@ -93,8 +94,10 @@ def request_types(model: Model, scan: Scan) -> dict[str, Kind]:
     """
     schema = scan(model.examples.name).collect_schema()
     require(schema, model.request_columns, source=model.examples.name, needed_by=f"Model '{model.name}'")
+    own: dict[str, Kind] = {"decimal": "decimal", "date": "date"}
     return {
-        column: kind_of(schema[column], where=f"Model '{model.name}': column '{column}'")
+        column: own.get((typed or {}).get(column, ""))
+        or kind_of(schema[column], where=f"Model '{model.name}': column '{column}'")
         for column in model.request_columns
     }
 

@@ -25,6 +25,8 @@ from trimtab.training.mlflow_client import load_mlflow
 ENVIRONMENT = "python_env.yaml"
 LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"
 """The module that MLflow imports, and its folder in the bundle."""
+TYPED_ROWS = "trimtab_typed"
+"""The module of typed rows in the same folder."""
 COLUMNS = {
     "text": "string",
     "category": "string",
@@ -53,7 +55,7 @@ def write_description(folder: Path, spec: Spec) -> None:
     (folder / LOADER_FOLDER).mkdir()
     shutil.copyfile(trimtab_pyfunc.__file__, folder / LOADER_FOLDER / f"{LOADER}.py")
     if spec.feature_types:
-        shutil.copyfile(typed_matrix.__file__, folder / LOADER_FOLDER / f"{trimtab_pyfunc.TYPED}.py")
+        shutil.copyfile(typed_matrix.__file__, folder / LOADER_FOLDER / f"{TYPED_ROWS}.py")
     description.add_flavor(
         "python_function",
         loader_module=LOADER,

@@ -90,7 +90,7 @@ def test_a_frame_holds_the_exact_values(values: list[tuple[Any, ...]]) -> None:
         found = frame.iloc[row]
         known = carrier if carrier in (None, "AA", "UA") else OTHER
         assert (None if found["carrier"] is np.nan else found["carrier"]) == known
-        assert found["note"] == note
+        assert found["note"] == (note or "")
         assert (None if found["seats"] is pd.NA else int(found["seats"])) == seats
         assert (None if found["price"] != found["price"] else found["price"]) == price
         assert (None if found["day"] is pd.NaT else found["day"].date()) == day
@@ -133,7 +133,8 @@ def test_a_value_that_is_set_to_nan_is_missing() -> None:
     for place in range(len(SCHEMA.features)):
         blank = rows.copy()
         blank[0, place] = np.nan
-        assert blank.frame().isna().iloc[0].tolist() == [n == place for n in range(len(SCHEMA.features))]
+        empty = blank.frame().replace("", None)
+        assert empty.isna().iloc[0].tolist() == [n == place for n in range(len(SCHEMA.features))]
     assert not rows.frame().isna().any(axis=None)
 
 

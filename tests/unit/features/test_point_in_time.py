@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -183,9 +184,34 @@ def test_a_column_that_is_missing_or_taken_is_named() -> None:
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS), (TEMPERATURE, ROWS)], at="asked")
     with pytest.raises(DefinitionError, match=r"column 'celsius', which source 'events' does not have"):
         tt.point_in_time_join(LABELS, [(TEMPERATURE, ROWS.drop("celsius"))], at="asked")
-    text = ROWS.with_columns(pl.col("celsius").cast(pl.String)).clear()
+    text, lists = (ROWS.with_columns(pl.col("celsius").cast(type_)).clear() for type_ in (pl.String, pl.List(pl.Int64)))
+    mean_of_text = replace(TEMPERATURE, features=[tt.mean("celsius", "1d")])
     with pytest.raises(DefinitionError, match="column 'celsius' is String; expected numbers or booleans"):
-        tt.point_in_time_join(LABELS, [(TEMPERATURE, text)], at="asked")
+        tt.point_in_time_join(LABELS, [(mean_of_text, text)], at="asked")
+    with pytest.raises(
+        DefinitionError, match=r"column 'celsius' is List.*; expected numbers, booleans, text or timest"
+    ):
+        tt.point_in_time_join(LABELS, [(TEMPERATURE, lists)], at="asked")
+
+
+def test_the_latest_text_date_and_time_are_joined_in_their_types() -> None:
+    rows = pl.DataFrame(
+        {
+            "airport": ["a", "a", "b"],
+            "t": [DAY, DAY + timedelta(hours=1), DAY],
+            "gate": ["A1", None, "B1"],
+            "day": [date(2013, 1, 1), date(2013, 1, 2), None],
+            "left": [DAY, DAY + timedelta(microseconds=1), DAY],
+        }
+    )
+    view = FeatureView(
+        "v", tt.Entity("airport"), tt.FileSource("e", "e.parquet", timestamp="t"), tt.last("gate", "day", "left")
+    )
+    labels = pl.DataFrame({"airport": ["a", "a", "b", "c"], "asked": [DAY, DAY + timedelta(hours=2), DAY, DAY]})
+    joined = tt.point_in_time_join(labels, [(view, rows)], at="asked")
+    assert joined["v__gate"].to_list() == ["A1", None, "B1", None]
+    assert joined["v__day"].to_list() == [date(2013, 1, 1), date(2013, 1, 2), None, None]
+    assert joined["v__left"].to_list() == [DAY, DAY + timedelta(microseconds=1), DAY, None]
 
 
 def test_a_table_that_grows_while_it_is_read_is_noticed() -> None:

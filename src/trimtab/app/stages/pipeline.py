@@ -447,11 +447,7 @@ def _table_version(workspace: Workspace, table: str) -> TableVersion:
 def _request_types(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, Kind]:
     """Return the kind of each request column, as the dataset's tables have it."""
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
-    kinds = request_types(model, workspace.scan(versions))
-    exact: dict[str, Kind] = {"decimal": "decimal", "date": "date"}
-    return kinds | {
-        name: exact[kind] for name, kind in dataset.feature_types.items() if name in kinds and kind in exact
-    }
+    return request_types(model, workspace.scan(versions), dataset.feature_types)
 
 
 def _request_checks(workspace: Workspace, model: Model, dataset: DatasetVersion) -> dict[str, ColumnCheck]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.typed_matrix import typed_places
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.stats.schemes import MAX_KNOWN, TOP_CATEGORIES
@@ -24,11 +25,13 @@ def category_features(model: Model, X: np.ndarray[Any, Any], kinds: Mapping[str,
         kinds: kind of each request column, from `features.request_types`.
 
     Returns:
-        Booleans; whole numbers of requests with at most 31 values; and what a transform makes of texts and booleans
-        alone, if it has whole numbers with at most 1,000 values.
+        Booleans; features of type category; whole numbers of requests with at most 31 values; and what a transform
+        makes of texts and booleans alone, if it has whole numbers with at most 1,000 values.
     """
+    typed = typed_places(X)
     if model.categories is not None:
-        return tuple(name for name in model.feature_names if name in model.categories)
+        texts = [model.feature_names[place] for place, kind in typed.items() if kind == "category"]
+        return tuple(name for name in model.feature_names if name in model.categories or name in texts)
     most = dict[str, int]()
     for item in model.features:
         if isinstance(item, str):
@@ -36,7 +39,10 @@ def category_features(model: Model, X: np.ndarray[Any, Any], kinds: Mapping[str,
         elif isinstance(item, OnDemand) and all(kinds.get(name) in ("text", "boolean") for name in item.inputs):
             most |= dict.fromkeys(item.feature_names, MAX_KNOWN)
     return tuple(
-        name for place, name in enumerate(model.feature_names) if most.get(name) and _are_codes(X[:, place], most[name])
+        name
+        for place, name in enumerate(model.feature_names)
+        if typed.get(place) in ("category", "boolean")
+        or (most.get(name) and place not in typed and _are_codes(X[:, place], most[name]))
     )
 
 

@@ -39,6 +39,7 @@ row = st.fixed_dictionaries(
         "cpu_us": int32,
         "error": st.none() | text,
         "probabilities": st.none() | st.lists(st.floats(0, 1), max_size=4),
+        "typed": st.none() | st.binary(max_size=4),
     }
 )
 
