@@ -112,6 +112,12 @@ def expect_probabilities(estimator: Any, task: Task = "binary") -> None:
         )
 
 
+def is_detector(estimator: Any) -> bool:
+    """Return True for an outlier detector of scikit-learn, or a pipeline that ends with one."""
+    tags = getattr(estimator, "__sklearn_tags__", None)
+    return tags is not None and tags().estimator_type == "outlier_detector"
+
+
 def check_estimator(estimator: Any, task: Task) -> None:
     """Raise DataError for a scikit-learn estimator that does not fit a task."""
     kind = type(estimator).__name__
@@ -124,6 +130,8 @@ def check_estimator(estimator: Any, task: Task) -> None:
     elif task == "regression":
         if hasattr(estimator, "predict_proba"):
             raise DataError(f"{kind} is a classifier; its predictions are no values of a regression")
+        if is_detector(estimator):
+            raise DataError(f"{kind} is an outlier detector; its task is anomaly")
     else:
         expect_probabilities(estimator, task)
         if task == "binary":

@@ -1,9 +1,10 @@
 """Loads a Trimtab bundle for MLflow. Each bundle holds a copy, so that MLflow needs neither Trimtab nor the project.
 
-`mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns one number a row: the
-probability of a binary model, the value of a regression, as the gateway does. With `params={"output": "label"}`, or
-`model_config={"output": "label"}` where MLflow evaluates a classifier, it returns 0 or 1 by the model's threshold. It
-refuses the values that the gateway refuses.
+`mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns what the gateway does: the
+probability of a binary model, a column of probabilities for each class of a multiclass model, the value of a
+regression, or an anomaly score. With `params={"output": "label"}`, or `model_config={"output": "label"}` where MLflow
+evaluates a classifier, it returns the decision: 0 or 1 by the model's threshold, or the name of a class. It refuses the
+values that the gateway refuses.
 """
 
 from __future__ import annotations
@@ -18,20 +19,28 @@ import yaml
 
 Array = np.ndarray[Any, Any]
 Score = Callable[[Array], Array]
+OUTPUTS = {
+    "binary": ("probability", "label"),
+    "multiclass": ("probability", "label"),
+    "anomaly": ("anomaly_score", "label"),
+}
+"""Outputs of each task that has a decision."""
 
 
 class BundleModel:
     """A bundle's model. folder: the MLflow model, with its description in the metadata of MLmodel.
 
-    output: "probability" or "label", the output of a binary model when `params` names none.
+    output: one of OUTPUTS of the model's task, the output when `params` names none; None: the first of them.
     """
 
-    def __init__(self, folder: Path, output: str = "probability") -> None:
-        self._output = output
+    def __init__(self, folder: Path, output: str | None = None) -> None:
         described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         self._about: dict[str, Any] = described["metadata"]["trimtab"]
         self._features: list[str] = self._about["features"]
-        self._binary: bool = self._about["task"] == "binary"
+        self._task: str = self._about["task"]
+        self._classes: list[str] = self._about.get("classes", [])
+        self._outputs = OUTPUTS.get(self._task, ("prediction",))
+        self._output = output or self._outputs[0]
         self._typed, typed = None, self._about.get("typed")
         if typed:
             # a copy of typed_matrix.py, which bundles with typed features alone have
@@ -40,16 +49,17 @@ class BundleModel:
             self._typed = trimtab_typed
             self._schema = self._typed.Schema(tuple(self._features), **typed)
         types = described["flavors"].get("sklearn", {}).get("skops_trusted_types", [])
-        self._score = _opened(folder / self._about["file"], self._about["runtime"], self._binary, types)
+        self._score = _opened(folder / self._about["file"], self._about["runtime"], self._task, types)
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
-        """Return one number a row of a DataFrame that has the features as columns, float64 (rows,); labels are int64.
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Return one number a row of a DataFrame that has the features as columns, float64 (rows,).
 
-        Raises ValueError, which names missing columns, or a value that the model does not accept.
+        Probabilities of several classes are a DataFrame with a column a class; labels are int64, or texts. Raises
+        ValueError, which names missing columns, or a value that the model does not accept.
         """
         output = (params or {}).get("output") or self._output
-        if output not in ("probability", "label"):
-            raise ValueError(f"output is {output!r}; expected 'probability' or 'label'")
+        if output not in self._outputs:
+            raise ValueError(f"output is {output!r}; expected {' or '.join(map(repr, self._outputs))}")
         if not isinstance(model_input, pd.DataFrame):
             raise ValueError(f"expected a DataFrame with the columns {', '.join(self._features)}")
         missing = [name for name in self._features if name not in model_input.columns]
@@ -57,10 +67,18 @@ class BundleModel:
             raise ValueError(f"columns are missing: {', '.join(missing)}; expected {', '.join(self._features)}")
         X = self._rows(model_input)
         self._check(X)
-        scores = self._score(self._coded(X)) if len(X) else np.empty(0)
-        if self._binary and output == "label":
-            return np.asarray(scores >= self._about["threshold"], dtype=np.int64)
-        return scores
+        several = self._task == "multiclass"
+        if len(X):
+            scores = _shaped(self._score(self._coded(X)), len(X), self._task)
+        else:
+            scores = np.empty((0, len(self._classes))) if several else np.empty(0)
+        if output == "label":
+            return self._labels(scores)
+        return pd.DataFrame(scores, columns=self._classes) if several else scores
+
+    def _labels(self, scores: Array) -> Array:
+        flagged = scores.argmax(axis=1) if scores.ndim == 2 else (scores >= self._about["threshold"]).astype(np.int64)
+        return np.array(self._classes, dtype=object)[flagged] if self._classes else np.asarray(flagged)
 
     def _rows(self, frame: pd.DataFrame) -> Array:
         if self._typed is not None:
@@ -108,7 +126,16 @@ def _numbers(X: Any) -> Array:
     return np.asarray(X.numbers() if _is_frame(X) else X)
 
 
-def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
+def _shaped(found: Array, rows: int, task: str) -> Array:
+    """Return scores as float64 (rows,), or (rows, classes) of several classes."""
+    if task == "multiclass":
+        return found.reshape(rows, -1)
+    if task == "binary" and found.ndim == 2 and found.shape[1] == 2:
+        return found[:, 1]
+    return found.reshape(rows)
+
+
+def _opened(path: Path, runtime: str, task: str, types: list[str]) -> Score:
     openers: dict[str, Callable[..., Score]] = {
         "onnx": _onnx,
         "lightgbm": _lightgbm,
@@ -118,32 +145,33 @@ def _opened(path: Path, runtime: str, binary: bool, types: list[str]) -> Score:
         "torchscript": _torchscript,
         "project": _project,
     }
-    return openers[runtime](path, binary, types)
+    return openers[runtime](path, task, types)
 
 
-def _onnx(path: Path, binary: bool, types: list[str]) -> Score:
+def _onnx(path: Path, task: str, types: list[str]) -> Score:
     # a bundle needs only one of these libraries, and its requirements.txt names only that one
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    output = "probabilities" if binary else session.get_outputs()[0].name
+    there = [output.name for output in session.get_outputs()]
+    wanted = {"binary": "probabilities", "multiclass": "probabilities", "anomaly": "anomaly_score"}.get(task)
+    output = wanted if wanted in there else there[0]
 
     def score(X: Any) -> Array:
         columns = X.columns() if _is_frame(X) else {session.get_inputs()[0].name: np.asarray(X)}
-        found = np.asarray(session.run([output], columns)[0], dtype=np.float64)
-        return found[:, 1] if binary else found.reshape(len(X))
+        return np.asarray(session.run([output], columns)[0], dtype=np.float64)
 
     return score
 
 
-def _lightgbm(path: Path, binary: bool, types: list[str]) -> Score:
+def _lightgbm(path: Path, task: str, types: list[str]) -> Score:
     import lightgbm
 
     booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
     return lambda X: np.asarray(booster.predict(_numbers(X)), dtype=np.float64)
 
 
-def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
+def _xgboost(path: Path, task: str, types: list[str]) -> Score:
     import xgboost
 
     booster = xgboost.Booster()
@@ -155,52 +183,55 @@ def _xgboost(path: Path, binary: bool, types: list[str]) -> Score:
     )
 
 
-def _catboost(path: Path, binary: bool, types: list[str]) -> Score:
+def _catboost(path: Path, task: str, types: list[str]) -> Score:
     import catboost
 
     model = catboost.CatBoost()
     model.load_model(str(path), format="cbm")
     objective = str(model.get_all_params()["loss_function"]).partition(":")[0]
-    if binary:
-        return lambda X: np.asarray(model.predict(_given(X), prediction_type="Probability")[:, 1], dtype=np.float64)
     kind = "Exponent" if objective in ("Poisson", "Tweedie") else "RawFormulaVal"
+    kind = "Probability" if task in ("binary", "multiclass") else kind
     return lambda X: np.asarray(model.predict(_given(X), prediction_type=kind), dtype=np.float64)
 
 
-def _torchscript(path: Path, binary: bool, types: list[str]) -> Score:
+def _torchscript(path: Path, task: str, types: list[str]) -> Score:
     import torch
 
     module = torch.jit.load(str(path), map_location="cpu").eval()
 
     def score(X: Array) -> Array:
         with torch.no_grad():
-            return np.asarray(module(torch.from_numpy(np.asarray(X))).numpy(), dtype=np.float64).reshape(len(X))
+            return np.asarray(module(torch.from_numpy(np.asarray(X))).numpy(), dtype=np.float64)
 
     return score
 
 
-def _project(path: Path, binary: bool, types: list[str]) -> Score:
+def _project(path: Path, task: str, types: list[str]) -> Score:
     import pickle
 
-    model: Any = pickle.loads(path.read_bytes())
-    if binary and hasattr(model, "predict_proba"):
-        place = [float(label) for label in model.classes_].index(1.0)
-        return lambda X: np.asarray(model.predict_proba(_given(X))[:, place], dtype=np.float64)
-    return lambda X: np.asarray(model.predict(_given(X)), dtype=np.float64).reshape(len(X))
+    return _estimator(pickle.loads(path.read_bytes()), task)
+
+
+def _skops(path: Path, task: str, types: list[str]) -> Score:
+    from skops.io import load
+
+    return _estimator(load(path, trusted=types), task)
+
+
+def _estimator(model: Any, task: str) -> Score:
+    if task == "anomaly" and (hasattr(model, "score_samples") or hasattr(model, "decision_function")):
+        score = model.score_samples if hasattr(model, "score_samples") else model.decision_function
+        return lambda X: -np.asarray(score(_given(X)), dtype=np.float64)
+    if task not in ("binary", "multiclass") or not hasattr(model, "predict_proba"):
+        return lambda X: np.asarray(model.predict(_given(X)), dtype=np.float64)
+    if task == "multiclass":
+        return lambda X: np.asarray(model.predict_proba(_given(X)), dtype=np.float64)
+    classes = [float(label) for label in model.classes_]
+    if 1.0 not in classes:
+        return lambda X: np.zeros(len(X))
+    return lambda X: np.asarray(model.predict_proba(_given(X))[:, classes.index(1.0)], dtype=np.float64)
 
 
 def _given(X: Any) -> Any:
     """Return rows as an estimator takes them."""
     return X.frame() if _is_frame(X) else np.asarray(X)
-
-
-def _skops(path: Path, binary: bool, types: list[str]) -> Score:
-    from skops.io import load
-
-    estimator: Any = load(path, trusted=types)
-    if not binary:
-        return lambda X: np.asarray(estimator.predict(_given(X)), dtype=np.float64).reshape(len(X))
-    classes = [float(label) for label in estimator.classes_]
-    if 1.0 not in classes:
-        return lambda X: np.zeros(len(X))
-    return lambda X: np.asarray(estimator.predict_proba(_given(X))[:, classes.index(1.0)], dtype=np.float64)

@@ -14,9 +14,12 @@ from trimtab.bundle.spec import Task
 from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 PROBABILITY = ("Logloss", "CrossEntropy")
 """Loss functions whose model gives the probability of the positive class."""
+CLASS_PROBABILITIES = ("MultiClass",)
+"""Loss functions whose model gives the probabilities of the classes."""
 IDENTITY = ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "LogCosh", "Expectile")
 """Loss functions whose prediction is the sum of the leaves."""
 
@@ -38,17 +41,22 @@ class CatboostScorer:
             raise DataError(f"{path}: CatBoost cannot load it: {error}") from error
         self.task = task
         self._path = path
-        if task == "binary" and self.objective not in PROBABILITY:
+        rules = RULES[task]
+        expected = CLASS_PROBABILITIES if rules.by_class else PROBABILITY if rules.confidence is not None else ()
+        if expected and self.objective not in expected:
             raise DataError(
-                f"{path}: the loss function of a binary model is '{self.objective}', whose prediction is no "
-                f"probability; expected {' or '.join(PROBABILITY)}"
+                f"{path}: the loss function of a {task} model is '{self.objective}', whose prediction is no "
+                f"probability; expected {' or '.join(expected)}"
             )
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return the scores of rows."""
+        rules = RULES[self.task]
         if not len(X):
-            return np.empty(0)
-        kind = "Probability" if self.task == "binary" else "Exponent" if self.objective in LOG else "RawFormulaVal"
+            return rules.no_scores
+        kind = (
+            "Probability" if rules.confidence is not None else "Exponent" if self.objective in LOG else "RawFormulaVal"
+        )
         found = self.model.predict(model_input(X), prediction_type=kind, thread_count=1)
         return one_a_row(found, len(X), task=self.task, what=str(self._path))
 
@@ -75,6 +83,8 @@ def open_model(path: Path, task: Task, options: Options) -> Scorer:
 
 def open_trees(path: Path, task: Task, options: Options) -> CatboostScorer | None:
     """Open the file for explanations; None when the output is not a plain sum of leaves. Raises DataError."""
+    if RULES[task].by_class:
+        return None
     scorer = CatboostScorer(path, task)
     return scorer if scorer.objective in (PROBABILITY if task == "binary" else IDENTITY) else None
 

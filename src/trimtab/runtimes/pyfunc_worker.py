@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab.bundle.categories import category_tables
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
-from trimtab.bundle.outputs import check_estimator, estimator_scores, one_a_row
+from trimtab.bundle.outputs import check_estimator, estimator_scores, is_detector, one_a_row
 from trimtab.bundle.spec import Task
 from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
@@ -77,10 +77,7 @@ def _task_of(estimator: Any) -> Task:
     """Return the task of an estimator: binary or multiclass with probabilities, anomaly of an outlier detector."""
     if hasattr(estimator, "predict_proba"):
         return "multiclass" if len(estimator.classes_) > 2 else "binary"
-    # installed with the estimator
-    from sklearn.base import is_outlier_detector
-
-    return "anomaly" if is_outlier_detector(estimator) else "regression"
+    return "anomaly" if is_detector(estimator) else "regression"
 
 
 def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:

@@ -9,27 +9,33 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trimtab.bundle.manifest import MANIFEST, file_names, verify
 from trimtab.bundle.mlmodel import MLMODEL, MlModel, feature_names, read_mlmodel, told_task
-from trimtab.bundle.scorer import PYFUNC, Options, inside
+from trimtab.bundle.scorer import PYFUNC, Options, Scorer, inside
 from trimtab.bundle.spec import SPEC, Runtime, Spec, Task, read_spec
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_model
 from trimtab.runtimes.pyfunc import PyfuncScorer
+from trimtab.tasks import RULES
 
 KINDS = {"double": "number", "float": "number", "integer": "integer", "long": "integer", "boolean": "boolean"}
 """MLflow's column type -> type of a request column."""
 TIMESTAMP = "timestamp"
+ORDER: tuple[Task, ...] = ("binary", "regression", "anomaly")
+"""Tasks that a model is tried for, when it does not give probabilities of several classes."""
 
 
 def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = None) -> Spec:
     """Return the spec of a folder: bundle.json of a bundle, whose digests are checked, or a spec made from its MLmodel.
 
     trust: policy `serving.trust`. A skops file with other types, and a model with pickles, are not opened to find their
-    task. task: of an MLflow model that names none; by default a graph with "probabilities", a booster with a binary
-    objective and a classifier are binary, all other models are regressions.
+    task. task: of an MLflow model that names none; by default a graph with "probabilities", a booster whose objective
+    gives probabilities and a classifier are binary, or multiclass with more than two classes; an outlier detector is an
+    anomaly model, and all other models are regressions. The metadata may name `classes` and `threshold`, too.
     Raises DataError, which names the file and what is wrong: links, missing files, no signature, inputs that are not
-    numbers.
+    numbers, an anomaly model without a threshold.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a bundle or an MLflow model (a folder with {MLMODEL})")
@@ -40,15 +46,20 @@ def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = N
     model = read_mlmodel(folder)
     features = feature_names(folder, model)
     runtime, file, reason = _served(folder, model)
+    task = task or told_task(model) or _found_task(folder, runtime, file, len(features), trust)
+    scorer = None
+    if runtime != PYFUNC and (RULES[task].by_class or not RULES[task].needs_labels):
+        scorer = open_model(folder / file, runtime=runtime, task=task, options=Options(trust=trust))
     return Spec(
         model=folder.resolve().name,
-        task=task or told_task(model) or _found_task(folder, runtime, file, trust),
+        task=task,
+        classes=_classes(model, task, scorer, len(features)),
         label=(model.outputs[0].name or "") if len(model.outputs) == 1 else "",
         features=features,
         request_columns=features,
         entity_keys=(),
         timestamp="" if TIMESTAMP in features else TIMESTAMP,
-        threshold=0.5,
+        threshold=_threshold(folder, model, task, scorer),
         run=model.run,
         dataset="",
         views=(),
@@ -106,7 +117,37 @@ def _request_types(features: tuple[str, ...], model: MlModel) -> dict[str, str]:
     return dict(zip(features, kinds, strict=True))
 
 
-def _found_task(folder: Path, runtime: Runtime, file: str, trust: Collection[str]) -> Task:
+def _classes(model: MlModel, task: Task, scorer: Scorer | None, features: int) -> tuple[str, ...]:
+    """Return the names of the classes: those of the metadata or the estimator, or their places."""
+    told = model.metadata.get("classes")
+    if isinstance(told, list) and told:
+        return tuple(map(str, told))
+    if not RULES[task].by_class or scorer is None:
+        return ()
+    own = getattr(getattr(scorer, "estimator", None), "classes_", None)
+    if own is not None:
+        return tuple(str(name.item() if hasattr(name, "item") else name) for name in own)
+    return tuple(map(str, range(scorer.score(np.zeros((1, features), dtype=np.float32)).shape[1])))
+
+
+def _threshold(folder: Path, model: MlModel, task: Task, scorer: Scorer | None) -> float:
+    """Return the threshold of the metadata; of an outlier detector its own, of a probability 0.5."""
+    told = model.metadata.get("threshold")
+    if isinstance(told, int | float):
+        return float(told)
+    if task != "anomaly":
+        return 0.5
+    estimator: Any = getattr(scorer, "estimator", None)
+    detector = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if hasattr(detector, "offset_"):
+        return -float(np.ravel(detector.offset_)[0])
+    raise DataError(
+        f"{folder / MLMODEL}: an anomaly model needs the score from which a row is an anomaly; name it in the "
+        'metadata: save_model(..., metadata={"task": "anomaly", "threshold": 0.6})'
+    )
+
+
+def _found_task(folder: Path, runtime: Runtime, file: str, features: int, trust: Collection[str]) -> Task:
     """Return the task that the model fits. Raises DataError when it fits none, or when `trust` does not allow it."""
     if runtime == PYFUNC:
         if PYFUNC not in trust:
@@ -115,14 +156,26 @@ def _found_task(folder: Path, runtime: Runtime, file: str, trust: Collection[str
         asked.close()
         return asked.task
     path, options = folder / file, Options(trust=trust)
-    try:
-        open_model(path, runtime=runtime, task="binary", options=options).close()
-    except DataError as binary:
+    if _several_classes(path, runtime, features, options):
+        return "multiclass"
+    errors: list[DataError] = []
+    for task in ORDER:
         try:
-            open_model(path, runtime=runtime, task="regression", options=options).close()
-        except DataError as regression:
-            if str(regression) == str(binary):
-                raise
-            raise DataError(f"{binary}; nor is it a regression: {regression}") from regression
-        return "regression"
-    return "binary"
+            open_model(path, runtime=runtime, task=task, options=options).close()
+        except DataError as error:
+            errors.append(error)
+        else:
+            return task
+    binary, regression = errors[:2]
+    if str(regression) == str(binary):
+        raise binary
+    raise DataError(f"{binary}; nor is it a regression: {regression}") from regression
+
+
+def _several_classes(path: Path, runtime: Runtime, features: int, options: Options) -> bool:
+    """Return True for a model that gives probabilities of more than two classes."""
+    try:
+        scorer = open_model(path, runtime=runtime, task="multiclass", options=options)
+        return bool(scorer.score(np.zeros((1, features), dtype=np.float32)).shape[1] > 2)
+    except Exception:  # a backend wrapper: the errors of the runtimes have no common base
+        return False

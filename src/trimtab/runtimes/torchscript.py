@@ -13,6 +13,7 @@ from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import Opener
+from trimtab.tasks import RULES
 
 
 class TorchScorer:
@@ -30,9 +31,9 @@ class TorchScorer:
         self._path = path
 
     def score(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return one score a row."""
+        """Return the scores of rows."""
         if not len(X):
-            return np.empty(0)
+            return RULES[self.task].no_scores
         with torch.no_grad():
             out = self.module(torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))).numpy()
         return one_a_row(out, len(X), task=self.task, what=str(self._path))

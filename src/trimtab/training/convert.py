@@ -144,18 +144,21 @@ def _convert_catboost(estimator: Any, task: Task, features: int) -> Any:
         copy = catboost.CatBoost()
         copy.load_model(str(own), format="cbm")
         about = copy.get_metadata()
-        if task == "binary":  # the exporter takes classes as whole numbers only
+        named = RULES[task].confidence is not None
+        width = len(estimator.classes_) if named else 1
+        if named:  # the exporter takes classes as whole numbers only
             classes = json.loads(about["class_params"])
-            about["class_params"] = json.dumps({**classes, "class_label_type": "Integer", "class_to_label": [0, 1]})
+            numbers = list(range(width))
+            about["class_params"] = json.dumps({**classes, "class_label_type": "Integer", "class_to_label": numbers})
         copy.save_model(str(graph), format="onnx")
         model = onnx.load(str(graph))
     nodes, outputs = model.graph.node, model.graph.output
     nodes[0].input[0] = model.graph.input[0].name = "X"
-    if task == "binary":
+    if named:
         del nodes[1:]  # ZipMap
         nodes[0].output[1] = "probabilities"
     del outputs[:]
-    kind, width = onnx.TensorProto.FLOAT, 2 if task == "binary" else 1
+    kind = onnx.TensorProto.FLOAT
     outputs.append(onnx.helper.make_tensor_value_info(nodes[0].output[-1], kind, [None, width]))
     return model
 

@@ -20,6 +20,7 @@ import yaml
 from trimtab.bundle import trimtab_pyfunc, typed_matrix
 from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.spec import Limits, Spec
+from trimtab.tasks import RULES
 from trimtab.training.mlflow_client import load_mlflow
 
 ENVIRONMENT = "python_env.yaml"
@@ -60,7 +61,7 @@ def write_description(folder: Path, spec: Spec) -> None:
         "python_function",
         loader_module=LOADER,
         code=LOADER_FOLDER,
-        **({"config": {"output": "probability"}} if spec.task == "binary" else {}),
+        **({"config": {"output": trimtab_pyfunc.OUTPUTS[spec.task][0]}} if RULES[spec.task].decides else {}),
         python_version=python,
         env={"virtualenv": ENVIRONMENT},
     )
@@ -106,6 +107,7 @@ def _about(folder: Path, spec: Spec) -> dict[str, Any]:
         "task": spec.task,
         "features": list(spec.features),
         "threshold": spec.threshold,
+        **({"classes": list(spec.classes)} if spec.classes else {}),
         "runtime": spec.runtime,
         "file": spec.model_file,
         "limits": {name: list(part) if isinstance(part, tuple) else part for name, part in limits.items()},
@@ -142,13 +144,13 @@ def _signature(spec: Spec) -> Any:
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    binary = spec.task == "binary"
-    params: Any = ParamSchema([ParamSpec("output", "string", None)]) if binary else None
+    rules, score = RULES[spec.task], trimtab_pyfunc.OUTPUTS.get(spec.task, ("prediction",))[0]
+    params: Any = ParamSchema([ParamSpec("output", "string", None)]) if rules.decides else None
     return ModelSignature(
         inputs=Schema(
             [ColSpec(COLUMNS.get(spec.feature_types.get(name, ""), "double"), name) for name in spec.features]
         ),
-        outputs=Schema([ColSpec("double", "probability" if binary else "prediction")]),
+        outputs=Schema([ColSpec("double", name) for name in (spec.classes if rules.by_class else (score,))]),
         params=params,
     )
 

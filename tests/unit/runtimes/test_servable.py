@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from sklearn.ensemble import IsolationForest
 
 from kit.waiting import PATIENCE_S
 from trimtab.bundle.limits import FLOAT32_MAX, ask_scorer
@@ -198,16 +199,42 @@ def test_what_is_no_folder_or_no_model_says_so(tmp_path: Path) -> None:
         describe(tmp_path)
 
 
-def test_a_model_of_three_classes_is_neither(copy: Save) -> None:
+def test_a_model_of_three_classes_is_multiclass(copy: Save) -> None:
     from sklearn.linear_model import LogisticRegression
     from skops.io import dump
 
     folder = copy("skops")
-    dump(LogisticRegression().fit(np.eye(3), [0, 1, 2]), folder / "model.skops")
-    with pytest.raises(
-        DataError, match=r"knows 3 classes .* nor is it a regression: LogisticRegression is a classifier"
-    ):
-        describe(folder)
+    dump(LogisticRegression().fit(np.eye(3), ["low", "mid", "top"]), folder / "model.skops")
+    spec = describe(folder)
+    assert (spec.task, spec.classes) == ("multiclass", ("low", "mid", "top"))
+    assert open_scorer(folder, spec).score(ROWS).shape == (2, 3)
+
+
+def test_a_graph_of_three_classes_is_multiclass(copy: Save) -> None:
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    folder, rows = copy("onnx"), np.eye(3, dtype=np.float32)
+    graph = to_onnx(LogisticRegression().fit(rows, [0, 1, 2]), rows, options={"zipmap": False})
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    spec = describe(folder)
+    assert (spec.task, spec.classes) == ("multiclass", ("0", "1", "2"))
+    assert np.allclose(open_scorer(folder, spec).score(ROWS).sum(axis=1), 1, atol=1e-5)
+
+
+def test_an_outlier_detector_decides_as_it_does_itself(copy: Save) -> None:
+    from skops.io import dump
+
+    folder = copy("skops")
+    random = np.random.default_rng(0)
+    detector = IsolationForest(n_estimators=10, contamination=0.1, random_state=0).fit(random.normal(size=(200, 3)))
+    dump(detector, folder / "model.skops")
+    spec = describe(folder)
+    rows = np.concatenate([random.normal(size=(50, 3)), random.normal(6, 1, size=(5, 3))]).astype(np.float32)
+    flagged = open_scorer(folder, spec).score(rows) > spec.threshold
+    assert spec.task == "anomaly"
+    assert (flagged == (detector.predict(rows) < 0)).all()
+    assert flagged[-5:].all()
 
 
 def test_a_graph_that_gives_labels_is_no_regression(copy: Save) -> None:

@@ -57,7 +57,7 @@ DETECTORS: list[Callable[[], Any]] = [
     lambda: IsolationForest(n_estimators=10, random_state=0),
     OneClassSVM,
     lambda: LocalOutlierFactor(novelty=True),
-    SGDOneClassSVM,
+    lambda: SGDOneClassSVM(random_state=0),
     EllipticEnvelope,
     lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=10, random_state=0)),
 ]
@@ -79,6 +79,8 @@ def test_an_outlier_detector_gives_more_for_what_is_stranger(make: Callable[[], 
     estimator = make().fit(X)
     found = choose(estimator, X, task="anomaly", features=FEATURES).scorer.score(X)
     assert np.allclose(found, -estimator.score_samples(X), atol=1e-4 * np.std(found))
+    if isinstance(estimator, SGDOneClassSVM):
+        return  # linear: what is far on its good side is usual
     far = np.full((1, 3), 8.0, dtype=np.float32)
     assert native_scores(estimator, far, "anomaly")[0] > np.median(found)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.pyfunc import load_model
 
 from kit.task_projects import AS_OF, CLASSES, make_anomaly, make_multiclass
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -57,6 +60,14 @@ def test_texts_are_classes_from_the_table_to_the_bundle(tmp_path: Path) -> None:
     assert bundle.refit is not None
     assert run.metrics["balanced_accuracy"] > 0.8
 
+    # MLflow reads the same from it
+    loaded: Any = load_model(str(folder))
+    frame = pd.DataFrame(frozen.holdout.X, columns=spec.features)
+    assert list(loaded.predict(frame).columns) == list(CLASSES)
+    assert np.allclose(loaded.predict(frame), scores, atol=1e-6)
+    labels = loaded.predict(frame, params={"output": "label"})
+    assert labels.tolist() == [CLASSES[place] for place in scores.argmax(axis=1)]
+
     # every gate judged it, and monitoring has a reference
     assert {result.gate for result in report.results} == {"accuracy", "leakage", "bias", "robustness", "calibration"}
     calibration = next(result for result in report.results if result.gate == "calibration")
@@ -79,6 +90,13 @@ def test_an_outlier_detector_needs_no_labels(tmp_path: Path, labelled: bool) -> 
     assert np.isnan(frozen.train.y).any()
     assert spec.task == "anomaly"
     assert (scores >= spec.threshold).mean() == pytest.approx(0.08, abs=0.02)
+
+    # MLflow reads the same from it
+    frame = pd.DataFrame(frozen.holdout.X, columns=spec.features)
+    loaded: Any = load_model(str(folder))
+    assert np.allclose(loaded.predict(frame), scores[len(frozen.train.y) :], atol=1e-6)
+    flagged = loaded.predict(frame, params={"output": "label"})
+    assert flagged.tolist() == (scores[len(frozen.train.y) :] >= spec.threshold).astype(int).tolist()
 
     # where there are labels they judge it; else the gates say that they do not
     accuracy = next(result for result in report.results if result.gate == "accuracy")
