@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,14 @@ def frozen(flights: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> F
     """The flights, frozen and loaded."""
     store = FolderArtifacts(tmp_path_factory.mktemp("frozen"))
     return load(freeze_flights(flights, store), store)
+
+
+@pytest.fixture(scope="session")
+def known(flights: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Frozen:
+    """The flights with labels that become known nine hours after departure."""
+    store = FolderArtifacts(tmp_path_factory.mktemp("known"))
+    at = pl.when(pl.col("label").is_not_null()).then(pl.col("timestamp") + timedelta(hours=9))
+    return load(freeze_flights(flights.with_columns(at.alias("label_known_at")), store), store)
 
 
 @pytest.fixture(scope="session")
