@@ -32,9 +32,10 @@ from trimtab.training.forms import choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import pick
 from trimtab.training.rounds import NAMES, more_rounds, with_rounds
+from trimtab.training.scores import flagging
 from trimtab.training.selection.calibrators import like, method_of
 from trimtab.training.selection.validated_fit import Addition, fit_validated
-from trimtab.training.train import Workbench, check_classes, flagging
+from trimtab.training.train import Workbench, check_classes
 from trimtab.training.trainer import fit
 from trimtab.training.usage import Meter
 

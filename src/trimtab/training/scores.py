@@ -79,6 +79,11 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
     )
 
 
+def flagging(scores: np.ndarray[Any, Any], share: float) -> float:
+    """Return the score from which on a share of rows counts as anomalies. scores: float64 (rows,)."""
+    return float(np.quantile(scores[np.isfinite(scores)], 1 - share, method="higher"))
+
+
 def category_frame(estimator: Any, X: np.ndarray[Any, Any], tables: CategoryTables) -> Any:
     """Return rows as a DataFrame for an estimator of LightGBM or XGBoost that was fitted on pandas categories."""
     # imported here, because it takes a while to import and few trainers need it

@@ -32,7 +32,7 @@ from trimtab.training.forms import Form, choose
 from trimtab.training.package import Contents, package
 from trimtab.training.parity import Parity, pick
 from trimtab.training.rounds import with_rounds
-from trimtab.training.scores import cross_fit
+from trimtab.training.scores import cross_fit, flagging
 from trimtab.training.selection.baselines import compared_with_baselines, metrics_of
 from trimtab.training.selection.calibrators import like
 from trimtab.training.selection.plan import Plan, cross_validate, fold_metrics, search_parameters
@@ -247,11 +247,6 @@ def check_classes(estimator: Any, scores: np.ndarray[Any, Any], classes: Sequenc
             f"{type(estimator).__name__} gives {scores.shape[1]} probabilities a row; the training set has "
             f"{len(classes)} classes ({', '.join(classes[:5])}). Fit it on data.y"
         )
-
-
-def flagging(scores: np.ndarray[Any, Any], share: float) -> float:
-    """Return the score from which on a share of rows counts as anomalies. scores: float64 (rows,)."""
-    return float(np.quantile(scores[np.isfinite(scores)], 1 - share, method="higher"))
 
 
 def _score_all(

@@ -43,7 +43,7 @@ def training_plan(workspace: Workspace, model: Model, frozen: Frozen) -> Plan:
         if cold:
             log.warning("model '%s' is trained without a warm start: %s", model.name, cold)
     return Plan(
-        addition=Addition(validation=policy.validation, calibrate=calibrate),
+        addition=Addition(validation=policy.validation, calibrate=calibrate, contamination=policy.contamination),
         folds=policy.folds,
         search=policy.search,
         studies=workspace.root / STUDIES,

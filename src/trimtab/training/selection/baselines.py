@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.bundle.limits import answered
 from trimtab.definitions.models import Dataset, Model
 from trimtab.metric_catalog import BY_TASK, METRICS, Task
 from trimtab.records.training import Baseline
@@ -96,8 +97,7 @@ def _compared(
     metric: str, rival: Rival, holdout: Dataset, scores: Array, *, threshold: float, seed: int
 ) -> Baseline | None:
     """Return the comparison on the rows that both have not seen; None where the metric is not defined on them."""
-    finite = np.isfinite(rival.scores) if rival.scores.ndim == 1 else np.isfinite(rival.scores).all(axis=1)
-    chosen = np.flatnonzero(rival.unseen & finite & ~np.isnan(holdout.y))
+    chosen = np.flatnonzero(rival.unseen & answered(scores) & answered(rival.scores) & ~np.isnan(holdout.y))
     if not chosen.size:
         return None
     y, own, other = holdout.y[chosen], scores[chosen], rival.scores[chosen]

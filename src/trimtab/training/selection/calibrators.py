@@ -46,9 +46,9 @@ def calibrated(estimator: Any, rows: Dataset, method: Method) -> Any:
                 f"{LEAST_OF_A_CLASS} or more of each. Take a larger training.validation"
             )
     known = np.isin(rows.y, np.asarray(estimator.classes_, np.float64))
-    return like(
-        CalibratedClassifierCV(FrozenEstimator(estimator), method=method).fit(rows.X[known], rows.y[known]), estimator
-    )
+    curves = CalibratedClassifierCV(FrozenEstimator(estimator), method=method)
+    weight = None if rows.weight is None else rows.weight[known]
+    return like(curves.fit(rows.X[known], rows.y[known], sample_weight=weight), estimator)
 
 
 def like(fitted: Any, estimator: Any) -> Any:

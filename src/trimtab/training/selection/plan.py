@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _key(
 ) -> str:
     """Return the hash of what the values of trials depend on; the number of trials and the budgets are not part."""
     asked = policy.model_dump(mode="json", include={"space", "folds", "sampler", "pruner", "seed"})
-    parts = [dataset, code, asked, metric, dict(params), seed, threshold, addition.validation, addition.calibrate]
+    parts = [dataset, code, asked, metric, dict(params), seed, threshold, asdict(addition)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from trimtab.clock import from_micros
 from trimtab.definitions.models import Dataset, Model
+from trimtab.metric_catalog import CONTAMINATION
 from trimtab.records.training import FoldScore
 from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
 from trimtab.training.rounds import rounds_of
-from trimtab.training.scores import native_scores
+from trimtab.training.scores import flagging, native_scores
 from trimtab.training.selection.calibrators import Method, calibrated
 from trimtab.training.selection.time_splits import Split, validated
 from trimtab.training.trainer import as_given, fit
@@ -22,10 +23,11 @@ from trimtab.training.trainer import as_given, fit
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """What is added to a fit. validation: share of the time span of the rows."""
+    """What is added to a fit. validation: share of the time span of the rows. contamination: of an anomaly model."""
 
     validation: float | None = None
     calibrate: Method | None = None
+    contamination: float = CONTAMINATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +81,20 @@ def score_folds(
 
     Metrics that are not finite are left out. Raises StageError, TrainerFailed.
     """
+    by_class = RULES[model.task].by_class
     for fold in folds:
         estimator = fit_validated(model, fold.train, params, seed, addition).estimator
-        classes = len(fold.test.classes) if RULES[model.task].by_class else 0
-        scores = native_scores(estimator, fold.test.X, model.task, classes)
-        values = {name: float(metric_value(name, fold.test.y, scores, threshold=threshold)) for name in metrics}
+        classes = len(fold.test.classes) if by_class else 0
+        if not RULES[model.task].needs_labels:
+            threshold = flagging(native_scores(estimator, fold.train.X, model.task), addition.contamination)
+        rows = ~np.isnan(fold.test.y)
+        y, scores = fold.test.y[rows], native_scores(estimator, fold.test.X[rows], model.task, classes)
+        values = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in metrics}
         yield FoldScore(
             start=from_micros(int(fold.at.astype("datetime64[us]").astype(np.int64))),
             end=from_micros(int(fold.test.timestamps[-1].astype("datetime64[us]").astype(np.int64))),
             train_rows=len(fold.train.y),
-            rows=len(fold.test.y),
+            rows=len(y),
             left_out=fold.left_out,
             metrics={name: value for name, value in values.items() if np.isfinite(value)},
         )
