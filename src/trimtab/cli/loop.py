@@ -94,7 +94,7 @@ def retrain(
         run = training_places.train(ws, model.name, dataset)
     report = pipeline.evaluate(ws, run)
     pipeline.refuse(report)
-    bundle = pipeline.register(ws, run, report, fit_again=training_places.refit)
+    bundle = training_places.register(ws, run, report)
     cause = f"command/retrain/{bundle.id}"
     revision = pipeline.deploy(ws, bundle, cause=cause, reason=f"retrained: {reason}", by=settings.login())
     deployed = f"{bundle.id} is deployed by revision {revision.number} ({revision.action})"

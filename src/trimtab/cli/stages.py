@@ -171,8 +171,7 @@ def register(context: Context) -> None:
     """
     ws = context.workspace
     found = pipeline.newest(ws, Run, context.definition.name)
-    bundle = pipeline.register(ws, found, pipeline.evaluated(ws, found), fit_again=training_places.refit)
-    context.show(bundle, show_bundle)
+    context.show(training_places.register(ws, found, pipeline.evaluated(ws, found)), show_bundle)
 
 
 @app.verb(model=True, json=False)
@@ -207,7 +206,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     if report is None:
         report = pipeline.evaluate(ws, trained, measured=measured)
         show_gates(report)
-    bundle = pipeline.register(ws, trained, report, fit_again=training_places.refit)
+    bundle = training_places.register(ws, trained, report)
     show_bundle(bundle)
     cause = f"command/run/{bundle.id}"
     revision = pipeline.deploy(ws, bundle, cause=cause, reason="trimtab run", by=settings.login())

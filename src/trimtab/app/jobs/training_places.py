@@ -12,8 +12,10 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 from trimtab.errors import StageError
 from trimtab.policy.model import Training
-from trimtab.records.training import DatasetVersion, Run
+from trimtab.records.gate_reports import GateReport
+from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.serving.processes.memory_limit import free_bytes
+from trimtab.stores.metadata.contract import latest
 
 Place = Callable[[Order, int | None], Result]
 """Runs an order, for at most so many microseconds. Raises StageError, or MayPass when a retry may succeed."""
@@ -53,6 +55,13 @@ def refit(workspace: Workspace, run: Run, *, timeout: int | None = None) -> tupl
     except StageError as error:
         log.warning("run %s: the judged model serves: %s", run.id, error)
         return run, f"the judged model serves: {error}"
+
+
+def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
+    """Fit a run that passed its gates again where the policy says, and register its bundle. Raises GateRefused."""
+    pipeline.refuse(report)
+    known = latest(workspace.metadata, Bundle, run=run.id)
+    return pipeline.register(workspace, run, report, serves=None if known else refit(workspace, run)[0])
 
 
 def _place(workspace: Workspace, timeout: int | None) -> Place | None:

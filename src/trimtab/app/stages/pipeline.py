@@ -350,23 +350,16 @@ def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
 
 
 @_placed
-def register(
-    workspace: Workspace,
-    run: Run,
-    report: GateReport,
-    *,
-    serves: Run | None = None,
-    fit_again: Callable[[Workspace, Run], tuple[Run, str]] = refit,
-) -> Bundle:
+def register(workspace: Workspace, run: Run, report: GateReport, *, serves: Run | None = None) -> Bundle:
     """Make the bundle of a run that passed its gates, and register it. Raises GateRefused.
 
-    serves: the run that `refit` gave; None fits again on all rows now by `fit_again`, where the policy says so.
+    serves: the run that `refit` gave; None fits again on all rows now, where the policy says so.
     """
     refuse(report)
     known = latest(workspace.metadata, Bundle, run=run.id)
     if known is not None:
         return known
-    serves = fit_again(workspace, run)[0] if serves is None else serves
+    serves = refit(workspace, run)[0] if serves is None else serves
     folder, digest = pack(workspace, serves, report)
     path = workspace.artifacts.publish(folder, f"bundles/{run.model}/{digest[:16]}")
     published = workspace.artifacts.open(path)
