@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -138,4 +139,14 @@ def test_a_fit_on_all_rows_is_another_run(train: Train, tmp_path: Path) -> None:
     assert serves.id != run
     assert "fitted on all 299 labelled rows" in outcome
     assert workspace.metadata.get(Run, serves.id).dataset == workspace.metadata.get(Run, run).dataset
+    workspace.metadata.close()
+
+
+def test_ray_trains_in_a_worker_of_its_own(train: Train, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pid = tmp_path / "pid"
+    run = train(f"open({str(pid)!r}, 'w').write(str(os.getpid()))", timeout=None, where=", on: ray")
+    assert int(pid.read_text()) != os.getpid()
+    workspace = open_workspace(tmp_path / "project")
+    assert workspace.metadata.get(Run, run).metrics
     workspace.metadata.close()

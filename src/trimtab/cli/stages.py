@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+from pathlib import Path
 from statistics import mean
 from typing import Annotated
 
@@ -133,14 +134,22 @@ def train(
     dataset: Annotated[
         str | None, typer.Option(metavar="ID", help="Id of the training set; the newest by default.")
     ] = None,
+    job_files: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a Dockerfile and a Kubernetes Job for it; nothing is trained here."),
+    ] = None,
 ) -> None:
-    """Train on the newest training set.
+    """Train on the newest training set, where `training.on` says.
 
     The same data, code, parameters and seed give the same run.
     """
     ws, model = context.workspace, context.definition
     require_trainer(ws.project, model)
     version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, model.name)
+    if job_files is not None:
+        training_places.write_files(ws, model.name, version, job_files)
+        say(f"train     {job_files} has the Dockerfile and job.yaml of the training")
+        return
     with only_training(ws, model.name, "trimtab train"):
         trained = training_places.train(ws, model.name, version)
     context.show(trained, lambda trained: show_run(trained, ws.project.policy.impact.currency))

@@ -15,7 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("stages", "Check the tables again."),
     "quarantine": ("stages", "Show the rows and files that the checks refused, with the reasons."),
     "features": ("stages", "Build the training set and the online feature values."),
-    "train": ("stages", "Train on the newest training set."),
+    "train": ("stages", "Train on the newest training set, where `training.on` says."),
     "runs": ("runs.past", "List runs, show one, or compare two."),
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),
     "evaluate": ("stages", "Put the newest run through the gates."),

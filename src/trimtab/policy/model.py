@@ -94,11 +94,19 @@ class Training(Section):
     """Of an anomaly model: share of the training rows that count as anomalies, which sets the model's threshold."""
     min_examples: int = Field(default=500, gt=0)
     """With fewer labelled examples (of an anomaly model: rows) nothing is trained."""
-    on: Literal["process", "subprocess"] = "process"
-    """Where the trainer runs. process: in the one that asks; subprocess: in one of its own, with limits."""
+    on: Literal["process", "subprocess", "container", "kubernetes", "ray"] = "process"
+    """Where the trainer runs. process: in the one that asks; subprocess: in one of its own, with limits; container: by
+    docker or podman; kubernetes: as a Job, by kubectl; ray: as a task of Ray. All but the first see the project folder
+    under its own path, and its stores."""
     memory: Bytes | None = None
     """Most memory that the trainer may allocate, except in `process`; a training that needs more fails alone. Left out,
     a `subprocess` may take what the machine has free."""
+    image: str | None = None
+    """Image of `container` and `kubernetes`; left out, a container gets one of this environment, which is built."""
+    claim: str | None = None
+    """PersistentVolumeClaim with the project folder, for `kubernetes`."""
+    address: str | None = None
+    """Address of a Ray cluster, such as ray://head:10001; left out, Ray is started here for each training."""
     refit: Literal["after_gates", "never"] = "after_gates"
     """after_gates: a model that passed is fitted again on all known rows, the holdout's too, and that one is
     registered; never: the model that was judged is."""

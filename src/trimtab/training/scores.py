@@ -49,6 +49,8 @@ def _scores(estimator: Any, X: np.ndarray[Any, Any], task: Task, classes: int) -
         except DataError as error:
             raise StageError(f"{type(estimator).__name__} cannot be served: {error}") from None
         rows = rows if tables is None else category_frame(estimator, rows, tables)
+    if np.ndim(next(iter(getattr(estimator, "classes_", ())), 0)):
+        raise StageError(f"{type(estimator).__name__} was fitted on several labels; a model has one")
     if task == "binary" and hasattr(estimator, "classes_"):
         known = [float(label) for label in estimator.classes_]
         if not set(known) <= {0.0, 1.0}:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
+from trimtab.app.jobs.container_jobs import in_cluster, in_container
+from trimtab.app.jobs.job_files import write_job_files
 from trimtab.app.jobs.job_order import Order, Result, new_order, run_of
 from trimtab.app.jobs.passing_failures import MayPass
+from trimtab.app.jobs.ray_cluster import on_ray
 from trimtab.app.jobs.training_process import run_in_process
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
@@ -64,6 +68,13 @@ def register(workspace: Workspace, run: Run, report: GateReport) -> Bundle:
     return pipeline.register(workspace, run, report, serves=None if known else refit(workspace, run)[0])
 
 
+def write_files(workspace: Workspace, model: str, dataset: DatasetVersion, folder: Path) -> None:
+    """Write the Dockerfile and the Kubernetes Job of a training into a folder; nothing is trained."""
+    policy = workspace.project.policy
+    order = new_order(workspace, model, dataset.id, key=None, refit=None, memory=policy.training.memory)
+    write_job_files(folder, order, policy.training, timeout=policy.retrain.timeout)
+
+
 def _place(workspace: Workspace, timeout: int | None) -> Place | None:
     """Return the place; None for this process."""
     training = workspace.project.policy.training
@@ -79,5 +90,10 @@ def _memory(workspace: Workspace) -> int | None:
     return training.memory or (free_bytes() if training.on == "subprocess" else None)
 
 
-PLACES: dict[str, Callable[[Training], Place]] = {"subprocess": lambda training: run_in_process}
+PLACES: dict[str, Callable[[Training], Place]] = {
+    "subprocess": lambda training: run_in_process,
+    "container": in_container,
+    "kubernetes": in_cluster,
+    "ray": on_ray,
+}
 """Word of the policy -> the place, made from its section `training`."""
