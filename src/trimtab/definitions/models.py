@@ -272,9 +272,7 @@ class Model(Placed):
         for argument in ("weight", "group"):
             if (column := getattr(self, argument)) is not None:
                 check_text(f"Model '{self.name}': {argument}", column, argument)
-        for name in check_columns(f"Model '{self.name}': extra", self.extra):
-            if list(self.extra).count(name) > 1:
-                raise DefinitionError(f"Model '{self.name}': extra names '{name}' twice")
+        check_columns(f"Model '{self.name}': extra", self.extra)
 
     def column_of_outcome(self) -> str:
         """Return the label.
