@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trimtab.app.backtest.labelled_history import History, Mask
-from trimtab.app.backtest.training_cache import NativeScorer, RowScores, Training, TrainingCache
+from trimtab.app.backtest.training_cache import NativeScorer, RowScores, Training, TrainingCache, threshold_of
 from trimtab.clock import from_micros
 from trimtab.errors import GateRefused, StageError
 from trimtab.gates.held_out import held_out_windows
@@ -27,6 +27,7 @@ from trimtab.monitoring.row_money import prices
 from trimtab.policy.gates import Gates
 from trimtab.policy.model import Policy
 from trimtab.records.gate_reports import GateResult, HeldOutWindow
+from trimtab.tasks import RULES
 from trimtab.training.columns.category_features import category_features
 from trimtab.training.dataset import split_time
 from trimtab.training.refit import compare
@@ -96,9 +97,10 @@ class Candidate:
         early = self.frame & (history.at < self.split_at)
         late = self.frame & (history.at >= self.split_at)
         train = self.known & (history.at < self.split_at)
-        scores = np.full(len(history), np.nan)
+        scores = np.full(history.score_shape, np.nan)
         scores[early] = self.cache.cross_scores(train, early, policy.training.params, policy.training.seed)
-        scores[late] = NativeScorer(self.judged.estimator, history.task).score(history.X[late])
+        scores[early] -= self.judged.cut
+        scores[late] = self.cache.scorer(self.judged).score(history.X[late])
         y = np.where(self.known, history.y, np.nan)
         return build_reference(
             history.X[self.frame],
@@ -108,7 +110,8 @@ class Candidate:
             history.names,
             window=policy.decide.window,
             task=history.task,
-            threshold=policy.impact.threshold,
+            threshold=threshold_of(policy, history.task),
+            classes=history.classes,
             costs=prices(policy.impact, history.task, self.cache.model.money),
             impact_function=self.cache.model.money,
             categories=category_features(self.cache.model, history.X[self.frame], self.cache.kinds),
@@ -138,7 +141,7 @@ def make_candidate(
             f"{labelled:,} labelled rows are known by {from_micros(as_of):%Y-%m-%d %H:%M}; training.min_examples asks "
             f"for {policy.training.min_examples:,}"
         )
-    split_at = split_time(history.at[known], history.y[known], cache.model, policy.training.holdout)
+    split_at = split_time(history.at[known], history.y[known], cache.model, policy.training.holdout, history.classes)
     params, seed = policy.training.params, policy.training.seed
     early = known & (history.at < split_at)
     refit = policy.training.refit == "after_gates"
@@ -175,7 +178,7 @@ def _refitted(
     found = cache.fit(known, with_rounds(params, rounds_of(judged.estimator)), seed)
     history, task = cache.history, cache.history.task
     rows, holdout = history.rows(known), history.rows(known & ~early)
-    compared = compare(NativeScorer(found.estimator, task), NativeScorer(judged.estimator, task), rows, holdout, task)
+    compared = compare(cache.scorer(found), cache.scorer(judged), rows, holdout, task)
     return found if compared.refused is None else judged
 
 
@@ -197,12 +200,13 @@ def _inputs(
         y=data.y,
         timestamps=data.timestamps,
         feature_names=history.names,
-        candidate=NativeScorer(judged.estimator, history.task),
+        candidate=NativeScorer(judged, history.task, len(history.classes)),
+        classes=history.classes if RULES[history.task].by_class else (),
         folder=NO_FOLDER,
-        threshold=recipe.policy.impact.threshold,
+        threshold=threshold_of(recipe.policy, history.task),
         seed=recipe.policy.training.seed,
         groups={name: values[holdout] for name, values in history.groups.items()},
-        champion=NativeScorer(champion.training.estimator, history.task) if champion else None,
+        champion=NativeScorer(champion.training, history.task, len(history.classes)) if champion else None,
         champion_seen_until=from_micros(champion.trained_until) if champion else None,
     )
 

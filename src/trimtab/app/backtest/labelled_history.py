@@ -28,6 +28,8 @@ from trimtab.features.training_frames import training_frame
 from trimtab.metric_catalog import Task
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
+from trimtab.tasks import RULES
+from trimtab.training.class_labels import classes_of, indices
 from trimtab.training.dataset import LABEL, TIMESTAMP, examples
 
 Floats = npt.NDArray[np.float64]
@@ -52,6 +54,7 @@ class History:
         known_at: when the label became known, int64 (rows,); NEVER where it did not.
         groups: one value a row of columns that gates need, by name.
         truth: the labels that losses are counted by, where they are not those that a loop saw; None: `y`.
+        classes: names of the classes, of which `y` holds the indices; empty where labels are numbers.
     """
 
     task: Task
@@ -62,6 +65,7 @@ class History:
     known_at: Ints
     groups: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     truth: Floats | None = None
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.at)
@@ -69,7 +73,8 @@ class History:
     @cached_property
     def digest(self) -> str:
         """A hash of the whole content."""
-        found = hashlib.blake2b(f"{self.task} {self.names}".encode(), digest_size=16)
+        about = f"{self.task} {self.names}" + (f" {self.classes}" if self.classes else "")
+        found = hashlib.blake2b(about.encode(), digest_size=16)
         for values in (self.X, self.y, self.at, self.known_at, self.outcomes):
             found.update(np.ascontiguousarray(values).tobytes())
         for name in sorted(self.groups):
@@ -99,7 +104,14 @@ class History:
     def rows(self, mask: Mask) -> Dataset:
         """Return some rows in the form that a trainer gets."""
         times = self.at[mask].astype("datetime64[us]")
-        return Dataset(X=self.X[mask], y=self.y[mask], feature_names=self.names, timestamps=times)
+        return Dataset(
+            X=self.X[mask], y=self.y[mask], feature_names=self.names, timestamps=times, classes=self.classes
+        )
+
+    @property
+    def score_shape(self) -> tuple[int, ...]:
+        """Shape of the scores of all rows."""
+        return (len(self), len(self.classes)) if RULES[self.task].by_class else (len(self),)
 
     def delayed(self, delay: int) -> History:
         """Return the same rows, whose labels become known so many microseconds after the row's event time."""
@@ -133,6 +145,7 @@ class History:
         part = path.with_suffix(".part.npz")
         arrays: dict[str, Any] = {"X": self.X, "y": self.y, "at": self.at, "known_at": self.known_at}
         arrays |= {"task": np.array(self.task), "names": np.array(self.names, dtype=str)}
+        arrays |= {"classes": np.array(self.classes, dtype=str)}
         arrays |= {f"group_{name}": values.astype(str) for name, values in self.groups.items()}
         np.savez(part, **arrays)
         part.replace(path)
@@ -150,6 +163,7 @@ class History:
             y=found["y"],
             at=found["at"],
             known_at=found["known_at"],
+            classes=tuple(map(str, found.get("classes", ()))),
             groups={name.removeprefix(prefix): found[name] for name in found if name.startswith(prefix)},
         )
 
@@ -171,6 +185,9 @@ def of_examples(workspace: Workspace, model: Model, *, keep: Sequence[str], end:
             f"column '{model.label}' of table '{source.name}'"
         )
     frame = frame.with_columns(pl.col(TIMESTAMP).alias(source.timestamp)) if source.known_at is None else frame
+    classes = classes_of(frame[LABEL], model)
+    if classes:
+        frame = frame.with_columns(indices(frame[LABEL], classes))
     data = examples(frame, model.feature_names)
     known = micros(frame[source.known_column], where=f"Model '{model.name}', source '{source.name}'")
     return History(
@@ -181,6 +198,7 @@ def of_examples(workspace: Workspace, model: Model, *, keep: Sequence[str], end:
         at=data.timestamps.astype(np.int64),
         known_at=np.where(np.isfinite(data.y), known, NEVER),
         groups={name: _plain(frame[name]) for name in keep if name in frame.columns},
+        classes=classes,
     ).ordered()
 
 
@@ -208,7 +226,7 @@ def of_log(workspace: Workspace, model: Model) -> History:
         raise StageError(
             f"the prediction log has no answer of model '{model.name}' with its {len(names)} features: {names}"
         )
-    y, known = _labels(workspace, model.name, ids)
+    y, known, classes = _labels(workspace, model, ids)
     if not np.isfinite(y).any():
         raise StageError(
             f"the prediction log has {len(ids):,} answers of model '{model.name}' and no label for any of them: import "
@@ -216,13 +234,23 @@ def of_log(workspace: Workspace, model: Model) -> History:
         )
     X, at = (np.concatenate([part[n] for part in parts]) for n in (0, 1))
     first = np.unique(np.array(ids), return_index=True)[1]  # an id that was sent again counts once
-    found = History(task=model.task, names=names, X=X[first], y=y[first], at=at[first], known_at=known[first])
-    return found.ordered()
+    return History(
+        task=model.task,
+        names=names,
+        X=X[first],
+        y=y[first],
+        at=at[first],
+        known_at=known[first],
+        classes=classes,
+    ).ordered()
 
 
-def _labels(workspace: Workspace, model: str, ids: Sequence[str]) -> tuple[Floats, Ints]:
+def _labels(workspace: Workspace, model: Model, ids: Sequence[str]) -> tuple[Floats, Ints, tuple[str, ...]]:
+    """Return the label of each id, when it became known, and the names of the classes; of these a label is the index."""
+    by_class = RULES[model.task].by_class
     values, known_at = np.full(len(ids), np.nan), np.full(len(ids), NEVER, np.int64)
     parts: list[tuple[Ints, Floats, Ints]] = []
+    names: list[pl.Series] = []
     wanted = pa.array(ids, pa.string())
     cursor = START
     while True:
@@ -230,25 +258,32 @@ def _labels(workspace: Workspace, model: str, ids: Sequence[str]) -> tuple[Float
         if not table.num_rows:
             break
         found = pc.index_in(table["prediction_id"], value_set=wanted)
-        own = pc.and_(found.is_valid(), label_rule.belong(table["model"], model))
+        own = pc.and_(found.is_valid(), label_rule.belong(table["model"], model.name))
         place = found.filter(own).to_numpy().astype(np.int64)
         rows = table.filter(own)
         known = rows["known_at"].cast(pa.int64()).to_numpy()
         parts.append((place, rows["label"].to_numpy().astype(np.float64), known))
+        names.append(pl.Series(rows["class_name"].to_pylist(), dtype=pl.String))
+    classes: tuple[str, ...] = ()
     if parts:
         place, label, known = (np.concatenate([part[n] for part in parts]) for n in range(3))
+        if by_class:
+            named = pl.concat(names)
+            classes = classes_of(named, model)
+            label = indices(named, classes).to_numpy()
         order = label_rule.ordered(known)
         values[place[order]] = label[order]
         known_at[place[order]] = known[order]
     known_at[~np.isfinite(values)] = NEVER
-    return values, known_at
+    return values, known_at, classes or tuple(map(str, model.classes or ()))
 
 
 def check(history: History, *, what: str) -> None:
     """Raise DataError for labels that do not fit the task."""
     y = history.y[history.labelled]
-    if history.task == "binary" and len(others := np.setdiff1d(y, [0.0, 1.0])):
-        raise DataError(f"{what} is binary but has labels {others[:5].tolist()}; expected 0 and 1")
+    if len(others := RULES[history.task].wrong_labels(y, len(history.classes))):
+        expected = RULES[history.task].expected
+        raise DataError(f"{what} is {history.task} but has labels {others[:5].tolist()}; expected {expected}")
 
 
 def column_places(history: History, names: Sequence[str]) -> list[int]:

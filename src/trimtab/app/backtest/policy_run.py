@@ -9,10 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.metric_catalog import Task
+from trimtab.tasks import RULES
 
 Floats = npt.NDArray[np.float64]
 
-LOSS_NAMES: dict[Task, str] = {"binary": "log-loss", "regression": "squared error"}
+LOSS_NAMES: dict[Task, str] = {
+    "binary": "log-loss",
+    "multiclass": "log-loss",
+    "regression": "squared error",
+    "anomaly": "wrong decisions",
+}
 """By task, the loss that is shown."""
 
 
@@ -110,13 +116,11 @@ class PolicyRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def row_losses(y: Floats, score: Floats, task: Task) -> Floats:
-    """Return the loss of each row, of labels and scores without NaN: log-loss, or squared error."""
-    if task == "regression":
-        return np.square(score - y)
-    eps = np.finfo(np.float64).eps
-    p = np.clip(score, eps, 1 - eps)
-    found: Floats = -np.where(y > 0, np.log(p), np.log1p(-p))
-    return found
+    """Return the loss of each row, of labels and scores without NaN: log-loss, squared error, or a wrong decision.
+
+    Anomaly scores are those of NativeScorer, whose threshold is 0.
+    """
+    return RULES[task].loss(y, score, 0.0)
 
 
 def window_sums(numbers: npt.NDArray[np.int64], values: Sequence[Floats]) -> tuple[list[int], list[list[float]]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from trimtab.app.backtest.labelled_history import Floats, History, Ints
 from trimtab.records.serving import Assignment, Revision
 from trimtab.stores.predictions.arrow_rows import schema_of, with_columns
+from trimtab.tasks import RULES
 
 PERCENT = 100.0
 SEED = 0
@@ -59,10 +60,14 @@ class Traffic:
         places = self._labels[self._told : until]
         self._told = until
         known = pa.array(self._history.known_at[places], pa.timestamp("us", tz="UTC"))
+        y, classes = self._history.y[places], self._history.classes
+        by_class = RULES[self._history.task].by_class
+        named = {"class_name": pa.array(classes).take(pa.array(y.astype(np.int64)))} if by_class else {}
         columns = {
+            **named,
             "prediction_id": self._ids.take(pa.array(places)),
             "model": pa.repeat(self._model, len(places)),
-            "label": pa.array(self._history.y[places]),
+            "label": pa.nulls(len(y), pa.float64()) if by_class else pa.array(y),
             "known_at": known,
             "received_at": known,
         }
@@ -72,9 +77,16 @@ class Traffic:
         self, revision: int, assignment: Assignment, rows: slice, score: Floats, served: npt.NDArray[np.bool_]
     ) -> pa.Table:
         n = rows.stop - rows.start
-        confidence = np.maximum(score, 1.0 - score) if self._history.task == "binary" else np.full(n, np.nan)
+        rules = RULES[self._history.task]
+        confidence = np.full(n, np.nan) if rules.confidence is None else rules.confidence(score)
+        shares = {}
+        if rules.by_class:
+            offsets = pa.array(np.arange(n + 1, dtype=np.int32) * score.shape[1])
+            shares["probabilities"] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(score).ravel()))
+        score = rules.main_score(score)
         schema = schema_of("predictions")
         columns = {
+            **shares,
             "prediction_id": self._ids[rows],
             "model": pa.repeat(self._model, n),
             "version": pa.array(np.full(n, assignment.version, np.int32)),

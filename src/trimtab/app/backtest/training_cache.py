@@ -24,7 +24,11 @@ from threadpoolctl import threadpool_limits
 
 from trimtab.app.backtest.labelled_history import Floats, History, Mask
 from trimtab.definitions.models import Dataset, Model, Task
+from trimtab.metric_catalog import CONTAMINATION
+from trimtab.policy.model import Policy
+from trimtab.tasks import RULES
 from trimtab.training.scores import cross_fit, native_scores
+from trimtab.training.train import flagging
 from trimtab.training.trainer import fit
 
 T = TypeVar("T")
@@ -35,21 +39,32 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Training:
-    """A fitted estimator. cpu_seconds: measured when it was fitted."""
+    """A fitted estimator. cpu_seconds: measured when it was fitted. cut: score from which a row is an anomaly, else 0."""
 
     key: str
     estimator: Any
     cpu_seconds: float
+    cut: float = 0.0
+
+
+def threshold_of(policy: Policy, task: Task) -> float:
+    """Return the score from which on a model of a backtest decides for 1."""
+    return 0.0 if RULES[task].output == "anomaly_score" else policy.impact.threshold
 
 
 class NativeScorer:
-    """The estimator itself as a Scorer, on float32 inputs as in serving."""
+    """The estimator itself as a Scorer, on float32 inputs as in serving. classes: how many a multiclass model has.
+
+    Anomaly scores are those above the threshold of the training, so that 0 is the threshold of every version.
+    """
 
     in_process = True
 
-    def __init__(self, estimator: Any, task: Task) -> None:
-        self._estimator = estimator
+    def __init__(self, training: Training, task: Task, classes: int = 0) -> None:
+        self._estimator = training.estimator
+        self._cut = training.cut
         self._task = task
+        self._classes = classes
 
     @property
     def task(self) -> Task:
@@ -57,8 +72,9 @@ class NativeScorer:
         return self._task
 
     def score(self, X: npt.NDArray[Any]) -> Floats:
-        """Return one score a row, float64 (rows,)."""
-        return native_scores(self._estimator, X, self._task)
+        """Return the scores of rows, float64, as `trimtab.tasks` says."""
+        scores = native_scores(self._estimator, X, self._task, self._classes)
+        return scores - self._cut if self._cut else scores
 
     def close(self) -> None:
         """Do nothing."""
@@ -92,13 +108,23 @@ class TrainingCache:
         self._made: dict[str, Training] = {}
         self._crossed: dict[str, Floats] = {}
 
-    def fit(self, rows: Mask, params: Mapping[str, Any], seed: int) -> Training:
-        """Return the training on some rows of the history. Raises TrainerFailed, StageError."""
+    def fit(
+        self, rows: Mask, params: Mapping[str, Any], seed: int, *, contamination: float = CONTAMINATION
+    ) -> Training:
+        """Return the training on some rows of the history. Raises TrainerFailed, StageError.
+
+        contamination: share of the rows that an anomaly model flags.
+        """
         data = self.history.rows(rows)
-        key = self._key("fit", [data], params, seed)
+        flags = RULES[self.model.task].output == "anomaly_score"
+        key = self._key("fit" if not flags else f"fit {contamination}", [data], params, seed)
         if key not in self._made:
-            self._made[key] = self._once(key, lambda: self._fit(key, data, params, seed))
+            self._made[key] = self._once(key, lambda: self._fit(key, data, params, seed, contamination))
         return self._made[key]
+
+    def scorer(self, training: Training) -> NativeScorer:
+        """Return the scorer of a training."""
+        return NativeScorer(training, self.history.task, len(self.history.classes))
 
     def cross_scores(self, train: Mask, early: Mask, params: Mapping[str, Any], seed: int) -> Floats:
         """Return scores of the `early` rows by estimators that have not seen their stretch of time.
@@ -111,11 +137,14 @@ class TrainingCache:
             self._crossed[key] = self._once(key, lambda: self._cross(data, rows, params, seed))
         return self._crossed[key]
 
-    def _fit(self, key: str, data: Dataset, params: Mapping[str, Any], seed: int) -> Training:
+    def _fit(self, key: str, data: Dataset, params: Mapping[str, Any], seed: int, contamination: float) -> Training:
         begun = time.process_time()
         with threadpool_limits(limits=1):  # so that the result does not depend on the machine
             estimator = fit(self.model, data, dict(params), seed)
-        return Training(key, estimator, time.process_time() - begun)
+        used, cut = time.process_time() - begun, 0.0
+        if RULES[self.model.task].output == "anomaly_score":
+            cut = flagging(native_scores(estimator, data.X, self.model.task), contamination)
+        return Training(key, estimator, used, cut)
 
     def _cross(self, data: Dataset, rows: Dataset, params: Mapping[str, Any], seed: int) -> Floats:
         with threadpool_limits(limits=1):
@@ -152,8 +181,8 @@ class RowScores:
 
     def __init__(self, history: History, training: Training) -> None:
         self._history = history
-        self._scorer = NativeScorer(training.estimator, history.task)
-        self._scores = np.full(len(history), np.nan)
+        self._scorer = NativeScorer(training, history.task, len(history.classes))
+        self._scores = np.full(history.score_shape, np.nan)
         self._done = np.zeros(-(-len(history) // CHUNK_ROWS), np.bool_)
 
     def of(self, first: int, last: int) -> Floats:

@@ -44,7 +44,7 @@ from trimtab.control.suspicion import held
 from trimtab.control.way_back import on_probation
 from trimtab.control.window_facts import WindowFacts
 from trimtab.errors import GateRefused, TrimtabError
-from trimtab.monitoring.mistakes import mistakes, row_costs
+from trimtab.monitoring.mistakes import mistakes, pair_costs, row_costs
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.row_money import RowMoney, prices
@@ -99,7 +99,7 @@ class World:
         self._retrained: list[Retrained] = []
         self._challenging: tuple[str, str] | None = None
         """Cause and bundle of the version that is compared."""
-        self._served = np.full(len(history), np.nan)
+        self._served = np.full(history.score_shape, np.nan)
         self._start = start
         self._last_asked = start
         self._first_window = start // self._size
@@ -372,7 +372,7 @@ class World:
             path="",
             features=history.names,
             views=(),
-            threshold=self._policy.impact.threshold,
+            threshold=threshold_of(self._policy, self._history.task),
         )
         self._metadata.put(dataset, run, report, bundle)
         return bundle
@@ -417,7 +417,7 @@ class World:
 
     def _result(self) -> PolicyRun:
         history, policy = self._history, self._policy
-        known = history.labelled & np.isfinite(self._served)
+        known = history.labelled & np.isfinite(RULES[history.task].main_score(self._served))
         y, score = history.outcomes[known], self._served[known]
         values = [np.ones(len(y)), row_losses(y, score, history.task)]
         function = self._cache.model.money
@@ -425,8 +425,11 @@ class World:
         if costs:
             columns = {name: history.X[known, place] for place, name in enumerate(history.names)}
             own = RowMoney.of(function, columns)
-            made = mistakes(y, score, task=history.task, threshold=policy.impact.threshold, own=own)
-            values.append(row_costs(made, costs))
+            made = mistakes(y, score, task=history.task, threshold=threshold_of(policy, history.task), own=own)
+            lost = row_costs(made, costs)
+            if RULES[history.task].by_class:
+                lost += pair_costs(y, score.argmax(axis=1), history.classes, costs)
+            values.append(lost)
         numbers, sums = window_sums(history.at[known] // self._size, values)
         decisions = Counter(d.action for d in self._metadata.find(Decision, model=self._model))
         return PolicyRun(
