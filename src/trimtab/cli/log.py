@@ -55,7 +55,7 @@ def _show(context: Context, prediction_id: str) -> None:
         for name, value in row.items():
             say(f"{name:<14} {_text(value)}")
         say("")
-    say(f"{'label':<14} {_text(label and label['label'])}")
+    say(f"{'label':<14} {_text(label and (label['class_name'] or label['label']))}")
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -146,12 +146,13 @@ def make_candidate(
     early = known & (history.at < split_at)
     refit = policy.training.refit == "after_gates"
     needed = recipe.judged or recipe.monitored or not refit
-    judged = cache.fit(early, params, seed) if needed else None
+    share = policy.training.contamination
+    judged = cache.fit(early, params, seed, contamination=share) if needed else None
     inputs = None
     if judged is not None and (recipe.judged or compared):
         inputs = _inputs(history, recipe, known & ~early, judged, champion)
     results = _judge(inputs, recipe) if inputs is not None and recipe.judged else ()
-    training = _refitted(cache, known, early, params, seed, judged) if refit or judged is None else judged
+    training = _refitted(cache, known, early, params, seed, judged, share) if refit or judged is None else judged
     return Candidate(
         cache=cache,
         recipe=recipe,
@@ -170,12 +171,21 @@ def make_candidate(
 
 
 def _refitted(
-    cache: TrainingCache, known: Mask, early: Mask, params: Mapping[str, Any], seed: int, judged: Training | None
+    cache: TrainingCache,
+    known: Mask,
+    early: Mask,
+    params: Mapping[str, Any],
+    seed: int,
+    judged: Training | None,
+    share: float,
 ) -> Training:
-    """Return the fit on all known rows; the judged model where the fit differs too much from it."""
+    """Return the fit on all known rows; the judged model where the fit differs too much from it.
+
+    share: of rows that an anomaly model flags.
+    """
     if judged is None:
-        return cache.fit(known, params, seed)
-    found = cache.fit(known, with_rounds(params, rounds_of(judged.estimator)), seed)
+        return cache.fit(known, params, seed, contamination=share)
+    found = cache.fit(known, with_rounds(params, rounds_of(judged.estimator)), seed, contamination=share)
     history, task = cache.history, cache.history.task
     rows, holdout = history.rows(known), history.rows(known & ~early)
     compared = compare(cache.scorer(found), cache.scorer(judged), rows, holdout, task)

@@ -104,9 +104,7 @@ class History:
     def rows(self, mask: Mask) -> Dataset:
         """Return some rows in the form that a trainer gets."""
         times = self.at[mask].astype("datetime64[us]")
-        return Dataset(
-            X=self.X[mask], y=self.y[mask], feature_names=self.names, timestamps=times, classes=self.classes
-        )
+        return Dataset(X=self.X[mask], y=self.y[mask], feature_names=self.names, timestamps=times, classes=self.classes)
 
     @property
     def score_shape(self) -> tuple[int, ...]:
@@ -246,7 +244,7 @@ def of_log(workspace: Workspace, model: Model) -> History:
 
 
 def _labels(workspace: Workspace, model: Model, ids: Sequence[str]) -> tuple[Floats, Ints, tuple[str, ...]]:
-    """Return the label of each id, when it became known, and the names of the classes; of these a label is the index."""
+    """Return the label of each id, when it became known, and the names of the classes that labels are indices of."""
     by_class = RULES[model.task].by_class
     values, known_at = np.full(len(ids), np.nan), np.full(len(ids), NEVER, np.int64)
     parts: list[tuple[Ints, Floats, Ints]] = []

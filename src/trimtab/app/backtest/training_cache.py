@@ -39,7 +39,7 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Training:
-    """A fitted estimator. cpu_seconds: measured when it was fitted. cut: score from which a row is an anomaly, else 0."""
+    """A fitted estimator. cpu_seconds: measured when it was fitted. cut: score from which on a row is an anomaly."""
 
     key: str
     estimator: Any

@@ -28,7 +28,7 @@ from trimtab.app.backtest.policy_run import (
     window_sums,
 )
 from trimtab.app.backtest.traffic import Traffic
-from trimtab.app.backtest.training_cache import TrainingCache
+from trimtab.app.backtest.training_cache import TrainingCache, threshold_of
 from trimtab.app.backtest.triggers import Trigger
 from trimtab.app.gateway.turns import judging_policy
 from trimtab.app.loop.monitors import reference_facts
@@ -55,6 +55,7 @@ from trimtab.records.gate_reports import GateReport
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
+from trimtab.tasks import RULES
 
 Step = Callable[[int, int], None]
 """What is done at the end of a window: its number, and its end in microseconds."""

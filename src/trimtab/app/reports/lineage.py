@@ -58,8 +58,10 @@ def latest_label(workspace: Workspace, prediction_id: str, model: str) -> dict[s
 def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     """Return a log row with its features by name, and everything that made it."""
     bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
+    classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
     return {
         **row,
+        "probabilities": None if shares is None else dict(zip(classes, shares, strict=False)),
         "entities": dict(row["entities"] or ()),
         "features": dict(zip(bundle.features, row["features"] or (), strict=False)),
         "made_by": _made_by(workspace, row, bundle),
