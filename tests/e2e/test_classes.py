@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from e2e.kit import Up, stop_everything
 from kit.commands import trimtab, typed
-from trimtab.app.gateway.configuration import running_gateway
+from trimtab.app.gateway.configuration import running_gateway, url_of
 from trimtab.app.project.workspace import open_workspace
 from trimtab.app.reports.summary import summarise
 from trimtab.records.control import Decision
@@ -24,7 +24,7 @@ from trimtab.records.monitoring import Signal
 from trimtab.records.serving import Revision
 
 CLASSES = ("on time", "late", "very late")
-TRAINED_UNTIL, CHANGED, END = "2013-03-03T00:00Z", "2013-03-06T00:00Z", "2013-03-24T00:00Z"
+TRAINED_UNTIL, CHANGED, END = "2013-03-03T00:00Z", "2013-03-06T00:00Z", "2013-03-19T00:00Z"
 DEFINITIONS = """
 import trimtab as tt
 
@@ -41,7 +41,7 @@ def train(data, params, seed):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows = slice(-600, None)
+    rows = slice(-300, None)
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(data.X[rows], data.y[rows])
 """
 POLICY = """
@@ -135,12 +135,11 @@ def test_late_flights_are_told_apart_watched_and_learnt_again(arrivals: Path) ->
     concept = workspace.metadata.find(Signal, kind="concept", version=1, oldest_first=True)
     before = [s for s in concept if f"{s.start:%Y-%m-%d}" < CHANGED[:10]]
     after = [s for s in concept if f"{s.start:%Y-%m-%d}" >= CHANGED[:10]]
-    assert min(s.p_seq for s in before if s.p_seq is not None) > 0.01
-    assert min(s.p_seq for s in after if s.p_seq is not None) < 0.01
-    decisions = workspace.metadata.find(Decision, oldest_first=True)
-    retrained = [d for d in decisions if d.action == "retrain"]
-    assert retrained
-    assert f"{retrained[0].start:%Y-%m-%d}" >= CHANGED[:10]
+    assert min(s.p for s in before if s.p is not None) > 0.01
+    assert min(s.p for s in after if s.p is not None) < 0.001
+    decided = [d for d in workspace.metadata.find(Decision, oldest_first=True) if d.action != "monitor"]
+    assert f"{decided[0].start:%Y-%m-%d}" >= CHANGED[:10]
+    assert "misclassification" in " ".join(decided[0].reasons) or "mistakes cost" in " ".join(decided[0].reasons)
     assert workspace.metadata.find(Revision)[0].bundle_in("champion") != "arrival/1"
     summary = summarise(workspace, "arrival")
     assert summary.comparison is not None
@@ -153,9 +152,6 @@ def test_late_flights_are_told_apart_watched_and_learnt_again(arrivals: Path) ->
     lineage = json.loads(typed("lineage", "-p", arrivals, rows[0]["prediction_id"], "--json").stdout)
     assert set(lineage["predictions"][0]["probabilities"]) == set(CLASSES)
     assert lineage["label"]["class_name"] in CLASSES
-    compared = json.loads(typed("compare", "-p", arrivals, "2", "1", "--json").stdout)
-    names = {measure["name"] for measure in compared["measures"]}
-    assert {"log_loss", "wrong decisions", "decided very late"} <= names
     assert typed("status", "-p", arrivals).returncode == 0
     answer_in_every_protocol(arrivals)
 
@@ -170,14 +166,14 @@ def test_strange_flights_are_watched_without_a_label(arrivals: Path) -> None:
     rows.write_parquet(path)
     # when it is played
     trimtab("run", "-p", arrivals, "--as-of", TRAINED_UNTIL)
-    trimtab("replay", "-p", arrivals, "--from", TRAINED_UNTIL, "--to", "2013-03-16T00:00Z")
+    trimtab("replay", "-p", arrivals, "--from", TRAINED_UNTIL, "--to", "2013-03-12T00:00Z")
     # then inputs and scores raise the alarm, which a person is asked about, and nothing speaks of mistakes
     workspace = open_workspace(arrivals)
     for kind in ("data", "prediction"):
         signals = [s for s in workspace.metadata.find(Signal, kind=kind, oldest_first=True) if s.subject == "all"]
-        before = [s.p_seq for s in signals if f"{s.start:%Y-%m-%d}" < CHANGED[:10] and s.p_seq is not None]
+        before = [s.p for s in signals if f"{s.start:%Y-%m-%d}" < CHANGED[:10] and s.p is not None]
         assert min(before) > 0.01
-        assert min(s.p_seq for s in signals if s.p_seq is not None) < 0.01
+        assert min(s.p for s in signals if s.p is not None) < (0.05 if kind == "data" else 0.001)
     assert workspace.metadata.find(Signal, kind="concept") == []
     asked = [d for d in workspace.metadata.find(Decision, oldest_first=True) if d.action != "monitor"]
     assert {d.action for d in asked} == {"review"}
@@ -195,11 +191,11 @@ def answer_in_every_protocol(folder: Path) -> None:
     assert gateway is not None
     flight = {"late_at_start": 90.0, "distance": 719.0, "hour": 16.0}
     inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in flight.items()]
-    answer = post(gateway.url, "/v2/models/arrival/infer", {"id": "by-hand", "inputs": inputs})
+    answer = post(url_of(gateway), "/v2/models/arrival/infer", {"id": "by-hand", "inputs": inputs})
     outputs = {one["name"]: one["data"] for one in answer["outputs"]}
     assert outputs["label"] == ["very late"]
     shares = dict(zip(CLASSES, outputs["probabilities"], strict=True))
-    records = post(gateway.url, "/invocations", {"dataframe_records": [flight]})["predictions"]
+    records = post(url_of(gateway), "/invocations", {"dataframe_records": [flight]})["predictions"]
     assert records == [{"label": "very late", "probabilities": pytest.approx(shares)}]
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         message = service_pb2.ModelInferRequest(model_name="arrival")
@@ -209,7 +205,7 @@ def answer_in_every_protocol(folder: Path) -> None:
     assert list(found.outputs[0].contents.bytes_contents) == [b"very late"]
     assert list(found.outputs[1].contents.fp64_contents) == pytest.approx(outputs["probabilities"])
     labels = {"labels": [{"id": "by-hand", "label": "very late"}, {"id": "x", "label": "diverted"}]}
-    told = post(gateway.url, "/v2/models/arrival/feedback", labels)
+    told = post(url_of(gateway), "/v2/models/arrival/feedback", labels)
     assert told == {"accepted": 2, "unknown_classes": {"diverted": 1}}
     assert up.interrupt() == 0
 

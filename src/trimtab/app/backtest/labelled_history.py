@@ -29,7 +29,7 @@ from trimtab.metric_catalog import Task
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
 from trimtab.tasks import RULES
-from trimtab.training.class_labels import classes_of, indices
+from trimtab.training.columns.class_labels import classes_of, indices
 from trimtab.training.dataset import LABEL, TIMESTAMP, examples
 
 Floats = npt.NDArray[np.float64]

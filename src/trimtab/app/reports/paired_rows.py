@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.app.project.workspace import Workspace
-from trimtab.bundle.spec import read_spec
 from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
-from trimtab.records.training import Bundle
+from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.stores.predictions import label_rule
 from trimtab.stores.predictions.contract import START
 from trimtab.tasks import RULES, UNKNOWN_CLASS
@@ -109,10 +108,10 @@ class VersionClasses:
 
     @classmethod
     def read(cls, workspace: Workspace, model: Model, bundles: Iterable[Bundle]) -> VersionClasses:
-        """Read the classes of some bundles."""
+        """Read the classes of the training sets of some bundles."""
         if not RULES[model.task].by_class:
             return cls()
-        found = {each.version: read_spec(workspace.artifacts.open(each.path)).classes for each in bundles}
+        found = {each.version: workspace.metadata.get(DatasetVersion, each.dataset).classes for each in bundles}
         return cls(tuple(dict.fromkeys(name for own in found.values() for name in own)), found)
 
     def labels(self, latest: pl.DataFrame) -> pl.DataFrame:
