@@ -51,7 +51,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
     random = np.random.default_rng(0)
-    found: dict[int, list[np.ndarray]] = {1: [], 2: []}  # type: ignore[type-arg]  # float64
+    found: dict[int, list[np.ndarray]] = {1: [], 2: []}
     named: list[str] = []
     for day in range(DAYS):
         ids = [f"{day}-{n}" for n in range(ROWS)]
