@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kit.decisions import decide
 from kit.waiting import PATIENCE_S
 from trimtab import settings
 from trimtab.app.project.mlflow_access import open_tracking
@@ -46,6 +47,24 @@ def train(data, params, seed, *, max_depth=3, min_samples_leaf=20, criterion="gi
     )
     return tree.fit(data.X, data.y)
 """
+LOOP = """
+import sys, time
+from datetime import datetime
+from pathlib import Path
+
+from trimtab.app.loop.retraining import Retraining
+from trimtab.app.project.workspace import open_workspace
+from trimtab.records.control import Decision, WorkflowStep
+
+workspace = open_workspace(Path(sys.argv[1]))
+(decision,) = workspace.metadata.find(Decision)
+runner = Retraining(workspace)
+runner.launch()
+runner.start(decision, as_of=datetime.fromisoformat(sys.argv[2]), approved=True)
+while not workspace.metadata.find(WorkflowStep, step="train"):
+    time.sleep(0.05)
+runner.close()
+"""
 POLICY = f"""
 project: p
 training:
@@ -60,7 +79,7 @@ training:
 """
 
 
-def make_project(folder: Path) -> Path:
+def make_project(folder: Path, trials: int = TRIALS) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(2, 600))
@@ -73,7 +92,7 @@ def make_project(folder: Path) -> Path:
         "b": b,
     }
     pl.DataFrame(rows).write_parquet(folder / "orders.parquet")
-    (folder / "trimtab.yaml").write_text(POLICY)
+    (folder / "trimtab.yaml").write_text(POLICY.replace(f"trials: {TRIALS}", f"trials: {trials}"))
     (folder / "definitions.py").write_text(DEFINITIONS)
     workspace = open_workspace(folder)
     pipeline.ingest(workspace)
@@ -130,3 +149,31 @@ def test_a_search_that_is_killed_twice_has_its_trials_once_and_the_same_best(tmp
     best = next(each for each in children.values() if each.data.tags["mlflow.runName"] == f"trial-{found.best}")
     assert best.data.metrics["log_loss"] == pytest.approx(found.value)
     assert len((killed / "fits").read_text().splitlines()) > len((undisturbed / "fits").read_text().splitlines())
+
+
+def test_a_retraining_whose_loop_is_killed_continues_its_search(tmp_path: Path) -> None:
+    # given a decision to retrain, and a loop that is killed in the midst of the search, twice
+    trials = 6
+    project = make_project(tmp_path / "project", trials)
+    workspace = open_workspace(project)
+    decision = decide(workspace, "retrain", model="late")
+    command = [sys.executable, "-W", "ignore", "-c", LOOP, str(project), str(FIRST + timedelta(hours=700))]
+
+    def loop() -> int:
+        return subprocess.run(command, env=settings.child_environment(), timeout=PATIENCE_S).returncode
+
+    for fits in (4, 9):
+        (project / "dies_at").write_text(str(fits))
+        assert loop() == -signal.SIGKILL
+
+    # when it is started again
+    assert loop() == 0
+
+    # then the workflow has one run, whose search has its trials, each in MLflow once
+    run, found = result(project)
+    assert run.key == f"retrain/{decision.id}"
+    assert found.trials == trials
+    children = open_tracking(workspace).children("late", found.key)
+    assert len(children) == trials
+    assert {each.data.tags["mlflow.parentRunId"] for each in children.values()} == {run.id}
+    workspace.metadata.close()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.bundle.spec import LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
+from sklearn.calibration import CalibratedClassifierCV
+
+from trimtab.bundle.spec import CATBOOST_FILE, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.skops import load_estimator
 
-lightgbm, xgboost = LazyLibrary("lightgbm"), LazyLibrary("xgboost")
+lightgbm, xgboost, catboost = (LazyLibrary(name) for name in ("lightgbm", "xgboost", "catboost"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ def open_previous(
         trust: policy `serving.trust`.
 
     Returns:
-        A Booster of LightGBM or XGBoost, or an estimator of scikit-learn; None with the reason otherwise.
+        A Booster of LightGBM or XGBoost, a model of CatBoost, or an estimator of scikit-learn; otherwise None, with the
+        reason.
     """
     spec = read_spec(folder)
     if tuple(spec.features) != tuple(features):
@@ -43,12 +46,22 @@ def open_previous(
     openers: dict[str, Callable[[Path], Any]] = {
         LIGHTGBM_FILE: lambda path: lightgbm.Booster(model_file=str(path)),
         XGBOOST_FILE: lambda path: xgboost.Booster(model_file=str(path)),
+        CATBOOST_FILE: lambda path: catboost.CatBoost().load_model(str(path)),
         SKOPS_FILE: lambda path: load_estimator(path, trust),
     }
     for name, opened in openers.items():
         if (folder / name).is_file():
             try:
-                return Previous(run=run, estimator=opened(folder / name)), ""
+                return Previous(run=run, estimator=_plain(opened(folder / name))), ""
             except DataError as error:
                 return None, str(error)
     return None, f"run {run[:8]} has no file of its own library that a fit can start from"
+
+
+def _plain(estimator: Any) -> Any:
+    """Return an estimator without its calibration, and of LightGBM and XGBoost the Booster."""
+    if isinstance(estimator, CalibratedClassifierCV):
+        estimator = estimator.estimator
+    if hasattr(estimator, "get_booster"):
+        return estimator.get_booster()
+    return getattr(estimator, "booster_", estimator)

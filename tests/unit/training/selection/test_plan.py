@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lightgbm import LGBMClassifier, early_stopping
+from lightgbm import Booster, LGBMClassifier, early_stopping
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -189,5 +189,11 @@ def test_a_warm_start_goes_on_from_the_estimator_of_a_bundle(model: Model, known
     again = refit(model, known, second, bench=bench, key="r", previous=previous.estimator)
     assert trainer.seen[0].previous is previous.estimator
     assert again.previous == first.id
+    # of a calibrated model, it is the estimator itself
+    calibrated = Addition(validation=0.2, calibrate="sigmoid")
+    third = run(model, known, bench, Plan(addition=calibrated), key="third")
+    inner, _ = open_previous(bench.artifacts.open(third.staging), third.id, features=known.version.features)
+    assert inner is not None
+    assert isinstance(inner.estimator, Booster)
     other, why = open_previous(folder, first.id, features=["hour"])
     assert (other, why) == (None, f"the features have changed since run {first.id[:8]}")
