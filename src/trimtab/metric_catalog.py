@@ -105,8 +105,23 @@ METRICS: Mapping[str, MetricFacts] = MappingProxyType(
             ("regression",), False, "error", note="a share; one wrong prediction of a label of 0 makes it huge"
         ),
         "r2": MetricFacts(("regression",), True, "up_to_one"),
+        "mean_pinball_loss": MetricFacts(
+            ("regression",),
+            False,
+            "error",
+            in_label_units=True,
+            note="of the quantile that a model predicts (its training finds out which), else of the median",
+        ),
+        "mean_poisson_deviance": MetricFacts(
+            ("regression",), False, "error", in_label_units=True, note="defined for predictions above 0 alone"
+        ),
     }
 )
+
+OF_OBJECTIVE: Mapping[str, str] = MappingProxyType(
+    {"quantile": "mean_pinball_loss", "poisson": "mean_poisson_deviance"}
+)
+"""What a regression has minimised -> the metric of it, which every run has in addition."""
 
 FAIRNESS: Mapping[str, tuple[Task, ...]] = MappingProxyType(
     {

@@ -53,6 +53,19 @@ pump = tt.Model("pump", task="anomaly", examples=readings, {label}features=["hea
 def train(data, params, seed):
     return IsolationForest(n_estimators=20, random_state=seed).fit(data.X)
 """
+LATE = """
+import trimtab as tt
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+trips = tt.FileSource("trips", "trips.parquet", timestamp="at")
+late = tt.Model("late", task="regression", examples=trips, label="minutes", features=["distance"])
+
+
+@late.trainer
+def train(data, params, seed):
+    model = HistGradientBoostingRegressor(loss="quantile", quantile=0.9, max_iter=30, random_state=seed)
+    return model.fit(data.X, data.y)
+"""
 POLICY = """
 project: small
 training: {{ seed: 3, min_examples: 50{training} }}
@@ -90,6 +103,19 @@ def make_anomaly(folder: Path, *, labelled: bool) -> Workspace:
     (folder / "definitions.py").write_text(STRANGE.format(label='label="broken", ' if labelled else ""))
     accuracy = "min: 0.5, " if labelled else ""
     (folder / "trimtab.yaml").write_text(POLICY.format(training=", contamination: 0.08", accuracy=accuracy, gates=""))
+    return open_workspace(folder, clock=ManualClock(AS_OF))
+
+
+def make_quantile(folder: Path) -> Workspace:
+    """Write a project that predicts the 0.9 quantile of minutes, and open it."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    distance = random.gamma(4.0, 10.0, ROWS)
+    minutes = distance * (1 + random.gamma(2.0, 0.5, ROWS))
+    _timed({"distance": distance, "minutes": minutes}).write_parquet(folder / "trips.parquet")
+    (folder / "definitions.py").write_text(LATE)
+    policy = POLICY.format(training="", accuracy="metric: mean_pinball_loss, ", gates="")
+    (folder / "trimtab.yaml").write_text(policy.replace("max_drop", "max_relative_drop"))
     return open_workspace(folder, clock=ManualClock(AS_OF))
 
 

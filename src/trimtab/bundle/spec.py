@@ -112,7 +112,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the classes in the order of the scores: of a multiclass model, and of a binary one whose labels have
     names (the second is the positive class)."""
     threshold: float
-    """Score from which a binary model decides for class 1, and from which a row counts as an anomaly."""
+    """Score from which a binary model decides for class 1, and from which a row counts as an anomaly. Of a regression
+    that predicts a quantile, its level; of other ones 0.5."""
+    objective: str = ""
+    """Loss that a regression has minimised, such as poisson or quantile:0.9; empty where it is not known."""
     run: str
     dataset: str
     views: tuple[str, ...]

@@ -7,11 +7,13 @@ times too short. The unfavourable end must pass. Without a limit the gate warns 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+import msgspec
 import numpy as np
 
 from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
-from trimtab.metric_catalog import METRICS
+from trimtab.metric_catalog import METRICS, OF_OBJECTIVE
 from trimtab.policy.gates import Accuracy
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
@@ -19,6 +21,8 @@ from trimtab.stats.intervals import Interval, cluster_interval, difference_inter
 from trimtab.stats.metrics import FORMULAS, no_skill
 
 Statistic = Callable[[Array, Array], float]
+QUANTILE = "quantile"
+"""The objective that only its own metric judges: the others are of a mean or a median."""
 UNKNOWN = "its interval is not defined: the rows are too few, or all that defines it lies in one day"
 
 
@@ -27,10 +31,20 @@ def judge_accuracy(inputs: GateInputs, policy: Accuracy) -> tuple[GateResult, ..
 
     The champion is compared on the rows that it was not trained on; where these have too few days it is not.
     """
-    results = [_alone(inputs, policy)]
+    results = [_with_objective(_alone(inputs, policy), inputs, policy)]
     if inputs.champion_scores is not None and policy.not_worse_than_champion_by is not None and _comparable(inputs):
         results.append(_against_champion(inputs, inputs.champion_scores, policy, policy.not_worse_than_champion_by))
     return tuple(results)
+
+
+def _with_objective(result: GateResult, inputs: GateInputs, policy: Accuracy) -> GateResult:
+    """Return the result, with a warning where the metric does not judge what a regression has minimised."""
+    name = policy.metric_for(inputs.task)
+    right = OF_OBJECTIVE[QUANTILE]
+    if not inputs.objective.startswith(QUANTILE) or name == right or result.verdict != "pass":
+        return result
+    words = f"the model predicts {inputs.objective}, which {name} does not judge: gates.accuracy.metric: {right}"
+    return msgspec.structs.replace(result, verdict="warn", reason=f"{result.reason}; {words}")
 
 
 def _comparable(inputs: GateInputs) -> bool:
@@ -69,14 +83,13 @@ def _alone(inputs: GateInputs, policy: Accuracy) -> GateResult:
 def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, str]:
     """Warn unless the interval of the gain over a model without skill, on the same rows, is above 0."""
     limit = f"no limit is set (gates.accuracy.{METRICS[name].limit})"
-    reference = no_skill(name, inputs.y, classes=len(inputs.classes))
+    without_skill = partial(no_skill, name, classes=len(inputs.classes), threshold=inputs.threshold)
+    reference = without_skill(inputs.y)
     if np.isnan(reference):
         return "warn", f"{limit}, and there is no {name} of a model without skill to compare it with"
     metric, facts = statistic(name, inputs.threshold), METRICS[name]
     gain = cluster_interval(
-        lambda rows: facts.gain(
-            metric(inputs.y[rows], inputs.scores[rows]), no_skill(name, inputs.y[rows], classes=len(inputs.classes))
-        ),
+        lambda rows: facts.gain(metric(inputs.y[rows], inputs.scores[rows]), without_skill(inputs.y[rows])),
         len(inputs.y),
         confidence=policy.confidence,
         resamples=policy.resamples,

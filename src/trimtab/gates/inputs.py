@@ -42,6 +42,8 @@ class GateInputs:
     champion_X: Array | None = None
     classes: tuple[str, ...] = ()
     """Names of the classes of a multiclass candidate."""
+    objective: str = ""
+    """What a regression has minimised, such as quantile:0.9; empty where that is not known."""
     champion_id: str | None = None
     """Id of the champion's bundle, for the texts."""
     champion_seen_until: datetime | None = None

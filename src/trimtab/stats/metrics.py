@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import xlogy
 
 from trimtab.errors import DataError, UsageError, nearest
 from trimtab.metric_catalog import METRICS
@@ -43,7 +44,8 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
         y: labels 0 or 1 (binary, anomaly), values (regression) or indices of classes (multiclass), [rows].
         scores: probabilities of 1 (binary), anomaly scores or predictions (regression), [rows]; probabilities of each
             class (multiclass), [rows, classes].
-        threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1.
+        threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1. Of
+            mean_pinball_loss the level of the quantile.
 
     Returns:
         The metric; NaN where the rows do not define it.
@@ -75,10 +77,11 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
     return FORMULAS[name].function(label, score, threshold)
 
 
-def no_skill(name: str, y: npt.ArrayLike, *, classes: int = 0) -> float:
+def no_skill(name: str, y: npt.ArrayLike, *, classes: int = 0, threshold: float = THRESHOLD) -> float:
     """Return what the best constant score reaches on labels [rows], or a coin (roc_auc, precision).
 
-    log_loss, brier, rmse: the constant is the mean of y. mae: its median. mape: the median of labels that weigh
+    log_loss, brier, rmse, mean_poisson_deviance: the constant is the mean of y. mae: its median. mean_pinball_loss: its
+    quantile at the threshold. mape: the median of labels that weigh
     1 / |label| each. accuracy, balanced_accuracy, f1: the better answer. r2: 0. classes: of a multiclass model, whose
     constant are the shares of its classes; 0 for other models.
     NaN for recall, which a model that always says yes brings to 1, and without rows.
@@ -94,6 +97,8 @@ def no_skill(name: str, y: npt.ArrayLike, *, classes: int = 0) -> float:
     if classes:
         shares = np.array([(label == place).mean() for place in range(classes)])
         return formula.function(label, np.tile(shares, (label.size, 1)), THRESHOLD)
+    if name == "mean_pinball_loss":
+        return formula.function(label, np.full(label.size, np.quantile(label, threshold)), threshold)
     return formula.no_skill(label) if formula.no_skill is not None else math.nan
 
 
@@ -269,6 +274,19 @@ def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     return 1 - float(_squared(y, score).sum()) / spread if spread > 0 else math.nan
 
 
+def mean_pinball_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean loss of a predicted quantile, whose level is the threshold: level * (y - score) below y, else the rest."""
+    error = y - score
+    return _mean(np.maximum(threshold * error, (threshold - 1) * error))
+
+
+def mean_poisson_deviance(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+    """Mean deviance of predicted counts from a Poisson distribution; NaN for a prediction of 0 or less."""
+    if (score <= 0).any() or (y < 0).any():
+        return math.nan
+    return _mean(2 * (xlogy(y, y / score) - y + score))
+
+
 def _by_score(y: Array, score: Array) -> tuple[Floats, Floats]:
     """Return, for each distinct score from high to low, its rows that are 1 and all its rows."""
     order = np.argsort(-score)
@@ -329,5 +347,7 @@ FORMULAS: Mapping[str, Formula] = {
     "mae": _constant(mae, np.median),
     "mape": _constant(mape, _mape_constant),
     "r2": Formula(r2, lambda y: 0.0),
+    "mean_pinball_loss": _constant(mean_pinball_loss, np.median),
+    "mean_poisson_deviance": _constant(mean_poisson_deviance, np.mean),
 }
 """The metrics of `metric_catalog.METRICS`, by name; a test holds the two together."""

@@ -54,6 +54,8 @@ class Contents:
     extra: Mapping[str, bytes]
     request_types: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, ColumnCheck] = field(default_factory=dict)
+    objective: str = ""
+    """Loss that a regression has minimised."""
     calibration: Calibration | None = None
     """Of prediction intervals; None makes it from the scores, which must then be of rows that the model did not see."""
 
@@ -104,6 +106,7 @@ def _spec(contents: Contents) -> Spec:
         timestamp=model.examples.timestamp,
         classes=version.classes,
         threshold=contents.threshold,
+        objective=contents.objective,
         run=contents.run,
         dataset=version.id,
         views=version.views,

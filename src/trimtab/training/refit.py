@@ -147,6 +147,7 @@ def refit(
             holdout=frozen.holdout,
             scores=form.scorer.score(frozen.holdout.X),
             threshold=threshold,
+            objective=spec.objective,
             project=bench.project,
             environment=environment,
             extra=_reference(folder),

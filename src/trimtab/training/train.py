@@ -20,12 +20,13 @@ from trimtab.bundle.spec import ColumnCheck
 from trimtab.clock import Clock
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import StageError
-from trimtab.metric_catalog import BY_TASK, CONTAMINATION
+from trimtab.metric_catalog import BY_TASK, CONTAMINATION, OF_OBJECTIVE, with_metric
 from trimtab.policy.model import Prices
 from trimtab.records.training import Run
 from trimtab.stats.metrics import metric_value
 from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.tasks import RULES
+from trimtab.training.columns.objectives import level_of, objective_of
 from trimtab.training.dataset import TIMESTAMP, Frozen, examples, schema_of
 from trimtab.training.environment import Environment, capture
 from trimtab.training.forms import Form, choose
@@ -77,6 +78,7 @@ class _Fitted:
     holdout_scores: np.ndarray[Any, Any]
     extra: Mapping[str, bytes]
     threshold: float
+    objective: str
     fit: Fit
 
 
@@ -162,7 +164,7 @@ def train(
             experiment=tracking.experiment_name(model.name),
             seed=seed,
             params=dict(params),
-            metrics=_measure(model.task, frozen.holdout.y, fitted.holdout_scores, threshold),
+            metrics=_measure(model.task, frozen.holdout.y, fitted.holdout_scores, threshold, fitted.objective),
             code_version=environment.code_version,
             environment_hash=environment.hash,
             python=environment.python,
@@ -230,12 +232,16 @@ def _fit(
     check_classes(estimator, scorer.score(rows[:1]), frozen.version.classes, model.task)
     if not RULES[model.task].needs_labels:
         threshold = flagging(scorer.score(frozen.train.X), contamination)
+    objective = objective_of(estimator) if RULES[model.task].output == "value" else ""
+    if RULES[model.task].output == "value":
+        threshold = level_of(objective) or 0.5
     extra = reference(_score_all(model, frozen, params, seed, scorer, fitted, threshold)) if reference else {}
     return _Fitted(
         form=form,
         holdout_scores=scorer.score(frozen.holdout.X),
         extra=extra,
         threshold=threshold,
+        objective=objective,
         fit=fitted,
     )
 
@@ -296,6 +302,7 @@ def _package(
         holdout=frozen.holdout,
         scores=fitted.holdout_scores,
         threshold=threshold,
+        objective=fitted.objective,
         project=bench.project,
         environment=environment,
         extra=fitted.extra,
@@ -306,11 +313,15 @@ def _package(
     return bench.artifacts.publish(folder, f"runs/{model.name}/{run}")
 
 
-def _measure(task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float) -> dict[str, float]:
+def _measure(
+    task: Task, y: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], threshold: float, objective: str = ""
+) -> dict[str, float]:
     """Return the metrics that are finite; r2 of a constant label is not. Rows without a label are left out."""
     known = ~np.isnan(y)
     y, scores = y[known], scores[known]
-    found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in BY_TASK[task].training}
+    own = OF_OBJECTIVE.get(objective.partition(":")[0])
+    names = with_metric(BY_TASK[task].training, own, task)
+    found = {name: float(metric_value(name, y, scores, threshold=threshold)) for name in names}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 

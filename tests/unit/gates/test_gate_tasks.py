@@ -32,6 +32,8 @@ class Fixed:
 
     def score(self, X: Array) -> Array:
         """Return probabilities of three classes by the first column, or the distance from 0."""
+        if self.task == "regression":
+            return X[:, 0].astype(np.float64) + 1.3
         if self.task == "anomaly":
             return np.abs(X[:, 0]).astype(np.float64)
         logits = self._sharpness * np.column_stack([-X[:, 0], np.zeros(len(X)), X[:, 0]]).astype(np.float64)
@@ -132,6 +134,20 @@ def test_an_anomaly_score_is_judged_by_its_labels() -> None:
     assert (alone.metric, alone.verdict) == ("roc_auc", "pass")
     calibration = judge_calibration(inputs("anomaly"), Calibration(max=0.1))[0]
     assert "anomaly scores are no probabilities" in calibration.reason
+
+
+def test_a_quantile_is_not_judged_as_a_mean() -> None:
+    # given predictions of the 0.9 quantile
+    random = np.random.default_rng(1)
+    X = random.normal(size=(ROWS, 2)).astype(np.float32)
+    y = X[:, 0] + random.normal(size=ROWS)
+    judged = inputs("regression", y=y, X=X, objective="quantile:0.9", threshold=0.9)
+    mean = judge_accuracy(judged, Accuracy(metric="rmse", max=2.0))[0]
+    own = judge_accuracy(judged, Accuracy(metric="mean_pinball_loss"))[0]
+    assert mean.verdict == "warn"
+    assert "which rmse does not judge: gates.accuracy.metric: mean_pinball_loss" in mean.reason
+    assert own.verdict == "pass"
+    assert own.value == pytest.approx(0.175, abs=0.02)
 
 
 def test_rows_without_scores_are_mistakes_of_every_class() -> None:

@@ -30,6 +30,8 @@ REFERENCE: dict[str, Reference] = {
     "mae": lambda y, s, t: sk.mean_absolute_error(y, s),
     "mape": lambda y, s, t: sk.mean_absolute_percentage_error(y, s),
     "r2": lambda y, s, t: sk.r2_score(y, s),
+    "mean_pinball_loss": lambda y, s, t: sk.mean_pinball_loss(y, s, alpha=t),
+    "mean_poisson_deviance": lambda y, s, t: sk.mean_poisson_deviance(y, s),
 }
 BINARY = [name for name, metric in METRICS.items() if "binary" in metric.tasks]
 OF_CLASSES = [name for name, metric in METRICS.items() if "multiclass" in metric.tasks]
@@ -97,6 +99,8 @@ def test_equal_to_scikit_learn(name: str, seed: int, digits: int) -> None:
     random = np.random.default_rng(seed)
     score = np.round(random.random(300), digits)  # one digit: many ties
     y = (random.random(300) < score) * 1.0 if name in BINARY else score + random.normal(size=300)
+    if name == "mean_poisson_deviance":
+        y, score = np.floor(np.abs(y) * 3), score + 0.1
     expected = REFERENCE[name](y, score, 0.4)
     assert metric_value(name, y, score, threshold=0.4) == pytest.approx(expected, rel=1e-9)
 
@@ -159,6 +163,8 @@ def test_what_cannot_be_measured_is_refused() -> None:
 def test_no_skill_is_what_the_best_constant_reaches(name: str) -> None:
     random = np.random.default_rng(0)
     y = (random.random(500) < 0.2) * 1.0 if name in BINARY else random.normal(size=500)
+    if name == "mean_poisson_deviance":
+        y = np.floor(np.abs(y) * 3)
     found = no_skill(name, y)
     if name == "recall":
         assert math.isnan(found)

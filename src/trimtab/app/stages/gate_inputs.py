@@ -53,6 +53,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         champion_X=None if rows is None else rows[kept],
         champion_id=champion.id if champion else None,
         champion_seen_until=trained_until(workspace.metadata, champion) if champion else None,
+        objective=spec.objective,
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,

@@ -1,1 +1,1 @@
-"""What is learned of columns and labels before a training: classes, category features, checks of requests."""
+"""What is learned of columns, labels and objectives: classes, category features, checks of requests."""

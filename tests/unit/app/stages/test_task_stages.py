@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc import load_model
 
-from kit.task_projects import AS_OF, CLASSES, make_anomaly, make_multiclass
+from kit.task_projects import AS_OF, CLASSES, make_anomaly, make_multiclass, make_quantile
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.bundle.spec import read_spec
@@ -110,6 +110,18 @@ def test_an_outlier_detector_needs_no_labels(tmp_path: Path, labelled: bool) -> 
         assert (accuracy.verdict, accuracy.metric) == ("warn", "labels")
         assert robustness.metric == "share of changed decisions"
     assert robustness.details["changed_decisions"]
+
+
+def test_a_predicted_quantile_is_judged_by_its_own_loss(tmp_path: Path) -> None:
+    workspace = make_quantile(tmp_path / "trips")
+    run, report, bundle = through(workspace, "late")
+    spec = read_spec(workspace.artifacts.open(bundle.path))
+    assert (spec.objective, spec.threshold) == ("quantile:0.9", 0.9)
+    accuracy = next(result for result in report.results if result.gate == "accuracy")
+    assert accuracy.value == pytest.approx(run.metrics["mean_pinball_loss"])
+    frozen = frozen_of(workspace, run)
+    scores = open_scorer(workspace.artifacts.open(run.staging), spec).score(frozen.holdout.X)
+    assert (frozen.holdout.y <= scores).mean() == pytest.approx(0.9, abs=0.08)
 
 
 def test_another_contamination_makes_another_run(tmp_path: Path) -> None:
