@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from trimtab.bundle.spec import Spec
 from trimtab.bundle.typed_matrix import Schema, TypedMatrix, from_plain
 from trimtab.errors import DataError
 
@@ -21,6 +22,33 @@ _decode = msgspec.msgpack.Decoder(list[Any]).decode
 def pack_rows(rows: TypedMatrix) -> list[bytes]:
     """Return the packed exact values of each row."""
     return [_encode(row) for row in rows.plain_rows()]
+
+
+def exact_values(schema: Schema, packed: bytes) -> dict[str, Any]:
+    """Return the exact values of one row by feature: text, numbers, and dates and timestamps as ISO 8601 text."""
+    found = dict[str, Any]()
+    for (place, kind), value in zip(schema.places.items(), _decode(packed), strict=True):
+        known = value is not None
+        if kind == "date" and known:
+            value = str(np.datetime64(value, "D"))
+        elif kind == "timestamp" and known:
+            value = f"{np.datetime64(value, 'us')}Z"
+        found[schema.features[place]] = value
+    return found
+
+
+def logged_rows(spec: Spec, features: Sequence[Any], typed: Sequence[bytes | None]) -> np.ndarray[Any, Any]:
+    """Return rows of the prediction log as a bundle takes them, float32 (rows, features).
+
+    Another version may have logged them: categories get the codes of this bundle. Raises DataError for rows without
+    the exact values that the bundle takes.
+    """
+    X, schema = np.array(features, dtype=np.float32), spec.schema
+    if schema is None:
+        return X
+    if any(row is None for row in typed):
+        raise DataError(f"model '{spec.model}' has typed features, and some rows of the log have no exact values")
+    return unpack_rows(schema, X, [row for row in typed if row is not None])
 
 
 def unpack_rows(schema: Schema, matrix: np.ndarray[Any, Any], packed: Sequence[bytes]) -> TypedMatrix:

@@ -210,7 +210,7 @@ def show_lineage(console: Console, found: dict[str, Any]) -> None:
         leaf.add(f"at {row['event_time']}, latency {row['latency_us']} us, entities {row['entities']}")
         features = leaf.add("features as used")
         for name, value in row["features"].items():
-            features.add(f"{name} = {_number(value, '.6g')}")
+            features.add(f"{name} = {_number(value, '.6g') if isinstance(value, float) else escape(str(value))}")
         leaf.add(
             f"revision {made['revision']['id']}: {made['revision']['action']} ({escape(made['revision']['reason'])})"
         )

@@ -186,6 +186,7 @@ def of_examples(workspace: Workspace, model: Model, *, keep: Sequence[str], end:
     classes = classes_of(frame[LABEL], model)
     if classes:
         frame = frame.with_columns(indices(frame[LABEL], classes))
+    _refuse_types(model, [name for name in model.feature_names if frame.schema[name] != pl.Float32])
     data = examples(frame, model.feature_names)
     known = micros(frame[source.known_column], where=f"Model '{model.name}', source '{source.name}'")
     return History(
@@ -198,6 +199,14 @@ def of_examples(workspace: Workspace, model: Model, *, keep: Sequence[str], end:
         groups={name: _plain(frame[name]) for name in keep if name in frame.columns},
         classes=classes,
     ).ordered()
+
+
+def _refuse_types(model: Model, typed: Sequence[str]) -> None:
+    if typed:
+        raise StageError(
+            f"model '{model.name}' has features that are no plain numbers ({', '.join(typed[:5])}); a backtest takes "
+            "numbers alone"
+        )
 
 
 def of_log(workspace: Workspace, model: Model) -> History:
@@ -214,6 +223,7 @@ def of_log(workspace: Workspace, model: Model) -> History:
         if not table.num_rows:
             break
         own = table.filter(pc.and_(pc.equal(table["model"], model.name), table["served"]))
+        _refuse_types(model, names if own["typed"].null_count < len(own) else ())
         own = own.filter(pc.fill_null(pc.equal(pc.list_value_length(own["features"]), len(names)), False))
         if own.num_rows:
             flat = own["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

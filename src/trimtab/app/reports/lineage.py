@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from trimtab.app.project.workspace import Workspace
+from trimtab.bundle.spec import read_spec
+from trimtab.bundle.typed_packing import exact_values
 from trimtab.errors import NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -59,11 +61,15 @@ def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     """Return a log row with its features by name, and everything that made it."""
     bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
     classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
+    features, typed = dict(zip(bundle.features, row["features"] or (), strict=False)), row.pop("typed")
+    schema = None if typed is None else read_spec(workspace.artifacts.open(bundle.path)).schema
+    if schema is not None:
+        features |= exact_values(schema, typed)
     return {
         **row,
         "probabilities": None if shares is None else dict(zip(classes, shares, strict=False)),
         "entities": dict(row["entities"] or ()),
-        "features": dict(zip(bundle.features, row["features"] or (), strict=False)),
+        "features": features,
         "made_by": _made_by(workspace, row, bundle),
     }
 

@@ -18,6 +18,7 @@ from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.paired_rows import LABEL, VersionClasses, latest_labels
 from trimtab.errors import ImpactFailed
+from trimtab.bundle.typed_packing import logged_rows
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.row_money import RowMoney, prices
@@ -206,6 +207,11 @@ def _fate(bundle: Bundle, revisions: Any, steps: Any) -> str:
     return "replaced as champion" if served else f"abandoned: {evidence}" if evidence else "abandoned"
 
 
+def _types(workspace: Workspace, bundle: Bundle) -> dict[str, str]:
+    """Return the types of a bundle's features that are no plain numbers."""
+    return dict(workspace.metadata.get(DatasetVersion, bundle.dataset).feature_types)
+
+
 def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComparison | None:
     """Score the rows that the loop answered with the first champion, from the features as they were logged."""
     first = next(iter(workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)), None)
@@ -215,7 +221,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     same = {
         b.version: b
         for b in workspace.metadata.find(Bundle, model=model)
-        if b.features == frozen.features and b.views == frozen.views
+        if b.features == frozen.features and b.views == frozen.views and _types(workspace, b) == _types(workspace, frozen)
     }
     rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(list(same)))
     known_classes = VersionClasses.read(workspace, workspace.model(model), same.values())
@@ -224,8 +230,8 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     if rows.is_empty():
         return None
     folder = workspace.artifacts.open(frozen.path)
-    scorer, _ = open_own(workspace, folder)
-    X = np.array(rows["features"].to_list(), dtype=np.float32)
+    scorer, spec = open_own(workspace, folder)
+    X = logged_rows(spec, rows["features"].to_list(), rows["typed"].to_list())
     scores = np.concatenate([scorer.score(X[n : n + BLOCK_ROWS]) for n in range(0, len(X), BLOCK_ROWS)])
     scores = known_classes.spread(scores, frozen.version)
     known = np.isfinite(RULES[workspace.model(model).task].main_score(scores)) & np.isfinite(rows["score"].to_numpy())

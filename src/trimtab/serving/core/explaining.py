@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trimtab.bundle.typed_packing import unpack_rows
+from trimtab.bundle.typed_packing import logged_rows
 from trimtab.errors import DataError, StoreError
 from trimtab.runtimes.explanations import Explainer, open_explainer
 from trimtab.runtimes.model_process import ProcessFailed
@@ -83,10 +83,7 @@ class Explanations:
         bundle = next((bundle for bundle in table.bundles if bundle.version == row["version"]), None)
         if bundle is None:
             raise Refused(410, f"version {row['version']}, which answered, is not loaded any more")
-        vectors, schema = np.array([row["features"]], dtype=np.float32), bundle.spec.schema
-        if schema is not None and row["typed"] is not None:
-            vectors = unpack_rows(schema, vectors, [row["typed"]])
-        return await self._explain(bundle, vectors)
+        return await self._explain(bundle, logged_rows(bundle.spec, [row["features"]], [row["typed"]]))
 
     def close(self) -> None:
         """Let the thread end after what it does now; what waits for it is not done."""
