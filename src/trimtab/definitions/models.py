@@ -25,6 +25,7 @@ from trimtab.definitions.feature_types import (
     Unseen,
     check_choice,
     check_types,
+    feature_type,
 )
 from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.definitions.on_demand import FallbackRule, OnDemand
@@ -355,6 +356,14 @@ class Model(Placed):
                     "or the name of a request column"
                 )
         return tuple(names)
+
+    def type_of(self, feature: str, kind: str) -> FeatureType:
+        """Return the type of a feature whose values are of a kind (a key of feature_types.ALLOWED).
+
+        Raises DefinitionError for a declared type that cannot hold them.
+        """
+        declared = (self.types or {}).get(feature)
+        return feature_type(feature, kind, declared, self.input, where=f"Model '{self.name}'")
 
     @property
     def request_columns(self) -> tuple[str, ...]:

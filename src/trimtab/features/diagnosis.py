@@ -15,6 +15,8 @@ from trimtab.features.view_windows import window_of
 ALMOST_ALL = 0.99
 """Share of nulls above which a feature is reported, and share of rows known too late for a window above which the
 window is named as the cause."""
+EXACT_FLOAT32 = 2**24
+"""Whole numbers up to this one are exact in float32."""
 OWN_ROWS = 0.01
 """Largest allowed share of labelled examples that count in their own features."""
 
@@ -44,7 +46,22 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
         return tuple(_without_values(model, scan, rows))
     for view in model.views:
         _refuse_own_rows(model, model.label, view, scan)
-    return (*_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
+    found = (*_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
+    return (*found, *_rounded(model, scan, rows))
+
+
+def _rounded(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
+    """Warn of whole numbers that float32 rounds, such as ids: different ones become the same number."""
+    schema = scan(model.examples.name).collect_schema()
+    for name in model.features:
+        if isinstance(name, str) and schema[name].is_integer() and rows.schema[name] == pl.Float32:
+            largest = rows.select(pl.col(name).abs().max()).item()
+            if largest is not None and largest > EXACT_FLOAT32:
+                yield (
+                    f"feature '{name}' holds whole numbers beyond 2^24, such as {largest:.0f}, which float32 rounds, so "
+                    f"different ones become equal: if they are names, Model(..., types={{'{name}': 'category'}}); to "
+                    "keep them exact, Model(..., input='frame')"
+                )
 
 
 def _refuse_own_rows(model: Model, label: str, view: FeatureView, scan: Scan) -> None:

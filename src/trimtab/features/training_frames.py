@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from trimtab.clock import to_micros
-from trimtab.definitions.feature_types import feature_type
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError
 from trimtab.features.point_in_time import view_values
@@ -188,7 +187,7 @@ def _typed(model: Model, column: pl.Series, *, where: str, computed: bool) -> pl
     values = value_kind(column.dtype)
     if computed and values in ("number", "integer", "boolean"):
         values = "computed"
-    kind = feature_type(column.name, values, declared, model.input, where=f"Model '{model.name}'")
+    kind = model.type_of(column.name, values)
     return typed_column(column, kind, where=where)
 
 

@@ -117,3 +117,10 @@ def test_an_empty_frame_has_no_warnings() -> None:
     scan = lambda name: tables()[name].lazy()  # noqa: E731  # a scan is one expression
     frame = training_frame(model, scan, as_of=DAY)
     assert diagnose(model, scan, frame) == ()
+
+
+def test_whole_numbers_that_float32_rounds_are_told() -> None:
+    orders = tables()["orders"].with_columns(ticket=pl.int_range(200) + 2**24, small=pl.int_range(200))
+    found = warnings_of(["ticket", "small"], {**tables(), "orders": orders})
+    assert [text.partition(",")[0] for text in found] == ["feature 'ticket' holds whole numbers beyond 2^24"]
+    assert "Model(..., types={'ticket': 'category'})" in found[0]

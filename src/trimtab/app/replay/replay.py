@@ -245,6 +245,9 @@ class Replay:
             series = frame[name]
             if isinstance(series.dtype, pl.Datetime | pl.Date):  # as text: integers near 1970 are refused
                 series, kind = series.cast(pl.Datetime("us")).dt.strftime(ISO_8601), "BYTES"
+            elif isinstance(series.dtype, pl.Decimal):
+                exact = name in self._model.features and self._model.type_of(name, "decimal") == "decimal"
+                series, kind = (series.cast(pl.String), "BYTES") if exact else (series.cast(pl.Float64), "FP64")
             else:
                 kind = next((t for d, t in TYPES.items() if series.dtype == d), "INT64")
             columns.append(series.to_list())

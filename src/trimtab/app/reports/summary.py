@@ -17,8 +17,8 @@ import polars as pl
 from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.paired_rows import LABEL, VersionClasses, latest_labels
-from trimtab.errors import ImpactFailed
 from trimtab.bundle.typed_packing import logged_rows
+from trimtab.errors import ImpactFailed
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.monitoring import mistakes
 from trimtab.monitoring.row_money import RowMoney, prices
@@ -221,7 +221,9 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     same = {
         b.version: b
         for b in workspace.metadata.find(Bundle, model=model)
-        if b.features == frozen.features and b.views == frozen.views and _types(workspace, b) == _types(workspace, frozen)
+        if b.features == frozen.features
+        and b.views == frozen.views
+        and _types(workspace, b) == _types(workspace, frozen)
     }
     rows = rows.filter(pl.col("score").is_not_null() & pl.col("version").is_in(list(same)))
     known_classes = VersionClasses.read(workspace, workspace.model(model), same.values())
