@@ -185,7 +185,7 @@ def test_each_form_of_request_gets_the_scores_of_the_exact_values(project: Path,
         tensors = []
         for name, values in columns.items():
             types = {"BYTES": object, "BOOL": bool, "INT64": np.int64, "FP64": np.float64}
-            array = np.array(values, dtype=types[DATATYPES[name]])  # type: ignore[arg-type]  # a type of NumPy
+            array = np.array(values, dtype=types[DATATYPES[name]])
             tensor = module.InferInput(name, [3], DATATYPES[name])
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)

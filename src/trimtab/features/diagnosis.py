@@ -58,8 +58,8 @@ def _rounded(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
             largest = rows.select(pl.col(name).abs().max()).item()
             if largest is not None and largest > EXACT_FLOAT32:
                 yield (
-                    f"feature '{name}' holds whole numbers beyond 2^24, such as {largest:.0f}, which float32 rounds, so "
-                    f"different ones become equal: if they are names, Model(..., types={{'{name}': 'category'}}); to "
+                    f"feature '{name}' holds whole numbers beyond 2^24, such as {largest:.0f}, which float32 rounds, "
+                    f"so different ones become equal: for names, Model(..., types={{'{name}': 'category'}}); to "
                     "keep them exact, Model(..., input='frame')"
                 )
 
