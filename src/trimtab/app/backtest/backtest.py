@@ -88,6 +88,9 @@ def _history(workspace: Workspace, model: Model, asked: Asked, policy: Policy) -
         remarks.append("the performance gate, which measures a packed bundle, is not part of a backtest")
     if policy.rollout.strategy == "canary":
         remarks.append("a canary's steps need live traffic; a version that passes its gates serves at once")
+    for key, asked_for in (("search", policy.training.search), ("warm_start", policy.training.warm_start != "never")):
+        if asked_for:
+            remarks.append(f"training.{key} is not part of a backtest: each model is trained anew with training.params")
     if not prices(policy.impact, model.task, model.money):
         remarks.append("the policy names no costs (impact.cost), so there is no money; what is saved is loss a row")
     return found, remarks

@@ -31,7 +31,9 @@ from trimtab.tasks import RULES
 from trimtab.training.columns.category_features import category_features
 from trimtab.training.dataset import split_time
 from trimtab.training.refit import compare
-from trimtab.training.rounds import rounds_of, with_rounds
+from trimtab.training.rounds import more_rounds
+from trimtab.training.selection.calibrators import plain
+from trimtab.training.selection.validated_fit import Addition, addition_of
 
 NO_FOLDER = Path()
 """No gate that runs here reads the packed candidate."""
@@ -98,7 +100,14 @@ class Candidate:
         late = self.frame & (history.at >= self.split_at)
         train = self.known & (history.at < self.split_at)
         scores = np.full(history.score_shape, np.nan)
-        scores[early] = self.cache.cross_scores(train, early, policy.training.params, policy.training.seed)
+        scores[early] = self.cache.cross_scores(
+            train,
+            early,
+            policy.training.params,
+            policy.training.seed,
+            addition=addition_of(policy.training, history.task),
+            judged=self.judged,
+        )
         scores[early] -= self.judged.cut
         scores[late] = self.cache.scorer(self.judged).score(history.X[late])
         y = np.where(self.known, history.y, np.nan)
@@ -146,13 +155,13 @@ def make_candidate(
     early = known & (history.at < split_at)
     refit = policy.training.refit == "after_gates"
     needed = recipe.judged or recipe.monitored or not refit
-    share = policy.training.contamination
-    judged = cache.fit(early, params, seed, contamination=share) if needed else None
+    addition = addition_of(policy.training, history.task)
+    judged = cache.fit(early, params, seed, addition=addition) if needed else None
     inputs = None
     if judged is not None and (recipe.judged or compared):
         inputs = _inputs(history, recipe, known & ~early, judged, champion)
     results = _judge(inputs, recipe) if inputs is not None and recipe.judged else ()
-    training = _refitted(cache, known, early, params, seed, judged, share) if refit or judged is None else judged
+    training = _refitted(cache, known, early, params, seed, judged, addition) if refit or judged is None else judged
     return Candidate(
         cache=cache,
         recipe=recipe,
@@ -177,15 +186,18 @@ def _refitted(
     params: Mapping[str, Any],
     seed: int,
     judged: Training | None,
-    share: float,
+    addition: Addition,
 ) -> Training:
     """Return the fit on all known rows; the judged model where the fit differs too much from it.
 
-    share: of rows that an anomaly model flags.
+    addition: what the policy adds to a fit.
     """
     if judged is None:
-        return cache.fit(known, params, seed, contamination=share)
-    found = cache.fit(known, with_rounds(params, rounds_of(judged.estimator)), seed, contamination=share)
+        return cache.fit(known, params, seed, addition=addition)
+    found = cache.fit(known, params, seed, addition=addition, judged=judged)
+    stopped = judged.rounds if addition.validation is not None else None
+    if stopped is not None and more_rounds(plain(found.estimator), stopped) is not None:
+        return judged
     history, task = cache.history, cache.history.task
     rows, holdout = history.rows(known), history.rows(known & ~early)
     compared = compare(cache.scorer(found), cache.scorer(judged), rows, holdout, task)

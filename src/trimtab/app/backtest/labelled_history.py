@@ -104,7 +104,14 @@ class History:
     def rows(self, mask: Mask) -> Dataset:
         """Return some rows in the form that a trainer gets."""
         times = self.at[mask].astype("datetime64[us]")
-        return Dataset(X=self.X[mask], y=self.y[mask], feature_names=self.names, timestamps=times, classes=self.classes)
+        return Dataset(
+            X=self.X[mask],
+            y=self.y[mask],
+            feature_names=self.names,
+            timestamps=times,
+            classes=self.classes,
+            known_at=self.known_at[mask].astype("datetime64[us]"),
+        )
 
     @property
     def score_shape(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,11 +24,12 @@ from threadpoolctl import threadpool_limits
 
 from trimtab.app.backtest.labelled_history import Floats, History, Mask
 from trimtab.definitions.models import Dataset, Model, Task
-from trimtab.metric_catalog import CONTAMINATION
 from trimtab.policy.model import Policy
 from trimtab.tasks import RULES
-from trimtab.training.scores import cross_fit, native_scores
-from trimtab.training.train import flagging
+from trimtab.training.rounds import rounds_of, with_rounds
+from trimtab.training.scores import cross_fit, flagging, native_scores
+from trimtab.training.selection.calibrators import like, plain
+from trimtab.training.selection.validated_fit import Addition, fit_validated
 from trimtab.training.trainer import fit
 
 T = TypeVar("T")
@@ -45,6 +46,15 @@ class Training:
     estimator: Any
     cpu_seconds: float
     cut: float = 0.0
+
+    @property
+    def rounds(self) -> int | None:
+        """Rounds after which it stopped early, or None."""
+        return rounds_of(plain(self.estimator))
+
+    def adapted(self, estimator: Any) -> Any:
+        """Return another fit with the calibration of this one, if it has one."""
+        return estimator if plain(self.estimator) is self.estimator else like(self.estimator, estimator)
 
 
 def threshold_of(policy: Policy, task: Task) -> float:
@@ -109,46 +119,85 @@ class TrainingCache:
         self._crossed: dict[str, Floats] = {}
 
     def fit(
-        self, rows: Mask, params: Mapping[str, Any], seed: int, *, contamination: float = CONTAMINATION
+        self,
+        rows: Mask,
+        params: Mapping[str, Any],
+        seed: int,
+        *,
+        addition: Addition | None = None,
+        judged: Training | None = None,
     ) -> Training:
         """Return the training on some rows of the history. Raises TrainerFailed, StageError.
 
-        contamination: share of the rows that an anomaly model flags.
+        addition: validation, calibration, and the share of rows that an anomaly model flags. judged: an earlier fit
+        whose rounds and calibration are taken, without validation rows.
         """
-        data = self.history.rows(rows)
+        data, added = self.history.rows(rows), addition or Addition()
+        params = with_rounds(params, judged.rounds) if judged else params
         flags = RULES[self.model.task].output == "anomaly_score"
-        key = self._key("fit" if not flags else f"fit {contamination}", [data], params, seed)
+        share = f" {added.contamination}" if flags else ""
+        key = self._key(f"fit{self._added(added, judged)}{share}", [data], params, seed)
         if key not in self._made:
-            self._made[key] = self._once(key, lambda: self._fit(key, data, params, seed, contamination))
+            self._made[key] = self._once(key, lambda: self._fit(key, data, params, seed, added, judged))
         return self._made[key]
+
+    def _added(self, addition: Addition, judged: Training | None) -> str:
+        if addition.validation is None:
+            return ""
+        return f" {addition.validation} {addition.calibrate} {judged.key if judged else ''}"
 
     def scorer(self, training: Training) -> NativeScorer:
         """Return the scorer of a training."""
         return NativeScorer(training, self.history.task, len(self.history.classes))
 
-    def cross_scores(self, train: Mask, early: Mask, params: Mapping[str, Any], seed: int) -> Floats:
+    def cross_scores(
+        self, train: Mask, early: Mask, params: Mapping[str, Any], seed: int, *, addition: Addition, judged: Training
+    ) -> Floats:
         """Return scores of the `early` rows by estimators that have not seen their stretch of time.
 
-        train: the labelled ones among them, on which they are fitted. Raises StageError.
+        train: the labelled ones among them, on which they are fitted. judged: the fit whose rounds and calibration they
+        take where there are validation rows. Raises StageError.
         """
         data, rows = self.history.rows(train), self.history.rows(early)
-        key = self._key("cross", [data, rows], params, seed)
+        key = self._key(f"cross{self._added(addition, judged)}", [data, rows], params, seed)
         if key not in self._crossed:
-            self._crossed[key] = self._once(key, lambda: self._cross(data, rows, params, seed))
+            self._crossed[key] = self._once(key, lambda: self._cross(data, rows, params, seed, addition, judged))
         return self._crossed[key]
 
-    def _fit(self, key: str, data: Dataset, params: Mapping[str, Any], seed: int, contamination: float) -> Training:
+    def _fit(
+        self,
+        key: str,
+        data: Dataset,
+        params: Mapping[str, Any],
+        seed: int,
+        addition: Addition,
+        judged: Training | None,
+    ) -> Training:
         begun = time.process_time()
         with threadpool_limits(limits=1):  # so that the result does not depend on the machine
-            estimator = fit(self.model, data, dict(params), seed)
+            if judged is None:
+                estimator = fit_validated(self.model, data, params, seed, addition).estimator
+            else:
+                own = replace(data, rounds=judged.rounds if addition.validation is not None else None)
+                estimator = judged.adapted(fit(self.model, own, dict(params), seed))
         used, cut = time.process_time() - begun, 0.0
         if RULES[self.model.task].output == "anomaly_score":
-            cut = flagging(native_scores(estimator, data.X, self.model.task), contamination)
+            cut = flagging(native_scores(estimator, data.X, self.model.task), addition.contamination)
         return Training(key, estimator, used, cut)
 
-    def _cross(self, data: Dataset, rows: Dataset, params: Mapping[str, Any], seed: int) -> Floats:
+    def _cross(
+        self,
+        data: Dataset,
+        rows: Dataset,
+        params: Mapping[str, Any],
+        seed: int,
+        addition: Addition,
+        judged: Training,
+    ) -> Floats:
+        rounds = judged.rounds if addition.validation is not None else None
+        own = replace(data, rounds=rounds)
         with threadpool_limits(limits=1):
-            return cross_fit(self.model, data, dict(params), seed, rows=rows)
+            return cross_fit(self.model, own, with_rounds(params, rounds), seed, rows=rows, adapt=judged.adapted)
 
     def _key(self, what: str, parts: list[Dataset], params: Mapping[str, Any], seed: int) -> str:
         about = [what, self.model.task, dict(params), seed, self._code, np.__version__, sklearn.__version__]

@@ -15,13 +15,12 @@ from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.errors import TrimtabError
 from trimtab.records.training import Bundle, DatasetVersion, Run
-from trimtab.tasks import RULES
 from trimtab.training.dataset import Frozen
 from trimtab.training.selection.baselines import Rival
 from trimtab.training.selection.plan import STUDIES, Plan
 from trimtab.training.selection.previous import Previous, open_previous
 from trimtab.training.selection.time_splits import validated
-from trimtab.training.selection.validated_fit import Addition
+from trimtab.training.selection.validated_fit import addition_of
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ def training_plan(workspace: Workspace, model: Model, frozen: Frozen) -> Plan:
     Raises StageError for a share of validation rows that the dataset cannot give.
     """
     policy = workspace.project.policy.training
-    calibrate = policy.calibrate if RULES[model.task].confidence is not None else None
     champion = champion_of(workspace, model.name)
     previous, cold = None, ""
     if policy.warm_start == "champion":
@@ -43,7 +41,7 @@ def training_plan(workspace: Workspace, model: Model, frozen: Frozen) -> Plan:
         if cold:
             log.warning("model '%s' is trained without a warm start: %s", model.name, cold)
     return Plan(
-        addition=Addition(validation=policy.validation, calibrate=calibrate, contamination=policy.contamination),
+        addition=addition_of(policy, model.task),
         folds=policy.folds,
         search=policy.search,
         studies=workspace.root / STUDIES,

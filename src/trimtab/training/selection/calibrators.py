@@ -61,6 +61,11 @@ def like(fitted: Any, estimator: Any) -> Any:
     return made
 
 
+def plain(estimator: Any) -> Any:
+    """Return an estimator without its calibration."""
+    return estimator.estimator if isinstance(estimator, CalibratedClassifierCV) else estimator
+
+
 def method_of(name: str) -> Method:
     """Return the name of a record as a method."""
     return cast(Method, name)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sklearn.calibration import CalibratedClassifierCV
-
 from trimtab.bundle.spec import CATBOOST_FILE, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.skops import load_estimator
+from trimtab.training.selection.calibrators import plain
 
 lightgbm, xgboost, catboost = (LazyLibrary(name) for name in ("lightgbm", "xgboost", "catboost"))
 
@@ -52,16 +51,15 @@ def open_previous(
     for name, opened in openers.items():
         if (folder / name).is_file():
             try:
-                return Previous(run=run, estimator=_plain(opened(folder / name))), ""
+                return Previous(run=run, estimator=_to_start_from(opened(folder / name))), ""
             except DataError as error:
                 return None, str(error)
     return None, f"run {run[:8]} has no file of its own library that a fit can start from"
 
 
-def _plain(estimator: Any) -> Any:
+def _to_start_from(estimator: Any) -> Any:
     """Return an estimator without its calibration, and of LightGBM and XGBoost the Booster."""
-    if isinstance(estimator, CalibratedClassifierCV):
-        estimator = estimator.estimator
+    estimator = plain(estimator)
     if hasattr(estimator, "get_booster"):
         return estimator.get_booster()
     return getattr(estimator, "booster_", estimator)

@@ -10,7 +10,8 @@ import numpy as np
 
 from trimtab.clock import from_micros
 from trimtab.definitions.models import Dataset, Model
-from trimtab.metric_catalog import CONTAMINATION
+from trimtab.metric_catalog import CONTAMINATION, Task
+from trimtab.policy.model import Training
 from trimtab.records.training import FoldScore
 from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
@@ -28,6 +29,12 @@ class Addition:
     validation: float | None = None
     calibrate: Method | None = None
     contamination: float = CONTAMINATION
+
+
+def addition_of(policy: Training, task: Task) -> Addition:
+    """Return what the policy adds to a fit of a task."""
+    calibrate = policy.calibrate if RULES[task].confidence is not None else None
+    return Addition(validation=policy.validation, calibrate=calibrate, contamination=policy.contamination)
 
 
 @dataclass(frozen=True, kw_only=True)
