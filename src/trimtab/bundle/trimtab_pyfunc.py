@@ -1,6 +1,6 @@
 """Loads a Trimtab bundle for MLflow. Each bundle holds a copy, so that MLflow needs neither Trimtab nor the project.
 
-`mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns what the gateway does: the
+`mlflow.pyfunc.load_model(uri).predict(frame)` takes the model's features by name and returns the gateway's numbers: the
 probability of a binary model, a column of probabilities for each class of a multiclass model, the value of a
 regression, or an anomaly score. With `params={"output": "label"}`, or `model_config={"output": "label"}` where MLflow
 evaluates a classifier, it returns the decision: 0 or 1 by the model's threshold, or the name of a class. It refuses the
