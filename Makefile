@@ -23,9 +23,10 @@ test: $(STAMP)  ## All tests
 test-unit: $(STAMP)  ## Tests of one process each, without servers: two minutes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
-test-clients: $(STAMP)  ## KServe's clients, installed into .bench/, against a gateway
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve
+test-clients: $(STAMP)  ## KServe's clients against a gateway, MLflow's on a project, both installed into .bench/; PICTURES=folder keeps pages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/bench_venvs.sh kserve mlflow
 	@PYTHONPATH=tests $(BIN)/python -m clients.with_kserve .bench/kserve/bin/python
+	@PYTHONPATH=tests $(BIN)/python -m clients.with_mlflow .bench/mlflow/bin/python $(PICTURES)
 
 test-pythons: $(STAMP)  ## Install, run, up and replay on every Python from 3.11 on that this machine has
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" sh scripts/test_pythons.sh

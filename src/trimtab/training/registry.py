@@ -7,6 +7,7 @@ lacks them, as after a change of the project's name or the loss of the database.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 DIGEST = "trimtab.digest"
 DATASET = "trimtab.dataset"
+VERSIONS = "mlflow.modelVersions"
+"""Tag by which MLflow's pages lead from a LoggedModel to its versions in the registry."""
 UNKNOWN = "file:///dev/null"
 """Source of a placeholder: a version that uses up a number which no bundle has, and is deleted then."""
 PAGE = 1000
@@ -67,10 +70,7 @@ class Registry:
         if found:
             return min(int(version.version) for version in found)
         own = {DIGEST: digest, "trimtab.key": key, DATASET: run.dataset, "trimtab.model_hash": run.model_hash}
-        made = self._client.create_model_version(
-            self.name(model), folder_uri, run_id=run.id, tags={**(tags or {}), **own}
-        )
-        return int(made.version)
+        return self._make(model, folder_uri, run.id, {**(tags or {}), **own})
 
     def restore(self, model: str, bundles: Iterable[Bundle], locate: Callable[[Bundle], str | None]) -> list[int]:
         """Register the bundles that the registry lacks under the versions of their records.
@@ -114,7 +114,17 @@ class Registry:
         if bundle is None or uri is None:
             return int(self._client.create_model_version(self.name(model), UNKNOWN).version)
         tags = {DIGEST: bundle.digest, DATASET: bundle.dataset, "trimtab.restored": "true"}
-        made = self._client.create_model_version(self.name(model), uri, run_id=bundle.refit or bundle.run, tags=tags)
+        return self._make(model, uri, bundle.refit or bundle.run, tags)
+
+    def _make(self, model: str, uri: str, run: str, tags: Mapping[str, str]) -> int:
+        """Make the next version, and link it with the LoggedModel of the run."""
+        logged, client = logged_model_of(self._client, run), self._client
+        made = client.create_model_version(self.name(model), uri, run_id=run, tags=dict(tags), model_id=logged)
+        if logged is not None:
+            known = json.loads(client.get_logged_model(logged).tags.get(VERSIONS, "[]"))
+            own = {"name": made.name, "version": made.version}
+            if own not in known:  # a server has done it
+                client.set_logged_model_tags(logged, {VERSIONS: json.dumps([*known, own])})
         return int(made.version)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
@@ -160,3 +170,12 @@ class Registry:
             found += page
             token = page.token or ""
         return found
+
+
+def logged_model_of(client: MlflowClient, run: str) -> str | None:
+    """Return the id of a run's LoggedModel; None when it has none, or the run is not there any more."""
+    try:
+        outputs = client.get_run(run).outputs
+    except load_mlflow().exceptions.MlflowException:
+        return None
+    return str(outputs.model_outputs[0].model_id) if outputs is not None and outputs.model_outputs else None

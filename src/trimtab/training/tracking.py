@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trimtab import settings
 from trimtab.clock import Clock, to_micros
 from trimtab.errors import StoreError, UsageError
 from trimtab.records.training import DatasetVersion, Run
@@ -30,6 +31,8 @@ PARENT = "mlflow.parentRunId"
 RECORD = "trimtab.run."
 PLOTS = "plots"
 """Folder of a run's artifacts."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag by which MLflow's pages show an experiment as one of models, not of language models."""
 TAG_CHARACTERS = 4000
 """Longest piece of a record in one tag; MLflow accepts 8000 characters, older servers 5000."""
 PAGE = 1000
@@ -67,7 +70,7 @@ class Tracking:
             return str(found.experiment_id)
         location = f"{self._artifacts}/{model}" if self._artifacts else None
         try:
-            return str(self.client.create_experiment(name, artifact_location=location))
+            return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
         except load_mlflow().exceptions.MlflowException:
             found = self.client.get_experiment_by_name(name)  # another process has created it
             if found is None:
@@ -116,9 +119,9 @@ class Tracking:
         """Start a run and return its id. Runs with the key that are still RUNNING are marked KILLED."""
         for left in self._runs(model, key, "RUNNING"):
             self._end(left.info.run_id, "KILLED")
-        run = self.client.create_run(
-            self.experiment(model), start_time=self._milliseconds(), run_name=name, tags={**tags, KEY: key}
-        )
+        known = {"mlflow.user": settings.login(), "mlflow.source.type": "PROJECT", **tags, KEY: key}
+        experiment = self.experiment(model)
+        run = self.client.create_run(experiment, start_time=self._milliseconds(), run_name=name, tags=known)
         return str(run.info.run_id)
 
     @contextmanager
@@ -146,12 +149,12 @@ class Tracking:
         """Write record, metrics, parameters and tags of a run in one batch, and mark it FINISHED."""
         entities = load_mlflow().entities
         at = self._milliseconds()
-        params = {**_named(record.params), "seed": record.seed}
+        params = params_of(record)
         pieces = _pieces(msgspec.json.encode(record).decode())
         self.client.log_batch(
             record.id,
             metrics=[entities.Metric(name, float(value), at, 0) for name, value in metrics.items()],
-            params=[entities.Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in params.items()],
+            params=[entities.Param(name, text) for name, text in params.items()],
             tags=[
                 *(entities.RunTag(name, text[:TAG_CHARACTERS]) for name, text in (tags or {}).items() if text),
                 *(entities.RunTag(f"{RECORD}{i}", piece) for i, piece in enumerate(pieces)),
@@ -198,7 +201,7 @@ class Tracking:
                 for metric, values in metrics.items()
                 for step, value in enumerate(values)
             ],
-            params=[entities.Param(each, str(value)[:PARAM_CHARACTERS]) for each, value in _named(params).items()],
+            params=[entities.Param(each, text) for each, text in _named(params).items()],
         )
         self._end(run, "FINISHED")
 
@@ -215,9 +218,14 @@ class Tracking:
         return to_micros(self._clock.now()) // 1000
 
 
-def _named(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters by their name in MLflow, where `seed` is that of the run."""
-    return {f"param.{name}" if name == "seed" else name: value for name, value in params.items()}
+def params_of(record: Run) -> dict[str, str]:
+    """Return the parameters of a run as MLflow keeps them: text, by the names of the policy, and the seed."""
+    return {**_named(record.params), "seed": str(record.seed)}
+
+
+def _named(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as text, by name; one that is called `seed` gives way to the seed of the run."""
+    return {("param.seed" if name == "seed" else name): str(v)[:PARAM_CHARACTERS] for name, v in params.items()}
 
 
 def _pieces(text: str) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from trimtab import settings
+from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.records.serving import Revision
-from trimtab.records.training import Bundle
+from trimtab.records.training import Bundle, Run
+from trimtab.training.dataset import Frozen
+from trimtab.training.logged_model import keep_model, keep_plots
 from trimtab.training.registry import Registry
 from trimtab.training.tracking import Tracking
 from trimtab.training.train import Workbench
@@ -38,6 +41,18 @@ def open_workbench(workspace: Workspace) -> Workbench:
 def open_registry(workspace: Workspace) -> Registry:
     """Return the project's registered models."""
     return Registry(open_tracking(workspace).client, project=workspace.project.policy.project)
+
+
+def keep_run(workspace: Workspace, run: Run, frozen: Frozen) -> None:
+    """Keep with a run in MLflow its model, as a LoggedModel, and the plots of a judged run."""
+    tracking, folder = open_tracking(workspace), workspace.artifacts.open(run.staging)
+    scorer, spec = open_own(workspace, folder)
+    try:
+        keep_model(tracking, run, frozen.version, folder, task=spec.task)
+        if run.refit_of is None:  # a fit on all rows has seen the holdout
+            keep_plots(tracking, run, frozen, scorer, spec)
+    finally:
+        scorer.close()
 
 
 def restore_registry(workspace: Workspace, model: str) -> list[int]:

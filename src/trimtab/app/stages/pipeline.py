@@ -16,6 +16,7 @@ import polars as pl
 from trimtab import __version__, settings
 from trimtab.app.project.ledger_checks import note_policy
 from trimtab.app.project.mlflow_access import (
+    keep_run,
     open_registry,
     open_tracking,
     open_workbench,
@@ -239,6 +240,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         contamination=policy.training.contamination,
     )
     workspace.metadata.put(run)
+    keep_run(workspace, run, frozen)
     return run
 
 
@@ -345,6 +347,7 @@ def refit(workspace: Workspace, run: Run) -> tuple[Run, str]:
         log.warning("run %s: the judged model serves: %s", run.id, error)
         return run, f"the judged model serves: {error}"
     workspace.metadata.put(again)
+    keep_run(workspace, again, frozen)
     rows = len(frozen.train.y) + len(frozen.holdout.y)
     return again, f"run {again.id[:8]} fitted on all {rows:,} labelled rows, {again.cpu_seconds:.1f} CPU seconds"
 

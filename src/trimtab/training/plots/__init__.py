@@ -1,0 +1,1 @@
+"""Plots of a run: what is drawn, and how."""
