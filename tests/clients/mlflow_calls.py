@@ -4,6 +4,7 @@
 # an environment of its own, in which mypy does not run
 
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -31,7 +32,7 @@ def main(name: str, run: str) -> None:
     assert logged.model_id in {model.model_id for model in models}
 
     version = client.get_model_version_by_alias(name, "champion")
-    served = client.get_logged_model(version.model_id)
+    served = client.get_logged_model(client.get_run(version.run_id).outputs.model_outputs[0].model_id)
     assert "mlflow.modelVersions" in served.tags, served.tags
 
     rows = pd.DataFrame({"amount": np.linspace(1.0, 900.0, 200), "age": 40.0})
@@ -52,7 +53,7 @@ def main(name: str, run: str) -> None:
         evaluator_config={"log_model_explainability": False},
     )
     assert result.metrics["accuracy_score"] > 0.7, result.metrics
-    needed = open(mlflow.pyfunc.get_model_dependencies(f"models:/{name}@champion"), encoding="utf-8").read()
+    needed = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{name}@champion")).read_text(encoding="utf-8")
     assert "onnxruntime==" in needed, needed
     print("client:", mlflow.__version__, {key: round(float(value), 3) for key, value in result.metrics.items()})
 

@@ -1,11 +1,12 @@
 """Reads a project with MLflow's own client, server and pages: python -m clients.with_mlflow PYTHON [FOLDER].
 
-PYTHON has the whole of mlflow, an environment of its own (make test-clients); Trimtab needs only its client. With FOLDER
-the pages are kept there as pictures, which Chromium takes.
+PYTHON has the whole of mlflow in an environment of its own (make test-clients); Trimtab needs its client only. With
+FOLDER, Chromium takes pictures of the pages and keeps them there.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -98,11 +99,11 @@ def running(python: Path, workspace: Workspace, *command: str, ready: str) -> It
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     extra = ["--backend-store-uri", workspace.tracking_uri] if command[0] == "server" else []
+    path = f"{python.absolute().parent}{os.pathsep}{settings.child_environment()['PATH']}"
     process = subprocess.Popen(
         [python.with_name("mlflow"), *command, *extra, "--port", str(port)],
-        env=settings.child_environment(MLFLOW_TRACKING_URI=workspace.tracking_uri, **QUIET),
+        env=settings.child_environment(MLFLOW_TRACKING_URI=workspace.tracking_uri, PATH=path, **QUIET),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
