@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trimtab.definitions.kpis import Kpi
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
+    from trimtab.definitions.own_gates import GateData, Judgement, gate
     from trimtab.definitions.sources import FileSource
     from trimtab.definitions.views import Entity, FeatureView, count, last, mean
     from trimtab.definitions.views import max_ as max
@@ -28,11 +29,14 @@ _HOMES = {
     "Entity": ("trimtab.definitions.views", "Entity"),
     "FeatureView": ("trimtab.definitions.views", "FeatureView"),
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
+    "GateData": ("trimtab.definitions.own_gates", "GateData"),
+    "Judgement": ("trimtab.definitions.own_gates", "Judgement"),
     "Kpi": ("trimtab.definitions.kpis", "Kpi"),
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
     "count": ("trimtab.definitions.views", "count"),
+    "gate": ("trimtab.definitions.own_gates", "gate"),
     "last": ("trimtab.definitions.views", "last"),
     "max": ("trimtab.definitions.views", "max_"),
     "mean": ("trimtab.definitions.views", "mean"),
@@ -48,11 +52,14 @@ __all__ = [
     "Entity",
     "FeatureView",
     "FileSource",
+    "GateData",
+    "Judgement",
     "Kpi",
     "Model",
     "Outcomes",
     "TrimtabError",
     "count",
+    "gate",
     "last",
     "max",
     "mean",

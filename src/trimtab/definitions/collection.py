@@ -12,6 +12,7 @@ from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.definitions.kpis import Kpi
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
+from trimtab.definitions.own_gates import OwnGate
 from trimtab.definitions.sources import FileSource
 from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DefinitionError, nearest
@@ -28,6 +29,7 @@ class Definitions:
     models: Mapping[str, Model]
     path: str = "definitions.py"
     kpis: Mapping[str, Kpi] = field(default_factory=dict)
+    gates: Mapping[str, OwnGate] = field(default_factory=dict)
 
     def key_columns(self, source: FileSource) -> set[str]:
         """Return the columns of a source that identify its rows, entities or predictions."""
@@ -46,6 +48,10 @@ class Definitions:
     def impact_functions(self) -> dict[str, ImpactFunction]:
         """The project's own impact functions, by model."""
         return {name: model.money for name, model in self.models.items() if model.money is not None}
+
+    def gates_of(self, model: str) -> tuple[OwnGate, ...]:
+        """Return the project's own gates for the runs of a model."""
+        return tuple(gate for gate in self.gates.values() if gate.model is None or gate.model.name == model)
 
     def model(self, name: str | None = None) -> Model:
         """Return the model called `name`, or the only one. Raises DefinitionError."""
@@ -72,6 +78,7 @@ class Definitions:
             "view": self.views,
             "on_demand": self.transforms,
             "Kpi": self.kpis,
+            "gate": self.gates,
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
             "impact": {model.money.name: model.money for model in self.models.values() if model.money is not None},
         }
@@ -91,7 +98,7 @@ class Definitions:
 
 
 DEFINED = re.compile(
-    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|fallback|impact|[Mm]odel|source|view) '(?P<name>\w+)'"
+    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|gate|fallback|impact|[Mm]odel|source|view) '(?P<name>\w+)'"
 )
 """The beginning of messages about a definition."""
 
@@ -108,10 +115,18 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         "transforms": {},
         "models": {},
         "kpis": {},
+        "gates": {},
     }
 
     def add(item: Any) -> None:
-        kinds = {FileSource: "sources", Entity: "entities", FeatureView: "views", OnDemand: "transforms", Kpi: "kpis"}
+        kinds: dict[type, str] = {
+            FileSource: "sources",
+            Entity: "entities",
+            FeatureView: "views",
+            OnDemand: "transforms",
+            Kpi: "kpis",
+            OwnGate: "gates",
+        }
         kind = "models" if isinstance(item, Model) else kinds.get(type(item))
         if kind is None:
             return
@@ -127,6 +142,8 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         if isinstance(item, FeatureView):
             add(item.entity)
             add(item.source)
+        elif isinstance(item, OwnGate):
+            add(item.model)
         elif isinstance(item, Kpi):
             add(item.source)
             add(item.model)

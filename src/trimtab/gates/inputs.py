@@ -13,6 +13,7 @@ import numpy as np
 
 from trimtab.bundle.scorer import Scorer
 from trimtab.definitions.models import Task
+from trimtab.definitions.own_gates import OwnGate
 from trimtab.tasks import RULES
 
 Array = np.ndarray[Any, Any]
@@ -48,6 +49,8 @@ class GateInputs:
     """Id of the champion's bundle, for the texts."""
     champion_seen_until: datetime | None = None
     """The champion was trained on rows before this time; None: on none of the rows."""
+    own_gates: tuple[OwnGate, ...] = ()
+    """Gates that the project defines for the model."""
     trust: tuple[str, ...] = ()
     """Policy `serving.trust`, for the process that measures the candidate."""
 

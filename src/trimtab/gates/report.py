@@ -7,24 +7,36 @@ import json
 from collections.abc import Sequence
 
 from trimtab.clock import Clock
+from trimtab.definitions.own_gates import OwnGate
 from trimtab.errors import GateRefused
-from trimtab.policy.gates import Gates
+from trimtab.policy.gates import Custom, Gates
 from trimtab.records.gate_reports import GateReport, GateResult, HeldOutWindow
 from trimtab.records.record import Verdict
 from trimtab.records.training import Baseline
 
 
 def report_key(
-    gates: Gates, *, champion: str | None, trust: Sequence[str] = (), measured: bool = True, release: str = ""
+    gates: Gates,
+    *,
+    champion: str | None,
+    trust: Sequence[str] = (),
+    measured: bool = True,
+    release: str = "",
+    own: Sequence[OwnGate] = (),
 ) -> str:
     """Return the key of a report: where it is equal for a run, the verdicts are equal.
 
     A gate that is left out has no part in it, so that a new gate does not change the keys of policies without it.
 
     champion: id of the bundle that a run is compared with. trust: policy `serving.trust`. measured: whether latency and
-    memory may refuse the run. release: of this package, since gates may judge otherwise in another one.
+    memory may refuse the run. release: of this package, since gates may judge otherwise in another one. own: gates that
+    the project defines for the model.
     """
     judged = {name: section.model_dump(mode="json") for name, section in gates.sections().items()}
+    if own and Custom.GATE in judged:
+        judged[Custom.GATE]["functions"] = {gate.name: gate.source for gate in own}
+    else:
+        judged.pop(Custom.GATE, None)
     parts = [judged, champion, sorted(trust), measured, release]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -13,11 +13,26 @@ from trimtab.errors import StageError
 from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.bias import judge_bias
 from trimtab.gates.calibration_error import judge_calibration
+from trimtab.gates.custom import judge_custom
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import judge_leakage
 from trimtab.gates.performance import judge_performance
 from trimtab.gates.robustness import judge_robustness
-from trimtab.policy.gates import Accuracy, Bias, Calibration, Gates, GateSection, Leakage, Performance, Robustness
+from trimtab.gates.slices import judge_slices
+from trimtab.gates.stability import judge_stability
+from trimtab.policy.gates import (
+    Accuracy,
+    Bias,
+    Calibration,
+    Custom,
+    Gates,
+    GateSection,
+    Leakage,
+    Performance,
+    Robustness,
+    Slices,
+    Stability,
+)
 from trimtab.records.gate_reports import GateResult
 
 S = TypeVar("S", bound=GateSection)
@@ -40,9 +55,12 @@ GATES: tuple[Gate[Any], ...] = (
     Gate(Accuracy, judge_accuracy),
     Gate(Leakage, judge_leakage),
     Gate(Bias, judge_bias, needs_labels=False),
+    Gate(Slices, judge_slices),
+    Gate(Stability, judge_stability),
     Gate(Robustness, judge_robustness, needs_labels=False),
     Gate(Calibration, judge_calibration),
     Gate(Performance, judge_performance, needs_labels=False, of_the_machine=("p99_ms", "memory_mb")),
+    Gate(Custom, judge_custom, needs_labels=False),
 )
 OF_THE_MACHINE = frozenset((gate.section.GATE, metric) for gate in GATES for metric in gate.of_the_machine)
 """(gate, metric) of each result that differs from machine to machine."""

@@ -13,12 +13,21 @@ from pydantic import Field, model_validator
 
 from trimtab.metric_catalog import BY_TASK, FAIRNESS, HIGHEST, LOWEST, METRICS, Task, fitting, of_models
 from trimtab.policy.section import Section
-from trimtab.policy.values import Bytes, Confidence, Duration, FairnessMetric, Metric, Noise, Share
+from trimtab.policy.values import Bytes, ColumnSet, Confidence, Duration, FairnessMetric, Metric, Noise, Share
 
 DEFAULT_DROP = 0.03
 DEFAULT_RELATIVE_DROP = 0.1
 DEFAULT_BINS = 10
 DEFAULT_COVERAGE = 0.9
+
+
+_FAIRNESS_LIMITS = {
+    "difference": ("max", "is 0 when groups fare alike, and more when they do not"),
+    "ratio": ("min", "is 1 when groups fare alike, and less when they do not"),
+    "min": ("min", "is the value of the group with the lowest"),
+    "max": ("max", "is the value of the group with the highest"),
+}
+"""End of a fairness metric's name -> the limit that suits it, and why."""
 
 
 class Misfit(NamedTuple):
@@ -52,9 +61,58 @@ class GateSection(Section):
         """Yield the features that the section names, each with its key."""
         yield from ()
 
+    def columns_or_features(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of columns of the examples or of features, each with its key."""
+        yield from ()
+
     def within(self, gates: Gates) -> Self:
         """Return the section completed by those of other gates."""
         return self
+
+
+def names_in(columns: ColumnSet) -> tuple[str, ...]:
+    """Return the names of one column, or of several that are looked at together."""
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+class DropLimit(GateSection):
+    """Base of the sections that limit by how much the accuracy metric may be worse."""
+
+    usual_drop: ClassVar[float] = DEFAULT_DROP
+    usual_relative_drop: ClassVar[float] = DEFAULT_RELATIVE_DROP
+    metric: Metric | None
+    max_drop: float | None
+    max_relative_drop: float | None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.max_drop is not None and self.max_relative_drop is not None:
+            raise ValueError("give max_drop or max_relative_drop, not both")
+        return self
+
+    def metric_for(self, task: Task) -> str:
+        """Return the metric that is measured for a model of a task."""
+        return self.metric or BY_TASK[task].accuracy_gate
+
+    def misfits(self, task: Task) -> Iterator[Misfit]:
+        """Yield a metric of another task."""
+        return _misfit("metric", self.metric, task)
+
+    def within(self, gates: Gates) -> Self:
+        """Return the section with the metric of the accuracy gate where it names none."""
+        if self.metric is not None or gates.accuracy is None:
+            return self
+        return self.model_copy(update={"metric": gates.accuracy.metric})
+
+    def limit_for(self, metric: str, usual: float) -> float:
+        """Return the largest change for the worse that passes, in the metric's unit. usual: the metric without it."""
+        if self.max_drop is not None:
+            return self.max_drop
+        if self.max_relative_drop is not None:
+            return self.max_relative_drop * abs(usual)
+        facts = METRICS.get(metric)  # None for the share of changed decisions
+        in_label_units = facts is not None and facts.in_label_units
+        return self.usual_relative_drop * abs(usual) if in_label_units else self.usual_drop
 
 
 def _misfit(
@@ -133,15 +191,16 @@ class Bias(GateSection):
 
     GATE = "bias"
 
-    sensitive: list[str] = Field(min_length=1)
-    """Columns of the examples that name the groups."""
+    sensitive: list[ColumnSet] = Field(min_length=1)
+    """Columns of the examples that name the groups; a list of columns crosses them, as in `[sex, [sex, age]]`."""
     metric: FairnessMetric | None = None
     """Measure that is compared between the groups of each column; left out, {fairness}. A mean error is
-    the mean of score minus label, in the label's unit."""
+    the mean of score minus label, in the label's unit. Each rate of a multiclass model is that of one class against
+    the rest, and the worst class counts."""
     max: float | None = None
-    """Highest difference that passes; 0 is no difference."""
+    """Highest difference, or value of the highest group, that passes; a difference of 0 is none."""
     min: float | None = None
-    """Lowest ratio that passes; 1 is no difference."""
+    """Lowest ratio, or value of the lowest group, that passes; a ratio of 1 is no difference."""
     min_group_size: int = Field(default=100, gt=0)
     """Groups with fewer rows are shown but not judged."""
     min_group_labels: int = Field(default=10, gt=0)
@@ -153,11 +212,10 @@ class Bias(GateSection):
     @model_validator(mode="after")
     def _possible(self) -> Bias:
         name = self.metric or "a difference between groups"
-        if name.endswith("_ratio"):
-            if self.min is None or self.max is not None:
-                raise ValueError(f"give min: {name} is 1 when groups fare alike, and less when they do not")
-        elif self.max is None or self.min is not None:
-            raise ValueError(f"give max: {name} is 0 when groups fare alike, and more when they do not")
+        wanted, why = _FAIRNESS_LIMITS[name.rpartition("_")[2] if self.metric else "difference"]
+        given = {"min": self.min, "max": self.max}
+        if given.pop(wanted) is None or any(value is not None for value in given.values()):
+            raise ValueError(f"give {wanted}: {name} {why}")
         if self.max is not None and self.max < LOWEST:
             raise ValueError(f"this gate can never pass: {name} is at least {LOWEST:g}, max is {self.max:g}")
         if self.min is not None and self.min > HIGHEST:
@@ -174,7 +232,7 @@ class Bias(GateSection):
 
     def columns(self) -> Iterator[tuple[str, str]]:
         """Yield the columns that name the groups."""
-        yield from (("sensitive", column) for column in self.sensitive)
+        yield from (("sensitive", name) for columns in self.sensitive for name in names_in(columns))
 
 
 class Leakage(GateSection):
@@ -196,7 +254,74 @@ class Leakage(GateSection):
         yield from (("acknowledged", feature) for feature in self.acknowledged)
 
 
-class Robustness(GateSection):
+class Slices(DropLimit):
+    """Slices gate: is the model good enough on parts of the rows, too? A declared slice passes when the unfavourable
+    end of the interval of its drop against all rows does. Of the slices that a search finds, one fails that is surely
+    worse than the limit, and a warning names one that may be. The level of all intervals is divided by the number of
+    slices that are looked at (Bonferroni)."""
+
+    GATE = "slices"
+    usual_drop = 0.1
+    usual_relative_drop = 0.25
+
+    by: list[ColumnSet] = Field(default=[])
+    """Columns of the examples, or features, whose values are slices; a list of columns crosses them, as in
+    `[region, [region, channel]]`. Numbers are cut into four parts of as many rows."""
+    search: Literal["none", "single", "pairs"] = "single"
+    """Looks for the worst slice among the values of each feature and column alone, or of each two."""
+    metric: Metric | None = None
+    """What is measured; left out, the accuracy gate's metric."""
+    min_rows: int = Field(default=200, gt=0)
+    """Slices with fewer rows, or in fewer than 10 days, are not judged."""
+    max_drop: float | None = Field(default=None, ge=0)
+    """Largest drop against all rows that passes, in the metric's unit; 0.1 when neither this nor max_relative_drop is
+    given, except for {in_label_units}."""
+    max_relative_drop: Share | None = None
+    """Largest drop that passes, as a share of the value of all rows; 25% for {in_label_units} when neither this nor
+    max_drop is given."""
+    confidence: Confidence = 0.95
+    """That no interval of any slice misses."""
+    when_not_judged: Literal["fail", "warn"] = "fail"
+    """Verdict on declared columns without a slice that can be judged."""
+
+    def columns_or_features(self) -> Iterator[tuple[str, str]]:
+        """Yield the columns that make slices."""
+        yield from (("by", name) for columns in self.by for name in names_in(columns))
+
+
+class Stability(DropLimit):
+    """Stability gate: is the model as good in each stretch of the holdout? The holdout is cut into stretches with as
+    many rows each. A stretch that is worse than all rows by more than the limit, and surely worse than them, fails; one
+    that may be so by chance, and a metric that falls from stretch to stretch, are warned of."""
+
+    GATE = "stability"
+    usual_drop = 0.1
+    usual_relative_drop = 0.25
+
+    folds: int = Field(default=5, ge=2, le=50)
+    """Stretches of time."""
+    metric: Metric | None = None
+    """What is measured; left out, the accuracy gate's metric."""
+    max_drop: float | None = Field(default=None, ge=0)
+    """Largest drop of a stretch against all rows that passes, in the metric's unit; 0.1 when neither this nor
+    max_relative_drop is given, except for {in_label_units}."""
+    max_relative_drop: Share | None = None
+    """Largest drop that passes, as a share of the value of all rows; 25% for {in_label_units} when neither this nor
+    max_drop is given."""
+
+
+class Custom(GateSection):
+    """Gates that the project defines with `@tt.gate`. All of them run, and a failure refuses the run."""
+
+    GATE = "custom"
+
+    warn: list[str] = Field(default=[])
+    """Gates whose failure is a warning."""
+    left_out: list[str] = Field(default=[])
+    """Gates that do not run."""
+
+
+class Robustness(DropLimit):
     """Robustness gate: how much worse the accuracy metric becomes when the inputs are disturbed. Without labels, as an
     anomaly model may be, it is the share of rows that get another decision."""
 
@@ -210,6 +335,10 @@ class Robustness(GateSection):
     """Noise that is added to each feature, in its own standard deviations."""
     shifted_units: float | None = None
     """Factor applied to one feature at a time, such as 1000 for grams where kilograms are due; left out, none is."""
+    feature_missing: Share = 0.0
+    """Share of the values of one feature at a time that are blanked: 100% is a feature that fails; 0: none."""
+    feature_noise: Noise = 0.0
+    """Noise that is added to one feature at a time, in its own standard deviations; 0: none."""
     max_drop: float | None = Field(default=None, ge=0)
     """Largest change for the worse that passes, in the metric's unit; 0.03 when neither this nor max_relative_drop is
     given, except for {in_label_units}."""
@@ -217,42 +346,13 @@ class Robustness(GateSection):
     """Largest change for the worse that passes, as a share of the undisturbed value; 10% for {in_label_units}
     when neither this nor max_drop is given, because their unit is the label's."""
 
-    @model_validator(mode="after")
-    def _one_limit(self) -> Robustness:
-        if self.max_drop is not None and self.max_relative_drop is not None:
-            raise ValueError("give max_drop or max_relative_drop, not both")
-        return self
-
-    def metric_for(self, task: Task) -> str:
-        """Return the metric that is measured for a model of a task."""
-        return self.metric or BY_TASK[task].accuracy_gate
-
-    def misfits(self, task: Task) -> Iterator[Misfit]:
-        """Yield a metric of another task."""
-        return _misfit("metric", self.metric, task)
-
-    def within(self, gates: Gates) -> Self:
-        """Return the section with the metric of the accuracy gate where it names none."""
-        if self.metric is not None or gates.accuracy is None:
-            return self
-        return self.model_copy(update={"metric": gates.accuracy.metric})
-
-    def limit_for(self, metric: str, clean: float) -> float:
-        """Return the largest change for the worse that passes, in the metric's unit. clean: the undisturbed value."""
-        if self.max_drop is not None:
-            return self.max_drop
-        if self.max_relative_drop is not None:
-            return self.max_relative_drop * abs(clean)
-        facts = METRICS.get(metric)  # None for the share of changed decisions
-        return DEFAULT_RELATIVE_DROP * abs(clean) if facts is not None and facts.in_label_units else DEFAULT_DROP
-
 
 class Calibration(GateSection):
     """Calibration gate: do probabilities, or prediction intervals, keep their promise? The upper end of the 95%
     interval decides. A binary model is judged by its expected calibration error: the mean distance between score and
-    share of 1, over bins of like score; a multiclass model by that
-    of its worst class. A regression is judged by how much fewer labels than promised lie in its
-    prediction intervals: the widths are made from the earlier half of the holdout and judged on the later half."""
+    share of 1, over bins of like score; a multiclass model by that of its worst class. A regression is judged by how
+    much fewer labels than promised lie in its prediction intervals: the widths are made from the earlier half of the
+    holdout and judged on the later half."""
 
     GATE = "calibration"
 
@@ -306,14 +406,29 @@ class Gates(Section):
     """Do its inputs contain the outcome?"""
     bias: Bias | None = None
     """Does it treat groups alike?"""
+    slices: Slices | None = None
+    """Is it good enough on parts of the rows?"""
+    stability: Stability | None = None
+    """Is it as good in each stretch of time?"""
     robustness: Robustness | None = None
     """Does it withstand disturbed inputs?"""
     calibration: Calibration | None = None
     """Do its probabilities, or its prediction intervals, keep their promise?"""
     performance: Performance | None = Performance()
     """Is it fast and small enough to serve?"""
+    custom: Custom | None = Custom()
+    """Does it pass the project's own gates?"""
 
     def sections(self) -> dict[str, GateSection]:
         """Return the sections of the gates that are not left out, by name in their order, completed by one another."""
         found = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: section.within(self) for name, section in found.items() if section is not None}
+
+    def kept(self, features: Iterable[str]) -> tuple[str, ...]:
+        """Return the columns of the examples that training sets keep for the gates. features: those of the model."""
+        known = set(features)
+        found: dict[str, None] = {}
+        for section in self.sections().values():
+            found |= dict.fromkeys(name for _, name in section.columns())
+            found |= dict.fromkeys(name for _, name in section.columns_or_features() if name not in known)
+        return tuple(found)

@@ -63,6 +63,15 @@ def _one_of(what: str, names: tuple[str, ...]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _column_set(value: object) -> object:
+    columns = [value] if isinstance(value, str) else value
+    if not isinstance(columns, list) or not columns or not all(isinstance(each, str) and each for each in columns):
+        raise ValueError(f"expected a column, or a list of columns that are crossed, found {value!r}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{columns}: a column is there twice")
+    return value
+
+
 def _a_month(text: str) -> float:
     return units.per_day(text, otherwise="month") * units.PERIOD_DAYS["month"]
 
@@ -194,6 +203,14 @@ PerMonth = Annotated[
     ),
 ]
 Metric = Annotated[str, _one_of("metric", tuple(METRICS)), Written("metric", {"enum": list(METRICS)})]
+ColumnSet = Annotated[
+    str | list[str],
+    BeforeValidator(_column_set),
+    Written(
+        "column, or list of columns",
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    ),
+]
 FairnessMetric = Annotated[
     str,
     _one_of("fairness metric", tuple(FAIRNESS)),

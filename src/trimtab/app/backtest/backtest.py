@@ -66,7 +66,7 @@ def backtest(workspace: Workspace, model: Model, asked: Asked, *, tell: Told) ->
 
 def _history(workspace: Workspace, model: Model, asked: Asked, policy: Policy) -> tuple[History, list[str]]:
     remarks = []
-    keep = tuple(dict.fromkeys(column for gate in policy.gates.sections().values() for _, column in gate.columns()))
+    keep = policy.gates.kept(model.feature_names)
     if asked.log:
         found = labelled_history.of_log(workspace, model)
         if keep:
@@ -86,6 +86,8 @@ def _history(workspace: Workspace, model: Model, asked: Asked, policy: Policy) -
     labelled_history.check(found, what=f"model '{model.name}'")
     if policy.gates.performance is not None:
         remarks.append("the performance gate, which measures a packed bundle, is not part of a backtest")
+    if workspace.project.definitions.gates_of(model.name) and policy.gates.custom is not None:
+        remarks.append("gates that the project defines are not part of a backtest")
     if policy.rollout.strategy == "canary":
         remarks.append("a canary's steps need live traffic; a version that passes its gates serves at once")
     for key, asked_for in (("search", policy.training.search), ("warm_start", policy.training.warm_start != "never")):

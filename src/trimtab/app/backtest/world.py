@@ -62,7 +62,7 @@ Step = Callable[[int, int], None]
 
 GAIN_WINDOWS = 28
 """Windows after a retraining on which its version is compared with the one before."""
-NO_GATES = Gates(accuracy=None, leakage=None, performance=None)
+NO_GATES = Gates(accuracy=None, leakage=None, performance=None, custom=None)
 """For the first model, without which there is nothing to compare."""
 BY = "trimtab"
 APPROVED_BY = "backtest"
@@ -475,7 +475,7 @@ def _simulated(policy: Policy) -> Policy:
 
 
 def _gates(policy: Policy) -> Gates:
-    return policy.gates.model_copy(update={"performance": None})
+    return policy.gates.model_copy(update={"performance": None, "custom": None})
 
 
 def _champion(revision: Revision) -> int:

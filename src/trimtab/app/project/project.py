@@ -44,6 +44,13 @@ def open_project(folder: Path) -> Project:
     return Project(folder, policy, definitions)
 
 
+def kept_columns(project: Project, model: Model) -> tuple[str, ...]:
+    """Return the columns of the examples that training sets of a model keep for its gates."""
+    own = (column for gate in project.definitions.gates_of(model.name) for column in gate.columns)
+    found = dict.fromkeys([*project.policy.gates.kept(model.feature_names), *own])
+    return tuple(found)
+
+
 def late_sources(definitions: Definitions) -> set[str]:
     """Return the sources of outcomes alone: they may have no file yet, since predictions come first."""
     needed = {view.source.name for view in definitions.views.values()}
@@ -66,6 +73,9 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
     for name, section in policy.gates.sections().items():
         for key, feature in section.features():
             _expect_name(where, f"gates.{name}.{key}", feature, sorted(made), "feature of a model")
+    if (custom := policy.gates.custom) is not None:
+        for key, name in [*(("warn", name) for name in custom.warn), *(("left_out", name) for name in custom.left_out)]:
+            _expect_name(where, f"gates.custom.{key}", name, definitions.gates, "gate of the project (@tt.gate)")
     for model in definitions.models.values():
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])
@@ -165,6 +175,9 @@ def check_columns(policy: Policy, model: Model, folder: Path, columns: Iterable[
     for name, section in policy.gates.sections().items():
         for key, column in section.columns():
             _expect_name(where, f"gates.{name}.{key}", column, known, f"column of source '{model.examples.name}'")
+        for key, column in section.columns_or_features():
+            what = f"feature of model '{model.name}' and no column of source '{model.examples.name}'"
+            _expect_name(where, f"gates.{name}.{key}", column, [*known, *model.feature_names], what)
     defined = folder / (model.place or DEFINITIONS)
     labels = [] if model.label is None else [model.label]
     named = (model.examples.timestamp, model.examples.known_column, *labels, *model.request_columns, *model.carried)

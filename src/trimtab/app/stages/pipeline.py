@@ -23,7 +23,7 @@ from trimtab.app.project.mlflow_access import (
     restore_registry,
     set_aliases,
 )
-from trimtab.app.project.project import check_columns, late_sources
+from trimtab.app.project.project import check_columns, kept_columns, late_sources
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
@@ -189,7 +189,7 @@ def snapshot(
     check_columns(policy, definition, workspace.project.folder, tables[definition.examples.name].schema)
     materialise(workspace, definition)
     start = as_of - timedelta(microseconds=policy.training.history) if policy.training.history else None
-    keep = tuple(column for gate in policy.gates.sections().values() for _, column in gate.columns())
+    keep = kept_columns(workspace.project, definition)
     scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
     without = _left_out(workspace, model, as_of=as_of, judged_until=judged_until)
     frame = training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
@@ -301,17 +301,18 @@ def registered_report(workspace: Workspace, run: Run, *, measured: bool) -> Gate
     if latest(workspace.metadata, Bundle, run=run.id) is None:
         return None
     found = workspace.metadata.find(GateReport, run=run.id)
-    return next((r for r in found if r.key == _key(workspace, r.champion, measured=measured)), None)
+    return next((r for r in found if r.key == _key(workspace, run.model, r.champion, measured=measured)), None)
 
 
 def _report_key(workspace: Workspace, run: Run, *, measured: bool) -> str:
     champion = compared_with(workspace, run)
-    return _key(workspace, champion.id if champion else None, measured=measured)
+    return _key(workspace, run.model, champion.id if champion else None, measured=measured)
 
 
-def _key(workspace: Workspace, champion: str | None, *, measured: bool) -> str:
+def _key(workspace: Workspace, model: str, champion: str | None, *, measured: bool) -> str:
     gates, trust = workspace.project.policy.gates, workspace.project.policy.serving.trust
-    return report_key(gates, champion=champion, trust=trust, measured=measured, release=__version__)
+    own = workspace.project.definitions.gates_of(model)
+    return report_key(gates, champion=champion, trust=trust, measured=measured, release=__version__, own=own)
 
 
 def _recorded(result: GateResult) -> GateResult:
