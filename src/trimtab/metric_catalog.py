@@ -123,24 +123,37 @@ OF_OBJECTIVE: Mapping[str, str] = MappingProxyType(
 )
 """What a regression has minimised -> the metric of it, which every run has in addition."""
 
+_DECIDING: tuple[Task, ...] = ("binary", "multiclass", "anomaly")
+_RATES = ("selection_rate", *(f"{of}_{side}_rate" for of in ("true", "false") for side in ("positive", "negative")))
+
 FAIRNESS: Mapping[str, tuple[Task, ...]] = MappingProxyType(
     {
-        "demographic_parity_difference": _FLAGS,
-        "demographic_parity_ratio": _FLAGS,
-        "equalized_odds_difference": _FLAGS,
-        "equalized_odds_ratio": _FLAGS,
-        "equal_opportunity_difference": _FLAGS,
-        "equal_opportunity_ratio": _FLAGS,
-        "accuracy_score_difference": ("binary", "multiclass", "anomaly"),
-        "accuracy_score_ratio": ("binary", "multiclass", "anomaly"),
+        **{
+            f"{name}_{kind}": _DECIDING
+            for name in ("demographic_parity", "equalized_odds", "equal_opportunity", *_RATES, "accuracy_score")
+            for kind in ("difference", "ratio")
+        },
+        "zero_one_loss_difference": _DECIDING,
+        "zero_one_loss_ratio": _DECIDING,
+        "zero_one_loss_group_max": _DECIDING,
+        "accuracy_score_group_min": _DECIDING,
+        "balanced_accuracy_score_group_min": _DECIDING,
+        "f1_score_group_min": _DECIDING,
+        "precision_score_group_min": _DECIDING,
+        "recall_score_group_min": _DECIDING,
+        "roc_auc_score_group_min": _DECIDING,
+        "log_loss_group_max": _CLASSES,
         "mean_error_difference": ("regression",),
         "mae_difference": ("regression",),
         "mae_ratio": ("regression",),
         "rmse_difference": ("regression",),
         "rmse_ratio": ("regression",),
+        "mean_absolute_error_group_max": ("regression",),
+        "mean_squared_error_group_max": ("regression",),
+        "r2_score_group_min": ("regression",),
     }
 )
-"""Metrics of the bias gate -> their tasks."""
+"""Metrics of the bias gate -> their tasks: all of Fairlearn's, by its names, and errors of a regression."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from scipy.stats import binom
 from trimtab.bundle.scorer import Scorer
 from trimtab.errors import DataError
 from trimtab.gates.bias import judge_bias
-from trimtab.gates.groups import GroupSums, MeasuredRows, measured_rows, measures_of
+from trimtab.gates.groups import STATISTICS, GroupStatistics, GroupSums, MeasuredRows, measured_rows, measures_of, split
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import FAIRNESS, fitting
 from trimtab.policy.gates import Bias
 from trimtab.records.gate_reports import GateResult
 from trimtab.runtimes.onnx import OnnxScorer
+from trimtab.tasks import RULES
 from unit.gates.lookup import row_numbers, table_scorer
 
 Make = Callable[..., GateInputs]
@@ -204,6 +205,83 @@ def test_unknown_columns_are_refused(make: Make) -> None:
         judge_bias(make(), policy(sensitive=["carier"]))
 
 
+def _gap(measure: str, kind: str, truth: Any, said: Any, scores: Any, day: Any, group: Any) -> float:
+    if measure in STATISTICS:
+        table: GroupSums = GroupStatistics.of_metric(measure, truth, scores, day, group, 3)
+    else:
+        loss = RULES["binary"].loss(truth, scores, 0.5)
+        table = GroupSums.of(measured_rows(measure, truth, said, loss), day, group, 3)
+    judged = [one for one in range(3) if table.counts[one] > 0]
+    if kind.startswith("group"):
+        return table.extreme(judged, lowest=kind == "group_min", confidence=0.95).value
+    return table.gap(judged, ratio=kind == "ratio", confidence=0.95).value
+
+
+def test_all_metrics_of_fairlearn_are_known_by_their_names() -> None:
+    kinds = ("_difference", "_ratio", "_group_min", "_group_max")
+    assert {name for name in fairlearn.__all__ if name.endswith(kinds)} <= set(FAIRNESS)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_each_metric_judges_real_rows(make: Make, task: Any) -> None:
+    inputs = make()
+    if task == "regression":
+        inputs = make(table_scorer(inputs.scores, "regression"), X=row_numbers(inputs))
+    for metric in fitting(task, FAIRNESS):
+        low = split(metric)[1] in ("ratio", "group_min")
+        (result,) = judge_bias(inputs, policy(metric=metric, **({"max": None, "min": -1e9} if low else {"max": 1e9})))
+        assert result.verdict == "pass", (metric, result.reason)
+        assert result.low is not None
+        assert result.high is not None
+        assert result.low <= result.value <= result.high, metric
+        middle = (result.value + (result.low if low else result.high)) / 2
+        (failed,) = judge_bias(
+            inputs, policy(metric=metric, **({"max": None, "min": middle} if low else {"max": middle}))
+        )
+        assert failed.verdict == "fail" or middle == result.value, metric
+
+
+def test_crossed_columns_show_what_each_alone_hides(make: Make) -> None:
+    # given a rate that is high where two columns agree, and as high for each value alone
+    rng = np.random.default_rng(0)
+    n = len(make().y)
+    sex, age = rng.choice(["f", "m"], n), rng.choice(["old", "young"], n)
+    agree = (sex == "f") == (age == "old")
+    scores = np.where(rng.random(n) < np.where(agree, 0.8, 0.2), 0.9, 0.1)
+    inputs = make(table_scorer(scores), X=row_numbers(make()), groups={"sex": sex, "age": age})
+
+    # when they are judged alone and together
+    keys = {"metric": "selection_rate_difference", "max": 0.2}
+    alone, other, both = judge_bias(inputs, policy(sensitive=["sex", "age", ["sex", "age"]], **keys))
+
+    # then only the crossed groups fail
+    assert [alone.verdict, other.verdict, both.verdict] == ["pass", "pass", "fail"]
+    assert both.metric == "selection_rate_difference(sex x age)"
+    assert "'f, old'" in both.reason or "'m, young'" in both.reason
+
+
+def test_classes_are_judged_one_against_the_rest(make: Make) -> None:
+    # given three classes, of which one is never said of one group
+    rng = np.random.default_rng(0)
+    n = len(make().y)
+    y, group = rng.integers(0, 3, n), rng.choice(["a", "b"], n)
+    scores = np.full((n, 3), 0.1)
+    scores[np.arange(n), np.where((group == "b") & (y == 2), 0, y)] = 0.8
+    inputs = make(
+        table_scorer(scores, "multiclass"),
+        X=row_numbers(make()),
+        y=y.astype(np.float64),
+        groups={"group": group},
+        classes=("low", "middle", "high"),
+    )
+    (result,) = judge_bias(inputs, policy(sensitive=["group"], metric="true_positive_rate_difference", max=0.1))
+    assert result.verdict == "fail"
+    assert result.value == pytest.approx(1.0)
+    assert result.details["worst"]["measure"] == "tpr of class 'high'"
+    (whole,) = judge_bias(inputs, policy(sensitive=["group"], metric="log_loss_group_max", max=0.1))
+    assert whole.details["worst"]["highest"] == "b"
+
+
 def _regression(make: Make, **keys: Any) -> GateResult:
     """Judge predictions that are 5 too high for one carrier, and right but for noise for all others."""
     inputs = make()
@@ -243,13 +321,12 @@ def test_counting_gives_what_fairlearn_gives(rows: list[tuple[int, int, int]], m
     # given every group with both labels, so that every rate is defined
     full = [*rows, *((truth, truth, group) for group in range(3) for truth in (0, 1))]
     truth, said, group = (np.array(column) for column in zip(*full, strict=True))
-    expected = getattr(fairlearn, metric)(truth, said, sensitive_features=group)
-    ratio, day = metric.endswith("_ratio"), np.arange(len(truth)) % 10
-    found = [
-        GroupSums.of(measured_rows(each, truth * 1.0, said * 1.0), day, group, 3)
-        .gap([0, 1, 2], ratio=ratio, confidence=0.95)
-        .value
-        for each in measures_of(metric)
-    ]
+    family, kind = split(metric)
+    scores = np.where(said > 0, 0.7, 0.2) if family in ("roc_auc_score", "log_loss") else said
+    more: dict[str, Any] = {"zero_division": 0} if family in ("f1_score", "precision_score") else {}
+    expected = getattr(fairlearn, metric)(truth, scores, sensitive_features=group, **more)
+    day = np.arange(len(truth)) % 10
+    found = [_gap(measure, kind, truth * 1.0, said * 1.0, scores * 1.0, day, group) for measure in measures_of(metric)]
+    low = kind in ("ratio", "group_min")
     if not np.isnan(expected):  # a ratio of rates that are all zero
-        assert (min if ratio else max)(found) == pytest.approx(expected)
+        assert (min if low else max)(found) == pytest.approx(expected)

@@ -101,12 +101,12 @@ def test_a_changed_function_is_judged_again() -> None:
 def test_wrong_definitions_are_refused() -> None:
     with pytest.raises(tt.TrimtabError, match=r"gate 'two' takes .*; expected 1 arguments: \(data\)"):
 
-        @tt.gate
+        @tt.gate  # type: ignore[arg-type]  # two arguments
         def two(data: Any, other: Any) -> bool:
             return True
 
     with pytest.raises(tt.TrimtabError, match=r"gate 'one': model is 'delay'; expected one made with Model"):
 
-        @tt.gate(model="delay")  # type: ignore[call-overload]
+        @tt.gate(model="delay")  # type: ignore[call-overload,untyped-decorator]  # no model
         def one(data: Any) -> bool:
             return True

@@ -50,7 +50,7 @@ def test_a_limit_on_the_wrong_side_is_refused(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", sorted(FAIRNESS))
 def test_a_ratio_needs_min_and_a_difference_max(metric: str) -> None:
-    right, wrong = ("min", "max") if metric.endswith("_ratio") else ("max", "min")
+    right, wrong = ("min", "max") if metric.endswith(("_ratio", "_min")) else ("max", "min")
     Bias.model_validate({"sensitive": ["a"], "metric": metric, right: 0.5})
     refused(Bias, f"give {right}: {metric} is", sensitive=["a"], metric=metric, **{wrong: 0.5})
     refused(Bias, f"give {right}: {metric} is", sensitive=["a"], metric=metric)
