@@ -15,9 +15,10 @@ from sklearn.linear_model import Ridge
 
 from trimtab.definitions.models import Dataset, Model
 from trimtab.definitions.sources import FileSource
-from trimtab.errors import StageError
+from trimtab.errors import MissingExtra, StageError
 from trimtab.policy.model import Prices
 from trimtab.policy.search import Search
+from trimtab.training.selection import trials
 from trimtab.training.selection.time_splits import expanding_folds
 from trimtab.training.selection.trials import Objective, Trial, search
 from trimtab.training.selection.validated_fit import Addition
@@ -203,6 +204,14 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     run(tmp_path / "2.journal", policy, objective(), second)
     run(tmp_path / "3.journal", policy, replace(objective(), seed=5), other)
     assert values(first) == values(second) != values(other)
+
+
+def test_without_optuna_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtra, match=r"optuna is not installed\. Install it with: pip install 'trimtab\[search\]'"
+    ):
+        run(tmp_path / "s.journal", Search.model_validate({"space": SPACE}), objective())
 
 
 def _study(file: Path) -> optuna.Study:

@@ -1,0 +1,96 @@
+"""What a training takes from the champion: an estimator that has seen none of the judged rows, and its scores."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from trimtab.app.project.mlflow_access import open_tracking
+from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.stages import pipeline
+from trimtab.records.training import Run
+from trimtab.testing.judged import FIRST
+
+DEFINITIONS = """
+import trimtab as tt
+
+orders = tt.FileSource("orders", "orders.parquet", timestamp="moment", known_at="known")
+late = tt.Model("late", task="binary", examples=orders, label="late", features=["a"])
+
+
+@late.trainer
+def train(data, params, seed):
+    from sklearn.linear_model import LogisticRegression
+
+    if data.previous is None:
+        return LogisticRegression(warm_start=True).fit(data.X, data.y)
+    return data.previous.fit(data.X, data.y)
+"""
+POLICY = """
+project: p
+training: { min_examples: 10, warm_start: champion }
+gates: { accuracy: null, leakage: null, robustness: null, performance: null }
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=1500)
+    moments = [FIRST + timedelta(hours=hour) for hour in range(1500)]
+    rows = {
+        "moment": moments,
+        "known": [moment + timedelta(hours=3) for moment in moments],
+        "late": (a + rng.normal(size=1500) > 0).astype(int),
+        "a": a,
+    }
+    pl.DataFrame(rows).write_parquet(tmp_path / "orders.parquet")
+    (tmp_path / "trimtab.yaml").write_text(POLICY)
+    (tmp_path / "definitions.py").write_text(DEFINITIONS)
+    opened = open_workspace(tmp_path)
+    pipeline.ingest(opened)
+    return opened
+
+
+def train(workspace: Workspace, hours: int) -> Run:
+    return pipeline.train(workspace, "late", pipeline.snapshot(workspace, "late", as_of=FIRST + timedelta(hours=hours)))
+
+
+def test_a_warm_start_never_knows_the_rows_that_the_model_is_judged_on(workspace: Workspace) -> None:
+    # given a champion that was judged on hours 480 to 600, and then fitted on all of them
+    first = train(workspace, 600)
+    assert first.previous is None
+    tags = open_tracking(workspace).client.get_run(first.id).data.tags
+    assert tags["trimtab.warm_start"] == "no champion serves yet"
+    assert {each.name for each in first.baselines} == {"prior"}
+    report = pipeline.evaluate(workspace, first)
+    assert report.baselines == first.baselines
+    serves, _ = pipeline.refit(workspace, first)
+    assert serves.refit_of == first.id
+    bundle = pipeline.register(workspace, first, report, serves=serves)
+    pipeline.deploy(workspace, bundle, cause="c", reason="r", by="a test", role="champion")
+
+    # when the next model is judged on hours that the fit on all rows has seen
+    second = train(workspace, 640)
+    # then it starts from the judged fit, and is compared with the champion on the hours that are new to both
+    assert second.previous == first.id
+    own = [each for each in second.baselines if each.name == bundle.id]
+    assert own
+    assert all(each.rows <= 40 for each in own)
+
+    # when all judged hours are later, it starts from the fit on all rows, and so does its own fit on all rows
+    third = train(workspace, 1500)
+    assert third.previous == serves.id
+    again, _ = pipeline.refit(workspace, third)
+    assert again.previous == serves.id
+
+    # when the judged rows begin before all that the champion has not seen, there is no warm start
+    early = train(workspace, 500)
+    assert early.previous is None
+    tags = open_tracking(workspace).client.get_run(early.id).data.tags
+    assert tags["trimtab.warm_start"] == f"{bundle.id} has seen rows that the new model is judged on"
+    workspace.metadata.close()
