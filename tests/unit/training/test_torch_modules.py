@@ -56,3 +56,21 @@ def test_a_missing_sigmoid_is_suspected() -> None:
 def test_several_numbers_a_row_are_refused() -> None:
     with pytest.raises(StageError, match=r"Sequential gave shape \(1, 3\) for 1 rows; expected one number a row"):
         choose(network(width=3), X, task="regression", features=tuple("abcd"))
+
+
+def test_a_module_that_onnx_cannot_hold_serves_as_torchscript() -> None:
+    # given a module that solves an equation for each call, for which ONNX has no operator
+    torch = pytest.importorskip("torch")
+
+    class Solved(torch.nn.Module):  # type: ignore[misc]  # PyTorch has no types here
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = torch.nn.Parameter(torch.eye(4) + 0.1)
+
+        def forward(self, X: Any) -> Any:
+            return torch.linalg.solve(self.weights, X.T).sum(0)
+
+    module = Solved()
+    form = choose(module, X, task="regression", features=tuple("abcd"))
+    assert (form.runtime, set(form.files)) == ("torchscript", {"model.pt"})
+    np.testing.assert_allclose(form.scorer.score(X), module_scores(module, X, "regression"), rtol=1e-5)
