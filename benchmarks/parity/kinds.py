@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import catboost
@@ -38,6 +40,7 @@ from sklearn.utils import all_estimators
 
 from benchmarks.parity.real_rows import Array
 from trimtab.definitions.models import Task
+from trimtab.places import PROJECT_MODULE
 
 Fit = Callable[[Task, Array, Array], Any]
 """Fits on float32 (rows, features) and labels (rows,)."""
@@ -170,8 +173,12 @@ def _searched(task: Task) -> Any:
     )
 
 
-def _logarithm(X: Array) -> Array:
-    return np.log1p(np.abs(X))
+def _of_project() -> Any:
+    """Return a step that calls a function of a project's definitions.py."""
+    module = ModuleType(f"{PROJECT_MODULE}parity")
+    exec("import numpy as np\ndef logarithm(X): return np.log1p(np.abs(X))\n", vars(module))
+    sys.modules[module.__name__] = module
+    return preprocessing.FunctionTransformer(module.logarithm)
 
 
 def _fit_pipeline(make: Callable[[Task], Any], task: Task, X: Array, y: Array) -> Any:
@@ -199,7 +206,7 @@ PIPELINES: dict[str, Callable[[Task], Any]] = {
     "distances to k-means": _steps(FILL, partial(cluster.KMeans, 5, n_init=1, random_state=0)),
     "columns apart, one-hot": _steps(FILL, _columns),
     "function of NumPy": _steps(FILL, partial(preprocessing.FunctionTransformer, np.abs)),
-    "function of the project": _steps(FILL, partial(preprocessing.FunctionTransformer, _logarithm)),
+    "function of the project": _steps(FILL, _of_project),
     "search over trees": _searched,
     "trees with categories": lambda task: _trees(task).set_params(categorical_features=[0, 3]),
     "fill, LightGBM": lambda task: pipeline.make_pipeline(FILL(), _boosted("lightgbm", task)),

@@ -42,10 +42,13 @@ KERNELS = (
     "WhiteKernel",
 )
 """Kernels of Gaussian processes."""
+SCORES = ("chi2", "f_classif", "f_oneway", "f_regression", "r_regression")
+"""Functions by which features are selected; a fitted selection does not call them."""
 KNOWN_SAFE = frozenset(
     (
         *CHECKED,
         *(f"sklearn.gaussian_process.kernels.{kernel}" for kernel in KERNELS),
+        *(f"sklearn.feature_selection._univariate_selection.{score}" for score in SCORES),
         *(f"sklearn.metrics._dist_metrics.{metric}Distance64" for metric in ("Chebyshev", "Euclidean", "Manhattan")),
         "catboost.core.CatBoostClassifier",
         "catboost.core.CatBoostRegressor",

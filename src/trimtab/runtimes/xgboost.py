@@ -68,7 +68,10 @@ class XgboostScorer:
         if not len(X):
             return RULES[self.task].no_scores
         X = self._codes.rows(X)
-        out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
+        if self.linear:  # which cannot predict in place
+            out = self.booster.predict(xgboost.DMatrix(X, nthread=1), validate_features=False)
+        else:
+            out = self.booster.inplace_predict(X, iteration_range=self.iterations, validate_features=False)
         return one_a_row(out, len(X), task=self.task, what=str(self._path))
 
     def contributions(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -215,8 +215,9 @@ def _form_of(native: Native, own: _Own, reason: str) -> Form:
         weakref.finalize(scorer, folder.cleanup)  # a model in a process of its own may be loaded again
         parity = check_parity(own.estimator, scorer, own.X, own.task, what=native.name)
         limits = own.limits(scorer, native.name, last=True, tolerance=NATIVE_TOLERANCE)
-    except (DataError, StageError) as error:
-        raise StageError(str(error).replace(str(path), native.name)) from error
+    except Exception as error:  # a border: the model's library may raise any exception
+        text = str(error) if isinstance(error, TrimtabError) else _first_line(error)
+        raise StageError(text.replace(str(path), native.name)) from error
     return Form(
         runtime=native.runtime,
         model_file=native.name,

@@ -288,3 +288,10 @@ def test_an_object_that_gives_no_probabilities_is_refused(values: str) -> None:
     words = "gave only 0 and 1, as labels" if values == "labels" else "must give the probability of class 1"
     with pytest.raises(StageError, match=words):
         choose(Rule(), WHOLE, task="binary", features=NAMES, trust=["project"])
+
+
+def test_a_linear_booster_serves_from_its_own_file() -> None:
+    xgboost = pytest.importorskip("xgboost")
+    estimator = xgboost.XGBRegressor(booster="gblinear", n_estimators=10, n_jobs=1).fit(X, VALUE)
+    form = choose(estimator, X, task="regression", features=NAMES)
+    expect_equal(form, estimator, X, "regression")
