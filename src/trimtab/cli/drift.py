@@ -11,6 +11,7 @@ from rich.table import Table
 
 from trimtab.app.drift.comparing import LEVEL, CompareOptions, compare_paths
 from trimtab.app.drift.drift_results import ColumnResult, Comparison
+from trimtab.app.drift.row_losses import judged_of
 from trimtab.app.reports.drift_page import drift_page
 from trimtab.cli.context import Verbs, print_json
 from trimtab.cli.terminal import console, say
@@ -40,6 +41,16 @@ def drift(
     segments: Annotated[
         str | None, typer.Option(metavar="A,B", help="Also compare the rows of each value of these columns.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Compare losses, too: binary, multiclass, regression, anomaly.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="With --task: the true value.")] = None,
+    scores: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --task: the score; of classes CLASS=COLUMN,CLASS=COLUMN.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="With --task anomaly: from it on a row is one.")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of what is random.")] = 0,
     json: Annotated[str | None, typer.Option(metavar="FILE", help="Write the result as JSON; - prints it.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page that stands alone.")] = None,
@@ -56,6 +67,7 @@ def drift(
         level=level,
         tests=_names("--tests", tests) or (),
         segments=_names("--segments", segments) or (),
+        judged=None if task is None else judged_of(task, label, scores, threshold),
         seed=seed,
     )
     try:

@@ -21,6 +21,7 @@ from trimtab.app.drift.block_test import block_test
 from trimtab.app.drift.classic_tests import check_names, classic_tests
 from trimtab.app.drift.drift_results import ColumnResult, Comparison, Histogram, Method, Side, WindowResult
 from trimtab.app.drift.fitted_reference import FittedReference, fit_reference, require_timestamp
+from trimtab.app.drift.row_losses import COLUMN, Judged, with_losses
 from trimtab.app.drift.row_windows import RowBlocks, RowWindows, TimeWindows
 from trimtab.app.drift.segment_search import compare_segments
 from trimtab.app.drift.table_profile import Profiles
@@ -58,6 +59,8 @@ class CompareOptions:
     """Names of usual tests to run for comparison."""
     segments: Sequence[str] = ()
     """Columns whose values are compared as segments."""
+    judged: Judged | None = None
+    """Columns of labels and scores, whose losses are compared, too."""
     seed: int = 0
 
 
@@ -77,6 +80,10 @@ def _compare_paths(reference: str, current: str, options: CompareOptions) -> Com
     elif now.typed and not before.typed:
         texts = [name for name, dtype in now.frame.collect_schema().items() if dtype == pl.String]
         before = scan_table(reference, texts=texts)
+    if options.judged is not None:
+        before, now = with_losses(before, options.judged), with_losses(now, options.judged)
+        chosen = None if options.columns is None else [*options.columns, COLUMN]
+        options = replace(options, columns=chosen)
     return compare_tables(before, now, options)
 
 
