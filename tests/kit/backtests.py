@@ -29,10 +29,15 @@ class Linear:
         self.weights = np.linalg.solve(X.T @ X + 1e-6 * np.eye(X.shape[1]), X.T @ target)
         self.base = 0.0 if task == "regression" else float(np.log(data.y.mean() / (1 - data.y.mean())))
         self.task = task
-        self.classes_ = [0.0, 1.0]
 
     def predict(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.asarray(self.base + np.column_stack([np.ones(len(X)), X]).astype(np.float64) @ self.weights)
+
+
+class Logistic(Linear):
+    """The logistic cousin."""
+
+    classes_ = (0.0, 1.0)
 
     def predict_proba(self, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         p = 1 / (1 + np.exp(-self.predict(X)))
@@ -46,7 +51,7 @@ def fit_regression(data: Dataset, params: dict[str, Any], seed: int) -> Linear:
 
 def fit_binary(data: Dataset, params: dict[str, Any], seed: int) -> Linear:
     """Train a binary model."""
-    return Linear(data, "binary")
+    return Logistic(data, "binary")
 
 
 @dataclass(frozen=True)
