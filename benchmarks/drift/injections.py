@@ -158,30 +158,33 @@ def run(name: str, seed: int) -> tuple[int | None, str, int | None, str]:
             controller.step()
 
         play(log, lambda number: stream, range(REFERENCE, CHANGED + WATCHED + 2), after_tick=step)  # type: ignore[arg-type, return-value]  # a stream has the verb of a world
-        signals = [s for s in book.find(Signal, oldest_first=True, model=MODEL) if _fires(s) and _window(s.start) > 0]
+        signals = [
+            s for s in book.find(Signal, oldest_first=True, model=MODEL) if fires(s) and window_number(s.start) > 0
+        ]
         acted = [
             d
             for d in book.find(Decision, model=MODEL, oldest_first=True)
-            if d.action != "monitor" and _window(d.start) > 0
+            if d.action != "monitor" and window_number(d.start) > 0
         ]
         log.close()
         book.close()
     first = min(signals, key=lambda s: s.start, default=None)
     decided = min(acted, key=lambda d: d.start, default=None)
     return (
-        None if first is None else _window(first.start),
+        None if first is None else window_number(first.start),
         "" if first is None else f"{first.kind} {first.subject}",
-        None if decided is None else _window(decided.start),
+        None if decided is None else window_number(decided.start),
         "" if decided is None else decided.action,
     )
 
 
-def _window(start: datetime) -> int:
+def window_number(start: datetime) -> int:
     """Return the number of a window since the change: 1 is the first."""
     return (start - EPOCH).days - FIRST_DAY - CHANGED + 1
 
 
-def _fires(signal: Signal) -> bool:
+def fires(signal: Signal) -> bool:
+    """Return True if a signal counts as an alarm."""
     if signal.subject.startswith("absolute:"):
         return True
     if signal.kind not in KINDS or signal.subject != "all":

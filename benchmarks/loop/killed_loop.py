@@ -1,10 +1,11 @@
-"""`python -m benchmarks.loop.killed_loop FOLDER [--kill]`: what kill_points.py starts, and what kills itself.
+"""`python -m benchmarks.loop.killed_loop FOLDER [--kill] [--every N]`: what kill_points.py starts and ends itself.
 
 It plays days of traffic into the prediction log of a project and lets the loop (monitor, controller, workflows) work on
 each until nothing is left to do. What serves is read from the records, and its bundles score the rows; no gateway runs.
 With `--kill` it ends itself by SIGKILL at the first point that it meets and that no process before it was killed at:
 just before and after each record of control is written, each workflow is started, each of its steps is recorded, and
-each message is sent to one.
+each message is sent to one. On some days a person acts: holds rows and lets them in, freezes and unfreezes, asks for a
+retraining by the API. With `--every N` one point of N kills, chosen by its name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -25,9 +27,11 @@ from dbos import DBOS
 from trimtab.app.loop.steering import Steering
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.bundle.spec import read_spec
-from trimtab.clock import SystemClock
+from trimtab.clock import SystemClock, from_micros
+from trimtab.control.holds import set_freeze
 from trimtab.control.resolve import resolve
 from trimtab.control.reviews import pending_reviews
+from trimtab.control.suspects import hold, let_in
 from trimtab.errors import NotFound
 from trimtab.records.control import (
     Decision,
@@ -43,6 +47,7 @@ from trimtab.records.record import Record
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.runtimes.opening import open_scorer
+from trimtab.serving.inbox import RETRAININGS, AskedRetraining, Inbox, inbox
 from trimtab.stores.metadata.contract import latest
 from trimtab.testing import streams
 
@@ -51,6 +56,13 @@ TRAINED_DAYS, LAST_DAY = 45, 58
 WORLD = streams.World(rows=200)
 FAILING_DAY = 55
 """On this day the champion fails on half of the rows, which breaks a limit."""
+UNIT_DAY, UNIT = 50, 1000.0
+"""On this day the wind is sent in another unit where the policy has a quarantine."""
+HELD_DAY, HOLDS, LETS_IN = 47, 49, 52
+"""The rows of this day are held by a person before another day, and let in before a third."""
+FREEZES, UNFREEZES = 52, 53
+ASKS = 54
+"""Before this day a client asks for a retraining."""
 POINTS, PLAYED = "kill_points.txt", "played.txt"
 CONTROL: tuple[type[Record], ...] = (
     Decision, Freeze, Resolution, RetrainRequest, Suspicion, SuspicionEnd, WorkflowStep, GateReport, Revision, Bundle,
@@ -65,9 +77,10 @@ PAUSE_S = 0.01
 
 
 class Killer:
-    """Ends this process at points that no process before it was killed at."""
+    """Ends this process at points that no process before it was killed at; every: at one of so many."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every: int) -> None:
+        self._every = every
         self._path = folder / POINTS
         self._met = set(self._path.read_text().splitlines()) if self._path.exists() else set()
         self._lock = threading.Lock()
@@ -75,7 +88,7 @@ class Killer:
     def at(self, point: str) -> None:
         """Note a point and end the process, the first time that any process meets it."""
         with self._lock:
-            if point in self._met:
+            if point in self._met or zlib.crc32(point.encode()) % self._every:
                 return
             with self._path.open("a") as file:
                 file.write(point + "\n")
@@ -143,11 +156,13 @@ def play_day(workspace: Workspace, number: int) -> None:
     start = (streams.FIRST_DAY + number) * streams.DAY
     streams.log_labels(workspace.predictions, days, after=start - streams.DAY, until=start, model=MODEL)
     day, revision = days[number], latest(workspace.metadata, Revision, model=MODEL)
+    unit = UNIT if number == UNIT_DAY and workspace.project.policy.retrain.refresh is not None else 1.0
+    sent = (day.X * [1, unit, 1, 1]).astype(np.float32)
     assert revision is not None
     for assignment in revision.assignments:
         bundle = workspace.metadata.get(Bundle, assignment.bundle)
         folder = workspace.artifacts.open(bundle.path)
-        scores = open_scorer(folder, read_spec(folder), trust=()).score(day.X).astype(np.float64).tolist()
+        scores = open_scorer(folder, read_spec(folder), trust=()).score(sent).astype(np.float64).tolist()
         failing = number == FAILING_DAY and assignment.role == "champion"
         score = [None if failing and row % 2 else value for row, value in enumerate(scores)]
         count = len(score)
@@ -163,7 +178,7 @@ def play_day(workspace: Workspace, number: int) -> None:
                 "event_time": day.times.tolist(),
                 "logged_at": day.times.tolist(),
                 "entities": [None] * count,
-                "features": list(day.X),
+                "features": list(sent),
                 "score": score,
                 "confidence": [None if value is None else max(value, 1 - value) for value in score],
                 "latency_us": [2000] * count,
@@ -181,6 +196,24 @@ def answer(workspace: Workspace) -> None:
             resolve(workspace.metadata, review.id, "approve", "a person has looked", "ann", workspace.clock)
 
 
+def act(workspace: Workspace, number: int) -> None:
+    """Do what a person or a client does before a day, but for what is on record already."""
+    metadata, clock = workspace.metadata, workspace.clock
+    of_day = [from_micros((streams.FIRST_DAY + HELD_DAY + n) * streams.DAY) for n in (0, 1)]
+    if number == HOLDS and not any(s.rule == "person" for s in metadata.find(Suspicion)):
+        hold(metadata, MODEL, *of_day, reason="a sensor was cleaned", by="ann", clock=clock)
+    if number == LETS_IN and not any(
+        e.outcome == "let_in" and e.start == of_day[0] for e in metadata.find(SuspicionEnd)
+    ):
+        let_in(metadata, MODEL, *of_day, reason="the rows are right", by="ann", clock=clock)
+    for day, frozen in ((FREEZES, True), (UNFREEZES, False)):
+        if number == day and not any(f.frozen == frozen for f in metadata.find(Freeze)):
+            set_freeze(metadata, MODEL, frozen=frozen, reason="the fair", by="ann", clock=clock)
+    if number == ASKS:
+        asked = AskedRetraining(model=MODEL, id="fair", reason="the fair is over", by="ann", received_at=1)
+        Inbox(inbox(workspace.run_folder, RETRAININGS), "worker", [MODEL]).keep([asked])
+
+
 def main() -> int:
     """Play the days that are left, in one process after the other; return 0 at their end.
 
@@ -189,13 +222,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop.killed_loop")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--every", type=int, default=1)
     given = parser.parse_args()
     for library in LIBRARIES:
         import_module(library)
     kills = 0
     while True:
         if (pid := os.fork()) == 0:
-            play(given.folder, kill=given.kill)
+            play(given.folder, every=given.every if given.kill else 0)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -206,18 +240,19 @@ def main() -> int:
             print(f"{kills} kills so far", flush=True)
 
 
-def play(folder: Path, *, kill: bool) -> None:
-    """Play the days that are left, and end by the first point that no process before was killed at."""
+def play(folder: Path, *, every: int) -> None:
+    """Play the days that are left, and end by the first point that no process before was killed at; 0: by none."""
     workspace = open_workspace(folder)
     played = folder / PLAYED
     steering = Steering(workspace)
-    if kill:
-        Killer(folder).arm(workspace, steering)
+    if every:
+        Killer(folder, every).arm(workspace, steering)
     steering.launch()
     first = int(played.read_text()) if played.exists() else TRAINED_DAYS - 1
     _settle(steering)
     for number in range(first + 1, LAST_DAY + 1):
         answer(workspace)
+        act(workspace, number)
         _settle(steering)
         play_day(workspace, number)
         played.write_text(str(number))
