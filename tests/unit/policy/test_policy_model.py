@@ -1,5 +1,6 @@
 """The sections of the policy: what can never work is refused, and every key is described."""
 
+import re
 from typing import Any
 
 import pytest
@@ -107,8 +108,29 @@ def test_the_threshold_follows_from_the_costs(cost: dict[str, float], threshold:
 
 def test_saying_yes_at_the_threshold_costs_as_much_as_saying_no() -> None:
     impact = Impact.model_validate({"cost": {"false_negative": 40, "false_positive": 5}})
-    p = impact.threshold
-    assert (1 - p) * impact.cost["false_positive"] == pytest.approx(p * impact.cost["false_negative"])
+    p, cost = impact.threshold, impact.cost_for("binary")
+    assert (1 - p) * cost["false_positive"] == pytest.approx(p * cost["false_negative"])
+
+
+def test_pairs_of_classes_are_priced_beyond_any_other_wrong_class() -> None:
+    impact = Impact.model_validate({"cost": {"misclassification": 2, "matrix": {"late": {"on time": 12}, 3: {1: 0}}}})
+    assert impact.cost_for("multiclass") == {"misclassification": 2.0, "late -> on time": 10.0, "3 -> 1": -2.0}
+    assert impact.cost_for("binary") == {}
+    assert impact.for_task("multiclass").cost == impact.cost
+
+
+@pytest.mark.parametrize(
+    ("cost", "says"),
+    [
+        ({"matrix": 3}, "cost.matrix is 3.0; expected {true class: {predicted class: money}}"),
+        ({"misclassification": {"a": {"b": 1}}}, "cost.misclassification is"),
+        ({"matrix": {"late": {"late": 1}}}, "cost.matrix.late.late is no mistake"),
+        ({"matrix": {"late": {"early": -1}}}, "greater than or equal to 0"),
+    ],
+)
+def test_costs_that_are_no_prices_are_refused(cost: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        Impact.model_validate({"cost": cost})
 
 
 @pytest.mark.parametrize(("text", "value"), [("95%", 0.95), ("0.9", 0.9)])

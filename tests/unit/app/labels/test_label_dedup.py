@@ -31,7 +31,7 @@ def frame(*rows: Row) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"id": pl.String, "label": pl.Float64, "known_at": pl.Int64}, orient="row")
 
 
-def columns(labels: Sequence[tuple[str, float, int]]) -> dict[str, Sequence[Any]]:
+def columns(labels: Sequence[Label]) -> dict[str, Sequence[Any]]:
     return label_rows(
         [id_ for id_, _, _ in labels], label=[y for _, y, _ in labels], known_at=[t for _, _, t in labels]
     )
@@ -84,12 +84,12 @@ class Oracle:
     """The definition, in plain words: each row after those before it, against all that is known."""
 
     def __init__(self, known: Sequence[Label]) -> None:
-        self.latest: dict[str, tuple[float, int]] = {}
+        self.latest: dict[str, tuple[float | str, int]] = {}
         self.said: set[Label] = set()
         for label in known:
             self.learn(*label)
 
-    def learn(self, id_: str, label: float, moment: int) -> None:
+    def learn(self, id_: str, label: float | str, moment: int) -> None:
         self.said.add((id_, label, moment))
         if id_ not in self.latest or moment >= self.latest[id_][1]:
             self.latest[id_] = label, moment
@@ -155,7 +155,7 @@ def test_taking_rows_again_writes_nothing_and_the_latest_known_counts(
 ) -> None:
     log = SegmentLog(tmp_path_factory.mktemp("log"))
 
-    def append(labels: list[tuple[str, float, int]]) -> None:
+    def append(labels: Sequence[Label]) -> None:
         log.append_labels(columns(labels))
 
     append(before)
