@@ -228,12 +228,12 @@ def test_a_value_of_another_type_is_refused_with_its_place(gateway: Any) -> None
 def test_a_renamed_carrier_is_named_as_what_drifted(project: Path, gateway: Any) -> None:
     trimtab("replay", "--from", TRAINED_UNTIL, "--to", END, "-p", project)
     workspace = open_workspace(project)
-    named = {
-        window[:10]
-        for _, _, window, *rest in (signal.id.split("/") for signal in workspace.metadata.find(Signal, model="late"))
-        if rest == ["data", "carrier"]
+    moved = {
+        signal.id.split("/")[2][:10]: signal.p
+        for signal in workspace.metadata.find(Signal, model="late")
+        if signal.id.endswith("/data/carrier")
     }
-    assert named & {"2013-06-13", "2013-06-20"}
-    assert not named & {"2013-05-30", "2013-06-06"}
+    assert moved["2013-06-20"] < 0.01, moved
+    assert moved["2013-06-20"] < min(p for window, p in moved.items() if window < "2013-06-13"), moved
     served = workspace.predictions.read()[0]
     assert set(served["error"].to_pylist()) == {None}

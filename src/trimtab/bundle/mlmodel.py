@@ -16,6 +16,8 @@ from trimtab.metric_catalog import TASKS
 MLMODEL = "MLmodel"
 NUMBERS = ("double", "float", "integer", "long", "boolean")
 """Column types that a row of numbers can hold."""
+TYPED = {"string": "text", "datetime": "timestamp", "integer": "integer", "long": "integer", "boolean": "boolean"}
+"""Column type -> type of the feature, of a model with columns that are no numbers."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -76,10 +78,18 @@ def told_task(model: MlModel) -> Task | None:
     return next((task for task in TASKS if task == told), None)
 
 
-def feature_names(folder: Path, model: MlModel) -> tuple[str, ...]:
+def feature_types(model: MlModel) -> dict[str, str]:
+    """Return the types of a model's columns that are no plain numbers; none when all columns are numbers."""
+    if all(column.type in (*NUMBERS, "tensor") for column in model.inputs):
+        return {}
+    return {str(column.name): TYPED[column.type] for column in model.inputs if column.type in TYPED}
+
+
+def feature_names(folder: Path, model: MlModel, *, frames: bool = False) -> tuple[str, ...]:
     """Return the names of a model's input columns; f0, f1 and so on when they have no names.
 
-    Raises DataError when there is no signature, or it asks for anything but numbers.
+    frames: the model takes a DataFrame, so columns may be texts and times. Raises DataError when there is no
+    signature, or it asks for another type.
     """
     path = folder / MLMODEL
     if not model.inputs:
@@ -90,8 +100,9 @@ def feature_names(folder: Path, model: MlModel) -> tuple[str, ...]:
     if model.inputs[0].type == "tensor":
         return _tensor_columns(path, model)
     for column in model.inputs:
-        if column.type not in NUMBERS:
-            raise DataError(f"{path}: column '{column.name}' is {column.type}; expected one of {', '.join(NUMBERS)}")
+        expected = (*NUMBERS, *("string", "datetime")) if frames and column.name else NUMBERS
+        if column.type not in expected:
+            raise DataError(f"{path}: column '{column.name}' is {column.type}; expected one of {', '.join(expected)}")
     names = tuple(column.name or f"f{place}" for place, column in enumerate(model.inputs))
     if len(set(names)) != len(names):
         raise DataError(f"{path}: the signature names a column twice")

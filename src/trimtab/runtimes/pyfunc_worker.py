@@ -16,7 +16,7 @@ from trimtab.bundle.categories import category_tables
 from trimtab.bundle.mlmodel import MlModel, read_mlmodel, told_task
 from trimtab.bundle.outputs import check_estimator, estimator_scores, is_detector, one_a_row
 from trimtab.bundle.spec import Task
-from trimtab.bundle.typed_matrix import model_input
+from trimtab.bundle.typed_matrix import TypedMatrix, model_input
 from trimtab.errors import DataError
 from trimtab.runtimes.answering import Predict, answer_rows
 from trimtab.tasks import RULES
@@ -91,16 +91,31 @@ def _table(described: MlModel) -> Callable[[np.ndarray[Any, Any]], Any]:
     names = [column.name if column.name is not None else place for place, column in enumerate(described.inputs)]
     dtypes = [np.dtype(DTYPES.get(column.type, "f8")) for column in described.inputs]
 
+    def typed(X: TypedMatrix) -> Any:
+        frame = X.frame()
+        for place, (column, dtype) in enumerate(zip(described.inputs, dtypes, strict=True)):
+            if column.type == "datetime":
+                frame[column.name] = frame[column.name].astype("datetime64[ns]")
+            elif column.type != "string":
+                if dtype.kind in "ib" and frame[column.name].isna().any():
+                    raise missing(place)
+                frame[column.name] = frame[column.name].astype(dtype)
+        return frame
+
+    def missing(place: int) -> DataError:
+        column = described.inputs[place]
+        return DataError(f"column '{column.name}' is missing in a row; the signature says {column.type}")
+
     def table(X: np.ndarray[Any, Any]) -> Any:
+        if isinstance(X, TypedMatrix):
+            return typed(X)
         if X.shape[1] != len(names):
             raise DataError(f"rows have {X.shape[1]} columns; the signature has {len(names)}")
         columns = {}
         for place, (name, dtype) in enumerate(zip(names, dtypes, strict=True)):
             values = X[:, place]
             if dtype.kind in "ib" and np.isnan(values).any():
-                raise DataError(
-                    f"column '{name}' is missing in a row; the signature says {described.inputs[place].type}"
-                )
+                raise missing(place)
             columns[name] = values.astype(dtype)
         return pd.DataFrame(columns)
 

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.manifest import MANIFEST, file_names, verify
-from trimtab.bundle.mlmodel import MLMODEL, MlModel, feature_names, read_mlmodel, told_task
+from trimtab.bundle.mlmodel import MLMODEL, MlModel, feature_names, feature_types, read_mlmodel, told_task
 from trimtab.bundle.scorer import PYFUNC, Options, Scorer, inside
-from trimtab.bundle.spec import SPEC, Runtime, Spec, Task, read_spec
+from trimtab.bundle.spec import SPEC, Limits, Runtime, Spec, Task, read_spec
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_model
 from trimtab.runtimes.pyfunc import PyfuncScorer
 from trimtab.tasks import RULES
 
-KINDS = {"double": "number", "float": "number", "integer": "integer", "long": "integer", "boolean": "boolean"}
+KINDS = {
+    **dict.fromkeys(("double", "float"), "number"),
+    **dict.fromkeys(("integer", "long"), "integer"),
+    "boolean": "boolean",
+    "string": "text",
+    "datetime": "time",
+}
 """MLflow's column type -> type of a request column."""
 TIMESTAMP = "timestamp"
 ORDER: tuple[Task, ...] = ("binary", "regression", "anomaly")
@@ -44,8 +50,9 @@ def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = N
         return read_spec(folder)
     file_names(folder)
     model = read_mlmodel(folder)
-    features = feature_names(folder, model)
     runtime, file, reason = _served(folder, model)
+    features = feature_names(folder, model, frames=runtime in (PYFUNC, "skops"))
+    types = feature_types(model)
     task = task or told_task(model) or _found_task(folder, runtime, file, len(features), trust)
     scorer = None
     if runtime != PYFUNC and (RULES[task].by_class or not RULES[task].needs_labels):
@@ -68,6 +75,9 @@ def describe(folder: Path, *, trust: Collection[str] = (), task: Task | None = N
         model_file=file,
         runtime_reason=reason,
         request_types=_request_types(features, model),
+        feature_types=types,
+        input="frame" if types else "matrix",
+        limits=Limits() if types else None,
     )
 
 

@@ -157,7 +157,7 @@ def test_without_a_signature_it_says_how_to_log_one(copy: Save) -> None:
 
 
 def test_inputs_that_are_no_numbers_are_named(copy: Save) -> None:
-    folder = copy("skops")
+    folder = copy("onnx")
     change(folder, lambda found: found["signature"].update(inputs='[{"type": "string", "name": "carrier"}]'))
     with pytest.raises(DataError, match="column 'carrier' is string; expected one of double"):
         describe(folder)

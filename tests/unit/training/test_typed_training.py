@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import trimtab as tt
+from kit.waiting import wait_for
 from trimtab.bundle.limits import InputCheck
 from trimtab.bundle.spec import Spec, read_spec
 from trimtab.bundle.typed_matrix import TypedMatrix, typed_places
@@ -29,6 +30,7 @@ from trimtab.definitions.models import Dataset, Model
 from trimtab.features.training_frames import training_frame
 from trimtab.gates.measure import measure
 from trimtab.runtimes.opening import open_scorer
+from trimtab.runtimes.shadow_process import open_shadow
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.training.dataset import Frozen, freeze, load
 from trimtab.training.scores import native_scores
@@ -180,6 +182,23 @@ def test_a_champion_with_other_categories_scores_by_names_not_by_codes(
     estimator = fit(model, frozen.train, {}, 0)
     own["carrier"] = own["carrier"].astype(frozen.train.X.frame()["carrier"].dtype)  # type: ignore[attr-defined]
     assert scorer.score(rows).tolist() == estimator.predict_proba(own)[:, 1].tolist()
+
+
+def test_a_shadow_in_a_process_of_its_own_gets_the_typed_rows(
+    flights: pl.DataFrame, bench: Workbench, tmp_path: Path
+) -> None:
+    features = ["carrier", "account", "distance"]
+    model, frozen = freeze_flights(flights, tmp_path, features, lightgbm, types=NUMBERS)
+    folder = bench.artifacts.open(train(model, frozen, bench=bench, params={}, seed=0, key="k").staging)
+    spec, rows = read_spec(folder), frozen.holdout.X[:40]
+    here = open_scorer(folder, spec)
+    expected = here.score(rows).tolist()
+    shadow = open_shadow(folder, spec, here)
+    try:
+        wait_for(lambda: not shadow.in_process, "the shadow's process has started")
+        assert shadow.score(rows).tolist() == expected
+    finally:
+        shadow.close()
 
 
 def test_exact_values_reach_the_estimator(flights: pl.DataFrame, bench: Workbench, tmp_path: Path) -> None:
