@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -33,6 +33,7 @@ from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.shadow_process import open_shadow
 from trimtab.stores.artifacts.folder import FolderArtifacts
 from trimtab.training.dataset import Frozen, freeze, load
+from trimtab.training.forms import choose
 from trimtab.training.scores import native_scores
 from trimtab.training.train import Workbench, train
 from trimtab.training.trainer import fit
@@ -95,9 +96,15 @@ def letters(data: Dataset, params: dict[str, Any], seed: int) -> Any:
 
 
 def freeze_flights(
-    flights: pl.DataFrame, folder: Path, features: list[str], fit_: Any, **options: Any
+    flights: pl.DataFrame,
+    folder: Path,
+    features: list[str],
+    fit_: Any,
+    task: Any = "binary",
+    label: str | None = "late",
+    **options: Any,
 ) -> tuple[Model, Frozen]:
-    model = Model("delay", "binary", FLIGHTS, "late", features, **{"input": "frame", **options})
+    model = Model("delay", task, FLIGHTS, label, features, **{"input": "frame", **options})
     model.trainer(fit_)
     artifacts = FolderArtifacts(folder)
     version = freeze(
@@ -164,6 +171,28 @@ def test_a_bundle_scores_as_the_estimator_and_mlflow_as_the_bundle(
     assert np.abs(np.asarray(loaded.predict(frame[features])) - scores).max() < 1e-6
     assert {column.name: column.type.name for column in loaded.metadata.signature.inputs}["carrier"] == "string"
     assert measure(folder).calls >= 200
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "last", "runtime"),
+    [
+        ("multiclass", "origin", LogisticRegression(max_iter=500), "onnx"),
+        ("regression", "air_time", Ridge(), "onnx"),
+        ("anomaly", None, IsolationForest(n_estimators=10, random_state=0), "skops"),
+    ],
+)
+def test_each_task_takes_a_frame(
+    flights: pl.DataFrame, tmp_path: Path, task: Any, label: str | None, last: Any, runtime: str
+) -> None:
+    columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["carrier", "dest"]))
+    pipeline = make_pipeline(columns, last)
+    model, frozen = freeze_flights(
+        flights, tmp_path, ["carrier", "dest"], lambda data, params, seed: pipeline.fit(data.X, data.y), task, label
+    )
+    rows = np.concatenate([frozen.train.X, frozen.holdout.X])
+    form = choose(fit(model, frozen.train, {}, 0), rows, task=task, features=model.feature_names)
+    assert form.runtime == runtime
+    assert form.parity.max_difference < 1e-5
 
 
 def test_a_champion_with_other_categories_scores_by_names_not_by_codes(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trimtab.bundle.limits import FLOAT32_MAX, answers
+from trimtab.bundle.limits import FLOAT32_MAX, answered, answers
 from trimtab.bundle.spec import Limits
 from trimtab.bundle.typed_matrix import TypedMatrix, joined
 from trimtab.training.probes import REAL_ROWS, Probes
@@ -42,7 +42,7 @@ def typed_probes(score: Callable[[Array], Array], X: TypedMatrix, features: Sequ
     rows = joined(made)
     places = np.array(columns)
     found = answers(score, rows)
-    taken, named = np.isfinite(found), np.array(kinds)
+    taken, named = answered(found), np.array(kinds)
 
     def refused(kind: str) -> list[str]:
         return [features[place] for place in np.unique(places[(named == kind) & ~taken]).tolist()]
