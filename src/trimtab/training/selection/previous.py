@@ -13,7 +13,7 @@ from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.skops import load_estimator
 from trimtab.training.selection.calibrators import plain
 
-lightgbm, xgboost, catboost = (LazyLibrary(name) for name in ("lightgbm", "xgboost", "catboost"))
+lightgbm, xgboost, catboost = LazyLibrary("lightgbm"), LazyLibrary("xgboost"), LazyLibrary("catboost")
 
 
 @dataclass(frozen=True, kw_only=True)
