@@ -82,7 +82,7 @@ def choose(
     _check_columns(estimator, features)
     own = _Own(estimator, X, task, tuple(features), trust)
     native = native_file(estimator, len(features))
-    own_file = {native.name: native.content} if native else {}
+    own_file = {native.name: native.content} if native and native.runtime != "torchscript" else {}
     try:
         if schema is None and native is not None and category_tables(estimator) is not None:
             raise StageError("its categories are those of pandas, which only its own file stores by their values")

@@ -54,7 +54,7 @@ def test_a_missing_sigmoid_is_suspected() -> None:
 
 
 def test_several_numbers_a_row_are_refused() -> None:
-    with pytest.raises(StageError, match=r"Sequential gave shape \(1, 3\) for 1 rows; expected one number a row"):
+    with pytest.raises(StageError, match=r"Sequential gave shape \(400, 3\) for 400 rows; expected one number a row"):
         choose(network(width=3), X, task="regression", features=tuple("abcd"))
 
 
