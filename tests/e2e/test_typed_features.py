@@ -229,7 +229,7 @@ def test_a_renamed_carrier_is_named_as_what_drifted(project: Path, gateway: Any)
     trimtab("replay", "--from", TRAINED_UNTIL, "--to", END, "-p", project)
     workspace = open_workspace(project)
     moved = {
-        signal.id.split("/")[2][:10]: signal.p
+        signal.id.split("/")[2][:10]: 1.0 if signal.p is None else signal.p
         for signal in workspace.metadata.find(Signal, model="late")
         if signal.id.endswith("/data/carrier")
     }
