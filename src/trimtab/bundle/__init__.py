@@ -10,7 +10,7 @@ An MLflow model folder with these files:
     model.skops              a fitted estimator of scikit-learn, readable without unpickling; it serves without a graph
     code/*.py                the project's Python files at the time of packaging
     reference/windows.json   profiles of the reference windows, for monitoring
-    reference/rows.parquet   some real rows with their scores, for parity and performance checks
+    reference/rows.parquet   some real rows with their scores, for parity and performance checks; typed features packed
     reference/background.npy some real rows, float32, which explanations compare with
     gate_report.json         the results of the gates
     requirements.txt         the packages that the model needs, at the versions of training
