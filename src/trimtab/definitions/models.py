@@ -230,6 +230,8 @@ class Model(Placed):
         self._check_carried()
         if self.outcomes is not None:
             check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
+            if self.outcomes.label is None:
+                self.column_of_outcome()
         names = list(self.feature_names)
         if not names:
             raise DefinitionError(f"Model '{self.name}' has no features")

@@ -175,6 +175,14 @@ def test_an_anomaly_model_takes_rows_without_labels(loaded: Load) -> None:
         ({"task": "binary", "classes": ["a", "b", "c"]}, "a binary model has two"),
         ({"task": "regression", "classes": ["a", "b"]}, "whose task is regression has no classes"),
         ({"label": None}, "has no label; a multiclass model needs one"),
+        (
+            {
+                "task": "anomaly",
+                "label": None,
+                "outcomes": tt.Outcomes(source=tt.FileSource("o", "o.csv", timestamp="t")),
+            },
+            "has no label, so the column of the outcome must be named",
+        ),
         ({"extra": ["p", "p"]}, "extra: 'p' is there twice"),
     ],
 )
