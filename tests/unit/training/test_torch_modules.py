@@ -62,7 +62,7 @@ def test_a_module_that_onnx_cannot_hold_serves_as_torchscript() -> None:
     # given a module that solves an equation for each call, for which ONNX has no operator
     torch = pytest.importorskip("torch")
 
-    class Solved(torch.nn.Module):  # type: ignore[misc]  # PyTorch has no types here
+    class Solved(torch.nn.Module):  # type: ignore[name-defined, misc]  # PyTorch has no types here
         def __init__(self) -> None:
             super().__init__()
             self.weights = torch.nn.Parameter(torch.eye(4) + 0.1)
