@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,14 +20,14 @@ from pathlib import Path
 import httpx
 
 from kit.small_project import make_project, open_small, trained
-from kit.waiting import wait_for
+from kit.waiting import PATIENCE_S, wait_for
 from trimtab import settings
 from trimtab.app.project.mlflow_access import open_registry
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
 
 CALLS = Path(__file__).with_name("mlflow_calls.py")
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 PAGE_MS = 60_000
 """Time that a page has to load its parts."""
 
@@ -118,8 +119,8 @@ def running(python: Path, workspace: Workspace, *command: str, ready: str) -> It
         wait_for(answers, f"mlflow {command[0]} answers")
         yield url
     finally:
-        process.terminate()
-        process.wait(60)
+        os.killpg(process.pid, signal.SIGTERM)  # a server has started others
+        process.wait(PATIENCE_S)
 
 
 if __name__ == "__main__":

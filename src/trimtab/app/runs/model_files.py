@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from trimtab.places import PROJECT_MODULE
 from trimtab.training.canonical import FILE, LOADER, SCHEMA, canonical_bytes, canonical_skops
 
 DESCRIBES = ("MLmodel", "environment.txt", "requirements.txt", "python_env.yaml", "gate_report.json", "MANIFEST.json")
 """Files that name the run, its time or its environment, which are compared by themselves."""
 FOLDERS = ("code", "mlflow")
 SPEC, ROWS = "bundle.json", "rows.parquet"
+MODULE = re.compile(rf"{PROJECT_MODULE}\w+")
+RANDOM_ID = re.compile(r"\b[0-9a-f]{32}\b")
 MOST_PARTS = 3
 """Parts of a file that are named."""
 
@@ -187,8 +192,35 @@ def _spec_parts(old: bytes, new: bytes) -> Iterator[str]:
             yield f"{key}: {_short(second.get(key))} instead of {_short(first.get(key))}"
 
 
+def _canonical_pickle(content: bytes) -> bytes:
+    """Return the operations of a pickle, a line each, without what depends on the folder or the process.
+
+    That is the name of the module that holds a project's definitions, the folder of its files, and the random ids by
+    which cloudpickle knows classes. Nothing is unpickled.
+    """
+    lines = []
+    for operation, value, _ in pickletools.genops(content):
+        if operation.name == "FRAME":
+            continue
+        if isinstance(value, str):
+            text = RANDOM_ID.sub("id", MODULE.sub(PROJECT_MODULE, value))
+            lines.append(f"text {PurePath(text).name if text.endswith('.py') else text!r}")
+        else:
+            lines.append(f"{operation.name} {value!r}")
+    return "\n".join(lines).encode()
+
+
+def _operations(old: bytes, new: bytes) -> Iterator[str]:
+    before, after = old.splitlines(), new.splitlines()
+    if len(before) != len(after):
+        yield f"{len(after):,} operations of the pickle instead of {len(before):,}"
+    else:
+        differ = sum(a != b for a, b in zip(before, after, strict=True))
+        yield f"{differ:,} of {len(after):,} operations of the pickle differ"
+
+
 def _without_run(content: bytes) -> bytes:
-    found = msgspec.json.decode(content)
+    found = msgspec.json.decode(MODULE.sub(PROJECT_MODULE, content.decode()))
     found.pop("run", None)
     return msgspec.json.encode(found, order="sorted")
 
@@ -208,6 +240,7 @@ Parts = Callable[[bytes, bytes], Iterator[str]]
 KINDS: Mapping[str, tuple[Canonical | None, Parts]] = {
     ".onnx": (_canonical_graph, _graph_parts),
     ".skops": (canonical_skops, _skops_parts),
+    ".pkl": (_canonical_pickle, _operations),
     ".lgb": (None, _line_parts),
     ".txt": (None, _line_parts),
     ".json": (None, _line_parts),

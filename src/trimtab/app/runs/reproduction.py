@@ -107,9 +107,9 @@ def reproduce(
             _metrics(run, result.run),
             _predictions(workspace, run, kept, result.scores),
         ]
-        if result.again:
+        identical = all(part.verdict != "different" for part in parts if part.name in RESULTS)
+        if result.again and not identical:
             parts.append(_determinism(made, Path(result.again)))
-    identical = all(part.verdict != "different" for part in parts if part.name in RESULTS)
     return Reproduction(run=run.id, identical=identical, parts=tuple(parts), pins=differ, files=tuple(files))
 
 

@@ -80,6 +80,7 @@ def test_the_verb_shows_lists_and_one_run(two_runs: TwoRuns) -> None:
     assert [row["id"] for row in listed] == [two_runs.first.id]
     one = typed("runs", "show", two_runs.first.id[:6], *options).stdout
     assert "max_iter 8" in one
+    assert "plots/roc.svg" in one
     assert "gates         accuracy" in one
     assert json.loads(typed("runs", "show", two_runs.second.id, "--json", *options).stdout)["verdict"] is None
     for wrong, words in (
