@@ -61,6 +61,7 @@ MODEL = Model(
         "zone": "category",
         "latest__note": "text",
         "compared__digit": "integer",
+        "compared__first": "category",
         "compared__same": "boolean",
     },
 )
