@@ -26,6 +26,7 @@ from trimtab.cli.views import counted, table
 from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
 from trimtab.errors import CheckFailed, UsageError
+from trimtab.gates import verdict_files
 from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
@@ -160,6 +161,12 @@ def evaluate(
     context: Context,
     run: Annotated[str | None, typer.Option(metavar="ID", help="Id of the run; the newest by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Judge again what the same gates have judged before.")] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML, for a build server.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results as Markdown, for a person.")
+    ] = None,
 ) -> None:
     """Put the newest run through the gates.
 
@@ -168,6 +175,10 @@ def evaluate(
     ws = context.workspace
     found = ws.metadata.get(Run, run) if run else pipeline.newest(ws, Run, context.definition.name)
     report = pipeline.evaluate(ws, found, force=force)
+    if junit is not None:
+        junit.write_bytes(verdict_files.junit(report))
+    if markdown is not None:
+        markdown.write_text(verdict_files.markdown(report), encoding="utf-8")
     context.show(report, show_gates)
     pipeline.refuse(report)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import polars as pl
 from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from trimtab.bundle.typed_matrix import typed_places
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import BY_TASK, Task
 from trimtab.policy.gates import Leakage
@@ -28,6 +31,8 @@ MIN_ROWS = 20
 MIN_CLASS_ROWS = 10
 """With fewer rows, or fewer of a class, chance could separate them."""
 LEAVES = 64
+WORDS = 200
+"""Most frequent words of a text that are looked at."""
 SHOWN = 5
 
 
@@ -39,7 +44,11 @@ def judge_leakage(inputs: GateInputs, policy: Leakage) -> tuple[GateResult, ...]
     rows, y = _judged_classes(rows, inputs.y[rows], inputs.task)
     if reason := _too_few(y, inputs.task):
         return (_result(f"{alone} of one feature", "pass", 0.0, policy.single_feature, reason, {}),)
-    found = {name: explained(inputs.X[rows, j], y, inputs.task) for j, name in enumerate(inputs.feature_names)}
+    X = inputs.X[rows]
+    found = {
+        name: explained(np.asarray(X)[:, j], y, inputs.task, texts=_texts(X, j))
+        for j, name in enumerate(inputs.feature_names)
+    }
     best = dict(sorted(found.items(), key=lambda item: -item[1])[:SHOWN])
     suspects = [n for n, value in found.items() if value > policy.single_feature and n not in policy.acknowledged]
     known = [n for n, value in found.items() if value > policy.single_feature and n in policy.acknowledged]
@@ -59,24 +68,50 @@ def _judged_classes(rows: Array, y: Array, task: Task) -> tuple[Array, Array]:
     return rows[kept], number[place.ravel()][kept].astype(np.float64)
 
 
-def explained(x: Array, y: Array, task: Task) -> float:
+def _texts(X: Array, place: int) -> Array | None:
+    """Return the exact values of a category or a text, objects (rows,); None for other features."""
+    if typed_places(X).get(place) not in ("category", "text"):
+        return None
+    found: Array = X.exact[place]  # type: ignore[attr-defined]  # a TypedMatrix, as it has types
+    return found
+
+
+def explained(x: Array, y: Array, task: Task, *, texts: Array | None = None) -> float:
     """Return how well one feature predicts the label on rows not fitted on: ROC-AUC, or R2 of a regression.
 
     x: float32 (rows,), NaN is a value of its own; y: float64 (rows,); both in order of time. For a regression the
     greatest of R2 and the squared correlations of values and of ranks: a tree of few rows cannot follow a curve.
+    texts: the exact values of a category or a text, (rows,): the tree also gets the mean label of each among the rows
+    that it is fitted on, and which of the most frequent words it has.
     """
     limit = np.finfo(np.float32).max
     values = np.clip(x.astype(np.float32), -limit, limit).reshape(-1, 1)  # infinities order as they should
-    if len(np.unique(values[~np.isnan(values)])) + bool(np.isnan(values).any()) < 2:
+    distinct = len(np.unique(values[~np.isnan(values)])) + bool(np.isnan(values).any())
+    if texts is None and distinct < 2:
         return 0.5 if RULES[task].decides else 0.0
     odd = np.arange(len(y)) * BLOCKS // len(y) % 2 == 1
     classes = int(y.max()) + 1 if RULES[task].by_class else 0
     predicted = np.empty((len(y), classes)) if classes else np.empty(len(y))
     for fitted in (odd, ~odd):
-        predicted[~fitted] = _tree(values[fitted], y[fitted], values[~fitted], task, classes)
+        columns = values if texts is None else np.column_stack([values, *_of_texts(texts, y, fitted)])
+        predicted[~fitted] = _tree(columns[fitted], y[fitted], columns[~fitted], task, classes)
     if RULES[task].decides:
         return metric_value(BY_TASK[task].leakage, y, predicted)
-    return max(metric_value("r2", y, predicted), _related(values[:, 0], y), 0.0)
+    return max(metric_value("r2", y, predicted), _related(values[:, 0], y) if distinct > 1 else 0.0, 0.0)
+
+
+def _of_texts(texts: Array, y: Array, fitted: Array) -> tuple[Array, ...]:
+    """Return the mean label of each text among the fitted rows, (rows,), and which words it has, (rows, words)."""
+    named = pl.Series("text", [None if text is None else str(text) for text in texts], dtype=pl.String)
+    frame = pl.DataFrame({"text": named.fill_null(""), "label": y, "fitted": fitted})
+    means = frame.filter("fitted").group_by("text").agg(pl.col("label").mean())
+    mean = frame.select("text").join(means, on="text", how="left", maintain_order="left")["label"]
+    words = CountVectorizer(binary=True, max_features=WORDS, token_pattern=r"(?u)\w+")
+    try:
+        words.fit(frame.filter("fitted")["text"].to_list())
+    except ValueError:  # no row has a word
+        return (mean.fill_null(float("nan")).to_numpy(),)
+    return mean.fill_null(float("nan")).to_numpy(), words.transform(frame["text"].to_list()).toarray()
 
 
 def _tree(X: Array, y: Array, asked: Array, task: Task, classes: int) -> Array:

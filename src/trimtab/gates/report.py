@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from trimtab.clock import Clock
 from trimtab.definitions.own_gates import OwnGate
@@ -13,6 +15,9 @@ from trimtab.policy.gates import Custom, Gates
 from trimtab.records.gate_reports import GateReport, GateResult, HeldOutWindow
 from trimtab.records.record import Verdict
 from trimtab.records.training import Baseline
+
+SHOWN = 5
+"""How many changed keys are named."""
 
 
 def report_key(
@@ -32,13 +37,60 @@ def report_key(
     memory may refuse the run. release: of this package, since gates may judge otherwise in another one. own: gates that
     the project defines for the model.
     """
-    judged = {name: section.model_dump(mode="json") for name, section in gates.sections().items()}
+    judged = gates_json(gates)
     if own and Custom.GATE in judged:
         judged[Custom.GATE]["functions"] = {gate.name: gate.source for gate in own}
     else:
         judged.pop(Custom.GATE, None)
     parts = [judged, champion, sorted(trust), measured, release]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def gates_json(gates: Gates) -> dict[str, Any]:
+    """Return the policy's gates with all limits, as a run keeps them."""
+    return {name: section.model_dump(mode="json") for name, section in gates.sections().items()}
+
+
+def gates_hash(gates: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of gates as `gates_json` gives them."""
+    return hashlib.sha256(json.dumps(gates, sort_keys=True).encode()).hexdigest()
+
+
+def changed_thresholds(
+    frozen: Mapping[str, Any], now: Mapping[str, Any], frozen_at: datetime | None
+) -> GateResult | None:
+    """Return a warning that names the keys that changed after the run began; None when none did.
+
+    frozen_at: when the run began; None where its gates are not known.
+    """
+    if frozen_at is None:
+        return None
+    changed = sorted(f"gates.{path}" for path in _leaves(frozen) | _leaves(now) if _at(frozen, path) != _at(now, path))
+    if not changed:
+        return None
+    told = [f"{key} from {_at(frozen, key[6:])} to {_at(now, key[6:])}" for key in changed[:SHOWN]]
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return GateResult(
+        gate="thresholds",
+        metric="changed keys",
+        verdict="warn",
+        value=float(len(changed)),
+        low=None,
+        high=None,
+        threshold=0.0,
+        reason=f"changed after the run began, at {frozen_at:%Y-%m-%d %H:%M:%S} UTC: {', '.join(told)}{more}",
+        details={"changed": changed},
+    )
+
+
+def _leaves(gates: Mapping[str, Any]) -> set[str]:
+    return {f"{name}.{key}" for name, section in gates.items() for key in section}
+
+
+def _at(gates: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a key; "left out" without its gate."""
+    name, _, key = path.partition(".")
+    return gates[name].get(key) if name in gates else "left out"
 
 
 def report(
@@ -52,12 +104,18 @@ def report(
     again: int = 0,
     held_out: Sequence[HeldOutWindow] = (),
     baselines: Sequence[Baseline] = (),
+    thresholds: str = "",
+    frozen: str = "",
+    frozen_at: datetime | None = None,
+    runtime: str = "",
+    runtime_reason: str = "",
 ) -> GateReport:
     """Return the report of one run's gates; it fails when any gate fails, and warns when any warns.
 
     champion: id of the bundle that the candidate was compared with. key: as `report_key` gives it. again: how often the
     run was judged by the same key before. held_out: the comparison with the champion in windows of the holdout.
-    baselines: those of the run.
+    baselines: those of the run. thresholds, frozen: hash of the gates now and before the run. runtime: library that
+    serves the model, and why.
     """
     return GateReport(
         id=f"{run}/gates/{key}" + (f"/{again + 1}" if again else ""),
@@ -70,6 +128,11 @@ def report(
         results=tuple(results),
         held_out=tuple(held_out),
         baselines=tuple(baselines),
+        thresholds=thresholds,
+        frozen=frozen,
+        frozen_at=frozen_at,
+        runtime=runtime,
+        runtime_reason=runtime_reason,
     )
 
 

@@ -1,7 +1,7 @@
 """The robustness gate: how much worse the metric becomes when inputs go missing, are noisy, or come in the wrong unit.
 
-Random disturbances are repeated with several seeds and averaged; a wrong unit hits one
-feature at a time, which shows a model that leans on one column.
+Random disturbances are repeated with several seeds and averaged; a wrong unit, and the disturbances of one feature at a
+time, show a model that leans on one column.
 """
 
 from __future__ import annotations
@@ -94,6 +94,11 @@ def disturbances(
         yield f"{policy.missing:.3g} of values missing", _blanked(X, policy.missing, seed)
     if policy.noise > 0:
         yield f"noise of {policy.noise:g} sd", _noisy(X, policy.noise, seed)
+    for j, name in enumerate(features):
+        if policy.feature_missing > 0:
+            yield f"{policy.feature_missing:.0%} of '{name}' missing", _one_blanked(X, j, policy.feature_missing, seed)
+        if policy.feature_noise > 0 and j not in typed_places(X):
+            yield f"noise of {policy.feature_noise:g} sd in '{name}'", _one_noisy(X, j, policy.feature_noise, seed)
     if policy.shifted_units is not None:
         for j, name in enumerate(features):
             if j in typed_places(X):
@@ -107,6 +112,23 @@ def _blanked(X: Array, share: float, seed: int) -> Iterator[Array]:
         blanked = X.copy()
         blanked[chance < share] = np.nan
         yield blanked
+
+
+def _one_blanked(X: Array, column: int, share: float, seed: int) -> Iterator[Array]:
+    for repeat in range(REPEATS if share < 1 else 1):
+        blanked = X.copy()
+        blanked[np.random.default_rng((seed, repeat, 2)).random(len(X)) < share, column] = np.nan
+        yield blanked
+
+
+def _one_noisy(X: Array, column: int, size: float, seed: int) -> Iterator[Array]:
+    values = np.asarray(X)[:, column].astype(np.float64)
+    known = values[np.isfinite(values)]
+    spread = float(known.std()) if len(known) else 0.0
+    for repeat in range(REPEATS):
+        noisy = X.copy()
+        noisy[:, column] = values + size * spread * np.random.default_rng((seed, repeat, 3)).standard_normal(len(X))
+        yield noisy
 
 
 def _noisy(X: Array, size: float, seed: int) -> Iterator[Array]:

@@ -59,7 +59,12 @@ GATES: tuple[Gate[Any], ...] = (
     Gate(Stability, judge_stability),
     Gate(Robustness, judge_robustness, needs_labels=False),
     Gate(Calibration, judge_calibration),
-    Gate(Performance, judge_performance, needs_labels=False, of_the_machine=("p99_ms", "memory_mb")),
+    Gate(
+        Performance,
+        judge_performance,
+        needs_labels=False,
+        of_the_machine=("p99_ms", "memory_mb", "cold_start_s", "cost_per_1000"),
+    ),
     Gate(Custom, judge_custom, needs_labels=False),
 )
 OF_THE_MACHINE = frozenset((gate.section.GATE, metric) for gate in GATES for metric in gate.of_the_machine)

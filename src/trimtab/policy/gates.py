@@ -387,14 +387,22 @@ class Calibration(GateSection):
 
 
 class Performance(GateSection):
-    """Performance gate: the packaged bundle, measured in a fresh process."""
+    """Performance gate: the packaged bundle, measured in a fresh process. Latency is measured in several rounds; their
+    median counts, and the result notes the load of the machine."""
 
     GATE = "performance"
 
     p99: Duration = 10_000
-    """Longest time that 99 of 100 single-row predictions may take."""
+    """Longest time that 99 of 100 single-row predictions may take, as the median of the rounds."""
     memory: Bytes = 500_000_000
-    """Most memory that the process may use."""
+    """Most memory that the process may use, at its peak. One that takes far more is ended."""
+    cold_start: Duration | None = None
+    """Longest time from the start of a process to its first prediction; left out, it is noted and not judged."""
+    size: Bytes | None = None
+    """Most bytes of the bundle's files; left out, they are noted and not judged."""
+    cost_per_1000: float | None = Field(default=None, ge=0)
+    """Highest cost of 1,000 predictions of single rows, by `prices` and in the currency of `impact`; left out, it is
+    noted and not judged."""
 
 
 class Gates(Section):

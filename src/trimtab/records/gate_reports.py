@@ -54,5 +54,15 @@ class GateReport(Record, frozen=True, kw_only=True):
     results: tuple[GateResult, ...]
     baselines: tuple[Baseline, ...] = ()
     """The run compared with what needs no model, and with the champion at its training; no verdict rests on them."""
+    thresholds: str = ""
+    """Hash of the policy's gates by which it was judged; empty in older reports."""
+    frozen: str = ""
+    """Hash of the policy's gates before the run; empty where that is not known."""
+    frozen_at: datetime | None = None
+    """When they were frozen."""
+    runtime: str = ""
+    """The library that serves the model; empty in older reports."""
+    runtime_reason: str = ""
+    """Why it is not ONNX Runtime; empty when it is."""
     held_out: tuple[HeldOutWindow, ...] = ()
     """Windows of the holdout in order of time, as evidence for the comparison with `champion`."""

@@ -159,6 +159,10 @@ class Run(Record, frozen=True, kw_only=True):
     """Such as Linux-x86_64."""
     pins: tuple[str, ...] = ()
     """name==version of what the training had loaded and of what that needs, sorted."""
+    gates: Mapping[str, Any] = {}
+    """The policy's gates when the training began, with all limits; empty in older records."""
+    gates_frozen_at: datetime | None = None
+    """When they were read, before the training."""
     changes: str = ""
     """SHA-256 of the patch of uncommitted changes, code/changes.patch of the packaged model; "" if there were none,
     `too large` if it is not kept."""

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from trimtab.bundle.typed_matrix import Schema, TypedMatrix, objects
 from trimtab.definitions.models import Task
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.leakage import explained, judge_leakage
@@ -144,3 +145,31 @@ def test_a_figure_that_is_not_defined_is_not_judged_and_its_record_can_be_read(m
     assert lost[1].reason == "not judged: 0 rows with a score do not define roc_auc"
     for found in (*alike, *lost):
         assert msgspec.json.decode(msgspec.json.encode(found), type=GateResult) == found
+
+
+@pytest.mark.parametrize("kind", ["text", "category"])
+def test_a_leak_in_words_is_found(make: Make, kind: str) -> None:
+    # given a remark that was written after the outcome was known, and a text that knows nothing
+    y, rng = make().y, np.random.default_rng(0)
+    names = {"text": ["case {}: closed in time", "case {}: paid back late"], "category": ["c{}", "d{}"]}[kind]
+    leaks = objects([names[int(late)].format(number % 40) for number, late in enumerate(y)])
+    blind = objects([names[side].format(number % 40) for number, side in enumerate(rng.integers(0, 2, len(y)))])
+    schema = Schema.known(
+        ("remark", "other"), {"remark": kind, "other": kind}, _known(kind, leaks, blind), "frame", "other"
+    )
+    assert schema is not None
+    X = TypedMatrix.of(schema, {"remark": leaks, "other": blind})
+
+    # when a model that does not look at it is judged
+    inputs = make(Known(np.full(len(y), 0.5), "binary"), X=X, feature_names=("remark", "other"))
+    single, _ = judge_leakage(inputs, Leakage())
+
+    # then the remark alone is suspected
+    assert single.verdict == "fail"
+    assert single.reason.startswith("'remark' alone explains the label")
+    assert single.details["features"]["other"] < 0.7
+
+
+def _known(kind: str, *columns: Any) -> dict[str, tuple[str, ...]]:
+    found = zip(("remark", "other"), columns, strict=True)
+    return {name: tuple(sorted(set(values))) for name, values in found} if kind == "category" else {}

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
@@ -19,7 +21,7 @@ from skops.io import dump
 from trimtab.bundle.spec import read_spec, write_spec
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.measure import Measurement
-from trimtab.gates.performance import judge_performance, run_measure
+from trimtab.gates.performance import TooMuch, judge_performance, run_measure
 from trimtab.policy.gates import Performance
 
 Make = Callable[..., GateInputs]
@@ -93,3 +95,60 @@ def test_a_native_file_is_measured_with_what_the_policy_trusts(
     assert "not known to be safe" in broken.reason
     latency, _ = judge_performance(make(folder=folder, trust=("posixpath.basename",)), Performance())
     assert latency.details["calls"] > 0
+
+
+def test_what_has_a_limit_is_judged_and_all_is_noted(make: Make, bundle: Path) -> None:
+    limits = Performance(p99=10_000_000, cold_start=1, size=1, cost_per_1000=0.0)
+    found = {result.metric: result for result in judge_performance(make(folder=bundle), limits)}
+    assert [found[name].verdict for name in ("p99_ms", "cold_start_s", "size_mb", "cost_per_1000")] == [
+        "pass",
+        "fail",
+        "fail",
+        "fail",
+    ]
+    files = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    assert found["size_mb"].value == pytest.approx(files / 1e6)
+    details = found["p99_ms"].details
+    assert details["cold_start_seconds"] > details["load_seconds"]
+    assert len(details["rounds_p99_us"]) == 5
+    assert details["p99_us"] == sorted(details["rounds_p99_us"])[2]
+    assert "load " in found["p99_ms"].reason
+    assert 0 < found["cost_per_1000"].value < 0.01
+
+
+def test_a_process_that_takes_far_too_much_memory_is_ended(make: Make, bundle: Path) -> None:
+    found = run_measure(bundle, most=20_000_000)
+    assert isinstance(found, TooMuch)
+    assert found.taken > 20_000_000
+
+
+def test_a_model_that_needs_8_gb_is_refused(make: Make, flights: Any, write_bundle: Write, tmp_path: Path) -> None:
+    # given a graph that adds up 2,000,000,000 numbers of 4 bytes for each answer
+    folder = write_bundle(tmp_path / "huge", needs_8_gb(flights.graph()))
+
+    # then its process is ended long before it has taken them, and the reason says so
+    (result,) = judge_performance(make(folder=folder), Performance(memory=200_000_000))
+    assert (result.metric, result.verdict) == ("memory_mb", "fail")
+    assert 700 < result.value < 8_000
+    assert "was ended when it had taken" in result.reason
+    assert "the limit is 200 MB" in result.reason
+
+
+def needs_8_gb(graph: bytes) -> bytes:
+    model, name = onnx.load_from_string(graph), "probabilities"
+    for node in model.graph.node:
+        node.output[:] = [f"{each}_of_model" if each == name else each for each in node.output]
+    shape = helper.make_tensor("many", TensorProto.INT64, [1], [2_000_000_000])
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+    value = helper.make_tensor("value", TensorProto.FLOAT, [1], [1e-9])
+    model.graph.initializer.extend([shape, zero])
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["many"], ["numbers"], value=value),
+            helper.make_node("ReduceMax", ["numbers"], ["largest"], keepdims=0),
+            helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
+            helper.make_node("Add", [f"{name}_of_model", "nothing"], [name]),
+        ]
+    )
+    made: bytes = model.SerializeToString()
+    return made

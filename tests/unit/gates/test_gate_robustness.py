@@ -118,3 +118,11 @@ def test_disturbances_are_as_large_as_said_and_repeatable() -> None:
         np.array_equal(a, b, equal_nan=True)
         for a, b in zip(again["noise of 0.5 sd"], found["noise of 0.5 sd"], strict=True)
     )
+
+
+def test_the_feature_that_the_model_cannot_do_without_is_named(make: Make) -> None:
+    (result,) = judge_robustness(make(), Robustness(missing=0, noise=0, feature_missing=1.0, feature_noise=1.0))
+    assert result.verdict == "fail"
+    assert "under 100% of 'dep_delay' missing (the worst of 10)" in result.reason
+    drops = result.details["drops"]
+    assert drops["noise of 1 sd in 'dep_delay'"] > drops["noise of 1 sd in 'month'"]

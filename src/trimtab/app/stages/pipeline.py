@@ -46,11 +46,12 @@ from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.features.diagnosis import diagnose
 from trimtab.features.training_frames import request_types, training_frame
 from trimtab.features.value_types import Kind
+from trimtab.gates.report import changed_thresholds, gates_hash, gates_json, report_key
 from trimtab.gates.report import refuse as refuse_failing
 from trimtab.gates.report import report as write_report
-from trimtab.gates.report import report_key
 from trimtab.gates.table import OF_THE_MACHINE
 from trimtab.gates.table import evaluate as judge
+from trimtab.gates.verdict_files import write_verdict
 from trimtab.monitoring.reference import build_reference
 from trimtab.monitoring.row_money import prices
 from trimtab.records.data import CheckReport, TableVersion
@@ -224,6 +225,7 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
     kinds = _request_types(workspace, definition, dataset)
     frozen = load(dataset, workspace.artifacts)
     plan = training_plan(workspace, definition, frozen)
+    gates, frozen_at = gates_json(policy.gates), workspace.now()
     run = train_model(
         definition,
         frozen,
@@ -239,6 +241,9 @@ def train(workspace: Workspace, model: str, dataset: DatasetVersion, *, key: str
         plan=plan,
         contamination=policy.training.contamination,
     )
+    if (known := latest(workspace.metadata, Run, key=run.key)) is not None and known.id == run.id:
+        return known
+    run = msgspec.structs.replace(run, gates=gates, gates_frozen_at=frozen_at)
     workspace.metadata.put(run)
     keep_run(workspace, run, frozen)
     return run
@@ -256,7 +261,11 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
     if known and not force:
         return known[0]
     inputs = gate_inputs(workspace, run)
+    spec = read_spec(inputs.folder)
     results = judge(inputs, workspace.project.policy.gates)
+    gates = gates_json(workspace.project.policy.gates)
+    if changed := changed_thresholds(run.gates, gates, run.gates_frozen_at):
+        results = (*results, changed)
     if not measured:
         results = tuple(_recorded(result) for result in results)
     report = write_report(
@@ -269,6 +278,11 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
         again=len(known),
         held_out=held_out_evidence(workspace, run, inputs),
         baselines=run.baselines,
+        thresholds=gates_hash(gates),
+        frozen=gates_hash(run.gates) if run.gates_frozen_at else "",
+        frozen_at=run.gates_frozen_at,
+        runtime=spec.runtime,
+        runtime_reason=spec.runtime_reason,
     )
     workspace.metadata.put(report)
     open_tracking(workspace).set_tags(run.id, {VERDICT: report.verdict})
@@ -395,6 +409,7 @@ def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]
     digest."""
     folder = workspace.artifacts.staging()
     shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
+    write_verdict(folder, report)
     digest = finish(folder, msgspec.json.format(msgspec.json.encode(report)))
     key = settings.read().signing_key
     if key is not None:

@@ -1,0 +1,1 @@
+"""Planted faults, and which gate says what of them."""
