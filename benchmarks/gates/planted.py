@@ -22,6 +22,7 @@ from trimtab.bundle.spec import Spec, write_spec
 from trimtab.bundle.typed_matrix import Schema, TypedMatrix, objects
 from trimtab.gates.inputs import GateInputs
 from trimtab.gates.table import evaluate
+from trimtab.metric_catalog import Task
 from trimtab.policy.gates import Gates
 from trimtab.records.gate_reports import GateResult
 from trimtab.runtimes.onnx import OnnxScorer
@@ -144,7 +145,8 @@ def judge(case: Case, folder: Path) -> tuple[GateResult, ...]:
     graph = case.graph(clean, rows)
     write_bundle(folder, graph, rows.X[half : half + 100])
     scorer: Scorer = OnnxScorer(clean if case.graph is needs_8_gb else graph, "binary")
-    X, names = rows.X[half:], FEATURES
+    names: tuple[str, ...] = FEATURES
+    X = rows.X[half:]
     if case.text:
         X, names, scorer = *_with_text(X, rows.y[half:]), _FirstColumns(scorer)
     inputs = GateInputs(
@@ -163,10 +165,14 @@ def judge(case: Case, folder: Path) -> tuple[GateResult, ...]:
 class _FirstColumns:
     """A model that does not look at the text."""
 
-    task = "binary"
+    task: Task = "binary"
+    in_process = True
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
+
+    def close(self) -> None:
+        self.scorer.close()
 
     def score(self, X: Any) -> Any:
         return self.scorer.score(np.ascontiguousarray(np.asarray(X)[:, : len(FEATURES)]))
