@@ -251,8 +251,9 @@ def play(folder: Path, *, every: int) -> None:
     first = int(played.read_text()) if played.exists() else TRAINED_DAYS - 1
     _settle(steering)
     for number in range(first + 1, LAST_DAY + 1):
-        answer(workspace)
         act(workspace, number)
+        _settle(steering)
+        answer(workspace)  # once all reviews of the days before are asked, so that a new process answers the same ones
         _settle(steering)
         play_day(workspace, number)
         played.write_text(str(number))
