@@ -2,6 +2,7 @@
 
 binary      expected calibration error: rows in bins of like score, each with as many rows; the mean over rows of the
             distance between the mean score of a bin and its share of 1
+anomaly     distance of the share of rows that are reported from the contamination, which set the threshold
 regression  coverage shortfall: the promised coverage minus the share of labels within the intervals; their widths are
             those of bundle/calibration.py, made from the earlier half of the holdout and judged on the later half
 
@@ -37,14 +38,13 @@ CONFIDENCE = 0.95
 def judge_calibration(inputs: GateInputs, policy: Calibration) -> tuple[GateResult, ...]:
     """Judge the calibration of a model; a row without a score fails by itself."""
     rules = RULES[inputs.task]
-    if rules.output == "anomaly_score":
-        words = "not judged: anomaly scores are no probabilities, and have no prediction intervals"
-        return (_result(policy, "calibration_error", "warn", 0.0, words, {}),)
     if lost := int((~np.isfinite(inputs.main_scores)).sum()):
         words = f"the model gives no number for {lost} of {len(inputs.y)} rows, so its calibration cannot be judged"
         return (
             _result(policy, "share without a number", "fail", lost / len(inputs.y), words, {"rows": len(inputs.y)}),
         )
+    if rules.output == "anomaly_score":
+        return (_alarms(inputs, policy),)
     if rules.by_class:
         return (_classes(inputs, policy),)
     if rules.confidence is not None:
@@ -120,6 +120,18 @@ def _classes(inputs: GateInputs, policy: Calibration) -> GateResult:
     remark = f"; the worst class is '{worst}', for which chance alone makes about {chance:.4f} with so many rows"
     details = {"bins": bins, "by_chance": chance, "worst": worst, "classes": of_class}
     return _judged(inputs, policy, "calibration_error", interval, remark, details)
+
+
+def _alarms(inputs: GateInputs, policy: Calibration) -> GateResult:
+    """Judge how far the share of rows from the threshold on is from the contamination, which set the threshold."""
+    said = inputs.scores >= inputs.threshold
+    share = _interval(inputs, lambda rows: float(said[rows].mean()))
+    promised = inputs.contamination
+    far = max(abs(share.low - promised), abs(share.high - promised))
+    near = 0.0 if share.low <= promised <= share.high else min(abs(share.low - promised), abs(share.high - promised))
+    interval = replace(share, value=abs(share.value - promised), low=near, high=far)
+    remark = f"; {share.value:.4f} of the rows are reported, and training.contamination is {promised:.4g}"
+    return _judged(inputs, policy, "alarm_share_error", interval, remark, {"share": share.value, "promised": promised})
 
 
 def _intervals(inputs: GateInputs, policy: Calibration) -> GateResult:

@@ -14,6 +14,7 @@ import numpy as np
 from trimtab.bundle.scorer import Scorer
 from trimtab.definitions.models import Task
 from trimtab.definitions.own_gates import OwnGate
+from trimtab.metric_catalog import CONTAMINATION
 from trimtab.policy.model import Prices
 from trimtab.tasks import RULES
 
@@ -52,6 +53,8 @@ class GateInputs:
     """The champion was trained on rows before this time; None: on none of the rows."""
     own_gates: tuple[OwnGate, ...] = ()
     """Gates that the project defines for the model."""
+    contamination: float = CONTAMINATION
+    """Share of rows that an anomaly candidate was trained to report."""
     prices: Prices = field(default_factory=Prices)
     """What computing costs."""
     trust: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ GATES: tuple[Gate[Any], ...] = (
     Gate(Slices, judge_slices),
     Gate(Stability, judge_stability),
     Gate(Robustness, judge_robustness, needs_labels=False),
-    Gate(Calibration, judge_calibration),
+    Gate(Calibration, judge_calibration, needs_labels=False),
     Gate(
         Performance,
         judge_performance,

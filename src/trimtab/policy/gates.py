@@ -350,7 +350,8 @@ class Robustness(DropLimit):
 class Calibration(GateSection):
     """Calibration gate: do probabilities, or prediction intervals, keep their promise? The upper end of the 95%
     interval decides. A binary model is judged by its expected calibration error: the mean distance between score and
-    share of 1, over bins of like score; a multiclass model by that of its worst class. A regression is judged by how
+    share of 1, over bins of like score; a multiclass model by that of its worst class; an anomaly
+    model by how far the share of rows that it reports is from training.contamination. A regression is judged by how
     much fewer labels than promised lie in its prediction intervals: the widths are made from the earlier half of the
     holdout and judged on the later half."""
 

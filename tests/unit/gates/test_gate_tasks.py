@@ -120,7 +120,7 @@ def test_without_labels_gates_say_that_they_do_not_judge() -> None:
         performance=None,
     )
     results = {result.gate: result for result in evaluate(judged, policy)}
-    for gate in ("accuracy", "leakage", "calibration"):
+    for gate in ("accuracy", "leakage"):
         assert results[gate].verdict == "warn"
         assert "not judged: the holdout has no rows that are labelled as anomalies" in results[gate].reason
     assert (results["robustness"].metric, results["robustness"].verdict) == (CHANGED, "fail")
@@ -132,8 +132,18 @@ def test_without_labels_gates_say_that_they_do_not_judge() -> None:
 def test_an_anomaly_score_is_judged_by_its_labels() -> None:
     alone = judge_accuracy(inputs("anomaly"), Accuracy(min=0.8))[0]
     assert (alone.metric, alone.verdict) == ("roc_auc", "pass")
-    calibration = judge_calibration(inputs("anomaly"), Calibration(max=0.1))[0]
-    assert "anomaly scores are no probabilities" in calibration.reason
+
+
+def test_an_anomaly_model_keeps_its_promise_of_how_many_rows_it_reports() -> None:
+    # given distances from 0 of a normal variable, of which 5% are above 1.96
+    kept = judge_calibration(inputs("anomaly", threshold=1.96), Calibration(max=0.04))[0]
+    broken = judge_calibration(inputs("anomaly", threshold=1.0), Calibration(max=0.04))[0]
+    assert (kept.metric, kept.verdict, broken.verdict) == ("alarm_share_error", "pass", "fail")
+    assert broken.value == pytest.approx(0.317 - 0.05, abs=0.03)
+    assert broken.low is not None
+    assert broken.high is not None
+    assert broken.low < broken.value < broken.high
+    assert "of the rows are reported, and training.contamination is 0.05" in broken.reason
 
 
 def test_a_quantile_is_not_judged_as_a_mean() -> None:

@@ -57,6 +57,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         threshold=spec.threshold,
         folder=folder,
         seed=run.seed,
+        contamination=workspace.project.policy.training.contamination,
         prices=workspace.project.policy.prices,
         own_gates=workspace.project.definitions.gates_of(run.model),
         trust=tuple(workspace.project.policy.serving.trust),
