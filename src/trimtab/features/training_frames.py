@@ -63,7 +63,7 @@ def training_frame(
         DefinitionError: a column is missing or has a wrong type, or a transform or the fallback rule fails.
     """
     keep = tuple(dict.fromkeys((*keep, *model.carried)))
-    examples = _examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
+    examples = chosen_examples(model, scan(model.examples.name), keep, as_of=as_of, start=start)
     where = f"Model '{model.name}', source '{model.examples.name}'"
     at = micros(examples[model.examples.timestamp], where=where)
     features = _features(model, scan, examples, at)
@@ -101,9 +101,20 @@ def request_types(model: Model, scan: Scan, typed: Mapping[str, str] | None = No
     }
 
 
-def _examples(
+def chosen_examples(
     model: Model, rows: pl.LazyFrame, keep: Sequence[str], *, as_of: datetime, start: datetime | None
 ) -> pl.DataFrame:
+    """Return the examples of a training frame as their table has them, row by row in the order of the frame.
+
+    Args:
+        model: the model.
+        rows: the table of its examples.
+        keep: further columns to read.
+        as_of, start: of the frame.
+
+    Raises:
+        DefinitionError: a column is missing, or has a name that the frame needs.
+    """
     source, user = model.examples, f"Model '{model.name}'"
     for name in (*model.feature_names, *keep):
         if name in (TIMESTAMP, LABEL, KNOWN_AT) and name not in (source.timestamp, model.label, source.known_column):

@@ -71,6 +71,9 @@ class Training(Section):
 
     history: Duration | None = None
     """How far back examples go; left out, all the way."""
+    features_from: Literal["offline", "log", "compare"] = "offline"
+    """offline: training sets have the features that the tables give; compare: the same, and the training set says how
+    often the prediction log has other values; log: rows that were served have the values that were served."""
     holdout: Share = Field(default=0.2, gt=0, lt=1)
     """Latest share of the examples' time that gates are measured on and the trainer never sees."""
     seed: int = 0

@@ -11,6 +11,20 @@ import msgspec
 from trimtab.records.record import Record
 
 
+class FeatureSkew(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a feature was served with another value than the one that the tables give."""
+
+    feature: str
+    rows: int
+    """Rows of the training set whose served value the prediction log has."""
+    differ: int
+    """Of those: values that are not equal. Missing values are equal to each other."""
+    missing: int = 0
+    """Of those that differ: one of both is missing."""
+    largest: float | None = None
+    """Largest absolute difference of two finite numbers; None when there is none."""
+
+
 class DatasetVersion(Record, frozen=True, kw_only=True):
     """A point-in-time training set; id is its content hash."""
 
@@ -51,6 +65,11 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     """What the trainer gets: matrix or frame."""
     unseen: str = "other"
     """What becomes of a category that is not known: other, missing or refuse."""
+    features_from: str = "offline"
+    """offline: features were computed from the tables; compare: and compared with the served ones; log: where the log
+    has served ones, those were taken."""
+    skew: tuple[FeatureSkew, ...] = ()
+    """By feature, where features were compared with the served ones."""
 
 
 class FoldScore(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from trimtab.bundle.typed_matrix import OBJECTS, OTHER, WHOLE, Schema, TypedMatr
 from trimtab.clock import Clock, from_micros, to_micros
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError
-from trimtab.records.training import DatasetVersion
+from trimtab.records.training import DatasetVersion, FeatureSkew
 from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.tasks import RULES
 from trimtab.training.columns.class_labels import check_part, check_weights, classes_of, indices, missing_in_holdout
@@ -89,6 +89,8 @@ def freeze(
     keep: Sequence[str] = (),
     warnings: Sequence[str] = (),
     without: Sequence[tuple[datetime, datetime]] = (),
+    features_from: str = "offline",
+    skew: Sequence[FeatureSkew] = (),
 ) -> DatasetVersion:
     """Publish the frame as `datasets/MODEL/HASH` and return its record. The same content returns the first record.
 
@@ -104,6 +106,7 @@ def freeze(
         keep: columns to keep in addition to the features.
         warnings: sentences about the frame, for the record.
         without: stretches of event time whose rows are left out of the frame, for the record.
+        features_from, skew: where features come from, and how served ones differ from offline ones, for the record.
 
     Raises:
         DataError: the frame lacks a column, has a wrong type or label, or one part of the split is too small.
@@ -142,6 +145,8 @@ def freeze(
         feature_categories=_categories(usable.filter(pl.col(TIMESTAMP).to_physical() < split_at), types),
         input=model.input,
         unseen=model.unseen,
+        features_from=features_from,
+        skew=tuple(skew),
     )
     about = _about(version, model, keep)
     digest = _hash(rows, about)
@@ -396,6 +401,8 @@ def _hash(rows: pl.DataFrame, about: About) -> str:
         header["carried"] = [about.weight, about.group, list(about.extra)]
     if version.without:  # older hashes hold
         header["without"] = [[to_micros(start), to_micros(end)] for start, end in version.without]
+    if version.features_from != "offline":  # older hashes hold
+        header["served"] = [version.features_from, [list(msgspec.structs.astuple(each)) for each in version.skew]]
     extra = [name for name in about.keep if name not in version.features]
     if KNOWN_AT in rows.columns:
         extra.append(KNOWN_AT)

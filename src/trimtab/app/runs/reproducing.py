@@ -24,10 +24,10 @@ from trimtab.app.project.process_files import write_atomically
 from trimtab.app.project.project import Project, open_project
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages import pipeline
+from trimtab.app.stages.served_features import training_rows
 from trimtab.app.stages.training_plan import previous_estimator
 from trimtab.bundle.limits import checked
 from trimtab.errors import TrimtabError
-from trimtab.features.training_frames import training_frame
 from trimtab.policy.model import Environment
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle, DatasetVersion, Run
@@ -35,7 +35,7 @@ from trimtab.stores.artifacts.contract import Artifacts
 from trimtab.stores.faults import Fault
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
-from trimtab.training.dataset import LABEL, TIMESTAMP, Frozen, id_of, load
+from trimtab.training.dataset import LABEL, Frozen, id_of, load
 from trimtab.training.environment import installed_packages
 from trimtab.training.refit import refit
 
@@ -203,10 +203,18 @@ def _remake(scratch: Scratch, frozen: Frozen) -> Remade:
     try:
         versions = {name: int(id_.rpartition("@")[2]) for name, id_ in version.tables.items()}
         scan = scratch.scan(versions, as_of=version.as_of)
-        frame = training_frame(model, scan, as_of=version.as_of, start=version.start, keep=keep)
-        for begin, end in version.without:
-            frame = frame.filter(~pl.col(TIMESTAMP).is_between(begin, end, closed="left"))
-        found, rows = id_of(frame, model, version, keep)
+        made = training_rows(
+            scratch.origin,
+            model,
+            scan,
+            as_of=version.as_of,
+            start=version.start,
+            keep=keep,
+            without=version.without,
+            features_from="log" if version.features_from == "log" else "offline",
+            logged_by=version.created_at,
+        )
+        found, rows = id_of(made.frame, model, version, keep)
     except TrimtabError as error:
         return Remade(same=None, text=f"the frozen one is used; {tables} cannot be read as they were: {error}")
     if found == version.id:

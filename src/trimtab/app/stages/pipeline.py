@@ -29,6 +29,7 @@ from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
 from trimtab.app.stages.gate_inputs import compared_with, gate_inputs, held_out_evidence
 from trimtab.app.stages.no_examples import no_examples
+from trimtab.app.stages.served_features import training_rows
 from trimtab.app.stages.training_plan import previous_estimator, training_key, training_plan
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
@@ -44,7 +45,7 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DefinitionError, StageError, nearest
 from trimtab.features.diagnosis import diagnose
-from trimtab.features.training_frames import request_types, training_frame
+from trimtab.features.training_frames import request_types
 from trimtab.features.value_types import Kind
 from trimtab.gates.report import changed_thresholds, gates_hash, gates_json, report_key
 from trimtab.gates.report import refuse as refuse_failing
@@ -193,13 +194,11 @@ def snapshot(
     keep = kept_columns(workspace.project, definition)
     scan = workspace.scan({name: version.version for name, version in tables.items()}, as_of=as_of)
     without = _left_out(workspace, model, as_of=as_of, judged_until=judged_until)
-    frame = training_frame(definition, scan, as_of=as_of, start=start, keep=keep)
-    for begin, end in without:
-        frame = frame.filter(~pl.col("timestamp").is_between(begin, end, closed="left"))
-    if frame.is_empty():
+    rows = training_rows(workspace, definition, scan, as_of=as_of, start=start, keep=keep, without=without)
+    if rows.frame.is_empty():
         raise StageError(no_examples(workspace, definition, as_of=as_of, start=start))
     version = freeze(
-        frame,
+        rows.frame,
         model=definition,
         tables={name: version.id for name, version in tables.items()},
         as_of=as_of,
@@ -209,8 +208,10 @@ def snapshot(
         artifacts=workspace.artifacts,
         clock=workspace.clock,
         keep=keep,
-        warnings=diagnose(definition, scan, frame),
+        warnings=(*rows.warnings, *diagnose(definition, scan, rows.frame)),
         without=without,
+        features_from=rows.features_from,
+        skew=rows.skew,
     )
     workspace.metadata.put(version)
     return version
@@ -411,8 +412,7 @@ def pack(workspace: Workspace, run: Run, report: GateReport) -> tuple[Path, str]
     shutil.copytree(workspace.artifacts.open(run.staging), folder, dirs_exist_ok=True)
     write_verdict(folder, report)
     digest = finish(folder, msgspec.json.format(msgspec.json.encode(report)))
-    key = settings.read().signing_key
-    if key is not None:
+    if (key := settings.read().signing_key) is not None:
         sign(folder, key.expanduser())
     return folder, digest
 
