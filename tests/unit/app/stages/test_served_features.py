@@ -14,6 +14,7 @@ import pytest
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
 from trimtab.app.stages.served_features import training_rows
+from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.bundle.typed_packing import pack_rows
 from trimtab.clock import ManualClock, from_micros, to_micros
 from trimtab.errors import StageError
@@ -202,6 +203,7 @@ def test_exact_values_of_typed_features_are_compared_and_taken(tmp_path: Path) -
         note=pl.Series([*frame["note"][:8], "other"]),
     )
     X = examples(changed, dataset.features, schema_of(dataset)).X
+    assert isinstance(X, TypedMatrix)
     log(ws, dataset, np.asarray(X).tolist(), typed=pack_rows(X))
     ws = opened(tmp_path, "log", definitions=TYPED)
     found = pipeline.snapshot(ws, "m", as_of=AS_OF)
