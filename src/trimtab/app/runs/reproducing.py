@@ -198,7 +198,7 @@ def _train(scratch: Scratch, run: Run, frozen: Frozen, attempt: str) -> Run:
 def _remake(scratch: Scratch, frozen: Frozen) -> Remade:
     """Make the training set again from the versions of its tables, and compare it with the frozen one."""
     version, model = frozen.version, scratch.model(frozen.version.model)
-    tables = ", ".join(version.tables.values())
+    tables = ", ".join((*version.tables.values(), *(["the prediction log"] if version.features_from == "log" else [])))
     keep = tuple(frozen.holdout_groups)
     try:
         versions = {name: int(id_.rpartition("@")[2]) for name, id_ in version.tables.items()}

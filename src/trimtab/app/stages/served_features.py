@@ -172,8 +172,9 @@ def _compared(
         if version not in bundles:
             continue
         dataset = workspace.metadata.get(DatasetVersion, bundles[version].dataset)
-        rows = rows.filter(pl.col("features").list.len() == len(dataset.features))
-        matrix: np.ndarray[Any, Any] = np.array(rows["features"].to_list(), dtype=np.float32)
+        width = len(dataset.features)
+        rows = rows.filter(pl.col("features").list.len() == width)
+        matrix = rows["features"].explode().to_numpy().reshape(-1, width).astype(np.float32)
         schema = schema_of(dataset)
         if rows.is_empty() or (schema is not None and rows["typed"].null_count()):
             continue

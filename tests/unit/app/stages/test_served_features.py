@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ m = tt.Model("m", task="regression", examples=examples, label="y", features=["si
 TYPED = """
 import trimtab as tt
 
-examples = tt.FileSource("examples", "examples.csv", timestamp="at", dtypes={"note": "text", "day": "time"})
-m = tt.Model("m", task="regression", examples=examples, label="y", features=["size", "zone", "note", "n", "day"],
-             input="frame", types={"note": "text", "n": "integer"})
+examples = tt.FileSource("examples", "examples.parquet", timestamp="at")
+m = tt.Model("m", task="regression", examples=examples, label="y", input="frame", types={"note": "text"},
+             features=["size", "zone", "note", "n", "day", "seen", "price", "rush"])
 """
 POLICY = "project: visits\ntraining: { min_examples: 4, features_from: FROM }\n"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -176,6 +177,13 @@ def test_a_view_with_another_definition_is_not_compared(served: DatasetVersion, 
     assert "2 features, such as 'v__spent_sum_3d' (0 rows), had fewer rows" in dataset.warnings[1]
 
 
+def test_an_empty_log_leaves_all_rows_as_they_are_and_says_so(served: DatasetVersion, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / ".trimtab" / "predictions")
+    dataset = pipeline.snapshot(opened(tmp_path, "log"), "m", as_of=AS_OF)
+    assert dataset.warnings[0] == "0 of 36 rows were served, by entity keys and timestamp"
+    assert "no feature was compared with its served values" in dataset.warnings
+
+
 def test_a_model_without_keys_and_ids_is_told_what_to_add(tmp_path: Path) -> None:
     (tmp_path / "examples.csv").write_text("at,y,size\n" + "".join(f"{day(n).isoformat()},{n},{n}\n" for n in range(9)))
     definitions = DEFINITIONS.replace('["size", view]', '["size"]').replace("view = ", "# ").replace("visits = ", "# ")
@@ -186,13 +194,22 @@ def test_a_model_without_keys_and_ids_is_told_what_to_add(tmp_path: Path) -> Non
 
 
 def test_exact_values_of_typed_features_are_compared_and_taken(tmp_path: Path) -> None:
-    header = "prediction_id,at,y,size,zone,note,n,day\n"
-    rows = [
-        f"p{n},{day(n).isoformat()},{n},{n / 2},{'ab'[n % 2]},{'' if n == 3 else f't{n}'},{2**40 + n},"
-        f"{day(n).isoformat()}\n"
-        for n in range(9)
-    ]
-    (tmp_path / "examples.csv").write_text(header + "".join(rows))
+    numbers = range(9)
+    pl.DataFrame(
+        {
+            "prediction_id": [f"p{n}" for n in numbers],
+            "at": [day(n) for n in numbers],
+            "y": [float(n) for n in numbers],
+            "size": [n / 2 for n in numbers],
+            "zone": ["ab"[n % 2] for n in numbers],
+            "note": [None if n == 3 else f"t{n}" for n in numbers],
+            "n": [2**40 + n for n in numbers],
+            "day": [day(n).date() for n in numbers],
+            "seen": [day(n / 7) for n in numbers],
+            "price": pl.Series([f"{n}.25" for n in numbers]).cast(pl.Decimal(20, 2)),
+            "rush": [None if n == 4 else n % 2 == 0 for n in numbers],
+        }
+    ).write_parquet(tmp_path / "examples.parquet")
     ws = opened(tmp_path, "offline", definitions=TYPED)
     pipeline.ingest(ws)
     dataset = pipeline.snapshot(ws, "m", as_of=AS_OF)
@@ -201,17 +218,26 @@ def test_exact_values_of_typed_features_are_compared_and_taken(tmp_path: Path) -
         zone=pl.Series(["new", *frame["zone"][1:]]),
         n=pl.Series([None, frame["n"][1] + 1, *frame["n"][2:]], dtype=pl.Int64),
         note=pl.Series([*frame["note"][:8], "other"]),
+        price=frame["price"].cast(pl.String).str.replace("5.25", "5.26", literal=True).cast(frame.schema["price"]),
+        rush=frame["rush"].fill_null(True),
     )
     X = examples(changed, dataset.features, schema_of(dataset)).X
     assert isinstance(X, TypedMatrix)
     log(ws, dataset, np.asarray(X).tolist(), typed=pack_rows(X))
     ws = opened(tmp_path, "log", definitions=TYPED)
     found = pipeline.snapshot(ws, "m", as_of=AS_OF)
-    assert {each.feature: (each.differ, each.missing, each.largest) for each in found.skew} == {
+    skew = {
+        each.feature: (each.differ, each.missing, None if each.largest is None else round(each.largest, 6))
+        for each in found.skew
+    }
+    assert skew == {
         "size": (0, 0, None),
         "zone": (1, 0, None),
         "note": (1, 0, None),
         "n": (2, 1, 1.0),
         "day": (0, 0, None),
+        "seen": (0, 0, None),
+        "price": (1, 0, 0.01),
+        "rush": (1, 1, None),
     }
     assert values(ws, found).equals(changed)
