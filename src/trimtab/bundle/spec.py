@@ -10,7 +10,6 @@ import msgspec
 
 from trimtab import metric_catalog
 from trimtab.bundle.calibration import Calibration
-from trimtab.bundle.typed_matrix import Schema
 from trimtab.errors import DataError
 
 SPEC = "bundle.json"
@@ -143,11 +142,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What the model takes: float32 numbers, or a frame with the types."""
     unseen: Literal["other", "missing", "refuse"] = "other"
     """What becomes of a category that is not known."""
-
-    @property
-    def schema(self) -> Schema | None:
-        """The types of the features; None when all are plain numbers."""
-        return Schema.known(self.features, self.feature_types, self.feature_categories, self.input, self.unseen)
 
 
 def write_spec(folder: Path, spec: Spec) -> None:

@@ -19,6 +19,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
 
 
+def feature_schema(spec: Spec) -> Schema | None:
+    """Return the types of a bundle's features; None when all are plain numbers."""
+    return Schema.known(spec.features, spec.feature_types, spec.feature_categories, spec.input, spec.unseen)
+
+
 def pack_rows(rows: TypedMatrix) -> list[bytes]:
     """Return the packed exact values of each row."""
     return [_encode(row) for row in rows.plain_rows()]
@@ -43,7 +48,7 @@ def logged_rows(spec: Spec, features: Sequence[Any], typed: Sequence[bytes | Non
     Another version may have logged them: categories get the codes of this bundle. Raises DataError for rows without
     the exact values that the bundle takes.
     """
-    X, schema = np.array(features, dtype=np.float32), spec.schema
+    X, schema = np.array(features, dtype=np.float32), feature_schema(spec)
     if schema is None:
         return X
     if any(row is None for row in typed):

@@ -21,7 +21,7 @@ import psutil
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, read_spec
 from trimtab.bundle.typed_matrix import contiguous, zero_rows
-from trimtab.bundle.typed_packing import TYPED, unpack_rows
+from trimtab.bundle.typed_packing import TYPED, feature_schema, unpack_rows
 from trimtab.runtimes.opening import open_scorer
 
 WARM_UP = 200
@@ -61,7 +61,7 @@ def measure(folder: Path, *, started: int | None = None, trust: Sequence[str] = 
     spec = read_spec(folder)
     began = time.perf_counter_ns()
     scorer = open_scorer(folder, spec, trust=trust)
-    scorer.score(zero_rows(spec.schema, 1, len(spec.features)))
+    scorer.score(zero_rows(feature_schema(spec), 1, len(spec.features)))
     answered = time.perf_counter_ns()
     loaded = max(process.memory_info().rss, _peak())
     rows = _read_rows(folder, spec)
@@ -118,7 +118,7 @@ def _read_rows(folder: Path, spec: Spec) -> list[np.ndarray[Any, Any]]:
     # imported after the memory was measured, which is the bundle's and not Parquet's
     import pyarrow.parquet
 
-    schema = spec.schema
+    schema = feature_schema(spec)
     names = [*spec.features, *([] if schema is None else [TYPED])]
     table = pyarrow.parquet.read_table(folder / "reference" / "rows.parquet", columns=names)
     X = np.column_stack([table[name].to_numpy() for name in spec.features]).astype(np.float32)

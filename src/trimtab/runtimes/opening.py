@@ -10,6 +10,7 @@ from typing import cast
 
 from trimtab.bundle.scorer import PROJECT, PYFUNC, TIMEOUT_S, Options, Scorer, inside
 from trimtab.bundle.spec import Runtime, Spec, Task
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError, MissingExtra
 from trimtab.runtimes.typed_scorer import TypedScorer
 
@@ -41,7 +42,7 @@ def open_scorer(
     add to `trust`; MissingExtra when the runtime's package is not installed.
     """
     scorer = _open(folder, spec, Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority))
-    schema = spec.schema
+    schema = feature_schema(spec)
     return scorer if schema is None else TypedScorer(scorer, schema)
 
 

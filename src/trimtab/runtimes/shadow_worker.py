@@ -13,6 +13,7 @@ import msgspec
 from trimtab.bundle.manifest import verify
 from trimtab.bundle.spec import Spec
 from trimtab.bundle.typed_matrix import zero_rows
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.runtimes import pipe_frames
 from trimtab.runtimes.answering import Predict, answer_rows
 from trimtab.runtimes.memory_trim import give_back
@@ -35,7 +36,7 @@ def open_bundle(rows_fd: int) -> tuple[Predict, str]:
     if opening.digest:
         verify(folder, opening.digest)
     scorer = open_scorer(folder, spec, trust=opening.trust)
-    scorer.score(zero_rows(spec.schema, 1, len(spec.features)))
+    scorer.score(zero_rows(feature_schema(spec), 1, len(spec.features)))
     give_back()
     return scorer.score, spec.task
 

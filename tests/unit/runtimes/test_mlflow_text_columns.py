@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from trimtab.app.gateway.worker_program import alone
 from trimtab.bundle.typed_matrix import zero_rows
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.servable import describe
@@ -55,7 +56,7 @@ def test_a_model_with_text_columns_scores_as_in_mlflow(saved: tuple[Path, Any, p
     scorer = open_scorer(folder, spec, trust=("pyfunc",))
     try:
         np.testing.assert_allclose(scorer.score(rows), model.predict_proba(some)[:, 1], atol=1e-6)
-        assert scorer.score(zero_rows(spec.schema, 2, 4)).shape == (2,)
+        assert scorer.score(zero_rows(feature_schema(spec), 2, 4)).shape == (2,)
         missing = alone(folder, spec).vectors({**columns, "seats": [None] * 5}, [0] * 5)
         with pytest.raises(DataError, match="column 'seats' is missing in a row; the signature says long"):
             scorer.score(missing)

@@ -9,7 +9,7 @@ from pathlib import Path
 from trimtab.app.gateway.guard import Guard
 from trimtab.app.gateway.tokens import grants
 from trimtab.app.gateway.turns import read_turn
-from trimtab.app.project.own_models import expect_own
+from trimtab.app.project.pickle_origins import expect_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.in_service import stale_views
 from trimtab.bundle.signature import check_signature

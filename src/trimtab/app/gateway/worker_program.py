@@ -14,6 +14,7 @@ import numpy as np
 
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.bundle.spec import Spec
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.typed_plan import TypedColumns, TypedPlan
@@ -47,7 +48,7 @@ def _vectorizer(folder: Path, spec: Spec, online: Online) -> Vectorizer:
     if not (folder / "code").is_dir():
         return _columns(folder, spec)
     types: dict[str, Kind] = dict(spec.request_types)  # type: ignore[arg-type]  # written from features.request_types
-    model, schema = load_definitions(folder / "code").model(spec.model), spec.schema
+    model, schema = load_definitions(folder / "code").model(spec.model), feature_schema(spec)
     return OnlinePlan(model, online, types) if schema is None else TypedPlan(model, online, types, schema)
 
 
@@ -74,7 +75,7 @@ def alone(folder: Path, spec: Spec) -> Vectorizer:
 
 
 def _columns(folder: Path, spec: Spec) -> Vectorizer:
-    schema = spec.schema
+    schema = feature_schema(spec)
     return NumericColumns(folder, spec) if schema is None else TypedColumns(schema, spec.request_columns)
 
 

@@ -16,7 +16,6 @@ from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting, of_models
 from trimtab.places import of_function
 from trimtab.policy.model import Policy
 from trimtab.policy.reader import line_of, read_policy
-from trimtab.tasks import RULES
 
 POLICY = "trimtab.yaml"
 
@@ -150,7 +149,7 @@ def _check_tasks(where: Path, policy: Policy, tasks: Iterable[Task]) -> None:
         for key, why in section.unusable(present):
             place = f"gates.{name}.{key}"
             raise PolicyError(f"{where}:{line_of(where, place)}: {place}: {why}")
-    if policy.training.calibrate is not None and all(RULES[task].confidence is None for task in present):
+    if policy.training.calibrate is not None and not any(task in METRICS["log_loss"].tasks for task in present):
         raise PolicyError(
             f"{where}:{line_of(where, 'training.calibrate')}: training.calibrate: "
             f"{of_models(present)} gives no probabilities; leave it out"

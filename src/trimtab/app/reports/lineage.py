@@ -8,7 +8,7 @@ import msgspec
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.bundle.spec import read_spec
-from trimtab.bundle.typed_packing import exact_values
+from trimtab.bundle.typed_packing import exact_values, feature_schema
 from trimtab.errors import NotFound
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -62,7 +62,7 @@ def _explain(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
     bundle = workspace.metadata.get(Bundle, _bundle_of(workspace, row))
     classes, shares = workspace.metadata.get(DatasetVersion, bundle.dataset).classes, row["probabilities"]
     features, typed = dict(zip(bundle.features, row["features"] or (), strict=False)), row.pop("typed")
-    schema = None if typed is None else read_spec(workspace.artifacts.open(bundle.path)).schema
+    schema = None if typed is None else feature_schema(read_spec(workspace.artifacts.open(bundle.path)))
     if schema is not None:
         features |= exact_values(schema, typed)
     return {

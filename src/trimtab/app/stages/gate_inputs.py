@@ -17,6 +17,7 @@ from trimtab.bundle.limits import checked
 from trimtab.bundle.outputs import in_order
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.typed_matrix import Schema
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.clock import to_micros
 from trimtab.features.training_frames import training_frame
 from trimtab.gates.held_out import held_out_windows
@@ -117,7 +118,7 @@ def scorer_of(
     same = own == (dataset.features, dataset.views, dataset.code_hash)
     if same and types == (dict(dataset.feature_types), dataset.input):
         return scorer, frozen.holdout.X
-    return scorer, _other_features(workspace, folder / "code", dataset, spec.schema)
+    return scorer, _other_features(workspace, folder / "code", dataset, feature_schema(spec))
 
 
 def _other_features(

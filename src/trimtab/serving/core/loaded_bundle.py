@@ -17,6 +17,7 @@ from trimtab.bundle.request_checks import RequestChecks
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, read_spec
 from trimtab.bundle.typed_matrix import zero_rows
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError, TrimtabError
 from trimtab.runtimes.opening import open_scorer
 from trimtab.runtimes.shadow_process import open_shadow
@@ -126,7 +127,7 @@ def load_bundle(
         spec=spec,
         scorer=scorer,
         vectorizer=vectorizer,
-        recipe=(spec.features, spec.views, spec.code_hash, id(spec.schema)),
+        recipe=(spec.features, spec.views, spec.code_hash, id(feature_schema(spec))),
         folder=folder,
         check=InputCheck(spec.features, limits) if limits else None,
         expects=RequestChecks(spec.checks),
@@ -158,7 +159,7 @@ def warm_up(scorer: Scorer, spec: Spec, *, classes: int | None = None) -> Pace:
     for rows in WARM_UP_ROWS:
         start = time.perf_counter_ns()
         try:
-            scores = scorer.score(zero_rows(spec.schema, rows, features))
+            scores = scorer.score(zero_rows(feature_schema(spec), rows, features))
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise DataError(f"the model does not score rows of {features} features: {error}") from error
         took = time.perf_counter_ns() - start

@@ -18,6 +18,7 @@ import numpy as np
 
 from trimtab.bundle.limits import InputCheck, unusual
 from trimtab.bundle.typed_matrix import contiguous, zero_rows
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError, StoreError, Temporary
 from trimtab.serving.core.column_errors import listed, missing, no_number, not_taken
 from trimtab.serving.core.in_flight import InFlightRequest, RowGroup, Vectors
@@ -100,7 +101,7 @@ def _is_of_its_values(bundle: LoadedBundle, group: RowGroup, error: Exception) -
     if group.vectors is None or isinstance(error, Temporary) or not unusual(group.vectors).any():
         return False
     try:
-        bundle.scorer.score(zero_rows(bundle.spec.schema, 1, group.vectors.shape[1]))
+        bundle.scorer.score(zero_rows(feature_schema(bundle.spec), 1, group.vectors.shape[1]))
     except Exception:  # a border: it is the model's fault then
         return False
     return True
