@@ -12,23 +12,28 @@ label that is none of the known classes has the index UNKNOWN_CLASS: each predic
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import Mistake, Task
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+else:
+    np = LazyLibrary("numpy")
 
 ANOMALY_SCORE = "anomaly_score"
 """Output of an ONNX graph with the scores of an anomaly model."""
 UNKNOWN_CLASS = -1.0
 """Label of a row whose true class the model does not know."""
-SMALLEST = float(np.finfo(np.float64).eps)
+SMALLEST = sys.float_info.epsilon
 """Probabilities are kept this far from 0 and 1 in a log loss, so that one certain mistake does not cost infinity."""
 
 

@@ -10,9 +10,7 @@ from typing import cast
 
 from trimtab.bundle.scorer import PROJECT, PYFUNC, TIMEOUT_S, Options, Scorer, inside
 from trimtab.bundle.spec import Runtime, Spec, Task
-from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError, MissingExtra
-from trimtab.runtimes.typed_scorer import TypedScorer
 
 RUNTIMES: dict[Runtime, tuple[str, str]] = {
     "onnx": ("trimtab.runtimes.onnx", "onnxruntime"),
@@ -42,8 +40,9 @@ def open_scorer(
     add to `trust`; MissingExtra when the runtime's package is not installed.
     """
     scorer = _open(folder, spec, Options(trust=trust, timeout_s=timeout_s, low_priority=low_priority))
-    schema = feature_schema(spec)
-    return scorer if schema is None else TypedScorer(scorer, schema)
+    if not spec.feature_types:
+        return scorer
+    return cast(Scorer, import_module("trimtab.runtimes.typed_scorer").open_typed(scorer, spec))
 
 
 def _open(folder: Path, spec: Spec, options: Options) -> Scorer:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from trimtab.bundle.manifest import MANIFEST, file_names, verify
 from trimtab.bundle.mlmodel import MLMODEL, MlModel, feature_names, feature_types, read_mlmodel, told_task
 from trimtab.bundle.scorer import PYFUNC, Options, Scorer, inside
 from trimtab.bundle.spec import SPEC, Limits, Runtime, Spec, Task, read_spec
 from trimtab.errors import DataError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.opening import open_model
 from trimtab.runtimes.pyfunc import PyfuncScorer
 from trimtab.tasks import RULES
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LazyLibrary("numpy")
 
 KINDS = {
     **dict.fromkeys(("double", "float"), "number"),

@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 
 from trimtab.bundle.scorer import Scorer
-from trimtab.bundle.spec import Task
+from trimtab.bundle.spec import Spec, Task
 from trimtab.bundle.typed_matrix import Schema, TypedMatrix
+from trimtab.bundle.typed_packing import feature_schema
 from trimtab.errors import DataError
+
+
+def open_typed(scorer: Scorer, spec: Spec) -> Scorer:
+    """Return the scorer of a bundle with typed features."""
+    schema = feature_schema(spec)
+    return scorer if schema is None else TypedScorer(scorer, schema)
 
 
 class TypedScorer:

@@ -1,4 +1,4 @@
-"""Checks a pickle against the run that made it, without loading a runtime: a supervisor checks before its workers load."""
+"""Checks a pickle against the run that made it. No runtime is loaded: a supervisor checks before its workers load."""
 
 from __future__ import annotations
 
