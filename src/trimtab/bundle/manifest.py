@@ -11,7 +11,10 @@ from trimtab.errors import DataError
 
 MANIFEST = "MANIFEST.json"
 SIGNATURE = "model.sig"
-"""Signature over all files, including the manifest. It is the only file that the manifest does not list."""
+"""Signature over all files, including the manifest, which does not list it."""
+MLFLOW_NOTE = "registered_model_meta"
+"""File in which MLflow notes the name and version of a registered model when it loads one from its folder. No code of a
+bundle reads it, so it may be there."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -57,7 +60,7 @@ def verify(folder: Path, digest: str | None = None) -> str:
             raise DataError(f"{folder / name}: listed in the manifest but missing")
         if _sha256(folder / name) != expected:
             raise DataError(f"{folder / name}: content differs from the manifest; the bundle was changed or damaged")
-    extra = there - {*manifest.files, MANIFEST, SIGNATURE}
+    extra = there - {*manifest.files, MANIFEST, SIGNATURE, MLFLOW_NOTE}
     if extra:
         raise DataError(f"{folder}: files that the manifest does not list: {', '.join(sorted(extra)[:5])}")
     return found

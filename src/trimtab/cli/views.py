@@ -292,7 +292,10 @@ def quality(metrics: Mapping[str, float]) -> str:
 
 
 def _label(label: dict[str, Any] | None) -> str:
-    return "not known" if label is None else f"{label['label']:g}, known at {label['known_at']}"
+    if label is None:
+        return "not known"
+    said = f"{label['label']:g}" if label["class_name"] is None else label["class_name"]
+    return f"{said}, known at {label['known_at']}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -77,6 +77,12 @@ def test_an_added_file_is_named(folder: Path, name: str) -> None:
         verify(folder)
 
 
+def test_the_note_that_mlflow_leaves_in_a_folder_is_no_damage(folder: Path) -> None:
+    digest = verify(folder)
+    (folder / "registered_model_meta").write_text("model_name: late\nmodel_version: '1'\n")
+    assert verify(folder, digest) == digest
+
+
 def test_another_digest_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"is not the registered 0000"):
         verify(folder, "0" * 64)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from trimtab.cli.look import app
 from trimtab.cli.terminal import say
+from trimtab.cli.views import _label
 
 TABLE = """
 from trimtab.cli.terminal import console, heading
@@ -38,3 +39,9 @@ def test_brackets_in_names_and_reasons_are_no_markup(tmp_path: Path, capsys: pyt
     (tmp_path / "definitions.py").write_text(source)
     told = CliRunner().invoke(app, ["doctor", "--project", str(tmp_path)], catch_exceptions=False)
     assert "rows[/].parquet" in told.stdout
+
+
+@pytest.mark.parametrize(("label", "name", "shown"), [(1.0, None, "1"), (None, "on time", "on time")])
+def test_a_label_is_shown_as_a_number_or_by_its_class(label: float | None, name: str | None, shown: str) -> None:
+    known = {"label": label, "class_name": name, "known_at": "2013-01-02"}
+    assert _label(known) == f"{shown}, known at 2013-01-02"

@@ -79,6 +79,7 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
         _check_model(where, policy, model)
     _check_tasks(where, policy, [model.task for model in definitions.models.values()])
     _check_parameters(where, policy, list(definitions.models.values()))
+    _check_pairs(where, policy, list(definitions.models.values()))
 
 
 def _expect_schema(where: Path, table: str, schema: str) -> None:
@@ -117,6 +118,19 @@ def _check_parameters(where: Path, policy: Policy, models: Sequence[Model]) -> N
             trainers = ", ".join(of_function(model.fit) for model in models if model.fit is not None)
             place = f"{where}:{line_of(where, key)}: {key}"
             raise PolicyError(f"{place}: the trainer ({trainers}) takes no '{name}'.{nearest(name, known)}")
+
+
+def _check_pairs(where: Path, policy: Policy, models: Sequence[Model]) -> None:
+    """Refuse prices of classes that no model declares, where all models of classes declare theirs."""
+    declared = [model.classes for model in models if "misclassification" in BY_TASK[model.task].costs]
+    known = sorted({str(name) for classes in declared for name in classes or ()})
+    if not declared or not all(declared):
+        return
+    for true, of in policy.impact.matrix.items():
+        for name in (true, *of):
+            if name not in known:
+                place = f"{where}:{line_of(where, f'impact.cost.matrix.{true}')}: impact.cost.matrix"
+                raise PolicyError(f"{place}: no model has the class '{name}'.{nearest(name, known)}")
 
 
 def _check_model(where: Path, policy: Policy, model: Model) -> None:

@@ -13,7 +13,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.gate_inputs import champion_of, scorer_of, trained_until
 from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
-from trimtab.errors import TrimtabError
+from trimtab.errors import StageError, TrimtabError
 from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.training.dataset import Frozen
 from trimtab.training.selection.baselines import Rival
@@ -28,8 +28,16 @@ log = logging.getLogger(__name__)
 def training_plan(workspace: Workspace, model: Model, frozen: Frozen) -> Plan:
     """Return what the policy adds to the training on a dataset.
 
-    Raises StageError for a share of validation rows that the dataset cannot give.
+    Raises StageError for a share of validation rows that the dataset cannot give, and for a dataset that was built
+    for other features than the model has now.
     """
+    version = frozen.version
+    if (version.features, version.input) != (model.feature_names, model.input):
+        raise StageError(
+            f"training set {version.id[:12]} is a {version.input} of {', '.join(version.features)}; model "
+            f"'{model.name}' now takes a {model.input} of {', '.join(model.feature_names)}. "
+            "Build its training set: trimtab features"
+        )
     policy = workspace.project.policy.training
     champion = champion_of(workspace, model.name)
     previous, cold = None, ""
@@ -37,7 +45,7 @@ def training_plan(workspace: Workspace, model: Model, frozen: Frozen) -> Plan:
         rows, _ = validated(frozen.train, policy.validation, model=model.name, task=model.task)
         judged_on = frozen.holdout if rows.validation is None else rows.validation
         at = judged_on.timestamps[0].astype("datetime64[us]").astype(np.int64)
-        previous, cold = _previous(workspace, champion, frozen.version, int(at))
+        previous, cold = _previous(workspace, champion, version, int(at))
         if cold:
             log.warning("model '%s' is trained without a warm start: %s", model.name, cold)
     return Plan(

@@ -107,3 +107,14 @@ def test_a_parameter_that_no_trainer_declares_is_refused(tmp_path: Path, trainin
         open_project(folder)
     (folder / "definitions.py").write_text((folder / "definitions.py").read_text().replace("rate=0.1", "**more"))
     assert open_project(folder).policy.project == "p"
+
+
+def test_a_price_of_a_class_that_no_model_declares_is_refused(tmp_path: Path) -> None:
+    policy = "project: p\nimpact:\n  cost:\n    matrix: { late: { onn time: 12 } }\n"
+    folder = write(tmp_path, policy=policy)
+    path = folder / "definitions.py"
+    path.write_text(path.read_text().replace('task="binary"', 'task="multiclass", classes=["on time", "late"]'))
+    with pytest.raises(PolicyError, match=r"yaml:4: impact\.cost\.matrix: .* 'onn time'\. Did you mean 'on time'\?"):
+        open_project(folder)
+    (folder / "trimtab.yaml").write_text(policy.replace("onn", "on"))
+    assert open_project(folder).policy.impact.matrix == {"late": {"on time": 12}}

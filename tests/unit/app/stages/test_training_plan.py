@@ -12,6 +12,7 @@ import pytest
 from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import pipeline
+from trimtab.errors import StageError
 from trimtab.records.training import Run
 from trimtab.testing.judged import FIRST
 
@@ -94,3 +95,12 @@ def test_a_warm_start_never_knows_the_rows_that_the_model_is_judged_on(workspace
     tags = open_tracking(workspace).client.get_run(early.id).data.tags
     assert tags["trimtab.warm_start"] == f"{bundle.id} has seen rows that the new model is judged on"
     workspace.metadata.close()
+
+
+def test_a_dataset_of_other_features_is_refused(workspace: Workspace) -> None:
+    dataset = pipeline.snapshot(workspace, "late", as_of=FIRST + timedelta(hours=1000))
+    path = workspace.project.folder / "definitions.py"
+    path.write_text(path.read_text().replace('features=["a"]', 'features=["a"], input="frame"'))
+    changed = open_workspace(workspace.project.folder)
+    with pytest.raises(StageError, match=r"is a matrix of a; .* now takes a frame of a. .*: trimtab features"):
+        pipeline.train(changed, "late", dataset)
