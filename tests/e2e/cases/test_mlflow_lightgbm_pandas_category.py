@@ -110,5 +110,6 @@ def test_categories_that_are_texts_are_refused(tmp_path: Path) -> None:
     X, y = frame(texts=True)
     model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(X, y)
     folder = save("lightgbm", model.booster_, tmp_path / "model")
+    scorer = open_scorer(folder, describe(folder, task="binary"))
     with pytest.raises(DataError, match=r"categories of column 0 by values such as 'c10', and rows hold numbers only"):
-        open_scorer(folder, describe(folder, task="binary"))
+        scorer.score(ROWS)
