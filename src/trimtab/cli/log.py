@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from trimtab.app.loop.scheduled_compaction import compact
@@ -86,4 +87,6 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bytes):  # the exact values of typed features
+        return str(msgspec.msgpack.decode(value))
     return "" if value is None else str(value)

@@ -18,6 +18,7 @@ from trimtab.app.labels.importing import import_tables
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import pipeline
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
 from trimtab.cli.rollout import is_past, not_again
@@ -133,7 +134,7 @@ def features(context: Context, as_of: AsOf = None) -> None:
 def train(
     context: Context,
     dataset: Annotated[
-        str | None, typer.Option(metavar="ID", help="Id of the training set; the newest by default.")
+        str | None, typer.Option(metavar="ID", help="Id of the training set, or its start; the newest by default.")
     ] = None,
     job_files: Annotated[
         Path | None,
@@ -146,7 +147,7 @@ def train(
     """
     ws, model = context.workspace, context.definition
     require_trainer(ws.project, model)
-    version = ws.metadata.get(DatasetVersion, dataset) if dataset else pipeline.newest(ws, DatasetVersion, model.name)
+    version = find_dataset(ws, dataset, model.name) if dataset else pipeline.newest(ws, DatasetVersion, model.name)
     if job_files is not None:
         training_places.write_files(ws, model.name, version, job_files)
         say(f"train     {job_files} has the Dockerfile and job.yaml of the training")

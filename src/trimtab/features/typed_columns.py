@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trimtab import timestamps
-from trimtab.bundle.typed_matrix import decimal_of, objects, whole
+from trimtab.bundle.typed_matrix import Schema, decimal_of, objects, whole
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.request_columns import moment, number, wrong
@@ -28,13 +28,17 @@ Convert = Callable[[Sequence[Any]], Any]
 """Makes the column of a feature, as `TypedMatrix.of` takes it."""
 
 
-def typed_column(column: str, kind: str) -> Convert:
-    """Return the converter of a request column that is a feature of a type; it raises DataError."""
+def typed_column(column: str, schema: Schema) -> Convert:
+    """Return the converter of a request column that is a feature; it raises DataError.
+
+    A category takes no whole number where no known one is a whole number: 7 for the name of an airline is a mistake.
+    """
+    kind, known = schema.types.get(column, "number"), schema.categories.get(column, ())
     if kind == "timestamp":
         return _times(column)
     one = {
         "text": _text,
-        "category": _category,
+        "category": _name if known and not any(map(_is_whole, known)) else _category,
         "integer": _integer,
         "decimal": _decimal,
         "date": _day,
@@ -91,6 +95,16 @@ def _text(column: str, value: Any, row: int) -> str:
     if isinstance(value, str):
         return str(value)
     raise wrong(column, value, "text", row)
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def _name(column: str, value: Any, row: int) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise wrong(column, value, "the text of a category", row)
 
 
 def _category(column: str, value: Any, row: int) -> str:

@@ -30,7 +30,7 @@ class TypedPlan(OnlinePlan):
         super().__init__(model, online, types, typed=schema.types)
         self._schema = schema
         self._typed = [
-            (name, typed_column(name, schema.types[name]))
+            (name, typed_column(name, schema))
             for name in model.features
             if isinstance(name, str) and name in schema.types
         ]
@@ -92,7 +92,7 @@ class TypedColumns:
         if strange:
             raise DataError(f"feature '{strange[0]}' is no request column; it needs the project's views")
         self._schema = schema
-        self._columns = [(name, typed_column(name, schema.types.get(name, "number"))) for name in schema.features]
+        self._columns = [(name, typed_column(name, schema)) for name in schema.features]
 
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> TypedMatrix:
         """Return the typed rows. Raises DataError naming column, row and value."""

@@ -6,8 +6,10 @@ times too short. The unfavourable end must pass. Without a limit the gate warns 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -170,4 +172,31 @@ def _result(
             "confidence": policy.confidence,
             "resamples": policy.resamples,
         },
+    )
+
+
+def drop_result(
+    gate: str,
+    metric: str,
+    where: str,
+    verdict: Verdict,
+    value: float,
+    limit: float | None,
+    reason: str,
+    details: dict[str, Any],
+    interval: Interval | None = None,
+) -> GateResult:
+    """Return the result of a gate that compares a part of the rows with all: how much worse the metric is there."""
+    ends = (interval.low, interval.high) if interval is not None else (math.nan, math.nan)
+    low, high = (end if math.isfinite(end) else None for end in ends)
+    return GateResult(
+        gate=gate,
+        metric=f"{metric} {METRICS[metric].worsening}, {where}",
+        verdict=verdict,
+        value=value,
+        low=low,
+        high=high,
+        threshold=limit,
+        reason=reason,
+        details=details,
     )

@@ -123,7 +123,8 @@ def _per(value: float | None, unit: float) -> float | None:
 
 def _too_much(found: TooMuch, policy: Performance) -> GateResult:
     taken, limit = found.taken / 1e6, policy.memory / 1e6
-    words = f"a fresh process with the bundle was ended when it had taken {taken:.0f} MB; the limit is {limit:g} MB"
+    words = f"a fresh process with the bundle was ended when it had taken {taken:.0f} MB; the limit is {limit:g} MB "
+    words += "(gates.performance.memory)"
     return GateResult(
         gate=Performance.GATE,
         metric="memory_mb",
@@ -138,9 +139,10 @@ def _too_much(found: TooMuch, policy: Performance) -> GateResult:
 
 def _judge(metric: str, value: float, limit: float, what: str, unit: str, details: dict[str, Any]) -> GateResult:
     over = value > limit
+    key = metric if metric == "cost_per_1000" else metric.rpartition("_")[0]
     name = {"cold_start_s": "cold start", "cost_per_1000": "cost"}.get(metric, metric.split("_", maxsplit=1)[0])
     reason = f"{name} {what} is {value:.3g} {unit}, " + (
-        f"{value - limit:.3g} {unit} over the limit of {limit:g} {unit}"
+        f"{value - limit:.3g} {unit} over the limit of {limit:g} {unit} (gates.performance.{key})"
         if over
         else f"within the limit of {limit:g} {unit}"
     )

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from trimtab.gates.accuracy import Statistic, statistic
+from trimtab.gates.accuracy import Statistic, drop_result, statistic
 from trimtab.gates.inputs import MIN_DAYS, Array, GateInputs
 from trimtab.gates.row_segments import Segments, feature_segments, segments_of
 from trimtab.metric_catalog import METRICS
@@ -35,6 +36,8 @@ LOOKED_AT = 10
 MAX_GROUPS = 200
 """A column with more values is left out of the search."""
 RESAMPLES = 500
+
+_result = partial(drop_result, Slices.GATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,9 @@ class _Judge:
                 f"{MIN_DAYS} {self.inputs.unit} and defines {self.metric}; cut it into fewer slices, take a larger "
                 "holdout, or write gates.slices.when_not_judged: warn"
             )
-            return _result(self.metric, segments.column, verdict, 0.0, self.limit, words, {"searched": 0})
+            return drop_result(
+                Slices.GATE, self.metric, segments.column, verdict, 0.0, self.limit, words, {"searched": 0}
+            )
         judged = [self.judged(each, len(slices)) for each in slices]
         known = [each for each in judged if math.isfinite(each.high)]
         worst = max(known or judged, key=lambda each: each.high if known else each.drop)
@@ -211,7 +216,9 @@ class _Judge:
             "unit": self.inputs.unit,
             "slices": [each.as_json() for each in sorted(judged, key=lambda each: -each.drop)[:LOOKED_AT]],
         }
-        return _result(self.metric, column, verdict, worst.drop, self.limit, reason, details, worst.interval)
+        return drop_result(
+            Slices.GATE, self.metric, column, verdict, worst.drop, self.limit, reason, details, worst.interval
+        )
 
 
 def _thinned(inputs: GateInputs) -> GateInputs:
@@ -220,28 +227,3 @@ def _thinned(inputs: GateInputs) -> GateInputs:
     rows = np.unique(np.linspace(0, len(inputs.y) - 1, MAX_ROWS).astype(np.int64))
     groups = {name: values[rows] for name, values in inputs.groups.items()}
     return replace(inputs, X=inputs.X[rows], y=inputs.y[rows], timestamps=inputs.timestamps[rows], groups=groups)
-
-
-def _result(
-    metric: str,
-    column: str,
-    verdict: Verdict,
-    value: float,
-    threshold: float | None,
-    reason: str,
-    details: dict[str, Any],
-    interval: Interval | None = None,
-) -> GateResult:
-    ends = (interval.low, interval.high) if interval is not None else (math.nan, math.nan)
-    low, high = (end if math.isfinite(end) else None for end in ends)
-    return GateResult(
-        gate=Slices.GATE,
-        metric=f"{metric} {METRICS[metric].worsening}, {column}",
-        verdict=verdict,
-        value=value,
-        low=low,
-        high=high,
-        threshold=threshold,
-        reason=reason,
-        details=details,
-    )

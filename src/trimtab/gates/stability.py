@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.stats import linregress
 
-from trimtab.gates.accuracy import statistic
+from trimtab.gates.accuracy import drop_result, statistic
 from trimtab.gates.inputs import Array, GateInputs
 from trimtab.metric_catalog import METRICS
 from trimtab.policy.gates import Stability
@@ -27,6 +28,8 @@ CONFIDENCE = 0.95
 RESAMPLES = 500
 TREND_FOLDS = 4
 """With fewer stretches no trend is looked for."""
+WORST = "worst stretch"
+_result = partial(drop_result, Stability.GATE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +54,24 @@ def judge_stability(inputs: GateInputs, policy: Stability) -> tuple[GateResult, 
     if len(known) < len(inputs.y) or not math.isfinite(overall) or len(inputs.y) < policy.folds:
         lost = len(inputs.y) - len(known)
         words = f"not judged: {metric} is not defined on the holdout ({lost} of {len(inputs.y)} rows have no number)"
-        return (_result(metric, "fail", 0.0, None, words, {}),)
+        return (_result(metric, WORST, "fail", 0.0, None, words, {}),)
     folds = [_fold(inputs, policy, metric, overall, rows) for rows in parts]
     limit = policy.limit_for(metric, overall)
     defined = [fold for fold in folds if math.isfinite(fold.drop)]
     if len(defined) < len(folds):
         words = f"not judged: {len(folds) - len(defined)} of {len(folds)} stretches do not define {metric}"
-        return (_result(metric, "warn", 0.0, limit, f"{words}; take fewer folds", _details(inputs, folds)),)
+        return (
+            drop_result(
+                Stability.GATE,
+                metric,
+                "worst stretch",
+                "warn",
+                0.0,
+                limit,
+                f"{words}; take fewer folds",
+                _details(inputs, folds),
+            ),
+        )
     over = [fold for fold in folds if fold.drop > limit]
     worst = max([fold for fold in over if fold.is_sure] or over or folds, key=lambda fold: fold.drop)
     verdict: Verdict = "fail" if worst in over and worst.is_sure else "warn" if over else "pass"
@@ -76,7 +90,11 @@ def judge_stability(inputs: GateInputs, policy: Stability) -> tuple[GateResult, 
     details["p_of_slope"] = p if math.isfinite(p) else None
     if verdict == "pass" and falls:
         verdict = "warn"
-    return (_result(metric, verdict, worst.drop, limit, reason, details, worst.interval),)
+    return (
+        drop_result(
+            Stability.GATE, metric, "worst stretch", verdict, worst.drop, limit, reason, details, worst.interval
+        ),
+    )
 
 
 def _fold(inputs: GateInputs, policy: Stability, metric: str, overall: float, rows: Ints) -> _Fold:
@@ -116,27 +134,3 @@ def _details(inputs: GateInputs, folds: list[_Fold]) -> dict[str, Any]:
             for fold in folds
         ]
     }
-
-
-def _result(
-    metric: str,
-    verdict: Verdict,
-    value: float,
-    limit: float | None,
-    reason: str,
-    details: dict[str, Any],
-    interval: Interval | None = None,
-) -> GateResult:
-    ends = (interval.low, interval.high) if interval is not None else (math.nan, math.nan)
-    low, high = (end if math.isfinite(end) else None for end in ends)
-    return GateResult(
-        gate=Stability.GATE,
-        metric=f"{metric} {METRICS[metric].worsening}, worst stretch",
-        verdict=verdict,
-        value=value,
-        low=low,
-        high=high,
-        threshold=limit,
-        reason=reason,
-        details=details,
-    )

@@ -53,9 +53,9 @@ def test_a_graph_that_compares_with_every_row_is_too_slow(
     # then a tenth of a millisecond is too little, and the reason says by how much
     latency, memory = judge_performance(make(folder=folder), Performance(p99=100, memory=20_000_000))
     assert latency.verdict == "fail"
-    assert f"{latency.value - 0.1:.3g} ms over the limit of 0.1 ms" in latency.reason
+    assert f"{latency.value - 0.1:.3g} ms over the limit of 0.1 ms (gates.performance.p99)" in latency.reason
     assert memory.verdict == "fail"
-    assert "over the limit of 20 MB" in memory.reason
+    assert "over the limit of 20 MB (gates.performance.memory)" in memory.reason
 
 
 def test_a_bundle_that_does_not_load_fails_with_its_error(make: Make, tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
-"""Finds the run that a person names: by its id or the start of it, a bundle, a role."""
+"""Finds the run or training set that a person names: by its id or the start of it; a run by a bundle or a role, too."""
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Sequence
+from typing import TypeVar, get_args
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.errors import NotFound, UsageError, nearest
-from trimtab.records.record import Role
-from trimtab.records.training import Bundle, Run
+from trimtab.records.record import Record, Role
+from trimtab.records.training import Bundle, DatasetVersion, Run
 
 ROLES: tuple[Role, ...] = get_args(Role)
 SHOWN = 4
+
+R = TypeVar("R", bound=Record)
 
 
 def find_run(workspace: Workspace, name: str, model: str | None = None) -> Run:
@@ -36,12 +39,24 @@ def find_run(workspace: Workspace, name: str, model: str | None = None) -> Run:
             raise NotFound(f"no bundle '{name}'.{nearest(name, ids) or ' None is registered'}")
         return served(workspace, bundle)
     runs = workspace.metadata.find(Run) if model is None else workspace.metadata.find(Run, model=model)
-    found = [run for run in runs if run.id.startswith(name)] if name else []
+    return _by_start(runs, name, "run", "all of them: trimtab runs")
+
+
+def find_dataset(workspace: Workspace, name: str, model: str) -> DatasetVersion:
+    """Return the training set of a model by its id or the start of it. Raises as `find_run`."""
+    known = workspace.metadata.find(DatasetVersion, model=model)
+    ids = ", ".join(dataset.id[:12] for dataset in known[:SHOWN]) or "none: trimtab features"
+    return _by_start(known, name, "training set", f"the newest ones: {ids}")
+
+
+def _by_start(records: Sequence[R], name: str, what: str, else_: str) -> R:
+    """Return the record whose id begins with `name`."""
+    found = [record for record in records if record.id.startswith(name)] if name else []
     if len(found) > 1:
-        shown = ", ".join(run.id[: len(name) + 4] for run in found[:SHOWN])
-        raise UsageError(f"{len(found)} runs begin with '{name}': {shown}{', ...' if len(found) > SHOWN else ''}")
+        shown = ", ".join(record.id[: len(name) + 4] for record in found[:SHOWN])
+        raise UsageError(f"{len(found)} {what}s begin with '{name}': {shown}{', ...' if len(found) > SHOWN else ''}")
     if not found:
-        raise NotFound(f"no run '{name}'; all of them: trimtab runs")
+        raise NotFound(f"no {what} '{name}'; {else_}")
     return found[0]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace, open_workspace
+from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import pipeline
-from trimtab.errors import StageError
+from trimtab.errors import NotFound, StageError
 from trimtab.records.training import Run
 from trimtab.testing.judged import FIRST
 
@@ -104,3 +105,10 @@ def test_a_dataset_of_other_features_is_refused(workspace: Workspace) -> None:
     changed = open_workspace(workspace.project.folder)
     with pytest.raises(StageError, match=r"is a matrix of a; .* now takes a frame of a. .*: trimtab features"):
         pipeline.train(changed, "late", dataset)
+
+
+def test_a_dataset_is_found_by_the_start_of_its_id(workspace: Workspace) -> None:
+    dataset = pipeline.snapshot(workspace, "late", as_of=FIRST + timedelta(hours=1000))
+    assert find_dataset(workspace, dataset.id[:12], "late") == dataset
+    with pytest.raises(NotFound, match=f"no training set 'zz'; the newest ones: {dataset.id[:12]}"):
+        find_dataset(workspace, "zz", "late")
