@@ -39,20 +39,23 @@ SMALLEST = sys.float_info.epsilon
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for one task. Arrays have no NaN; y and decisions are (rows,), scores as in the table above."""
+    """What holds for one task. Arrays have no NaN; y and decisions are (rows,), scores as in the table above.
+
+    A threshold is one number, or one for each row, (rows,), where the rows are of several versions.
+    """
 
     label: Literal["zero_one", "class", "number"]
     output: Literal["probability", "probabilities", "value", "anomaly_score"]
-    decide: Callable[[Floats, float], Floats]
+    decide: Callable[[Floats, float | Floats], Floats]
     """Scores and threshold -> the decision of each row, in the values of a label; NaN of a row without scores of
     classes."""
-    loss: Callable[[Floats, Floats, float], Floats]
+    loss: Callable[[Floats, Floats, float | Floats], Floats]
     """Labels, scores and threshold -> what is wrong with each row: log loss; squared error of a regression; of an
     anomaly score, which is no probability, 1 for a wrong decision."""
-    squared: Callable[[Floats, Floats, float], Floats]
+    squared: Callable[[Floats, Floats, float | Floats], Floats]
     """Labels, scores and threshold -> the squared loss of each row: Brier's; squared error; as `loss` for an anomaly
     score."""
-    mistakes: Callable[[Floats, Floats, float], dict[Mistake, Floats]]
+    mistakes: Callable[[Floats, Floats, float | Floats], dict[Mistake, Floats]]
     """Labels, scores and threshold -> each kind of mistake that can have a price: 0 or 1, or the size of the error."""
     confidence: Callable[[Floats], Floats] | None = None
     """Scores -> the probability of the decision at a threshold of 0.5; None where scores are no probabilities."""
@@ -84,6 +87,13 @@ class Rules:
         """The name of the output of an ONNX graph that holds the scores; None: the first output."""
         named = {"probability": "probabilities", "probabilities": "probabilities", "anomaly_score": ANOMALY_SCORE}
         return named.get(self.output)
+
+    def threshold_beside(self, own: float, other: float) -> float:
+        """Return the threshold of another version that is compared with one: its own.
+
+        The level of a quantile says which loss compares them, so it is the same for both.
+        """
+        return other if self.has_threshold else own
 
     @property
     def no_scores(self) -> Floats:
@@ -129,22 +139,22 @@ def class_brier(y: Floats, scores: Floats) -> Floats:
     return found
 
 
-def _flag_log_loss(y: Floats, scores: Floats, threshold: float) -> Floats:
+def _flag_log_loss(y: Floats, scores: Floats, threshold: float | Floats) -> Floats:
     p = np.clip(scores, SMALLEST, 1 - SMALLEST)
     return -np.where(y > 0, np.log(p), np.log1p(-p))
 
 
-def _flag(scores: Floats, threshold: float) -> Floats:
+def _flag(scores: Floats, threshold: float | Floats) -> Floats:
     decided: Floats = (scores >= threshold).astype(np.float64)
     return decided
 
 
-def _wrong_flag(y: Floats, scores: Floats, threshold: float) -> Floats:
+def _wrong_flag(y: Floats, scores: Floats, threshold: float | Floats) -> Floats:
     wrong: Floats = (_flag(scores, threshold) != y).astype(np.float64)
     return wrong
 
 
-def _flag_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+def _flag_mistakes(y: Floats, scores: Floats, threshold: float | Floats) -> dict[Mistake, Floats]:
     yes = scores >= threshold
     return {
         "false_negative": ((y > 0.5) & ~yes).astype(np.float64),
@@ -152,21 +162,21 @@ def _flag_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake,
     }
 
 
-def _best_class(scores: Floats, threshold: float) -> Floats:
+def _best_class(scores: Floats, threshold: float | Floats) -> Floats:
     best: Floats = np.where(np.isnan(scores).any(axis=1), np.nan, scores.argmax(axis=1))
     return best
 
 
-def _class_mistakes(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+def _class_mistakes(y: Floats, scores: Floats, threshold: float | Floats) -> dict[Mistake, Floats]:
     return {"misclassification": (_best_class(scores, threshold) != y).astype(np.float64)}
 
 
-def _squared_error(y: Floats, scores: Floats, threshold: float) -> Floats:
+def _squared_error(y: Floats, scores: Floats, threshold: float | Floats) -> Floats:
     found: Floats = (scores - y) ** 2
     return found
 
 
-def _errors(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats]:
+def _errors(y: Floats, scores: Floats, threshold: float | Floats) -> dict[Mistake, Floats]:
     error = scores - y
     return {
         "absolute_error": np.abs(error),
@@ -175,7 +185,7 @@ def _errors(y: Floats, scores: Floats, threshold: float) -> dict[Mistake, Floats
     }
 
 
-def _value(scores: Floats, threshold: float) -> Floats:
+def _value(scores: Floats, threshold: float | Floats) -> Floats:
     return scores
 
 

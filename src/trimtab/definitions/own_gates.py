@@ -29,6 +29,7 @@ class GateData:
         threshold: the score from which a row counts as 1.
         classes: names of the classes, where labels have names.
         champion_scores: the scores of the version that serves, like `scores`; None when none serves.
+        champion_threshold: the score from which a row counts as 1 for that version; None when none serves.
 
     >>> import numpy as np, trimtab as tt
     >>> times = np.array(["2026-03-01"], "datetime64[us]")
@@ -47,6 +48,7 @@ class GateData:
     threshold: float
     classes: tuple[str, ...] = ()
     champion_scores: np.ndarray[Any, Any] | None = None
+    champion_threshold: float | None = None
 
 
 class Judgement(NamedTuple):

@@ -19,7 +19,7 @@ from trimtab.metric_catalog import METRICS, OF_OBJECTIVE
 from trimtab.policy.gates import Accuracy
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
-from trimtab.stats.intervals import Interval, cluster_interval, difference_interval
+from trimtab.stats.intervals import Interval, cluster_interval
 from trimtab.stats.metrics import FORMULAS, no_skill
 
 Statistic = Callable[[Array, Array], float]
@@ -106,19 +106,16 @@ def _skill(inputs: GateInputs, policy: Accuracy, name: str) -> tuple[Verdict, st
 def _against_champion(inputs: GateInputs, champion: Array, policy: Accuracy, margin: float) -> GateResult:
     """Judge the gain over the champion; more than zero is better, whichever way the metric goes."""
     name = policy.metric_for(inputs.task)
-    better = METRICS[name].higher_is_better
-    rows = inputs.unseen
-    own, other = inputs.scores[rows], champion[rows]
-    first, second = (own, other) if better else (other, own)
-    interval = difference_interval(
-        statistic(name, inputs.threshold),
-        inputs.y[rows],
-        first,
-        second,
+    unseen = inputs.unseen
+    y, scores = inputs.y[unseen], (inputs.scores[unseen], champion[unseen])
+    one, two = (statistic(name, threshold) for threshold in inputs.thresholds)
+    interval = cluster_interval(
+        lambda rows: METRICS[name].gain(one(y[rows], scores[0][rows]), two(y[rows], scores[1][rows])),
+        len(y),
         confidence=policy.confidence,
         resamples=policy.resamples,
         seed=inputs.seed,
-        clusters=inputs.clusters[rows],
+        clusters=inputs.clusters[unseen],
     )
     short = -margin - interval.low
     if np.isnan(interval.low):

@@ -43,6 +43,7 @@ def _data(inputs: GateInputs) -> GateData:
         threshold=inputs.threshold,
         classes=inputs.classes,
         champion_scores=None if inputs.champion_scores is None else inputs.champion_scores.copy(),
+        champion_threshold=None if inputs.champion_scores is None else inputs.thresholds[1],
     )
 
 

@@ -46,7 +46,8 @@ def held_out_windows(
         known = answered(own) & answered(other)
         gains = {}
         for name in metrics if known.any() else ():
-            values = (metric_value(name, y[known], s[known], threshold=inputs.threshold) for s in (own, other))
+            both = zip((own, other), inputs.thresholds, strict=True)
+            values = (metric_value(name, y[known], scores[known], threshold=limit) for scores, limit in both)
             gains[name] = METRICS[name].gain(*values)
         gains = {name: gain for name, gain in gains.items() if np.isfinite(gain)}
         if gains:

@@ -47,6 +47,8 @@ class GateInputs:
     """Names of the classes of a multiclass candidate."""
     objective: str = ""
     """What a regression has minimised, such as quantile:0.9; empty where that is not known."""
+    champion_threshold: float | None = None
+    """The champion's own threshold; None: that of the candidate."""
     champion_id: str | None = None
     """Id of the champion's bundle, for the texts."""
     champion_seen_until: datetime | None = None
@@ -81,6 +83,13 @@ class GateInputs:
         if self.champion is None:
             return None
         return self.champion.score(self.X if self.champion_X is None else self.champion_X)
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """The thresholds by which the candidate and the champion are compared."""
+        if self.champion_threshold is None:
+            return self.threshold, self.threshold
+        return self.threshold, RULES[self.task].threshold_beside(self.threshold, self.champion_threshold)
 
     @cached_property
     def labelled(self) -> bool:

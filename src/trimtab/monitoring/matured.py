@@ -25,6 +25,7 @@ from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import IMPACT, MONEY_GAIN, Signal, WindowReport
 from trimtab.records.record import Record
 from trimtab.stats.metrics import metric_value
+from trimtab.tasks import RULES
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ def paired_gains(
     champion_label: Floats | None = None,
     task: Task,
     threshold: float,
+    champion_threshold: float | None = None,
     metric: str,
     costs: mistakes.Costs | None = None,
     own: RowMoney | None = None,
@@ -122,7 +124,8 @@ def paired_gains(
     """Return how much better the challenger was, on the rows that both scored and that have a label.
 
     label: of each row of the challenger. champion_label: of each row of the champion, where it differs: both may know
-    other classes, which `classes` names, the challenger's first. `paired_METRIC_gain` is positive when
+    other classes, which `classes` names, the challenger's first. champion_threshold: of the champion, where it is not
+    the challenger's; the level of a quantile is always that of the challenger. `paired_METRIC_gain` is positive when
     the challenger is better, in the metric's unit; for a mean of losses it is the mean of the paired differences.
     `paired_rows` are the rows, and `paired_version` the champion's version. With costs, `paired_money_gain` is the
     money a prediction that the challenger's mistakes cost less. own: the project's impact function on the challenger's
@@ -135,22 +138,24 @@ def paired_gains(
     gains = {"paired_rows": float(known.sum()), "paired_version": float(champion.version)}
     if not known.any():
         return gains
-    ours = label[known], challenger.scores[known]
+    other = threshold if champion_threshold is None else RULES[task].threshold_beside(threshold, champion_threshold)
+    ours = label[known], challenger.scores[known], threshold
     theirs = (
         label[known] if champion_label is None else champion_label[place[known]],
         champion.scores[place[known]],
+        other,
     )
     for name in compared_metrics(task, metric):
-        values = (metric_value(name, y, score, threshold=threshold) for y, score in (ours, theirs))
+        values = (metric_value(name, y, score, threshold=limit) for y, score, limit in (ours, theirs))
         gains[gain_name(name)] = METRICS[name].gain(*values)
     if costs:
         money = own and own.rows(known)
         with suppress(ImpactFailed):  # the window's own signal says so
             mine, champions = (
                 mistakes.money(
-                    mistakes.mean_mistakes(y, score, task=task, threshold=threshold, own=money, classes=names), costs
+                    mistakes.mean_mistakes(y, score, task=task, threshold=limit, own=money, classes=names), costs
                 )
-                for (y, score), names in zip((ours, theirs), classes, strict=True)
+                for (y, score, limit), names in zip((ours, theirs), classes, strict=True)
             )
             gains[MONEY_GAIN] = champions - mine
     return gains

@@ -28,12 +28,12 @@ MOST_PAIRED = 30
 
 
 def mistakes(
-    y: npt.ArrayLike, score: npt.ArrayLike, *, task: Task, threshold: float, own: RowMoney | None = None
+    y: npt.ArrayLike, score: npt.ArrayLike, *, task: Task, threshold: float | Floats, own: RowMoney | None = None
 ) -> dict[str, Floats]:
     """Return each kind of mistake that has a price, a row, shape (rows,): 0 or 1, or the size of the error.
 
-    y: labels; score: as `trimtab.tasks` says. Neither has NaN. own: adds the money of the project's function as one
-    more kind. Raises ImpactFailed.
+    y: labels; score: as `trimtab.tasks` says. Neither has NaN. threshold: of all rows, or of each, (rows,). own: adds
+    the money of the project's function as one more kind. Raises ImpactFailed.
     """
     truth, said = np.asarray(y, np.float64), np.asarray(score, np.float64)
     made: dict[str, Floats] = dict(RULES[task].mistakes(truth, said, threshold).items())
@@ -47,7 +47,7 @@ def mean_mistakes(
     score: Floats,
     *,
     task: Task,
-    threshold: float,
+    threshold: float | Floats,
     own: RowMoney | None = None,
     classes: Sequence[str] = (),
 ) -> dict[str, float]:

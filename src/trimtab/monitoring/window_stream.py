@@ -43,9 +43,11 @@ from trimtab.monitoring.written_windows import read_written
 from trimtab.policy.model import Policy
 from trimtab.records.monitoring import WindowReport
 from trimtab.records.record import Record
+from trimtab.records.training import Bundle
 from trimtab.stats.schemes import CategoryBins
 from trimtab.stats.smallest import Smallest
 from trimtab.stores.metadata.contract import Metadata
+from trimtab.tasks import RULES
 
 log = logging.getLogger(__name__)
 
@@ -258,6 +260,8 @@ class WindowStream:
         if reference is None or champion is None or scored.role == "champion" or not window.whole[scored.version]:
             return {}
         theirs = self._reference(champion.version)
+        if theirs is None and RULES[reference.task].by_class:
+            return {}  # the order of its probabilities is not known
         return paired_gains(
             champion,
             scored,
@@ -266,10 +270,18 @@ class WindowStream:
             classes=(reference.classes, () if theirs is None else theirs.classes),
             task=reference.task,
             threshold=reference.threshold,
+            champion_threshold=self._threshold(champion.version),
             metric=self._policy.rollout.promote_when.metric_for(reference.task),
             costs=prices(self._policy.impact, reference.task, self._money),
             own=RowMoney.of(self._money, scored.inputs),
         )
+
+    def _threshold(self, version: int) -> float | None:
+        """Return the threshold of a version; None where it is not known."""
+        if (reference := self._reference(version)) is not None:
+            return reference.threshold
+        found = self._metadata.find(Bundle, model=self.model, version=version)
+        return found[0].threshold if found else None
 
     def _version_window(self, span: Span, version: int) -> VersionWindow:
         return VersionWindow(model=self.model, version=version, span=span, now=self._clock.now())

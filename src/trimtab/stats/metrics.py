@@ -24,7 +24,7 @@ from trimtab.tasks import RULES, class_brier, class_log_loss
 THRESHOLD = 0.5
 
 Array = npt.NDArray[Any]
-MetricFunction = Callable[[Array, Array, float], float]
+MetricFunction = Callable[[Array, Array, float | Floats], float]
 
 
 class Formula(NamedTuple):
@@ -36,7 +36,7 @@ class Formula(NamedTuple):
     """Labels -> what a model without skill reaches on them; None for a metric of several classes alone."""
 
 
-def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float = THRESHOLD) -> float:
+def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshold: float | Floats = THRESHOLD) -> float:
     """Return a metric by name.
 
     Args:
@@ -44,8 +44,9 @@ def metric_value(name: str, y: npt.ArrayLike, scores: npt.ArrayLike, *, threshol
         y: labels 0 or 1 (binary, anomaly), values (regression) or indices of classes (multiclass), [rows].
         scores: probabilities of 1 (binary), anomaly scores or predictions (regression), [rows]; probabilities of each
             class (multiclass), [rows, classes].
-        threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1. Of
-            mean_pinball_loss the level of the quantile.
+        threshold: a row counts as predicted 1 from this score on; read by accuracy, precision, recall and f1. One for
+            all rows, or one a row, [rows], where they are of several versions. Of mean_pinball_loss the level of the
+            quantile.
 
     Returns:
         The metric; NaN where the rows do not define it.
@@ -102,7 +103,7 @@ def no_skill(name: str, y: npt.ArrayLike, *, classes: int = 0, threshold: float 
     return formula.no_skill(label) if formula.no_skill is not None else math.nan
 
 
-def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def roc_auc(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Area under the ROC curve: the chance that a random 1 scores above a random 0, ties counting half."""
     hits, rows = _by_score(y, score)
     positives = hits.sum()
@@ -114,31 +115,31 @@ def roc_auc(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     return float((misses * above).sum() / (positives * negatives))
 
 
-def average_precision(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def average_precision(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Sum of the precision at each distinct score, weighted by the recall it adds."""
     hits, rows = _by_score(y, score)
     positives = hits.sum()
     return float((hits * hits.cumsum() / rows.cumsum()).sum() / positives) if positives else math.nan
 
 
-def log_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def log_loss(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean negative log likelihood, in nats."""
     return _mean(class_log_loss(y, score) if score.ndim == 2 else RULES["binary"].loss(y, score, threshold))
 
 
-def brier(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def brier(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean squared difference of probability and label; of several classes half the sum over them."""
     return _mean(class_brier(y, score) if score.ndim == 2 else _squared(y, score))
 
 
-def accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share of rows on the right side of the threshold, or of the right class."""
     return _mean(
         RULES["multiclass"].decide(score, threshold) == y if score.ndim == 2 else (score >= threshold) == (y > 0)
     )
 
 
-def balanced_accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def balanced_accuracy(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean share of right decisions, over the classes that have rows."""
     if score.ndim == 2:
         of = _ByClass.of(y, score)
@@ -147,42 +148,42 @@ def balanced_accuracy(y: Array, score: Array, threshold: float = THRESHOLD) -> f
     return _mean(np.array(found))
 
 
-def f1_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def f1_macro(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of F1 over the classes that have rows or predictions."""
     of = _ByClass.of(y, score)
     return _mean(of.f1[of.seen])
 
 
-def f1_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def f1_weighted(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of F1 over classes, weighted by their rows."""
     of = _ByClass.of(y, score)
     return _share((of.f1 * of.true).sum(), of.true.sum())
 
 
-def precision_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def precision_macro(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of the precision over the classes that have rows or predictions; 0 for a class that is never predicted."""
     of = _ByClass.of(y, score)
     return _mean(of.precision[of.seen])
 
 
-def precision_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def precision_weighted(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of the precision over classes, weighted by their rows; 0 for a class that is never predicted."""
     of = _ByClass.of(y, score)
     return _share((of.precision * of.true).sum(), of.true.sum())
 
 
-def recall_macro(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def recall_macro(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of the recall over the classes that have rows or predictions; 0 for a class without rows."""
     of = _ByClass.of(y, score)
     return _mean((of.right / np.maximum(of.true, 1))[of.seen])
 
 
-def roc_auc_ovr(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def roc_auc_ovr(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of the area under the ROC curve of each class against the rest; NaN where a class has no row."""
     return _mean(_areas(y, score))
 
 
-def roc_auc_ovr_weighted(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def roc_auc_ovr_weighted(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of the area under the ROC curve of each class against the rest, weighted by the rows of the class."""
     true = _ByClass.of(y, score).true
     return _share((_areas(y, score) * true[:-1]).sum(), true[:-1].sum())
@@ -230,36 +231,36 @@ def _areas(y: Array, score: Array) -> Floats:
     return np.array([roc_auc(y == place, score[:, place]) for place in range(score.shape[1])])
 
 
-def precision(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def precision(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share of 1 among those predicted 1; NaN when none is."""
     predicted = score >= threshold
     return _share(np.count_nonzero(predicted & (y > 0)), np.count_nonzero(predicted))
 
 
-def recall(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def recall(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share predicted 1 among those that are 1; NaN when none is."""
     positive = y > 0
     return _share(np.count_nonzero(positive & (score >= threshold)), np.count_nonzero(positive))
 
 
-def f1(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def f1(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Harmonic mean of precision and recall; NaN when nothing is 1 and nothing is predicted 1."""
     positive, predicted = y > 0, score >= threshold
     both = np.count_nonzero(positive) + np.count_nonzero(predicted)
     return _share(2 * np.count_nonzero(positive & predicted), both)
 
 
-def rmse(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def rmse(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Root of the mean squared error, in the unit of y."""
     return math.sqrt(_mean(_squared(y, score)))
 
 
-def mae(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def mae(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean absolute error, in the unit of y."""
     return _mean(np.abs(score - y))
 
 
-def mape(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def mape(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean of absolute error / |label|, as a share: 0.1 is 10 %.
 
     A label of 0 is divided by float64's epsilon (2.2e-16) instead, as scikit-learn does: one wrong prediction of such a
@@ -268,19 +269,19 @@ def mape(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
     return _mean(np.abs(score - y) * _one_by(y))
 
 
-def r2(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def r2(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Share of the variance of y that is explained; NaN when y does not vary."""
     spread = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
     return 1 - float(_squared(y, score).sum()) / spread if spread > 0 else math.nan
 
 
-def mean_pinball_loss(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def mean_pinball_loss(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean loss of a predicted quantile, whose level is the threshold: level * (y - score) below y, else the rest."""
     error = y - score
     return _mean(np.maximum(threshold * error, (threshold - 1) * error))
 
 
-def mean_poisson_deviance(y: Array, score: Array, threshold: float = THRESHOLD) -> float:
+def mean_poisson_deviance(y: Array, score: Array, threshold: float | Floats = THRESHOLD) -> float:
     """Mean deviance of predicted counts from a Poisson distribution; NaN for a prediction of 0 or less."""
     if (score <= 0).any() or (y < 0).any():
         return math.nan

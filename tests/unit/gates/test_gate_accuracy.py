@@ -13,6 +13,7 @@ from trimtab.gates.accuracy import judge_accuracy
 from trimtab.gates.inputs import GateInputs
 from trimtab.policy.gates import Accuracy
 from trimtab.stats.intervals import cluster_interval
+from trimtab.stats.metrics import metric_value
 from unit.gates.lookup import row_numbers, table_scorer
 
 Make = Callable[..., GateInputs]
@@ -110,6 +111,15 @@ def test_the_champion_is_compared_on_the_same_rows(make: Make, good: Scorer, poo
     assert (same.low, same.value, same.high) == (0.0, 0.0, 0.0)
     assert "delay/3" in better.reason
     assert "worse than the 0.005 that may be lost" in worse.reason
+
+
+def test_the_champion_decides_by_its_own_threshold(make: Make, good: Scorer) -> None:
+    # given a twin that decides from another score on
+    given = make(good, champion=good, threshold=0.25, champion_threshold=0.6)
+    _, result = judge_accuracy(given, policy(not_worse_than_champion_by=0.0, metric="f1"))
+    own, other = (metric_value("f1", given.y, given.scores, threshold=limit) for limit in (0.25, 0.6))
+    assert result.value == pytest.approx(own - other)
+    assert result.value != 0
 
 
 def test_a_champion_may_see_other_features(make: Make, good: Scorer) -> None:

@@ -58,11 +58,12 @@ def test_the_champion_scores_the_same_rows(make: Make, poor: Scorer) -> None:
 
     @tt.gate
     def looks(data: GateData) -> bool:
-        seen.append(data.champion_scores)
+        seen.extend((data.champion_scores, data.champion_threshold))
         return True
 
-    judge_custom(make(own_gates=(looks,), champion=poor), Custom())
+    judge_custom(make(own_gates=(looks,), champion=poor, champion_threshold=0.4), Custom())
     assert np.array_equal(seen[0], poor.score(make().X))
+    assert seen[1] == 0.4
 
 
 def test_an_error_is_a_failure_that_names_file_and_line(make: Make) -> None:

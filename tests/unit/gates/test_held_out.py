@@ -97,3 +97,14 @@ def test_rows_that_a_model_cannot_score_and_metrics_that_are_not_defined_are_lef
 
 def test_without_a_champion_there_is_no_evidence(tmp_path: Path) -> None:
     assert windows(inputs(tmp_path, champion=False)) == ()
+
+
+def test_the_champion_decides_by_its_own_threshold(tmp_path: Path) -> None:
+    given = inputs(tmp_path)
+    same = given.candidate
+    lower = GateInputs(**{**vars(given), "champion": same, "threshold": 0.6, "champion_threshold": 0.3})
+    found = windows(lower, metrics=("f1",))[0].gains["f1"]
+    y, scores = given.y[:ROWS], given.scores[:ROWS]
+    own, other = (metric_value("f1", y, scores, threshold=limit) for limit in (0.6, 0.3))
+    assert found == pytest.approx(own - other)
+    assert found != 0

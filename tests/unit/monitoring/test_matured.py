@@ -36,3 +36,23 @@ def test_only_rows_that_both_scored_and_that_have_a_label_are_paired() -> None:
     found = paired_gains(champion, challenger, np.array([10.0, 10.0, 10.0, NAN]), **ANSWERS)
     assert found["paired_rows"] == 1
     assert found["paired_rmse_gain"] == pytest.approx(2)
+
+
+def test_each_version_is_judged_by_its_own_threshold() -> None:
+    # given two anomaly models that decide alike on scores of another scale
+    y = np.array([1.0, 0.0, 1.0, 0.0])
+    champion, challenger = scored(1, a=0.9, b=0.2, c=0.4, d=0.1), scored(2, a=90.0, b=20.0, c=40.0, d=10.0)
+    settings: dict[str, Any] = {"task": "anomaly", "threshold": 50.0, "metric": "f1"}
+    costs = {"false_negative": 100.0, "false_positive": 1.0}
+    found = paired_gains(champion, challenger, y, champion_threshold=0.5, costs=costs, **settings)
+    # then neither is better
+    gains = {name: value for name, value in found.items() if name.endswith("_gain")}
+    assert {"paired_f1_gain", "paired_money_gain"} <= set(gains)
+    assert set(gains.values()) == {0.0}
+
+
+def test_one_level_of_a_quantile_compares_two_versions() -> None:
+    champion, challenger = scored(1, a=1.0, b=1.0), scored(2, a=1.0, b=1.0)
+    settings: dict[str, Any] = {**ANSWERS, "threshold": 0.9, "metric": "mean_pinball_loss"}
+    found = paired_gains(champion, challenger, np.array([2.0, 3.0]), champion_threshold=0.1, **settings)
+    assert found["paired_mean_pinball_loss_gain"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -286,7 +287,14 @@ def test_the_monitor_says_the_same_however_often_it_is_started(bench: Bench, tmp
     other.close()
 
 
-ANOMALY = parse_policy("project: flights\ndecide: { labels_mature_after: 1d }")
+ANOMALY = parse_policy(
+    """
+project: flights
+impact: { currency: USD, cost: { false_negative: 40, false_positive: 5 } }
+decide: { labels_mature_after: 1d }
+rollout: { promote_when: { metric: f1 } }
+"""
+)
 LIMIT = 2.5
 
 
@@ -295,15 +303,26 @@ def strangeness(X: npt.NDArray[np.floating]) -> Floats:
     return found
 
 
-def write_anomalies(bench: Bench, numbers: Iterable[int], *, wrong: bool = False, labelled: bool = True) -> None:
+def write_anomalies(
+    bench: Bench,
+    numbers: Iterable[int],
+    *,
+    wrong: bool = False,
+    labelled: bool = True,
+    versions: Mapping[int, float] = MappingProxyType({1: 1.0}),
+) -> None:
+    """Write days of traffic with labels. versions: scale of the scores of each; the first is the champion."""
     for number in numbers:
         day = WORLD.day(number)
         ids, score, times = [f"{number}-{row}" for row in range(300)], strangeness(day.X), day.times.tolist()
         columns: dict[str, Any] = dict.fromkeys(("entities", "error", "confidence"), [None] * 300)
-        columns |= {"prediction_id": ids, "model": ["delay"] * 300, "version": [1] * 300, "role": ["champion"] * 300}
-        columns |= {"served": [True] * 300, "route": ["split"] * 300, "revision": [1] * 300, "event_time": times}
-        columns |= {"logged_at": times, "features": list(day.X), "score": score.tolist()}
-        bench.log.append(columns | {"latency_us": [2000] * 300, "cpu_us": [80] * 300})
+        columns |= {"prediction_id": ids, "model": ["delay"] * 300, "route": ["split"] * 300, "revision": [1] * 300}
+        columns |= {"event_time": times, "logged_at": times, "features": list(day.X)}
+        columns |= {"latency_us": [2000] * 300, "cpu_us": [80] * 300}
+        for version, scale in versions.items():
+            role = "champion" if version == 1 else "challenger"
+            own = {"version": [version] * 300, "role": [role] * 300, "served": [version == 1] * 300}
+            bench.log.append(columns | own | {"score": (scale * score).tolist()})
         if labelled:
             y = anomalies(number, score)
             end = [(FIRST_DAY + number + 1) * DAY - 1] * 300
@@ -316,25 +335,27 @@ def anomalies(number: int, score: Floats) -> Floats:
     return (np.random.default_rng((5, number)).random(len(score)) < p).astype(np.float64)
 
 
-def anomaly_reference(*, labelled: bool) -> Reference:
+def anomaly_reference(*, labelled: bool, scale: float = 1.0) -> Reference:
     days = [WORLD.day(n) for n in range(DAYS)]
     X = np.concatenate([day.X for day in days])
     y = np.concatenate([anomalies(n, strangeness(day.X)) for n, day in enumerate(days)])
     return build_reference(
         X,
-        strangeness(X),
+        scale * strangeness(X),
         y if labelled else np.full(len(X), np.nan),
         np.concatenate([day.times for day in days]),
         NAMES,
         window=ANOMALY.decide.window,
         task="anomaly",
-        threshold=LIMIT,
+        threshold=scale * LIMIT,
         costs={},
     )
 
 
-def watch(bench: Bench, found: Reference) -> None:
-    Monitor(bench.book, bench.log, ANOMALY, lambda m, v: found, ManualClock(EPOCH), checkpoint=bench.checkpoint).step()
+def watch(bench: Bench, *found: Reference) -> None:
+    """Let a monitor see all of the log. found: the reference of each version."""
+    clock = ManualClock(EPOCH)
+    Monitor(bench.book, bench.log, ANOMALY, lambda m, v: found[v - 1], clock, checkpoint=bench.checkpoint).step()
 
 
 def test_an_anomaly_model_without_labels_is_watched_by_inputs_and_scores_alone(bench: Bench) -> None:
@@ -359,3 +380,13 @@ def test_wrong_decisions_on_anomalies_are_concept_drift_against_the_reference(be
     y = anomalies(DAYS, score)
     assert report.metrics["roc_auc"] == pytest.approx(metric_value("roc_auc", y, score))
     assert report.metrics["false_negative_mean"] == pytest.approx(((y == 1) & (score < LIMIT)).mean())
+
+
+def test_each_anomaly_model_decides_by_its_own_threshold_when_two_are_compared(bench: Bench) -> None:
+    write_anomalies(bench, range(DAYS, DAYS + 3), versions={1: 1.0, 2: 100.0})
+    watch(bench, anomaly_reference(labelled=True), anomaly_reference(labelled=True, scale=100.0))
+    report = bench.reports(version=2)[0]
+    gains = {name: value for name, value in report.metrics.items() if name.endswith("_gain")}
+    assert report.metrics["paired_rows"] == 300
+    assert {"paired_f1_gain", "paired_money_gain"} <= set(gains)
+    assert set(gains.values()) == {0.0}, "both decide alike"

@@ -26,6 +26,7 @@ from trimtab.app.backtest.labelled_history import Floats, History, Mask
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.policy.model import Policy
 from trimtab.tasks import RULES
+from trimtab.training.columns.objectives import level_of, objective_of
 from trimtab.training.rounds import rounds_of, with_rounds
 from trimtab.training.scores import cross_fit, flagging, native_scores
 from trimtab.training.selection.calibrators import like, plain
@@ -57,8 +58,10 @@ class Training:
         return estimator if plain(self.estimator) is self.estimator else like(self.estimator, estimator)
 
 
-def threshold_of(policy: Policy, task: Task) -> float:
-    """Return the score from which on a model of a backtest decides for 1."""
+def threshold_of(policy: Policy, task: Task, training: Training) -> float:
+    """Return the score from which on a model of a backtest decides for 1; of a regression the level of its quantile."""
+    if RULES[task].output == "value":
+        return level_of(objective_of(plain(training.estimator))) or 0.5
     return 0.0 if RULES[task].output == "anomaly_score" else policy.impact.threshold
 
 

@@ -373,7 +373,7 @@ class World:
             path="",
             features=history.names,
             views=(),
-            threshold=threshold_of(self._policy, self._history.task),
+            threshold=threshold_of(self._policy, self._history.task, candidate.training),
         )
         self._metadata.put(dataset, run, report, bundle)
         return bundle
@@ -426,7 +426,8 @@ class World:
         if costs:
             columns = {name: history.X[known, place] for place, name in enumerate(history.names)}
             own = RowMoney.of(function, columns)
-            made = mistakes(y, score, task=history.task, threshold=threshold_of(policy, history.task), own=own)
+            threshold = threshold_of(policy, history.task, self._versions[1].training)
+            made = mistakes(y, score, task=history.task, threshold=threshold, own=own)
             lost = row_costs(made, costs)
             if RULES[history.task].by_class:
                 lost += pair_costs(y, score.argmax(axis=1), history.classes, costs)

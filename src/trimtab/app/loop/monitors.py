@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from msgspec import structs
+
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.pipeline import REFERENCE
 from trimtab.bundle.spec import Limits, Spec, read_spec
@@ -49,7 +51,10 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
         if not path.is_file():
             return None
         limits = None if off else _limits(read_spec(path.parent.parent))
-        return replace(Reference.from_json(path.read_bytes()), limits=limits)
+        found = Reference.from_json(path.read_bytes())
+        # a fit on all rows has the reference of the fit that the gates judged, and a threshold of its own
+        expectation = structs.replace(found.expectation, threshold=bundle.threshold)
+        return replace(found, threshold=bundle.threshold, expectation=expectation, limits=limits)
 
     return find
 

@@ -213,7 +213,10 @@ def _types(workspace: Workspace, bundle: Bundle) -> dict[str, str]:
 
 
 def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComparison | None:
-    """Score the rows that the loop answered with the first champion, from the features as they were logged."""
+    """Score the rows that the loop answered with the first champion, from the features as they were logged.
+
+    Each row is judged by the threshold of the version that answered it.
+    """
     first = next(iter(workspace.metadata.find(Revision, model=model, oldest_first=True, limit=1)), None)
     if first is None or rows.is_empty():
         return None
@@ -240,18 +243,24 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     y, answered, scores = rows["label"].to_numpy()[known], known_classes.scores(rows)[known], scores[known]
     if not len(y):
         return None
-    policy, task, threshold = workspace.project.policy, workspace.model(model).task, frozen.threshold
+    policy, task = workspace.project.policy, workspace.model(model).task
+    limits = {v: RULES[task].threshold_beside(frozen.threshold, bundle.threshold) for v, bundle in same.items()}
+    own_limit = np.array([limits[version] for version in rows["version"].to_numpy()[known]])
+    first_limit = np.full(len(y), frozen.threshold)
     function = workspace.model(model).money
     metric, costs = policy.rollout.promote_when.metric_for(task), prices(policy.impact, task, function)
     columns = {name: X[known, place] for place, name in enumerate(frozen.features)}
     own = RowMoney.of(function, columns)
     names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))
 
-    def lost(score: np.ndarray[Any, Any]) -> float | None:
+    def measured(score: np.ndarray[Any, Any], limit: np.ndarray[Any, Any]) -> dict[str, float]:
+        if RULES[task].output == "anomaly_score":  # versions have scores of their own scale: 0 is the threshold of each
+            score, limit = score - limit, np.zeros(len(y))
+        return {name: metric_value(name, y, score, threshold=limit) for name in names}
+
+    def lost(score: np.ndarray[Any, Any], limit: np.ndarray[Any, Any]) -> float | None:
         try:
-            made = mistakes.mean_mistakes(
-                y, score, task=task, threshold=threshold, own=own, classes=known_classes.names
-            )
+            made = mistakes.mean_mistakes(y, score, task=task, threshold=limit, own=own, classes=known_classes.names)
         except ImpactFailed as error:
             log.error("money lost is not known: %s", error)
             return None
@@ -260,9 +269,9 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     return FrozenComparison(
         rows=len(y),
         metric=metric,
-        loop={name: metric_value(name, y, answered, threshold=threshold) for name in names},
-        frozen={name: metric_value(name, y, scores, threshold=threshold) for name in names},
+        loop=measured(answered, own_limit),
+        frozen=measured(scores, first_limit),
         frozen_version=frozen.version,
-        loop_money_lost=lost(answered),
-        frozen_money_lost=lost(scores),
+        loop_money_lost=lost(answered, own_limit),
+        frozen_money_lost=lost(scores, first_limit),
     )

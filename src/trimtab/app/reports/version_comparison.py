@@ -26,6 +26,7 @@ from trimtab.records.monitoring import WindowReport
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
+from trimtab.tasks import RULES
 from trimtab.units import MICROS
 
 
@@ -155,7 +156,7 @@ def _comparison(
         metric=policy.rollout.promote_when.metric_for(task),
         costs=prices(policy.impact, task, function),
         impact_function=function,
-        thresholds=(bundle.threshold, against.threshold),
+        thresholds=(bundle.threshold, RULES[task].threshold_beside(bundle.threshold, against.threshold)),
         days=[(end - start).total_seconds() / 86_400 for start, end in spans],
     )
     metric, money = measured.metric_gain(measured.metric), measured.money()

@@ -28,6 +28,7 @@ from trimtab.gates.inputs import MIN_DAYS
 from trimtab.metric_catalog import BY_TASK, METRICS
 from trimtab.records.training import DatasetVersion, Run
 from trimtab.stats.intervals import Interval, cluster_interval
+from trimtab.tasks import RULES
 from trimtab.training.dataset import Frozen, load
 from trimtab.training.environment import DIRTY, UNVERSIONED, git_output
 
@@ -157,11 +158,9 @@ def _on_same_rows(workspace: Workspace, a: Run, b: Run, sets: list[DatasetVersio
     specs = [read_spec(_folder(workspace, run)) for run in (a, b)]
     days = len(np.unique(timestamps.astype("datetime64[D]"))) >= MIN_DAYS
     clusters = timestamps.astype("datetime64[D]" if days else "datetime64[h]")
-    task = specs[0].task
-    metrics = {
-        name: _measure(name, y, first, second, (specs[0].threshold, specs[1].threshold), clusters)
-        for name in BY_TASK[task].training
-    }
+    task, own = specs[0].task, specs[0].threshold
+    thresholds = own, RULES[task].threshold_beside(own, specs[1].threshold)
+    metrics = {name: _measure(name, y, first, second, thresholds, clusters) for name in BY_TASK[task].training}
     return SameRows(
         rows=len(y),
         start=from_micros(int(timestamps.min().astype(np.int64))),

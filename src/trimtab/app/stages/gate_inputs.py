@@ -52,6 +52,7 @@ def gate_inputs(workspace: Workspace, run: Run) -> GateInputs:
         candidate=checked(candidate, spec),
         champion=scorer,
         champion_X=None if rows is None else rows[kept],
+        champion_threshold=champion.threshold if champion else None,
         champion_id=champion.id if champion else None,
         champion_seen_until=trained_until(workspace.metadata, champion) if champion else None,
         objective=spec.objective,

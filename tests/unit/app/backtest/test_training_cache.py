@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier, early_stopping
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LinearRegression, QuantileRegressor
 
 from trimtab.app.backtest.labelled_history import History
-from trimtab.app.backtest.training_cache import TrainingCache
+from trimtab.app.backtest.training_cache import Training, TrainingCache, threshold_of
 from trimtab.definitions.models import Dataset, Model
 from trimtab.definitions.sources import FileSource
+from trimtab.policy.model import Policy
 from trimtab.training.selection.validated_fit import Addition
 
 HOUR = 3_600_000_000
@@ -64,3 +66,12 @@ def test_later_fits_take_the_rounds_and_the_calibration_of_the_judged_one() -> N
     seen.clear()
     cache.fit(all_rows, {}, 0, addition=addition, judged=judged)
     assert seen == []
+
+
+def test_a_quantile_is_judged_at_its_own_level() -> None:
+    policy = Policy(project="p")
+    found = [
+        threshold_of(policy, "regression", Training("key", estimator, 0.0))
+        for estimator in (QuantileRegressor(quantile=0.9), LinearRegression())
+    ]
+    assert found == [0.9, 0.5]

@@ -13,8 +13,9 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.reports.summary import Summary, summarise
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.records.control import WorkflowStep
+from trimtab.testing.bundles import lookup_graph, plain_spec, register_bundle
 from trimtab.testing.judged import FIRST, bundle_record, dataset_record, gate_report, run_record, window_report
-from trimtab.testing.predictions import prediction_rows
+from trimtab.testing.predictions import label_rows, prediction_rows
 
 
 @pytest.fixture
@@ -130,3 +131,33 @@ def test_what_was_scored_for_comparison_is_not_counted_as_served(workspace: Work
     workspace.predictions.append(prediction_rows(ids, role=roles, served=[True, False, True]))
     found = summarise(workspace, "delay")
     assert (found.predictions, found.scored_for_comparison, found.others.predictions) == (2, 1, 1)
+
+
+def test_each_row_is_judged_by_the_threshold_of_the_version_that_answered(tmp_path: Path) -> None:
+    # given a second champion that decides alike on scores of half the size
+    costs = {"cost": {"false_negative": 100, "false_positive": 1}}
+    workspace = GatewayProject(tmp_path / "project", impact=costs).workspace
+    scored = {1: [0.1, 0.8], 2: [0.05, 0.4]}
+    for number, threshold in ((1, 0.5), (2, 0.25)):
+        workspace.metadata.put(dataset_record())
+        spec = plain_spec("delay", ["row"], threshold=threshold, dataset=dataset_record().id)
+        put: dict[str, Any] = {"version": number, "created_at": workspace.now()}
+        bundle = register_bundle(workspace.metadata, workspace.artifacts, lookup_graph(scored[number]), spec, **put)
+        rollouts(workspace).deploy(bundle, cause=f"deploy {number}", reason="a test", by="tests")
+    ids = [f"flights-{n}" for n in range(40)]
+    row = [n % 2 for n in range(40)]
+    version = [1 + n // 20 for n in range(40)]
+    score = [scored[v][r] for v, r in zip(version, row, strict=True)]
+    y = [float(n % 2 == 1) for n in range(40)]
+    features = [[float(r)] for r in row]
+    workspace.predictions.append(prediction_rows(ids, version=version, score=score, features=features))
+    workspace.predictions.append_labels(label_rows(ids, label=y))
+    workspace.predictions.sync()
+    # then neither made a mistake
+    found = summarise(workspace, "delay").comparison
+    assert found is not None
+    assert found.rows == 40
+    assert (found.loop_money_lost, found.frozen_money_lost) == (0.0, 0.0)
+    assert (found.loop["accuracy"], found.frozen["accuracy"]) == (1.0, 1.0)
+    workspace.metadata.close()
+    workspace.predictions.close()
