@@ -9,6 +9,7 @@ vector machines (1999); Zadrozny & Elkan, Transforming classifier scores into ac
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,6 +18,8 @@ from sklearn.frozen import FrozenEstimator
 
 from trimtab.definitions.models import Dataset
 from trimtab.errors import StageError
+
+log = logging.getLogger(__name__)
 
 Method = Literal["sigmoid", "isotonic"]
 LEAST_OF_A_CLASS = 5
@@ -52,7 +55,21 @@ def calibrated(estimator: Any, rows: Dataset, method: Method) -> Any:
 
 
 def like(fitted: Any, estimator: Any) -> Any:
-    """Return an estimator with the curves of a calibrated one, which was fitted on other rows of the same model."""
+    """Return an estimator with the curves of a calibrated one, which was fitted on other rows of the same model.
+
+    An estimator that was fitted on other classes is returned as it is, with a warning in the log: scikit-learn pairs
+    curves with columns by position, and the scores that the curves take (`decision_function`) have another scale when
+    the number of classes differs.
+    """
+    known, own = ([float(label) for label in classes] for classes in (fitted.classes_, estimator.classes_))
+    if own != known:
+        log.warning(
+            "%s was fitted on the classes %s, the curves of training.calibrate on %s; its probabilities are not "
+            "calibrated",
+            type(estimator).__name__,
+            *(", ".join(f"{label:g}" for label in labels) for labels in (own, known)),
+        )
+        return estimator
     made = copy.copy(fitted)
     made.estimator = estimator
     made.calibrated_classifiers_ = [copy.copy(each) for each in fitted.calibrated_classifiers_]

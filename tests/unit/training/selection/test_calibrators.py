@@ -14,6 +14,7 @@ from trimtab.definitions.models import Dataset
 from trimtab.errors import StageError
 from trimtab.stats.metrics import metric_value
 from trimtab.training.forms import choose
+from trimtab.training.scores import native_scores
 from trimtab.training.selection.calibrators import Method, calibrated, like
 
 
@@ -52,6 +53,28 @@ def test_the_curves_of_one_fit_are_put_on_another() -> None:
     assert first.calibrated_classifiers_[0].estimator is not second
     expected = curve.predict(second.predict_proba(train.X)[:, 1])
     assert moved.predict_proba(train.X)[:, 1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("absent", [0, 1, 2])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_curves_of_other_classes_are_not_used(
+    method: Method, absent: int, classes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a fit on rows without one class, such as a stretch of time in which it did not occur
+    absent = min(absent, classes - 1)
+    train, validation = rows(1, classes=classes), rows(2, classes=classes)
+    first = calibrated(LogisticRegression().fit(train.X, train.y), validation, method)
+    part = validation.take(np.flatnonzero(validation.y != absent))
+    second = GaussianNB().fit(part.X, part.y)
+    # then its own probabilities stay, and the log says so
+    moved = like(first, second)
+    assert moved is second
+    named = ", ".join(str(label) for label in range(classes) if label != absent)
+    assert f"GaussianNB was fitted on the classes {named}, the curves of training.calibrate on 0, 1" in caplog.text
+    # and the classes that it knows are in their columns
+    known = native_scores(moved, part.X, "multiclass", classes)
+    assert known[:, absent].max() == 0 and (known.argmax(axis=1) == part.y).mean() > 0.5
 
 
 def test_a_calibrated_model_serves_from_onnx() -> None:
