@@ -13,7 +13,7 @@ label that is none of the known classes has the index UNKNOWN_CLASS: each predic
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -111,6 +111,16 @@ class Rules:
         known = np.arange(float(classes)) if self.by_class else np.array([0.0, 1.0])
         found: Floats = np.setdiff1d(y[~np.isnan(y)], known)
         return found
+
+
+def numbers_of_classes(classes: Sequence[str]) -> dict[str, float]:
+    """Return the number of each text that is a label of a binary model with named classes.
+
+    The texts are the names, and "0" and "1" too where no class is so named: the label 1 is the first one of the classes
+    ("1", "2"), and the second one of ("no", "yes").
+    """
+    named = {name: float(number) for number, name in enumerate(classes)}
+    return named if {"0", "1"} & named.keys() else {"0": 0.0, "1": 1.0, **named}
 
 
 def true_probability(y: Floats, scores: Floats) -> Floats:

@@ -26,7 +26,7 @@ from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions.models import Task
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, nearest
-from trimtab.tasks import RULES
+from trimtab.tasks import RULES, numbers_of_classes
 
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20
@@ -211,13 +211,16 @@ class _Check:
         """Return names of classes, null where there is none yet, or the number of a named class of a binary model."""
         names = class_names(label, self._place)
         if self._classes:
-            numbered = names.cast(pl.Float64, strict=False) if self._task == "binary" else pl.Series([None])
-            is_class = names.is_in(list(self._classes))
-            wrong = names.is_not_null() & ~(is_class | (numbered.is_in([0.0, 1.0]).fill_null(False)))
+            known = dict.fromkeys(self._classes, 0.0)
+            if self._task == "binary":
+                known = numbers_of_classes(self._classes)
+                numbers = names.cast(pl.Float64, strict=False)  # a CSV of pandas has 1.0 for 1
+                whole = numbers.cast(pl.Int64, strict=False).cast(pl.String).set(numbers != numbers.round(0), None)
+                names = names.zip_with(names.is_in(list(known)) | whole.is_null(), whole)
+            wrong = names.is_not_null() & ~names.is_in(list(known))
             self._wrong.add(self._rows, label, wrong.fill_null(False), f"one of {', '.join(self._classes)}")
             if self._task == "binary":
-                named = names.replace_strict(list(self._classes), [0.0, 1.0], default=None, return_dtype=pl.Float64)
-                return named.zip_with(is_class.fill_null(False), numbered)
+                return names.replace_strict(known, default=None, return_dtype=pl.Float64)
         return names
 
     def end(self) -> None:

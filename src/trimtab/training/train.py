@@ -234,7 +234,7 @@ def _fit(
         threshold = flagging(scorer.score(frozen.train.X), contamination)
     objective = objective_of(estimator) if RULES[model.task].output == "value" else ""
     if RULES[model.task].output == "value":
-        threshold = level_of(objective) or 0.5
+        threshold = level_of(objective)
     extra = reference(_score_all(model, frozen, params, seed, scorer, fitted, threshold)) if reference else {}
     return _Fitted(
         form=form,

@@ -175,3 +175,21 @@ def test_named_classes_of_a_binary_model_become_0_and_1(tmp_path: Path) -> None:
     path = csv(tmp_path, "id,late,landed_at\na,maybe,1970-01-01T00:00:01Z\n")
     with pytest.raises(DataError, match=r"late is 'maybe'; expected one of no, yes"):
         list(blocks_of_outcomes(path, COLUMNS, "binary", ("no", "yes")))
+
+
+@pytest.mark.parametrize("texts", ["{first}", "{first}.0"])
+@pytest.mark.parametrize(("classes", "labels"), [(("1", "2"), [0.0, 1.0]), (("1", "0"), [0.0, 1.0])])
+def test_a_number_is_the_class_of_that_name_first(
+    tmp_path: Path, classes: tuple[str, str], labels: list[float], texts: str
+) -> None:
+    first, second = (texts.format(first=name) for name in classes)
+    moment = "1970-01-01T00:00:01Z"
+    path = csv(tmp_path, f"id,late,landed_at\na,{first},{moment}\nb,{second},{moment}\n")
+    (found,) = blocks_of_outcomes(path, COLUMNS, "binary", classes)
+    assert found.rows["label"].to_list() == labels
+
+
+def test_0_is_no_label_of_the_classes_1_and_2(tmp_path: Path) -> None:
+    path = csv(tmp_path, "id,late,landed_at\na,1,1970-01-01T00:00:01Z\nb,0,1970-01-01T00:00:01Z\n")
+    with pytest.raises(DataError, match=r"row 2: late is '0'; expected one of 1, 2"):
+        list(blocks_of_outcomes(path, COLUMNS, "binary", ("1", "2")))

@@ -80,9 +80,9 @@ def previous_estimator(workspace: Workspace, run: Run) -> object:
         return None
     before = workspace.metadata.get(Run, run.previous)
     folder = workspace.artifacts.open(before.staging)
-    features = workspace.metadata.get(DatasetVersion, run.dataset).features
+    dataset = workspace.metadata.get(DatasetVersion, run.dataset)
     trust = workspace.project.policy.serving.trust
-    previous, _ = open_previous(folder, before.id, features=features, trust=trust)
+    previous, _ = open_previous(folder, before.id, dataset=dataset, trust=trust)
     return None if previous is None else previous.estimator
 
 
@@ -100,7 +100,7 @@ def _previous(
         if to_micros(until) <= judged_from:
             folder = workspace.artifacts.open(workspace.metadata.get(Run, run).staging)
             trust = workspace.project.policy.serving.trust
-            return open_previous(folder, run, features=dataset.features, trust=trust)
+            return open_previous(folder, run, dataset=dataset, trust=trust)
     return None, f"{champion.id} has seen rows that the new model is judged on"
 
 

@@ -19,7 +19,7 @@ from trimtab import timestamps
 from trimtab.metric_catalog import Task
 from trimtab.serving.requests import MAX_ID, Refused, control, shown
 from trimtab.stores.predictions import label_rule
-from trimtab.tasks import RULES
+from trimtab.tasks import RULES, numbers_of_classes
 
 LARGEST = sys.float_info.max
 MOST_NAMED = 20
@@ -51,20 +51,23 @@ class Label(msgspec.Struct, gc=False):
         """Make the label the model's; return what is wrong with it when it is none of the task's.
 
         classes: names that a version in service knows. The label of a multiclass model becomes the name of a class, and
-        may be another one: a class that is new to all versions. That of a named class of a binary model becomes 0 or 1.
+        may be another one: a class that is new to all versions. That of a named class of a binary model becomes 0 or 1
+        (`numbers_of_classes`).
         """
         rules, label = RULES[task], self.label
+        name = label if isinstance(label, str) else str(int(label)) if label.is_integer() else ""
         if rules.by_class:
-            name = label if isinstance(label, str) else f"{label:.0f}" if label.is_integer() else ""
             if isinstance(label, str) or name in classes or (name and all(map(str.isdecimal, classes))):
                 self.label = name
                 return None
             return expected(self.index, "label", label, f"the name of a class, such as {', '.join(classes[:3])}")
-        if isinstance(label, str) and label in classes:
-            self.label = float(classes.index(label))
+        if rules.has_threshold and classes:
+            number = numbers_of_classes(classes).get(name)
+            if number is None:
+                return expected(self.index, "label", label, f"one of {', '.join(classes)}")
+            self.label = number
         elif isinstance(label, str) or (rules.has_threshold and label not in (0.0, 1.0)):
-            named = f", or one of {', '.join(classes)}" if classes else ""
-            return expected(self.index, "label", label, rules.expected + named)
+            return expected(self.index, "label", label, rules.expected)
         return None
 
 

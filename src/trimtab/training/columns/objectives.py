@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+
+from trimtab.runtimes.python_objects import is_booster, is_results
+
+log = logging.getLogger(__name__)
 
 NAMES: Mapping[str, str] = {
     "l1": "absolute_error",
@@ -35,39 +43,66 @@ CLASSES: Mapping[str, str] = {
     "GammaRegressor": "gamma",
     "TweedieRegressor": "tweedie",
 }
+LOSSES = ("objective", "loss_function", "loss", "criterion")
+"""Parameters with the name of the loss."""
 LEVELS = ("quantile", "alpha", "quantile_alpha")
 """Parameters with the level of a quantile."""
+INNER = ("regressor_", "best_estimator_")
+"""Attributes with the fitted estimator: of TransformedTargetRegressor, of searches."""
 
 
 def objective_of(estimator: Any) -> str:
     """Return the loss of a fitted regression, such as "poisson" or "quantile:0.9"; "" where it is not known.
 
-    Of estimators of scikit-learn, LightGBM, XGBoost and CatBoost; of a pipeline, its last step counts.
+    Of estimators of scikit-learn, LightGBM, XGBoost and CatBoost, of Boosters, and of quantile regressions of
+    statsmodels; of a pipeline, its last step counts. LightGBM and XGBoost say what they have fitted, defaults and
+    aliases of parameters resolved. Parameters that cannot be read, and several levels, are no known loss.
     """
+    try:
+        return _objective(estimator)
+    except Exception as error:  # attributes of user code may raise anything
+        log.debug("the objective of %s cannot be read: %s", type(estimator).__name__, error)
+        return ""
+
+
+def level_of(objective: str) -> float:
+    """Return the level of a quantile: 0.9 of "quantile:0.9"; 0.5 of another objective."""
+    found = re.fullmatch(r"quantile:([0-9.e-]+)", objective)
+    return float(found[1]) if found else 0.5
+
+
+def _objective(estimator: Any) -> str:
     if getattr(estimator, "steps", None):
-        return objective_of(estimator.steps[-1][1])
-    if hasattr(estimator, "regressor_"):  # TransformedTargetRegressor
-        return objective_of(estimator.regressor_)
+        return _objective(estimator.steps[-1][1])
+    inner = next((each for name in INNER if (each := getattr(estimator, name, None)) is not None), None)
+    if inner is not None:
+        return _objective(inner)
     given = _parameters(estimator)
-    kind = type(estimator).__name__
-    told = next((given[name] for name in ("objective", "loss_function", "loss", "criterion") if given.get(name)), "")
-    name, _, options = str(told).lower().partition(":alpha=")  # CatBoost: Quantile:alpha=0.9
-    found = CLASSES.get(kind) or NAMES.get(name, "")
+    told = next((value for name in LOSSES if isinstance(value := given.get(name), str) and value), "").lower()
+    name, _, options = told.partition(":")  # CatBoost: Quantile:alpha=0.9;delta=0.01
+    found = CLASSES.get(type(estimator).__name__) or NAMES.get(told) or NAMES.get(name, "")
     if found != "quantile":
         return found
-    level = options or next((given[name] for name in LEVELS if isinstance(given.get(name), int | float)), 0.5)
-    return f"quantile:{float(level):g}"
+    option = dict(part.split("=", 1) for part in options.split(";") if "=" in part)
+    level = option.get("alpha") or next((given[name] for name in LEVELS if given.get(name) is not None), 0.5)
+    levels = np.asarray(level, dtype=np.float64).ravel()
+    return f"quantile:{levels[0]:.6g}" if len(levels) == 1 and 0 < levels[0] < 1 else ""
 
 
-def level_of(objective: str) -> float | None:
-    """Return the level of a quantile; None for another objective."""
-    found = re.fullmatch(r"quantile:(.+)", objective)
-    return float(found[1]) if found else None
-
-
-def _parameters(estimator: Any) -> dict[str, Any]:
-    if hasattr(estimator, "get_all_params") and hasattr(estimator, "tree_count_"):
-        return dict(estimator.get_all_params())
-    if hasattr(estimator, "get_params"):
-        return dict(estimator.get_params())
-    return dict(getattr(estimator, "params", {}))  # a Booster of LightGBM
+def _parameters(estimator: Any) -> Mapping[str, Any]:
+    """Return the parameters of a fit by name."""
+    if hasattr(estimator, "get_all_params") and hasattr(estimator, "tree_count_"):  # CatBoost
+        return cast(Mapping[str, Any], estimator.get_all_params())
+    if is_results(estimator):
+        return {"loss": "quantile", "quantile": estimator.q} if hasattr(estimator, "q") else {}
+    own = estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "params", {})
+    own = own if isinstance(own, Mapping) else {}
+    booster = estimator if is_booster(estimator) else getattr(estimator, "_Booster", None)
+    if booster is None or callable(own.get("objective")):  # a Booster does not know a function
+        return own
+    if type(booster).__module__ == "lightgbm.basic":
+        text = booster.model_to_string(num_iteration=1)
+        return dict(re.findall(r"^\[(objective|alpha): (.+)\]$", text, flags=re.MULTILINE))
+    told = json.loads(booster.save_config())["learner"]["objective"]
+    level = told.get("quantile_loss_param", {}).get("quantile_alpha", "[]")
+    return {"objective": told["name"], "quantile_alpha": json.loads(level) or None}

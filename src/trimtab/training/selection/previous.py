@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,23 @@ from typing import Any
 from trimtab.bundle.spec import CATBOOST_FILE, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
+from trimtab.records.training import DatasetVersion
 from trimtab.runtimes.skops import load_estimator
 from trimtab.training.selection.calibrators import plain
 
 lightgbm, xgboost, catboost = LazyLibrary("lightgbm"), LazyLibrary("xgboost"), LazyLibrary("catboost")
+
+
+SAME = {
+    "features": "features",
+    "classes": "classes",
+    "feature_types": "types of the features",
+    "feature_categories": "categories of the features",
+    "input": "input of the trainer",
+    "unseen": "treatment of unseen categories",
+}
+"""What a fit has in common with the one that it starts from, by field of the record and of the spec: what the numbers
+of a row and of a label stand for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +38,14 @@ class Previous:
 
 
 def open_previous(
-    folder: Path, run: str, *, features: Sequence[str], trust: Collection[str] = ()
+    folder: Path, run: str, *, dataset: DatasetVersion, trust: Collection[str] = ()
 ) -> tuple[Previous | None, str]:
     """Return the estimator of a packaged model, and why there is none.
 
     Args:
         folder: of the packaged model.
         run: that fitted it.
-        features: names of the columns of the new fit, which must be those of the old one.
+        dataset: of the new fit; its features, their types and categories, and its classes must be those of the old one.
         trust: policy `serving.trust`.
 
     Returns:
@@ -40,8 +53,9 @@ def open_previous(
         reason.
     """
     spec = read_spec(folder)
-    if tuple(spec.features) != tuple(features):
-        return None, f"the features have changed since run {run[:8]}"
+    changed = next((what for field, what in SAME.items() if getattr(spec, field) != getattr(dataset, field)), None)
+    if changed is not None:
+        return None, f"the {changed} changed after run {run[:8]}"
     openers: dict[str, Callable[[Path], Any]] = {
         LIGHTGBM_FILE: lambda path: lightgbm.Booster(model_file=str(path)),
         XGBOOST_FILE: lambda path: xgboost.Booster(model_file=str(path)),

@@ -15,6 +15,7 @@ from trimtab.policy.model import Training
 from trimtab.records.training import FoldScore
 from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
+from trimtab.training.columns.objectives import level_of, objective_of
 from trimtab.training.rounds import rounds_of
 from trimtab.training.scores import flagging, native_scores
 from trimtab.training.selection.calibrators import Method, calibrated
@@ -86,13 +87,16 @@ def score_folds(
 ) -> Iterator[FoldScore]:
     """Yield the metrics of one fold after another, each by a fit on the rows that were known before it.
 
-    Metrics that are not finite are left out. Raises StageError, TrainerFailed.
+    Metrics that are not finite are left out. The threshold of a regression is the level of the quantile that the fit
+    predicts, that of an anomaly model is found on the rows of the fit. Raises StageError, TrainerFailed.
     """
-    by_class = RULES[model.task].by_class
+    rules = RULES[model.task]
     for fold in folds:
         estimator = fit_validated(model, fold.train, params, seed, addition).estimator
-        classes = len(fold.test.classes) if by_class else 0
-        if not RULES[model.task].needs_labels:
+        classes = len(fold.test.classes) if rules.by_class else 0
+        if rules.output == "value":
+            threshold = level_of(objective_of(estimator))
+        elif not rules.needs_labels:
             threshold = flagging(native_scores(estimator, fold.train.X, model.task), addition.contamination)
         rows = ~np.isnan(fold.test.y)
         y, scores = fold.test.y[rows], native_scores(estimator, fold.test.X[rows], model.task, classes)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lightgbm import Booster, LGBMClassifier, early_stopping
+from msgspec import structs
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -175,7 +176,7 @@ def test_a_warm_start_goes_on_from_the_estimator_of_a_bundle(model: Model, known
     model.fit = trainer = Boosted()
     first = run(model, known, bench, Plan(addition=Addition(validation=0.2)), key="first")
     folder = bench.artifacts.open(first.staging)
-    previous, why = open_previous(folder, first.id, features=known.version.features)
+    previous, why = open_previous(folder, first.id, dataset=known.version)
     assert (previous is not None, why) == (True, "")
     trainer.seen.clear()
     plan = Plan(addition=Addition(validation=0.2), previous=previous, folds=2)
@@ -192,8 +193,17 @@ def test_a_warm_start_goes_on_from_the_estimator_of_a_bundle(model: Model, known
     # of a calibrated model, it is the estimator itself
     calibrated = Addition(validation=0.2, calibrate="sigmoid")
     third = run(model, known, bench, Plan(addition=calibrated), key="third")
-    inner, _ = open_previous(bench.artifacts.open(third.staging), third.id, features=known.version.features)
+    inner, _ = open_previous(bench.artifacts.open(third.staging), third.id, dataset=known.version)
     assert inner is not None
     assert isinstance(inner.estimator, Booster)
-    other, why = open_previous(folder, first.id, features=["hour"])
-    assert (other, why) == (None, f"the features have changed since run {first.id[:8]}")
+    # not from a fit whose numbers stand for other things
+    for field, value, what in [
+        ("features", ("hour",), "features"),
+        ("classes", ("late", "on time"), "classes"),
+        ("feature_types", {"hour": "category"}, "types of the features"),
+        ("feature_categories", {"hour": ("1", "2")}, "categories of the features"),
+        ("input", "frame", "input of the trainer"),
+        ("unseen", "missing", "treatment of unseen categories"),
+    ]:
+        other = structs.replace(known.version, **{field: value})
+        assert open_previous(folder, first.id, dataset=other) == (None, f"the {what} changed after run {first.id[:8]}")
