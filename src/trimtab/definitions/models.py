@@ -445,10 +445,12 @@ class Model(Placed):
     def impact(self, function: Callable[..., Any] | None = None, *, inputs: Sequence[str] = ()) -> Callable[..., Any]:
         """Set the function that says what each row cost, in place of `impact.cost`; used as a decorator.
 
-        The function takes labels and scores, and one array for each input: float64, shape (rows,). It returns the money
-        lost on each row, shape (rows,), in the currency of the policy; money won is negative. Each row's money depends
-        on that row alone. Scores are what the model gives for its task: of a multiclass model one probability a class,
-        shape (rows, classes), and its labels are indices of classes.
+        The function takes labels and scores, and one array for each input, shape (rows,): float64, or of a category
+        the names as objects, "(other)" for one that the training set did not have and None for a missing one. It
+        returns the money lost on each row, shape (rows,), in the currency of the policy; money won is negative. Each
+        row's money depends on that row alone. Scores are what the model gives for its task: of a multiclass model one
+        probability a class, shape (rows, classes), and its labels are indices of the classes that it declares. Rows
+        whose label is another class do not reach the function and are left out of the money.
 
         Args:
             function: the function itself, where the decorator has no arguments.
@@ -458,7 +460,8 @@ class Model(Placed):
             The function itself, or the decorator, which returns it.
 
         Raises:
-            DefinitionError: an input is no feature, the function takes other arguments, or it is the second one.
+            DefinitionError: an input is no feature, the function takes other arguments, it is the second one, or a
+                multiclass model declares no classes.
 
         >>> import numpy as np, trimtab as tt
         >>> payments = tt.FileSource("payments", "payments.parquet", timestamp="paid_at")
@@ -472,7 +475,10 @@ class Model(Placed):
         """
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            made = impact_function(self.name, function, inputs, features=self.feature_names)
+            classes = None if self.classes is None else tuple(map(str, self.classes))
+            if self.task != "multiclass":
+                classes = ()
+            made = impact_function(self.name, function, inputs, features=self.feature_names, classes=classes)
             if self.money is not None and self.money.name != made.name:
                 where = f"{made.called} of model '{self.name}'"
                 raise DefinitionError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -77,18 +78,22 @@ def judge_matured(
         )
         metrics |= {f"{kind}_mean": value for kind, value in made.items()}
         costs, money = prices(policy, reference.task, own.function if own else None), list[Signal]()
+        priced = np.ones(len(y), dtype=bool)
         try:
             if own is not None:
-                own = own.rows(known)
-                made[own.function.kind] = float(own.lost(y, score).mean())
-            money = _money(window, made, score, scored.rows / days, reference, policy.currency, costs, own)
+                lost = own.rows(known).lost(y, score)
+                priced = np.isfinite(lost)
+                made[own.function.kind] = float(lost[priced].mean())
+                own = own.rows(known).rows(priced)
+            money = _money(window, made, score[priced], scored.rows / days, reference, policy.currency, costs, own)
         except ImpactFailed as error:
             log.error("%s: money lost is not known: %s", window.id, error)
             money = [_failed(window, error, len(y))]
         else:
+            money = [_left_out(signal, len(y) - int(priced.sum())) for signal in money]
             if costs:
-                metrics["money_lost"] = mistakes.money(made, costs) * len(y)
-        metrics |= estimate_errors(metrics, coverage=len(y) / scored.rows)
+                metrics["money_lost"] = mistakes.money(made, costs) * int(priced.sum())
+        metrics |= estimate_errors(metrics, coverage=int(priced.sum()) / scored.rows)
         categories = {name: values[known] for name, values in scored.categories.items()}
         signals = _signals(window, y, score, categories, reference, detectors)
         signals += money
@@ -129,7 +134,7 @@ def paired_gains(
     the challenger is better, in the metric's unit; for a mean of losses it is the mean of the paired differences.
     `paired_rows` are the rows, and `paired_version` the champion's version. With costs, `paired_money_gain` is the
     money a prediction that the challenger's mistakes cost less. own: the project's impact function on the challenger's
-    rows; there is no such gain where it fails.
+    rows; there is no such gain where it fails, and rows of classes that either version does not know are left out.
     """
     found = pc.index_in(challenger.ids, value_set=champion.ids)
     place = found.fill_null(0).to_numpy().astype(np.int64)
@@ -139,23 +144,27 @@ def paired_gains(
     if not known.any():
         return gains
     other = threshold if champion_threshold is None else RULES[task].threshold_beside(threshold, champion_threshold)
-    ours = label[known], challenger.scores[known], threshold
-    theirs = (
-        label[known] if champion_label is None else champion_label[place[known]],
-        champion.scores[place[known]],
-        other,
+    sides = (
+        (label, challenger.scores, threshold),
+        (label if champion_label is None else champion_label[place], champion.scores[place], other),
     )
     for name in compared_metrics(task, metric):
-        values = (metric_value(name, y, score, threshold=limit) for y, score, limit in (ours, theirs))
+        values = (metric_value(name, y[known], score[known], threshold=limit) for y, score, limit in sides)
         gains[gain_name(name)] = METRICS[name].gain(*values)
-    if costs:
-        money = own and own.rows(known)
+    priced = known
+    if own is not None and RULES[task].by_class:
+        priced = known & np.all([y >= 0 for y, _, _ in sides], axis=0)
+    if costs and priced.any():
+        money = [own and replace(own.rows(priced), classes=names) for names in classes]
         with suppress(ImpactFailed):  # the window's own signal says so
             mine, champions = (
                 mistakes.money(
-                    mistakes.mean_mistakes(y, score, task=task, threshold=limit, own=money, classes=names), costs
+                    mistakes.mean_mistakes(
+                        y[priced], score[priced], task=task, threshold=limit, own=of_rows, classes=names
+                    ),
+                    costs,
                 )
-                for (y, score, limit), names in zip((ours, theirs), classes, strict=True)
+                for (y, score, limit), names, of_rows in zip(sides, classes, money, strict=True)
             )
             gains[MONEY_GAIN] = champions - mine
     return gains
@@ -244,6 +253,14 @@ def _money(
             ),
         )
     ]
+
+
+def _left_out(signal: Signal, rows: int) -> Signal:
+    """Return the signal of money with the number of rows that it does not count."""
+    if not rows:
+        return signal
+    said = f"{signal.reason}; {rows:,} labels of classes that the version does not know are left out"
+    return msgspec.structs.replace(signal, reason=said)
 
 
 def _unknown(window: VersionWindow, unknown: Mapping[str, int], labelled: int) -> Signal:

@@ -33,7 +33,7 @@ def mistakes(
     """Return each kind of mistake that has a price, a row, shape (rows,): 0 or 1, or the size of the error.
 
     y: labels; score: as `trimtab.tasks` says. Neither has NaN. threshold: of all rows, or of each, (rows,). own: adds
-    the money of the project's function as one more kind. Raises ImpactFailed.
+    the money of the project's function as one more kind, NaN in rows of unknown classes. Raises ImpactFailed.
     """
     truth, said = np.asarray(y, np.float64), np.asarray(score, np.float64)
     made: dict[str, Floats] = dict(RULES[task].mistakes(truth, said, threshold).items())
@@ -57,7 +57,7 @@ def mean_mistakes(
     """
     made = mistakes(y, score, task=task, threshold=threshold, own=own)
     pairs = paired_classes(y, RULES[task].decide(score, threshold), classes) if RULES[task].by_class else {}
-    return {kind: float(each.mean()) for kind, each in made.items()} | pairs
+    return {kind: float(np.nanmean(each)) for kind, each in made.items()} | pairs
 
 
 def paired_classes(y: Floats, predicted: Floats, classes: Sequence[str]) -> dict[str, float]:
@@ -65,7 +65,7 @@ def paired_classes(y: Floats, predicted: Floats, classes: Sequence[str]) -> dict
 
     y, predicted: indices of classes, (rows,). A true class that the model does not know is in no pair.
     """
-    if len(classes) > MOST_PAIRED:
+    if not 0 < len(classes) <= MOST_PAIRED:
         return {}
     wrong = (y != predicted) & (y >= 0)
     places, counts = np.unique(y[wrong] * len(classes) + predicted[wrong], return_counts=True)

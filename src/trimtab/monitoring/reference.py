@@ -8,7 +8,7 @@ matched the labels. Money is not in it but the mistakes are, so that a changed p
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trimtab.bundle.spec import Limits
+from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.definitions.impact_function import ImpactFunction
 from trimtab.errors import DataError, nearest
 from trimtab.metric_catalog import PAIR, Task
@@ -24,7 +25,7 @@ from trimtab.monitoring import mistakes as impact
 from trimtab.monitoring.detection.segments import segment_excess
 from trimtab.monitoring.event_windows import Windowing, split
 from trimtab.monitoring.expectation import Expectation
-from trimtab.monitoring.row_money import RowMoney
+from trimtab.monitoring.row_money import Names, RowMoney
 from trimtab.records.monitoring import SCORE, class_column, is_output
 from trimtab.stats.correlations import ENTRY, Correlations
 from trimtab.stats.metrics import metric_value
@@ -113,6 +114,8 @@ class Reference:
     """Names of the classes of a multiclass model, in the order of its scores."""
     limits: Limits | None = None
     """What features that a request brings as they are were expected to be; None looks at none. Not in the file."""
+    category_names: Names = field(default_factory=dict)
+    """Names of the categories of features whose values are codes. Not in the file."""
 
     @property
     def windows(self) -> int:
@@ -282,11 +285,13 @@ def build_reference(
     if unknown := [name for name in categories if name not in names]:
         raise DataError(f"category '{unknown[0]}' is no feature.{nearest(unknown[0], names)}")
     known = np.isfinite(label) & np.isfinite(outputs[0])
-    own = RowMoney.of(impact_function, {name: features[:, place] for place, name in enumerate(names)})
+    named = classes if rules.by_class else ()
+    values = {name: features[:, place] for place, name in enumerate(names)}
+    category_names = X.schema.categories if isinstance(X, TypedMatrix) else {}
+    own = RowMoney.of(impact_function, values, names=category_names, classes=named)
     expectation = Expectation.fit(
         label[known], score[known], task=task, threshold=threshold, own=own and own.rows(known)
     )
-    named = classes if rules.by_class else ()
     windows = _windows(times, window)
     schemes = _schemes(matrix, columns, windows, categories)
     correlations = Correlations({name: schemes[name] for name in names})

@@ -206,7 +206,7 @@ class WindowStream:
         reference, detectors = self._reference(version), self._detectors_of(version)
         costs = prices(self._policy.impact, reference.task, self._money) if reference is not None else None
         window = self._version_window(span, version)
-        own = RowMoney.of(self._money, rows.scored.inputs)
+        own = self._row_money(rows.scored, reference)
         return judge_closed(window, rows, reference, detectors, self._policy.prices, costs, own)
 
     def _matured_at(self, window: ClosedWindow) -> int:
@@ -244,7 +244,7 @@ class WindowStream:
                 days=window.span.days(self._policy.decide.window),
                 paired=self._paired(window, scored, labels, reference),
                 metric=self._policy.rollout.promote_when.metric,
-                own=RowMoney.of(self._money, scored.inputs),
+                own=self._row_money(scored, reference),
                 unknown=unknown[version],
             )
         return records
@@ -273,8 +273,14 @@ class WindowStream:
             champion_threshold=self._threshold(champion.version),
             metric=self._policy.rollout.promote_when.metric_for(reference.task),
             costs=prices(self._policy.impact, reference.task, self._money),
-            own=RowMoney.of(self._money, scored.inputs),
+            own=self._row_money(scored, reference),
         )
+
+    def _row_money(self, scored: Scored, reference: Reference | None) -> RowMoney | None:
+        if reference is None:
+            return None
+        names, classes = reference.category_names, reference.classes
+        return RowMoney.of(self._money, scored.inputs, names=names, classes=classes)
 
     def _threshold(self, version: int) -> float | None:
         """Return the threshold of a version; None where it is not known."""

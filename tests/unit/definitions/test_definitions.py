@@ -375,6 +375,10 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
             "impact 'half' of model 'delay': input 'distanse' is none of the model's features.",
             "Did you mean 'distance'?",
         ),
+        wrong(
+            lambda: model(task="multiclass").impact(third),
+            "impact 'third' of model 'delay': its labels are indices of classes, and the model declares none; declare",
+        ),
         wrong(lambda: model().impact(double), "takes ['distance']; expected 2 arguments: (y_true, y_score)"),
         wrong(lambda: model().impact(waiting_two), "impact 'waiting_two' of model 'delay' is async or a generator"),
         wrong(two_impacts, "impact 'third' of model 'delay': the model has the impact function 'half' already; remove"),

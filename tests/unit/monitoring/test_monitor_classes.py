@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from trimtab.clock import EPOCH, ManualClock
+from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.errors import DataError
 from trimtab.monitoring.monitor import Monitor
 from trimtab.monitoring.reference import Reference, build_reference
@@ -52,7 +53,7 @@ def drawn(number: int, p: Floats) -> npt.NDArray[np.int64]:
     return found
 
 
-def reference(costs: Any = None, classes: Sequence[str] = CLASSES) -> Reference:
+def reference(costs: Any = None, classes: Sequence[str] = CLASSES, function: ImpactFunction | None = None) -> Reference:
     days = [WORLD.day(n) for n in range(DAYS)]
     X = np.concatenate([day.X for day in days])
     return build_reference(
@@ -66,6 +67,7 @@ def reference(costs: Any = None, classes: Sequence[str] = CLASSES) -> Reference:
         threshold=0.5,
         costs=POLICY.impact.cost_for("multiclass") if costs is None else costs,
         classes=classes,
+        impact_function=function,
     )
 
 
@@ -127,7 +129,7 @@ def write(
         )
 
 
-def monitor(bench: Bench, **references: Reference) -> Monitor:
+def monitor(bench: Bench, *, function: ImpactFunction | None = None, **references: Reference) -> Monitor:
     own = reference()
     return Monitor(
         bench.book,
@@ -136,6 +138,7 @@ def monitor(bench: Bench, **references: Reference) -> Monitor:
         lambda model, version: references.get(f"v{version}", own),
         ManualClock(EPOCH),
         checkpoint=bench.checkpoint,
+        impact_functions={} if function is None else {"delay": function},
     )
 
 
@@ -205,6 +208,29 @@ def test_a_class_that_no_version_knows_is_a_mistake_and_named(bench: Bench) -> N
     y = np.where(np.arange(300) % 3 == 0, UNKNOWN_CLASS, drawn(DAYS, p))
     assert report.metrics["accuracy"] == pytest.approx(metric_value("accuracy", y, p))
     assert lowest(bench.signals("concept")) < 0.01
+
+
+def test_money_of_the_projects_own_function_leaves_out_labels_of_unknown_classes(bench: Bench) -> None:
+    """A third of the labels are of a class that no version knows; the challenger scores as the champion does."""
+
+    def with_new(number: int, X: npt.NDArray[np.floating]) -> list[str]:
+        return ["cancelled" if row % 3 == 0 else name for row, name in enumerate(honest(number, X))]
+
+    def lost(y_true: Any, y_score: Any) -> Any:
+        return np.array([1.0, 5.0, 1000.0])[y_true.astype(int)]
+
+    function = impact_function("delay", lost, (), features=NAMES, classes=CLASSES)
+    known = reference(function=function)
+    write(bench, range(DAYS, DAYS + 4), label=with_new, versions=((1, "champion", truth), (2, "challenger", truth)))
+    monitor(bench, function=function, v1=known, v2=known).step()
+    y = drawn(DAYS, truth(WORLD.day(DAYS).X))[np.arange(300) % 3 != 0]
+    own, challenger = bench.reports()[0], bench.reports(version=2)[0]
+    assert own.metrics["money_lost"] == pytest.approx(lost(y, y).sum())
+    assert challenger.metrics["paired_money_gain"] == 0
+    signal = bench.signals("kpi")[0]
+    assert signal.rows == 200
+    assert signal.effect["per_prediction"] == pytest.approx(lost(y, y).mean())
+    assert signal.reason.endswith("100 labels of classes that the version does not know are left out")
 
 
 def test_versions_of_other_classes_are_compared_on_the_same_rows(bench: Bench) -> None:

@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trimtab.bundle.typed_matrix import Schema, TypedMatrix, objects
 from trimtab.control.cause import gather
 from trimtab.control.impact import judge
 from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.errors import ImpactFailed
+from trimtab.monitoring.mistakes import mean_mistakes
+from trimtab.monitoring.reference import build_reference
 from trimtab.monitoring.row_money import RowMoney
 from trimtab.policy.decide import Impact
 from trimtab.records.monitoring import IMPACT, MONEY_GAIN
+from trimtab.tasks import UNKNOWN_CLASS
 from trimtab.testing.streams import NAMES, World, play, truth
 from trimtab.units import MICROS
 from unit.monitoring.monitor_bench import DAYS, POLICY, VARIANTS, Bench, content, reference
@@ -149,6 +153,83 @@ def test_a_version_without_the_feature_is_named() -> None:
     money = RowMoney(function=made(by_distance, ["distance"]), columns={})
     with pytest.raises(ImpactFailed, match="the version has no feature 'distance'"):
         money.lost(np.zeros(3), np.zeros(3))
+
+
+def test_a_label_of_an_unknown_class_does_not_reach_the_function(caplog: pytest.LogCaptureFixture) -> None:
+    prices = np.array([1.0, 5.0, 1000.0])
+
+    def by_class(y_true: Any, y_score: Any) -> Any:
+        return prices[y_true.astype(int)]
+
+    money = RowMoney(function=made(by_class), columns={})
+    scores = np.full((3, 3), 1 / 3)
+    lost = money.lost(np.array([1.0, UNKNOWN_CLASS, 0.0]), scores)
+    assert lost[[0, 2]].tolist() == [5.0, 1.0]
+    assert np.isnan(lost[1])
+    assert "impact 'by_class': 1 of 3 rows are left out" in caplog.text
+    mean = mean_mistakes(np.array([1.0, UNKNOWN_CLASS, 0.0]), scores, task="multiclass", threshold=0.5, own=money)
+    assert mean[money.function.kind] == 3.0
+    with pytest.raises(ImpactFailed, match="all 3 labels are of classes that are not known"):
+        money.lost(np.full(3, UNKNOWN_CLASS), scores)
+
+
+def test_the_function_gets_classes_in_the_order_of_the_definition() -> None:
+    seen: list[Any] = []
+
+    def looks(y_true: Any, y_score: Any) -> Any:
+        seen.extend((y_true.tolist(), y_score.tolist()))
+        return y_true
+
+    function = impact_function("delay", looks, (), features=(), classes=("on time", "late", "cancelled"))
+    # given a version that was trained on other classes
+    money = RowMoney(function=function, columns={}, classes=("late", "diverted", "on time"))
+    lost = money.lost(np.array([0.0, 1.0, 2.0]), np.array([[0.7, 0.1, 0.2]] * 3))
+    assert seen == [[1.0, 0.0], [[0.2, 0.7, 0.0]] * 2]
+    assert np.isnan(lost[1]), "diverted is none of the classes that the definition knows"
+
+
+@pytest.mark.parametrize("known", [("b", "c"), ("a", "b", "c")])
+def test_a_category_has_its_name_whatever_its_code_is_after_a_training(known: tuple[str, ...]) -> None:
+    seen: list[Any] = []
+
+    def by_shop(y_true: Any, y_score: Any, shop: Any) -> Any:
+        seen.extend(shop.tolist())
+        return np.where(shop == "b", 1000.0, 1.0)
+
+    codes = np.array([known.index("b"), known.index("c"), len(known), np.nan], np.float32)
+    function = impact_function("delay", by_shop, ["shop"], features=["shop"])
+    money = RowMoney.of(function, {"shop": codes}, names={"shop": known})
+    assert money is not None
+    assert money.lost(np.zeros(4), np.zeros(4)).tolist() == [1000.0, 1.0, 1.0, 1.0]
+    assert seen == ["b", "c", "(other)", None]
+    assert money.rows(np.array([False, True, True, False])).lost(np.zeros(2), np.zeros(2)).tolist() == [1.0, 1.0]
+
+
+def test_the_reference_of_a_training_set_with_categories_names_them() -> None:
+    seen: set[Any] = set()
+
+    def by_shop(y_true: Any, y_score: Any, shop: Any) -> Any:
+        seen.update(shop.tolist())
+        return np.zeros(len(y_true))
+
+    schema = Schema.known(("shop",), {"shop": "category"}, {"shop": ("b", "c")}, "frame", "other")
+    assert schema is not None
+    X = TypedMatrix.of(schema, {"shop": objects(["b", "c", None, "new"] * 10)})
+    made = build_reference(
+        X,
+        np.full(40, 0.5),
+        np.zeros(40),
+        np.arange(40) * MICROS["d"],
+        ("shop",),
+        window=10 * MICROS["d"],
+        task="binary",
+        threshold=0.5,
+        costs={},
+        categories=("shop",),
+        impact_function=impact_function("delay", by_shop, ["shop"], features=["shop"]),
+    )
+    assert made.windows == 4
+    assert seen == {"b", "c", "(other)", None}
 
 
 def test_a_function_cannot_change_the_rows_of_the_window() -> None:

@@ -425,7 +425,7 @@ class World:
         costs = prices(policy.impact, history.task, function)
         if costs:
             columns = {name: history.X[known, place] for place, name in enumerate(history.names)}
-            own = RowMoney.of(function, columns)
+            own = RowMoney.of(function, columns, names={}, classes=history.classes)
             threshold = threshold_of(policy, history.task, self._versions[1].training)
             made = mistakes(y, score, task=history.task, threshold=threshold, own=own)
             lost = row_costs(made, costs)

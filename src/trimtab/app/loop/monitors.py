@@ -50,11 +50,12 @@ def references(workspace: Workspace) -> Callable[[str, int], Reference | None]:
             return None
         if not path.is_file():
             return None
-        limits = None if off else _limits(read_spec(path.parent.parent))
+        spec = read_spec(path.parent.parent)
+        limits, names = None if off else _limits(spec), spec.feature_categories
         found = Reference.from_json(path.read_bytes())
         # a fit on all rows has the reference of the fit that the gates judged, and a threshold of its own
         expectation = structs.replace(found.expectation, threshold=bundle.threshold)
-        return replace(found, threshold=bundle.threshold, expectation=expectation, limits=limits)
+        return replace(found, threshold=bundle.threshold, expectation=expectation, limits=limits, category_names=names)
 
     return find
 

@@ -54,6 +54,8 @@ class PairedRows:
     """Values of the features that the project's impact function takes, by name."""
     classes: tuple[str, ...] = ()
     """Of a multiclass model: those that one of the versions knows, which y is the index of."""
+    category_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the categories of inputs whose values are codes."""
 
 
 def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spans: Sequence[Span]) -> PairedRows:
@@ -80,6 +82,8 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
         block, cursor = workspace.predictions.read(cursor, limit=BLOCK_ROWS)
     rows = pl.concat(parts)
     own, other = (rows.filter(version=version).unique("prediction_id", keep="last") for version in versions)
+    first = next((b.dataset for b in bundles if b.version == versions[0]), None)  # the inputs are those of its rows
+    categories = workspace.metadata.get(DatasetVersion, first).feature_categories if function and first else {}
     known = VersionClasses.read(workspace, workspace.model(model), [b for b in bundles if b.version in versions])
     labels = known.labels(latest_labels(workspace, model))
     other = other.select("prediction_id", *(pl.col(name).alias(AGAINST + name) for name in ("version", *OUTPUTS)))
@@ -93,6 +97,7 @@ def paired_rows(workspace: Workspace, model: str, versions: tuple[int, int], spa
         traffic=traffic,
         columns={name: both[SEGMENT + name] for name in segments},
         inputs={name: both[INPUT + name].to_numpy() for name in inputs},
+        category_names=categories,
     )
 
 

@@ -250,7 +250,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     function = workspace.model(model).money
     metric, costs = policy.rollout.promote_when.metric_for(task), prices(policy.impact, task, function)
     columns = {name: X[known, place] for place, name in enumerate(frozen.features)}
-    own = RowMoney.of(function, columns)
+    own = RowMoney.of(function, columns, names=spec.feature_categories, classes=known_classes.names)
     names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))
 
     def measured(score: np.ndarray[Any, Any], limit: np.ndarray[Any, Any]) -> dict[str, float]:

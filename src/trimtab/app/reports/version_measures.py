@@ -94,7 +94,7 @@ class VersionMeasures:
         days: Sequence[float],
         impact_function: ImpactFunction | None = None,
     ) -> None:
-        self._own = RowMoney.of(impact_function, rows.inputs)
+        self._own = RowMoney.of(impact_function, rows.inputs, names=rows.category_names, classes=rows.classes)
         self.metric = metric
         self._rows, self._task, self._costs, self._thresholds = rows, task, costs, thresholds
         with_rows, place = np.unique(rows.window, return_inverse=True)
@@ -134,7 +134,9 @@ class VersionMeasures:
         if not self._costs:
             return None
         own, other = (self._daily(values, self._all if rows is None else rows) for values in self._row_costs)
-        return _difference("money lost a day", "money", float(own.mean()), float(other.mean()), other - own)
+        priced = np.isfinite(own)
+        value, against = (float(each[priced].mean()) if priced.any() else np.nan for each in (own, other))
+        return _difference("money lost a day", "money", value, against, other - own)
 
     def segments(self) -> Iterator[Segment]:
         """Yield the values of each column that makes segments, those with the most rows first."""
@@ -162,7 +164,7 @@ class VersionMeasures:
                 start=start,
                 rows=int(here.sum()),
                 metric=_finite(self._gain(self.metric, here)),
-                money=None if saved is None else float(saved[window]),
+                money=None if saved is None else _finite(saved[window]),
             )
 
     @property
@@ -222,8 +224,10 @@ class VersionMeasures:
 
     def _daily(self, values: Floats, rows: Mask) -> Floats:
         """Return values of rows, summed up to a day of each window's traffic, [windows]."""
-        counts = np.bincount(self._place)
-        found: Floats = np.bincount(self._place[rows], values[rows], minlength=len(counts)) / counts * self._traffic
+        windows, finite = len(self._traffic), np.isfinite(values)  # a row of an unknown class may have no price
+        counts, rows = np.bincount(self._place[finite], minlength=windows), rows & finite
+        with np.errstate(invalid="ignore"):  # a window without a priced row has no money: NaN
+            found: Floats = np.bincount(self._place[rows], values[rows], minlength=windows) / counts * self._traffic
         return found
 
     def _by_window(self, values: Floats) -> Floats:

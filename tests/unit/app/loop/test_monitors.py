@@ -35,11 +35,15 @@ def test_a_version_is_judged_by_the_threshold_that_it_serves_with(tmp_path: Path
     folder = workspace.artifacts.staging()
     (folder / "reference").mkdir(parents=True)
     (folder / "reference" / "windows.json").write_bytes(made.to_json())
-    pack_bundle(folder, lookup_graph([0.1], task="anomaly"), plain_spec("delay", ["row"], task="anomaly"))
+    spec = msgspec.structs.replace(
+        plain_spec("delay", ["row"], task="anomaly"), feature_categories={"row": ("AA", "DL")}
+    )
+    pack_bundle(folder, lookup_graph([0.1], task="anomaly"), spec)
     path = workspace.artifacts.publish(folder, "bundles/delay/1")
     workspace.metadata.put(msgspec.structs.replace(bundle_record(1), path=path, threshold=0.95))
     # then decisions are judged by the threshold that serves
     found = references(workspace)("delay", 1)
     assert found is not None
     assert (found.threshold, found.expectation.threshold) == (0.95, 0.95)
+    assert found.category_names == {"row": ("AA", "DL")}
     workspace.metadata.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 
@@ -26,7 +28,8 @@ DEFINITIONS = f"""
 import trimtab as tt
 
 flights = tt.FileSource("flights", "flights.parquet", timestamp="moment")
-delay = tt.Model("{MODEL}", task="multiclass", examples=flights, label="arrival", features=["row"])
+delay = tt.Model("{MODEL}", task="multiclass", examples=flights, label="arrival", features=["row"],
+                 classes={list(TOGETHER)})
 """
 ROWS, DAYS = 40, 12
 
@@ -49,9 +52,10 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     made.predictions.close()
 
 
-def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
+def play(workspace: Workspace) -> tuple[npt.NDArray[np.int64], dict[int, npt.NDArray[np.float64]]]:
+    """Log days that both versions scored, with labels; return labels and scores in the order of TOGETHER."""
     random = np.random.default_rng(0)
-    found: dict[int, list[np.ndarray]] = {1: [], 2: []}
+    found: dict[int, list[npt.NDArray[np.float64]]] = {1: [], 2: []}
     named: list[str] = []
     for day in range(DAYS):
         ids = [f"{day}-{n}" for n in range(ROWS)]
@@ -81,12 +85,17 @@ def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
         metrics = {"paired_rows": float(ROWS), "paired_version": 1.0, "paired_log_loss_gain": 0.1}
         workspace.metadata.put(window_report(day, version=2, role="challenger", metrics=metrics))
     workspace.predictions.sync()
-    compared = compare_versions(workspace, MODEL, (2, 1))
     y = np.array([TOGETHER.index(name) if name in TOGETHER else UNKNOWN_CLASS for name in named])
     scores = {}
     for version, parts in found.items():
         scores[version] = np.zeros((len(y), 3))
         scores[version][:, [TOGETHER.index(name) for name in CLASSES[version]]] = np.concatenate(parts)
+    return y, scores
+
+
+def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
+    y, scores = play(workspace)
+    compared = compare_versions(workspace, MODEL, (2, 1))
     measures = {measure.name: measure for measure in compared.measures}
     assert compared.labels == len(y)
     order = [0, 1, 2]
@@ -101,3 +110,18 @@ def test_both_are_measured_on_the_classes_of_both(workspace: Workspace) -> None:
     assert compared.money is not None
     assert compared.money.value == pytest.approx(lost.sum() / DAYS)
     assert "decided cancelled" in version_page(compared)
+
+
+def test_rows_of_classes_that_no_version_knows_have_no_price_by_the_projects_function(workspace: Workspace) -> None:
+    def lost(y_true: Any, y_score: Any) -> Any:
+        return np.array([1.0, 5.0, 1000.0])[y_true.astype(int)]
+
+    workspace.model(MODEL).impact(lost)
+    y, _ = play(workspace)
+    compared = compare_versions(workspace, MODEL, (2, 1))
+    days = y.reshape(DAYS, ROWS)
+    means = [lost(day[day >= 0], day).mean() for day in days]
+    assert (days < 0).any()
+    assert compared.money is not None
+    assert compared.money.value == pytest.approx(np.mean(means) * ROWS)
+    assert compared.money.gain == 0

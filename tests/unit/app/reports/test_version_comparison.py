@@ -26,6 +26,7 @@ from trimtab.clock import to_micros
 from trimtab.errors import DefinitionError, StageError, UsageError
 from trimtab.records.gate_reports import HeldOutWindow
 from trimtab.records.record import Role
+from trimtab.records.training import DatasetVersion
 from trimtab.stats.metrics import metric_value
 from trimtab.stats.paired_sequence import paired_bounds
 from trimtab.testing.judged import DAY, FIRST, MODEL, bundle_record, dataset_record, gate_report, window_report
@@ -39,13 +40,13 @@ ROWS, DAYS = 60, 24
 class World:
     """A project in which version 2 challenged version 1."""
 
-    def __init__(self, folder: Path, **sections: Any) -> None:
+    def __init__(self, folder: Path, *, dataset: DatasetVersion | None = None, **sections: Any) -> None:
         self.sections = sections
         self.project = GatewayProject(folder, **sections)
         self.workspace: Workspace = self.project.workspace
         policy, clock = self.workspace.project.policy.rollout, self.workspace.clock
         self.rollouts = Rollouts(self.workspace.metadata, policy, MODEL, clock)  # these bundles have no files
-        self.workspace.metadata.put(dataset_record())
+        self.workspace.metadata.put(dataset or dataset_record())
         for version in (1, 2):
             self.workspace.metadata.put(bundle_record(version))
         self.y = np.zeros(0)
@@ -150,6 +151,24 @@ def test_money_is_what_the_impact_function_says_where_the_model_has_one(world: W
     assert found.money.gain is not None
     assert found.money.gain > 0
     assert sum(day.rows for day in found.days) == found.labels
+
+
+def test_the_impact_function_gets_the_names_of_categories(tmp_path: Path) -> None:
+    seen: set[Any] = set()
+
+    def lost(y_true: Floats, y_score: Floats, row: Any) -> Floats:
+        seen.update(row.tolist())
+        return y_true
+
+    categories = {"row": ("AA", "DL")}
+    world = World(tmp_path, dataset=msgspec.structs.replace(dataset_record(), feature_categories=categories))
+    world.workspace.model(MODEL).impact(inputs=["row"])(lost)
+    world.serve(1, 2)
+    world.play(6)
+    assert world.compare().money is not None
+    assert seen == {"AA"}, "all rows have the code 0"
+    world.workspace.metadata.close()
+    world.workspace.predictions.close()
 
 
 def test_metrics_and_rates_are_those_of_both_on_the_same_rows(world: World) -> None:
