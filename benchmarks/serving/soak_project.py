@@ -19,7 +19,7 @@ import polars as pl
 from benchmarks.serving.model import ENTITY, MODEL
 from benchmarks.serving.targets import Ask, Target
 from trimtab.app.project.workspace import open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.clock import SystemClock
 from trimtab.records.training import DatasetVersion
 
@@ -77,7 +77,7 @@ def make(folder: Path, versions: int) -> None:
         (folder / "trimtab.yaml").write_text(f"project: benchmark\n{policy}")
         workspace = open_workspace(folder)
         if version == 1:
-            pipeline.ingest(workspace)
+            ingesting.ingest(workspace)
             pipeline.snapshot(workspace, MODEL, as_of=workspace.now())
         run = pipeline.train(workspace, MODEL, pipeline.newest(workspace, DatasetVersion, MODEL))
         bundle = pipeline.register(workspace, run, pipeline.evaluate(workspace, run))

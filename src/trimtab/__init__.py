@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.own_gates import GateData, Judgement, gate
+    from trimtab.definitions.secrets import secret
     from trimtab.definitions.sources import FileSource
     from trimtab.definitions.views import Entity, FeatureView, count, last, mean
     from trimtab.definitions.views import max_ as max
@@ -43,6 +44,7 @@ _HOMES = {
     "min": ("trimtab.definitions.views", "min_"),
     "on_demand": ("trimtab.definitions.on_demand", "on_demand"),
     "point_in_time_join": ("trimtab.features.point_in_time", "point_in_time_join"),
+    "secret": ("trimtab.definitions.secrets", "secret"),
     "sum": ("trimtab.definitions.views", "sum_"),
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "min",
     "on_demand",
     "point_in_time_join",
+    "secret",
     "sum",
 ]
 

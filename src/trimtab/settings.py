@@ -80,6 +80,16 @@ def read() -> Settings:
     return Settings(**values)  # type: ignore[arg-type]  # the loop above converts each value to its field's type
 
 
+def variable(name: str) -> str | None:
+    """Return an environment variable that a definition names, or None when it is not set."""
+    return os.environ.get(name)
+
+
+def variables() -> list[str]:
+    """Return the names of all environment variables that are set."""
+    return list(os.environ)
+
+
 def login() -> str:
     """Return the name of the person who runs this process, for records of decisions."""
     return read().user or os.environ.get("LOGNAME") or os.environ.get("USER") or _account()

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.small_project import write_project
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.cli.stages import run_all
 from trimtab.errors import GateRefused, StageError
 from trimtab.records.gate_reports import GateReport
@@ -80,7 +80,7 @@ def test_a_champion_is_registered_again_without_being_judged_again(workspace: Wo
 
 def test_a_report_without_a_key_is_not_believed(workspace: Workspace) -> None:
     # given a report that an earlier release wrote under gates that nobody knows any more
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     run = pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
     now = pipeline.evaluate(with_gate(workspace, 9), run)
     old = msgspec.structs.replace(now, id=f"{run.id}/gates", key="", verdict="pass")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import GateRefused
 
 DEFINITIONS = """
@@ -52,7 +52,7 @@ def project(folder: Path, task: str, **gates: object) -> Workspace:
 
 
 def judged(ws: Workspace) -> None:
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     run = pipeline.train(ws, "m", pipeline.snapshot(ws, "m", as_of=ws.now()))
     pipeline.refuse(pipeline.evaluate(ws, run))
 

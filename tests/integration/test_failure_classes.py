@@ -18,7 +18,7 @@ from trimtab.app.loop import retraining
 from trimtab.app.loop.actions import LoopActions
 from trimtab.app.loop.retraining import Retraining
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.control.controller import Controller
 from trimtab.errors import CheckFailed
 from trimtab.records.control import Decision, WorkflowStep
@@ -68,7 +68,7 @@ class Project:
         (folder / "definitions.py").write_text(DEFINITIONS.replace("BODY", body))
         (folder / "checks.py").write_text(CHECKS)
         self.workspace: Workspace = open_workspace(folder)
-        pipeline.ingest(self.workspace)
+        ingesting.ingest(self.workspace)
         self.retraining = Retraining(self.workspace)
         self.retraining.launch()
         self.controller = Controller(
@@ -150,7 +150,7 @@ def test_a_refused_batch_leaves_the_last_good_version_in_use(tmp_path: Path, ope
     opened.append(project)
     project.batch("b", FIRST + 12 * DAY, wrong=True)
     with pytest.raises(CheckFailed):
-        pipeline.ingest(project.workspace)
+        ingesting.ingest(project.workspace)
     decision = project.judge(11, money=6000.0)
     said = "the last good version of table 'flights', 0, is used: 1 batch refused since; the newest (data/b.parquet)"
     assert decision.action == "retrain"

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.records.monitoring import LabelIntake
 
 FILES, ROWS = 3, 200
@@ -110,7 +110,7 @@ def ws(tmp_path: Path) -> Workspace:
         frame = frame.with_columns(landed_at=pl.lit("2013-01-02T00:00:00Z"))
         frame.write_csv(tmp_path / "landed" / f"{number}.csv")
     workspace = open_workspace(tmp_path)
-    pipeline.ingest(workspace, "landed")
+    ingesting.ingest(workspace, "landed")
     return workspace
 
 

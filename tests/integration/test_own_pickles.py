@@ -11,7 +11,7 @@ import pytest
 
 from trimtab.app.gateway.project_control import ProjectControl
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.manifest import write_manifest
 from trimtab.bundle.spec import read_spec
 from trimtab.errors import DataError, StageError
@@ -60,7 +60,7 @@ def workspace(tmp_path: Path) -> Workspace:
     (folder / "trimtab.yaml").write_text(POLICY)
     (folder / "definitions.py").write_text(DEFINITIONS)
     opened = open_workspace(folder)
-    pipeline.ingest(opened)
+    ingesting.ingest(opened)
     return opened
 
 

@@ -18,7 +18,7 @@ from kit.waiting import PATIENCE_S
 from trimtab import settings
 from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.records.training import DatasetVersion, Run, SearchResult
 from trimtab.testing.judged import FIRST
 
@@ -95,7 +95,7 @@ def make_project(folder: Path, trials: int = TRIALS) -> Path:
     (folder / "trimtab.yaml").write_text(POLICY.replace(f"trials: {TRIALS}", f"trials: {trials}"))
     (folder / "definitions.py").write_text(DEFINITIONS)
     workspace = open_workspace(folder)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     pipeline.snapshot(workspace, "late", as_of=FIRST + timedelta(hours=700))
     workspace.metadata.close()
     return folder

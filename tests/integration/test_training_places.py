@@ -14,7 +14,7 @@ from trimtab.app.jobs import training_places
 from trimtab.app.jobs.job_order import RESULT
 from trimtab.app.jobs.passing_failures import MayPass
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import StageError, TrainerFailed
 from trimtab.records.training import Run
 from trimtab.testing.judged import FIRST
@@ -59,7 +59,7 @@ def train(tmp_path: Path) -> Iterator[Train]:
             (folder / "trimtab.yaml").write_text(f"project: p\ntraining: {{ min_examples: 10{where} }}\n")
             (folder / "definitions.py").write_text(DEFINITIONS.replace("BODY", body))
             opened.append(open_workspace(folder))
-            pipeline.ingest(opened[0])
+            ingesting.ingest(opened[0])
         workspace = opened[0]
         dataset = pipeline.snapshot(workspace, "delay", as_of=FIRST + timedelta(hours=299))
         try:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.clock import ManualClock
 from trimtab.records.training import Run
 
@@ -84,5 +84,5 @@ def open_small(folder: Path, at: datetime = AS_OF) -> Workspace:
 
 def trained(workspace: Workspace) -> Run:
     """Take in the data, freeze a training set and train."""
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     return pipeline.train(workspace, "risk", pipeline.snapshot(workspace, "risk", as_of=AS_OF))

@@ -22,6 +22,7 @@ REGISTRIES = (
     "runtimes/opening.py",
     "serving/protocols/grpc/server.py",
     "stores/catalog.py",
+    "data/connectors/connector_catalog.py",
     "lazy_library.py",
 )
 """What may name own modules by string: tables of backends, each loaded on first use, and the two doors of the CLI;

@@ -19,7 +19,7 @@ from trimtab.app.project.locks import only_training
 from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
@@ -61,7 +61,7 @@ def ingest(
     if again:
         _rebuild(context, source)
         return
-    done = pipeline.ingest(context.workspace, source)
+    done = ingesting.ingest(context.workspace, source)
     context.show(done, show_ingested)
     _take_outcomes(context.workspace, source, done, show=not context.json)
 
@@ -69,7 +69,7 @@ def ingest(
 def _rebuild(context: Context, source: str | None) -> None:
     if source is None:
         raise UsageError("--rebuild reads the files of one source again; name it: trimtab ingest SOURCE --rebuild")
-    done = pipeline.rebuild(context.workspace, source)
+    done = ingesting.rebuild(context.workspace, source)
     if context.json:
         print_json([done])
     elif done.skipped:
@@ -85,7 +85,7 @@ def validate(context: Context, source: SourceName = None) -> None:
 
     Exit code 1 when a table fails.
     """
-    reports = pipeline.validate(context.workspace, source)
+    reports = ingesting.validate(context.workspace, source)
     context.show(reports, show_checks)
     if any(report.verdict == "fail" for report in reports):
         raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))
@@ -98,7 +98,7 @@ def quarantine(
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to show of each source, the newest.")] = 10,
 ) -> None:
     """Show the rows and files that the checks refused, with the reasons."""
-    found = pipeline.refused(context.workspace, source, rows=rows)
+    found = ingesting.refused(context.workspace, source, rows=rows)
     files = [report for one in found for report in one.files]
     refused = [row for one in found for row in one.rows]
     if context.json:
@@ -211,10 +211,10 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
     measured: whether latency and memory on this machine may fail the performance gate.
     """
     require_trainer(ws.project, ws.model(model))
-    done = pipeline.ingest(ws)
+    done = ingesting.ingest(ws)
     show_ingested(done)
     _take_outcomes(ws, None, done, show=True)
-    reports = pipeline.validate(ws)
+    reports = ingesting.validate(ws)
     show_checks(reports)
     if failing := [report.reason for report in reports if report.verdict == "fail"]:
         raise CheckFailed("; ".join(failing))

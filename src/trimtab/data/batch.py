@@ -1,4 +1,4 @@
-"""Reads one file of a source with the column types of its table, and checks its rows."""
+"""Reads one file of a source with the column types of its table, and checks the rows of files and of other origins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trimtab.data.notes import Repetition, notes_on, repetition_in
 from trimtab.data.quarantine import quarantine_table
 from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import file_hash, file_name, unchanged
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError
 from trimtab.policy.model import Checks
 from trimtab.records.data import CheckFailure, CheckReport
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Intake:
     """A source, its table and the checks of the policy for both; the same for all files of one run."""
 
-    source: FileSource
+    source: Source
     folder: Path
     """The project folder."""
     schema_name: str | None
@@ -53,6 +53,12 @@ class Intake:
         """Name of the table: the source's own."""
         return self.source.name
 
+    @property
+    def files(self) -> FileSource:
+        """The source, whose rows are in files."""
+        assert isinstance(self.source, FileSource)
+        return self.source
+
     @cached_property
     def schema(self) -> pandera.DataFrameSchema | None:
         """The schema of the rows; loaded on first use, because a run that finds no new file needs none."""
@@ -61,9 +67,10 @@ class Intake:
 
 @dataclass(frozen=True)
 class Batch:
-    """The content of one file with the results of the checks."""
+    """The rows of one file or pull with the results of the checks."""
 
     file: str
+    """Name of the file, or label of the pull."""
     hash: str
     data: pa.Table
     frame: pl.DataFrame
@@ -82,7 +89,7 @@ class Batch:
 
 
 def open_intake(
-    source: FileSource,
+    source: Source,
     *,
     folder: Path,
     checks: Checks,
@@ -108,12 +115,26 @@ def open_intake(
 
 def read_batch(intake: Intake, path: Path) -> Batch:
     """Read and check one file. Raises DataError if it cannot be read or its columns differ from the table's."""
-    rows = intake.tables.scan(intake.table) if intake.tables.version(intake.table) is not None else None
-    like, empty = (None, frozenset[str]()) if rows is None else (columns_of(rows), empty_columns(rows))
+    rows, like, empty = table_so_far(intake)
     hash_, content = read_content(intake, path, like=like, empty=empty)
     if like is not None:
-        _expect_columns(intake, path, like, content.rows.schema, empty)
-    return check_content(intake, path, hash_, content, rows=rows)
+        expect_columns(intake, str(path), like, content.rows.schema, empty)
+    return check_content(intake, file_name(path, intake.folder), hash_, content, rows=rows)
+
+
+def table_so_far(intake: Intake) -> tuple[pl.LazyFrame | None, pa.Schema | None, frozenset[str]]:
+    """Return the rows of the table, its columns, and those without any value; None, None and () without a table."""
+    if intake.tables.version(intake.table) is None:
+        return None, None, frozenset()
+    rows = intake.tables.scan(intake.table)
+    return rows, columns_of(rows), empty_columns(rows)
+
+
+def types_wanted(like: pa.Schema | None, empty: Collection[str]) -> pa.Schema | None:
+    """Return the types that new rows get: those of the table, null for its columns without any value."""
+    if like is None:
+        return None
+    return pa.schema([(field.name, pa.null() if field.name in empty else field.type) for field in like])
 
 
 def read_content(
@@ -124,17 +145,13 @@ def read_content(
     like: columns of the table, which give the types; None without a table. empty: columns of the table that have no
     value yet, whose type the file decides.
     """
-    wanted = None
-    if like is not None:
-        types = [(field.name, pa.null() if field.name in empty else field.type) for field in like]
-        wanted = pa.schema(types)
     with unchanged(path):
-        return file_hash(path), read_file(path, intake.source, like=wanted, keys=intake.keys)
+        return file_hash(path), read_file(path, intake.files, like=types_wanted(like, empty), keys=intake.keys)
 
 
-def check_content(intake: Intake, path: Path, hash_: str, content: Content, *, rows: pl.LazyFrame | None) -> Batch:
-    """Check the rows of a file. rows: the rows of the table so far, None without a table."""
-    file, frame = file_name(path, intake.folder), pl.DataFrame(content.rows)
+def check_content(intake: Intake, name: str, hash_: str, content: Content, *, rows: pl.LazyFrame | None) -> Batch:
+    """Check new rows. name: of the file or pull. rows: the rows of the table so far, None without a table."""
+    frame = pl.DataFrame(content.rows)
     checked = _check(intake, frame)
     repetition = repetition_in(frame, checked.failing, rows, intake.source)
     known = repetition.known if intake.source.key else repetition.known.clear()
@@ -146,10 +163,10 @@ def check_content(intake: Intake, path: Path, hash_: str, content: Content, *, r
         repetition=repetition,
         now=intake.clock.now(),
     )
-    report = _report(intake, checked, source=file, batch_hash=hash_, notes=notes, known=known)
+    report = _report(intake, checked, source=name, batch_hash=hash_, notes=notes, known=known)
     left_out = pl.concat([checked.failing.cast(pl.UInt32), known]).sort()
     return Batch(
-        file=file,
+        file=name,
         hash=hash_,
         data=content.rows,
         frame=frame,
@@ -192,7 +209,8 @@ def _report(
     )
 
 
-def _expect_columns(intake: Intake, path: Path, table: pa.Schema, batch: pa.Schema, empty: Collection[str]) -> None:
+def expect_columns(intake: Intake, place: str, table: pa.Schema, batch: pa.Schema, empty: Collection[str]) -> None:
+    """Raise DataError when the columns of new rows differ from those of the table. place: where the rows came from."""
     problems = difference(table, batch, empty=empty)
     if intake.add_columns:
         problems = [problem for problem in problems if not problem.startswith("+")]
@@ -201,10 +219,10 @@ def _expect_columns(intake: Intake, path: Path, table: pa.Schema, batch: pa.Sche
     hint = ""
     if all(problem.startswith("+") for problem in problems):
         hint = "\nTo let tables grow, set checks.schema_changes: add_columns in trimtab.yaml"
-    elif all(problem.startswith("~") for problem in problems):
+    elif isinstance(intake.source, FileSource) and all(problem.startswith("~") for problem in problems):
         hint = (
             "\nIf the file is right, read all files of the source again, so that the column gets a type that fits them "
             f"all (earlier versions of the table stay): trimtab ingest {intake.source.name} --rebuild"
         )
     lines = "\n  ".join(problems)
-    raise DataError(f"{path}: its columns differ from those of table '{intake.table}':\n  {lines}{hint}")
+    raise DataError(f"{place}: its columns differ from those of table '{intake.table}':\n  {lines}{hint}")

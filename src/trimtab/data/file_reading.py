@@ -1,9 +1,10 @@
-"""Reads one file into an Arrow table of types that every table store supports."""
+"""Turns a file, or rows that arrived otherwise, into an Arrow table of types that every table store supports."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from trimtab.data.csv_files import DTYPES, hint_of_separator, read_csv
 from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError, nearest
 
 SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
@@ -24,7 +25,7 @@ EXACT = 2**53
 
 @dataclass(frozen=True)
 class Content:
-    """The rows of one file. naive: number of times without a zone, which were taken as UTC, by column."""
+    """The rows of one file or pull. naive: number of times without a zone, which were taken as UTC, by column."""
 
     rows: pa.Table
     naive: dict[str, int] = field(default_factory=dict)
@@ -33,37 +34,61 @@ class Content:
 def read_file(path: Path, source: FileSource, *, like: pa.Schema | None, keys: Collection[str] = ()) -> Content:
     """Read a Parquet or CSV file. All timestamps become UTC microseconds; naive ones are read in the source's zone.
 
-    like: columns of the table into which the file is ingested; numbers get their types if no value changes. A column of
-    type null has no value there yet, and gets the type that it has in this file. keys: columns that identify rows,
-    entities or predictions. Raises DataError naming the file, and row, column and value where possible.
+    like, keys: as in `content_of`. Raises DataError naming the file, and row, column and value where possible.
     """
-    times = {source.timestamp, source.known_column, *(name for name, kind in source.dtypes.items() if kind == "time")}
-    is_csv = path.suffix == ".csv"
+    if path.suffix != ".csv":
+        return content_of(_read_parquet(path), source, place=str(path), like=like, keys=keys)
     naive: dict[str, int] = {}
-    table = read_csv(path, source, times=times, keys=keys, like=like, naive=naive) if is_csv else _read_parquet(path)
+    table = read_csv(path, source, times=_times(source), keys=keys, like=like, naive=naive)
+    hint = partial(hint_of_separator, path, source.separator, source.encoding)
+    return content_of(table, source, place=str(path), like=like, keys=keys, naive=naive, hint=hint)
+
+
+def content_of(
+    table: pa.Table,
+    source: Source,
+    *,
+    place: str,
+    like: pa.Schema | None,
+    keys: Collection[str] = (),
+    naive: Mapping[str, int] | None = None,
+    hint: Callable[[], str] = str,
+) -> Content:
+    """Return rows that came from outside in types that every table store supports; all times are UTC microseconds.
+
+    place: file or other origin, for messages. like: columns of the table into which the rows go; numbers get their
+    types if no value changes. A column of type null has no value there yet, and gets the type that it has here. keys:
+    columns that identify rows, entities or predictions. naive: number of times without a zone that were parsed before.
+    hint: gives more for the message about a missing column. Raises DataError naming place, row, column and value.
+    """
+    names = table.column_names
     for name in sorted({source.timestamp, source.known_column, *source.key, *source.dtypes}):
-        if name not in table.column_names:
-            hint = hint_of_separator(path, source.separator, source.encoding) if is_csv else ""
+        if name not in names:
             raise DataError(
-                f"{path}: there is no column '{name}', which source '{source.name}' names."
-                f"{hint or nearest(name, table.column_names)}"
+                f"{place}: there is no column '{name}', which source '{source.name}' names."
+                f"{hint() or nearest(name, names)}"
             )
     known = {} if like is None else {field.name: field.type for field in like if not pa.types.is_null(field.type)}
     how = TimeFormat(source.date_format, source.time_unit, source.time_zone)
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        place = f"{path}: column '{name}'"
+    times, found, columns = _times(source), dict(naive or {}), {}
+    for name, column in zip(names, table.columns, strict=True):
+        where = f"{place}: column '{name}'"
         is_time = name in times
         wanted = DTYPES[source.dtypes[name]] if name in source.dtypes else known.get(name)
         if is_time or _is_timestamp(column.type):
-            naive[name] = naive.get(name, 0) or count_naive(column)
+            found[name] = found.get(name, 0) or count_naive(column)
         if name in keys and not is_time:
-            column, wanted = _key(column, wanted, place)
+            column, wanted = _key(column, wanted, where)
         elif name in source.dtypes and not is_time:
-            column = _as(column, wanted, place)
-        columns[name] = normalised(column, place=place, is_time=is_time, wanted=wanted, how=how)
-    reported = {} if source.time_zone is not None else {name: rows for name, rows in naive.items() if rows}
+            column = _as(column, wanted, where)
+        columns[name] = normalised(column, place=where, is_time=is_time, wanted=wanted, how=how)
+    reported = {} if source.time_zone is not None else {name: rows for name, rows in found.items() if rows}
     return Content(pa.table(columns), reported)
+
+
+def _times(source: Source) -> set[str]:
+    """Return the columns that are read as times."""
+    return {source.timestamp, source.known_column, *(name for name, kind in source.dtypes.items() if kind == "time")}
 
 
 def normalised(

@@ -22,7 +22,7 @@ from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.source_files import file_hash, file_name, find_files
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
 from trimtab.policy.model import Checks
 from trimtab.records.data import CheckReport, TableVersion
@@ -32,10 +32,11 @@ from trimtab.stores.tables.contract import Tables
 
 @dataclass(frozen=True)
 class Ingested:
-    """Result of the ingestion of one file."""
+    """Result of the ingestion of one file or pull."""
 
     table: str
     file: str
+    """Name of the file, or label of the pull."""
     rows_added: int
     rows_quarantined: int
     version: TableVersion
@@ -85,7 +86,7 @@ def ingest(
 
 
 def validate(
-    source: FileSource, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+    source: Source, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
 ) -> CheckReport:
     """Check all rows of the newest version of a source's table, write the report and return it.
 
@@ -148,6 +149,11 @@ def _ingest_file(intake: Intake, path: Path) -> Ingested:
     intake.metadata.put(batch.report)
     refuse_failing(intake, batch)
     _append(intake, batch)
+    return ingested(intake, batch)
+
+
+def ingested(intake: Intake, batch: Batch) -> Ingested:
+    """Write the missing records of a batch that was appended and return its result."""
     version = _versions_by_hash(intake)[batch.hash]
     return Ingested(
         table=intake.table,

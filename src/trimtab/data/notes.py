@@ -1,4 +1,4 @@
-"""Finds what is reported of the rows of a file although no check refuses them: null keys, odd times, repetitions."""
+"""Finds what is reported of the rows of a batch although no check refuses them: null keys, odd times, repetitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from trimtab import timestamps
 from trimtab.clock import EPOCH, from_micros
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import FileSource, Source
 from trimtab.records.data import CheckFailure
 from trimtab.stores.tables.schema_fit import columns_of, wider
 
@@ -39,14 +39,14 @@ class Repetition:
 
     known: pl.Series
     inside: int
-    """Rows that are equal to an earlier row of the same file."""
+    """Rows that are equal to an earlier row of the same batch."""
     corrections: int = 0
     """Rows with a key that the table has with other values."""
 
 
 def notes_on(
     frame: pl.DataFrame,
-    source: FileSource,
+    source: Source,
     *,
     keys: Collection[str],
     naive: Mapping[str, int],
@@ -63,7 +63,7 @@ def notes_on(
             column=column,
             check=NAIVE,
             rows=rows,
-            example="taken as UTC; name their zone, or that it is UTC: FileSource(..., time_zone='UTC')",
+            example=f"taken as UTC; name their zone, or that it is UTC: {_kind(source)}(..., time_zone='UTC')",
         )
         for column, rows in naive.items()
     ]
@@ -74,7 +74,7 @@ def notes_on(
     ]
     for column in dict.fromkeys((source.timestamp, source.known_column)):
         found += _odd_times(frame[column], now)
-    if source.decimal == ".":
+    if isinstance(source, FileSource) and source.decimal == ".":
         found += _decimal_commas(frame, keys)
     return (*found, *_repeated(source, repetition))
 
@@ -88,7 +88,7 @@ def note_lines(notes: Collection[CheckFailure]) -> list[str]:
     ]
 
 
-def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | None, source: FileSource) -> Repetition:
+def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | None, source: Source) -> Repetition:
     """Find the rows of a batch that are equal to earlier ones in all columns, among those that pass the checks.
 
     failing: numbers of the other rows, from 0. rows: the rows of the table so far, None without a table.
@@ -106,7 +106,7 @@ def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | 
 
 
 def _corrections(
-    frame: pl.DataFrame, known: pl.Series, failing: pl.Series, rows: pl.LazyFrame | None, source: FileSource
+    frame: pl.DataFrame, known: pl.Series, failing: pl.Series, rows: pl.LazyFrame | None, source: Source
 ) -> int:
     keys = list(source.key)
     if not keys or rows is None or not set(keys) <= set(types := rows.collect_schema()):
@@ -156,19 +156,25 @@ def _decimal_commas(frame: pl.DataFrame, keys: Collection[str]) -> list[CheckFai
     return found
 
 
-def _repeated(source: FileSource, repetition: Repetition) -> list[CheckFailure]:
+def _kind(source: Source) -> str:
+    return type(source).__name__
+
+
+def _repeated(source: Source, repetition: Repetition) -> list[CheckFailure]:
     found = []
     if known := len(repetition.known):
-        what = "left out" if source.key else "taken in again; to take each row once: FileSource(..., key=[...])"
+        again = f"taken in again; to take each row once: {_kind(source)}(..., key=[...])"
+        what = "left out" if source.key else again
         example = f"equal to rows that the table has: {what}"
         found.append(CheckFailure(column=ALL, check=REPEATED, rows=known, example=example))
     if repetition.corrections:
         example = "to count instead of earlier ones from when it became known"
         if source.known_at is None:
-            example = "which count as known at their timestamp; name when they became known: FileSource(..., known_at=)"
+            example = "which count as known at their timestamp; name when they became known: "
+            example += f"{_kind(source)}(..., known_at=)"
         corrected = CheckFailure(column=ALL, check=CORRECTED, rows=repetition.corrections, example=example)
         found.append(corrected)
     if repetition.inside:
-        example = "equal to an earlier row of the same file"
+        example = f"equal to an earlier row of the same {'file' if isinstance(source, FileSource) else 'batch'}"
         found.append(CheckFailure(column=ALL, check=REPEATED, rows=repetition.inside, example=example))
     return found

@@ -24,8 +24,8 @@ COLUMNS = pa.schema(
         pa.field("row", pa.string()),
     ]
 )
-"""_batch: SHA-256 of the file. _report: id of the CheckReport. _row: number of the row in the file, the first
-being 1. row: the row as JSON."""
+"""_batch: SHA-256 of the file, or id of the pull. _report: id of the CheckReport. _row: number of the row in the
+file, the first being 1. row: the row as JSON."""
 
 
 def quarantine_table(name: str) -> str:
@@ -35,7 +35,7 @@ def quarantine_table(name: str) -> str:
 
 def quarantined(frame: pl.DataFrame, checked: Checked, *, report: CheckReport) -> pa.Table:
     """Return the failing rows of a batch as rows of the quarantine table."""
-    rows = [msgspec.json.encode(row, enc_hook=str).decode() for row in frame[checked.failing].iter_rows(named=True)]
+    rows = row_texts(frame, checked.failing)
     return pa.table(
         {
             "_batch": [report.batch_hash] * len(rows),
@@ -47,6 +47,11 @@ def quarantined(frame: pl.DataFrame, checked: Checked, *, report: CheckReport) -
         },
         schema=COLUMNS,
     )
+
+
+def row_texts(frame: pl.DataFrame, rows: pl.Series) -> list[str]:
+    """Return rows of a frame as JSON texts. rows: their numbers, from 0."""
+    return [msgspec.json.encode(row, enc_hook=str).decode() for row in frame[rows].iter_rows(named=True)]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
-from trimtab.data.source_files import file_hash, find_files
+from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError
 from trimtab.policy.model import Checks
@@ -100,7 +100,7 @@ def _is_there(tables: Tables, version: TableVersion, rows: pa.Table) -> bool:
 
 def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
     """Return the files of the versions in order. Raises DataError when one is missing or has changed."""
-    here = {file_hash(path): path for path in find_files(intake.source, intake.folder)}
+    here = {file_hash(path): path for path in find_files(intake.files, intake.folder)}
     wanted = [version for version in versions if not version.replaces_all]
     gone = [version for version in wanted if version.source_hash not in here]
     if gone:
@@ -147,7 +147,7 @@ def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa
     for path in files:
         hash_, content = read_content(intake, path, like=schema)
         rows = fit(intake.table, content.rows, schema, add_columns=intake.add_columns)
-        batch = check_content(intake, path, hash_, replace(content, rows=rows), rows=None)
+        batch = check_content(intake, file_name(path, intake.folder), hash_, replace(content, rows=rows), rows=None)
         refuse_failing(intake, batch)
         intake.metadata.put(batch.report)
         parts.append(quarantine_failing(intake, batch))

@@ -111,10 +111,10 @@ def check_columns(where: str, names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def check_kind(where: str, value: object, kind: type) -> None:
-    """Check that a value is an instance of `kind`."""
+def check_kind(where: str, value: object, kind: type, example: str = "") -> None:
+    """Check that a value is an instance of `kind`. example: the class that a user calls, if it is another one."""
     if not isinstance(value, kind):
-        raise DefinitionError(f"{where} is {value!r}; expected one made with {kind.__name__}(...)")
+        raise DefinitionError(f"{where} is {value!r}; expected one made with {example or kind.__name__}(...)")
 
 
 def duration(where: str, text: str) -> int:

@@ -13,7 +13,7 @@ from trimtab.definitions.kpis import Kpi
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.own_gates import OwnGate
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DefinitionError, nearest
 
@@ -22,7 +22,7 @@ from trimtab.errors import DefinitionError, nearest
 class Definitions:
     """All definitions of one project, by name."""
 
-    sources: Mapping[str, FileSource]
+    sources: Mapping[str, Source]
     entities: Mapping[str, Entity]
     views: Mapping[str, FeatureView]
     transforms: Mapping[str, OnDemand]
@@ -31,7 +31,7 @@ class Definitions:
     kpis: Mapping[str, Kpi] = field(default_factory=dict)
     gates: Mapping[str, OwnGate] = field(default_factory=dict)
 
-    def key_columns(self, source: FileSource) -> set[str]:
+    def key_columns(self, source: Source) -> set[str]:
         """Return the columns of a source that identify its rows, entities or predictions."""
         keys = set(source.key)
         for view in self.views.values():
@@ -71,8 +71,6 @@ class Definitions:
         if found is None:
             return ""
         kinds: dict[str, Mapping[str, Any]] = {
-            "FileSource": self.sources,
-            "source": self.sources,
             "Entity": self.entities,
             "FeatureView": self.views,
             "view": self.views,
@@ -82,7 +80,8 @@ class Definitions:
             "fallback": {model.rule.name: model.rule for model in self.models.values() if model.rule is not None},
             "impact": {model.money.name: model.money for model in self.models.values() if model.money is not None},
         }
-        item = kinds.get(found["kind"], self.models).get(found["name"])
+        of_kind = self.sources if found["kind"].lower().endswith("source") else kinds.get(found["kind"], self.models)
+        item = of_kind.get(found["name"])
         return "" if item is None else str(item.place)
 
     @contextmanager
@@ -98,7 +97,7 @@ class Definitions:
 
 
 DEFINED = re.compile(
-    r"(?P<kind>FileSource|Kpi|Entity|FeatureView|on_demand|gate|fallback|impact|[Mm]odel|source|view) '(?P<name>\w+)'"
+    r"(?P<kind>\w*[Ss]ource|Kpi|Entity|FeatureView|on_demand|gate|fallback|impact|[Mm]odel|view) '(?P<name>\w+)'"
 )
 """The beginning of messages about a definition."""
 
@@ -120,14 +119,14 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
 
     def add(item: Any) -> None:
         kinds: dict[type, str] = {
-            FileSource: "sources",
             Entity: "entities",
             FeatureView: "views",
             OnDemand: "transforms",
             Kpi: "kpis",
             OwnGate: "gates",
         }
-        kind = "models" if isinstance(item, Model) else kinds.get(type(item))
+        families: dict[type, str] = {Source: "sources", Model: "models"}
+        kind = kinds.get(type(item)) or next((of for each, of in families.items() if isinstance(item, each)), None)
         if kind is None:
             return
         known = found[kind].get(item.name)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from trimtab.definitions.arguments import check_kind, check_name, check_text
 from trimtab.definitions.models import Model
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
@@ -44,7 +44,7 @@ class Kpi(Placed):
     """
 
     name: str
-    source: FileSource | None = None
+    source: Source | None = None
     value: str | None = None
     timestamp: str | None = None
     entity: str | None = None
@@ -78,7 +78,7 @@ class Kpi(Placed):
                 name = next(iter(given))
                 raise DefinitionError(f"{where}: {name} names a column, but there is no source; expected source=...")
             return
-        check_kind(f"{where}: source", self.source, FileSource)
+        check_kind(f"{where}: source", self.source, Source, "FileSource")
         if self.value is None:
             raise DefinitionError(f"{where} has a source but no value; expected the column of the value, value='...'")
         for name, column in given.items():

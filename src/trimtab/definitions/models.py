@@ -29,7 +29,7 @@ from trimtab.definitions.feature_types import (
 )
 from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.definitions.on_demand import FallbackRule, OnDemand
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
@@ -143,12 +143,12 @@ class Outcomes:
     'prediction_id'
     """
 
-    source: FileSource
+    source: Source
     prediction_id: str = "prediction_id"
     label: str | None = None
 
     def __post_init__(self) -> None:
-        check_kind("Outcomes: source", self.source, FileSource)
+        check_kind("Outcomes: source", self.source, Source, "FileSource")
         check_text("Outcomes: prediction_id", self.prediction_id, "prediction_id")
         if self.label is not None:
             check_text("Outcomes: label", self.label, "late")
@@ -194,7 +194,7 @@ class Model(Placed):
 
     name: str
     task: Task
-    examples: FileSource
+    examples: Source
     label: str | None = None
     features: Sequence[FeatureView | OnDemand | str] = ()
     fit: Trainer | None = None
@@ -218,7 +218,7 @@ class Model(Placed):
             raise DefinitionError(
                 f"Model '{self.name}': unknown task '{self.task}'.{nearest(str(self.task), metric_catalog.TASKS)}"
             )
-        check_kind(f"Model '{self.name}': examples", self.examples, FileSource)
+        check_kind(f"Model '{self.name}': examples", self.examples, Source, "FileSource")
         if self.label is not None:
             check_text(f"Model '{self.name}': label", self.label, "late")
         elif self.task != "anomaly":
@@ -314,17 +314,17 @@ class Model(Placed):
                 f"Model '{self.name}' uses '{known_at}' as an input, but that is the time its outcome became known"
             )
         for view in self.views:
-            if view.source.reads_same_files(self.examples) and view.source.known_column == self.examples.timestamp:
-                same = f"source '{view.source.name}', which reads the same files"
+            if view.source.reads_same_rows(self.examples) and view.source.known_column == self.examples.timestamp:
+                same = f"source '{view.source.name}', which reads the same rows"
                 if view.source.name == self.examples.name:
                     same = "the same source"
                 raise DefinitionError(
                     f"Model '{self.name}' learns from source '{self.examples.name}' and view '{view.name}' reads "
                     f"{same}, whose rows are known at '{self.examples.timestamp}', the time of the request: outcomes "
                     "would leak into features. Name the column of the time at which an outcome became known: "
-                    "FileSource(..., known_at='...')"
+                    f"{type(self.examples).__name__}(..., known_at='...')"
                 )
-        if self.outcomes is not None and self.outcomes.source.reads_same_files(self.examples):
+        if self.outcomes is not None and self.outcomes.source.reads_same_rows(self.examples):
             label = self.outcomes.label
             if label in self.request_columns:
                 raise DefinitionError(f"Model '{self.name}' uses the label of its outcomes, '{label}', as an input")

@@ -17,7 +17,7 @@ from trimtab.definitions.arguments import (
     duration,
     optional_duration,
 )
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
@@ -206,7 +206,7 @@ class FeatureView(Placed):
 
     name: str
     entity: Entity
-    source: FileSource
+    source: Source
     features: Sequence[Aggregation | Sequence[Aggregation]]
     ttl: str | None = None
     every: str | None = None
@@ -218,7 +218,7 @@ class FeatureView(Placed):
     def __post_init__(self) -> None:
         check_name("FeatureView", self.name)
         check_kind(f"FeatureView '{self.name}': entity", self.entity, Entity)
-        check_kind(f"FeatureView '{self.name}': source", self.source, FileSource)
+        check_kind(f"FeatureView '{self.name}': source", self.source, Source, "FileSource")
         flat = _flat(self.name, self.features)
         names = [a.name for a in flat]
         for name in names:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.lazy_library import LazyLibrary
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ else:  # the supervisor of a gateway imports this file, and needs neither
 ROW = "__row"
 
 
-def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> pl.LazyFrame:
+def current(rows: pl.LazyFrame, source: Source, *, as_of: datetime | None) -> pl.LazyFrame:
     """Return the rows of a source that count at a given time.
 
     Of the rows of one key that are known by then, the one that became known last counts; of those known at the same
@@ -43,7 +43,7 @@ def current(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -
     return rows.with_row_index(ROW).filter(~pl.col(ROW).is_in(pl.Series(gone).cast(pl.UInt32).implode())).drop(ROW)
 
 
-def replaced(rows: pl.LazyFrame, source: FileSource, *, as_of: datetime | None) -> npt.NDArray[np.int64]:
+def replaced(rows: pl.LazyFrame, source: Source, *, as_of: datetime | None) -> npt.NDArray[np.int64]:
     """Return the rows that do not count at a given time, because another row with their key does.
 
     Args:

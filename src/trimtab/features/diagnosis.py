@@ -67,7 +67,7 @@ def _rounded(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
 def _refuse_own_rows(model: Model, label: str, view: FeatureView, scan: Scan) -> None:
     source, asked = view.source, model.examples.timestamp
     table = scan(source.name)
-    if not source.reads_same_files(model.examples) or not {asked, label} <= set(table.collect_schema()):
+    if not source.reads_same_rows(model.examples) or not {asked, label} <= set(table.collect_schema()):
         return
     effective = pl.max_horizontal(source.timestamp, source.known_column)
     known = table.filter(pl.col(source.known_column).is_not_null() & pl.col(label).is_not_null())

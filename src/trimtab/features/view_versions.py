@@ -6,7 +6,7 @@ A bundle serves with the views that it was trained with, which definitions.py ma
 from __future__ import annotations
 
 from trimtab.clock import Clock
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.definitions.views import Aggregation, Entity, FeatureView
 from trimtab.records.features import FeatureViewVersion
 
@@ -42,7 +42,7 @@ def view_of(record: FeatureViewVersion) -> FeatureView:
 
     Returns:
         A view that computes what that version computed; its `version_id` is the record's id. Its source knows its
-        columns, but no files.
+        columns, and not where rows come from.
     """
     spec = record.spec
     by_known = spec.get("window_by", "timestamp") == "known_at"
@@ -50,9 +50,7 @@ def view_of(record: FeatureViewVersion) -> FeatureView:
     return FeatureView(
         name=spec["view"],
         entity=Entity(spec["entity"], keys=spec["keys"]),
-        source=FileSource(
-            spec["source"], spec["source"], timestamp=spec["timestamp"], known_at=known_at, key=spec.get("key", ())
-        ),
+        source=Source(spec["source"], timestamp=spec["timestamp"], known_at=known_at, key=spec.get("key", ())),
         features=[Aggregation(kind, column, window) for kind, column, window in spec["features"]],
         ttl=_text(spec["ttl"]),
         every=_text(spec["every"]),

@@ -90,6 +90,26 @@ class TablesConformance:
         assert store.version("flights") == second
         assert numbers(store.scan("flights")) == [1, 2]
 
+    def test_the_state_of_the_newest_append_with_one_is_there_with_its_rows(self, store: Tables) -> None:
+        assert store.state("flights") is None
+        store.append("flights", batch(1), batch="a")
+        assert store.state("flights") is None
+        store.append("flights", batch(2), batch="b", state='{"offset": 7}')
+        store.append("flights", batch(3), batch="c")
+        assert store.state("flights") == '{"offset": 7}'
+        store.append("flights", batch(9), batch="b", state='{"offset": 99}')  # the batch is there already
+        assert store.state("flights") == '{"offset": 7}'
+        assert store.append("flights", batch(), batch="d", state="8 \u00e9 \n") == 3
+        assert store.state("flights") == "8 \u00e9 \n"
+        assert numbers(store.scan("flights")) == [1, 2, 3]
+        store.replace("flights", batch(4), batch="e")
+        assert store.state("flights") == "8 \u00e9 \n"
+
+    def test_a_state_outlives_many_appends(self, store: Tables) -> None:
+        for n in range(30):
+            store.append("flights", batch(n), batch=f"{n}", state=f"{n}" if n < 3 else None)
+        assert store.state("flights") == "2"
+
     def test_the_same_batch_may_go_to_two_tables(self, store: Tables) -> None:
         store.append("flights", batch(1), batch="a")
         store.append("weather", batch(1), batch="a")

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.spec import Spec, read_spec
 from trimtab.clock import SystemClock
@@ -72,7 +72,7 @@ def numbers(rows: int = 600) -> dict[str, np.ndarray[Any, Any]]:
 def register(folder: Path) -> tuple[Workspace, Bundle]:
     """Take the project's model through all stages up to its registered bundle."""
     workspace = open_workspace(folder)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     run = pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
     return workspace, pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
 

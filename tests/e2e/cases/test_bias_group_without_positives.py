@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import GateRefused
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.training import Run
@@ -50,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Run]:
     (folder / "definitions.py").write_text(DEFINITIONS)
     (folder / "trimtab.yaml").write_text(POLICY)
     workspace = open_workspace(folder)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     return workspace, pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=workspace.now()))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.small_project import START
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.online_plan import OnlinePlan
 from trimtab.features.training_frames import request_types
@@ -53,7 +53,7 @@ def test_two_ids_stay_two_from_the_file_to_the_request(
     tmp_path: Path, ids: tuple[str, str], asked: tuple[object, object]
 ) -> None:
     ws = project(tmp_path, ids)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     dataset = pipeline.snapshot(ws, "m", as_of=START + timedelta(days=3))
     assert dataset.labelled == 8
     model = ws.model("m")
@@ -65,35 +65,35 @@ def test_two_ids_stay_two_from_the_file_to_the_request(
 
 def test_a_later_file_with_letters_is_taken_where_ids_are_text(tmp_path: Path) -> None:
     ws = project(tmp_path, ("12345678901234567890", "12345678901234567891"))
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     (tmp_path / "data" / "b" / "2.csv").write_text("id,at,x\nA1,2024-01-01T00:00:00Z,3\n")
-    assert pipeline.ingest(ws, "b")[-1].rows_added == 1
+    assert ingesting.ingest(ws, "b")[-1].rows_added == 1
     assert ws.tables.scan("b").collect()["id"].to_list()[-1] == "A1"
 
 
 def test_a_table_that_took_ids_as_floats_is_mended_by_the_command_that_the_error_names(tmp_path: Path) -> None:
     # given a table as versions before made it: the file's hash, and its ids as floats
     ws = project(tmp_path, ("12345678901234567890", "12345678901234567891"))
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     floats = ws.tables.scan("b").collect().with_columns(id=1.2345678901234567e19).to_arrow()
     DeltaTables(tmp_path / ".trimtab" / "tables").replace("b", floats, batch="as it was")
     # when a file comes, then the error names the command
     (tmp_path / "data" / "b" / "2.csv").write_text("id,at,x\nA1,2024-01-01T00:00:00Z,3\n")
     with pytest.raises(DataError, match=r"~ id: double in the table, string in the batch\n.*ingest b --rebuild"):
-        pipeline.ingest(ws, "b")
+        ingesting.ingest(ws, "b")
     # and it mends: all ids are what they were in the file, old versions stay
-    assert pipeline.rebuild(ws, "b").version.schema["id"] == "string"
+    assert ingesting.rebuild(ws, "b").version.schema["id"] == "string"
     assert ws.tables.scan("b").collect()["id"].to_list() == ["12345678901234567890", "12345678901234567891"]
     assert ws.tables.scan("b", version=1).collect()["id"].dtype.is_float()
-    assert pipeline.ingest(ws, "b")[-1].rows_added == 1
+    assert ingesting.ingest(ws, "b")[-1].rows_added == 1
 
 
 def test_keys_of_two_types_are_told_with_the_remedy_which_works(tmp_path: Path) -> None:
     ws = project(tmp_path, ("A1", "2"), examples=("1", "2"))
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     with pytest.raises(DefinitionError, match=r"dtypes=\{'id': 'text'\}\) in both sources, .*--rebuild"):
         pipeline.snapshot(ws, "m", as_of=START + timedelta(days=3))
     ws = project(tmp_path, ("A1", "2"), examples=("1", "2"), more=", dtypes={'id': 'text'}")
     for source in "bc":
-        pipeline.rebuild(ws, source)
+        ingesting.rebuild(ws, source)
     assert pipeline.snapshot(ws, "m", as_of=START + timedelta(days=3)).labelled == 8

@@ -20,7 +20,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay.replay import Replay
 from trimtab.app.replay.session import warnings_of_others, warnings_of_training
 from trimtab.app.reports.summary import other_predictions, summarise
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.cli.views import show_summary
 from trimtab.errors import PolicyError
 from trimtab.gates import performance
@@ -73,7 +73,7 @@ def project(folder: Path, *definitions: str, policy: str = "project: houses\n") 
 
 def judged(workspace: Workspace, model: str) -> GateReport:
     """Take the model to service through all stages, and return its gates' report."""
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     dataset = pipeline.snapshot(workspace, model, as_of=workspace.now())
     run = pipeline.train(workspace, model, dataset)
     report = pipeline.evaluate(workspace, run)

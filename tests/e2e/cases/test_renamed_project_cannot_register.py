@@ -12,14 +12,14 @@ from e2e.small_project import START, write_policy, write_project
 from trimtab.app.project.mlflow_access import open_registry, set_aliases
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.records.training import Bundle, DatasetVersion
 
 
 def run(folder: Path) -> tuple[Workspace, Bundle]:
     """Train, register and deploy, as `trimtab run` does."""
     workspace = open_workspace(folder)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     known = workspace.metadata.find(DatasetVersion, model="m", limit=1)
     as_of = START + timedelta(days=30)
     dataset = known[0] if known else pipeline.snapshot(workspace, "m", as_of=as_of)

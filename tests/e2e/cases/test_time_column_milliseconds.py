@@ -16,7 +16,7 @@ from e2e.small_project import START, write_policy
 from trimtab.app.gateway.worker_program import _vectorizer
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.replay.replay import Replay
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.records.training import Bundle, DatasetVersion
 from trimtab.serving.core.loaded_bundle import load_bundle
 from trimtab.serving.core.routing import ModelTable, Variant
@@ -70,7 +70,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def bundle(workspace: Workspace) -> Bundle:
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     dataset = pipeline.snapshot(workspace, "m", as_of=START + timedelta(days=30))
     run = pipeline.train(workspace, "m", dataset)
     return pipeline.register(workspace, run, pipeline.evaluate(workspace, run))

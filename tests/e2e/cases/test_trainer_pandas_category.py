@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from e2e.cases.one_project import OneGateway, opened, write_project
 from trimtab.app.project.workspace import open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import StageError
 from trimtab.training.mlflow_client import load_mlflow
 
@@ -93,7 +93,7 @@ def test_values_of_a_category_are_served_as_values(tmp_path: Path, model: str) -
 )
 def test_what_cannot_be_told_is_refused_with_the_reason(tmp_path: Path, trainer: str, message: str) -> None:
     workspace = open_workspace(write_project(tmp_path / "project", shops(), trainer))
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     dataset = pipeline.snapshot(workspace, "m", as_of=workspace.now())
     with pytest.raises(StageError, match=message):
         pipeline.train(workspace, "m", dataset)

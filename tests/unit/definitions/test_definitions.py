@@ -270,14 +270,20 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        wrong(lambda: FileSource("my-source", "a.csv", "t"), "FileSource name 'my-source' is not valid", "'my_name'"),
-        wrong(lambda: FileSource("a__b", "a.csv", "t"), "'a__b' is not valid", "single underscores"),
-        wrong(lambda: FileSource(anything(3), "a.csv", "t"), "FileSource name 3 is not valid"),
-        wrong(lambda: FileSource("s", "a.json", "t"), "'a.json' is neither Parquet nor CSV", ".parquet or .csv"),
-        wrong(lambda: FileSource("s", "", "t"), "path is ''", "'data/flights.parquet'"),
-        wrong(lambda: FileSource("s", anything(["a.csv"]), "t"), "path is ['a.csv']; expected text"),
-        wrong(lambda: FileSource("s", "a.csv", ""), "timestamp is ''", "'scheduled_at'"),
-        wrong(lambda: FileSource("s", "a.csv", "t", known_at=""), "known_at is ''"),
+        wrong(
+            lambda: FileSource("my-source", "a.csv", timestamp="t"),
+            "FileSource name 'my-source' is not valid",
+            "'my_name'",
+        ),
+        wrong(lambda: FileSource("a__b", "a.csv", timestamp="t"), "'a__b' is not valid", "single underscores"),
+        wrong(lambda: FileSource(anything(3), "a.csv", timestamp="t"), "FileSource name 3 is not valid"),
+        wrong(
+            lambda: FileSource("s", "a.json", timestamp="t"), "'a.json' is neither Parquet nor CSV", ".parquet or .csv"
+        ),
+        wrong(lambda: FileSource("s", "", timestamp="t"), "path is ''", "'data/flights.parquet'"),
+        wrong(lambda: FileSource("s", anything(["a.csv"]), timestamp="t"), "path is ['a.csv']; expected text"),
+        wrong(lambda: FileSource("s", "a.csv", timestamp=""), "timestamp is ''", "'scheduled_at'"),
+        wrong(lambda: FileSource("s", "a.csv", timestamp="t", known_at=""), "known_at is ''"),
         wrong(lambda: Entity("2nd"), "Entity name '2nd' is not valid"),
         wrong(lambda: Entity("e", keys="carrier"), "keys is 'carrier'; expected a list, such as ['carrier']"),
         wrong(lambda: Entity("e", keys=["a", "a"]), "keys: 'a' is there twice"),
@@ -332,13 +338,15 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
             "'punctuality' reads the same source, whose rows are known at 'observed_at'",
         ),
         wrong(  # the same files under another name, without known_at
-            lambda: model(features=[view(source=FileSource("f2", "./data/flights/*.parquet", "scheduled_at"))]),
-            "view 'punctuality' reads source 'f2', which reads the same files, whose rows are known at 'scheduled_at'",
+            lambda: model(
+                features=[view(source=FileSource("f2", "./data/flights/*.parquet", timestamp="scheduled_at"))]
+            ),
+            "view 'punctuality' reads source 'f2', which reads the same rows, whose rows are known at 'scheduled_at'",
         ),
         wrong(
             lambda: model(
                 features=["arr_delay"],
-                outcomes=Outcomes(source=FileSource("o", "data/flights/", "landed_at"), label="arr_delay"),
+                outcomes=Outcomes(source=FileSource("o", "data/flights/", timestamp="landed_at"), label="arr_delay"),
             ),
             "Model 'delay' uses the label of its outcomes, 'arr_delay', as an input",
         ),

@@ -12,7 +12,7 @@ from trimtab.app.loop.machine_use import MachineUse
 from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.models import Model
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.definitions.views import FeatureView
 from trimtab.monitoring.window_series import WindowSeries
 from trimtab.records.data import TableVersion
@@ -50,14 +50,14 @@ def open_series(workspace: Workspace, model: Model) -> WindowSeries:
     )
 
 
-def sources_of(model: Model) -> dict[str, FileSource]:
+def sources_of(model: Model) -> dict[str, Source]:
     """Return the sources that a model learns from or is labelled by, by name."""
     views = [feature.source for feature in model.features if isinstance(feature, FeatureView)]
     outcomes = [] if model.outcomes is None else [model.outcomes.source]
     return {source.name: source for source in (model.examples, *views, *outcomes)}
 
 
-def newest_time(workspace: Workspace, sources: dict[str, FileSource]) -> Callable[[TableVersion], int | None]:
+def newest_time(workspace: Workspace, sources: dict[str, Source]) -> Callable[[TableVersion], int | None]:
     """Return a function that gives the largest event time of a table version, in microseconds."""
 
     def newest(version: TableVersion) -> int | None:

@@ -23,12 +23,14 @@ from trimtab.app.project.requirements import missing_packages, require_trainer
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.store_checks import look_inside
 from trimtab.app.rollout.in_service import stale_views
+from trimtab.app.stages.ingesting import access
+from trimtab.data.connectors.connector_catalog import open_connector
 from trimtab.data.csv_files import hint_of_separator
 from trimtab.data.label_files import column_names
 from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import find_files, has_files
 from trimtab.definitions.models import Model
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DefinitionError, PolicyError, StoreError, TrimtabError
 from trimtab.places import of_function
 from trimtab.policy.reader import read_policy
@@ -39,6 +41,7 @@ from trimtab.units import plural
 FREE_BYTES = 2_000_000_000
 SHOWN_PACKAGES = ("trimtab", "mlflow-skinny", "dbos", "deltalake", "onnxruntime")
 RUN = "trimtab run"
+REACH = "start it, or change what definitions.py says of it"
 SLOW_IMPORTS = ("sklearn", "pandas", "torch", "lightgbm", "xgboost", "tensorflow")
 
 
@@ -149,7 +152,10 @@ def _count(folder: Path) -> str:
 def _sources(workspace: Workspace) -> Iterator[Finding]:
     project = workspace.project
     for source in project.definitions.sources.values():
-        found = _try(f"source {source.name}", partial(_files, source, project.folder))
+        found = _try(f"source {source.name}", partial(_reachable, workspace, source))
+        if not isinstance(source, FileSource):
+            yield found if found.verdict == "ok" else replace(found, remedy=found.remedy or REACH)
+            continue
         if found.verdict == "fail" and source.name in late_sources(project.definitions):
             found = replace(found, verdict="ok", text="no outcomes have come yet")
         elif found.verdict == "fail":
@@ -161,29 +167,31 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
             schema = workspace.tables.schema(model.examples.name)
         except StoreError:
             continue  # `_inside` reports the damaged table
-        if schema is None and has_files(model.examples, project.folder):
-            yield _not_ingested(workspace, model)
+        examples = model.examples
+        if schema is None and isinstance(examples, FileSource) and has_files(examples, project.folder):
+            yield _not_ingested(workspace, model, examples)
         elif schema is not None:
             yield _try(f"model {model.name}", partial(_columns, workspace, model, tuple(schema)))
 
 
-def _not_ingested(workspace: Workspace, model: Model) -> Finding:
+def _not_ingested(workspace: Workspace, model: Model, source: FileSource) -> Finding:
     """Check the names in definitions.py against the columns of the first file that an ingest would read."""
-    first = find_files(model.examples, workspace.project.folder)[0]
-    names = partial(column_names, first, model.examples)
+    first = find_files(source, workspace.project.folder)[0]
+    names = partial(column_names, first, source)
     found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(names())))
     if found.verdict == "fail" and not found.wrong:
         return found  # the file cannot be read; its error says what to do
     if found.verdict == "fail":
-        source = model.examples
         hint = hint_of_separator(first, source.separator, source.encoding) if first.suffix == ".csv" else ""
         remedy = hint.strip() or "change the name in definitions.py, or the column in the file"
         return replace(found, remedy=remedy)
-    return replace(found, verdict="warn", text=f"{found.text}; '{model.examples.name}' is not ingested yet", remedy=RUN)
+    return replace(found, verdict="warn", text=f"{found.text}; '{source.name}' is not ingested yet", remedy=RUN)
 
 
-def _files(source: FileSource, folder: Path) -> str:
-    return plural(len(find_files(source, folder)), "file")
+def _reachable(workspace: Workspace, source: Source) -> str:
+    if isinstance(source, FileSource):
+        return plural(len(find_files(source, workspace.project.folder)), "file")
+    return open_connector(source, access(workspace)).check()
 
 
 def _columns(workspace: Workspace, model: Model, columns: tuple[str, ...]) -> str:

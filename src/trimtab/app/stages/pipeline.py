@@ -23,7 +23,7 @@ from trimtab.app.project.mlflow_access import (
     restore_registry,
     set_aliases,
 )
-from trimtab.app.project.project import check_columns, kept_columns, late_sources
+from trimtab.app.project.project import check_columns, kept_columns
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
@@ -34,16 +34,9 @@ from trimtab.app.stages.training_plan import previous_estimator, training_key, t
 from trimtab.bundle.signature import sign
 from trimtab.bundle.spec import ColumnCheck, read_spec
 from trimtab.control.suspicion import Stretch, held, joined
-from trimtab.data.ingest import Ingested
-from trimtab.data.ingest import ingest as ingest_files
-from trimtab.data.ingest import validate as validate_table
-from trimtab.data.quarantine import Refused, read_refused
-from trimtab.data.rebuild import rebuild as rebuild_table
 from trimtab.data.schemas import column_checks, load_schema
-from trimtab.data.source_files import has_files
 from trimtab.definitions.models import Model
-from trimtab.definitions.sources import FileSource
-from trimtab.errors import DefinitionError, StageError, nearest
+from trimtab.errors import StageError
 from trimtab.features.diagnosis import diagnose
 from trimtab.features.training_frames import request_types
 from trimtab.features.value_types import Kind
@@ -55,7 +48,7 @@ from trimtab.gates.table import evaluate as judge
 from trimtab.gates.verdict_files import write_verdict
 from trimtab.monitoring.reference import build_reference
 from trimtab.monitoring.row_money import prices
-from trimtab.records.data import CheckReport, TableVersion
+from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Role
 from trimtab.records.serving import Revision
@@ -92,83 +85,6 @@ def _placed(stage: Callable[P, T]) -> Callable[P, T]:
             return stage(*args, **kwargs)
 
     return run
-
-
-def chosen_sources(workspace: Workspace, name: str | None) -> list[FileSource]:
-    """Return one source by name, or all. Raises DefinitionError with the nearest name."""
-    sources = workspace.project.definitions.sources
-    if name is None:
-        return list(sources.values())
-    if name not in sources:
-        raise DefinitionError(f"{workspace.project.definitions.path} has no source '{name}'.{nearest(name, sources)}")
-    return [sources[name]]
-
-
-def _sources_so_far(workspace: Workspace, name: str | None) -> list[FileSource]:
-    """Return what `chosen_sources` does, without sources of outcomes that have neither files nor rows yet."""
-    late = late_sources(workspace.project.definitions)
-
-    def is_there(source: FileSource) -> bool:
-        if source.name not in late or name is not None or workspace.tables.version(source.name) is not None:
-            return True
-        return has_files(source, workspace.project.folder)
-
-    return [source for source in chosen_sources(workspace, name) if is_there(source)]
-
-
-def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
-    """Take new files of one source, or of all, into tables. Raises DataError or CheckFailed."""
-    done: list[Ingested] = []
-    for one in _sources_so_far(workspace, source):
-        done.extend(
-            ingest_files(
-                one,
-                folder=workspace.project.folder,
-                checks=workspace.project.policy.checks,
-                tables=workspace.tables,
-                metadata=workspace.metadata,
-                clock=workspace.clock,
-                keys=workspace.project.definitions.key_columns(one),
-            )
-        )
-    return done
-
-
-def rebuild(workspace: Workspace, source: str) -> Ingested:
-    """Read all files of a source again into the next version of its table. Raises DataError or CheckFailed."""
-    (one,) = chosen_sources(workspace, source)
-    return rebuild_table(
-        one,
-        folder=workspace.project.folder,
-        checks=workspace.project.policy.checks,
-        tables=workspace.tables,
-        metadata=workspace.metadata,
-        clock=workspace.clock,
-        keys=workspace.project.definitions.key_columns(one),
-    )
-
-
-def refused(workspace: Workspace, source: str | None = None, *, rows: int) -> list[Refused]:
-    """Return what the checks refused of one source, or of all. rows: most rows a source."""
-    return [
-        read_refused(one.name, tables=workspace.tables, metadata=workspace.metadata, limit=rows)
-        for one in chosen_sources(workspace, source)
-    ]
-
-
-def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
-    """Check the newest version of one table, or of all."""
-    return [
-        validate_table(
-            one,
-            folder=workspace.project.folder,
-            checks=workspace.project.policy.checks,
-            tables=workspace.tables,
-            metadata=workspace.metadata,
-            clock=workspace.clock,
-        )
-        for one in _sources_so_far(workspace, source)
-    ]
 
 
 def source_tables(model: Model) -> tuple[str, ...]:

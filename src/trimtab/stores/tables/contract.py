@@ -7,6 +7,7 @@ Guarantees
 - Appends of several processes to one table do not lose rows.
 - An append is on disk when it returns, and its version stays readable for ever.
 - Timestamps are UTC microseconds.
+- The state of an append is in the table if and only if its rows are.
 - A scan returns rows in the order in which they were appended.
 """
 
@@ -41,7 +42,9 @@ class Tables(Protocol):
     [4, 7]
     """
 
-    def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
+    def append(
+        self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False, state: str | None = None
+    ) -> int:
         """Append rows as one new version and return its number. The first append creates the table.
 
         A column changes its type only to a wider one that holds all its values unchanged (int32 -> int64, int64 ->
@@ -53,6 +56,8 @@ class Tables(Protocol):
             data: the rows.
             batch: id of the rows; with the id in the table already, nothing is written.
             add_columns: allow new and missing columns; rows have null in the columns that they lack.
+            state: where the rows ended at their origin, such as offsets. It becomes visible together with the rows,
+                also when there are none.
 
         Returns:
             The version that holds the batch.
@@ -77,6 +82,10 @@ class Tables(Protocol):
 
     def batch_version(self, name: str, batch: str) -> int | None:
         """Return the version that holds `batch`, or None."""
+        ...
+
+    def state(self, name: str) -> str | None:
+        """Return the state of the newest append that was given one, or None."""
         ...
 
     def scan(self, name: str, *, version: int | None = None) -> pl.LazyFrame:

@@ -2,7 +2,8 @@
 
 Each append is one commit. It contains a Delta application transaction: the batch id with the number of the
 version that the commit makes. So rows and batch id become visible together, a lookup needs no scan of the
-history, and a writer that ended before its commit has left only files that no version names.
+history, and a writer that ended before its commit has left only files that no version names. The state of an append
+is in its commit in the same way: as metadata, with a transaction that holds the number of the commit.
 Writers on one machine use a lock file. Writers on other machines are detected by Delta's rule that a version is
 written once: a writer whose commit fails reads the table again and tries the next number.
 """
@@ -36,6 +37,9 @@ CONFIGURATION = {
 ATTEMPTS = 50
 """Attempts of an append. An attempt fails when a writer on another machine has committed in between."""
 
+STATE = "trimtab.state"
+"""Key of a state in the metadata of its commit, and id of the application transaction that names that commit."""
+
 _NAME = re.compile(r"\w[\w-]*")
 
 
@@ -48,7 +52,9 @@ class DeltaTables:
         self._locks = root / ".locks"
         self._locks.mkdir(parents=True, exist_ok=True)
 
-    def append(self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False) -> int:
+    def append(
+        self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False, state: str | None = None
+    ) -> int:
         """Append rows as one new version and return it; a batch that the table has already adds nothing."""
 
         def fitting(table: DeltaTable | None) -> tuple[pa.Table, bool]:
@@ -59,7 +65,7 @@ class DeltaTables:
                 return rows, False
             return self._with_wider_columns(name, rows, schema), True
 
-        return self._commit(name, batch, fitting, merge=add_columns)
+        return self._commit(name, batch, fitting, merge=add_columns, state=state)
 
     def replace(self, name: str, data: pa.Table, *, batch: str) -> int:
         """Make `data` all the rows of a table in one new version and return it; its columns may be others."""
@@ -67,7 +73,13 @@ class DeltaTables:
         return self._commit(name, batch, lambda table: (rows, table is not None), merge=False)
 
     def _commit(
-        self, name: str, batch: str, content: Callable[[DeltaTable | None], tuple[pa.Table, bool]], *, merge: bool
+        self,
+        name: str,
+        batch: str,
+        content: Callable[[DeltaTable | None], tuple[pa.Table, bool]],
+        *,
+        merge: bool,
+        state: str | None = None,
     ) -> int:
         """Write one version with the id `batch`, unless the table has it, and return its number.
 
@@ -85,7 +97,10 @@ class DeltaTables:
                 rows, are_all = content(table)
                 rows = rows.combine_chunks()  # delta-rs would write several chunks in parallel, in any order
                 properties = CommitProperties(
-                    app_transactions=[Transaction(batch, version)],
+                    app_transactions=[
+                        Transaction(each, version) for each in (batch, *([] if state is None else [STATE]))
+                    ],
+                    custom_metadata=None if state is None else {STATE: state},
                     max_commit_retries=0,  # because the transaction must hold the number that the commit gets
                 )
                 try:
@@ -116,6 +131,19 @@ class DeltaTables:
         """Return the version that holds `batch`, or None."""
         table = self._open(name)
         return table.transaction_version(batch) if table else None
+
+    def state(self, name: str) -> str | None:
+        """Return the state of the newest append that was given one, or None."""
+        table = self._open(name)
+        version = table.transaction_version(STATE) if table else None
+        if version is None:
+            return None
+        log = _log_entry(self._root / name, version)
+        try:
+            actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+            return next(str(action["commitInfo"][STATE]) for action in actions if "commitInfo" in action)
+        except (OSError, ValueError, KeyError, StopIteration) as error:
+            raise StoreError(f"table '{name}': its state, in {log}, cannot be read: {error!r}") from error
 
     def scan(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
         """Return the rows of one version (None: the newest), lazily. Raises NotFound."""
@@ -191,7 +219,7 @@ class DeltaTables:
     def _sync(self, name: str, version: int) -> None:
         """Sync a commit and its data files to disk, which delta-rs does not do."""
         folder = self._root / name
-        log = folder / "_delta_log" / f"{version:020}.json"
+        log = _log_entry(folder, version)
         actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         added = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
         for path in (*added, folder, log, log.parent, self._root):
@@ -200,6 +228,10 @@ class DeltaTables:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _log_entry(folder: Path, version: int) -> Path:
+    return folder / "_delta_log" / f"{version:020}.json"
 
 
 def _same(table: pa.Schema, batch: pa.Schema) -> bool:

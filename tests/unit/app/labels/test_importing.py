@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from trimtab.app.labels import importing
 from trimtab.app.labels.importing import OutcomeImporter, import_tables
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.cli import labels as labels_verb
 from trimtab.cli import stages as stages_verbs
 from trimtab.clock import ManualClock, SystemClock, parse_time, to_micros
@@ -55,7 +55,7 @@ def ws(tmp_path: Path) -> Workspace:
 def landed(ws: Workspace, name: str, text: str) -> None:
     """Put a file beside the others, and take it in."""
     (ws.project.folder / "landed" / name).write_text(HEAD + text)
-    pipeline.ingest(ws, "landed")
+    ingesting.ingest(ws, "landed")
 
 
 def logged(ws: Workspace) -> list[tuple[str, str, float, str]]:
@@ -139,7 +139,7 @@ def test_what_was_refused_is_taken_from_the_version_that_mends_it(ws: Workspace)
 
 def test_a_column_that_the_table_lacks_is_named_and_nothing_is_passed_over(ws: Workspace) -> None:
     (ws.project.folder / "landed" / "1.csv").write_text("fligth,late,landed_at\na,1,2013-01-02\n")
-    pipeline.ingest(ws, "landed")
+    ingesting.ingest(ws, "landed")
     with pytest.raises(DefinitionError, match=r"source 'landed' has no column 'flight'\. Did you mean 'fligth'"):
         import_tables(ws)
     assert ws.metadata.find(LabelIntake) == []
@@ -274,10 +274,10 @@ def test_ingest_takes_outcomes_and_says_so(ws: Workspace) -> None:
 
 def test_a_source_of_outcomes_may_have_no_files_yet(ws: Workspace) -> None:
     (ws.project.folder / "flights.csv").write_text("at,wind,late,paid\n2013-01-01,1,0,1\n")
-    assert [one.table for one in pipeline.ingest(ws)] == ["flights"]
-    assert [report.table for report in pipeline.validate(ws)] == ["flights"]
+    assert [one.table for one in ingesting.ingest(ws)] == ["flights"]
+    assert [report.table for report in ingesting.validate(ws)] == ["flights"]
     with pytest.raises(DataError, match="landed"):
-        pipeline.ingest(ws, "landed")
+        ingesting.ingest(ws, "landed")
     assert import_tables(ws) == []
     assert [v.table for v in ws.metadata.find(TableVersion)] == ["flights"]
 

@@ -21,7 +21,7 @@ from trimtab.app.loop.actions import LoopActions
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
 from trimtab.app.project.locks import only_training
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.control.cause import Cause
 from trimtab.control.decision import Draft
 from trimtab.control.holds import set_freeze
@@ -47,7 +47,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         "row": [float(hour % 3) for hour in hours],
     }
     pl.DataFrame(rows).write_parquet(project.folder / "flights.parquet")
-    pipeline.ingest(project.workspace)
+    ingesting.ingest(project.workspace)
     yield project.workspace
     project.workspace.metadata.close()
 

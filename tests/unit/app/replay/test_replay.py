@@ -19,7 +19,7 @@ from trimtab.app.replay import replay as replaying
 from trimtab.app.replay.client import Answer, Client
 from trimtab.app.replay.replay import Replay, Tally
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.clock import ManualClock
 from trimtab.errors import StageError, StoreError
 from trimtab.serving.processes.listening import ANNOUNCEMENT, Announcement
@@ -96,7 +96,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     opened = open_workspace(tmp_path, clock=clock)
     clock.folder = opened.run_folder
     clock.move_to(START + timedelta(days=30))
-    pipeline.ingest(opened)
+    ingesting.ingest(opened)
     opened.metadata.put(bundle_record(1))
     rollouts = Rollouts(opened.metadata, opened.project.policy.rollout, "delay", opened.clock)
     rollouts.deploy(bundle_record(1), cause="1", reason="a test", by="tests")

@@ -12,7 +12,7 @@ from trimtab.app.project.locks import only_loop
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import Finding, examine, next_step
 from trimtab.app.rollout.rollouts import Rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.clock import ManualClock
 from trimtab.testing.judged import bundle_record
 
@@ -87,7 +87,7 @@ def test_names_are_checked_against_a_file_before_the_first_ingest(folder: Path) 
 
 
 def test_after_an_ingest_names_are_checked_against_the_table(workspace: Workspace, folder: Path) -> None:
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     assert found(folder, "model delay").verdict == "ok"
     assert found(folder, "source rows").text == "1 file"
     (folder / "definitions.py").write_text(DEFINITIONS.replace('["a"]', '["b"]'))
@@ -106,7 +106,7 @@ def test_what_serves_and_what_runs_is_told(workspace: Workspace, folder: Path) -
 
 
 def test_a_damaged_store_is_found(workspace: Workspace, folder: Path) -> None:
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     assert found(folder, "store tables").verdict == "ok"
     for log in (folder / ".trimtab" / "tables").rglob("_delta_log/*.json"):
         log.write_text("{}")

@@ -17,7 +17,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.status import status as read_status
 from trimtab.app.reports.store_checks import StoreFault, look_inside, repair
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import ActionError, StoreError
 from trimtab.records.data import TableVersion
 from trimtab.records.serving import Revision
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with two files, a bundle in service, online values and a log of three segments."""
     folder = write_project(tmp_path_factory.mktemp("made") / "project")
     workspace = open_workspace(folder)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     run = pipeline.train(workspace, "m", pipeline.snapshot(workspace, "m", as_of=AS_OF))
     bundle = pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
     pipeline.deploy(workspace, bundle, cause="first", reason="test", by="test")
@@ -167,7 +167,7 @@ def test_damage_is_told_and_repaired_where_it_can_be(project: Path, name: str) -
     assert [one.done for one in done] == [one.done for one in tried]
     workspace = open_workspace(project)
     if "table" in name or "log entry" in name:
-        pipeline.ingest(workspace)
+        ingesting.ingest(workspace)
     if can_be_repaired or "table" in name:
         assert faults(workspace) == []
         aside = [path for path in (project / ".trimtab" / "aside").rglob("*") if path.is_file()]
@@ -184,7 +184,7 @@ def test_ingest_takes_in_again_what_a_table_has_lost(project: Path, lost: str) -
     shutil.rmtree(log if lost == "table" else log / "_delta_log")
     if lost == "entry":
         (log / "_delta_log").mkdir()
-    done = pipeline.ingest(open_workspace(project))
+    done = ingesting.ingest(open_workspace(project))
     assert [one.rows_added for one in done] == [600]
     assert latest(workspace.metadata, TableVersion, table="examples") == before
     assert pipeline.snapshot(open_workspace(project), "m", as_of=AS_OF).rows == 600
@@ -194,7 +194,7 @@ def test_ingest_takes_in_again_what_a_table_has_lost(project: Path, lost: str) -
     (project / "data" / "examples.bak").rename(project / "data" / "examples.parquet")
     (project / "data" / "examples.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"lost version 0 with the rows of data/examples\.parquet.*restore"):
-        pipeline.ingest(open_workspace(project))
+        ingesting.ingest(open_workspace(project))
 
 
 @pytest.mark.parametrize("how", [flip, cut, Path.unlink])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting
 from trimtab.app.stages.freshness import bring_up_to_date
 from trimtab.clock import ManualClock, to_micros
 from trimtab.features.online_plan import OnlinePlan
@@ -45,7 +45,7 @@ def project(folder: Path, clock: ManualClock, known: str = ', known_at="known"')
     visits = [f"{n},u,{day(n).isoformat()},{day(n + 0.25).isoformat()},{10**n}" for n in range(5)]
     write(folder, "1.csv", *visits)
     ws = open_workspace(folder, clock=clock)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     return ws
 
 
@@ -71,7 +71,7 @@ def test_a_training_set_of_the_past_does_not_see_later_corrections(tmp_path: Pat
     ws = project(tmp_path, clock)
     before, full = frame(ws, day(6)), frame(ws, day(9))
     write(tmp_path, "2.csv", f"1,u,{day(1).isoformat()},{day(7).isoformat()},999")
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     assert frame(ws, day(6)).equals(before)
     after = frame(ws, day(9))
     assert not after.equals(full)
@@ -90,7 +90,7 @@ def test_online_values_follow_a_correction_and_agree_with_a_store_made_afresh(
     clock.move_to(day(5.5))
     write(tmp_path / "one", "2.csv", f"3,u,{day(3).isoformat()},{day(5.25).isoformat()},7")
     write(tmp_path / "one", "3.csv", f"9,u,{day(5).isoformat()},{day(5.25).isoformat()},5")
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     found = online(ws)
     assert earlier[11] == [1_000 + 10_000, 2, 10_000]
     assert found[11] == [7 + 10_000 + 5, 3, 5]
@@ -99,7 +99,7 @@ def test_online_values_follow_a_correction_and_agree_with_a_store_made_afresh(
     fresh = project(tmp_path / "two", clock, known)
     for name in ("2.csv", "3.csv"):
         (tmp_path / "two" / "visits" / name).write_bytes((tmp_path / "one" / "visits" / name).read_bytes())
-    pipeline.ingest(fresh)
+    ingesting.ingest(fresh)
     made = online(fresh)
     first = 11 if known else 0
     assert found[first:] == made[first:]  # from when the correction was known
@@ -116,7 +116,7 @@ def test_a_row_that_a_correction_gives_to_another_entity_is_gone_from_the_first(
     online(ws)
     clock.move_to(day(5.5))
     write(tmp_path, "2.csv", f"4,other,{day(4).isoformat()},{day(learned).isoformat()},10000")
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     for _ in range(2):
         assert online(ws)[11] == [1_000, 1, 1_000]
     written = bring_up_to_date(ws, ws.model("m").views[0])

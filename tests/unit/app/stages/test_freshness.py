@@ -18,7 +18,7 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.reports.doctor import examine
 from trimtab.app.rollout.in_service import in_service, stale_views
 from trimtab.app.rollout.rollouts import open_rollouts
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.freshness import EVERY, FeatureRefresher, bring_up_to_date, materialise
 from trimtab.cli.rollout import app as rollout_verbs
 from trimtab.clock import ManualClock, to_micros
@@ -88,7 +88,7 @@ def folder(tmp_path: Path) -> Path:
     define(tmp_path, OLD)
     add_rows(tmp_path, 0, 10)
     ws = opened(tmp_path, 10)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     materialise(ws, ws.model("m"))
     deploy(ws, 1)
     return tmp_path
@@ -106,7 +106,7 @@ def change_and_ingest(folder: Path, hour: int = 20) -> Workspace:
     define(folder, NEW)
     add_rows(folder, 10, hour)
     ws = opened(folder, hour)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     return ws
 
 
@@ -130,7 +130,7 @@ def test_every_bundle_of_the_revision_and_what_a_rollback_restores_is_refreshed(
     define(folder, "tt.count('3h')")
     add_rows(folder, 10, 20)
     ws = opened(folder, 20)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     FeatureRefresher(ws).step()
     # then both serve what the tables say
     for features in (OLD, NEW):
@@ -147,7 +147,7 @@ def test_a_running_loop_follows_new_rows_and_rests_between_looks(folder: Path) -
     assert served(ws, view) == true_values(ws, view)
     add_rows(folder, 20, 30)
     ws.clock.sleep(1)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     keeping.step()
     assert stale_views(ws, "m") != []  # it rests
     ws.clock.sleep(EVERY.total_seconds())
@@ -159,7 +159,7 @@ def test_rows_that_become_known_later_are_taken_in_though_no_file_has_come(folde
     # given rows that were taken in before they became known
     add_rows(folder, 10, 20)
     ws = opened(folder, 12)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     view = ws.model("m").views[0]
     materialise(ws, ws.model("m"))
     # when their moment has come
@@ -179,7 +179,7 @@ def test_a_table_that_was_read_again_leaves_no_value_of_before(tmp_path: Path) -
     lines = [f"2024-01-01 {hour:02}:00,2024-01-01 {hour:02}:30,a,{hour % 2}" for hour in range(4, 10)]
     (tmp_path / "data" / "orders.csv").write_text("\n".join(["at,known,shop,late", *lines]) + "\n")
     ws = opened(tmp_path, 12)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     materialise(ws, ws.model("m"))
     deploy(ws, 1)
     view = ws.model("m").views[0]
@@ -189,7 +189,7 @@ def test_a_table_that_was_read_again_leaves_no_value_of_before(tmp_path: Path) -
         text.replace('known_at="known"', 'known_at="known", time_zone="Asia/Tokyo"')
     )
     ws = opened(tmp_path, 13)
-    assert pipeline.rebuild(ws, "orders").skipped is None  # other values, though no other type
+    assert ingesting.rebuild(ws, "orders").skipped is None  # other values, though no other type
     FeatureRefresher(ws).step()
     # then every moment shows what the table says now
     for hour in np.arange(-8, 13, 0.5):

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.served_features import training_rows
 from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.bundle.typed_packing import pack_rows
@@ -89,14 +89,14 @@ def served(tmp_path: Path) -> DatasetVersion:
     visits = [f"7,{day(n).isoformat()},{day(n + 0.25).isoformat()},{10**n}" for n in range(5)]
     write_visits(tmp_path, "1.csv", *visits)
     ws = opened(tmp_path, "offline")
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     dataset = pipeline.snapshot(ws, "m", as_of=AS_OF)
     plan = OnlinePlan(ws.model("m"), ws.online, {"user": "integer", "size": "integer"})
     at = [to_micros(day(n / 2)) for n in range(SERVED)]
     vectors = plan.vectors({"user": [7] * SERVED, "size": [n % 5 for n in range(SERVED)]}, at)
     log(ws, dataset, [row.tolist() for row in vectors])
     write_visits(tmp_path, "2.csv", f"7,{day(2.1).isoformat()},{day(2.2).isoformat()},0")
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     return dataset
 
 
@@ -188,7 +188,7 @@ def test_a_model_without_keys_and_ids_is_told_what_to_add(tmp_path: Path) -> Non
     (tmp_path / "examples.csv").write_text("at,y,size\n" + "".join(f"{day(n).isoformat()},{n},{n}\n" for n in range(9)))
     definitions = DEFINITIONS.replace('["size", view]', '["size"]').replace("view = ", "# ").replace("visits = ", "# ")
     ws = opened(tmp_path, "log", definitions=definitions)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     with pytest.raises(StageError, match="has no column 'prediction_id'"):
         pipeline.snapshot(ws, "m", as_of=AS_OF)
 
@@ -211,7 +211,7 @@ def test_exact_values_of_typed_features_are_compared_and_taken(tmp_path: Path) -
         }
     ).write_parquet(tmp_path / "examples.parquet")
     ws = opened(tmp_path, "offline", definitions=TYPED)
-    pipeline.ingest(ws)
+    ingesting.ingest(ws)
     dataset = pipeline.snapshot(ws, "m", as_of=AS_OF)
     frame = values(ws, dataset)
     changed = frame.with_columns(

@@ -12,7 +12,7 @@ from mlflow.pyfunc import load_model
 
 from kit.task_projects import AS_OF, CLASSES, make_anomaly, make_multiclass, make_quantile
 from trimtab.app.project.workspace import Workspace, open_workspace
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.spec import read_spec
 from trimtab.clock import ManualClock
 from trimtab.monitoring.reference import Reference
@@ -24,7 +24,7 @@ from trimtab.training.dataset import Frozen, load
 
 def through(workspace: Workspace, model: str) -> tuple[Run, GateReport, Bundle]:
     """Run all stages up to the bundle."""
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     dataset = pipeline.snapshot(workspace, model, as_of=AS_OF)
     run = pipeline.train(workspace, model, dataset)
     report = pipeline.evaluate(workspace, run, measured=False)
@@ -126,7 +126,7 @@ def test_a_predicted_quantile_is_judged_by_its_own_loss(tmp_path: Path) -> None:
 
 def test_another_contamination_makes_another_run(tmp_path: Path) -> None:
     workspace = make_anomaly(tmp_path / "pump", labelled=False)
-    pipeline.ingest(workspace)
+    ingesting.ingest(workspace)
     dataset = pipeline.snapshot(workspace, "pump", as_of=AS_OF)
     first = pipeline.train(workspace, "pump", dataset)
     policy = workspace.project.folder / "trimtab.yaml"

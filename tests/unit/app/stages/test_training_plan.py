@@ -12,7 +12,7 @@ import pytest
 from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.runs.found_run import find_dataset
-from trimtab.app.stages import pipeline
+from trimtab.app.stages import ingesting, pipeline
 from trimtab.errors import NotFound, StageError
 from trimtab.records.training import Run
 from trimtab.testing.judged import FIRST
@@ -54,7 +54,7 @@ def workspace(tmp_path: Path) -> Workspace:
     (tmp_path / "trimtab.yaml").write_text(POLICY)
     (tmp_path / "definitions.py").write_text(DEFINITIONS)
     opened = open_workspace(tmp_path)
-    pipeline.ingest(opened)
+    ingesting.ingest(opened)
     return opened
 
 

@@ -1,0 +1,152 @@
+"""The first stage: takes new rows of sources into tables, whatever kind they are, and checks tables again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trimtab.app.project.locks import Locked, locked
+from trimtab.app.project.project import late_sources
+from trimtab.app.project.workspace import Workspace
+from trimtab.data.batch import Intake, open_intake
+from trimtab.data.connectors.connector_catalog import open_connector
+from trimtab.data.connectors.contract import Access, Connector
+from trimtab.data.connectors.pulling import ingest_pulls
+from trimtab.data.ingest import Ingested
+from trimtab.data.ingest import ingest as ingest_files
+from trimtab.data.ingest import validate as validate_table
+from trimtab.data.quarantine import Refused, read_refused
+from trimtab.data.rebuild import rebuild as rebuild_table
+from trimtab.data.source_files import has_files
+from trimtab.definitions.sources import FileSource, Source
+from trimtab.errors import DefinitionError, UsageError, nearest
+from trimtab.records.data import CheckReport, TableVersion
+from trimtab.stores.metadata.contract import latest
+
+
+def chosen_sources(workspace: Workspace, name: str | None) -> list[Source]:
+    """Return one source by name, or all. Raises DefinitionError with the nearest name."""
+    sources = workspace.project.definitions.sources
+    if name is None:
+        return list(sources.values())
+    if name not in sources:
+        raise DefinitionError(f"{workspace.project.definitions.path} has no source '{name}'.{nearest(name, sources)}")
+    return [sources[name]]
+
+
+def _sources_so_far(workspace: Workspace, name: str | None) -> list[Source]:
+    """Return what `chosen_sources` does, without sources of outcomes that have neither files nor rows yet."""
+    late = late_sources(workspace.project.definitions)
+
+    def is_there(source: Source) -> bool:
+        if source.name not in late or name is not None or workspace.tables.version(source.name) is not None:
+            return True
+        return not isinstance(source, FileSource) or has_files(source, workspace.project.folder)
+
+    return [source for source in chosen_sources(workspace, name) if is_there(source)]
+
+
+def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
+    """Take new rows of one source, or of all, into tables. Raises DataError, StoreError or CheckFailed.
+
+    A source that another process ingests is skipped, unless it was named.
+    """
+    done: list[Ingested] = []
+    for one in _sources_so_far(workspace, source):
+        if isinstance(one, FileSource):
+            done.extend(_ingest_files(workspace, one))
+        else:
+            done.extend(_pull_all(workspace, one, named=source is not None))
+    return done
+
+
+def pulled(workspace: Workspace, source: Source, connector: Connector, doing: str) -> Iterator[Ingested]:
+    """Take new rows of a source into its table, and yield one result for each pull after its commit.
+
+    doing: what for, in words, for the process that is refused meanwhile. Raises Locked and what `ingest_pulls` raises.
+    """
+    why = f"Source '{source.name}' is ingested by one process at a time"
+    with locked(workspace, f"ingest-{source.name}", doing, why=why):
+        yield from ingest_pulls(intake_of(workspace, source), connector)
+
+
+def intake_of(workspace: Workspace, source: Source) -> Intake:
+    """Return a source with its table and the checks of the policy."""
+    return open_intake(
+        source,
+        folder=workspace.project.folder,
+        checks=workspace.project.policy.checks,
+        tables=workspace.tables,
+        metadata=workspace.metadata,
+        clock=workspace.clock,
+        keys=workspace.project.definitions.key_columns(source),
+    )
+
+
+def access(workspace: Workspace) -> Access:
+    """Return what connectors may use of the project."""
+    return Access(workspace.project.folder, workspace.root)
+
+
+def _ingest_files(workspace: Workspace, source: FileSource) -> list[Ingested]:
+    return ingest_files(
+        source,
+        folder=workspace.project.folder,
+        checks=workspace.project.policy.checks,
+        tables=workspace.tables,
+        metadata=workspace.metadata,
+        clock=workspace.clock,
+        keys=workspace.project.definitions.key_columns(source),
+    )
+
+
+def _pull_all(workspace: Workspace, source: Source, *, named: bool) -> list[Ingested]:
+    try:
+        done = list(pulled(workspace, source, open_connector(source, access(workspace)), "trimtab ingest"))
+    except Locked as busy:
+        newest = latest(workspace.metadata, TableVersion, table=source.name)
+        if named or newest is None:
+            raise
+        return [Ingested(source.name, source.origin, 0, 0, newest, skipped=str(busy))]
+    if done:
+        return done
+    newest = latest(workspace.metadata, TableVersion, table=source.name)
+    return [] if newest is None else [Ingested(source.name, source.origin, 0, 0, newest, skipped="no new rows")]
+
+
+def rebuild(workspace: Workspace, source: str) -> Ingested:
+    """Read all files of a source again into the next version of its table. Raises DataError or CheckFailed."""
+    (one,) = chosen_sources(workspace, source)
+    if not isinstance(one, FileSource):
+        raise UsageError(f"--rebuild reads files again, and source '{source}' is a {type(one).__name__}")
+    return rebuild_table(
+        one,
+        folder=workspace.project.folder,
+        checks=workspace.project.policy.checks,
+        tables=workspace.tables,
+        metadata=workspace.metadata,
+        clock=workspace.clock,
+        keys=workspace.project.definitions.key_columns(one),
+    )
+
+
+def refused(workspace: Workspace, source: str | None = None, *, rows: int) -> list[Refused]:
+    """Return what the checks refused of one source, or of all. rows: most rows a source."""
+    return [
+        read_refused(one.name, tables=workspace.tables, metadata=workspace.metadata, limit=rows)
+        for one in chosen_sources(workspace, source)
+    ]
+
+
+def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
+    """Check the newest version of one table, or of all."""
+    return [
+        validate_table(
+            one,
+            folder=workspace.project.folder,
+            checks=workspace.project.policy.checks,
+            tables=workspace.tables,
+            metadata=workspace.metadata,
+            clock=workspace.clock,
+        )
+        for one in _sources_so_far(workspace, source)
+    ]

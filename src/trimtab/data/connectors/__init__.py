@@ -1,0 +1,1 @@
+"""Connectors: how the rows of each kind of source are fetched."""
