@@ -9,16 +9,34 @@ from trimtab.errors import nearest
 
 if TYPE_CHECKING:
     from trimtab.app.drift.drift_monitor import DriftMonitor
+    from trimtab.definitions.aggregations import (
+        count,
+        distinct,
+        first,
+        last,
+        mean,
+        quantile,
+        std,
+    )
+    from trimtab.definitions.aggregations import max_ as max
+    from trimtab.definitions.aggregations import min_ as min
+    from trimtab.definitions.aggregations import sum_ as sum
+    from trimtab.definitions.derived_features import (
+        decayed_count,
+        decayed_mean,
+        decayed_sum,
+        difference,
+        ratio,
+        since_last,
+    )
     from trimtab.definitions.kpis import Kpi
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.own_gates import GateData, Judgement, gate
     from trimtab.definitions.secrets import secret
+    from trimtab.definitions.services import FeatureService
     from trimtab.definitions.sources import FileSource
-    from trimtab.definitions.views import Entity, FeatureView, count, last, mean
-    from trimtab.definitions.views import max_ as max
-    from trimtab.definitions.views import min_ as min
-    from trimtab.definitions.views import sum_ as sum
+    from trimtab.definitions.views import Entity, FeatureView
     from trimtab.errors import TrimtabError
     from trimtab.features.point_in_time import point_in_time_join
 
@@ -28,6 +46,7 @@ _HOMES = {
     "Dataset": ("trimtab.definitions.models", "Dataset"),
     "DriftMonitor": ("trimtab.app.drift.drift_monitor", "DriftMonitor"),
     "Entity": ("trimtab.definitions.views", "Entity"),
+    "FeatureService": ("trimtab.definitions.services", "FeatureService"),
     "FeatureView": ("trimtab.definitions.views", "FeatureView"),
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
     "GateData": ("trimtab.definitions.own_gates", "GateData"),
@@ -36,22 +55,33 @@ _HOMES = {
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
-    "count": ("trimtab.definitions.views", "count"),
+    "count": ("trimtab.definitions.aggregations", "count"),
+    "decayed_count": ("trimtab.definitions.derived_features", "decayed_count"),
+    "decayed_mean": ("trimtab.definitions.derived_features", "decayed_mean"),
+    "decayed_sum": ("trimtab.definitions.derived_features", "decayed_sum"),
+    "difference": ("trimtab.definitions.derived_features", "difference"),
+    "distinct": ("trimtab.definitions.aggregations", "distinct"),
+    "first": ("trimtab.definitions.aggregations", "first"),
     "gate": ("trimtab.definitions.own_gates", "gate"),
-    "last": ("trimtab.definitions.views", "last"),
-    "max": ("trimtab.definitions.views", "max_"),
-    "mean": ("trimtab.definitions.views", "mean"),
-    "min": ("trimtab.definitions.views", "min_"),
+    "last": ("trimtab.definitions.aggregations", "last"),
+    "max": ("trimtab.definitions.aggregations", "max_"),
+    "mean": ("trimtab.definitions.aggregations", "mean"),
+    "min": ("trimtab.definitions.aggregations", "min_"),
     "on_demand": ("trimtab.definitions.on_demand", "on_demand"),
     "point_in_time_join": ("trimtab.features.point_in_time", "point_in_time_join"),
+    "quantile": ("trimtab.definitions.aggregations", "quantile"),
+    "ratio": ("trimtab.definitions.derived_features", "ratio"),
     "secret": ("trimtab.definitions.secrets", "secret"),
-    "sum": ("trimtab.definitions.views", "sum_"),
+    "since_last": ("trimtab.definitions.derived_features", "since_last"),
+    "std": ("trimtab.definitions.aggregations", "std"),
+    "sum": ("trimtab.definitions.aggregations", "sum_"),
 }
 
 __all__ = [
     "Dataset",
     "DriftMonitor",
     "Entity",
+    "FeatureService",
     "FeatureView",
     "FileSource",
     "GateData",
@@ -61,6 +91,12 @@ __all__ = [
     "Outcomes",
     "TrimtabError",
     "count",
+    "decayed_count",
+    "decayed_mean",
+    "decayed_sum",
+    "difference",
+    "distinct",
+    "first",
     "gate",
     "last",
     "max",
@@ -68,7 +104,11 @@ __all__ = [
     "min",
     "on_demand",
     "point_in_time_join",
+    "quantile",
+    "ratio",
     "secret",
+    "since_last",
+    "std",
     "sum",
 ]
 

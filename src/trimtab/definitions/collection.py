@@ -13,8 +13,9 @@ from trimtab.definitions.kpis import Kpi
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.own_gates import OwnGate
+from trimtab.definitions.services import FeatureService
 from trimtab.definitions.sources import Source
-from trimtab.definitions.views import Entity, FeatureView
+from trimtab.definitions.views import Entity, FeatureView, Selection
 from trimtab.errors import DefinitionError, nearest
 
 
@@ -30,6 +31,7 @@ class Definitions:
     path: str = "definitions.py"
     kpis: Mapping[str, Kpi] = field(default_factory=dict)
     gates: Mapping[str, OwnGate] = field(default_factory=dict)
+    services: Mapping[str, FeatureService] = field(default_factory=dict)
 
     def key_columns(self, source: Source) -> set[str]:
         """Return the columns of a source that identify its rows, entities or predictions."""
@@ -73,6 +75,7 @@ class Definitions:
         kinds: dict[str, Mapping[str, Any]] = {
             "Entity": self.entities,
             "FeatureView": self.views,
+            "FeatureService": self.services,
             "view": self.views,
             "on_demand": self.transforms,
             "Kpi": self.kpis,
@@ -97,7 +100,8 @@ class Definitions:
 
 
 DEFINED = re.compile(
-    r"(?P<kind>\w*[Ss]ource|Kpi|Entity|FeatureView|on_demand|gate|fallback|impact|[Mm]odel|view) '(?P<name>\w+)'"
+    r"(?P<kind>\w*[Ss]ource|Kpi|Entity|FeatureView|FeatureService|on_demand|gate|fallback|impact|[Mm]odel|view)"
+    r" '(?P<name>\w+)'"
 )
 """The beginning of messages about a definition."""
 
@@ -115,12 +119,15 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         "models": {},
         "kpis": {},
         "gates": {},
+        "services": {},
     }
 
     def add(item: Any) -> None:
+        item = item.view if isinstance(item, Selection) else item
         kinds: dict[type, str] = {
             Entity: "entities",
             FeatureView: "views",
+            FeatureService: "services",
             OnDemand: "transforms",
             Kpi: "kpis",
             OwnGate: "gates",
@@ -141,6 +148,10 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
         if isinstance(item, FeatureView):
             add(item.entity)
             add(item.source)
+            add(item.over)
+        elif isinstance(item, FeatureService):
+            for each in item.features:
+                add(each)
         elif isinstance(item, OwnGate):
             add(item.model)
         elif isinstance(item, Kpi):
@@ -150,7 +161,7 @@ def collect(namespace: Mapping[str, Any], path: str = "definitions.py") -> Defin
             add(item.examples)
             if item.outcomes is not None:
                 add(item.outcomes.source)
-            for feature in item.features:
+            for feature in (*item.features, *item.services):
                 add(feature)
 
     for value in list(namespace.values()):

@@ -29,8 +29,9 @@ from trimtab.definitions.feature_types import (
 )
 from trimtab.definitions.impact_function import ImpactFunction, impact_function
 from trimtab.definitions.on_demand import FallbackRule, OnDemand
+from trimtab.definitions.services import Feature, FeatureService, listed, names_of, views_of
 from trimtab.definitions.sources import Source
-from trimtab.definitions.views import FeatureView
+from trimtab.definitions.views import FeatureView, Selection
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
@@ -163,8 +164,8 @@ class Model(Placed):
         task: "binary", "multiclass", "regression" or "anomaly".
         examples: source of the labelled rows. The known_at of a row is the time at which its outcome became known.
         label: column of the outcome in `examples`; rows with null are not labelled. An anomaly model can do without.
-        features: feature views, on-demand transforms, and names of request columns. A request column must be known at
-            the time of the request.
+        features: feature views, some of their features (view[["a", "b"]]), on-demand transforms, names of request
+            columns, or a feature service. A request column must be known at the time of the request.
         fit: the trainer; usually set with the decorator `trainer`.
         outcomes: a table with labels of the model's predictions, in addition to the labels that clients send.
         categories: features whose numbers are codes, such as 3 for an airline: monitoring counts them code by code.
@@ -196,7 +197,7 @@ class Model(Placed):
     task: Task
     examples: Source
     label: str | None = None
-    features: Sequence[FeatureView | OnDemand | str] = ()
+    features: Sequence[Feature | FeatureService] = ()
     fit: Trainer | None = None
     outcomes: Outcomes | None = None
     categories: Sequence[str] | None = None
@@ -207,6 +208,8 @@ class Model(Placed):
     weight: str | None = None
     group: str | None = None
     extra: Sequence[str] = ()
+    services: tuple[FeatureService, ...] = field(default=(), init=False)
+    """The feature services among `features`, which holds their features in their place."""
     rule: FallbackRule | None = field(default=None, init=False)
     """The rule that scores when no version of the model can; set by `fallback`."""
     money: ImpactFunction | None = field(default=None, init=False)
@@ -232,6 +235,7 @@ class Model(Placed):
             check_kind(f"Model '{self.name}': outcomes", self.outcomes, Outcomes)
             if self.outcomes.label is None:
                 self.column_of_outcome()
+        self.features, self.services = listed(f"Model '{self.name}'", self.features)
         names = list(self.feature_names)
         if not names:
             raise DefinitionError(f"Model '{self.name}' has no features")
@@ -331,8 +335,8 @@ class Model(Placed):
 
     @property
     def views(self) -> tuple[FeatureView, ...]:
-        """Feature views in order."""
-        return tuple(f for f in self.features if isinstance(f, FeatureView))
+        """Feature views in order, each once."""
+        return views_of(self.features)
 
     @property
     def transforms(self) -> tuple[OnDemand, ...]:
@@ -342,22 +346,7 @@ class Model(Placed):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
-        names: list[str] = []
-        if isinstance(self.features, str):
-            raise DefinitionError(
-                f"Model '{self.name}': features is {self.features!r}; expected a list, such as [{self.features!r}]"
-            )
-        for item in self.features:
-            if isinstance(item, str):
-                names.append(item)
-            elif isinstance(item, FeatureView | OnDemand):
-                names.extend(item.feature_names)
-            else:
-                raise DefinitionError(
-                    f"Model '{self.name}': {item!r} is no feature; expected a FeatureView, an on_demand transform "
-                    "or the name of a request column"
-                )
-        return tuple(names)
+        return names_of(f"Model '{self.name}'", self.features)
 
     def type_of(self, feature: str, kind: str) -> FeatureType:
         """Return the type of a feature whose values are of a kind (a key of feature_types.ALLOWED).
@@ -373,11 +362,12 @@ class Model(Placed):
         made = {name for view in self.views for name in view.feature_names}
         seen: dict[str, None] = {}
         for item in self.features:
-            if isinstance(item, FeatureView):
-                seen.update(dict.fromkeys(item.entity.keys))
+            view = item.view if isinstance(item, Selection) else item
+            if isinstance(view, FeatureView):
+                seen.update(dict.fromkeys(view.entity.keys))
             elif isinstance(item, OnDemand):
                 seen.update(dict.fromkeys(name for name in item.inputs if name not in made))
-            else:
+            elif isinstance(item, str):
                 seen[item] = None
         return tuple(seen)
 

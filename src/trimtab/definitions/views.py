@@ -1,27 +1,25 @@
-"""Entities, aggregations and feature views."""
+"""Entities and feature views."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from trimtab import units
+from trimtab.definitions.aggregations import Aggregation
 from trimtab.definitions.arguments import (
     check_columns,
     check_kind,
     check_name,
     check_text,
-    duration,
     optional_duration,
 )
 from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
-AggregationKind = Literal["count", "sum", "mean", "min", "max", "last"]
 WindowBy = Literal["timestamp", "known_at"]
 
 
@@ -53,139 +51,14 @@ class Entity(Placed):
 
 
 @dataclass(frozen=True)
-class Aggregation:
-    """One feature: an aggregate of one column (None for count) over one window (None: without limit)."""
-
-    kind: AggregationKind
-    column: str | None
-    window: int | None
-    """Length in microseconds; a row at t counts for times in [t, t + window)."""
-
-    @property
-    def name(self) -> str:
-        """Name of the feature: late_mean_7d, count_1d; `last` without a window is the column's own name."""
-        if self.kind == "last" and self.window is None:
-            return str(self.column)
-        parts = [self.column, self.kind, units.short(self.window) if self.window is not None else None]
-        return "_".join(part for part in parts if part)
-
-
-def count(*windows: str) -> list[Aggregation]:
-    """Return features that count the rows of windows; 0 for a window without rows.
-
-    Args:
-        windows: durations, such as "1d".
-
-    Raises:
-        DefinitionError: no window is given, or one is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.count("1d", "7d")]
-    ['count_1d', 'count_7d']
-    """
-    if not windows:
-        raise DefinitionError("count() needs at least one window, for example count('1d')")
-    return [Aggregation("count", None, duration("count", w)) for w in windows]
-
-
-def sum_(column: str, *windows: str) -> list[Aggregation]:
-    """Return features with the sum of a column over windows; null for a window without values.
-
-    Args:
-        column: a numeric column of the view's source.
-        windows: durations, such as "7d".
-
-    Raises:
-        DefinitionError: no window is given, or one is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.sum("amount", "7d")]
-    ['amount_sum_7d']
-    """
-    return _aggregate("sum", column, windows)
-
-
-def mean(column: str, *windows: str) -> list[Aggregation]:
-    """Return features with the mean of a column over windows; null for a window without values.
-
-    Args:
-        column: a numeric column of the view's source.
-        windows: durations, such as "7d".
-
-    Raises:
-        DefinitionError: no window is given, or one is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.mean("late", "7d", "30d")]
-    ['late_mean_7d', 'late_mean_30d']
-    """
-    return _aggregate("mean", column, windows)
-
-
-def min_(column: str, *windows: str) -> list[Aggregation]:
-    """Return features with the smallest value of a column in windows; null for a window without values.
-
-    Args:
-        column: a numeric column of the view's source.
-        windows: durations, such as "7d".
-
-    Raises:
-        DefinitionError: no window is given, or one is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.min("temperature", "1d")]
-    ['temperature_min_1d']
-    """
-    return _aggregate("min", column, windows)
-
-
-def max_(column: str, *windows: str) -> list[Aggregation]:
-    """Return features with the largest value of a column in windows; null for a window without values.
-
-    Args:
-        column: a numeric column of the view's source.
-        windows: durations, such as "7d".
-
-    Raises:
-        DefinitionError: no window is given, or one is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.max("temperature", "1d")]
-    ['temperature_max_1d']
-    """
-    return _aggregate("max", column, windows)
-
-
-def last(*columns: str, window: str | None = None) -> list[Aggregation]:
-    """Return features with the latest value of columns, by timestamp among the rows that were known; it may be null.
-
-    Args:
-        columns: columns of the view's source: numbers, booleans, text, dates or timestamps.
-        window: a duration, such as "3h"; without it the latest row has no age limit but the view's ttl.
-
-    Raises:
-        DefinitionError: no column is given, or the window is not a duration.
-
-    >>> import trimtab as tt
-    >>> [feature.name for feature in tt.last("wind", "rain", window="3h")]
-    ['wind_last_3h', 'rain_last_3h']
-    """
-    if not columns:
-        raise DefinitionError("last() needs at least one column, for example last('wind_speed')")
-    for column in columns:
-        check_text("last: column", column, "wind_speed")
-    size = None if window is None else duration("last", window)
-    return [Aggregation("last", column, size) for column in columns]
-
-
-@dataclass(frozen=True)
 class FeatureView(Placed):
-    """Features of one entity computed from one source.
+    """Features of one entity computed from one source, or from the rows of another view.
 
     Args:
         name: letters, digits and single underscores; features are named `view__feature`.
         entity: the entity that the features describe; the source has its key columns.
-        source: the rows.
+        source: the rows. Of a view they are the rows of its own source, each with the view's features as they could be
+            known when the row became known; their columns have the short names, such as amount_mean_7d.
         features: aggregations; lists of them are flattened.
         ttl: a duration; rows older than this do not count, in windows neither.
         every: a duration; values change only at whole multiples of it since the epoch, in training and serving alike.
@@ -193,6 +66,13 @@ class FeatureView(Placed):
         window_by: "timestamp": a window holds the rows whose timestamp lies in it, as far as they are known.
             "known_at": it holds the rows that became known in it, so rows that become known later than the window is
             long count, too; `last` is then the row that became known last. The ttl runs from the same time.
+        description: what the view is about.
+        owner: the person or team that answers for it.
+        tags: words to find it by.
+        deprecated: what to use instead; trainings with the view warn of it.
+        descriptions: what features mean, by their short names.
+
+    `description` and the arguments after it describe the view; they are no part of its version.
 
     Raises:
         DefinitionError: an argument is wrong, or two features have one name.
@@ -206,11 +86,19 @@ class FeatureView(Placed):
 
     name: str
     entity: Entity
-    source: Source
+    source: Any
+    """The source of the rows: a source, or for a view over a view the source of that view."""
     features: Sequence[Aggregation | Sequence[Aggregation]]
     ttl: str | None = None
     every: str | None = None
     window_by: WindowBy = "timestamp"
+    description: str = field(default="", kw_only=True)
+    owner: str = field(default="", kw_only=True)
+    tags: Sequence[str] = field(default=(), kw_only=True)
+    deprecated: str = field(default="", kw_only=True)
+    descriptions: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
+    over: FeatureView | None = field(init=False)
+    """The view whose rows it aggregates; `source` is then the source of that view."""
     aggregations: tuple[Aggregation, ...] = field(init=False)
     ttl_micros: int | None = field(init=False)
     every_micros: int | None = field(init=False)
@@ -218,13 +106,19 @@ class FeatureView(Placed):
     def __post_init__(self) -> None:
         check_name("FeatureView", self.name)
         check_kind(f"FeatureView '{self.name}': entity", self.entity, Entity)
+        object.__setattr__(self, "over", self.source if isinstance(self.source, FeatureView) else None)
+        if self.over is not None:
+            object.__setattr__(self, "source", self.over.source)
         check_kind(f"FeatureView '{self.name}': source", self.source, Source, "FileSource")
         flat = _flat(self.name, self.features)
         names = [a.name for a in flat]
         for name in names:
             if names.count(name) > 1:
-                raise DefinitionError(f"FeatureView '{self.name}' has two features named '{name}'; remove one")
+                same = flat[names.index(name)] in flat[names.index(name) + 1 :]
+                remedy = "remove one" if same else "give one another name: name='...'"
+                raise DefinitionError(f"FeatureView '{self.name}' has two features named '{name}'; {remedy}")
         self._check_window_by()
+        self._check_words(names)
         object.__setattr__(self, "aggregations", tuple(flat))
         object.__setattr__(self, "ttl_micros", optional_duration(f"FeatureView '{self.name}': ttl", self.ttl))
         object.__setattr__(self, "every_micros", optional_duration(f"FeatureView '{self.name}': every", self.every))
@@ -242,10 +136,46 @@ class FeatureView(Placed):
                 "at their timestamp. Give it one, FileSource(..., known_at='...'), or leave window_by out"
             )
 
+    def _check_words(self, names: Sequence[str]) -> None:
+        where = f"FeatureView '{self.name}'"
+        for argument in ("description", "owner", "deprecated"):
+            if not isinstance(value := getattr(self, argument), str):
+                raise DefinitionError(f"{where}: {argument} is {value!r}; expected text")
+        object.__setattr__(self, "tags", check_columns(f"{where}: tags", self.tags))
+        if not isinstance(self.descriptions, Mapping):
+            raise DefinitionError(f"{where}: descriptions is {self.descriptions!r}; expected {{feature: text}}")
+        for name, text in self.descriptions.items():
+            if name not in names:
+                raise DefinitionError(f"{where}: descriptions: it has no feature '{name}'.{nearest(str(name), names)}")
+            check_text(f"{where}: descriptions: '{name}'", text, "mean of the last week")
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Full names, `view__feature`, in order."""
         return tuple(f"{self.name}__{a.name}" for a in self.aggregations)
+
+    @property
+    def leaves(self) -> tuple[Aggregation, ...]:
+        """What is computed from rows, each once: the features, and in place of ratios and differences their parts."""
+        found: dict[Aggregation, None] = {}
+
+        def add(aggregation: Aggregation) -> None:
+            for each in aggregation.of:
+                add(each)
+            if not aggregation.of:
+                found[replace(aggregation, name_=None)] = None
+
+        for aggregation in self.aggregations:
+            add(aggregation)
+        return tuple(found)
+
+    def __getitem__(self, names: str | Sequence[str]) -> Selection:
+        """Return some features of the view, by their short or full names: view["count_1d"], view[["a", "b"]].
+
+        Raises:
+            DefinitionError: the view has no such feature.
+        """
+        return Selection(self, (names,) if isinstance(names, str) else tuple(names))
 
     def spec(self) -> dict[str, Any]:
         """Return the definition as plain values; equal specs compute equal values.
@@ -260,11 +190,12 @@ class FeatureView(Placed):
             "timestamp": self.source.timestamp,
             "known_at": self.source.known_column,
             **({"key": list(self.source.key)} if self.source.key else {}),
-            "features": [[a.kind, a.column, a.window] for a in self.aggregations],
+            "features": [a.spec() for a in self.aggregations],
             "ttl": self.ttl_micros,
             "every": self.every_micros,
         }
-        return spec if self.window_by == "timestamp" else {**spec, "window_by": self.window_by}
+        over = {} if self.over is None else {"over": self.over.spec()}
+        return {**spec, **over, **({} if self.window_by == "timestamp" else {"window_by": self.window_by})}
 
     @property
     def hash(self) -> str:
@@ -278,11 +209,32 @@ class FeatureView(Placed):
         return f"{self.name}@{self.hash}"
 
 
-def _aggregate(kind: AggregationKind, column: str, windows: Sequence[str]) -> list[Aggregation]:
-    check_text(f"{kind}: column", column, "late")
-    if not windows:
-        raise DefinitionError(f"{kind}('{column}') needs at least one window, for example {kind}('{column}', '7d')")
-    return [Aggregation(kind, column, duration(kind, w)) for w in windows]
+@dataclass(frozen=True)
+class Selection:
+    """Some features of a view. The view is computed and stored whole; a model takes these alone.
+
+    view: the view. names: short names in the wanted order; full names are shortened.
+    """
+
+    view: FeatureView
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        own = [a.name for a in self.view.aggregations]
+        short = tuple(str(name).removeprefix(f"{self.view.name}__") for name in self.names)
+        if not short:
+            raise DefinitionError(f"FeatureView '{self.view.name}': no feature is chosen; it has {', '.join(own)}")
+        for name in short:
+            if name not in own:
+                raise DefinitionError(f"FeatureView '{self.view.name}' has no feature '{name}'.{nearest(name, own)}")
+            if short.count(name) > 1:
+                raise DefinitionError(f"FeatureView '{self.view.name}': feature '{name}' is chosen twice")
+        object.__setattr__(self, "names", short)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Full names, `view__feature`, in order."""
+        return tuple(f"{self.view.name}__{name}" for name in self.names)
 
 
 def _flat(view: str, features: object) -> list[Aggregation]:

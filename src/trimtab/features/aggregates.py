@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from trimtab.definitions.views import Aggregation, FeatureView
+from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.views import FeatureView
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, late_minima, range_minima
 from trimtab.features.timelines import EntityRows, Timelines, in_order

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from trimtab import units
+from trimtab.definitions.aggregations import Aggregation
 from trimtab.definitions.models import Model
-from trimtab.definitions.views import Aggregation, FeatureView
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.view_windows import window_of
 

@@ -5,9 +5,13 @@ A bundle serves with the views that it was trained with, which definitions.py ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from trimtab.clock import Clock
+from trimtab.definitions.aggregations import Aggregation
 from trimtab.definitions.sources import Source
-from trimtab.definitions.views import Aggregation, Entity, FeatureView
+from trimtab.definitions.views import Entity, FeatureView
 from trimtab.records.features import FeatureViewVersion
 
 
@@ -44,14 +48,18 @@ def view_of(record: FeatureViewVersion) -> FeatureView:
         A view that computes what that version computed; its `version_id` is the record's id. Its source knows its
         columns, and not where rows come from.
     """
-    spec = record.spec
+    return _view(record.spec)
+
+
+def _view(spec: Mapping[str, Any]) -> FeatureView:
     by_known = spec.get("window_by", "timestamp") == "known_at"
     known_at = spec["known_at"] if by_known or spec["known_at"] != spec["timestamp"] else None
+    source = Source(spec["source"], timestamp=spec["timestamp"], known_at=known_at, key=spec.get("key", ()))
     return FeatureView(
         name=spec["view"],
         entity=Entity(spec["entity"], keys=spec["keys"]),
-        source=Source(spec["source"], timestamp=spec["timestamp"], known_at=known_at, key=spec.get("key", ())),
-        features=[Aggregation(kind, column, window) for kind, column, window in spec["features"]],
+        source=_view(spec["over"]) if "over" in spec else source,
+        features=[Aggregation.of_spec(each) for each in spec["features"]],
         ttl=_text(spec["ttl"]),
         every=_text(spec["every"]),
         window_by="known_at" if by_known else "timestamp",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trimtab.definitions.views import Aggregation, FeatureView
+from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.views import FeatureView
 from trimtab.features.value_types import Array
 
 Window = int | None

@@ -11,10 +11,11 @@ import pytest
 
 from trimtab.data.file_reading import read_file
 from trimtab.data.label_files import OutcomeColumns, read_outcomes
+from trimtab.definitions.aggregations import count
 from trimtab.definitions.collection import collect
 from trimtab.definitions.models import Model, Outcomes
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import Entity, FeatureView, count
+from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DataError
 
 LONG = ["12345678901234567890", "12345678901234567891"]

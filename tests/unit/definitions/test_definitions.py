@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import pytest
 
+from trimtab.definitions.aggregations import Aggregation, count, last, max_, mean, min_, sum_
 from trimtab.definitions.collection import Definitions, collect
 from trimtab.definitions.models import Model, Outcomes
 from trimtab.definitions.on_demand import OnDemand, on_demand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import Aggregation, Entity, FeatureView, count, last, max_, mean, min_, sum_
+from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DefinitionError
 from trimtab.units import MICROS
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from trimtab.definitions.aggregations import count
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import Entity, FeatureView, count
+from trimtab.definitions.views import Entity, FeatureView
 from trimtab.errors import DefinitionError
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.definitions.views import Aggregation, FeatureView
+from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.views import FeatureView
 
 Row = Mapping[str, Any]
 Oracle = Callable[[FeatureView, Sequence[Row], Mapping[str, Any], "int | None"], list["float | None"]]

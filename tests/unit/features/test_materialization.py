@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions.views import Aggregation, FeatureView, WindowBy, count, last, mean
+from trimtab.definitions.aggregations import Aggregation, count, last, mean
+from trimtab.definitions.views import FeatureView, WindowBy
 from trimtab.errors import DefinitionError, UsageError
 from trimtab.features.materialization import any_known, materialize
 from trimtab.features.packing import nothing

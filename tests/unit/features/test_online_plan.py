@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 import trimtab as tt
 from trimtab.clock import from_micros, to_micros
+from trimtab.definitions.aggregations import count, last, max_, mean, sum_
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import FeatureView, count, last, max_, mean, sum_
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.materialization import materialize
 from trimtab.features.online_plan import OnlinePlan

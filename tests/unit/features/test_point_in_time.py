@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.definitions.views import Aggregation, FeatureView, WindowBy
+from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.views import FeatureView, WindowBy
 from trimtab.errors import DataError, DefinitionError
 from trimtab.features.point_in_time import view_values
 from trimtab.features.table_columns import NEVER

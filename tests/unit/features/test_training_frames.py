@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 import trimtab as tt
+from trimtab.definitions.aggregations import count, mean
 from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import FeatureView, count, mean
+from trimtab.definitions.views import FeatureView
 from trimtab.errors import DefinitionError
 from trimtab.features.training_frames import request_types, training_frame
 

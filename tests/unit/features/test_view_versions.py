@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import trimtab as tt
 from trimtab.clock import ManualClock
+from trimtab.definitions.aggregations import count, last, mean
 from trimtab.definitions.sources import FileSource
-from trimtab.definitions.views import FeatureView, count, last, mean
+from trimtab.definitions.views import FeatureView
 from trimtab.features.view_versions import view_of, view_version
 
 

@@ -13,7 +13,6 @@ from trimtab.app.loop.monitors import references
 from trimtab.app.project.workspace import Workspace
 from trimtab.definitions.models import Model
 from trimtab.definitions.sources import Source
-from trimtab.definitions.views import FeatureView
 from trimtab.monitoring.window_series import WindowSeries
 from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import Signal
@@ -52,7 +51,7 @@ def open_series(workspace: Workspace, model: Model) -> WindowSeries:
 
 def sources_of(model: Model) -> dict[str, Source]:
     """Return the sources that a model learns from or is labelled by, by name."""
-    views = [feature.source for feature in model.features if isinstance(feature, FeatureView)]
+    views = [view.source for view in model.views]
     outcomes = [] if model.outcomes is None else [model.outcomes.source]
     return {source.name: source for source in (model.examples, *views, *outcomes)}
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from trimtab import places
-from trimtab.definitions import models, on_demand, sources, views
+from trimtab.definitions import aggregations, derived_features, models, on_demand, services, sources, views
 from trimtab.definitions.collection import Definitions, collect
 from trimtab.errors import DefinitionError, nearest
 
@@ -19,7 +19,7 @@ CALL = re.compile(r"(?:\w+\.)*?(?P<name>\w+?)(?:\.__init__)?\(\)")
 """How Python names a function in a message about a wrong call."""
 FUNCTIONS = {
     name: item
-    for module in (models, on_demand, sources, views)
+    for module in (aggregations, derived_features, models, on_demand, services, sources, views)
     for name, item in vars(module).items()
     if callable(item) and getattr(item, "__module__", "") == module.__name__ and not name.startswith("_")
 }
