@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import Mistake, Task
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import polars as pl
 
     Floats = npt.NDArray[np.float64]
 else:
-    np = LazyLibrary("numpy")
+    np, pl = LazyLibrary("numpy"), LazyLibrary("polars")
 
 ANOMALY_SCORE = "anomaly_score"
 """Output of an ONNX graph with the scores of an anomaly model."""
@@ -147,6 +149,26 @@ def class_brier(y: Floats, scores: Floats) -> Floats:
     true = true_probability(y, scores)
     found: Floats = ((scores**2).sum(axis=1) - 2 * true + 1) / 2
     return found
+
+
+def class_names(column: pl.Series, *, where: str) -> pl.Series:
+    """Return labels as names of classes, String: texts as they are, whole numbers in digits, booleans as true or false.
+
+    So training sets and outcomes have the same names. where: of the column, for the message. Raises DataError for
+    numbers that are not whole, and for other values.
+    """
+    dtype = column.dtype
+    if dtype in (pl.Null, pl.Boolean) or isinstance(dtype, pl.String | pl.Categorical | pl.Enum) or dtype.is_integer():
+        return column.cast(pl.String)
+    if dtype.is_numeric():
+        numbers = column.cast(pl.Float64).fill_nan(None)
+        broken = numbers.filter((numbers != numbers.round()) | numbers.is_infinite())
+        if not len(broken):
+            return numbers.cast(pl.Int64).cast(pl.String)  # pandas writes whole numbers as floats if some are missing
+        found = f"{broken[0]:g}"
+    else:
+        found = str(dtype)
+    raise DataError(f"{where}: column '{column.name}' has {found}; labels of classes are texts or whole numbers")
 
 
 def _flag_log_loss(y: Floats, scores: Floats, threshold: float | Floats) -> Floats:

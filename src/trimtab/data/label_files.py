@@ -26,7 +26,7 @@ from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions.models import Task
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, nearest
-from trimtab.tasks import RULES, numbers_of_classes
+from trimtab.tasks import RULES, class_names, numbers_of_classes
 
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20
@@ -97,7 +97,7 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
 
 
 def read_outcomes(
-    path: Path, columns: OutcomeColumns, task: Task, classes: Sequence[str] = ()
+    path: Path, columns: OutcomeColumns, task: Task, classes: Sequence[str] = (), known: Collection[str] = ()
 ) -> Iterator[CheckedOutcomes]:
     """Read the outcomes of a Parquet or CSV file in blocks.
 
@@ -106,6 +106,7 @@ def read_outcomes(
         columns: its columns.
         task: of the model, which says what a label is.
         classes: the declared names of its classes, if it declares them.
+        known: else those of its training sets.
 
     Yields:
         The rows of each block that have an outcome.
@@ -123,7 +124,9 @@ def read_outcomes(
     with unchanged(path):
         blocks = blocks_of(path, columns.names, times=times)
         truths = path.suffix == ".csv"
-        yield from check_outcomes(blocks, columns, task=task, classes=classes, place=str(path), truths=truths)
+        yield from check_outcomes(
+            blocks, columns, task=task, classes=classes, known=known, place=str(path), truths=truths
+        )
 
 
 def check_outcomes(
@@ -134,6 +137,7 @@ def check_outcomes(
     place: str,
     truths: bool = False,
     classes: Sequence[str] = (),
+    known: Collection[str] = (),
 ) -> Iterator[CheckedOutcomes]:
     """Check the outcomes of a file or a table version, block by block.
 
@@ -142,6 +146,7 @@ def check_outcomes(
         columns: names of the columns.
         task: of the model, which says what a label is.
         classes: the declared names of its classes, if it declares them. Else any text is the name of a class.
+        known: else those of its training sets; a text that means missing, such as NA, is a class if it is one of them.
         place: file or table, for the message.
         truths: accept labels written as true and false, if all are.
 
@@ -151,7 +156,7 @@ def check_outcomes(
     Raises:
         DataError: after the last block, if any block has a wrong value.
     """
-    check = _Check(columns, task, place, truths=truths, classes=classes)
+    check = _Check(columns, task, place, truths=truths, classes=classes, known=known)
     for block in blocks:
         yield check.block(block)
     check.end()
@@ -161,10 +166,18 @@ class _Check:
     """Checks one block after another; collects the first wrong values and the number of all."""
 
     def __init__(
-        self, columns: OutcomeColumns, task: Task, place: str, *, truths: bool, classes: Sequence[str] = ()
+        self,
+        columns: OutcomeColumns,
+        task: Task,
+        place: str,
+        *,
+        truths: bool,
+        classes: Sequence[str],
+        known: Collection[str],
     ) -> None:
         self._with_truths = truths
         self._classes = classes
+        self._known = known
         self._columns = columns
         self._task = task
         self._place = place
@@ -209,19 +222,13 @@ class _Check:
 
     def _names(self, label: pl.Series) -> pl.Series:
         """Return names of classes, null where there is none yet, or the number of a named class of a binary model."""
-        names = class_names(label, self._place)
+        numbers = numbers_of_classes(self._classes) if self._classes and self._task == "binary" else {}
+        known = list(numbers or self._classes or self._known)
+        names = _as_known(class_names(label, where=self._place), known)
         if self._classes:
-            known = dict.fromkeys(self._classes, 0.0)
-            if self._task == "binary":
-                known = numbers_of_classes(self._classes)
-                numbers = names.cast(pl.Float64, strict=False)  # a CSV of pandas has 1.0 for 1
-                whole = numbers.cast(pl.Int64, strict=False).cast(pl.String).set(numbers != numbers.round(0), None)
-                names = names.zip_with(names.is_in(list(known)) | whole.is_null(), whole)
-            wrong = names.is_not_null() & ~names.is_in(list(known))
+            wrong = names.is_not_null() & ~names.is_in(known)
             self._wrong.add(self._rows, label, wrong.fill_null(False), f"one of {', '.join(self._classes)}")
-            if self._task == "binary":
-                return names.replace_strict(known, default=None, return_dtype=pl.Float64)
-        return names
+        return names.replace_strict(numbers, default=None, return_dtype=pl.Float64) if numbers else names
 
     def end(self) -> None:
         """Raise DataError if any value was wrong."""
@@ -327,19 +334,18 @@ def _numbers(series: pl.Series, place: str) -> pl.Series:
     return series.cast(pl.Float64, strict=False)
 
 
-def class_names(series: pl.Series, place: str) -> pl.Series:
-    """Return the names of classes: texts, or whole numbers as text; null where there is none. Raises DataError.
+def _as_known(names: pl.Series, known: Sequence[str]) -> pl.Series:
+    """Return texts as the names of classes, null for a text that means missing and is no class.
 
-    place: file or table, for the message.
+    Classes are texts as they stand in the training set. Another text is taken for a class if it is one without the
+    spaces around it, or the same whole number: pandas writes 1.0 for 1.
     """
-    type_ = series.dtype
-    if type_.is_float() and bool((series.is_nan() | (series == series.round(0))).fill_null(True).all()):
-        series = series.fill_nan(None).cast(pl.Int64)  # pandas writes integers as floats if some are missing
-        type_ = series.dtype
-    if not (type_ in (pl.String, pl.Categorical, pl.Enum) or type_.is_integer()):
-        raise DataError(f"{place}: {series.name} is {type_}; expected the names of classes, or whole numbers")
-    names = series.cast(pl.String).str.strip_chars()
-    return names.set(names.is_in(list(NULL_TEXTS)).fill_null(False) | (names == ""), None)
+    bare = names.str.strip_chars()
+    number = bare.cast(pl.Float64, strict=False)
+    whole = number.cast(pl.Int64, strict=False).cast(pl.String).set(number != number.round(0), None)
+    for other in (bare, whole):
+        names = names.zip_with(names.is_in(known) | ~other.is_in(known).fill_null(False), other)
+    return names.set(bare.is_in(list(NULL_TEXTS)) & ~names.is_in(known), None)
 
 
 def _truths(series: pl.Series) -> pl.Series:

@@ -68,25 +68,6 @@ def floats(column: pl.Series, *, where: str) -> Array:
     return column.cast(pl.Float64).to_numpy()
 
 
-def class_names(column: pl.Series, *, where: str) -> pl.Series:
-    """Return labels as names of classes, String: texts as they are, whole numbers in digits, booleans as true or false.
-
-    Raises DefinitionError for numbers that are not whole, and for other values.
-    """
-    dtype = column.dtype
-    if dtype in (pl.Null, pl.Boolean) or isinstance(dtype, pl.String | pl.Categorical | pl.Enum) or dtype.is_integer():
-        return column.cast(pl.String)
-    if dtype.is_numeric():
-        numbers = column.cast(pl.Float64).fill_nan(None)
-        broken = numbers.filter(numbers != numbers.round())
-        if not len(broken):
-            return numbers.cast(pl.Int64).cast(pl.String)
-        found = f"{broken[0]:g}"
-    else:
-        found = str(dtype)
-    raise DefinitionError(f"{where}: column '{column.name}' has {found}; labels of classes are texts or whole numbers")
-
-
 def kind_of(dtype: pl.DataType, *, where: str) -> Kind:
     """Return the kind of values that a request brings for a column. Raises DefinitionError for nested types."""
     if dtype == pl.Boolean:

@@ -16,7 +16,6 @@ from trimtab.features.rules import try_rule
 from trimtab.features.table_columns import (
     NEVER,
     TEXT_HINT,
-    class_names,
     floats,
     kind_of,
     micros,
@@ -28,6 +27,7 @@ from trimtab.features.table_columns import (
 )
 from trimtab.features.transforms import as_series, check_rows_apart, run
 from trimtab.features.value_types import Array, Kind
+from trimtab.tasks import class_names
 
 TIMESTAMP, LABEL, KNOWN_AT = "timestamp", "label", "label_known_at"
 TRIED_ROWS = 1000

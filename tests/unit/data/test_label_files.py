@@ -15,6 +15,7 @@ from trimtab.data.label_files import MOST_NAMED, CheckedOutcomes, OutcomeColumns
 from trimtab.data.label_files import read_outcomes as blocks_of_outcomes
 from trimtab.definitions.models import Task
 from trimtab.errors import DataError
+from trimtab.tasks import class_names
 
 COLUMNS = OutcomeColumns(prediction_id="id", label="late", known_at="landed_at")
 SECOND = 1_000_000
@@ -149,7 +150,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) ->
 
 
 def test_classes_are_read_as_text_however_they_are_written(tmp_path: Path) -> None:
-    path = csv(tmp_path, "id,late,landed_at\na, very late ,1970-01-01T00:00:01Z\nb,,\nc,3,1970-01-01T00:00:01Z\n")
+    path = csv(tmp_path, "id,late,landed_at\na,very late,1970-01-01T00:00:01Z\nb,,\nc,3,1970-01-01T00:00:01Z\n")
     (found,) = blocks_of_outcomes(path, COLUMNS, "multiclass")
     assert found.rows.rows() == [("a", "very late", SECOND), ("c", "3", SECOND)]
     assert found.waiting == 1
@@ -159,12 +160,32 @@ def test_classes_are_read_as_text_however_they_are_written(tmp_path: Path) -> No
     assert found.rows["label"].to_list() == ["2", "10"]
 
 
+@pytest.mark.parametrize("given", [{"classes": ("none", "NA", "ok")}, {"known": frozenset(("none", "NA", "ok"))}])
+def test_a_text_that_means_missing_is_a_class_where_a_class_is_named_so(tmp_path: Path, given: Any) -> None:
+    path = csv(tmp_path, "id,late\na,none\nb,NA\nc, ok\nd,null\ne,\nf,NaN\n")
+    columns = OutcomeColumns(prediction_id="id", label="late", known_at=None)
+    (found,) = blocks_of_outcomes(path, columns, "multiclass", **given)
+    assert dict(zip(found.rows["id"], found.rows["label"], strict=True)) == {"a": "none", "b": "NA", "c": "ok"}
+    assert found.waiting == 3
+
+
+def test_outcomes_have_the_names_that_training_gives_to_classes(tmp_path: Path) -> None:
+    columns = OutcomeColumns(prediction_id="id", label="late", known_at=None)
+    given: list[list[Any]] = [[" ok", "ok", "late "], [1, 2, 3], [1.0, 2.0, 3.0], [True, False, True]]
+    for labels in given:
+        series = pl.Series("late", labels)
+        trained = class_names(series, where="examples")
+        path = parquet(tmp_path, id=["a", "b", "c"], late=series)
+        (found,) = blocks_of_outcomes(path, columns, "multiclass", (), frozenset(trained))
+        assert found.rows["label"].to_list() == trained.to_list()
+
+
 def test_a_class_that_the_model_does_not_declare_is_refused(tmp_path: Path) -> None:
     path = csv(tmp_path, "id,late,landed_at\na,late,1970-01-01T00:00:01Z\nb,latte,1970-01-01T00:00:01Z\n")
     with pytest.raises(DataError, match=r"row 2: late is 'latte'; expected one of on time, late"):
         list(blocks_of_outcomes(path, COLUMNS, "multiclass", ("on time", "late")))
     moment = [datetime(2020, 1, 1, tzinfo=UTC)]
-    with pytest.raises(DataError, match="late is Float64; expected the names of classes, or whole numbers"):
+    with pytest.raises(DataError, match=r"column 'late' has 0\.5; labels of classes are texts or whole numbers"):
         list(blocks_of_outcomes(parquet(tmp_path, id=["a"], late=[0.5], landed_at=moment), COLUMNS, "multiclass"))
 
 

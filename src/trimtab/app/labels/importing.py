@@ -26,6 +26,7 @@ from trimtab.definitions.models import Model, Outcomes
 from trimtab.errors import Conflict, DataError, DefinitionError, StoreError, TrimtabError, nearest
 from trimtab.records.data import TableVersion
 from trimtab.records.monitoring import LabelIntake
+from trimtab.records.training import DatasetVersion
 from trimtab.stores.catalog import open_predictions
 from trimtab.stores.metadata.contract import latest
 from trimtab.stores.predictions.contract import LABEL_FIELDS, Predictions
@@ -82,7 +83,8 @@ def import_file(
     """
     waiting = 0
     with closing(_dedup(model, columns)) as known:
-        for block in read_outcomes(path, columns, model.task, declared_classes(model)):
+        classes = declared_classes(model), trained_classes(workspace, model)
+        for block in read_outcomes(path, columns, model.task, *classes):
             known.add(block.rows)
             waiting += block.waiting
         known.learn_predictions(workspace.predictions)  # before the log is claimed: others wait for it
@@ -141,6 +143,14 @@ def declared_classes(model: Model) -> tuple[str, ...]:
     return tuple(map(str, model.classes or ()))
 
 
+def trained_classes(workspace: Workspace, model: Model) -> frozenset[str]:
+    """Return the names of the classes of a model's training sets; empty where the model declares its classes."""
+    if model.classes is not None or not RULES[model.task].by_class:
+        return frozenset()
+    sets = workspace.metadata.find(DatasetVersion, model=model.name)
+    return frozenset(name for each in sets for name in each.classes)
+
+
 def _dedup(model: Model, columns: OutcomeColumns) -> LabelDedup:
     return LabelDedup(model.name, timed=columns.known_at is not None, named=RULES[model.task].by_class)
 
@@ -192,7 +202,8 @@ def _import_table(workspace: Workspace, labels: Predictions, model: Model, outco
     done = []
     with closing(_dedup(model, columns)) as known:
         rows = workspace.tables.scan(table, version=versions[-1].version).select(columns.names)
-        parts = [_part(rows, model, columns, version, known) for version in versions]
+        classes = trained_classes(workspace, model)
+        parts = [_part(rows, model, columns, version, known, classes) for version in versions]
         _judge(workspace, labels, known)
         for part in parts:
             _write(workspace, labels, model, known, part.first, part.last)
@@ -222,12 +233,20 @@ def _intake(workspace: Workspace, model: Model, part: Part, judged: LabelCounts)
     )
 
 
-def _part(rows: pl.LazyFrame, model: Model, columns: OutcomeColumns, version: TableVersion, known: LabelDedup) -> Part:
-    """Add the outcomes of a version, all or, when one is wrong, none. rows: the whole table."""
+def _part(
+    rows: pl.LazyFrame,
+    model: Model,
+    columns: OutcomeColumns,
+    version: TableVersion,
+    known: LabelDedup,
+    classes: frozenset[str],
+) -> Part:
+    """Add the outcomes of a version, all or, when one is wrong, none. rows: the whole table. classes: trained on."""
     blocks = in_blocks(rows.slice(version.rows - version.added_rows, version.added_rows))
     first, waiting, place = known.rows, 0, f"{version.source} ({version.id})"
     try:
-        checked = check_outcomes(blocks, columns, task=model.task, classes=declared_classes(model), place=place)
+        declared = declared_classes(model)
+        checked = check_outcomes(blocks, columns, task=model.task, classes=declared, known=classes, place=place)
         for block in checked:
             known.add(block.rows)
             waiting += block.waiting

@@ -26,13 +26,12 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.client import Client
 from trimtab.app.stages.gate_inputs import trained_until
 from trimtab.clock import from_micros, to_micros
-from trimtab.data.label_files import class_names
 from trimtab.definitions.models import Model
 from trimtab.errors import StageError, StoreError
 from trimtab.records.serving import Revision
 from trimtab.records.training import Bundle
 from trimtab.stores.metadata.contract import latest
-from trimtab.tasks import RULES
+from trimtab.tasks import RULES, class_names
 from trimtab.units import MICROS
 
 TICK = MICROS["h"]
@@ -234,7 +233,7 @@ class Replay:
     def _labels(self, column: pl.Series) -> pl.Series:
         """Return the labels that clients send, null where there is none: numbers, or names of classes."""
         if self._model.classes or RULES[self._model.task].by_class:
-            return class_names(column, f"source '{self._model.examples.name}'")
+            return class_names(column, where=f"source '{self._model.examples.name}'")
         return column.cast(pl.Float64).fill_nan(None)
 
     def _bodies(self, frame: pl.DataFrame) -> list[bytes]:
