@@ -13,13 +13,14 @@ from trimtab.app.project.definitions_file import load_definitions
 from trimtab.app.project.own_models import open_own
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
+from trimtab.app.stages.served_features import training_rows
 from trimtab.bundle.limits import checked
 from trimtab.bundle.outputs import in_order
 from trimtab.bundle.scorer import Scorer
 from trimtab.bundle.typed_matrix import Schema
 from trimtab.bundle.typed_packing import feature_schema
 from trimtab.clock import to_micros
-from trimtab.features.training_frames import training_frame
+from trimtab.errors import StageError
 from trimtab.gates.held_out import held_out_windows
 from trimtab.gates.inputs import GateInputs
 from trimtab.metric_catalog import Task, compared_metrics
@@ -119,25 +120,41 @@ def scorer_of(
     same = own == (dataset.features, dataset.views, dataset.code_hash)
     if same and types == (dict(dataset.feature_types), dataset.input):
         return scorer, frozen.holdout.X
-    return scorer, _other_features(workspace, folder / "code", dataset, feature_schema(spec))
+    return scorer, other_features(workspace, folder / "code", frozen, feature_schema(spec))
 
 
-def _other_features(
-    workspace: Workspace, code: Path, dataset: DatasetVersion, schema: Schema | None
-) -> np.ndarray[Any, Any]:
+def other_features(workspace: Workspace, code: Path, frozen: Frozen, schema: Schema | None) -> np.ndarray[Any, Any]:
     """Return the holdout's rows as another version of the project computes them.
 
     Rows with the same timestamp and label may come in another order than the candidate's. No metric depends on
-    that: they are of the same day, which is the gates' unit, and have the same label.
+    that: they are of the same day, which is the gates' unit, and have the same label. Raises StageError where that
+    version has other rows.
     """
+    dataset = frozen.version
     model = load_definitions(code).model(dataset.model)
     versions = {name: int(id_.rpartition("@")[2]) for name, id_ in dataset.tables.items()}
-    scan = workspace.scan(versions, as_of=dataset.as_of)
-    frame = training_frame(model, scan, as_of=dataset.as_of, start=dataset.start)
-    rows = frame.filter(pl.col("timestamp") >= dataset.split_at)
+    found = training_rows(
+        workspace,
+        model,
+        workspace.scan(versions, as_of=dataset.as_of),
+        as_of=dataset.as_of,
+        start=dataset.start,
+        keep=(),
+        without=dataset.without,
+        features_from="log" if dataset.features_from == "log" else "offline",
+        logged_by=dataset.created_at,
+    )
+    rows = found.frame.filter(pl.col("timestamp") >= dataset.split_at)
     if dataset.classes:
         rows = rows.with_columns(indices(rows["label"], dataset.classes))
     if RULES[model.task].needs_labels:
         rows = rows.filter(pl.col("label").is_not_null())
-    rows = rows.sort("timestamp", "label", maintain_order=True, nulls_last=True)
-    return examples(rows, model.feature_names, schema).X
+    data = examples(rows.sort("timestamp", "label", maintain_order=True, nulls_last=True), model.feature_names, schema)
+    holdout = frozen.holdout
+    same = np.array_equal(data.timestamps, holdout.timestamps) and np.array_equal(data.y, holdout.y, equal_nan=True)
+    if not same:
+        raise StageError(
+            f"model '{model.name}' cannot be compared with the version whose definitions are in {code}: they give "
+            f"{len(data.y)} rows of other times or labels where the holdout has {len(holdout.y)}"
+        )
+    return data.X

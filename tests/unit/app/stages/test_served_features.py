@@ -14,6 +14,7 @@ import pytest
 
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting, pipeline
+from trimtab.app.stages.gate_inputs import other_features
 from trimtab.app.stages.served_features import training_rows
 from trimtab.bundle.typed_matrix import TypedMatrix
 from trimtab.bundle.typed_packing import pack_rows
@@ -103,6 +104,18 @@ def served(tmp_path: Path) -> DatasetVersion:
 def values(ws: Workspace, dataset: DatasetVersion) -> pl.DataFrame:
     found: Frozen = load(dataset, ws.artifacts)
     return found.frame
+
+
+def test_another_version_gets_the_features_that_were_served_where_the_training_set_has_them(
+    served: DatasetVersion, tmp_path: Path
+) -> None:
+    ws = opened(tmp_path, "log")
+    write_visits(tmp_path, "3.csv", f"7,{day(14.1).isoformat()},{day(14.2).isoformat()},0")
+    ingesting.ingest(ws)
+    frozen = load(pipeline.snapshot(ws, "m", as_of=AS_OF), ws.artifacts)
+    offline = load(pipeline.snapshot(opened(tmp_path, "offline"), "m", as_of=AS_OF), ws.artifacts)
+    assert not np.array_equal(frozen.holdout.X, offline.holdout.X, equal_nan=True)
+    assert np.array_equal(other_features(ws, tmp_path, frozen, None), frozen.holdout.X, equal_nan=True)
 
 
 def test_compare_names_the_feature_that_a_late_file_changed_and_trains_on_offline_values(

@@ -13,8 +13,9 @@ from trimtab.app.project.mlflow_access import open_tracking
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
+from trimtab.app.stages.gate_inputs import gate_inputs
 from trimtab.errors import NotFound, StageError
-from trimtab.records.training import Run
+from trimtab.records.training import Bundle, Run
 from trimtab.testing.judged import FIRST
 
 DEFINITIONS = """
@@ -49,6 +50,7 @@ def workspace(tmp_path: Path) -> Workspace:
         "known": [moment + timedelta(hours=3) for moment in moments],
         "late": (a + rng.normal(size=1500) > 0).astype(int),
         "a": a,
+        "sure": [None if abs(value) < 0.1 else int(value > 0) for value in a],
     }
     pl.DataFrame(rows).write_parquet(tmp_path / "orders.parquet")
     (tmp_path / "trimtab.yaml").write_text(POLICY)
@@ -96,6 +98,48 @@ def test_a_warm_start_never_knows_the_rows_that_the_model_is_judged_on(workspace
     tags = open_tracking(workspace).client.get_run(early.id).data.tags
     assert tags["trimtab.warm_start"] == f"{bundle.id} has seen rows that the new model is judged on"
     workspace.metadata.close()
+
+
+def serve(workspace: Workspace, hours: int) -> Bundle:
+    run = train(workspace, hours)
+    bundle = pipeline.register(workspace, run, pipeline.evaluate(workspace, run))
+    pipeline.deploy(workspace, bundle, cause="c", reason="r", by="a test", role="champion")
+    return bundle
+
+
+def with_twice(workspace: Workspace, *changes: tuple[str, str]) -> Workspace:
+    """Open the project after its model has got a feature more."""
+    path = workspace.project.folder / "definitions.py"
+    text = path.read_text()
+    for old, new in (('features=["a"]', 'features=["a", twice]'), *changes):
+        text = text.replace(old, new)
+    twice = "@tt.on_demand(inputs=['a'])\ndef twice(a):\n    return 2 * a\n\n\n"
+    path.write_text(text.replace("orders = ", f"{twice}orders = "))
+    return open_workspace(workspace.project.folder)
+
+
+def test_a_champion_of_other_features_scores_the_rows_that_were_not_left_out(workspace: Workspace) -> None:
+    champion = serve(workspace, 600)
+    changed = with_twice(workspace)
+    # given a training set whose last rows are left out, as they are not judged yet
+    at = FIRST + timedelta(hours=1000)
+    dataset = pipeline.snapshot(changed, "late", as_of=at, judged_until=at - timedelta(hours=30))
+    run = pipeline.train(changed, "late", dataset)
+    assert [each.rows for each in run.baselines if each.name == champion.id] == [dataset.holdout_rows] * 2
+    given = gate_inputs(changed, run)
+    assert given.champion is not None
+    assert given.champion_scores == pytest.approx(given.champion.score(given.X[:, :1]))
+
+
+def test_a_champion_whose_definitions_give_other_rows_is_not_compared(workspace: Workspace) -> None:
+    serve(workspace, 600)
+    changed = with_twice(workspace, ('label="late"', 'label="sure"'))
+    dataset = pipeline.snapshot(changed, "late", as_of=FIRST + timedelta(hours=1000))
+    run = pipeline.train(changed, "late", dataset)
+    with pytest.raises(
+        StageError, match=r"cannot be compared with the version whose definitions are in .* rows of other"
+    ):
+        gate_inputs(changed, run)
 
 
 def test_a_dataset_of_other_features_is_refused(workspace: Workspace) -> None:
