@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trimtab.data.csv_files import DTYPES, hint_of_separator, read_csv
+from trimtab.data.json_rows import read_json_lines
 from trimtab.data.times import ISO, TimeFormat, count_naive, to_utc_micros
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError, nearest
 
 SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
 """Signed type for each unsigned one, which Delta Lake does not have."""
+JSON_LINES = (".jsonl", ".ndjson")
 EXACT = 2**53
 """Whole numbers up to this one are exact in float64; larger ids may have been rounded."""
 
@@ -32,12 +34,13 @@ class Content:
 
 
 def read_file(path: Path, source: FileSource, *, like: pa.Schema | None, keys: Collection[str] = ()) -> Content:
-    """Read a Parquet or CSV file. All timestamps become UTC microseconds; naive ones are read in the source's zone.
+    """Read a Parquet, CSV or JSON lines file. All times become UTC microseconds, naive ones from the source's zone.
 
     like, keys: as in `content_of`. Raises DataError naming the file, and row, column and value where possible.
     """
     if path.suffix != ".csv":
-        return content_of(_read_parquet(path), source, place=str(path), like=like, keys=keys)
+        table = _read_json(path, source, like) if path.suffix in JSON_LINES else _read_parquet(path)
+        return content_of(table, source, place=str(path), like=like, keys=keys)
     naive: dict[str, int] = {}
     table = read_csv(path, source, times=_times(source), keys=keys, like=like, naive=naive)
     hint = partial(hint_of_separator, path, source.separator, source.encoding)
@@ -135,6 +138,21 @@ def _read_parquet(path: Path) -> pa.Table:
     if twice:
         raise DataError(f"{path}: the column '{twice[0]}' appears twice")
     return table
+
+
+def _read_json(path: Path, source: FileSource, like: pa.Schema | None) -> pa.Table:
+    """Read JSON lines. Columns of the table that no line has are null, since a missing key is null."""
+    texts = [name for name, kind in source.dtypes.items() if kind == "text"]
+    table = read_json_lines(path, encoding=source.encoding, texts=texts)
+    return table if like is None else with_columns(table, like)
+
+
+def with_columns(rows: pa.Table, like: pa.Schema) -> pa.Table:
+    """Return rows with nulls in the columns of a table that they lack."""
+    for name, type_ in zip(like.names, like.types, strict=True):
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, type_))
+    return rows
 
 
 def _key(column: pa.ChunkedArray, wanted: pa.DataType | None, place: str) -> tuple[pa.ChunkedArray, pa.DataType | None]:

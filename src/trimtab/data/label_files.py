@@ -20,8 +20,9 @@ from polars.exceptions import PolarsError
 
 from trimtab import timestamps
 from trimtab.data.csv_files import TRUTHS, hint_of_separator, read_texts, refuse_twice
-from trimtab.data.file_reading import EXACT, normalised
-from trimtab.data.source_files import SUFFIXES, unchanged
+from trimtab.data.file_reading import EXACT, JSON_LINES, normalised
+from trimtab.data.json_rows import read_json_lines
+from trimtab.data.source_files import unchanged
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions.models import Task
 from trimtab.definitions.sources import FileSource
@@ -30,6 +31,7 @@ from trimtab.tasks import RULES, class_names, numbers_of_classes
 
 BLOCK_ROWS = 50_000
 READ_BYTES = 2**20
+SUFFIXES = (".parquet", ".csv")
 MOST_NAMED = 20
 """Largest number of wrong values that the message lists."""
 
@@ -77,12 +79,14 @@ def column_names(path: Path, source: FileSource | None = None) -> list[str]:
     """Return the names of a file's columns.
 
     Args:
-        path: a Parquet or CSV file.
+        path: a Parquet or CSV file; with a source, also JSON lines.
         source: gives separator and encoding of CSV; None for commas and UTF-8.
 
     Raises:
         DataError: the file does not exist, has another suffix, or cannot be read.
     """
+    if source is not None and path.is_file() and path.suffix in JSON_LINES:
+        return list(read_json_lines(path, encoding=source.encoding).column_names)
     if not path.is_file() or path.suffix not in SUFFIXES:
         problem = "is not a Parquet or CSV file" if path.is_file() else "does not exist"
         raise DataError(f"{path} {problem}; expected a file that ends in {' or '.join(SUFFIXES)}")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.arguments import bare_path
+from trimtab.definitions.sources import FORMATS, FileSource
 from trimtab.errors import DataError, nearest
 
-SUFFIXES = (".parquet", ".csv")
 _GLOB = set("*?[")
 
 
 def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     """Return the files of a source in order of name.
 
-    If its path is a folder, these are the Parquet and CSV files directly in it, without hidden ones and those that
-    begin with '_'.
+    If its path is a folder, these are the data files directly in it, without hidden ones and those that begin with
+    '_'. In a glob, ** stands for folders of any depth.
 
     Args:
         source: the source.
@@ -30,7 +30,7 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     path = folder / Path(source.path).expanduser()
     if _GLOB & set(source.path):
         fixed = next(parent for parent in path.parents if not _GLOB & set(str(parent)))
-        found = fixed.glob(str(path.relative_to(fixed)))
+        found = (file for file in fixed.glob(str(path.relative_to(fixed))) if not _is_hidden(file.relative_to(fixed)))
     elif path.is_dir():
         found = path.iterdir()
     elif path.is_file():
@@ -40,10 +40,25 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     files = tuple(sorted(file for file in found if _is_data(file)))
     if not files:
         raise DataError(
-            f"source '{source.name}': '{path}' has no file that ends in {' or '.join(SUFFIXES)}."
+            f"source '{source.name}': '{path}' has no file that ends in {', '.join(FORMATS)}."
             f"{nearest_existing(path) if not path.is_dir() else ''}"
         )
+    expect_one_format(source, [file_name(file, folder) for file in files])
     return files
+
+
+def expect_one_format(source: FileSource, names: Sequence[str]) -> None:
+    """Raise DataError when the files of a source have several formats. names: of the files."""
+    by_suffix: dict[str, str] = {}
+    for name in names:
+        suffix = PurePosixPath(name).suffix
+        by_suffix.setdefault(".jsonl" if suffix == ".ndjson" else suffix, name)
+    if len(by_suffix) > 1:
+        (suffix, one), (_, other), *_ = by_suffix.items()
+        raise DataError(
+            f"source '{source.name}': '{source.path}' has files of several formats, such as {one} and {other}; "
+            f"expected one format. Name the files of a source by a glob, such as '{bare_path(source.path)}/*{suffix}'"
+        )
 
 
 def has_files(source: FileSource, folder: Path) -> bool:
@@ -76,7 +91,12 @@ def unchanged(path: Path) -> Iterator[None]:
 
 
 def _is_data(path: Path) -> bool:
-    return path.suffix in SUFFIXES and not path.name.startswith((".", "_")) and path.is_file()
+    return path.suffix in FORMATS and not _is_hidden(PurePath(path.name)) and path.is_file()
+
+
+def _is_hidden(path: PurePath) -> bool:
+    """Return True if a part of a path begins with '.' or '_'."""
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def nearest_existing(path: Path) -> str:

@@ -133,6 +133,6 @@ def optional_duration(where: str, text: str | None) -> int | None:
 def bare_path(path: str) -> str:
     """Return a source's path without a trailing slash or glob, so that a folder equals the glob of its files."""
     bare = path.removesuffix("/")
-    for pattern in ("/*.parquet", "/*.csv", "/*"):
+    for pattern in ("/*.parquet", "/*.csv", "/*.jsonl", "/*.ndjson", "/*", "/**"):
         bare = bare.removesuffix(pattern)
     return bare.removeprefix("./")

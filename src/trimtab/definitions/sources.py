@@ -13,6 +13,8 @@ from trimtab.errors import DefinitionError, nearest
 from trimtab.places import Placed
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
+FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
+"""Endings of the names of files that a source reads."""
 Dtype = Literal["text", "integer", "number", "boolean", "time"]
 
 
@@ -125,15 +127,16 @@ class Source(Placed):
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """Rows in Parquet or CSV files.
+    """Rows in Parquet, CSV or JSON lines files.
 
     Args:
         name, timestamp, known_at, key, dtypes, time_unit, date_format, time_zone, description, owner, tags, pii: as in
             `Source`.
-        path: a file, a folder of files, or a glob, relative to the project folder.
+        path: a file, a folder of files, or a glob, relative to the project folder; ** in a glob stands for folders of
+            any depth.
         separator: of CSV files, one character.
         decimal: decimal point of CSV files, "." or ",".
-        encoding: of CSV files, a name that Python knows.
+        encoding: of CSV and JSON lines files, a name that Python knows.
 
     Raises:
         DefinitionError: an argument is wrong.
@@ -151,10 +154,10 @@ class FileSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text(f"{self.where}: path", self.path, "data/flights.parquet")
-        if not self.path.removesuffix("/").endswith((".parquet", ".csv", "*")) and "." in self.path.rsplit("/")[-1]:
+        if not self.path.removesuffix("/").endswith((*FORMATS, "*")) and "." in self.path.rsplit("/")[-1]:
             raise DefinitionError(
-                f"{self.where}: '{self.path}' is neither Parquet nor CSV; expected a path that ends "
-                "in .parquet or .csv, or a folder of such files"
+                f"{self.where}: '{self.path}' is none of Parquet, CSV and JSON lines; expected a path that ends "
+                f"in {', '.join(FORMATS)}, or a folder of such files"
             )
         self._check_text_format(self.where)
 

@@ -18,7 +18,7 @@ def source(path: str) -> FileSource:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("a.parquet", "b.csv", "c.parquet", "notes.txt", ".hidden.csv", "_tmp.parquet"):
+    for name in ("a.parquet", "b.parquet", "notes.txt", ".hidden.csv", "_tmp.parquet"):
         (tmp_path / "data" / "flights").mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / "flights" / name).write_text(name)
     (tmp_path / "data" / "weather.csv").write_text("x")
@@ -35,11 +35,34 @@ def test_one_file(project: Path) -> None:
 
 @pytest.mark.parametrize("path", ["data/flights", "data/flights/", "data/flights/*"])
 def test_a_folder_stands_for_its_data_files_in_order_of_name(project: Path, path: str) -> None:
-    assert names(project, path) == ["data/flights/a.parquet", "data/flights/b.csv", "data/flights/c.parquet"]
+    assert names(project, path) == ["data/flights/a.parquet", "data/flights/b.parquet"]
 
 
 def test_a_glob(project: Path) -> None:
-    assert names(project, "data/*/*.parquet") == ["data/flights/a.parquet", "data/flights/c.parquet"]
+    assert names(project, "data/*/*.parquet") == ["data/flights/a.parquet", "data/flights/b.parquet"]
+
+
+def test_two_stars_are_folders_of_any_depth_without_hidden_ones(project: Path) -> None:
+    for name in ("2025/01/x.parquet", "2025/y.parquet", "_delta_log/z.parquet", "2025/.cache/z.parquet"):
+        (project / "data" / "flights" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "data" / "flights" / name).write_text(name)
+    deep = ["data/flights/2025/01/x.parquet", "data/flights/2025/y.parquet"]
+    assert names(project, "data/flights/**/*.parquet") == [*deep, *names(project, "data/flights")]
+
+
+@pytest.mark.parametrize("other", ["x.csv", "x.ndjson"])
+def test_files_of_several_formats_are_refused_with_one_of_each(project: Path, other: str) -> None:
+    (project / "data" / "flights" / other).write_text("x")
+    with pytest.raises(DataError) as wrong:
+        names(project, "data/flights")
+    assert f"such as data/flights/a.parquet and data/flights/{other}; expected one format" in str(wrong.value)
+    assert "by a glob, such as 'data/flights/*.parquet'" in str(wrong.value)
+
+
+def test_jsonl_and_ndjson_are_one_format(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.ndjson"):
+        (tmp_path / name).write_text("{}")
+    assert names(tmp_path, "*") == ["a.jsonl", "b.ndjson"]
 
 
 def test_an_absolute_path(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -59,7 +82,7 @@ def test_a_missing_folder_shows_the_last_one_that_exists(project: Path) -> None:
 
 
 def test_a_glob_without_a_match_is_an_error(project: Path) -> None:
-    with pytest.raises(DataError, match=r"no file that ends in \.parquet or \.csv"):
+    with pytest.raises(DataError, match=r"no file that ends in \.parquet, \.csv, \.jsonl, \.ndjson"):
         find_files(source("data/flights/2013-*.parquet"), project)
 
 

@@ -279,7 +279,9 @@ def wrong(case: Callable[[], object], *words: str) -> Any:
         wrong(lambda: FileSource("a__b", "a.csv", timestamp="t"), "'a__b' is not valid", "single underscores"),
         wrong(lambda: FileSource(anything(3), "a.csv", timestamp="t"), "FileSource name 3 is not valid"),
         wrong(
-            lambda: FileSource("s", "a.json", timestamp="t"), "'a.json' is neither Parquet nor CSV", ".parquet or .csv"
+            lambda: FileSource("s", "a.json", timestamp="t"),
+            "'a.json' is none of Parquet, CSV and JSON lines",
+            ".jsonl, .ndjson, or",
         ),
         wrong(lambda: FileSource("s", "", timestamp="t"), "path is ''", "'data/flights.parquet'"),
         wrong(lambda: FileSource("s", anything(["a.csv"]), timestamp="t"), "path is ['a.csv']; expected text"),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trimtab.data.batch import Batch, Intake, check_content, expect_columns, table_so_far, types_wanted
 from trimtab.data.connectors.contract import Connector, Pull
-from trimtab.data.file_reading import Content, content_of
+from trimtab.data.file_reading import Content, content_of, with_columns
 from trimtab.data.ingest import Ingested, ingested, quarantine_failing, record_versions, refuse_failing
 from trimtab.data.quarantine import quarantine_table, row_texts
 from trimtab.errors import StoreError
@@ -81,21 +81,13 @@ def _checked(intake: Intake, pull: Pull, hash_: str) -> Batch:
     )
     if like is not None:
         if pull.sparse:
-            content = replace(content, rows=_with_columns(content.rows, like))
+            content = replace(content, rows=with_columns(content.rows, like))
         expect_columns(intake, place, like, content.rows.schema, empty)
     batch = check_content(intake, pull.label, hash_, content, rows=rows)
     known = _in_quarantine(intake, batch)
     if known is None:
         return batch
     return check_content(intake, pull.label, hash_, Content(content.rows.filter(known), content.naive), rows=rows)
-
-
-def _with_columns(rows: pa.Table, like: pa.Schema) -> pa.Table:
-    """Return rows with nulls in the columns of a table that they lack."""
-    for field in like:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
-    return rows
 
 
 def _in_quarantine(intake: Intake, batch: Batch) -> pa.Array | None:
