@@ -7,21 +7,27 @@ it, or becomes known only after the request. What is right nevertheless must be 
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from scipy.stats import ConstantInputWarning, pearsonr, spearmanr
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from trimtab.bundle.typed_matrix import typed_places
 from trimtab.gates.inputs import Array, GateInputs
+from trimtab.lazy_library import LazyLibrary
 from trimtab.metric_catalog import BY_TASK, Task
 from trimtab.policy.gates import Leakage
 from trimtab.records.gate_reports import GateResult
 from trimtab.records.record import Verdict
 from trimtab.stats.metrics import metric_value
 from trimtab.tasks import RULES
+
+if TYPE_CHECKING:
+    from sklearn import tree
+    from sklearn.feature_extraction import text as word_counts
+else:
+    tree, word_counts = LazyLibrary("sklearn.tree"), LazyLibrary("sklearn.feature_extraction.text")
 
 MAX_ROWS = 20_000
 """Rows beyond this are thinned out evenly: what explains all labels explains those."""
@@ -106,7 +112,7 @@ def _of_texts(texts: Array, y: Array, fitted: Array) -> tuple[Array, ...]:
     frame = pl.DataFrame({"text": named.fill_null(""), "label": y, "fitted": fitted})
     means = frame.filter("fitted").group_by("text").agg(pl.col("label").mean())
     mean = frame.select("text").join(means, on="text", how="left", maintain_order="left")["label"]
-    words = CountVectorizer(binary=True, max_features=WORDS, token_pattern=r"(?u)\w+")
+    words = word_counts.CountVectorizer(binary=True, max_features=WORDS, token_pattern=r"(?u)\w+")
     try:
         words.fit(frame.filter("fitted")["text"].to_list())
     except ValueError:  # no row has a word
@@ -116,11 +122,11 @@ def _of_texts(texts: Array, y: Array, fitted: Array) -> tuple[Array, ...]:
 
 def _tree(X: Array, y: Array, asked: Array, task: Task, classes: int) -> Array:
     if RULES[task].decides:
-        classifier = DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=2, random_state=0).fit(X, y)
+        classifier = tree.DecisionTreeClassifier(max_leaf_nodes=LEAVES, min_samples_leaf=2, random_state=0).fit(X, y)
         probabilities = np.zeros((len(asked), classes or 2))
         probabilities[:, classifier.classes_.astype(np.int64)] = classifier.predict_proba(asked)
         return probabilities if classes else probabilities[:, 1]
-    predicted: Array = DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0).fit(X, y).predict(asked)
+    predicted: Array = tree.DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0).fit(X, y).predict(asked)
     return predicted
 
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -127,16 +129,35 @@ def installed_packages() -> tuple[str, ...]:
     """Return name==version of every installed distribution, names as PEP 503 writes them, sorted."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:  # a partly removed distribution has no name
-            found.setdefault(_normal(name), distribution.version)
+        about = _head(distribution)
+        if about["Name"]:  # a partly removed distribution has no name
+            found.setdefault(_normal(about["Name"]), about["Version"])
     return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
 
 
 @cache
 def _brings() -> Mapping[str, list[str]]:
-    """Return the distributions that contain a module, by its name."""
-    return importlib.metadata.packages_distributions()
+    """Return the distributions that contain a module, by its name, as `importlib.metadata.packages_distributions`.
+
+    That function makes an object of each file of each distribution, which takes longer than a small training.
+    """
+    found: dict[str, list[str]] = {}
+    for distribution in importlib.metadata.distributions():
+        modules = set((distribution.read_text("top_level.txt") or "").split())
+        if not modules:
+            files = [
+                line.partition(",")[0].strip('"') for line in (distribution.read_text("RECORD") or "").splitlines()
+            ]
+            modules = {file.removesuffix(".py").partition("/")[0] for file in files if file.endswith(".py")}
+        for module in modules:
+            found.setdefault(module, []).append(_head(distribution)["Name"])
+    return found
+
+
+def _head(distribution: importlib.metadata.Distribution) -> Message:
+    """Return the fields of a distribution without its description, which takes most of the time to parse."""
+    texts = (distribution.read_text(name) for name in ("METADATA", "PKG-INFO", ""))
+    return HeaderParser().parsestr(next((text for text in texts if text), "").partition("\n\n")[0])
 
 
 def _with_needs(names: set[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import subprocess
 from pathlib import Path
 
@@ -81,6 +82,18 @@ def test_requirements_are_the_distributions_of_some_modules(repository: Path) ->
     found = capture(repository).requirements(["numpy", "mlflow", "sklearn", "no_such_module"])
     assert [line.partition("==")[0] for line in found.splitlines()] == ["mlflow", "numpy", "scikit-learn"]
     assert f"numpy=={np.__version__}" in found.splitlines()
+
+
+def test_the_distributions_of_a_module_are_those_of_the_standard_library() -> None:
+    expected = importlib.metadata.packages_distributions()
+    found = environment._brings()
+    assert {module: sorted(names) for module, names in found.items()} == {
+        module: sorted(names) for module, names in expected.items()
+    }
+    installed = {
+        environment._normal(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()
+    }
+    assert dict(package.split("==") for package in environment.installed_packages()) == installed
 
 
 def test_the_code_hash_follows_the_code(repository: Path) -> None:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import sklearn
 from threadpoolctl import threadpool_limits
 
 from trimtab.app.backtest.labelled_history import Floats, History, Mask
@@ -61,7 +61,7 @@ class Training:
 def threshold_of(policy: Policy, task: Task, training: Training) -> float:
     """Return the score from which on a model of a backtest decides for 1; of a regression the level of its quantile."""
     if RULES[task].output == "value":
-        return level_of(objective_of(plain(training.estimator))) or 0.5
+        return level_of(objective_of(plain(training.estimator)))
     return 0.0 if RULES[task].output == "anomaly_score" else policy.impact.threshold
 
 
@@ -203,7 +203,7 @@ class TrainingCache:
             return cross_fit(self.model, own, with_rounds(params, rounds), seed, rows=rows, adapt=judged.adapted)
 
     def _key(self, what: str, parts: list[Dataset], params: Mapping[str, Any], seed: int) -> str:
-        about = [what, self.model.task, dict(params), seed, self._code, np.__version__, sklearn.__version__]
+        about = [what, self.model.task, dict(params), seed, self._code, np.__version__, version("scikit-learn")]
         found = hashlib.blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=16)
         for data in parts:
             found.update(repr(data.feature_names).encode())

@@ -13,8 +13,6 @@ import logging
 from typing import Any, Literal, cast
 
 import numpy as np
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 
 from trimtab.definitions.models import Dataset
 from trimtab.errors import StageError
@@ -36,6 +34,10 @@ def calibrated(estimator: Any, rows: Dataset, method: Method) -> Any:
     Raises:
         StageError: the estimator gives no probabilities, or the rows have too few of a class.
     """
+    # imported here, because few policies calibrate
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+
     kind = type(estimator).__name__
     if not (hasattr(estimator, "predict_proba") and hasattr(estimator, "classes_")):
         raise StageError(
@@ -80,7 +82,9 @@ def like(fitted: Any, estimator: Any) -> Any:
 
 def plain(estimator: Any) -> Any:
     """Return an estimator without its calibration."""
-    return estimator.estimator if isinstance(estimator, CalibratedClassifierCV) else estimator
+    kind = type(estimator)
+    of_sklearn = (kind.__module__, kind.__name__) == ("sklearn.calibration", "CalibratedClassifierCV")
+    return estimator.estimator if of_sklearn else estimator
 
 
 def method_of(name: str) -> Method:
