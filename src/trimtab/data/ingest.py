@@ -21,6 +21,7 @@ from trimtab.data.batch import Batch, Intake, check_frame, open_intake, read_bat
 from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
+from trimtab.data.releases import append_released, finish_releases, releases
 from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
@@ -222,8 +223,12 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
     if not lost:
         return []
     paths = {file_hash(path): path for path in files}
+    released = releases(intake.table, intake.metadata)
     done = []
     for version in lost:
+        if version.source_hash in released:
+            append_released(released[version.source_hash], tables=intake.tables)
+            continue
         what = f"table '{intake.table}' has lost version {version.version} with the rows of {version.source}"
         path = paths.get(version.source_hash)
         if path is None:
@@ -244,8 +249,12 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
 
 
 def record_versions(table: str, *, tables: Tables, metadata: Metadata, clock: Clock) -> Sequence[TableVersion]:
-    """Write the missing records of a table's versions and return all of them, oldest first."""
+    """Write the missing records of a table's versions and return all of them, oldest first.
+
+    Rows whose release was recorded and did not get further are appended first.
+    """
     known = sorted(metadata.find(TableVersion, table=table), key=lambda record: record.version)
+    finish_releases(table, {record.source_hash for record in known}, tables=tables, metadata=metadata)
     for version, report in _unrecorded(table, known, tables=tables, metadata=metadata):
         before = next((record for record in reversed(known) if record.version < version), None)
         record = _record(version, report, before, tables=tables, clock=clock)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
+from trimtab.data.releases import releases
 from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError
@@ -101,7 +102,8 @@ def _is_there(tables: Tables, version: TableVersion, rows: pa.Table) -> bool:
 def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
     """Return the files of the versions in order. Raises DataError when one is missing or has changed."""
     here = {file_hash(path): path for path in find_files(intake.files, intake.folder)}
-    wanted = [version for version in versions if not version.replaces_all]
+    released = releases(intake.table, intake.metadata)
+    wanted = [version for version in versions if not version.replaces_all and version.source_hash not in released]
     gone = [version for version in wanted if version.source_hash not in here]
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
@@ -142,15 +144,22 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    """Read and check all files and concatenate their rows; failing rows go to the quarantine table, as in an ingest."""
+    """Read and check all files and concatenate their rows; failing rows go to the quarantine table, as in an ingest.
+
+    Rows of a file that were released stay in the table, in their place in the file.
+    """
     parts = []
+    released: dict[str, list[int]] = {}
+    for end in releases(intake.table, intake.metadata).values():
+        released.setdefault(end.batch, []).extend(number - 1 for number in end.rows)
     for path in files:
         hash_, content = read_content(intake, path, like=schema)
         rows = fit(intake.table, content.rows, schema, add_columns=intake.add_columns)
         batch = check_content(intake, file_name(path, intake.folder), hash_, replace(content, rows=rows), rows=None)
         refuse_failing(intake, batch)
         intake.metadata.put(batch.report)
-        parts.append(quarantine_failing(intake, batch))
+        kept = batch.left_out.filter(~batch.left_out.is_in(released.get(hash_, [])))
+        parts.append(quarantine_failing(intake, replace(batch, left_out=kept)))
     rows = pa.concat_tables(parts, promote_options="default")
     if not intake.source.key:
         return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from trimtab.records.record import Record, Verdict
@@ -63,3 +65,24 @@ class CheckReport(Record, frozen=True, kw_only=True):
     """Rows that were left out because the table has them already; only for sources with a key."""
     replaces_all: bool = False
     """True when the batch holds the rows of all files, read again."""
+
+
+class QuarantineEnd(Record, frozen=True, kw_only=True):
+    """A person's answer to quarantined rows: they were released into the table, or dropped. It is in the ledger."""
+
+    KIND = "quarantine_end"
+    KEYS = ("table", "batch")
+
+    table: str
+    batch: str
+    """`batch_hash` of the report that put the rows into the quarantine."""
+    report: str
+    source: str
+    """Name of the file or system the batch came from."""
+    rows: tuple[int, ...]
+    """Numbers of the rows in the batch, the first being 1."""
+    outcome: Literal["released", "dropped"]
+    forced: bool = False
+    """True if rows were released that fail the checks."""
+    reason: str
+    by: str

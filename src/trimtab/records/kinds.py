@@ -14,7 +14,7 @@ from trimtab.records.control import (
     SuspicionEnd,
     WorkflowStep,
 )
-from trimtab.records.data import CheckReport, TableVersion
+from trimtab.records.data import CheckReport, QuarantineEnd, TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import KpiPoint, LabelIntake, Profile, Signal, WindowReport
@@ -27,6 +27,7 @@ RECORDS: dict[str, type[Record]] = {
     for kind in (
         TableVersion,
         CheckReport,
+        QuarantineEnd,
         FeatureViewVersion,
         DatasetVersion,
         Run,

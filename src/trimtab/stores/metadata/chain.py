@@ -28,6 +28,7 @@ from trimtab.records.control import (
     Suspicion,
     SuspicionEnd,
 )
+from trimtab.records.data import QuarantineEnd
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.kinds import RECORDS
 from trimtab.records.record import Record
@@ -47,6 +48,7 @@ COVERED: tuple[type[Record], ...] = (
     Freeze,
     Decision,
     Resolution,
+    QuarantineEnd,
     LedgerAcceptance,
 )
 """Kinds of records that get an entry, in the order in which records of one put are entered."""
