@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from trimtab.errors import DataError, NotFound
 from trimtab.stores.tables.contract import Tables
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
+LONG_AGO, WRITTEN, MUCH_LATER = (datetime(year, 1, 1, tzinfo=UTC) for year in (1990, 2100, 2200))
+"""Times before, at and after the writing of all versions."""
 
 
 def batch(*numbers: int) -> pa.Table:
@@ -132,6 +135,43 @@ class TablesConformance:
         third = store.append("flights", batch(), batch="c")
         assert [store.batch_version("flights", id_) for id_ in "abc"] == [first, second, third]
         assert numbers(store.scan("flights")) == [1]
+
+    def test_a_compaction_keeps_rows_order_batches_and_earlier_versions(self, store: Tables) -> None:
+        versions = [store.append("flights", batch(n, 100 - n), batch=f"batch {n}") for n in range(9)]
+        store.append("flights", batch(9).append_column("late", pa.array(["x"])), batch="batch 9", add_columns=True)
+        before, early = store.scan("flights").collect(), store.scan("flights", version=versions[4]).collect()
+        done = store.compact("flights", now=WRITTEN)
+        assert (done.files_before, done.files_after) == (10, 1)
+        assert store.version("flights") == done.version
+        assert store.scan("flights").collect().equals(before)
+        assert store.scan("flights", version=versions[4]).collect().equals(early)
+        assert store.append("flights", batch(1), batch="batch 1") == versions[1]
+        store.append("flights", batch(50), batch="after", add_columns=True)
+        assert store.scan("flights").collect()["number"].to_list() == [*before["number"], 50]
+        assert store.compact("flights", now=WRITTEN, least=3).version is None
+        assert list(store.check()) == []
+
+    def test_a_vacuum_removes_what_is_kept_by_no_version(self, store: Tables) -> None:
+        for n in range(5):
+            store.append("flights", batch(n), batch=f"batch {n}")
+        kept = store.scan("flights", version=2).collect()
+        compacted = store.compact("flights", now=WRITTEN).version
+        last = store.append("flights", batch(9), batch="last")
+        whole = store.scan("flights").collect()
+        assert store.vacuum("flights", keep=[], since=LONG_AGO).files == 0
+        assert store.vacuum("flights", keep=[2], since=MUCH_LATER).files == 2  # of versions 3 and 4
+        assert store.scan("flights", version=2).collect().equals(kept)
+        assert store.scan("flights").collect().equals(whole)
+        assert list(store.readable("flights")) == [0, 1, 2, compacted, last]
+        with pytest.raises(NotFound, match="version 3"):
+            store.scan("flights", version=3)
+        assert list(store.check()) == []
+        assert store.vacuum("flights", keep=[2], since=MUCH_LATER).files == 0
+
+    def test_a_compaction_of_no_table_is_refused(self, store: Tables) -> None:
+        store.append("flights", batch(1), batch="a")
+        with pytest.raises(NotFound, match="flights"):
+            store.compact("flihts", now=WRITTEN)
 
     def test_columns_may_come_in_any_order(self, store: Tables) -> None:
         store.append("flights", batch(1), batch="a")

@@ -5,15 +5,19 @@ Guarantees
 - `append` with a batch id that is already in the table adds nothing and returns the version that holds
   it, also after a crash between writing the table and writing its record.
 - Appends of several processes to one table do not lose rows.
-- An append is on disk when it returns, and its version stays readable for ever.
+- An append is on disk when it returns, and its version stays readable until a vacuum that does not keep it.
 - Timestamps are UTC microseconds.
 - The state of an append is in the table if and only if its rows are.
 - A scan returns rows in the order in which they were appended.
+- A compaction makes a version with the same rows in the same order. It may be killed anywhere, and run at the same time
+  as appends. So may a vacuum, which removes nothing of a kept version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from trimtab.stores.faults import Fault
@@ -21,6 +25,23 @@ from trimtab.stores.faults import Fault
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """Result of a compaction. version: the one that it made, None if there was nothing to merge."""
+
+    files_before: int
+    files_after: int
+    version: int | None
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """Result of a vacuum: the files that it removed, and their bytes."""
+
+    files: int
+    bytes_: int
 
 
 class Tables(Protocol):
@@ -98,6 +119,36 @@ class Tables(Protocol):
 
     def version(self, name: str) -> int | None:
         """Return the newest version, or None when there is no such table."""
+        ...
+
+    def compact(self, name: str, *, now: datetime, least: int = 2) -> Compacted:
+        """Merge neighbouring small files of a table, as a new version of the same rows in the same order.
+
+        Args:
+            name: the table.
+            now: time of the version.
+            least: fewest neighbouring small files that are merged.
+
+        Raises:
+            NotFound: there is no such table.
+        """
+        ...
+
+    def vacuum(self, name: str, *, keep: Collection[int], since: datetime) -> Vacuumed:
+        """Remove the files that only versions have which need not be kept; scanning those raises NotFound from then on.
+
+        Args:
+            name: the table.
+            keep: versions that stay readable; the newest does in any case.
+            since: versions that were the newest at this time or later stay readable, too.
+
+        Raises:
+            NotFound: there is no such table.
+        """
+        ...
+
+    def readable(self, name: str) -> Sequence[int]:
+        """Return the versions that no vacuum has removed, in order. Raises NotFound."""
         ...
 
     def check(self) -> Sequence[Fault]:

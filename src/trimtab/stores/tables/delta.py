@@ -14,8 +14,9 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,7 +27,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
 from trimtab.stores.faults import Fault
-from trimtab.stores.tables.contract import Tables
+from trimtab.stores.tables.contract import Compacted, Tables, Vacuumed
+from trimtab.stores.tables.delta_files import compact, files_of, readable_versions, vacuum
 from trimtab.stores.tables.schema_fit import empty_columns, fit, widened
 
 CONFIGURATION = {
@@ -147,13 +149,15 @@ class DeltaTables:
 
     def scan(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
         """Return the rows of one version (None: the newest), lazily. Raises NotFound."""
-        table = self._open(name, version)
-        if table is None:
-            raise NotFound(f"there is no table '{name}'.{nearest(name, self.names())}")
-        # sorted in the order of writing; Polars' own reader of Delta tables takes the newest file first
-        actions = pl.DataFrame(table.get_add_actions(flatten=True)).sort("modification_time", "path")
-        files = [self._root / name / unquote(path) for path in actions["path"]]
-        columns = pl.DataFrame(_arrow_schema(table).empty_table()).schema
+        table = self._existing(name, version)
+        # in the order of writing; Polars' own reader of Delta tables takes the newest file first
+        files = [self._root / name / unquote(file.path) for file in files_of(table)]
+        columns = _columns(table)
+        if version is not None and version < self._existing(name).version() and not all(map(Path.is_file, files)):
+            raise NotFound(
+                f"table '{name}': the files of version {version} were removed by a vacuum, or are lost; trimtab tables "
+                f"show {name} lists the versions that can be read"
+            )
         if not files:
             return pl.LazyFrame(schema=columns)
         return pl.scan_parquet(files, schema=columns, missing_columns="insert", glob=False)
@@ -167,6 +171,27 @@ class DeltaTables:
         """Return the newest version, or None when there is no such table."""
         table = self._open(name)
         return table.version() if table else None
+
+    def compact(self, name: str, *, now: datetime, least: int = 2) -> Compacted:
+        """Merge neighbouring small files, as a new version of the same rows in the same order. Raises NotFound."""
+        with self._turn(name):
+            for _ in range(ATTEMPTS):
+                table = self._existing(name)
+                done = compact(self._root / name, table, _columns(table), least=least, now=now)
+                if done is not None:
+                    return done
+        raise Conflict(f"table '{name}': other writers committed first {ATTEMPTS} times; try again later")
+
+    def vacuum(self, name: str, *, keep: Collection[int], since: datetime) -> Vacuumed:
+        """Remove the files that only versions have which need not be kept. Raises NotFound."""
+        self._existing(name)
+        with self._turn(name):
+            return vacuum(self._root / name, keep=keep, since=since)
+
+    def readable(self, name: str) -> Sequence[int]:
+        """Return the versions that no vacuum has removed, in order. Raises NotFound."""
+        self._existing(name)
+        return readable_versions(self._root / name)
 
     def check(self) -> Sequence[Fault]:
         """Look for log entries and data files that are missing or have another size."""
@@ -208,6 +233,12 @@ class DeltaTables:
                     "trimtab ingest reads the source's file again"
                 ) from None
             raise StoreError(f"table '{name}' cannot be read: {error}") from error
+
+    def _existing(self, name: str, version: int | None = None) -> DeltaTable:
+        table = self._open(name, version)
+        if table is None:
+            raise NotFound(f"there is no table '{name}'.{nearest(name, self.names())}")
+        return table
 
     @contextmanager
     def _turn(self, name: str) -> Iterator[None]:
@@ -256,6 +287,10 @@ def _wrong_with(folder: Path) -> str | None:
         if file.stat().st_size != size:
             return f"{file} has {file.stat().st_size:,} bytes instead of {size:,}"
     return None
+
+
+def _columns(table: DeltaTable) -> pl.Schema:
+    return pl.DataFrame(_arrow_schema(table).empty_table()).schema
 
 
 def _arrow_schema(table: DeltaTable) -> pa.Schema:
