@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from trimtab.errors import StoreError
 from trimtab.stores.tables.contract import Tables
 from trimtab.stores.tables.delta import DeltaTables
+from trimtab.stores.tables.delta_files import SMALL, TARGET, DataFile
+from trimtab.stores.tables.delta_files import _groups as groups_of
 from trimtab.testing import TablesConformance
 from trimtab.testing.tables import batch, numbers
 
@@ -85,3 +88,37 @@ def test_it_is_a_plain_delta_table(tmp_path: Path) -> None:
     assert table.version() == 1
     assert table.count() == 3
     assert table.metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_files_are_merged_with_their_neighbours_alone(data: st.DataObject) -> None:
+    times = data.draw(st.lists(st.integers(0, 6), max_size=12).map(sorted))
+    files = [
+        DataFile(f"{place}", data.draw(st.sampled_from([1, SMALL // 2, SMALL, TARGET])), time, 1)
+        for place, time in enumerate(times)
+    ]
+    groups = [group for group in groups_of(files) if group]
+    merged = {file.path: DataFile(group[0].path, 0, group[0].modified, 0) for group in groups for file in group}
+    after = sorted({merged.get(file.path, file) for file in files}, key=lambda file: file.modified)
+    order = [[f.path for f in group] for group in groups]
+    flat = [file.path for file in files]
+    for group in order:
+        assert flat[flat.index(group[0]) : flat.index(group[-1]) + 1] == group
+    assert all(file.bytes_ < SMALL for group in groups for file in group)
+    firsts = {group[0].path for group in groups}
+    others = [file for file in files if file.path not in merged]
+    assert not {file.modified for file in others} & {file.modified for group in groups for file in group}
+    assert len({file.modified for file in after if file.path in firsts}) == len(groups)
+
+
+def test_other_readers_of_delta_see_what_a_compaction_made(tmp_path: Path) -> None:
+    store = DeltaTables(tmp_path)
+    for n in range(25):
+        store.append("t", batch(n), batch=f"batch {n}")
+    store.compact("t", now=datetime(2026, 3, 1, tzinfo=UTC))
+    for n in range(25, 45):  # over a checkpoint
+        store.append("t", batch(n), batch=f"batch {n}")
+    table = DeltaTable(tmp_path / "t")
+    assert sorted(table.to_pyarrow_table()["number"].to_pylist()) == list(range(45))
+    assert [entry["version"] for entry in table.history() if entry["operation"] == "OPTIMIZE"] == [25]
