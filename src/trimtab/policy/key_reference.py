@@ -111,7 +111,7 @@ def _models(section: type[BaseModel], path: str) -> Iterator[tuple[str, type[Bas
     """Yield a section and those below it, with their places; NAME stands for any name."""
     yield path, section
     if section is Checks:
-        yield f"{path}.TABLE", TableCheck
+        yield from _models(TableCheck, f"{path}.TABLE")
     for name, field in section.model_fields.items():
         inner, named = below(field.annotation)
         if inner is not None:

@@ -12,6 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trimtab import units
 from trimtab.metric_catalog import CONTAMINATION, Task
+from trimtab.policy.data_checks import (
+    Distribution,
+    Duplicates,
+    Evolution,
+    FeatureChecks,
+    Freshness,
+    KeptTables,
+    Reference,
+    Volume,
+)
 from trimtab.policy.decide import Decide, Impact, Retrain
 from trimtab.policy.gates import Gates
 from trimtab.policy.rollout import Rollout
@@ -23,6 +33,7 @@ from trimtab.policy.values import (
     Share,
 )
 
+YAML = (".yaml", ".yml")
 SCHEMA_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -30,16 +41,30 @@ class TableCheck(Section):
     """Checks of one table; `flights: checks.Flights` is short for `flights: { schema: checks.Flights }`."""
 
     schema_: str | None = Field(default=None, alias="schema")
-    """`module.Name` of a Pandera schema or model in the project folder; left out, only types are checked."""
+    """`module.Name` of a Pandera schema or model in the project folder, or a file such as `checks/flights.yaml` in
+    Pandera's format; left out, only types are checked."""
     max_failing_rows: Share | None = None
     """Takes the place of the share for all tables."""
+    volume: Volume | None = None
+    """Rows of a batch; left out, any number."""
+    freshness: Freshness | None = None
+    """Age of the newest row; left out, any."""
+    duplicates: Duplicates | None = None
+    """Rows that repeat others; left out, they are reported."""
+    references: dict[str, Reference] = {}
+    """By column the column of another table that has its values."""
+    distribution: Distribution | None = None
+    """Values compared with the last good batches; left out, they are not."""
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, data: Any) -> Any:
         if isinstance(data, str):
-            if not SCHEMA_NAME.fullmatch(data):
-                raise ValueError(f"'{data}' names no schema; expected module.Name, such as checks.Flights")
+            if not data.endswith(YAML) and not SCHEMA_NAME.fullmatch(data):
+                raise ValueError(
+                    f"'{data}' names no schema; expected module.Name, such as checks.Flights, or a file such as "
+                    "checks/flights.yaml"
+                )
             return {"schema": data}
         return data
 
@@ -49,16 +74,27 @@ def _tables_in_short(schema: dict[str, Any]) -> None:
 
 
 class Checks(BaseModel):
-    """What a batch must look like to enter a table. There is one further key for each table that has a schema."""
+    """What a batch must look like to enter a table. There is one further key for each table that has checks."""
 
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_tables_in_short)
 
     max_failing_rows: Share = 0.01
     """A batch with a larger share of failing rows is refused whole; in a smaller one they are quarantined."""
-    schema_changes: Literal["refuse", "add_columns"] = "refuse"
-    """What happens to a batch whose columns differ from the table's."""
+    evolution: Evolution = Evolution()
+    """Batches whose columns differ from the table's."""
+    features: FeatureChecks = FeatureChecks()
+    """Features of training sets."""
 
     __pydantic_extra__: dict[str, TableCheck] = Field(init=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_key(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("schema_changes"), str):
+            raise ValueError(
+                "schema_changes is now evolution; schema_changes: add_columns becomes evolution: { add_columns: allow }"
+            )
+        return data
 
     @property
     def tables(self) -> dict[str, TableCheck]:
@@ -237,6 +273,8 @@ class Policy(Section):
     """Name of the project."""
     checks: Checks = Checks()
     """What a batch must look like."""
+    tables: KeptTables = KeptTables()
+    """How long versions of tables can be read."""
     training: Training = Training()
     """How training sets are cut and runs are made."""
     gates: Gates = Gates()
