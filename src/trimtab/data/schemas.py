@@ -1,4 +1,4 @@
-"""Loads the Pandera schema that the policy names from a module of the project folder."""
+"""Loads the Pandera schema that the policy names from a module or a YAML file of the project folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from trimtab.bundle.spec import ColumnCheck
 from trimtab.errors import PolicyError, nearest
+from trimtab.policy.model import YAML
 from trimtab.policy.reader import line_of
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ BOUNDS = ("greater_than", "greater_than_or_equal_to", "less_than", "less_than_or
 
 
 def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
-    """Return the schema called `module.Name`, such as checks.Flights for Flights in checks.py.
+    """Return the schema called `module.Name`, such as checks.Flights for Flights in checks.py, or that of a YAML file.
 
     Args:
-        name: module and name.
+        name: module and name, or path of a file in Pandera's YAML format.
         folder: the project folder, where the module is.
         table: the table to be checked, for the message.
 
@@ -42,6 +43,8 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
     import pandera.polars as pa
 
     where = _where(folder, table)
+    if name.endswith(YAML):
+        return _from_yaml(folder / name, where)
     module_name, _, attribute = name.rpartition(".")
     path = folder.joinpath(*module_name.split(".")).with_suffix(".py") if module_name else folder / "checks.py"
     if not module_name or not path.is_file():
@@ -63,6 +66,21 @@ def load_schema(name: str, folder: Path, *, table: str) -> pa.DataFrameSchema:
             f"{nearest(attribute, schemas)}"
         )
     raise PolicyError(f"{where}: {path} has no schema '{attribute}'.{nearest(attribute, schemas)}")
+
+
+def _from_yaml(path: Path, where: str) -> pa.DataFrameSchema:
+    import pandera.polars as pa
+
+    if not path.is_file():
+        raise PolicyError(f"{where}: there is no file {path}. For a first draft: trimtab validate --draft")
+    try:
+        found: object = pa.DataFrameSchema.from_yaml(path)
+    except Exception as error:  # Pandera raises errors of several kinds, also for wrong YAML
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise PolicyError(f"{where}: {path} is no schema in Pandera's YAML format for Polars: {why}") from error
+    if not isinstance(found, pa.DataFrameSchema):
+        raise PolicyError(f"{where}: {path}: expected 'schema_type: polars_dataframe', found another kind of schema")
+    return found
 
 
 def _schema_of(model: type[pa.DataFrameModel], where: str, name: str) -> pa.DataFrameSchema:

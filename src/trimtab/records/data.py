@@ -39,6 +39,19 @@ class CheckFailure(msgspec.Struct, frozen=True, kw_only=True):
     example: str
 
 
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one check of a batch or a table as a whole."""
+
+    check: str
+    """Such as volume, freshness, duplicates, references.carrier, distribution, evolution."""
+    verdict: Verdict
+    reason: str
+    value: float | None = None
+    """What was measured: rows, seconds, a share or a p-value."""
+    limit: float | None = None
+    """What it was compared with, in the same unit."""
+
+
 class CheckReport(Record, frozen=True, kw_only=True):
     """The results of the checks of one batch, and the table of its quarantined rows."""
 
@@ -65,6 +78,8 @@ class CheckReport(Record, frozen=True, kw_only=True):
     """Rows that were left out because the table has them already; only for sources with a key."""
     replaces_all: bool = False
     """True when the batch holds the rows of all files, read again."""
+    results: tuple[CheckResult, ...] = ()
+    """Of the checks of the batch as a whole that the policy asks for."""
 
 
 class QuarantineEnd(Record, frozen=True, kw_only=True):

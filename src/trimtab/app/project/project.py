@@ -14,7 +14,7 @@ from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
 from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting, of_models
 from trimtab.places import of_function
-from trimtab.policy.model import Policy
+from trimtab.policy.model import YAML, Policy
 from trimtab.policy.reader import line_of, read_policy
 
 POLICY = "trimtab.yaml"
@@ -68,6 +68,9 @@ def _check(folder: Path, policy: Policy, definitions: Definitions) -> None:
             )
         if check.schema_ is not None:
             _expect_schema(where, name, check.schema_)
+        for column, reference in check.references.items():
+            key = f"checks.{name}.references.{column}"
+            _expect_name(where, key, reference.source, sorted(definitions.sources), "source")
     made = {name for model in definitions.models.values() for name in model.feature_names}
     for name, section in policy.gates.sections().items():
         for key, feature in section.features():
@@ -86,6 +89,11 @@ def _expect_schema(where: Path, table: str, schema: str) -> None:
     """Refuse the name of a schema that no module of the project holds, without importing the module."""
     key = f"checks.{table}"
     prefix = f"{where}:{line_of(where, key)}: {key}"
+    if schema.endswith(YAML):
+        if not (where.parent / schema).is_file():
+            files = [each.relative_to(where.parent).as_posix() for each in where.parent.rglob("*.y*ml")]
+            raise PolicyError(f"{prefix}: there is no file {schema} in the project.{nearest(schema, files)}")
+        return
     module, _, name = schema.rpartition(".")
     path = where.parent.joinpath(*module.split(".")).with_suffix(".py")
     if not path.is_file():
