@@ -1,4 +1,4 @@
-"""A table under SIGKILL: appends, compactions and vacuums die over and over; rows, their order and kept versions stay."""
+"""A table whose appends, compactions and vacuums are killed keeps its rows, their order and the kept versions."""
 
 from __future__ import annotations
 

@@ -21,14 +21,13 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
+from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import counted, table
-from trimtab.data.checks import failure_lines
 from trimtab.data.ingest import Ingested
 from trimtab.errors import CheckFailed, UsageError
 from trimtab.gates import verdict_files
-from trimtab.records.data import CheckReport
 from trimtab.records.gate_reports import GateReport
 from trimtab.records.monitoring import LabelIntake
 from trimtab.records.serving import Revision
@@ -43,7 +42,6 @@ AsOf = Annotated[
     typer.Option(metavar="TIME", help="Use nothing that became known later, such as 2013-03-01; now by default."),
 ]
 REFUSED_OUTCOMES = "They stay in the table, and no label was made of them. Give the right ones a file of their own"
-VERDICT_STYLE = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 
 @app.verb()
@@ -77,46 +75,6 @@ def _rebuild(context: Context, source: str | None) -> None:
     else:
         made, columns = done.version, ", ".join(f"{name} {of}" for name, of in done.version.schema.items())
         say(f"ingest    {made.id}: {plural(made.rows, 'row')} of {done.file}; columns: {columns}")
-
-
-@app.verb()
-def validate(context: Context, source: SourceName = None) -> None:
-    """Check the tables again.
-
-    Exit code 1 when a table fails.
-    """
-    reports = ingesting.validate(context.workspace, source)
-    context.show(reports, show_checks)
-    if any(report.verdict == "fail" for report in reports):
-        raise CheckFailed("; ".join(report.reason for report in reports if report.verdict == "fail"))
-
-
-@app.verb()
-def quarantine(
-    context: Context,
-    source: SourceName = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to show of each source, the newest.")] = 10,
-) -> None:
-    """Show the rows and files that the checks refused, with the reasons."""
-    found = ingesting.refused(context.workspace, source, rows=rows)
-    files = [report for one in found for report in one.files]
-    refused = [row for one in found for row in one.rows]
-    if context.json:
-        print_json({"files": files, "rows": refused})
-        return
-    if not files:
-        console.print("no row and no file was refused")
-        return
-    for report in files:
-        some = f"{report.failing_rows:,} of {plural(report.rows, 'row')} refused"
-        what = "refused whole" if report.verdict == "fail" else some
-        console.print(f"[yellow]{report.table}: {escape(report.source)}: {what}[/]", soft_wrap=True)
-        for line in failure_lines(report):
-            console.print(f"    {escape(line)}", soft_wrap=True)
-    for row in refused:
-        values = ", ".join(f"{name}={value}" for name, value in row.values.items())
-        console.print(f"{escape(row.file)} row {row.row}: {escape(row.reason)}", soft_wrap=True)
-        console.print(f"    {escape(values)}", soft_wrap=True)
 
 
 @app.verb(model=True)
@@ -267,14 +225,6 @@ def _take_outcomes(ws: Workspace, source: str | None, done: list[Ingested], *, s
             console.print(f"labels    {intake.id}: {counted(parts)}", soft_wrap=True)
     if refused := [intake.refused for intake in taken.values() if intake.refused is not None]:
         raise CheckFailed("\n".join((*refused, REFUSED_OUTCOMES)))
-
-
-def show_checks(reports: list[CheckReport]) -> None:
-    """Print check reports."""
-    for r in reports:
-        console.print(
-            f"validate  {r.table}: [{VERDICT_STYLE[r.verdict]}]{r.verdict}[/]  {escape(r.reason)}", soft_wrap=True
-        )
 
 
 def show_dataset(d: DatasetVersion) -> None:

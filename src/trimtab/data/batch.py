@@ -105,7 +105,7 @@ def open_intake(
         folder=folder,
         schema_name=own.schema_ if own is not None else None,
         max_share=checks.max_failing_rows if own is None or own.max_failing_rows is None else own.max_failing_rows,
-        add_columns=checks.schema_changes == "add_columns",
+        add_columns=checks.evolution.add_columns != "refuse",
         keys=frozenset((*keys, *source.key)),
         tables=tables,
         metadata=metadata,
@@ -218,7 +218,7 @@ def expect_columns(intake: Intake, place: str, table: pa.Schema, batch: pa.Schem
         return
     hint = ""
     if all(problem.startswith("+") for problem in problems):
-        hint = "\nTo let tables grow, set checks.schema_changes: add_columns in trimtab.yaml"
+        hint = "\nTo let tables grow, set checks.evolution.add_columns: allow in trimtab.yaml"
     elif isinstance(intake.source, FileSource) and all(problem.startswith("~") for problem in problems):
         hint = (
             "\nIf the file is right, read all files of the source again, so that the column gets a type that fits them "

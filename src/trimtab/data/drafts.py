@@ -51,7 +51,7 @@ def as_yaml(columns: Sequence[ColumnDraft], *, title: str) -> str:
         lines += [
             f"  # {column.seen}",
             f"  {json.dumps(column.name)}:",
-            f"    dtype: {json.dumps(_dtype(column.dtype))}",
+            f"    dtype: {json.dumps(repr(column.dtype))}",
         ]
         lines += ["    nullable: true"] * column.nullable + ["    unique: true"] * column.unique
         for check, arguments in column.checks.items():

@@ -61,9 +61,7 @@ def quarantined(frame: pl.DataFrame, checked: Checked, *, report: CheckReport) -
 
 def row_texts(frame: pl.DataFrame, rows: pl.Series) -> list[str]:
     """Return rows of a frame as JSON texts. rows: their numbers, from 0."""
-    return [
-        msgspec.json.encode(_spelled(row), enc_hook=str).decode() for row in frame[rows].iter_rows(named=True)
-    ]
+    return [msgspec.json.encode(_spelled(row), enc_hook=str).decode() for row in frame[rows].iter_rows(named=True)]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from trimtab.cli import stages as verbs
+from trimtab.cli import stages
+from trimtab.cli.data import quarantine, validate
 from trimtab.errors import UsageError
 
 DEFINITIONS = """
 import trimtab as tt
 
-orders = tt.FileSource("orders", "orders", timestamp="at")
+orders = tt.FileSource("orders", "orders", timestamp="at", pii=["y"])
 m = tt.Model("m", task="regression", examples=orders, label="y", features=["x"])
 """
 
@@ -29,7 +30,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, *arguments: str) -> str:
-    done = CliRunner().invoke(verbs.app, [*arguments, "-p", str(project)], catch_exceptions=False)
+    verbs = {"quarantine": quarantine.app, "validate": validate.app}.get(arguments[0], stages.app)
+    done = CliRunner().invoke(verbs, [*arguments, "-p", str(project)], catch_exceptions=False)
     assert done.exit_code == 0
     return done.output
 
@@ -41,16 +43,42 @@ def test_ingest_tells_what_is_odd_and_quarantine_what_was_refused(project: Path)
     (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T05:00Z,1,2\n")
     assert "orders/2.csv: all of its 1 rows are in table 'orders' already" in run(project, "ingest")
     shown = run(project, "quarantine")
-    assert "orders: orders/1.csv: 1 of 2 rows refused\n    at: not_nullable: 1 row" in shown
-    assert "orders/1.csv row 2: at: not_nullable\n    at=None, x=3, y=4" in shown
+    assert "orders: orders/1.csv: 1 of 2 rows refused  (batch " in shown
+    assert "\n    at: not_nullable: 1 row" in shown
+    assert "orders/1.csv row 2: at: not_nullable\n    at=None, x=3, y=***" in shown
+    assert "x=3, y=4" in run(project, "quarantine", "list", "--show-pii")
     found = json.loads(run(project, "quarantine", "orders", "--json"))
-    assert [row["values"] for row in found["rows"]] == [{"at": None, "x": 3, "y": 4}]
+    assert [row["values"] for row in found["rows"]] == [{"at": None, "x": 3, "y": "***"}]
     assert [report["failing_rows"] for report in found["files"]] == [1]
     assert json.loads(run(project, "quarantine", "--rows", "0", "--json"))["rows"] == []
 
 
 def test_quarantine_of_nothing(project: Path) -> None:
-    assert run(project, "quarantine") == "no row and no file was refused\n"
+    assert run(project, "quarantine") == "no row and no file was refused, or all were released or dropped\n"
+
+
+def test_rows_are_released_or_dropped_for_a_reason(project: Path) -> None:
+    (project / "checks.py").write_text(
+        "import pandera.polars as pa\nOrders = pa.DataFrameSchema({'x': pa.Column(int, pa.Check.lt(3))})\n"
+    )
+    (project / "trimtab.yaml").write_text("project: orders\nchecks: { max_failing_rows: 90%, orders: checks.Orders }\n")
+    (project / "orders" / "2.csv").write_text("at,x,y\n2024-01-01T06:00Z,1,2\n2024-01-01T06:00Z,5,6\n")
+    run(project, "ingest")
+    with pytest.raises(UsageError, match="for a reason"):
+        run(project, "quarantine", "release", "orders/2.csv")
+    with pytest.raises(UsageError, match=r"no batch 'orders/3.csv' was refused.*'orders/2.csv'"):
+        run(project, "quarantine", "show", "orders/3.csv")
+    done = run(project, "quarantine", "release", "orders/2.csv", "--reason", "bulk order", "--force")
+    assert "1 row of orders/2.csv released into orders@2 by " in done
+    batch = json.loads(run(project, "quarantine", "--json"))["files"][0]["batch_hash"]
+    assert "1 row of orders/1.csv dropped" in run(project, "quarantine", "drop", batch[:8], "--reason", "no time")
+    assert run(project, "quarantine") == "no row and no file was refused, or all were released or dropped\n"
+    shown = run(project, "quarantine", "show", "orders/2.csv")
+    assert "x=5, y=***" in shown
+    assert "(released)" in shown
+    assert "although they fail the checks: bulk order" in shown
+    assert "nothing new" in run(project, "ingest")
+    assert json.loads(run(project, "validate", "--json"))[0]["rows"] == 3
 
 
 def test_rebuild_tells_the_columns(project: Path) -> None:

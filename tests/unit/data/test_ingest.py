@@ -199,16 +199,16 @@ def test_new_columns_are_taken_in_when_the_policy_says_so(project: Project) -> N
     project.write("a.csv", row(1))
     project.ingest()
     project.write("b.csv", row(2) + ",x", header="at,known,origin,delay,extra")
-    with pytest.raises(DataError, match="schema_changes: add_columns"):
+    with pytest.raises(DataError, match=r"evolution\.add_columns: allow"):
         project.ingest()
-    project.ingest(schema_changes="add_columns")
+    project.ingest(evolution={"add_columns": "allow"})
     assert [item["extra"] for item in project.rows()] == [None, "x"]
     first, second = project.metadata.find(TableVersion, table="flights", oldest_first=True)
     assert "extra" not in first.schema
     assert second.schema["extra"] == "string"
     project.write("c.csv", row(3))
     with pytest.raises(DataError, match="- extra: string is missing"):
-        project.ingest(schema_changes="add_columns")
+        project.ingest(evolution={"add_columns": "allow"})
 
 
 def test_a_csv_file_takes_the_types_of_the_table(project: Project) -> None:

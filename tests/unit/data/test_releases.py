@@ -255,7 +255,7 @@ def test_values_go_into_the_quarantine_and_back_unchanged(data: st.DataObject) -
 
 def test_a_value_that_fits_no_longer_names_row_and_column() -> None:
     schema = pl.DataFrame(schema={"x": pl.Int64}).to_arrow().schema
-    with pytest.raises(DataError, match="a.csv: row 7: 'x' does not fit the table, where it is int64"):
+    with pytest.raises(DataError, match=r"a\.csv: row 7: 'x' does not fit the table, where it is int64"):
         typed_rows([{"x": "many"}], schema, where="a.csv", numbers=[7])
 
 

@@ -14,7 +14,6 @@ from trimtab.data.connectors.pulling import ingest_pulls
 from trimtab.data.ingest import Ingested
 from trimtab.data.ingest import ingest as ingest_files
 from trimtab.data.ingest import validate as validate_table
-from trimtab.data.quarantine import Refused, read_refused
 from trimtab.data.rebuild import rebuild as rebuild_table
 from trimtab.data.source_files import has_files
 from trimtab.definitions.sources import FileSource, Source
@@ -127,14 +126,6 @@ def rebuild(workspace: Workspace, source: str) -> Ingested:
         clock=workspace.clock,
         keys=workspace.project.definitions.key_columns(one),
     )
-
-
-def refused(workspace: Workspace, source: str | None = None, *, rows: int) -> list[Refused]:
-    """Return what the checks refused of one source, or of all. rows: most rows a source."""
-    return [
-        read_refused(one.name, tables=workspace.tables, metadata=workspace.metadata, limit=rows)
-        for one in chosen_sources(workspace, source)
-    ]
 
 
 def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:

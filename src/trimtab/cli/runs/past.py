@@ -14,7 +14,7 @@ from trimtab.app.runs.listing import RunRow, list_runs
 from trimtab.app.runs.run_diff import Measured, Pair, RunDiff, SameRows, diff_runs
 from trimtab.app.runs.run_facts import RunFacts, run_facts
 from trimtab.cli.context import Context, Verbs, require_action
-from trimtab.cli.stages import VERDICT_STYLE
+from trimtab.cli.data.validate import VERDICT_STYLE
 from trimtab.cli.terminal import console, say
 from trimtab.cli.views import table
 from trimtab.errors import UsageError

@@ -1,0 +1,1 @@
+"""The verbs of data: checks, quarantined rows, tables."""
