@@ -21,7 +21,7 @@ from trimtab.data.batch import Batch, Intake, check_frame, open_intake, read_bat
 from trimtab.data.checks import failure_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
-from trimtab.data.releases import append_released, finish_releases, releases
+from trimtab.data.quarantine_release import append_released, finish_releases, releases
 from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError

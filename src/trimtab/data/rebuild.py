@@ -18,7 +18,7 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
-from trimtab.data.releases import releases
+from trimtab.data.quarantine_release import releases
 from trimtab.data.source_files import file_hash, file_name, find_files
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError

@@ -8,7 +8,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.ingesting import chosen_sources, intake_of
 from trimtab.data.ingest import record_versions
 from trimtab.data.quarantine import Refused, RefusedBatch, no_such_batch, read_refused, refused_batch
-from trimtab.data.releases import drop, release, released_as
+from trimtab.data.quarantine_release import drop, release, released_as
 from trimtab.errors import UsageError
 from trimtab.records.data import QuarantineEnd, TableVersion
 

@@ -43,7 +43,7 @@ def quarantine(
     ] = 10,
     row: Annotated[
         list[int] | None,
-        typer.Option("--row", metavar="NUMBER", help="Number of a row to release or drop; all by default. Repeatable."),
+        typer.Option("--row", metavar="NUMBER", help="Row to release or drop; all by default."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the record; release and drop need it.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Release rows that still fail the checks.")] = False,

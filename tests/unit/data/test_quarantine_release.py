@@ -19,8 +19,8 @@ from trimtab.data.batch import Intake, open_intake
 from trimtab.data.checks import Checked
 from trimtab.data.ingest import ingest, record_versions
 from trimtab.data.quarantine import RefusedBatch, quarantined, read_refused, refused_batch, typed_rows
+from trimtab.data.quarantine_release import drop, release
 from trimtab.data.rebuild import rebuild
-from trimtab.data.releases import drop, release
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import CheckFailed, DataError, StageError, UsageError
 from trimtab.policy.model import Checks
