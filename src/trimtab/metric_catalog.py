@@ -23,6 +23,8 @@ model. Those of a regression are counted in units of error: over_prediction is m
 is max(label - score, 0)."""
 
 PAIR = " -> "
+MONEY = "money"
+"""In the place of a metric: money that mistakes cost a prediction. Versions are compared by it, not measured."""
 
 
 def class_pair(true: str, predicted: str) -> str:
@@ -236,7 +238,8 @@ def of_models(tasks: Iterable[Task]) -> str:
 
 def with_metric(names: tuple[str, ...], metric: str | None, task: Task) -> tuple[str, ...]:
     """Return the names, and `metric` if it is for the task."""
-    return tuple(dict.fromkeys((*names, metric) if metric and task in METRICS[metric].tasks else names))
+    known = METRICS.get(metric or "")
+    return tuple(dict.fromkeys((*names, metric) if metric and known and task in known.tasks else names))
 
 
 def compared_metrics(task: Task, metric: str | None) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from trimtab import units
-from trimtab.metric_catalog import BY_TASK, Task
+from trimtab.metric_catalog import BY_TASK, MONEY, Task
 from trimtab.policy.section import Section
-from trimtab.policy.values import Confidence, Duration, Metric, Percent, Share
+from trimtab.policy.values import Confidence, Duration, MetricOrMoney, Percent, Share
 
 
 class PromoteWhen(Section):
@@ -21,8 +21,10 @@ class PromoteWhen(Section):
     if the champion was not trained on them either.
     """
 
-    metric: Metric | None = None
-    """What is compared, and computed for every window; left out, {promotion}."""
+    metric: MetricOrMoney | None = None
+    """What is compared, and computed for every window; left out, {promotion}. `money` is what mistakes cost a
+    prediction, by `impact.cost` or the function of `@model.impact`; the gates' held-out windows are no evidence of
+    it."""
     confidence: Confidence = 0.95
     """Confidence that the challenger is better; it holds however often the windows are judged, up to `max_windows`."""
     tolerate: float = Field(default=0.0, ge=0)
@@ -50,8 +52,12 @@ class PromoteWhen(Section):
         return self
 
     def metric_for(self, task: Task) -> str:
-        """Return the metric by which versions of a model of a task are compared."""
+        """Return the metric by which versions of a model of a task are compared, or MONEY."""
         return self.metric or BY_TASK[task].promotion
+
+    def quality_for(self, task: Task) -> str:
+        """Return the metric that reports show: that of the comparison, or the task's where money is compared."""
+        return BY_TASK[task].promotion if self.metric == MONEY else self.metric_for(task)
 
 
 class RollbackWhen(Section):

@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema
 
 from trimtab import units
 from trimtab.errors import nearest
-from trimtab.metric_catalog import FAIRNESS, METRICS
+from trimtab.metric_catalog import FAIRNESS, METRICS, MONEY
 
 FROM_FILE = {"from_file": True}
 """Context of a validation whose values a person wrote: a bare number where a unit is due is then refused."""
@@ -203,6 +203,11 @@ PerMonth = Annotated[
     ),
 ]
 Metric = Annotated[str, _one_of("metric", tuple(METRICS)), Written("metric", {"enum": list(METRICS)})]
+MetricOrMoney = Annotated[
+    str,
+    _one_of("metric", (*METRICS, MONEY)),
+    Written(f"metric, or {MONEY}", {"enum": [*METRICS, MONEY]}),
+]
 ColumnSet = Annotated[
     str | list[str],
     BeforeValidator(_column_set),

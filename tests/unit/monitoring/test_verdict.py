@@ -54,6 +54,17 @@ def look(book: Metadata, policy: PromoteWhen = POLICY, **more: object) -> Challe
     return judge_challenger(book, model=MODEL, champion=1, challenger=2, policy=policy, metric="log_loss", **more)  # type: ignore[arg-type]
 
 
+def test_versions_can_be_compared_by_money(book: Metadata) -> None:
+    for day, loss in enumerate(noise(20, -0.05)):  # cheaper mistakes, by a version that fits worse
+        found = {"paired_log_loss_gain": loss, "paired_rows": 500.0, "paired_version": 1.0, "error_rate": 0.0}
+        money = {"paired_money_gain": 0.4 + loss}
+        book.put(window_report(day, version=2, role="challenger", metrics=found | money))
+    found = judge_challenger(book, model=MODEL, champion=1, challenger=2, policy=POLICY, metric="money")
+    assert found.verdict == "promote"
+    assert "gain in money +0.35" in found.reason
+    assert look(book).verdict != "promote"
+
+
 def noise(count: int, mean: float, seed: int = 1) -> list[float]:
     return [float(x) for x in np.random.default_rng(seed).normal(mean, 0.01, count)]
 

@@ -222,6 +222,8 @@ def test_what_is_left_out_goes_by_the_task() -> None:
         assert task in METRICS[policy.rollout.promote_when.metric_for(task)].tasks
         assert task in METRICS[Robustness().metric_for(task)].tasks
         assert task in FAIRNESS[Bias(sensitive=["a"], max=0.1).metric_for(task)]
+        assert PromoteWhen(metric="money").quality_for(task) in METRICS
+    assert PromoteWhen(metric="money").metric_for("binary") == "money"
     assert Accuracy(metric="brier").metric_for("binary") == "brier"
     completed = Gates(accuracy=Accuracy(metric="brier"), robustness=Robustness()).sections()["robustness"]
     assert completed == Robustness(metric="brier")

@@ -12,7 +12,7 @@ from trimtab.definitions.arguments import trainer_parameters
 from trimtab.definitions.collection import Definitions
 from trimtab.definitions.models import Model
 from trimtab.errors import DefinitionError, PolicyError, TrimtabError, nearest
-from trimtab.metric_catalog import BY_TASK, METRICS, Task, fitting, of_models
+from trimtab.metric_catalog import BY_TASK, METRICS, MONEY, Task, fitting, of_models
 from trimtab.places import of_function
 from trimtab.policy.model import YAML, Policy
 from trimtab.policy.reader import line_of, read_policy
@@ -145,8 +145,15 @@ def _check_model(where: Path, policy: Policy, model: Model) -> None:
     for column in policy.rollout.sticky or ():
         _expect_name(where, "rollout.sticky", column, model.request_columns, "request column")
     metric = policy.rollout.promote_when.metric
-    if metric is not None and model.task not in METRICS[metric].tasks:
-        raise _does_not_fit(where, "rollout.promote_when.metric", metric, model, fitting(model.task))
+    if metric == MONEY:
+        if model.money is None and not policy.impact.cost_for(model.task):
+            place = f"{where}:{line_of(where, 'rollout.promote_when.metric')}: rollout.promote_when.metric"
+            raise PolicyError(
+                f"{place}: model '{model.name}' has no prices of mistakes, so versions cannot be compared by money; "
+                "name them in impact.cost, or declare a function with @model.impact"
+            )
+    elif metric is not None and model.task not in METRICS[metric].tasks:
+        raise _does_not_fit(where, "rollout.promote_when.metric", metric, model, [*fitting(model.task), MONEY])
     searched = policy.training.search.metric if policy.training.search else None
     if searched is not None and model.task not in METRICS[searched].tasks:
         raise _does_not_fit(where, "training.search.metric", searched, model, fitting(model.task))

@@ -248,7 +248,7 @@ def _compare(workspace: Workspace, model: str, rows: pl.DataFrame) -> FrozenComp
     own_limit = np.array([limits[version] for version in rows["version"].to_numpy()[known]])
     first_limit = np.full(len(y), frozen.threshold)
     function = workspace.model(model).money
-    metric, costs = policy.rollout.promote_when.metric_for(task), prices(policy.impact, task, function)
+    metric, costs = policy.rollout.promote_when.quality_for(task), prices(policy.impact, task, function)
     columns = {name: X[known, place] for place, name in enumerate(frozen.features)}
     own = RowMoney.of(function, columns, names=spec.feature_categories, classes=known_classes.names)
     names = tuple(dict.fromkeys((metric, *BY_TASK[task].summary)))

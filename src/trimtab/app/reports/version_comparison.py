@@ -37,6 +37,8 @@ class Rule:
     verdict: str
     challenger: int
     champion: int
+    metric: str
+    """What the rule compares: a metric, or MONEY."""
     watch: bool
     """Whether the challenger is the former champion, which is watched after the promotion of the champion."""
     windows: int
@@ -153,7 +155,7 @@ def _comparison(
     measured = VersionMeasures(
         rows,
         task=task,
-        metric=policy.rollout.promote_when.metric_for(task),
+        metric=policy.rollout.promote_when.quality_for(task),
         costs=prices(policy.impact, task, function),
         impact_function=function,
         thresholds=(bundle.threshold, RULES[task].threshold_beside(bundle.threshold, against.threshold)),
@@ -182,7 +184,7 @@ def _comparison(
         measures=(metric, *measured.other_metrics(), *measured.rates()),
         segments=tuple(measured.segments()),
         days=tuple(measured.days(spans)),
-        rule=_rule(workspace, bundle, against, measured.metric),
+        rule=_rule(workspace, bundle, against, policy.rollout.promote_when.metric_for(task)),
     )
 
 
@@ -223,6 +225,7 @@ def _rule(workspace: Workspace, bundle: Bundle, against: Bundle, metric: str) ->
                 verdict=found.verdict,
                 challenger=challenger.version,
                 champion=champion.version,
+                metric=metric,
                 watch=watch,
                 windows=found.windows,
                 held_out=found.held_out,

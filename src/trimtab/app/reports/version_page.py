@@ -288,7 +288,7 @@ def _rule(rule: Rule | None, found: VersionComparison) -> str:
     return (
         f"<h2>What the rule says</h2><p>Version {rule.challenger}, compared with version {rule.champion} as champion: "
         f"<b>{advice(rule)}</b>. {escape(rule.reason[:1].upper() + rule.reason[1:])}.</p>"
-        f'<p class="soft">A version is promoted when its mean gain in {escape(found.metric)} is so many standard '
+        f'<p class="soft">A version is promoted when its mean gain in {escape(rule.metric)} is so many standard '
         "errors above zero (minus the loss that the policy tolerates) that a look after every window cannot produce it "
         "by luck. Standard errors are widened for windows that resemble the one before, for rare large losses and for "
         f"few windows. The evidence: {rule.labels:,} labels in {rule.windows} windows{before}.</p>"

@@ -75,6 +75,10 @@ def test_a_mistake_in_the_definitions_has_a_line(tmp_path: Path, old: str, new: 
             "project: p\ntraining:\n  search: { metric: rmse, space: { depth: [1, 2] } }\n",
             r"trimtab\.yaml:3: training\.search\.metric: 'rmse' does not fit model 'model'",
         ),
+        (
+            "project: p\nrollout:\n  promote_when: { metric: money }\n",
+            r"trimtab\.yaml:3: rollout\.promote_when\.metric: model 'model' has no prices of mistakes",
+        ),
     ],
 )
 def test_the_policy_is_checked_against_the_definitions(tmp_path: Path, policy: str, message: str) -> None:
