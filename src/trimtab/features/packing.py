@@ -8,7 +8,6 @@ A timeline also has entries for the times at which rows leave their windows, so 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,14 +20,8 @@ from trimtab.features.value_types import Array
 PACKED = np.dtype("<f8")
 """Type of a stored feature."""
 
-KNOWN_ROWS = b"\x00"
-"""Prefix of the entity key under which the number of an entity's known rows is stored. No entity key begins with it."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[int, Any]).decode
-_COUNT = struct.Struct("<q")
-_ROW_BITS = 36
-"""Lower bits of a stored count hold the number of rows, the bits above the number of replaced rows among them."""
 
 
 def table_of(columns: Sequence[Array]) -> Array:
@@ -59,14 +52,3 @@ def unpack_exact(value: bytes, features: int) -> dict[int, Any]:
 def nothing(view: FeatureView) -> bytes:
     """Return the packed value of an entity without rows: counts are 0, other features null."""
     return pack(table_of([np.array([0.0 if a.kind == "count" else np.nan]) for a in view.aggregations]))[0]
-
-
-def pack_counts(rows: int, replaced: int) -> bytes:
-    """Return as stored: the number of an entity's rows, and how many of them another row of their key replaces."""
-    return _COUNT.pack(replaced << _ROW_BITS | rows)
-
-
-def unpack_counts(value: bytes | None) -> tuple[int, int]:
-    """Return the number of rows and how many of them are replaced; 0 and 0 for None, when nothing was stored."""
-    stored = 0 if value is None else int(_COUNT.unpack(value)[0])
-    return stored & ((1 << _ROW_BITS) - 1), stored >> _ROW_BITS

@@ -128,8 +128,7 @@ class ViewRows:
 def check_columns(view: FeatureView, schema: pl.Schema) -> None:
     """Check that the source has what the view needs. Raises DefinitionError naming column and nearest column."""
     where = f"FeatureView '{view.name}'"
-    columns = list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
-    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *columns]
+    needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *value_columns(view)]
     require(schema, needed, source=view.source.name, needed_by=where)
     for aggregation in view.aggregations:
         if aggregation.column is None:
@@ -138,6 +137,11 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
             kind_of(schema[aggregation.column], where=f"{where}: column '{aggregation.column}'")
         else:
             require_numbers(aggregation.column, schema[aggregation.column], where=where)
+
+
+def value_columns(view: FeatureView) -> list[str]:
+    """Return the columns that the view's features read, each once."""
+    return list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
 
 
 def exact_types(view: FeatureView, schema: pl.Schema) -> dict[str, Any]:

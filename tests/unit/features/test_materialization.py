@@ -17,7 +17,7 @@ import trimtab as tt
 from trimtab.definitions.aggregations import Aggregation, count, last, mean
 from trimtab.definitions.views import FeatureView, WindowBy
 from trimtab.errors import DefinitionError, UsageError
-from trimtab.features.materialization import any_known, materialize
+from trimtab.features.materialization import materialize
 from trimtab.features.packing import nothing
 from trimtab.features.value_types import encode
 from trimtab.stores.online.lmdb import LmdbOnline
@@ -115,15 +115,10 @@ def rows_at(*moments: int, x: float = 1.0) -> list[Row]:
 
 def test_a_first_run_leaves_out_values_that_do_not_change(online: LmdbOnline) -> None:
     view = view_of(last("x"), ttl="10us")
-    # one value, its end, and the number of known rows; not the three repetitions and their two expiries
-    assert materialize(view, frame(rows_at(0, 3, 6, 9)), online, until=20) == 3
+    # one value and its end; not the three repetitions and their two expiries
+    assert materialize(view, frame(rows_at(0, 3, 6, 9)), online, until=20) == 2
     assert read(view, online, ("x", 1), 18) == [1.0]
     assert read(view, online, ("x", 1), 19) == [None]
-
-
-@pytest.mark.parametrize(("after", "until", "found"), [(5, 6, True), (4, 5, False), (6, 9, False)])
-def test_a_row_is_new_from_after_the_watermark_to_the_end_of_the_run(after: int, until: int, found: bool) -> None:
-    assert any_known(view_of(last("x")), frame(rows_at(1, 6)), after=after, until=until) == found
 
 
 def test_values_expire_although_no_job_runs_any_more(online: LmdbOnline) -> None:
@@ -142,8 +137,6 @@ def test_full_writes_the_values_of_rows_that_were_changed_in_place(online: LmdbO
     view = view_of(last("x"))
     materialize(view, frame(rows_at(0, 5)), online, until=10)
     assert materialize(view, frame(rows_at(0, 5, x=2.0)), online, until=10) == 0
-    assert materialize(view, frame(rows_at(0, 5, x=2.0)), online, until=10, since=2) == 1
-    assert [read(view, online, ("x", 1), at) for at in (0, 5)] == [[1.0], [2.0]]
     materialize(view, frame(rows_at(0, 5, x=2.0)), online, until=10, full=True)
     assert [read(view, online, ("x", 1), at) for at in (0, 5)] == [[2.0], [2.0]]
 
@@ -157,11 +150,10 @@ def test_an_end_before_the_watermark_changes_nothing_and_no_rebuild_may_stop_the
         materialize(view, frame(rows_at(0)), online, until=9, full=True)
 
 
-def test_late_rows_are_noticed_and_logged(online: LmdbOnline, caplog: pytest.LogCaptureFixture) -> None:
+def test_late_rows_change_the_past(online: LmdbOnline) -> None:
     view = view_of(count("100us"))
     materialize(view, frame(rows_at(0, 1)), online, until=10)
     materialize(view, frame(rows_at(0, 1, 2, 12)), online, until=20)
-    assert "1 of 1 entities have new rows for times that are materialized already" in caplog.text
     assert read(view, online, ("x", 1), 2) == [3.0]
 
 

@@ -15,9 +15,7 @@ from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import StageError, TrimtabError
-from trimtab.features.corrections import replaced as replaced_keys
-from trimtab.features.materialization import any_known, materialize
-from trimtab.features.materialization import last_known as newest_known
+from trimtab.features.materialization import materialize
 from trimtab.features.view_versions import view_of, view_version
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
@@ -32,25 +30,20 @@ REST = 10
 """After a refresh the loop waits for so many times its duration."""
 
 
-LastKnown = dict[tuple[str, str, str], int]
-"""By table version, timestamp and known_at: when the last of its rows becomes known (microseconds)."""
-
-
 def materialise(workspace: Workspace, model: Model) -> dict[str, int]:
     """Bring the online values of a model's views, and of its bundles in service, up to date.
 
     Returns the values written, by view version. Raises StageError and DefinitionError for the model's own views;
     what keeps a bundle's view from being refreshed is logged, since a new bundle may be the remedy.
     """
-    last_known: LastKnown = {}
-    written = {view.version_id: bring_up_to_date(workspace, view, last_known) for view in model.views}
-    for problem in refresh(workspace, model.name, last_known):
+    written = {view.version_id: bring_up_to_date(workspace, view) for view in model.views}
+    for problem in refresh(workspace, model.name):
         log.warning("%s", problem)
     return written
 
 
-def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKnown | None = None) -> int:
-    """Write the view's timelines up to now, if rows have come or become known; return the values written.
+def bring_up_to_date(workspace: Workspace, view: FeatureView) -> int:
+    """Write the view's timelines up to now; return the values that changed.
 
     Raises StageError when its table is empty, DefinitionError when the table lacks a column.
     """
@@ -58,20 +51,11 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView, last_known: LastKn
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
-    as_of = workspace.now()
-    now = to_micros(as_of)
+    now = to_micros(workspace.now())
     rows = workspace.tables.scan(view.source.name, version=version.version)
     done = workspace.online.watermark(view.version_id)
-    if done is not None and done >= to_micros(version.created_at):
-        known = {} if last_known is None else last_known
-        key = (version.id, view.source.timestamp, view.source.known_column)
-        if key not in known:
-            known[key] = newest_known(view, rows)
-        if known[key] <= done or not any_known(view, rows, after=done, until=now):
-            return 0
-    replaced = replaced_keys(rows, view.source, as_of=as_of)
     full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
-    return materialize(view, rows, workspace.online, until=now, replaced=replaced, full=full)
+    return materialize(view, rows, workspace.online, until=now, full=full)
 
 
 def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
@@ -80,25 +64,25 @@ def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
     return any(version.replaces_all and to_micros(version.created_at) > since for version in versions)
 
 
-def refresh(workspace: Workspace, model: str, last_known: LastKnown | None = None) -> list[str]:
+def refresh(workspace: Workspace, model: str) -> list[str]:
     """Bring the views of a model's bundles in service up to date; return what could not be, in words."""
     problems = []
     for bundle in in_service(workspace, model):
         try:
-            bring_bundle_up_to_date(workspace, bundle, last_known)
+            bring_bundle_up_to_date(workspace, bundle)
         except TrimtabError as error:
             problems.append(str(error))
     return problems
 
 
-def bring_bundle_up_to_date(workspace: Workspace, bundle: Bundle, last_known: LastKnown | None = None) -> None:
+def bring_bundle_up_to_date(workspace: Workspace, bundle: Bundle) -> None:
     """Bring the views that a bundle was trained on up to date. Raises StageError naming bundle, view and reason."""
     for id_ in bundle.views:
         try:
             view = view_of(workspace.metadata.get(FeatureViewVersion, id_))
             if view.source.name not in workspace.project.definitions.sources:
                 raise StageError(f"definitions.py has no source '{view.source.name}' any more, so no new rows come in")
-            bring_up_to_date(workspace, view, last_known)
+            bring_up_to_date(workspace, view)
         except TrimtabError as error:
             raise StageError(
                 f"bundle {bundle.id} needs the view {id_}, whose values cannot be brought up to date: {error}"
@@ -111,7 +95,6 @@ class FeatureRefresher:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._next: datetime = workspace.now()
-        self._last_known: LastKnown = {}
         self._told: set[str] = set()
 
     def step(self) -> None:
@@ -122,7 +105,7 @@ class FeatureRefresher:
         problems: set[str] = set()
         for model in self._workspace.project.definitions.models:
             try:
-                problems.update(refresh(self._workspace, model, self._last_known))
+                problems.update(refresh(self._workspace, model))
             except TrimtabError as error:
                 problems.add(f"features of model '{model}': {error}")
         for problem in sorted(problems - self._told):

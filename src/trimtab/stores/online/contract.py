@@ -7,12 +7,15 @@ Guarantees
 - `write` is atomic: readers see all of it, including its watermark, or none; and it is on disk when it returns.
 - Entity keys are any bytes of any length, also empty; one may begin with another.
 - Readers never block and may be other processes.
+- `write` also stores the state of the process that computes the values, such as its position in a table, so both are
+  never apart.
 - A missing value is None. The store does not apply a time-to-live; readers do (it is part of the packed value).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from trimtab.stores.faults import Fault
@@ -37,7 +40,16 @@ class Online(Protocol):
     >>> store.close()
     """
 
-    def write(self, view: str, entries: Iterable[Entry], *, until: int, replace: bool = False) -> int:
+    def write(
+        self,
+        view: str,
+        entries: Iterable[Entry],
+        *,
+        until: int,
+        replace: bool = False,
+        since: Mapping[bytes, int] | None = None,
+        state: Mapping[bytes, bytes | None] | None = None,
+    ) -> int:
         """Add values and set the view's watermark.
 
         Writing the same entry again changes nothing; another value for the same key and time replaces the first.
@@ -46,10 +58,12 @@ class Online(Protocol):
             view: id of the view version.
             entries: the values.
             until: the watermark, microseconds since the epoch; an earlier one than the present one is ignored.
-            replace: remove all other entries of the view.
+            replace: remove all other entries and all other state of the view.
+            since: by entity key a time, microseconds; other entries of the entity at or after it are removed.
+            state: values of the view that are no timelines, by key; None removes a key.
 
         Returns:
-            The number of entries that were added, changed or removed.
+            The number of entries that were added, changed or removed; state is not counted.
 
         Raises:
             StoreError: the store cannot be written.
@@ -74,6 +88,30 @@ class Online(Protocol):
 
     def watermark(self, view: str) -> int | None:
         """Return the time up to which `view` is complete, or None when nothing was written."""
+        ...
+
+    def state(self, view: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the state of a view under each key, None where there is none; all from one moment."""
+        ...
+
+    def turn(self, view: str) -> AbstractContextManager[None]:
+        """Wait until no other thread or process is in the turn of this view, and hold it.
+
+        Who computes a view's next values from its state holds its turn from reading to writing. The turn ends with its
+        process.
+        """
+        ...
+
+    def views(self) -> Sequence[str]:
+        """Return the ids of the view versions that the store holds, sorted."""
+        ...
+
+    def drop(self, view: str) -> int:
+        """Remove a view version with its watermark and state; return how many values it had. Readers never wait."""
+        ...
+
+    def expire(self, view: str, before: int) -> int:
+        """Remove the entries that no read at or after `before` (microseconds) returns; return their number."""
         ...
 
     def check(self) -> Sequence[Fault]:
