@@ -69,13 +69,15 @@ class Position(msgspec.Struct, frozen=True):
     """What is taken in: the first `rows` rows of the table, as far as they are known.
 
     due: when the next of them becomes known or counts, NEVER for none. horizon: that of entities that have values, but
-    no recent rows. types: the columns that features read, with their types.
+    no recent rows. types: the columns that features read, with their types. version: of the table, as the caller
+    numbers them.
     """
 
     rows: int
     due: int
     horizon: int
     types: dict[str, str]
+    version: int = -1
     format: int = FORMAT
 
 
@@ -175,7 +177,13 @@ class StreamUpdater:
         return position if position.format == FORMAT else None
 
     def update(
-        self, rows: pl.DataFrame | None = None, *, until: int, first: int | None = None, full: bool = False
+        self,
+        rows: pl.DataFrame | None = None,
+        *,
+        until: int,
+        first: int | None = None,
+        version: int | None = None,
+        full: bool = False,
     ) -> int:
         """Take in new rows, and write all values of the rows known by `until`.
 
@@ -184,6 +192,7 @@ class StreamUpdater:
                 Rows that are taken in already are left out. If rows before `first` are missing, the table is read.
             until: microseconds since the epoch; becomes the watermark. Before the watermark, nothing is changed.
             first: number of the first of `rows` in the table, from 0.
+            version: the version of the table that has these rows; kept in the position.
             full: compute all values anew, because rows of the table were replaced.
 
         Returns:
@@ -204,12 +213,14 @@ class StreamUpdater:
                         f"after that, not {until}"
                     )
                 return 0
-            position = None if full or watermark is None else self.position
+            anew = full or watermark is None or self.view.over is not None
+            position = None if anew else self.position
             if position is not None and watermark is not None:
-                done = self._advance(position, watermark, until, rows, first)
+                now = position if version is None else msgspec.structs.replace(position, version=version)
+                done = self._advance(now, watermark, until, rows, first)
                 if done is not None:
                     return done
-            return self._rebuild(until)
+            return self._rebuild(until, -1 if version is None else version)
 
     def _advance(
         self, position: Position, watermark: int, until: int, rows: pl.DataFrame | None, first: int | None
@@ -278,7 +289,10 @@ class StreamUpdater:
         found = self._online.state(self.view.version_id, [KEY + digest for digest in wanted])
         stood = {key: Standing.unpack(value) for key, value in zip(wanted, found, strict=True) if value is not None}
         columns = (fresh.told.tolist(), fresh.numbers.tolist(), fresh.effective.tolist())
-        rows = (Standing(*times, key or b"") for *times, key in zip(*columns, fresh.keys, strict=True))
+        rows = (
+            Standing(told, number, effective, key or b"")
+            for told, number, effective, key in zip(*columns, fresh.keys, strict=True)
+        )
         now = latest_of(stood, zip(digests, rows, strict=True))
         for digest, one in now.items():
             before = stood.get(digest)
@@ -411,7 +425,7 @@ class StreamUpdater:
         named = (*self.view.entity.keys, source.timestamp, source.known_column, *source.key)
         return list(dict.fromkeys((*named, *value_columns(self.view))))
 
-    def _rebuild(self, until: int) -> int:
+    def _rebuild(self, until: int, version: int) -> int:
         """Compute all values and the whole state from the table."""
         view, table = self.view, self._table()
         moments = read_moments(view, table)
@@ -433,7 +447,7 @@ class StreamUpdater:
         types = {name: str(schema[name]) for name in self._columns}
         state = self._recent(rows, keys, layout, until)
         horizon = until - self.lateness
-        position = Position(moments.height, int(later.min(initial=NEVER)), horizon, types)
+        position = Position(moments.height, int(later.min(initial=NEVER)), horizon, types, version)
         state[POSITION] = msgspec.msgpack.encode(position)
         if source.key:
             stands = told <= until

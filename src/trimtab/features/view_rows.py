@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from trimtab.definitions import row_filter
 from trimtab.definitions.feature_types import ALWAYS
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
@@ -140,8 +141,9 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
 
 
 def value_columns(view: FeatureView) -> list[str]:
-    """Return the columns that the view's features read, each once."""
-    return list(dict.fromkeys(a.column for a in view.aggregations if a.column is not None))
+    """Return the columns that the view's features read, their filters included, each once."""
+    read = ((*a.columns, *(() if a.where is None else row_filter.columns_of(a.where))) for a in view.leaves)
+    return list(dict.fromkeys(name for names in read for name in names))
 
 
 def exact_types(view: FeatureView, schema: pl.Schema) -> dict[str, Any]:

@@ -139,6 +139,60 @@ class OnlineConformance:
         assert self.one(store, "view", b"AA", 1) is None
         assert store.watermark("view") is None
 
+    def test_entries_from_a_time_on_are_replaced_for_each_entity_by_itself(self, store: Online) -> None:
+        store.write("view", [(key, at, b"%d" % at) for key in (b"a", b"ab", b"b") for at in (1, 5, 9)], until=9)
+        changed = store.write("view", [(b"a", 5, b"5"), (b"a", 7, b"new")], until=9, since={b"a": 5, b"b": 6})
+        assert changed == 3  # 9 of a, 9 of b, and the new one
+        found = [[self.one(store, "view", key, at) for at in (4, 6, 8, 10)] for key in (b"a", b"ab", b"b")]
+        assert found == [[b"1", b"5", b"new", b"new"], [b"1", b"5", b"5", b"9"], [b"1", b"5", b"5", b"5"]]
+
+    def test_state_is_kept_beside_the_values_and_goes_with_them(self, store: Online) -> None:
+        long = b"k" * 600
+        store.write("v@1", [(b"a", 1, b"a")], until=1, state={b"p": b"one", long: b"long", b"": b"empty"})
+        store.write("v@2", [], until=1, state={b"p": b"other"})
+        assert store.state("v@1", [b"p", b"none", long, b""]) == [b"one", None, b"long", b"empty"]
+        assert store.write("v@1", [], until=2, state={b"p": b"two", long: None}) == 0
+        assert store.state("v@1", [b"p", long, b""]) == [b"two", None, b"empty"]
+        store.write("v@1", [], until=3, replace=True, state={b"q": b"three"})
+        assert store.state("v@1", [b"p", b"", b"q"]) == [None, None, b"three"]
+        assert store.state("v@2", [b"p"]) == [b"other"]
+
+    def test_versions_are_listed_and_removed_whole(self, store: Online) -> None:
+        for view in ("v@2", "v@1", "w@1"):
+            store.write(view, [(b"a", 1, b"a"), (b"b", 1, b"b")], until=1, state={b"p": b"p"})
+        assert list(store.views()) == ["v@1", "v@2", "w@1"]
+        assert store.drop("v@1") == 2
+        assert list(store.views()) == ["v@2", "w@1"]
+        assert (self.one(store, "v@1", b"a", 1), store.watermark("v@1")) == (None, None)
+        assert store.state("v@1", [b"p"]) == [None]
+        assert (self.one(store, "v@2", b"a", 1), store.state("w@1", [b"p"])) == (b"a", [b"p"])
+        assert store.drop("v@1") == 0
+
+    def test_entries_that_no_later_read_returns_expire(self, store: Online) -> None:
+        entries = [(b"a", at, b"%d" % at) for at in (1, 5, 9)] + [(b"b", 2, b"2"), (b"c", 8, b"8")]
+        store.write("view", entries, until=9)
+        store.write("other", entries, until=9)
+        assert store.expire("view", 6) == 1
+        assert [self.one(store, "view", b"a", at) for at in (4, 6, 10)] == [None, b"5", b"9"]
+        assert [self.one(store, "view", key, 9) for key in (b"b", b"c")] == [b"2", b"8"]
+        assert self.one(store, "other", b"a", 4) == b"1"
+        assert store.expire("view", 6) == 0
+
+    def test_turns_of_a_view_come_one_after_the_other(self, store: Online) -> None:
+        order: list[str] = []
+
+        def other() -> None:
+            with store.turn("view"):
+                order.append("second")
+
+        with store.turn("view"), store.turn("another view"):
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join(0.1)
+            order.append("first")
+        thread.join()
+        assert order == ["first", "second"]
+
     def test_values_survive_reopening(self, store: Online, tmp_path: Path) -> None:
         store.write("view", [(b"AA", 1, b"a")], until=1)
         store.close()

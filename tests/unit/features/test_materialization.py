@@ -90,7 +90,7 @@ def test_several_runs_with_late_rows_say_what_the_oracle_says(
     rows: list[Row], features: list[Aggregation], ttl: str | None, every: str | None, window_by: WindowBy,
     untils: list[int], oracle: Oracle, bits: Bits,
 ) -> None:  # fmt: skip
-    rows = [{**row, "a": row["key"][0], "n": row["key"][1]} for row in rows]
+    rows = [{**row, "a": row["key"][0], "n": row["key"][1]} for row in sorted(rows, key=lambda row: row["arrives"])]
     view = view_of(features, ttl=ttl, every=every, window_by=window_by)
     with tempfile.TemporaryDirectory() as folder:
         online = LmdbOnline(Path(folder))

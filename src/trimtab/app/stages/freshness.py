@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.in_service import in_service
@@ -15,12 +16,18 @@ from trimtab.clock import to_micros
 from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import StageError, TrimtabError
-from trimtab.features.materialization import materialize
+from trimtab.features.stream_state import StreamUpdater
 from trimtab.features.view_versions import view_of, view_version
+from trimtab.lazy_library import LazyLibrary
 from trimtab.records.data import TableVersion
 from trimtab.records.features import FeatureViewVersion
 from trimtab.records.training import Bundle
-from trimtab.stores.metadata.contract import latest
+from trimtab.stores.metadata.contract import latest, newest_until
+
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +58,62 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView) -> int:
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
-    now = to_micros(workspace.now())
-    rows = workspace.tables.scan(view.source.name, version=version.version)
-    done = workspace.online.watermark(view.version_id)
-    full = done is not None and done <= now and _rebuilt(workspace, view.source.name, since=done)
-    return materialize(view, rows, workspace.online, until=now, full=full)
+    return _updater(workspace, view, version).update(
+        until=to_micros(workspace.now()), version=version.version, full=_rebuilt(workspace, view, version)
+    )
 
 
-def _rebuilt(workspace: Workspace, table: str, *, since: int) -> bool:
-    """Return True if all rows of a table were read again after `since`: any of its values may be another one."""
-    versions = workspace.metadata.find(TableVersion, table=table)
-    return any(version.replaces_all and to_micros(version.created_at) > since for version in versions)
+def stream_update(workspace: Workspace, version: TableVersion, rows: pl.DataFrame) -> dict[str, int]:
+    """Bring all views of a source up to date with the rows that a version of its table added.
+
+    The views are those of definitions.py and those of bundles in service. The rows alone are read, unless a view lacks
+    rows before them.
+
+    Args:
+        workspace: has the table, the online store and the records.
+        version: the record of the version.
+        rows: its added rows, with the columns of the table.
+
+    Returns:
+        By view version the number of values that changed.
+    """
+    until, first = to_micros(workspace.now()), version.rows - version.added_rows
+    written = {}
+    for view in views_of(workspace, version.table):
+        full = _rebuilt(workspace, view, version)
+        updater = _updater(workspace, view, version)
+        written[view.version_id] = updater.update(rows, until=until, first=first, version=version.version, full=full)
+    return written
+
+
+def views_of(workspace: Workspace, source: str) -> list[FeatureView]:
+    """Return the views of a source: those of definitions.py, and those of bundles in service."""
+    definitions = workspace.project.definitions
+    views = {view.version_id: view for view in definitions.views.values() if view.source.name == source}
+    for model in definitions.models:
+        for bundle in in_service(workspace, model):
+            for id_ in bundle.views:
+                if id_ not in views:
+                    view = view_of(workspace.metadata.get(FeatureViewVersion, id_))
+                    if view.source.name == source:
+                        views[id_] = view
+    return list(views.values())
+
+
+def _updater(workspace: Workspace, view: FeatureView, version: TableVersion) -> StreamUpdater:
+    """Return the updater of a view, which reads a version of its table where it must."""
+    return StreamUpdater(
+        view, workspace.online, lambda: workspace.tables.scan(view.source.name, version=version.version)
+    )
+
+
+def _rebuilt(workspace: Workspace, view: FeatureView, version: TableVersion) -> bool:
+    """Return True if all rows of the table were read again after the view's state: any value may be another one."""
+    position = StreamUpdater(view, workspace.online, pl.LazyFrame).position
+    if position is None or position.version == version.version:
+        return False
+    new = newest_until(workspace.metadata, TableVersion, lambda v: v.version <= position.version, table=version.table)
+    return any(one.replaces_all for one in new)
 
 
 def refresh(workspace: Workspace, model: str) -> list[str]:

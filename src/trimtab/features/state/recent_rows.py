@@ -158,8 +158,8 @@ def needed_rows(view: FeatureView, entities: Array, rows: Array | Mapping[str, A
     Needed are the rows that leave a window, or become known, at the horizon or later. For the latest value without an
     age limit the latest of the others is needed, too. Other features without a limit need all rows.
     """
-    endless = [a for a in view.aggregations if window_of(view, a) is None]
-    if any(a.kind != "last" for a in endless):
+    endless = [a for a in view.leaves if window_of(view, a) is None]
+    if any(a.kind != "last" or a.where is not None for a in endless):
         return None
     bound = horizon - (view.every_micros or 0)
     longest = max(finite_windows(view), default=0)

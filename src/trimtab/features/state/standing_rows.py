@@ -39,7 +39,8 @@ class Standing(NamedTuple):
     @classmethod
     def unpack(cls, value: bytes) -> Standing:
         """Return what `pack` packed."""
-        return cls(*_STANDING.unpack_from(value), value[_STANDING.size :])
+        known, row, effective = _STANDING.unpack_from(value)
+        return cls(known, row, effective, value[_STANDING.size :])
 
 
 def latest_of(before: Mapping[bytes, Standing], rows: Iterable[tuple[bytes | None, Standing]]) -> dict[bytes, Standing]:
