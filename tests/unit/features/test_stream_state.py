@@ -116,7 +116,7 @@ HOUR = FeatureView("spent", tt.Entity("card"), PAYMENTS, [tt.sum("amount", "1h")
 
 def payments(*minutes: float, card: str = "a") -> pl.DataFrame:
     at = [EPOCH + timedelta(minutes=minute) for minute in minutes]
-    schema = {"card": pl.String, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64}
+    schema: dict[str, Any] = {"card": pl.String, "at": pl.Datetime("us", "UTC"), "amount": pl.Float64}
     return pl.DataFrame({"card": [card] * len(at), "at": at, "amount": [1.0] * len(at)}, schema=schema)
 
 
