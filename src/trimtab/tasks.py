@@ -109,7 +109,8 @@ class Rules:
     def wrong_labels(self, y: Floats, classes: int = 0) -> Floats:
         """Return the distinct labels that do not fit the task. classes: how many the model has, if it has classes."""
         if self.label == "number":
-            return np.zeros(0)
+            infinite: Floats = np.unique(y[np.isinf(y)])
+            return infinite
         known = np.arange(float(classes)) if self.by_class else np.array([0.0, 1.0])
         found: Floats = np.setdiff1d(y[~np.isnan(y)], known)
         return found

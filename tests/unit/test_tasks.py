@@ -61,6 +61,7 @@ def test_labels_that_do_not_fit_are_found() -> None:
     assert RULES["multiclass"].wrong_labels(y, classes=3).tolist() == [0.5]
     assert RULES["multiclass"].wrong_labels(np.array([UNKNOWN_CLASS]), classes=3).tolist() == [UNKNOWN_CLASS]
     assert not len(RULES["regression"].wrong_labels(y))
+    assert RULES["regression"].wrong_labels(np.array([1.0, np.inf, np.nan, np.inf])).tolist() == [np.inf]
 
 
 def test_a_row_of_an_unknown_class_is_a_large_finite_loss() -> None:

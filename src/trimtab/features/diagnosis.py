@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import polars as pl
 
 from trimtab import units
@@ -12,6 +13,7 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.view_windows import window_of
+from trimtab.units import MICROS
 
 ALMOST_ALL = 0.99
 """Share of nulls above which a feature is reported, and share of rows known too late for a window above which the
@@ -44,7 +46,7 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
     if rows.is_empty():
         return ()
     if model.label is None:
-        return tuple(_without_values(model, scan, rows))
+        return (*_without_values(model, scan, rows), *_rounded(model, scan, rows))
     for view in model.views:
         _refuse_own_rows(model, model.label, view, scan)
     found = (*_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
@@ -52,16 +54,27 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
 
 
 def _rounded(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
-    """Warn of whole numbers that float32 rounds, such as ids: different ones become the same number."""
+    """Warn of whole numbers and times that float32 rounds, such as ids: different ones become the same number."""
     schema = scan(model.examples.name).collect_schema()
     for name in model.features:
-        if isinstance(name, str) and schema[name].is_integer() and rows.schema[name] == pl.Float32:
+        kept = pl.Float32 if model.input == "frame" else pl.Int64
+        if isinstance(name, str) and schema[name].is_integer() and rows.schema[name] in (pl.Float32, kept):
             largest = rows.select(pl.col(name).abs().max()).item()
             if largest is not None and largest > EXACT_FLOAT32:
                 yield (
                     f"feature '{name}' holds whole numbers beyond 2^24, such as {largest:.0f}, which float32 rounds, "
                     f"so different ones become equal: for names, Model(..., types={{'{name}': 'category'}}); to "
                     "keep them exact, Model(..., input='frame')"
+                )
+    for name in model.feature_names if model.input == "matrix" else ():
+        if isinstance(rows.schema[name], pl.Datetime):
+            seconds = rows[name].drop_nulls().to_physical().to_numpy() / MICROS["s"]
+            held = seconds.astype(np.float32)
+            if (held != seconds).any():
+                yield (
+                    f"feature '{name}' holds timestamps, which a matrix has as float32 seconds since 1970: they are "
+                    f"rounded to {np.spacing(held.max()):g} s, so nearer ones become equal. For the time of day or the "
+                    "time since another one: tt.on_demand; to keep them exact: Model(..., input='frame')"
                 )
 
 
@@ -140,5 +153,5 @@ def _why(model: Model, view: FeatureView, aggregation: Aggregation, scan: Scan) 
 
 def _roughly(length: int) -> str:
     """Return a length of time (microseconds) in whole minutes; one below a minute is not rounded."""
-    minute = units.MICROS["m"]
+    minute = MICROS["m"]
     return units.short(length - length % minute if length >= minute else length)

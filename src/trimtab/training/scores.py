@@ -82,8 +82,18 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
 
 
 def flagging(scores: np.ndarray[Any, Any], share: float) -> float:
-    """Return the score from which on a share of rows counts as anomalies. scores: float64 (rows,)."""
-    return float(np.quantile(scores[np.isfinite(scores)], 1 - share, method="higher"))
+    """Return the score from which on a share of rows counts as anomalies. scores: float64 (rows,).
+
+    Where several rows have that score, the next larger one if its share is nearer: a score that most rows have flags
+    none of them. Above the largest score lies a threshold that no row reaches.
+    """
+    known = scores[np.isfinite(scores)]
+    at = float(np.quantile(known, 1 - share, method="higher"))
+    above = known[known > at]
+    too_many, too_few = float((known >= at).mean()) - share, share - len(above) / len(known)
+    if np.count_nonzero(known == at) == 1 or too_many <= too_few:
+        return at
+    return float(above.min() if len(above) else np.nextafter(at, np.inf))
 
 
 def category_frame(estimator: Any, X: np.ndarray[Any, Any], tables: CategoryTables) -> Any:

@@ -38,8 +38,10 @@ def tables(
     return {"orders": pl.DataFrame(orders), "sensors": pl.DataFrame(sensors)}
 
 
-def warnings_of(features: Sequence[Any], found: dict[str, pl.DataFrame], source: FileSource = ORDERS) -> list[str]:
-    model = Model("m", "binary", source, "late", features)
+def warnings_of(
+    features: Sequence[Any], found: dict[str, pl.DataFrame], source: FileSource = ORDERS, **options: Any
+) -> list[str]:
+    model = Model("m", **{"task": "binary", "examples": source, "label": "late", "features": features, **options})
     scan = lambda name: found[name].lazy()  # noqa: E731  # a scan is one expression
     frame = training_frame(model, scan, as_of=DAY + timedelta(days=30))
     return list(diagnose(model, scan, frame))
@@ -124,3 +126,17 @@ def test_whole_numbers_that_float32_rounds_are_told() -> None:
     found = warnings_of(["ticket", "small"], {**tables(), "orders": orders})
     assert [text.partition(",")[0] for text in found] == ["feature 'ticket' holds whole numbers beyond 2^24"]
     assert "Model(..., types={'ticket': 'category'})" in found[0]
+    exact = {"ticket": "integer"}
+    assert len(warnings_of(["ticket"], {**tables(), "orders": orders}, types=exact)) == 1, "a matrix is of float32"
+    assert len(warnings_of(["ticket"], {**tables(), "orders": orders}, task="anomaly", label=None)) == 1
+    assert warnings_of(["ticket"], {**tables(), "orders": orders}, types=exact, input="frame") == []
+
+
+def test_times_that_float32_rounds_are_told() -> None:
+    minutes = tables()["orders"].with_columns(
+        asked=DAY + pl.duration(minutes=pl.int_range(200)), day=DAY + pl.duration(days=pl.int_range(200))
+    )
+    found = warnings_of(["asked", "day"], {**tables(), "orders": minutes})
+    assert [text.partition(",")[0] for text in found] == ["feature 'asked' holds timestamps"]
+    assert "rounded to 128 s" in found[0]
+    assert warnings_of(["asked", "day"], {**tables(), "orders": minutes}, input="frame") == []

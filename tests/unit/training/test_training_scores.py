@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from trimtab.definitions.models import Dataset, Model
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import StageError
-from trimtab.training.scores import EstimatorFailed, cross_fit, native_scores
+from trimtab.training.scores import EstimatorFailed, cross_fit, flagging, native_scores
 
 SOURCE = FileSource("flights", "flights.parquet", timestamp="timestamp")
 
@@ -112,3 +112,21 @@ def test_an_estimator_that_raises_is_named_with_what_about_the_rows_may_have_cau
         native_scores(fitted, rows, "binary")
     with pytest.raises(EstimatorFailed, match=r"LinearRegression cannot score.*NotFittedError.*return a fitted"):
         native_scores(LinearRegression(), rows[1:], "regression")
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]) | st.floats(-3, 3), min_size=1, max_size=60),
+    st.floats(0.01, 0.5),
+)
+def test_no_other_threshold_flags_a_share_that_is_nearer(values: list[float], share: float) -> None:
+    scores = np.array(values)
+    flagged = (scores >= flagging(scores, share)).mean()
+    nearest = min(abs((scores >= limit).mean() - share) for limit in [*scores, np.inf])
+    assert abs(flagged - share) <= max(nearest, 1 / len(scores)) + 1e-12
+
+
+def test_a_score_that_most_rows_have_flags_none_of_them() -> None:
+    scores = np.concatenate([np.zeros(990), np.ones(10)])
+    assert (scores >= flagging(scores, 0.05)).sum() == 10
+    assert (np.ones(50) >= flagging(np.ones(50), 0.05)).sum() == 0
+    assert flagging(np.arange(100.0), 0.05) == 95, "as before where no two rows are alike"
