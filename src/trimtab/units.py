@@ -72,7 +72,8 @@ def share(text: str | float) -> float:
     else:
         value = float(text)
     if not 0 <= value <= 1:
-        raise ValueError(f"'{text}' is not a share: expected between 0% and 100%, for example 1% or 0.01")
+        hint = f"write {value:g}%" if 1 < value <= 100 and "%" not in str(text) else "for example 1% or 0.01"
+        raise ValueError(f"'{text}' is not a share: expected between 0% and 100%, {hint}")
     return value
 
 

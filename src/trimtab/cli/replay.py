@@ -138,8 +138,12 @@ def live_view(workspace: Workspace, model: str, play: Replay) -> Iterator[Callab
         shown = f"{tally.event_time:%Y-%m-%d}" if tally.event_time else "nothing new"
         bar.update(task, completed=tally.sent, failed=tally.failed, time=shown)
 
-    with Live(Group(LoopView(workspace, model), bar), console=console, refresh_per_second=4):
-        yield tell
+    try:
+        with Live(Group(LoopView(workspace, model), bar), console=console, refresh_per_second=4):
+            yield tell
+    finally:
+        if not console.is_terminal:  # rich ends the last line on a terminal alone
+            console.line()
 
 
 class LoopView:

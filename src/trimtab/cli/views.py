@@ -143,8 +143,11 @@ def _show_labels(console: Console, model: Mapping[str, Any]) -> None:
     """Print how long labels take, and the estimate of the newest window before its labels."""
     delay, estimate = model["label_delay"], model["estimates"]
     if delay is not None and delay.get("labelled"):
-        until = {share: duration_text(s) if s is not None else "not known yet" for share, s in _until(delay)}
-        said = ", ".join(f"{float(share):.0%} after {time}" for share, time in until.items())
+        parts = [
+            f"{float(share):.0%} not yet" if seconds is None else f"{float(share):.0%} after {duration_text(seconds)}"
+            for share, seconds in _until(delay)
+        ]
+        said = ", ".join(parts)
         console.print(f"labels: {said} ({delay['labelled']:,} of {delay['rows']:,} predictions)", soft_wrap=True)
     if delay is not None and delay["hint"]:
         console.print(f"[yellow]hint[/]   {escape(delay['hint'])}", soft_wrap=True)

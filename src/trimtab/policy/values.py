@@ -76,6 +76,10 @@ def _a_month(text: str) -> float:
     return units.per_day(text, otherwise="month") * units.PERIOD_DAYS["month"]
 
 
+def _share(value: object) -> object:
+    return units.share(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
 def _percent(value: object) -> object:
     """Take 90% for 90; other texts are judged as numbers."""
     match = PERCENT.fullmatch(value) if isinstance(value, str) else None
@@ -141,7 +145,7 @@ Bytes = Annotated[
 ]
 Share = Annotated[
     float,
-    _with_or_without_unit(units.share),
+    BeforeValidator(_share),
     Field(ge=0, le=1),
     Written(
         "share",
@@ -165,7 +169,7 @@ CostMatrix = dict[ClassName, dict[ClassName, Cost]]
 """Money by true class, and by predicted class in it."""
 Confidence = Annotated[
     float,
-    _with_or_without_unit(units.share),
+    BeforeValidator(_share),
     Field(gt=0.5, lt=1),
     Written(
         "share between 50% and 100%",

@@ -264,6 +264,11 @@ def _score_all(
     fitted: Fit,
     threshold: float,
 ) -> Scored:
+    """Score all rows out of sample.
+
+    Isotonic curves have seen the labels of the validation rows, the last part of `before`: in a simulation with 300 of
+    them their excess loss was 0.005 too small, where fresh rows had 0.017; that of a logistic curve was not.
+    """
     version = frozen.version
     early = frozen.frame.filter(pl.col(TIMESTAMP) < version.split_at)
     schema = schema_of(version)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from integration.gateway_project import GatewayProject
 from trimtab.cli.look import app
+from trimtab.cli.replay import live_view
 from trimtab.cli.terminal import say
 from trimtab.cli.views import _label
 
@@ -45,3 +50,15 @@ def test_brackets_in_names_and_reasons_are_no_markup(tmp_path: Path, capsys: pyt
 def test_a_label_is_shown_as_a_number_or_by_its_class(label: float | None, name: str | None, shown: str) -> None:
     known = {"label": label, "class_name": name, "known_at": "2013-01-02"}
     assert _label(known) == f"{shown}, known at 2013-01-02"
+
+
+def test_an_error_under_a_piped_progress_bar_has_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = GatewayProject(tmp_path / "project").workspace
+    play: Any = SimpleNamespace(rows=pl.DataFrame({"row": [1, 2]}))
+    with pytest.raises(ValueError, match="boom"), live_view(workspace, "delay", play):
+        raise ValueError("boom")
+    say("error: boom")
+    assert capsys.readouterr().out.splitlines()[-1] == "error: boom"
+    workspace.metadata.close()

@@ -131,6 +131,11 @@ WRONG = {
     "no unit": ("project: p\ngates:\n  performance: { p99: 10 }\n", "p99: 10 has no unit; expected such as 10ms"),
     "size": ("project: p\ngates:\n  performance: { memory: 500Mb }\n", ":3: gates.performance.memory", "mean 'MB'?"),
     "share": ("project: p\ntraining:\n  holdout: 200%\n", ":3: training.holdout: '200%' is not a share", "100%"),
+    "share of a hundred": (
+        "project: p\ntraining:\n  validation: 15\n",
+        ":3: training.validation: '15' is not a share: expected between 0% and 100%, write 15%",
+        "15%",
+    ),
     "rate": ("project: p\nimpact:\n  medium: 500/fortnight\n", ":3: impact.medium: ", "Valid: day, hour, month"),
     "percent for a number": (
         "project: p\ngates: { robustness: { max_drop: 3% } }\n",

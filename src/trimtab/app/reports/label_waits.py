@@ -114,10 +114,12 @@ def _hint(delay: LabelDelay, within: float, matures: int) -> str | None:
     if within >= ENOUGH or float(delay.seconds[-1]) * MICROS["s"] < matures:
         return None
     needed = delay.until(ENOUGH)
-    later = "when is not known yet" if needed is None else f"after {duration_text(needed)}"
+    later = f"; when {ENOUGH:.0%} are is not known yet"
+    if needed is not None:
+        later = f", {ENOUGH:.0%} after {duration_text(needed)}"
     return (
-        f"decide.labels_mature_after is {short(matures)}: by then {within:.0%} of the labels are in, "
-        f"{ENOUGH:.0%} {later}; so windows are judged on the quicker labels, which may differ from the slower ones"
+        f"decide.labels_mature_after is {short(matures)}: by then {within:.0%} of the labels are in{later}; so windows "
+        "are judged on the quicker labels, which may differ from the slower ones"
     )
 
 

@@ -23,7 +23,8 @@ from trimtab.app.project.mlflow_access import (
     restore_registry,
     set_aliases,
 )
-from trimtab.app.project.project import check_columns, kept_columns
+from trimtab.app.project.process_files import write_atomically
+from trimtab.app.project.project import POLICY, check_columns, kept_columns
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.rollouts import open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date, materialise
@@ -36,7 +37,7 @@ from trimtab.bundle.spec import ColumnCheck, read_spec
 from trimtab.control.suspicion import Stretch, held, joined
 from trimtab.data.schemas import column_checks, load_schema
 from trimtab.definitions.models import Model
-from trimtab.errors import StageError
+from trimtab.errors import DataError, StageError
 from trimtab.features.diagnosis import diagnose
 from trimtab.features.training_frames import request_types
 from trimtab.features.value_types import Kind
@@ -48,6 +49,7 @@ from trimtab.gates.table import evaluate as judge
 from trimtab.gates.verdict_files import write_verdict
 from trimtab.monitoring.reference import build_reference
 from trimtab.monitoring.row_money import prices
+from trimtab.policy.reader import line_of
 from trimtab.records.data import TableVersion
 from trimtab.records.gate_reports import GateReport, GateResult
 from trimtab.records.record import Role
@@ -65,12 +67,20 @@ from trimtab.training.train import train as train_model
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference/windows.json"
+FOUND_AGAIN = "dataset-{model}.json"
 VERDICT = "trimtab.verdict"
 """Tag of a run in MLflow: what the gates said."""
 
 R = TypeVar("R", Run, DatasetVersion)
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class FoundAgain(msgspec.Struct, frozen=True):
+    """A dataset whose content was made again at a time, after another one of its model."""
+
+    id: str
+    at: datetime
 
 
 def _placed(stage: Callable[P, T]) -> Callable[P, T]:
@@ -130,6 +140,9 @@ def snapshot(
         skew=rows.skew,
     )
     workspace.metadata.put(version)
+    if newest(workspace, DatasetVersion, model).id != version.id:  # its content was frozen once before
+        again = FoundAgain(version.id, workspace.now())
+        write_atomically(workspace.run_folder / FOUND_AGAIN.format(model=model), msgspec.json.encode(again))
     return version
 
 
@@ -179,7 +192,13 @@ def evaluate(workspace: Workspace, run: Run, *, measured: bool = True, force: bo
         return known[0]
     inputs = gate_inputs(workspace, run)
     spec = read_spec(inputs.folder)
-    results = judge(inputs, workspace.project.policy.gates)
+    try:
+        results = judge(inputs, workspace.project.policy.gates)
+    except DataError as error:
+        key, where = str(error).partition(":")[0], workspace.project.folder / POLICY
+        if not key.startswith("gates."):
+            raise
+        raise DataError(f"{where}:{line_of(where, key)}: {error}") from None
     gates = gates_json(workspace.project.policy.gates)
     if changed := changed_thresholds(run.gates, gates, run.gates_frozen_at):
         results = (*results, changed)
@@ -348,8 +367,15 @@ def deploy(
 
 
 def newest(workspace: Workspace, kind: type[R], model: str) -> R:
-    """Return a model's newest run of the gates' kind, or dataset. Raises StageError naming the stage that makes one."""
+    """Return a model's newest run of the gates' kind, or dataset. Raises StageError naming the stage that makes one.
+
+    A dataset whose content was made again on this machine is as new as that.
+    """
     found = newest_where(workspace.metadata, kind, lambda r: getattr(r, "refit_of", None) is None, model=model)
+    path = workspace.run_folder / FOUND_AGAIN.format(model=model)
+    if kind is DatasetVersion and found is not None and path.is_file():
+        again = msgspec.json.decode(path.read_bytes(), type=FoundAgain)
+        return workspace.metadata.get(kind, again.id) if again.at > found.created_at else found
     if found is None:
         stage = "features" if kind is DatasetVersion else "train"
         raise StageError(f"model '{model}' has no {kind.KIND} yet; run: trimtab {stage}")

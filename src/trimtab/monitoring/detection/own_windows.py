@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from trimtab.errors import DataError
 from trimtab.stats.upward_test import UpwardDetector, UpwardStep
 
 Operation = Literal["latency", "error", "cost"]
@@ -31,23 +30,21 @@ class OwnWindows:
         self._detector: UpwardDetector | None = None
 
     def step(self, value: float, rows: int) -> UpwardStep | None:
-        """Judge the next window; None for the first ones. value: p99 in ms, share of failures, or money."""
+        """Judge the next window; None for the first ones, and for a value that is not finite.
+
+        value: p99 in ms, share of failures, or money.
+        """
+        if not math.isfinite(value):
+            return None
         found = value if self._operation == "error" else math.log(max(value, SMALLEST_VALUE[self._operation]))
         if self._detector is not None:
             return self._detector.step(found, rows)
         self._first.append((found, rows))
         if len(self._first) == FIRST_WINDOWS:
             values, counts = zip(*self._first, strict=True)
-            try:
-                self._detector = UpwardDetector.fit(
-                    values,
-                    counts,
-                    horizon=self._horizon,
-                    seed=self._seed,
-                    smallest_sd=SMALLEST_SD[self._operation],
-                )
-            except DataError:  # too few windows with rows
-                return None
+            self._detector = UpwardDetector.fit(
+                values, counts, horizon=self._horizon, seed=self._seed, smallest_sd=SMALLEST_SD[self._operation]
+            )
         return None
 
     def state(self) -> dict[str, Any]:

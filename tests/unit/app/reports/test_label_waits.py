@@ -104,6 +104,15 @@ def test_status_shows_both(ws: Workspace) -> None:
     )
 
 
+def test_a_share_that_no_label_has_reached_is_said_to_be_open(ws: Workspace) -> None:
+    log(ws, [2.0, None] * 60 + [60.0] + [None] * 50)
+    shown = CliRunner().invoke(look.app, ["status", "--project", str(ws.project.folder)], catch_exceptions=False)
+    assert "labels: 50% not yet, 90% not yet (61 of 171 predictions)" in shown.stdout
+    found = label_waits(ws, "m")
+    assert found is not None
+    assert "of the labels are in; when 90% are is not known yet; so windows are judged" in found["hint"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(5, "5 s"), (90, "1.5 m"), (7200, "2 h"), (86_400, "1 d"), (360_000, "4.17 d")]
 )

@@ -14,8 +14,9 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.gate_inputs import gate_inputs
-from trimtab.errors import NotFound, StageError
-from trimtab.records.training import Bundle, Run
+from trimtab.clock import ManualClock
+from trimtab.errors import DataError, NotFound, StageError
+from trimtab.records.training import Bundle, DatasetVersion, Run
 from trimtab.testing.judged import FIRST
 
 DEFINITIONS = """
@@ -156,3 +157,28 @@ def test_a_dataset_is_found_by_the_start_of_its_id(workspace: Workspace) -> None
     assert find_dataset(workspace, dataset.id[:12], "late") == dataset
     with pytest.raises(NotFound, match=f"no training set 'zz'; the newest ones: {dataset.id[:12]}"):
         find_dataset(workspace, "zz", "late")
+
+
+def test_a_dataset_that_is_made_again_counts_as_the_newest(workspace: Workspace) -> None:
+    clock = ManualClock(FIRST + timedelta(hours=1000))
+    ws = open_workspace(workspace.project.folder, clock=clock)
+
+    def frozen(hours: int) -> DatasetVersion:
+        clock.move_to(clock.now() + timedelta(minutes=1))
+        return pipeline.snapshot(ws, "late", as_of=FIRST + timedelta(hours=hours))
+
+    first, second = frozen(900), frozen(950)
+    assert pipeline.newest(ws, DatasetVersion, "late") == second
+    assert frozen(900) == first
+    assert pipeline.newest(ws, DatasetVersion, "late") == first
+    third = frozen(960)
+    assert pipeline.newest(ws, DatasetVersion, "late") == third
+
+
+def test_a_gate_on_a_column_that_the_training_set_lacks_names_its_line(workspace: Workspace) -> None:
+    run = train(workspace, 600)
+    policy = workspace.project.folder / "trimtab.yaml"
+    policy.write_text(policy.read_text().replace("gates: {", "gates: { slices: { by: [sue] },"))
+    changed = open_workspace(workspace.project.folder)
+    with pytest.raises(DataError, match=r"trimtab\.yaml:4: gates\.slices\.by: the training set has no column 'sue'"):
+        pipeline.evaluate(changed, run)
