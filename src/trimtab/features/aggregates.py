@@ -9,21 +9,26 @@ the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
-from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.aggregations import DECAYED, PICKS, Aggregation
 from trimtab.definitions.views import FeatureView
+from trimtab.features.continuous import Layout, width_of
 from trimtab.features.exact_sums import Range, range_sums
 from trimtab.features.extremes import NOTHING, late_minima, range_minima
+from trimtab.features.order_statistics import decayed, deviations, distinct_counts, quantiles
 from trimtab.features.timelines import EntityRows, Timelines, in_order
 from trimtab.features.value_types import Array
 from trimtab.features.view_windows import Window, floor_to, window_of
 
+SUMMARIES = ("sum", "mean", "min", "max")
+SWEPT = ("quantile", "std", *DECAYED)
+"""Kinds that are computed row by row along the timelines."""
 PART = 1 << 16
 """Rows and queries that are computed together."""
 
@@ -39,12 +44,20 @@ class Column(Protocol):
         """Return the picked value of each query, NaN for none."""
         ...
 
+    def codes(self) -> Array:
+        """Return a number for each value by index in the table, the same for equal ones, -1 for null and NaN."""
+        ...
+
 
 class Values(Protocol):
     """The columns of the source."""
 
     def columns(self, names: Iterable[str]) -> Iterable[tuple[str, Column]]:
         """Return each column once, in any order."""
+        ...
+
+    def matching(self, where: str) -> Array:
+        """Return by index in the table which rows fulfil a filter."""
         ...
 
 
@@ -62,21 +75,34 @@ def aggregate(view: FeatureView, rows: EntityRows, values: Values, entities: Arr
     Returns:
         By aggregation name a float64 array of shape (queries,), NaN for null.
     """
-    queries = Queries.of(rows, entities, floor_to(at, view.every_micros))
-    found: dict[str, Array] = {}
-    by_column: dict[str, list[Aggregation]] = {}
-    for aggregation in view.aggregations:
-        if aggregation.column is None:
-            found[aggregation.name] = queries.counts(window_of(view, aggregation))
-        else:
-            by_column.setdefault(aggregation.column, []).append(aggregation)
+    layout = Layout(view)
+    found = layout.features(stored_columns(layout, rows, values, entities, at), at)
+    return dict(zip([a.name for a in view.aggregations], found, strict=True))
+
+
+def stored_columns(layout: Layout, rows: EntityRows, values: Values, entities: Array, at: Array) -> list[Array]:
+    """Return the columns that the online store keeps for each pair, of which `layout` makes features at a read.
+
+    Other arguments and errors as in `aggregate`.
+    """
+    view, at = layout.view, floor_to(at, layout.view.every_micros)
+    groups: dict[str | None, list[Aggregation]] = {}
+    for leaf in view.leaves:
+        groups.setdefault(leaf.where, []).append(leaf)
+    found: dict[Aggregation, tuple[Array, ...]] = {}
+    by_column: dict[str, list[tuple[Queries, list[Aggregation]]]] = {}
+    for where, leaves in groups.items():
+        chosen = rows if where is None else rows.only(values.matching(where))
+        queries = Queries.of(chosen, entities, at)
+        for leaf in leaves:
+            if leaf.column is None:
+                found[leaf] = queries.of_rows(leaf, window_of(view, leaf))
+        for name in dict.fromkeys(leaf.column for leaf in leaves if leaf.column is not None):
+            by_column.setdefault(name, []).append((queries, [leaf for leaf in leaves if leaf.column == name]))
     for name, column in values.columns(by_column):
-        windows = {a: window_of(view, a) for a in by_column[name]}
-        numbers = {a: window for a, window in windows.items() if a.kind != "last"}
-        found.update((a.name, column.pick(queries.last(w))) for a, w in windows.items() if a.kind == "last")
-        if numbers:
-            found.update(queries.summaries(column.whole(), numbers))
-    return {a.name: found[a.name] for a in view.aggregations}
+        for queries, leaves in by_column[name]:
+            found.update(queries.of_column(column, {leaf: window_of(view, leaf) for leaf in leaves}))
+    return layout.columns(found)
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ class Queries:
     count: int
     parts: list[tuple[slice, Cut]]
     back: Array | None
-    _picks: dict[Window, Picks] = field(default_factory=dict)
+    _picks: dict[tuple[str, Window], Picks] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: EntityRows, entities: Array, at: Array) -> Queries:
@@ -118,25 +144,59 @@ class Queries:
             counts[places] = cut.counts(window)
         return self._as_asked(counts)
 
-    def last(self, window: Window) -> Picks:
-        """Return the last row known for each query, if it has not left the window."""
-        if window not in self._picks:
+    def of_rows(self, leaf: Aggregation, window: Window) -> tuple[Array, ...]:
+        """Return the stored columns of an aggregation without a column: of count, decayed_count or since_last."""
+        if leaf.kind == "count":
+            return (self.counts(window),)
+        if leaf.kind == "since_last":
+            return tuple(self._by_part(lambda cut: [cut.last_times(window)], [np.nan]))
+        return tuple(self._by_part(lambda cut: decayed(cut, leaf, window, None), [0.0, 0.0]))
+
+    def of_column(self, column: Column, windows: Mapping[Aggregation, Window]) -> dict[Aggregation, tuple[Array, ...]]:
+        """Return the stored columns of aggregations of one column."""
+        found: dict[Aggregation, tuple[Array, ...]] = {}
+        summed = {leaf: window for leaf, window in windows.items() if leaf.kind in SUMMARIES}
+        whole = column.whole() if any(leaf.kind in (*SUMMARIES, *SWEPT) for leaf in windows) else None
+        if summed and whole is not None:
+            found.update((leaf, (values,)) for leaf, values in self.summaries(whole, summed).items())
+        codes = column.codes() if any(leaf.kind == "distinct" for leaf in windows) else None
+        for leaf, window in windows.items():
+            if leaf.kind in PICKS:
+                found[leaf] = (column.pick(self.picked(leaf.kind, window)),)
+            elif leaf.kind == "distinct" and codes is not None:
+                found[leaf] = tuple(self._by_part(partial(_distinct, codes, window), [0.0]))
+            elif leaf.kind in SWEPT and whole is not None:
+                nothing = [np.nan] * width_of(leaf)
+                found[leaf] = tuple(self._by_part(partial(_swept, whole, leaf, window), nothing))
+        return found
+
+    def picked(self, kind: str, window: Window) -> Picks:
+        """Return the last or first row known for each query, if it has not left the window."""
+        if (kind, window) not in self._picks:
             rows = np.full(self.count, -1)
             for places, cut in self.parts:
-                rows[places] = cut.last(window)
+                rows[places] = cut.last(window) if kind == "last" else cut.first(window)
             rows = self._as_asked(rows)
             order = np.argsort(rows)
-            self._picks[window] = Picks(order, rows[order])
-        return self._picks[window]
+            self._picks[kind, window] = Picks(order, rows[order])
+        return self._picks[kind, window]
 
-    def summaries(self, column: Array, windows: Mapping[Aggregation, Window]) -> dict[str, Array]:
-        """Return aggregations of numbers by name, NaN where no value counts. column: by index in the table."""
-        found = {aggregation.name: np.full(self.count, np.nan) for aggregation in windows}
+    def _by_part(self, values: Callable[[Cut], list[Array]], nothing: Sequence[float]) -> list[Array]:
+        """Return columns that are computed part by part. nothing: the value of each for an entity without rows."""
+        columns = [np.full(self.count, value) for value in nothing]
+        for places, cut in self.parts:
+            for column, found in zip(columns, values(cut), strict=True):
+                column[places] = found
+        return [self._as_asked(column) for column in columns]
+
+    def summaries(self, column: Array, windows: Mapping[Aggregation, Window]) -> dict[Aggregation, Array]:
+        """Return aggregations of numbers, NaN where no value counts. column: by index in the table."""
+        found = {aggregation: np.full(self.count, np.nan) for aggregation in windows}
         for places, cut in self.parts:
             summary = Summary(cut, column[cut.lines.rows], windows)
             for aggregation in windows:
-                found[aggregation.name][places] = summary.value(aggregation)
-        return {name: self._as_asked(values) for name, values in found.items()}
+                found[aggregation][places] = summary.value(aggregation)
+        return {aggregation: self._as_asked(values) for aggregation, values in found.items()}
 
     def _as_asked(self, values: Array) -> Array:
         if self.back is None:
@@ -215,8 +275,37 @@ class Cut:
 
     def last(self, window: Window) -> Array:
         """Return the index in the table of the last row known, if it has not left the window; -1 for none."""
+        return np.append(self.lines.rows, -1)[self._last_places(window)]
+
+    def last_times(self, window: Window) -> Array:
+        """Return the timestamp of that row (microseconds, float64), NaN for none."""
+        return np.append(self.lines.times.astype(np.float64), np.nan)[self._last_places(window)]
+
+    def _last_places(self, window: Window) -> Array:
         place, first = self._latest, 0 if window is None else self.begins(window)
-        return np.where(place >= first, np.append(self.lines.rows, -1)[place], -1)
+        return np.where(place >= first, place, -1)
+
+    def first(self, window: Window) -> Array:
+        """Return the index in the table of the first row known that has not left the window; -1 for none."""
+        lines, begins = self.lines, self.begins(window)
+        if lines.known_order is None:
+            places = np.where(begins < self.ends, begins, -1)
+        else:
+            every = np.arange(len(lines.rows), dtype=np.float64)
+            (found,) = late_minima(every, lines.known_order, lines.starts, self.entities, self.ends, [begins])
+            places = np.where(np.isinf(found), -1, found).astype(np.int64)
+        return np.append(lines.rows, -1)[places]
+
+
+def _distinct(codes: Array, window: Window, cut: Cut) -> list[Array]:
+    return [distinct_counts(cut, codes[cut.lines.rows], window)]
+
+
+def _swept(column: Array, leaf: Aggregation, window: Window, cut: Cut) -> list[Array]:
+    values = column[cut.lines.rows]
+    if leaf.kind in DECAYED:
+        return decayed(cut, leaf, window, values)
+    return (quantiles if leaf.kind == "quantile" else deviations)(cut, leaf, window, values)
 
 
 def _running(present: Array) -> Array:

@@ -17,6 +17,7 @@ from trimtab.definitions.models import Model
 from trimtab.definitions.on_demand import OnDemand
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError, nearest
+from trimtab.features.continuous import Layout
 from trimtab.features.packing import PACKED, nothing
 from trimtab.features.request_columns import for_transform, key_part, number
 from trimtab.features.rules import RulePlan
@@ -56,8 +57,12 @@ class OnlinePlan:
         self._prefixes = [online.prefix(view.version_id) for view in model.views]
         self._nothing = [nothing(view) for view in model.views]
         names = [name for view in model.views for name in view.feature_names]
-        self._view_width = len(names)
-        self._view_places = _as_slice([places[name] for name in names])
+        taken = [at for at, name in enumerate(names) if name in places]
+        self._view_taken = None if len(taken) == len(names) else taken
+        self._view_places = _as_slice([places[names[at]] for at in taken])
+        self._layouts = [Layout(view) for view in model.views]
+        self._stored_width = sum(layout.width for layout in self._layouts)
+        self._finished = all(layout.is_plain for layout in self._layouts)
         plain = [name for name in model.features if isinstance(name, str) and name not in typed]
         self._plain = [(name, places[name], number(name, kinds.get(name))) for name in plain]
         self._transforms = [
@@ -88,7 +93,7 @@ class OnlinePlan:
         out = np.empty((len(at), self._width), dtype=np.float32)
         with np.errstate(all="ignore"):
             table = self._view_table(columns, at)
-            out[:, self._view_places] = table
+            out[:, self._view_places] = table if self._view_taken is None else table[:, self._view_taken]
             for name, place, convert in self._plain:
                 out[:, place] = convert(columns[name])
             for places, outputs in self._transformed(columns, lambda place: table[:, place].copy(), len(at)):
@@ -118,8 +123,17 @@ class OnlinePlan:
         """Return the features of all views in their order: float64, shape (rows, view features)."""
         if not self._keys:
             return np.empty((len(at), 0))
-        packed = self._packed(columns, at)
-        return np.frombuffer(b"".join(packed), dtype=PACKED).reshape(len(at), self._view_width)
+        stored = np.frombuffer(b"".join(self._packed(columns, at)), dtype=PACKED).reshape(len(at), self._stored_width)
+        return stored if self._finished else self._features(stored, at)
+
+    def _features(self, stored: Array, at: Sequence[int]) -> Array:
+        """Return the features of all views from the stored columns: those that change with time are finished."""
+        moments = np.array(at, dtype=np.int64)
+        first, made = 0, []
+        for layout in self._layouts:
+            made += layout.features(list(stored.T[first : first + layout.width]), moments)
+            first += layout.width
+        return np.column_stack(made)
 
     def _packed(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> list[bytes]:
         """Return the packed values of all views of the first row, then of the second, and so on."""

@@ -1,7 +1,7 @@
 """Encodes the values of a view in the online store: its features as little-endian float64, NaN for null.
 
-The latest values of texts, dates and timestamps come behind them as MessagePack: a map from the place of the feature to
-text, days since 1970 or microseconds since 1970, without those that are null.
+The columns are those of `continuous.Layout`. Texts, dates and timestamps of rows come behind them as MessagePack: a map
+from the column to text, days since 1970 or microseconds since 1970, without those that are null.
 
 A timeline also has entries for the times at which rows leave their windows, so stored values need no expiry.
 """
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from trimtab.definitions.views import FeatureView
+from trimtab.features.continuous import Layout
 from trimtab.features.value_types import Array
 
 PACKED = np.dtype("<f8")
@@ -43,12 +44,12 @@ def pack(table: Array, exact: Mapping[int, Array] | None = None) -> list[bytes]:
     return [value + (_encode(own) if own else b"") for value, own in zip(packed, known, strict=True)]
 
 
-def unpack_exact(value: bytes, features: int) -> dict[int, Any]:
-    """Return the values behind the numbers of a packed value, by the place of the feature."""
-    tail = value[PACKED.itemsize * features :]
+def unpack_exact(value: bytes, width: int) -> dict[int, Any]:
+    """Return the values behind the numbers of a packed value, by their column. width: number of columns."""
+    tail = value[PACKED.itemsize * width :]
     return _decode(tail) if tail else {}
 
 
 def nothing(view: FeatureView) -> bytes:
     """Return the packed value of an entity without rows: counts are 0, other features null."""
-    return pack(table_of([np.array([0.0 if a.kind == "count" else np.nan]) for a in view.aggregations]))[0]
+    return pack(table_of(Layout(view).empty()))[0]

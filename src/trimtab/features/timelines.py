@@ -38,6 +38,12 @@ class EntityRows:
         counts = np.bincount(entities, minlength=entity_count)
         return cls(in_order(entities, times, known), np.concatenate([[0], np.cumsum(counts)]), times, known, chosen)
 
+    def only(self, kept: Array) -> EntityRows:
+        """Return the rows where `kept`, bool by index in the table, is True; entities keep their numbers."""
+        stays = kept[self.order if self.chosen is None else self.chosen[self.order]]
+        before = np.concatenate([[0], np.cumsum(stays)])
+        return EntityRows(self.order[stays], before[self.starts], self.times, self.known, self.chosen)
+
     def part(self, first: int, end: int) -> Timelines:
         """Return the timelines of the entities from `first` to `end` - 1, renumbered from 0."""
         order = self.order[self.starts[first] : self.starts[end]]
@@ -57,12 +63,15 @@ class Timelines:
 
     rows: index in the table by place. starts: first place of each entity, (m + 1,). known_order: places in order of
     (entity, e), or None when that is the order of places. delays: e - ts by place, empty when known_order is None.
+    times, effective: ts and e by place.
     """
 
     rows: Array
     starts: Array
     known_order: Array | None
     delays: Array
+    times: Array
+    effective: Array
     _by_time: Segments
     _by_known: Segments
 
@@ -74,13 +83,13 @@ class Timelines:
         by_time = Segments(entities, times, count)
         nothing = np.zeros(0, dtype=np.int64)
         if known is times:
-            return cls(rows, starts, None, nothing, by_time, by_time)
+            return cls(rows, starts, None, nothing, times, times, by_time, by_time)
         effective = np.maximum(times, known)
         if bool(np.all((effective[1:] >= effective[:-1]) | (entities[1:] != entities[:-1]))):
-            return cls(rows, starts, None, nothing, by_time, Segments(entities, effective, count))
+            return cls(rows, starts, None, nothing, times, effective, by_time, Segments(entities, effective, count))
         known_order = in_order(entities, effective, effective)
         by_known = Segments(entities, effective[known_order], count)
-        return cls(rows, starts, known_order, effective - times, by_time, by_known)
+        return cls(rows, starts, known_order, effective - times, times, effective, by_time, by_known)
 
     def known_until(self, entities: Array, at: Array) -> Array:
         """Return for each (entity, t) the end of the entity's rows with e <= t, in known_order."""

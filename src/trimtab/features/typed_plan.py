@@ -35,7 +35,12 @@ class TypedPlan(OnlinePlan):
             if isinstance(name, str) and name in schema.types
         ]
         self._view_names = [name for view in model.views for name in view.feature_names]
-        self._view_widths = [len(view.feature_names) for view in model.views]
+        self._exact_places = [
+            (view, layout.width, column)
+            for view, layout in enumerate(self._layouts)
+            for column in layout.feature_places
+        ]
+        """By view feature: number and stored width of its view, and its column."""
 
     def vectors(self, columns: Mapping[str, Sequence[Any]], at: Sequence[int]) -> TypedMatrix:
         """Return the typed rows of requests. Arguments and errors as in OnlinePlan."""
@@ -57,31 +62,23 @@ class TypedPlan(OnlinePlan):
         if not self._keys:
             return []
         packed = self._packed(columns, at)
-        sizes = [PACKED.itemsize * width for width in self._view_widths] * len(at)
+        sizes = [PACKED.itemsize * layout.width for layout in self._layouts] * len(at)
         numbers = b"".join([value[:size] for value, size in zip(packed, sizes, strict=True)])
-        table = np.frombuffer(numbers, dtype=PACKED).reshape(len(at), self._view_width)
+        stored = np.frombuffer(numbers, dtype=PACKED).reshape(len(at), self._stored_width)
+        table = stored if self._finished else self._features(stored, at)
         return [self._view_column(place, name, table, packed) for place, name in enumerate(self._view_names)]
 
     def _view_column(self, place: int, name: str, table: Array, packed: list[bytes]) -> Array:
         kind = self._schema.types.get(name)
         if kind not in ("text", "category", "date", "timestamp"):
             return np.array(table[:, place])
-        view, inside = self._inside(place)
-        views = len(self._view_widths)
-        values = [unpack_exact(value, self._view_widths[view]).get(inside) for value in packed[view::views]]
+        view, width, column = self._exact_places[place]
+        values = [unpack_exact(value, width).get(column) for value in packed[view :: len(self._layouts)]]
         if kind not in WHOLE:
             return objects(values)
         numbers, missing = whole(values)
         numbers[missing] = np.iinfo(np.int64).min  # NumPy's NaT
         return numbers.view("datetime64[D]" if kind == "date" else "datetime64[us]")
-
-    def _inside(self, place: int) -> tuple[int, int]:
-        """Return the view of a view feature, and the feature's place in it."""
-        for view, width in enumerate(self._view_widths):
-            if place < width:
-                return view, place
-            place -= width
-        raise IndexError(place)
 
 
 class TypedColumns:

@@ -5,17 +5,19 @@ So a wide table is never in memory as a whole. Rows that cannot count for any re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from trimtab.definitions import row_filter
+from trimtab.definitions.aggregations import PICKS
 from trimtab.definitions.feature_types import ALWAYS
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
 from trimtab.features.aggregates import Picks
+from trimtab.features.filtering import condition
 from trimtab.features.table_columns import (
     NEVER,
     check_same_types,
@@ -39,6 +41,9 @@ else:
 
 CHUNK_BYTES = 192 << 20
 """Bytes of value columns that are read at a time."""
+
+ANY_TYPE = (*PICKS, "distinct")
+"""Kinds whose column may hold texts and times."""
 
 WORTH_COPYING = 0.9
 """Share of useful rows above which all rows are kept: the others cannot count, and copying would cost more time."""
@@ -78,6 +83,15 @@ class Column:
             first += len(chunk)
         return values
 
+    def codes(self) -> Array:
+        """Return a number for each value by index in the table, the same for equal ones, -1 for null and NaN."""
+        series = self.series
+        if series.dtype.is_float():
+            series = series.fill_nan(None) + 0.0  # so that -0.0 is 0.0
+        elif isinstance(series.dtype, pl.Categorical | pl.Enum):
+            series = series.cast(pl.String)
+        return series.rank("dense").cast(pl.Int64).fill_null(-1).to_numpy()
+
 
 @dataclass(frozen=True)
 class ViewRows:
@@ -116,14 +130,23 @@ class ViewRows:
         wanted = list(names)
         at_once = max(1, CHUNK_BYTES // (8 * max(self.height, 1)))
         for first in range(0, len(wanted), at_once):
-            frame = self.source.select(wanted[first : first + at_once]).collect()
-            if frame.height != self.height:
-                raise DataError(
-                    f"source '{self.view.source.name}' had {self.height} rows and now has {frame.height}; "
-                    "read one version of it"
-                )
-            for column in frame:
+            for column in self._read([pl.col(name) for name in wanted[first : first + at_once]]):
                 yield column.name, Column(column, f"FeatureView '{self.view.name}'")
+
+    def matching(self, where: str) -> Array:
+        """Return by index in the table which rows fulfil a filter. Raises as `columns`, and DefinitionError."""
+        fulfilled = condition(where, self.source.collect_schema(), view=self.view.name)
+        (found,) = self._read([fulfilled.fill_null(False).alias("fulfilled")])
+        return found.to_numpy()
+
+    def _read(self, columns: Sequence[pl.Expr]) -> pl.DataFrame:
+        frame = self.source.select(columns).collect()
+        if frame.height != self.height:
+            raise DataError(
+                f"source '{self.view.source.name}' had {self.height} rows and now has {frame.height}; "
+                "read one version of it"
+            )
+        return frame
 
 
 def check_columns(view: FeatureView, schema: pl.Schema) -> None:
@@ -131,26 +154,32 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
     where = f"FeatureView '{view.name}'"
     needed = [*view.entity.keys, view.source.timestamp, view.source.known_column, *value_columns(view)]
     require(schema, needed, source=view.source.name, needed_by=where)
-    for aggregation in view.aggregations:
-        if aggregation.column is None:
+    for leaf in view.leaves:
+        if leaf.where is not None:
+            condition(leaf.where, schema, view=view.name)
+        if leaf.column is None:
             continue
-        if aggregation.kind == "last":
-            kind_of(schema[aggregation.column], where=f"{where}: column '{aggregation.column}'")
+        if leaf.kind in ANY_TYPE:
+            kind_of(schema[leaf.column], where=f"{where}: column '{leaf.column}'")
         else:
-            require_numbers(aggregation.column, schema[aggregation.column], where=where)
+            require_numbers(leaf.column, schema[leaf.column], where=where)
+    for aggregation in view.aggregations:
+        for column in aggregation.columns if aggregation.of else ():
+            require_numbers(column, schema[column], where=f"{where}: '{aggregation.name}'")
 
 
 def value_columns(view: FeatureView) -> list[str]:
     """Return the columns that the view's features read, their filters included, each once."""
-    read = ((*a.columns, *(() if a.where is None else row_filter.columns_of(a.where))) for a in view.leaves)
-    return list(dict.fromkeys(name for names in read for name in names))
+    columns = [leaf.column for leaf in view.leaves if leaf.column is not None]
+    filters = [name for leaf in view.leaves if leaf.where is not None for name in row_filter.columns_of(leaf.where)]
+    return list(dict.fromkeys([*columns, *filters]))
 
 
 def exact_types(view: FeatureView, schema: pl.Schema) -> dict[str, Any]:
-    """Return the type of each feature of a view that is the latest text, date or timestamp, by its full name."""
+    """Return the type of each feature of a view that is a text, date or timestamp of a row, by its full name."""
     found: dict[str, Any] = {}
     for name, aggregation in zip(view.feature_names, view.aggregations, strict=True):
-        if aggregation.kind == "last" and aggregation.column is not None:
+        if aggregation.kind in PICKS and aggregation.column is not None:
             kind = value_kind(schema[aggregation.column])
             if kind in ALWAYS:
                 found[name] = {"text": pl.String, "date": pl.Date, "time": pl.Datetime("us", "UTC")}[kind]

@@ -18,12 +18,12 @@ def window_of(view: FeatureView, aggregation: Aggregation) -> Window:
 
 def finite_windows(view: FeatureView) -> list[int]:
     """Return the lengths of the view's windows without the endless ones, each once, the shortest first."""
-    return sorted({w for a in view.aggregations if (w := window_of(view, a)) is not None})
+    return sorted({w for a in view.leaves if (w := window_of(view, a)) is not None})
 
 
 def longest_window(view: FeatureView) -> Window:
     """Return the longest time for which a row counts."""
-    windows = [window_of(view, a) for a in view.aggregations]
+    windows = [window_of(view, a) for a in view.leaves]
     return None if None in windows else max(window for window in windows if window is not None)
 
 
