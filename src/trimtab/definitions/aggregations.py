@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from trimtab import units
@@ -81,10 +81,11 @@ class Aggregation:
         return self.kind in CONTINUOUS or any(each.continuous for each in self.of)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that it aggregates, without those of the filter."""
-        own = () if self.column is None else (self.column,)
-        return tuple(dict.fromkeys([*own, *(name for each in self.of for name in each.columns)]))
+    def leaves(self) -> tuple[Aggregation, ...]:
+        """What is computed from rows for it, without names: itself, or the parts of a ratio or difference."""
+        if self.of:
+            return tuple(leaf for each in self.of for leaf in each.leaves)
+        return (self if self.name_ is None else replace(self, name_=None),)
 
     def spec(self) -> list[Any]:
         """Return it as plain values; what has its default is left out, so that older specs keep their hashes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trimtab.definitions.aggregations import Aggregation
@@ -157,17 +157,7 @@ class FeatureView(Placed):
     @property
     def leaves(self) -> tuple[Aggregation, ...]:
         """What is computed from rows, each once: the features, and in place of ratios and differences their parts."""
-        found: dict[Aggregation, None] = {}
-
-        def add(aggregation: Aggregation) -> None:
-            for each in aggregation.of:
-                add(each)
-            if not aggregation.of:
-                found[replace(aggregation, name_=None)] = None
-
-        for aggregation in self.aggregations:
-            add(aggregation)
-        return tuple(found)
+        return tuple(dict.fromkeys(leaf for each in self.aggregations for leaf in each.leaves))
 
     def __getitem__(self, names: str | Sequence[str]) -> Selection:
         """Return some features of the view, by their short or full names: view["count_1d"], view[["a", "b"]].

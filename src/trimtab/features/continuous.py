@@ -19,7 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
-from trimtab.definitions.aggregations import CONTINUOUS, ZERO_IF_EMPTY, Aggregation
+from trimtab.definitions.aggregations import ZERO_IF_EMPTY, Aggregation
 from trimtab.definitions.derived_features import combined
 from trimtab.definitions.views import FeatureView
 from trimtab.features.value_types import Array
@@ -43,7 +43,7 @@ class Layout:
         own = [each for each in view.aggregations if not (each.of and each.continuous)]
         named = {_bare(each) for each in own}
         derived = [each for each in view.aggregations if each.of and each.continuous]
-        hidden = [each for each in view.leaves if each not in named and any(_needs(of, each) for of in derived)]
+        hidden = dict.fromkeys(leaf for each in derived for leaf in each.leaves if leaf not in named)
         self.stored = (*own, *hidden)
         """What is stored, in order."""
         self.is_plain = not any(each.continuous for each in view.aggregations)
@@ -88,7 +88,7 @@ class Layout:
                 return combined(aggregation.kind, value(aggregation.of[0]), value(aggregation.of[1]))  # type: ignore[no-any-return]  # of arrays
             if aggregation.kind == "since_last":
                 return (moments - columns[place]) / SECOND
-            if aggregation.kind in ("decayed_sum", "decayed_count"):
+            if width_of(aggregation) == 2:
                 return faded(columns[place], columns[place + 1], moments, int(aggregation.arg or 1))
             return columns[place]
 
@@ -126,10 +126,3 @@ def faded(value: Array, halvings: Array, at: Array, half_life: int) -> Array:
 
 def _bare(aggregation: Aggregation) -> Aggregation:
     return aggregation if aggregation.name_ is None else replace(aggregation, name_=None)
-
-
-def _needs(aggregation: Aggregation, leaf: Aggregation) -> bool:
-    return any(_bare(each) == leaf or _needs(each, leaf) for each in aggregation.of)
-
-
-assert set(CONTINUOUS) == {"since_last", "decayed_sum", "decayed_count"}

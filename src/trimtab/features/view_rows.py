@@ -164,8 +164,9 @@ def check_columns(view: FeatureView, schema: pl.Schema) -> None:
         else:
             require_numbers(leaf.column, schema[leaf.column], where=where)
     for aggregation in view.aggregations:
-        for column in aggregation.columns if aggregation.of else ():
-            require_numbers(column, schema[column], where=f"{where}: '{aggregation.name}'")
+        for leaf in aggregation.leaves if aggregation.of else ():
+            if leaf.kind in PICKS and leaf.column is not None:
+                require_numbers(leaf.column, schema[leaf.column], where=f"{where}: '{aggregation.name}'")
 
 
 def value_columns(view: FeatureView) -> list[str]:

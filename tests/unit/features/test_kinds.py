@@ -1,0 +1,197 @@
+"""Every kind of feature: batch, online store and requests say what the definition says, and nothing of the future."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trimtab as tt
+from trimtab.clock import from_micros
+from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.row_filter import canonical
+from trimtab.definitions.views import FeatureView
+from trimtab.features.corrections import replaced
+from trimtab.features.materialization import materialize
+from trimtab.features.online_plan import OnlinePlan
+from trimtab.features.point_in_time import view_values
+from trimtab.stores.online.lmdb import LmdbOnline
+
+Row = dict[str, Any]
+Oracle = Callable[..., "list[float | None]"]
+Bits = Callable[[Sequence["float | None"]], "list[str | None]"]
+
+SCHEMA = {
+    "id": pl.Int64, "key": pl.String, "ts": pl.Int64, "known": pl.Int64, "x": pl.Float64, "y": pl.Int64,
+    "s": pl.String, "b": pl.Boolean,
+}  # fmt: skip
+TOLERANCE = 1e-12
+"""Of decayed sums, relative to the sum of absolute values."""
+FILTERS = [
+    "x > 0", "not x > 0", "s == 'a'", "s != 'a' and y >= 1", "s in ['a', 'b'] or b", "s not in ('a',)", "x is None",
+    "x is not None", "0 <= y < 2", "not b", "x == y", "b == False", "y in [1, 2]", "not (s == 'a' or x < 0)",
+]  # fmt: skip
+
+
+def frame(rows: Sequence[Row]) -> pl.DataFrame:
+    table = pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
+    return table.with_columns(pl.col("ts", "known").cast(pl.Datetime("us", "UTC")))
+
+
+def values() -> st.SearchStrategy[float | None]:
+    special = [None, 0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308, -1.7e308, 0.1, 1e16]
+    return st.one_of(st.sampled_from(special), st.integers(-3, 3).map(float), st.floats(width=64))
+
+
+def histories(*, corrections: bool = False, tame: bool = False) -> st.SearchStrategy[list[Row]]:
+    moment = st.integers(-5, 40)
+    row = st.fixed_dictionaries(
+        {
+            "id": st.integers(0, 6) if corrections else st.none(),
+            "key": st.sampled_from(["k", "l", None]),
+            "ts": moment,
+            "known": st.one_of(st.none(), moment, st.integers(-10, 60), st.just(-100)),
+            "x": st.integers(-4, 4).map(lambda n: n / 4) if tame else values(),
+            "y": st.one_of(st.none(), st.integers(-2, 2)),
+            "s": st.sampled_from(["a", "b", "", None]),
+            "b": st.sampled_from([True, False, None]),
+        }
+    )
+    return st.lists(row, max_size=20)
+
+
+WINDOWS = st.sampled_from([None, 1, 4, 11, 30])
+WHERE = st.one_of(st.none(), st.sampled_from(FILTERS)).map(lambda text: text and canonical("v", text))
+
+
+@st.composite
+def leaves(draw: st.DrawFn) -> Aggregation:
+    kinds = ["count", "sum", "mean", "min", "max", "last", "first", "distinct", "quantile", "std", "decayed_mean"]
+    kind: Any = draw(st.sampled_from([*kinds, "decayed_sum", "decayed_count", "since_last"]))
+    window = None if kind.startswith("decayed") or kind == "since_last" else draw(WINDOWS)
+    columns = ["s", "x", "y", "b"] if kind == "distinct" else ["x", "y", "b"]
+    column = None if kind in ("count", "since_last", "decayed_count") else draw(st.sampled_from(columns))
+    arg: Any = None
+    if kind == "quantile":
+        arg = draw(st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]))
+    elif kind.startswith("decayed"):
+        arg = draw(st.sampled_from([1, 3, 10]))
+    return Aggregation(kind, column, window, draw(WHERE), arg)
+
+
+@st.composite
+def features(draw: st.DrawFn) -> list[Aggregation]:
+    made = draw(st.lists(leaves(), min_size=1, max_size=4))
+    if draw(st.booleans()):
+        kind: Any = draw(st.sampled_from(["ratio", "difference"]))
+        made.append(Aggregation(kind, None, None, of=(draw(leaves()), draw(leaves()))))
+    if draw(st.booleans()):
+        made.append(Aggregation("difference", None, None, of=(made[-1], made[0])))
+    return [Aggregation(a.kind, a.column, a.window, a.where, a.arg, f"f{n}", a.of) for n, a in enumerate(made)]
+
+
+def view_of(aggregations: list[Aggregation], *, key: Sequence[str] = (), **options: Any) -> FeatureView:
+    source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known", key=key)
+    return FeatureView("v", tt.Entity("key"), source, aggregations, **options)
+
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "ttl": st.sampled_from([None, None, "5us", "20us"]),
+        "every": st.sampled_from([None, None, "4us", "7us"]),
+        "window_by": st.sampled_from(["timestamp", "known_at"]),
+    }
+)
+
+
+def has_decay(aggregation: Aggregation) -> bool:
+    return aggregation.kind.startswith("decayed") or any(has_decay(each) for each in aggregation.of)
+
+
+def same(view: FeatureView, found: Sequence[Any], expected: Sequence[Any], bits: Bits, largest: float) -> bool:
+    """Compare bit for bit; what has to do with decay to TOLERANCE of the largest sum."""
+    for aggregation, one, other in zip(view.aggregations, found, expected, strict=True):
+        if not has_decay(aggregation):
+            if bits([one]) != bits([other]):
+                return False
+        elif (one is None) != (other is None) or (
+            one is not None and one != other and not abs(one - other) <= TOLERANCE * largest * max(1.0, abs(other))
+        ):
+            return False
+    return True
+
+
+def read(view: FeatureView, online: LmdbOnline, asked: Sequence[tuple[str | None, int]]) -> list[list[float | None]]:
+    """Return the features that a request of each (key, time) gets, before they become float32."""
+    examples = tt.FileSource("asked", "asked.parquet", timestamp="at", known_at="told")
+    plan = OnlinePlan(tt.Model("m", task="regression", examples=examples, label="y", features=[view]), online)
+    columns = {"key": [key for key, _ in asked]}
+    with np.errstate(all="ignore"):
+        table = plan._view_table(columns, [at for _, at in asked])
+        vectors = plan.vectors(columns, [at for _, at in asked])
+    with np.errstate(over="ignore"):
+        assert np.array_equal(vectors, table.astype(np.float32), equal_nan=True)
+    return [[None if math.isnan(value) else float(value) for value in row] for row in table]
+
+
+UNTILS = st.tuples(st.integers(-5, 60), st.integers(-5, 60))
+ASKED = [(key, at) for key in ("k", "l", None) for at in range(-6, 75, 4)]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    rows=histories(corrections=True),
+    aggregations=features(),
+    options=OPTIONS,
+    untils=st.tuples(*[st.integers(-5, 60)] * 2),
+)
+def test_batch_timelines_and_requests_say_what_the_oracle_says(
+    rows: list[Row], aggregations: list[Aggregation], options: dict[str, Any], untils: tuple[int, int],
+    oracle: Oracle, bits: Bits,
+) -> None:  # fmt: skip
+    calm = [row for row in rows if row["x"] is None or not 1e6 < abs(row["x"]) < math.inf]
+    rows = calm if any(has_decay(each) for each in aggregations) else rows
+    view = view_of(aggregations, key=["id"], **options)
+    with tempfile.TemporaryDirectory() as folder:
+        online = LmdbOnline(Path(folder))
+        before = -99
+        for until in sorted(untils):
+            table = frame(rows).lazy()
+            gone = replaced(table, view.source, as_of=from_micros(until))
+            materialize(view, table, online, until=until, replaced=gone)
+            # given the rows that stand and are known by the run
+            standing = [row for n, row in enumerate(rows) if n not in set(gone.tolist())]
+            known = [row for row in standing if row["known"] is not None and max(row["ts"], row["known"]) <= until]
+            largest = 1.0 + sum(abs(v) for r in known for v in (r["x"], r["y"]) if v is not None and math.isfinite(v))
+            # when batch, the store and the oracle are asked; what a correction came too late for stays on record
+            since = before if len(gone) else -99
+            asked = [(key, moment) for key, moment in ASKED if moment >= since]
+            before = until
+            keys = pl.DataFrame({"key": [key for key, _ in asked]}, schema={"key": pl.String})
+            at = np.array([moment for _, moment in asked], dtype=np.int64)
+            batch = view_values(view, frame(known), keys, at).rows()
+            served = read(view, online, asked)
+            # then all say the same
+            for (key, moment), offline, online_values in zip(asked, batch, served, strict=True):
+                assert bits(offline) == bits(online_values), (key, moment)
+                assert same(view, offline, oracle(view, known, {"key": key}, moment), bits, largest), (key, moment)
+        online.close()
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=histories(), aggregations=features(), options=OPTIONS, moment=st.integers(-5, 60))
+def test_rows_that_become_known_later_change_nothing(
+    rows: list[Row], aggregations: list[Aggregation], options: dict[str, Any], moment: int, bits: Bits
+) -> None:
+    view = view_of(aggregations, **options)
+    keys, at = pl.DataFrame({"key": ["k", "l"]}), np.array([moment, moment], dtype=np.int64)
+    known = [row for row in rows if row["known"] is not None and max(row["ts"], row["known"]) <= moment]
+    with_future, without = (view_values(view, frame(some), keys, at).rows() for some in (rows, known))
+    assert [bits(row) for row in with_future] == [bits(row) for row in without]
