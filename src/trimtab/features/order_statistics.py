@@ -85,7 +85,8 @@ def _running_maximum(values: Array, groups: Array) -> Array:
     """Return for each value the greatest one of its group so far. groups: rising numbers."""
     ordered, ranks = np.unique(values, return_inverse=True)
     largest = np.maximum.accumulate(groups * len(ordered) + ranks)
-    return ordered[largest - groups * len(ordered)]
+    found: Array = ordered[largest - groups * len(ordered)]
+    return found
 
 
 def _reached(part: Part, entities: Array, moments: Array, count: int) -> Array:

@@ -107,8 +107,10 @@ def quantile(values: list[float], level: Any) -> float | None:
     low = min(int(place), len(ordered) - 1)
     high = min(low + 1, len(ordered) - 1)
     if math.isinf(ordered[high] - ordered[low]):
-        return ordered[low] * (1 - (place - low)) + ordered[high] * (place - low) + 0.0
-    return float(np.quantile(np.array(ordered), level)) + 0.0
+        share: float = place - low
+        return ordered[low] * (1 - share) + ordered[high] * share + 0.0
+    between: float = float(np.quantile(np.array(ordered), level)) + 0.0
+    return between
 
 
 COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
