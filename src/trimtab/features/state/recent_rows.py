@@ -159,7 +159,7 @@ def needed_rows(view: FeatureView, entities: Array, rows: Array | Mapping[str, A
     age limit the latest of the others is needed, too. Other features without a limit need all rows.
     """
     endless = [a for a in view.leaves if window_of(view, a) is None]
-    if any(a.kind != "last" or a.where is not None for a in endless):
+    if any(a.kind not in ("last", "since_last") or a.where is not None for a in endless):
         return None
     bound = horizon - (view.every_micros or 0)
     longest = max(finite_windows(view), default=0)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trimtab.definitions.views import FeatureView
-from trimtab.features.aggregates import aggregate
+from trimtab.features.aggregates import stored_columns
+from trimtab.features.continuous import Layout
 from trimtab.features.packing import pack, table_of
 from trimtab.features.timelines import EntityRows
 from trimtab.features.value_types import Array
@@ -51,7 +52,7 @@ def timeline_entries(
     view = rows.view
     points = _changes(view, rows.entities, rows.times, rows.known, since=since)
     ordered = EntityRows.of(rows.entities, len(keys), rows.times, rows.known, rows.chosen)
-    columns = list(aggregate(view, ordered, rows, points.entities, points.moments).values())
+    columns = stored_columns(Layout(view), ordered, rows, points.entities, points.moments)
     table, exact = table_of(columns), {n: column for n, column in enumerate(columns) if column.dtype == object}
     kept = ~_repeats(points, table, exact)
     owners = points.entities[kept]
