@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
     from trimtab.definitions.own_gates import GateData, Judgement, gate
+    from trimtab.definitions.push_source import PushSource
+    from trimtab.definitions.rest_source import RESTSource
     from trimtab.definitions.secrets import secret
     from trimtab.definitions.services import FeatureService
     from trimtab.definitions.sources import FileSource
@@ -54,6 +56,8 @@ _HOMES = {
     "Kpi": ("trimtab.definitions.kpis", "Kpi"),
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
+    "PushSource": ("trimtab.definitions.push_source", "PushSource"),
+    "RESTSource": ("trimtab.definitions.rest_source", "RESTSource"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
     "count": ("trimtab.definitions.aggregations", "count"),
     "decayed_count": ("trimtab.definitions.derived_features", "decayed_count"),
@@ -89,6 +93,8 @@ __all__ = [
     "Kpi",
     "Model",
     "Outcomes",
+    "PushSource",
+    "RESTSource",
     "TrimtabError",
     "count",
     "decayed_count",

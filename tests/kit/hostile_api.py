@@ -39,6 +39,10 @@ class HostileApi:
         self.url = ""
         self._last = b""
 
+    def forget(self) -> None:
+        """Forget the page that the fault "repeat" gives again."""
+        self._last = b""
+
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
         parts = urlsplit(request.path)

@@ -154,7 +154,7 @@ def check_content(intake: Intake, name: str, hash_: str, content: Content, *, ro
     frame = pl.DataFrame(content.rows)
     checked = _check(intake, frame)
     repetition = repetition_in(frame, checked.failing, rows, intake.source)
-    known = repetition.known if intake.source.key else repetition.known.clear()
+    known = repetition.known if intake.source.drops_equal_rows else repetition.known.clear()
     notes = notes_on(
         frame,
         intake.source,

@@ -164,7 +164,7 @@ def _repeated(source: Source, repetition: Repetition) -> list[CheckFailure]:
     found = []
     if known := len(repetition.known):
         again = f"taken in again; to take each row once: {_kind(source)}(..., key=[...])"
-        what = "left out" if source.key else again
+        what = "left out" if source.drops_equal_rows else again
         example = f"equal to rows that the table has: {what}"
         found.append(CheckFailure(column=ALL, check=REPEATED, rows=known, example=example))
     if repetition.corrections:

@@ -158,6 +158,11 @@ class RESTSource(Source):
         _ = self.micros_between_requests
 
     @property
+    def drops_equal_rows(self) -> bool:
+        """True: pages and sweeps give rows again."""
+        return True
+
+    @property
     def origin(self) -> str:
         """URL and path."""
         return f"{self.url.rstrip('/')}/{self.path.lstrip('/')}"
@@ -195,10 +200,9 @@ class RESTSource(Source):
     def _check_auth(self, where: str) -> None:
         if self.auth is None:
             return
-        if not isinstance(self.auth, Mapping):
-            raise DefinitionError(
-                f"{where} is {self.auth!r}; expected {{'type': 'bearer', 'token': tt.secret('TOKEN')}}"
-            )
+        if not hasattr(self.auth, "items"):
+            expected = "{'type': 'bearer', 'token': tt.secret('TOKEN')}"
+            raise DefinitionError(f"{where} is not a mapping; expected {expected}")
         given = dict(self.auth)
         kind = given.pop("type", "bearer")
         if kind not in AUTHENTICATIONS:

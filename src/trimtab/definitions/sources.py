@@ -82,6 +82,11 @@ class Source(Placed):
         return self.known_at or self.timestamp
 
     @property
+    def drops_equal_rows(self) -> bool:
+        """True if a row that equals one of the table in all columns is the same row, and is left out."""
+        return bool(self.key)
+
+    @property
     def origin(self) -> str:
         """What the rows are read from, such as a path. Two sources of one origin read the same rows."""
         return self.name

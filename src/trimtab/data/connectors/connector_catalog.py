@@ -9,7 +9,9 @@ from trimtab.data.connectors.contract import Access, Connector
 from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError
 
-CONNECTORS: dict[str, str] = {}
+CONNECTORS: dict[str, str] = {
+    "RESTSource": "trimtab.data.connectors.rest:RestConnector",
+}
 """Class of a source -> the connector's module and class, which takes the source and an `Access`."""
 
 

@@ -5,7 +5,8 @@ Guarantees
 - The rows of a pull are those between the state before and its own state, each complete. A process may end after any
   pull; the next one goes on from the state that the table holds, so no row is lost.
 - A state never comes again: with new rows, the state differs from all earlier ones of the source.
-- Rows that were given before may be given again only where the source has a key: equal rows are then left out.
+- Rows that were given before may be given again only where the source drops equal rows.
+- A pull without rows moves the state alone.
 - Columns and types are those of the origin, as exact as Polars has them; times may be texts or numbers.
 - Errors are DataError (what the origin sent is wrong), StoreError with Temporary (it cannot be reached now), or
   MissingExtra. Their texts begin with the source and show what the origin said, without a secret.
@@ -32,6 +33,8 @@ class Pull:
     """Where the rows came from, for reports: "orders: 2026-01-01 .. 2026-01-02", "payments[0] 10..200"."""
     sparse: bool = False
     """True where a column of the table that no row has is null in all of them, as in JSON; else it is an error."""
+    moves: bool = False
+    """True if the state must be written although the table has all of the rows."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from trimtab.errors import StoreError
 def ingest_pulls(intake: Intake, connector: Connector) -> Iterator[Ingested]:
     """Take the new rows of a source into its table, and yield one result for each pull after its commit.
 
-    A pull without new rows writes nothing and gives no result.
+    A pull without new rows gives no result. Its state is written only if it has no rows at all, or moves.
 
     Args:
         intake: the source, its table and its checks.
@@ -52,9 +52,12 @@ def take(intake: Intake, pull: Pull, *, since: str | None) -> Ingested | None:
     since: the state before the pull. Raises as `ingest_pulls`.
     """
     if pull.frame.is_empty():
+        _move(intake, pull.state, since)
         return None
     batch = _checked(intake, pull, pull_id(intake.table, since))
     if len(batch.left_out) == batch.frame.height and not batch.report.failing_rows:
+        if pull.moves:
+            _move(intake, pull.state, since)
         return None
     if intake.tables.batch_version(intake.table, batch.hash) is not None:
         raise StoreError(
@@ -66,6 +69,13 @@ def take(intake: Intake, pull: Pull, *, since: str | None) -> Ingested | None:
     rows = quarantine_failing(intake, batch)
     intake.tables.append(intake.table, rows, batch=batch.hash, add_columns=intake.add_columns, state=pull.state)
     return ingested(intake, batch)
+
+
+def _move(intake: Intake, state: str, since: str | None) -> None:
+    """Append no rows with the state after them, so that the next pull begins there."""
+    if state != since and intake.tables.version(intake.table) is not None:
+        nothing = intake.tables.scan(intake.table).head(0).collect().to_arrow()
+        intake.tables.append(intake.table, nothing, batch=pull_id(intake.table, since), state=state)
 
 
 def pull_id(table: str, since: str | None) -> str:
@@ -93,10 +103,10 @@ def _checked(intake: Intake, pull: Pull, hash_: str) -> Batch:
 def _in_quarantine(intake: Intake, batch: Batch) -> pa.Array | None:
     """Return which rows to keep, when failing ones are in quarantine already; None to keep all.
 
-    Only of sources with a key, whose rows may be given twice.
+    Only of sources whose rows may be given twice.
     """
     failing, name = batch.checked.failing, quarantine_table(intake.table)
-    if not intake.source.key or not len(failing) or intake.tables.version(name) is None:
+    if not intake.source.drops_equal_rows or not len(failing) or intake.tables.version(name) is None:
         return None
     texts = pl.Series(row_texts(batch.frame, failing), dtype=pl.String)
     before = intake.tables.scan(name).select("row").filter(pl.col("row").is_in(texts.implode())).collect()["row"]

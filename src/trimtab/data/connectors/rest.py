@@ -17,7 +17,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from dlt.common import jsonpath
+
+from trimtab.errors import DataError, DefinitionError, MissingExtra
+
+try:
+    from dlt.common import jsonpath
+except ImportError as missing:
+    raise MissingExtra("dlt", "api") from missing
+
 from dlt.common.configuration.specs import RuntimeConfiguration
 from dlt.sources.helpers.rest_client.client import PageData, RESTClient
 from dlt.sources.helpers.rest_client.detector import PaginatorFactory, find_response_page_data
@@ -30,7 +37,6 @@ from dlt.sources.helpers.rest_client.paginators import (
     JSONResponseCursorPaginator,
     OffsetPaginator,
     PageNumberPaginator,
-    RangePaginator,
     SinglePagePaginator,
 )
 from dlt.sources.helpers.rest_client.redaction import sanitize_url
@@ -42,10 +48,7 @@ from trimtab.data.connectors.json_rows import BadValue, flatten, frame_of
 from trimtab.data.connectors.rest_cursor import Cursor, CursorValue
 from trimtab.data.connectors.rest_session import RestSession
 from trimtab.definitions.rest_source import RESTSource
-from trimtab.errors import DataError, DefinitionError
 
-MOST_REPEATED = 3
-"""Pages in a row, reached by links or cursors, that hold the rows of earlier pages."""
 _TOTALS = ("total", "total_count", "totalcount", "count", "total_results", "totalresults")
 """Keys, in lower case, by which APIs announce how many rows there are."""
 _MORE = ("has_more", "hasmore", "has_next", "hasnext")
@@ -157,7 +160,7 @@ class RestConnector:
                 rows, places = [], []
         greatest = None if cursor is None else cursor.greatest
         if rows or greatest != last.cursor:
-            yield self._pull(rows, places, _State(greatest, last.pull + 1))
+            yield self._pull(rows, places, _State(greatest, last.pull + 1), moves=greatest != last.cursor)
 
     def check(self) -> str:
         """Return how many rows the first page has."""
@@ -167,7 +170,9 @@ class RestConnector:
             return f"{len(page):,} rows on the first page, {url}"
         return "no page"
 
-    def _pull(self, rows: list[dict[str, Any]], places: list[tuple[str, int]], after: _State) -> Pull:
+    def _pull(
+        self, rows: list[dict[str, Any]], places: list[tuple[str, int]], after: _State, *, moves: bool = False
+    ) -> Pull:
         texts = [name for name, kind in self._source.dtypes.items() if kind == "text"]
         try:
             frame = frame_of(rows, texts=texts)
@@ -175,7 +180,7 @@ class RestConnector:
             url, number = places[error.row]
             raise self._error(f"{url}: row {number}: {error}") from None
         label = places[0][0] if places else self._source.origin
-        return Pull(frame=frame.unique(maintain_order=True), state=after.text(), label=label, sparse=True)
+        return Pull(frame=frame.unique(maintain_order=True), state=after.text(), label=label, sparse=True, moves=moves)
 
     def _pages(self) -> Iterator[tuple[str, PageData[Any]]]:
         """Yield the pages of one sweep with their URLs, without secrets. Raises DataError unless it is complete."""
@@ -199,10 +204,10 @@ class RestConnector:
             data_selector=source.data_selector,
             hooks={"response": []},  # the session has checked the status
         )
+        session.forget_answers()
         sweep = _Sweep(Request(source.method, source.origin, params=params, json=body))
         url, selector = source.origin, source.data_selector
         while True:
-            session.begin_page(new_answer=sweep.needs_new_answers)
             try:
                 page = next(pages, None)
                 if page is None:
@@ -235,20 +240,16 @@ class _Sweep:
     def __init__(self, first: Request) -> None:
         self._asked = {_signature(first)}
         self._pages: set[bytes] = set()
-        self._repeated = 0
         self._rows = 0
         self._short: int | None = None
-        self.needs_new_answers = False
-        """True for styles whose next page does not depend on the answer: the same answer again leaves out rows."""
 
     def check(self, page: PageData[Any], selector: str) -> None:
         """Check one page and the request for the next. Raises ValueError."""
         pages, body = page.paginator, page.response.json()
-        self.needs_new_answers = isinstance(pages, RangePaginator)
         if body is None or ("*" not in selector and not jsonpath.find_values(selector, body)):
             raise ValueError(f"there are no rows at '{selector}'; expected a list, also when it is empty")
         self._rows += len(page)
-        self._expect_new_rows(page)
+        self._expect_new_rows(page, is_link=isinstance(pages, BaseNextUrlPaginator))
         if isinstance(pages, OffsetPaginator):
             if self._short is not None and page:
                 raise ValueError(
@@ -263,18 +264,12 @@ class _Sweep:
         else:
             self._asked.add(asked)
 
-    def _expect_new_rows(self, page: PageData[Any]) -> None:
-        if not page:
-            return
+    def _expect_new_rows(self, page: PageData[Any], *, is_link: bool) -> None:
         digest = hashlib.sha256(json.dumps(page, sort_keys=True).encode()).digest()
-        if digest not in self._pages:
-            self._pages.add(digest)
-            self._repeated = 0
-            return
-        self._repeated += 1
-        if self.needs_new_answers or self._repeated > MOST_REPEATED:
-            hint = "; are base_page and the name of its parameter right?" if self.needs_new_answers else ""
-            raise ValueError(f"the page has the rows of an earlier page{hint}")
+        if page and digest in self._pages:
+            hint = "" if is_link else "; are base_page and the names of the paginator's parameters right?"
+            raise ValueError(f"the page has the rows of an earlier page, and those of this page are missing{hint}")
+        self._pages.add(digest)
 
     def _expect_end(self, pages: BasePaginator, body: Any) -> None:
         if getattr(pages, "maximum_value", None) is not None:

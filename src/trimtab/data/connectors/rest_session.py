@@ -53,6 +53,8 @@ SAME_AGAIN = 2
 _BROKEN = (ConnectionError, Timeout, ChunkedEncodingError, ContentDecodingError)
 _LONG_AGO = 10**9
 """Seconds since 1970 by which a reset is a time; a smaller number is a duration."""
+_EMPTY = 2
+"""Bytes of a page without rows; several pages may be."""
 _SHOWN = 200
 """Characters of an answer that a message shows."""
 
@@ -125,7 +127,6 @@ class RestSession(Session):
         self._next_at = clock.now()
         self._secrets: set[str] = set()
         self._seen: set[bytes] = set()
-        self._seeks_new = False
         self._authentication = self._opened(source.auth)
         self._retry = tenacity.Retrying(
             sleep=clock.sleep,
@@ -135,9 +136,9 @@ class RestSession(Session):
             reraise=True,
         )
 
-    def begin_page(self, *, new_answer: bool) -> None:
-        """Prepare for the next page. new_answer: when its answer is that of an earlier page, ask again."""
-        self._seeks_new = new_answer
+    def forget_answers(self) -> None:
+        """Begin a new sweep: from now on each answer must differ from those before it."""
+        self._seen.clear()
 
     def reveal(self, value: Any) -> Any:
         """Return a value of the definition with the values of its secrets, which no message will show."""
@@ -238,7 +239,7 @@ class RestSession(Session):
         """Raise _NotYet, at most SAME_AGAIN times a request, when a body is that of an earlier request."""
         digest = hashlib.sha256(body).digest()
         tries = getattr(request, "same_again", 0)
-        if self._seeks_new and digest in self._seen and tries < SAME_AGAIN:
+        if len(body) > _EMPTY and digest in self._seen and tries < SAME_AGAIN:
             request.same_again = tries + 1  # type: ignore[attr-defined]
             raise _NotYet("the server answers as to an earlier request")
         self._seen.add(digest)
