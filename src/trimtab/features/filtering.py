@@ -1,4 +1,4 @@
-"""Finds the rows that fulfil a filter of an aggregation, and adds a view's features to the rows of its source.
+"""Turns the filter of an aggregation into an expression over the rows of a source.
 
 Comparisons with a missing value are neither true nor false, as in SQL and Polars: null and NaN fulfil no comparison,
 nor its `not`. Only `is None` and `is not None` ask for them.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab import timestamps
 from trimtab.clock import from_micros
 from trimtab.definitions import row_filter
-from trimtab.errors import DefinitionError, nearest
+from trimtab.errors import DefinitionError
 from trimtab.features.table_columns import value_kind
 from trimtab.lazy_library import LazyLibrary
 
@@ -31,22 +31,19 @@ def condition(where: str, schema: Mapping[str, Any], *, view: str) -> pl.Expr:
 
     Args:
         where: the canonical filter.
-        schema: type of each column of the rows.
+        schema: type of each column of the rows; it has all columns of the filter.
         view: name of the view, for messages.
 
     Raises:
-        DefinitionError: a column is missing, or compared with a value of another type.
+        DefinitionError: a column is compared with a value of another type.
     """
-    return _Reader(where, schema, f"FeatureView '{view}': where={where!r}").condition(row_filter.parsed(where))
+    return _Reader(schema, f"FeatureView '{view}': where={where!r}").condition(row_filter.parsed(where))
 
 
 class _Reader:
-    def __init__(self, where: str, schema: Mapping[str, Any], place: str) -> None:
+    def __init__(self, schema: Mapping[str, Any], place: str) -> None:
         self._schema = schema
         self._place = place
-        for name in row_filter.columns_of(where):
-            if name not in schema:
-                raise DefinitionError(f"{place}: its source has no column '{name}'.{nearest(name, schema)}")
 
     def condition(self, node: ast.expr) -> pl.Expr:
         if isinstance(node, ast.BoolOp):

@@ -8,22 +8,24 @@ Moments are first rounded down to a multiple of the view's `every`. A row withou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from trimtab.definitions.views import FeatureView
-from trimtab.errors import DataError, nearest
+from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.aggregates import aggregate
-from trimtab.features.table_columns import NEVER, micros
+from trimtab.features.table_columns import NEVER, micros, require
 from trimtab.features.timelines import EntityRows
 from trimtab.features.value_types import Array
-from trimtab.features.view_rows import Rows, distinct_keys, exact_types, numbers_of, read_rows
+from trimtab.features.view_rows import Rows, distinct_keys, exact_types, numbers_of, read_rows, value_columns
 from trimtab.features.view_windows import floor_to
+from trimtab.lazy_library import LazyLibrary
 
-_PHYSICAL: dict[Any, Any] = {pl.Date: pl.Int32, pl.Datetime("us", "UTC"): pl.Int64}
-"""Type of a column of times -> that of its numbers."""
+if TYPE_CHECKING:
+    import polars as pl
+else:
+    pl = LazyLibrary("polars")
 
 
 def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) -> pl.DataFrame:
@@ -43,6 +45,7 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     Raises:
         DefinitionError: a column is missing or has a wrong type.
     """
+    rows = rows_of_view(view, rows)
     numbered = distinct_keys(view, keys.select(view.entity.keys))
     entities = numbers_of(view, keys.select(view.entity.keys), numbered)
     timeless = at == NEVER
@@ -50,8 +53,8 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
     asked = floor_to(moments[~timeless], view.every_micros)
     first, last = (int(asked.min()), int(asked.max())) if len(asked) else (0, 0)
     found = read_rows(view, rows, numbered, first=first, last=last)
-    rows_of = EntityRows.of(found.entities, numbered.height, found.times, found.known, found.chosen)
-    values = aggregate(view, rows_of, found, entities, moments)
+    by_entity = EntityRows.of(found.entities, numbered.height, found.times, found.known, found.chosen)
+    values = aggregate(view, by_entity, found, entities, moments)
     columns = []
     types = exact_types(view, rows.lazy().collect_schema())
     for name in list(values):
@@ -59,10 +62,50 @@ def view_values(view: FeatureView, rows: Rows, keys: pl.DataFrame, at: Array) ->
         full, exact = f"{view.name}__{name}", column.dtype == object
         column[timeless] = None if exact else np.nan
         if exact:
-            columns.append(pl.Series(full, column.tolist(), dtype=_PHYSICAL.get(types[full])).cast(types[full]))
+            physical = {pl.Date: pl.Int32, pl.Datetime("us", "UTC"): pl.Int64}.get(types[full])
+            columns.append(pl.Series(full, column.tolist(), dtype=physical).cast(types[full]))
         else:
             columns.append(pl.Series(full, column, nan_to_null=True))
     return pl.DataFrame(columns)
+
+
+def rows_of_view(view: FeatureView, rows: Rows, without: Array | None = None) -> pl.LazyFrame:
+    """Return the rows that a view aggregates: those of its source, or of a view with its features.
+
+    A view over a view gets for each row of the source the features of that view at the time from which the row counts:
+    of the row's entity, the row itself included. Columns have the short names of the features.
+
+    Args:
+        view: the view.
+        rows: the table of its source.
+        without: numbers of rows that do not count, because others replace them; they stay in the table.
+
+    Raises:
+        DefinitionError: a feature has the name of a column, or a column is missing.
+    """
+    table = rows.lazy()
+    if view.over is None:
+        return table
+    inner, source = view.over, view.source
+    wanted = set(value_columns(view))
+    names = [name for name in (a.name for a in inner.aggregations) if name in wanted]
+    if not names:
+        return table
+    for name in set(names) & set(table.collect_schema()):
+        raise DefinitionError(
+            f"FeatureView '{view.name}': '{name}' is a column of source '{source.name}' and a feature of view "
+            f"'{inner.name}'; give the feature another name: name='...'"
+        )
+    needed = list(dict.fromkeys([*inner.entity.keys, source.timestamp, source.known_column]))
+    require(table.collect_schema(), needed, source=source.name, needed_by=f"FeatureView '{inner.name}'")
+    frame = table.select(needed).collect()
+    where = f"FeatureView '{inner.name}', source '{source.name}'"
+    counts_from = np.maximum(*(micros(frame[name], where=where) for name in (source.timestamp, source.known_column)))
+    kept = np.full(frame.height, True)
+    kept[np.empty(0, dtype=np.int64) if without is None else without] = False
+    made = view_values(inner, table.filter(pl.Series(kept)), frame, counts_from)
+    short = made.select(pl.col(f"{inner.name}__{name}").alias(name) for name in names)
+    return pl.concat([table, short.lazy()], how="horizontal")
 
 
 def point_in_time_join(labels: pl.DataFrame, views: Sequence[tuple[FeatureView, Rows]], *, at: str) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import UsageError
 from trimtab.features.corrections import replaced as replaced_rows
+from trimtab.features.point_in_time import rows_of_view
 from trimtab.features.state.recent_rows import ALL, RecentRows, RowFormat, needed_rows
 from trimtab.features.state.standing_rows import Standing, key_digests, latest_of, stands
 from trimtab.features.state.timeline_entries import timeline_entries
@@ -213,8 +214,11 @@ class StreamUpdater:
                         f"after that, not {until}"
                     )
                 return 0
-            anew = full or watermark is None or self.view.over is not None
-            position = None if anew else self.position
+            position = None if full or watermark is None else self.position
+            if self.view.over is not None and position is not None:
+                if position.version == version and position.due > until:
+                    return self._online.write(self.view.version_id, [], until=until)
+                position = None  # a row of one entity may change the values of others
             if position is not None and watermark is not None:
                 now = position if version is None else msgspec.structs.replace(position, version=version)
                 done = self._advance(now, watermark, until, rows, first)
@@ -268,7 +272,7 @@ class StreamUpdater:
         since = np.array(list(step.since.values()), dtype=np.int64)
         online, keys = self._online, list(entities)
         prefix = online.prefix(view.version_id)
-        before = _values_before(online, prefix, step.since)
+        before = [online.read([(prefix, key)], moment - 1)[0] for key, moment in step.since.items()]
         records = rows.records
         source = ViewRows(
             view, layout.frame(rows).lazy(), len(rows), owners, records["time"].copy(), records["known"].copy(), None
@@ -427,13 +431,13 @@ class StreamUpdater:
 
     def _rebuild(self, until: int, version: int) -> int:
         """Compute all values and the whole state from the table."""
-        view, table = self.view, self._table()
+        view, table, source = self.view, self._table(), self.view.source
+        gone = replaced_rows(table, source, as_of=from_micros(until))
+        table = rows_of_view(view, table, gone)
         moments = read_moments(view, table)
-        source = view.source
         numbered = distinct_keys(view, moments.select(view.entity.keys))
         rows = choose_rows(view, table, moments, numbered, first=ALL, last=until)
         rows = rows.only(np.maximum(rows.times, rows.known) <= until)
-        gone = replaced_rows(table, source, as_of=from_micros(until))
         if len(gone):
             places = np.arange(len(rows.times)) if rows.chosen is None else rows.chosen
             rows = rows.only(~np.isin(places, gone))
@@ -491,8 +495,3 @@ class StreamUpdater:
             for digest, known, row, since, owner in lines
             if digest is not None
         }
-
-
-def _values_before(online: Online, prefix: bytes, since: Mapping[bytes, int]) -> list[bytes | None]:
-    """Return the value of each entity that holds just before a time."""
-    return [online.read([(prefix, key)], moment - 1)[0] for key, moment in since.items()]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimtab as tt
-from trimtab.clock import from_micros
+from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.aggregations import Aggregation
 from trimtab.definitions.row_filter import canonical
 from trimtab.definitions.views import FeatureView
+from trimtab.errors import DefinitionError
 from trimtab.features.corrections import replaced
 from trimtab.features.materialization import materialize
 from trimtab.features.online_plan import OnlinePlan
@@ -191,3 +195,147 @@ def test_rows_that_become_known_later_change_nothing(
     known = [row for row in rows if row["known"] is not None and max(row["ts"], row["known"]) <= moment]
     with_future, without = (view_values(view, frame(some), keys, at).rows() for some in (rows, known))
     assert [bits(row) for row in with_future] == [bits(row) for row in without]
+
+
+def nested(rows: Sequence[Row], inner: FeatureView, oracle: Oracle) -> list[Row]:
+    """Return rows with the features of the inner view at the time from which each counts."""
+    found = []
+    for row in rows:
+        at = None if row["known"] is None else max(row["ts"], row["known"])
+        made = oracle(inner, rows, row, at)
+        found.append({**row, **{a.name: value for a, value in zip(inner.aggregations, made, strict=True)}})
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.one_of(histories(), histories(corrections=True)),
+    inner=st.lists(leaves().filter(lambda a: not has_decay(a)), min_size=1, max_size=2),
+    options=OPTIONS,
+    until=st.integers(0, 60),
+)
+def test_a_view_over_a_view_aggregates_its_features_as_each_row_knew_them(
+    rows: list[Row], inner: list[Aggregation], options: dict[str, Any], until: int, oracle: Oracle, bits: Bits
+) -> None:
+    source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known", key=["id"])
+    named = [Aggregation(a.kind, a.column, a.window, a.where, a.arg, f"f{n}") for n, a in enumerate(inner)]
+    per_text = FeatureView("inner", tt.Entity("s"), source, named, **options)
+    over = FeatureView("v", tt.Entity("key"), per_text, [*tt.mean("f0", "20us"), *tt.last("f0"), *tt.max("x", "9us")])
+    table = frame(rows)
+    gone = replaced(table.lazy(), source, as_of=from_micros(until)).tolist()
+    known = [
+        row
+        for n, row in enumerate(rows)
+        if n not in gone and row["known"] is not None and max(row["ts"], row["known"]) <= until
+    ]
+    keys = pl.DataFrame({"key": [key for key, _ in ASKED]}, schema={"key": pl.String})
+    batch = view_values(over, frame(known), keys, np.array([at for _, at in ASKED], dtype=np.int64)).rows()
+    with tempfile.TemporaryDirectory() as folder:
+        online = LmdbOnline(Path(folder))
+        materialize(over, table[: len(rows) // 2], online, until=min(until, 20))
+        materialize(over, table, online, until=until)
+        served = read(over, online, ASKED)
+        online.close()
+    seen = nested(known, per_text, oracle)
+    for (key, moment), offline, online_values in zip(ASKED, batch, served, strict=True):
+        assert bits(offline) == bits(online_values) == bits(oracle(over, seen, {"key": key}, moment)), (key, moment)
+
+
+DAY = datetime(2026, 1, 1)
+PAYMENTS = tt.FileSource("payments", "payments.parquet", timestamp="at")
+CARD = tt.Entity("card")
+PAID = pl.DataFrame(
+    {
+        "card": ["a"] * 4,
+        "at": [DAY + timedelta(hours=h) for h in range(4)],
+        "amount": [10.0, 20.0, None, 40.0],
+        "channel": ["web", None, "shop", "web"],
+        "when": [date(2026, 1, 1), date(2026, 1, 2), None, date(2026, 1, 1)],
+        "price": [Decimal("1.5"), Decimal("2"), None, Decimal("1.50")],
+    }
+)
+
+
+def ask(*features: Any, hours: float = 3.5) -> dict[str, Any]:
+    view = FeatureView("v", CARD, PAYMENTS, list(features))
+    asked = pl.DataFrame({"card": ["a"], "t": [DAY + timedelta(hours=hours)]})
+    row = tt.point_in_time_join(asked, [(view, PAID)], at="t").row(0, named=True)
+    return {name.removeprefix("v__"): value for name, value in row.items() if name.startswith("v__")}
+
+
+def test_texts_dates_and_decimals_are_counted_picked_and_filtered() -> None:
+    found = ask(
+        tt.distinct("channel", "1d"), tt.distinct("when", "1d"), tt.distinct("price", "1d"),
+        tt.first("channel", "when", window="150m"), tt.last("channel", where="amount < 30"),
+        tt.count("1d", where="when == '2026-01-01'"), tt.count("1d", where="at >= '2026-01-01T02:00Z'"),
+        tt.count("1d", where="price == 1.5"),
+    )  # fmt: skip
+    assert list(found.values()) == [2.0, 2.0, 2.0, "shop", None, None, 2.0, 2.0, 2.0]
+
+
+def test_decayed_features_and_the_time_since_go_on_changing_between_rows() -> None:
+    features = [
+        *tt.decayed_sum("amount", "1h"),
+        *tt.decayed_mean("amount", "1h"),
+        *tt.since_last(),
+        *tt.decayed_count("1h"),
+    ]
+    early, late = ask(*features, hours=3), ask(*features, hours=5)
+    assert early["amount_decayed_sum_1h"] == pytest.approx(10 / 8 + 20 / 4 + 40)
+    assert late["amount_decayed_sum_1h"] == pytest.approx(early["amount_decayed_sum_1h"] / 4)
+    assert late["amount_decayed_mean_1h"] == early["amount_decayed_mean_1h"]
+    assert (early["since_last"], late["since_last"]) == (0.0, 7200.0)
+    assert late["decayed_count_1h"] == pytest.approx((1 / 8 + 1 / 4 + 1 / 2 + 1) / 4)
+
+
+def test_a_sum_that_faded_for_a_thousand_years_is_zero_and_large_ones_do_not_overflow() -> None:
+    assert ask(tt.decayed_sum("amount", "1us"), hours=9e6) == {"amount_decayed_sum_1us": 0.0}
+
+
+WRONG = [
+    (tt.count("1d", where="channel > 5"), "column 'channel' is String and is compared with 5; expected a text"),
+    (tt.count("1d", where="amount == 'x'"), "is compared with 'x'; expected a number"),
+    (
+        tt.count("1d", where="amout > 1"),
+        "needs column 'amout', which source 'payments' does not have. Did you mean 'amount'",
+    ),
+    (tt.count("1d", where="amount"), "no boolean; compare it: amount > 0"),
+    (tt.count("1d", where="at > 'yesterday'"), "'yesterday' is no time"),
+    (tt.count("1d", where="amount == channel"), "expected two columns of one kind"),
+    (tt.ratio(tt.last("channel"), tt.count("1d")), "column 'channel' is String; expected numbers"),
+    (tt.quantile("channel", 0.5, "1d"), "column 'channel' is String; expected numbers"),
+]
+
+
+@pytest.mark.parametrize(("feature", "told"), WRONG)
+def test_a_filter_or_kind_that_does_not_fit_the_columns_is_refused(feature: Any, told: str) -> None:
+    with pytest.raises(DefinitionError) as found:
+        ask(feature)
+    assert told in str(found.value)
+    assert "FeatureView 'v'" in str(found.value)
+
+
+def test_a_feature_named_like_a_column_is_refused_by_a_view_over_it() -> None:
+    inner = FeatureView("inner", CARD, PAYMENTS, tt.last("amount"))
+    outer = FeatureView("v", CARD, inner, tt.mean("amount", "1d"))
+    asked = pl.DataFrame({"card": ["a"], "t": [DAY]})
+    with pytest.raises(
+        DefinitionError, match=r"'amount' is a column of source 'payments' and a feature of view 'inner'"
+    ):
+        tt.point_in_time_join(asked, [(outer, PAID)], at="t")
+
+
+def test_a_model_gets_the_chosen_features_of_a_view_alone() -> None:
+    view = FeatureView("v", CARD, PAYMENTS, [*tt.count("1h"), *tt.since_last(), *tt.sum("amount", "1d")])
+    share = tt.ratio(view["since_last"], view["count_1h"], name="pace")
+    examples = tt.FileSource("asked", "asked.parquet", timestamp="at", known_at="told")
+    chosen = ["amount", view[["amount_sum_1d", "since_last"]], share]
+    model = tt.Model("m", task="regression", examples=examples, label="y", features=chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        online = LmdbOnline(Path(folder))
+        materialize(view, PAID, online, until=to_micros(DAY.replace(tzinfo=UTC) + timedelta(days=1)))
+        at = to_micros(DAY.replace(tzinfo=UTC) + timedelta(hours=3.5))
+        found = OnlinePlan(model, online).vectors({"card": ["a"], "amount": [7.0]}, [at])
+        online.close()
+    assert model.feature_names == ("amount", "v__amount_sum_1d", "v__since_last", "pace")
+    assert found.tolist() == [[7.0, 70.0, 1800.0, 1800.0]]

@@ -67,7 +67,7 @@ def stream_update(workspace: Workspace, version: TableVersion, rows: pl.DataFram
     """Bring all views of a source up to date with the rows that a version of its table added.
 
     The views are those of definitions.py and those of bundles in service. The rows alone are read, unless a view lacks
-    rows before them.
+    rows before them. Views over views are left out: they read their whole table, so the refresher updates them.
 
     Args:
         workspace: has the table, the online store and the records.
@@ -79,7 +79,7 @@ def stream_update(workspace: Workspace, version: TableVersion, rows: pl.DataFram
     """
     until, first = to_micros(workspace.now()), version.rows - version.added_rows
     written = {}
-    for view in views_of(workspace, version.table):
+    for view in (each for each in views_of(workspace, version.table) if each.over is None):
         full = _rebuilt(workspace, view, version)
         updater = _updater(workspace, view, version)
         written[view.version_id] = updater.update(rows, until=until, first=first, version=version.version, full=full)
