@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from trimtab import units
-from trimtab.definitions.aggregations import Aggregation
+from trimtab.definitions.aggregations import ZERO_IF_EMPTY, Aggregation
 from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError
+from trimtab.features.filtering import condition
 from trimtab.features.view_windows import window_of
 from trimtab.units import MICROS
 
@@ -43,13 +44,14 @@ def diagnose(model: Model, scan: Scan, frame: pl.DataFrame) -> tuple[str, ...]:
     """
     labelled = frame.filter(pl.col("label").is_not_null())
     rows = labelled if labelled.height else frame
+    old = [f"view '{view.name}' is deprecated: {view.deprecated}" for view in model.views if view.deprecated]
     if rows.is_empty():
-        return ()
+        return tuple(old)
     if model.label is None:
-        return (*_without_values(model, scan, rows), *_rounded(model, scan, rows))
+        return (*old, *_without_values(model, scan, rows), *_rounded(model, scan, rows))
     for view in model.views:
         _refuse_own_rows(model, model.label, view, scan)
-    found = (*_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
+    found = (*old, *_known_at_once(model, model.label, scan), *_without_values(model, scan, rows))
     return (*found, *_rounded(model, scan, rows))
 
 
@@ -113,7 +115,9 @@ def _known_at_once(model: Model, label: str, scan: Scan) -> Iterator[str]:
 def _without_values(model: Model, scan: Scan, rows: pl.DataFrame) -> Iterator[str]:
     for view in model.views:
         for aggregation, name in zip(view.aggregations, view.feature_names, strict=True):
-            if aggregation.kind == "count":
+            if name not in model.feature_names:
+                continue
+            if aggregation.kind in ZERO_IF_EMPTY:
                 if rows[name].max() == 0:
                     text = f"feature '{name}' is 0 in all of {rows.height:,} training rows"
                     yield text + _why(model, view, aggregation, scan)
@@ -133,6 +137,10 @@ def _why(model: Model, view: FeatureView, aggregation: Aggregation, scan: Scan) 
     """Return the likely cause and its remedy, or an empty text."""
     source, window = view.source, window_of(view, aggregation)
     table = scan(source.name)
+    if aggregation.where is not None and view.over is None:
+        fulfilled = condition(aggregation.where, table.collect_schema(), view=view.name)
+        if not table.select(fulfilled.any()).collect().item():
+            return f": no row of source '{source.name}' fulfils where={aggregation.where!r}"
     if source.known_at is not None and window is not None and view.window_by == "timestamp":
         delay = (pl.col(source.known_at) - pl.col(source.timestamp)).dt.total_microseconds()
         late = table.select((delay >= window).mean(), delay.median().alias("usual")).collect().row(0)

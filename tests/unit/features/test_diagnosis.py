@@ -140,3 +140,15 @@ def test_times_that_float32_rounds_are_told() -> None:
     assert [text.partition(",")[0] for text in found] == ["feature 'asked' holds timestamps"]
     assert "rounded to 128 s" in found[0]
     assert warnings_of(["asked", "day"], {**tables(), "orders": minutes}, input="frame") == []
+
+
+def test_deprecated_views_and_filters_that_no_row_fulfils_are_told() -> None:
+    views = [
+        FeatureView("old", SHOP, SENSORS, tt.last("heat"), deprecated="use heat"),
+        FeatureView("hot", SHOP, SENSORS, tt.count("6h", where="heat > 90")),
+    ]
+    assert warnings_of(views, tables()) == [
+        "view 'old' is deprecated: use heat",
+        "feature 'hot__count_6h_where_heat_gt_90' is 0 in all of 200 training rows: no row of source 'sensors' fulfils "
+        "where='heat > 90'",
+    ]
