@@ -218,9 +218,9 @@ def test_each_form_of_request_gets_the_scores_of_the_exact_values(project: Path,
 def test_a_value_of_another_type_is_refused_with_its_place(gateway: Any) -> None:
     client, (_, rows) = httpx.Client(base_url=url_of(gateway), timeout=60), asked()
     for changed, message in (
-        ({"fare": "12,50"}, "row 1: column 'fare' is '12,50'; expected a decimal number, or its text such as '12.50'"),
-        ({"ticket": 0.5}, "row 1: column 'ticket' is 0.5; expected a whole number"),
-        ({"carrier": 7.5}, "row 1: column 'carrier' is 7.5; expected"),
+        ({"fare": "12,50"}, "column 'fare', row 1: '12,50'; expected a decimal number, or its text such as '12.50'"),
+        ({"ticket": 0.5}, "column 'ticket', row 1: 0.5; expected a whole number"),
+        ({"carrier": 7.5}, "column 'carrier', row 1: 7.5; expected"),
     ):
         answer = client.post("/invocations", json={"dataframe_records": [rows[0], {**rows[1], **changed}]})
         assert answer.status_code == 400

@@ -19,7 +19,7 @@ from trimtab.definitions.views import FeatureView
 from trimtab.errors import DataError, DefinitionError, nearest
 from trimtab.features.continuous import Layout
 from trimtab.features.packing import PACKED, nothing
-from trimtab.features.request_columns import for_transform, key_part, number
+from trimtab.features.request_columns import WrongValue, for_transform, key_part, number
 from trimtab.features.rules import RulePlan
 from trimtab.features.transforms import run
 from trimtab.features.value_types import KINDS, Array, Kind, join_parts
@@ -167,14 +167,14 @@ def _key_of(view: FeatureView, kinds: Mapping[str, Kind]) -> Callable[[Mapping[s
     def one(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
         try:
             return encode_last(columns[last][row])
-        except DataError as error:
-            raise DataError(f"row {row}: {error}") from None
+        except WrongValue as error:
+            raise error.at(row) from None
 
     def several(columns: Mapping[str, Sequence[Any]], row: int) -> bytes:
         try:
             return join_parts([encode(columns[name][row]) for name, encode in parts])
-        except DataError as error:
-            raise DataError(f"row {row}: {error}") from None
+        except WrongValue as error:
+            raise error.at(row) from None
 
     return several if len(parts) > 1 else one
 

@@ -26,6 +26,19 @@ _PLAIN_NUMBERS = frozenset((float, int, type(None)))
 _TRUTHS_TOO = _PLAIN_NUMBERS | {bool}
 
 
+class WrongValue(DataError):
+    """A value that a request's column cannot hold."""
+
+    def __init__(self, column: str, value: Any, expected: str, row: int | None = None) -> None:
+        where = "" if row is None else f", row {row}"
+        super().__init__(f"column '{column}'{where}: {_shown(value)}; expected {expected}")
+        self._about = column, value, expected
+
+    def at(self, row: int) -> WrongValue:
+        """Return the error with the row."""
+        return WrongValue(*self._about, row)
+
+
 def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
     """Return a function that encodes a value of a key column. kind: None lets the type of each value decide.
 
@@ -36,7 +49,7 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
     def text(value: Any) -> bytes:
         if value.__class__ is str or value is None:
             return encode_part(value)
-        raise wrong(column, value, "text")
+        raise WrongValue(column, value, "text")
 
     def integer(value: Any) -> bytes:
         if value.__class__ is int or value is None:
@@ -45,12 +58,12 @@ def key_part(column: str, kind: Kind | None) -> Callable[[Any], bytes]:
             return encode_part(int(value))
         if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) <= EXACT:
             return encode_part(int(value))
-        raise wrong(column, value, "a whole number, which a float is up to 2^53")
+        raise WrongValue(column, value, "a whole number, which a float is up to 2^53")
 
     def boolean(value: Any) -> bytes:
         if value.__class__ is bool or value is None:
             return encode_part(value)
-        raise wrong(column, value, "true or false")
+        raise WrongValue(column, value, "true or false")
 
     def own(value: Any) -> bytes:
         if isinstance(value, str | bool | None):
@@ -95,7 +108,7 @@ def text(column: str) -> Callable[[Sequence[Any]], Array]:
     def convert(values: Sequence[Any]) -> Array:
         for row, value in enumerate(values):
             if value is not None and not isinstance(value, str):
-                raise wrong(column, value, "text", row)
+                raise WrongValue(column, value, "text", row)
         array = np.empty(len(values), dtype=object)
         array[:] = values
         return array
@@ -138,11 +151,11 @@ def _number(column: str, value: Any, row: int, *, truths: bool) -> float:
         return math.nan
     is_truth = isinstance(value, bool | np.bool_)
     if not isinstance(value, float | int | np.floating | np.integer | np.bool_) or (is_truth and not truths):
-        raise wrong(column, value, "a number", row)
+        raise WrongValue(column, value, "a number", row)
     try:
         return float(value)
     except OverflowError:
-        raise wrong(column, value, "a number that fits into float64", row) from None
+        raise WrongValue(column, value, "a number that fits into float64", row) from None
 
 
 def _micros(column: str, value: Any, row: int) -> int:
@@ -157,15 +170,9 @@ def _micros(column: str, value: Any, row: int) -> int:
     if found is not None:
         return found
     raise DataError(
-        f"row {row}: column '{column}' is {_shown(plain)}, which is not a timestamp{timestamps.hint(plain)}; "
+        f"column '{column}', row {row}: {_shown(plain)} is not a timestamp{timestamps.hint(plain)}; "
         f"{timestamps.EXPECTED}"
     )
-
-
-def wrong(column: str, value: Any, expected: str, row: int | None = None) -> DataError:
-    """Return the error of a value that a column cannot hold."""
-    where = "" if row is None else f"row {row}: "
-    return DataError(f"{where}column '{column}' is {_shown(value)}; expected {expected}")
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,7 @@ from trimtab import timestamps
 from trimtab.bundle.typed_matrix import Schema, decimal_of, objects, whole
 from trimtab.clock import to_micros
 from trimtab.errors import DataError, DefinitionError
-from trimtab.features.request_columns import moment, number, wrong
+from trimtab.features.request_columns import WrongValue, moment, number
 from trimtab.features.value_types import EXACT, Array
 
 DAY = 86_400_000_000
@@ -94,7 +94,7 @@ def _times(column: str) -> Convert:
 def _text(column: str, value: Any, row: int) -> str:
     if isinstance(value, str):
         return str(value)
-    raise wrong(column, value, "text", row)
+    raise WrongValue(column, value, "text", row)
 
 
 def _is_whole(text: str) -> bool:
@@ -104,18 +104,18 @@ def _is_whole(text: str) -> bool:
 def _name(column: str, value: Any, row: int) -> str:
     if isinstance(value, str):
         return str(value)
-    raise wrong(column, value, "the text of a category", row)
+    raise WrongValue(column, value, "the text of a category", row)
 
 
 def _category(column: str, value: Any, row: int) -> str:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bool | np.bool_):
-        raise wrong(column, value, "the text of a category", row)
+        raise WrongValue(column, value, "the text of a category", row)
     try:
         return str(_integer(column, value, row))
     except DataError:
-        raise wrong(column, value, "the text of a category", row) from None
+        raise WrongValue(column, value, "the text of a category", row) from None
 
 
 def _integer(column: str, value: Any, row: int) -> int:
@@ -124,9 +124,9 @@ def _integer(column: str, value: Any, row: int) -> int:
     ):
         found = int(value)
     else:
-        raise wrong(column, value, "a whole number, which a float is up to 2^53", row)
+        raise WrongValue(column, value, "a whole number, which a float is up to 2^53", row)
     if not -INT64 <= found < INT64:
-        raise wrong(column, value, "a whole number of 64 bits", row)
+        raise WrongValue(column, value, "a whole number of 64 bits", row)
     return found
 
 
@@ -139,13 +139,13 @@ def _decimal(column: str, value: Any, row: int) -> Decimal:
         else:
             if found.is_finite():
                 return found
-    raise wrong(column, value, "a decimal number, or its text such as '12.50'", row)
+    raise WrongValue(column, value, "a decimal number, or its text such as '12.50'", row)
 
 
 def _boolean(column: str, value: Any, row: int) -> float:
     if isinstance(value, bool | np.bool_) or (isinstance(value, int | float) and value in (0, 1)):
         return float(value)
-    raise wrong(column, value, "true or false", row)
+    raise WrongValue(column, value, "true or false", row)
 
 
 def _day(column: str, value: Any, row: int) -> int:
@@ -153,5 +153,5 @@ def _day(column: str, value: Any, row: int) -> int:
         value = datetime(value.year, value.month, value.day)
     micros = to_micros(value) if isinstance(value, datetime) else timestamps.micros(value)
     if micros is None or micros % DAY:
-        raise wrong(column, value, "a date such as 2026-01-31", row)
+        raise WrongValue(column, value, "a date such as 2026-01-31", row)
     return micros // DAY

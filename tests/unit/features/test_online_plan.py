@@ -200,21 +200,21 @@ def test_times_come_in_many_forms(plan: OnlinePlan, moment: Any) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("price", "2.5", "row 0: column 'price' is '2.5'; expected a number"),
-        ("price", [1], r"column 'price' is \[1\]; expected a number"),
+        ("price", "2.5", "column 'price', row 0: '2.5'; expected a number"),
+        ("price", [1], r"column 'price', row 0: \[1\]; expected a number"),
         ("price", 10**400, "expected a number that fits into float64"),
-        ("shop", 1, "row 0: column 'shop' is 1; expected text"),
-        ("zone", "1", "column 'zone' is '1'; expected a whole number"),
-        ("zone", 1.5, "column 'zone' is 1.5; expected a whole number, which a float is up to"),
-        ("zone", True, "row 0: column 'zone' is true; expected a whole number"),
+        ("shop", 1, "column 'shop', row 0: 1; expected text"),
+        ("zone", "1", "column 'zone', row 0: '1'; expected a whole number"),
+        ("zone", 1.5, "column 'zone', row 0: 1.5; expected a whole number, which a float is up to"),
+        ("zone", True, "column 'zone', row 0: true; expected a whole number"),
         (
             "ordered_at",
             "yesterday",
-            "column 'ordered_at' is 'yesterday', which is not a timestamp; expected ISO 8601 text",
+            "column 'ordered_at', row 0: 'yesterday' is not a timestamp; expected ISO 8601 text",
         ),
-        ("ordered_at", 1.5, "column 'ordered_at' is 1.5, which is not a timestamp; expected"),
-        ("ordered_at", True, "column 'ordered_at' is true, which is not a timestamp; expected"),
-        ("note", 7, "row 0: column 'note' is 7; expected text"),
+        ("ordered_at", 1.5, "column 'ordered_at', row 0: 1.5 is not a timestamp; expected"),
+        ("ordered_at", True, "column 'ordered_at', row 0: true is not a timestamp; expected"),
+        ("note", 7, "column 'note', row 0: 7; expected text"),
     ],
 )
 def test_a_wrong_value_is_shown_with_what_was_expected(plan: OnlinePlan, column: str, value: Any, message: str) -> None:

@@ -95,7 +95,7 @@ def test_booleans_are_certain_scores() -> None:
     [
         ({}, "the request has no column 'distance'"),
         ({"distanse": [1.0]}, "the request has no column 'distance'"),
-        ({"distance": ["far"]}, "column 'distance' is 'far'; expected a number"),
+        ({"distance": ["far"]}, "column 'distance', row 0: 'far'; expected a number"),
     ],
 )
 def test_what_a_request_lacks_is_told(columns: dict[str, Any], message: str) -> None:

@@ -96,7 +96,7 @@ def test_numbers_stay_numbers_where_nobody_says_they_are_times(kind: Any) -> Non
     ],
 )
 def test_other_units_are_refused_with_the_row_and_the_guess(value: Any, unit: str) -> None:
-    with pytest.raises(DataError, match=rf"row 1: column 'signup' is .*as {unit} it would be 2023-01-05T00:00:00Z"):
+    with pytest.raises(DataError, match=rf"column 'signup', row 1: .*as {unit} it would be 2023-01-05T00:00:00Z"):
         for_transform("signup", "time")(["2023-01-05", value])
 
 

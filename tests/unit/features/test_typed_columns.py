@@ -19,7 +19,7 @@ def convert(known: tuple[str, ...], value: Any) -> list[Any]:
 
 @pytest.mark.parametrize("value", [7, 7.0, 7.5, True])
 def test_a_number_is_no_name_where_all_known_ones_are_texts(value: Any) -> None:
-    with pytest.raises(DataError, match=r"row 0: column 'carrier' is .*; expected the text of a category"):
+    with pytest.raises(DataError, match=r"column 'carrier', row 0: .*; expected the text of a category"):
         convert(("AA", "UA"), value)
 
 

@@ -66,7 +66,7 @@ class Expectations:
                 value, expected = shown(columns[name][row]), bundle.expects.expected(name)
                 model = bundle.spec.model
                 raise Refused(
-                    400, f"row {first_row + row}: column '{name}' is {value}; model '{model}' expects {expected}"
+                    400, f"column '{name}', row {first_row + row}: {value}; model '{model}' expects {expected}"
                 )
 
     def note(self, bundle: LoadedBundle, columns: Columns, rows: int) -> None:

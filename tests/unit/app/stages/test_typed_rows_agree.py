@@ -195,17 +195,17 @@ GOOD = {
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("note", 5, "row 0: column 'note' is 5; expected text"),
-        ("account", 1.5, "column 'account' is 1.5; expected a whole number, which a float is up to"),
-        ("account", 2**63, "column 'account' is 9223372036854775808; expected a whole number of 64 bits"),
-        ("account", True, "column 'account' is true; expected a whole number"),
-        ("account", 1e17, r"column 'account' is 1e\+17; expected a whole number, which a float is up to"),
-        ("price", "1,5", "column 'price' is '1,5'; expected a decimal number, or its text such as '12.50'"),
-        ("price", "NaN", "column 'price' is 'NaN'; expected a decimal number"),
-        ("day", "2026-01-01T10:00Z", "column 'day' is '2026-01-01T10:00Z'; expected a date such as 2026-01-31"),
-        ("seen_at", "noon", "column 'seen_at' is 'noon', which is not a timestamp"),
-        ("rush", "yes", "column 'rush' is 'yes'; expected true or false"),
-        ("shop", 1.5, "column 'shop' is 1.5; expected the text of a category"),
+        ("note", 5, "column 'note', row 0: 5; expected text"),
+        ("account", 1.5, "column 'account', row 0: 1.5; expected a whole number, which a float is up to"),
+        ("account", 2**63, "column 'account', row 0: 9223372036854775808; expected a whole number of 64 bits"),
+        ("account", True, "column 'account', row 0: true; expected a whole number"),
+        ("account", 1e17, r"column 'account', row 0: 1e\+17; expected a whole number, which a float is up to"),
+        ("price", "1,5", "column 'price', row 0: '1,5'; expected a decimal number, or its text such as '12.50'"),
+        ("price", "NaN", "column 'price', row 0: 'NaN'; expected a decimal number"),
+        ("day", "2026-01-01T10:00Z", "column 'day', row 0: '2026-01-01T10:00Z'; expected a date such as 2026-01-31"),
+        ("seen_at", "noon", "column 'seen_at', row 0: 'noon' is not a timestamp"),
+        ("rush", "yes", "column 'rush', row 0: 'yes'; expected true or false"),
+        ("shop", 1.5, "column 'shop', row 0: 1.5; expected the text of a category"),
     ],
 )
 def test_a_value_of_another_type_is_explained(plan: TypedPlan, column: str, value: Any, message: str) -> None:

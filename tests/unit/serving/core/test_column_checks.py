@@ -68,10 +68,10 @@ def test_where_the_policy_says_so_they_are_refused_with_row_and_column(
     reply = served.browser.post(PATH, infer_body(0, 0, 1))
     assert reply.status == 400
     expects = "model 'delay' expects from 0 to 0.5, not missing, as in the training rows"
-    assert reply.json()["error"] == f"row 2: column 'row' is 1; {expects}"
+    assert reply.json()["error"] == f"column 'row', row 2: 1; {expects}"
     # one that asks for many rows is told the row of the whole request
     reply = served.browser.post(PATH, infer_body(*[0] * 1500, None))
-    assert (reply.status, reply.json()["error"]) == (400, f"row 1500: column 'row' is null; {expects}")
+    assert (reply.status, reply.json()["error"]) == (400, f"column 'row', row 1500: null; {expects}")
     assert served.browser.post(PATH, infer_body(0)).status == 200
     # then it is counted, and no version is judged by it
     assert counted(served)[1] == {("delay", "row"): 2, ("delay", ""): 2}

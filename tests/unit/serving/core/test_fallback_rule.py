@@ -251,7 +251,7 @@ def test_a_column_of_another_kind_cannot_be_answered_by_the_rule(
     body["inputs"].append({"name": "row", "shape": [1], "datatype": "BYTES", "data": ["x"]})
     reply = served.browser.post(INFER, body)
     assert reply.status == 500
-    assert "fallback 'usual' cannot answer: row 0: column 'row' is 'x'; expected a number" in reply.json()["error"]
+    assert "fallback 'usual' cannot answer: column 'row', row 0: 'x'; expected a number" in reply.json()["error"]
 
 
 def test_only_the_rows_of_the_variant_that_failed_are_answered_by_the_rule(
