@@ -99,6 +99,8 @@ class _Fresh:
     keys: list[bytes | None]
 
     def only(self, kept: Array) -> _Fresh:
+        if kept.all():
+            return self
         places = np.flatnonzero(kept)
         return _Fresh(
             self.frame.filter(pl.Series(kept)),
@@ -165,13 +167,14 @@ class StreamUpdater:
         """
         self.view = view
         self.lateness = lateness
+        self._id = view.version_id
         self._online = online
         self._table = table
 
     @property
     def position(self) -> Position | None:
         """What is taken in, None when there is no state."""
-        (stored,) = self._online.state(self.view.version_id, [POSITION])
+        (stored,) = self._online.state(self._id, [POSITION])
         if stored is None:
             return None
         position = msgspec.msgpack.decode(stored, type=Position)
@@ -205,8 +208,8 @@ class StreamUpdater:
         """
         if (rows is None) != (first is None):
             raise UsageError("StreamUpdater.update: give `rows` and `first`, the number of their first row, together")
-        with self._online.turn(self.view.version_id):
-            watermark = self._online.watermark(self.view.version_id)
+        with self._online.turn(self._id):
+            watermark = self._online.watermark(self._id)
             if watermark is not None and until < watermark:
                 if full:
                     raise UsageError(
@@ -271,8 +274,8 @@ class StreamUpdater:
         rows, owners, horizons = self._with_recent((rows, owners), entities, step, layout, after, until)
         since = np.array(list(step.since.values()), dtype=np.int64)
         online, keys = self._online, list(entities)
-        prefix = online.prefix(view.version_id)
-        before = [online.read([(prefix, key)], moment - 1)[0] for key, moment in step.since.items()]
+        prefix = online.prefix(self._id)
+        before = online.read_each([(prefix, key) for key in keys], (since - 1).tolist())
         records = rows.records
         source = ViewRows(
             view, layout.frame(rows).lazy(), len(rows), owners, records["time"].copy(), records["known"].copy(), None
@@ -281,7 +284,7 @@ class StreamUpdater:
         state: dict[bytes, bytes | None] = dict(self._packed(rows, owners, keys, horizons, layout, until))
         state |= {KEY + key: one.pack() for key, one in step.standing.items()}
         state[POSITION] = msgspec.msgpack.encode(after)
-        return online.write(view.version_id, entries, until=until, since=step.since, state=state)
+        return online.write(self._id, entries, until=until, since=step.since, state=state)
 
     def _resolve(self, fresh: _Fresh, step: _Step, watermark: int) -> Array:
         """Find for rows of a source with a key which ones stand, and which rows of earlier steps they replace.
@@ -290,7 +293,7 @@ class StreamUpdater:
         """
         digests = key_digests(fresh.frame.select(self.view.source.key))
         wanted = list(dict.fromkeys(digest for digest in digests if digest is not None))
-        found = self._online.state(self.view.version_id, [KEY + digest for digest in wanted])
+        found = self._online.state(self._id, [KEY + digest for digest in wanted])
         stood = {key: Standing.unpack(value) for key, value in zip(wanted, found, strict=True) if value is not None}
         columns = (fresh.told.tolist(), fresh.numbers.tolist(), fresh.effective.tolist())
         rows = (
@@ -322,8 +325,9 @@ class StreamUpdater:
         """
         view, online = self.view, self._online
         keys = list(entities)
-        stored = online.state(view.version_id, [ENTITY_ROWS + key for key in keys])
-        newest = online.read([(online.prefix(view.version_id), key) for key in keys], LAST)
+        stored = online.state(self._id, [ENTITY_ROWS + key for key in keys])
+        prefix = online.prefix(self._id)
+        newest = online.read([(prefix, key) for key in keys], LAST)
         nothing = [layout.pack(layout.empty, np.zeros(2, dtype=np.int64), [h])[0] for h in (ALL, after.horizon)]
         packed = [
             one if one is not None else nothing[0 if value is None else 1]
@@ -365,7 +369,7 @@ class StreamUpdater:
         if view.source.key:
             digests = key_digests(frame.select(view.source.key))
             asked = list(dict.fromkeys(digest for digest in digests if digest is not None))
-            stored = self._online.state(view.version_id, [KEY + digest for digest in asked])
+            stored = self._online.state(self._id, [KEY + digest for digest in asked])
             standing = {d: Standing.unpack(value) for d, value in zip(asked, stored, strict=True) if value is not None}
             counts &= stands(digests, standing | step.standing, found.numbers)
         found = found.only(counts)
@@ -458,7 +462,7 @@ class StreamUpdater:
             stands[gone] = False
             state |= self._standing(table, rows, keys, np.flatnonzero(stands), told, effective)
         entries = timeline_entries(rows, keys)
-        return self._online.write(view.version_id, entries, until=until, replace=True, state=state)
+        return self._online.write(self._id, entries, until=until, replace=True, state=state)
 
     def _recent(
         self, rows: ViewRows, keys: Sequence[bytes], layout: RowFormat, until: int

@@ -82,6 +82,15 @@ class Online(Protocol):
         """
         ...
 
+    def read_each(self, wanted: Sequence[tuple[bytes, bytes]], at: Sequence[int]) -> list[bytes | None]:
+        """Return for each pair the value that is valid at a time of its own; as `read` otherwise.
+
+        Args:
+            wanted: pairs of `prefix(view)` and entity key.
+            at: microseconds since the epoch, one a pair.
+        """
+        ...
+
     def prefix(self, view: str) -> bytes:
         """Return the key prefix of a view version. Callers compute it once."""
         ...

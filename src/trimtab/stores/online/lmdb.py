@@ -127,6 +127,20 @@ class LmdbOnline:
             except lmdb.Error as error:
                 raise self._failed("reading", error) from error
 
+    def read_each(self, wanted: Sequence[tuple[bytes, bytes]], at: Sequence[int]) -> list[bytes | None]:
+        """Return for each (view prefix, entity key) the value that is valid at a time of its own."""
+        lines = [_timeline(prefix, key) for prefix, key in wanted]
+        places = [(line, line + _TIME(_LAST - moment)) for line, moment in zip(lines, at, strict=True)]
+
+        def values(transaction: lmdb.Transaction) -> list[bytes | None]:
+            cursor = transaction.cursor()
+            seek, here, value = cursor.set_range, cursor.key, cursor.value
+            return [
+                bytes(value()) if seek(place) and bytes(here()).startswith(line) else None for line, place in places
+            ]
+
+        return self._reading(values)
+
     def write(
         self,
         view: str,
@@ -139,7 +153,12 @@ class LmdbOnline:
     ) -> int:
         """Add values, or replace all, and set the view's watermark; return how many changed something."""
         prefix = self.prefix(view)
-        items = {_timeline(prefix, key) + _TIME(_LAST - at): value for key, at, value in entries}
+        items: dict[bytes, bytes] = {}
+        last, line = None, b""
+        for key, at, value in entries:
+            if key is not last:
+                last, line = key, _timeline(prefix, key)
+            items[line + _TIME(_LAST - at)] = value
         change = _Change(
             prefix,
             view.encode(),
@@ -299,7 +318,10 @@ class _Change:
             wanted = dict(items)
             for line, time in self.since.items():
                 changed += _remove_since(cursor, line, time, wanted)
-            items = list(wanted.items())
+            new = [item for item in wanted.items() if item[0][-8:] <= self.since.get(item[0][:-8], b"")]
+            cursor.putmulti(new)  # what is as it was has left `wanted`
+            changed += len(new)
+            items = [item for item in wanted.items() if item[0][-8:] > self.since.get(item[0][:-8], b"")]
         _, added = cursor.putmulti(items, overwrite=False)
         changed += added
         if added < len(items):
