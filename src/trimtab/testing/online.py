@@ -82,6 +82,12 @@ class OnlineConformance:
         assert store.read(wanted, 1) == [b"j", b"u", None, b"a", None]
         assert store.read([], 1) == []
 
+    def test_each_pair_may_be_read_at_a_time_of_its_own(self, store: Online) -> None:
+        store.write("view", [(b"AA", 10, b"ten"), (b"AA", 20, b"twenty"), (b"B" * 600, 5, b"five")], until=20)
+        keys = [b"AA", b"AA", b"B" * 600, b"AA", b"none"]
+        wanted = [(store.prefix("view"), key) for key in keys]
+        assert store.read_each(wanted, [25, 19, 5, 9, 30]) == [b"twenty", b"ten", b"five", None, None]
+
     def test_a_view_version_does_not_see_another_one(self, store: Online) -> None:
         store.write("view@1", [(b"AA", 1, b"old")], until=1)
         assert self.one(store, "view@2", b"AA", 1) is None

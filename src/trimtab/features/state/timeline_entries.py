@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,17 +16,11 @@ from trimtab.definitions.views import FeatureView
 from trimtab.features.aggregates import stored_columns
 from trimtab.features.continuous import Layout
 from trimtab.features.packing import pack, table_of
-from trimtab.features.timelines import EntityRows
+from trimtab.features.timelines import EntityRows, in_order
 from trimtab.features.value_types import Array
 from trimtab.features.view_rows import ViewRows
 from trimtab.features.view_windows import ceil_to, finite_windows
-from trimtab.lazy_library import LazyLibrary
 from trimtab.stores.online.contract import Entry
-
-if TYPE_CHECKING:
-    import polars as pl
-else:
-    pl = LazyLibrary("polars")  # a gateway imports this file, and needs no Polars
 
 
 def timeline_entries(
@@ -85,13 +78,14 @@ def _changes(view: FeatureView, entities: Array, times: Array, known: Array, *, 
         counted = effective < times + window
         moments.append(times[counted] + window)
         owners.append(entities[counted])
-    points = pl.DataFrame(
-        {"entity": np.concatenate(owners), "moment": ceil_to(np.concatenate(moments), view.every_micros)}
-    )
+    points, of = ceil_to(np.concatenate(moments), view.every_micros), np.concatenate(owners)
     if since is not None:
-        points = points.filter(points["moment"] >= pl.Series(since[points["entity"].to_numpy()]))
-    points = points.unique().sort("entity", "moment")
-    return _Changes(points["entity"].to_numpy(), points["moment"].to_numpy())
+        kept = points >= since[of]
+        points, of = points[kept], of[kept]
+    order = in_order(of, points, points)
+    points, of = points[order], of[order]
+    first = np.append(True, (points[1:] != points[:-1]) | (of[1:] != of[:-1]))[: len(points)]
+    return _Changes(of[first], points[first])
 
 
 def _repeats(points: _Changes, table: Array, exact: Mapping[int, Array]) -> Array:
