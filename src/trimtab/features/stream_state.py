@@ -220,7 +220,7 @@ class StreamUpdater:
             position = None if full or watermark is None else self.position
             if self.view.over is not None and position is not None:
                 if position.version == version and position.due > until:
-                    return self._online.write(self.view.version_id, [], until=until)
+                    return self._online.write(self._id, [], until=until)
                 position = None  # a row of one entity may change the values of others
             if position is not None and watermark is not None:
                 now = position if version is None else msgspec.structs.replace(position, version=version)
@@ -274,8 +274,8 @@ class StreamUpdater:
         rows, owners, horizons = self._with_recent((rows, owners), entities, step, layout, after, until)
         since = np.array(list(step.since.values()), dtype=np.int64)
         online, keys = self._online, list(entities)
-        prefix = online.prefix(self._id)
-        before = online.read_each([(prefix, key) for key in keys], (since - 1).tolist())
+        pairs = [(online.prefix(self._id), key) for key in keys]
+        before = online.read_each(pairs, (since - 1).tolist())
         records = rows.records
         source = ViewRows(
             view, layout.frame(rows).lazy(), len(rows), owners, records["time"].copy(), records["known"].copy(), None
@@ -326,8 +326,7 @@ class StreamUpdater:
         view, online = self.view, self._online
         keys = list(entities)
         stored = online.state(self._id, [ENTITY_ROWS + key for key in keys])
-        prefix = online.prefix(self._id)
-        newest = online.read([(prefix, key) for key in keys], LAST)
+        newest = online.read(list(zip([online.prefix(self._id)] * len(keys), keys, strict=True)), LAST)
         nothing = [layout.pack(layout.empty, np.zeros(2, dtype=np.int64), [h])[0] for h in (ALL, after.horizon)]
         packed = [
             one if one is not None else nothing[0 if value is None else 1]
