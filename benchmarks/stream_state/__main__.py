@@ -83,7 +83,8 @@ def main() -> int:
                 events = batch * steps
                 cpu, wall = (time.process_time() - began) / events * 1e6, (time.perf_counter() - wall) / events * 1e6
                 print(
-                    f"  batches of {batch:>6,}: {cpu:>8,.0f} us of CPU an event, {wall:>8,.0f} us of time, {changed / events:.1f} entries",
+                    f"  batches of {batch:>6,}: {cpu:>8,.0f} us of CPU an event, {wall:>8,.0f} us of time, "
+                    f"{changed / events:.1f} entries",
                     flush=True,
                 )
             online.close()
