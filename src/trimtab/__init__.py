@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trimtab.definitions.secrets import secret
     from trimtab.definitions.services import FeatureService
     from trimtab.definitions.sources import FileSource
+    from trimtab.definitions.sql_source import SQLSource
     from trimtab.definitions.views import Entity, FeatureView
     from trimtab.errors import TrimtabError
     from trimtab.features.point_in_time import point_in_time_join
@@ -58,6 +59,7 @@ _HOMES = {
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
     "PushSource": ("trimtab.definitions.push_source", "PushSource"),
     "RESTSource": ("trimtab.definitions.rest_source", "RESTSource"),
+    "SQLSource": ("trimtab.definitions.sql_source", "SQLSource"),
     "TrimtabError": ("trimtab.errors", "TrimtabError"),
     "count": ("trimtab.definitions.aggregations", "count"),
     "decayed_count": ("trimtab.definitions.derived_features", "decayed_count"),
@@ -95,6 +97,7 @@ __all__ = [
     "Outcomes",
     "PushSource",
     "RESTSource",
+    "SQLSource",
     "TrimtabError",
     "count",
     "decayed_count",

@@ -198,12 +198,16 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
 
 def show_ingested(done: list[Ingested]) -> None:
     """Print what was taken in, one line a source."""
+    if not done:
+        console.print("ingest    no rows yet")
     for name in dict.fromkeys(one.table for one in done):
         mine = [one for one in done if one.table == name]
         new = [one for one in mine if not one.skipped]
         rows, quarantined = sum(one.rows_added for one in new), sum(one.rows_quarantined for one in new)
-        files = plural(len(new or mine), "file")
-        text = f"{plural(rows, 'row')} from {files}" if new else f"nothing new in {files}"
+        of_files = mine[0].unit == "file"
+        parts = plural(len(new or mine), mine[0].unit, "" if of_files else "batches")
+        nothing = f"nothing new in {parts}" if of_files else "no new rows"
+        text = f"{plural(rows, 'row')} from {parts}" if new else nothing
         quarantine = f", {plural(quarantined, 'row')} quarantined" if quarantined else ""
         console.print(f"ingest    {name}: {text}{quarantine}")
         for one in mine:

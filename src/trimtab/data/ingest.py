@@ -46,6 +46,8 @@ class Ingested:
     """Why the file was skipped, or None."""
     notes: tuple[str, ...] = ()
     """Warnings about rows that pass all checks, one line each."""
+    unit: str = "file"
+    """What came as one: a file or a batch."""
 
 
 def ingest(
@@ -163,6 +165,7 @@ def ingested(intake: Intake, batch: Batch) -> Ingested:
         rows_quarantined=batch.report.failing_rows,
         version=version,
         notes=tuple(note_lines(batch.report.notes)),
+        unit="file" if isinstance(intake.source, FileSource) else "batch",
     )
 
 

@@ -102,7 +102,25 @@ def repetition_in(frame: pl.DataFrame, failing: pl.Series, rows: pl.LazyFrame | 
         if set(schema) == set(frame.columns):
             known = _in_table(frame, rows, source.timestamp)
             known = known.filter(~known.is_in(failing.cast(pl.UInt32).implode()))
+            if len(known) and source.key and not isinstance(source, FileSource):
+                known = _as_last(frame, known, rows, source)
     return Repetition(known, inside, _corrections(frame, known, failing, rows, source))
+
+
+def _as_last(frame: pl.DataFrame, known: pl.Series, rows: pl.LazyFrame, source: Source) -> pl.Series:
+    """Return the known rows that are equal to the row of their key that was ingested last, and those without a key.
+
+    A database gives a row as it is now: one that is as it was before another change is a correction. A file that is
+    found again is none. Further rows of a key in one batch count as changes.
+    """
+    keys, types = list(source.key), rows.collect_schema()
+    first = pl.struct(keys).is_first_distinct() | pl.any_horizontal(pl.col(keys).is_null())
+    known = known.filter(frame.select(first).to_series()[known])
+    keyed = frame.with_row_index(NUMBER)[known].drop_nulls(keys)
+    asked = keyed.select(keys).cast(pl.Schema({key: types[key] for key in keys}), strict=False)
+    last = rows.join(asked.lazy(), on=keys, how="semi").collect().unique(keys, keep="last", maintain_order=True)
+    same = keyed[NUMBER].gather(_in_table(keyed.drop(NUMBER), last.lazy(), source.timestamp))
+    return known.filter(known.is_in(same.implode()) | ~known.is_in(keyed[NUMBER].implode()))
 
 
 def _corrections(

@@ -105,11 +105,13 @@ def _pull_all(workspace: Workspace, source: Source, *, named: bool) -> list[Inge
         newest = latest(workspace.metadata, TableVersion, table=source.name)
         if named or newest is None:
             raise
-        return [Ingested(source.name, source.origin, 0, 0, newest, skipped=str(busy))]
+        return [Ingested(source.name, source.name, 0, 0, newest, skipped=str(busy), unit="batch")]
     if done:
         return done
     newest = latest(workspace.metadata, TableVersion, table=source.name)
-    return [] if newest is None else [Ingested(source.name, source.origin, 0, 0, newest, skipped="no new rows")]
+    if newest is None:
+        return []
+    return [Ingested(source.name, source.name, 0, 0, newest, skipped=f"already in {newest.id}", unit="batch")]
 
 
 def rebuild(workspace: Workspace, source: str) -> Ingested:

@@ -11,6 +11,7 @@ from trimtab.errors import DefinitionError
 
 CONNECTORS: dict[str, str] = {
     "RESTSource": "trimtab.data.connectors.rest:RestConnector",
+    "SQLSource": "trimtab.data.connectors.databases:SQLConnector",
 }
 """Class of a source -> the connector's module and class, which takes the source and an `Access`."""
 

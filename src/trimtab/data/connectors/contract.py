@@ -8,8 +8,8 @@ Guarantees
 - Rows that were given before may be given again only where the source drops equal rows.
 - A pull without rows moves the state alone.
 - Columns and types are those of the origin, as exact as Polars has them; times may be texts or numbers.
-- Errors are DataError (what the origin sent is wrong), StoreError with Temporary (it cannot be reached now), or
-  MissingExtra. Their texts begin with the source and show what the origin said, without a secret.
+- Errors are DataError (what the origin sent is wrong), Unreachable (a later try may succeed), or MissingExtra.
+  Their texts begin with the source and show what the origin said, without a secret.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from trimtab.errors import StoreError, Temporary
+
 if TYPE_CHECKING:
     import polars as pl
+
+
+class Unreachable(StoreError, Temporary):
+    """The origin of a source does not answer now."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Connector(Protocol):
 
         Raises:
             DataError: the origin sent what is not expected.
-            StoreError: the origin cannot be reached.
+            Unreachable: the origin does not answer.
         """
         ...
 

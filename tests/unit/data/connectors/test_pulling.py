@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,21 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.clock import ManualClock
-from trimtab.data.batch import Intake, open_intake
+from kit.pulled import NOW, Pulled
 from trimtab.data.connectors.connector_catalog import open_connector
-from trimtab.data.connectors.contract import Access, Pull
-from trimtab.data.connectors.pulling import ingest_pulls
+from trimtab.data.connectors.contract import Access, Connector, Pull
 from trimtab.data.ingest import Ingested
 from trimtab.data.quarantine import read_refused
 from trimtab.definitions.sources import Source
 from trimtab.errors import CheckFailed, DataError, DefinitionError, StoreError
-from trimtab.policy.model import Checks
 from trimtab.records.data import TableVersion
-from trimtab.stores.metadata.sql import SqlMetadata
-from trimtab.stores.tables.delta import DeltaTables
 
-NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 Row = dict[str, Any]
 
 
@@ -56,33 +49,17 @@ class Log:
         return f"{len(self.rows)} rows"
 
 
-class Shop:
+class Shop(Pulled):
     """A table of orders that an ingest of a `Log` fills."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
-        self.source = Source("orders", timestamp="at", **options)
-        self.tables, self.metadata = DeltaTables(folder / "tables"), SqlMetadata(folder / "metadata.db")
-        self.folder = folder
+        super().__init__(folder, Source("orders", timestamp="at", **options))
 
-    def intake(self, **checks: Any) -> Intake:
-        return open_intake(
-            self.source,
-            folder=self.folder,
-            checks=Checks.model_validate({"max_failing_rows": 0.6, **checks}),
-            tables=self.tables,
-            metadata=self.metadata,
-            clock=ManualClock(NOW),
-        )
-
-    def ingest(self, log: Log, **checks: Any) -> list[Ingested]:
-        return list(ingest_pulls(self.intake(**checks), log))
+    def ingest(self, connector: Connector | None = None, **checks: Any) -> list[Ingested]:
+        return super().ingest(connector, **{"max_failing_rows": 0.6, **checks})
 
     def amounts(self) -> list[Any]:
-        return (
-            self.tables.scan("orders").collect()["amount"].to_list()
-            if self.tables.version("orders") is not None
-            else []
-        )
+        return self.column("amount")
 
 
 def row(number: int, **values: Any) -> Row:
@@ -151,6 +128,18 @@ def test_columns_that_no_row_of_a_sparse_pull_has_are_null(shop: Shop) -> None:
     shop.ingest(Log([row(0, city="Rome"), row(1)], sparse=True))
     shop.ingest(Log([row(0, city="Rome"), row(1), row(2)], sparse=True))
     assert shop.tables.scan("orders").collect()["city"].to_list() == ["Rome", None, None]
+
+
+def test_a_row_that_is_as_it_was_before_a_change_is_a_correction(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, key=["order"])
+    log = Log([row(0, state="open"), row(1, state="open")])
+    shop.ingest(log)
+    log.rows += [row(0, state="closed"), row(0, state="open")]
+    shop.ingest(log)
+    log.rows.append(row(0, state="open"))
+    shop.ingest(log)
+    assert [one["state"] for one in shop.now()] == ["open", "open"]
+    assert shop.column("state") == ["open", "open", "closed", "open"]
 
 
 def test_a_missing_or_new_column_is_named(shop: Shop) -> None:
