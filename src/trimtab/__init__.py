@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ratio,
         since_last,
     )
+    from trimtab.definitions.kafka_source import KafkaSource
     from trimtab.definitions.kpis import Kpi
     from trimtab.definitions.models import Dataset, Model, Outcomes
     from trimtab.definitions.on_demand import on_demand
@@ -54,6 +55,7 @@ _HOMES = {
     "FileSource": ("trimtab.definitions.sources", "FileSource"),
     "GateData": ("trimtab.definitions.own_gates", "GateData"),
     "Judgement": ("trimtab.definitions.own_gates", "Judgement"),
+    "KafkaSource": ("trimtab.definitions.kafka_source", "KafkaSource"),
     "Kpi": ("trimtab.definitions.kpis", "Kpi"),
     "Model": ("trimtab.definitions.models", "Model"),
     "Outcomes": ("trimtab.definitions.models", "Outcomes"),
@@ -92,6 +94,7 @@ __all__ = [
     "FileSource",
     "GateData",
     "Judgement",
+    "KafkaSource",
     "Kpi",
     "Model",
     "Outcomes",

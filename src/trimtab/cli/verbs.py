@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "history": ("rollout", "List what has served, and who asked for it and why."),
     "serve": ("serve", "Run the gateway alone."),
     "token": ("token", "Make, list and revoke tokens for callers of the gateway."),
+    "stream": ("data.stream", "Let streams flow into tables and online values."),
     "up": ("loop", "Run gateway, monitor and controller together."),
     "monitor": ("loop", "Take in the prediction log once: windows, profiles, signals."),
     "decide": ("loop", "Decide once on the windows that are ready."),

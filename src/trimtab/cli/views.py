@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.tree import Tree
 
+from trimtab.app.ingestion.progress import StreamProgress, progress_line
 from trimtab.app.reports.label_waits import duration_text
 from trimtab.app.reports.summary import Summary
 from trimtab.app.reports.version_comparison import VersionComparison
@@ -123,6 +125,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             f"{money['serving']:.4f} for serving"
             + (f" ({per_1000:.6f} per 1,000 predictions)" if per_1000 is not None else "")
         )
+    for one in found["streams"]:
+        console.print(escape(progress_line(msgspec.convert(one, StreamProgress))), soft_wrap=True)
     for process in found["processes"]:
         since = process["start"][:16].replace("T", " ")
         console.print(f"{process['subject']}: {since}  {escape(process['reason'])}", soft_wrap=True)

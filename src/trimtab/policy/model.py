@@ -262,6 +262,9 @@ class Environment(Section):
     """Folder of the training sets and bundles."""
     predictions: str | None = None
     """Folder of the prediction log, or kafka://host:port/topic."""
+    stream: str | None = None
+    """Brokers of the streams that name none, such as kafka://host:port,host:port; left out, `up` starts one on this
+    machine that keeps messages in memory alone."""
     tracking: str | None = None
     """MLflow tracking URI of runs and the registry."""
 

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from trimtab.errors import DataError, NotFound
+from trimtab.errors import Conflict, DataError, NotFound
 from trimtab.stores.tables.contract import Tables
 
 UTC_MICROS = pa.timestamp("us", tz="UTC")
@@ -107,6 +107,15 @@ class TablesConformance:
         assert numbers(store.scan("flights")) == [1, 2, 3]
         store.replace("flights", batch(4), batch="e")
         assert store.state("flights") == "8 \u00e9 \n"
+
+    def test_rows_that_come_after_another_state_are_refused(self, store: Tables) -> None:
+        assert store.append("flights", batch(), batch="a", state="1", after=None) == 0
+        with pytest.raises(Conflict):
+            store.append("flights", batch(2), batch="b", state="2", after=None)
+        assert store.append("flights", batch(2), batch="b", state="2", after="1") == 1
+        with pytest.raises(Conflict):
+            store.append("flights", batch(2), batch="b", state="2", after="1")
+        assert (store.version("flights"), store.state("flights")) == (1, "2")
 
     def test_a_state_outlives_many_appends(self, store: Tables) -> None:
         for n in range(30):

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from integration.gateway_project import GatewayProject
-from trimtab.app.loop.up import Stop
 from trimtab.app.loop.workflows import Workflows
+from trimtab.app.project.process_files import Stop
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.replay.replay import Tally
 from trimtab.app.replay.session import ReplayOptions

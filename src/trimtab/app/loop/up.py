@@ -12,17 +12,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.ingestion.child import IngestionProcess
+from trimtab.app.ingestion.streaming import IN_MEMORY
 from trimtab.app.loop.event_lines import NewEvents
 from trimtab.app.loop.steering import Steering
 from trimtab.app.project.ledger_checks import ledger_line, note_policy
 from trimtab.app.project.locks import only_loop
-from trimtab.app.project.process_files import exit_now, is_running, send_signal, write_atomically
+from trimtab.app.project.process_files import Stop, is_running, send_signal, write_atomically
 from trimtab.app.project.requirements import require_packages, require_trainer
 from trimtab.app.project.workspace import Workspace
-from trimtab.errors import StoreError, UsageError
+from trimtab.errors import StoreError, TrimtabError, UsageError
 from trimtab.serving.processes.listening import Announcement
 from trimtab.units import MICROS
 
@@ -36,29 +37,8 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 """Of the loop when a store fails; each pause is twice as long as the one before."""
 MAX_RESTARTS = 5
-INTERRUPTED = 130
 STARTED = "gateway.started"
 """In the run folder: process id of the gateway that an `up` started, so that the next one knows it as its own."""
-
-
-class Stop:
-    """Set by SIGINT or SIGTERM; a second one ends at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def install(self) -> None:
-        """Listen for SIGINT and SIGTERM."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            exit_now(INTERRUPTED)
-        self.requested = True
-
-    def __call__(self) -> bool:
-        return self.requested
 
 
 class GatewayProcess:
@@ -167,8 +147,10 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
     found, adopted = gateway.start()
     own = gateway.is_own(found)
     say(f"gateway  {url_of(found)}{' (was running already)' if adopted else ''}")
+    ingestion = IngestionProcess(workspace, environment=environment)
     steering = None
     try:
+        _start_streams(ingestion, say)
         steering = _open(workspace)
         ends = "stops everything" if own else "stops them; the gateway was not started here, and goes on"
         say(f"steering: monitor and controller are on; Ctrl-C {ends}")
@@ -176,6 +158,7 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
         pause = FIRST_PAUSE_SECONDS
         while not stop():
             gateway.watch()
+            ingestion.watch()
             try:
                 if steering is None:
                     steering = _open(workspace)
@@ -198,11 +181,26 @@ def _run(workspace: Workspace, *, environment: str, port: int | None, say: Calla
     finally:
         if steering is not None:
             steering.close()
+        ingestion.stop()
         left = gateway.stop()
         still = f"; the gateway at {url_of(left)} goes on (process {left.pid})" if left else ""
         with suppress(StoreError):
             say(ledger_line(workspace))
         say(f"stopped{still}; nothing is lost, `trimtab up` goes on where this ended")
+
+
+def _start_streams(ingestion: IngestionProcess, say: Callable[[str], None]) -> None:
+    """Start the process that reads streams. What keeps it from starting is said; serving goes on."""
+    if not ingestion.streams:
+        return
+    try:
+        broker = ingestion.start()
+    except TrimtabError as error:
+        log.error("streams do not flow: %s", error)
+        return
+    if broker is not None:
+        say(f"broker   {broker.address}; {IN_MEMORY}")
+    say(f"streams  {', '.join(ingestion.streams)}")
 
 
 def _open(workspace: Workspace) -> Steering:

@@ -1,12 +1,16 @@
-"""Small files that processes leave for one another, written whole or not at all."""
+"""Small files that processes leave for one another, written whole or not at all, and how processes end."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
+
+INTERRUPTED = 130
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -53,3 +57,23 @@ def send_signal(pid: int, number: int) -> None:
     """Send a signal; a process that has ended already is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+class Stop:
+    """Set by SIGINT or SIGTERM; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def install(self) -> None:
+        """Listen for SIGINT and SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            exit_now(INTERRUPTED)
+        self.requested = True
+
+    def __call__(self) -> bool:
+        return self.requested

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from trimtab.app.gateway.configuration import running_gateway, url_of
+from trimtab.app.ingestion.progress import read_ingestion
 from trimtab.app.loop.machine_use import NO_MODEL
 from trimtab.app.loop.steering import read_progress
 from trimtab.app.loop.workflows import Workflows, workflow_id
@@ -57,6 +58,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "gateway": {"url": url_of(gateway), "pid": gateway.pid, "troubles": gateway.troubles} if gateway else None,
         "steering": msgspec.to_builtins(progress) if progress else None,
         "ledger": msgspec.to_builtins(workspace.metadata.verify(last=LAST_ENTRIES)),
+        "streams": msgspec.to_builtins(found.streams) if (found := read_ingestion(workspace.run_folder)) else [],
         **_workflows(workspace),
         "kpis": kpi_streams(workspace),
         "processes": _processes(workspace),

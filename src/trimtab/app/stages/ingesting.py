@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trimtab.app.project.broker import stream_servers
 from trimtab.app.project.locks import Locked, locked
 from trimtab.app.project.project import late_sources
 from trimtab.app.project.workspace import Workspace
 from trimtab.data.batch import Intake, open_intake
 from trimtab.data.connectors.connector_catalog import open_connector
 from trimtab.data.connectors.contract import Access, Connector
+from trimtab.data.connectors.landing import land_batches
+from trimtab.data.connectors.micro_batches import BrokerAway, StreamConnector
 from trimtab.data.connectors.pulling import ingest_pulls
 from trimtab.data.ingest import Ingested
 from trimtab.data.ingest import ingest as ingest_files
@@ -58,14 +61,20 @@ def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
     return done
 
 
-def pulled(workspace: Workspace, source: Source, connector: Connector, doing: str) -> Iterator[Ingested]:
+def pulled(
+    workspace: Workspace, source: Source, connector: Connector | StreamConnector, doing: str
+) -> Iterator[Ingested]:
     """Take new rows of a source into its table, and yield one result for each pull after its commit.
 
     doing: what for, in words, for the process that is refused meanwhile. Raises Locked and what `ingest_pulls` raises.
     """
     why = f"Source '{source.name}' is ingested by one process at a time"
     with locked(workspace, f"ingest-{source.name}", doing, why=why):
-        yield from ingest_pulls(intake_of(workspace, source), connector)
+        intake = intake_of(workspace, source)
+        if isinstance(connector, StreamConnector):
+            yield from land_batches(intake, connector)
+        else:
+            yield from ingest_pulls(intake, connector)
 
 
 def intake_of(workspace: Workspace, source: Source) -> Intake:
@@ -83,7 +92,8 @@ def intake_of(workspace: Workspace, source: Source) -> Intake:
 
 def access(workspace: Workspace) -> Access:
     """Return what connectors may use of the project."""
-    return Access(workspace.project.folder, workspace.root)
+    embedded = workspace.environment.stream is None
+    return Access(workspace.project.folder, workspace.root, stream_servers(workspace), embedded=embedded)
 
 
 def _ingest_files(workspace: Workspace, source: FileSource) -> list[Ingested]:
@@ -101,7 +111,7 @@ def _ingest_files(workspace: Workspace, source: FileSource) -> list[Ingested]:
 def _pull_all(workspace: Workspace, source: Source, *, named: bool) -> list[Ingested]:
     try:
         done = list(pulled(workspace, source, open_connector(source, access(workspace)), "trimtab ingest"))
-    except Locked as busy:
+    except (Locked, BrokerAway) as busy:
         newest = latest(workspace.metadata, TableVersion, table=source.name)
         if named or newest is None:
             raise

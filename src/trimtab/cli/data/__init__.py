@@ -1,1 +1,1 @@
-"""The verbs of data: checks, quarantined rows, tables."""
+"""The verbs of data: checks, quarantined rows, tables, streams."""

@@ -52,7 +52,9 @@ class Access:
     root: Path
     """Folder of the embedded stores."""
     stream: str | None = None
-    """Servers of the environment's broker; None for an embedded one."""
+    """Servers of the environment's broker, or of this machine's; None where none is named and none runs."""
+    embedded: bool = False
+    """True if `stream` is the broker of this machine, which keeps messages in memory."""
 
 
 class Connector(Protocol):

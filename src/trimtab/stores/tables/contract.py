@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+ANY_STATE = "*"
+"""Of `append`: rows are appended whatever the state of the table is."""
+
 
 @dataclass(frozen=True)
 class Compacted:
@@ -64,7 +67,14 @@ class Tables(Protocol):
     """
 
     def append(
-        self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False, state: str | None = None
+        self,
+        name: str,
+        data: pa.Table,
+        *,
+        batch: str,
+        add_columns: bool = False,
+        state: str | None = None,
+        after: str | None = ANY_STATE,
     ) -> int:
         """Append rows as one new version and return its number. The first append creates the table.
 
@@ -79,13 +89,16 @@ class Tables(Protocol):
             add_columns: allow new and missing columns; rows have null in the columns that they lack.
             state: where the rows ended at their origin, such as offsets. It becomes visible together with the rows,
                 also when there are none.
+            after: the state that the table must have, None for none: of two processes that append what comes after one
+                state, one is refused. The batch id is not kept then, so that a stream of many small appends does not
+                make the table's log longer with each.
 
         Returns:
             The version that holds the batch.
 
         Raises:
             DataError: columns differ and `add_columns` is off, or a column has a type that does not fit.
-            Conflict: writers on other machines kept committing first.
+            Conflict: writers on other machines kept committing first, or the state is not `after`.
         """
         ...
 

@@ -27,7 +27,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
 from trimtab.stores.faults import Fault
-from trimtab.stores.tables.contract import Compacted, Tables, Vacuumed
+from trimtab.stores.tables.contract import ANY_STATE, Compacted, Tables, Vacuumed
 from trimtab.stores.tables.delta_files import compact, files_of, readable_versions, vacuum
 from trimtab.stores.tables.schema_fit import empty_columns, fit, widened
 
@@ -55,7 +55,14 @@ class DeltaTables:
         self._locks.mkdir(parents=True, exist_ok=True)
 
     def append(
-        self, name: str, data: pa.Table, *, batch: str, add_columns: bool = False, state: str | None = None
+        self,
+        name: str,
+        data: pa.Table,
+        *,
+        batch: str,
+        add_columns: bool = False,
+        state: str | None = None,
+        after: str | None = ANY_STATE,
     ) -> int:
         """Append rows as one new version and return it; a batch that the table has already adds nothing."""
 
@@ -67,7 +74,7 @@ class DeltaTables:
                 return rows, False
             return self._with_wider_columns(name, rows, schema), True
 
-        return self._commit(name, batch, fitting, merge=add_columns, state=state)
+        return self._commit(name, batch, fitting, merge=add_columns, state=state, after=after)
 
     def replace(self, name: str, data: pa.Table, *, batch: str) -> int:
         """Make `data` all the rows of a table in one new version and return it; its columns may be others."""
@@ -82,6 +89,7 @@ class DeltaTables:
         *,
         merge: bool,
         state: str | None = None,
+        after: str | None = ANY_STATE,
     ) -> int:
         """Write one version with the id `batch`, unless the table has it, and return its number.
 
@@ -95,12 +103,15 @@ class DeltaTables:
                 known = table.transaction_version(batch) if table else None
                 if known is not None:
                     return known
+                if after not in (ANY_STATE, self._state_of(name, table)):
+                    raise Conflict(f"table '{name}': other rows were appended after the state that these come after")
                 version = table.version() + 1 if table else 0
                 rows, are_all = content(table)
                 rows = rows.combine_chunks()  # delta-rs would write several chunks in parallel, in any order
                 properties = CommitProperties(
                     app_transactions=[
-                        Transaction(each, version) for each in (batch, *([] if state is None else [STATE]))
+                        Transaction(each, version)
+                        for each in (*([batch] if after == ANY_STATE else []), *([] if state is None else [STATE]))
                     ],
                     custom_metadata=None if state is None else {STATE: state},
                     max_commit_retries=0,  # because the transaction must hold the number that the commit gets
@@ -136,7 +147,9 @@ class DeltaTables:
 
     def state(self, name: str) -> str | None:
         """Return the state of the newest append that was given one, or None."""
-        table = self._open(name)
+        return self._state_of(name, self._open(name))
+
+    def _state_of(self, name: str, table: DeltaTable | None) -> str | None:
         version = table.transaction_version(STATE) if table else None
         if version is None:
             return None

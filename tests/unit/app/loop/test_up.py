@@ -14,9 +14,9 @@ import pytest
 from integration.gateway_project import GatewayProject
 from trimtab.app.loop import up as up_module
 from trimtab.app.loop.steering import Steering
-from trimtab.app.loop.up import MAX_RESTARTS, STARTED, GatewayProcess, Stop, up
+from trimtab.app.loop.up import MAX_RESTARTS, STARTED, GatewayProcess, up
 from trimtab.app.project.locks import LOOP, Locked, holder, only_loop
-from trimtab.app.project.process_files import is_running
+from trimtab.app.project.process_files import Stop, is_running
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.rollout.rollouts import Rollouts
 from trimtab.errors import StoreError, UsageError

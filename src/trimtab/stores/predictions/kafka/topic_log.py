@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 from trimtab.clock import Clock, SystemClock
 from trimtab.errors import MissingExtra, StoreError
 from trimtab.stores.faults import Fault
+from trimtab.stores.kafka_clients import CONNECT_S, make_topics, open_admin, open_producer, reachable
 from trimtab.stores.predictions.contract import START, Compaction, Count, Cursor, Predictions, check_writer
 from trimtab.stores.predictions.kafka.topic_events import Event, Events
 from trimtab.stores.predictions.kafka.topic_reader import TopicReader
 
 try:
     from confluent_kafka import KafkaError, KafkaException, Message, Producer
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
 except ImportError as missing:
     raise MissingExtra("confluent-kafka", "kafka") from missing
 
@@ -40,7 +39,6 @@ BUFFER_BYTES = 64 * 2**20
 """Limits of what waits in this process for the brokers; beyond them `append` raises StoreError."""
 DELIVERY_MS = 10_000
 """After so long, a row that no broker has accepted counts as failed, and so does the `sync` that waits for it."""
-CONNECT_S = 10.0
 POLL_S = 0.01
 
 
@@ -143,19 +141,17 @@ class KafkaLog:
 
     @cached_property
     def _producer(self) -> Producer:
-        _make_topics(self.servers, list(self.topics.values()))
-        return Producer(
-            {
-                "bootstrap.servers": self.servers,
-                "acks": "all",
-                "enable.idempotence": True,
+        topics, admin = dict.fromkeys(self.topics.values(), 1), open_admin(self.servers)
+        reachable("predictions", self.servers, lambda: make_topics(admin, topics, timeout_s=CONNECT_S))
+        return open_producer(
+            self.servers,
+            options={
                 "linger.ms": 2,
                 "message.max.bytes": ROW_BYTES,
                 "message.timeout.ms": DELIVERY_MS,
                 "queue.buffering.max.messages": 2 * BUFFER_ROWS,
                 "queue.buffering.max.kbytes": 4 * BUFFER_BYTES // 1024,
-                "log_level": 2,
-            }
+            },
         )
 
     @cached_property
@@ -226,19 +222,6 @@ def _parse(url: str) -> tuple[str, str]:
     if not parts.netloc or not topic or "/" in topic or parts.query:
         raise StoreError(f"predictions: '{url}' names no topic; expected kafka://host:port/topic")
     return parts.netloc, topic
-
-
-def _make_topics(servers: str, topics: list[str]) -> None:
-    """Make the topics that are missing. Raises StoreError when no broker answers."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 2})
-    try:
-        known = admin.list_topics(timeout=CONNECT_S).topics
-        missing = [NewTopic(topic, num_partitions=1) for topic in topics if topic not in known]
-        for made in admin.create_topics(missing).values() if missing else ():
-            made.result(CONNECT_S)
-    except KafkaException as error:
-        if "TOPIC_ALREADY_EXISTS" not in str(error):
-            raise StoreError(f"predictions: no use of the Kafka brokers at {servers}: {error}") from None
 
 
 _: type[Predictions] = KafkaLog

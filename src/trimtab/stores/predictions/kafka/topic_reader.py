@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from trimtab.clock import Clock
 from trimtab.errors import StoreError
 from trimtab.lazy_library import LazyLibrary
+from trimtab.stores.kafka_clients import known as _known
+from trimtab.stores.kafka_clients import open_consumer
 from trimtab.stores.predictions.arrow_rows import schema_of
 from trimtab.stores.predictions.contract import Cursor
 from trimtab.stores.predictions.kafka.topic_events import row_of
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 else:
     pa = LazyLibrary("pyarrow")
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,8 @@ class TopicReader:
         self._topic = topic
         self._kind = kind
         self._clock = clock
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": "trimtab",  # asked for, though none is joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",  # if the broker has deleted the offset: the oldest row
-                "enable.partition.eof": True,
-                "log_level": 2,
-            }
-        )
+        oldest = {"auto.offset.reset": "earliest"}  # if the broker has deleted the offset: the oldest row
+        self._consumer = open_consumer(servers, options=oldest)
 
     def close(self) -> None:
         """Close the connection."""
@@ -146,9 +137,3 @@ class TopicReader:
     def _partitions(self) -> list[int]:
         topics = self._consumer.list_topics(self._topic, timeout=SILENCE.total_seconds()).topics
         return sorted(topics[self._topic].partitions) if self._topic in topics else []
-
-
-def _known(value: T | None) -> T:
-    """Return what a delivered message always has."""
-    assert value is not None
-    return value

@@ -1,0 +1,1 @@
+"""Keeps streams flowing into tables and online values."""
