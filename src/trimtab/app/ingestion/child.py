@@ -85,7 +85,7 @@ class IngestionProcess:
             stop_broker(self._workspace)
 
     def _pid(self) -> int | None:
-        """Return the process that reads streams, whoever started it."""
+        """Return the process that reads streams, this child or another one."""
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
         found = read_ingestion(self._workspace.run_folder)

@@ -11,7 +11,6 @@ import msgspec
 
 from trimtab.app.ingestion.online_values import OnlineValues
 from trimtab.app.ingestion.progress import Rate, StreamProgress
-from trimtab.app.project.broker import make_local_topics
 from trimtab.app.project.locks import locked
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.ingesting import access, intake_of
@@ -30,8 +29,6 @@ RECORD_S = 60.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 """After an error; each pause is twice as long as the one before, until a micro-batch has landed."""
-LOCAL_PARTITIONS = 4
-"""Of topics on this machine's broker."""
 
 
 class Flow:
@@ -103,11 +100,9 @@ class Flow:
         workspace, source = self._workspace, self._source
         why = f"Source '{source.name}' is ingested by one process at a time"
         self._open.enter_context(locked(workspace, f"ingest-{source.name}", "trimtab stream", why=why))
-        rights = access(workspace)
-        connector = open_connector(source, rights)
+        connector = open_connector(source, access(workspace))
         assert isinstance(connector, StreamConnector)
-        if connector.local_topic is not None and rights.stream is not None:
-            make_local_topics(rights.stream, {connector.local_topic: LOCAL_PARTITIONS})
+        connector.prepare()
         self._landing = Landing(intake_of(workspace, source), decode=connector.decode, metadata=connector.metadata)
         self._state = self._landing.state()
         self._stream = self._open.enter_context(connector.follow(self._state))

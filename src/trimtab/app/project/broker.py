@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,14 +73,6 @@ def stop_broker(workspace: Workspace) -> None:
         waited += POLL_SECONDS
     if is_running(found.pid):
         send_signal(found.pid, signal.SIGKILL)
-
-
-def make_local_topics(address: str, topics: Mapping[str, int]) -> None:
-    """Make the topics that this machine's broker lacks. topics: number of partitions by name. Raises StoreError."""
-    from trimtab.stores.kafka_clients import make_topics, open_admin, reachable  # needs an optional package
-
-    admin = open_admin(address)
-    reachable("streams", address, lambda: make_topics(admin, topics))
 
 
 def _start(workspace: Workspace) -> RunningBroker:

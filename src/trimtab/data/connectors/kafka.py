@@ -26,7 +26,16 @@ from trimtab.data.connectors.micro_batches import BrokerAway, Loss, MicroBatch, 
 from trimtab.definitions.kafka_source import HEADER, KafkaSource
 from trimtab.definitions.secrets import Secret, reveal
 from trimtab.errors import DataError, StoreError
-from trimtab.stores.kafka_clients import Topic, describe, known, open_admin, open_consumer, text_of
+from trimtab.stores.kafka_clients import (
+    Topic,
+    describe,
+    known,
+    make_topics,
+    open_admin,
+    open_consumer,
+    reachable,
+    text_of,
+)
 from trimtab.units import MICROS
 
 log = logging.getLogger(__name__)
@@ -41,6 +50,8 @@ LOOK_S = 1.0
 SILENCE_S = 30.0
 """In `pulls`: with no message and no end of a partition for so long, the brokers do not answer."""
 KEPT_LOSSES = 20
+LOCAL_PARTITIONS = 4
+"""Of a topic on this machine's broker."""
 DEFAULTS = {
     "isolation.level": "read_committed",
     "auto.offset.reset": "error",  # a removed offset must not be passed over without a word
@@ -65,9 +76,15 @@ class KafkaConnector(StreamConnector):
         self.servers = str(servers)
         self.metadata = {name: METADATA_TYPES.get(what, pa.string()) for name, what in source.metadata.items()}
         local = source.servers is None and access.embedded
-        self.local_topic = source.topic if local else None
+        self._is_local = local
         self.records_losses = local or source.data_loss == "record"
         self._clock = clock or SystemClock()
+
+    def prepare(self) -> None:
+        """Make the topic, if it is one of this machine's broker. Raises StoreError."""
+        if self._is_local:
+            admin, topics = open_admin(self.servers), {self.source.topic: LOCAL_PARTITIONS}
+            reachable(self.source.where, self.servers, lambda: make_topics(admin, topics))
 
     def follow(self, state: str | None) -> TopicStream:
         """Return the messages after a state, for as long as the caller asks."""

@@ -26,7 +26,7 @@ from trimtab.stores.tables.schema_fit import wider
 NESTED = "__"
 SHOWN_BYTES = 2_000
 """Of a message that cannot be read, in its quarantine row."""
-GROW = ". To let tables grow, set checks.schema_changes: add_columns in trimtab.yaml"
+GROW = ". To let tables grow, set checks.evolution.add_columns: allow in trimtab.yaml"
 FIELD_TYPES: dict[str, Any] = {
     "text": str | int | None,
     "integer": int | float | None,

@@ -92,8 +92,6 @@ class StreamConnector(ABC):
 
     decode: Callable[[bytes], dict[str, Any]] | None = None
     metadata: Mapping[str, pa.DataType]
-    local_topic: str | None = None
-    """The topic that has to be made on this machine's broker, or None."""
 
     @abstractmethod
     def follow(self, state: str | None) -> MessageStream:
@@ -102,6 +100,10 @@ class StreamConnector(ABC):
     @abstractmethod
     def pulls(self, state: str | None) -> Iterator[MicroBatch]:
         """Yield the messages after a state, up to those that there are now. Raises StoreError."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what the origin needs before messages can come, such as a topic on this machine's broker."""
 
     @abstractmethod
     def check(self) -> str:

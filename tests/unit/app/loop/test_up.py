@@ -15,6 +15,7 @@ from integration.gateway_project import GatewayProject
 from trimtab.app.loop import up as up_module
 from trimtab.app.loop.steering import Steering
 from trimtab.app.loop.up import MAX_RESTARTS, STARTED, GatewayProcess, up
+from trimtab.app.project import process_files
 from trimtab.app.project.locks import LOOP, Locked, holder, only_loop
 from trimtab.app.project.process_files import Stop, is_running
 from trimtab.app.project.workspace import Workspace, open_workspace
@@ -166,7 +167,7 @@ def test_a_gateway_that_keeps_dying_is_given_up(workspace: Workspace, caplog: py
 
 def test_a_signal_asks_for_the_end_and_a_second_one_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = list[int]()
-    monkeypatch.setattr(up_module, "exit_now", ended.append)
+    monkeypatch.setattr(process_files, "exit_now", ended.append)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         stop = Stop()

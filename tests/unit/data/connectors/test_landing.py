@@ -155,7 +155,7 @@ def test_micro_batches_leave_no_record_and_the_newest_version_gets_one_when_aske
 
 
 def test_columns_that_come_later_are_known_to_the_next_batch(tmp_path: Path) -> None:
-    shop = Shop(tmp_path, {"schema_changes": "add_columns"})
+    shop = Shop(tmp_path, {"evolution": {"add_columns": "allow"}})
     landing = shop.open()
     land(landing, [message(0)], None, "1")
     land(landing, [message(1, channel="web", n=1)], "1", "2")
