@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,14 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.clock import Clock
+from trimtab.data.batch_checks import (
+    MOST_BATCHES,
+    good_batches,
+    judge_duplicates,
+    judge_freshness,
+    judge_reference,
+    judge_volume,
+)
 from trimtab.data.checks import Checked, check, report_of
 from trimtab.data.file_reading import Content, read_file
 from trimtab.data.notes import Repetition, notes_on, repetition_in
@@ -20,14 +28,19 @@ from trimtab.data.schemas import load_schema
 from trimtab.data.source_files import file_hash, file_name, unchanged
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError
-from trimtab.policy.model import Checks
-from trimtab.records.data import CheckFailure, CheckReport
+from trimtab.policy.data_checks import Answer, Distribution, Evolution
+from trimtab.policy.model import Checks, TableCheck
+from trimtab.records.data import CheckFailure, CheckReport, CheckResult
 from trimtab.stores.metadata.contract import Metadata
 from trimtab.stores.tables.contract import Tables
-from trimtab.stores.tables.schema_fit import columns_of, difference, empty_columns
+from trimtab.stores.tables.schema_fit import columns_of, difference, empty_columns, widenings
 
 if TYPE_CHECKING:
     import pandera.polars as pandera
+
+
+Compare = Callable[[Distribution, pl.LazyFrame, Sequence[int], pl.DataFrame, Source], CheckResult]
+"""Takes the policy, the rows of good batches, how many each of them has, the rows of a batch, and their source."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +50,22 @@ class Intake:
     source: Source
     folder: Path
     """The project folder."""
-    schema_name: str | None
-    """`module.Name` in the project folder, or None."""
+    own: TableCheck
+    """The checks of the table."""
     max_share: float
     """Largest accepted share of failing rows."""
-    add_columns: bool
+    evolution: Evolution
     keys: frozenset[str]
     """Columns that identify rows, entities or predictions."""
     tables: Tables
     metadata: Metadata
     clock: Clock
+    compare: Compare | None = None
+
+    @property
+    def add_columns(self) -> bool:
+        """Whether rows may have other columns than the table."""
+        return {self.evolution.add_columns, self.evolution.drop} != {"refuse"}
 
     @property
     def table(self) -> str:
@@ -62,7 +81,8 @@ class Intake:
     @cached_property
     def schema(self) -> pandera.DataFrameSchema | None:
         """The schema of the rows; loaded on first use, because a run that finds no new file needs none."""
-        return load_schema(self.schema_name, self.folder, table=self.table) if self.schema_name else None
+        name = self.own.schema_
+        return load_schema(name, self.folder, table=self.table) if name else None
 
 
 @dataclass(frozen=True)
@@ -97,19 +117,25 @@ def open_intake(
     metadata: Metadata,
     clock: Clock,
     keys: Collection[str] = (),
+    compare: Compare | None = None,
 ) -> Intake:
-    """Return the intake of one source. keys: further columns that are keys of entities or ids of predictions."""
-    own = checks.tables.get(source.name)
+    """Return the intake of one source.
+
+    keys: further columns that are keys of entities or ids of predictions. compare: judges the distribution of a batch;
+    without it, it is not judged.
+    """
+    own = checks.tables.get(source.name, TableCheck())
     return Intake(
         source=source,
         folder=folder,
-        schema_name=own.schema_ if own is not None else None,
-        max_share=checks.max_failing_rows if own is None or own.max_failing_rows is None else own.max_failing_rows,
-        add_columns=checks.evolution.add_columns != "refuse",
+        own=own,
+        max_share=checks.max_failing_rows if own.max_failing_rows is None else own.max_failing_rows,
+        evolution=checks.evolution,
         keys=frozenset((*keys, *source.key)),
         tables=tables,
         metadata=metadata,
         clock=clock,
+        compare=compare,
     )
 
 
@@ -117,9 +143,8 @@ def read_batch(intake: Intake, path: Path) -> Batch:
     """Read and check one file. Raises DataError if it cannot be read or its columns differ from the table's."""
     rows, like, empty = table_so_far(intake)
     hash_, content = read_content(intake, path, like=like, empty=empty)
-    if like is not None:
-        expect_columns(intake, str(path), like, content.rows.schema, empty)
-    return check_content(intake, file_name(path, intake.folder), hash_, content, rows=rows)
+    changed = expect_columns(intake, str(path), like, content.rows.schema, empty)
+    return check_content(intake, file_name(path, intake.folder), hash_, content, rows=rows, changed=changed)
 
 
 def table_so_far(intake: Intake) -> tuple[pl.LazyFrame | None, pa.Schema | None, frozenset[str]]:
@@ -149,10 +174,24 @@ def read_content(
         return file_hash(path), read_file(path, intake.files, like=types_wanted(like, empty), keys=intake.keys)
 
 
-def check_content(intake: Intake, name: str, hash_: str, content: Content, *, rows: pl.LazyFrame | None) -> Batch:
-    """Check new rows. name: of the file or pull. rows: the rows of the table so far, None without a table."""
+def check_content(
+    intake: Intake,
+    name: str,
+    hash_: str,
+    content: Content,
+    *,
+    rows: pl.LazyFrame | None,
+    changed: tuple[CheckResult, ...] = (),
+    again: bool = False,
+) -> Batch:
+    """Check new rows.
+
+    name: of the file or pull. rows: the rows of the table so far, None without a table. changed: what is to be told of
+    their columns. again: they were ingested before, so that they are not judged as a batch among others.
+    """
     frame = pl.DataFrame(content.rows)
     checked = _check(intake, frame)
+    results = changed if again else (*changed, *_as_a_whole(intake, frame, checked))
     repetition = repetition_in(frame, checked.failing, rows, intake.source)
     known = repetition.known if intake.source.drops_equal_rows else repetition.known.clear()
     notes = notes_on(
@@ -163,7 +202,7 @@ def check_content(intake: Intake, name: str, hash_: str, content: Content, *, ro
         repetition=repetition,
         now=intake.clock.now(),
     )
-    report = _report(intake, checked, source=name, batch_hash=hash_, notes=notes, known=known)
+    report = _report(intake, checked, source=name, batch_hash=hash_, notes=notes, known=known, results=results)
     left_out = pl.concat([checked.failing.cast(pl.UInt32), known]).sort()
     return Batch(
         file=name,
@@ -180,11 +219,40 @@ def check_content(intake: Intake, name: str, hash_: str, content: Content, *, ro
 def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> CheckReport:
     """Check rows of a table and return the report. Raises PolicyError when a check cannot run."""
     checked = _check(intake, frame)
-    return _report(intake, checked, source=source, batch_hash=batch_hash, notes=(), known=None)
+    results = [*_duplicates_and_references(intake, frame)]
+    if intake.own.freshness is not None:
+        results.append(judge_freshness(intake.own.freshness, frame[intake.source.timestamp], intake.clock.now()))
+    return _report(intake, checked, source=source, batch_hash=batch_hash, notes=(), known=None, results=tuple(results))
 
 
 def _check(intake: Intake, frame: pl.DataFrame) -> Checked:
-    return check(frame, intake.schema, timestamp=intake.source.timestamp, known_at=intake.source.known_at)
+    source = intake.source
+    return check(frame, intake.schema, timestamp=source.timestamp, known_at=source.known_at, pii=source.pii)
+
+
+def _as_a_whole(intake: Intake, frame: pl.DataFrame, checked: Checked) -> Iterator[CheckResult]:
+    """Judge a batch as the policy asks. Failing rows count for its size alone."""
+    own = intake.own
+    passing = frame
+    if len(checked.failing):
+        passing = frame.filter(~pl.int_range(frame.height, eager=True).is_in(checked.failing.cast(pl.Int64).implode()))
+    yield from _duplicates_and_references(intake, passing)
+    if own.volume is not None:
+        good = good_batches(intake.table, metadata=intake.metadata, limit=MOST_BATCHES)
+        yield judge_volume(own.volume, frame.height, [batch.rows for batch in good])
+    if own.distribution is not None and intake.compare is not None and passing.height:
+        good = good_batches(intake.table, metadata=intake.metadata, limit=own.distribution.batches)
+        table = intake.tables.scan(intake.table) if good else pl.LazyFrame(schema=frame.schema)
+        before = pl.concat([table.slice(batch.first, batch.added) for batch in good]) if good else table
+        yield intake.compare(own.distribution, before, [batch.added for batch in good], passing, intake.source)
+
+
+def _duplicates_and_references(intake: Intake, frame: pl.DataFrame) -> Iterator[CheckResult]:
+    own, source = intake.own, intake.source
+    if own.duplicates is not None:
+        yield judge_duplicates(own.duplicates, frame, source)
+    for column, reference in own.references.items():
+        yield judge_reference(column, reference, frame, intake.tables, pii=source.pii)
 
 
 def _report(
@@ -195,6 +263,7 @@ def _report(
     batch_hash: str,
     notes: tuple[CheckFailure, ...],
     known: pl.Series | None,
+    results: tuple[CheckResult, ...],
 ) -> CheckReport:
     return report_of(
         checked,
@@ -206,23 +275,44 @@ def _report(
         now=intake.clock.now(),
         notes=notes,
         known=known,
+        results=results,
     )
 
 
-def expect_columns(intake: Intake, place: str, table: pa.Schema, batch: pa.Schema, empty: Collection[str]) -> None:
-    """Raise DataError when the columns of new rows differ from those of the table. place: where the rows came from."""
-    problems = difference(table, batch, empty=empty)
-    if intake.add_columns:
-        problems = [problem for problem in problems if not problem.startswith("+")]
-    if not problems:
-        return
-    hint = ""
-    if all(problem.startswith("+") for problem in problems):
-        hint = "\nTo let tables grow, set checks.evolution.add_columns: allow in trimtab.yaml"
-    elif isinstance(intake.source, FileSource) and all(problem.startswith("~") for problem in problems):
+def expect_columns(
+    intake: Intake, place: str, table: pa.Schema | None, batch: pa.Schema, empty: Collection[str]
+) -> tuple[CheckResult, ...]:
+    """Return what is to be told of columns of new rows that differ from those of the table, as the policy asks.
+
+    place: where the rows came from. table: its columns, None without a table. Raises DataError when the policy refuses
+    a difference, and for a type that does not fit.
+    """
+    if table is None:
+        return ()
+    evolution = intake.evolution
+    answers: dict[str, tuple[str, Answer]] = {
+        "+": ("add_columns", evolution.add_columns),
+        "-": ("drop", evolution.drop),
+        "^": ("widen", evolution.widen),
+        "~": ("", "refuse"),
+    }
+    lines = [*difference(table, batch, empty=empty), *widenings(table, batch, empty=empty)]
+    told = tuple(
+        CheckResult(check="evolution", verdict="warn", reason=line[2:])
+        for line in lines
+        if answers[line[0]][1] == "warn"
+    )
+    refused = [line for line in lines if answers[line[0]][1] == "refuse"]
+    if not refused:
+        return told
+    hint, kinds = "", {line[0] for line in refused}
+    if "~" not in kinds:
+        keys = ", ".join(f"{answers[kind][0]}: allow" for kind in "+-^" if kind in kinds)
+        hint = f"\nTo let tables change so, write into trimtab.yaml: checks: {{ evolution: {{ {keys} }} }}"
+    elif kinds == {"~"} and isinstance(intake.source, FileSource):
         hint = (
             "\nIf the file is right, read all files of the source again, so that the column gets a type that fits them "
             f"all (earlier versions of the table stay): trimtab ingest {intake.source.name} --rebuild"
         )
-    lines = "\n  ".join(problems)
-    raise DataError(f"{place}: its columns differ from those of table '{intake.table}':\n  {lines}{hint}")
+    listed = "\n  ".join(refused)
+    raise DataError(f"{place}: its columns differ from those of table '{intake.table}':\n  {listed}{hint}")

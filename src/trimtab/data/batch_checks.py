@@ -10,11 +10,10 @@ import numpy as np
 import polars as pl
 
 from trimtab.data.personal_data import mask
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 from trimtab.errors import PolicyError, nearest
 from trimtab.policy.data_checks import Duplicates, Freshness, OnFailure, Reference, Volume
 from trimtab.records.data import CheckReport, CheckResult, TableVersion
-from trimtab.records.record import Verdict
 from trimtab.stats.score import leave_one_out_z
 from trimtab.stats.tail import tail_p
 from trimtab.stores.metadata.contract import Metadata
@@ -25,6 +24,8 @@ FEWEST_BATCHES = 8
 """With fewer good batches a size is not judged by them."""
 MOST_BATCHES = 60
 """Good batches that a size is compared with."""
+LOOKED_AT = 3
+"""Records that are read for each good batch: some are of validations, empty pulls and releases."""
 SD_FLOOR = 0.02
 """Least standard deviation of the logarithm of sizes: batches that differ by 2 % are alike."""
 
@@ -41,18 +42,17 @@ class GoodBatch:
 
 def good_batches(table: str, *, metadata: Metadata, limit: int) -> list[GoodBatch]:
     """Return the last batches that were ingested since the table was last read again as a whole, oldest first."""
-    versions = sorted(metadata.find(TableVersion, table=table), key=lambda record: record.version)
-    last = next((place for place in reversed(range(len(versions))) if versions[place].replaces_all), -1)
-    versions = versions[last + 1 :]
     reports: dict[str, CheckReport] = {}
-    for report in metadata.find(CheckReport, table=table, verdict=("pass", "warn")):
+    for report in metadata.find(CheckReport, table=table, verdict=("pass", "warn"), limit=LOOKED_AT * limit):
         reports.setdefault(report.batch_hash, report)
-    found = [
-        GoodBatch(version.source, reports[version.source_hash].rows, version.rows - version.added_rows, added)
-        for version in versions
-        if (added := version.added_rows) and version.source_hash in reports
-    ]
-    return found[-limit:]
+    found: list[GoodBatch] = []
+    for version in metadata.find(TableVersion, table=table, limit=LOOKED_AT * limit):  # newest first
+        if version.replaces_all or len(found) == limit:
+            break
+        report_of, added = reports.get(version.source_hash), version.added_rows
+        if report_of is not None and added:
+            found.append(GoodBatch(version.source, report_of.rows, version.rows - added, added))
+    return found[::-1]
 
 
 def judge_volume(policy: Volume, rows: int, before: Sequence[int]) -> CheckResult:
@@ -98,7 +98,7 @@ def judge_freshness(policy: Freshness, times: Iterable[datetime | None], now: da
     return CheckResult(check="freshness", verdict="pass", reason=reason, value=age, limit=limit)
 
 
-def judge_duplicates(policy: Duplicates, frame: pl.DataFrame, source: FileSource) -> CheckResult:
+def judge_duplicates(policy: Duplicates, frame: pl.DataFrame, source: Source) -> CheckResult:
     """Judge the share of rows that repeat an earlier one. Raises PolicyError for columns that are not there."""
     columns = _identifying(policy, frame, source)
     filled = frame.select(columns).drop_nulls() if policy.by == "key" else frame.select(columns)
@@ -120,9 +120,9 @@ def judge_reference(
     pii: columns whose values are not shown.
     Raises PolicyError when one of the columns does not exist, or their types cannot be compared.
     """
-    check, where = f"references.{column}", f"checks.{{}}.references.{column}"
+    check = f"references.{column}"
     if column not in frame.columns:
-        raise PolicyError(f"{where}: there is no column '{column}'.{nearest(column, frame.columns)}")
+        raise PolicyError(f"checks: {check}: there is no column '{column}'.{nearest(column, frame.columns)}")
     if tables.version(policy.source) is None:
         reason = f"table '{policy.source}' has no rows yet; first run: trimtab ingest {policy.source}"
         return _failed(check, policy.on_failure, reason, None, policy.max_share)
@@ -130,13 +130,13 @@ def judge_reference(
     types = other.collect_schema()
     if policy.column not in types:
         raise PolicyError(
-            f"{where}: source '{policy.source}' has no column '{policy.column}'.{nearest(policy.column, types)}"
+            f"checks: {check}: source '{policy.source}' has no column '{policy.column}'.{nearest(policy.column, types)}"
         )
     own = frame.get_column(column)
     if own.dtype != types[policy.column] and not (own.dtype.is_integer() and types[policy.column].is_integer()):
         raise PolicyError(
-            f"{where}: '{column}' is {own.dtype}, and {policy.to} is {types[policy.column]}: make both alike with "
-            "FileSource(..., dtypes=)"
+            f"checks: {check}: '{column}' is {own.dtype}, and {policy.to} is {types[policy.column]}: make both alike "
+            "with dtypes= of their sources"
         )
     values = own.drop_nulls().to_frame(policy.column).lazy()
     known = other.select(policy.column).unique()
@@ -151,14 +151,14 @@ def judge_reference(
     return _failed(check, policy.on_failure, reason, share, policy.max_share)
 
 
-def _identifying(policy: Duplicates, frame: pl.DataFrame, source: FileSource) -> list[str]:
+def _identifying(policy: Duplicates, frame: pl.DataFrame, source: Source) -> list[str]:
     if policy.by == "row":
         return frame.columns
     if policy.by == "key":
         if not source.key:
             raise PolicyError(
-                f"checks.{source.name}.duplicates: source '{source.name}' has no key: name one, FileSource(..., "
-                "key=[...]), or name columns, or write: duplicates: row"
+                f"checks.{source.name}.duplicates: source '{source.name}' has no key: name one, "
+                f"{type(source).__name__}(..., key=[...]), or name columns, or write: duplicates: row"
             )
         return list(dict.fromkeys((*source.key, source.known_column)))
     for column in policy.by:
@@ -181,9 +181,3 @@ def _failed(check: str, on_failure: OnFailure, reason: str, value: float | None,
 
 def _age(seconds: float) -> str:
     return short(int(seconds // 60) * MICROS["m"]) if seconds >= 60 else f"{seconds:.0f}s"
-
-
-def worst(results: Iterable[CheckResult]) -> Verdict:
-    """Return the worst verdict of all."""
-    verdicts = {result.verdict for result in results}
-    return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"

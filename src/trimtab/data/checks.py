@@ -6,8 +6,9 @@ Checks never change data: a schema that coerces values or drops rows does so in 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ import msgspec
 import polars as pl
 
 from trimtab.clock import EPOCH
+from trimtab.data.personal_data import mask
 from trimtab.errors import PolicyError
-from trimtab.records.data import CheckFailure, CheckReport
+from trimtab.records.data import CheckFailure, CheckReport, CheckResult
 from trimtab.records.record import Verdict
 
 if TYPE_CHECKING:
@@ -69,18 +71,24 @@ class _Finding:
 
 
 def check(
-    frame: pl.DataFrame, schema: pa.DataFrameSchema | None, *, timestamp: str, known_at: str | None = None
+    frame: pl.DataFrame,
+    schema: pa.DataFrameSchema | None,
+    *,
+    timestamp: str,
+    known_at: str | None = None,
+    pii: Collection[str] = (),
 ) -> Checked:
     """Check a batch against a schema, and that `timestamp` is never null and `known_at` never before it.
 
-    frame: the rows. schema: None for only these two checks. timestamp, known_at: columns of the batch. Raises
-    PolicyError when a check cannot run.
+    frame: the rows. schema: None for only these two checks. timestamp, known_at: columns of the batch. pii: columns
+    whose values are not shown. Raises PolicyError when a check cannot run.
     """
     findings = _run(frame, schema) if schema is not None else []
     if not any(found.failure.column == timestamp and found.failure.check == NOT_NULL for found in findings):
         findings = [*_null_times(frame, timestamp), *findings]
     if known_at is not None:
         findings += _known_too_early(frame, timestamp, known_at)
+    findings = [_masked(found, pii) for found in findings]
     failing, reasons = _rows(findings)
     return Checked(
         rows=frame.height,
@@ -102,14 +110,15 @@ def report_of(
     now: datetime,
     notes: tuple[CheckFailure, ...] = (),
     known: pl.Series | None = None,
+    results: tuple[CheckResult, ...] = (),
 ) -> CheckReport:
     """Return the report on one batch. Its id is a hash of its content, so the same result is stored once.
 
     source: the file or table version that was checked. max_share: largest accepted share of failing rows. quarantine:
     table for the failing rows of an accepted batch. known: numbers of the rows that are left out because the table has
-    them already.
+    them already. results: of the checks of the batch as a whole.
     """
-    verdict = _verdict(checked, max_share)
+    verdict = worst(_verdict(checked, max_share), *(result.verdict for result in results))
     rows = checked.failing.cast(pl.Int64).to_numpy().tobytes()
     if known is not None and len(known):
         rows += b"known" + known.cast(pl.Int64).to_numpy().tobytes()
@@ -125,21 +134,43 @@ def report_of(
         failing_rows=len(checked.failing),
         max_failing_share=max_share,
         failures=checked.failures,
-        quarantine=quarantine if verdict == "warn" else None,
-        reason=_reason(checked, source, verdict, max_share),
+        quarantine=quarantine if verdict == "warn" and len(checked.failing) else None,
+        reason=_reason(checked, source, max_share, results),
         notes=notes,
         known_rows=0 if known is None else len(known),
+        results=results,
     )
     digest = hashlib.sha256(msgspec.json.encode(report, order="deterministic")).hexdigest()
     return msgspec.structs.replace(report, id=f"{table}/{batch_hash[:12]}/{digest[:12]}", created_at=now)
 
 
+def worst(*verdicts: Verdict) -> Verdict:
+    """Return the worst of some verdicts."""
+    return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"
+
+
 def failure_lines(report: CheckReport) -> list[str]:
     """Return one line for each failed check, for messages."""
     return [
-        f"{failure.column}: {failure.check}: {_count(failure.rows)}, for example {failure.example}"
-        for failure in report.failures
+        *(
+            f"{failure.column}: {failure.check}: {_count(failure.rows)}, for example {failure.example}"
+            for failure in report.failures
+        ),
+        *result_lines(report.results),
     ]
+
+
+def result_lines(results: Iterable[CheckResult]) -> list[str]:
+    """Return one line for each check of a batch as a whole that did not pass."""
+    return [f"{result.check}: {result.reason}" for result in results if result.verdict != "pass"]
+
+
+def _masked(found: _Finding, pii: Collection[str]) -> _Finding:
+    """Return a finding that shows no value of `pii`. Findings on the whole batch show types and names alone."""
+    if found.passed is None:
+        return found
+    example = mask(found.failure.column, found.failure.example, pii)
+    return replace(found, failure=msgspec.structs.replace(found.failure, example=example))
 
 
 def _rows(findings: list[_Finding]) -> tuple[pl.Series, pl.Series]:
@@ -240,13 +271,16 @@ def _verdict(checked: Checked, max_share: float) -> Verdict:
     return "warn" if len(checked.failing) else "pass"
 
 
-def _reason(checked: Checked, source: str, verdict: Verdict, max_share: float) -> str:
+def _reason(checked: Checked, source: str, max_share: float, results: Sequence[CheckResult]) -> str:
+    rows = _verdict(checked, max_share)
     if checked.broken:
         return f"{source} as a whole fails: {_some(list(checked.broken))}"
-    if not len(checked.failing):
-        return f"{source}: all of {_count(checked.rows)} pass"
+    failing = [result for result in results if result.verdict == "fail"]
+    if rows == "pass" or (failing and rows != "fail"):
+        lines = result_lines(failing or results)
+        return f"{source}: {_some(lines) if lines else f'all of {_count(checked.rows)} pass'}"
     labels = [f"{failure.column}: {failure.check}" for failure in checked.failures]
-    relation = "more than" if verdict == "fail" else "within"
+    relation = "more than" if rows == "fail" else "within"
     return (
         f"{source}: {len(checked.failing):,} of {_count(checked.rows)} ({checked.share:.2%}) fail, {relation} the "
         f"{max_share:.2%} that may: {_some(labels)}"

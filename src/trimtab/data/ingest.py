@@ -17,8 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from trimtab.clock import Clock
-from trimtab.data.batch import Batch, Intake, check_frame, open_intake, read_batch
-from trimtab.data.checks import failure_lines
+from trimtab.data.batch import Batch, Compare, Intake, check_frame, open_intake, read_batch
+from trimtab.data.checks import failure_lines, result_lines
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.quarantine_release import append_released, finish_releases, releases
@@ -59,6 +59,7 @@ def ingest(
     metadata: Metadata,
     clock: Clock,
     keys: Collection[str] = (),
+    compare: Compare | None = None,
 ) -> list[Ingested]:
     """Ingest the files of a source that its table does not hold yet, in order of name.
 
@@ -72,6 +73,7 @@ def ingest(
         checks: the checks of the policy.
         tables, metadata, clock: the stores and the clock.
         keys: columns that are keys of entities or ids of predictions.
+        compare: as in `open_intake`.
 
     Returns:
         One result for each file, in order of name.
@@ -83,7 +85,16 @@ def ingest(
         PolicyError: the checks cannot be loaded or cannot run.
     """
     files = find_files(source, folder)
-    intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
+    intake = open_intake(
+        source,
+        folder=folder,
+        checks=checks,
+        tables=tables,
+        metadata=metadata,
+        clock=clock,
+        keys=keys,
+        compare=compare,
+    )
     restored = {one.file: one for one in _restore(intake, files)}
     return [restored.get(file_name(path, folder)) or _ingest_file(intake, path) for path in files]
 
@@ -164,7 +175,7 @@ def ingested(intake: Intake, batch: Batch) -> Ingested:
         rows_added=version.added_rows,
         rows_quarantined=batch.report.failing_rows,
         version=version,
-        notes=tuple(note_lines(batch.report.notes)),
+        notes=(*note_lines(batch.report.notes), *result_lines(batch.report.results)),
         unit="file" if isinstance(intake.source, FileSource) else "batch",
     )
 

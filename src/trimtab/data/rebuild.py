@@ -155,7 +155,8 @@ def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa
     for path in files:
         hash_, content = read_content(intake, path, like=schema)
         rows = fit(intake.table, content.rows, schema, add_columns=intake.add_columns)
-        batch = check_content(intake, file_name(path, intake.folder), hash_, replace(content, rows=rows), rows=None)
+        name = file_name(path, intake.folder)
+        batch = check_content(intake, name, hash_, replace(content, rows=rows), rows=None, again=True)
         refuse_failing(intake, batch)
         intake.metadata.put(batch.report)
         kept = batch.left_out.filter(~batch.left_out.is_in(released.get(hash_, [])))

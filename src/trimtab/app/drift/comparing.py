@@ -24,7 +24,7 @@ from trimtab.app.drift.fitted_reference import FittedReference, fit_reference, r
 from trimtab.app.drift.row_losses import COLUMN, Judged, with_losses
 from trimtab.app.drift.row_windows import RowBlocks, RowWindows, TimeWindows
 from trimtab.app.drift.segment_search import compare_segments
-from trimtab.app.drift.table_profile import Profiles
+from trimtab.app.drift.table_profile import Profiles, Table
 from trimtab.app.drift.watched_columns import SchemaChange, leaves, schema_changes, shown_type
 from trimtab.clock import from_micros
 from trimtab.data.table_scan import TableScan, scan_table
@@ -199,6 +199,12 @@ def _judge(fitted: FittedReference, found: Profiles, seed: int) -> _Judged:
     else:
         p, columns, method = min(step.p_seq for step in tested), _adjusted(sequential), "sequential"
     return _Judged(steps, p, columns, method, thin, detector)
+
+
+def compare_window(fitted: FittedReference, table: Table) -> tuple[float, dict[str, float]]:
+    """Judge all rows of a table as one window; return its p-value, and that of each column, adjusted by Holm."""
+    judged = _judge(fitted, fitted.profile(table), seed=0)
+    return judged.p, judged.column_p
 
 
 def _adjusted(p: dict[str, float]) -> dict[str, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from trimtab.app.project.broker import stream_servers
 from trimtab.app.project.locks import Locked, locked
 from trimtab.app.project.project import late_sources
 from trimtab.app.project.workspace import Workspace
+from trimtab.app.stages.batch_distribution import compare_batch
 from trimtab.data.batch import Intake, open_intake
 from trimtab.data.connectors.connector_catalog import open_connector
 from trimtab.data.connectors.contract import Access, Connector
@@ -53,12 +54,28 @@ def ingest(workspace: Workspace, source: str | None = None) -> list[Ingested]:
     A source that another process ingests is skipped, unless it was named.
     """
     done: list[Ingested] = []
-    for one in _sources_so_far(workspace, source):
+    for one in _referenced_first(workspace, _sources_so_far(workspace, source)):
         if isinstance(one, FileSource):
             done.extend(_ingest_files(workspace, one))
         else:
             done.extend(_pull_all(workspace, one, named=source is not None))
     return done
+
+
+def _referenced_first(workspace: Workspace, sources: Sequence[Source]) -> Iterable[Source]:
+    """Return sources in an order in which a source comes after those that its checks refer to."""
+    checks = workspace.project.policy.checks.tables
+    needs = {
+        one.name: {to.source for to in checks[one.name].references.values()} - {one.name}
+        for one in sources
+        if one.name in checks
+    }
+    left = list(sources)
+    while left:
+        names = {one.name for one in left}
+        ready = next((one for one in left if not needs.get(one.name, set()) & names), left[0])
+        left.remove(ready)
+        yield ready
 
 
 def pulled(
@@ -87,6 +104,7 @@ def intake_of(workspace: Workspace, source: Source) -> Intake:
         metadata=workspace.metadata,
         clock=workspace.clock,
         keys=workspace.project.definitions.key_columns(source),
+        compare=compare_batch,
     )
 
 
@@ -105,6 +123,7 @@ def _ingest_files(workspace: Workspace, source: FileSource) -> list[Ingested]:
         metadata=workspace.metadata,
         clock=workspace.clock,
         keys=workspace.project.definitions.key_columns(source),
+        compare=compare_batch,
     )
 
 

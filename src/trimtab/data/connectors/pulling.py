@@ -89,15 +89,15 @@ def _checked(intake: Intake, pull: Pull, hash_: str) -> Batch:
     content = content_of(
         pull.frame.to_arrow(), intake.source, place=place, like=types_wanted(like, empty), keys=intake.keys
     )
-    if like is not None:
-        if pull.sparse:
-            content = replace(content, rows=with_columns(content.rows, like))
-        expect_columns(intake, place, like, content.rows.schema, empty)
-    batch = check_content(intake, pull.label, hash_, content, rows=rows)
+    if like is not None and pull.sparse:
+        content = replace(content, rows=with_columns(content.rows, like))
+    changed = expect_columns(intake, place, like, content.rows.schema, empty)
+    batch = check_content(intake, pull.label, hash_, content, rows=rows, changed=changed)
     known = _in_quarantine(intake, batch)
     if known is None:
         return batch
-    return check_content(intake, pull.label, hash_, Content(content.rows.filter(known), content.naive), rows=rows)
+    kept = Content(content.rows.filter(known), content.naive)
+    return check_content(intake, pull.label, hash_, kept, rows=rows, changed=changed)
 
 
 def _in_quarantine(intake: Intake, batch: Batch) -> pa.Array | None:

@@ -95,6 +95,20 @@ def difference(table: pa.Schema, batch: pa.Schema, *, empty: Collection[str] = (
     ]
 
 
+def widenings(table: pa.Schema, batch: pa.Schema, *, empty: Collection[str] = ()) -> list[str]:
+    """Return one line a column of a table that would get a wider type ("^"). empty: its columns without any value."""
+    types = {
+        field.name: (_plain(field.type), wider(field.type, batch.field(field.name).type))
+        for field in table
+        if field.name in batch.names and field.name not in empty
+    }
+    return [
+        f"^ {column}: {before} in the table becomes {after}"
+        for column, (before, after) in types.items()
+        if after is not None and after != before
+    ]
+
+
 def columns_of(frame: pl.LazyFrame) -> pa.Schema:
     """Return the columns of a scan with their types in a table."""
     schema = pl.DataFrame(schema=frame.collect_schema()).to_arrow().schema
