@@ -45,7 +45,8 @@ def scan_table(path: str | Path, *, texts: Collection[str] = ()) -> TableScan:
     """Return a table as a lazy frame.
 
     Args:
-        path: a Parquet or CSV file, a folder of such files or of a Delta table, or a glob.
+        path: a Parquet or CSV file, a folder of such files or of a Delta table, or a glob. A Delta table with @ and a
+            version or a time, such as flights@3 or flights@2026-03-01T00:00:00Z, is read as it was.
         texts: columns of a CSV file that are text, whatever their values look like.
 
     Raises:
@@ -53,7 +54,10 @@ def scan_table(path: str | Path, *, texts: Collection[str] = ()) -> TableScan:
     """
     name, found = str(path), Path(path).expanduser()
     if (found / DELTA_LOG).is_dir():
-        return _delta(name, found)
+        return _delta(name, found, None)
+    folder, _, version = name.rpartition("@")
+    if folder and not found.exists() and (Path(folder).expanduser() / DELTA_LOG).is_dir():
+        return _delta(name, Path(folder).expanduser(), int(version) if version.isdigit() else version)
     files = _files(name, found)
     kinds = {_kind(file) for file in files}
     if len(kinds) > 1:
@@ -101,9 +105,9 @@ def _parquet(name: str, files: Sequence[Path]) -> TableScan:
     return _together(name, [(file, pl.scan_parquet(file, glob=False)) for file in files], typed=True, notes=[])
 
 
-def _delta(name: str, folder: Path) -> TableScan:
+def _delta(name: str, folder: Path, version: int | str | None) -> TableScan:
     try:
-        frame = pl.scan_delta(str(folder))
+        frame = pl.scan_delta(str(folder), version=version)
         frame.collect_schema()
     except ImportError:
         raise MissingExtra("deltalake", "all") from None

@@ -100,13 +100,13 @@ class Reference(Section):
 class Distribution(Section):
     """Whether the values of a batch are those of the last good batches, column by column.
 
-    With 30 good batches or more the batch is judged by the differences between them, with fewer by a permutation test
-    of blocks of consecutive rows. Both allow for rows that resemble their neighbours, and for the number of columns.
+    A batch fails if it differs from the good batches more than they differ from one another. So rows of a batch may be
+    alike, and batches may differ from day to day. With fewer than 20 good batches it is not judged.
     """
 
     columns: list[str] | None = None
     """The columns to compare; left out, all but times."""
-    batches: int = Field(default=60, ge=1, le=365)
+    batches: int = Field(default=60, ge=20, le=365)
     """So many of the last good batches are compared with."""
     level: Share = Field(default=0.01, gt=0, lt=1)
     """Probability at which a batch like the others fails, over all columns together."""

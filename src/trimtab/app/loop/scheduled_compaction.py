@@ -1,10 +1,11 @@
-"""Compacts the prediction log: moves ended segments into its tables, and drops rows beyond the retention."""
+"""Compacts the prediction log, and merges and removes files of tables, at intervals of a running loop."""
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
 
+from trimtab.app.project.kept_tables import MANY, TableUpkeep, compact_tables, vacuum_tables
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import StoreError
 from trimtab.stores.predictions.contract import Compaction
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=5)
 """Time between two compactions of a running loop."""
+TABLES_EVERY = timedelta(hours=1)
+"""Time between two looks of a running loop at the files of tables."""
 GRACE_S = 600.0
 """A segment keeps its file for so long after its last write: the monitor reads files faster than tables."""
 
@@ -43,4 +46,34 @@ class ScheduledCompaction:
             return None
         if done.segments or done.files_removed or done.rows_dropped:
             log.info("prediction log: %s", done.reason)
+        return done
+
+
+class ScheduledUpkeep:
+    """Merges small files of tables, and removes files by the policy's `tables.keep`, every TABLES_EVERY.
+
+    Failures are logged and tried again; the loop goes on.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._next: datetime = workspace.now() + TABLES_EVERY
+
+    def step(self) -> list[TableUpkeep]:
+        """Look after the tables if it is time to, and return what was done."""
+        if self._workspace.now() < self._next:
+            return []
+        self._next = self._workspace.now() + TABLES_EVERY
+        keep = self._workspace.project.policy.tables.keep
+        try:
+            names = self._workspace.tables.names()
+            done = compact_tables(self._workspace, names, least=MANY)
+            if keep is not None:
+                done += vacuum_tables(self._workspace, names, keep=timedelta(microseconds=keep))
+        except StoreError as error:
+            log.error("the files of tables could not be merged or removed: %s; trying again in %s", error, TABLES_EVERY)
+            return []
+        for one in done:
+            if one.files:
+                log.info("table %s", one.reason)
         return done

@@ -44,11 +44,11 @@ def judge(policy: Distribution, before: list[pl.DataFrame], batch: pl.DataFrame)
     return compare_batch(policy, rows, [each.height for each in before], batch, SOURCE)
 
 
-@pytest.mark.parametrize("good", [6, 40])
+@pytest.mark.parametrize("good", [20, 40])
 def test_days_that_differ_as_before_seldom_fail_and_a_change_does(good: int) -> None:
     policy, batches = Distribution(on_failure="fail"), days(good + 30, seed=2)
     usual = [judge(policy, batches[n - good : n], batches[n]).verdict for n in range(good, good + 30)]
-    assert usual.count("fail") <= 3
+    assert usual.count("fail") <= 2
     changed = batches[-1].with_columns(pl.col("y") * 4 + 5)
     found = judge(policy, batches[-good - 1 : -1], changed)
     assert found.verdict == "fail"
@@ -57,16 +57,15 @@ def test_days_that_differ_as_before_seldom_fail_and_a_change_does(good: int) -> 
 
 
 def test_only_named_columns_are_compared() -> None:
-    batches = days(10, seed=3)
+    batches = days(22, seed=3)
     changed = batches[-1].with_columns(pl.col("y") + 9)
     assert judge(Distribution(columns=["kind"]), batches[:-1], changed).verdict == "pass"
     with pytest.raises(PolicyError, match=r"there is no column 'kin'.*'kind'"):
         judge(Distribution(columns=["kin"]), batches[:-1], changed)
 
 
-def test_a_first_batch_and_few_rows_are_not_judged() -> None:
-    batches = days(2, seed=4)
-    assert judge(Distribution(), [], batches[0]).reason == "not judged: there is no good batch before it"
-    found = judge(Distribution(), [batches[0].head(5)], batches[1])
-    assert found.verdict == "pass"
-    assert found.reason.startswith("not judged: the good batches: has 5 rows")
+def test_few_batches_are_not_judged() -> None:
+    batches = days(21, seed=4)
+    assert judge(Distribution(), [], batches[0]).reason == "not judged: 0 good batches before it, 20 are needed"
+    assert judge(Distribution(), batches[:20], batches[20]).value is not None
+    assert judge(Distribution(), batches[1:20], batches[20]).value is None
