@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ingest": ("stages", "Take new files into tables."),
     "validate": ("data.validate", "Check the tables again."),
     "quarantine": ("data.quarantine", "Show the rows that the checks refused, release them, or drop them."),
+    "tables": ("data.tables", "List tables, show one, merge small files, or remove old versions."),
     "features": ("stages", "Build the training set and the online feature values."),
     "train": ("stages", "Train on the newest training set, where `training.on` says."),
     "runs": ("runs.past", "List runs, show one, or compare two."),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from trimtab.app.project.kept_tables import MANY, TableUpkeep, compact_tables, vacuum_tables
 from trimtab.app.project.workspace import Workspace
 from trimtab.errors import StoreError
+from trimtab.records.data import TableVersion
 from trimtab.stores.predictions.contract import Compaction
 from trimtab.units import MICROS
 
@@ -15,8 +16,8 @@ log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=5)
 """Time between two compactions of a running loop."""
-TABLES_EVERY = timedelta(hours=1)
-"""Time between two looks of a running loop at the files of tables."""
+LOOK_EVERY, UPKEEP_EVERY = timedelta(hours=1), timedelta(days=1)
+"""Time between two looks of a running loop for new versions of tables; most time between two looks at their files."""
 GRACE_S = 600.0
 """A segment keeps its file for so long after its last write: the monitor reads files faster than tables."""
 
@@ -50,28 +51,35 @@ class ScheduledCompaction:
 
 
 class ScheduledUpkeep:
-    """Merges small files of tables, and removes files by the policy's `tables.keep`, every TABLES_EVERY.
+    """Merges small files of tables when MANY versions have come, and each UPKEEP_EVERY at the latest.
 
-    Failures are logged and tried again; the loop goes on.
+    Then it also removes files by the policy's `tables.keep`. Failures are logged and tried again; the loop goes on.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._next: datetime = workspace.now() + TABLES_EVERY
+        self._next: datetime = workspace.now() + LOOK_EVERY
+        self._latest: datetime = workspace.now() + UPKEEP_EVERY
+        self._seen = 0
 
     def step(self) -> list[TableUpkeep]:
         """Look after the tables if it is time to, and return what was done."""
-        if self._workspace.now() < self._next:
+        now = self._workspace.now()
+        if now < self._next:
             return []
-        self._next = self._workspace.now() + TABLES_EVERY
+        self._next = now + LOOK_EVERY
         keep = self._workspace.project.policy.tables.keep
         try:
+            versions = self._workspace.metadata.count(TableVersion)
+            if versions - self._seen < MANY and now < self._latest:
+                return []
+            self._seen, self._latest = versions, now + UPKEEP_EVERY
             names = self._workspace.tables.names()
             done = compact_tables(self._workspace, names, least=MANY)
             if keep is not None:
                 done += vacuum_tables(self._workspace, names, keep=timedelta(microseconds=keep))
         except StoreError as error:
-            log.error("the files of tables could not be merged or removed: %s; trying again in %s", error, TABLES_EVERY)
+            log.error("the files of tables could not be merged or removed: %s; trying again in %s", error, LOOK_EVERY)
             return []
         for one in done:
             if one.files:

@@ -18,7 +18,7 @@ from trimtab.app.labels.importing import OutcomeImporter
 from trimtab.app.loop.actions import LoopActions, Retrainings
 from trimtab.app.loop.monitors import open_monitor, windows_before_service
 from trimtab.app.loop.retraining import APPROVAL, MATURED, Retraining
-from trimtab.app.loop.scheduled_compaction import ScheduledCompaction
+from trimtab.app.loop.scheduled_compaction import ScheduledCompaction, ScheduledUpkeep
 from trimtab.app.loop.watch import Watch
 from trimtab.app.loop.workflows import Workflows, workflow_id
 from trimtab.app.project import process_files
@@ -110,6 +110,7 @@ class Steering:
         self._monitor = open_monitor(workspace)
         self._retraining = Retraining(workspace)
         self._compaction = ScheduledCompaction(workspace)
+        self._upkeep = ScheduledUpkeep(workspace)
         self._outcomes = OutcomeImporter(workspace)
         self._features = FeatureRefresher(workspace)
         self._watch = Watch(workspace)
@@ -192,6 +193,7 @@ class Steering:
         woken = self._wake(reports)
         self._announce()
         self._compaction.step()
+        self._upkeep.step()
         return bool(reports or decisions or woken)
 
     def _wake(self, reports: tuple[WindowReport, ...]) -> int:

@@ -9,8 +9,8 @@ Guarantees
 - Timestamps are UTC microseconds.
 - The state of an append is in the table if and only if its rows are.
 - A scan returns rows in the order in which they were appended.
-- A compaction makes a version with the same rows in the same order. It may be killed anywhere, and run at the same time
-  as appends. So may a vacuum, which removes nothing of a kept version.
+- A compaction makes a version with the same rows in the same order; a scan of the version before it reads its files. It
+  may be killed anywhere, and run at the same time as appends. So may a vacuum, which removes nothing of a kept version.
 """
 
 from __future__ import annotations

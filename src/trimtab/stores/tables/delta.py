@@ -28,7 +28,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from trimtab.errors import Conflict, DataError, NotFound, StoreError, nearest
 from trimtab.stores.faults import Fault
 from trimtab.stores.tables.contract import ANY_STATE, Compacted, Tables, Vacuumed
-from trimtab.stores.tables.delta_files import compact, files_of, readable_versions, vacuum
+from trimtab.stores.tables.delta_files import compact, compacted, files_of, readable_versions, vacuum
 from trimtab.stores.tables.schema_fit import empty_columns, fit, widened
 
 CONFIGURATION = {
@@ -166,7 +166,7 @@ class DeltaTables:
         # in the order of writing; Polars' own reader of Delta tables takes the newest file first
         files = [self._root / name / unquote(file.path) for file in files_of(table)]
         columns = _columns(table)
-        if version is not None and version < self._existing(name).version() and not all(map(Path.is_file, files)):
+        if version is not None and table.version() < (self.version(name) or 0) and not all(map(Path.is_file, files)):
             raise NotFound(
                 f"table '{name}': the files of version {version} were removed by a vacuum, or are lost; trimtab tables "
                 f"show {name} lists the versions that can be read"
@@ -235,7 +235,7 @@ class DeltaTables:
         if not (folder / "_delta_log").is_dir():
             return None
         try:
-            return DeltaTable(folder, version=version)
+            return DeltaTable(folder, version=None if version is None else compacted(folder, version))
         except TableNotFoundError:
             return None
         except DeltaError as error:

@@ -29,6 +29,8 @@ SMALL = 16 * 2**20
 TARGET = 128 * 2**20
 """Bytes of a merged file, about."""
 LOG = "_delta_log"
+ENGINE = "trimtab-compaction"
+"""`engineInfo` of the commits of compactions. Those of other engines may have changed the order of rows."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,14 @@ def compact(folder: Path, table: DeltaTable, columns: pl.Schema, *, least: int, 
 def vacuum(folder: Path, *, keep: Collection[int], since: datetime) -> Vacuumed:
     """Remove the files that no kept version has.
 
-    Kept are the newest version, those in `keep`, and each that was the newest at `since` or later. A file that no
-    version has, such as that of a writer which died, is removed if it was written before `since`.
+    Kept are the newest version, those in `keep` or the compactions of them, and each that was the newest at `since` or
+    later. A file that no version has, such as that of a writer which died, is removed if it was written before `since`.
     """
     limit = to_micros(since) // 1000
     spans, times = _history(folder)
     newest = len(times) - 1
     recent = [version for version in range(newest) if times[version + 1] >= limit]
-    kept = sorted({*recent, newest, *(version for version in keep if 0 <= version <= newest)})
+    kept = sorted({*recent, newest, *(compacted(folder, v) for v in keep if 0 <= v <= newest)})
     files, size = 0, 0
     for path in sorted(folder.rglob("*.parquet")):
         name = path.relative_to(folder).as_posix()
@@ -101,10 +103,26 @@ def vacuum(folder: Path, *, keep: Collection[int], since: datetime) -> Vacuumed:
 
 
 def readable_versions(folder: Path) -> list[int]:
-    """Return the versions whose files are all there, in order."""
+    """Return the versions whose files, or those of their compactions, are all there, in order."""
     spans, times = _history(folder)
     lost = [(first, end) for path, (first, end) in spans.items() if not (folder / path).is_file()]
-    return [v for v in range(len(times)) if not any(first <= v and (end is None or v < end) for first, end in lost)]
+    found = []
+    for version in range(len(times)):
+        v = compacted(folder, version)
+        if not any(first <= v and (end is None or v < end) for first, end in lost):
+            found.append(version)
+    return found
+
+
+def compacted(folder: Path, version: int) -> int:
+    """Return the last compaction of a version, which has the same rows in fewer files, or the version itself."""
+    while (log := folder / LOG / f"{version + 1:020}.json").is_file():
+        with log.open(encoding="utf-8") as lines:
+            first = json.loads(lines.readline() or "{}")
+        if first.get("commitInfo", {}).get("engineInfo") != ENGINE:
+            break
+        version += 1
+    return version
 
 
 def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
@@ -138,7 +156,14 @@ def _commit(
     """Write one commit of the Delta protocol; False when the version is there already."""
     time = to_micros(now) // 1000
     lines: list[dict[str, object]] = [
-        {"commitInfo": {"timestamp": time, "operation": "OPTIMIZE", "operationParameters": {}}}
+        {
+            "commitInfo": {
+                "timestamp": time,
+                "operation": "OPTIMIZE",
+                "operationParameters": {},
+                "engineInfo": ENGINE,
+            }
+        }
     ]
     lines += [
         {
