@@ -105,7 +105,7 @@ def test_the_newest_row_until_now_gives_the_age() -> None:
 def test_rows_that_repeat_others() -> None:
     frame = pl.DataFrame({"at": [1, 1, 2], "id": [7, 7, 7], "x": [1, 2, 1]})
     source = FileSource("t", "t", timestamp="at", key=["id"])
-    found = {by: judge_duplicates(Duplicates(by=by), frame, source).value for by in ("row", "key")}  # type: ignore[arg-type]
+    found = {by: judge_duplicates(Duplicates(by=by), frame, source).value for by in ("row", "key")}
     assert found == {"row": 0.0, "key": pytest.approx(1 / 3)}
     assert judge_duplicates(Duplicates(by=["id"]), frame, source).value == pytest.approx(2 / 3)
     assert judge_duplicates(Duplicates(by=["id"], max_share=0.7), frame, source).verdict == "pass"
@@ -114,17 +114,17 @@ def test_rows_that_repeat_others() -> None:
 
 
 def test_values_refer_to_another_table(project: Project) -> None:
-    refer = {"flights": {"references": {"carrier": "carriers.code"}}}
+    refer: dict[str, Any] = {"flights": {"references": {"carrier": "carriers.code"}}}
     with pytest.raises(CheckFailed, match=r"references\.carrier: table 'carriers' has no rows yet"):
         project.ingest(**refer)
     project.ingest(CARRIERS)
     with pytest.raises(CheckFailed, match=r"1 row of 2 with a value that carriers.code does not have, such as \*\*\*"):
         project.ingest(**refer)
-    refer["flights"]["references"] = {"carrier": {"to": "carriers.code", "on_failure": "warn"}}  # type: ignore[dict-item]
+    refer["flights"]["references"] = {"carrier": {"to": "carriers.code", "on_failure": "warn"}}
     (done,) = project.ingest(**refer)
     assert done.rows_added == 2
     assert "does not have, such as ***" in done.notes[-1]
-    refer["flights"]["references"] = {"carrier": {"to": "carriers.code", "max_share": "50%"}}  # type: ignore[dict-item]
+    refer["flights"]["references"] = {"carrier": {"to": "carriers.code", "max_share": "50%"}}
     assert project.validate(**refer).verdict == "pass"
     with pytest.raises(PolicyError, match=r"source 'carriers' has no column 'cod'.*'code'"):
         project.validate(flights={"references": {"carrier": "carriers.cod"}})
