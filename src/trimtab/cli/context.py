@@ -75,30 +75,72 @@ class Verbs(typer.Typer):
         super().__init__(pretty_exceptions_enable=False, add_completion=False)
         self.callback()(lambda: None)  # so that a verb is a subcommand also where it is the only one of its file
 
-    def verb(self, *, model: bool = False, json: bool = True) -> Callable[[Verb], Verb]:
+    def verb(self, *, model: bool = False, json: bool = True, name: str | None = None) -> Callable[[Verb], Verb]:
         """Return a decorator for a function whose first argument is a Context; its other arguments are its own options.
 
         Args:
             model: Give the verb the option `--model`.
             json: Give the verb the option `--json`.
+            name: Name of the verb; by default that of the function.
         """
-        shared = [OPTIONS[name] for name in ("project", "env", *["model"] * model, *["json"] * json)]
 
         def register(function: Verb) -> Verb:
-            own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-
-            def call(**values: Any) -> None:
-                context = Context(**{each.name: values.pop(each.name) for each in shared})
-                function(context, **values)
-
-            call.__name__, call.__doc__ = function.__name__, function.__doc__
-            keyword = inspect.Parameter.KEYWORD_ONLY
-            signature = inspect.Signature([each.replace(kind=keyword) for each in (*own, *shared)])
-            call.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature returns for it
-            self.command()(call)
+            self.command(name)(_with_shared(function, model=model, json=json))
             return function
 
         return register
+
+    def group(self, *, model: bool = False, json: bool = True) -> Callable[[Verb], Verbs]:
+        """Return a decorator for a verb with actions. The function runs where no action is named.
+
+        Arguments as for `verb`. The decorated name stands for the actions, which `take` adds.
+        """
+
+        def register(function: Verb) -> Verbs:
+            call = _with_shared(function, model=model, json=json)
+
+            def start(command: typer.Context, **values: Any) -> None:
+                if command.invoked_subcommand is None:
+                    call(**values)
+                    return
+                for option in command.command.params:
+                    source = command.get_parameter_source(str(option.name))
+                    if source is not None and source.name == "COMMANDLINE":
+                        action = f"trimtab {function.__name__} {command.invoked_subcommand}"
+                        raise UsageError(f"{option.opts[0]} stands before the action; write: {action} {option.opts[0]}")
+
+            start.__doc__ = function.__doc__
+            first = inspect.Parameter("command", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+            signature = inspect.signature(call)
+            own = signature.replace(parameters=[first, *signature.parameters.values()])
+            start.__signature__ = own  # type: ignore[attr-defined]  # what inspect.signature returns for it
+            actions = Verbs()
+            actions.callback(invoke_without_command=True)(start)
+            self.add_typer(actions, name=function.__name__)
+            return actions
+
+        return register
+
+    def take(self, *others: Verbs) -> None:
+        """Take in the verbs of other files."""
+        for other in others:
+            self.registered_commands += other.registered_commands
+
+
+def _with_shared(function: Callable[..., None], *, model: bool, json: bool) -> Callable[..., None]:
+    """Return a function for typer that makes the Context of a verb from the shared options."""
+    shared = [OPTIONS[name] for name in ("project", "env", *["model"] * model, *["json"] * json)]
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    def call(**values: Any) -> None:
+        context = Context(**{each.name: values.pop(each.name) for each in shared})
+        function(context, **values)
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([each.replace(kind=keyword) for each in (*own, *shared)])
+    call.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature returns for it
+    return call
 
 
 def option_time(option: str, text: str | None) -> datetime | None:

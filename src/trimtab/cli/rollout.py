@@ -13,6 +13,7 @@ from trimtab.app.rollout.aliases import follow
 from trimtab.app.rollout.candidate import lost
 from trimtab.app.rollout.rollouts import Rollouts, open_rollouts
 from trimtab.app.stages.freshness import bring_bundle_up_to_date
+from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.cli.context import ASKED, Context, Force, Reason, Verbs, print_json, refuse_frozen
 from trimtab.cli.terminal import console
 from trimtab.cli.views import show_revisions
@@ -47,6 +48,8 @@ def deploy(
     """
     ws, name = context.workspace, context.definition.name
     refuse_frozen(ws, name, force=force)
+    if not force:
+        refuse_lost_views(ws, name)
     found = latest(ws.metadata, Bundle, model=name) if version is None else _bundle(ws, f"{name}/{version}")
     if found is None:
         raise StageError(f"model '{name}' has no bundle yet; run: trimtab register")

@@ -20,6 +20,7 @@ from trimtab.app.project.requirements import require_trainer
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
+from trimtab.app.stages.view_changes import refuse_lost_views
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
@@ -75,17 +76,6 @@ def _rebuild(context: Context, source: str | None) -> None:
     else:
         made, columns = done.version, ", ".join(f"{name} {of}" for name, of in done.version.schema.items())
         say(f"ingest    {made.id}: {plural(made.rows, 'row')} of {done.file}; columns: {columns}")
-
-
-@app.verb(model=True)
-def features(context: Context, as_of: AsOf = None) -> None:
-    """Build the training set and the online feature values.
-
-    The training set is point-in-time: it holds what was known at `--as-of`.
-    """
-    ws = context.workspace
-    found = pipeline.snapshot(ws, context.definition.name, as_of=option_time("--as-of", as_of) or ws.now())
-    context.show(found, show_dataset)
 
 
 @app.verb(model=True)
@@ -160,6 +150,8 @@ def run(context: Context, as_of: AsOf = None, force: Force = False) -> None:
     Stops at the first stage that fails.
     """
     refuse_frozen(context.workspace, context.definition.name, force=force)
+    if not force:
+        refuse_lost_views(context.workspace, context.definition.name)
     run_all(context.workspace, context.definition.name, as_of=option_time("--as-of", as_of))
 
 

@@ -15,7 +15,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("data.validate", "Check the tables again."),
     "quarantine": ("data.quarantine", "Show the rows that the checks refused, release them, or drop them."),
     "tables": ("data.tables", "List tables, show one, merge small files, or remove old versions."),
-    "features": ("stages", "Build the training set and the online feature values."),
+    "features": (
+        "features.building",
+        "Build the training set and the online values; or list, show, compare and find features.",
+    ),
     "train": ("stages", "Train on the newest training set, where `training.on` says."),
     "runs": ("runs.past", "List runs, show one, or compare two."),
     "reproduce": ("runs.again", "Train a run again from its pins, code, data set and seed, and say what differs."),

@@ -63,6 +63,23 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView) -> int:
     )
 
 
+def rebuild_values(
+    workspace: Workspace, view: FeatureView, *, since: datetime | None, until: datetime
+) -> tuple[int, int]:
+    """Compute a view's timelines anew from its table, and remove what no read from `since` on returns.
+
+    Returns the values that changed, and those that were removed. Raises StageError when its table is empty, UsageError
+    when `until` lies before the watermark.
+    """
+    workspace.metadata.put(view_version(view, workspace.clock))
+    version = latest(workspace.metadata, TableVersion, table=view.source.name)
+    if version is None:
+        raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
+    updater = _updater(workspace, view, version)
+    changed = updater.update(until=to_micros(until), version=version.version, full=True)
+    return changed, 0 if since is None else workspace.online.expire(view.version_id, to_micros(since))
+
+
 def stream_update(workspace: Workspace, version: TableVersion, rows: pl.DataFrame) -> dict[str, int]:
     """Bring all views of a source up to date with the rows that a version of its table added.
 

@@ -1,0 +1,1 @@
+"""The verb of features and its actions."""
