@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -28,7 +28,7 @@ def options(app: Verbs) -> list[str]:
         ({"model": True, "json": False}, ["--own", "--project", "--env", "--model"]),
     ],
 )
-def test_a_verb_has_its_own_options_and_those_that_it_shares(shared: dict[str, bool], expected: list[str]) -> None:
+def test_a_verb_has_its_own_options_and_those_that_it_shares(shared: dict[str, Any], expected: list[str]) -> None:
     app = Verbs()
 
     @app.verb(**shared)
