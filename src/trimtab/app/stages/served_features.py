@@ -172,15 +172,11 @@ def _compared(
         if version not in bundles:
             continue
         dataset = workspace.metadata.get(DatasetVersion, bundles[version].dataset)
-        width = len(dataset.features)
-        rows = rows.filter(pl.col("features").list.len() == width)
-        matrix = rows["features"].explode().to_numpy().reshape(-1, width).astype(np.float32)
-        schema = schema_of(dataset)
-        if rows.is_empty() or (schema is not None and rows["typed"].null_count()):
+        rows, X = served_matrix(dataset, rows)
+        if X is None:
             continue
-        X = matrix if schema is None else unpack_rows(schema, matrix, rows["typed"].to_list())
         for name in _unchanged(model, frame, dataset):
-            values = _column(X, dataset.features.index(name), frame.schema[name])
+            values = served_column(X, dataset.features.index(name), frame.schema[name])
             parts[name].append(pl.DataFrame([rows[ROW], values.alias(name)]))
     made, skew = [], []
     for name in model.feature_names:
@@ -193,6 +189,20 @@ def _compared(
         plain = pl.String if offline.dtype in CATEGORIES else offline.dtype
         made.append(offline.cast(plain).scatter(served[ROW], served[name].cast(plain)).cast(offline.dtype))
     return frame.with_columns(made), tuple(skew)
+
+
+def served_matrix(dataset: DatasetVersion, rows: pl.DataFrame) -> tuple[pl.DataFrame, Any]:
+    """Return the answers of one version that have its features, and the features: a matrix or a typed one, or None.
+
+    dataset: of the version. rows: with the columns `features` and `typed` of the log.
+    """
+    width = len(dataset.features)
+    rows = rows.filter(pl.col("features").list.len() == width)
+    schema = schema_of(dataset)
+    if rows.is_empty() or (schema is not None and rows["typed"].null_count()):
+        return rows, None
+    matrix = rows["features"].explode().to_numpy().reshape(-1, width).astype(np.float32)
+    return rows, matrix if schema is None else unpack_rows(schema, matrix, rows["typed"].to_list())
 
 
 def _unchanged(model: Model, frame: pl.DataFrame, dataset: DatasetVersion) -> list[str]:
@@ -214,7 +224,7 @@ def _kind(dtype: pl.DataType) -> str | None:
     return "category" if dtype in CATEGORIES else TYPES.get(dtype.base_type())
 
 
-def _column(X: np.ndarray[Any, Any], place: int, dtype: pl.DataType) -> pl.Series:
+def served_column(X: np.ndarray[Any, Any], place: int, dtype: pl.DataType) -> pl.Series:
     """Return one feature of served rows in the type of the frame, null where it is missing."""
     kind, numbers = typed_places(X).get(place), np.asarray(X)[:, place]
     if kind in WHOLE:
@@ -226,10 +236,15 @@ def _column(X: np.ndarray[Any, Any], place: int, dtype: pl.DataType) -> pl.Serie
     return pl.Series(numbers, nan_to_null=True).cast(dtype)
 
 
-def _skew(name: str, offline: pl.Series, served: pl.Series) -> FeatureSkew:
+def differing(offline: pl.Series, served: pl.Series) -> pl.Series:
+    """Return in which rows a served value is another one than the offline one; bool. Two missing values are equal."""
     if offline.dtype in CATEGORIES:
         offline, served = offline.cast(pl.String), served.cast(pl.String)
-    differ = offline.ne_missing(served)
+    return offline.ne_missing(served)
+
+
+def _skew(name: str, offline: pl.Series, served: pl.Series) -> FeatureSkew:
+    differ = differing(offline, served)
     missing = differ & (offline.is_null() | served.is_null())
     largest = None
     if offline.dtype.is_numeric():
