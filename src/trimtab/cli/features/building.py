@@ -9,7 +9,7 @@ import typer
 from trimtab.app.stages import pipeline
 from trimtab.app.stages.view_changes import kept_versions, refuse_lost_views
 from trimtab.cli.context import Context, Verbs, option_time
-from trimtab.cli.features import catalog, changes
+from trimtab.cli.features import auditing, catalog, changes
 from trimtab.cli.stages import AsOf, show_dataset
 from trimtab.cli.terminal import say
 
@@ -22,7 +22,7 @@ Force = Annotated[
 
 @app.group(model=True)
 def features(context: Context, as_of: AsOf = None, force: Force = False) -> None:
-    """Build the training set and the online values; or list, show, compare and find features.
+    """Build the training set and the online values; or list, show, compare, audit and find features.
 
     The training set is point-in-time: it holds what was known at `--as-of`.
     """
@@ -36,4 +36,4 @@ def features(context: Context, as_of: AsOf = None, force: Force = False) -> None
             say(f"          {line}")
 
 
-features.take(catalog.app, changes.app)
+features.take(catalog.app, changes.app, auditing.app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.feature_audit import FeatureAudit, audit
 from trimtab.app.stages.freshness import bring_up_to_date
+from trimtab.cli.features import building
 from trimtab.clock import ManualClock, to_micros
 from trimtab.errors import StageError
 from trimtab.features.online_plan import OnlinePlan
@@ -186,3 +189,20 @@ def test_only_answers_of_the_time_are_audited_and_a_sample_is_the_same_again(fol
     assert once == again
     with pytest.raises(StageError, match="has no answers of model 'm' with features in that time"):
         audit(ws, ws.model("m"), since=day(8))
+
+
+def test_the_command_shows_causes_and_fails_for_unexplained_values(folder: Path) -> None:
+    dataset = trained(folder, 4.6)
+    serve(opened(folder, 4.6), dataset, 4.9)
+    write(folder, "2.csv", (99, "u", 4.1, 4.2, 7.0))
+    ingesting.ingest(opened(folder, 6))
+    arguments = ["features", "audit", "m", "--since", "2024-01-02", "-p", str(folder)]
+    done = CliRunner().invoke(building.app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 answers, 2 features of views; 2 of 4 values differ" in done.output
+    assert "late data" in done.output
+    serve(opened(folder, 4.6), dataset, 4.95, features=[[1.0, 8.0, 3.0]] * 2)
+    done = CliRunner().invoke(building.app, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 1
+    causes = {each["cause"] for each in json.loads(done.output)["differences"]}
+    assert causes == {"late data", "unexplained"}
