@@ -12,7 +12,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "schema": ("look", "Print the JSON Schema of trimtab.yaml, for editors."),
     "run": ("stages", "Ingest, validate, features, train, evaluate, register, deploy."),
     "ingest": ("stages", "Take new files into tables."),
-    "validate": ("data.validate", "Check the tables again."),
+    "validate": ("data.validate", "Check the tables again, or draft their checks."),
     "quarantine": ("data.quarantine", "Show the rows that the checks refused, release them, or drop them."),
     "tables": ("data.tables", "List tables, show one, merge small files, or remove old versions."),
     "features": (

@@ -216,11 +216,16 @@ def check_content(
     )
 
 
-def check_frame(intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str) -> CheckReport:
-    """Check rows of a table and return the report. Raises PolicyError when a check cannot run."""
+def check_frame(
+    intake: Intake, frame: pl.DataFrame, *, source: str, batch_hash: str, newest: bool = True
+) -> CheckReport:
+    """Check rows of a table and return the report. Raises PolicyError when a check cannot run.
+
+    newest: they are the rows of the newest version, whose age is judged.
+    """
     checked = _check(intake, frame)
     results = [*_duplicates_and_references(intake, frame)]
-    if intake.own.freshness is not None:
+    if intake.own.freshness is not None and newest:
         results.append(judge_freshness(intake.own.freshness, frame[intake.source.timestamp], intake.clock.now()))
     return _report(intake, checked, source=source, batch_hash=batch_hash, notes=(), known=None, results=tuple(results))
 

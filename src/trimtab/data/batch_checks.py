@@ -30,6 +30,10 @@ SD_FLOOR = 0.02
 """Least standard deviation of the logarithm of sizes: batches that differ by 2 % are alike."""
 
 
+AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
+"""Seconds of a unit; an age is written in the largest of which it has two."""
+
+
 @dataclass(frozen=True)
 class GoodBatch:
     """A batch that was ingested. rows: it had so many. first, added: its rows in the table of its version."""
@@ -147,7 +151,7 @@ def judge_reference(
     if share <= policy.max_share:
         return CheckResult(check=check, verdict="pass", reason=reason, value=share, limit=policy.max_share)
     some = [mask(column, value, pii) for value in absent.unique(maintain_order=True).head(3)]
-    reason += f", such as {', '.join(map(str, some))}; {policy.max_share:.2%} may"
+    reason += f", such as {', '.join(map(str, some))}; {f'{policy.max_share:.2%}' if policy.max_share else 'none'} may"
     return _failed(check, policy.on_failure, reason, share, policy.max_share)
 
 
@@ -180,4 +184,5 @@ def _failed(check: str, on_failure: OnFailure, reason: str, value: float | None,
 
 
 def _age(seconds: float) -> str:
-    return short(int(seconds // 60) * MICROS["m"]) if seconds >= 60 else f"{seconds:.0f}s"
+    unit, name = next(((unit, name) for unit, name in AGES if seconds >= 2 * unit), (1.0, "s"))
+    return f"{seconds / unit:.1f}".removesuffix(".0") + name

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from trimtab.definitions.sources import FileSource
+from trimtab.definitions.sources import Source
 
 MARGIN = 0.5
 """A range is so much wider, on both sides, than the values seen, in their span."""
@@ -38,10 +38,13 @@ class ColumnDraft:
     seen: str = ""
 
 
-def draft_columns(frame: pl.DataFrame, source: FileSource, *, pii: Collection[str] = ()) -> list[ColumnDraft]:
-    """Return the checks that rows of a table suggest, by column. Values of columns in `pii` are not shown."""
+def draft_columns(frame: pl.DataFrame, source: Source, *, keys: Collection[str] = ()) -> list[ColumnDraft]:
+    """Return the checks that rows of a table suggest, by column.
+
+    keys: columns that identify something, whose values have no range. Values of columns in `source.pii` are not shown.
+    """
     times = {source.timestamp, source.known_column}
-    return [_column(frame.get_column(name), source, times, hidden=name in pii) for name in frame.columns]
+    return [_column(frame.get_column(name), source, times, is_key=name in keys) for name in frame.columns]
 
 
 def as_yaml(columns: Sequence[ColumnDraft], *, title: str) -> str:
@@ -73,8 +76,8 @@ def as_python(columns: Sequence[ColumnDraft], *, title: str, name: str) -> str:
         parts = [_written_dtype(column.dtype)]
         parts += [f"pa.Check.{check}({_call(arguments)})" for check, arguments in column.checks.items()]
         parts += ["nullable=True"] * column.nullable + ["unique=True"] * column.unique
-        lines += [f"        # {column.seen}", f"        {column.name!r}: pa.Column({', '.join(parts)}),"]
-    return "\n".join([*lines, "    },", f"    name={name!r},", ")"]) + "\n"
+        lines += [f"        # {column.seen}", f"        {_literal(column.name)}: pa.Column({', '.join(parts)}),"]
+    return "\n".join([*lines, "    },", f"    name={_literal(name)},", ")"]) + "\n"
 
 
 def schema_name(source: str) -> str:
@@ -91,7 +94,8 @@ def _comment(title: str) -> list[str]:
     ]
 
 
-def _column(values: pl.Series, source: FileSource, times: set[str], *, hidden: bool) -> ColumnDraft:
+def _column(values: pl.Series, source: Source, times: set[str], *, is_key: bool) -> ColumnDraft:
+    hidden = values.name in source.pii
     missing = values.null_count()
     found = values.drop_nulls()
     seen = [_share(missing, len(values))] if missing else ["never missing"]
@@ -100,7 +104,9 @@ def _column(values: pl.Series, source: FileSource, times: set[str], *, hidden: b
     unique = alone and not missing and len(values) >= FEWEST_FOR_UNIQUE and found.n_unique() == len(found)
     if unique:
         seen.append("no value twice")
-    if len(found) and not hidden:
+    if is_key:
+        seen.append(f"a key, {found.n_unique():,} values")
+    elif len(found) and not hidden and not unique:
         if found.dtype.is_numeric() and not isinstance(found.dtype, pl.Decimal):
             finite = found.filter(found.is_finite()) if found.dtype.is_float() else found
             if len(finite):
@@ -163,7 +169,11 @@ def _written_dtype(dtype: pl.DataType) -> str:
 
 def _call(arguments: Any) -> str:
     return (
-        ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        ", ".join(f"{key}={_literal(value)}" for key, value in arguments.items())
         if isinstance(arguments, dict)
         else repr(arguments)
     )
+
+
+def _literal(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | list) else repr(value)

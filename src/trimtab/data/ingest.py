@@ -100,12 +100,20 @@ def ingest(
 
 
 def validate(
-    source: Source, *, folder: Path, checks: Checks, tables: Tables, metadata: Metadata, clock: Clock
+    source: Source,
+    *,
+    folder: Path,
+    checks: Checks,
+    tables: Tables,
+    metadata: Metadata,
+    clock: Clock,
+    version: TableVersion | None = None,
 ) -> CheckReport:
-    """Check all rows of the newest version of a source's table, write the report and return it.
+    """Check all rows of one version of a source's table, write the report and return it.
 
     Args:
         source, folder, checks, tables, metadata, clock: as in `ingest`.
+        version: the version; None for the newest.
 
     Raises:
         StageError: nothing was ingested yet.
@@ -115,9 +123,11 @@ def validate(
     versions = record_versions(source.name, tables=tables, metadata=metadata, clock=clock)
     if not versions:
         raise StageError(f"table '{source.name}' is empty: nothing to validate. Run: trimtab ingest {source.name}")
-    newest = versions[-1]
-    frame = tables.scan(source.name, version=newest.version).collect()
-    report = check_frame(intake, frame, source=newest.id, batch_hash=newest.content_hash)
+    checked = version or versions[-1]
+    frame = tables.scan(source.name, version=checked.version).collect()
+    report = check_frame(
+        intake, frame, source=checked.id, batch_hash=checked.content_hash, newest=checked == versions[-1]
+    )
     metadata.put(report)
     return report
 

@@ -90,3 +90,21 @@ def test_rebuild_tells_the_columns(project: Path) -> None:
     assert "orders@2 has these rows already, value by value" in run(project, "ingest", "orders", "--rebuild")
     with pytest.raises(UsageError, match="trimtab ingest SOURCE --rebuild"):
         run(project, "ingest", "--rebuild")
+
+
+def test_checks_are_drafted_once_and_written_as_a_page(project: Path) -> None:
+    run(project, "ingest")
+    told = run(project, "validate", "--draft", "orders")
+    assert "checks: { orders: checks/orders.yaml }" in told
+    with pytest.raises(UsageError, match="a draft overwrites nothing"):
+        run(project, "validate", "--draft")
+    assert "orders_checks.Orders" in run(project, "validate", "--draft", "--format", "python")
+    with pytest.raises(UsageError, match="'pythn' is not known"):
+        run(project, "validate", "--draft", "--format", "pythn")
+    (project / "trimtab.yaml").write_text("project: orders\nchecks: { orders: checks/orders.yaml }\n")
+    run(project, "validate", "--html", str(project / "page.html"), "--as-of", "orders@0")
+    page = (project / "page.html").read_text()
+    assert "<h2>orders@0</h2>" in page
+    assert "http" not in page
+    with pytest.raises(UsageError, match="of which table"):
+        run(project, "validate", "--as-of", "0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from trimtab.app.project.broker import stream_servers
+from trimtab.app.project.kept_tables import version_as_of
 from trimtab.app.project.locks import Locked, locked
 from trimtab.app.project.project import late_sources
 from trimtab.app.project.workspace import Workspace
@@ -159,8 +160,16 @@ def rebuild(workspace: Workspace, source: str) -> Ingested:
     )
 
 
-def validate(workspace: Workspace, source: str | None = None) -> list[CheckReport]:
-    """Check the newest version of one table, or of all."""
+def validate(workspace: Workspace, source: str | None = None, *, as_of: str | None = None) -> list[CheckReport]:
+    """Check one table, or all.
+
+    as_of: a time or a version, as `version_as_of` reads it; None for the newest versions. Raises UsageError for a
+    version without a source.
+    """
+    if as_of is not None and source is None and "@" in as_of:
+        source = as_of.partition("@")[0]
+    if as_of is not None and source is None and as_of.isdigit():
+        raise UsageError(f"--as-of: version {as_of} of which table? trimtab validate SOURCE --as-of {as_of}")
     return [
         validate_table(
             one,
@@ -169,6 +178,16 @@ def validate(workspace: Workspace, source: str | None = None) -> list[CheckRepor
             tables=workspace.tables,
             metadata=workspace.metadata,
             clock=workspace.clock,
+            version=None if as_of is None else version_as_of(workspace, one.name, as_of),
         )
         for one in _sources_so_far(workspace, source)
     ]
+
+
+def batch_reports(workspace: Workspace, table: str) -> list[CheckReport]:
+    """Return the newest report on each batch of a table, oldest first."""
+    found: dict[str, CheckReport] = {}
+    for report in workspace.metadata.find(CheckReport, table=table):  # newest first
+        if not report.source.startswith(f"{table}@") and not report.replaces_all:
+            found.setdefault(report.batch_hash, report)
+    return list(found.values())[::-1]
