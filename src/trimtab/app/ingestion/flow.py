@@ -17,7 +17,7 @@ from trimtab.app.stages.ingesting import access, intake_of
 from trimtab.data.connectors.connector_catalog import open_connector
 from trimtab.data.connectors.landing import Landed, Landing
 from trimtab.data.connectors.micro_batches import MessageStream, MicroBatch, StreamConnector, StreamState
-from trimtab.definitions.kafka_source import KafkaSource
+from trimtab.definitions.sources import Source
 from trimtab.errors import TrimtabError
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ WAIT_S = 0.5
 """A quiet stream looks so often whether it is to stop."""
 RECORD_S = 60.0
 """Least time between two records of table versions: a version a second is a commit, not news."""
+COMPACT_BATCHES = 200
+"""Micro-batches between two compactions: what opening the table costs goes with the number of its files."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 """After an error; each pause is twice as long as the one before, until a micro-batch has landed."""
@@ -34,7 +36,7 @@ LONGEST_PAUSE_S = 30.0
 class Flow:
     """One source. `run` is for a thread of its own; `progress` may be read by others."""
 
-    def __init__(self, workspace: Workspace, source: KafkaSource) -> None:
+    def __init__(self, workspace: Workspace, source: Source) -> None:
         self._workspace, self._source = workspace, source
         self._landing: Landing | None = None
         self._online = OnlineValues(workspace, source.name)
@@ -91,7 +93,9 @@ class Flow:
         if not self._recorded or self._now() - self._recorded >= RECORD_S:
             self._record(landing)
         self._online.take(landed)
+        self._online.tick()
         self._count(landed, batch)
+        self._compact()
         return landed
 
     def _opened(self) -> tuple[MessageStream, Landing]:
@@ -105,8 +109,9 @@ class Flow:
         connector.prepare()
         self._landing = Landing(intake_of(workspace, source), decode=connector.decode, metadata=connector.metadata)
         self._state = self._landing.state()
-        self._stream = self._open.enter_context(connector.follow(self._state))
+        self._landing.record(source.name)
         self._online.catch_up()
+        self._stream = self._open.enter_context(connector.follow(self._state))
         return self._stream, self._landing
 
     def _close(self) -> None:
@@ -116,7 +121,12 @@ class Flow:
     def _record(self, landing: Landing) -> None:
         """Write the record of the newest version, for training sets and reports."""
         self._recorded = self._now()
-        landing.record(self._label or self._source.topic)
+        landing.record(self._label or self._source.name)
+
+    def _compact(self) -> None:
+        """Merge the small files of micro-batches. Rows, their order, and earlier versions stay as they are."""
+        if self.progress.batches % COMPACT_BATCHES == 0:
+            self._workspace.tables.compact(self._source.name, now=self._workspace.now())
 
     def _end(self) -> None:
         try:

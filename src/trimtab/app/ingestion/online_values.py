@@ -3,52 +3,64 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from trimtab.app.project.workspace import Workspace
-from trimtab.app.stages.freshness import bring_up_to_date
+from trimtab.app.stages.freshness import bring_up_to_date, stream_update, views_of
 from trimtab.data.connectors.landing import Landed
-from trimtab.definitions.views import FeatureView
 from trimtab.errors import TrimtabError
+from trimtab.records.data import TableVersion
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 2.0
-"""Least time between two updates."""
+EVERY_S = 10.0
+"""Time between two looks at values that change without new rows, and at views over views."""
 
 
 class OnlineValues:
-    """The views of one source. Failures are logged once and tried again; rows go on landing."""
+    """The views of one source. A failure is logged once; rows go on landing, and the next ones bring it up again."""
 
     def __init__(self, workspace: Workspace, source: str) -> None:
         self._workspace, self._source = workspace, source
-        self._behind = True
-        self._updated = 0.0
+        self._looked = 0.0
         self._told = ""
 
     def catch_up(self) -> None:
-        """Take in all rows of the table."""
-        self._behind = True
-        self.tick()
+        """Take in all rows of the recorded table, as after a restart."""
+        self._looked = self._workspace.now().timestamp()
+        if self._workspace.tables.version(self._source) is not None:
+            self._try(self._update_all)
 
     def take(self, landed: Landed) -> None:
         """Take in the rows of one micro-batch."""
-        self._behind = self._behind or landed.rows > 0
-        self.tick()
+        version = TableVersion(
+            id=f"{self._source}@{landed.version}",
+            created_at=self._workspace.now(),
+            table=self._source,
+            version=landed.version,
+            rows=landed.first + landed.rows,
+            added_rows=landed.rows,
+            content_hash="",
+            schema={},
+            source=landed.label,
+            source_hash="",
+        )
+        self._try(lambda: stream_update(self._workspace, version, landed.frame))
 
     def tick(self) -> None:
-        """Update what is behind, if it is time to."""
-        now = self._workspace.now().timestamp()
-        if not self._behind or now - self._updated < EVERY_S or self._workspace.tables.version(self._source) is None:
-            return
+        """Look whether values changed by time alone, if it is time to."""
+        if self._workspace.now().timestamp() - self._looked >= EVERY_S:
+            self.catch_up()
+
+    def _update_all(self) -> None:
+        for view in views_of(self._workspace, self._source):
+            bring_up_to_date(self._workspace, view)
+
+    def _try(self, update: Callable[[], object]) -> None:
         try:
-            for view in self._views():
-                bring_up_to_date(self._workspace, view)
+            update()
+            self._told = ""
         except TrimtabError as error:
             if str(error) != self._told:
                 log.error("online values of '%s': %s", self._source, error)
             self._told = str(error)
-        self._behind, self._updated = False, self._workspace.now().timestamp()
-
-    def _views(self) -> list[FeatureView]:
-        views = self._workspace.project.definitions.views.values()
-        return [view for view in views if view.source.name == self._source]

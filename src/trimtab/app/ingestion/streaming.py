@@ -20,23 +20,28 @@ from trimtab.app.project.process_files import own_pid
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.stages.ingesting import chosen_sources
 from trimtab.definitions.kafka_source import KafkaSource
+from trimtab.definitions.push_source import PushSource
+from trimtab.definitions.sources import Source
 from trimtab.errors import DefinitionError, UsageError
 
 SHOW_S = 10.0
 """Time between two lines about a stream that flows."""
 WRITE_S = 0.5
 LOCK = "stream"
+STREAMS = (KafkaSource, PushSource)
 IN_MEMORY = "it keeps messages in memory alone: what is not landed is gone when it ends"
 
 
-def streaming_sources(workspace: Workspace) -> list[KafkaSource]:
+def streaming_sources(workspace: Workspace) -> list[Source]:
     """Return the sources of a project whose rows come as streams."""
-    return [each for each in workspace.project.definitions.sources.values() if isinstance(each, KafkaSource)]
+    return [each for each in workspace.project.definitions.sources.values() if isinstance(each, STREAMS)]
 
 
-def needs_local_broker(workspace: Workspace, sources: Sequence[KafkaSource]) -> bool:
+def needs_local_broker(workspace: Workspace, sources: Sequence[Source]) -> bool:
     """Return True if one of the sources is read from the broker of this machine."""
-    return workspace.environment.stream is None and any(source.servers is None for source in sources)
+    return workspace.environment.stream is None and any(
+        isinstance(source, KafkaSource) and source.servers is None for source in sources
+    )
 
 
 def stream(
@@ -67,7 +72,7 @@ def stream(
                 stop_broker(workspace)  # else `up` does, which started it
 
 
-def _chosen(workspace: Workspace, name: str | None) -> list[KafkaSource]:
+def _chosen(workspace: Workspace, name: str | None) -> list[Source]:
     if name is None:
         found = streaming_sources(workspace)
         if not found:
@@ -77,14 +82,14 @@ def _chosen(workspace: Workspace, name: str | None) -> list[KafkaSource]:
             )
         return found
     (one,) = chosen_sources(workspace, name)
-    if not isinstance(one, KafkaSource):
+    if not isinstance(one, STREAMS):
         raise DefinitionError(f"source '{name}' is a {type(one).__name__}, whose rows come by: trimtab ingest {name}")
     return [one]
 
 
 def _flow(
     workspace: Workspace,
-    sources: Sequence[KafkaSource],
+    sources: Sequence[Source],
     *,
     until_caught_up: bool,
     local: bool,

@@ -10,6 +10,8 @@ import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.in_service import in_service
 from trimtab.clock import to_micros
@@ -58,8 +60,11 @@ def bring_up_to_date(workspace: Workspace, view: FeatureView) -> int:
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
+    full, position = _rebuilt(workspace, view, version), StreamUpdater(view, workspace.online, pl.LazyFrame).position
+    if not full and position is not None and position.version > version.version:
+        version = msgspec.structs.replace(version, version=position.version)  # a stream has landed more since
     return _updater(workspace, view, version).update(
-        until=to_micros(workspace.now()), version=version.version, full=_rebuilt(workspace, view, version)
+        until=to_micros(workspace.now()), version=version.version, full=full
     )
 
 

@@ -1,0 +1,1 @@
+"""Features: joins, windows, online values and streams, in time and in memory."""
