@@ -46,7 +46,7 @@ def run(folder: Path, events: Events, *, kills: int, seed: int = 0) -> Streamed:
     began = time.perf_counter()
     consumer, feeder = (
         Consumer(workspace),
-        Feeder(workspace, events.messages(), ahead=max(2_000, events.count // (4 * kills + 4))),
+        Feeder(workspace, events.messages(), ahead=min(60_000, max(2_000, events.count // (4 * kills + 4)))),
     )
     feeder.start()
     chance = random.Random(seed)

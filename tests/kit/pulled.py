@@ -10,6 +10,7 @@ from trimtab.clock import ManualClock
 from trimtab.data.batch import Intake, open_intake
 from trimtab.data.connectors.connector_catalog import open_connector
 from trimtab.data.connectors.contract import Access, Connector
+from trimtab.data.connectors.micro_batches import StreamConnector
 from trimtab.data.connectors.pulling import ingest_pulls
 from trimtab.data.ingest import Ingested
 from trimtab.definitions.sources import Source
@@ -39,7 +40,9 @@ class Pulled:
         )
 
     def connector(self) -> Connector:
-        return open_connector(self.source, Access(self.folder, self.folder / ".trimtab"))
+        found = open_connector(self.source, Access(self.folder, self.folder / ".trimtab"))
+        assert not isinstance(found, StreamConnector)
+        return found
 
     def ingest(self, connector: Connector | None = None, **checks: Any) -> list[Ingested]:
         return list(ingest_pulls(self.intake(**checks), connector or self.connector()))

@@ -13,6 +13,7 @@ from trimtab.errors import DefinitionError, nearest
 from trimtab.units import bytes_
 
 MessageFormat = Literal["json", "avro", "protobuf"]
+Setting = str | int | float | bool | Secret
 METADATA = ("key", "timestamp", "partition", "offset")
 HEADER = "header:"
 OURS = {
@@ -71,7 +72,7 @@ class KafkaSource(Source):
     format: MessageFormat = field(default="json", kw_only=True)
     schema: str | None = field(default=None, kw_only=True)
     message: str | None = field(default=None, kw_only=True)
-    schema_registry: str | Mapping[str, str | Secret] | None = field(default=None, hash=False, kw_only=True)
+    schema_registry: str | Mapping[str, Setting] | None = field(default=None, hash=False, kw_only=True)
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False, kw_only=True)
     tombstones: Literal["skip", "row"] = field(default="skip", kw_only=True)
     start: Literal["earliest", "latest"] = field(default="earliest", kw_only=True)
@@ -79,7 +80,7 @@ class KafkaSource(Source):
     batch_rows: int = field(default=20_000, kw_only=True)
     batch_bytes: str = field(default="16 MB", kw_only=True)
     batch_time: str = field(default="1s", kw_only=True)
-    options: Mapping[str, str | int | float | bool | Secret] = field(default_factory=dict, hash=False, kw_only=True)
+    options: Mapping[str, Setting] = field(default_factory=dict, hash=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

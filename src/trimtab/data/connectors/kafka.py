@@ -20,11 +20,10 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 
 from trimtab.clock import Clock, SystemClock
 from trimtab.data.connectors.contract import Access
-from trimtab.data.connectors.message_formats import decoder_of
+from trimtab.data.connectors.message_formats import decoder_of, revealed
 from trimtab.data.connectors.message_rows import METADATA_TYPES, Message
 from trimtab.data.connectors.micro_batches import BrokerAway, Loss, MicroBatch, StreamConnector, StreamState
 from trimtab.definitions.kafka_source import HEADER, KafkaSource
-from trimtab.definitions.secrets import Secret, reveal
 from trimtab.errors import DataError, StoreError
 from trimtab.stores.kafka_clients import (
     Topic,
@@ -109,10 +108,7 @@ class KafkaConnector(StreamConnector):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of librdkafka, with the values of secrets."""
-        given = self.source.options.items()
-        texts = (str, Secret)
-        revealed = {n: reveal(v, self.source.where) if isinstance(v, texts) else v for n, v in given}
-        return {**DEFAULTS, **revealed}
+        return {**DEFAULTS, **revealed(self.source.options, self.source.where)}
 
 
 class TopicStream:

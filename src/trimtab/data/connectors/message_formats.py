@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from trimtab.definitions.kafka_source import KafkaSource
-from trimtab.definitions.secrets import reveal
+from trimtab.definitions.secrets import Secret, reveal
 from trimtab.errors import DataError, DefinitionError, MissingExtra, StoreError, nearest
 
 Decode = Callable[[bytes], dict[str, Any]]
@@ -35,6 +35,11 @@ def decoder_of(source: KafkaSource, folder: Path) -> Decode | None:
     if source.format == "protobuf":
         return _protobuf(source, folder)
     return _avro(source, folder) if source.schema_registry is None else _avro_by_registry(source, folder)
+
+
+def revealed(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return settings of a client with the values of secrets. Raises StageError when a secret is not set."""
+    return {name: reveal(each, where) if isinstance(each, str | Secret) else each for name, each in settings.items()}
 
 
 def _json(value: bytes) -> dict[str, Any]:
@@ -74,28 +79,36 @@ def _avro_by_registry(source: KafkaSource, folder: Path) -> Decode:
         from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
         from confluent_kafka.schema_registry.avro import AvroDeserializer
         from confluent_kafka.serialization import MessageField, SerializationContext
-        from httpx import HTTPError
     except ImportError as missing:
         raise MissingExtra("confluent-kafka", "kafka") from missing
     given = source.schema_registry
     settings = given if isinstance(given, Mapping) else {"url": given or ""}
-    revealed = {name: reveal(value, source.where) for name, value in settings.items()}
-    client = SchemaRegistryClient.new_client(revealed)
-    reader = _schema_file(source, folder).decode() if source.schema else None
-    read = AvroDeserializer(client, reader)
-    context = SerializationContext(source.topic, MessageField.VALUE)
+    client = SchemaRegistryClient.new_client(revealed(settings, source.where))
+    read = AvroDeserializer(client, _schema_file(source, folder).decode() if source.schema else None)
+    context, seen = SerializationContext(source.topic, MessageField.VALUE), set[int]()
 
     def decode(value: bytes) -> dict[str, Any]:
         _unframed(value)
+        id_ = int.from_bytes(value[1:FRAME_BYTES])
         try:
             found: dict[str, Any] = read(value, context)
+        except Exception:
+            if id_ not in seen:
+                expect_schema(id_)
+            raise
+        seen.add(id_)
+        return found
+
+    def expect_schema(id_: int) -> None:
+        """Raise DataError if the registry has no such schema, StoreError if it does not answer."""
+        try:
+            client.get_schema(id_)
         except SchemaRegistryError as error:
             if error.http_status_code == 404:
-                raise DataError(f"its schema {int.from_bytes(value[1:FRAME_BYTES])} is not in the registry") from None
+                raise DataError(f"its schema {id_} is not in the registry") from None
             raise StoreError(f"{source.where}: the schema registry answers {error}") from error
-        except HTTPError as error:
+        except Exception as error:  # of the HTTP library that the client comes with
             raise StoreError(f"{source.where}: the schema registry cannot be reached: {error}") from error
-        return found
 
     return decode
 
