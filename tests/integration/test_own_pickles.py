@@ -14,8 +14,9 @@ from trimtab.app.project.workspace import Workspace, open_workspace
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.bundle.manifest import write_manifest
 from trimtab.bundle.spec import read_spec
+from trimtab.cli.stages import show_run
 from trimtab.errors import DataError, StageError
-from trimtab.records.training import Bundle
+from trimtab.records.training import Bundle, Run
 from trimtab.runtimes.opening import open_scorer
 from trimtab.testing.judged import FIRST
 
@@ -73,12 +74,16 @@ def bundle_of(workspace: Workspace) -> Bundle:
     return bundle
 
 
-def test_a_class_of_the_project_serves_from_its_project_alone(workspace: Workspace) -> None:
+def test_a_class_of_the_project_serves_from_its_project_alone(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     # given a bundle that is a pickle of this project's training
     bundle = bundle_of(workspace)
     folder = workspace.artifacts.open(bundle.path)
     spec = read_spec(folder)
     assert (spec.runtime, spec.model_file) == ("project", "model.pkl")
+    show_run(workspace, workspace.metadata.get(Run, bundle.run))
+    assert "project serves it: Rates cannot be converted to ONNX" in capsys.readouterr().out
 
     # then the gateway is told to serve it, and it answers
     (order,) = ProjectControl(workspace).orders() or ()

@@ -6,7 +6,6 @@ verb is imported when the verb is called, so that help is quick and the gateway 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -20,8 +19,8 @@ from trimtab.cli.interrupting import INTERRUPTED, Interrupted, raise_interrupted
 from trimtab.cli.verbs import VERBS
 from trimtab.errors import TrimtabError, nearest
 from trimtab.serving.processes.spawning import early
+from trimtab.serving.telemetry.logs import LEVELS, set_level
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 TRAINING_THREADS = "1"
 """Threads of OpenMP, unless the environment sets another number. More of them slow training down on busy cores, because
 a waiting thread uses a core."""
@@ -36,7 +35,7 @@ def call() -> int:
     if level not in LEVELS:
         typer.echo(f"error: TRIMTAB_LOG_LEVEL={level} is no level.{nearest(level, LEVELS)}", err=True)
         return WRONG_USAGE
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    set_level(level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         code = _call(sys.argv[1:])
         sys.stdout.flush()

@@ -21,6 +21,7 @@ from trimtab.app.project.workspace import Workspace
 from trimtab.app.runs.found_run import find_dataset
 from trimtab.app.stages import ingesting, pipeline
 from trimtab.app.stages.view_changes import refuse_lost_views
+from trimtab.bundle.spec import read_spec
 from trimtab.cli.context import Context, Force, Verbs, option_time, print_json, refuse_frozen
 from trimtab.cli.data.validate import VERDICT_STYLE, show_checks
 from trimtab.cli.rollout import is_past, not_again
@@ -102,7 +103,7 @@ def train(
         return
     with only_training(ws, model.name, "trimtab train"):
         trained = training_places.train(ws, model.name, version)
-    context.show(trained, lambda trained: show_run(trained, ws.project.policy.impact.currency))
+    context.show(trained, lambda trained: show_run(ws, trained))
 
 
 @app.verb(model=True)
@@ -172,7 +173,7 @@ def run_all(ws: Workspace, model: str, *, as_of: datetime | None, measured: bool
         dataset = pipeline.snapshot(ws, model, as_of=as_of or ws.now())
         show_dataset(dataset)
         trained = training_places.train(ws, model, dataset)
-    show_run(trained, ws.project.policy.impact.currency)
+    show_run(ws, trained)
     report = pipeline.registered_report(ws, trained, measured=measured)
     if report is None:
         report = pipeline.evaluate(ws, trained, measured=measured)
@@ -235,14 +236,18 @@ def show_dataset(d: DatasetVersion) -> None:
         console.print(f"          [yellow]warning[/]  {escape(warning)}", soft_wrap=True)
 
 
-def show_run(r: Run, currency: str) -> None:
-    """Print a run."""
+def show_run(ws: Workspace, r: Run) -> None:
+    """Print a run, and the reason when ONNX Runtime does not serve its model."""
+    currency = ws.project.policy.impact.currency
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in r.metrics.items()) or "no labels to measure by"
     console.print(
         f"train     run {r.id[:8]}: {metrics}; {r.cpu_seconds:.1f} CPU s, {r.cost:.5f} {currency}", soft_wrap=True
     )
     for line in (*_found(r), *_compared(r.baselines)):
         console.print(f"          {escape(line)}", soft_wrap=True)
+    spec = read_spec(ws.artifacts.open(r.staging))
+    if spec.runtime_reason:
+        console.print(f"          [yellow]{spec.runtime} serves it:[/] {escape(spec.runtime_reason)}", soft_wrap=True)
 
 
 def _found(r: Run) -> Iterator[str]:

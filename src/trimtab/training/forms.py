@@ -98,7 +98,7 @@ def choose(
     except Exception as error:  # converters and ONNX Runtime raise errors without a common base class
         reason = str(error) if isinstance(error, TrimtabError) else f"the ONNX graph fails: {_first_line(error)}"
         form = _other_form(native, own, reason)
-        logger.warning("%s serves from %s by %s: %s", _kind(estimator), form.model_file, form.runtime, form.reason)
+        logger.info("%s serves from %s by %s: %s", _kind(estimator), form.model_file, form.runtime, form.reason)
         return form
     return Form(
         runtime="onnx",

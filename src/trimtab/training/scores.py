@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,16 @@ from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.typed_matrix import model_input
 from trimtab.definitions.models import Dataset, Model, Task
 from trimtab.errors import DataError, StageError, TrimtabError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.python_objects import fitted_names, object_scores
 from trimtab.tasks import RULES
 from trimtab.training.torch_modules import is_module, module_scores
 from trimtab.training.trainer import fit
+
+if TYPE_CHECKING:
+    from sklearn.utils import validation
+else:
+    validation = LazyLibrary("sklearn.utils.validation")
 
 FOLDS = 4
 
@@ -65,13 +71,13 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
     """Return the error text: the error of the estimator, and a likely cause."""
     rows = int(np.isnan(X).any(axis=1).sum())
     hint = ""
-    if rows:
+    if _is_unfitted(estimator, error):
+        hint = ". The trainer has to return a fitted estimator: estimator.fit(data.X, data.y)"
+    elif rows:
         hint = (
             f". {rows:,} of {len(X):,} rows have missing values: fill them inside of what the trainer returns, such as "
             "make_pipeline(SimpleImputer(), ...)"
         )
-    elif type(error).__name__ == "NotFittedError":
-        hint = ". The trainer has to return a fitted estimator: estimator.fit(data.X, data.y)"
     elif hasattr(estimator, "feature_names_in_"):
         hint = ". It was fitted on a DataFrame, and gets rows as numbers by position, without names"
     message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
@@ -79,6 +85,20 @@ def _failure(estimator: Any, X: np.ndarray[Any, Any], error: Exception) -> str:
         f"the trainer's {type(estimator).__name__} cannot score the training set: {type(error).__name__}: "
         f"{message}{hint}"
     )
+
+
+def _is_unfitted(estimator: Any, error: Exception) -> bool:
+    if type(error).__name__ == "NotFittedError":
+        return True
+    if hasattr(estimator, "is_fitted"):  # CatBoost
+        return not estimator.is_fitted()
+    if type(estimator).__module__.partition(".")[0] != "sklearn":
+        return False  # an own estimator may have no attribute that only a fit makes
+    try:
+        validation.check_is_fitted(estimator)
+    except Exception:  # NotFittedError
+        return True
+    return False
 
 
 def flagging(scores: np.ndarray[Any, Any], share: float) -> float:

@@ -50,11 +50,12 @@ def fit(model: Model, data: Dataset, params: dict[str, Any], seed: int) -> Any:
                 f"{_place(model, error)}: the trainer of model '{model.name}' failed: {kind}: {error}"
                 f"{_unknown_parameter(model, error, params)}"
             ) from error
-    if estimator is None or not (hasattr(estimator, "predict") or is_module(estimator)):
+    if isinstance(estimator, type) or not (hasattr(estimator, "predict") or is_module(estimator)):
+        kind = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
         code = getattr(model.fit, "__code__", None)
         where = f"{code.co_filename}:{code.co_firstlineno}" if code else "definitions.py"
         raise TrainerFailed(
-            f"{where}: the trainer of model '{model.name}' returned {type(estimator).__name__}; "
+            f"{where}: the trainer of model '{model.name}' returned {kind}; "
             "expected a fitted estimator or a PyTorch module (is 'return' missing?)"
         )
     return by_name(estimator, data.feature_names)

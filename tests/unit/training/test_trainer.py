@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from trimtab.app.project.definitions_file import load_definitions
 from trimtab.definitions.models import Dataset, Model
@@ -50,6 +51,12 @@ def test_an_error_names_the_trainers_own_line(model: Model, data: Dataset) -> No
     model.fit = train
     line = train.__code__.co_firstlineno + 1
     with pytest.raises(StageError, match=rf"test_trainer.py:{line}: .* 'delay' failed: LinAlgError: Sing"):
+        fit(model, data, {}, 0)
+
+
+def test_a_trainer_that_returns_a_class_is_told_so(model: Model, data: Dataset) -> None:
+    model.fit = lambda data, params, seed: LogisticRegression
+    with pytest.raises(StageError, match=r"returned the class LogisticRegression; expected a fitted estimator"):
         fit(model, data, {}, 0)
 
 

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from catboost import CatBoostClassifier
 from hypothesis import given
 from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from xgboost import XGBClassifier
 
 from trimtab.definitions.models import Dataset, Model
 from trimtab.definitions.sources import FileSource
@@ -130,3 +135,21 @@ def test_a_score_that_most_rows_have_flags_none_of_them() -> None:
     assert (scores >= flagging(scores, 0.05)).sum() == 10
     assert (np.ones(50) >= flagging(np.ones(50), 0.05)).sum() == 0
     assert flagging(np.arange(100.0), 0.05) == 95, "as before where no two rows are alike"
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        LGBMClassifier(),
+        XGBClassifier(),
+        CatBoostClassifier(verbose=False, allow_writing_files=False),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_estimator_that_was_not_fitted_is_called_so(estimator: Any, missing: bool) -> None:
+    rows = np.array([[1.0, np.nan if missing else 0.0], [0.0, 1.0]], dtype=np.float32)
+    with pytest.raises(EstimatorFailed, match=r"cannot score.*return a fitted estimator: estimator\.fit"):
+        native_scores(estimator, rows, "binary")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import Concatenate, ParamSpec, TypeVar
@@ -136,16 +136,19 @@ class Retraining:
         with self._lock:
             return self._waiting.get(workflow) == topic and not self._unread[workflow, topic]
 
+    def unfinished(self) -> dict[str, str]:
+        """Return the workflows that have not ended, oldest first: id -> model."""
+        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+        return {w.workflow_id: w.input["args"][0] if w.input else "" for w in found}
+
     def active(self, model: str) -> list[str]:
         """Return the ids of this model's workflows that have not ended, oldest first."""
-        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
-        return [w.workflow_id for w in found if w.input and w.input["args"][0] == model]
+        return [workflow for workflow, of in self.unfinished().items() if of == model]
 
-    def busy(self) -> bool:
-        """Return True if any workflow is working, rather than waiting for labels or a person."""
-        found = DBOS.list_workflows(name=WORKFLOW, status=UNFINISHED, load_output=False)
+    def busy(self, unfinished: Iterable[str]) -> bool:
+        """Return True if any of some workflows is working, rather than waiting for labels or a person."""
         with self._lock:
-            return any(self._is_at_work(w.workflow_id) for w in found)
+            return any(map(self._is_at_work, unfinished))
 
     def _is_at_work(self, workflow: str) -> bool:
         topic = self._waiting.get(workflow)

@@ -6,6 +6,7 @@ log -> windows and signals -> decisions -> actions. Only this file loops; the pa
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -47,7 +48,7 @@ PATIENCE = timedelta(seconds=5)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the loop has come; written after every step, for replays and people who watch."""
+    """How far the loop has come; written after each step that changes it, for replays and people who watch."""
 
     pid: int
     watermark: int
@@ -118,6 +119,10 @@ class Steering:
         """How long to wait after a step that found nothing to do."""
         self._ledger_is_broken = False
         self._turn = 0
+        self._busy = False
+        """Whether a workflow was at work at the end of the last step."""
+        self._told: Progress | None = None
+        """What was written last."""
         self._asked = 0
         """Number of the turn that a replay has asked for last."""
         self._newest: tuple[int, datetime] = (0, workspace.now())
@@ -147,7 +152,9 @@ class Steering:
         if turn is not None and turn.number != self._asked:
             self._asked, self._newest = turn.number, (self._monitor.rows, self._workspace.now())
         found = self._work()
-        if turn is not None and not found and not self._retraining.busy() and self._has(turn.rows):
+        if self._busy:
+            self.poll_seconds = POLL_SECONDS  # a training in this process needs the processor
+        elif turn is not None and not found and self._has(turn.rows):
             self._turn = turn.number
             self._announce()
         return found
@@ -190,17 +197,19 @@ class Steering:
             self._ledger_is_broken = True
         else:
             self._ledger_is_broken = False
-        woken = self._wake(reports)
+        unfinished = self._retraining.unfinished()
+        woken = self._wake(reports, unfinished)
+        self._busy = self._retraining.busy(unfinished)
         self._announce()
         self._compaction.step()
         self._upkeep.step()
         return bool(reports or decisions or woken)
 
-    def _wake(self, reports: tuple[WindowReport, ...]) -> int:
+    def _wake(self, reports: tuple[WindowReport, ...], unfinished: Mapping[str, str]) -> int:
         """Tell the workflows what they wait for: matured windows of a candidate, another revision, an answer, the end
         of a freeze or of the quiet hours.
 
-        Return how many messages were sent.
+        unfinished: workflow -> model. Return how many messages were sent.
         """
         sent = 0
         matured = [r for r in reports if r.stage == "matured" and r.role in CANDIDATES]
@@ -212,7 +221,7 @@ class Steering:
                 messages.append(revision.id)
             if self._is_free_again(model):
                 messages.append("held back no longer")
-            for workflow in self._retraining.active(model):
+            for workflow in [workflow for workflow, of in unfinished.items() if of == model]:
                 if messages:
                     self._retraining.tell(workflow, MATURED, messages[-1])
                     sent += 1
@@ -244,7 +253,10 @@ class Steering:
             rows=self._monitor.rows,
             labels=self._monitor.labels,
             unmatched_labels=self._monitor.unmatched_labels,
-            busy=self._retraining.busy(),
+            busy=self._busy,
             turn=self._turn,
         )
+        if progress == self._told:
+            return
+        self._told = progress
         process_files.write_atomically(self._workspace.run_folder / PROGRESS, msgspec.json.encode(progress))

@@ -64,7 +64,14 @@ def configure_logging(*, worker: str | None = None, stream: TextIO | None = None
     as_text = form == "text" or (form == "auto" and stream.isatty())
     handler = LimitedHandler(stream)
     handler.setFormatter(TextFormatter(worker) if as_text else JsonFormatter(worker))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    set_level(level, handlers=[handler], force=True)
+
+
+def set_level(level: str, **how: Any) -> None:
+    """Set up the log as `logging.basicConfig`. At DEBUG libraries log from INFO on: they write a line for each step."""
+    logging.basicConfig(level="INFO" if level == "DEBUG" else level, **how)
+    if level == "DEBUG":
+        logging.getLogger("trimtab").setLevel(level)
 
 
 class JsonFormatter(logging.Formatter):

@@ -46,6 +46,7 @@ def schema_of(kind: str) -> pa.Schema:
     )
 
 
+@cache
 def empty_table(kind: str) -> pa.Table:
     """Return a table of no rows."""
     return schema_of(kind).empty_table()

@@ -37,6 +37,22 @@ def _own_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         handler.close()
     root.handlers = handlers
     root.setLevel(level)
+    logging.getLogger("trimtab").setLevel(logging.NOTSET)
+
+
+def test_at_debug_libraries_log_from_info_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_LOG_LEVEL", "debug")
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    library = logging.getLogger("a.library")
+    for log in (logger, library):
+        log.debug("%s step", log.name)
+        log.info("%s begins", log.name)
+    assert [line["message"] for line in lines(stream)] == [
+        "trimtab.test step",
+        "trimtab.test begins",
+        "a.library begins",
+    ]
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

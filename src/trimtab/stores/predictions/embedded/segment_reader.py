@@ -64,6 +64,8 @@ class SegmentReader:
             streams.append(self._timed(blocks))
         tables = merge(streams, limit, places)
         cursor = Cursor(tuple((writer, *place) for writer, place in sorted(places.items())))
+        if not tables:
+            return empty_table(self._kind), cursor
         return pa.concat_tables([empty_table(self._kind), *tables]).combine_chunks(), cursor
 
     def _timed(self, blocks: Iterator[tuple[str, int, pa.Table, Integers]]) -> Iterator[Block]:
