@@ -266,7 +266,7 @@ def _settle(steering: Steering) -> None:
     clock, quiet = SystemClock(), 0
     while quiet < QUIET_STEPS:
         found = steering.step()
-        quiet = 0 if found or steering._retraining.busy() else quiet + 1
+        quiet = 0 if found or steering._busy else quiet + 1
         clock.sleep(PAUSE_S)
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = np.ndarray[Any, Any]
 Score = Callable[[Array], Array]
@@ -60,6 +62,9 @@ class BundleModel:
         output = (params or {}).get("output") or self._output
         if output not in self._outputs:
             raise ValueError(f"output is {output!r}; expected {' or '.join(map(repr, self._outputs))}")
+        # imported here, because it takes a while to import, and packaging copies this file alone
+        import pandas as pd
+
         if not isinstance(model_input, pd.DataFrame):
             raise ValueError(f"expected a DataFrame with the columns {', '.join(self._features)}")
         missing = [name for name in self._features if name not in model_input.columns]

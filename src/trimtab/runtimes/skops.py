@@ -10,11 +10,10 @@ import warnings
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from skops.io import get_untrusted_types, load
 from threadpoolctl import ThreadpoolController
 
 from trimtab.bundle.categories import RowCodes, category_tables
@@ -23,9 +22,15 @@ from trimtab.bundle.scorer import Options, Scorer
 from trimtab.bundle.spec import Task
 from trimtab.bundle.typed_matrix import model_input
 from trimtab.errors import DataError
+from trimtab.lazy_library import LazyLibrary
 from trimtab.runtimes.opening import Opener
 from trimtab.runtimes.tree_checks import CHECKED, check_trees
 from trimtab.tasks import RULES
+
+if TYPE_CHECKING:
+    import skops.io as skops_io
+else:
+    skops_io = LazyLibrary("skops.io")
 
 KERNELS = (
     "CompoundKernel",
@@ -120,7 +125,7 @@ class SkopsScorer:
 def unknown_types(path: Path, trust: Collection[str] = ()) -> list[str]:
     """Return the types in a skops file that are neither known to be safe nor trusted, sorted. Raises DataError."""
     try:
-        found = get_untrusted_types(file=path)
+        found = skops_io.get_untrusted_types(file=path)
     except (BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a skops file: {type(error).__name__}: {error}") from error
     return sorted(name for name in found if name not in KNOWN_SAFE and name not in trust)
@@ -141,7 +146,7 @@ def load_estimator(path: Path, trust: Collection[str] = ()) -> Any:
             f"serving: {{ trust: [{', '.join(unknown)}] }}"
         )
     try:
-        estimator = load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
+        estimator = skops_io.load(path, trusted=sorted({*KNOWN_SAFE, *trust}))
     except Exception as error:  # a backend wrapper: the libraries of the objects may raise any exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise DataError(f"{path}: the estimator cannot be made: {type(error).__name__}: {reason}") from error

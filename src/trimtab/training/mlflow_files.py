@@ -12,22 +12,16 @@ import shutil
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import yaml
 
-from trimtab.bundle import typed_matrix
+from trimtab.bundle import trimtab_pyfunc, typed_matrix
 from trimtab.bundle.categories import CategoryTables, category_tables
 from trimtab.bundle.spec import Limits, Spec
-from trimtab.lazy_library import LazyLibrary
 from trimtab.tasks import RULES
 from trimtab.training.mlflow_client import load_mlflow
-
-if TYPE_CHECKING:
-    from trimtab.bundle import trimtab_pyfunc
-else:
-    trimtab_pyfunc = LazyLibrary("trimtab.bundle.trimtab_pyfunc")
 
 ENVIRONMENT = "python_env.yaml"
 LOADER, LOADER_FOLDER = "trimtab_pyfunc", "mlflow"

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trimtab.bundle.spec import CATBOOST_FILE, LIGHTGBM_FILE, SKOPS_FILE, XGBOOST_FILE, read_spec
 from trimtab.errors import DataError
 from trimtab.lazy_library import LazyLibrary
 from trimtab.records.training import DatasetVersion
+from trimtab.runtimes.skops import load_estimator
 from trimtab.training.selection.calibrators import plain
 
-if TYPE_CHECKING:
-    from trimtab.runtimes import skops
-else:
-    skops = LazyLibrary("trimtab.runtimes.skops")
 lightgbm, xgboost, catboost = LazyLibrary("lightgbm"), LazyLibrary("xgboost"), LazyLibrary("catboost")
 
 
@@ -63,7 +60,7 @@ def open_previous(
         LIGHTGBM_FILE: lambda path: lightgbm.Booster(model_file=str(path)),
         XGBOOST_FILE: lambda path: xgboost.Booster(model_file=str(path)),
         CATBOOST_FILE: lambda path: catboost.CatBoost().load_model(str(path)),
-        SKOPS_FILE: lambda path: skops.load_estimator(path, trust),
+        SKOPS_FILE: lambda path: load_estimator(path, trust),
     }
     for name, opened in openers.items():
         if (folder / name).is_file():
