@@ -22,10 +22,10 @@ from trimtab.data.batch_checks import (
 )
 from trimtab.data.checks import Checked, check, report_of
 from trimtab.data.file_reading import Content, read_file
+from trimtab.data.local_file import SourceFile, file_hash
 from trimtab.data.notes import Repetition, notes_on, repetition_in
 from trimtab.data.quarantine import quarantine_table
 from trimtab.data.schemas import load_schema
-from trimtab.data.source_files import file_hash, file_name, unchanged
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import DataError
 from trimtab.policy.data_checks import Answer, Distribution, Evolution
@@ -139,12 +139,12 @@ def open_intake(
     )
 
 
-def read_batch(intake: Intake, path: Path) -> Batch:
+def read_batch(intake: Intake, file: SourceFile) -> Batch:
     """Read and check one file. Raises DataError if it cannot be read or its columns differ from the table's."""
     rows, like, empty = table_so_far(intake)
-    hash_, content = read_content(intake, path, like=like, empty=empty)
-    changed = expect_columns(intake, str(path), like, content.rows.schema, empty)
-    return check_content(intake, file_name(path, intake.folder), hash_, content, rows=rows, changed=changed)
+    hash_, content = read_content(intake, file, like=like, empty=empty)
+    changed = expect_columns(intake, file.where, like, content.rows.schema, empty)
+    return check_content(intake, file.name, hash_, content, rows=rows, changed=changed)
 
 
 def table_so_far(intake: Intake) -> tuple[pl.LazyFrame | None, pa.Schema | None, frozenset[str]]:
@@ -163,14 +163,14 @@ def types_wanted(like: pa.Schema | None, empty: Collection[str]) -> pa.Schema | 
 
 
 def read_content(
-    intake: Intake, path: Path, *, like: pa.Schema | None, empty: Collection[str] = ()
+    intake: Intake, file: SourceFile, *, like: pa.Schema | None, empty: Collection[str] = ()
 ) -> tuple[str, Content]:
     """Return the hash of one file, and its content.
 
     like: columns of the table, which give the types; None without a table. empty: columns of the table that have no
     value yet, whose type the file decides.
     """
-    with unchanged(path):
+    with file.local() as path:
         return file_hash(path), read_file(path, intake.files, like=types_wanted(like, empty), keys=intake.keys)
 
 

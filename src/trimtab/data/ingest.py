@@ -19,10 +19,11 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Batch, Compare, Intake, check_frame, open_intake, read_batch
 from trimtab.data.checks import failure_lines, result_lines
+from trimtab.data.local_file import SourceFile
 from trimtab.data.notes import note_lines
 from trimtab.data.quarantine import quarantine_table, quarantined
 from trimtab.data.quarantine_release import append_released, finish_releases, releases
-from trimtab.data.source_files import file_hash, file_name, find_files
+from trimtab.data.source_files import find_files
 from trimtab.definitions.sources import FileSource, Source
 from trimtab.errors import CheckFailed, DataError, StageError, StoreError
 from trimtab.policy.model import Checks
@@ -96,7 +97,7 @@ def ingest(
         compare=compare,
     )
     restored = {one.file: one for one in _restore(intake, files)}
-    return [restored.get(file_name(path, folder)) or _ingest_file(intake, path) for path in files]
+    return [restored.get(file.name) or _ingest_file(intake, file) for file in files]
 
 
 def validate(
@@ -155,17 +156,17 @@ def validate_files(
         PolicyError: the checks cannot be loaded or cannot run.
     """
     intake = open_intake(source, folder=folder, checks=checks, tables=tables, metadata=metadata, clock=clock, keys=keys)
-    return [read_batch(intake, path).report for path in find_files(source, folder)]
+    return [read_batch(intake, file).report for file in find_files(source, folder)]
 
 
-def _ingest_file(intake: Intake, path: Path) -> Ingested:
+def _ingest_file(intake: Intake, file: SourceFile) -> Ingested:
     versions = _versions_by_hash(intake)
-    known = versions.get(file_hash(path))
+    known = versions.get(file.hash())
     if known is not None:
-        return _skipped(known, file_name(path, intake.folder))
+        return _skipped(known, file.name)
     if not intake.source.key:
-        _expect_new_name(file_name(path, intake.folder), versions)
-    batch = read_batch(intake, path)
+        _expect_new_name(file.name, versions)
+    batch = read_batch(intake, file)
     if batch.is_all_known:
         newest = max(versions.values(), key=lambda version: version.version)
         reason = f"all of its {len(batch.repetition.known):,} rows are in table '{intake.table}' already"
@@ -236,7 +237,7 @@ def _expect_new_name(file: str, versions: Mapping[str, TableVersion]) -> None:
         )
 
 
-def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
+def _restore(intake: Intake, files: Sequence[SourceFile]) -> list[Ingested]:
     """Ingest again the files whose versions are recorded but missing from the table, as after damage to its log.
 
     Raises StoreError when a file no longer exists, or gives other rows than before.
@@ -246,7 +247,7 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
     lost = sorted((v for v in recorded.values() if newest is None or v.version > newest), key=lambda v: v.version)
     if not lost:
         return []
-    paths = {file_hash(path): path for path in files}
+    here = {file.hash(): file for file in files}
     released = releases(intake.table, intake.metadata)
     done = []
     for version in lost:
@@ -254,10 +255,10 @@ def _restore(intake: Intake, files: Sequence[Path]) -> list[Ingested]:
             append_released(released[version.source_hash], tables=intake.tables)
             continue
         what = f"table '{intake.table}' has lost version {version.version} with the rows of {version.source}"
-        path = paths.get(version.source_hash)
-        if path is None:
+        file = here.get(version.source_hash)
+        if file is None:
             raise StoreError(f"{what}, which no longer exists: restore that file, or the table, from a backup")
-        batch = read_batch(intake, path)
+        batch = read_batch(intake, file)
         passing = batch.data.num_rows - len(batch.left_out)
         if passing != version.added_rows:
             raise StoreError(

@@ -22,7 +22,7 @@ from trimtab import timestamps
 from trimtab.data.csv_files import TRUTHS, hint_of_separator, read_texts, refuse_twice
 from trimtab.data.file_reading import EXACT, JSON_LINES, normalised
 from trimtab.data.json_rows import read_json_lines
-from trimtab.data.source_files import unchanged
+from trimtab.data.local_file import unchanged
 from trimtab.data.times import NULL_TEXTS
 from trimtab.definitions.models import Task
 from trimtab.definitions.sources import FileSource

@@ -18,8 +18,9 @@ import pyarrow as pa
 from trimtab.clock import Clock
 from trimtab.data.batch import Intake, check_content, open_intake, read_content
 from trimtab.data.ingest import Ingested, quarantine_failing, record_versions, refuse_failing
+from trimtab.data.local_file import SourceFile
 from trimtab.data.quarantine_release import releases
-from trimtab.data.source_files import file_hash, file_name, find_files
+from trimtab.data.source_files import find_files
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError, StageError
 from trimtab.policy.model import Checks
@@ -99,9 +100,9 @@ def _is_there(tables: Tables, version: TableVersion, rows: pa.Table) -> bool:
     return held.equals(pl.DataFrame(rows).select(held.columns))
 
 
-def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
+def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[SourceFile]:
     """Return the files of the versions in order. Raises DataError when one is missing or has changed."""
-    here = {file_hash(path): path for path in find_files(intake.files, intake.folder)}
+    here = {file.hash(): file for file in find_files(intake.files, intake.folder)}
     released = releases(intake.table, intake.metadata)
     wanted = [version for version in versions if not version.replaces_all and version.source_hash not in released]
     gone = [version for version in wanted if version.source_hash not in here]
@@ -114,22 +115,22 @@ def _files(intake: Intake, versions: Sequence[TableVersion]) -> list[Path]:
     return [here[version.source_hash] for version in wanted]
 
 
-def _schema_of_all(intake: Intake, files: Sequence[Path]) -> pa.Schema:
+def _schema_of_all(intake: Intake, files: Sequence[SourceFile]) -> pa.Schema:
     """Return the columns of all files, including files not ingested yet, with types that fit them all.
 
     Raises DataError naming file and column.
     """
     found: dict[str, pa.DataType | None] = {}
-    for path in files:
-        _, content = read_content(intake, path, like=None)
+    for file in files:
+        _, content = read_content(intake, file, like=None)
         for name, column in zip(content.rows.column_names, content.rows.columns, strict=True):
             type_ = None if column.null_count == len(column) and pa.types.is_string(column.type) else column.type
             before = found.get(name)
             found[name] = type_ if before is None else before if type_ is None else _common(before, type_)
             if found[name] is None and before is not None and type_ is not None:
                 raise DataError(
-                    f"{path}: column '{name}' is {type_}, and {before} in earlier files; no type fits both. Let it be "
-                    f"text: FileSource(..., dtypes={{'{name}': 'text'}})"
+                    f"{file.where}: column '{name}' is {type_}, and {before} in earlier files; no type fits both. Let "
+                    f"it be text: FileSource(..., dtypes={{'{name}': 'text'}})"
                 )
     return pa.schema([(name, type_ or pa.string()) for name, type_ in found.items()])
 
@@ -143,7 +144,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return found
 
 
-def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa.Table:
+def _rows_of_all(intake: Intake, files: Sequence[SourceFile], schema: pa.Schema) -> pa.Table:
     """Read and check all files and concatenate their rows; failing rows go to the quarantine table, as in an ingest.
 
     Rows of a file that were released stay in the table, in their place in the file.
@@ -152,11 +153,10 @@ def _rows_of_all(intake: Intake, files: Sequence[Path], schema: pa.Schema) -> pa
     released: dict[str, list[int]] = {}
     for end in releases(intake.table, intake.metadata).values():
         released.setdefault(end.batch, []).extend(number - 1 for number in end.rows)
-    for path in files:
-        hash_, content = read_content(intake, path, like=schema)
+    for file in files:
+        hash_, content = read_content(intake, file, like=schema)
         rows = fit(intake.table, content.rows, schema, add_columns=intake.add_columns)
-        name = file_name(path, intake.folder)
-        batch = check_content(intake, name, hash_, replace(content, rows=rows), rows=None, again=True)
+        batch = check_content(intake, file.name, hash_, replace(content, rows=rows), rows=None, again=True)
         refuse_failing(intake, batch)
         intake.metadata.put(batch.report)
         kept = batch.left_out.filter(~batch.left_out.is_in(released.get(hash_, [])))

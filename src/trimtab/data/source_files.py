@@ -1,20 +1,19 @@
-"""Finds the files of a source, and names and hashes them."""
+"""Finds the files of a source: local ones, or objects."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
-from trimtab.definitions.arguments import bare_path
+from trimtab.data.local_file import SourceFile
+from trimtab.data.object_files import find_objects
 from trimtab.definitions.sources import FORMATS, FileSource
 from trimtab.errors import DataError, nearest
 
 _GLOB = set("*?[")
 
 
-def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
+def find_files(source: FileSource, folder: Path) -> Sequence[SourceFile]:
     """Return the files of a source in order of name.
 
     If its path is a folder, these are the data files directly in it, without hidden ones and those that begin with
@@ -27,6 +26,8 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     Raises:
         DataError: there is no file; names the path and the nearest existing one.
     """
+    if source.is_remote:
+        return find_objects(source)
     path = folder / Path(source.path).expanduser()
     if _GLOB & set(source.path):
         fixed = next(parent for parent in path.parents if not _GLOB & set(str(parent)))
@@ -34,31 +35,16 @@ def find_files(source: FileSource, folder: Path) -> tuple[Path, ...]:
     elif path.is_dir():
         found = path.iterdir()
     elif path.is_file():
-        return (path,)
+        return (SourceFile(_name(path, folder), path),)
     else:
         raise DataError(f"source '{source.name}': there is no '{path}'.{nearest_existing(path)}")
-    files = tuple(sorted(file for file in found if _is_data(file)))
+    files = [SourceFile(_name(file, folder), file) for file in sorted(found) if _is_data(file)]
     if not files:
         raise DataError(
             f"source '{source.name}': '{path}' has no file that ends in {', '.join(FORMATS)}."
             f"{nearest_existing(path) if not path.is_dir() else ''}"
         )
-    expect_one_format(source, [file_name(file, folder) for file in files])
     return files
-
-
-def expect_one_format(source: FileSource, names: Sequence[str]) -> None:
-    """Raise DataError when the files of a source have several formats. names: of the files."""
-    by_suffix: dict[str, str] = {}
-    for name in names:
-        suffix = PurePosixPath(name).suffix
-        by_suffix.setdefault(".jsonl" if suffix == ".ndjson" else suffix, name)
-    if len(by_suffix) > 1:
-        (suffix, one), (_, other), *_ = by_suffix.items()
-        raise DataError(
-            f"source '{source.name}': '{source.path}' has files of several formats, such as {one} and {other}; "
-            f"expected one format. Name the files of a source by a glob, such as '{bare_path(source.path)}/*{suffix}'"
-        )
 
 
 def has_files(source: FileSource, folder: Path) -> bool:
@@ -69,25 +55,8 @@ def has_files(source: FileSource, folder: Path) -> bool:
         return False
 
 
-def file_name(path: Path, folder: Path) -> str:
-    """Return the name under which a file is recorded: its path below the project folder, else its full path."""
+def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's content as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def unchanged(path: Path) -> Iterator[None]:
-    """Raise DataError if a file is written to while the block hashes and reads it."""
-    before = path.stat()
-    yield
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise DataError(f"{path}: the file changed while it was read; run this again when it is complete")
 
 
 def _is_data(path: Path) -> bool:

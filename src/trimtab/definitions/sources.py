@@ -15,6 +15,7 @@ from trimtab.places import Placed
 TimeUnit = Literal["s", "ms", "us", "ns"]
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
 """Endings of the names of files that a source reads."""
+OBJECT_STORES = ("s3", "gs", "az")
 Dtype = Literal["text", "integer", "number", "boolean", "time"]
 
 
@@ -138,7 +139,7 @@ class FileSource(Source):
         name, timestamp, known_at, key, dtypes, time_unit, date_format, time_zone, description, owner, tags, pii: as in
             `Source`.
         path: a file, a folder of files, or a glob, relative to the project folder; ** in a glob stands for folders of
-            any depth.
+            any depth. s3://bucket/path, gs:// and az:// are object stores.
         separator: of CSV files, one character.
         decimal: decimal point of CSV files, "." or ",".
         encoding: of CSV and JSON lines files, a name that Python knows.
@@ -159,12 +160,21 @@ class FileSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text(f"{self.where}: path", self.path, "data/flights.parquet")
+        scheme, _, rest = self.path.rpartition("://")
+        if scheme and (scheme not in OBJECT_STORES or not rest.strip("/")):
+            hint = nearest(scheme, OBJECT_STORES)
+            raise DefinitionError(f"{self.where}: '{self.path}' is no URL such as s3://bucket/folder/*.parquet.{hint}")
         if not self.path.removesuffix("/").endswith((*FORMATS, "*")) and "." in self.path.rsplit("/")[-1]:
             raise DefinitionError(
                 f"{self.where}: '{self.path}' is none of Parquet, CSV and JSON lines; expected a path that ends "
                 f"in {', '.join(FORMATS)}, or a folder of such files"
             )
         self._check_text_format(self.where)
+
+    @property
+    def is_remote(self) -> bool:
+        """True if the files are in an object store."""
+        return "://" in self.path
 
     @property
     def origin(self) -> str:

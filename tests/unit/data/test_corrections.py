@@ -100,14 +100,18 @@ def test_without_a_key_a_changed_file_is_refused_and_the_key_named(tmp_path: Pat
 
 
 @pytest.mark.parametrize("options", [{}, {"key": ["order"]}])
+@pytest.mark.parametrize("other", ["2.csv", "2.parquet"])
 def test_a_file_of_rows_that_are_all_there_is_skipped_under_whatever_name(
-    tmp_path: Path, options: dict[str, Any]
+    tmp_path: Path, options: dict[str, Any], other: str
 ) -> None:
     shop = Shop(tmp_path, **options)
     rows = ["a,2024-01-01,2024-01-02T00:00Z,10", "b,2024-01-01,2024-01-02T00:00Z,20"]
     shop.write("1.csv", *rows)
     shop.ingest()
-    shop.write("2.csv", *reversed(rows), "")  # other bytes
+    if other.endswith(".csv"):
+        shop.write(other, *reversed(rows), "")  # other bytes
+    else:
+        shop.tables.scan("orders").collect().write_parquet(tmp_path / "data" / other)
     again = shop.ingest()[1]
     assert again.skipped == "all of its 2 rows are in table 'orders' already"
     assert shop.tables.scan("orders").collect().height == 2

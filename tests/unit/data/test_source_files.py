@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.data.source_files import file_hash, file_name, find_files, unchanged
+from trimtab.data.local_file import file_hash, unchanged
+from trimtab.data.source_files import find_files
 from trimtab.definitions.sources import FileSource
 from trimtab.errors import DataError
 
@@ -26,7 +27,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def names(project: Path, path: str) -> list[str]:
-    return [file_name(file, project) for file in find_files(source(path), project)]
+    return [file.name for file in find_files(source(path), project)]
 
 
 def test_one_file(project: Path) -> None:
@@ -48,21 +49,6 @@ def test_two_stars_are_folders_of_any_depth_without_hidden_ones(project: Path) -
         (project / "data" / "flights" / name).write_text(name)
     deep = ["data/flights/2025/01/x.parquet", "data/flights/2025/y.parquet"]
     assert names(project, "data/flights/**/*.parquet") == [*deep, *names(project, "data/flights")]
-
-
-@pytest.mark.parametrize("other", ["x.csv", "x.ndjson"])
-def test_files_of_several_formats_are_refused_with_one_of_each(project: Path, other: str) -> None:
-    (project / "data" / "flights" / other).write_text("x")
-    with pytest.raises(DataError) as wrong:
-        names(project, "data/flights")
-    assert f"such as data/flights/a.parquet and data/flights/{other}; expected one format" in str(wrong.value)
-    assert "by a glob, such as 'data/flights/*.parquet'" in str(wrong.value)
-
-
-def test_jsonl_and_ndjson_are_one_format(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "b.ndjson"):
-        (tmp_path / name).write_text("{}")
-    assert names(tmp_path, "*") == ["a.jsonl", "b.ndjson"]
 
 
 def test_an_absolute_path(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

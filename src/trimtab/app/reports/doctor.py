@@ -176,7 +176,11 @@ def _sources(workspace: Workspace) -> Iterator[Finding]:
 
 def _not_ingested(workspace: Workspace, model: Model, source: FileSource) -> Finding:
     """Check the names in definitions.py against the columns of the first file that an ingest would read."""
-    first = find_files(source, workspace.project.folder)[0]
+    with find_files(source, workspace.project.folder)[0].local() as first:
+        return _judged(workspace, model, source, first)
+
+
+def _judged(workspace: Workspace, model: Model, source: FileSource, first: Path) -> Finding:
     names = partial(column_names, first, source)
     found = _try(f"model {model.name}", lambda: _columns(workspace, model, tuple(names())))
     if found.verdict == "fail" and not found.wrong:

@@ -271,7 +271,7 @@ def test_any_changes_within_the_lag_end_in_the_table(rounds: list[list[tuple[int
         pulled = shop.pulled(cursor="changed_at", key=["id"], lag="10m", batch_rows=batch_rows)
         for number, each in enumerate(rounds):
             for id_, shift, state in each:
-                row = (id_, at(10 + number, 30 + shift), 1.0, state)
+                row = (id_, at(20 + number + shift), 1.0, state)
                 shop.do("INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?)", row)
             pulled.ingest()
         with closing(sqlite3.connect(shop.folder / "shop.db")) as connection:
