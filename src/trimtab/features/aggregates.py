@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -150,7 +151,7 @@ class Queries:
             return (self.counts(window),)
         if leaf.kind == "since_last":
             return tuple(self._by_part(lambda cut: [cut.last_times(window)], [np.nan]))
-        return tuple(self._by_part(lambda cut: decayed(cut, leaf, window, None), [0.0, 0.0]))
+        return tuple(self._by_part(lambda cut: decayed(cut, [leaf], window, None), [0.0, 0.0]))
 
     def of_column(self, column: Column, windows: Mapping[Aggregation, Window]) -> dict[Aggregation, tuple[Array, ...]]:
         """Return the stored columns of aggregations of one column."""
@@ -160,14 +161,20 @@ class Queries:
         if summed and whole is not None:
             found.update((leaf, (values,)) for leaf, values in self.summaries(whole, summed).items())
         codes = column.codes() if any(leaf.kind == "distinct" for leaf in windows) else None
+        together: dict[tuple[str, Window, float | None], list[Aggregation]] = {}
         for leaf, window in windows.items():
             if leaf.kind in PICKS:
                 found[leaf] = (column.pick(self.picked(leaf.kind, window)),)
             elif leaf.kind == "distinct" and codes is not None:
                 found[leaf] = tuple(self._by_part(partial(_distinct, codes, window), [0.0]))
-            elif leaf.kind in SWEPT and whole is not None:
-                nothing = [np.nan] * width_of(leaf)
-                found[leaf] = tuple(self._by_part(partial(_swept, whole, leaf, window), nothing))
+            elif leaf.kind in SWEPT:
+                sweep = ("decayed", window, leaf.arg) if leaf.kind in DECAYED else (leaf.kind, window, None)
+                together.setdefault(sweep, []).append(leaf)
+        for (_, window, _), leaves in together.items():
+            assert whole is not None
+            widths = [width_of(leaf) for leaf in leaves]
+            columns = iter(self._by_part(partial(_swept, whole, leaves, window), [np.nan] * sum(widths)))
+            found.update((leaf, tuple(islice(columns, width))) for leaf, width in zip(leaves, widths, strict=True))
         return found
 
     def picked(self, kind: str, window: Window) -> Picks:
@@ -301,11 +308,9 @@ def _distinct(codes: Array, window: Window, cut: Cut) -> list[Array]:
     return [distinct_counts(cut, codes[cut.lines.rows], window)]
 
 
-def _swept(column: Array, leaf: Aggregation, window: Window, cut: Cut) -> list[Array]:
-    values = column[cut.lines.rows]
-    if leaf.kind in DECAYED:
-        return decayed(cut, leaf, window, values)
-    return (quantiles if leaf.kind == "quantile" else deviations)(cut, leaf, window, values)
+def _swept(column: Array, leaves: Sequence[Aggregation], window: Window, cut: Cut) -> list[Array]:
+    compute = {"quantile": quantiles, "std": deviations}.get(leaves[0].kind, decayed)
+    return compute(cut, leaves, window, column[cut.lines.rows])
 
 
 def _running(present: Array) -> Array:

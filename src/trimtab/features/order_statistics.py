@@ -284,22 +284,24 @@ class Decayed:
         return (total, quotient(self._weight, FADED_BITS, 0), float(self._newest), mean + 0.0)
 
 
-def quantiles(part: Part, leaf: Aggregation, window: Window, column: Array) -> list[Array]:
-    """Return a quantile for each query. column: by place; null, NaN and infinities do not count."""
-    values, levels = column.tolist(), [float(leaf.arg or 0)]
-    return swept(part, window, np.isfinite(column), lambda: Quantiles(values, levels), 1)
+def quantiles(part: Part, leaves: Sequence[Aggregation], window: Window, column: Array | None) -> list[Array]:
+    """Return quantiles of one window for each query. column: by place; null, NaN and infinities do not count."""
+    assert column is not None
+    values, levels = column.tolist(), [float(leaf.arg or 0) for leaf in leaves]
+    return swept(part, window, np.isfinite(column), lambda: Quantiles(values, levels), len(levels))
 
 
-def deviations(part: Part, leaf: Aggregation, window: Window, column: Array) -> list[Array]:
-    """Return the sample standard deviation for each query. Arguments as in `quantiles`."""
+def deviations(part: Part, leaves: Sequence[Aggregation], window: Window, column: Array | None) -> list[Array]:
+    """Return the sample standard deviation for each query. Arguments as in `quantiles`; leaves: one."""
+    assert column is not None
     present = np.isfinite(column)
     numbers, exponent = whole_numbers(np.where(present, column, 0.0))
     return swept(part, window, present, lambda: Deviation(numbers, exponent), 1)
 
 
-def decayed(part: Part, leaf: Aggregation, window: Window, column: Array | None) -> list[Array]:
-    """Return the stored columns of a decayed mean, sum or count. column: by place, None for a count of rows."""
-    half_life = int(leaf.arg or 1)
+def decayed(part: Part, leaves: Sequence[Aggregation], window: Window, column: Array | None) -> list[Array]:
+    """Return the stored columns of decayed kinds of one half-life. column: by place, None for a count of rows."""
+    half_life = int(leaves[0].arg or 1)
     halvings, rest = np.divmod(part.lines.times, half_life)
     weights, powers = mantissas_of(np.exp2(rest / half_life))
     weights = weights << (powers + MANTISSA - 1)  # they are from 1 to 2; so that all have one exponent
@@ -312,7 +314,8 @@ def decayed(part: Part, leaf: Aggregation, window: Window, column: Array | None)
         exponents = (powers + 1 - MANTISSA).tolist()
     shares = (numbers, exponents, weights.tolist(), halvings.tolist())
     total, count, newest, mean = swept(part, window, present, lambda: Decayed(*shares), 4)
-    return {"decayed_sum": [total, newest], "decayed_count": [count, newest]}.get(leaf.kind, [mean])
+    of_kind = {"decayed_sum": [total, newest], "decayed_count": [count, newest], "decayed_mean": [mean]}
+    return [values for leaf in leaves for values in of_kind[leaf.kind]]
 
 
 def _shifted(number: int, places: int) -> int:

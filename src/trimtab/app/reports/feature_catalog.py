@@ -209,7 +209,7 @@ def _stats(workspace: Workspace, dataset: DatasetVersion, names: Sequence[str]) 
     scan = pl.scan_parquet(workspace.artifacts.open(dataset.path) / DATA)
     frame = scan.select([name for name in names if name in scan.collect_schema()]).collect()
     found = {}
-    for column in frame:
+    for column in frame.fill_nan(None):
         null = column.null_count() / max(len(column), 1)
         if not column.dtype.is_numeric() and column.dtype != pl.Boolean:
             found[column.name] = FeatureStats(null=null)
