@@ -97,8 +97,8 @@ class FeatureView(Placed):
     tags: Sequence[str] = field(default=(), kw_only=True)
     deprecated: str = field(default="", kw_only=True)
     descriptions: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
-    over: FeatureView | None = field(init=False)
-    """The view whose rows it aggregates; `source` is then the source of that view."""
+    over: FeatureView | None = field(default=None, kw_only=True)
+    """The view that was given as `source`, which is then the source of that view."""
     aggregations: tuple[Aggregation, ...] = field(init=False)
     ttl_micros: int | None = field(init=False)
     every_micros: int | None = field(init=False)
@@ -106,9 +106,9 @@ class FeatureView(Placed):
     def __post_init__(self) -> None:
         check_name("FeatureView", self.name)
         check_kind(f"FeatureView '{self.name}': entity", self.entity, Entity)
-        object.__setattr__(self, "over", self.source if isinstance(self.source, FeatureView) else None)
-        if self.over is not None:
-            object.__setattr__(self, "source", self.over.source)
+        if isinstance(self.source, FeatureView):
+            object.__setattr__(self, "over", self.source)
+            object.__setattr__(self, "source", self.source.source)
         check_kind(f"FeatureView '{self.name}': source", self.source, Source, "FileSource")
         flat = _flat(self.name, self.features)
         names = [a.name for a in flat]

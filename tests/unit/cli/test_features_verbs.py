@@ -161,6 +161,10 @@ def test_values_are_computed_anew_and_old_ones_removed(folder: Path) -> None:
     assert done["expired"] > 10
     again = printed(folder, "backfill", "speed")
     assert again["changed"] == done["expired"]
+    with pytest.raises(
+        UsageError, match=r"values of view 'speed' are complete until 20.*; expected --until at or after"
+    ):
+        run(folder, "backfill", "speed", "--until", "2024-01-02")
     with pytest.raises(UsageError, match="lies after --until"):
         run(folder, "backfill", "speed", "--since", "2024-01-02", "--until", "2024-01-01")
 

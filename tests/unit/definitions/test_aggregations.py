@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,5 +186,6 @@ def test_a_view_over_a_view_reads_its_source_and_has_a_version_of_its_own() -> N
     usual = tt.FeatureView("shops", shop, spend, tt.mean("amount_mean_7d", "30d"))
     plain = tt.FeatureView("shops", shop, rows, tt.mean("amount_mean_7d", "30d"))
     assert (usual.source, usual.over) == (rows, spend)
+    assert replace(usual, ttl="1d").over is spend
     assert usual.version_id != plain.version_id
     assert set(collect({"usual": usual}).views) == {"spend", "shops"}

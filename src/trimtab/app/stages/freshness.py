@@ -14,10 +14,10 @@ import msgspec
 
 from trimtab.app.project.workspace import Workspace
 from trimtab.app.rollout.in_service import in_service
-from trimtab.clock import to_micros
+from trimtab.clock import from_micros, to_micros
 from trimtab.definitions.models import Model
 from trimtab.definitions.views import FeatureView
-from trimtab.errors import StageError, TrimtabError
+from trimtab.errors import StageError, TrimtabError, UsageError
 from trimtab.features.stream_state import StreamUpdater
 from trimtab.features.view_versions import view_of, view_version
 from trimtab.lazy_library import LazyLibrary
@@ -80,6 +80,12 @@ def rebuild_values(
     version = latest(workspace.metadata, TableVersion, table=view.source.name)
     if version is None:
         raise StageError(f"table '{view.source.name}' is empty; run: trimtab ingest")
+    done = workspace.online.watermark(view.version_id)
+    if done is not None and to_micros(until) < done:
+        raise UsageError(
+            f"values of view '{view.name}' are complete until {from_micros(done):%Y-%m-%dT%H:%M:%SZ} already; expected "
+            "--until at or after that, or none"
+        )
     updater = _updater(workspace, view, version)
     changed = updater.update(until=to_micros(until), version=version.version, full=True)
     return changed, 0 if since is None else workspace.online.expire(view.version_id, to_micros(since))

@@ -35,7 +35,16 @@ LATEST = tt.FeatureView(
     "latest",
     tt.Entity("shop"),
     ORDERS,
-    [tt.last("note", "zone"), tt.last("day", "paid_at", window="20m"), tt.mean("price", "30m"), tt.count("1h")],
+    [
+        tt.since_last(),
+        tt.last("note", "zone"),
+        tt.decayed_sum("price", "10m"),
+        tt.last("day", "paid_at", window="20m"),
+        tt.first("note", "day", where="rush"),
+        tt.ratio(tt.decayed_count("5m"), tt.count("1h"), name="busy"),
+        tt.mean("price", "30m"),
+        tt.count("1h"),
+    ],
 )
 
 
@@ -60,6 +69,7 @@ MODEL = Model(
         "note": "text",
         "zone": "category",
         "latest__note": "text",
+        "latest__note_first_where_rush": "text",
         "compared__digit": "integer",
         "compared__first": "category",
         "compared__same": "boolean",
