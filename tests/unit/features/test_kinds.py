@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -49,70 +50,74 @@ def frame(rows: Sequence[Row]) -> pl.DataFrame:
     return table.with_columns(pl.col("ts", "known").cast(pl.Datetime("us", "UTC")))
 
 
-def values() -> st.SearchStrategy[float | None]:
-    special = [None, 0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308, -1.7e308, 0.1, 1e16]
-    return st.one_of(st.sampled_from(special), st.integers(-3, 3).map(float), st.floats(width=64))
+SPECIAL = [None, 0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308, -1.7e308, 0.1, 1e16]
 
 
-def histories(*, corrections: bool = False, tame: bool = False) -> st.SearchStrategy[list[Row]]:
-    moment = st.integers(-5, 40)
-    row = st.fixed_dictionaries(
+def history(random: Random, *, corrections: bool = False, tame: bool = False) -> list[Row]:
+    """Return random rows: some late, some never known, with equal times and values."""
+
+    def known(at: int) -> int | None:
+        late = [at, at + random.randint(0, 6), at + random.randint(0, 40), -100, random.randint(-10, 60)]
+        return random.choice([*late, *late, None])
+
+    def number() -> float | None:
+        small = [random.randint(-3, 3) / 1, random.randint(-8, 8) / 4]
+        return random.choice([*small, None, math.nan] if tame else [*small, *small, random.gauss(0, 50), *SPECIAL])
+
+    return [
         {
-            "id": st.integers(0, 6) if corrections else st.none(),
-            "key": st.sampled_from(["k", "l", None]),
-            "ts": moment,
-            "known": st.one_of(st.none(), moment, st.integers(-10, 60), st.just(-100)),
-            "x": st.integers(-4, 4).map(lambda n: n / 4) if tame else values(),
-            "y": st.one_of(st.none(), st.integers(-2, 2)),
-            "s": st.sampled_from(["a", "b", "", None]),
-            "b": st.sampled_from([True, False, None]),
+            "id": random.randint(0, 12) if corrections else None,
+            "key": random.choice(["k", "k", "l", None]),
+            "ts": at,
+            "known": known(at),
+            "x": number(),
+            "y": random.choice([None, -1, 0, 1, 2]),
+            "s": random.choice(["a", "b", "", None]),
+            "b": random.choice([True, False, None]),
         }
-    )
-    return st.lists(row, max_size=20)
+        for at in (random.randint(-5, 40) for _ in range(random.randint(0, 30)))
+    ]
 
 
-WINDOWS = st.sampled_from([None, 1, 4, 11, 30])
-WHERE = st.one_of(st.none(), st.sampled_from(FILTERS)).map(lambda text: text and canonical("v", text))
+KINDS: list[Any] = [
+    "count", "sum", "mean", "min", "max", "last", "first", "distinct", "quantile", "std", "decayed_mean", "decayed_sum",
+    "decayed_count", "since_last",
+]  # fmt: skip
 
 
-@st.composite
-def leaves(draw: st.DrawFn) -> Aggregation:
-    kinds = ["count", "sum", "mean", "min", "max", "last", "first", "distinct", "quantile", "std", "decayed_mean"]
-    kind: Any = draw(st.sampled_from([*kinds, "decayed_sum", "decayed_count", "since_last"]))
-    window = None if kind.startswith("decayed") or kind == "since_last" else draw(WINDOWS)
-    columns = ["s", "x", "y", "b"] if kind == "distinct" else ["x", "y", "b"]
-    column = None if kind in ("count", "since_last", "decayed_count") else draw(st.sampled_from(columns))
-    arg: Any = None
-    if kind == "quantile":
-        arg = draw(st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]))
-    elif kind.startswith("decayed"):
-        arg = draw(st.sampled_from([1, 3, 10]))
-    return Aggregation(kind, column, window, draw(WHERE), arg)
+def leaf(random: Random, kind: Any) -> Aggregation:
+    free = kind.startswith("decayed") or kind == "since_last"
+    window = None if free else random.choice([None, 1, 4, 11, 30])
+    columns = ["s", "x", "y", "b"] if kind == "distinct" else ["x", "x", "y", "b"]
+    column = None if kind in ("count", "since_last", "decayed_count") else random.choice(columns)
+    arg: Any = random.choice([1, 3, 10]) if kind.startswith("decayed") else None
+    arg = random.choice([0.0, 0.25, 0.5, 0.9, 1.0]) if kind == "quantile" else arg
+    where = random.choice([None, None, *FILTERS])
+    return Aggregation(kind, column, window, where and canonical("v", where), arg)
 
 
-@st.composite
-def features(draw: st.DrawFn) -> list[Aggregation]:
-    made = draw(st.lists(leaves(), min_size=1, max_size=4))
-    if draw(st.booleans()):
-        kind: Any = draw(st.sampled_from(["ratio", "difference"]))
-        made.append(Aggregation(kind, None, None, of=(draw(leaves()), draw(leaves()))))
-    if draw(st.booleans()):
-        made.append(Aggregation("difference", None, None, of=(made[-1], made[0])))
+def features(random: Random) -> list[Aggregation]:
+    """Return half of the kinds, ratios and differences of others, and one of those that came before."""
+    made = [leaf(random, kind) for kind in random.sample(KINDS, 7)]
+    kind: Any = random.choice(["ratio", "difference"])
+    pair = leaf(random, random.choice(KINDS)), leaf(random, random.choice(KINDS))
+    made.append(Aggregation(kind, None, None, of=pair))
+    made.append(Aggregation("difference", None, None, of=(made[-1], made[0])))
+    random.shuffle(made)
     return [Aggregation(a.kind, a.column, a.window, a.where, a.arg, f"f{n}", a.of) for n, a in enumerate(made)]
+
+
+def options(random: Random) -> dict[str, Any]:
+    return {
+        "ttl": random.choice([None, None, "5us", "20us"]),
+        "every": random.choice([None, None, "4us", "7us"]),
+        "window_by": random.choice(["timestamp", "known_at"]),
+    }
 
 
 def view_of(aggregations: list[Aggregation], *, key: Sequence[str] = (), **options: Any) -> FeatureView:
     source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known", key=key)
     return FeatureView("v", tt.Entity("key"), source, aggregations, **options)
-
-
-OPTIONS = st.fixed_dictionaries(
-    {
-        "ttl": st.sampled_from([None, None, "5us", "20us"]),
-        "every": st.sampled_from([None, None, "4us", "7us"]),
-        "window_by": st.sampled_from(["timestamp", "known_at"]),
-    }
-)
 
 
 def has_decay(aggregation: Aggregation) -> bool:
@@ -145,24 +150,17 @@ def read(view: FeatureView, online: LmdbOnline, asked: Sequence[tuple[str | None
     return [[None if math.isnan(value) else float(value) for value in row] for row in table]
 
 
-UNTILS = st.tuples(st.integers(-5, 60), st.integers(-5, 60))
+RANDOM = st.randoms(use_true_random=True)
 ASKED = [(key, at) for key in ("k", "l", None) for at in range(-6, 75, 4)]
 
 
-@settings(max_examples=120, deadline=None)
-@given(
-    rows=histories(corrections=True),
-    aggregations=features(),
-    options=OPTIONS,
-    untils=st.tuples(*[st.integers(-5, 60)] * 2),
-)
-def test_batch_timelines_and_requests_say_what_the_oracle_says(
-    rows: list[Row], aggregations: list[Aggregation], options: dict[str, Any], untils: tuple[int, int],
-    oracle: Oracle, bits: Bits,
-) -> None:  # fmt: skip
-    calm = [row for row in rows if row["x"] is None or not 1e6 < abs(row["x"]) < math.inf]
-    rows = calm if any(has_decay(each) for each in aggregations) else rows
-    view = view_of(aggregations, key=["id"], **options)
+@settings(max_examples=40, deadline=None)
+@given(random=RANDOM)
+def test_batch_timelines_and_requests_say_what_the_oracle_says(random: Random, oracle: Oracle, bits: Bits) -> None:
+    aggregations, untils = features(random), [random.randint(-5, 60) for _ in range(2)]
+    decays = any(has_decay(each) for each in aggregations)
+    rows = history(random, corrections=random.random() < 0.5, tame=decays)
+    view = view_of(aggregations, key=["id"], **options(random))
     with tempfile.TemporaryDirectory() as folder:
         online = LmdbOnline(Path(folder))
         for until in sorted(untils):
@@ -186,11 +184,9 @@ def test_batch_timelines_and_requests_say_what_the_oracle_says(
 
 
 @settings(max_examples=200, deadline=None)
-@given(rows=histories(), aggregations=features(), options=OPTIONS, moment=st.integers(-5, 60))
-def test_rows_that_become_known_later_change_nothing(
-    rows: list[Row], aggregations: list[Aggregation], options: dict[str, Any], moment: int, bits: Bits
-) -> None:
-    view = view_of(aggregations, **options)
+@given(random=RANDOM)
+def test_rows_that_become_known_later_change_nothing(random: Random, bits: Bits) -> None:
+    rows, moment, view = history(random), random.randint(-5, 60), view_of(features(random), **options(random))
     keys, at = pl.DataFrame({"key": ["k", "l"]}), np.array([moment, moment], dtype=np.int64)
     known = [row for row in rows if row["known"] is not None and max(row["ts"], row["known"]) <= moment]
     with_future, without = (view_values(view, frame(some), keys, at).rows() for some in (rows, known))
@@ -207,19 +203,17 @@ def nested(rows: Sequence[Row], inner: FeatureView, oracle: Oracle) -> list[Row]
     return found
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.one_of(histories(), histories(corrections=True)),
-    inner=st.lists(leaves().filter(lambda a: not has_decay(a)), min_size=1, max_size=2),
-    options=OPTIONS,
-    until=st.integers(0, 60),
-)
+@settings(max_examples=25, deadline=None)
+@given(random=RANDOM)
 def test_a_view_over_a_view_aggregates_its_features_as_each_row_knew_them(
-    rows: list[Row], inner: list[Aggregation], options: dict[str, Any], until: int, oracle: Oracle, bits: Bits
+    random: Random, oracle: Oracle, bits: Bits
 ) -> None:
+    until, kinds = random.randint(0, 60), [kind for kind in KINDS if not kind.startswith("decayed")]
+    rows = history(random, corrections=random.random() < 0.5)
+    inner = [leaf(random, kind) for kind in random.sample(kinds, 2)]
     source = tt.FileSource("events", "events.parquet", timestamp="ts", known_at="known", key=["id"])
     named = [Aggregation(a.kind, a.column, a.window, a.where, a.arg, f"f{n}") for n, a in enumerate(inner)]
-    per_text = FeatureView("inner", tt.Entity("s"), source, named, **options)
+    per_text = FeatureView("inner", tt.Entity("s"), source, named, **options(random))
     over = FeatureView("v", tt.Entity("key"), per_text, [*tt.mean("f0", "20us"), *tt.last("f0"), *tt.max("x", "9us")])
     table = frame(rows)
     gone = replaced(table.lazy(), source, as_of=from_micros(until)).tolist()
